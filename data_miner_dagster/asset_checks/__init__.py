@@ -1,0 +1,1 @@
+"""Asset checks: promises verified on every materialization."""

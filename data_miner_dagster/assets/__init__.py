@@ -1,0 +1,1 @@
+"""The software-defined assets: thin shells around `operations/`."""

@@ -1,0 +1,239 @@
+"""The catalog as the operations see it: typed questions and typed changes, one transaction each."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.claims import is_claim_live
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.schema import (
+    Base,
+    ClaimRow,
+    ProjectRow,
+    ProjectVideoRow,
+    ReleaseRow,
+    VideoRow,
+    utc_now,
+)
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.domain.records import VideoCandidate, VideoFileRecord
+from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
+
+SETTLED_STATUSES = frozenset({VideoStatus.EXTRACTED, VideoStatus.FAILED, VideoStatus.UNAVAILABLE})
+"""A video in one of these holds up no project."""
+
+
+class Catalog:
+    """Questions to and changes of one catalog. Rows returned are detached: reading them is free, changing them is not.
+
+    Methods that take a `Session` are parts of a caller's transaction; the others are transactions of their own.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+
+    def initialise(self) -> None:
+        """Create or migrate the tables. Idempotent."""
+        Base.metadata.create_all(self.database.engine)
+
+    # --- projects ---
+
+    def save_project(self, name: str, config: Mapping[str, object], config_hash: str, config_file: str | None) -> bool:
+        """Insert or update a project's configuration snapshot; return True if anything changed."""
+        with self.database.transaction() as session:
+            row = session.get(ProjectRow, name)
+            if row is None:
+                session.add(
+                    ProjectRow(
+                        name=name,
+                        config=dict(config),
+                        config_hash=config_hash,
+                        config_file=config_file,
+                        stage=ProjectStage.POPULATING,
+                        counts={},
+                    )
+                )
+                return True
+            if row.config_hash == config_hash and row.config_file == config_file:
+                return False
+            row.config, row.config_hash, row.config_file = dict(config), config_hash, config_file
+            return True
+
+    def project(self, name: str) -> ProjectRow | None:
+        """Return one project."""
+        with self.database.transaction() as session:
+            return session.get(ProjectRow, name)
+
+    def projects(self) -> list[ProjectRow]:
+        """Return all projects by name."""
+        with self.database.transaction() as session:
+            return list(session.scalars(select(ProjectRow).order_by(ProjectRow.name)))
+
+    def update_project(self, name: str, **values: Any) -> None:
+        """Set columns other than `stage` (catalog/transitions.py moves that)."""
+        with self.database.transaction() as session:
+            row = session.get_one(ProjectRow, name)
+            for column, value in values.items():
+                setattr(row, column, value)
+
+    # --- videos and members ---
+
+    def add_candidate(
+        self, session: Session, project: str, candidate: VideoCandidate, *, rejected_because: str | None
+    ) -> bool:
+        """Insert the video and its membership; return True if the membership is new.
+
+        A membership that exists keeps its first provenance. One that was rejected and now passes the rules becomes
+        PENDING; one that passed and is now rejected becomes REJECTED.
+        """
+        if session.get(VideoRow, candidate.video_key) is None:
+            session.add(
+                VideoRow(
+                    key=candidate.video_key,
+                    url=candidate.url,
+                    title=candidate.title,
+                    channel=candidate.channel,
+                    channel_id=candidate.channel_id,
+                    licence=candidate.licence,
+                    upload_date=candidate.upload_date,
+                    duration_seconds=candidate.duration_seconds,
+                    width=candidate.width,
+                    height=candidate.height,
+                    status=VideoStatus.PENDING,
+                )
+            )
+            session.flush()
+        status = ProjectVideoStatus.PENDING if rejected_because is None else ProjectVideoStatus.REJECTED
+        member = session.scalar(
+            select(ProjectVideoRow).where(
+                ProjectVideoRow.project_name == project, ProjectVideoRow.video_key == candidate.video_key
+            )
+        )
+        if member is None:
+            session.add(
+                ProjectVideoRow(
+                    project_name=project,
+                    video_key=candidate.video_key,
+                    source=candidate.source,
+                    query=candidate.query,
+                    rank=candidate.rank,
+                    found_at=candidate.found_at,
+                    status=status,
+                    reason=rejected_because,
+                )
+            )
+            session.flush()
+            return True
+        was_rejected = member.status is ProjectVideoStatus.REJECTED
+        if was_rejected is (rejected_because is None):
+            member.status = status
+        member.reason = rejected_because
+        return False
+
+    def video(self, key: str) -> VideoRow | None:
+        """Return one video."""
+        with self.database.transaction() as session:
+            return session.get(VideoRow, key)
+
+    def videos(self, keys: Sequence[str] | None = None, *, project: str | None = None) -> list[VideoRow]:
+        """Return videos by key: those named, those of one project (rejected ones left out), or all."""
+        query = select(VideoRow).order_by(VideoRow.key)
+        if keys is not None:
+            query = query.where(VideoRow.key.in_(keys))
+        if project is not None:
+            query = query.join(ProjectVideoRow).where(
+                ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
+            )
+        with self.database.transaction() as session:
+            return list(session.scalars(query))
+
+    def members(self, project: str) -> list[ProjectVideoRow]:
+        """Return a project's memberships by video key, rejected ones included."""
+        with self.database.transaction() as session:
+            return list(
+                session.scalars(
+                    select(ProjectVideoRow)
+                    .where(ProjectVideoRow.project_name == project)
+                    .order_by(ProjectVideoRow.video_key)
+                )
+            )
+
+    def record_downloaded(self, session: Session, video_key: str, file: VideoFileRecord) -> bool:
+        """DOWNLOADING → DOWNLOADED with what the file proved to be. The file must be in place."""
+        known: dict[str, Any] = {
+            column: value
+            for column, value in (
+                ("title", file.title),
+                ("channel", file.channel),
+                ("licence", file.licence),
+                ("upload_date", file.upload_date),
+            )
+            if value is not None
+        }
+        return move_video(
+            session,
+            video_key,
+            VideoStatus.DOWNLOADED,
+            file_name=file.file_name,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            duration_seconds=file.duration_seconds,
+            width=file.width,
+            height=file.height,
+            error=None,
+            error_kind=None,
+            retry_after=None,
+            **known,
+        )
+
+    def is_due(self, video: VideoRow, now: datetime | None = None) -> bool:
+        """Return whether a FAILED or UNAVAILABLE video may be tried again: it has a retry date, and it has passed."""
+        return video.retry_after is not None and video.retry_after <= (now or utc_now())
+
+    def reset_orphans(self) -> list[str]:
+        """Move videos in a working status that no live claim covers one step back; return their keys."""
+        back = {VideoStatus.DOWNLOADING: VideoStatus.PENDING, VideoStatus.EXTRACTING: VideoStatus.DOWNLOADED}
+        moved = []
+        with self.database.transaction() as session:
+            claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row)}
+            for video in session.scalars(select(VideoRow).where(VideoRow.status.in_(back)).order_by(VideoRow.key)):
+                if f"video/{video.key}" not in claimed and move_video(
+                    session, video.key, back[video.status], only_from={video.status}
+                ):
+                    moved.append(video.key)
+        return moved
+
+    # --- releases ---
+
+    def add_release(self, session: Session, release: ReleaseRow) -> None:
+        """Record a release, once: a second call with the same version changes nothing."""
+        known = session.scalar(
+            select(ReleaseRow).where(
+                ReleaseRow.project_name == release.project_name, ReleaseRow.version == release.version
+            )
+        )
+        if known is None:
+            session.add(release)
+
+    def releases(self, project: str) -> list[ReleaseRow]:
+        """Return a project's releases in order of making."""
+        with self.database.transaction() as session:
+            return list(
+                session.scalars(select(ReleaseRow).where(ReleaseRow.project_name == project).order_by(ReleaseRow.id))
+            )
+
+    # --- counts ---
+
+    def count_videos_by_status(self, project: str | None = None) -> dict[str, int]:
+        """Return exact counts of videos by status, zero counts left out, in the order of the enum."""
+        query = select(VideoRow.status, func.count()).group_by(VideoRow.status)
+        if project is not None:
+            query = query.join(ProjectVideoRow).where(
+                ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
+            )
+        with self.database.transaction() as session:
+            counts = {status: count for status, count in session.execute(query).tuples()}
+        return {status.value: counts[status] for status in VideoStatus if counts.get(status)}

@@ -1,0 +1,162 @@
+"""The tables, as typed ORM rows."""
+
+from datetime import UTC, date, datetime
+
+from sqlalchemy import JSON, BigInteger, Date, DateTime, Enum, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+from data_miner_dagster.domain.keys import MAX_KEY_LENGTH
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC on every database; SQLite itself forgets the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"naive datetime {value!r}: the catalog keeps aware ones")
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def utc_now() -> datetime:
+    """Return the present, aware."""
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables of the catalog."""
+
+
+class ProjectRow(Base):
+    """One project, with a snapshot of its configuration."""
+
+    __tablename__ = "projects"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    config: Mapped[dict[str, object]] = mapped_column(JSON)  # config.settings.ProjectConfig as JSON
+    config_hash: Mapped[str] = mapped_column(String(64))
+    config_file: Mapped[str | None] = mapped_column(Text)  # where relative paths of the config start
+    stage: Mapped[ProjectStage] = mapped_column(Enum(ProjectStage, native_enum=False, length=32))
+    counts: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # the funnel, as of the last stage run
+    error: Mapped[str | None] = mapped_column(Text)
+    sourced_config_hash: Mapped[str | None] = mapped_column(String(64))  # the config its sources were last listed with
+    sourced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    released_version: Mapped[str | None] = mapped_column(String(64))
+    released_inputs: Mapped[str | None] = mapped_column(String(64))  # fingerprint of the members it was released from
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
+
+    members: Mapped[list["ProjectVideoRow"]] = relationship(back_populates="project", cascade="all, delete-orphan")
+
+
+class VideoRow(Base):
+    """One video, shared by all projects."""
+
+    __tablename__ = "videos"
+
+    key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)
+    url: Mapped[str] = mapped_column(Text)
+    title: Mapped[str | None] = mapped_column(Text)
+    channel: Mapped[str | None] = mapped_column(Text)
+    channel_id: Mapped[str | None] = mapped_column(Text)
+    licence: Mapped[str | None] = mapped_column(Text)
+    upload_date: Mapped[date | None] = mapped_column(Date)
+    duration_seconds: Mapped[float | None]
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    status: Mapped[VideoStatus] = mapped_column(Enum(VideoStatus, native_enum=False, length=32), index=True)
+    error_kind: Mapped[VideoErrorKind | None] = mapped_column(
+        Enum(VideoErrorKind, native_enum=False, length=32, values_callable=lambda kinds: [kind.value for kind in kinds])
+    )
+    error: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(default=0)
+    retry_after: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    file_name: Mapped[str | None] = mapped_column(Text)
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str | None] = mapped_column(String(64), index=True)
+    num_frames: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
+
+    members: Mapped[list["ProjectVideoRow"]] = relationship(back_populates="video", cascade="all, delete-orphan")
+
+
+class ProjectVideoRow(Base):
+    """One video in one project: where it was found, and what became of it there."""
+
+    __tablename__ = "project_videos"
+    __table_args__ = (
+        UniqueConstraint("project_name", "video_key", name="uq_project_videos_project_name_video_key"),
+        Index("ix_project_videos_video_key", "video_key"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_name: Mapped[str] = mapped_column(ForeignKey("projects.name", ondelete="CASCADE"))
+    video_key: Mapped[str] = mapped_column(ForeignKey("videos.key", ondelete="CASCADE"))
+    source: Mapped[str] = mapped_column(String(64))
+    query: Mapped[str] = mapped_column(Text)
+    rank: Mapped[int]
+    found_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    status: Mapped[ProjectVideoStatus] = mapped_column(Enum(ProjectVideoStatus, native_enum=False, length=32))
+    num_passed_frames: Mapped[int | None]
+    reason: Mapped[str | None] = mapped_column(Text)  # of a rejection: "<rule>: <message>"
+
+    project: Mapped[ProjectRow] = relationship(back_populates="members")
+    video: Mapped[VideoRow] = relationship(back_populates="members")
+
+
+class ClaimRow(Base):
+    """Work that one live worker holds: the lease that replaces row locks, heartbeats and stale-lock resets."""
+
+    __tablename__ = "claims"
+
+    resource: Mapped[str] = mapped_column(String(300), primary_key=True)  # "video/<key>", "project/<name>"
+    token: Mapped[str] = mapped_column(String(32))  # of this holding; every update is conditional on it
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
+    process_started: Mapped[str] = mapped_column(String(64))  # tells a reused pid from the same process
+    run_id: Mapped[str | None] = mapped_column(String(64))
+    claimed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SourceListingRow(Base):
+    """One listing of one source of one project: an error here is never taken for an empty list."""
+
+    __tablename__ = "source_listings"
+    __table_args__ = (UniqueConstraint("project_name", "source", "query", name="uq_source_listings"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_name: Mapped[str] = mapped_column(ForeignKey("projects.name", ondelete="CASCADE"))
+    source: Mapped[str] = mapped_column(String(64))
+    query: Mapped[str] = mapped_column(Text)
+    listed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    num_found: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(Text)
+
+
+class ReleaseRow(Base):
+    """One immutable release of one project."""
+
+    __tablename__ = "releases"
+    __table_args__ = (UniqueConstraint("project_name", "version", name="uq_releases_project_name_version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_name: Mapped[str] = mapped_column(String(100))  # outlives its project: what was published stays known
+    version: Mapped[str] = mapped_column(String(64))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    num_images: Mapped[int]
+    num_boxes: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    withdrawn_reason: Mapped[str | None] = mapped_column(Text)

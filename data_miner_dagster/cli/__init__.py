@@ -1,0 +1,1 @@
+"""The `data-miner` command line."""

@@ -1,0 +1,93 @@
+"""A whole project file, and the platform's settings."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.config.deduplication import DeduplicationConfig
+from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.config.embedding import EmbeddingConfig
+from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.releasing import ReleasingConfig
+from data_miner_dagster.config.sourcing import SourcingConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.keys import check_project_name
+
+
+def _checked_name(name: str) -> str:
+    try:
+        return check_project_name(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+class StorageConfig(ConfigModel):
+    """The `platform.storage` section."""
+
+    root: str = ".data_miner"
+    """The folder under which everything is kept. `--root` and DATA_MINER_ROOT override it."""
+    catalog_url: str | None = None
+    """SQLAlchemy URL of the catalog. Default: SQLite under the root. DATA_MINER_CATALOG_URL overrides it."""
+    project_files: str | None = None
+    """The folder watched for project files. Default: `project_files` under the root."""
+
+
+class LoggingConfig(ConfigModel):
+    """The `platform.logging` section."""
+
+    format: Literal["text", "json"] = "text"
+    """`json`: one object a line, for Loki and the like."""
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least level that is shown."""
+
+
+class PlatformConfig(ConfigModel):
+    """Settings shared by all projects of one root."""
+
+    storage: StorageConfig = StorageConfig()
+    """Where everything is kept."""
+    downloading: DownloadingConfig = DownloadingConfig()
+    """How videos are fetched."""
+    extraction: ExtractionConfig = ExtractionConfig()
+    """Which frames are taken."""
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    """How frames are embedded."""
+    models: ModelsConfig = ModelsConfig()
+    """Which models do the work."""
+    logging: LoggingConfig = LoggingConfig()
+    """How the log looks."""
+
+
+class ProjectConfig(ConfigModel):
+    """One project: where to look, what is useful, what to label."""
+
+    name: Annotated[str, AfterValidator(_checked_name)]
+    """Letters, digits, '_', '-', '.'; the Dagster partition key of the project."""
+    description: str = ""
+    """For the datasheet."""
+    sourcing: SourcingConfig
+    """Where to look for videos."""
+    filtering: FilteringConfig
+    """What a useful frame looks like, in words."""
+    deduplication: DeduplicationConfig = DeduplicationConfig()
+    """What counts as the same picture twice."""
+    detection: DetectionConfig
+    """Which classes to label."""
+    releasing: ReleasingConfig = ReleasingConfig()
+    """What goes into a release."""
+
+
+class ProjectFile(ProjectConfig):
+    """What one YAML file may carry: the project's keys, and `platform` beside them."""
+
+    platform: PlatformConfig = Field(default_factory=PlatformConfig)
+    """Settings shared by all projects of the root."""
+
+    @property
+    def project(self) -> ProjectConfig:
+        """The project's part alone."""
+        return ProjectConfig.model_validate(self.model_dump(exclude={"platform"}))

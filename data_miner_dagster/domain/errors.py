@@ -1,0 +1,65 @@
+"""The exception tree, on one page.
+
+A bad *item* (one video, one frame) becomes a stored reason; only a bad *run* raises to the user. A message says what
+is wrong, with which value, and the remedy.
+
+    DataMinerError
+    ├── ConfigError            the user's file or flags are wrong; nothing has been started
+    ├── NothingToReleaseError  the run finished and has nothing to release; the message carries the funnel
+    ├── ClaimHeldError         another live worker holds the work that was asked for
+    ├── PermanentError         trying again gives the same answer
+    │   ├── VideoPermanentError(kind)
+    │   └── ModelError
+    └── TransientError         trying again later may succeed
+        └── VideoTransientError(kind)
+"""
+
+from data_miner_dagster.domain.reasons import VideoErrorKind
+
+
+class DataMinerError(Exception):
+    """The base of all errors this package raises on purpose. `str(error)` is one line for the user."""
+
+
+class ConfigError(DataMinerError):
+    """A configuration value is missing, unknown or out of range."""
+
+
+class NothingToReleaseError(DataMinerError):
+    """No frame survived to the release."""
+
+
+class ClaimHeldError(DataMinerError):
+    """Another live worker is doing this work, and the caller did not want to wait any longer."""
+
+
+class PermanentError(DataMinerError):
+    """Trying again gives the same answer."""
+
+
+class TransientError(DataMinerError):
+    """Trying again later may succeed."""
+
+
+class ModelError(PermanentError):
+    """A model is unknown, missing from the cache, or does not match its pinned checksum."""
+
+
+class VideoPermanentError(PermanentError):
+    """One video cannot be used; `kind` is stored with it."""
+
+    def __init__(self, kind: VideoErrorKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class VideoTransientError(TransientError):
+    """One video failed in a way that may pass; `kind` is stored with it.
+
+    `retry_after_seconds` is the server's own word where it gave one.
+    """
+
+    def __init__(self, kind: VideoErrorKind, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after_seconds = retry_after_seconds

@@ -1,0 +1,30 @@
+"""Fingerprints: "is this current?" as a comparison of two strings."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+_CHUNK_BYTES: Final = 1 << 20
+
+
+def fingerprint_of(parts: Mapping[str, object]) -> str:
+    """Return 32 hex digits that depend on every name and value of `parts`, not on their order.
+
+    Values must be what JSON can carry (pydantic: `model_dump(mode="json")`).
+
+    Raises:
+        TypeError: a value is not JSON.
+    """
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the lower-case hex sha256 of a file's bytes, read in chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

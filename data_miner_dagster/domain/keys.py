@@ -1,0 +1,54 @@
+"""Video keys, project names and frame ids: what they may look like, checked in one place."""
+
+import re
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError
+
+_SAFE: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+_VIDEO_KEY: Final = re.compile(r"[a-z0-9_]+-[A-Za-z0-9_.-]+")
+_PROJECT_NAME: Final = re.compile(_SAFE)
+MAX_KEY_LENGTH: Final = 200
+"""Leaves room for suffixes within the 255 bytes that common file systems allow a name."""
+
+
+def check_video_key(key: str) -> str:
+    """Return `key` if it is `<extractor>-<id>`, safe as a file name and as a partition key.
+
+    Raises:
+        ConfigError: `key` has another form, is too long, or contains `...`, which Dagster reads as a range.
+    """
+    if len(key) > MAX_KEY_LENGTH or ".." in key or key.endswith(".") or not _VIDEO_KEY.fullmatch(key):
+        raise ConfigError(
+            f"video key {key!r} is not '<extractor>-<id>' of at most {MAX_KEY_LENGTH} letters, digits, '_', '-', '.'"
+        )
+    return key
+
+
+def check_project_name(name: str) -> str:
+    """Return `name` if it is safe as a folder name and as a partition key.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if len(name) > 100 or ".." in name or name.endswith(".") or not _PROJECT_NAME.fullmatch(name):
+        raise ConfigError(
+            f"project name {name!r} must be at most 100 letters, digits, '_', '-', '.', starting with a letter or digit"
+        )
+    return name
+
+
+def make_frame_id(video_key: str, frame_index: int) -> str:
+    """Return `<video key>/<six-digit ordinal of the sampled frame>`; sorts by video, then by time."""
+    return f"{video_key}/{frame_index:06d}"
+
+
+def split_frame_id(frame_id: str) -> tuple[str, int]:
+    """Return (video key, frame index) of a frame id."""
+    video_key, _, ordinal = frame_id.rpartition("/")
+    return video_key, int(ordinal)
+
+
+def frame_file_name(frame_index: int, extension: str = "jpg") -> str:
+    """Return the file name of a sampled frame inside its video's folder."""
+    return f"{frame_index:06d}.{extension}"

@@ -1,0 +1,115 @@
+"""Stored reasons: why a video, a frame or a candidate is where it is. Values are stable: they live in databases."""
+
+from enum import StrEnum
+
+
+class VideoErrorKind(StrEnum):
+    """Why a video could not be downloaded or decoded."""
+
+    # may pass
+    TRANSIENT = "transient"
+    RATE_LIMITED = "rate_limited"
+    BOT_CHECK = "bot_check"
+    DISK_FULL = "disk_full"
+    # of the site
+    PRIVATE = "private"
+    REMOVED = "removed"
+    GEO_BLOCKED = "geo_blocked"
+    AGE_RESTRICTED = "age_restricted"
+    MEMBERS_ONLY = "members_only"
+    LIVE = "live"
+    UNSUPPORTED = "unsupported"
+    FORBIDDEN = "forbidden"
+    # of ours
+    TOO_LARGE = "too_large"
+    POLICY = "policy"
+    # of the file
+    MISSING_FILE = "missing_file"
+    EMPTY_FILE = "empty_file"
+    NOT_A_VIDEO = "not_a_video"
+    NO_VIDEO_STREAM = "no_video_stream"
+    TRUNCATED = "truncated"
+    UNDECODABLE = "undecodable"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    # of the worker
+    CRASHED = "crashed"
+
+    @property
+    def is_transient(self) -> bool:
+        """True if the same request may succeed later without anyone changing anything."""
+        return self in _TRANSIENT_KINDS
+
+    @property
+    def is_of_site(self) -> bool:
+        """True if the site withholds the video: UNAVAILABLE rather than FAILED."""
+        return self in _SITE_KINDS
+
+
+_TRANSIENT_KINDS = frozenset(
+    {
+        VideoErrorKind.TRANSIENT,
+        VideoErrorKind.RATE_LIMITED,
+        VideoErrorKind.BOT_CHECK,
+        VideoErrorKind.DISK_FULL,
+        VideoErrorKind.CRASHED,
+    }
+)
+_SITE_KINDS = frozenset(
+    {
+        VideoErrorKind.PRIVATE,
+        VideoErrorKind.REMOVED,
+        VideoErrorKind.GEO_BLOCKED,
+        VideoErrorKind.AGE_RESTRICTED,
+        VideoErrorKind.MEMBERS_ONLY,
+        VideoErrorKind.LIVE,
+        VideoErrorKind.FORBIDDEN,
+    }
+)
+
+
+class RejectionRule(StrEnum):
+    """The rule of a project that turned a candidate down before any download."""
+
+    DURATION = "duration"
+    UPLOAD_DATE = "upload_date"
+    VIEWS = "views"
+    LIVE = "live"
+    RESOLUTION = "resolution"
+    LANGUAGE = "language"
+    LICENCE = "licence"
+    WORDS = "words"
+    BLOCKED_HASHTAG = "blocked_hashtag"
+    BLOCKED_CHANNEL = "blocked_channel"
+    PRESCREENING = "prescreening"
+    MAX_VIDEOS = "max_videos"
+
+
+class QualityFlag(StrEnum):
+    """What is wrong with a sampled frame as a picture. Marked at extraction, acted upon at filtering."""
+
+    BLACK = "black"
+    FLAT = "flat"
+    BLURRED = "blurred"
+
+
+class DropReason(StrEnum):
+    """Why a frame was not kept by filtering."""
+
+    BLACK = "black"
+    FLAT = "flat"
+    BLURRED = "blurred"
+    BELOW_POSITIVE = "below_positive"
+    BEATEN_BY_NEGATIVE = "beaten_by_negative"
+    JUNK = "junk"
+    TOO_CLOSE_IN_TIME = "too_close_in_time"
+    OVER_VIDEO_CAP = "over_video_cap"
+
+
+class DuplicateTier(StrEnum):
+    """Which comparison found a duplicate."""
+
+    EXACT = "exact"
+    PERCEPTUAL_HASH = "perceptual_hash"
+    WITHIN_VIDEO = "within_video"
+    ACROSS_VIDEOS = "across_videos"
+    OTHER_PROJECT = "other_project"

@@ -1,0 +1,98 @@
+"""Parquet schemas of everything kept per frame, per pair and per box: the documented columns.
+
+Rows are sorted by `frame_id` (video, then time), detections by (`frame_id`, descending confidence). A table carries
+the `fingerprint` of what it was made from in its Parquet metadata (storage/tables.py).
+"""
+
+from typing import Final
+
+import pyarrow as pa
+
+
+def _not_null(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+FRAMES_SCHEMA: Final = pa.schema(
+    [
+        _not_null("frame_id", pa.string()),
+        _not_null("video_key", pa.string()),
+        _not_null("frame_index", pa.int32()),  # ordinal among the sampled frames, from 0
+        _not_null("file_name", pa.string()),  # inside frames/<video_key>/
+        _not_null("pts", pa.int64()),  # in units of the time base; exact time = pts * numerator / denominator
+        _not_null("time_base_numerator", pa.int64()),
+        _not_null("time_base_denominator", pa.int64()),
+        _not_null("pts_seconds", pa.float64()),  # the same, rounded to a float, for people
+        _not_null("is_keyframe", pa.bool_()),
+        _not_null("width", pa.int32()),
+        _not_null("height", pa.int32()),
+        _not_null("size_bytes", pa.int64()),
+        _not_null("sha256", pa.string()),  # of the image file
+        _not_null("sharpness", pa.float32()),  # variance of the Laplacian of luma
+        _not_null("brightness", pa.float32()),  # mean luma, 0..255
+        _not_null("contrast", pa.float32()),  # standard deviation of luma
+        _not_null("is_letterboxed", pa.bool_()),
+        _not_null("perceptual_hash", pa.uint64()),
+        pa.field("quality_flag", pa.string()),  # domain.reasons.QualityFlag, or null
+    ]
+)
+"""frames/<video_key>/frames.parquet: one row per sampled frame."""
+
+FILTERED_SCHEMA: Final = pa.schema(
+    [
+        _not_null("frame_id", pa.string()),
+        _not_null("video_key", pa.string()),
+        _not_null("frame_index", pa.int32()),
+        _not_null("pts_seconds", pa.float64()),
+        _not_null("positive_similarity", pa.float32()),
+        _not_null("positive_prompt", pa.string()),
+        pa.field("negative_similarity", pa.float32()),
+        pa.field("negative_prompt", pa.string()),
+        pa.field("junk_similarity", pa.float32()),
+        pa.field("junk_prompt", pa.string()),
+        _not_null("is_kept", pa.bool_()),
+        pa.field("drop_reason", pa.string()),  # domain.reasons.DropReason, null if kept
+    ]
+)
+"""projects/<name>/filtered.parquet: one row per frame of every member video."""
+
+DEDUPLICATED_SCHEMA: Final = pa.schema(
+    [
+        _not_null("frame_id", pa.string()),
+        _not_null("video_key", pa.string()),
+        _not_null("frame_index", pa.int32()),
+        _not_null("is_representative", pa.bool_()),
+        _not_null("representative_frame_id", pa.string()),  # its own id where is_representative
+        pa.field("similarity", pa.float32()),  # cosine to the representative; null where is_representative
+        pa.field("tier", pa.string()),  # domain.reasons.DuplicateTier; null where is_representative
+        _not_null("quality_rank", pa.int32()),  # 0 is looked at first
+    ]
+)
+"""projects/<name>/deduplicated.parquet: one row per frame kept by filtering."""
+
+DETECTIONS_SCHEMA: Final = pa.schema(
+    [
+        _not_null("frame_id", pa.string()),
+        _not_null("video_key", pa.string()),
+        _not_null("frame_index", pa.int32()),
+        _not_null("class_name", pa.string()),
+        _not_null("prompt", pa.string()),
+        _not_null("confidence", pa.float32()),
+        _not_null("x_min", pa.float32()),  # absolute pixels of the stored frame
+        _not_null("y_min", pa.float32()),
+        _not_null("x_max", pa.float32()),
+        _not_null("y_max", pa.float32()),
+        _not_null("detector", pa.string()),  # registry name
+        _not_null("num_agreeing_detectors", pa.int32()),
+    ]
+)
+"""projects/<name>/detections.parquet: one row per box, low confidences included."""
+
+DETECTED_FRAMES_SCHEMA: Final = pa.schema(
+    [
+        _not_null("frame_id", pa.string()),
+        _not_null("detection_fingerprint", pa.string()),  # detector, revision, class list
+        _not_null("num_boxes", pa.int32()),
+    ]
+)
+"""projects/<name>/detected_frames.parquet: which frames have been looked at; a frame without boxes has a row too."""

@@ -1,0 +1,1 @@
+"""Vector indexes (FAISS) behind `protocols/indexes.py`."""

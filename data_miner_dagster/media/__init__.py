@@ -1,0 +1,1 @@
+"""Decoding, encoding and drawing pictures: PyAV, OpenCV, Pillow."""

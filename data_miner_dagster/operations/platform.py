@@ -1,0 +1,108 @@
+"""The platform of one root: its settings, files, catalog and models, as every operation receives them."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.catalog.catalog import Catalog
+from data_miner_dagster.catalog.claims import Claim, hold_claim
+from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.records import VideoOutcome
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.storage.atomic import write_json
+from data_miner_dagster.storage.layout import StorageLayout
+
+CLAIM_WAIT_SECONDS: Final = 3600.0
+
+ReportVideo = Callable[[VideoOutcome], None]
+"""Called as each video finishes, so that progress shows and finished work counts even if the run dies later."""
+
+logger = logging.getLogger("data_miner")
+
+
+class Platform:
+    """Everything an operation needs. Making one reads and creates nothing; each part is made at first use."""
+
+    def __init__(self, config: PlatformConfig, root: Path, *, catalog_url: str | None = None) -> None:
+        self.config = config
+        self.layout = StorageLayout(root.absolute())
+        self._catalog_url = catalog_url or config.storage.catalog_url
+        self.run_id: str | None = None
+
+    @property
+    def root(self) -> Path:
+        """The absolute folder under which everything is kept."""
+        return self.layout.root
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalog, its tables created or migrated."""
+        catalog = Catalog(self._catalog_url or f"sqlite:///{self.layout.catalog_file}")
+        if self._catalog_url is None:
+            self.layout.root.mkdir(parents=True, exist_ok=True)
+        catalog.initialise()
+        return catalog
+
+    @cached_property
+    def models(self) -> ModelProvider:
+        """The models, each loaded at first use, once a process."""
+        return ModelProvider(self.config.models)
+
+    def project_config(self, project: str) -> ProjectConfig:
+        """Return a project's configuration as the catalog has it.
+
+        Raises:
+            ConfigError: there is no such project.
+        """
+        row = self.catalog.project(project)
+        if row is None:
+            known = ", ".join(row.name for row in self.catalog.projects()) or "none"
+            raise ConfigError(f"no project {project!r}; known: {known}; `data-miner populate --config FILE` adds one")
+        return ProjectConfig.model_validate(row.config)
+
+    @contextmanager
+    def hold_video(self, video_key: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
+        """Hold the only claim there is on a video, whatever the stage."""
+        with self._hold(f"video/{video_key}", wait_seconds) as claim:
+            yield claim
+
+    @contextmanager
+    def hold_project(self, project: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
+        """Hold the only claim there is on a project's derived tables, whatever the stage."""
+        with self._hold(f"project/{project}", wait_seconds) as claim:
+            yield claim
+
+    @contextmanager
+    def _hold(self, resource: str, wait_seconds: float) -> Iterator[Claim]:
+        with hold_claim(
+            self.catalog.database, resource, wait_seconds=wait_seconds, run_id=self.run_id, on_wait=logger.info
+        ) as claim:
+            yield claim
+
+    def check_sampling(self) -> None:
+        """Compare the sampling settings with those this root was made with; remember them if it is new.
+
+        Raises:
+            ConfigError: they differ: frames sampled in two ways must not be mixed.
+        """
+        wanted = self.config.extraction.model_dump(mode="json")
+        path = self.layout.platform_file
+        if not path.exists():
+            write_json(path, {"extraction": wanted})
+            return
+        made_with = json.loads(path.read_text())["extraction"]
+        differing = [
+            f"{name} is {wanted.get(name)!r}, was {made_with.get(name)!r}"
+            for name in sorted(wanted.keys() | made_with.keys())
+            if wanted.get(name) != made_with.get(name)
+        ]
+        if differing:
+            raise ConfigError(
+                f"platform.extraction differs from what {self.root} was sampled with ({'; '.join(differing)}): "
+                "frames are shared by all projects of a root; restore the settings, or use another --root"
+            )

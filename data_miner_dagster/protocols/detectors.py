@@ -1,0 +1,24 @@
+"""What the detection stage asks of a detector."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
+
+
+@runtime_checkable
+class ObjectDetector(Protocol):
+    """Finds the classes it is given. `fingerprint` changes with weights, revision and pre- and post-processing."""
+
+    name: str
+    fingerprint: str
+
+    def detect(
+        self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
+    ) -> list[ImageDetections]:
+        """Return the detections of each image, in order, with confidence at or above `confidence_floor`.
+
+        Raises:
+            ConfigError: a closed-vocabulary detector has no class that any prompt of a class names.
+        """
+        ...

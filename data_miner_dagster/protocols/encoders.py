@@ -1,0 +1,49 @@
+"""What the stages ask of an encoder."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration
+
+
+@runtime_checkable
+class ImageEncoder(Protocol):
+    """Images to L2-normalised vectors, in two steps so that the first can run in worker threads.
+
+    `name` is the registry name and safe as a folder name. `fingerprint` changes with weights, revision and
+    preprocessing: vectors of different fingerprints are never compared. `input_side` is the side in pixels of the
+    square input: images may be decoded at any size not below it.
+    """
+
+    name: str
+    fingerprint: str
+    embedding_dim: int
+    input_side: int
+    calibration: SimilarityCalibration
+
+    def preprocess(self, image: RgbImage) -> npt.NDArray[Any]:
+        """Return one image as the array the forward pass wants, always of the same shape and dtype. Thread-safe."""
+        ...
+
+    def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:
+        """Return (N, embedding_dim) unit vectors of N preprocessed images, in order. N may be 0."""
+        ...
+
+
+@runtime_checkable
+class ImageTextEncoder(ImageEncoder, Protocol):
+    """An image encoder whose vectors can be compared with prompts: similarity is the dot product."""
+
+    def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
+        """Return (P, embedding_dim) unit vectors of P prompts, in order. P may be 0."""
+        ...
+
+
+def embed_images(encoder: ImageEncoder, images: Sequence[RgbImage]) -> Float32Array:
+    """Return (N, embedding_dim) unit vectors of whole images, one batch: for a handful of images and for tests."""
+    if not images:
+        return np.zeros((0, encoder.embedding_dim), np.float32)
+    return encoder.embed_batch(np.stack([encoder.preprocess(image) for image in images]))

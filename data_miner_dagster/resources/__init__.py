@@ -1,0 +1,1 @@
+"""Dagster resources: the platform, configured from the environment."""

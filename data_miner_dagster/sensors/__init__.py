@@ -1,0 +1,1 @@
+"""Sensors: pure planners in thin shells. No network in a tick."""

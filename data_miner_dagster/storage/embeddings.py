@@ -1,0 +1,48 @@
+"""Embeddings of one video's frames by one encoder, as one .npz file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.storage.atomic import atomic_path
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEmbeddings:
+    """`vectors` is (N, D) float16, unit length up to rounding; row i belongs to frame `frame_indices[i]`, ascending.
+
+    `fingerprint` covers the frames (their content) and the encoder (weights, revision, preprocessing).
+    """
+
+    frame_indices: npt.NDArray[np.int32]
+    vectors: npt.NDArray[np.float16]
+    fingerprint: str
+
+
+def write_embeddings(path: Path, embeddings: StoredEmbeddings) -> None:
+    """Write atomically; same content, same bytes."""
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        np.savez(
+            file,
+            frame_indices=embeddings.frame_indices.astype(np.int32),
+            vectors=embeddings.vectors.astype(np.float16),
+            fingerprint=np.array(embeddings.fingerprint),
+        )
+
+
+def read_embeddings(path: Path) -> StoredEmbeddings | None:
+    """Return the stored embeddings, or None where there is no such file. Never unpickles."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as archive:
+        return StoredEmbeddings(archive["frame_indices"], archive["vectors"], str(archive["fingerprint"]))
+
+
+def read_embeddings_fingerprint(path: Path) -> str | None:
+    """Return only the fingerprint: the vectors are not read."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as archive:
+        return str(archive["fingerprint"])

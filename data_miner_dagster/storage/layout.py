@@ -1,0 +1,108 @@
+"""Every path under the root, in one place."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_miner_dagster.domain.keys import check_project_name, check_video_key
+
+
+@dataclass(frozen=True, slots=True)
+class StorageLayout:
+    """Paths under one root. Nothing is created by asking. Keys and names are checked, so no path leaves the root."""
+
+    root: Path
+
+    @property
+    def catalog_file(self) -> Path:
+        """The default SQLite catalog."""
+        return self.root / "catalog.sqlite"
+
+    @property
+    def platform_file(self) -> Path:
+        """The sampling settings this root was made with."""
+        return self.root / "platform.json"
+
+    @property
+    def dagster_home(self) -> Path:
+        """The default DAGSTER_HOME."""
+        return self.root / "dagster_home"
+
+    @property
+    def project_files(self) -> Path:
+        """The default folder watched for project files."""
+        return self.root / "project_files"
+
+    @property
+    def videos(self) -> Path:
+        """One folder a video."""
+        return self.root / "videos"
+
+    @property
+    def frames(self) -> Path:
+        """One folder of frames a video."""
+        return self.root / "frames"
+
+    @property
+    def embeddings(self) -> Path:
+        """One folder an encoder."""
+        return self.root / "embeddings"
+
+    def video_folder(self, video_key: str) -> Path:
+        """Holds `video.<ext>` and `info.json`; valid once `info.json` is there."""
+        return self.videos / check_video_key(video_key)
+
+    def video_info(self, video_key: str) -> Path:
+        """The metadata and sha256 of a video: the manifest, written last."""
+        return self.video_folder(video_key) / "info.json"
+
+    def frames_folder(self, video_key: str) -> Path:
+        """Holds the JPEGs and `frames.parquet`; valid once the latter is there."""
+        return self.frames / check_video_key(video_key)
+
+    def frames_table(self, video_key: str) -> Path:
+        """The manifest of a video's frames, written last."""
+        return self.frames_folder(video_key) / "frames.parquet"
+
+    def frame_path(self, video_key: str, file_name: str) -> Path:
+        """One frame's image."""
+        return self.frames_folder(video_key) / file_name
+
+    def embedding_file(self, encoder_name: str, video_key: str) -> Path:
+        """One encoder's embeddings of one video's frames."""
+        return self.embeddings / check_project_name(encoder_name) / f"{check_video_key(video_key)}.npz"
+
+    def project_folder(self, project: str) -> Path:
+        """The derived tables of a project."""
+        return self.root / "projects" / check_project_name(project)
+
+    def similarities_table(self, project: str) -> Path:
+        """Every similarity of every frame to every prompt."""
+        return self.project_folder(project) / "similarities.parquet"
+
+    def filtered_table(self, project: str) -> Path:
+        """One row per frame of every member video."""
+        return self.project_folder(project) / "filtered.parquet"
+
+    def deduplicated_table(self, project: str) -> Path:
+        """One row per kept frame."""
+        return self.project_folder(project) / "deduplicated.parquet"
+
+    def detections_table(self, project: str) -> Path:
+        """One row per box."""
+        return self.project_folder(project) / "detections.parquet"
+
+    def detected_frames_table(self, project: str) -> Path:
+        """One row per frame that a detector has seen."""
+        return self.project_folder(project) / "detected_frames.parquet"
+
+    def releases_folder(self, project: str) -> Path:
+        """One folder a version."""
+        return self.root / "releases" / check_project_name(project)
+
+    def release_folder(self, project: str, version: str) -> Path:
+        """One immutable release."""
+        return self.releases_folder(project) / check_project_name(version)
+
+    def report_folder(self, project: str) -> Path:
+        """The project's latest report."""
+        return self.root / "reports" / check_project_name(project)

@@ -1,0 +1,72 @@
+"""Parquet tables that know what they were made from."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_miner_dagster.storage.atomic import atomic_path
+
+FINGERPRINT_KEY: Final = b"data_miner.fingerprint"
+
+
+def write_table(path: Path, table: pa.Table, *, fingerprint: str, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a table atomically with its fingerprint in the Parquet metadata. Same rows, same bytes."""
+    with table_writer(path, table.schema, fingerprint=fingerprint, metadata=metadata) as writer:
+        writer.write_table(table)
+
+
+@contextmanager
+def table_writer(
+    path: Path, schema: pa.Schema, *, fingerprint: str, metadata: Mapping[str, str] | None = None
+) -> Iterator[pq.ParquetWriter]:
+    """Yield a writer for a table that is streamed in row groups; the file appears when the block ends well."""
+    extra = {key.encode(): value.encode() for key, value in sorted((metadata or {}).items())}
+    with (
+        atomic_path(path) as partial,
+        pq.ParquetWriter(partial, schema.with_metadata({FINGERPRINT_KEY: fingerprint.encode(), **extra})) as writer,
+    ):
+        yield writer
+
+
+def read_fingerprint(path: Path) -> str | None:
+    """Return the fingerprint of the table at `path`, or None where there is no readable table."""
+    return read_metadata(path).get(FINGERPRINT_KEY.decode())
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the table's own metadata (fingerprint included); empty where there is no readable table."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return {}
+    return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW:")}
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the rows, all columns or those named.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+    """
+    return pq.ParquetFile(path).read(columns=list(columns) if columns is not None else None)
+
+
+def table_from_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Return rows as a table of exactly `schema`; a missing key of a non-null column is an error."""
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def num_rows(path: Path) -> int:
+    """Return the row count from the Parquet footer.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+    """
+    if not os.path.exists(path):  # noqa: PTH110 - pq opens lazily; this gives the plain error
+        raise FileNotFoundError(path)
+    return int(pq.read_metadata(path).num_rows)
