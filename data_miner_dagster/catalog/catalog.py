@@ -235,5 +235,5 @@ class Catalog:
                 ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
             )
         with self.database.transaction() as session:
-            counts = {status: count for status, count in session.execute(query).tuples()}
+            counts = dict(session.execute(query).tuples().all())
         return {status.value: counts[status] for status in VideoStatus if counts.get(status)}
