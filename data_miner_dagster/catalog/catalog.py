@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.migrations import migrate
 from data_miner_dagster.catalog.schema import (
-    Base,
     ClaimRow,
     ProjectRow,
     ProjectVideoRow,
@@ -36,8 +36,14 @@ class Catalog:
         self.database = Database(url)
 
     def initialise(self) -> None:
-        """Create or migrate the tables. Idempotent."""
-        Base.metadata.create_all(self.database.engine)
+        """Create or migrate the tables. Idempotent; safe when several processes do it at once.
+
+        Raises:
+            TransientError: the database cannot be opened.
+            ConfigError: it was made by a newer version of this package.
+        """
+        self.database.check_connection()
+        migrate(self.database.engine)
 
     # --- projects ---
 
