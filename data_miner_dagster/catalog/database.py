@@ -1,5 +1,6 @@
 """Engines and transactions: SQLite by default, PostgreSQL by URL."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,8 +65,6 @@ def make_engine(url: str) -> Engine:
 
 def _write_ahead(cursor: Any) -> None:
     """Switch to write-ahead logging. SQLite does not wait by itself while another process makes the same switch."""
-    import sqlite3
-
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
