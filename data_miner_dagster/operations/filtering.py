@@ -256,7 +256,7 @@ def _start(platform: Platform, project: str, members: ProjectMembers) -> None:
     with platform.catalog.database.transaction() as session:
         move_project(session, project, ProjectStage.FILTERING, error=None)
         keys = [member.video_key for member in members.ready]
-        move_project_videos(session, project, ProjectVideoStatus.FILTERING, {key: (None, None) for key in keys})
+        move_project_videos(session, project, ProjectVideoStatus.FILTERING, dict.fromkeys(keys, (None, None)))
 
 
 def _finish(platform: Platform, project: str, members: ProjectMembers, tally: _Tally) -> None:
@@ -280,7 +280,7 @@ def _finish(platform: Platform, project: str, members: ProjectMembers, tally: _T
     with platform.catalog.database.transaction() as session:
         # Every status but PENDING is reached by way of FILTERING.
         started = [key for key, target in differing.items() if target[0] is not ProjectVideoStatus.PENDING]
-        move_project_videos(session, project, ProjectVideoStatus.FILTERING, {key: (None, None) for key in started})
+        move_project_videos(session, project, ProjectVideoStatus.FILTERING, dict.fromkeys(started, (None, None)))
         for status in ProjectVideoStatus:
             targets = {key: target[1:] for key, target in differing.items() if target[0] is status}
             move_project_videos(session, project, status, targets)

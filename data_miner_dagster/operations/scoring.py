@@ -35,7 +35,9 @@ ALGORITHM_VERSION: Final = 1
 """Raise it when the same embeddings give other similarities."""
 
 
-def similarities_header(platform: Platform, config: FilteringConfig, ready: Sequence[MemberFrames]) -> SimilaritiesHeader:
+def similarities_header(
+    platform: Platform, config: FilteringConfig, ready: Sequence[MemberFrames]
+) -> SimilaritiesHeader:
     """Return what the project's similarities must be made from to be current."""
     return SimilaritiesHeader(
         encoder_name=platform.models.filter_encoder_name,
