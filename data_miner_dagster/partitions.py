@@ -84,7 +84,9 @@ def keys_between(ordered_keys: Sequence[str], start: str, end: str) -> list[str]
     return list(ordered_keys[positions[start] : positions[end] + 1])
 
 
-def add_partitions(instance: dg.DagsterInstance, definition: dg.DynamicPartitionsDefinition, keys: Collection[str]) -> int:
+def add_partitions(
+    instance: dg.DagsterInstance, definition: dg.DynamicPartitionsDefinition, keys: Collection[str]
+) -> int:
     """Add the keys that are missing, sorted, in chunks; return how many were missing."""
     name = definition.name
     assert name is not None

@@ -22,6 +22,10 @@ def relist_sources(
         return dg.SkipReason("there are no projects")
     tick = context.scheduled_execution_time.isoformat()
     return [
-        dg.RunRequest(run_key=f"relist:{name}:{tick}", partition_key=name, run_config={"ops": {"project_videos": {"config": {"force": True}}}})
+        dg.RunRequest(
+            run_key=f"relist:{name}:{tick}",
+            partition_key=name,
+            run_config={"ops": {"project_videos": {"config": {"force": True}}}},
+        )
         for name in names
     ]

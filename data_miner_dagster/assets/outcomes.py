@@ -83,7 +83,9 @@ def materialize_videos(
             metadata["message"] = dg.MetadataValue.text(outcome.message)
         if outcome.error_kind is not None:
             metadata["reason"] = dg.MetadataValue.text(outcome.error_kind.value)
-        progress.info("%s %s: %s %s", context.asset_key.to_user_string(), outcome.video_key, outcome.status.value, outcome.message)
+        progress.info(
+            "%s %s: %s %s", context.asset_key.to_user_string(), outcome.video_key, outcome.status.value, outcome.message
+        )
         if outcome.status.exists:
             if metadata_of is not None:
                 metadata.update(metadata_of(outcome))
@@ -100,7 +102,8 @@ def materialize_videos(
         outcomes = work(keys, log)
     counts = Counter(outcome.status for outcome in outcomes)
     context.log.info(
-        f"{len(outcomes)} videos: " + ", ".join(f"{counts[status]} {status.value}" for status in OutcomeStatus if counts[status])
+        f"{len(outcomes)} videos: "
+        + ", ".join(f"{counts[status]} {status.value}" for status in OutcomeStatus if counts[status])
     )
     missing = [outcome for outcome in outcomes if not outcome.status.exists]
     if is_single and missing:

@@ -93,5 +93,3 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
         metadata |= _path("dagster/uri", layout.release_folder(project, funnel.release))
         metadata |= {"report": dg.MetadataValue.url((layout.report_folder(project) / "index.html").as_uri())}
     return metadata
-
-

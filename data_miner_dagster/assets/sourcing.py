@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-
 from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import sourcing_metadata
 from data_miner_dagster.operations.sourcing import list_sources

@@ -90,10 +90,10 @@ class InProcessRunner:
                 return
 
     def _ask_for_videos(self, job: str, asked: set[tuple[str, str]]) -> None:
-        rows = self.platform.catalog.videos(project=self.project)
-        add_partitions(self.instance, VIDEOS, [row.key for row in rows])
+        states = video_states(self.platform, self.project)
+        add_partitions(self.instance, VIDEOS, [state.key for state in states])
         ordered = self.instance.get_dynamic_partitions(VIDEOS.name or "")
-        work = next(work for work in plan_video_work(video_states(self.platform, rows), utc_now()) if work.job == job)
+        work = next(work for work in plan_video_work(states, utc_now()) if work.job == job)
         busy = [key for key in work.wanted if (job, key) in asked]
         ranges = plan_stage_ranges(work, ordered, busy, max_keys=MAX_KEYS_PER_RUN, max_ranges=len(ordered))
         asked.update((job, key) for key in work.wanted)
@@ -109,10 +109,9 @@ class InProcessRunner:
             NothingToReleaseError: nothing survived to the release.
         """
         state = next(state for state in project_states(self.platform) if state.name == self.project)
-        rows = self.platform.catalog.videos(sorted(state.members))
         plan = plan_dataset(
             state,
-            video_states(self.platform, rows),
+            video_states(self.platform, self.project),
             utc_now(),
             wait_for_all=True,
             min_new_videos=1,

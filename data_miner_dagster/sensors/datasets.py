@@ -20,15 +20,13 @@ def settled_projects(context: dg.SensorEvaluationContext, platform: PlatformReso
     """Level-triggered: ready, not built from these inputs, not in flight → ask."""
     opened = platform.open()
     states = project_states(opened)
-    keys = sorted({key for state in states for key in state.members})
-    videos = {state.key: state for state in video_states(opened, opened.catalog.videos(keys))}
     busy = keys_in_flight(active_runs(context.instance), "build_dataset", [])
     requests, waiting = [], []
     for state in states:
         refresh = opened.project_config(state.name).refresh
         plan = plan_dataset(
             state,
-            [videos[key] for key in sorted(state.members) if key in videos],
+            video_states(opened, state.name),
             utc_now(),
             wait_for_all=refresh.wait_for_all,
             min_new_videos=refresh.min_new_videos,

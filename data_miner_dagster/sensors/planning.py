@@ -3,13 +3,13 @@
 Belongs here: decisions over plain records. Does not belong here: Dagster's instance, the catalog, files, the network.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.partitions import PartitionRange, plan_ranges
 
 MAX_FAILED_RUNS: Final = 3
@@ -23,17 +23,17 @@ class VideoState:
     key: str
     status: VideoStatus
     retry_after: datetime | None
+    has_file: bool
     is_embedded: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectState:
-    """What the planner knows of one project. `members` are the non-rejected ones."""
+    """What the planner knows of one project."""
 
     name: str
     config_hash: str
     sourced_config_hash: str | None
-    members: Mapping[str, ProjectVideoStatus]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ def plan_video_work(videos: Sequence[VideoState], now: datetime) -> list[StageWo
             and video.retry_after is not None
             and video.retry_after <= now
         ):
-            download.append(video.key)
+            # what failed after its download is not downloaded again
+            (extract if video.has_file and video.status is VideoStatus.FAILED else download).append(video.key)
     downloaded = tuple(v.key for v in videos if v.status in (VideoStatus.DOWNLOADED, VideoStatus.EXTRACTED))
     extracted = tuple(v.key for v in videos if v.status is VideoStatus.EXTRACTED)
     embedded = tuple(v.key for v in videos if v.status is VideoStatus.EXTRACTED and v.is_embedded)

@@ -57,9 +57,7 @@ def project_files(context: dg.SensorEvaluationContext, platform: PlatformResourc
         if attempts >= MAX_FAILED_RUNS:
             given_up += 1
             continue
-        requests.append(
-            dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work})
-        )
+        requests.append(dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work}))
     if requests:
         return dg.SensorResult(run_requests=requests)
     return dg.SensorResult(

@@ -3,27 +3,15 @@
 import os
 from pathlib import Path
 
-from data_miner_dagster.catalog.schema import VideoRow
-from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.catalog.queries import WantedVideo, wanted_videos
+from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sensors.planning import ProjectState, VideoState
 
 
 def project_states(platform: Platform) -> list[ProjectState]:
     """Return every project, by name."""
-    return [
-        ProjectState(
-            row.name,
-            row.config_hash,
-            row.sourced_config_hash,
-            {
-                member.video_key: member.status
-                for member in platform.catalog.members(row.name)
-                if member.status is not ProjectVideoStatus.REJECTED
-            },
-        )
-        for row in platform.catalog.projects()
-    ]
+    return [ProjectState(row.name, row.config_hash, row.sourced_config_hash) for row in platform.catalog.projects()]
 
 
 def _modified_by_key(folder: Path) -> dict[str, float]:
@@ -33,8 +21,8 @@ def _modified_by_key(folder: Path) -> dict[str, float]:
         return {entry.name[: -len(".npz")]: entry.stat().st_mtime for entry in entries if entry.name.endswith(".npz")}
 
 
-def video_states(platform: Platform, rows: list[VideoRow]) -> list[VideoState]:
-    """Return what the planners know of these videos, in the same order.
+def video_states(platform: Platform, project: str | None = None) -> list[VideoState]:
+    """Return the videos that a project, or any, wants, by key.
 
     Embeddings count as present if their file is not older than the frames: reading every file's fingerprint would
     cost a tick too much, and the operation compares those itself.
@@ -42,10 +30,13 @@ def video_states(platform: Platform, rows: list[VideoRow]) -> list[VideoState]:
     layout = platform.layout
     embedded = _modified_by_key(layout.embeddings / platform.models.filter_encoder_name)
 
-    def is_embedded(row: VideoRow) -> bool:
-        if row.status is not VideoStatus.EXTRACTED or row.key not in embedded:
+    def is_embedded(video: WantedVideo) -> bool:
+        if video.status is not VideoStatus.EXTRACTED or video.key not in embedded:
             return False
-        table = layout.frames_table(row.key)
-        return table.exists() and embedded[row.key] >= table.stat().st_mtime
+        table = layout.frames_table(video.key)
+        return table.exists() and embedded[video.key] >= table.stat().st_mtime
 
-    return [VideoState(row.key, row.status, row.retry_after, is_embedded(row)) for row in rows]
+    return [
+        VideoState(video.key, video.status, video.retry_after, video.has_file, is_embedded(video))
+        for video in wanted_videos(platform.catalog.database, project)
+    ]

@@ -11,7 +11,7 @@ from data_miner_dagster.partitions import VIDEOS, add_partitions, keys_between
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.sensors.in_flight import WORK_TAG, active_runs, count_runs, keys_in_flight
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, plan_stage_ranges, plan_video_work
-from data_miner_dagster.sensors.states import project_states, video_states
+from data_miner_dagster.sensors.states import video_states
 
 MAX_KEYS_PER_RUN: Final = 25
 MAX_RUNS_PER_TICK: Final = 12
@@ -31,10 +31,9 @@ def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResourc
     freed = opened.catalog.reset_orphans()
     if freed:
         context.log.warning(f"the worker of {len(freed)} videos is gone; they are free again: {', '.join(freed[:5])}")
-    wanted = sorted({key for state in project_states(opened) for key in state.members})
-    num_added = add_partitions(context.instance, VIDEOS, wanted)
+    states = video_states(opened)
+    num_added = add_partitions(context.instance, VIDEOS, [state.key for state in states])
     ordered = context.instance.get_dynamic_partitions(VIDEOS.name or "")
-    states = video_states(opened, opened.catalog.videos(wanted))
     runs = active_runs(context.instance)
     requests: list[dg.RunRequest] = []
     for work in plan_video_work(states, utc_now()):
@@ -58,5 +57,5 @@ def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResourc
     if requests:
         return dg.SensorResult(run_requests=requests)
     return dg.SensorResult(
-        skip_reason=f"{len(wanted)} videos wanted, {num_added} new partitions, {len(runs)} runs in flight, none to ask for"
+        skip_reason=f"{len(states)} videos wanted, {num_added} new partitions, {len(runs)} runs in flight, none to ask for"
     )

@@ -59,7 +59,9 @@ class RunningPlatform:
     def _location_is_loaded(self) -> bool | None:
         assert self.process.poll() is None, self.log.read_text()[-4000:]
         try:
-            answer = self.graphql("{ repositoriesOrError { __typename ... on RepositoryConnection { nodes { name } } } }")
+            answer = self.graphql(
+                "{ repositoriesOrError { __typename ... on RepositoryConnection { nodes { name } } } }"
+            )
         except OSError:
             return None
         return True if answer["repositoriesOrError"].get("nodes") else None

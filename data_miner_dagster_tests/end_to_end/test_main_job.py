@@ -168,9 +168,7 @@ def test_run__two_at_once_do_the_work_once(served_clips: RecordingServer, tmp_pa
     config = write_yaml(tmp_path / "p.yaml", project("twice", [{"type": "urls", "urls": urls}]))
     arguments = command("run", "--config", config, "--root", tmp_path / "root")
     processes = [
-        subprocess.Popen(
-            arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        subprocess.Popen(arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for _ in range(2)
     ]
     outputs = [process.communicate(timeout=240)[0] for process in processes]

@@ -166,7 +166,7 @@ def test_crash__a_killed_run_is_noticed_and_its_work_resumed(
     def embedded() -> bool | None:
         rows = json.loads(data_miner("videos", "--project", "crash", "--json", "--root", platform.root).stdout)
         done = [row for row in rows if row["status"] == "EXTRACTED"]
-        return bool(done) and bool(list((platform.root / "embeddings").rglob(f"{done[0]['key']}.npz"))) or None
+        return (bool(done) and bool(list((platform.root / "embeddings").rglob(f"{done[0]['key']}.npz")))) or None
 
     wait_for("the video to be finished all the same", embedded, timeout=180, every=2)
 

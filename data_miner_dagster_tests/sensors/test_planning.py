@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.partitions import PartitionRange
 from data_miner_dagster.sensors.planning import (
     DatasetPlan,
@@ -21,13 +21,18 @@ EARLIER, LATER = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
 
 
 def video(
-    key: str, status: VideoStatus, *, retry_after: datetime | None = None, is_embedded: bool = False
+    key: str,
+    status: VideoStatus,
+    *,
+    retry_after: datetime | None = None,
+    has_file: bool = False,
+    is_embedded: bool = False,
 ) -> VideoState:
-    return VideoState(key, status, retry_after, is_embedded)
+    return VideoState(key, status, retry_after, has_file, is_embedded)
 
 
-def project(*keys: str, sourced: str | None = "hash") -> ProjectState:
-    return ProjectState("p", "hash", sourced, dict.fromkeys(keys, ProjectVideoStatus.PENDING))
+def project(sourced: str | None = "hash") -> ProjectState:
+    return ProjectState("p", "hash", sourced)
 
 
 def work_by_job(*videos: VideoState) -> dict[str, tuple[str, ...]]:
@@ -61,6 +66,12 @@ def test_plan_video_work__failed_videos_wait_for_their_date() -> None:
     )["download_videos"] == ("due", "back")
 
 
+def test_plan_video_work__what_failed_after_its_download_is_not_downloaded_again() -> None:
+    undecodable = video("undecodable", VideoStatus.FAILED, retry_after=EARLIER, has_file=True)
+    assert work_by_job(undecodable)["extract_frames"] == ("undecodable",)
+    assert work_by_job(undecodable)["download_videos"] == ()
+
+
 def test_plan_stage_ranges__leaves_out_what_is_in_flight_and_caps_the_tick() -> None:
     work = StageWork("download_videos", wanted=("a", "b", "c", "d", "e"), finished=())
     assert plan_stage_ranges(work, list("abcde"), {"c"}, max_keys=25, max_ranges=9) == [
@@ -90,8 +101,8 @@ def test_is_settled__failed_and_unavailable_never_hold_a_project() -> None:
 
 
 def test_needs_sourcing__new_and_changed() -> None:
-    assert needs_sourcing(project(sourced=None))
-    assert needs_sourcing(project(sourced="another"))
+    assert needs_sourcing(project(None))
+    assert needs_sourcing(project("another"))
     assert not needs_sourcing(project())
 
 
@@ -99,7 +110,7 @@ def plan(
     *videos: VideoState, wait_for_all: bool = True, num_released_videos: int = 0, sourced: str | None = "hash"
 ) -> DatasetPlan:
     return plan_dataset(
-        project(*(v.key for v in videos), sourced=sourced),
+        project(sourced),
         videos,
         NOW,
         wait_for_all=wait_for_all,
