@@ -57,5 +57,5 @@ def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResourc
     if requests:
         return dg.SensorResult(run_requests=requests)
     return dg.SensorResult(
-        skip_reason=f"{len(states)} videos wanted, {num_added} new partitions, {len(runs)} runs in flight, none to ask for"
+        skip_reason=f"{len(states)} videos wanted, {num_added} new partitions, {len(runs)} runs in flight"
     )
