@@ -1,7 +1,6 @@
 """The `lite` detector: YOLOv3-tiny behind the ObjectDetector Protocol. COCO's 80 classes, CPU, real weights."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -9,12 +8,24 @@ import numpy as np
 from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections, RgbImage
 from data_miner_dagster.models.boxes import detections_from_candidates
 from data_miner_dagster.models.darknet import MAX_FORWARD_IMAGES, Letterboxed, YoloV3Tiny, letterbox, unletterbox_boxes
+from data_miner_dagster.models.packages import package_folder
+from data_miner_dagster.models.pins import YOLOV3_TINY
+from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.vocabulary import match_vocabulary
 
-PROCESSING_VERSION: Final = 1
-"""Part of the fingerprint: to be raised when pre- or post-processing changes results."""
 NMS_IOU: Final = 0.45
 """Darknet's own; the value its published figures were made with."""
+
+
+def load(entry: ModelEntry, device: str) -> "LiteDetector":
+    """Load an entry of architecture `yolov3-tiny`. `auto` is the CPU: the network is too small to gain from a GPU.
+
+    Raises:
+        ModelError: a file is missing or is not what was pinned.
+    """
+    folder = entry.folder if entry.scheme == "file" else package_folder(YOLOV3_TINY)
+    network = YoloV3Tiny.load(folder, "cpu" if device == "auto" else device)
+    return LiteDetector(network, name=entry.name, fingerprint=entry.fingerprint)
 
 
 class LiteDetector:
@@ -24,15 +35,6 @@ class LiteDetector:
         self.name = name
         self.fingerprint = fingerprint
         self._network = network
-
-    @classmethod
-    def load(cls, folder: Path, *, name: str, fingerprint: str, device: str = "cpu") -> "LiteDetector":
-        """Load from a folder that holds `yolov3-tiny.weights` and `coco.names`.
-
-        Raises:
-            ModelError: a file is missing or is not what its name says.
-        """
-        return cls(YoloV3Tiny.load(folder, device), name=name, fingerprint=fingerprint)
 
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float

@@ -12,6 +12,7 @@ from typing import Final
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import ClassPrompts
+from data_miner_dagster.models.registry import ModelEntry
 
 # Names of the COCO classes as of Darknet and as of the COCO paper, and plain other words for the very same thing.
 _SYNONYMS: Final = (
@@ -45,6 +46,19 @@ _IRREGULAR_PLURALS: Final[Mapping[str, str]] = {
     "skis": "ski",
 }
 _ARTICLE: Final = re.compile(r"^(?:a|an|the|some)\s+")
+
+
+def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts]) -> None:
+    """See that a detector can look for every class, before any work starts: nothing is loaded.
+
+    A detector that takes any phrase can; one whose names only its weights tell is asked again when they are loaded.
+
+    Raises:
+        ConfigError: a class names nothing the detector knows.
+    """
+    known_names = CLASS_NAMES_BY_ARCHITECTURE.get(entry.architecture)
+    if known_names is not None:
+        match_vocabulary(known_names, classes, detector=entry.name)
 
 
 def spellings(phrase: str) -> frozenset[str]:
@@ -133,3 +147,6 @@ _COCO: Final = (
 )
 COCO_CLASS_NAMES: Final = tuple(_COCO.split(","))
 """Darknet's `coco.names`, known without the file, so that a class list can be checked before any work starts."""
+
+CLASS_NAMES_BY_ARCHITECTURE: Final[Mapping[str, tuple[str, ...]]] = {"yolov3-tiny": COCO_CLASS_NAMES}
+"""Architectures whose weights always have the same names."""

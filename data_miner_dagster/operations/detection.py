@@ -25,6 +25,8 @@ from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, Rgb
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA
 from data_miner_dagster.media.images import UnreadableImageError, read_stored_image
+from data_miner_dagster.models.registry import ModelEntry
+from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.stages.detection import FrameDetections, count_boxes, detection_rows
@@ -77,7 +79,10 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
             raise PermanentError(
                 f"project {project!r} has no deduplicated frames yet; materialize `deduplicated_frames` first"
             )
-        parts = _parts_of(platform, project, config)
+        entries = platform.models.detector_entries(config.detectors)
+        for entry in entries:
+            check_classes(entry, config.class_prompts)
+        parts = _parts_of(platform, project, entries, config)
         found_fingerprint = fingerprint_of(
             {
                 "detection": config.model_dump(mode="json", exclude={"batch_size", "decode_threads"}),
@@ -102,21 +107,23 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         return _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
 
 
-def _parts_of(platform: Platform, project: str, config: DetectionConfig) -> Mapping[str, DetectionParts]:
+def _parts_of(
+    platform: Platform, project: str, entries: Sequence[ModelEntry], config: DetectionConfig
+) -> Mapping[str, DetectionParts]:
     """Return what each detector of the project has found so far, by detector name. Loads no model."""
-    fingerprints = {platform.models.detector_name: platform.models.detector_fingerprint}
     parts = {}
-    for name, detector_fingerprint in fingerprints.items():
+    for entry in entries:
         fingerprint = fingerprint_of(
             {
                 "classes": [[wanted.class_name, list(wanted.prompts)] for wanted in config.class_prompts],
                 "confidence_floor": config.confidence_floor,
-                "detector": detector_fingerprint,
+                "detector": entry.fingerprint,
                 "tiling": config.tiling.model_dump(mode="json") if config.tiling else None,
                 "version": ALGORITHM_VERSION,
             }
         )
-        parts[name] = DetectionParts(platform.layout.detection_parts(project) / f"{name}-{fingerprint}", fingerprint)
+        folder = platform.layout.detection_parts(project) / f"{entry.name}-{fingerprint}"
+        parts[entry.name] = DetectionParts(folder, fingerprint)
     return parts
 
 
@@ -190,7 +197,7 @@ def _look_at_unseen(
     unseen = [frame for frame in frames if seen.get(frame.frame_id) != frame.sha256]
     if not unseen:
         return 0
-    detector = platform.models.detector()
+    detector = platform.models.detector(name)
     classes = config.class_prompts
     num_unreadable = num_done = 0
     boxes: list[dict[str, str | int | float]] = []
