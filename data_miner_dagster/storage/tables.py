@@ -22,13 +22,26 @@ def write_table(path: Path, table: pa.Table, *, fingerprint: str, metadata: Mapp
 
 @contextmanager
 def table_writer(
-    path: Path, schema: pa.Schema, *, fingerprint: str, metadata: Mapping[str, str] | None = None
+    path: Path,
+    schema: pa.Schema,
+    *,
+    fingerprint: str,
+    metadata: Mapping[str, str] | None = None,
+    dictionary_columns: Sequence[str] | None = None,
 ) -> Iterator[pq.ParquetWriter]:
-    """Yield a writer for a table that is streamed in row groups; the file appears when the block ends well."""
+    """Yield a writer for a table that is streamed in row groups; the file appears when the block ends well.
+
+    `dictionary_columns` are those with few distinct values, worth encoding as such; default: try all. Trying costs
+    time where a table has many columns of numbers.
+    """
     extra = {key.encode(): value.encode() for key, value in sorted((metadata or {}).items())}
     with (
         atomic_path(path) as partial,
-        pq.ParquetWriter(partial, schema.with_metadata({FINGERPRINT_KEY: fingerprint.encode(), **extra})) as writer,
+        pq.ParquetWriter(
+            partial,
+            schema.with_metadata({FINGERPRINT_KEY: fingerprint.encode(), **extra}),
+            use_dictionary=True if dictionary_columns is None else list(dictionary_columns),
+        ) as writer,
     ):
         yield writer
 
