@@ -136,8 +136,8 @@ def find_representatives(
         exact = block.cosines(candidates)
         # The last of each row in this sorting is its best: highest cosine, then the earliest representative.
         by_row = np.lexsort((-candidates.ids, exact, candidates.rows))
-        removed, last = _last_of_each(candidates.rows[by_row])
-        best = by_row[last]
+        removed, stops = _runs(candidates.rows[by_row])
+        best = by_row[stops - 1]
         representative_ids[start + removed] = candidates.ids[best]
         similarities[start + removed] = exact[best]
 
@@ -172,9 +172,8 @@ def _choose_leaders(
     # Of the open rows, in order: a leader unless a leader before it is within the threshold.
     is_leader = is_open.copy()
     contested = pairs.chosen(is_open[pairs.rows])
-    rows, starts = np.unique(contested.rows, return_index=True)
-    stops = np.append(starts[1:], len(contested.rows))
-    for row, start, stop in zip(rows.tolist(), starts.tolist(), stops.tolist(), strict=True):
+    rows, stops = _runs(contested.rows)
+    for row, start, stop in zip(rows.tolist(), [0, *stops[:-1].tolist()], stops.tolist(), strict=False):
         ids = contested.ids[start:stop]
         is_by_leader = is_leader[ids - block.first_id]
         near = contested.similarities[start:stop][is_by_leader]
@@ -193,10 +192,10 @@ def _near_best(pairs: CandidatePairs, num_rows: int, margin: float) -> Candidate
     return pairs.chosen(pairs.similarities >= best[pairs.rows] - 2 * margin)
 
 
-def _last_of_each(sorted_rows: IntArray) -> tuple[IntArray, IntArray]:
-    # (the distinct values, the position of the last of each)
-    values, starts = np.unique(sorted_rows, return_index=True)
-    return values, np.append(starts[1:], len(sorted_rows))[: len(values)] - 1
+def _runs(sorted_rows: IntArray) -> tuple[IntArray, IntArray]:
+    # (the distinct values, where the run of each ends: half-open)
+    values, counts = np.unique(sorted_rows, return_counts=True)
+    return values, np.cumsum(counts)
 
 
 def tiers_of(pairs: pa.Table, *, max_hash_distance: int) -> list[DuplicateTier]:
