@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.platform import Platform
 
 
@@ -36,4 +37,5 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
     check_root_is_writable(platform.root)
     platform.check_sampling()
     platform.models.check_available()
-    platform.models.check_classes(project.detection)
+    for entry in platform.models.detector_entries(project.detection.detectors):
+        check_classes(entry, project.detection.class_prompts)
