@@ -288,7 +288,7 @@ def test_download_videos__a_row_that_lags_behind_its_file_is_mended(
     tmp_path: Path, server: HostileServer, clip: bytes
 ) -> None:
     platform = make_platform(tmp_path / "root")
-    outcome, row = one(platform, server.add("/clip.mp4", hostile.whole_file(clip)))
+    _, row = one(platform, server.add("/clip.mp4", hostile.whole_file(clip)))
     with platform.catalog.database.transaction() as session:  # as if killed between the file and its row
         lagging = session.get_one(VideoRow, row.key)
         lagging.status, lagging.sha256, lagging.file_name = VideoStatus.DOWNLOADING, None, None
