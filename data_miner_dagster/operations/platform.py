@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.claims import Claim, hold_claim
+from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError
@@ -133,8 +134,11 @@ class Platform:
             ConfigError: they differ: frames sampled in two ways must not be mixed.
         """
         remembered = _remembered_settings(self.layout)
-        wanted = self.config.extraction.model_dump(mode="json")
-        made_with = remembered.get("extraction", wanted)
+        wanted = self.config.extraction.sampling_settings()
+        if "extraction" in remembered:
+            made_with = ExtractionConfig.model_validate(remembered["extraction"]).sampling_settings()
+        else:
+            made_with = wanted
         differing = [
             f"{name} is {wanted.get(name)!r}, was {made_with.get(name)!r}"
             for name in sorted(wanted.keys() | made_with.keys())
