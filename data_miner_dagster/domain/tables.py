@@ -66,6 +66,7 @@ DEDUPLICATED_SCHEMA: Final = pa.schema(
         pa.field("similarity", pa.float32()),  # cosine to the representative; null where is_representative
         pa.field("tier", pa.string()),  # domain.reasons.DuplicateTier; null where is_representative
         _not_null("quality_rank", pa.int32()),  # 0 is looked at first
+        _not_null("generation", pa.int32()),  # 0 came first; frames of later generations came with later videos
     ]
 )
 """projects/<name>/deduplicated.parquet: one row per frame kept by filtering."""
