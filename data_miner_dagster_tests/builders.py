@@ -111,7 +111,8 @@ def build_project(
     platform = build_platform(root)
     config = project_config(name, **sections)
     dumped = config.model_dump(mode="json")
-    platform.catalog.save_project(name, dumped, fingerprint_of(dumped), None)
+    classes = list(config.detection.classes)  # their order counts, which JSON objects do not promise
+    platform.catalog.save_project(name, dumped, fingerprint_of({"config": dumped, "classes": classes}), None)
     reached = ("sourcing", "extraction", "filtering", "deduplication", "detection").index(through)
     with platform.catalog.database.transaction() as session:
         for rank, video in enumerate(videos):

@@ -7,7 +7,7 @@ representatives alone, as generation 1, and so on. A changed setting, or `force`
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,10 +36,7 @@ ALGORITHM_VERSION: Final = 1
 
 _FINGERPRINT: Final = FINGERPRINT_KEY.decode()
 _DECISION_SCHEMA: Final = pa.schema(
-    [
-        DEDUPLICATED_SCHEMA.field(name).with_nullable(True)
-        for name in ("is_representative", "representative_frame_id", "similarity", "tier")
-    ]
+    [DEDUPLICATED_SCHEMA.field(name) for name in ("is_representative", "representative_frame_id", "similarity", "tier")]
 )
 _NO_DECISIONS: Final = DEDUPLICATED_SCHEMA.empty_table()
 _PICTURE_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "sha256", "perceptual_hash")
@@ -77,8 +74,8 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
         earlier = read_metadata(platform.layout.deduplicated_table(project))
         if not force and _is_current(platform, project, inputs):
             # A stage left behind by a filter run that changed nothing, or by a kill between file and row.
-            if _move(platform, project, ProjectStage.DEDUPING, only_from=_WAITING_STAGES):
-                _move(platform, project, ProjectStage.DETECT_READY, error=None)
+            _move(platform, project, ProjectStage.DEDUPING, only_from={ProjectStage.DEDUP_READY})
+            _move(platform, project, ProjectStage.DETECT_READY, only_from={ProjectStage.DEDUPING}, error=None)
             return _outcome(platform, project, OutcomeStatus.REUSED)
         _move(platform, project, ProjectStage.DEDUPING)
         try:
@@ -88,9 +85,6 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
             raise
         _move(platform, project, ProjectStage.DETECT_READY, error=None)
         return _outcome(platform, project, OutcomeStatus.DONE)
-
-
-_WAITING_STAGES: Final = frozenset({ProjectStage.DEDUP_READY, ProjectStage.DEDUPING, ProjectStage.FAILED})
 
 
 def check_deduplication(platform: Platform, project: str, *, sample_size: int | None = None) -> GuaranteeReport:
@@ -199,12 +193,12 @@ def _foreign_representatives(platform: Platform, config: ProjectConfig) -> pa.Ta
     tables = [_no_frames().select(columns)]
     for other in config.deduplication.against_projects:
         decided = read_table(platform.layout.deduplicated_table(other), [*columns, "is_representative"])
-        tables.append(decided.filter(decided["is_representative"]).select(columns).cast(tables[0].schema))
-    return _with_pictures(platform, pa.concat_tables(tables).group_by(columns).aggregate([]))
+        tables.append(decided.filter(decided["is_representative"]).select(columns))
+    return _with_pictures(platform, _stacked(tables).group_by(columns).aggregate([]))
 
 
 def _no_frames() -> pa.Table:
-    return pa.schema([FRAMES_SCHEMA.field(name).with_nullable(True) for name in _PICTURE_COLUMNS]).empty_table()
+    return pa.schema([FRAMES_SCHEMA.field(name) for name in _PICTURE_COLUMNS]).empty_table()
 
 
 def _with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
@@ -215,7 +209,7 @@ def _with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
     for video_key in sorted(pc.unique(frames["video_key"]).to_pylist()):
         manifest = read_table(platform.layout.frames_table(video_key), columns).cast(manifests[0].schema)
         manifests.append(manifest.filter(pc.is_in(manifest["frame_id"], wanted)))
-    pictures = pa.concat_tables(manifests).combine_chunks()
+    pictures = _stacked(manifests).combine_chunks()
     rows = pc.index_in(frames["frame_id"], pictures["frame_id"].combine_chunks())
     if rows.null_count:
         missing = frames["frame_id"].filter(pc.is_null(rows))[0]
@@ -249,7 +243,7 @@ def _write_table(platform: Platform, project: str, inputs: _Inputs, stored: Mapp
     foreign = _foreign_representatives(platform, inputs.config) if len(newcomers) else _no_frames()
     decisions = _decide(platform, inputs, foreign, representatives, newcomers)
 
-    table = pa.concat_tables([standing_decisions.select(_DECISION_SCHEMA.names), decisions])
+    table = _stacked([standing_decisions.select(_DECISION_SCHEMA.names), decisions])
     for name in ("frame_id", "video_key", "frame_index", "generation"):
         table = table.append_column(name, frames[name])
     table = table.append_column("quality_rank", pa.array(np.arange(len(frames), dtype=np.int32)))
@@ -306,12 +300,12 @@ def _decide(
     """Return `_DECISION_SCHEMA` rows of the newcomers, in their order."""
     if not len(newcomers):
         return _DECISION_SCHEMA.empty_table()
-    known = pa.concat_tables([foreign.select(_PICTURE_COLUMNS), representatives.select(_PICTURE_COLUMNS)])
+    known = _stacked([foreign.select(_PICTURE_COLUMNS), representatives.select(_PICTURE_COLUMNS)])
     leader_vectors, vectors = _vectors_of(platform, inputs.encoder, known, newcomers)
     index = FaissIndex(vectors.shape[1])
     assignment = find_representatives(leader_vectors, vectors, inputs.threshold, index)
 
-    named = pa.concat_tables([known, newcomers.select(_PICTURE_COLUMNS)]).take(assignment.representative_ids)
+    named = _stacked([known, newcomers.select(_PICTURE_COLUMNS)]).take(assignment.representative_ids)
     is_representative = assignment.is_representative
     pairs = newcomers.select(_PICTURE_COLUMNS)
     for name in _PICTURE_COLUMNS:
@@ -341,6 +335,11 @@ def _vectors_of(
         return np.zeros((0, vectors.shape[1]), np.float16), vectors
     leader_vectors = read_frame_vectors(platform, encoder, leaders)
     return leader_vectors, vectors if len(newcomers) else np.zeros((0, leader_vectors.shape[1]), np.float16)
+
+
+def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    # The same columns; one table may allow nulls where another does not.
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 # --- what became of it ---

@@ -66,6 +66,11 @@ class Funnel:
     def __getitem__(self, step: FunnelStep) -> FunnelCount:
         return next(count for count in self.steps if count.step is step)
 
+    def before_release(self) -> "Funnel":
+        """Return the funnel up to the boxes: what a release is made from, whatever was released before."""
+        released = (FunnelStep.RELEASED_IMAGES, FunnelStep.RELEASED_BOXES)
+        return Funnel(self.project, tuple(count for count in self.steps if count.step not in released))
+
     def as_rows(self) -> list[tuple[str, str, str]]:
         """Return (step, count, reasons) rows of text for a table; a step not reached yet shows as `–`."""
         return [

@@ -32,7 +32,7 @@ def halves(*rows: list[float]) -> Float16Array:
 def random_units(num: int, dimension: int, seed: int = 0) -> Float16Array:
     """Return random unit vectors."""
     rows = np.random.default_rng(seed).standard_normal((num, dimension))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float16)
 
 
 def find(
