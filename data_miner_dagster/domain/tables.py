@@ -91,6 +91,7 @@ DETECTIONS_SCHEMA: Final = pa.schema(
 DETECTED_FRAMES_SCHEMA: Final = pa.schema(
     [
         _not_null("frame_id", pa.string()),
+        _not_null("image_sha256", pa.string()),  # of the image that was looked at
         _not_null("detection_fingerprint", pa.string()),  # detector, revision, class list
         _not_null("num_boxes", pa.int32()),
     ]
