@@ -71,6 +71,10 @@ class StorageLayout:
         """One encoder's embeddings of one video's frames."""
         return self.embeddings / check_project_name(encoder_name) / f"{check_video_key(video_key)}.npz"
 
+    def prompt_embedding_file(self, encoder_name: str, digest: str) -> Path:
+        """One encoder's embedding of one text, by the fingerprint of both."""
+        return self.embeddings / check_project_name(encoder_name) / "prompts" / f"{check_project_name(digest)}.npy"
+
     def project_folder(self, project: str) -> Path:
         """The derived tables of a project."""
         return self.root / "projects" / check_project_name(project)
