@@ -16,6 +16,10 @@ class VideoStatus(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"  # the site withholds it: not retried before a date
 
 
+SETTLED_STATUSES = frozenset({VideoStatus.EXTRACTED, VideoStatus.FAILED, VideoStatus.UNAVAILABLE})
+"""A video in one of these holds up no project."""
+
+
 class ProjectVideoStatus(StrEnum):
     """Where a video stands in one project."""
 
@@ -49,7 +53,7 @@ VIDEO_TRANSITIONS: Mapping[VideoStatus, frozenset[VideoStatus]] = {
     _V.DOWNLOADED: frozenset({_V.EXTRACTING, _V.DOWNLOADING, _V.PENDING}),
     _V.EXTRACTING: frozenset({_V.EXTRACTED, _V.FAILED, _V.DOWNLOADED}),
     _V.EXTRACTED: frozenset({_V.EXTRACTING, _V.DOWNLOADING, _V.DOWNLOADED, _V.PENDING}),
-    _V.FAILED: frozenset({_V.PENDING, _V.DOWNLOADING, _V.EXTRACTING}),
+    _V.FAILED: frozenset({_V.PENDING, _V.DOWNLOADING, _V.DOWNLOADED, _V.EXTRACTING}),
     _V.UNAVAILABLE: frozenset({_V.PENDING, _V.DOWNLOADING}),
 }
 

@@ -44,8 +44,8 @@ FILTERED_SCHEMA: Final = pa.schema(
         _not_null("video_key", pa.string()),
         _not_null("frame_index", pa.int32()),
         _not_null("pts_seconds", pa.float64()),
-        _not_null("positive_similarity", pa.float32()),
-        _not_null("positive_prompt", pa.string()),
+        pa.field("positive_similarity", pa.float32()),  # null, like its prompt, where the frame was unreadable
+        pa.field("positive_prompt", pa.string()),
         pa.field("negative_similarity", pa.float32()),
         pa.field("negative_prompt", pa.string()),
         pa.field("junk_similarity", pa.float32()),
@@ -91,6 +91,7 @@ DETECTIONS_SCHEMA: Final = pa.schema(
 DETECTED_FRAMES_SCHEMA: Final = pa.schema(
     [
         _not_null("frame_id", pa.string()),
+        _not_null("image_sha256", pa.string()),  # of the image that was looked at
         _not_null("detection_fingerprint", pa.string()),  # detector, revision, class list
         _not_null("num_boxes", pa.int32()),
     ]
