@@ -48,7 +48,7 @@ def fetch_models(
     profile: Annotated[str, typer.Option("--profile", help="lite or standard.")] = "lite",
     samples: Annotated[bool, typer.Option("--samples", help="The sample clips, instead of models.")] = False,
 ) -> None:
-    """Bring what a profile needs into the model cache: pinned, checked, resumable. What is there is not fetched again."""
+    """Bring what a profile needs into the model cache: pinned, checked, resumable, once."""
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.models.cache import model_cache_folder
