@@ -13,10 +13,11 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.export.records import ReleaseBox, ReleaseImage, ReleaseVideo
+from data_miner_dagster.operations.funnel import num_unreadable_frames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.releasing import clip_box, public_reference
 from data_miner_dagster.storage.by_video import TableByVideo
-from data_miner_dagster.storage.tables import read_fingerprint
+from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata
 
 _DECIMALS: Final = 6
 """Of stored float32 values: enough to tell any two of them apart where it matters, and short to read."""
@@ -73,8 +74,7 @@ class ReleaseSource:
             if not path.is_file():
                 raise DataMinerError(f"project {project!r} has no {name} yet: materialize the stages before `dataset`")
         self.fingerprints = {name: read_fingerprint(path) or "" for name, path in self._paths.items()}
-        unique = self._unique_frame_ids()
-        self._check_current(unique)
+        self._unseen = self._check_current(self._unique_frame_ids())
         self._unique = TableByVideo(self._paths["deduplicated_frames"], ["frame_index", "is_representative"])
         self._filtered = TableByVideo(
             self._paths["filtered_frames"], ["frame_index", "positive_similarity", "positive_prompt"]
@@ -99,13 +99,15 @@ class ReleaseSource:
         url = self._url_of(video_key)
         images: list[ReleaseImage] = []
         for frame_index in wanted:
+            frame_id = make_frame_id(video_key, frame_index)
+            if frame_id in self._unseen:
+                continue
             frame = frames.get(frame_index)
             if frame is None:
                 raise self._stale("frames", f"{video_key} has no frame {frame_index}")
             boxes = self._releasable(boxes_by_frame.get(frame_index, []), (frame["width"], frame["height"]))
             if not boxes and not self._config.releasing.include_frames_without_boxes:
                 continue
-            frame_id = make_frame_id(video_key, frame_index)
             suffix = Path(frame["file_name"]).suffix
             images.append(
                 ReleaseImage(
@@ -174,13 +176,20 @@ class ReleaseSource:
         table = pq.ParquetFile(self._paths["deduplicated_frames"]).read(columns=["frame_id", "is_representative"])
         return table.filter(table["is_representative"])["frame_id"]
 
-    def _check_current(self, unique: pa.ChunkedArray) -> None:
+    def _check_current(self, unique: pa.ChunkedArray) -> set[str]:
+        """See that each table was made from the one before; return the frames that turned out to be unreadable."""
         filtered = pq.ParquetFile(self._paths["filtered_frames"]).read(columns=["frame_id", "is_kept"])
         if not pc.all(pc.is_in(unique, filtered.filter(filtered["is_kept"])["frame_id"]), min_count=0).as_py():
             raise self._stale("deduplicated_frames", "it names frames that filtering does not keep")
+        for downstream, upstream in (("deduplicated_frames", "filtered_frames"), ("detections", "deduplicated_frames")):
+            made_from = read_metadata(self._paths[downstream]).get(MADE_FROM_KEY)
+            if made_from is not None and made_from != self.fingerprints[upstream]:
+                raise self._stale(downstream, f"{upstream} has changed since")
         seen = pq.ParquetFile(self._paths["detected frames"]).read(columns=["frame_id"])["frame_id"]
-        if not pc.all(pc.is_in(unique, seen), min_count=0).as_py():
+        unseen = set(unique.filter(pc.invert(pc.is_in(unique, seen))).to_pylist())
+        if len(unseen) != num_unreadable_frames(self._paths["detected frames"]):
             raise self._stale("detections", "there are unique frames that no detector has looked at")
+        return unseen
 
     def _stale(self, asset: str, why: str) -> DataMinerError:
         return DataMinerError(f"project {self._project!r}: {asset} is out of date ({why}); materialize it again")

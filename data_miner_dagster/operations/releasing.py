@@ -15,7 +15,7 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.fingerprints import fingerprint_of, sha256_of_file
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
-from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
 from data_miner_dagster.export.coco import CocoWriter
 from data_miner_dagster.export.datasheet import write_datasheet
 from data_miner_dagster.export.huggingface import ImageFolderWriter
@@ -260,11 +260,21 @@ def _manifest_content(plan: _Plan, tally: ReleaseTally, videos: list[ReleaseVide
         "thresholds": {name: config.releasing.threshold_of(name) for name in plan.header.class_names},
         "models": [asdict(model) for model in plan.models],
         "funnel": plan.funnel.as_json()["steps"],
+        "prompts": {
+            "positive": list(config.filtering.texts_of("positive")),
+            "negative": list(config.filtering.texts_of("negative")),
+            "junk": list(config.filtering.texts_of("junk")),
+        },
         "config": {
             section: getattr(config, section).model_dump(mode="json")
             for section in ("filtering", "deduplication", "detection", "releasing")
         },
     }
+
+
+def _num_videos_considered(platform: Platform, project: str) -> int:
+    considered = (ProjectVideoStatus.FILTERED, ProjectVideoStatus.FILTERED_EMPTY)
+    return sum(member.status in considered for member in platform.catalog.members(project))
 
 
 def _finish(
@@ -281,6 +291,7 @@ def _finish(
                 project_name=project,
                 version=version,
                 fingerprint=manifest["fingerprint"],
+                num_videos=_num_videos_considered(platform, project),
                 num_images=manifest["num_images"],
                 num_boxes=manifest["num_boxes"],
             ),

@@ -80,7 +80,7 @@ def test_release_project__counts_and_statuses(tmp_path: Path) -> None:
     assert (row.stage, row.released_version, row.error) == (ProjectStage.COMPLETE, "v001", None)
     assert row.counts["released_images"] == 7
     (release,) = platform.catalog.releases("cyclists")
-    assert (release.version, release.num_images, release.num_boxes) == ("v001", 7, 5)
+    assert (release.version, release.num_videos, release.num_images, release.num_boxes) == ("v001", 3, 7, 5)
     funnel = project_funnel(platform, "cyclists")
     assert funnel.release == "v001"
     assert funnel[FunnelStep.RELEASED_BOXES].count == 5
