@@ -50,7 +50,7 @@ class AxisEncoder:
         vectors = np.zeros((len(batch), self.embedding_dim), np.float32)
         vectors[:, :3] = batch
         vectors[:, 3] = np.where(batch.sum(axis=1) == 0, 1, 0) if len(batch) else 0
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
         """Return one axis per prompt, by the word it contains."""
