@@ -203,6 +203,10 @@ class Catalog:
         """Move videos in a working status that no live worker holds one step back; return their keys."""
         return upkeep.reset_orphans(self.database)
 
+    def give_up(self, video_keys: Sequence[str], reason: str) -> list[str]:
+        """Set videos to FAILED/CRASHED without a retry date, unless a live worker holds them; return those set."""
+        return upkeep.give_up(self.database, video_keys, reason)
+
     # --- releases ---
 
     def add_release(self, session: Session, release: ReleaseRow) -> None:
@@ -221,6 +225,12 @@ class Catalog:
             return list(
                 session.scalars(select(ReleaseRow).where(ReleaseRow.project_name == project).order_by(ReleaseRow.id))
             )
+
+    def num_released_videos(self, project: str) -> int:
+        """Return how many videos the project's latest release considered, 0 if it has none."""
+        query = select(ReleaseRow.num_videos).where(ReleaseRow.project_name == project).order_by(ReleaseRow.id.desc())
+        with self.database.reading() as session:
+            return session.scalar(query.limit(1)) or 0
 
     # --- counts ---
 

@@ -78,7 +78,6 @@ class ProjectRow(Base):
     sourced_config_hash: Mapped[str | None] = mapped_column(String(64))  # the config its sources were last listed with
     sourced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     released_version: Mapped[str | None] = mapped_column(String(64))
-    released_inputs: Mapped[str | None] = mapped_column(String(64))  # fingerprint of the members it was released from
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
 
@@ -181,6 +180,7 @@ class ReleaseRow(Base):
     project_name: Mapped[str] = mapped_column(String(100))  # outlives its project: what was published stays known
     version: Mapped[str] = mapped_column(String(64))
     fingerprint: Mapped[str] = mapped_column(String(64))
+    num_videos: Mapped[int] = mapped_column(default=0)  # member videos whose frames were considered
     num_images: Mapped[int]
     num_boxes: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

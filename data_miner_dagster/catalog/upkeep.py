@@ -95,6 +95,28 @@ def reset_orphans(database: Database) -> list[str]:
     return moved
 
 
+def give_up(database: Database, video_keys: Collection[str], reason: str) -> list[str]:
+    """Set videos to FAILED/CRASHED without a retry date, unless a live worker holds them; return those set, sorted.
+
+    For videos that no run brings to an end: `retry_videos` gives them another chance.
+    """
+    given_up = []
+    with database.transaction() as session:
+        now = database.now(session)
+        claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)}
+        for key in sorted(set(video_keys)):
+            if f"video/{key}" not in claimed and move_video(
+                session,
+                key,
+                VideoStatus.FAILED,
+                error=reason,
+                error_kind=VideoErrorKind.CRASHED,
+                retry_after=None,
+            ):
+                given_up.append(key)
+    return given_up
+
+
 def delete_dead_claims(database: Database) -> list[str]:
     """Remove claims whose holder is gone; return their resources. Tidiness only: takers do not mind them."""
     dead = []

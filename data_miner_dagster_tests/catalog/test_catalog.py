@@ -125,6 +125,24 @@ def test_add_release__same_version_twice_is_one(catalog: Catalog) -> None:
     assert [row.version for row in catalog.releases("bikes")] == ["v1"]
 
 
+def test_num_released_videos__of_the_latest_release(catalog: Catalog) -> None:
+    assert catalog.num_released_videos("bikes") == 0
+    for version, num_videos in (("v1", 3), ("v2", 2)):
+        with catalog.database.transaction() as session:
+            catalog.add_release(
+                session,
+                ReleaseRow(
+                    project_name="bikes",
+                    version=version,
+                    fingerprint="f",
+                    num_videos=num_videos,
+                    num_images=1,
+                    num_boxes=2,
+                ),
+            )
+    assert catalog.num_released_videos("bikes") == 2
+
+
 def test_count_videos_by_status__of_all_and_of_one_project(catalog: Catalog) -> None:
     add_project(catalog, "bikes")
     add_video(catalog, "urls-a", "bikes", status=VideoStatus.EXTRACTED)
