@@ -3,11 +3,17 @@
 Keys are a projection of the catalog: sensors and the CLI add them in sorted batches. Order is order of insertion.
 """
 
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import dagster as dg
+
+# Backfill policies and partitioned checks are used knowingly, at a pinned minor version: not a user's concern. Here,
+# since every module that declares an asset or a check imports this one first.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 VIDEOS: Final = dg.DynamicPartitionsDefinition(name="videos")
 PROJECTS: Final = dg.DynamicPartitionsDefinition(name="projects")

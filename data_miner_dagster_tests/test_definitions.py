@@ -5,6 +5,7 @@ import sys
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from data_miner_dagster.definitions import defs
 from data_miner_dagster_tests.end_to_end.commands import environment
@@ -24,17 +25,17 @@ POOLS = {
 
 
 @pytest.fixture(scope="module")
-def graph() -> dg.AssetGraph:
+def graph() -> AssetGraph:
     return defs.resolve_asset_graph()
 
 
-def test_definitions__hold_the_eight_assets_and_no_phantom(graph: dg.AssetGraph) -> None:
+def test_definitions__hold_the_eight_assets_and_no_phantom(graph: AssetGraph) -> None:
     keys = {key.to_user_string() for key in graph.get_all_asset_keys()}
     assert keys == PER_VIDEO | PER_PROJECT
     assert {key.to_user_string() for key in graph.executable_asset_keys} == keys
 
 
-def test_definitions__partition_sets(graph: dg.AssetGraph) -> None:
+def test_definitions__partition_sets(graph: AssetGraph) -> None:
     names = {}
     for key in graph.get_all_asset_keys():
         definition = graph.get(key).partitions_def
@@ -43,7 +44,7 @@ def test_definitions__partition_sets(graph: dg.AssetGraph) -> None:
     assert names == dict.fromkeys(PER_VIDEO, "videos") | dict.fromkeys(PER_PROJECT, "projects")
 
 
-def test_definitions__edges_between_the_sets_ask_nothing_of_partitions(graph: dg.AssetGraph) -> None:
+def test_definitions__edges_between_the_sets_ask_nothing_of_partitions(graph: AssetGraph) -> None:
     crossing = set()
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
@@ -57,7 +58,7 @@ def test_definitions__edges_between_the_sets_ask_nothing_of_partitions(graph: dg
     assert crossing == {("project_videos", "videos"), ("frame_embeddings", "filtered_frames")}
 
 
-def test_definitions__every_asset_says_what_it_is(graph: dg.AssetGraph) -> None:
+def test_definitions__every_asset_says_what_it_is(graph: AssetGraph) -> None:
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         name = key.to_user_string()
@@ -71,7 +72,7 @@ def test_definitions__every_asset_says_what_it_is(graph: dg.AssetGraph) -> None:
         assert len(node.description) > 40
 
 
-def test_definitions__backfills_keep_the_per_video_assets_in_runs_of_their_own(graph: dg.AssetGraph) -> None:
+def test_definitions__backfills_keep_the_per_video_assets_in_runs_of_their_own(graph: AssetGraph) -> None:
     sizes = [graph.get(dg.AssetKey(name)).backfill_policy for name in sorted(PER_VIDEO)]
     assert None not in sizes
     assert len({policy.max_partitions_per_run for policy in sizes if policy}) == len(PER_VIDEO)

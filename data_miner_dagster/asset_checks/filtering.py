@@ -3,7 +3,6 @@
 import dagster as dg
 
 from data_miner_dagster.assets.filtering import filtered_frames
-from data_miner_dagster.operations.checks import count_decisions
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -11,6 +10,8 @@ from data_miner_dagster.resources.platform import PlatformResource
 @dg.asset_check(asset=filtered_frames, partitions_def=PROJECTS, blocking=True)
 def every_frame_is_decided(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
     """Every frame of every ready member video has exactly one decision, and every dropped frame a reason."""
+    from data_miner_dagster.operations.checks import count_decisions
+
     found = count_decisions(platform.open(), context.partition_key)
     return dg.AssetCheckResult(
         passed=found.holds,

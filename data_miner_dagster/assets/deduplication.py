@@ -5,7 +5,6 @@ import dagster as dg
 from data_miner_dagster.assets.filtering import filtered_frames
 from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import deduplication_metadata
-from data_miner_dagster.operations.deduplication import deduplicate_project
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -28,6 +27,8 @@ def deduplicated_frames(
 
     No two representatives are within the threshold, and every other frame has a representative within it.
     """
+    from data_miner_dagster.operations.deduplication import deduplicate_project
+
     opened = platform.open()
     return materialize_project(
         context,

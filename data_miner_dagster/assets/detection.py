@@ -5,7 +5,6 @@ import dagster as dg
 from data_miner_dagster.assets.deduplication import deduplicated_frames
 from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import detection_metadata
-from data_miner_dagster.operations.detection import detect_project
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -28,6 +27,8 @@ def detections(
 
     Only frames that this detector has not yet seen with this class list are run.
     """
+    from data_miner_dagster.operations.detection import detect_project
+
     opened = platform.open()
     return materialize_project(
         context,

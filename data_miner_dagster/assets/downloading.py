@@ -6,7 +6,6 @@ import dagster as dg
 
 from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_videos
 from data_miner_dagster.assets.sourcing import project_videos
-from data_miner_dagster.operations.downloading import download_videos
 from data_miner_dagster.partitions import LINEAGE_ONLY, VIDEOS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -34,6 +33,8 @@ def videos(
     Keyed by the video alone and shared by all projects. A video that a site withholds, or a broken file, is a
     recorded outcome: an observation with the reason, and a row in the catalog.
     """
+    from data_miner_dagster.operations.downloading import download_videos
+
     yield from materialize_videos(
         context, lambda keys, report: download_videos(platform.open(), keys, force=config.force, report=report)
     )

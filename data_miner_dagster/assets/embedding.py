@@ -6,7 +6,6 @@ import dagster as dg
 
 from data_miner_dagster.assets.extraction import frames
 from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_videos
-from data_miner_dagster.operations.embedding import embed_frames
 from data_miner_dagster.partitions import VIDEOS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -31,6 +30,8 @@ def frame_embeddings(
 
     The heavy model runs here, once a video. Changing a prompt or a threshold afterwards is a matrix product.
     """
+    from data_miner_dagster.operations.embedding import embed_frames
+
     yield from materialize_videos(
         context, lambda keys, report: embed_frames(platform.open(), keys, force=config.force, report=report)
     )

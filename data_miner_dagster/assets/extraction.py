@@ -7,7 +7,6 @@ import dagster as dg
 from data_miner_dagster.assets.downloading import videos
 from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_videos
 from data_miner_dagster.assets.previews import frames_metadata
-from data_miner_dagster.operations.extraction import extract_frames
 from data_miner_dagster.partitions import VIDEOS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -33,6 +32,8 @@ def frames(
     A row has the exact time from the container, size, sharpness, brightness, contrast and perceptual hash. Which
     frames are taken is a setting of the platform, since all projects share them.
     """
+    from data_miner_dagster.operations.extraction import extract_frames
+
     opened = platform.open()
     yield from materialize_videos(
         context,

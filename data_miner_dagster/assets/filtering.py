@@ -6,7 +6,6 @@ from data_miner_dagster.assets.embedding import frame_embeddings
 from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import filtering_metadata
 from data_miner_dagster.assets.sourcing import project_videos
-from data_miner_dagster.operations.filtering import filter_project
 from data_miner_dagster.partitions import LINEAGE_ONLY, PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -29,6 +28,8 @@ def filtered_frames(
 
     A matrix product over stored embeddings: no image is opened and no image model runs.
     """
+    from data_miner_dagster.operations.filtering import filter_project
+
     opened = platform.open()
     return materialize_project(
         context,

@@ -4,27 +4,21 @@ Every byte is stored in Dagster's event log, so pictures are capped by operation
 """
 
 from collections import Counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
-from data_miner_dagster.operations.funnel import project_funnel
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.previews import (
-    Preview,
-    dataset_preview,
-    deduplication_preview,
-    detections_preview,
-    filtering_preview,
-    frames_preview,
-)
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.previews import Preview
 
 Metadata = dict[str, dg.MetadataValue]
 
 _MAX_TABLE_ROWS: Final = 50
 
 
-def _pictures(preview: Preview | None) -> Metadata:
+def _pictures(preview: "Preview | None") -> Metadata:
     if preview is None:
         return {}
     return {
@@ -34,6 +28,8 @@ def _pictures(preview: Preview | None) -> Metadata:
 
 
 def _funnel(platform: Platform, project: str) -> Metadata:
+    from data_miner_dagster.operations.funnel import project_funnel
+
     return {"funnel": dg.MetadataValue.md(project_funnel(platform, project).as_markdown())}
 
 
@@ -43,6 +39,8 @@ def _path(name: str, path: object) -> Metadata:
 
 def frames_metadata(platform: Platform, video_key: str) -> Metadata:
     """Return a contact sheet of a video's frames and where they are."""
+    from data_miner_dagster.operations.previews import frames_preview
+
     return _path("dagster/uri", platform.layout.frames_folder(video_key)) | _pictures(
         frames_preview(platform, video_key)
     )
@@ -63,6 +61,8 @@ def sourcing_metadata(platform: Platform, project: str) -> Metadata:
 
 def filtering_metadata(platform: Platform, project: str) -> Metadata:
     """Return the funnel and kept frames beside rejected ones."""
+    from data_miner_dagster.operations.previews import filtering_preview
+
     return (
         _path("dagster/uri", platform.layout.filtered_table(project))
         | _funnel(platform, project)
@@ -72,6 +72,8 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
 
 def deduplication_metadata(platform: Platform, project: str) -> Metadata:
     """Return the largest duplicate groups."""
+    from data_miner_dagster.operations.previews import deduplication_preview
+
     return _path("dagster/uri", platform.layout.deduplicated_table(project)) | _pictures(
         deduplication_preview(platform, project)
     )
@@ -79,6 +81,8 @@ def deduplication_metadata(platform: Platform, project: str) -> Metadata:
 
 def detection_metadata(platform: Platform, project: str) -> Metadata:
     """Return frames with their boxes drawn."""
+    from data_miner_dagster.operations.previews import detections_preview
+
     return _path("dagster/uri", platform.layout.detections_table(project)) | _pictures(
         detections_preview(platform, project)
     )
@@ -86,6 +90,9 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
 
 def dataset_metadata(platform: Platform, project: str) -> Metadata:
     """Return the whole funnel, labelled frames, and where the release and the report are."""
+    from data_miner_dagster.operations.funnel import project_funnel
+    from data_miner_dagster.operations.previews import dataset_preview
+
     funnel = project_funnel(platform, project)
     layout = platform.layout
     metadata = _funnel(platform, project) | _pictures(dataset_preview(platform, project))

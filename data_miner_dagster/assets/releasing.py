@@ -5,7 +5,6 @@ import dagster as dg
 from data_miner_dagster.assets.detection import detections
 from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import dataset_metadata
-from data_miner_dagster.operations.releasing import release_project
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -26,6 +25,8 @@ def dataset(context: dg.AssetExecutionContext, config: ForceConfig, platform: Pl
 
     The same inputs give the same bytes; a release that is current is not made again.
     """
+    from data_miner_dagster.operations.releasing import release_project
+
     opened = platform.open()
     return materialize_project(
         context,

@@ -4,7 +4,6 @@ import dagster as dg
 
 from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import sourcing_metadata
-from data_miner_dagster.operations.sourcing import list_sources
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -27,6 +26,8 @@ def project_videos(
 
     Lists the sources of the project file without downloading anything. A source that cannot be listed fails alone.
     """
+    from data_miner_dagster.operations.sourcing import list_sources
+
     opened = platform.open()
     return materialize_project(
         context,
