@@ -23,12 +23,13 @@ FRAMES_SCHEMA: Final = pa.schema(
         _not_null("time_base_numerator", pa.int64()),
         _not_null("time_base_denominator", pa.int64()),
         _not_null("pts_seconds", pa.float64()),  # the same, rounded to a float, for people
+        _not_null("source_frame_number", pa.int64()),  # ordinal among all frames of the video, from 0
         _not_null("is_keyframe", pa.bool_()),
         _not_null("width", pa.int32()),
         _not_null("height", pa.int32()),
         _not_null("size_bytes", pa.int64()),
         _not_null("sha256", pa.string()),  # of the image file
-        _not_null("sharpness", pa.float32()),  # variance of the Laplacian of luma
+        _not_null("sharpness", pa.float32()),  # variance of the Laplacian of luma, at 360 lines
         _not_null("brightness", pa.float32()),  # mean luma, 0..255
         _not_null("contrast", pa.float32()),  # standard deviation of luma
         _not_null("is_letterboxed", pa.bool_()),
@@ -92,6 +93,7 @@ DETECTIONS_SCHEMA: Final = pa.schema(
 DETECTED_FRAMES_SCHEMA: Final = pa.schema(
     [
         _not_null("frame_id", pa.string()),
+        _not_null("image_sha256", pa.string()),  # of the image that was looked at
         _not_null("detection_fingerprint", pa.string()),  # detector, revision, class list
         _not_null("num_boxes", pa.int32()),
     ]

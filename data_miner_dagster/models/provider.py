@@ -1,7 +1,7 @@
 """The models of one configuration, each loaded at first use and once a process."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Final, cast
@@ -70,6 +70,17 @@ class ModelProvider:
         """
         name = self.config.detector or PROFILES[self.config.profile].detector
         return find_entry(self.config, name, setting="detector", capabilities=frozenset({Capability.DETECTOR}))
+
+    def detector_entries(self, names: Sequence[str] = ()) -> tuple[ModelEntry, ...]:
+        """The registry entries of a project's own detectors, in order; of the platform's where it names none.
+
+        Raises:
+            ConfigError: a name is unknown, or its model is no detector.
+        """
+        if not names:
+            return (self.detector_entry,)
+        able = frozenset({Capability.DETECTOR})
+        return tuple(find_entry(self.config, name, setting="detector", capabilities=able) for name in names)
 
     @property
     def entries(self) -> tuple[ModelEntry, ModelEntry, ModelEntry]:
@@ -154,13 +165,15 @@ class ModelProvider:
         """
         return cast("ImageEncoder", load_model(self.dedup_entry, self.config.device))
 
-    def detector(self) -> ObjectDetector:
-        """Return the loaded detector.
+    def detector(self, name: str | None = None) -> ObjectDetector:
+        """Return the loaded detector: the platform's, or the one named.
 
         Raises:
+            ConfigError: the name is unknown, or its model is no detector.
             ModelError: it is missing, or not what was pinned.
         """
-        return cast("ObjectDetector", load_model(self.detector_entry, self.config.device))
+        (entry,) = self.detector_entries([name] if name else [])
+        return cast("ObjectDetector", load_model(entry, self.config.device))
 
 
 def _calibration(entry: ModelEntry) -> SimilarityCalibration:

@@ -13,7 +13,7 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.embeddings import read_embeddings_fingerprint
-from data_miner_dagster.storage.tables import read_fingerprint
+from data_miner_dagster.storage.tables import read_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class MemberFrames:
     frames_folder: Path
     frames_table: Path
     frames_fingerprint: str
+    num_frames: int
     embeddings_file: Path
     embeddings_fingerprint: str
 
@@ -67,12 +68,12 @@ def project_members(platform: Platform, project: str) -> ProjectMembers:
             failed.append(FailedMember(video.key, video.error_kind, video.error or video.status.value.lower()))
             continue
         frames_table = platform.layout.frames_table(video.key)
-        frames_fingerprint = read_fingerprint(frames_table) if video.status is VideoStatus.EXTRACTED else None
-        if frames_fingerprint is None:
+        frames = read_identity(frames_table) if video.status is VideoStatus.EXTRACTED else None
+        if frames is None or frames.fingerprint is None:
             unsettled.append(video.key)
             continue
         embeddings_file = platform.layout.embedding_file(encoder_name, video.key)
-        embeddings_fingerprint = embeddings_fingerprint_of(frames_fingerprint, encoder_fingerprint)
+        embeddings_fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder_fingerprint)
         if read_embeddings_fingerprint(embeddings_file) != embeddings_fingerprint:
             not_embedded.append(video.key)
             continue
@@ -81,7 +82,8 @@ def project_members(platform: Platform, project: str) -> ProjectMembers:
                 video_key=video.key,
                 frames_folder=platform.layout.frames_folder(video.key),
                 frames_table=frames_table,
-                frames_fingerprint=frames_fingerprint,
+                frames_fingerprint=frames.fingerprint,
+                num_frames=frames.num_rows,
                 embeddings_file=embeddings_file,
                 embeddings_fingerprint=embeddings_fingerprint,
             )

@@ -90,7 +90,7 @@ class Platform:
         Raises:
             ConfigError: they differ: frames sampled in two ways must not be mixed.
         """
-        wanted = self.config.extraction.model_dump(mode="json")
+        wanted = self.config.extraction.sampling_settings()
         path = self.layout.platform_file
         if not path.exists():
             write_json(path, {"extraction": wanted})

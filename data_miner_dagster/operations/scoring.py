@@ -29,7 +29,7 @@ from data_miner_dagster.storage.similarities import (
     similarities_of,
     similarities_writer,
 )
-from data_miner_dagster.storage.tables import num_rows, read_fingerprint, read_table
+from data_miner_dagster.storage.tables import read_fingerprint, read_table
 
 ALGORITHM_VERSION: Final = 1
 """Raise it when the same embeddings give other similarities."""
@@ -45,8 +45,7 @@ def similarities_header(
         texts=config.texts,
         templates=config.templates,
         videos=tuple(
-            ScoredVideo(member.video_key, member.embeddings_fingerprint, num_rows(member.frames_table))
-            for member in ready
+            ScoredVideo(member.video_key, member.embeddings_fingerprint, member.num_frames) for member in ready
         ),
     )
 

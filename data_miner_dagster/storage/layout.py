@@ -99,6 +99,10 @@ class StorageLayout:
         """One row per frame that a detector has seen."""
         return self.project_folder(project) / "detected_frames.parquet"
 
+    def detection_parts(self, project: str) -> Path:
+        """What each detector has found so far, one folder for each detector and class list."""
+        return self.project_folder(project) / "detection_parts"
+
     def releases_folder(self, project: str) -> Path:
         """One folder a version."""
         return self.root / "releases" / check_project_name(project)

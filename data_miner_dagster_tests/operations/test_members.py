@@ -47,7 +47,7 @@ def test_project_members__each_member_in_one_list(platform: PlantedPlatform) -> 
 
     members = project_members(platform, "pets")
 
-    assert [member.video_key for member in members.ready] == ["local-a", "local-b"]
+    assert [(member.video_key, member.num_frames) for member in members.ready] == [("local-a", 1), ("local-b", 1)]
     assert members.not_embedded == ("local-c",)
     assert members.unsettled == ("local-d", "local-h")
     assert members.failed == (
