@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import flag_modified
 
 from data_miner_dagster.catalog import upkeep
 from data_miner_dagster.catalog.database import Database
@@ -63,6 +64,7 @@ class Catalog:
             if row.config_hash == config_hash and row.config_file == config_file:
                 return False
             row.config, row.config_hash, row.config_file = dict(config), config_hash, config_file
+            flag_modified(row, "config")  # two mappings that differ in order alone are equal, and differ to us
             return True
 
     def project(self, name: str) -> ProjectRow | None:

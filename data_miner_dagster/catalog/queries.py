@@ -67,6 +67,24 @@ def is_wanted(project: str | None = None) -> ColumnElement[bool]:
     return exists().where(condition)
 
 
+@dataclass(frozen=True, slots=True)
+class WantedVideo:
+    """The facts of one video that decide what it needs next."""
+
+    key: str
+    status: VideoStatus
+    retry_after: datetime | None
+    has_file: bool  # a downloaded and proven file is on record
+
+
+def wanted_videos(database: Database, project: str | None = None) -> list[WantedVideo]:
+    """Return the videos that a project, or any, wants, by key."""
+    query = select(VideoRow.key, VideoRow.status, VideoRow.retry_after, VideoRow.sha256.is_not(None))
+    with database.reading() as session:
+        rows = session.execute(query.where(is_wanted(project)).order_by(VideoRow.key))
+        return [WantedVideo(key, status, retry_after, bool(has_file)) for key, status, retry_after, has_file in rows]
+
+
 def video_work(database: Database, project: str | None = None) -> VideoWork:
     """Return what is wanted and not done, for one project or for all."""
     working = {VideoStatus.DOWNLOADING, VideoStatus.EXTRACTING}

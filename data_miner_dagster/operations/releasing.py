@@ -112,6 +112,18 @@ def release_versions(platform: Platform, project: str) -> list[str]:
     return sorted(versions, key=version_number)
 
 
+def check_latest_release(platform: Platform, project: str) -> tuple[str, list[str]]:
+    """Return the latest release and which of its files are missing or altered.
+
+    Raises:
+        DataMinerError: there is no release.
+    """
+    versions = release_versions(platform, project)
+    if not versions:
+        raise DataMinerError(f"project {project} has no release yet; materialize `dataset`")
+    return versions[-1], list(damaged_files(platform.layout.release_folder(project, versions[-1])))
+
+
 @contextmanager
 def _stage_of(platform: Platform, project: str) -> Iterator[None]:
     """The project is at work while the block runs, and FAILED with the reason if it raises."""
