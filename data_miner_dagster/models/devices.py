@@ -16,11 +16,10 @@ def resolve_device(device: str) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, number = device.partition(":")
-    has_device = {
-        "cpu": lambda: True,
-        "cuda": lambda: torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available,
-    }
-    if not has_device[kind]():
+    if kind == "cuda":
+        has_device = torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count()
+    else:
+        has_device = kind == "cpu" or torch.backends.mps.is_available()
+    if not has_device:
         raise ConfigError(f"platform.models.device is {device!r}, which this machine does not have; use `auto`")
     return device

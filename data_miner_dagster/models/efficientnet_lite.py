@@ -78,7 +78,7 @@ def squash(image: RgbImage) -> RgbImage:
         return image
     shrinks = image.shape[0] > INPUT_SIDE or image.shape[1] > INPUT_SIDE
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (INPUT_SIDE, INPUT_SIDE), interpolation=interpolation)
+    return np.asarray(cv2.resize(image, (INPUT_SIDE, INPUT_SIDE), interpolation=interpolation), np.uint8)
 
 
 class EfficientNetLite0:
@@ -86,9 +86,7 @@ class EfficientNetLite0:
 
     def __init__(self, parameters: "dict[str, tuple[torch.Tensor, torch.Tensor]]", device: str) -> None:
         self.device = device
-        self._parameters = {
-            name: (weight.to(device), bias.to(device)) for name, (weight, bias) in parameters.items()
-        }
+        self._parameters = {name: (weight.to(device), bias.to(device)) for name, (weight, bias) in parameters.items()}
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> "EfficientNetLite0":

@@ -41,12 +41,13 @@ _CLASSIFIER_PIXELS: Final = efficientnet_lite.INPUT_SIDE**2 * 3
 _DETECTOR_PIXELS: Final = darknet.INPUT_SIDE**2 * 3
 
 
-def unit_rows(vectors: npt.NDArray[np.floating]) -> Float32Array:
+def unit_rows(vectors: Float32Array) -> Float32Array:
     """Return rows scaled to length 1; a row of zeros, which has no direction, becomes the first axis."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    units = np.zeros(vectors.shape, np.float32)
+    np.divide(vectors, lengths, out=units, where=lengths > 0)
     units[lengths[:, 0] == 0, 0] = 1
-    return units.astype(np.float32)
+    return units
 
 
 def required_calibration(entry: ModelEntry) -> SimilarityCalibration:

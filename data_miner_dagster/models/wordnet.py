@@ -91,9 +91,7 @@ def coarse_concepts(
     A concept qualifies if it stands above at least `min_classes` and at most `max_classes` of the classes: for
     "beagle" that gives hound, hunting dog and dog, but not the breed itself, and not animal.
     """
-    num_classes_below = Counter(
-        ancestor for offset in class_offsets for ancestor in hierarchy.ancestors(offset)
-    )
+    num_classes_below = Counter(ancestor for offset in class_offsets for ancestor in hierarchy.ancestors(offset))
     return [
         [
             hierarchy.lemma(ancestor)
