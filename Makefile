@@ -1,22 +1,32 @@
-# `make demo` and `make test` do all the set-up they need; VENV=... shares one environment between checkouts.
+# `make demo` and `make test` do all the set-up they need, and say what they do.
+# VENV=/path/to/env shares one environment between checkouts.
 VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+DEMO_ROOT ?= demo_root
 
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-$(STAMP): pyproject.toml constraints.txt
+# The stamp's name carries the requirements, so that changed ones are installed and a shared environment is recognized.
+$(STAMP):
 	@test -x $(BIN)/python || { echo "== creating the environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "== installing the packages (about 7 GB, two to five minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@rm -f $(VENV)/.installed-*
 	@touch $@
 
 install: $(STAMP) ## create the environment
+
+demo: $(STAMP) ## run the sample project: real clips, small real models, a CPU
+	@$(BIN)/python -m data_miner_dagster demo --root $(DEMO_ROOT)
+
+up: $(STAMP) ## web server and daemon over the demo's root
+	@$(BIN)/python -m data_miner_dagster up --root $(DEMO_ROOT)
 
 check: $(STAMP) ## lint, format, types, layers
 	$(BIN)/ruff check .
@@ -28,7 +38,29 @@ fix: $(STAMP) ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: $(STAMP) ## all tests
-	$(BIN)/python -m pytest
+# Only the tests in a browser need something that is no Python package. It is installed where that is allowed.
+chromium:
+	@command -v chromium >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "== installing chromium for the browser tests"; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null \
+	    || echo "== chromium could not be installed: the browser tests will be skipped"; \
+	else \
+	  echo "== chromium is not installed and this is no root shell with apt-get: the browser tests will be skipped"; \
+	fi
 
-.PHONY: help install check fix test
+test: $(STAMP) chromium ## all tests
+	@echo "== fetching the lite models and sample clips (about 150 MB, once)"
+	@$(BIN)/python -m data_miner_dagster models fetch --profile lite --samples
+	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+bench: $(STAMP) ## all benchmarks: a table each, JSON under benchmarks/results
+	$(BIN)/python -m benchmarks
+
+docs: $(STAMP) ## the configuration reference, from the models
+	$(BIN)/python -m data_miner_dagster.config.reference > docs/configuration.md
+
+clean: ## remove the demo's results and caches; the environment and the model cache stay
+	rm -rf $(DEMO_ROOT) benchmarks/results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+.PHONY: help install demo up check fix chromium test bench docs clean
