@@ -5,13 +5,14 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from data_miner_dagster_tests.end_to_end.commands import command, environment
+from data_miner_dagster_tests.end_to_end.commands import CHECKOUT, command, environment
 
 _T = TypeVar("_T")
 
@@ -37,27 +38,24 @@ def wait_for(what: str, look: Callable[[], _T | None], *, timeout: float, every:
     raise AssertionError(f"waited {timeout:.0f} s for {what}")
 
 
-class RunningPlatform:
-    """Starts `data-miner up` over a root; `stop` sends SIGINT and expects an orderly end."""
+class Dagster:
+    """A Dagster web server over a root, spoken to by GraphQL. Subclasses start and stop it."""
 
-    def __init__(self, root: Path, config: Path) -> None:
+    def __init__(self, root: Path, port: int) -> None:
         self.root = root
         self.project_files = root / "project_files"
-        self.address = f"http://127.0.0.1:{(port := free_port())}"
-        self.log = root.parent / "up.log"
-        with self.log.open("w") as output:
-            self.process = subprocess.Popen(
-                command("up", "--root", root, "--config", config, "--port", str(port)),
-                env=environment(),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        wait_for("the web server", self._location_is_loaded, timeout=120)
+        self.address = f"http://127.0.0.1:{port}"
+
+    def check_alive(self) -> None:
+        """Raise AssertionError with the log if a process has ended."""
+        raise NotImplementedError
+
+    def wait_until_loaded(self) -> None:
+        """Wait until the web server knows the code location."""
+        wait_for("the web server", self._location_is_loaded, timeout=180)
 
     def _location_is_loaded(self) -> bool | None:
-        assert self.process.poll() is None, self.log.read_text()[-4000:]
+        self.check_alive()
         try:
             answer = self.graphql(
                 "{ repositoriesOrError { __typename ... on RepositoryConnection { nodes { name } } } }"
@@ -103,11 +101,88 @@ class RunningPlatform:
                 found.update({run_id: int(folder.name) for run_id in known if run_id in line})
         return found
 
+
+class RunningPlatform(Dagster):
+    """`data-miner up` over a root; `stop` sends SIGINT and expects an orderly end."""
+
+    def __init__(self, root: Path, config: Path) -> None:
+        port = free_port()
+        super().__init__(root, port)
+        self.log = root.parent / "up.log"
+        with self.log.open("w") as output:
+            self.process = subprocess.Popen(
+                command("up", "--root", root, "--config", config, "--port", str(port)),
+                env=environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self.wait_until_loaded()
+
+    def check_alive(self) -> None:
+        """Raise AssertionError with the log if `data-miner up` has ended."""
+        assert self.process.poll() is None, self.log.read_text()[-4000:]
+
     def stop(self) -> None:
-        """Stop with Ctrl-C and wait; nothing of the process group is left."""
+        """Stop with Ctrl-C and wait."""
         self.process.send_signal(signal.SIGINT)
         try:
             assert self.process.wait(60) == 0, self.log.read_text()[-4000:]
         finally:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
+
+
+class Services(Dagster):
+    """The services of docker/docker-compose.yaml as processes of this machine, with the same settings and commands."""
+
+    def __init__(self, root: Path, home: Path, env: Mapping[str, str]) -> None:
+        port, code_port = free_port(), free_port()
+        super().__init__(root, port)
+        self.env = {**env, "DATA_MINER_CODE_HOST": "127.0.0.1", "DATA_MINER_CODE_PORT": str(code_port)}
+        self.home = home
+        workspace = str(CHECKOUT / "docker" / "workspace.yaml")
+        code = ["-m", "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", str(code_port)]
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._start("code", [*code, "-m", "data_miner_dagster.definitions"])
+        wait_for("the code server", self._code_server_is_healthy, timeout=120)
+        self._start("webserver", ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", workspace])
+        self._start("daemon", ["-m", "dagster._daemon", "run", "-w", workspace])
+        self.wait_until_loaded()
+
+    def _start(self, name: str, arguments: list[str]) -> None:
+        with self._log(name).open("w") as output:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=self.home,
+                env=self.env,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def _log(self, name: str) -> Path:
+        return self.home / f"{name}.log"
+
+    def _code_server_is_healthy(self) -> bool | None:
+        self.check_alive()
+        health = ["-m", "dagster", "api", "grpc-health-check", "-p", self.env["DATA_MINER_CODE_PORT"]]
+        checked = subprocess.run([sys.executable, *health], env=self.env, capture_output=True, check=False)
+        return True if checked.returncode == 0 else None
+
+    def check_alive(self) -> None:
+        """Raise AssertionError with its log if a service has ended."""
+        for name, process in self.processes.items():
+            assert process.poll() is None, f"{name}: {self._log(name).read_text()[-4000:]}"
+
+    def stop(self) -> None:
+        """Stop all services, the daemon first."""
+        for process in reversed(self.processes.values()):
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
