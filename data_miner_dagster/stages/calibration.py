@@ -31,6 +31,7 @@ _NEAREST_SHARE: Final = 0.4
 FEWEST_ANSWERS: Final = 20
 """Below this no threshold is offered at all."""
 _NUM_DRAWS: Final = 4000
+_MOST_CANDIDATES: Final = 200
 _CONFIDENCE: Final = 0.95
 
 
@@ -144,6 +145,7 @@ def calibrate(
     population = np.sort(headroom)
     in_force = threshold_quality(population, edges, answered_headroom, answers, shift=0.0)
     candidates = np.unique(np.concatenate([edges[1:-1], answered_headroom]))
+    candidates = candidates[np.unique(np.linspace(0, len(candidates) - 1, _MOST_CANDIDATES).astype(np.int64))]
     qualities = [
         threshold_quality(population, edges, answered_headroom, answers, shift=float(shift)) for shift in candidates
     ]
