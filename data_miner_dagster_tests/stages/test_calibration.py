@@ -22,18 +22,24 @@ def test_stratum_edges__no_frames() -> None:
 
 
 def test_stratum_edges__narrow_beside_the_threshold() -> None:
-    headroom = np.arange(-85, 85) / 100 + 0.005  # 85 frames on each side
+    headroom = np.arange(-40, 40) / 100 + 0.005  # 40 frames on each side
     edges = stratum_edges(headroom)
     counts = np.bincount(stratum_of(headroom, edges)).tolist()
-    assert counts[4:] == [1, 4, 16, 64]
-    assert sum(counts[:4]) == 85
+    assert counts[4:] == [1, 3, 9, 27]
+    assert sum(counts[:4]) == 40
     assert counts[3] < counts[2] < counts[1] < counts[0]
 
 
 def test_questions_per_stratum__half_on_each_side_most_beside_the_threshold() -> None:
     edges = np.array([-np.inf, -0.5, 0.0, 0.5, np.inf])
-    assert questions_per_stratum(edges, 100) == [30, 20, 20, 30]
-    assert questions_per_stratum(np.array([-np.inf, 0.0, np.inf]), 100) == [50, 50]
+    assert questions_per_stratum(edges, [999] * 4, 100) == [30, 20, 20, 30]
+    assert questions_per_stratum(np.array([-np.inf, 0.0, np.inf]), [999, 999], 100) == [50, 50]
+
+
+def test_questions_per_stratum__small_strata_pass_theirs_on() -> None:
+    edges = np.array([-np.inf, -0.5, 0.0, 0.5, np.inf])
+    assert questions_per_stratum(edges, [999, 5, 7, 10], 100) == [78, 5, 7, 10]
+    assert questions_per_stratum(edges, [0, 0, 0, 0], 100) == [0, 0, 0, 0]
 
 
 def test_sampling_order__same_for_ever_and_even() -> None:
@@ -53,10 +59,11 @@ def simulated(seed: int, num_questions: int) -> tuple[np.ndarray, np.ndarray, np
     truth = generator.random(20_000) < 1 / (1 + np.exp(-30 * (headroom - 0.02)))
     edges = stratum_edges(headroom)
     strata = stratum_of(headroom, edges)
+    sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
     asked = np.concatenate(
         [
             generator.permutation(np.flatnonzero(strata == stratum))[:number]
-            for stratum, number in enumerate(questions_per_stratum(edges, num_questions))
+            for stratum, number in enumerate(questions_per_stratum(edges, sizes, num_questions))
         ]
     )
     return headroom, truth, edges, headroom[asked], truth[asked]
