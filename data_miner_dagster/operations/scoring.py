@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.errors import DataMinerError
@@ -83,7 +84,12 @@ def score_project(
         return embed_prompts(platform, header.texts, header.templates)
 
     num_scored = 0
-    with similarities_writer(path, header, fingerprint=fingerprint) as writer:
+    # One thread: a video's product takes a fraction of a millisecond, threads that wait for each other cost 40 times
+    # that where another run uses the cores, and the last digits would depend on how many there are.
+    with (
+        threadpool_limits(1, user_api="blas"),
+        similarities_writer(path, header, fingerprint=fingerprint) as writer,
+    ):
         for member, video in zip(ready, header.videos, strict=True):
             rows = carried.rows_of(video)
             if rows is None:
