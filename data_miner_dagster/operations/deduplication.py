@@ -28,13 +28,14 @@ from data_miner_dagster.operations.dedup_frames import (
     foreign_fingerprints,
     foreign_frames,
     kept_frames,
+    labelled_tiers,
     stacked,
     vectors_of,
 )
 from data_miner_dagster.operations.duplicate_search import SearchKind, choose_search, is_exact_affordable
 from data_miner_dagster.operations.frame_vectors import EncoderChoice, choose_encoder
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.deduplication import find_representatives, quality_order, tiers_of
+from data_miner_dagster.stages.deduplication import find_representatives, quality_order
 from data_miner_dagster.stages.guarantees import GuaranteeReport, verify_guarantees
 from data_miner_dagster.stages.reuploads import find_reuploads
 from data_miner_dagster.storage.tables import (
@@ -309,19 +310,12 @@ def _decide(
 
     pictures = newcomers.select(PICTURE_COLUMNS)
     named = stacked([known, pictures.append_column("foreign_tier", pa.nulls(len(pictures), pa.string()))])
-    named = named.take(assignment.representative_ids)
+    tiers = labelled_tiers(pictures, named, assignment, max_hash_distance=config.perceptual_hash_distance)
     is_representative = assignment.is_representative
-    pairs = pictures.append_column("foreign_tier", named["foreign_tier"])
-    for name in PICTURE_COLUMNS:
-        pairs = pairs.append_column(f"representative_{name}", named[name])
-    tiers = np.full(len(newcomers), None, object)
-    tiers[~is_representative] = tiers_of(
-        pairs.filter(pa.array(~is_representative)), max_hash_distance=config.perceptual_hash_distance
-    )
     decisions = pa.table(
         {
             "is_representative": is_representative,
-            "representative_frame_id": named["frame_id"],
+            "representative_frame_id": named["frame_id"].take(assignment.representative_ids),
             "similarity": pa.array(assignment.similarities.astype(np.float32), mask=is_representative),
             "tier": pa.array(tiers, pa.string()),
         },
