@@ -44,11 +44,14 @@ def _plain(metadata: Mapping[str, int | float | str]) -> dict[str, dg.MetadataVa
 
 @contextmanager
 def one_line_failures() -> Iterator[None]:
-    """Turn this package's errors into step failures of one line; only the transient ones may be retried."""
+    """Turn errors into step failures of one line; only the transient ones of this package may be retried."""
     try:
         yield
     except DataMinerError as error:
         raise dg.Failure(str(error), allow_retries=isinstance(error, TransientError)) from error
+    except Exception as error:
+        # a fault of ours: the same again and again, so say it once, with its trace
+        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
 
 
 def counts_table(counts: Mapping[str, int], name: str = "what") -> dg.MetadataValue:

@@ -13,6 +13,7 @@ from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.migrations import migrate
 from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, is_wanted
 from data_miner_dagster.catalog.schema import (
+    ForgottenRow,
     ProjectRow,
     ProjectVideoRow,
     ReleaseRow,
@@ -137,6 +138,16 @@ class Catalog:
             member.status = status
         member.reason = rejected_because
         return False
+
+    def without_forgotten(self, candidates: Sequence[VideoCandidate]) -> list[VideoCandidate]:
+        """Return the candidates that nobody asked to have removed, in their order (`data-miner forget`)."""
+        with self.database.reading() as session:
+            forgotten = set(session.scalars(select(ForgottenRow.subject)))
+        return [
+            candidate
+            for candidate in candidates
+            if f"video/{candidate.video_key}" not in forgotten and f"channel/{candidate.channel_id}" not in forgotten
+        ]
 
     def video(self, key: str) -> VideoRow | None:
         """Return one video."""

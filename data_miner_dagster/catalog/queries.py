@@ -221,14 +221,16 @@ def unwanted_videos(database: Database) -> Sequence[VideoRow]:
         return session.scalars(select(VideoRow).where(~is_wanted()).order_by(VideoRow.key)).all()
 
 
-def projects_wanting(database: Database, video_keys: Collection[str]) -> dict[str, tuple[str, ...]]:
+def projects_wanting(
+    database: Database, video_keys: Collection[str], *, also_rejected: bool = False
+) -> dict[str, tuple[str, ...]]:
     """Return the projects that want each of these videos; a video that none wants is left out."""
     keys = sorted(set(video_keys))
-    query = (
-        select(ProjectVideoRow.video_key, ProjectVideoRow.project_name)
-        .where(ProjectVideoRow.status != ProjectVideoStatus.REJECTED)
-        .order_by(ProjectVideoRow.video_key, ProjectVideoRow.project_name)
+    query = select(ProjectVideoRow.video_key, ProjectVideoRow.project_name).order_by(
+        ProjectVideoRow.video_key, ProjectVideoRow.project_name
     )
+    if not also_rejected:
+        query = query.where(ProjectVideoRow.status != ProjectVideoStatus.REJECTED)
     wanting: dict[str, tuple[str, ...]] = {}
     with database.reading() as session:
         for start in range(0, len(keys), KEYS_A_STATEMENT):

@@ -1,5 +1,6 @@
 """`data-miner demo`: the main job on real clips, downloaded by the real downloader from a loopback server."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,13 @@ class _QuietHandler(SimpleHTTPRequestHandler):
         """Say nothing: the run itself reports every download."""
 
 
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up early (yt-dlp does, once it knows what it is given) is no news; the rest is."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 @contextmanager
 def served_folder(folder: Path, port: int = PORT) -> Iterator[str]:
     """Serve a folder on 127.0.0.1 while the block runs; yield the base address.
@@ -30,7 +38,7 @@ def served_folder(folder: Path, port: int = PORT) -> Iterator[str]:
         ConfigError: the port is taken.
     """
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), partial(_QuietHandler, directory=str(folder)))
+        server = _QuietServer(("127.0.0.1", port), partial(_QuietHandler, directory=str(folder)))
     except OSError as error:
         raise ConfigError(f"port {port} of 127.0.0.1 is taken ({error.strerror}); is another demo running?") from error
     thread = threading.Thread(target=server.serve_forever, name="sample clips", daemon=True)
@@ -54,7 +62,7 @@ def demo(
     console.print("fetching the lite models and the sample clips (about 150 MB, once)")
     fetch_profile("lite", progress=_say)
     samples = fetch_samples(progress=_say)
-    with served_folder(samples) as address:
+    with served_folder(next(iter(samples.values())).parent) as address:
         console.print(f"serving the clips at {address}")
         run(config=deployment_file("examples/demo.yaml"), root=root, profile=None, force=False)
     console.print(f"\nnext: [bold]data-miner up --root {root}[/] and open http://127.0.0.1:3000")

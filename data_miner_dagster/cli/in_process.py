@@ -17,6 +17,7 @@ from data_miner_dagster.config.loading import load_project_file
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.deployment import prepare_dagster_home
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
+from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
 from data_miner_dagster.operations.registering import register_project_file
@@ -43,6 +44,7 @@ class InProcessRunner:
         self.platform = platform
         self.instance = instance
         self.project = project
+        self.num_done = 0  # videos and projects that were worked on, not found current
 
     def execute(
         self,
@@ -60,6 +62,12 @@ class InProcessRunner:
             tags=dict(tags or {}),
             run_config=run_config,
             raise_on_error=False,
+        )
+        self.num_done += sum(
+            1
+            for event in result.all_events
+            if event.is_step_materialization
+            and event.step_materialization_data.materialization.metadata["status"].value == OutcomeStatus.DONE.value
         )
         if result.success:
             return None
@@ -125,8 +133,8 @@ class InProcessRunner:
             raise NothingToReleaseError(failure)
 
 
-def run_project_file(config_file: Path, *, root: Path | None, profile: str | None, force: bool) -> tuple[Platform, str]:
-    """Take a project file to its release; return the platform and the project's name.
+def run_project_file(config_file: Path, *, root: Path | None, profile: str | None, force: bool) -> InProcessRunner:
+    """Take a project file to its release; return the runner, which knows what was done.
 
     Raises:
         ConfigError: something is wrong that can be known before any work.
@@ -148,4 +156,4 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
         runner.list_sources()
         runner.settle_videos()
         runner.build_dataset(force=force)
-    return platform, parsed.name
+    return runner

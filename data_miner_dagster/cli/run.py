@@ -20,6 +20,7 @@ def run(
     from data_miner_dagster.cli.summary import print_summary
 
     started = time.monotonic()
-    platform, project = run_project_file(config, root=root, profile=profile, force=force)
-    print_summary(platform, project)
-    console.print(f"finished in {time.monotonic() - started:.0f} s")
+    runner = run_project_file(config, root=root, profile=profile, force=force)
+    print_summary(runner.platform, runner.project)
+    what = f"{runner.num_done} pieces of work" if runner.num_done else "everything is current: nothing to do"
+    console.print(f"{what}; finished in {time.monotonic() - started:.0f} s")

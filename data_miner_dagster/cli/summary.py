@@ -18,7 +18,7 @@ def funnel_table(funnel: Funnel) -> Table:
     return table
 
 
-def print_summary(platform: Platform, project: str, *, num_reused: int = 0) -> None:
+def print_summary(platform: Platform, project: str) -> None:
     """Print the funnel, the failed videos with their reasons, the paths, and the next command."""
     funnel = project_funnel(platform, project)
     console.print()

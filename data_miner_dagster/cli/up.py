@@ -12,11 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from data_miner_dagster.cli.progress import console
-from data_miner_dagster.config.loading import load_platform_config, resolve_project_files, resolve_root
-from data_miner_dagster.deployment import deployment_file, prepare_dagster_home
 from data_miner_dagster.domain.errors import DataMinerError
-from data_miner_dagster.operations.preflight import check_root_is_writable
-from data_miner_dagster.storage.layout import StorageLayout
 
 _STOP_SECONDS: Final = 20.0
 
@@ -29,6 +25,11 @@ def up(
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
 ) -> None:
     """Start the web server and the daemon: materialize and backfill in the browser, sensors do the rest."""
+    from data_miner_dagster.config.loading import load_platform_config, resolve_project_files, resolve_root
+    from data_miner_dagster.deployment import deployment_file, prepare_dagster_home
+    from data_miner_dagster.operations.preflight import check_root_is_writable
+    from data_miner_dagster.storage.layout import StorageLayout
+
     if config is not None:
         os.environ["DATA_MINER_CONFIG"] = str(config.absolute())
     if profile is not None:

@@ -58,6 +58,15 @@ def load_platform_config(path: Path | None = None) -> PlatformConfig:
     return _with_environment(_validated(PlatformConfig, content, {}, path, prefix="platform."))
 
 
+def is_platform_file(path: Path) -> bool:
+    """Return whether a file has a `platform` section and nothing else.
+
+    Raises:
+        ConfigError: it cannot be read, or is not YAML.
+    """
+    return set(_read(path)[0]) == {"platform"}
+
+
 def config_hash(config: ProjectConfig) -> str:
     """Return a hash of everything a project's configuration says: equal if and only if nothing changed.
 

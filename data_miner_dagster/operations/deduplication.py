@@ -57,6 +57,7 @@ _DECISION_SCHEMA: Final = pa.schema(
 _FOREIGN_TIERS: Final = pa.array([DuplicateTier.OTHER_PROJECT.value, DuplicateTier.EARLIER_RELEASE.value])
 _SAMPLE_SIZE: Final = 2000
 """Representatives compared with all others where comparing all with all is not affordable."""
+_ALL_CHECKED_UP_TO: Final = 100_000
 _NO_DECISIONS: Final = DEDUPLICATED_SCHEMA.empty_table()
 
 
@@ -136,8 +137,8 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     Args:
         platform: of the project.
         project: one that has been deduplicated.
-        sample_size: compare only so many representatives with all before them. Default: all, where exact search is
-            affordable; else a sample.
+        sample_size: compare only so many representatives with all before them. Default: all of up to 100,000 frames,
+            in about a minute; of more, a sample.
 
     Raises:
         DataMinerError: there is no such project, it has not been deduplicated, or its embeddings are gone.
@@ -157,7 +158,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
         pc.add(pc.index_in(named, decided["frame_id"].combine_chunks()), len(foreign)),
     )
     is_exact = is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames)
-    if sample_size is None and not is_exact:
+    if sample_size is None and not (is_exact and len(newcomers) <= _ALL_CHECKED_UP_TO):
         sample_size = _SAMPLE_SIZE
     report = verify_guarantees(
         leaders, newcomers, ids.to_numpy().astype(np.int64), inputs.threshold, sample_size=sample_size

@@ -82,6 +82,11 @@ class Platform:
         """The absolute folder under which everything is kept."""
         return self.layout.root
 
+    @property
+    def has_catalog(self) -> bool:
+        """False if the root is one in which nothing has been kept yet. Creates nothing."""
+        return self._catalog_url is not None or self.layout.catalog_file.exists()
+
     @cached_property
     def catalog(self) -> Catalog:
         """The catalog, its tables created or migrated."""
