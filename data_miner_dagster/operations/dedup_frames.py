@@ -18,10 +18,14 @@ from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.operations.frame_vectors import EncoderChoice, read_frame_vectors
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.deduplication import Assignment, tiers_of
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
 
 PICTURE_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "sha256", "perceptual_hash")
-"""What a pair of frames is labelled by."""
+"""What a frame is, here and elsewhere."""
+
+LABEL_COLUMNS: Final = ("sha256", "perceptual_hash", "video_key")
+"""What the tier of a pair is told by."""
 
 _KEY_COLUMNS: Final = ("frame_id", "video_key", "frame_index")
 _KEY_SCHEMA: Final = pa.schema([FRAMES_SCHEMA.field(name) for name in _KEY_COLUMNS])
@@ -120,6 +124,32 @@ def vectors_of(
 def stacked(tables: Sequence[pa.Table]) -> pa.Table:
     """Return tables of the same columns on top of each other; one may allow nulls where another does not."""
     return pa.concat_tables(tables, promote_options="permissive")
+
+
+def labelled_tiers(
+    newcomers: pa.Table, named: pa.Table, assignment: Assignment, *, max_hash_distance: int
+) -> list[DuplicateTier | None]:
+    """Return the tier of each newcomer, None for representatives.
+
+    Args:
+        newcomers: in order, with `LABEL_COLUMNS`.
+        named: leaders and newcomers in order of id, with `LABEL_COLUMNS`, and `foreign_tier` unless all are own.
+        assignment: of these.
+        max_hash_distance: as `tiers_of` takes it.
+    """
+    representatives = named.take(assignment.representative_ids)
+    pairs = newcomers.select(LABEL_COLUMNS)
+    for name in LABEL_COLUMNS:
+        pairs = pairs.append_column(f"representative_{name}", representatives[name])
+    is_own = "foreign_tier" not in representatives.column_names
+    foreign = pa.nulls(len(pairs), pa.string()) if is_own else representatives["foreign_tier"]
+    pairs = pairs.append_column("foreign_tier", foreign)
+    is_removed = ~assignment.is_representative
+    tiers: list[DuplicateTier | None] = [None] * len(pairs)
+    found = tiers_of(pairs.filter(pa.array(is_removed)), max_hash_distance=max_hash_distance)
+    for row, tier in zip(np.flatnonzero(is_removed).tolist(), found, strict=True):
+        tiers[row] = tier
+    return tiers
 
 
 def _each_once(tables: Sequence[pa.Table]) -> pa.Table:
