@@ -71,15 +71,15 @@ class SitePoliteness:
         """Open the breaker, or leave it open; return until when nothing is asked."""
         scope = self._scope(site)
         with self._lock:
-            known = self._closed_until.get(scope)
-            if known is not None and known > utc_now() and wait_seconds is None:
-                return known
+            now, known = utc_now(), self._closed_until.get(scope)
+            asked = now + timedelta(seconds=wait_seconds or 0.0)
+            if known is not None and known > now and known >= asked:
+                return known  # it is open already: one trip, however many answers say so
+            is_open = known is not None and known > now
             # At once for this process; the exact date follows.
-            self._closed_until[scope] = max(known or utc_now(), utc_now() + timedelta(seconds=wait_seconds or 60.0))
-            trips = num_trips(self._database, scope)
-            until = utc_now() + timedelta(seconds=breaker_seconds(trips, wait_seconds, self._config.breaker))
-            if known is not None:
-                until = max(until, known)
+            self._closed_until[scope] = max(asked, now + timedelta(seconds=self._config.breaker.open_seconds))
+            seconds = breaker_seconds(num_trips(self._database, scope), wait_seconds, self._config.breaker)
+            until = asked if is_open else now + timedelta(seconds=seconds)
             close_gate(self._database, scope, until, reason)
             self._closed_until[scope] = until
         logger.warning("%s: nothing is downloaded until %s", reason, _until_text(until))
