@@ -1,5 +1,6 @@
 """`list_sources`: from a project's sources to its members in the catalog."""
 
+import glob
 import hashlib
 import logging
 import os
@@ -269,7 +270,8 @@ def _text_files(entry: str, base_folder: Path) -> list[Path]:
     path = base_folder / Path(entry).expanduser()
     if path.is_file():
         return [path]
-    found = sorted(match for match in base_folder.glob(entry) if match.is_file()) if not path.is_absolute() else []
+    matches = glob.glob(str(path), recursive=True) if glob.has_magic(entry) else []  # noqa: PTH207  # may be absolute
+    found = sorted(match for match in map(Path, matches) if match.is_file())
     if not found:
         raise SourceError("there is no such file")
     return found
