@@ -1,4 +1,4 @@
-"""`python -m data_miner_dagster_tests.operations.download_worker ROOT`: downloads all videos of a catalog, to be killed."""
+"""Downloads all videos of a catalog (argument: its root) in a process of its own, to be killed."""
 
 import sys
 from pathlib import Path

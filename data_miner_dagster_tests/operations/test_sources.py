@@ -41,7 +41,7 @@ def feed(server: HostileServer, *names: str) -> str:
     return f"<rss><channel><title>F</title>{items}</channel></rss>"
 
 
-def titles(platform: Platform) -> list[str | None]:
+def titles(platform: Platform) -> list[str]:
     return sorted(str(video.title) for video in platform.catalog.videos(project="p"))
 
 
