@@ -58,6 +58,8 @@ class PolitenessConfig(ConfigModel):
     """Downloads from one site in any 24 hours. null: no budget."""
     concurrent_per_site: int = Field(default=4, ge=1, le=32)
     """Videos fetched at once from one site within one run."""
+    spare_private_hosts: bool = True
+    """No sleeps and no budgets for hosts of `allowed_private_hosts`: those are one's own."""
     respect_page_opt_outs: bool = True
     """Honour `noindex`, `noai`, `noimageai` and `tdm-reservation` of pages that no site-specific extractor knows."""
 

@@ -24,6 +24,7 @@ from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.domain.errors import TransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sites.addresses import normalise_host
 from data_miner_dagster.sites.errors import retry_after_seconds
 from data_miner_dagster.stages.downloading import breaker_seconds
 
@@ -108,11 +109,17 @@ class SitePoliteness:
         self.check_gate(site)
         with self._lock:
             begin = max(time.monotonic(), self._next_listing.get(site, 0.0))
-            self._next_listing[site] = begin + self._spacing_seconds()
+            self._next_listing[site] = begin + self._spacing_seconds(site)
         time.sleep(max(0.0, begin - time.monotonic()))
 
-    def _spacing_seconds(self) -> float:
+    def _is_spared(self, site: str) -> bool:
+        hosts = {normalise_host(host) for host in self._config.allowed_private_hosts}
+        return self._config.politeness.spare_private_hosts and normalise_host(site) in hosts
+
+    def _spacing_seconds(self, site: str) -> float:
         politeness = self._config.politeness
+        if self._is_spared(site):
+            return 0.0
         return random.uniform(politeness.min_sleep_seconds, politeness.max_sleep_seconds)  # noqa: S311  # no secret
 
     @contextmanager
@@ -131,13 +138,13 @@ class SitePoliteness:
             yield
 
     def _await_turn(self, site: str) -> None:
-        politeness = self._config.politeness
+        politeness, is_spared = self._config.politeness, self._is_spared(site)
         admission = admit_download(
             self._database,
             site,
-            hourly_budget=politeness.hourly_budget,
-            daily_budget=politeness.daily_budget,
-            spacing_seconds=self._spacing_seconds(),
+            hourly_budget=None if is_spared else politeness.hourly_budget,
+            daily_budget=None if is_spared else politeness.daily_budget,
+            spacing_seconds=self._spacing_seconds(site),
         )
         if admission.start_at is None:
             until = admission.wait_until or utc_now()

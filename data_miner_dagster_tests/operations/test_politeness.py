@@ -132,7 +132,7 @@ def test_breaker__of_one_site_stops_that_site_alone(tmp_path: Path, server: Host
 
 
 def test_budget__the_rest_waits_with_a_date(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
-    politeness = {"min_sleep_seconds": 0, "max_sleep_seconds": 0, "hourly_budget": 3}
+    politeness = {"min_sleep_seconds": 0, "max_sleep_seconds": 0, "hourly_budget": 3, "spare_private_hosts": False}
     platform = make_platform(tmp_path / "root", politeness=politeness)
     keys = listed(platform, [server.add(f"/{n}.mp4", hostile.whole_file(clip)) for n in range(5)])
     outcomes = download_videos(platform, keys)
@@ -150,7 +150,8 @@ def test_budget__the_rest_waits_with_a_date(tmp_path: Path, server: HostileServe
 
 def test_spacing__downloads_of_one_site_begin_apart(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
     platform = make_platform(
-        tmp_path / "root", politeness={"min_sleep_seconds": 0.3, "max_sleep_seconds": 0.4, "hourly_budget": None}
+        tmp_path / "root",
+        politeness={"min_sleep_seconds": 0.3, "max_sleep_seconds": 0.4, "spare_private_hosts": False},
     )
     keys = listed(platform, [server.add(f"/{n}.mp4", hostile.whole_file(clip)) for n in range(4)])
     download_videos(platform, keys)
