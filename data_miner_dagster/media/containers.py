@@ -111,9 +111,12 @@ def _is_believable(index: VideoIndex, stream: VideoStream) -> bool:
     """Return whether the packets' word is worth planning by: one time a picture, and a keyframe to start from."""
     if len(np.unique(index.pts)) != len(index) or not index.is_keyframe.any():
         return False
-    names = set(stream.container.format.name.split(","))
-    is_counted_only = names.isdisjoint(_STORES_PRESENTATION_TIMES) and bool(np.all(np.diff(index.pts) > 0))
-    return not (is_counted_only and stream.codec_context.has_b_frames)
+    return stores_presentation_times(stream)
+
+
+def stores_presentation_times(stream: VideoStream) -> bool:
+    """Return whether the container says when a picture is shown, rather than only in which order it is decoded."""
+    return not _STORES_PRESENTATION_TIMES.isdisjoint(stream.container.format.name.split(","))
 
 
 def packets_of(stream: VideoStream) -> Generator["Packet[Any]", None, None]:

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from data_miner_dagster.domain.decoding import BoolArray, DecodePlan, VideoIndex
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.media.containers import packets_of
+from data_miner_dagster.media.containers import packets_of, stores_presentation_times
 
 _USUAL_RATE: Final = 25
 
@@ -142,6 +142,10 @@ def index_from_content(stream: VideoStream, *, max_frames: int | None = None) ->
     if len(times) < len(pts):
         times = list(range(len(pts)))
         time_base = 1 / Fraction(stream.guessed_rate or stream.average_rate or _USUAL_RATE)
+    elif times and not stores_presentation_times(stream):
+        # Guessed by libavformat from the order of decoding, later by the decoder's delay.
+        delay = times[0] - (stream.start_time or 0)
+        times = [value - delay for value in times]
     return VideoIndex(
         time_base=time_base,
         pts=np.array(times, dtype=np.int64),
