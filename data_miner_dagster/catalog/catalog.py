@@ -6,12 +6,14 @@ from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import flag_modified
 
-from data_miner_dagster.catalog.claims import is_claim_live
+from data_miner_dagster.catalog import upkeep
 from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.migrations import migrate
+from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, is_wanted
 from data_miner_dagster.catalog.schema import (
-    Base,
-    ClaimRow,
+    ForgottenRow,
     ProjectRow,
     ProjectVideoRow,
     ReleaseRow,
@@ -21,9 +23,6 @@ from data_miner_dagster.catalog.schema import (
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.records import VideoCandidate, VideoFileRecord
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
-
-SETTLED_STATUSES = frozenset({VideoStatus.EXTRACTED, VideoStatus.FAILED, VideoStatus.UNAVAILABLE})
-"""A video in one of these holds up no project."""
 
 
 class Catalog:
@@ -36,8 +35,14 @@ class Catalog:
         self.database = Database(url)
 
     def initialise(self) -> None:
-        """Create or migrate the tables. Idempotent."""
-        Base.metadata.create_all(self.database.engine)
+        """Create or migrate the tables. Idempotent; safe when several processes do it at once.
+
+        Raises:
+            TransientError: the database cannot be opened.
+            ConfigError: it was made by a newer version of this package.
+        """
+        self.database.check_connection()
+        migrate(self.database.engine)
 
     # --- projects ---
 
@@ -60,16 +65,17 @@ class Catalog:
             if row.config_hash == config_hash and row.config_file == config_file:
                 return False
             row.config, row.config_hash, row.config_file = dict(config), config_hash, config_file
+            flag_modified(row, "config")  # two mappings that differ in order alone are equal, and differ to us
             return True
 
     def project(self, name: str) -> ProjectRow | None:
         """Return one project."""
-        with self.database.transaction() as session:
+        with self.database.reading() as session:
             return session.get(ProjectRow, name)
 
     def projects(self) -> list[ProjectRow]:
         """Return all projects by name."""
-        with self.database.transaction() as session:
+        with self.database.reading() as session:
             return list(session.scalars(select(ProjectRow).order_by(ProjectRow.name)))
 
     def update_project(self, name: str, **values: Any) -> None:
@@ -133,26 +139,39 @@ class Catalog:
         member.reason = rejected_because
         return False
 
+    def without_forgotten(self, candidates: Sequence[VideoCandidate]) -> list[VideoCandidate]:
+        """Return the candidates that nobody asked to have removed, in their order (`data-miner forget`)."""
+        with self.database.reading() as session:
+            forgotten = set(session.scalars(select(ForgottenRow.subject)))
+        return [
+            candidate
+            for candidate in candidates
+            if f"video/{candidate.video_key}" not in forgotten and f"channel/{candidate.channel_id}" not in forgotten
+        ]
+
     def video(self, key: str) -> VideoRow | None:
         """Return one video."""
-        with self.database.transaction() as session:
+        with self.database.reading() as session:
             return session.get(VideoRow, key)
 
     def videos(self, keys: Sequence[str] | None = None, *, project: str | None = None) -> list[VideoRow]:
         """Return videos by key: those named, those of one project (rejected ones left out), or all."""
         query = select(VideoRow).order_by(VideoRow.key)
-        if keys is not None:
-            query = query.where(VideoRow.key.in_(keys))
         if project is not None:
-            query = query.join(ProjectVideoRow).where(
-                ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
-            )
-        with self.database.transaction() as session:
-            return list(session.scalars(query))
+            query = query.where(is_wanted(project))
+        with self.database.reading() as session:
+            if keys is None:
+                return list(session.scalars(query))
+            named = sorted(set(keys))
+            return [
+                row
+                for start in range(0, len(named), KEYS_A_STATEMENT)
+                for row in session.scalars(query.where(VideoRow.key.in_(named[start : start + KEYS_A_STATEMENT])))
+            ]
 
     def members(self, project: str) -> list[ProjectVideoRow]:
         """Return a project's memberships by video key, rejected ones included."""
-        with self.database.transaction() as session:
+        with self.database.reading() as session:
             return list(
                 session.scalars(
                     select(ProjectVideoRow)
@@ -194,17 +213,12 @@ class Catalog:
         return video.retry_after is not None and video.retry_after <= (now or utc_now())
 
     def reset_orphans(self) -> list[str]:
-        """Move videos in a working status that no live claim covers one step back; return their keys."""
-        back = {VideoStatus.DOWNLOADING: VideoStatus.PENDING, VideoStatus.EXTRACTING: VideoStatus.DOWNLOADED}
-        moved = []
-        with self.database.transaction() as session:
-            claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row)}
-            for video in session.scalars(select(VideoRow).where(VideoRow.status.in_(back)).order_by(VideoRow.key)):
-                if f"video/{video.key}" not in claimed and move_video(
-                    session, video.key, back[video.status], only_from={video.status}
-                ):
-                    moved.append(video.key)
-        return moved
+        """Move videos in a working status that no live worker holds one step back; return their keys."""
+        return upkeep.reset_orphans(self.database)
+
+    def give_up(self, video_keys: Sequence[str], reason: str) -> list[str]:
+        """Set videos to FAILED/CRASHED without a retry date, unless a live worker holds them; return those set."""
+        return upkeep.give_up(self.database, video_keys, reason)
 
     # --- releases ---
 
@@ -220,10 +234,16 @@ class Catalog:
 
     def releases(self, project: str) -> list[ReleaseRow]:
         """Return a project's releases in order of making."""
-        with self.database.transaction() as session:
+        with self.database.reading() as session:
             return list(
                 session.scalars(select(ReleaseRow).where(ReleaseRow.project_name == project).order_by(ReleaseRow.id))
             )
+
+    def num_released_videos(self, project: str) -> int:
+        """Return how many videos the project's latest release considered, 0 if it has none."""
+        query = select(ReleaseRow.num_videos).where(ReleaseRow.project_name == project).order_by(ReleaseRow.id.desc())
+        with self.database.reading() as session:
+            return session.scalar(query.limit(1)) or 0
 
     # --- counts ---
 
@@ -231,9 +251,7 @@ class Catalog:
         """Return exact counts of videos by status, zero counts left out, in the order of the enum."""
         query = select(VideoRow.status, func.count()).group_by(VideoRow.status)
         if project is not None:
-            query = query.join(ProjectVideoRow).where(
-                ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
-            )
-        with self.database.transaction() as session:
-            counts = dict(session.execute(query).tuples().all())
+            query = query.where(is_wanted(project))
+        with self.database.reading() as session:
+            counts = dict(session.execute(query).all())
         return {status.value: counts[status] for status in VideoStatus if counts.get(status)}

@@ -2,31 +2,46 @@
 
 A claim is a lease: a row with an expiry date, renewed by a thread of the holder. It is taken by INSERT, or by an
 UPDATE that is conditional on the old holder's token, so that of two takers one succeeds on any database. A claim is
-free when it has expired, or when its process on this host is gone, which a SIGKILL makes true at once.
+free when it has expired, or when its process on this host is gone, which a SIGKILL makes true at once. Expiry dates
+are by the database server's clock where there is one, so that hosts need not agree on the time.
 """
 
+import itertools
+import logging
 import os
+import random
 import socket
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
 
 from sqlalchemy import CursorResult, delete, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database
-from data_miner_dagster.catalog.schema import ClaimRow, utc_now
+from data_miner_dagster.catalog.schema import ClaimRow
 from data_miner_dagster.domain.errors import ClaimHeldError
 
 LEASE_SECONDS: Final = 90.0
+"""A holder on another host that has not renewed for so long is taken for dead."""
 RENEW_SECONDS: Final = 20.0
+"""Several renewals may fail before a lease expires."""
+RENEW_AGAIN_SECONDS: Final = 5.0
+"""After a renewal that the database refused."""
+POLL_SECONDS: Final = 0.5
+"""The longest pause between two looks at a claim that somebody holds."""
+_TOKENS_A_STATEMENT: Final = 500
+
+logger = logging.getLogger("data_miner")
 
 
 def _process_started(pid: int) -> str | None:
@@ -64,9 +79,9 @@ def _host() -> str:
     return "|".join(parts)[:255]
 
 
-def is_claim_live(claim: ClaimRow) -> bool:
+def is_claim_live(claim: ClaimRow, now: datetime) -> bool:
     """Return whether the holder of `claim` may still be at work."""
-    if claim.expires_at <= utc_now():
+    if claim.expires_at <= now:
         return False
     if claim.host != _host():
         return True
@@ -83,23 +98,28 @@ class Claim:
 
 
 def try_claim(database: Database, resource: str, *, run_id: str | None = None) -> Claim | None:
-    """Take a claim if nobody alive holds it. Idempotent in effect, not in identity: a second call gets None."""
-    now = utc_now()
-    values: dict[str, Any] = {
-        "token": uuid.uuid4().hex,
-        "host": _host(),
-        "pid": os.getpid(),
-        "process_started": _process_started(os.getpid()) or "",
-        "run_id": run_id,
-        "claimed_at": now,
-        "expires_at": now + timedelta(seconds=LEASE_SECONDS),
-    }
+    """Take a claim if nobody alive holds it, else return None; this process counts as somebody, too."""
+    with database.reading() as session:  # waiting for a claim must not compete for the write lock
+        held = session.get(ClaimRow, resource)
+        if held is not None and is_claim_live(held, database.now(session)):
+            return None
+    token = uuid.uuid4().hex
     try:
         with database.transaction() as session:
-            held = session.scalar(select(ClaimRow).where(ClaimRow.resource == resource))
+            now = database.now(session)
+            values: dict[str, Any] = {
+                "token": token,
+                "host": _host(),
+                "pid": os.getpid(),
+                "process_started": _process_started(os.getpid()) or "",
+                "run_id": run_id,
+                "claimed_at": now,
+                "expires_at": now + timedelta(seconds=LEASE_SECONDS),
+            }
+            held = session.get(ClaimRow, resource)
             if held is None:
                 session.add(ClaimRow(resource=resource, **values))
-            elif is_claim_live(held):
+            elif is_claim_live(held, now):
                 return None
             else:
                 taken = session.execute(
@@ -107,9 +127,10 @@ def try_claim(database: Database, resource: str, *, run_id: str | None = None) -
                 )
                 if cast("CursorResult[Any]", taken).rowcount != 1:
                     return None
+                logger.info("%s: took over from process %s on %s, which is gone", resource, held.pid, held.host)
     except IntegrityError:  # another process inserted first
         return None
-    return Claim(resource, values["token"])
+    return Claim(resource, token)
 
 
 def release_claim(database: Database, claim: Claim) -> None:
@@ -118,20 +139,23 @@ def release_claim(database: Database, claim: Claim) -> None:
         session.execute(delete(ClaimRow).where(ClaimRow.resource == claim.resource, ClaimRow.token == claim.token))
 
 
+def confirm_claim(session: Session, claim: Claim) -> None:
+    """Raise unless the claim is still ours: put it into the transaction that records what was done under it.
+
+    Raises:
+        ClaimHeldError: another worker took it over while this one was suspended.
+    """
+    query = select(ClaimRow.token).where(ClaimRow.resource == claim.resource).with_for_update()
+    if session.scalar(query) != claim.token:
+        claim.is_lost = True
+        raise ClaimHeldError(f"{claim.resource} was taken over by another process; its result stands, not this one's")
+
+
 def live_claims(database: Database) -> list[ClaimRow]:
     """Return the claims whose holder may still be at work, by resource."""
-    with database.transaction() as session:
-        return [row for row in session.scalars(select(ClaimRow).order_by(ClaimRow.resource)) if is_claim_live(row)]
-
-
-def _renew(database: Database, claim: Claim) -> bool:
-    with database.transaction() as session:
-        renewed = session.execute(
-            update(ClaimRow)
-            .where(ClaimRow.resource == claim.resource, ClaimRow.token == claim.token)
-            .values(expires_at=utc_now() + timedelta(seconds=LEASE_SECONDS))
-        )
-        return cast("CursorResult[Any]", renewed).rowcount == 1
+    with database.reading() as session:
+        now = database.now(session)
+        return [row for row in session.scalars(select(ClaimRow).order_by(ClaimRow.resource)) if is_claim_live(row, now)]
 
 
 @contextmanager
@@ -145,36 +169,114 @@ def hold_claim(
 ) -> Iterator[Claim]:
     """Hold a claim while the block runs, waiting up to `wait_seconds` for another holder to finish.
 
-    After a wait the caller looks again whether there is anything left to do.
+    After a wait the caller looks again whether there is anything left to do. A claim is not re-entrant.
 
     Raises:
         ClaimHeldError: a live worker still holds it after `wait_seconds`.
     """
-    deadline = time.monotonic() + wait_seconds
-    told = False
-    while (claim := try_claim(database, resource, run_id=run_id)) is None:
-        if time.monotonic() >= deadline:
-            raise ClaimHeldError(
-                f"{resource} is being worked on by another process; wait for it, or see `data-miner status`"
-            )
-        if not told and on_wait is not None:
-            on_wait(f"{resource} is being worked on by another process; waiting")
-            told = True
-        time.sleep(min(0.5, max(0.01, deadline - time.monotonic())))
-    finished = threading.Event()
-    held = claim
-
-    def keep_alive() -> None:
-        while not finished.wait(RENEW_SECONDS):
-            if not _renew(database, held):
-                held.is_lost = True
-                return
-
-    renewer = threading.Thread(target=keep_alive, name=f"claim {resource}", daemon=True)
-    renewer.start()
+    claim = _wait_for_claim(database, resource, wait_seconds, run_id, on_wait)
+    renewer = _renewer_of(database)
     try:
-        yield held
+        renewer.add(claim)
+        yield claim
     finally:
-        finished.set()
-        renewer.join(timeout=RENEW_SECONDS)
-        release_claim(database, held)
+        renewer.remove(claim)
+        try:
+            release_claim(database, claim)
+        except SQLAlchemyError as error:
+            # Not worth losing the block's own result or error for: nobody renews it any more, so it expires.
+            logger.warning("%s could not be released and expires in %.0f s: %s", resource, LEASE_SECONDS, error)
+
+
+def _wait_for_claim(
+    database: Database,
+    resource: str,
+    wait_seconds: float,
+    run_id: str | None,
+    on_wait: Callable[[str], None] | None,
+) -> Claim:
+    deadline = time.monotonic() + wait_seconds
+    for attempt in itertools.count():
+        claim = try_claim(database, resource, run_id=run_id)
+        if claim is not None:
+            return claim
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        if attempt == 0 and on_wait is not None:
+            on_wait(f"{resource} is being worked on by another process; waiting")
+        pause = min(POLL_SECONDS, 0.02 * 2**attempt) * random.uniform(0.75, 1.25)  # noqa: S311 - spreads waiters
+        time.sleep(min(pause, left))
+    raise ClaimHeldError(
+        f"{resource} is being worked on by another process; wait for it, or see who with `data-miner doctor`"
+    )
+
+
+class _Renewer:
+    """One thread that renews all claims this process holds in one catalog; it lives while there are any."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = weakref.ref(database)
+        self._held: dict[str, Claim] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+
+    def add(self, claim: Claim) -> None:
+        with self._changed:
+            if self._pid != os.getpid():  # after a fork: the claims are the parent's, and so was the thread
+                self._held, self._thread, self._pid = {}, None, os.getpid()
+            self._held[claim.token] = claim
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="claim renewer", daemon=True)
+                self._thread.start()
+
+    def remove(self, claim: Claim) -> None:
+        with self._changed:
+            self._held.pop(claim.token, None)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        pause = RENEW_SECONDS
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._held, timeout=pause)
+                database = self._database()
+                if not self._held or database is None:
+                    self._thread = None
+                    return
+                held = dict(self._held)
+            try:
+                kept = renew_claims(database, list(held))
+            except SQLAlchemyError as error:  # the database restarts, a disk is full: the lease outlasts a few of these
+                logger.warning("%d claims could not be renewed, trying again: %s", len(held), error)
+                pause = RENEW_AGAIN_SECONDS
+                continue
+            pause = RENEW_SECONDS
+            for token, claim in held.items():
+                claim.is_lost = claim.is_lost or token not in kept
+            with self._changed:
+                for claim in [claim for claim in self._held.values() if claim.is_lost]:
+                    logger.warning("%s was taken over by another process", claim.resource)
+                    del self._held[claim.token]
+
+
+_renewers: weakref.WeakKeyDictionary[Database, _Renewer] = weakref.WeakKeyDictionary()
+_renewers_lock = threading.Lock()
+
+
+def _renewer_of(database: Database) -> _Renewer:
+    with _renewers_lock:
+        return _renewers.setdefault(database, _Renewer(database))
+
+
+def renew_claims(database: Database, tokens: list[str]) -> set[str]:
+    """Extend the leases of these tokens; return the tokens that are still held."""
+    kept: set[str] = set()
+    for start in range(0, len(tokens), _TOKENS_A_STATEMENT):
+        some = tokens[start : start + _TOKENS_A_STATEMENT]
+        with database.transaction() as session:
+            expires_at = database.now(session) + timedelta(seconds=LEASE_SECONDS)
+            session.execute(update(ClaimRow).where(ClaimRow.token.in_(some)).values(expires_at=expires_at))
+            kept.update(session.scalars(select(ClaimRow.token).where(ClaimRow.token.in_(some))))
+    return kept

@@ -1,37 +1,79 @@
-"""Engines and sessions: SQLite by default, PostgreSQL by URL."""
+"""Engines and transactions: SQLite by default, PostgreSQL by URL."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
+
+from data_miner_dagster.domain.errors import ConfigError, TransientError
+
+BUSY_SECONDS: Final = 60.0
+"""How long a SQLite transaction waits for another process's to end."""
+
+_READ_ONLY: Final = "data_miner_read_only"
 
 
 def make_engine(url: str) -> Engine:
     """Return an engine; SQLite waits for locks, keeps foreign keys and writes ahead.
 
-    Every SQLite transaction that may write takes its lock at the start (BEGIN IMMEDIATE), so that a read followed by
-    a write never fails half-way because another process wrote in between.
+    A SQLite transaction that may write takes its lock at the start (BEGIN IMMEDIATE), so that a read followed by a
+    write never fails half-way because another process wrote in between. One that only reads takes no lock: under
+    write-ahead logging it sees the state of its start, and neither waits for a writer nor holds one up.
+
+    Raises:
+        ConfigError: the URL is not one of SQLite or PostgreSQL.
     """
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": 60, "check_same_thread": False})
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except ArgumentError:
+        raise ConfigError(
+            "platform.storage.catalog_url is no SQLAlchemy URL, such as postgresql+psycopg2://…"
+        ) from None
+    if backend == "postgresql":
+        # A connection that the server or a firewall dropped is noticed before use, a hung host within half a minute.
+        return create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 30})
+    if backend != "sqlite":
+        raise ConfigError(
+            f"platform.storage.catalog_url names {backend!r}; the catalog is kept in sqlite or postgresql"
+        )
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # SQLAlchemy's BEGIN below, not the driver's
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(cursor)
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
 
     @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    def _begin(connection: Connection) -> None:
+        is_read_only = connection.get_execution_options().get(_READ_ONLY, False)
+        connection.exec_driver_sql(f"PRAGMA query_only={'ON' if is_read_only else 'OFF'}")
+        connection.exec_driver_sql("BEGIN" if is_read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Switch to write-ahead logging. SQLite does not wait by itself while another process makes the same switch."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 class Database:
@@ -40,12 +82,48 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        reading = self.engine.execution_options(**{_READ_ONLY: True, "postgresql_readonly": self.is_postgresql})
+        self._reading_sessions = sessionmaker(reading, expire_on_commit=False)
+
+    @property
+    def is_postgresql(self) -> bool:
+        """True on PostgreSQL, False on SQLite."""
+        return self.engine.dialect.name == "postgresql"
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Yield a session that commits when the block ends well and rolls back when it does not."""
         with self._sessions.begin() as session:
             yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Yield a session that sees one state of the catalog and can change nothing. Takes no lock."""
+        with self._reading_sessions.begin() as session:
+            yield session
+
+    def now(self, session: Session) -> datetime:
+        """Return the present by the clock that all hosts of this catalog share: the server's, if there is one."""
+        if not self.is_postgresql:
+            return datetime.now(UTC)
+        present: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return present.astimezone(UTC)
+
+    def check_connection(self) -> None:
+        """Connect once.
+
+        Raises:
+            TransientError: the database does not answer; the message names it without its password.
+        """
+        try:
+            with self.engine.connect():
+                pass
+        except OperationalError as error:
+            reason = str(error.orig).splitlines()[0]
+            url = self.engine.url.render_as_string(hide_password=True)
+            raise TransientError(
+                f"catalog {url} cannot be opened: {reason}; check its path, server and rights"
+            ) from None
 
     def dispose(self) -> None:
         """Close all connections."""

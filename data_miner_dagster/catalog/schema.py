@@ -1,8 +1,21 @@
 """The tables, as typed ORM rows."""
 
 from datetime import UTC, date, datetime
+from typing import Final
 
-from sqlalchemy import JSON, BigInteger, Date, DateTime, Enum, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Date,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
@@ -34,8 +47,20 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+_CONSTRAINT_NAMES: Final = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Every constraint has a name, the same on every database, so that a migration can speak of it."""
+
+
 class Base(DeclarativeBase):
     """All tables of the catalog."""
+
+    metadata = MetaData(naming_convention=_CONSTRAINT_NAMES)
 
 
 class ProjectRow(Base):
@@ -53,7 +78,6 @@ class ProjectRow(Base):
     sourced_config_hash: Mapped[str | None] = mapped_column(String(64))  # the config its sources were last listed with
     sourced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     released_version: Mapped[str | None] = mapped_column(String(64))
-    released_inputs: Mapped[str | None] = mapped_column(String(64))  # fingerprint of the members it was released from
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
 
@@ -97,8 +121,8 @@ class ProjectVideoRow(Base):
 
     __tablename__ = "project_videos"
     __table_args__ = (
-        UniqueConstraint("project_name", "video_key", name="uq_project_videos_project_name_video_key"),
-        Index("ix_project_videos_video_key", "video_key"),
+        UniqueConstraint("project_name", "video_key"),
+        Index(None, "video_key"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -131,11 +155,21 @@ class ClaimRow(Base):
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class ForgottenRow(Base):
+    """A video or channel that was removed on request: no listing brings it back."""
+
+    __tablename__ = "forgotten"
+
+    subject: Mapped[str] = mapped_column(String(300), primary_key=True)  # "video/<key>", "channel/<id>"
+    reason: Mapped[str] = mapped_column(Text)
+    forgotten_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
 class SourceListingRow(Base):
     """One listing of one source of one project: an error here is never taken for an empty list."""
 
     __tablename__ = "source_listings"
-    __table_args__ = (UniqueConstraint("project_name", "source", "query", name="uq_source_listings"),)
+    __table_args__ = (UniqueConstraint("project_name", "source", "query"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     project_name: Mapped[str] = mapped_column(ForeignKey("projects.name", ondelete="CASCADE"))
@@ -150,12 +184,13 @@ class ReleaseRow(Base):
     """One immutable release of one project."""
 
     __tablename__ = "releases"
-    __table_args__ = (UniqueConstraint("project_name", "version", name="uq_releases_project_name_version"),)
+    __table_args__ = (UniqueConstraint("project_name", "version"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     project_name: Mapped[str] = mapped_column(String(100))  # outlives its project: what was published stays known
     version: Mapped[str] = mapped_column(String(64))
     fingerprint: Mapped[str] = mapped_column(String(64))
+    num_videos: Mapped[int] = mapped_column(default=0)  # member videos whose frames were considered
     num_images: Mapped[int]
     num_boxes: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import CursorResult, update
+from sqlalchemy import CursorResult, bindparam, or_, update
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, VideoRow
@@ -65,6 +65,36 @@ def move_project_video(
     )
     result = cast("CursorResult[Any]", session.execute(statement.values(status=target, **values)))
     return result.rowcount == 1
+
+
+def move_project_videos(
+    session: Session,
+    project: str,
+    target: ProjectVideoStatus,
+    values_by_key: Mapping[str, tuple[int | None, str | None]],
+) -> None:
+    """The same for many videos in one project, each with its (num_passed_frames, reason), as one statement.
+
+    Those that stand where the transition is not allowed from stay there.
+    """
+    if not values_by_key:
+        return
+    table = ProjectVideoRow.__table__
+    sources = _allowed_sources(PROJECT_VIDEO_TRANSITIONS, target, None)
+    statement = (
+        update(ProjectVideoRow)
+        .where(
+            table.c.project_name == project,
+            table.c.video_key == bindparam("key"),
+            # not IN: its parameters cannot be expanded in a statement that is executed many times
+            or_(*(table.c.status == source for source in sources)),
+        )
+        .values(status=target, num_passed_frames=bindparam("passed"), reason=bindparam("why"))
+    )
+    session.connection().execute(
+        statement,
+        [{"key": key, "passed": passed, "why": reason} for key, (passed, reason) in sorted(values_by_key.items())],
+    )
 
 
 def move_project(

@@ -1,18 +1,72 @@
-"""Which classes to label."""
+"""Which classes to label, and how thoroughly to look for them."""
 
 from collections.abc import Mapping
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.domain.records import ClassPrompts
+
+Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+
+class TilingConfig(ConfigModel):
+    """The `detection.tiling` section: looking at parts of a frame at full size, for objects a few pixels wide."""
+
+    side: int = Field(default=640, ge=64)
+    """Side of the square tiles, in pixels of the stored frame. A smaller frame is not cut."""
+    overlap: float = Field(default=0.2, ge=0, le=0.9)
+    """The share of a tile that its neighbour sees too: no object smaller than that is cut by all tiles."""
+    include_whole_frame: bool = True
+    """Look at the whole frame as well, for objects larger than a tile."""
+    merge_iou: float = Field(default=0.5, gt=0, le=1)
+    """Boxes of a class from different tiles that overlap by this share of the smaller one are one object."""
 
 
 class DetectionConfig(ConfigModel):
     """The `detection` section of a project."""
 
-    classes: Mapping[str, tuple[str, ...]] = Field(min_length=1)
+    classes: Mapping[Phrase, tuple[Phrase, ...]] = Field(min_length=1)
     """Class name to the phrases that stand for it; an empty list means the name itself. Their order is the class id."""
+    detectors: tuple[str, ...] = Field(default=(), max_length=3)
+    """Entries of the model registry. Default: the platform's detector. Two or three are an ensemble: their boxes are
+    fused, and each box says how many of them agree on it."""
     confidence_floor: float = Field(default=0.05, ge=0, le=1)
-    """Boxes below are not stored at all."""
-    batch_size: int = Field(default=8, ge=1)
-    """Images per forward pass."""
+    """Boxes below are not stored at all. The thresholds of a dataset are the release's: keep this low."""
+    class_wise_iou: float | None = Field(default=None, gt=0, le=1)
+    """Of two boxes of one class that overlap by more, the less confident goes. Default: the detector's own rule."""
+    cross_class_iou: float | None = Field(default=None, gt=0, le=1)
+    """The same between different classes, where they exclude each other (a bus is no train). Default: not done."""
+    fusion_iou: float = Field(default=0.55, gt=0, le=1)
+    """For an ensemble: boxes of one class that overlap by more are one object."""
+    tiling: TilingConfig | None = None
+    """Default: each frame is looked at whole, once."""
+    agreement_seconds: float | None = Field(default=None, gt=0)
+    """A second opinion along the video: a box without a like box (same class, IoU of at least `agreement_iou`) on any
+    other frame of its video within this time loses half its confidence. Default: not done."""
+    agreement_iou: float = Field(default=0.3, gt=0, le=1)
+    """For `agreement_seconds`: how much two boxes must overlap to be the same object a moment later."""
+    batch_size: int = Field(default=8, ge=1, le=512)
+    """Images per forward pass; halved by itself where memory does not suffice."""
+    decode_threads: int = Field(default=2, ge=1, le=64)
+    """Threads that decode JPEGs while the model runs."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        phrases: dict[str, str] = {}
+        for wanted in self.class_prompts:
+            for prompt in wanted.prompts:
+                holder = phrases.setdefault(prompt.casefold(), wanted.class_name)
+                if holder != wanted.class_name:
+                    raise ValueError(
+                        f"classes: the phrase {prompt!r} stands for both {holder!r} and {wanted.class_name!r}"
+                    )
+        if len(set(self.detectors)) != len(self.detectors):
+            raise ValueError(f"detectors: {', '.join(self.detectors)} names one twice")
+        return self
+
+    @property
+    def class_prompts(self) -> tuple[ClassPrompts, ...]:
+        """The classes in their order, each with at least one phrase."""
+        return tuple(ClassPrompts(name, tuple(prompts) or (name,)) for name, prompts in self.classes.items())

@@ -1,24 +1,100 @@
 """What a useful frame looks like, in words."""
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.domain.reasons import QualityFlag
+
+_Similarity = Annotated[float, Field(ge=-1, le=1)]
+_Difference = Annotated[float, Field(ge=-2, le=2)]
+_PromptText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+Threshold = _Similarity | Mapping[str, _Similarity]
+"""A number for the encoder at hand, or one number per encoder: {"lite-conse": 0.42, "siglip2-so400m": 0.1}."""
+Margin = _Difference | Mapping[str, _Difference]
+"""A difference of similarities, likewise."""
+
+PromptSet = Literal["positive", "negative", "junk"]
+
+
+class PromptConfig(ConfigModel):
+    """One prompt with values of its own. A bare string in the list is a prompt without."""
+
+    text: _PromptText
+    """The words. They take the place of `{}` in every template."""
+    threshold: Threshold | None = None
+    """In place of the threshold of its set."""
+    margin: Margin | None = None
+    """In place of the margin of its set. Positive prompts have none."""
+
+
+def _prompt_of_text(value: Any) -> Any:
+    return {"text": value} if isinstance(value, str) else value
+
+
+Prompt = Annotated[PromptConfig, BeforeValidator(_prompt_of_text)]
 
 
 class FilteringConfig(ConfigModel):
-    """The `filtering` section of a project."""
+    """The `filtering` section of a project. docs/filtering.md says how a frame is decided on."""
 
-    positive: tuple[str, ...] = Field(min_length=1)
+    positive: tuple[Prompt, ...] = Field(min_length=1)
     """A frame is kept if it resembles at least one of these."""
-    negative: tuple[str, ...] = ()
-    """A frame is dropped if it resembles one of these more than any positive, by `negative_margin`."""
-    junk: tuple[str, ...] = ()
+    negative: tuple[Prompt, ...] = ()
+    """A frame is dropped if it resembles one of these more than the positives, `negative_margin` included."""
+    junk: tuple[Prompt, ...] = ()
     """Slides, logos, end cards: dropped at `junk_threshold` whatever else they show."""
-    positive_threshold: float | None = Field(default=None, ge=-1, le=1)
+    templates: tuple[str, ...] = Field(default=("{}",), min_length=1)
+    """Sentences around every prompt, such as "a photo of {}"; the prompt's embedding is the mean over them."""
+    positive_threshold: Threshold | None = None
     """Default: the encoder's own calibrated threshold."""
-    negative_margin: float = Field(default=0.0, ge=-2, le=2)
-    """The positive must exceed the best negative by this much."""
-    junk_threshold: float | None = Field(default=None, ge=-1, le=1)
+    negative_threshold: Threshold | None = None
+    """A negative prompt counts only at or above this. Default: always."""
+    negative_margin: Margin = 0.0
+    """The positive must exceed the negative by this much."""
+    junk_threshold: Threshold | None = None
     """Default: the positive threshold."""
-    drop_quality_flags: tuple[str, ...] = ("black", "flat", "blurred")
+    junk_margin: Margin | None = None
+    """If set, a frame is junk only if junk also exceeds the positive by this much. Default: not compared."""
+    drop_quality_flags: tuple[QualityFlag, ...] = tuple(QualityFlag)
     """Frames marked so at extraction are dropped."""
+    min_gap_seconds: float = Field(default=0.0, ge=0)
+    """Of kept frames of one video nearer to each other than this, the best is kept."""
+    max_frames_per_video: int | None = Field(default=None, ge=1)
+    """Keep at most so many frames of one video."""
+    cap_by: Literal["similarity", "spread"] = "similarity"
+    """Which ones: the best of the video, or the best of each of equal parts of it."""
+
+    @field_validator("templates")
+    @classmethod
+    def _check_templates(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        for template in templates:
+            if template.count("{}") != 1:
+                raise ValueError(f'template {template!r} must contain "{{}}" exactly once')
+        return templates
+
+    @model_validator(mode="after")
+    def _check_prompts(self) -> "FilteringConfig":
+        for prompt in self.positive:
+            if prompt.margin is not None:
+                raise ValueError(f"positive prompt {prompt.text!r} has a margin: only negative and junk prompts do")
+        seen: dict[str, str] = {}
+        for set_name in get_args(PromptSet):
+            for text in self.texts_of(set_name):
+                if text in seen:
+                    raise ValueError(f"prompt {text!r} is in {seen[text]} and again in {set_name}: keep one")
+                seen[text] = set_name
+        return self
+
+    def texts_of(self, set_name: PromptSet) -> tuple[str, ...]:
+        """Return the words of one set of prompts, in order."""
+        prompts: tuple[PromptConfig, ...] = getattr(self, set_name)
+        return tuple(prompt.text for prompt in prompts)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The words of all prompts, sorted: what frames are scored against, whatever set each is in."""
+        return tuple(sorted(prompt.text for prompt in (*self.positive, *self.negative, *self.junk)))

@@ -1,10 +1,39 @@
 """Which models do the work."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.keys import check_project_name
+
+
+def _safe_as_folder(name: str) -> str:
+    try:
+        return check_project_name(name)
+    except ConfigError as error:
+        raise ValueError(f"model name {name!r} is not safe as a folder name: letters, digits, '_', '-', '.'") from error
+
+
+class ModelEntryConfig(ConfigModel):
+    """One model of the user's own, under `platform.models.registry`."""
+
+    architecture: str
+    """The family it loads as: siglip2, siglip, clip, dinov2, dinov3, grounding-dino, ..."""
+    source: str = Field(pattern=r"^(hf|pypi|ultralytics|file):\S.*$")
+    """`hf:<owner>/<name>`, `file:<folder>` as `save_pretrained` writes it, `ultralytics:<file>` or `pypi:<package>`."""
+    revision: str | None = None
+    """For `hf:`: a commit. Default: `main`, which is not pinned."""
+    licence: str = "unknown"
+    """For the datasheet."""
+    positive_threshold: float | None = Field(default=None, ge=-1, le=1)
+    """Image-text similarity at or above which a frame is kept. Default: the family's."""
+    duplicate_threshold: float | None = Field(default=None, ge=-1, le=1)
+    """Cosine at or above which two images are near-duplicates. Default: the family's."""
+    options: Mapping[str, str] = Field(default_factory=dict)
+    """Of the family: `pooling: pooler | cls | mean` for dinov2 and dinov3."""
 
 
 class ModelsConfig(ConfigModel):
@@ -20,3 +49,5 @@ class ModelsConfig(ConfigModel):
     """Default: the profile's."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """`auto`: CUDA, then MPS, then CPU."""
+    registry: Mapping[Annotated[str, AfterValidator(_safe_as_folder)], ModelEntryConfig] = Field(default_factory=dict)
+    """Models of your own, by name. A built-in name is replaced."""

@@ -21,6 +21,11 @@ def fingerprint_of(parts: Mapping[str, object]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
+def embeddings_fingerprint_of(frames_fingerprint: str, encoder_fingerprint: str) -> str:
+    """Return the fingerprint that one encoder's embeddings of one video's frames must carry to be current."""
+    return fingerprint_of({"frames": frames_fingerprint, "encoder": encoder_fingerprint})
+
+
 def sha256_of_file(path: Path) -> str:
     """Return the lower-case hex sha256 of a file's bytes, read in chunks."""
     digest = hashlib.sha256()

@@ -98,6 +98,7 @@ class DropReason(StrEnum):
     BLACK = "black"
     FLAT = "flat"
     BLURRED = "blurred"
+    UNREADABLE = "unreadable"  # its image could not be decoded, so it was never compared with anything
     BELOW_POSITIVE = "below_positive"
     BEATEN_BY_NEGATIVE = "beaten_by_negative"
     JUNK = "junk"
@@ -113,3 +114,4 @@ class DuplicateTier(StrEnum):
     WITHIN_VIDEO = "within_video"
     ACROSS_VIDEOS = "across_videos"
     OTHER_PROJECT = "other_project"
+    EARLIER_RELEASE = "earlier_release"

@@ -16,6 +16,10 @@ class VideoStatus(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"  # the site withholds it: not retried before a date
 
 
+SETTLED_STATUSES = frozenset({VideoStatus.EXTRACTED, VideoStatus.FAILED, VideoStatus.UNAVAILABLE})
+"""A video in one of these holds up no project."""
+
+
 class ProjectVideoStatus(StrEnum):
     """Where a video stands in one project."""
 
@@ -46,10 +50,10 @@ _V, _PV, _P = VideoStatus, ProjectVideoStatus, ProjectStage
 VIDEO_TRANSITIONS: Mapping[VideoStatus, frozenset[VideoStatus]] = {
     _V.PENDING: frozenset({_V.DOWNLOADING, _V.FAILED, _V.UNAVAILABLE}),
     _V.DOWNLOADING: frozenset({_V.DOWNLOADED, _V.FAILED, _V.UNAVAILABLE, _V.PENDING}),
-    _V.DOWNLOADED: frozenset({_V.EXTRACTING, _V.DOWNLOADING, _V.PENDING}),
+    _V.DOWNLOADED: frozenset({_V.EXTRACTING, _V.DOWNLOADING, _V.PENDING, _V.FAILED}),
     _V.EXTRACTING: frozenset({_V.EXTRACTED, _V.FAILED, _V.DOWNLOADED}),
-    _V.EXTRACTED: frozenset({_V.EXTRACTING, _V.DOWNLOADING, _V.DOWNLOADED, _V.PENDING}),
-    _V.FAILED: frozenset({_V.PENDING, _V.DOWNLOADING, _V.EXTRACTING}),
+    _V.EXTRACTED: frozenset({_V.EXTRACTING, _V.DOWNLOADING, _V.DOWNLOADED, _V.PENDING, _V.FAILED}),
+    _V.FAILED: frozenset({_V.PENDING, _V.DOWNLOADING, _V.DOWNLOADED, _V.EXTRACTING}),
     _V.UNAVAILABLE: frozenset({_V.PENDING, _V.DOWNLOADING}),
 }
 

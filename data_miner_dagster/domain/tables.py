@@ -45,8 +45,8 @@ FILTERED_SCHEMA: Final = pa.schema(
         _not_null("video_key", pa.string()),
         _not_null("frame_index", pa.int32()),
         _not_null("pts_seconds", pa.float64()),
-        _not_null("positive_similarity", pa.float32()),
-        _not_null("positive_prompt", pa.string()),
+        pa.field("positive_similarity", pa.float32()),  # null, like its prompt, where the frame was unreadable
+        pa.field("positive_prompt", pa.string()),
         pa.field("negative_similarity", pa.float32()),
         pa.field("negative_prompt", pa.string()),
         pa.field("junk_similarity", pa.float32()),
@@ -67,9 +67,22 @@ DEDUPLICATED_SCHEMA: Final = pa.schema(
         pa.field("similarity", pa.float32()),  # cosine to the representative; null where is_representative
         pa.field("tier", pa.string()),  # domain.reasons.DuplicateTier; null where is_representative
         _not_null("quality_rank", pa.int32()),  # 0 is looked at first
+        _not_null("generation", pa.int32()),  # 0 came first; frames of later generations came with later videos
     ]
 )
 """projects/<name>/deduplicated.parquet: one row per frame kept by filtering."""
+
+REUPLOADS_SCHEMA: Final = pa.schema(
+    [
+        _not_null("video_key", pa.string()),
+        _not_null("original_video_key", pa.string()),
+        _not_null("share", pa.float64()),  # of the video's kept frames, found in order in the original
+        _not_null("original_share", pa.float64()),  # the other way round; below one, the video is an excerpt
+        _not_null("num_matched_frames", pa.int32()),
+        _not_null("num_frames", pa.int32()),
+    ]
+)
+"""projects/<name>/reuploads.parquet: one row per video that is found again, as a whole, in another; by video key."""
 
 DETECTIONS_SCHEMA: Final = pa.schema(
     [
@@ -92,6 +105,7 @@ DETECTIONS_SCHEMA: Final = pa.schema(
 DETECTED_FRAMES_SCHEMA: Final = pa.schema(
     [
         _not_null("frame_id", pa.string()),
+        _not_null("image_sha256", pa.string()),  # of the image that was looked at
         _not_null("detection_fingerprint", pa.string()),  # detector, revision, class list
         _not_null("num_boxes", pa.int32()),
     ]

@@ -71,6 +71,10 @@ class StorageLayout:
         """One encoder's embeddings of one video's frames."""
         return self.embeddings / check_project_name(encoder_name) / f"{check_video_key(video_key)}.npz"
 
+    def prompt_embedding_file(self, encoder_name: str, digest: str) -> Path:
+        """One encoder's embedding of one text, by the fingerprint of both."""
+        return self.embeddings / check_project_name(encoder_name) / "prompts" / f"{check_project_name(digest)}.npy"
+
     def project_folder(self, project: str) -> Path:
         """The derived tables of a project."""
         return self.root / "projects" / check_project_name(project)
@@ -78,6 +82,10 @@ class StorageLayout:
     def similarities_table(self, project: str) -> Path:
         """Every similarity of every frame to every prompt."""
         return self.project_folder(project) / "similarities.parquet"
+
+    def calibration_folder(self, project: str) -> Path:
+        """Questions about frames near the threshold, the answers, and the scores the threshold was chosen on."""
+        return self.project_folder(project) / "calibration"
 
     def filtered_table(self, project: str) -> Path:
         """One row per frame of every member video."""
@@ -87,6 +95,10 @@ class StorageLayout:
         """One row per kept frame."""
         return self.project_folder(project) / "deduplicated.parquet"
 
+    def reuploads_table(self, project: str) -> Path:
+        """One row per video that is found again in another."""
+        return self.project_folder(project) / "reuploads.parquet"
+
     def detections_table(self, project: str) -> Path:
         """One row per box."""
         return self.project_folder(project) / "detections.parquet"
@@ -94,6 +106,10 @@ class StorageLayout:
     def detected_frames_table(self, project: str) -> Path:
         """One row per frame that a detector has seen."""
         return self.project_folder(project) / "detected_frames.parquet"
+
+    def detection_parts(self, project: str) -> Path:
+        """What each detector has found so far, one folder for each detector and class list."""
+        return self.project_folder(project) / "detection_parts"
 
     def releases_folder(self, project: str) -> Path:
         """One folder a version."""

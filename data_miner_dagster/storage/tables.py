@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 from data_miner_dagster.storage.atomic import atomic_path
 
 FINGERPRINT_KEY: Final = b"data_miner.fingerprint"
+MADE_FROM_KEY: Final = "data_miner.made_from"
+"""Metadata key for the fingerprint of the table that the rows were made from, where a stage has one such table."""
 
 
 def write_table(path: Path, table: pa.Table, *, fingerprint: str, metadata: Mapping[str, str] | None = None) -> None:
@@ -22,15 +25,48 @@ def write_table(path: Path, table: pa.Table, *, fingerprint: str, metadata: Mapp
 
 @contextmanager
 def table_writer(
-    path: Path, schema: pa.Schema, *, fingerprint: str, metadata: Mapping[str, str] | None = None
+    path: Path,
+    schema: pa.Schema,
+    *,
+    fingerprint: str,
+    metadata: Mapping[str, str] | None = None,
+    dictionary_columns: Sequence[str] | None = None,
 ) -> Iterator[pq.ParquetWriter]:
-    """Yield a writer for a table that is streamed in row groups; the file appears when the block ends well."""
+    """Yield a writer for a table that is streamed in row groups; the file appears when the block ends well.
+
+    `dictionary_columns` are those with few distinct values, worth encoding as such; default: try all. Trying costs
+    time where a table has many columns of numbers.
+    """
     extra = {key.encode(): value.encode() for key, value in sorted((metadata or {}).items())}
     with (
         atomic_path(path) as partial,
-        pq.ParquetWriter(partial, schema.with_metadata({FINGERPRINT_KEY: fingerprint.encode(), **extra})) as writer,
+        pq.ParquetWriter(
+            partial,
+            schema.with_metadata({FINGERPRINT_KEY: fingerprint.encode(), **extra}),
+            use_dictionary=True if dictionary_columns is None else list(dictionary_columns),
+        ) as writer,
     ):
         yield writer
+
+
+@dataclass(frozen=True, slots=True)
+class TableIdentity:
+    """What the footer of a table says of it, read without its rows."""
+
+    fingerprint: str | None
+    num_rows: int
+
+
+def read_identity(path: Path) -> TableIdentity | None:
+    """Return a table's fingerprint and row count from one look at its footer, None where there is no readable table."""
+    try:
+        # Not by name: resolving a file system by name costs as much again as reading the footer.
+        with pa.OSFile(str(path)) as file:
+            footer = pq.ParquetFile(file).metadata
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
+    fingerprint = (footer.metadata or {}).get(FINGERPRINT_KEY)
+    return TableIdentity(fingerprint.decode() if fingerprint is not None else None, footer.num_rows)
 
 
 def read_fingerprint(path: Path) -> str | None:

@@ -1,0 +1,249 @@
+"""How long scoring frames against prompts takes, and deciding again: from stored files, through the real operation.
+
+    python -m benchmarks.filtering                     # 1,000,000 frames of 5,000 videos, 768 dimensions, 40 prompts
+    python -m benchmarks.filtering --frames 20000      # a small size, to see that it works
+    python -m benchmarks.filtering --json
+
+Every measured step is a process of its own, so that its peak memory is its own. `bare` is what no filter can do
+without: reading every .npz and one matrix product each.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
+from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
+from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
+from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration, VideoCandidate
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.embeddings import StoredEmbeddings, read_embeddings, write_embeddings
+from data_miner_dagster.storage.tables import write_table
+
+PROJECT: Final = "benchmark"
+SETS: Final = {"positive": 0.5, "negative": 0.25, "junk": 0.25}
+ENCODER_FINGERPRINT: Final = "benchmark-1"
+STEPS: Final = ("bare", "rescore", "redecide", "reuse")
+
+
+class RandomEncoder:
+    """Prompts are fixed random directions: the arithmetic is that of any encoder, and no model is loaded."""
+
+    name = "benchmark"
+    fingerprint = ENCODER_FINGERPRINT
+    input_side = 8
+    calibration = SimilarityCalibration(positive_threshold=0.05, duplicate_threshold=0.9)
+
+    def __init__(self, embedding_dim: int) -> None:
+        self.embedding_dim = embedding_dim
+
+    def preprocess(self, image: RgbImage) -> npt.NDArray[Any]:
+        """Return the image itself."""
+        return image
+
+    def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:
+        """Return the same direction for every image."""
+        return np.repeat(self.embed_texts(["image"]), len(batch), axis=0)
+
+    def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
+        """Return one direction per prompt, drawn from a generator seeded by its words."""
+        vectors = [
+            np.random.default_rng(list(prompt.encode())).standard_normal(self.embedding_dim) for prompt in prompts
+        ]
+        return np.array([vector / np.linalg.norm(vector) for vector in vectors], np.float32)
+
+
+class RandomModels(ModelProvider):
+    """A provider of the random encoder alone."""
+
+    filter_encoder_name = RandomEncoder.name
+    filter_encoder_fingerprint = ENCODER_FINGERPRINT
+    filter_encoder_calibration = RandomEncoder.calibration
+
+    def __init__(self, embedding_dim: int) -> None:
+        super().__init__(ModelsConfig(profile="lite"))
+        self._encoder = RandomEncoder(embedding_dim)
+
+    def filter_encoder(self) -> RandomEncoder:
+        """Return the random encoder."""
+        return self._encoder
+
+
+def make_platform(root: Path, embedding_dim: int) -> Platform:
+    """Return a platform over `root` with the random encoder."""
+    platform = Platform(PlatformConfig(), root)
+    platform.__dict__["models"] = RandomModels(embedding_dim)
+    return platform
+
+
+def save_project(platform: Platform, num_prompts: int, threshold: float) -> None:
+    """Write the project with its prompts, half of them positive, a quarter negative, a quarter junk."""
+    prompts = {
+        name: [f"{name} {number}" for number in range(max(1, round(num_prompts * share)))]
+        for name, share in SETS.items()
+    }
+    config = ProjectConfig.model_validate(
+        {
+            "name": PROJECT,
+            "sourcing": {"sources": [{"type": "files", "paths": ["."]}]},
+            "filtering": {**prompts, "positive_threshold": threshold, "junk_threshold": 0.1, "min_gap_seconds": 2},
+            "detection": {"classes": {"thing": []}},
+        }
+    ).model_dump(mode="json")
+    platform.catalog.save_project(PROJECT, config, fingerprint_of(config), None)
+
+
+def plant(platform: Platform, *, num_frames: int, num_videos: int, embedding_dim: int) -> None:
+    """Write frames tables, embeddings and catalog rows of `num_videos` videos."""
+    rng = np.random.default_rng(0)
+    per_video = num_frames // num_videos
+    with platform.catalog.database.transaction() as session:
+        for video in range(num_videos):
+            key = f"local-{video:06d}"
+            candidate = VideoCandidate(key, f"/{key}.mp4", "files", ".", video, datetime(2026, 1, 1, tzinfo=UTC))
+            platform.catalog.add_candidate(session, PROJECT, candidate, rejected_because=None)
+            session.get_one(VideoRow, key).status = VideoStatus.EXTRACTED
+    for video in range(num_videos):
+        key = f"local-{video:06d}"
+        frames_fingerprint = f"frames-{video}"
+        write_table(platform.layout.frames_table(key), frames_of(key, per_video, rng), fingerprint=frames_fingerprint)
+        vectors = rng.standard_normal((per_video, embedding_dim), np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        write_embeddings(
+            platform.layout.embedding_file(RandomEncoder.name, key),
+            StoredEmbeddings(
+                np.arange(per_video, dtype=np.int32),
+                vectors.astype(np.float16),
+                embeddings_fingerprint_of(frames_fingerprint, ENCODER_FINGERPRINT),
+            ),
+        )
+
+
+def frames_of(key: str, num_frames: int, rng: np.random.Generator) -> pa.Table:
+    """Return a frames table; one frame in fifty is blurred."""
+    indices = np.arange(num_frames, dtype=np.int32)
+    is_blurred = rng.random(num_frames) < 0.02
+    ones = np.ones(num_frames, np.int64)
+    return pa.table(
+        {
+            "frame_id": [make_frame_id(key, index) for index in indices.tolist()],
+            "video_key": [key] * num_frames,
+            "frame_index": indices,
+            "file_name": [frame_file_name(index) for index in indices.tolist()],
+            "pts": indices.astype(np.int64),
+            "time_base_numerator": ones,
+            "time_base_denominator": ones,
+            "pts_seconds": indices.astype(np.float64),
+            "is_keyframe": np.ones(num_frames, bool),
+            "width": np.full(num_frames, 1280, np.int32),
+            "height": np.full(num_frames, 720, np.int32),
+            "size_bytes": ones * 100_000,
+            "sha256": [f"{index:064x}" for index in indices.tolist()],
+            "sharpness": np.ones(num_frames, np.float32),
+            "brightness": np.ones(num_frames, np.float32),
+            "contrast": np.ones(num_frames, np.float32),
+            "is_letterboxed": np.zeros(num_frames, bool),
+            "perceptual_hash": indices.astype(np.uint64),
+            "quality_flag": pa.array(["blurred" if blurred else None for blurred in is_blurred.tolist()], pa.string()),
+        },
+        schema=FRAMES_SCHEMA,
+    )
+
+
+def run_step(step: str, root: Path, embedding_dim: int, num_prompts: int) -> dict[str, float]:
+    """Do one step in this process; return its seconds, peak memory and how many frames were kept."""
+    platform = make_platform(root, embedding_dim)
+    if step == "redecide":
+        save_project(platform, num_prompts, 0.06)
+    platform.catalog.projects()  # open the database
+    before = time.perf_counter()
+    kept = 0
+    if step == "bare":
+        prompts = np.ones((embedding_dim, num_prompts), np.float32)
+        for path in sorted((platform.layout.embeddings / RandomEncoder.name).glob("*.npz")):
+            stored = read_embeddings(path)
+            assert stored is not None
+            kept += int((stored.vectors.astype(np.float32) @ prompts > 0).any(axis=1).sum())
+    else:
+        kept = filter_project(platform, PROJECT).counts["kept"]
+    seconds = time.perf_counter() - before
+    return {
+        "seconds": seconds,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "kept": kept,
+    }
+
+
+def measure(step: str, root: Path, embedding_dim: int, num_prompts: int) -> dict[str, float]:
+    """Do one step in a process of its own."""
+    arguments = ["--step", step, "--root", str(root), "--dim", str(embedding_dim), "--prompts", str(num_prompts)]
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks.filtering", *arguments], check=True, capture_output=True, text=True
+    )
+    measured: dict[str, float] = json.loads(answer.stdout)
+    return measured
+
+
+def main() -> None:
+    """Parse the arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=1_000_000)
+    parser.add_argument("--videos", type=int, help="default: one per 200 frames")
+    parser.add_argument("--dim", type=int, default=768)
+    parser.add_argument("--prompts", type=int, default=40)
+    parser.add_argument("--quick", action="store_true", help="20,000 frames")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--root", type=Path, help="where the files are planted; default: a temporary folder")
+    parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step is not None:
+        print(json.dumps(run_step(arguments.step, arguments.root, arguments.dim, arguments.prompts)))
+        return
+    num_frames = 20_000 if arguments.quick else arguments.frames
+    num_videos = arguments.videos or max(1, num_frames // 200)
+    with tempfile.TemporaryDirectory(dir=arguments.root) as folder:
+        root = Path(folder)
+        platform = make_platform(root, arguments.dim)
+        save_project(platform, arguments.prompts, 0.05)
+        plant(platform, num_frames=num_frames, num_videos=num_videos, embedding_dim=arguments.dim)
+        measured = {step: measure(step, root, arguments.dim, arguments.prompts) for step in STEPS}
+    results = {
+        "rescore_1m_seconds": measured["rescore"]["seconds"],
+        "redecide_1m_seconds": measured["redecide"]["seconds"],
+        "peak_mb": max(measured[step]["peak_mb"] for step in ("rescore", "redecide")),
+        "bare_seconds": measured["bare"]["seconds"],
+        "reuse_seconds": measured["reuse"]["seconds"],
+        "num_frames": num_frames // num_videos * num_videos,
+        "num_videos": num_videos,
+        "num_prompts": arguments.prompts,
+        "embedding_dim": arguments.dim,
+        "kept": measured["rescore"]["kept"],
+    }
+    if arguments.json:
+        print(json.dumps({name: round(value, 3) for name, value in results.items()}))
+        return
+    print(f"{results['num_frames']:,} frames of {num_videos:,} videos, {arguments.dim} x {arguments.prompts} prompts")
+    for step in STEPS:
+        print(f"  {step:<10}{measured[step]['seconds']:>8.2f} s  peak {measured[step]['peak_mb']:>6.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The catalog's tables as a chain of numbered Alembic revisions, applied by `Catalog.initialise`.
+
+A change of catalog/schema.py needs a revision: `python -m data_miner_dagster.catalog.migrations "what it adds"` writes
+the next one from the difference between the chain and the tables. Read it before you commit it.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from data_miner_dagster.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+FOLDER: Final = Path(__file__).parent
+_LOCK_NUMBER: Final = 0x646D_6361  # "dmca": the advisory lock of this catalog's migrations
+
+
+def head_revision() -> str | None:
+    """Return the newest revision, None before the first: they are numbered, so no need to import Alembic for it."""
+    numbers = [path.stem[:4] for path in (FOLDER / "versions").iterdir() if re.match(r"\d{4}_\w+\.py$", path.name)]
+    return max(numbers, default=None)
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return the revision a database stands at, None if it has no tables of ours."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return revision
+
+
+def migrate(engine: Engine) -> None:
+    """Bring a database to the newest revision, in one transaction. Idempotent, quick where nothing is to be done.
+
+    Safe when several processes do it at once: SQLite's write lock, or an advisory lock of PostgreSQL, lets the first
+    one work and the others find it done.
+
+    Raises:
+        ConfigError: the database was made by a newer version of this package.
+    """
+    head = head_revision()
+    with engine.connect() as connection:
+        if current_revision(connection) == head:
+            return
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK_NUMBER})
+        current = current_revision(connection)
+        if current is not None and head is not None and current > head:
+            raise ConfigError(
+                f"the catalog {engine.url.render_as_string(hide_password=True)} is at revision {current}, newer than "
+                f"this version's {head}: upgrade data-miner-dagster, or use another --root"
+            )
+        if current != head:
+            from alembic import command
+
+            command.upgrade(alembic_config(connection), "head")
+
+
+def alembic_config(connection: Connection) -> "Config":
+    """Return Alembic's settings for this chain on an open connection, whose transaction is the caller's."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

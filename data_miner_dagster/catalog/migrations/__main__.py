@@ -1,0 +1,30 @@
+"""Write the next revision from the difference between the chain and catalog/schema.py."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from alembic import command
+
+from data_miner_dagster.catalog.database import make_engine
+from data_miner_dagster.catalog.migrations import alembic_config, head_revision, migrate
+
+
+def write_revision(message: str) -> None:
+    """Write `versions/<number>_<message>.py` against an empty database that stands at the newest revision."""
+    head = head_revision()
+    with tempfile.TemporaryDirectory() as folder:
+        engine = make_engine(f"sqlite:///{Path(folder) / 'catalog.sqlite'}")
+        if head is not None:
+            migrate(engine)
+        with engine.connect() as connection:
+            config = alembic_config(connection)
+            config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+            command.revision(config, message, autogenerate=True, rev_id=f"{int(head or 0) + 1:04d}")
+        engine.dispose()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit('usage: python -m data_miner_dagster.catalog.migrations "what the revision adds"')
+    write_revision(sys.argv[1])

@@ -1,0 +1,31 @@
+"""Run by Alembic for every command: on the connection it was given, inside that connection's transaction."""
+
+from typing import Literal
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import Enum
+
+from data_miner_dagster.catalog.schema import Base, UtcDateTime
+
+
+def _render(kind: str, thing: object, _context: AutogenContext) -> str | Literal[False]:
+    """Write types as the database knows them: a revision must not change when our classes and enums do."""
+    if kind == "type" and isinstance(thing, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    if kind == "type" and isinstance(thing, Enum):
+        return f"sa.String(length={thing.length})"
+    return False
+
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_item=_render,
+    render_as_batch=True,  # SQLite alters a table by making it anew
+    transactional_ddl=True,  # true of SQLite as well, given our own BEGIN
+    compare_type=True,
+    compare_server_default=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,240 @@
+"""Questions about many rows: what is left to do, what has settled, what failed and why.
+
+Belongs here: reading. Does not belong here: changes (catalog.py, upkeep.py). Nothing here takes a lock.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+
+from data_miner_dagster.catalog.claims import is_claim_live
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.schema import ClaimRow, ProjectRow, ProjectVideoRow, VideoRow
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import SETTLED_STATUSES, ProjectStage, ProjectVideoStatus, VideoStatus
+
+KEYS_A_STATEMENT: Final = 5000
+"""SQLite takes about 32,000 parameters a statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoWork:
+    """Videos that at least one project wants, by what they need next; each list sorted by key.
+
+    `to_download` and `to_extract` hold those whose worker died, and those whose retry date has come, too.
+    """
+
+    to_download: tuple[str, ...]
+    to_extract: tuple[str, ...]
+    in_progress: tuple[str, ...]  # a live worker holds the claim
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectProgress:
+    """How far a project's videos have come. Members are those its rules let through."""
+
+    name: str
+    stage: ProjectStage
+    is_sourced: bool  # its sources have been listed with the configuration it has now
+    num_members: int
+    num_rejected: int
+    num_settled: int
+    num_extracted: int
+
+    @property
+    def is_settled(self) -> bool:
+        """True if no member is still on its way: the project's own stages lose nothing by running now."""
+        return self.is_sourced and self.num_settled == self.num_members
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCount:
+    """How many stand so, for which reason ("" where a status needs none)."""
+
+    status: str
+    reason: str
+    count: int
+
+
+def is_wanted(project: str | None = None) -> ColumnElement[bool]:
+    """Return the condition that a project, or any, wants a video."""
+    condition = and_(ProjectVideoRow.video_key == VideoRow.key, ProjectVideoRow.status != ProjectVideoStatus.REJECTED)
+    if project is not None:
+        condition = and_(condition, ProjectVideoRow.project_name == project)
+    return exists().where(condition)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedVideo:
+    """The facts of one video that decide what it needs next."""
+
+    key: str
+    status: VideoStatus
+    retry_after: datetime | None
+    has_file: bool  # a downloaded and proven file is on record
+
+
+def wanted_videos(database: Database, project: str | None = None) -> list[WantedVideo]:
+    """Return the videos that a project, or any, wants, by key."""
+    query = select(VideoRow.key, VideoRow.status, VideoRow.retry_after, VideoRow.sha256.is_not(None))
+    with database.reading() as session:
+        rows = session.execute(query.where(is_wanted(project)).order_by(VideoRow.key))
+        return [WantedVideo(key, status, retry_after, bool(has_file)) for key, status, retry_after, has_file in rows]
+
+
+def video_work(database: Database, project: str | None = None) -> VideoWork:
+    """Return what is wanted and not done, for one project or for all."""
+    working = {VideoStatus.DOWNLOADING, VideoStatus.EXTRACTING}
+    with database.reading() as session:
+        now = database.now(session)
+        claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)}
+        rows = session.execute(
+            select(VideoRow.key, VideoRow.status, VideoRow.sha256)
+            .where(is_wanted(project))
+            .where(
+                or_(
+                    VideoRow.status.in_({VideoStatus.PENDING, VideoStatus.DOWNLOADED} | working),
+                    _is_due(now),
+                )
+            )
+            .order_by(VideoRow.key)
+        )
+        download, extract, busy = list[str](), list[str](), list[str]()
+        for key, status, sha256 in rows:
+            if f"video/{key}" in claimed:
+                busy.append(key)
+            elif status in (VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING) or (
+                status is VideoStatus.FAILED and sha256 is not None
+            ):
+                extract.append(key)
+            else:
+                download.append(key)
+    return VideoWork(tuple(download), tuple(extract), tuple(busy))
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    return and_(
+        VideoRow.status.in_({VideoStatus.FAILED, VideoStatus.UNAVAILABLE}),
+        VideoRow.retry_after.is_not(None),
+        VideoRow.retry_after <= now,
+    )
+
+
+def project_progress(database: Database) -> list[ProjectProgress]:
+    """Return every project's progress, by name."""
+    is_member = ProjectVideoRow.status != ProjectVideoStatus.REJECTED
+
+    def number_of(condition: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+
+    query = (
+        select(
+            ProjectRow.name,
+            ProjectRow.stage,
+            ProjectRow.sourced_config_hash == ProjectRow.config_hash,
+            number_of(is_member),
+            number_of(ProjectVideoRow.status == ProjectVideoStatus.REJECTED),
+            number_of(and_(is_member, VideoRow.status.in_(SETTLED_STATUSES))),
+            number_of(and_(is_member, VideoRow.status == VideoStatus.EXTRACTED)),
+        )
+        .outerjoin(ProjectVideoRow, ProjectVideoRow.project_name == ProjectRow.name)
+        .outerjoin(VideoRow, VideoRow.key == ProjectVideoRow.video_key)
+        .group_by(ProjectRow.name, ProjectRow.stage, ProjectRow.sourced_config_hash, ProjectRow.config_hash)
+        .order_by(ProjectRow.name)
+    )
+    with database.reading() as session:
+        return [
+            ProjectProgress(name, stage, bool(is_sourced), int(members), int(rejected), int(settled), int(extracted))
+            for name, stage, is_sourced, members, rejected, settled, extracted in session.execute(query)
+        ]
+
+
+def settled_projects(database: Database) -> list[str]:
+    """Return the names of the projects that wait for no video."""
+    return [progress.name for progress in project_progress(database) if progress.is_settled]
+
+
+def find_videos(
+    database: Database,
+    *,
+    project: str | None = None,
+    statuses: Collection[VideoStatus] | None = None,
+    kinds: Collection[VideoErrorKind] | None = None,
+    limit: int | None = None,
+) -> Sequence[VideoRow]:
+    """Return videos by key: those a project wants, in these statuses, with these kinds of error."""
+    query = select(VideoRow).order_by(VideoRow.key).limit(limit)
+    if project is not None:
+        query = query.where(is_wanted(project))
+    if statuses is not None:
+        query = query.where(VideoRow.status.in_(statuses))
+    if kinds is not None:
+        query = query.where(VideoRow.error_kind.in_(kinds))
+    with database.reading() as session:
+        return session.scalars(query).all()
+
+
+def failed_videos(database: Database, project: str | None = None) -> Sequence[VideoRow]:
+    """Return the videos that failed or are withheld, with their reasons, by key."""
+    return find_videos(database, project=project, statuses={VideoStatus.FAILED, VideoStatus.UNAVAILABLE})
+
+
+def count_videos(database: Database, project: str | None = None) -> list[StatusCount]:
+    """Return exact counts of videos by status and kind of error, in the order of the statuses."""
+    query = select(VideoRow.status, VideoRow.error_kind, func.count()).group_by(VideoRow.status, VideoRow.error_kind)
+    if project is not None:
+        query = query.where(is_wanted(project))
+    with database.reading() as session:
+        rows = [
+            StatusCount(status.value, kind.value if kind is not None else "", count)
+            for status, kind, count in session.execute(query)
+        ]
+    order = [status.value for status in VideoStatus]
+    return sorted(rows, key=lambda row: (order.index(row.status), row.reason))
+
+
+def count_project_videos(database: Database, project: str | None = None) -> list[StatusCount]:
+    """Return exact counts of memberships by status and reason (of a rejection: its rule), in the order of statuses."""
+    query = select(ProjectVideoRow.status, ProjectVideoRow.reason, func.count()).group_by(
+        ProjectVideoRow.status, ProjectVideoRow.reason
+    )
+    if project is not None:
+        query = query.where(ProjectVideoRow.project_name == project)
+    counts: dict[tuple[ProjectVideoStatus, str], int] = {}
+    with database.reading() as session:
+        for status, reason, count in session.execute(query):
+            key = (status, (reason or "").partition(":")[0])
+            counts[key] = counts.get(key, 0) + count
+    order = list(ProjectVideoStatus)
+    return [
+        StatusCount(status.value, reason, counts[status, reason])
+        for status, reason in sorted(counts, key=lambda key: (order.index(key[0]), key[1]))
+    ]
+
+
+def unwanted_videos(database: Database) -> Sequence[VideoRow]:
+    """Return the videos that no project wants (any more), by key."""
+    with database.reading() as session:
+        return session.scalars(select(VideoRow).where(~is_wanted()).order_by(VideoRow.key)).all()
+
+
+def projects_wanting(
+    database: Database, video_keys: Collection[str], *, also_rejected: bool = False
+) -> dict[str, tuple[str, ...]]:
+    """Return the projects that want each of these videos; a video that none wants is left out."""
+    keys = sorted(set(video_keys))
+    query = select(ProjectVideoRow.video_key, ProjectVideoRow.project_name).order_by(
+        ProjectVideoRow.video_key, ProjectVideoRow.project_name
+    )
+    if not also_rejected:
+        query = query.where(ProjectVideoRow.status != ProjectVideoStatus.REJECTED)
+    wanting: dict[str, tuple[str, ...]] = {}
+    with database.reading() as session:
+        for start in range(0, len(keys), KEYS_A_STATEMENT):
+            some = query.where(ProjectVideoRow.video_key.in_(keys[start : start + KEYS_A_STATEMENT]))
+            for key, project in session.execute(some):
+                wanting[key] = (*wanting.get(key, ()), project)
+    return wanting

@@ -1,0 +1,192 @@
+"""Reading what a user wrote: YAML, interpolation, environment, and then the pydantic models.
+
+Every mistake is a `ConfigError` of one line: file, key, value, remedy. Belongs here: files and environment variables.
+Does not belong here: fields and ranges (the modules beside this one), and anything that acts on them.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+
+from data_miner_dagster.config.problems import describe_problems, did_you_mean
+from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, ProjectFile
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+
+CONFIG_VARIABLE: Final = "DATA_MINER_CONFIG"
+ROOT_VARIABLE: Final = "DATA_MINER_ROOT"
+CATALOG_URL_VARIABLE: Final = "DATA_MINER_CATALOG_URL"
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_Content = dict[str, object]
+
+
+def load_project_file(path: Path) -> ProjectFile:
+    """Return a project file, validated. Keys of `platform` that it leaves out come from DATA_MINER_CONFIG's file.
+
+    Raises:
+        ConfigError: the file is missing, empty, not YAML, or says something that the models do not allow.
+    """
+    unresolved, resolved = _read(path)
+    base = _platform_content(_platform_path())
+    platform = resolved.get("platform") or {}
+    if base and isinstance(platform, Mapping):
+        resolved = {**resolved, "platform": _merged(base, platform)}
+    file = _validated(ProjectFile, resolved, unresolved, path)
+    return file.model_copy(update={"platform": _with_environment(file.platform)})
+
+
+def load_platform_config(path: Path | None = None) -> PlatformConfig:
+    """Return the platform's settings from a file's `platform` key, or the defaults where no file is named.
+
+    `path` is any file with a `platform` key, a project's or one that has nothing else; None means the file that
+    DATA_MINER_CONFIG names, if it names one.
+
+    Raises:
+        ConfigError: as for `load_project_file`.
+    """
+    path = path if path is not None else _platform_path()
+    content = _platform_content(path)
+    if path is None or not content:
+        return _with_environment(PlatformConfig())
+    return _with_environment(_validated(PlatformConfig, content, {}, path, prefix="platform."))
+
+
+def is_platform_file(path: Path) -> bool:
+    """Return whether a file has a `platform` section and nothing else.
+
+    Raises:
+        ConfigError: it cannot be read, or is not YAML.
+    """
+    return set(_read(path)[0]) == {"platform"}
+
+
+def config_hash(config: ProjectConfig) -> str:
+    """Return a hash of everything a project's configuration says: equal if and only if nothing changed.
+
+    The order of mappings counts: that of the classes is their numbering.
+    """
+    return fingerprint_of({"project": config.model_dump_json(include=set(ProjectConfig.model_fields))})
+
+
+def resolve_root(flag: Path | str | None, config: PlatformConfig) -> Path:
+    """Return the absolute root folder: the `--root` flag, else DATA_MINER_ROOT, else `platform.storage.root`.
+
+    A relative path starts at the working directory.
+    """
+    chosen = str(flag) if flag is not None else os.environ.get(ROOT_VARIABLE) or config.storage.root
+    return Path(chosen).expanduser().absolute()
+
+
+def resolve_project_files(config: PlatformConfig, default: Path) -> Path:
+    """Return the folder watched for project files: `platform.storage.project_files`, else `default`."""
+    named = config.storage.project_files
+    return Path(named).expanduser().absolute() if named is not None else default
+
+
+def _platform_path() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    return Path(named) if named else None
+
+
+def _platform_content(path: Path | None) -> _Content:
+    """Return the resolved, validated `platform` section of a file, as plain values."""
+    if path is None:
+        return {}
+    unresolved, resolved = _read(path)
+    known = set(ProjectFile.model_fields)
+    for key in resolved:
+        if key not in known:
+            hint = f"; put it under 'platform:', as platform.{key}" if key in PlatformConfig.model_fields else None
+            raise ConfigError(f"{path}: unknown key {key!r}{hint or did_you_mean(key, sorted(known))}")
+    section = resolved.get("platform")
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"{path}: platform is {type(section).__name__}: must be a mapping of keys and values")
+    _validated(PlatformConfig, section, unresolved.get("platform"), path, prefix="platform.")
+    return section
+
+
+def _with_environment(config: PlatformConfig) -> PlatformConfig:
+    url = os.environ.get(CATALOG_URL_VARIABLE)
+    return (
+        config.model_copy(update={"storage": config.storage.model_copy(update={"catalog_url": url})}) if url else config
+    )
+
+
+def _merged(base: Mapping[str, object], overlay: Mapping[str, object]) -> _Content:
+    """Return `base` with `overlay` over it, key by key, all the way down."""
+    merged = dict(base)
+    for key, value in overlay.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _validated(
+    model: type[_Model], content: Mapping[str, object], unresolved: object, path: Path, prefix: str = ""
+) -> _Model:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        # `from None`: pydantic's own text repeats the values, secrets included.
+        raise ConfigError(f"{path}: {describe_problems(error, model, unresolved, prefix)}") from None
+
+
+def _read(path: Path) -> tuple[_Content, _Content]:
+    """Return the file's content before and after interpolation.
+
+    Raises:
+        ConfigError: there is no such file, it cannot be read, is empty, is not YAML, or an interpolation fails.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; check the path given by --config or {CONFIG_VARIABLE}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read ({reason}); give a YAML file") from None
+    if not text.strip():
+        raise ConfigError(f"{path}: the file is empty; `data-miner config schema` shows what it may hold")
+    try:
+        loaded = OmegaConf.create(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+        problem = (error.problem or error.context or "syntax error").replace("\n", " ")
+        raise ConfigError(f"{path}: {where}not valid YAML: {problem}; check indentation, colons and quotes") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {_interpolation_problem(error)}") from None
+    if not isinstance(loaded, DictConfig) or not loaded:
+        raise ConfigError(f"{path}: must be a mapping of keys and values; `data-miner config schema` shows them")
+    try:
+        resolved = OmegaConf.to_container(loaded, resolve=True, throw_on_missing=True)
+        unresolved = OmegaConf.to_container(loaded, resolve=False)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {_interpolation_problem(error)}") from None
+    return _with_text_keys(unresolved), _with_text_keys(resolved)
+
+
+def _with_text_keys(content: object) -> _Content:
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def _interpolation_problem(error: OmegaConfBaseException) -> str:
+    key = error.full_key or error.key or "a value"
+    message = (error.msg or str(error)).splitlines()[0].strip()
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key} is '???': give it a value"
+    if "Environment variable" in message:
+        variable = message.split("'")[1] if "'" in message else ""
+        return f"{key}: environment variable {variable!r} is not set; set it, or write ${{oc.env:{variable},default}}"
+    return f"{key}: interpolation failed: {message}; `${{section.key}}` starts at the top of the file"

@@ -1,0 +1,189 @@
+"""What pydantic found wrong with a file, as one line for the person who wrote it: key, value, remedy.
+
+Belongs here: wording. Does not belong here: reading files (config/loading.py).
+"""
+
+import difflib
+import re
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+Location = tuple[int | str, ...]
+
+MAX_PROBLEMS: Final = 3
+_MAX_VALUE_LENGTH: Final = 60
+_SECRET_KEY: Final = re.compile(r"cookie|token|secret|passw|proxy|credential|api_?key|_url$", re.IGNORECASE)
+
+
+def describe_problems(error: ValidationError, model: type[BaseModel], unresolved: object, prefix: str = "") -> str:
+    """Return one line that names each problem (the first few) by dotted key, value and remedy.
+
+    Args:
+        error: what validation of `model` raised.
+        model: the model that was validated.
+        unresolved: the file's content before interpolation: values that came from the environment are not repeated.
+        prefix: put before every key, such as "platform.".
+    """
+    errors = sorted(error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden")
+    # A list whose only entry is wrong is also reported as too short: the entry's own problem is the one to read.
+    inner = {details["loc"][:depth] for details in errors for depth in range(len(details["loc"]))}
+    problems = [_describe(details, model, unresolved, prefix) for details in errors if details["loc"] not in inner]
+    shown = list(dict.fromkeys(problems))
+    more = f"; and {len(shown) - MAX_PROBLEMS} more" if len(shown) > MAX_PROBLEMS else ""
+    return "; ".join(shown[:MAX_PROBLEMS]) + more
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Return "; did you mean 'x'?", or the list of what is known, as the end of a sentence."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def _describe(details: ErrorDetails, model: type[BaseModel], unresolved: object, prefix: str) -> str:
+    location, owner, field_doc = _locate(model, details["loc"])
+    key = prefix + _dotted(location)
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        parent = prefix + _dotted(location[:-1])
+        where = f" in {parent.rstrip('.')}" if parent else ""
+        known = list(owner.model_fields) if owner is not None else []
+        return f"unknown key {str(location[-1])!r}{where}{did_you_mean(str(location[-1]), known)}"
+    if kind == "missing":
+        return f"{key} is missing{f': {_first_sentence(field_doc)}' if field_doc else ''}"
+    value = _shown_value(location, details["input"], unresolved)
+    if kind == "union_tag_not_found":
+        return f"{key}.type is missing: one of {', '.join(_tags_at(model, details['loc']))}"
+    if kind == "union_tag_invalid":
+        tags = re.findall(r"'([^']+)'", str(details["ctx"]["expected_tags"]))
+        tag = str(details["ctx"]["tag"])
+        return f"{key}.type is {tag!r}{did_you_mean(tag, tags)}"
+    if kind == "literal_error":
+        allowed = re.findall(r"'([^']+)'", str(details["ctx"]["expected"]))
+        suggestion = did_you_mean(str(details["input"]), allowed) if allowed else f": {_lower(details['msg'])}"
+        return f"{key} is {value}{suggestion}"
+    if kind in ("tuple_type", "list_type"):
+        return f"{key} is {value}: must be a list, one entry a line, each after '- '"
+    if kind in ("model_type", "model_attributes_type", "dict_type", "mapping_type"):
+        return f"{key or 'the file'} is {value}: must be a mapping of keys and values"
+    if kind == "string_type":
+        return f"{key} is {value}: must be text; put it in quotes"
+    if kind in ("too_short", "too_long"):
+        purpose = f": {_first_sentence(field_doc)}" if field_doc else ""
+        length = details["ctx"]["actual_length"]
+        if kind == "too_short":
+            return f"{key} has {length} entries, needs at least {details['ctx']['min_length']}{purpose}"
+        return f"{key} has {length} entries, may have at most {details['ctx']['max_length']}{purpose}"
+    if kind == "value_error" and isinstance(details["input"], (Mapping, list, tuple)):
+        return f"{key}{': ' if key else ''}{_lower(details['msg'])}"
+    return f"{key or 'the file'} is {value}: {_lower(details['msg'])}"
+
+
+def _lower(message: str) -> str:
+    message = message.removeprefix("Value error, ").replace("\n", " ").strip()
+    message = re.sub(r"^Input should be ", "must be ", message)
+    return message[:1].lower() + message[1:]
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=[^.])\.(?:\s|$)", " ".join(text.split()), maxsplit=1)[0].rstrip(".")
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _shown_value(location: Location, value: object, unresolved: object) -> str:
+    """Return the value as it may be repeated: what came from the environment, or has a secret's name, may not."""
+    for part in location:
+        if isinstance(unresolved, Mapping):
+            unresolved = unresolved.get(part)
+        elif isinstance(unresolved, Sequence) and not isinstance(unresolved, str) and isinstance(part, int):
+            unresolved = unresolved[part] if part < len(unresolved) else None
+        else:
+            unresolved = None
+    if isinstance(unresolved, str) and "${" in unresolved:
+        return f"'{unresolved}' (interpolated)"
+    if any(isinstance(part, str) and _SECRET_KEY.search(part) for part in location):
+        return "a value that is not shown"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    text = "empty" if value is None else repr(value)
+    text = text.replace("\n", " ")
+    return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 3] + "..."
+
+
+def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[BaseModel] | None, str]:
+    """Return the location as the user wrote it, the model that owns its last key, and that field's description.
+
+    Pydantic puts the tag of a discriminated union, and the chosen member of a plain one, into the location; the file
+    has no such key.
+    """
+    written: list[int | str] = []
+    owner: type[BaseModel] | None = model
+    at: Any = model
+    doc = ""
+    for part in location:
+        options = _unwrapped(at)
+        models = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
+        with_field = [candidate for candidate in models if part in candidate.model_fields]
+        if len(models) == 1 and (with_field or not _is_member_name(part, options)):
+            owner = models[0]
+            field = owner.model_fields.get(str(part))
+            doc = (field.description or "") if field is not None else ""
+            at = field.annotation if field is not None else None
+            written.append(part)
+        elif len(models) > 1 and (tagged := [m for m in models if part in _tags(m)]):
+            at = tagged[0]
+        elif isinstance(part, int) or any(get_origin(option) is not None for option in options):
+            at = _element_type(options)
+            written.append(part)
+        elif not _is_member_name(part, options):
+            written.append(part)
+            at = None
+    return tuple(written), owner, doc
+
+
+def _tags_at(model: type[BaseModel], location: Location) -> list[str]:
+    at: Any = model
+    for part in location:
+        for option in _unwrapped(at):
+            if isinstance(option, type) and issubclass(option, BaseModel) and part in option.model_fields:
+                at = option.model_fields[str(part)].annotation
+                break
+        else:
+            at = _element_type(_unwrapped(at))
+    return [str(tag) for option in _unwrapped(at) for tag in _tags(option)]
+
+
+def _is_member_name(part: int | str, options: Sequence[Any]) -> bool:
+    names = {getattr(option, "__name__", str(option)) for option in options} | {"str", "int", "float", "bool", "list"}
+    return isinstance(part, str) and (part in names or "[" in part or "-" in part)
+
+
+def _tags(model: type[BaseModel]) -> tuple[object, ...]:
+    field = model.model_fields.get("type")
+    return get_args(field.annotation) if field is not None and get_origin(field.annotation) is Literal else ()
+
+
+def _unwrapped(annotation: Any) -> list[Any]:
+    """Return the members of a union, Annotated removed, None left out."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _unwrapped(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return [member for option in get_args(annotation) for member in _unwrapped(option)]
+    return [] if annotation in (None, type(None)) else [annotation]
+
+
+def _element_type(options: Sequence[Any]) -> Any:
+    for option in options:
+        arguments = [argument for argument in get_args(option) if argument is not Ellipsis]
+        if arguments:
+            return arguments[-1]
+    return None

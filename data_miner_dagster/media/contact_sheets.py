@@ -1,0 +1,223 @@
+"""Contact sheets: many small pictures in one, within a byte budget, for metadata, reports and the terminal's user.
+
+Belongs here: decoding at reduced size, drawing, encoding. Does not belong here: which frames to show (operations).
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from PIL import Image, ImageDraw, ImageFont
+
+from data_miner_dagster.domain.records import RgbImage
+
+MAX_SHEET_BYTES: Final = 44_000
+"""As base64 this is below 60 kB, what a Dagster event may carry without hurting the event log."""
+MAX_STRIP_BYTES: Final = 700
+"""As base64 in markdown this stays under 1,000 characters, which the Dagster UI shows inline."""
+
+_BORDER: Final = 4
+_CAPTION_FONT_SIZE: Final = 11
+_BOX_FONT_SIZE: Final = 10
+_BACKGROUND: Final = (24, 26, 31)
+_CAPTION_COLOUR: Final = (236, 238, 242)
+_EMPTY_TILE: Final = (58, 62, 70)
+_QUALITIES: Final = (82, 70, 58, 46, 34, 24, 14)
+_SHRINK: Final = 0.8
+
+CLASS_COLOURS: Final = (
+    "#4da3ff",
+    "#ffb454",
+    "#6ee7a8",
+    "#ff6b8b",
+    "#c792ea",
+    "#f9e64f",
+    "#39d5d5",
+    "#ff8f6b",
+    "#9bb8ff",
+    "#b8e986",
+)
+"""Class i is drawn in colour i modulo the length, in sheets and in the report alike."""
+
+
+class Verdict(StrEnum):
+    """What became of the frame in a tile; decides the colour of its border."""
+
+    NEUTRAL = "neutral"
+    KEPT = "kept"
+    REJECTED = "rejected"
+    DUPLICATE = "duplicate"
+
+
+VERDICT_COLOURS: Final = {
+    Verdict.NEUTRAL: "#4b5160",
+    Verdict.KEPT: "#2fbf71",
+    Verdict.REJECTED: "#e5484d",
+    Verdict.DUPLICATE: "#f5a524",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TileBox:
+    """One box to draw: absolute pixels of the full-size image, label such as `bicycle 0.81`."""
+
+    box_xyxy: tuple[float, float, float, float]
+    class_index: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One picture of a sheet.
+
+    A path is decoded at reduced size; one that cannot be read shows as an empty frame. None leaves the place free.
+    """
+
+    image: Path | RgbImage | None
+    caption: str = ""
+    verdict: Verdict = Verdict.NEUTRAL
+    boxes: tuple[TileBox, ...] = ()
+
+
+def contact_sheet(
+    tiles: Sequence[Tile],
+    *,
+    columns: int = 4,
+    tile_wh: tuple[int, int] = (240, 135),
+    max_bytes: int = MAX_SHEET_BYTES,
+) -> bytes:
+    """Return the tiles, row by row, as one WebP of at most `max_bytes`. Same tiles, same bytes.
+
+    Quality is lowered first; if that does not suffice, the whole sheet is made smaller.
+
+    Raises:
+        ValueError: there are no tiles.
+    """
+    if not tiles:
+        raise ValueError("a contact sheet needs at least one tile")
+    columns = max(1, min(columns, len(tiles)))
+    rows = -(-len(tiles) // columns)
+    caption_height = _CAPTION_FONT_SIZE + 7 if any(tile.caption for tile in tiles) else 0
+    cell_wh = (tile_wh[0] + 2 * _BORDER, tile_wh[1] + 2 * _BORDER + caption_height)
+    sheet = Image.new("RGB", (columns * cell_wh[0] + _BORDER, rows * cell_wh[1] + _BORDER), _BACKGROUND)
+    for index, tile in enumerate(tiles):
+        left = (index % columns) * cell_wh[0] + _BORDER
+        top = (index // columns) * cell_wh[1] + _BORDER
+        if tile.image is not None:
+            _draw_tile(sheet, tile, tile.image, (left, top), tile_wh)
+    return _encode_within(sheet, max_bytes)
+
+
+def strip(tiles: Sequence[Tile], *, strip_wh: tuple[int, int] = (96, 32), max_bytes: int = MAX_STRIP_BYTES) -> bytes:
+    """Return the first tiles as a row of square crops, one WebP of at most `max_bytes`.
+
+    Raises:
+        ValueError: there are no tiles.
+    """
+    if not tiles:
+        raise ValueError("a strip needs at least one tile")
+    width, height = strip_wh
+    shown = [(tile.image, tile.verdict) for tile in tiles if tile.image is not None][: max(1, width // height)]
+    picture = Image.new("RGB", (max(1, len(shown)) * height, height), _BACKGROUND)
+    for index, (source, verdict) in enumerate(shown):
+        image = _load(source, (2 * height, 2 * height))
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        square = image.resize((height, height), Image.Resampling.BOX, (left, top, left + side, top + side))
+        ImageDraw.Draw(square).rectangle((0, 0, height - 1, height - 1), outline=VERDICT_COLOURS[verdict])
+        picture.paste(square, (index * height, 0))
+    return _encode_within(picture, max_bytes)
+
+
+def data_uri(webp: bytes) -> str:
+    """Return a WebP as a `data:` URI."""
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
+
+
+def class_colour(class_index: int) -> str:
+    """Return the colour of a class as `#rrggbb`."""
+    return CLASS_COLOURS[class_index % len(CLASS_COLOURS)]
+
+
+def _load(source: Path | RgbImage, at_least_wh: tuple[int, int]) -> Image.Image:
+    if not isinstance(source, Path):
+        return Image.fromarray(source)
+    try:
+        with Image.open(source) as image:
+            # JPEG only: decodes at 1/2, 1/4 or 1/8 size, many times faster.
+            image.draft("RGB", at_least_wh)
+            return image.convert("RGB")
+    except OSError:  # missing, truncated, or not an image (UnidentifiedImageError)
+        return Image.new("RGB", at_least_wh, _EMPTY_TILE)
+
+
+def _full_size_wh(source: Path | RgbImage) -> tuple[int, int]:
+    if not isinstance(source, Path):
+        return source.shape[1], source.shape[0]
+    try:
+        with Image.open(source) as image:
+            return image.size
+    except OSError:  # missing, truncated, or not an image (UnidentifiedImageError)
+        return 1, 1
+
+
+def _draw_tile(
+    sheet: Image.Image, tile: Tile, source: Path | RgbImage, corner: tuple[int, int], tile_wh: tuple[int, int]
+) -> None:
+    left, top = corner
+    draw = ImageDraw.Draw(sheet)
+    colour = VERDICT_COLOURS[tile.verdict]
+    draw.rectangle((left, top, left + tile_wh[0] + 3, top + tile_wh[1] + 3), fill=_EMPTY_TILE, outline=colour, width=2)
+    image = _load(source, tile_wh)
+    scale = min(tile_wh[0] / image.width, tile_wh[1] / image.height)
+    fitted_wh = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    offset = (left + 2 + (tile_wh[0] - fitted_wh[0]) // 2, top + 2 + (tile_wh[1] - fitted_wh[1]) // 2)
+    sheet.paste(image.resize(fitted_wh, Image.Resampling.BILINEAR), offset)
+    if tile.boxes:
+        full_wh = _full_size_wh(source)
+        for box in reversed(tile.boxes):  # the most confident last, on top
+            _draw_box(draw, box, offset, (fitted_wh[0] / full_wh[0], fitted_wh[1] / full_wh[1]))
+    if tile.caption:
+        font = ImageFont.load_default(_CAPTION_FONT_SIZE)
+        caption = _shortened(tile.caption, font, tile_wh[0])
+        draw.text((left + 2, top + tile_wh[1] + 6), caption, font=font, fill=_CAPTION_COLOUR)
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: TileBox, offset: tuple[int, int], scale_xy: tuple[float, float]) -> None:
+    x_min, y_min, x_max, y_max = box.box_xyxy
+    left, right = offset[0] + x_min * scale_xy[0], offset[0] + x_max * scale_xy[0]
+    top, bottom = offset[1] + y_min * scale_xy[1], offset[1] + y_max * scale_xy[1]
+    colour = class_colour(box.class_index)
+    draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
+    if not box.label:
+        return
+    font = ImageFont.load_default(_BOX_FONT_SIZE)
+    text_width = draw.textlength(box.label, font=font)
+    label_top = max(float(offset[1]), top - _BOX_FONT_SIZE - 3)
+    draw.rectangle((left, label_top, left + text_width + 4, label_top + _BOX_FONT_SIZE + 3), fill=colour)
+    draw.text((left + 2, label_top + 1), box.label, font=font, fill=(12, 14, 18))
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def _encode_within(image: Image.Image, max_bytes: int) -> bytes:
+    while True:
+        for quality in _QUALITIES:
+            buffer = io.BytesIO()
+            image.save(buffer, "WEBP", quality=quality, method=4)
+            if buffer.tell() <= max_bytes:
+                return buffer.getvalue()
+        smaller_wh = (round(image.width * _SHRINK), round(image.height * _SHRINK))
+        if min(smaller_wh) < 8:
+            raise ValueError(f"no picture of this shape fits into {max_bytes} bytes")
+        image = image.resize(smaller_wh, Image.Resampling.BILINEAR)

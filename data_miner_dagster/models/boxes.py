@@ -1,0 +1,63 @@
+"""The last step of every detector: candidates to ImageDetections that keep the Protocol's promises."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.records import Float32Array, ImageDetections
+
+MAX_BOXES: Final = 300
+"""Per image; the most confident are kept. COCO's evaluation looks at 100."""
+MIN_SIDE_PIXELS: Final = 1.0
+"""A box that is thinner after clipping shows nothing."""
+
+
+def detections_from_candidates(
+    boxes_xyxy: Float32Array,
+    confidences: Float32Array,
+    class_indices: npt.NDArray[np.int32],
+    prompts: Sequence[str],
+    *,
+    image_wh: tuple[int, int],
+    nms_iou: float | None,
+    max_boxes: int = MAX_BOXES,
+) -> ImageDetections:
+    """Return candidates clipped to the image, suppressed within each class, by descending confidence.
+
+    Ties in confidence are broken by class, then by coordinates, so the order never depends on the network's.
+
+    Args:
+        boxes_xyxy: (N, 4) in absolute pixels; may reach outside the image.
+        confidences: (N,), at or above the floor already.
+        class_indices: (N,) into the class list that was asked for.
+        prompts: N phrases that matched.
+        image_wh: width and height of the image.
+        nms_iou: of two boxes of a class that overlap by more than this, the less confident goes; None: none goes.
+        max_boxes: how many to keep.
+    """
+    limits = np.array([*image_wh, *image_wh], np.float32)
+    clipped = np.clip(boxes_xyxy, np.float32(0), limits).astype(np.float32)
+    sides = clipped[:, 2:] - clipped[:, :2]
+    rows = np.flatnonzero((sides >= MIN_SIDE_PIXELS).all(axis=1) & np.isfinite(confidences))
+    keys = (*clipped[rows].T[::-1], class_indices[rows], -confidences[rows])
+    rows = rows[np.lexsort(keys)]
+    if nms_iou is not None and len(rows):
+        import torch
+        from torchvision.ops import batched_nms
+
+        kept = batched_nms(
+            torch.from_numpy(clipped[rows]),
+            torch.from_numpy(np.ascontiguousarray(confidences[rows], np.float32)),
+            torch.from_numpy(class_indices[rows].astype(np.int64)),
+            nms_iou,
+        )
+        rows = rows[np.sort(kept.numpy())]
+    rows = rows[:max_boxes]
+    return ImageDetections(
+        boxes_xyxy=clipped[rows],
+        confidences=confidences[rows].astype(np.float32),
+        class_indices=class_indices[rows].astype(np.int32),
+        prompts=tuple(prompts[row] for row in rows.tolist()),
+    )

@@ -1,0 +1,12 @@
+"""Where fetched models lie on this machine."""
+
+import os
+from pathlib import Path
+
+
+def model_cache_folder() -> Path:
+    """Return `$DATA_MINER_MODEL_CACHE`, else `$XDG_CACHE_HOME/data_miner`, else `~/.cache/data_miner`."""
+    if configured := os.environ.get("DATA_MINER_MODEL_CACHE"):
+        return Path(configured)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "data_miner"

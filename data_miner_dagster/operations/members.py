@@ -1,0 +1,106 @@
+"""Which videos of a project its stages may work on now, and what holds up the others.
+
+Every stage after embedding starts from the same answer, read from the catalog (whose, in what state) and from the
+files (what exists and is current), so that no two stages disagree about what a project consists of.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.embeddings import read_embeddings_fingerprint
+from data_miner_dagster.storage.tables import read_identity
+
+
+@dataclass(frozen=True, slots=True)
+class MemberFrames:
+    """The frames of one member video, and their current embeddings by the project's filter encoder."""
+
+    video_key: str
+    frames_folder: Path
+    frames_table: Path
+    frames_fingerprint: str
+    num_frames: int
+    embeddings_file: Path
+    embeddings_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedMember:
+    """A member whose video cannot be had. `message` is one line for the user."""
+
+    video_key: str
+    kind: VideoErrorKind | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectMembers:
+    """All members of a project but the rejected ones, each in exactly one list, by video key."""
+
+    ready: tuple[MemberFrames, ...]
+    not_embedded: tuple[str, ...]  # frames exist; embeddings by the filter encoder are missing or stale
+    unsettled: tuple[str, ...]  # still to be downloaded or decoded
+    failed: tuple[FailedMember, ...]
+
+
+def project_members(platform: Platform, project: str) -> ProjectMembers:
+    """Sort a project's members by what can be done with them now. Loads no model and reads no vectors.
+
+    A video that the catalog calls EXTRACTED but whose frames are gone counts as unsettled: extraction mends it.
+
+    Raises:
+        ConfigError: there is no such project.
+    """
+    platform.project_config(project)  # the clear error for an unknown name
+    encoder_name = platform.models.filter_encoder_name
+    encoder_fingerprint = platform.models.filter_encoder_fingerprint
+    ready: list[MemberFrames] = []
+    not_embedded: list[str] = []
+    unsettled: list[str] = []
+    failed: list[FailedMember] = []
+    for video in platform.catalog.videos(project=project):
+        if video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
+            failed.append(FailedMember(video.key, video.error_kind, video.error or video.status.value.lower()))
+            continue
+        frames_table = platform.layout.frames_table(video.key)
+        frames = read_identity(frames_table) if video.status is VideoStatus.EXTRACTED else None
+        if frames is None or frames.fingerprint is None:
+            unsettled.append(video.key)
+            continue
+        embeddings_file = platform.layout.embedding_file(encoder_name, video.key)
+        embeddings_fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder_fingerprint)
+        if read_embeddings_fingerprint(embeddings_file) != embeddings_fingerprint:
+            not_embedded.append(video.key)
+            continue
+        ready.append(
+            MemberFrames(
+                video_key=video.key,
+                frames_folder=platform.layout.frames_folder(video.key),
+                frames_table=frames_table,
+                frames_fingerprint=frames.fingerprint,
+                num_frames=frames.num_rows,
+                embeddings_file=embeddings_file,
+                embeddings_fingerprint=embeddings_fingerprint,
+            )
+        )
+    return ProjectMembers(tuple(ready), tuple(not_embedded), tuple(unsettled), tuple(failed))
+
+
+def project_inputs(platform: Platform, project: str) -> list[MemberFrames]:
+    """Return the members that have frames and current embeddings, by video key.
+
+    Raises:
+        ConfigError: there is no such project.
+    """
+    return list(project_members(platform, project).ready)
+
+
+def failures_by_kind(failed: Sequence[FailedMember]) -> Mapping[str, int]:
+    """Return counts by error kind, in the order of the enum; kinds that did not occur are left out."""
+    kinds = [member.kind or VideoErrorKind.TRANSIENT for member in failed]
+    return {kind.value: kinds.count(kind) for kind in VideoErrorKind if kind in kinds}

@@ -1,0 +1,265 @@
+"""Pictures of what a stage decided, for asset metadata, the report and the terminal: chosen always the same way.
+
+Every function reads what is on disk and returns None where the stage has not run or left nothing to show.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data_miner_dagster.domain.keys import split_frame_id
+from data_miner_dagster.media.contact_sheets import (
+    MAX_SHEET_BYTES,
+    Tile,
+    TileBox,
+    Verdict,
+    contact_sheet,
+    data_uri,
+    strip,
+)
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.layout import StorageLayout
+
+TILES_PER_PREVIEW: Final = 12
+COLUMNS: Final = 4
+_MOST_BOXES_DRAWN: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A contact sheet (WebP, at most 44,000 bytes) and a strip of its first tiles (WebP, at most 700 bytes)."""
+
+    title: str
+    num_shown: int
+    sheet: bytes
+    strip: bytes
+
+    @property
+    def sheet_markdown(self) -> str:
+        """Markdown under 60 kB: opens behind a link in the Dagster UI."""
+        return f"![{self.title}]({data_uri(self.sheet)})"
+
+    @property
+    def strip_markdown(self) -> str:
+        """Markdown under 1,000 characters: shown inline in the Dagster UI."""
+        return f"![]({data_uri(self.strip)})"
+
+
+def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
+    """Return frames of one video, evenly spread, those with a quality flag marked."""
+    path = platform.layout.frames_table(video_key)
+    if not path.is_file():
+        return None
+    table = pq.ParquetFile(path).read(columns=["file_name", "pts_seconds", "quality_flag"])
+    tiles = []
+    for row in table.take(_spread(table.num_rows, num_tiles)).to_pylist():
+        flag = row["quality_flag"]
+        tiles.append(
+            Tile(
+                platform.layout.frame_path(video_key, row["file_name"]),
+                f"{row['pts_seconds']:.2f} s" + (f" · {flag}" if flag else ""),
+                Verdict.REJECTED if flag else Verdict.NEUTRAL,
+            )
+        )
+    return make_preview(f"frames of {video_key}", tiles)
+
+
+def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
+    """Return kept frames (best, then those nearest the decision), then rejected ones (nearest it, by reason)."""
+    half = max(1, num_tiles // 2)
+    kept, rejected = kept_tiles(platform, project, half), rejected_tiles(platform, project, half)
+    if len(rejected) < half:
+        kept = kept_tiles(platform, project, num_tiles - len(rejected))
+    elif len(kept) < half:
+        rejected = rejected_tiles(platform, project, num_tiles - len(kept))
+    return make_preview(f"kept and rejected frames of {project}", [*kept, *rejected])
+
+
+def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
+    """Return the largest duplicate groups, each a row: the frame that was kept, then its duplicates."""
+    tiles = duplicate_tiles(platform, project, num_tiles)
+    return make_preview(f"duplicate groups of {project}", tiles)
+
+
+def detections_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
+    """Return frames with their boxes drawn: the most confident of each class in turn."""
+    return make_preview(f"boxes of {project}", detection_tiles(platform, project, num_tiles))
+
+
+def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
+    """Return labelled frames that pass the thresholds of the release; without boxes, unique frames."""
+    tiles = detection_tiles(platform, project, num_tiles)
+    return make_preview(f"dataset {project}", tiles or unique_tiles(platform, project, num_tiles))
+
+
+def make_preview(title: str, tiles: Sequence[Tile], *, columns: int = COLUMNS) -> Preview | None:
+    """Return tiles as a preview, None if there are none."""
+    if not tiles:
+        return None
+    return Preview(title, len(tiles), contact_sheet(tiles, columns=columns, max_bytes=MAX_SHEET_BYTES), strip(tiles))
+
+
+def kept_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
+    """Return kept frames: two thirds by highest similarity, the rest those kept most narrowly."""
+    table = _read(
+        platform.layout.filtered_table(project), ["frame_id", "positive_similarity", "positive_prompt", "is_kept"]
+    )
+    if table is None:
+        return []
+    kept = table.filter(table["is_kept"])
+    ranked = kept.sort_by([("positive_similarity", "descending"), ("frame_id", "ascending")])
+    num_narrow = min(num_tiles // 3, max(0, ranked.num_rows - (num_tiles - num_tiles // 3)))
+    num_best = min(num_tiles - num_narrow, ranked.num_rows)
+    rows = [*ranked.slice(0, num_best).to_pylist(), *ranked.slice(ranked.num_rows - num_narrow).to_pylist()]
+    return [
+        Tile(image, f"{row['positive_similarity']:.2f} {row['positive_prompt']}", Verdict.KEPT)
+        for row, image in zip(rows, _images(platform.layout, rows), strict=True)
+    ]
+
+
+def rejected_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
+    """Return rejected frames, the reasons in turn, within a reason those most like what was asked for."""
+    table = _read(platform.layout.filtered_table(project), ["frame_id", "positive_similarity", "drop_reason"])
+    if table is None:
+        return []
+    rejected = table.filter(pc.is_valid(table["drop_reason"]))
+    ranked = rejected.sort_by([("positive_similarity", "descending"), ("frame_id", "ascending")])
+    rows = _in_turn(ranked, "drop_reason", num_tiles)
+    return [
+        Tile(image, f"{row['positive_similarity']:.2f} {row['drop_reason'].replace('_', ' ')}", Verdict.REJECTED)
+        for row, image in zip(rows, _images(platform.layout, rows), strict=True)
+    ]
+
+
+def duplicate_tiles(platform: Platform, project: str, num_tiles: int, *, per_group: int = COLUMNS) -> list[Tile]:
+    """Return rows of `per_group` tiles: a representative and its nearest duplicates, the largest groups first."""
+    columns = ["frame_id", "is_representative", "representative_frame_id", "similarity", "tier"]
+    table = _read(platform.layout.deduplicated_table(project), columns)
+    if table is None:
+        return []
+    removed = table.filter(pc.invert(table["is_representative"]))
+    if removed.num_rows == 0:
+        return []
+    sizes = removed.group_by("representative_frame_id").aggregate([("frame_id", "count")])
+    largest = sizes.sort_by([("frame_id_count", "descending"), ("representative_frame_id", "ascending")])
+    tiles: list[Tile] = []
+    for group in largest.slice(0, max(1, num_tiles // per_group)).to_pylist():
+        representative = group["representative_frame_id"]
+        members = removed.filter(pc.equal(removed["representative_frame_id"], representative))
+        nearest = members.sort_by([("similarity", "descending"), ("frame_id", "ascending")])
+        rows = [{"frame_id": representative}, *nearest.slice(0, per_group - 1).to_pylist()]
+        images = _images(platform.layout, rows)
+        # every group starts a row of its own
+        tiles += [Tile(None)] * (-len(tiles) % per_group)
+        tiles.append(Tile(images[0], f"kept for {group['frame_id_count']} more", Verdict.KEPT))
+        for row, image in zip(rows[1:], images[1:], strict=True):
+            similarity = "" if row["similarity"] is None else f"{row['similarity']:.3f} "
+            tiles.append(Tile(image, f"{similarity}{row['tier'].replace('_', ' ')}", Verdict.DUPLICATE))
+    return tiles
+
+
+def unique_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
+    """Return representatives, evenly spread over the project."""
+    table = _read(platform.layout.deduplicated_table(project), ["frame_id", "is_representative"])
+    if table is None:
+        return []
+    unique = table.filter(table["is_representative"])
+    rows = unique.take(_spread(unique.num_rows, num_tiles)).to_pylist()
+    return [
+        Tile(image, row["frame_id"], Verdict.KEPT)
+        for row, image in zip(rows, _images(platform.layout, rows), strict=True)
+    ]
+
+
+def detection_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
+    """Return frames with boxes at or above the release threshold, the most confident of each class in turn."""
+    config = platform.project_config(project)
+    limit = config.releasing.threshold_of
+    class_names = list(config.detection.classes)
+    columns = ["frame_id", "class_name", "confidence", "x_min", "y_min", "x_max", "y_max"]
+    table = _read(platform.layout.detections_table(project), columns)
+    if table is None or table.num_rows == 0:
+        return []
+    passing = pa.concat_tables(
+        [
+            of_class.filter(pc.greater_equal(of_class["confidence"], pa.scalar(limit(name), pa.float32())))
+            for name in class_names
+            for of_class in [table.filter(pc.equal(table["class_name"], name))]
+        ]
+    ).sort_by([("confidence", "descending"), ("frame_id", "ascending")])
+    chosen = _in_turn(passing, "class_name", num_tiles, distinct="frame_id")
+    tiles = []
+    for row, image in zip(chosen, _images(platform.layout, chosen), strict=True):
+        boxes = passing.filter(pc.equal(passing["frame_id"], row["frame_id"])).slice(0, _MOST_BOXES_DRAWN).to_pylist()
+        tiles.append(
+            Tile(
+                image,
+                row["frame_id"],
+                Verdict.NEUTRAL,
+                tuple(
+                    TileBox(
+                        (box["x_min"], box["y_min"], box["x_max"], box["y_max"]),
+                        class_names.index(box["class_name"]),
+                        f"{box['class_name']} {box['confidence']:.2f}",
+                    )
+                    for box in boxes
+                ),
+            )
+        )
+    return tiles
+
+
+def _read(path: Path, columns: list[str]) -> pa.Table | None:
+    return pq.ParquetFile(path).read(columns=columns) if path.is_file() else None
+
+
+def _spread(num_rows: int, num_wanted: int) -> pa.Array:
+    """Indices of `num_wanted` rows, evenly spread, the first and the last included."""
+    if num_rows <= num_wanted:
+        return pa.array(range(num_rows), pa.int64())
+    if num_wanted == 1:
+        return pa.array([num_rows // 2], pa.int64())
+    return pa.array([round(i * (num_rows - 1) / (num_wanted - 1)) for i in range(num_wanted)], pa.int64())
+
+
+def _in_turn(ranked: pa.Table, column: str, num_wanted: int, *, distinct: str | None = None) -> list[dict[str, Any]]:
+    """Take rows from the values of `column` in turn, each value's in the order given."""
+    values = sorted(value for value in pc.unique(ranked[column]).to_pylist() if value is not None)
+    heads = [
+        iter(ranked.filter(pc.equal(ranked[column], value)).slice(0, num_wanted * 8).to_pylist()) for value in values
+    ]
+    rows: list[dict[str, Any]] = []
+    seen = set()
+    while heads and len(rows) < num_wanted:
+        for head in list(heads):
+            row = next((row for row in head if distinct is None or row[distinct] not in seen), None)
+            if row is None:
+                heads.remove(head)
+                continue
+            if distinct is not None:
+                seen.add(row[distinct])
+            rows.append(row)
+    return rows[:num_wanted]
+
+
+def _images(layout: StorageLayout, rows: Sequence[dict[str, Any]]) -> list[Path]:
+    """Return the image file of each row's frame; frames of a video that has gone get a path that does not exist."""
+    names_by_video: dict[str, dict[int, str]] = {}
+    paths = []
+    for row in rows:
+        video_key, frame_index = split_frame_id(row["frame_id"])
+        if video_key not in names_by_video:
+            table = _read(layout.frames_table(video_key), ["frame_index", "file_name"])
+            names_by_video[video_key] = (
+                dict(zip(table["frame_index"].to_pylist(), table["file_name"].to_pylist(), strict=True))
+                if table is not None
+                else {}
+            )
+        name = names_by_video[video_key].get(frame_index, "missing")
+        paths.append(layout.frame_path(video_key, name))
+    return paths

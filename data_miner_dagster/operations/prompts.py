@@ -1,0 +1,66 @@
+"""Embeddings of prompts by the filter encoder, computed once per text and encoder.
+
+The model is loaded only if a text has not been embedded before: changing thresholds, or moving a prompt from one set
+to another, needs none.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.atomic import atomic_path
+
+_SHORTEST: Final = 1e-6
+
+logger = logging.getLogger("data_miner")
+
+
+def embed_prompts(platform: Platform, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Float32Array:
+    """Return (P, D) unit vectors, one a text, from the store where they are there.
+
+    Raises:
+        ModelError: the sentences of one prompt cancel out, or the model is missing.
+    """
+    name = platform.models.filter_encoder_name
+    return mean_over_templates(lambda sentence: _embed_sentence(platform, sentence), texts, templates, name)
+
+
+def mean_over_templates(
+    embed_sentence: Callable[[str], Float32Array], texts: Sequence[str], templates: Sequence[str], encoder_name: str
+) -> Float32Array:
+    """Return (P, D) unit vectors: of each text, the normalised mean over the templates.
+
+    Source: Radford et al. 2021, "Learning transferable visual models from natural language supervision", section
+    3.1.4, prompt ensembling.
+
+    Raises:
+        ModelError: the sentences of one prompt cancel out.
+    """
+    vectors = []
+    for text in texts:
+        mean = np.mean([embed_sentence(template.replace("{}", text)) for template in templates], axis=0)
+        length = float(np.linalg.norm(mean))
+        if length < _SHORTEST:
+            raise ModelError(f"encoder {encoder_name!r} finds no meaning in prompt {text!r}; put it in other words")
+        vectors.append((mean / length).astype(np.float32))
+    return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
+
+
+def _embed_sentence(platform: Platform, sentence: str) -> Float32Array:
+    # One sentence a call, so that its vector does not depend on which others were new at the time.
+    digest = fingerprint_of({"encoder": platform.models.filter_encoder_fingerprint, "text": sentence})
+    path = platform.layout.prompt_embedding_file(platform.models.filter_encoder_name, digest)
+    if path.is_file():
+        stored: Float32Array = np.load(path, allow_pickle=False)
+        return stored
+    logger.info("embedding prompt %r with %s", sentence, platform.models.filter_encoder_name)
+    vector: Float32Array = platform.models.filter_encoder().embed_texts([sentence])[0].astype(np.float32)
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        np.save(file, vector, allow_pickle=False)
+    return vector

@@ -1,0 +1,66 @@
+"""Registering a project file: load, check, and keep a snapshot of it in the catalog. No listing, no download."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_miner_dagster.config.loading import config_hash, load_project_file
+from data_miner_dagster.config.settings import PlatformConfig, ProjectFile
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.platform import Platform
+
+logger = logging.getLogger("data_miner")
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredProject:
+    """A project as the catalog now has it; `is_changed` is True if it is new or says something else than before."""
+
+    name: str
+    config_hash: str
+    is_changed: bool
+
+
+def register_project_file(platform: Platform, path: Path) -> RegisteredProject:
+    """Load a project file and save its snapshot. Idempotent. Relative paths in it start at its folder.
+
+    Raises:
+        ConfigError: the file is wrong, or asks for another sampling than this root's.
+    """
+    path = path.absolute()
+    file = load_project_file(path)
+    _check_platform(platform.config, file, path)
+    platform.check_sampling()
+    known = platform.catalog.project(file.name)
+    if known is not None and known.config_file not in (None, str(path)) and Path(str(known.config_file)).exists():
+        logger.warning("project %s was registered from %s; %s takes its place", file.name, known.config_file, path)
+    project = file.project
+    digest = config_hash(project)
+    is_changed = platform.catalog.save_project(file.name, project.model_dump(mode="json"), digest, str(path))
+    return RegisteredProject(file.name, digest, is_changed)
+
+
+def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> None:
+    """Compare what the file says of the platform with the platform that runs; only sampling is a reason to refuse."""
+    if "platform" not in file.model_fields_set:
+        return
+    for section_name in sorted(file.platform.model_fields_set - {"storage", "logging"}):
+        asked, has = getattr(file.platform, section_name), getattr(running, section_name)
+        differing = [
+            f"{name} is {getattr(asked, name)!r}, the platform's is {getattr(has, name)!r}"
+            for name in sorted(asked.model_fields_set)
+            if getattr(asked, name) != getattr(has, name)
+        ]
+        if not differing:
+            continue
+        if section_name == "extraction":
+            raise ConfigError(
+                f"{path}: platform.extraction differs from the running platform's ({'; '.join(differing)}): frames are "
+                "shared by all projects of a root; take the section out of this file, or use another --root"
+            )
+        logger.warning(
+            "%s: platform.%s is not in force (%s): settings of a platform come from the file it was started with",
+            path,
+            section_name,
+            "; ".join(differing),
+        )

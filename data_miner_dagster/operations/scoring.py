@@ -1,0 +1,128 @@
+"""similarities.parquet: a matrix product of stored frame embeddings and prompt embeddings.
+
+Only videos whose embeddings have changed are scored again; the others' rows are carried over from the table as it is.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.operations.members import MemberFrames
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.prompts import embed_prompts
+from data_miner_dagster.storage.embeddings import read_embeddings
+from data_miner_dagster.storage.similarities import (
+    FRAME_COLUMNS,
+    ScoredVideo,
+    SimilaritiesHeader,
+    read_header,
+    read_videos,
+    similarities_of,
+    similarities_writer,
+)
+from data_miner_dagster.storage.tables import read_fingerprint, read_table
+
+ALGORITHM_VERSION: Final = 1
+"""Raise it when the same embeddings give other similarities."""
+
+
+def similarities_header(
+    platform: Platform, config: FilteringConfig, ready: Sequence[MemberFrames]
+) -> SimilaritiesHeader:
+    """Return what the project's similarities must be made from to be current."""
+    return SimilaritiesHeader(
+        encoder_name=platform.models.filter_encoder_name,
+        encoder_fingerprint=platform.models.filter_encoder_fingerprint,
+        texts=config.texts,
+        templates=config.templates,
+        videos=tuple(
+            ScoredVideo(member.video_key, member.embeddings_fingerprint, member.num_frames) for member in ready
+        ),
+    )
+
+
+def similarities_fingerprint(header: SimilaritiesHeader) -> str:
+    """Return the fingerprint of the table that `header` describes."""
+    return fingerprint_of(
+        {
+            "version": ALGORITHM_VERSION,
+            "encoder": header.encoder_fingerprint,
+            "texts": header.texts,
+            "templates": header.templates,
+            "videos": [[video.video_key, video.embeddings_fingerprint] for video in header.videos],
+        }
+    )
+
+
+def score_project(
+    platform: Platform, path: Path, header: SimilaritiesHeader, ready: Sequence[MemberFrames], *, force: bool = False
+) -> int:
+    """Bring the table at `path` up to date; return how many videos were scored. Needs the project's claim.
+
+    Raises:
+        DataMinerError: a video's embeddings vanished since its members were listed; running again puts it right.
+    """
+    fingerprint = similarities_fingerprint(header)
+    if not force and read_fingerprint(path) == fingerprint:
+        return 0
+    earlier = None if force else read_header(path)
+    is_reusable = earlier is not None and read_fingerprint(path) is not None and earlier.has_same_scale(header)
+    carried = _Carried(read_videos(path, earlier) if earlier is not None and is_reusable else iter(()))
+
+    @cache  # only if a video is to be scored at all
+    def prompts() -> Float32Array:
+        return embed_prompts(platform, header.texts, header.templates)
+
+    num_scored = 0
+    with similarities_writer(path, header, fingerprint=fingerprint) as writer:
+        for member, video in zip(ready, header.videos, strict=True):
+            rows = carried.rows_of(video)
+            if rows is None:
+                rows = _score_video(member, video, header.texts, prompts())
+                num_scored += 1
+            writer.write_video(rows)
+    return num_scored
+
+
+class _Carried:
+    """Walks through the earlier table beside the new one, both in order of the key, holding one row group."""
+
+    def __init__(self, videos: Iterator[tuple[ScoredVideo, pa.Table]]) -> None:
+        self._videos = videos
+        self._next = next(videos, None)
+
+    def rows_of(self, wanted: ScoredVideo) -> pa.Table | None:
+        """Return the rows of a video if they are there and made from the same embeddings. Ask in order of the key."""
+        while self._next is not None and self._next[0].video_key < wanted.video_key:
+            self._next = next(self._videos, None)
+        if self._next is None or self._next[0] != wanted:
+            return None
+        return self._next[1]
+
+
+def _score_video(member: MemberFrames, video: ScoredVideo, texts: Sequence[str], prompts: Float32Array) -> pa.Table:
+    frames = read_table(member.frames_table, FRAME_COLUMNS)
+    stored = read_embeddings(member.embeddings_file)
+    if stored is None or stored.fingerprint != video.embeddings_fingerprint or frames.num_rows != video.num_frames:
+        raise DataMinerError(
+            f"frames or embeddings of {video.video_key} changed while its project was filtered: run it again"
+        )
+    similarities = np.full((video.num_frames, len(texts)), np.nan, np.float16)
+    if len(stored.frame_indices):
+        similarities[_rows_of(frames, stored.frame_indices)] = stored.vectors.astype(np.float32) @ prompts.T
+    return similarities_of(frames, texts, similarities)
+
+
+def _rows_of(frames: pa.Table, embedded_indices: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Return the row of the frames table that each vector belongs to. Both ascend."""
+    rows: npt.NDArray[np.int64] = np.searchsorted(frames.column("frame_index").to_numpy(), embedded_indices)
+    return rows

@@ -1,0 +1,346 @@
+"""Decides which frames are kept, from stored similarities: pure, vectorised, no model.
+
+A frame is dropped for the first reason that applies, in the order of `DropReason`:
+
+1. extraction marked it black, flat or blurred, or it could not be read;
+2. no positive prompt reaches its threshold;
+3. a negative prompt, at or above its own threshold, exceeds the positive less its margin;
+4. a junk prompt reaches its threshold (and exceeds the positive by the junk margin, where one is set);
+5. a better kept frame of the same video lies nearer than `min_gap_seconds`;
+6. the video has its `max_frames_per_video` already.
+
+Where prompts have thresholds of their own, the positive that counts is the one with the most *headroom*, similarity
+less threshold, so that prompts of different reach can be compared. "Better" means more headroom, then earlier.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.config.filtering import FilteringConfig, Margin, PromptConfig, Threshold
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.reasons import DropReason
+from data_miner_dagster.domain.records import Float32Array, SimilarityCalibration
+
+ALGORITHM_VERSION: Final = 1
+"""Raise it when the same similarities give other decisions."""
+
+REASONS: Final = tuple(DropReason)
+"""A reason's code in `Decisions.reasons` is its position here."""
+KEPT: Final = -1
+"""The code of a frame without a reason to drop it."""
+NO_PROMPT: Final = -1
+
+_CODE: Final[Mapping[DropReason, int]] = {reason: code for code, reason in enumerate(REASONS)}
+
+Float64Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRule:
+    """One prompt with its numbers for one encoder."""
+
+    text: str
+    threshold: float | None  # None: no floor
+    margin: float | None  # None: not compared with the positive
+
+
+@dataclass(frozen=True, slots=True)
+class FilteringRules:
+    """A filtering configuration with every threshold resolved for one encoder."""
+
+    positive: tuple[PromptRule, ...]
+    negative: tuple[PromptRule, ...]
+    junk: tuple[PromptRule, ...]
+    dropped_flags: tuple[DropReason, ...]
+    min_gap_seconds: float
+    max_frames_per_video: int | None
+    cap_by: Literal["similarity", "spread"]
+
+
+def resolve_rules(config: FilteringConfig, encoder_name: str, calibration: SimilarityCalibration) -> FilteringRules:
+    """Return the rules with the numbers that hold for one encoder.
+
+    Raises:
+        ConfigError: a threshold is given per encoder, and this one is not among them.
+    """
+
+    def value(field: str, given: Threshold | Margin | None, default: float | None) -> float | None:
+        if given is None:
+            return default
+        if not isinstance(given, Mapping):
+            return float(given)
+        if encoder_name not in given:
+            raise ConfigError(
+                f"filtering.{field} is given for {', '.join(sorted(given))} but not for {encoder_name!r}, the encoder "
+                f"in use: add a value for it (`data-miner calibrate` finds one), or remove the field to use its default"
+            )
+        return float(given[encoder_name])
+
+    def rules(
+        set_name: str, prompts: Sequence[PromptConfig], threshold: float | None, margin: float | None
+    ) -> tuple[PromptRule, ...]:
+        return tuple(
+            PromptRule(
+                prompt.text,
+                value(f"{set_name}[{position}].threshold", prompt.threshold, threshold),
+                value(f"{set_name}[{position}].margin", prompt.margin, margin),
+            )
+            for position, prompt in enumerate(prompts)
+        )
+
+    positive_threshold = value("positive_threshold", config.positive_threshold, calibration.positive_threshold)
+    return FilteringRules(
+        positive=rules("positive", config.positive, positive_threshold, None),
+        negative=rules(
+            "negative",
+            config.negative,
+            value("negative_threshold", config.negative_threshold, None),
+            value("negative_margin", config.negative_margin, None),
+        ),
+        junk=rules(
+            "junk",
+            config.junk,
+            value("junk_threshold", config.junk_threshold, positive_threshold),
+            value("junk_margin", config.junk_margin, None),
+        ),
+        dropped_flags=tuple(sorted((DropReason(flag) for flag in config.drop_quality_flags), key=REASONS.index)),
+        min_gap_seconds=config.min_gap_seconds,
+        max_frames_per_video=config.max_frames_per_video,
+        cap_by=config.cap_by,
+    )
+
+
+def unnamed_values(config: FilteringConfig) -> dict[str, float]:
+    """Return the explicit thresholds and margins that do not say which encoder they are for, by field; 0 is a 0."""
+    fields: dict[str, Threshold | Margin | None] = {
+        name: getattr(config, name)
+        for name in ("positive_threshold", "negative_threshold", "negative_margin", "junk_threshold", "junk_margin")
+    }
+    for set_name in ("positive", "negative", "junk"):
+        for prompt in getattr(config, set_name):
+            fields[f"{set_name} {prompt.text!r} threshold"] = prompt.threshold
+            fields[f"{set_name} {prompt.text!r} margin"] = prompt.margin
+    unnamed = {name: float(given) for name, given in fields.items() if isinstance(given, int | float)}
+    return {name: number for name, number in unnamed.items() if number != 0 or not name.endswith("margin")}
+
+
+def check_same_scale(
+    config: FilteringConfig, encoder_name: str, earlier_encoder_name: str, earlier_values: Mapping[str, float]
+) -> None:
+    """Refuse thresholds that were set for another encoder.
+
+    Args:
+        config: what is asked for now.
+        encoder_name: registry name of the encoder in use.
+        earlier_encoder_name: the encoder the project was last filtered with.
+        earlier_values: `unnamed_values` of that time.
+
+    Raises:
+        ConfigError: the encoder has changed and a number has not.
+    """
+    if encoder_name == earlier_encoder_name:
+        return
+    carried = [name for name, number in unnamed_values(config).items() if earlier_values.get(name) == number]
+    if carried:
+        name = carried[0]
+        number = earlier_values[name]
+        raise ConfigError(
+            f"filtering.{name} = {number:g} was set for encoder {earlier_encoder_name!r}, and {encoder_name!r} is in "
+            f"use now: a threshold of one encoder means nothing for another; remove it to use {encoder_name!r}'s own, "
+            f"or name its encoder: {{{encoder_name}: {number:g}}}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What became of N frames. Prompt codes are positions in the rules' set; NO_PROMPT where there is none.
+
+    `headroom` is the positive similarity less its prompt's threshold; NaN, like the similarities, for a frame that
+    could not be read.
+    """
+
+    reasons: npt.NDArray[np.int8]
+    headroom: Float64Array
+    positive_prompts: npt.NDArray[np.int32]
+    positive_similarities: Float32Array
+    negative_prompts: npt.NDArray[np.int32]
+    negative_similarities: Float32Array
+    junk_prompts: npt.NDArray[np.int32]
+    junk_similarities: Float32Array
+
+    @property
+    def is_kept(self) -> npt.NDArray[np.bool_]:
+        """(N,) true where the frame is kept."""
+        return np.equal(self.reasons, KEPT)
+
+
+@dataclass(slots=True)
+class _Strongest:
+    """The leading prompt of one set at each frame, found in one pass over the columns."""
+
+    strengths: Float64Array
+    prompts: npt.NDArray[np.int32]
+    similarities: Float32Array
+
+    @classmethod
+    def nothing(cls, num_frames: int) -> "_Strongest":
+        return cls(
+            np.full(num_frames, -np.inf),
+            np.full(num_frames, NO_PROMPT, np.int32),
+            np.full(num_frames, np.nan, np.float32),
+        )
+
+    def challenge(self, prompt: int, strengths: Float64Array, similarities: Float64Array) -> None:
+        """Let `prompt` take the lead where it is strictly stronger: of equals, the first in the list leads."""
+        wins = strengths > self.strengths  # false for NaN
+        np.copyto(self.strengths, strengths, where=wins)
+        np.copyto(self.similarities, similarities, where=wins, casting="same_kind")
+        self.prompts[wins] = prompt
+
+
+def decide(
+    similarity_by_prompt: Mapping[str, npt.NDArray[np.floating]],
+    rules: FilteringRules,
+    *,
+    pts_seconds: Float64Array,
+    video_offsets: npt.NDArray[np.int64],
+    quality_reasons: npt.NDArray[np.int8],
+) -> Decisions:
+    """Decide on the frames of whole videos.
+
+    Args:
+        similarity_by_prompt: (N,) similarities of every prompt of the rules; NaN where the frame could not be read.
+        rules: resolved for the encoder that made the similarities.
+        pts_seconds: (N,) ascending within a video.
+        video_offsets: (V+1,) ascending; the frames of video v are the half-open slice offsets[v]:offsets[v+1].
+        quality_reasons: (N,) code in REASONS of the flag set at extraction, KEPT where there is none.
+    """
+    num_frames = len(pts_seconds)
+    columns = {text: similarity_by_prompt[text].astype(np.float64) for text in _texts(rules)}
+
+    positive = _Strongest.nothing(num_frames)
+    for position, rule in enumerate(rules.positive):
+        similarities = columns[rule.text]
+        positive.challenge(position, similarities - (rule.threshold or 0.0), similarities)
+    positive_similarities = positive.similarities.astype(np.float64)
+
+    # A prompt below its floor is shown where there is no other, but beats nothing.
+    negative = _Strongest.nothing(num_frames)
+    shown_negative = _Strongest.nothing(num_frames)
+    for position, rule in enumerate(rules.negative):
+        similarities = columns[rule.text]
+        strengths = similarities + (rule.margin or 0.0)
+        shown_negative.challenge(position, strengths, similarities)
+        if rule.threshold is not None:
+            strengths = np.where(similarities >= rule.threshold, strengths, -np.inf)
+        negative.challenge(position, strengths, similarities)
+
+    junk = _Strongest.nothing(num_frames)
+    is_junk = np.zeros(num_frames, bool)
+    for position, rule in enumerate(rules.junk):
+        similarities = columns[rule.text]
+        strengths = similarities - (rule.threshold or 0.0)
+        junk.challenge(position, strengths, similarities)
+        hits = strengths >= 0
+        if rule.margin is not None:
+            hits &= similarities >= positive_similarities + rule.margin
+        is_junk |= hits
+
+    reasons = np.full(num_frames, KEPT, np.int8)
+
+    def drop(where: npt.NDArray[np.bool_], reason: DropReason) -> None:
+        reasons[where & (reasons == KEPT)] = _CODE[reason]
+
+    for flag in rules.dropped_flags:
+        drop(quality_reasons == _CODE[flag], flag)
+    drop(positive.prompts == NO_PROMPT, DropReason.UNREADABLE)
+    drop(positive.strengths < 0, DropReason.BELOW_POSITIVE)
+    drop(positive_similarities < negative.strengths, DropReason.BEATEN_BY_NEGATIVE)
+    drop(is_junk, DropReason.JUNK)
+
+    headroom = np.where(positive.prompts == NO_PROMPT, np.nan, positive.strengths)
+    if rules.min_gap_seconds > 0:
+        drop(
+            _too_close(reasons == KEPT, headroom, pts_seconds, video_offsets, rules.min_gap_seconds),
+            DropReason.TOO_CLOSE_IN_TIME,
+        )
+    if rules.max_frames_per_video is not None:
+        drop(
+            _over_cap(reasons == KEPT, headroom, video_offsets, rules.max_frames_per_video, rules.cap_by),
+            DropReason.OVER_VIDEO_CAP,
+        )
+
+    has_rival = negative.prompts != NO_PROMPT
+    return Decisions(
+        reasons=reasons,
+        headroom=headroom,
+        positive_prompts=positive.prompts,
+        positive_similarities=positive.similarities,
+        negative_prompts=np.where(has_rival, negative.prompts, shown_negative.prompts),
+        negative_similarities=np.where(has_rival, negative.similarities, shown_negative.similarities),
+        junk_prompts=junk.prompts,
+        junk_similarities=junk.similarities,
+    )
+
+
+def _texts(rules: FilteringRules) -> tuple[str, ...]:
+    return tuple(rule.text for rule in (*rules.positive, *rules.negative, *rules.junk))
+
+
+def _best_first(candidates: npt.NDArray[np.int64], headroom: Float64Array) -> npt.NDArray[np.int64]:
+    """Return candidates by descending headroom, then ascending position."""
+    return candidates[np.argsort(-headroom[candidates], kind="stable")]
+
+
+def _too_close(
+    is_candidate: npt.NDArray[np.bool_],
+    headroom: Float64Array,
+    pts_seconds: Float64Array,
+    video_offsets: npt.NDArray[np.int64],
+    min_gap_seconds: float,
+) -> npt.NDArray[np.bool_]:
+    """Return which candidates lie nearer than the gap to a better candidate of their video that stays."""
+    dropped = np.zeros(len(pts_seconds), bool)
+    for start, stop in zip(video_offsets[:-1].tolist(), video_offsets[1:].tolist(), strict=True):
+        candidates = start + np.flatnonzero(is_candidate[start:stop])
+        if len(candidates) < 2:
+            continue
+        times = pts_seconds[candidates]
+        # Half-open slices of neighbours nearer than the gap, so that frames exactly a gap apart both stay.
+        first = np.searchsorted(times, times - min_gap_seconds, side="right").tolist()
+        last = np.searchsorted(times, times + min_gap_seconds, side="left").tolist()
+        is_near = bytearray(len(candidates))
+        dropped[candidates] = True
+        for position in np.argsort(-headroom[candidates], kind="stable").tolist():
+            if not is_near[position]:
+                low, high = first[position], last[position]
+                is_near[low:high] = b"\1" * (high - low)
+                dropped[candidates[position]] = False
+    return dropped
+
+
+def _over_cap(
+    is_candidate: npt.NDArray[np.bool_],
+    headroom: Float64Array,
+    video_offsets: npt.NDArray[np.int64],
+    max_frames: int,
+    cap_by: Literal["similarity", "spread"],
+) -> npt.NDArray[np.bool_]:
+    """Return which candidates exceed the cap of their video."""
+    dropped = np.zeros(len(headroom), bool)
+    for start, stop in zip(video_offsets[:-1].tolist(), video_offsets[1:].tolist(), strict=True):
+        candidates = start + np.flatnonzero(is_candidate[start:stop])
+        if len(candidates) <= max_frames:
+            continue
+        if cap_by == "similarity":
+            chosen = _best_first(candidates, headroom)[:max_frames]
+        else:
+            parts = np.array_split(candidates, max_frames)
+            chosen = np.array([part[np.argmax(headroom[part])] for part in parts])
+        dropped[candidates] = True
+        dropped[chosen] = False
+    return dropped

@@ -1,0 +1,87 @@
+"""What one detector has found so far, in parts, each of which is there whole or not at all.
+
+A part is a pair of tables: `000000.boxes.parquet`, then `000000.frames.parquet`, which makes it count. A killed run
+loses at most the part it was working on. Parts are raw: what the detector said, before fusion and suppression.
+"""
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA
+from data_miner_dagster.storage.atomic import sweep_partials
+from data_miner_dagster.storage.tables import read_fingerprint, read_table, table_from_rows, write_table
+
+_FRAMES_SUFFIX: Final = ".frames.parquet"
+_BOXES_SUFFIX: Final = ".boxes.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionParts:
+    """The parts of one detector and class list, which `fingerprint` stands for. Used only under the project's claim."""
+
+    folder: Path
+    fingerprint: str
+
+    def prepare(self) -> None:
+        """Make the folder, and remove what a killed writer left."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sweep_partials(self.folder)
+
+    def _numbers(self) -> list[int]:
+        paths = self.folder.glob(f"*{_FRAMES_SUFFIX}")
+        return sorted(
+            int(path.name.removesuffix(_FRAMES_SUFFIX)) for path in paths if read_fingerprint(path) == self.fingerprint
+        )
+
+    def append(self, boxes: Iterable[Mapping[str, object]], frames: Iterable[Mapping[str, object]]) -> None:
+        """Add one part: rows of DETECTIONS_SCHEMA and of DETECTED_FRAMES_SCHEMA, a frame without boxes included."""
+        number = max(self._numbers(), default=-1) + 1
+        for suffix, rows, schema in (
+            (_BOXES_SUFFIX, boxes, DETECTIONS_SCHEMA),
+            (_FRAMES_SUFFIX, frames, DETECTED_FRAMES_SCHEMA),
+        ):
+            write_table(
+                self.folder / f"{number:06d}{suffix}", table_from_rows(rows, schema), fingerprint=self.fingerprint
+            )
+
+    def seen(self) -> dict[str, str]:
+        """Return {frame id: sha256 of the image that was looked at}."""
+        found: dict[str, str] = {}
+        for number in self._numbers():
+            frames = read_table(self.folder / f"{number:06d}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
+            found.update(zip(frames["frame_id"].to_pylist(), frames["image_sha256"].to_pylist(), strict=True))
+        return found
+
+    def boxes_of(self, sha256_by_frame: Mapping[str, str]) -> pa.Table:
+        """Return the boxes of the frames named, as far as they were seen with that image, sorted by frame.
+
+        Where two parts have a frame, the later one counts.
+        """
+        tables = []
+        taken: set[str] = set()
+        for number in reversed(self._numbers()):
+            frames = read_table(self.folder / f"{number:06d}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
+            pairs = zip(frames["frame_id"].to_pylist(), frames["image_sha256"].to_pylist(), strict=True)
+            wanted = [frame for frame, sha256 in pairs if sha256_by_frame.get(frame) == sha256 and frame not in taken]
+            taken.update(wanted)
+            boxes = read_table(self.folder / f"{number:06d}{_BOXES_SUFFIX}").replace_schema_metadata(None)
+            tables.append(boxes.filter(pc.is_in(boxes["frame_id"], pa.array(wanted, pa.string()))))
+        if not tables:
+            return DETECTIONS_SCHEMA.empty_table()
+        merged = pa.concat_tables(tables)
+        # Stable, so a frame's boxes keep their order.
+        return merged.take(pc.sort_indices(merged, sort_keys=[("frame_id", "ascending")]))
+
+
+def remove_other_parts(folder: Path, keep: Sequence[Path]) -> None:
+    """Remove the parts of detectors and class lists that are no longer asked for."""
+    if folder.is_dir():
+        for entry in folder.iterdir():
+            if entry not in keep:
+                shutil.rmtree(entry)

@@ -1,0 +1,170 @@
+"""The similarity of every frame of a project to every prompt, streamed in row groups of whole videos.
+
+Columns: the frame's identity, time and quality flag, then one float16 column a prompt, `similarity:<words>`, sorted by
+words; null where the frame could not be read. float16 because the embeddings are: finer digits would be noise.
+The header, kept in the Parquet metadata, says what was scored with what, so that only changed videos are scored again.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.storage.tables import read_metadata, table_writer
+
+ROW_GROUP_FRAMES: Final = 65_536
+"""A row group is closed once it has so many: memory is bounded by this and the longest video."""
+FRAME_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "quality_flag")
+
+_HEADER_KEY: Final = "data_miner.similarities"
+_PREFIX: Final = "similarity:"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredVideo:
+    """One video's part of the table."""
+
+    video_key: str
+    embeddings_fingerprint: str
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class SimilaritiesHeader:
+    """What the table was made from. `texts` are sorted, `videos` in the order of the rows."""
+
+    encoder_name: str
+    encoder_fingerprint: str
+    texts: tuple[str, ...]
+    templates: tuple[str, ...]
+    videos: tuple[ScoredVideo, ...]
+
+    def has_same_scale(self, other: "SimilaritiesHeader") -> bool:
+        """True if a video's rows of one table could stand in the other."""
+        return (self.encoder_fingerprint, self.texts, self.templates) == (
+            other.encoder_fingerprint,
+            other.texts,
+            other.templates,
+        )
+
+
+def column_of(text: str) -> str:
+    """Return the name of a prompt's column."""
+    return f"{_PREFIX}{text}"
+
+
+def similarities_schema(texts: Sequence[str]) -> pa.Schema:
+    """Return the schema for these prompts."""
+    frame_fields = [FRAMES_SCHEMA.field(name) for name in FRAME_COLUMNS]
+    return pa.schema(frame_fields + [pa.field(column_of(text), pa.float16()) for text in texts])
+
+
+def similarities_of(frames: pa.Table, texts: Sequence[str], similarities: npt.NDArray[np.float16]) -> pa.Table:
+    """Return one video's rows: FRAME_COLUMNS of `frames`, and (N, P) similarities with NaN for unreadable frames."""
+    columns = [pa.array(similarities[:, position], pa.float16(), from_pandas=True) for position in range(len(texts))]
+    identity = [frames.column(name) for name in FRAME_COLUMNS]
+    return pa.Table.from_arrays([*identity, *columns], schema=similarities_schema(texts))
+
+
+def similarity_values(table: pa.Table, text: str) -> npt.NDArray[np.float16]:
+    """Return one prompt's column as (N,) float16, NaN for null."""
+    values: npt.NDArray[np.float16] = table.column(column_of(text)).to_numpy()
+    return values.astype(np.float16, copy=False)
+
+
+class SimilaritiesWriter:
+    """Takes videos in the order of the header and groups them into row groups."""
+
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
+        self._pending: list[pa.Table] = []
+        self._num_pending = 0
+
+    def write_video(self, rows: pa.Table) -> None:
+        """Add one video's rows."""
+        self._pending.append(rows)
+        self._num_pending += rows.num_rows
+        if self._num_pending >= ROW_GROUP_FRAMES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Close the row group that is being filled."""
+        if self._num_pending:
+            self._writer.write_table(pa.concat_tables(self._pending), row_group_size=self._num_pending)
+        self._pending, self._num_pending = [], 0
+
+
+@contextmanager
+def similarities_writer(path: Path, header: SimilaritiesHeader, *, fingerprint: str) -> Iterator[SimilaritiesWriter]:
+    """Yield a writer; the table appears when the block ends well. Same videos, same bytes, however they were scored."""
+    content = {
+        "encoder_name": header.encoder_name,
+        "encoder_fingerprint": header.encoder_fingerprint,
+        "texts": header.texts,
+        "templates": header.templates,
+        "videos": [[video.video_key, video.embeddings_fingerprint, video.num_frames] for video in header.videos],
+    }
+    with table_writer(
+        path,
+        similarities_schema(header.texts),
+        fingerprint=fingerprint,
+        metadata={_HEADER_KEY: json.dumps(content, ensure_ascii=False)},
+        dictionary_columns=("video_key", "quality_flag"),
+    ) as parquet:
+        writer = SimilaritiesWriter(parquet)
+        yield writer
+        writer.flush()
+
+
+def read_header(path: Path) -> SimilaritiesHeader | None:
+    """Return what the table was made from, None where there is no readable one."""
+    encoded = read_metadata(path).get(_HEADER_KEY)
+    if encoded is None:
+        return None
+    content = json.loads(encoded)
+    return SimilaritiesHeader(
+        encoder_name=content["encoder_name"],
+        encoder_fingerprint=content["encoder_fingerprint"],
+        texts=tuple(content["texts"]),
+        templates=tuple(content["templates"]),
+        videos=tuple(ScoredVideo(*video) for video in content["videos"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SimilaritiesPart:
+    """One row group: the rows of whole videos. `video_offsets` is (V+1,): video v has rows offsets[v]:offsets[v+1]."""
+
+    videos: tuple[ScoredVideo, ...]
+    video_offsets: npt.NDArray[np.int64]
+    rows: pa.Table
+
+
+def read_parts(path: Path, header: SimilaritiesHeader) -> Iterator[SimilaritiesPart]:
+    """Yield the row groups in order, one in memory at a time. Videos without frames are in the part they fall in."""
+    with pq.ParquetFile(path) as file:
+        remaining = list(reversed(header.videos))
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group)
+            videos: list[ScoredVideo] = []
+            num_frames = 0
+            while num_frames < rows.num_rows:
+                videos.append(remaining.pop())
+                num_frames += videos[-1].num_frames
+            offsets = np.cumsum([0, *(video.num_frames for video in videos)], dtype=np.int64)
+            yield SimilaritiesPart(tuple(videos), offsets, rows)
+
+
+def read_videos(path: Path, header: SimilaritiesHeader) -> Iterator[tuple[ScoredVideo, pa.Table]]:
+    """Yield every video that has frames with its rows, in order, one row group in memory at a time."""
+    for part in read_parts(path, header):
+        for position, video in enumerate(part.videos):
+            yield video, part.rows.slice(int(part.video_offsets[position]), video.num_frames)

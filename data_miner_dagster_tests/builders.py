@@ -1,0 +1,327 @@
+"""A tiny real project on disk: real JPEGs, tables of the real schemas, a real catalog; only the models are left out.
+
+The values are small enough to count by hand; see `build_project`.
+"""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from data_miner_dagster.catalog.transitions import move_project, move_project_video, move_video
+from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.keys import frame_file_name, make_frame_id, split_frame_id
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import VideoCandidate, VideoFileRecord
+from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.tables import (
+    DEDUPLICATED_SCHEMA,
+    DETECTED_FRAMES_SCHEMA,
+    DETECTIONS_SCHEMA,
+    FILTERED_SCHEMA,
+    FRAMES_SCHEMA,
+)
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.tables import table_from_rows, write_table
+
+FOUND_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+FRAME_WH = (64, 48)
+
+
+@dataclass(frozen=True)
+class SampleVideo:
+    """A video and what each stage made of its frames, by frame index.
+
+    `flags`: frame → quality flag. `dropped`: frame → drop reason. `duplicates`: frame → (representative frame id,
+    tier). `boxes`: frame → (class name, confidence, (x_min, y_min, x_max, y_max)) rows.
+    """
+
+    key: str
+    num_frames: int = 4
+    flags: Mapping[int, str] = field(default_factory=dict)
+    dropped: Mapping[int, str] = field(default_factory=dict)
+    duplicates: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    boxes: Mapping[int, Sequence[tuple[str, float, tuple[float, float, float, float]]]] = field(default_factory=dict)
+    failed: VideoErrorKind | None = None
+    rejected: str | None = None
+
+
+SAMPLE_VIDEOS: tuple[SampleVideo, ...] = (
+    SampleVideo(
+        "files-aaa",
+        num_frames=5,
+        flags={0: "black"},
+        dropped={0: "black", 4: "below_positive"},
+        duplicates={2: ("files-aaa/000001", "within_video")},
+        boxes={
+            1: [("bicycle", 0.9, (4.0, 6.0, 40.0, 30.0)), ("person", 0.2, (1.0, 1.0, 9.0, 9.0))],
+            3: [("person", 0.5, (10.5, 8.25, 30.0, 47.0))],
+        },
+    ),
+    SampleVideo(
+        "files-bbb",
+        duplicates={0: ("files-aaa/000001", "across_videos")},
+        boxes={1: [("person", 0.7, (-3.0, 0.0, 20.0, 60.0)), ("person", 0.3, (30.0, 10.0, 40.0, 20.0))]},
+    ),
+    SampleVideo("files-ccc", num_frames=3, dropped={1: "junk"}, boxes={0: [("bicycle", 0.6, (0.0, 0.0, 64.0, 48.0))]}),
+    SampleVideo("files-ddd", failed=VideoErrorKind.UNDECODABLE),
+    SampleVideo("files-eee", rejected="duration: 3 s is shorter than 10 s"),
+)
+"""5 candidates, 1 rejected, 1 failed, 3 extracted; 12 frames, 1 black, 3 dropped; 9 kept, 2 duplicates (one of them
+across aaa and bbb), 7 unique; 6 boxes, 5 at a threshold of 0.3: person 3, bicycle 2."""
+
+
+def project_config(name: str = "cyclists", **sections: Any) -> ProjectConfig:
+    """Return a small valid configuration; `sections` replace its sections."""
+    values: dict[str, Any] = {
+        "name": name,
+        "description": "Cyclists and passers-by in short clips.",
+        "sourcing": {"sources": [{"type": "files", "paths": ["clips"]}]},
+        "filtering": {"positive": ["a bicycle", "a person"], "junk": ["a title card"]},
+        "detection": {"classes": {"person": [], "bicycle": ["bicycle", "bike"]}},
+    }
+    return ProjectConfig.model_validate(values | sections)
+
+
+def build_platform(root: Path, *, profile: str = "lite") -> Platform:
+    """Return a platform on an empty root with its own SQLite catalog."""
+    return Platform(PlatformConfig.model_validate({"models": {"profile": profile}}), root)
+
+
+def build_project(
+    root: Path,
+    *,
+    name: str = "cyclists",
+    videos: Sequence[SampleVideo] = SAMPLE_VIDEOS,
+    through: str = "detection",
+    **sections: Any,
+) -> Platform:
+    """Write a project to disk as if its stages had run up to `through`, and return its platform.
+
+    `through` is one of sourcing, extraction, filtering, deduplication, detection. May be called again on the same
+    root with more videos: everything is written anew.
+    """
+    platform = build_platform(root)
+    config = project_config(name, **sections)
+    dumped = config.model_dump(mode="json")
+    classes = list(config.detection.classes)  # their order counts, which JSON objects do not promise
+    platform.catalog.save_project(name, dumped, fingerprint_of({"config": dumped, "classes": classes}), None)
+    reached = ("sourcing", "extraction", "filtering", "deduplication", "detection").index(through)
+    with platform.catalog.database.transaction() as session:
+        for rank, video in enumerate(videos):
+            candidate = VideoCandidate(
+                video.key,
+                url=f"https://videos.example/{video.key}.mp4",
+                source="urls",
+                query="https://videos.example/list",
+                rank=rank,
+                found_at=FOUND_AT,
+                title=f"Clip {video.key[-3:]}",
+                channel="Example channel",
+                licence="CC-BY-4.0",
+            )
+            platform.catalog.add_candidate(session, name, candidate, rejected_because=video.rejected)
+    extracted = [video for video in videos if video.failed is None and video.rejected is None]
+    if reached >= 1:
+        for video in videos:
+            if video.rejected is None:
+                _write_frames(platform, video)
+    layout = platform.layout
+    stage = ProjectStage.POPULATING
+    if reached >= 2:
+        rows = sorted((row for video in extracted for row in _filtered_rows(video)), key=_by_frame)
+        _record_filtered(platform, name, extracted)
+        _write(layout.filtered_table(name), rows, FILTERED_SCHEMA)
+        stage = ProjectStage.DEDUP_READY
+    if reached >= 3:
+        rows = sorted((row for video in extracted for row in _deduplicated_rows(video)), key=_by_frame)
+        ranked = [row | {"quality_rank": rank} for rank, row in enumerate(rows)]
+        _write(layout.deduplicated_table(name), ranked, DEDUPLICATED_SCHEMA)
+        stage = ProjectStage.DETECT_READY
+    if reached >= 4:
+        unique = [row["frame_id"] for row in rows if row["is_representative"]]
+        boxes_by_frame = {
+            make_frame_id(video.key, index): boxes for video in extracted for index, boxes in video.boxes.items()
+        }
+        boxes = [row for frame_id in unique for row in _box_rows(frame_id, boxes_by_frame.get(frame_id, ()))]
+        _write(layout.detections_table(name), boxes, DETECTIONS_SCHEMA)
+        seen = [
+            {
+                "frame_id": frame_id,
+                "image_sha256": "0" * 64,
+                "detection_fingerprint": "detector",
+                "num_boxes": len(boxes_by_frame.get(frame_id, ())),
+            }
+            for frame_id in unique
+        ]
+        _write(layout.detected_frames_table(name), seen, DETECTED_FRAMES_SCHEMA)
+        stage = ProjectStage.DETECTING
+    _walk_to(platform, name, stage)
+    return platform
+
+
+def textured_image(seed: int, size_wh: tuple[int, int] = FRAME_WH) -> Image.Image:
+    """Return a picture that no other seed gives: a gradient, a disc and a little noise."""
+    generator = np.random.default_rng(seed)
+    width, height = size_wh
+    ramp = np.linspace(0, 120, width, dtype=np.float32)[None, :, None] + generator.integers(0, 90, 3)
+    noise = generator.normal(0, 6, (height, width, 3))
+    image = Image.fromarray(np.clip(np.broadcast_to(ramp, (height, width, 3)) + noise, 0, 255).astype(np.uint8))
+    x, y = (int(value) for value in generator.integers(8, (width - 16, height - 16)))
+    colour = tuple(int(value) for value in generator.integers(0, 255, 3))
+    ImageDraw.Draw(image).ellipse((x, y, x + 14, y + 14), fill=colour)
+    return image
+
+
+def _by_frame(row: Mapping[str, Any]) -> str:
+    return str(row["frame_id"])
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
+    write_table(path, table_from_rows(rows, schema), fingerprint=fingerprint_of({"rows": [dict(row) for row in rows]}))
+
+
+def _write_frames(platform: Platform, video: SampleVideo) -> None:
+    catalog, layout = platform.catalog, platform.layout
+    row = catalog.video(video.key)
+    if row is None or row.status is VideoStatus.EXTRACTED:
+        return
+    source = f"the bytes of {video.key}".encode()
+    with catalog.database.transaction() as session:
+        move_video(session, video.key, VideoStatus.DOWNLOADING)
+        file = VideoFileRecord(
+            "video.mp4", len(source), hashlib.sha256(source).hexdigest(), float(video.num_frames), *FRAME_WH
+        )
+        catalog.record_downloaded(session, video.key, file)
+        move_video(session, video.key, VideoStatus.EXTRACTING)
+        if video.failed is not None:
+            move_video(session, video.key, VideoStatus.FAILED, error_kind=video.failed, error="no frame decodes")
+            return
+    rows = []
+    for index in range(video.num_frames):
+        seed = int.from_bytes(hashlib.sha256(f"{video.key}/{index}".encode()).digest()[:4], "big")
+        buffer = io.BytesIO()
+        textured_image(seed).save(buffer, "JPEG", quality=90)
+        path = layout.frame_path(video.key, frame_file_name(index))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(buffer.getvalue())
+        rows.append(
+            {
+                "frame_id": make_frame_id(video.key, index),
+                "video_key": video.key,
+                "frame_index": index,
+                "file_name": frame_file_name(index),
+                "pts": index * 12800,
+                "time_base_numerator": 1,
+                "time_base_denominator": 12800,
+                "pts_seconds": float(index),
+                "source_frame_number": index * 25,
+                "is_keyframe": index == 0,
+                "width": FRAME_WH[0],
+                "height": FRAME_WH[1],
+                "size_bytes": len(buffer.getvalue()),
+                "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+                "sharpness": 100.0 + index,
+                "brightness": 90.0,
+                "contrast": 30.0,
+                "is_letterboxed": False,
+                "perceptual_hash": seed,
+                "quality_flag": video.flags.get(index),
+            }
+        )
+    _write(layout.frames_table(video.key), rows, FRAMES_SCHEMA)
+    with catalog.database.transaction() as session:
+        move_video(session, video.key, VideoStatus.EXTRACTED, num_frames=video.num_frames)
+
+
+def _filtered_rows(video: SampleVideo) -> list[dict[str, Any]]:
+    return [
+        {
+            "frame_id": make_frame_id(video.key, index),
+            "video_key": video.key,
+            "frame_index": index,
+            "pts_seconds": float(index),
+            "positive_similarity": 0.9 - 0.05 * index - (0.5 if index in video.dropped else 0.0),
+            "positive_prompt": "a bicycle" if index % 2 else "a person",
+            "junk_similarity": 0.1,
+            "junk_prompt": "a title card",
+            "is_kept": index not in video.dropped,
+            "drop_reason": video.dropped.get(index),
+        }
+        for index in range(video.num_frames)
+    ]
+
+
+def _deduplicated_rows(video: SampleVideo) -> list[dict[str, Any]]:
+    rows = []
+    for index in range(video.num_frames):
+        if index in video.dropped:
+            continue
+        frame_id = make_frame_id(video.key, index)
+        representative, tier = video.duplicates.get(index, (frame_id, None))
+        rows.append(
+            {
+                "frame_id": frame_id,
+                "video_key": video.key,
+                "frame_index": index,
+                "is_representative": representative == frame_id,
+                "representative_frame_id": representative,
+                "similarity": None if tier is None else 0.95,
+                "tier": tier,
+                "generation": 0,
+            }
+        )
+    return rows
+
+
+def _box_rows(
+    frame_id: str, boxes: Sequence[tuple[str, float, tuple[float, float, float, float]]]
+) -> list[dict[str, Any]]:
+    video_key, frame_index = split_frame_id(frame_id)
+    return [
+        {
+            "frame_id": frame_id,
+            "video_key": video_key,
+            "frame_index": frame_index,
+            "class_name": class_name,
+            "prompt": class_name,
+            "confidence": confidence,
+            "x_min": x_min,
+            "y_min": y_min,
+            "x_max": x_max,
+            "y_max": y_max,
+            "detector": "lite",
+            "num_agreeing_detectors": 1,
+        }
+        for class_name, confidence, (x_min, y_min, x_max, y_max) in boxes
+    ]
+
+
+def _record_filtered(platform: Platform, project: str, videos: Sequence[SampleVideo]) -> None:
+    with platform.catalog.database.transaction() as session:
+        for video in videos:
+            num_passed = video.num_frames - len(video.dropped)
+            reached = ProjectVideoStatus.FILTERED if num_passed else ProjectVideoStatus.FILTERED_EMPTY
+            move_project_video(session, project, video.key, ProjectVideoStatus.FILTERING)
+            move_project_video(session, project, video.key, reached, num_passed_frames=num_passed)
+
+
+def _walk_to(platform: Platform, project: str, stage: ProjectStage) -> None:
+    path = (
+        ProjectStage.FILTERING,
+        ProjectStage.DEDUP_READY,
+        ProjectStage.DEDUPING,
+        ProjectStage.DETECT_READY,
+        ProjectStage.DETECTING,
+    )
+    steps = path[: path.index(stage) + 1] if stage in path else ()
+    with platform.catalog.database.transaction() as session:
+        for step in steps:
+            move_project(session, project, step)

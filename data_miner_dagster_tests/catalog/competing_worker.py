@@ -1,0 +1,52 @@
+"""A worker process of the tests: `python -m data_miner_dagster_tests.catalog.competing_worker MODE URL [ARGUMENT]`.
+
+compete: tries to download every PENDING video once, under its claim, and prints the keys it won.
+hold: takes one claim, prints "held", and sleeps until it is killed.
+initialise: makes the tables and prints "done".
+"""
+
+import random
+import sys
+import time
+
+from data_miner_dagster.catalog.catalog import Catalog
+from data_miner_dagster.catalog.claims import hold_claim
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.domain.statuses import VideoStatus
+
+
+def compete(catalog: Catalog) -> None:
+    """Work through all videos in an order of its own."""
+    keys = [video.key for video in catalog.videos()]
+    random.shuffle(keys)
+    for key in keys:
+        with hold_claim(catalog.database, f"video/{key}", wait_seconds=60):
+            with catalog.database.transaction() as session:
+                is_mine = move_video(session, key, VideoStatus.DOWNLOADING, only_from={VideoStatus.PENDING})
+            if not is_mine:
+                continue
+            time.sleep(0.002)
+            with catalog.database.transaction() as session:
+                assert move_video(session, key, VideoStatus.DOWNLOADED)
+            print(key, flush=True)
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    mode, url = sys.argv[1:3]
+    catalog = Catalog(url)
+    if mode == "initialise":
+        catalog.initialise()
+        catalog.projects()
+        print("done", flush=True)
+    elif mode == "compete":
+        sys.stdin.readline()  # all start together
+        compete(catalog)
+    elif mode == "hold":
+        with hold_claim(catalog.database, sys.argv[3], wait_seconds=0):
+            print("held", flush=True)
+            time.sleep(600)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Rows that several tests of the catalog start from."""
+
+from datetime import UTC, datetime
+
+from data_miner_dagster.catalog.catalog import Catalog
+from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
+from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+
+FOUND_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def add_project(catalog: Catalog, name: str, *, config_hash: str = "hash", is_sourced: bool = True) -> None:
+    """Add a project."""
+    catalog.save_project(name, {"name": name}, config_hash, None)
+    if is_sourced:
+        catalog.update_project(name, sourced_config_hash=config_hash)
+
+
+def add_video(
+    catalog: Catalog,
+    key: str,
+    *projects: str,
+    status: VideoStatus = VideoStatus.PENDING,
+    member_status: ProjectVideoStatus = ProjectVideoStatus.PENDING,
+    reason: str | None = None,
+    **columns: object,
+) -> None:
+    """Add a video as it stands, and its memberships of projects that exist."""
+    with catalog.database.transaction() as session:
+        session.add(VideoRow(key=key, url=f"https://example.org/{key}", status=status, **columns))
+        session.flush()
+        for project in projects:
+            session.add(
+                ProjectVideoRow(
+                    project_name=project,
+                    video_key=key,
+                    source="urls",
+                    query="q",
+                    rank=0,
+                    found_at=FOUND_AT,
+                    status=member_status,
+                    reason=reason,
+                )
+            )

@@ -1,0 +1,161 @@
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from data_miner_dagster.catalog.catalog import Catalog
+from data_miner_dagster.catalog.schema import ReleaseRow, VideoRow
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.domain.records import VideoCandidate, VideoFileRecord
+from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
+from data_miner_dagster_tests.catalog.rows import FOUND_AT, add_project, add_video
+
+
+def candidate(key: str, **columns: object) -> VideoCandidate:
+    return VideoCandidate(key, f"https://example.org/{key}", "urls", "q", 0, FOUND_AT, **columns)  # type: ignore[arg-type]
+
+
+def test_catalog__empty(catalog: Catalog) -> None:
+    assert catalog.projects() == []
+    assert catalog.project("bikes") is None
+    assert catalog.videos() == []
+    assert catalog.videos([]) == []
+    assert catalog.video("urls-a") is None
+    assert catalog.members("bikes") == []
+    assert catalog.releases("bikes") == []
+    assert catalog.count_videos_by_status() == {}
+    assert catalog.reset_orphans() == []
+
+
+def test_save_project__new_unchanged_changed(catalog: Catalog) -> None:
+    assert catalog.save_project("bikes", {"name": "bikes"}, "one", "/a.yaml")
+    assert not catalog.save_project("bikes", {"name": "bikes"}, "one", "/a.yaml")
+    assert catalog.save_project("bikes", {"name": "bikes", "description": "d"}, "two", "/a.yaml")
+    row = catalog.project("bikes")
+    assert row is not None
+    assert row.config == {"name": "bikes", "description": "d"}
+    assert row.stage is ProjectStage.POPULATING
+
+
+def test_save_project__order_of_a_mapping_is_kept_and_changed(catalog: Catalog) -> None:
+    catalog.save_project("bikes", {"classes": {"tram": 0, "bicycle": 0}}, "one", None)
+    assert catalog.save_project("bikes", {"classes": {"bicycle": 0, "tram": 0}}, "two", None)
+    row = catalog.project("bikes")
+    assert row is not None
+    assert list(row.config["classes"]) == ["bicycle", "tram"]  # type: ignore[call-overload]
+
+
+def test_add_candidate__first_provenance_stays_and_rejection_may_change(catalog: Catalog) -> None:
+    add_project(catalog, "bikes")
+
+    def add(rejected_because: str | None, **columns: object) -> bool:
+        with catalog.database.transaction() as session:
+            return catalog.add_candidate(
+                session, "bikes", candidate("urls-a", **columns), rejected_because=rejected_because
+            )
+
+    assert add("duration: too long", title="A ride", upload_date=date(2026, 1, 2))
+    assert [(m.status, m.reason) for m in catalog.members("bikes")] == [
+        (ProjectVideoStatus.REJECTED, "duration: too long")
+    ]
+    assert catalog.videos(project="bikes") == []
+    assert not add(None)
+    assert [(m.status, m.reason, m.found_at) for m in catalog.members("bikes")] == [
+        (ProjectVideoStatus.PENDING, None, FOUND_AT)
+    ]
+    assert [(v.key, v.title, v.upload_date) for v in catalog.videos(project="bikes")] == [
+        ("urls-a", "A ride", date(2026, 1, 2))
+    ]
+
+
+def test_add_candidate__project_must_exist(catalog: Catalog) -> None:
+    with pytest.raises(IntegrityError), catalog.database.transaction() as session:
+        catalog.add_candidate(session, "nowhere", candidate("urls-a"), rejected_because=None)
+    assert catalog.videos() == []
+
+
+def test_videos__many_keys_sorted_whatever_their_order(catalog: Catalog) -> None:
+    with catalog.database.transaction() as session:
+        session.add_all(VideoRow(key=f"urls-{i:05d}", url="u", status=VideoStatus.PENDING) for i in range(6000))
+    keys = [f"urls-{i:05d}" for i in range(12000)][::-1]
+    assert [row.key for row in catalog.videos(keys)] == [f"urls-{i:05d}" for i in range(6000)]
+    assert [row.key for row in catalog.videos(["urls-00002", "urls-00001", "urls-00002"])] == [
+        "urls-00001",
+        "urls-00002",
+    ]
+
+
+def test_record_downloaded__needs_downloading_and_keeps_known_titles(catalog: Catalog) -> None:
+    file = VideoFileRecord("video.mp4", 5_000_000_000, "a" * 64, 10.5, 640, 360)
+    add_video(catalog, "urls-a", title="kept", error="old")
+    with catalog.database.transaction() as session:
+        assert not catalog.record_downloaded(session, "urls-a", file)
+        assert move_video(session, "urls-a", VideoStatus.DOWNLOADING)
+        assert catalog.record_downloaded(session, "urls-a", file)
+    video = catalog.video("urls-a")
+    assert video is not None
+    assert (video.status, video.title, video.size_bytes, video.sha256, video.error) == (
+        VideoStatus.DOWNLOADED,
+        "kept",
+        5_000_000_000,
+        "a" * 64,
+        None,
+    )
+
+
+def test_is_due__date_ahead_reached_or_none(catalog: Catalog) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert not catalog.is_due(VideoRow(retry_after=None), now)
+    assert not catalog.is_due(VideoRow(retry_after=now + timedelta(seconds=1)), now)
+    assert catalog.is_due(VideoRow(retry_after=now), now)
+
+
+def test_utc_date_time__zone_survives_and_naive_is_refused(catalog: Catalog) -> None:
+    from datetime import timezone
+
+    zone = timezone(timedelta(hours=5))
+    add_video(catalog, "urls-a", retry_after=datetime(2026, 1, 1, 5, tzinfo=zone))
+    video = catalog.video("urls-a")
+    assert video is not None
+    assert video.retry_after == datetime(2026, 1, 1, tzinfo=UTC)
+    assert video.retry_after is not None
+    assert video.retry_after.tzinfo is UTC
+    with pytest.raises(StatementError, match="naive datetime"):
+        add_video(catalog, "urls-b", retry_after=datetime(2026, 1, 1))
+
+
+def test_add_release__same_version_twice_is_one(catalog: Catalog) -> None:
+    for _ in range(2):
+        with catalog.database.transaction() as session:
+            catalog.add_release(
+                session, ReleaseRow(project_name="bikes", version="v1", fingerprint="f", num_images=1, num_boxes=2)
+            )
+    assert [row.version for row in catalog.releases("bikes")] == ["v1"]
+
+
+def test_num_released_videos__of_the_latest_release(catalog: Catalog) -> None:
+    assert catalog.num_released_videos("bikes") == 0
+    for version, num_videos in (("v1", 3), ("v2", 2)):
+        with catalog.database.transaction() as session:
+            catalog.add_release(
+                session,
+                ReleaseRow(
+                    project_name="bikes",
+                    version=version,
+                    fingerprint="f",
+                    num_videos=num_videos,
+                    num_images=1,
+                    num_boxes=2,
+                ),
+            )
+    assert catalog.num_released_videos("bikes") == 2
+
+
+def test_count_videos_by_status__of_all_and_of_one_project(catalog: Catalog) -> None:
+    add_project(catalog, "bikes")
+    add_video(catalog, "urls-a", "bikes", status=VideoStatus.EXTRACTED)
+    add_video(catalog, "urls-b", "bikes", status=VideoStatus.PENDING, member_status=ProjectVideoStatus.REJECTED)
+    add_video(catalog, "urls-c", status=VideoStatus.EXTRACTED)
+    assert catalog.count_videos_by_status() == {"PENDING": 1, "EXTRACTED": 2}
+    assert list(catalog.count_videos_by_status()) == ["PENDING", "EXTRACTED"]
+    assert catalog.count_videos_by_status("bikes") == {"EXTRACTED": 1}

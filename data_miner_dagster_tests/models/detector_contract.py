@@ -1,0 +1,90 @@
+"""What every ObjectDetector must keep, asked of each implementation by its own test module."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
+from data_miner_dagster.protocols.detectors import ObjectDetector
+
+ODD_SIZES_WH = ((640, 480), (37, 211), (500, 33), (1, 1), (416, 416), (17, 16))
+
+
+def odd_images(seed: int = 0) -> list[RgbImage]:
+    """Return smooth noise of odd sizes."""
+    random = np.random.default_rng(seed)
+    images = []
+    for width, height in ODD_SIZES_WH:
+        coarse = random.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), np.uint8)
+        images.append(np.ascontiguousarray(coarse.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]))
+    return images
+
+
+def assert_equal(first: ImageDetections, second: ImageDetections) -> None:
+    """Fail unless both are the same to the last bit."""
+    np.testing.assert_array_equal(first.boxes_xyxy, second.boxes_xyxy)
+    np.testing.assert_array_equal(first.confidences, second.confidences)
+    np.testing.assert_array_equal(first.class_indices, second.class_indices)
+    assert first.prompts == second.prompts
+
+
+def assert_alike(first: ImageDetections, second: ImageDetections) -> None:
+    """Fail unless both are the same but for rounding between batch sizes."""
+    assert first.prompts == second.prompts
+    np.testing.assert_array_equal(first.class_indices, second.class_indices)
+    np.testing.assert_allclose(first.boxes_xyxy, second.boxes_xyxy, rtol=1e-3, atol=0.1)
+    np.testing.assert_allclose(first.confidences, second.confidences, atol=1e-3)
+
+
+def assert_keeps_contract(
+    detector: ObjectDetector,
+    classes: Sequence[ClassPrompts],
+    *,
+    images: Sequence[RgbImage] | None = None,
+    confidence_floor: float = 0.01,
+) -> list[ImageDetections]:
+    """Fail unless the detector keeps the Protocol; return what it found, one per image."""
+    assert isinstance(detector, ObjectDetector)
+    assert detector.name
+    assert detector.fingerprint
+    assert detector.detect([], classes, confidence_floor=confidence_floor) == []
+    images = odd_images() if images is None else images
+    found = detector.detect(images, classes, confidence_floor=confidence_floor)
+    assert len(found) == len(images)
+    for image, detections in zip(images, found, strict=True):
+        assert_well_formed(detections, image, classes, confidence_floor)
+    for first, second in zip(found, detector.detect(images, classes, confidence_floor=confidence_floor), strict=True):
+        assert_equal(first, second)
+    for first, second in zip(
+        found, detector.detect(images[::-1], classes, confidence_floor=confidence_floor)[::-1], strict=True
+    ):
+        assert_alike(first, second)
+    for image, detections in zip(images, found, strict=True):
+        assert_alike(detections, detector.detect([image], classes, confidence_floor=confidence_floor)[0])
+    above = [detector.detect([image], classes, confidence_floor=1.0)[0] for image in images]
+    assert all((detections.confidences >= 1.0).all() for detections in above)
+    return found
+
+
+def assert_well_formed(
+    detections: ImageDetections, image: RgbImage, classes: Sequence[ClassPrompts], confidence_floor: float
+) -> None:
+    """Fail unless boxes lie inside the image, sorted, with a phrase of their own class."""
+    count = len(detections.confidences)
+    assert detections.boxes_xyxy.shape == (count, 4)
+    assert detections.boxes_xyxy.dtype == detections.confidences.dtype == np.float32
+    assert detections.class_indices.dtype == np.int32
+    assert len(detections.prompts) == len(detections.class_indices) == count
+    height, width = image.shape[:2]
+    left, top, right, bottom = detections.boxes_xyxy.T
+    assert (left >= 0).all()
+    assert (top >= 0).all()
+    assert (right <= width).all()
+    assert (bottom <= height).all()
+    assert (left < right).all()
+    assert (top < bottom).all()
+    assert (detections.confidences >= confidence_floor).all()
+    assert (detections.confidences <= 1).all()
+    assert (np.diff(detections.confidences) <= 0).all()
+    for index, prompt in zip(detections.class_indices.tolist(), detections.prompts, strict=True):
+        assert prompt in classes[index].prompts

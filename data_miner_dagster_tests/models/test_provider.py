@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
+from data_miner_dagster.domain.errors import ConfigError, ModelError
+from data_miner_dagster.models.provider import ModelProvider
+
+
+def test_provider__names_follow_profile_and_overrides() -> None:
+    lite = ModelProvider(ModelsConfig(profile="lite"))
+    assert (lite.filter_encoder_name, lite.dedup_encoder_name, lite.detector_name) == (
+        "lite-conse",
+        "lite-efficientnet",
+        "lite-yolov3-tiny",
+    )
+    standard = ModelProvider(ModelsConfig(dedup_encoder="siglip2-so400m"))
+    assert standard.filter_encoder_name == standard.dedup_encoder_name == "siglip2-so400m"
+    assert standard.filter_encoder_fingerprint == standard.dedup_encoder_fingerprint
+    assert standard.detector_name == "grounding-dino-base"
+    assert standard.filter_encoder_calibration.positive_threshold == 0.10
+    assert lite.dedup_encoder_calibration.duplicate_threshold == 0.78
+
+
+def test_provider__image_only_encoder_cannot_filter() -> None:
+    with pytest.raises(
+        ConfigError, match=r"filter_encoder: 'dinov2-base' is of kind image_encoder; choose one of: .*siglip2"
+    ):
+        _ = ModelProvider(ModelsConfig(filter_encoder="dinov2-base")).filter_encoder_name
+
+
+def test_check_available__missing_packages_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_MINER_MODEL_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=r"lite-conse needs efficientnet.*data-miner models fetch --profile lite"):
+        ModelProvider(ModelsConfig(profile="lite")).check_available()
+
+
+def test_check_available__missing_folder(tmp_path: Path) -> None:
+    own = ModelEntryConfig(architecture="clip", source=f"file:{tmp_path}/none")
+    with pytest.raises(ModelError, match="there is no folder"):
+        ModelProvider(ModelsConfig(filter_encoder="own", registry={"own": own})).check_available()
+
+
+def test_check_available__gated_model_without_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(ModelError, match=r"dinov3 .* is gated and HF_TOKEN is not set: .*dinov2-base"):
+        ModelProvider(ModelsConfig()).check_available()
+
+
+def test_check_available__hub_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE is set"):
+        ModelProvider(ModelsConfig()).check_available()

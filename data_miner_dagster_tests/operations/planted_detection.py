@@ -1,0 +1,206 @@
+"""A deduplicated project with real JPEGs of coloured rectangles, and a detector that finds them by their colour."""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
+from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage, VideoCandidate
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, FRAMES_SCHEMA
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.models.registry import Capability, ModelEntry, ModelFile
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.protocols.detectors import ObjectDetector
+from data_miner_dagster.storage.tables import table_from_rows, write_table
+
+PROJECT = "shapes"
+FRAME_WH = (64, 48)
+COLOURS: Mapping[str, tuple[int, int, int]] = {"red": (255, 0, 0), "blue": (0, 0, 255)}
+Shape = tuple[str, tuple[int, int, int, int]]  # colour, (left, top, right, bottom), the last two inclusive
+
+
+class ColourDetector:
+    """Implements ObjectDetector: the one rectangle of each colour, with the share of the frame as confidence."""
+
+    def __init__(self, name: str = "colours", fingerprint: str = "1", grow: float = 0.0) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
+        self.grow = grow  # pixels by which boxes are too large
+        self.batch_sizes: list[int] = []
+        self.dies_at_batch: int | None = None
+
+    def detect(
+        self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
+    ) -> list[ImageDetections]:
+        """Return the bounding box of the pixels of each class's colour."""
+        if self.dies_at_batch == len(self.batch_sizes):
+            raise RuntimeError("the machine lost power")
+        self.batch_sizes.append(len(images))
+        return [self._detect_one(image, classes, confidence_floor) for image in images]
+
+    def _detect_one(self, image: RgbImage, classes: Sequence[ClassPrompts], confidence_floor: float) -> ImageDetections:
+        found = []
+        for index, wanted in enumerate(classes):
+            colour = COLOURS[wanted.prompts[0]]
+            rows, columns = np.nonzero(np.abs(image.astype(int) - colour).max(axis=2) < 60)
+            confidence = len(rows) / image[..., 0].size
+            if len(rows) and confidence >= confidence_floor:
+                box = (columns.min(), rows.min(), columns.max() + 1 + self.grow, rows.max() + 1 + self.grow)
+                found.append((confidence, index, box, wanted.prompts[0]))
+        if not found:
+            return ImageDetections.empty()
+        found.sort(key=lambda row: -row[0])
+        confidences, indices, boxes, prompts = zip(*found, strict=True)
+        limits = np.array([image.shape[1], image.shape[0]] * 2)
+        return ImageDetections(
+            np.minimum(np.array(boxes), limits).astype(np.float32),
+            np.array(confidences, np.float32),
+            np.array(indices, np.int32),
+            tuple(prompts),
+        )
+
+
+class PlantedDetectors(ModelProvider):
+    """A provider of the given detectors alone; the first is the platform's."""
+
+    def __init__(self, *detectors: ColourDetector) -> None:
+        super().__init__(ModelsConfig(profile="lite"))
+        self.detectors = {detector.name: detector for detector in detectors}
+
+    def detector_entries(self, names: Sequence[str] = ()) -> tuple[ModelEntry, ...]:
+        """Entries whose fingerprints follow the detectors'."""
+        return tuple(
+            ModelEntry(
+                name=name,
+                architecture="colours",
+                capability=Capability.DETECTOR,
+                source="pypi:colours",
+                revision=None,
+                licence="none",
+                loader="",
+                files=(ModelFile("weights", self.detectors[name].fingerprint),),
+            )
+            for name in names or [next(iter(self.detectors))]
+        )
+
+    def detector(self, name: str | None = None) -> ObjectDetector:
+        """The detector itself."""
+        return self.detectors[name or next(iter(self.detectors))]
+
+
+def plant_project(root: Path, *detectors: ColourDetector, **detection: Any) -> Platform:
+    """Return the platform of a root with a project that looks for red and blue things; it has no frames yet."""
+    platform = Platform(PlatformConfig(), root)
+    platform.__dict__["models"] = PlantedDetectors(*(detectors or (ColourDetector(),)))
+    set_detection(platform, **detection)
+    set_stage(platform, ProjectStage.DETECT_READY)
+    return platform
+
+
+def set_detection(platform: Platform, **detection: Any) -> None:
+    """Write the project with a changed `detection` section."""
+    config = ProjectConfig.model_validate(
+        {
+            "name": PROJECT,
+            "sourcing": {"sources": [{"type": "files", "paths": ["."]}]},
+            "filtering": {"positive": ["a shape"]},
+            "detection": {"classes": {"red": [], "blue": []}, "confidence_floor": 0.001, **detection},
+        }
+    )
+    dump = config.model_dump(mode="json")
+    platform.catalog.save_project(PROJECT, dump, fingerprint_of(dump), None)
+
+
+def set_stage(platform: Platform, stage: ProjectStage) -> None:
+    """Put the project's stage where a test wants it."""
+    with platform.catalog.database.transaction() as session:
+        session.get_one(ProjectRow, PROJECT).stage = stage
+
+
+def jpeg_of(shapes: Sequence[Shape]) -> bytes:
+    """Return a grey frame with coloured rectangles."""
+    image = Image.new("RGB", FRAME_WH, (128, 128, 128))
+    for colour, corners in shapes:
+        ImageDraw.Draw(image).rectangle(corners, fill=COLOURS[colour])
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+def plant_frames(
+    platform: Platform, key: str, frames: Sequence[Sequence[Shape]], *, seconds_apart: float = 1.0
+) -> None:
+    """Write the frames of one video."""
+    candidate = VideoCandidate(key, f"/clips/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC))
+    with platform.catalog.database.transaction() as session:
+        platform.catalog.add_candidate(session, PROJECT, candidate, rejected_because=None)
+    folder = platform.layout.frames_folder(key)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index, shapes in enumerate(frames):
+        content = jpeg_of(shapes)
+        (folder / frame_file_name(index)).write_bytes(content)
+        rows.append(
+            {
+                "frame_id": make_frame_id(key, index),
+                "video_key": key,
+                "frame_index": index,
+                "file_name": frame_file_name(index),
+                "pts": round(index * seconds_apart * 1000),
+                "time_base_numerator": 1,
+                "time_base_denominator": 1000,
+                "pts_seconds": index * seconds_apart,
+                "is_keyframe": True,
+                "width": FRAME_WH[0],
+                "height": FRAME_WH[1],
+                "size_bytes": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "sharpness": 100.0,
+                "brightness": 128.0,
+                "contrast": 50.0,
+                "is_letterboxed": False,
+                "perceptual_hash": index,
+                "quality_flag": None,
+            }
+        )
+    write_table(platform.layout.frames_table(key), table_from_rows(rows, FRAMES_SCHEMA), fingerprint="frames")
+
+
+def plant_deduplicated(
+    platform: Platform, representatives: Mapping[str, Sequence[int]], *, duplicates: Mapping[str, Sequence[int]]
+) -> None:
+    """Write `deduplicated.parquet`; every duplicate stands behind the first representative."""
+    ids = (make_frame_id(key, index) for key, indices in representatives.items() for index in indices)
+    first = min(ids, default="")
+    rows = [
+        {
+            "frame_id": make_frame_id(key, index),
+            "video_key": key,
+            "frame_index": index,
+            "is_representative": is_representative,
+            "representative_frame_id": make_frame_id(key, index) if is_representative else first,
+            "similarity": None if is_representative else 0.99,
+            "tier": None if is_representative else "within_video",
+            "quality_rank": 0,
+        }
+        for is_representative, named in ((True, representatives), (False, duplicates))
+        for key, indices in named.items()
+        for index in indices
+    ]
+    rows.sort(key=lambda row: str(row["frame_id"]))
+    write_table(
+        platform.layout.deduplicated_table(PROJECT),
+        table_from_rows(rows, DEDUPLICATED_SCHEMA),
+        fingerprint=fingerprint_of({"rows": [[row["frame_id"], row["is_representative"]] for row in rows]}),
+    )

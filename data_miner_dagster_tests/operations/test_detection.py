@@ -1,0 +1,237 @@
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.domain.errors import ConfigError, PermanentError
+from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.operations.detection import detect_project
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster_tests.operations.planted_detection import (
+    PROJECT,
+    ColourDetector,
+    PlantedDetectors,
+    Shape,
+    plant_deduplicated,
+    plant_frames,
+    plant_project,
+    set_detection,
+    set_stage,
+)
+
+RED: Shape = ("red", (8, 8, 23, 31))  # 16 x 24 pixels of 64 x 48: an eighth
+BLUE: Shape = ("blue", (40, 16, 47, 23))  # 8 x 8: a 48th
+
+
+def planted(root: Path, *detectors: ColourDetector, num_frames: int = 3) -> Platform:
+    """Video a: red; red and blue; nothing; then red only. Video b: blue, and a duplicate."""
+    platform = plant_project(root, *detectors, batch_size=2)
+    plant_frames(platform, "files-a", [[RED], [RED, BLUE], [], *([[RED]] * (num_frames - 3))])
+    plant_frames(platform, "files-b", [[BLUE], [BLUE]])
+    plant_deduplicated(platform, {"files-a": range(num_frames), "files-b": [0]}, duplicates={"files-b": [1]})
+    return platform
+
+
+def table_bytes(platform: Platform) -> tuple[bytes, bytes]:
+    layout = platform.layout
+    return layout.detections_table(PROJECT).read_bytes(), layout.detected_frames_table(PROJECT).read_bytes()
+
+
+def stage(platform: Platform) -> ProjectStage:
+    project = platform.catalog.project(PROJECT)
+    assert project is not None
+    return project.stage
+
+
+def test_detect_project__no_frames(tmp_path: Path) -> None:
+    platform = plant_project(tmp_path)
+    plant_deduplicated(platform, {}, duplicates={})
+    outcome = detect_project(platform, PROJECT)
+    assert outcome.status is OutcomeStatus.DONE
+    assert outcome.counts == {"frames": 0, "frames_with_boxes": 0, "boxes": 0, "boxes:red": 0, "boxes:blue": 0}
+    assert stage(platform) is ProjectStage.DETECTING
+
+
+def test_detect_project__not_deduplicated_yet(tmp_path: Path) -> None:
+    platform = plant_project(tmp_path)
+    with pytest.raises(PermanentError, match="no deduplicated frames yet"):
+        detect_project(platform, PROJECT)
+    assert stage(platform) is ProjectStage.DETECT_READY
+
+
+def test_detect_project__boxes_of_representatives(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    outcome = detect_project(platform, PROJECT)
+    assert outcome.counts == {"frames": 4, "frames_with_boxes": 3, "boxes": 4, "boxes:red": 2, "boxes:blue": 2}
+    assert list(outcome.counts) == ["frames", "frames_with_boxes", "boxes", "boxes:red", "boxes:blue"]
+    rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
+    assert [(row["frame_id"], row["class_name"]) for row in rows] == [
+        ("files-a/000000", "red"),
+        ("files-a/000001", "red"),
+        ("files-a/000001", "blue"),
+        ("files-b/000000", "blue"),
+    ]
+    assert [rows[0][name] for name in ("x_min", "y_min", "x_max", "y_max")] == [8, 8, 24, 32]
+    assert rows[0]["confidence"] == pytest.approx(1 / 8, abs=0.01)
+    assert (rows[0]["detector"], rows[0]["prompt"], rows[0]["num_agreeing_detectors"]) == ("colours", "red", 1)
+    frames = read_table(platform.layout.detected_frames_table(PROJECT)).to_pylist()
+    assert [(row["frame_id"], row["num_boxes"]) for row in frames] == [
+        ("files-a/000000", 1),
+        ("files-a/000001", 2),
+        ("files-a/000002", 0),
+        ("files-b/000000", 1),
+    ]
+    assert detector.batch_sizes == [2, 2]
+    assert stage(platform) is ProjectStage.DETECTING
+
+
+def test_detect_project__again_does_nothing(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    first = detect_project(platform, PROJECT)
+    set_stage(platform, ProjectStage.COMPLETE)
+    second = detect_project(platform, PROJECT)
+    assert (first.status, second.status) == (OutcomeStatus.DONE, OutcomeStatus.REUSED)
+    assert second.counts == first.counts
+    assert second.fingerprint == first.fingerprint
+    assert detector.batch_sizes == [2, 2]
+    assert stage(platform) is ProjectStage.COMPLETE
+
+
+def test_detect_project__killed_between_files_and_row(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    detect_project(platform, PROJECT)
+    set_stage(platform, ProjectStage.DETECT_READY)
+    assert detect_project(platform, PROJECT).status is OutcomeStatus.REUSED
+    assert stage(platform) is ProjectStage.DETECTING
+
+
+def test_detect_project__only_new_frames_are_looked_at(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path / "grown", detector)
+    plant_deduplicated(platform, {"files-a": [0, 1]}, duplicates={"files-b": [0, 1]})
+    assert detect_project(platform, PROJECT).counts["frames"] == 2
+    plant_deduplicated(platform, {"files-a": [0, 1, 2], "files-b": [0]}, duplicates={"files-b": [1]})
+    assert detect_project(platform, PROJECT).counts["frames"] == 4
+    assert detector.batch_sizes == [2, 2]
+    at_once = planted(tmp_path / "at_once")
+    detect_project(at_once, PROJECT)
+    assert table_bytes(platform) == table_bytes(at_once)
+
+
+def test_detect_project__fewer_frames_and_back(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    detect_project(platform, PROJECT)
+    before = table_bytes(platform)
+    plant_deduplicated(platform, {"files-a": [1]}, duplicates={"files-b": [1]})
+    assert detect_project(platform, PROJECT).counts["boxes"] == 2
+    plant_deduplicated(platform, {"files-a": [0, 1, 2], "files-b": [0]}, duplicates={"files-b": [1]})
+    detect_project(platform, PROJECT)
+    assert table_bytes(platform) == before
+    assert detector.batch_sizes == [2, 2]
+
+
+def test_detect_project__another_class_list_looks_again(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    detect_project(platform, PROJECT)
+    set_detection(platform, classes={"sky": ["blue"]}, batch_size=3)
+    assert detect_project(platform, PROJECT).counts == {
+        "frames": 4,
+        "frames_with_boxes": 2,
+        "boxes": 2,
+        "boxes:sky": 2,
+    }
+    assert detector.batch_sizes == [2, 2, 3, 1]
+    assert len(list(platform.layout.detection_parts(PROJECT).iterdir())) == 1
+
+
+def test_detect_project__another_batch_size_does_not(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    detect_project(platform, PROJECT)
+    set_detection(platform, batch_size=7)
+    assert detect_project(platform, PROJECT).status is OutcomeStatus.REUSED
+
+
+def test_detect_project__another_detector_looks_again(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    detect_project(platform, PROJECT)
+    newer = ColourDetector(fingerprint="2")
+    platform.__dict__["models"] = PlantedDetectors(newer)
+    assert detect_project(platform, PROJECT).status is OutcomeStatus.DONE
+    assert newer.batch_sizes == [2, 2]
+
+
+def test_detect_project__force_looks_again(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    detect_project(platform, PROJECT)
+    before = table_bytes(platform)
+    assert detect_project(platform, PROJECT, force=True).status is OutcomeStatus.DONE
+    assert table_bytes(platform) == before
+    assert detector.batch_sizes == [2, 2, 2, 2]
+
+
+def test_detect_project__resumes_at_the_last_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_miner_dagster.operations.detection.PART_FRAMES", 4)
+    detector = ColourDetector()
+    platform = planted(tmp_path / "killed", detector, num_frames=9)  # 10 frames, 5 batches, parts of 2 batches
+    detector.dies_at_batch = 3
+    with pytest.raises(RuntimeError, match="lost power"):
+        detect_project(platform, PROJECT)
+    assert stage(platform) is ProjectStage.FAILED
+    project = platform.catalog.project(PROJECT)
+    assert project is not None
+    assert project.error == "detection: the machine lost power"
+    assert not platform.layout.detections_table(PROJECT).exists()
+    detector.dies_at_batch = None
+    assert detect_project(platform, PROJECT).counts["frames"] == 10
+    assert detector.batch_sizes == [2] * 3 + [2] * 3  # the third batch was lost, the first two were not
+    undisturbed = planted(tmp_path / "undisturbed", num_frames=9)
+    detect_project(undisturbed, PROJECT)
+    assert table_bytes(platform) == table_bytes(undisturbed)
+
+
+def test_detect_project__unreadable_frames_are_counted_and_tried_again(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    missing = platform.layout.frame_path("files-a", "000000.jpg")
+    content = missing.read_bytes()
+    missing.unlink()
+    truncated = platform.layout.frame_path("files-a", "000001.jpg")
+    truncated_content = truncated.read_bytes()
+    truncated.write_bytes(truncated_content[:400])
+    outcome = detect_project(platform, PROJECT)
+    assert (outcome.counts["frames"], outcome.counts["unreadable_frames"]) == (2, 2)
+    missing.write_bytes(content)
+    truncated.write_bytes(truncated_content)
+    outcome = detect_project(platform, PROJECT)
+    assert outcome.status is OutcomeStatus.DONE
+    assert outcome.counts["frames"] == 4
+    assert "unreadable_frames" not in outcome.counts
+    assert detect_project(platform, PROJECT).status is OutcomeStatus.REUSED
+
+
+def test_detect_project__frames_extracted_anew_are_looked_at_again(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    detect_project(platform, PROJECT)
+    plant_frames(platform, "files-a", [[BLUE], [RED, BLUE], []])
+    plant_deduplicated(platform, {"files-a": [0, 1, 2]}, duplicates={"files-b": [0, 1]})
+    outcome = detect_project(platform, PROJECT)
+    assert outcome.counts["boxes:blue"] == 2
+    assert outcome.counts["boxes:red"] == 1
+
+
+def test_detect_project__deduplicated_table_older_than_frames(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    plant_frames(platform, "files-a", [[BLUE]])
+    with pytest.raises(PermanentError, match="extracted anew"):
+        detect_project(platform, PROJECT)
+    assert stage(platform) is ProjectStage.FAILED
+
+
+def test_detect_project__unknown_project(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no project 'other'"):
+        detect_project(plant_project(tmp_path), "other")

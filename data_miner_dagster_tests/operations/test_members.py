@@ -1,0 +1,82 @@
+"""Which members are ready, and why the others are not."""
+
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.members import FailedMember, failures_by_kind, project_inputs, project_members
+from data_miner_dagster_tests.operations.planted_project import (
+    PlantedPlatform,
+    add_video,
+    plant_frames,
+    save_project,
+)
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> PlantedPlatform:
+    return PlantedPlatform(tmp_path)
+
+
+def test_project_inputs__no_members(platform: PlantedPlatform) -> None:
+    save_project(platform)
+    assert project_inputs(platform, "pets") == []
+
+
+def test_project_inputs__unknown_project(platform: PlantedPlatform) -> None:
+    with pytest.raises(ConfigError, match="no project 'pets'"):
+        project_inputs(platform, "pets")
+
+
+def test_project_members__each_member_in_one_list(platform: PlantedPlatform) -> None:
+    save_project(platform)
+    for key in ("local-b", "local-a"):
+        add_video(platform, key)
+        plant_frames(platform, key, [[1, 0, 0, 0]])
+    add_video(platform, "local-c")
+    plant_frames(platform, "local-c", [[1, 0, 0, 0]], with_embeddings=False)
+    add_video(platform, "local-d", status=VideoStatus.PENDING)
+    add_video(platform, "local-e", status=VideoStatus.FAILED, error_kind=VideoErrorKind.TRUNCATED)
+    add_video(platform, "local-f", status=VideoStatus.UNAVAILABLE, error_kind=VideoErrorKind.PRIVATE)
+    add_video(platform, "local-g", rejected_because="duration: 3 s")
+    plant_frames(platform, "local-g", [[1, 0, 0, 0]])
+    add_video(platform, "local-h")  # EXTRACTED in the catalog, its frames lost
+
+    members = project_members(platform, "pets")
+
+    assert [(member.video_key, member.num_frames) for member in members.ready] == [("local-a", 1), ("local-b", 1)]
+    assert members.not_embedded == ("local-c",)
+    assert members.unsettled == ("local-d", "local-h")
+    assert members.failed == (
+        FailedMember("local-e", VideoErrorKind.TRUNCATED, "planted"),
+        FailedMember("local-f", VideoErrorKind.PRIVATE, "planted"),
+    )
+
+
+def test_project_members__new_frames_make_embeddings_stale(platform: PlantedPlatform) -> None:
+    save_project(platform)
+    add_video(platform, "local-a")
+    plant_frames(platform, "local-a", [[1, 0, 0, 0]])
+    plant_frames(platform, "local-a", [[1, 0, 0, 0]] * 2, frames_fingerprint="frames-2", with_embeddings=False)
+    assert project_members(platform, "pets").not_embedded == ("local-a",)
+
+
+def test_project_members__another_encoder_makes_embeddings_stale(platform: PlantedPlatform) -> None:
+    save_project(platform)
+    add_video(platform, "local-a")
+    plant_frames(platform, "local-a", [[1, 0, 0, 0]])
+    platform.encoder.fingerprint = "axis-2"
+    assert project_members(platform, "pets").not_embedded == ("local-a",)
+
+
+def test_failures_by_kind__order_of_the_enum() -> None:
+    assert failures_by_kind([]) == {}
+    failed = [
+        FailedMember("local-a", VideoErrorKind.TRUNCATED, ""),
+        FailedMember("local-b", VideoErrorKind.PRIVATE, ""),
+        FailedMember("local-c", VideoErrorKind.TRUNCATED, ""),
+    ]
+    assert list(failures_by_kind(failed).items()) == [("private", 1), ("truncated", 2)]

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from data_miner_dagster.domain.records import ClassPrompts, ImageDetections
+from data_miner_dagster.stages.detection import (
+    FrameDetections,
+    count_boxes,
+    detection_rows,
+    iou_matrix,
+    suppress_overlaps,
+)
+
+CLASSES = (ClassPrompts("bus", ("bus",)), ClassPrompts("train", ("train", "tram")))
+
+
+def detections(*rows: tuple[float, int, tuple[float, float, float, float]]) -> ImageDetections:
+    """Rows of (confidence, class index, box)."""
+    return ImageDetections(
+        np.array([box for _, _, box in rows], np.float32).reshape(-1, 4),
+        np.array([confidence for confidence, _, _ in rows], np.float32),
+        np.array([index for _, index, _ in rows], np.int32),
+        tuple(CLASSES[index].prompts[-1] for _, index, _ in rows),
+    )
+
+
+def test_iou_matrix__no_boxes() -> None:
+    none = np.zeros((0, 4), np.float32)
+    assert iou_matrix(none, none).shape == (0, 0)
+    assert iou_matrix(np.ones((2, 4), np.float32), none).shape == (2, 0)
+
+
+def test_iou_matrix__by_hand() -> None:
+    first = np.array([[0, 0, 2, 2], [5, 5, 5, 5]], np.float32)
+    second = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [2, 2, 4, 4], [5, 5, 5, 5]], np.float32)
+    # Half of each box is shared: 2 of 4 + 4 - 2.
+    expected = np.array([[1, 1 / 3, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(iou_matrix(first, second), expected)
+
+
+def test_suppress_overlaps__no_boxes() -> None:
+    assert suppress_overlaps(ImageDetections.empty(), 0.5, within_class=True).tolist() == []
+
+
+def test_suppress_overlaps__within_and_across_classes() -> None:
+    found = detections(
+        (0.9, 0, (0, 0, 10, 10)),
+        (0.8, 1, (0, 0, 10, 9)),  # IoU .9 with the first, another class
+        (0.7, 0, (0, 0, 10, 8)),  # IoU .8 with the first, the same class
+        (0.6, 0, (50, 50, 60, 60)),
+    )
+    assert suppress_overlaps(found, 0.7, within_class=True).tolist() == [0, 1, 3]
+    assert suppress_overlaps(found, 0.7, within_class=False).tolist() == [0, 3]
+    assert suppress_overlaps(found, 0.85, within_class=True).tolist() == [0, 1, 2, 3]
+
+
+def test_suppress_overlaps__what_is_suppressed_suppresses_nothing() -> None:
+    chain = detections((0.9, 0, (0, 0, 10, 10)), (0.8, 0, (4, 0, 14, 10)), (0.7, 0, (8, 0, 18, 10)))
+    assert suppress_overlaps(chain, 0.4, within_class=True).tolist() == [0, 2]
+
+
+def test_detection_rows__no_boxes() -> None:
+    found = FrameDetections(ImageDetections.empty(), np.zeros(0, np.int32))
+    assert detection_rows("files-a/000000", "files-a", 0, found, classes=CLASSES, detector="d") == []
+
+
+def test_detection_rows__rounded_and_sorted() -> None:
+    found = FrameDetections(
+        detections((0.500004, 1, (1.234, 2, 30, 40)), (0.500001, 0, (1, 2, 3, 4))), np.array([2, 1], np.int32)
+    )
+    rows = detection_rows("files-a/000007", "files-a", 7, found, classes=CLASSES, detector="d")
+    assert [row["class_name"] for row in rows] == ["bus", "train"]  # equal once rounded: then by class
+    assert rows[1] == {
+        "frame_id": "files-a/000007",
+        "video_key": "files-a",
+        "frame_index": 7,
+        "class_name": "train",
+        "prompt": "tram",
+        "confidence": 0.5,
+        "x_min": pytest.approx(1.23),
+        "y_min": 2,
+        "x_max": 30,
+        "y_max": 40,
+        "detector": "d",
+        "num_agreeing_detectors": 2,
+    }
+
+
+def test_count_boxes__nothing() -> None:
+    assert list(count_boxes([], [], CLASSES).items()) == [
+        ("frames", 0),
+        ("frames_with_boxes", 0),
+        ("boxes", 0),
+        ("boxes:bus", 0),
+        ("boxes:train", 0),
+    ]
+
+
+def test_count_boxes__by_class_in_the_order_of_the_list() -> None:
+    counts = count_boxes([0, 2, 1], ["train", "bus", "train"], CLASSES)
+    assert list(counts.values()) == [3, 2, 3, 1, 2]

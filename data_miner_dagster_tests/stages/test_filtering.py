@@ -1,0 +1,319 @@
+"""Decisions, each by hand and all against a plain-Python oracle."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.reasons import DropReason
+from data_miner_dagster.domain.records import SimilarityCalibration
+from data_miner_dagster.stages.filtering import (
+    KEPT,
+    REASONS,
+    Decisions,
+    FilteringRules,
+    check_same_scale,
+    decide,
+    resolve_rules,
+    unnamed_values,
+)
+
+CALIBRATION = SimilarityCalibration(positive_threshold=0.5, duplicate_threshold=0.9)
+
+
+def rules_of(**fields: Any) -> FilteringRules:
+    config = FilteringConfig.model_validate({"positive": ["cat"], **fields})
+    return resolve_rules(config, "axis", CALIBRATION)
+
+
+def decide_one_video(
+    similarities: Mapping[str, Sequence[float]],
+    rules: FilteringRules,
+    *,
+    seconds: Sequence[float] | None = None,
+    flags: Sequence[DropReason | None] | None = None,
+) -> Decisions:
+    num_frames = len(next(iter(similarities.values())))
+    return decide(
+        {text: np.array(values, np.float16) for text, values in similarities.items()},
+        rules,
+        pts_seconds=np.array(seconds if seconds is not None else range(num_frames), np.float64),
+        video_offsets=np.array([0, num_frames]),
+        quality_reasons=np.array(
+            [KEPT if flag is None else REASONS.index(flag) for flag in flags or [None] * num_frames], np.int8
+        ),
+    )
+
+
+def names(decisions: Decisions) -> list[str]:
+    return ["kept" if code == KEPT else REASONS[code].value for code in decisions.reasons.tolist()]
+
+
+def test_decide__no_frames() -> None:
+    assert names(decide_one_video({"cat": []}, rules_of())) == []
+
+
+def test_decide__no_videos() -> None:
+    decisions = decide(
+        {"cat": np.zeros(0, np.float16)},
+        rules_of(min_gap_seconds=1, max_frames_per_video=1),
+        pts_seconds=np.zeros(0),
+        video_offsets=np.array([0]),
+        quality_reasons=np.zeros(0, np.int8),
+    )
+    assert names(decisions) == []
+
+
+def test_decide__threshold_is_inclusive() -> None:
+    assert names(decide_one_video({"cat": [0.5, 0.4995]}, rules_of())) == ["kept", "below_positive"]
+
+
+def test_decide__any_positive_prompt_suffices() -> None:
+    decisions = decide_one_video({"cat": [0.1, 0.75], "dog": [0.625, 0.1]}, rules_of(positive=["cat", "dog"]))
+    assert names(decisions) == ["kept", "kept"]
+    assert decisions.positive_prompts.tolist() == [1, 0]
+    assert decisions.positive_similarities.tolist() == [0.625, 0.75]
+
+
+def test_decide__prompt_with_a_threshold_of_its_own_leads_by_headroom() -> None:
+    rules = rules_of(positive=[{"text": "cat", "threshold": 0.75}, "dog"])
+    decisions = decide_one_video({"cat": [0.625, 0.875], "dog": [0.5625, 0.25]}, rules)
+    assert names(decisions) == ["kept", "kept"]
+    assert decisions.positive_prompts.tolist() == [1, 0]  # the first: .625 is .125 short, .5625 is .0625 above
+
+
+def test_decide__beaten_by_negative() -> None:
+    rules = rules_of(negative=["dog"])
+    decisions = decide_one_video({"cat": [0.75, 0.75, 0.25], "dog": [0.75, 0.8125, 0.875]}, rules)
+    assert names(decisions) == ["kept", "beaten_by_negative", "below_positive"]
+    assert decisions.negative_similarities.tolist() == [0.75, 0.8125, 0.875]
+
+
+def test_decide__negative_margins_of_set_and_prompt() -> None:
+    rules = rules_of(negative=["dog", {"text": "bus", "margin": 0.25}], negative_margin=0.125)
+    decisions = decide_one_video(
+        {"cat": [0.75, 0.75, 0.75, 0.75], "dog": [0.625, 0.6875, 0, 0], "bus": [0, 0, 0.5, 0.5625]}, rules
+    )
+    assert names(decisions) == ["kept", "beaten_by_negative", "kept", "beaten_by_negative"]
+    assert decisions.negative_prompts.tolist() == [0, 0, 1, 1]
+
+
+def test_decide__negative_below_its_floor_beats_nothing_but_is_shown() -> None:
+    rules = rules_of(negative=["dog"], negative_threshold=0.875)
+    decisions = decide_one_video({"cat": [0.5, 0.5], "dog": [0.75, 0.875]}, rules)
+    assert names(decisions) == ["kept", "beaten_by_negative"]
+    assert decisions.negative_similarities.tolist() == [0.75, 0.875]
+
+
+def test_decide__junk_whatever_else_it_shows() -> None:
+    decisions = decide_one_video({"cat": [0.875, 0.875], "slide": [0.5, 0.25]}, rules_of(junk=["slide"]))
+    assert names(decisions) == ["junk", "kept"]
+
+
+def test_decide__junk_margin_compares_with_the_positive() -> None:
+    rules = rules_of(junk=["slide"], junk_margin=0.0, junk_threshold=0.25)
+    decisions = decide_one_video({"cat": [0.875, 0.75, 0.5], "slide": [0.75, 0.75, 0.125]}, rules)
+    assert names(decisions) == ["kept", "junk", "kept"]
+
+
+def test_decide__flags_come_first_and_can_be_let_pass() -> None:
+    flags = [DropReason.BLACK, DropReason.BLURRED, None]
+    similarities = {"cat": [0.1, 0.9, 0.9]}
+    assert names(decide_one_video(similarities, rules_of(), flags=flags)) == ["black", "blurred", "kept"]
+    lenient = rules_of(drop_quality_flags=["black"])
+    assert names(decide_one_video(similarities, lenient, flags=flags)) == ["black", "kept", "kept"]
+
+
+def test_decide__unreadable() -> None:
+    decisions = decide_one_video(
+        {"cat": [np.nan, 0.9], "dog": [np.nan, 0.1]}, rules_of(negative=["dog"]), flags=[None, None]
+    )
+    assert names(decisions) == ["unreadable", "kept"]
+    assert np.isnan(decisions.headroom).tolist() == [True, False]
+
+
+def test_decide__min_gap_keeps_the_best_and_frames_exactly_a_gap_apart() -> None:
+    rules = rules_of(min_gap_seconds=2)
+    decisions = decide_one_video({"cat": [0.625, 0.75, 0.6875, 0.5625, 0.5]}, rules)
+    # 1 s is the best; 0 and 2 s are too near; 3 s is 2 s away and stays; 4 s is too near to it
+    assert names(decisions) == ["too_close_in_time", "kept", "too_close_in_time", "kept", "too_close_in_time"]
+
+
+def test_decide__dropped_frames_make_nothing_too_close() -> None:
+    rules = rules_of(min_gap_seconds=10, junk=["slide"])
+    decisions = decide_one_video({"cat": [0.875, 0.5], "slide": [0.875, 0]}, rules)
+    assert names(decisions) == ["junk", "kept"]
+
+
+def test_decide__cap_by_similarity() -> None:
+    decisions = decide_one_video({"cat": [0.75, 0.875, 0.75, 0.625]}, rules_of(max_frames_per_video=2))
+    assert names(decisions) == ["kept", "kept", "over_video_cap", "over_video_cap"]
+
+
+def test_decide__cap_by_spread() -> None:
+    rules = rules_of(max_frames_per_video=2, cap_by="spread")
+    decisions = decide_one_video({"cat": [0.75, 0.875, 0.625, 0.5]}, rules)
+    assert names(decisions) == ["over_video_cap", "kept", "kept", "over_video_cap"]
+
+
+def test_every_quality_flag_is_a_drop_reason() -> None:
+    assert rules_of().dropped_flags == (DropReason.BLACK, DropReason.FLAT, DropReason.BLURRED)
+
+
+# --- the oracle: one frame at a time, as docs/filtering.md puts it ---
+
+
+def decide_plainly(
+    similarities: Mapping[str, Sequence[float]],
+    rules: FilteringRules,
+    seconds: Sequence[float],
+    offsets: Sequence[int],
+    flags: Sequence[DropReason | None],
+) -> list[str]:
+    answers: list[str] = []
+    headroom: list[float] = []
+    for frame in range(len(seconds)):
+        excess = [similarities[rule.text][frame] - (rule.threshold or 0) for rule in rules.positive]
+        best = max(excess)
+        positive = similarities[rules.positive[excess.index(best)].text][frame]
+        headroom.append(best)
+        negatives = [
+            similarities[rule.text][frame] + (rule.margin or 0)
+            for rule in rules.negative
+            if rule.threshold is None or similarities[rule.text][frame] >= rule.threshold
+        ]
+        is_junk = any(
+            similarities[rule.text][frame] >= (rule.threshold or 0)
+            and (rule.margin is None or similarities[rule.text][frame] >= positive + rule.margin)
+            for rule in rules.junk
+        )
+        flag = flags[frame]
+        if flag is not None and flag in rules.dropped_flags:
+            answers.append(flag.value)
+        elif best < 0:
+            answers.append("below_positive")
+        elif negatives and positive < max(negatives):
+            answers.append("beaten_by_negative")
+        elif is_junk:
+            answers.append("junk")
+        else:
+            answers.append("kept")
+    for start, stop in pairwise(offsets):
+        order = sorted(range(start, stop), key=lambda frame: (-headroom[frame], frame))
+        kept: list[int] = []
+        for frame in (frame for frame in order if answers[frame] == "kept"):
+            if any(abs(seconds[frame] - seconds[other]) < rules.min_gap_seconds for other in kept):
+                answers[frame] = "too_close_in_time"
+            else:
+                kept.append(frame)
+        if rules.max_frames_per_video is not None and rules.cap_by == "similarity":
+            for frame in kept[rules.max_frames_per_video :]:
+                answers[frame] = "over_video_cap"
+    return answers
+
+
+sixteenths = st.integers(-16, 16).map(lambda number: number / 16)  # exact in float16: ties are frequent and real
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_decide__agrees_with_the_oracle(data: st.DataObject) -> None:
+    sizes = data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=4))
+    num_frames = sum(sizes)
+    words = ["p0", "p1", "n0", "n1", "j0", "j1"]
+    optional = st.none() | sixteenths
+
+    def prompts(kind: str, low: int) -> list[dict[str, Any]]:
+        margin = st.none() if kind == "p" else optional
+        chosen = [f"{kind}{i}" for i in range(data.draw(st.integers(low, 2)))]
+        return [{"text": text, "threshold": data.draw(optional), "margin": data.draw(margin)} for text in chosen]
+
+    rules = rules_of(
+        positive=prompts("p", 1),
+        negative=prompts("n", 0),
+        junk=prompts("j", 0),
+        positive_threshold=data.draw(optional),
+        negative_threshold=data.draw(optional),
+        negative_margin=data.draw(sixteenths),
+        junk_threshold=data.draw(optional),
+        junk_margin=data.draw(optional),
+        drop_quality_flags=data.draw(st.sampled_from([(), ("black",), ("blurred", "black")])),
+        min_gap_seconds=data.draw(st.sampled_from([0.0, 1.0, 2.5])),
+        max_frames_per_video=data.draw(st.sampled_from([None, 1, 3])),
+    )
+    similarities = {text: data.draw(st.lists(sixteenths, min_size=num_frames, max_size=num_frames)) for text in words}
+    flags = data.draw(
+        st.lists(
+            st.sampled_from([None, None, DropReason.BLACK, DropReason.BLURRED]),
+            min_size=num_frames,
+            max_size=num_frames,
+        )
+    )
+    seconds: list[float] = []
+    for size in sizes:
+        steps = data.draw(st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=size, max_size=size))
+        seconds += np.cumsum(steps).tolist()
+    offsets = np.cumsum([0, *sizes])
+
+    decisions = decide(
+        {text: np.array(values, np.float16) for text, values in similarities.items()},
+        rules,
+        pts_seconds=np.array(seconds, np.float64),
+        video_offsets=offsets,
+        quality_reasons=np.array([KEPT if flag is None else REASONS.index(flag) for flag in flags], np.int8),
+    )
+
+    assert names(decisions) == decide_plainly(similarities, rules, seconds, offsets.tolist(), flags)
+
+
+# --- thresholds and encoders ---
+
+
+def test_resolve_rules__defaults_are_the_encoders() -> None:
+    rules = rules_of(negative=["dog"], junk=["slide"])
+    assert (rules.positive[0].threshold, rules.positive[0].margin) == (0.5, None)
+    assert (rules.negative[0].threshold, rules.negative[0].margin) == (None, 0.0)
+    assert (rules.junk[0].threshold, rules.junk[0].margin) == (0.5, None)
+
+
+def test_resolve_rules__value_per_encoder() -> None:
+    rules = rules_of(positive_threshold={"axis": 0.25, "other": 0.125})
+    assert rules.positive[0].threshold == 0.25
+
+
+def test_resolve_rules__encoder_not_named() -> None:
+    with pytest.raises(ConfigError, match=r"positive\[0\].threshold is given for other but not for 'axis'"):
+        rules_of(positive=[{"text": "cat", "threshold": {"other": 0.125}}])
+
+
+def test_unnamed_values__only_bare_numbers() -> None:
+    assert unnamed_values(FilteringConfig.model_validate({"positive": ["cat"]})) == {}
+    config = FilteringConfig.model_validate(
+        {
+            "positive": [{"text": "cat", "threshold": 0.25}],
+            "positive_threshold": {"axis": 0.5},
+            "negative_margin": 0.125,
+        }
+    )
+    assert unnamed_values(config) == {"negative_margin": 0.125, "positive 'cat' threshold": 0.25}
+
+
+def test_check_same_scale__refuses_a_number_of_another_encoder() -> None:
+    config = FilteringConfig.model_validate({"positive": ["cat"], "positive_threshold": 0.25})
+    values = unnamed_values(config)
+    check_same_scale(config, "axis", "axis", values)
+    with pytest.raises(ConfigError, match=r"positive_threshold = 0\.25 was set for encoder 'axis', and 'other'"):
+        check_same_scale(config, "other", "axis", values)
+
+
+def test_check_same_scale__a_new_number_or_a_named_one_passes() -> None:
+    earlier = {"positive_threshold": 0.25}
+    for value in (0.125, {"other": 0.25}, None):
+        config = FilteringConfig.model_validate({"positive": ["cat"], "positive_threshold": value})
+        check_same_scale(config, "other", "axis", earlier)
