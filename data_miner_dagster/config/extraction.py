@@ -34,7 +34,7 @@ class ExtractionLimitsConfig(ConfigModel):
     """Frames in the file, counted from its content."""
     max_sampled_frames: int = Field(default=100_000, ge=1)
     """Frames that would be stored."""
-    max_memory_bytes: int = Field(default=4 << 30, ge=256 << 20)
+    max_memory_bytes: int = Field(default=4 << 30, ge=64 << 20)
     """Memory of the process that decodes one video."""
 
 

@@ -19,8 +19,10 @@ class VideoIndex:
     """The packets of a video stream in decode order, without their content. All arrays have one entry a packet.
 
     `pts` is in units of `time_base`. `is_droppable` packets are ones that no other packet needs for its decoding.
-    `is_shown` is False for what an edit list hides. If `is_from_content` the file's own timestamps were missing or
-    wrong: the entries are then decoded frames in order of presentation and say nothing of packets.
+    `is_shown` is False for what an edit list hides. `is_seekable` says that the file lists its keyframes.
+
+    If `is_from_content` the file's own times were missing or wrong: the entries are then decoded frames in order of
+    presentation and say nothing of packets.
     """
 
     time_base: Fraction
@@ -29,6 +31,7 @@ class VideoIndex:
     is_droppable: BoolArray
     is_shown: BoolArray
     size_bytes: Int64Array
+    is_seekable: bool = False
     is_from_content: bool = False
 
     def __len__(self) -> int:
@@ -55,8 +58,8 @@ class DecodePlan:
     """Which packets to decode in order to see `target_pts` (ascending, distinct, in the index's time base).
 
     `is_sent[i]` says whether packet i goes to the decoder; None sends all. Before each packet of `restarts` the
-    decoder is emptied and reset, because packets before it were left out. `seeks` are those of the restarts that are
-    worth reaching by a seek instead of reading on.
+    decoder is emptied and reset, because packets before it were left out. `seeks` are the packets that are
+    reached by a seek instead of by reading on; in a seekable file the first packet is one, too.
     """
 
     target_pts: Int64Array

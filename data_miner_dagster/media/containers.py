@@ -1,7 +1,7 @@
 """Opening a video file and reading its index: every packet's time and kind, nothing decoded."""
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from data_miner_dagster.domain.decoding import VideoIndex
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.media.bitstreams import DroppableTest
 
 _ATTACHED_PICTURE: Final = "attached_pic"
 _STORES_PRESENTATION_TIMES: Final = frozenset(
@@ -74,7 +75,8 @@ def read_index(stream: VideoStream, *, max_frames: int | None = None) -> VideoIn
     Raises:
         VideoPermanentError: there are more than `max_frames` packets.
     """
-    is_droppable = _droppable_test(stream)
+    is_droppable = DroppableTest(stream)
+    num_entries = len(stream.index_entries)
     pts, sizes = array("q"), array("q")
     keyframes, droppable, shown = bytearray(), bytearray(), bytearray()
     time_base = stream.time_base
@@ -96,9 +98,11 @@ def read_index(stream: VideoStream, *, max_frames: int | None = None) -> VideoIn
         time_base=Fraction(time_base),
         pts=np.array(pts, dtype=np.int64),
         is_keyframe=np.frombuffer(bytes(keyframes), dtype=np.bool_),
-        is_droppable=np.frombuffer(bytes(droppable), dtype=np.bool_),
+        is_droppable=np.frombuffer(bytes(len(pts) if is_droppable.has_temporal_layers else droppable), dtype=np.bool_),
         is_shown=np.frombuffer(bytes(shown), dtype=np.bool_),
         size_bytes=np.array(sizes, dtype=np.int64),
+        # Known before anything was read: a seek goes straight to its place.
+        is_seekable=num_entries >= sum(keyframes) > 0,
     )
     return index if _is_believable(index, stream) else None
 
@@ -107,12 +111,15 @@ def _is_believable(index: VideoIndex, stream: VideoStream) -> bool:
     """Return whether the packets' word is worth planning by: one time a picture, and a keyframe to start from."""
     if len(np.unique(index.pts)) != len(index) or not index.is_keyframe.any():
         return False
-    names = set(stream.container.format.name.split(","))
-    is_counted_only = names.isdisjoint(_STORES_PRESENTATION_TIMES) and bool(np.all(np.diff(index.pts) > 0))
-    return not (is_counted_only and stream.codec_context.has_b_frames)
+    return stores_presentation_times(stream)
 
 
-def packets_of(stream: VideoStream) -> Iterator["Packet[Any]"]:
+def stores_presentation_times(stream: VideoStream) -> bool:
+    """Return whether the container says when a picture is shown, rather than only in which order it is decoded."""
+    return not _STORES_PRESENTATION_TIMES.isdisjoint(stream.container.format.name.split(","))
+
+
+def packets_of(stream: VideoStream) -> Generator["Packet[Any]", None, None]:
     """Yield the packets of one stream, in decode order, up to the end or to where the file becomes unreadable."""
     container = stream.container
     assert isinstance(container, InputContainer)
@@ -124,39 +131,3 @@ def packets_of(stream: VideoStream) -> Iterator["Packet[Any]"]:
             return
         if packet.size:
             yield packet
-
-
-def _droppable_test(stream: VideoStream) -> Callable[["Packet[Any]"], bool]:
-    """Return a function that says of a packet whether no other one refers to it. In doubt it says no."""
-    codec = stream.codec_context
-    if codec.name == "h264":
-        length_size = _avcc_length_size(codec.extradata)
-        return lambda packet: _is_h264_droppable(packet, length_size)
-    return lambda packet: packet.is_disposable
-
-
-def _avcc_length_size(extradata: bytes | None) -> int | None:
-    """Bytes of each NAL unit's length; None where units are separated by start codes. Source: ISO 14496-15, 5.3.3."""
-    if extradata is None or len(extradata) < 7 or extradata[0] != 1:
-        return None
-    return (extradata[4] & 3) + 1
-
-
-def _is_h264_droppable(packet: "Packet[Any]", length_size: int | None) -> bool:
-    """Return whether the first slice has nal_ref_idc 0. Source: ITU-T H.264, 7.3.1 and 7.4.1."""
-    content = memoryview(packet)
-    position, end = 0, len(content)
-    if length_size is None:
-        head = bytes(content[:4096])
-        while (position := head.find(b"\x00\x00\x01", position)) >= 0 and position + 3 < len(head):
-            header = head[position + 3]
-            if 1 <= header & 0x1F <= 5:
-                return header & 0x60 == 0
-            position += 3
-        return False
-    while position + length_size < end:
-        header = content[position + length_size]
-        if 1 <= header & 0x1F <= 5:
-            return header & 0x60 == 0
-        position += length_size + int.from_bytes(content[position : position + length_size], "big")
-    return False

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from typing import Any, Final
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -14,7 +16,7 @@ from av.video.stream import VideoStream
 from data_miner_dagster.domain.decoding import BoolArray, DecodePlan, VideoIndex
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.media.containers import packets_of
+from data_miner_dagster.media.containers import packets_of, stores_presentation_times
 
 _USUAL_RATE: Final = 25
 
@@ -53,12 +55,15 @@ def decode_numbered(stream: VideoStream, index: VideoIndex, tally: DecodeTally) 
 def decode_targets(
     stream: VideoStream, index: VideoIndex, plan: DecodePlan, tally: DecodeTally
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield (pts, frame) of those of `plan.target_pts` that can be decoded, ascending. The stream is freshly opened."""
+    """Yield (pts, frame) of those of `plan.target_pts` that can be decoded, ascending.
+
+    The stream is freshly opened, or anywhere in a seekable file of which nothing has been decoded.
+    """
     remaining = set(plan.target_pts.tolist())
     frames: Iterator[tuple[int | None, VideoFrame]] = (
         decode_numbered(stream, index, tally)
         if plan.is_sent is None
-        else ((frame.pts, frame) for frame in _planned(stream, plan.is_sent, plan, tally))
+        else ((frame.pts, frame) for frame in _planned(stream, index, plan.is_sent, plan, tally))
     )
     for pts, frame in frames:
         if pts is not None and pts in remaining:
@@ -68,16 +73,32 @@ def decode_targets(
             return
 
 
-def _planned(stream: VideoStream, is_sent: BoolArray, plan: DecodePlan, tally: DecodeTally) -> Iterator[VideoFrame]:
-    end = int(np.flatnonzero(is_sent)[-1]) + 1 if is_sent.any() else 0
-    for ordinal, packet in enumerate(packets_of(stream)):
-        if ordinal >= end:
-            break
-        if not is_sent[ordinal]:
-            continue
-        if ordinal in plan.restarts:
+def _planned(
+    stream: VideoStream, index: VideoIndex, is_sent: BoolArray, plan: DecodePlan, tally: DecodeTally
+) -> Iterator[VideoFrame]:
+    """Decode the packets to send, reading on or seeking as planned.
+
+    Ends early if a seek does not lead to the very packet that the index names.
+    """
+    container = stream.container
+    assert isinstance(container, InputContainer)
+    packets = packets_of(stream)
+    ordinal = -1
+    for target in np.flatnonzero(is_sent).tolist():
+        if target in plan.restarts:
+            # Before the seek: it empties the decoder of what has not come out yet.
             yield from _frames_of(stream, None, tally)
             stream.codec_context.flush_buffers()
+        if target in plan.seeks:
+            pts = int(index.pts[target])
+            container.seek(pts, stream=stream)
+            packets = packets_of(stream)
+            packet = next((packet for packet in packets if packet.pts == pts), None)
+        else:
+            packet = next(islice(packets, target - ordinal - 1, None), None)
+        if packet is None:
+            break
+        ordinal = target
         yield from _frames_of(stream, packet, tally)
     yield from _frames_of(stream, None, tally)
 
@@ -85,6 +106,8 @@ def _planned(stream: VideoStream, is_sent: BoolArray, plan: DecodePlan, tally: D
 def _frames_of(stream: VideoStream, packet: "Packet[Any] | None", tally: DecodeTally) -> Iterator[VideoFrame]:
     try:
         frames = stream.codec_context.decode(packet)
+    except MemoryError:  # libav's too, which is an FFmpegError as well
+        raise
     except av.FFmpegError:
         tally.num_errors += 1
         return
@@ -119,6 +142,10 @@ def index_from_content(stream: VideoStream, *, max_frames: int | None = None) ->
     if len(times) < len(pts):
         times = list(range(len(pts)))
         time_base = 1 / Fraction(stream.guessed_rate or stream.average_rate or _USUAL_RATE)
+    elif times and not stores_presentation_times(stream):
+        # Guessed by libavformat from the order of decoding, later by the decoder's delay.
+        delay = times[0] - (stream.start_time or 0)
+        times = [value - delay for value in times]
     return VideoIndex(
         time_base=time_base,
         pts=np.array(times, dtype=np.int64),

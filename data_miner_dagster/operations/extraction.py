@@ -1,10 +1,10 @@
 """Videos to frames: claims, statuses and the folder's rename around `make_frame_folder`."""
 
-import errno
 import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +20,8 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary, make_frame_folder
+from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary
+from data_miner_dagster.operations.frame_workers import FrameWorkers
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
@@ -28,7 +29,9 @@ from data_miner_dagster.storage.tables import num_rows, read_fingerprint
 
 logger = logging.getLogger("data_miner")
 
-_RETRY_AFTER = timedelta(minutes=10)
+_RETRY_AFTER = timedelta(minutes=5)
+_MOST_ATTEMPTS = 5
+_MOST_DECODER_THREADS = 4
 _HAS_NO_FILE = frozenset({VideoStatus.PENDING, VideoStatus.DOWNLOADING})
 
 
@@ -47,10 +50,13 @@ def extract_frames(
     """
     keys = list(dict.fromkeys(video_keys))
     _ = platform.catalog  # made here, once, before threads ask for it
-    num_workers = min(platform.config.extraction.workers or os.cpu_count() or 1, max(1, len(keys)))
+    num_cores = os.cpu_count() or 1
+    num_workers = min(platform.config.extraction.workers or num_cores, max(1, len(keys)))
+    num_threads = min(_MOST_DECODER_THREADS, max(1, num_cores // num_workers))
     outcomes: dict[str, VideoOutcome] = {}
-    with ThreadPoolExecutor(num_workers, thread_name_prefix="extraction") as pool:
-        pending = [pool.submit(_extract_one, platform, key, force) for key in keys]
+    with ThreadPoolExecutor(num_workers, thread_name_prefix="extraction") as pool, FrameWorkers() as workers:
+        maker = _FolderMaker(platform, workers, num_threads)
+        pending = [pool.submit(_extract_one, platform, maker, key, force) for key in keys]
         try:
             for future in as_completed(pending):
                 outcome = future.result()
@@ -58,20 +64,43 @@ def extract_frames(
                 if report is not None:
                     report(outcome)
         except BaseException:
+            # Videos at work are left EXTRACTING without a claim: whoever asks next takes over.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [outcomes[key] for key in video_keys]
 
 
-def _extract_one(platform: Platform, key: str, force: bool) -> VideoOutcome:
+@dataclass(frozen=True, slots=True)
+class _FolderMaker:
+    platform: Platform
+    workers: FrameWorkers
+    num_threads: int
+
+    def make(self, key: str, file_name: str, fingerprint: str) -> FrameFolderSummary:
+        """Replace the frames folder of a video, whole or not at all."""
+        layout = self.platform.layout
+        with atomic_folder(layout.frames_folder(key)) as partial:
+            return self.workers.make_frame_folder(
+                FrameFolderJob(
+                    video_key=key,
+                    video_path=layout.video_folder(key) / file_name,
+                    folder=partial,
+                    fingerprint=fingerprint,
+                    config=self.platform.config.extraction,
+                    num_threads=self.num_threads,
+                )
+            )
+
+
+def _extract_one(platform: Platform, maker: _FolderMaker, key: str, force: bool) -> VideoOutcome:
     try:
         with platform.hold_video(key):
-            return _extract_held(platform, key, force)
+            return _extract_held(platform, maker, key, force)
     except ClaimHeldError as error:
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
 
 
-def _extract_held(platform: Platform, key: str, force: bool) -> VideoOutcome:
+def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool) -> VideoOutcome:
     row = platform.catalog.video(key)
     if row is None:
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=f"no video {key!r} in the catalog; add it first")
@@ -91,13 +120,9 @@ def _extract_held(platform: Platform, key: str, force: bool) -> VideoOutcome:
     with platform.catalog.database.transaction() as session:
         move_video(session, key, VideoStatus.EXTRACTING)
     try:
-        summary = _make_frames(platform, key, row.file_name, wanted)
+        summary = maker.make(key, row.file_name, wanted)
     except (VideoPermanentError, VideoTransientError) as error:
-        return _record_failed(platform, key, error.kind, str(error))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return _record_failed(platform, key, VideoErrorKind.DISK_FULL, f"no space left for frames: {error}")
+        return _record_failed(platform, row, error.kind, str(error))
     _record_extracted(platform, key, summary.num_frames)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=summary.as_metadata())
 
@@ -115,19 +140,6 @@ def _standing_outcome(platform: Platform, row: VideoRow, force: bool) -> VideoOu
     return None
 
 
-def _make_frames(platform: Platform, key: str, file_name: str, fingerprint: str) -> FrameFolderSummary:
-    with atomic_folder(platform.layout.frames_folder(key)) as partial:
-        return make_frame_folder(
-            FrameFolderJob(
-                video_key=key,
-                video_path=platform.layout.video_folder(key) / file_name,
-                folder=partial,
-                fingerprint=fingerprint,
-                config=platform.config.extraction,
-            )
-        )
-
-
 def _record_extracted(platform: Platform, key: str, num_frames: int) -> None:
     values: dict[str, Any] = {"num_frames": num_frames, "error": None, "error_kind": None, "retry_after": None}
     with platform.catalog.database.transaction() as session:
@@ -135,15 +147,18 @@ def _record_extracted(platform: Platform, key: str, num_frames: int) -> None:
         move_video(session, key, VideoStatus.EXTRACTED, **values)
 
 
-def _record_failed(platform: Platform, key: str, kind: VideoErrorKind, message: str) -> VideoOutcome:
+def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, message: str) -> VideoOutcome:
+    attempts = row.attempts + 1
+    may_pass = kind.is_transient and attempts < _MOST_ATTEMPTS
     with platform.catalog.database.transaction() as session:
         move_video(
             session,
-            key,
+            row.key,
             VideoStatus.FAILED,
             error_kind=kind,
             error=message,
-            retry_after=utc_now() + _RETRY_AFTER if kind.is_transient else None,
+            attempts=attempts,
+            retry_after=utc_now() + _RETRY_AFTER * 2**attempts if may_pass else None,
         )
-    logger.warning("%s: no frames: %s", key, message)
-    return VideoOutcome(key, OutcomeStatus.FAILED, kind, message)
+    logger.warning("%s: no frames: %s", row.key, message)
+    return VideoOutcome(row.key, OutcomeStatus.FAILED, kind, message)

@@ -82,8 +82,13 @@ def make_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
     limits = job.config.limits
     with _opened(job) as stream:
         index = read_index(stream, max_frames=limits.max_source_frames)
-    if index is not None:
-        summary = _attempt(job, index)
+        cut_pts = _find_cuts(job, index) if index is not None else None
+        # Opening costs as much as decoding a keyframe or two: a stream that can be rewound is used again.
+        summary = _attempt(job, index, cut_pts, stream) if index is not None and index.is_seekable else None
+    if index is not None and summary is None:
+        with _opened(job) as stream:
+            summary = _attempt(job, index, cut_pts, stream)
+    if summary is not None:
         if summary.num_unmet == 0:
             return summary
         for leftover in job.folder.iterdir():
@@ -94,15 +99,18 @@ def make_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
         raise VideoPermanentError(
             VideoErrorKind.UNDECODABLE, f"{job.video_path.name}: not one frame could be decoded; download it again"
         )
-    return _attempt(job, index)
+    cut_pts = _find_cuts(job, index)
+    with _opened(job) as stream:
+        return _attempt(job, index, cut_pts, stream)
 
 
 def _opened(job: FrameFolderJob) -> AbstractContextManager[VideoStream]:
     return open_video(job.video_path, num_threads=job.num_threads, max_pixels=job.config.limits.max_pixels)
 
 
-def _attempt(job: FrameFolderJob, index: VideoIndex) -> FrameFolderSummary:
-    cut_pts = _find_cuts(job, index) if job.config.strategy == "scene" else None
+def _attempt(
+    job: FrameFolderJob, index: VideoIndex, cut_pts: Int64Array | None, stream: VideoStream
+) -> FrameFolderSummary:
     targets = select_targets(index, job.config, cut_pts)
     if len(targets) > job.config.limits.max_sampled_frames:
         raise VideoPermanentError(
@@ -114,10 +122,7 @@ def _attempt(job: FrameFolderJob, index: VideoIndex) -> FrameFolderSummary:
     flags: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
     num_frames = size_bytes = 0
-    with (
-        _opened(job) as stream,
-        table_writer(job.folder / "frames.parquet", FRAMES_SCHEMA, fingerprint=job.fingerprint) as writer,
-    ):
+    with table_writer(job.folder / "frames.parquet", FRAMES_SCHEMA, fingerprint=job.fingerprint) as writer:
         aspect = _pixel_aspect(stream)
         for pts, frame in decode_targets(stream, index, plan_decoding(index, targets), tally):
             row = _store(job, index, frame, pts, num_frames, aspect)
@@ -140,7 +145,9 @@ def _attempt(job: FrameFolderJob, index: VideoIndex) -> FrameFolderSummary:
     )
 
 
-def _find_cuts(job: FrameFolderJob, index: VideoIndex) -> Int64Array:
+def _find_cuts(job: FrameFolderJob, index: VideoIndex) -> Int64Array | None:
+    if job.config.strategy != "scene":
+        return None
     with _opened(job) as stream:
         pts, changes = measure_changes(stream, index)
     return find_cuts(

@@ -1,0 +1,362 @@
+"""Frame extraction side by side with the plain way, on clips made on the spot.
+
+`python -m benchmarks.extraction [--json FILE] [--quick]`
+
+Ratios are of CPU seconds (wall where the name says so) on the same clip in the same run, medians of several rounds in
+which the rivals take turns. "The original" is what a script does without a plan: decode everything with PyAV, turn
+pictures into Pillow images, save with quality 95 and `optimize`.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import imageio_ffmpeg
+import numpy as np
+
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.records import OutcomeStatus, VideoCandidate, VideoFileRecord
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.media.containers import open_video, read_index
+from data_miner_dagster.media.pictures import encode, picture_of
+from data_miner_dagster.operations.extraction import extract_frames
+from data_miner_dagster.operations.frame_folder import FrameFolderJob, make_frame_folder
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.extraction import plan_decoding, select_targets
+
+WANTED = {
+    "time_exact": (">=", 1.45),
+    "time_snap": (">=", 1.5),
+    "every5s_snap": (">=", 12.0),
+    "keyframe": (">=", 40.0),
+    "keyframe_realtime": (">=", 280.0),
+    "overhead": ("<=", 1.15),
+    "ffmpeg_wall": ("<=", 1.0),
+    "memory": ("<=", 1.2),
+}
+RATE = 30
+GOP_SECONDS = 5
+QUALITY = 95
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One clip made for the benchmark."""
+
+    name: str
+    path: Path
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds of this process and its finished children."""
+
+    cpu: float
+    wall: float
+
+
+def make_clip(folder: Path, name: str, size: tuple[int, int], bit_rate: int, seconds: int) -> Clip:
+    """A camera that turns and zooms over a textured scene, with moving things and grain; 5-second GOPs and B-frames.
+
+    Keyframes take about a fifth of the bits, as they do in films; a mere pan would give them more than half.
+    """
+    width, height = size
+    rng = np.random.default_rng(7)
+    scene = np.zeros((height, width, 3), np.float32)
+    for cell, strength in ((96, 90.0), (24, 45.0), (6, 16.0)):
+        noise = rng.normal(0, strength, (height // cell + 3, width // cell + 3, 3)).astype(np.float32)
+        scene += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    scene8 = np.clip(scene + 128, 0, 255).astype(np.uint8)
+    grain = rng.integers(0, 12, (11, height, width, 3), dtype=np.uint8)
+    path = folder / f"{name}.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.bit_rate, stream.gop_size = bit_rate, RATE * GOP_SECONDS
+        stream.options = {"preset": "veryfast", "bf": "3", "sc_threshold": "0"}
+        for number in range(seconds * RATE):
+            zoom = 1.15 + 0.12 * np.sin(number / 40)
+            turn = cv2.getRotationMatrix2D((width / 2, height / 2), 8 * np.sin(number / 55), zoom)
+            turn[:, 2] += 40 * np.sin(number / 17), 25 * np.cos(number / 23)
+            picture = cv2.warpAffine(scene8, turn, (width, height), borderMode=cv2.BORDER_REFLECT)
+            for thing in range(4):
+                centre = (int(number * (7 + 3 * thing)) % width, int(number * 5 + thing * 150) % height)
+                cv2.circle(picture, centre, height // 12, (240 - 50 * thing, 200, 30 + 60 * thing), -1)
+            picture = cv2.add(picture, grain[number % 11])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return Clip(name, path, seconds)
+
+
+def repeat_clip(clip: Clip, path: Path, times: int) -> Clip:
+    """The same packets again and again, with times that go on: a long video at the price of copying."""
+    with av.open(str(path), "w") as target:
+        out = None
+        for turn in range(times):
+            with av.open(str(clip.path)) as source:
+                stream = source.streams.video[0]
+                if out is None:
+                    out = target.add_stream_from_template(stream)
+                for packet in source.demux(stream):
+                    if packet.dts is None or packet.pts is None or packet.time_base is None:
+                        continue
+                    shift = int(turn * clip.seconds / packet.time_base)
+                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, out
+                    target.mux(packet)
+    return Clip(path.stem, path, clip.seconds * times)
+
+
+def cost_of(work: Callable[[], object]) -> Cost:
+    """Run once and return what it cost."""
+
+    def cpu() -> float:
+        both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+    before, started = cpu(), time.perf_counter()
+    work()
+    return Cost(cpu() - before, time.perf_counter() - started)
+
+
+def compare(rivals: Sequence[Callable[[], object]], rounds: int) -> list[Cost]:
+    """Return the median cost of each rival; they take turns, so that what disturbs one disturbs all."""
+    costs: list[list[Cost]] = [[] for _ in rivals]
+    for _ in range(rounds):
+        for position, rival in enumerate(rivals):
+            costs[position].append(cost_of(rival))
+    return [
+        Cost(statistics.median(cost.cpu for cost in each), statistics.median(cost.wall for cost in each))
+        for each in costs
+    ]
+
+
+class Bench:
+    """One run: a scratch folder, the clips, and the rivals as functions without arguments."""
+
+    def __init__(self, scratch: Path, *, is_quick: bool) -> None:
+        self.scratch = scratch
+        self.rounds = 3 if is_quick else 5
+        self.seconds = 20 if is_quick else 60
+        self.long_factor = 6 if is_quick else 60
+        sizes = {"720p_low": ((1280, 720), 1_500_000), "720p_high": ((1280, 720), 6_000_000)}
+        if not is_quick:
+            sizes |= {"1080p_low": ((1920, 1080), 3_000_000), "1080p_high": ((1920, 1080), 12_000_000)}
+        self.clips = [make_clip(scratch, name, size, rate, self.seconds) for name, (size, rate) in sizes.items()]
+        self._counter = 0
+
+    def fresh_folder(self) -> Path:
+        """An empty folder, the ones before it removed."""
+        shutil.rmtree(self.scratch / f"out{self._counter}", ignore_errors=True)
+        self._counter += 1
+        folder = self.scratch / f"out{self._counter}"
+        folder.mkdir()
+        return folder
+
+    def ours(self, clip: Clip, **settings: Any) -> Callable[[], object]:
+        """Our frame folder, manifest, measures and hashes included, in this process."""
+        config = ExtractionConfig.model_validate({"jpeg_quality": QUALITY, **settings})
+        return lambda: make_frame_folder(FrameFolderJob("bench-1", clip.path, self.fresh_folder(), "bench", config))
+
+    def original_time(self, clip: Clip, every_seconds: int) -> Callable[[], object]:
+        """Decode everything, keep one frame every N seconds, save it with Pillow."""
+
+        def run() -> None:
+            folder = self.fresh_folder()
+            with av.open(str(clip.path)) as container:
+                for number, frame in enumerate(container.decode(video=0)):
+                    if number % (RATE * every_seconds) == 0:
+                        frame.to_image().save(folder / f"{number:06d}.jpg", quality=QUALITY, optimize=True)
+
+        return run
+
+    def original_keyframe(self, clip: Clip) -> Callable[[], object]:
+        """Decode everything, compare neighbours, save where a new picture begins (here: every 5 seconds)."""
+
+        def run() -> None:
+            folder = self.fresh_folder()
+            before = None
+            with av.open(str(clip.path)) as container:
+                for number, frame in enumerate(container.decode(video=0)):
+                    grey = cv2.cvtColor(frame.to_ndarray(format="bgr24"), cv2.COLOR_BGR2GRAY)
+                    change = 255.0 if before is None else float(np.mean(cv2.absdiff(grey, before)))
+                    before = grey
+                    if change > 200 or number % (RATE * GOP_SECONDS) == 0:
+                        frame.to_image().save(folder / f"{number:06d}.jpg", quality=QUALITY, optimize=True)
+
+        return run
+
+    def bare(self, clips: Sequence[Clip], **settings: Any) -> Callable[[], object]:
+        """The same packets and the same pictures in a bare loop that is told both beforehand."""
+        config = ExtractionConfig.model_validate({"jpeg_quality": QUALITY, **settings})
+        plans = []
+        for clip in clips:
+            with open_video(clip.path) as stream:
+                index = read_index(stream)
+            assert index is not None
+            plan = plan_decoding(index, select_targets(index, config))
+            assert plan.is_sent is not None
+            plans.append((clip, plan.is_sent.tolist(), set(plan.target_pts.tolist())))
+
+        def run() -> None:
+            for clip, is_sent, wanted in plans:
+                folder = self.fresh_folder()
+                with av.open(str(clip.path)) as container:
+                    stream = container.streams.video[0]
+                    stream.codec_context.thread_count = 1
+                    # The demuxer ends with one empty packet, which empties the decoder.
+                    for packet, is_wanted in zip(container.demux(stream), [*is_sent, True], strict=True):
+                        for frame in packet.decode() if is_wanted else ():
+                            if frame.pts in wanted:
+                                content = encode(picture_of(frame), "jpg", QUALITY)
+                                (folder / f"{frame.pts}.jpg").write_bytes(content)
+
+        return run
+
+    def platform_with(self, clips: Sequence[Clip], copies: int, **settings: Any) -> tuple[Platform, list[str]]:
+        """A platform whose catalog holds `copies` downloaded videos, each with bytes of its own."""
+        root = self.fresh_folder() / "root"
+        config = ExtractionConfig.model_validate({"jpeg_quality": QUALITY, **settings})
+        platform = Platform(PlatformConfig(extraction=config), root)
+        platform.catalog.save_project("bench", {}, "hash", None)
+        keys = [f"file-{number}" for number in range(copies)]
+        for number, key in enumerate(keys):
+            path = platform.layout.video_folder(key) / "video.mp4"
+            path.parent.mkdir(parents=True)
+            shutil.copy(clips[number % len(clips)].path, path)
+            candidate = VideoCandidate(key, f"https://example.org/{key}", "urls", "bench", 0, utc_now())
+            record = VideoFileRecord("video.mp4", path.stat().st_size, sha256_of_file(path), 1.0, 1280, 720)
+            with platform.catalog.database.transaction() as session:
+                platform.catalog.add_candidate(session, "bench", candidate, rejected_because=None)
+                move_video(session, key, VideoStatus.DOWNLOADING)
+                platform.catalog.record_downloaded(session, key, record)
+        return platform, keys
+
+    def ours_folder(self, clips: Sequence[Clip], copies: int, **settings: Any) -> Callable[[], object]:
+        """The whole operation: catalog, claims, worker processes, two videos at a time."""
+        platform, keys = self.platform_with(clips, copies, **settings)
+        kept = self.scratch / "platform"
+        platform.catalog.database.dispose()
+        shutil.rmtree(kept, ignore_errors=True)
+        platform.root.rename(kept)
+        platform = Platform(platform.config, kept)
+
+        def run() -> None:
+            outcomes = extract_frames(platform, keys, force=True)
+            assert all(outcome.status is OutcomeStatus.DONE for outcome in outcomes), outcomes
+
+        return run
+
+    def ffmpeg(self, clips: Sequence[Clip], copies: int) -> Callable[[], object]:
+        """One ffmpeg after the other, each with all the threads it wants."""
+        executable = imageio_ffmpeg.get_ffmpeg_exe()
+
+        def run() -> None:
+            for number in range(copies):
+                source, folder = clips[number % len(clips)].path, self.fresh_folder()
+                command = [executable, "-v", "error", "-i", str(source), "-vf", "fps=1", "-q:v", "2"]
+                subprocess.run([*command, str(folder / "%06d.jpg")], check=True)
+
+        return run
+
+    def peak_bytes(self, clip: Clip) -> int:
+        """Peak resident memory of a process that makes the frames of one video."""
+        code = (
+            "import resource, sys; from pathlib import Path\n"
+            "from data_miner_dagster.config.extraction import ExtractionConfig\n"
+            "from data_miner_dagster.operations.frame_folder import FrameFolderJob, make_frame_folder\n"
+            "make_frame_folder(FrameFolderJob('b-1', Path(sys.argv[1]), Path(sys.argv[2]), 'b', ExtractionConfig()))\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+        )
+        command = [sys.executable, "-c", code, str(clip.path), str(self.fresh_folder())]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def measure(bench: Bench, report: Callable[[str, str, Cost, Cost, float], None]) -> dict[str, float]:
+    """Run everything; return the figures by key. Of several clips the worst counts."""
+    figures: dict[str, float] = {}
+
+    def ratio(key: str, name: str, theirs: Callable[[], object], ours: Callable[[], object]) -> None:
+        rival, own = compare([theirs, ours], bench.rounds)
+        value = rival.cpu / own.cpu
+        report(key, name, rival, own, value)
+        figures[key] = min(value, figures.get(key, value))
+
+    for clip in bench.clips:
+        ratio("time_exact", clip.name, bench.original_time(clip, 1), bench.ours(clip))
+        ratio("time_snap", clip.name, bench.original_time(clip, 1), bench.ours(clip, snap_tolerance_seconds=0.5))
+        every5 = bench.ours(clip, every_seconds=5.0, snap_tolerance_seconds=0.5)
+        ratio("every5s_snap", clip.name, bench.original_time(clip, 5), every5)
+        ratio("keyframe", clip.name, bench.original_keyframe(clip), bench.ours(clip, strategy="keyframe"))
+        if clip.name.startswith("720p"):
+            [own] = compare([bench.ours(clip, strategy="keyframe")], bench.rounds)
+            value = clip.seconds / own.cpu
+            report("keyframe_realtime", clip.name, Cost(clip.seconds, clip.seconds), own, value)
+            figures["keyframe_realtime"] = min(value, figures.get("keyframe_realtime", value))
+
+    folder = [clip for clip in bench.clips if clip.name.startswith("720p")]
+    eight = [folder[number % len(folder)] for number in range(8)]
+    rival, own = compare([bench.bare(eight), bench.ours_folder(folder, 8)], bench.rounds)
+    figures["overhead"] = own.cpu / rival.cpu
+    report("overhead", "8 x 720p", rival, own, figures["overhead"])
+    rival, own = compare([bench.ffmpeg(folder, 8), bench.ours_folder(folder, 8)], bench.rounds)
+    figures["ffmpeg_wall"] = own.wall / rival.wall
+    report("ffmpeg_wall", "8 x 720p", rival, own, figures["ffmpeg_wall"])
+
+    short = make_clip(bench.scratch, "short", (640, 360), 400_000, 120 if bench.seconds == 60 else 20)
+    long = repeat_clip(short, bench.scratch / "long.mp4", bench.long_factor)
+    short_bytes, long_bytes = bench.peak_bytes(short), bench.peak_bytes(long)
+    figures["memory"] = long_bytes / short_bytes
+    print(
+        f"{'memory':<18}{f'{long.seconds} s / {short.seconds} s':<14}"
+        f"{short_bytes / 1e6:>9.0f} MB{long_bytes / 1e6:>21.0f} MB{'':>9}{figures['memory']:>9.2f}"
+    )
+    return figures
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; write the figures where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", type=Path, help="write the figures here, keyed as in the table")
+    parser.add_argument("--quick", action="store_true", help="shorter clips, fewer rounds: shows that it works")
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+    def report(key: str, name: str, rival: Cost, own: Cost, value: float) -> None:
+        print(
+            f"{key:<18}{name:<14}{rival.cpu:>9.2f} {rival.wall:>8.2f}   {own.cpu:>9.3f} {own.wall:>8.3f}{value:>9.2f}",
+            flush=True,
+        )
+
+    print(f"{'key':<18}{'clip':<14}{'rival cpu':>9} {'wall':>8}   {'ours cpu':>9} {'wall':>8}{'figure':>9}")
+    with tempfile.TemporaryDirectory(prefix="bench-extraction-") as scratch:
+        figures = measure(Bench(Path(scratch), is_quick=options.quick), report)
+    print()
+    for key, (relation, wanted) in WANTED.items():
+        is_met = figures[key] >= wanted if relation == ">=" else figures[key] <= wanted
+        print(f"{key:<18}{figures[key]:>9.2f}  wanted {relation} {wanted:<6g} {'met' if is_met else 'MISSED'}")
+    if options.json is not None:
+        rounded = {key: round(figures[key], 4) for key in WANTED}
+        options.json.write_text(json.dumps(rounded, indent=2, sort_keys=True) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

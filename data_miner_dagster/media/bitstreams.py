@@ -1,0 +1,86 @@
+"""The first bytes of coded pictures: which of them no other picture refers to, so that they need not be decoded.
+
+In doubt the answer is no: a picture that is decoded in vain costs time, one that is left out wrongly costs the truth.
+"""
+
+from typing import Any, Final
+
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+_HEAD_BYTES: Final = 4096
+_HEVC_SUB_LAYER_NON_REFERENCE: Final = frozenset({0, 2, 4, 6, 8, 10, 12, 14})
+"""Source: ITU-T H.265, table 7-1. Such a picture is not referred to within its own temporal layer."""
+
+
+class DroppableTest:
+    """Says of each packet of one stream whether other pictures need it, as far as its first slice's header tells."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        codec = stream.codec_context
+        self._codec = codec.name
+        self._length_size = _length_size(self._codec, codec.extradata)
+        self.has_temporal_layers = False
+        """Seen so far: then nothing is droppable in HEVC, since a higher layer may refer to a lower one's pictures."""
+
+    def __call__(self, packet: "Packet[Any]") -> bool:
+        """Return whether no other picture refers to this one."""
+        if self._codec == "h264":
+            header = self._first_slice_header(packet)
+            # nal_ref_idc is 0. Source: ITU-T H.264, 7.4.1
+            return header is not None and header[0] & 0x60 == 0
+        if self._codec == "hevc":
+            header = self._first_slice_header(packet)
+            if header is None:
+                return False
+            if header[1] & 7 != 1:
+                self.has_temporal_layers = True
+            return header[0] >> 1 & 0x3F in _HEVC_SUB_LAYER_NON_REFERENCE
+        if self._codec == "mpeg2video":
+            return _is_mpeg2_b_picture(packet)
+        return packet.is_disposable
+
+    def _first_slice_header(self, packet: "Packet[Any]") -> bytes | None:
+        """Return the two bytes of the first NAL unit that is part of a picture."""
+        if self._length_size is None:
+            return self._first_slice_after_start_code(packet)
+        content = memoryview(packet)
+        position, end = 0, len(content)
+        while position + self._length_size + 2 <= end:
+            start = position + self._length_size
+            header = bytes(content[start : start + 2])
+            if self._is_slice(header[0]):
+                return header
+            position = start + int.from_bytes(content[position:start], "big")
+        return None
+
+    def _first_slice_after_start_code(self, packet: "Packet[Any]") -> bytes | None:
+        head = bytes(memoryview(packet)[:_HEAD_BYTES])
+        position = -3
+        while (position := head.find(b"\x00\x00\x01", position + 3)) >= 0:
+            header = head[position + 3 : position + 5]
+            if len(header) == 2 and self._is_slice(header[0]):
+                return header
+        return None
+
+    def _is_slice(self, first_byte: int) -> bool:
+        if self._codec == "h264":
+            return 1 <= first_byte & 0x1F <= 5
+        return (first_byte >> 1 & 0x3F) < 32
+
+
+def _length_size(codec: str, extradata: bytes | None) -> int | None:
+    """Bytes of each NAL unit's length; None where units are separated by start codes.
+
+    Source: ISO/IEC 14496-15, 5.3.3.1 (avcC) and 8.3.3.1 (hvcC).
+    """
+    if extradata is None or len(extradata) < 23 or extradata[0] != 1:
+        return None
+    return (extradata[21 if codec == "hevc" else 4] & 3) + 1
+
+
+def _is_mpeg2_b_picture(packet: "Packet[Any]") -> bool:
+    """Source: ITU-T H.262, 6.2.3: picture start code, 10 bits of temporal reference, 3 bits of coding type."""
+    head = bytes(memoryview(packet)[:_HEAD_BYTES])
+    position = head.find(b"\x00\x00\x01\x00")
+    return 0 <= position < len(head) - 5 and head[position + 5] >> 3 & 7 == 3
