@@ -16,8 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from data_miner_dagster.domain.errors import ModelError
-from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration
+from data_miner_dagster.domain.records import Float32Array, RgbImage
 from data_miner_dagster.models import darknet, efficientnet_lite
 from data_miner_dagster.models.darknet import YoloV3Tiny, letterbox
 from data_miner_dagster.models.devices import resolve_device
@@ -50,17 +49,6 @@ def unit_rows(vectors: Float32Array) -> Float32Array:
     return units
 
 
-def required_calibration(entry: ModelEntry) -> SimilarityCalibration:
-    """Return the thresholds of an encoder's entry.
-
-    Raises:
-        ModelError: the entry has none.
-    """
-    if entry.calibration is None:
-        raise ModelError(f"model {entry.name} has no thresholds; it is no encoder")
-    return entry.calibration
-
-
 class LiteEfficientNetEncoder:
     """Implements ImageEncoder with the pooled features of EfficientNet-Lite0."""
 
@@ -70,7 +58,7 @@ class LiteEfficientNetEncoder:
     def __init__(self, entry: ModelEntry, network: EfficientNetLite0) -> None:
         self.name = entry.name
         self.fingerprint = entry.fingerprint
-        self.calibration = required_calibration(entry)
+        self.calibration = entry.thresholds
         self._network = network
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[np.uint8]:
@@ -106,7 +94,7 @@ class LiteConseEncoder:
         """
         self.name = entry.name
         self.fingerprint = entry.fingerprint
-        self.calibration = required_calibration(entry)
+        self.calibration = entry.thresholds
         self.embedding_dim = sentences.embedding_dim
         self._classifier = classifier
         self._detector = detector

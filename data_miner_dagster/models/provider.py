@@ -122,7 +122,7 @@ class ModelProvider:
     @property
     def filter_encoder_calibration(self) -> SimilarityCalibration:
         """The image-text encoder's own thresholds, without loading it."""
-        return _calibration(self.filter_entry)
+        return self.filter_entry.thresholds
 
     @property
     def dedup_encoder_name(self) -> str:
@@ -137,7 +137,7 @@ class ModelProvider:
     @property
     def dedup_encoder_calibration(self) -> SimilarityCalibration:
         """The image encoder's own thresholds, without loading it."""
-        return _calibration(self.dedup_entry)
+        return self.dedup_entry.thresholds
 
     @property
     def detector_name(self) -> str:
@@ -174,9 +174,3 @@ class ModelProvider:
         """
         (entry,) = self.detector_entries([name] if name else [])
         return cast("ObjectDetector", load_model(entry, self.config.device))
-
-
-def _calibration(entry: ModelEntry) -> SimilarityCalibration:
-    if entry.calibration is None:
-        raise ModelError(f"model {entry.name} has no thresholds of its own; it is no encoder")
-    return entry.calibration

@@ -95,6 +95,17 @@ class ModelEntry:
         return self.scheme == "file" or bool(self.files) or (self.revision is not None and self.revision != UNPINNED)
 
     @property
+    def thresholds(self) -> SimilarityCalibration:
+        """The calibration of an encoder.
+
+        Raises:
+            ModelError: this is none.
+        """
+        if self.calibration is None:
+            raise ModelError(f"model {self.name} is of kind {self.capability.value} and has no similarity thresholds")
+        return self.calibration
+
+    @property
     def fingerprint(self) -> str:
         """Changes with weights, revision, options and preprocessing; not with name, folder or licence.
 
@@ -138,27 +149,27 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     # Thresholds of hub models are starting points from their papers and cards; docs/models.md says which are measured.
     "siglip2": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.siglip:load",
+        f"{_MODELS}.hub_encoders:load_siglip",
         calibration=SimilarityCalibration(positive_threshold=0.10, duplicate_threshold=0.93),
     ),
     "siglip": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.siglip:load",
+        f"{_MODELS}.hub_encoders:load_siglip",
         calibration=SimilarityCalibration(positive_threshold=0.08, duplicate_threshold=0.93),
     ),
     "clip": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.clip:load",
+        f"{_MODELS}.hub_encoders:load_clip",
         calibration=SimilarityCalibration(positive_threshold=0.22, duplicate_threshold=0.93),
     ),
     "dinov2": Architecture(
         Capability.IMAGE_ENCODER,
-        f"{_MODELS}.dino:load",
+        f"{_MODELS}.hub_encoders:load_dino",
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
     ),
     "dinov3": Architecture(
         Capability.IMAGE_ENCODER,
-        f"{_MODELS}.dino:load",
+        f"{_MODELS}.hub_encoders:load_dino",
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
     ),
     "lite-conse": Architecture(

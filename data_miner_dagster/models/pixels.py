@@ -1,0 +1,118 @@
+"""Images to the uint8 squares that a hub model's forward pass starts from, as the checkpoint's own settings say.
+
+Belongs here: resizing and cropping on the CPU, one image at a time, in worker threads. Does not belong here: scaling
+and normalising, which are cheaper for whole batches on the device.
+
+Source: `preprocessor_config.json` of the checkpoints; transformers' image processors, whose Pillow variant this equals.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.records import RgbImage
+
+if TYPE_CHECKING:
+    import torch
+
+
+class _ImageProcessor(Protocol):
+    """The settings of a transformers image processor."""
+
+    size: Any
+    do_resize: bool
+    do_rescale: bool
+    do_normalize: bool
+    resample: Any
+    image_mean: Any
+    image_std: Any
+    rescale_factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class PixelPreparation:
+    """How an image becomes the network's input. `resize_wh` stretches; `shortest_edge` keeps the shape, then crops."""
+
+    resize_wh: tuple[int, int] | None
+    shortest_edge: int | None
+    crop_wh: tuple[int, int] | None
+    resample: Image.Resampling
+    mean: tuple[float, float, float]  # of 0..255
+    std: tuple[float, float, float]
+
+    @classmethod
+    def of_processor(cls, processor: _ImageProcessor) -> "PixelPreparation":
+        """Read the settings of a checkpoint's image processor.
+
+        Raises:
+            ModelError: it does something else than resize, crop and normalise.
+        """
+        size = dict(processor.size)
+        if not processor.do_resize or not processor.do_rescale:
+            raise ModelError("the checkpoint's image processor neither resizes nor rescales; it is of no known kind")
+        crop = dict(getattr(processor, "crop_size", None) or {}) if getattr(processor, "do_center_crop", False) else {}
+        scale = 1 / processor.rescale_factor
+        mean = processor.image_mean if processor.do_normalize else (0.0, 0.0, 0.0)
+        std = processor.image_std if processor.do_normalize else (1.0, 1.0, 1.0)
+        return cls(
+            resize_wh=_width_height(size),
+            shortest_edge=_side(size, "shortest_edge"),
+            crop_wh=_width_height(crop),
+            resample=Image.Resampling(int(processor.resample)),
+            mean=(mean[0] * scale, mean[1] * scale, mean[2] * scale),
+            std=(std[0] * scale, std[1] * scale, std[2] * scale),
+        )
+
+    @property
+    def output_wh(self) -> tuple[int, int]:
+        """Size of every prepared image.
+
+        Raises:
+            ModelError: sizes would differ from image to image.
+        """
+        output = self.crop_wh or self.resize_wh
+        if output is None:
+            raise ModelError("the checkpoint's image processor gives images of different sizes; it is of no known kind")
+        return output
+
+    def __call__(self, image: RgbImage) -> npt.NDArray[np.uint8]:
+        """Return (H, W, 3) uint8 of `output_wh`. Thread-safe; Pillow works without the interpreter's lock."""
+        picture = Image.fromarray(image)
+        if self.resize_wh is not None:
+            picture = picture.resize(self.resize_wh, self.resample)
+        elif self.shortest_edge is not None:
+            ratio = self.shortest_edge / min(picture.size)
+            width, height = (max(self.shortest_edge, int(side * ratio)) for side in picture.size)
+            picture = picture.resize((width, height), self.resample)
+        width, height = self.output_wh
+        if picture.size != (width, height):
+            left, top = (picture.width - width) // 2, (picture.height - height) // 2
+            picture = picture.crop((left, top, left + width, top + height))  # black where the picture is smaller
+        return np.asarray(picture)
+
+    def normalised(self, batch: npt.NDArray[np.uint8], device: str, dtype: "torch.dtype") -> "torch.Tensor":
+        """Return (N, 3, H, W) on the device: moved as bytes, then normalised there."""
+        import torch
+
+        pixels = torch.from_numpy(np.ascontiguousarray(batch))
+        if device.startswith("cuda"):
+            pixels = pixels.pin_memory().to(device, non_blocking=True)
+        pixels = pixels.to(device).permute(0, 3, 1, 2).float()
+        mean = torch.tensor(self.mean, device=device).reshape(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=device).reshape(1, 3, 1, 1)
+        return pixels.sub_(mean).div_(std).to(dtype)
+
+
+def _side(size: Mapping[str, int | None], name: str) -> int | None:
+    side = size.get(name)
+    return None if side is None else int(side)
+
+
+def _width_height(size: Mapping[str, int | None]) -> tuple[int, int] | None:
+    width, height = _side(size, "width"), _side(size, "height")
+    return None if width is None or height is None else (width, height)

@@ -1,0 +1,90 @@
+"""Tiny, randomly initialised networks of the real architectures, saved as a hub checkpoint is, tokenizer included."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    Dinov2Config,
+    Dinov2Model,
+    DINOv3ViTConfig,
+    DINOv3ViTImageProcessor,
+    DINOv3ViTModel,
+    PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
+)
+
+from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
+
+WORDS = ("<pad>", "<unk>", "<s>", "</s>", "a", "photo", "of", "cat", "dog", "the", "red", "bus")
+ARCHITECTURES = ("siglip", "siglip2", "clip", "dinov2", "dinov3")
+
+_VISION: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 32,
+    "patch_size": 8,
+}
+_TEXT: dict[str, Any] = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "pad_token_id": 0,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+}
+
+
+def _tokenizer(folder: Path) -> None:
+    tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(folder)
+
+
+def save_tiny(architecture: str, folder: Path) -> Path:
+    """Save a network of the architecture, with its processor and tokenizer, and return the folder."""
+    torch.manual_seed(7)
+    square = {"height": 32, "width": 32}
+    if architecture in ("siglip", "siglip2"):
+        text = {**_TEXT, "max_position_embeddings": 64, "projection_size": 32}
+        SiglipModel(SiglipConfig(text_config=text, vision_config=_VISION)).save_pretrained(folder)
+        SiglipImageProcessor(size=square, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder)
+        _tokenizer(folder)
+    elif architecture == "clip":
+        text = {**_TEXT, "max_position_embeddings": 16}
+        CLIPModel(CLIPConfig(text_config=text, vision_config=_VISION, projection_dim=24)).save_pretrained(folder)
+        CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=square).save_pretrained(folder)
+        _tokenizer(folder)
+    elif architecture == "dinov2":
+        config = {key: value for key, value in _VISION.items() if key != "intermediate_size"}
+        Dinov2Model(Dinov2Config(**config, mlp_ratio=2)).save_pretrained(folder)
+        # As DINOv2's own checkpoints: BitImageProcessor's settings, resized to a bit more and cropped.
+        CLIPImageProcessor(size={"shortest_edge": 40}, crop_size=square).save_pretrained(folder)
+    elif architecture == "dinov3":
+        DINOv3ViTModel(DINOv3ViTConfig(**_VISION, num_register_tokens=2)).save_pretrained(folder)
+        DINOv3ViTImageProcessor(size=square).save_pretrained(folder)
+    else:
+        raise ValueError(architecture)
+    return folder
+
+
+def tiny_config(architecture: str, folder: Path, **options: str) -> ModelsConfig:
+    """Return a configuration that knows the saved network as `tiny`, on the CPU."""
+    entry = ModelEntryConfig(architecture=architecture, source=f"file:{folder}", options=options)
+    return ModelsConfig(registry={"tiny": entry}, filter_encoder="tiny", dedup_encoder="tiny", device="cpu")
