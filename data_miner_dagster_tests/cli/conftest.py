@@ -4,8 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from data_miner_dagster.cli.main import app
 

@@ -10,7 +10,7 @@ from data_miner_dagster.cli.main import app
 from data_miner_dagster_tests.builders import build_project
 
 REPOSITORY = Path(__file__).parents[2]
-HEAVY = {"torch", "transformers", "ultralytics", "dagster", "faiss", "av", "cv2", "yt_dlp"}
+HEAVY = {"torch", "transformers", "ultralytics", "dagster", "faiss", "av", "yt_dlp"}
 
 
 def data_miner(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

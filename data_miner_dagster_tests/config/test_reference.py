@@ -1,6 +1,6 @@
 from pydantic import BaseModel
 
-from data_miner_dagster.config.reference import DOCUMENT, reference_text
+from data_miner_dagster.config.reference import DOCUMENT, models_in, reference_text
 from data_miner_dagster.config.settings import ProjectFile
 
 
@@ -10,17 +10,13 @@ def test_reference_text__the_document_is_up_to_date() -> None:
 
 def test_reference_text__examples_by_hand() -> None:
     text = reference_text()
-    assert (
-        "| `platform.extraction.every_seconds` | number, > 0 | `1.0` | For `time`: the distance of targets. |" in text
-    )
+    assert "| `platform.extraction.every_seconds` | number, > 0 | `1.0` | For `time`: the distance of targets" in text
     assert "| `sourcing.sources[].paths` | list of text, at least 1 | required | Paths, folders or globs. |" in text
     assert "### `sourcing.sources[] (type: files)`" in text
 
 
 def test_reference_text__every_key_of_every_model_has_a_row_and_a_meaning() -> None:
     def models(model: type[BaseModel], seen: set[type[BaseModel]]) -> set[type[BaseModel]]:
-        from data_miner_dagster.config.reference import models_in
-
         if model not in seen:
             seen.add(model)
             for field in model.model_fields.values():
