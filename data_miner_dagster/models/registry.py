@@ -173,6 +173,9 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     ),
     "yolov3-tiny": Architecture(Capability.DETECTOR, f"{_MODELS}.lite_detector:load"),
     "grounding-dino": Architecture(Capability.DETECTOR, f"{_MODELS}.grounding_dino:load"),
+    "owlv2": Architecture(Capability.DETECTOR, f"{_MODELS}.owlv2:load"),
+    "omdet-turbo": Architecture(Capability.DETECTOR, f"{_MODELS}.omdet_turbo:load"),
+    "ultralytics": Architecture(Capability.DETECTOR, f"{_MODELS}.ultralytics_detector:load"),
 }
 
 

@@ -95,6 +95,10 @@ class StorageLayout:
         """One row per kept frame."""
         return self.project_folder(project) / "deduplicated.parquet"
 
+    def reuploads_table(self, project: str) -> Path:
+        """One row per video that is found again in another."""
+        return self.project_folder(project) / "reuploads.parquet"
+
     def detections_table(self, project: str) -> Path:
         """One row per box."""
         return self.project_folder(project) / "detections.parquet"

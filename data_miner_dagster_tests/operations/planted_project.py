@@ -146,6 +146,7 @@ def plant_frames(
             "frame_id": make_frame_id(key, index),
             "video_key": key,
             "frame_index": index,
+            "source_frame_number": index,
             "file_name": frame_file_name(index),
             "pts": round(index * seconds_apart * 1000),
             "time_base_numerator": 1,
