@@ -7,6 +7,7 @@ from data_miner_dagster.catalog.schema import ReleaseRow, VideoRow
 from data_miner_dagster.catalog.upkeep import delete_project
 from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError
 from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.export.manifest import write_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.removal import (
@@ -103,6 +104,9 @@ def test_forget_videos__everything_derived_goes_and_releases_are_marked(platform
     assert platform.catalog.video("files-aaa") is None
     assert not layout.filtered_table("cyclists").exists()
     assert not layout.report_folder("cyclists").exists()
+    project = platform.catalog.project("cyclists")
+    assert project is not None
+    assert project.stage is ProjectStage.POPULATING
     assert read_table(parts / "x.parquet")["n"].to_pylist() == [2, 3]
     assert read_fingerprint(parts / "x.parquet") == "detector"
     assert "files-aaa removed: asked by its author" in (with_it / "WITHDRAWN.txt").read_text()
