@@ -51,7 +51,8 @@ chromium:
 
 test: $(STAMP) chromium ## all tests
 	@echo "== fetching the lite models and sample clips (about 150 MB, once)"
-	@$(BIN)/python -m data_miner_dagster models fetch --profile lite --samples
+	@$(BIN)/python -m data_miner_dagster models fetch --profile lite >/dev/null
+	@$(BIN)/python -m data_miner_dagster models fetch --samples >/dev/null
 	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
 
 bench: $(STAMP) ## all benchmarks: a table each, JSON under benchmarks/results
