@@ -29,6 +29,11 @@ def write_manifest(folder: Path, content: Mapping[str, object], known: Mapping[s
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
 
 
+def is_release(folder: Path) -> bool:
+    """Return whether a folder holds a complete release."""
+    return (folder / MANIFEST_FILE).is_file()
+
+
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest of a release, None where there is no complete release."""
     path = folder / MANIFEST_FILE

@@ -17,7 +17,7 @@ from data_miner_dagster.export.coco import CocoWriter
 from data_miner_dagster.export.datasheet import write_datasheet
 from data_miner_dagster.export.differences import compare_releases
 from data_miner_dagster.export.huggingface import ImageFolderWriter
-from data_miner_dagster.export.manifest import read_manifest, write_manifest
+from data_miner_dagster.export.manifest import is_release, read_manifest, write_manifest
 from data_miner_dagster.export.parquet import ParquetWriter, write_videos
 from data_miner_dagster.export.records import (
     ReleaseHeader,
@@ -68,7 +68,7 @@ def release_versions(platform: Platform, project: str) -> list[str]:
     folder = platform.layout.releases_folder(project)
     if not folder.is_dir():
         return []
-    versions = [entry.name for entry in folder.iterdir() if version_number(entry.name) and read_manifest(entry)]
+    versions = [entry.name for entry in folder.iterdir() if version_number(entry.name) and is_release(entry)]
     return sorted(versions, key=version_number)
 
 
@@ -112,7 +112,7 @@ def plan_release(
 
 
 def _earlier_splits(platform: Platform, project: str, shares: Mapping[str, float]) -> dict[str, str]:
-    """Return the splits of the latest release, if it was made with the same shares."""
+    """Return the splits of the latest release, withdrawn or not, if it was made with the same shares."""
     versions = release_versions(platform, project)
     manifest = read_manifest(platform.layout.release_folder(project, versions[-1])) if versions else None
     if manifest is None or manifest["splits"]["shares"] != dict(shares):

@@ -1,0 +1,195 @@
+"""What can be done with releases that stand: check them, export them in one format, withdraw them."""
+
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from sqlalchemy import select, update
+
+from data_miner_dagster.catalog.schema import ReleaseRow
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.export.card import write_card
+from data_miner_dagster.export.coco import CocoWriter
+from data_miner_dagster.export.crops import CropsWriter
+from data_miner_dagster.export.datasheet import DATASHEET_FILE
+from data_miner_dagster.export.huggingface import EmbeddedParquetWriter
+from data_miner_dagster.export.manifest import damaged_files, is_release, read_manifest
+from data_miner_dagster.export.parquet import ParquetWriter, read_images, read_videos, videos_table
+from data_miner_dagster.export.records import ReleaseHeader, ReleaseTally, ReleaseWriter
+from data_miner_dagster.export.yolo import YoloWriter
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.release_writing import release_versions
+from data_miner_dagster.operations.reporting import write_report
+from data_miner_dagster.storage.atomic import atomic_folder
+
+ExportFormat = Literal["coco", "yolo", "parquet", "huggingface", "crops"]
+EXPORT_FORMATS: Final[tuple[ExportFormat, ...]] = get_args(ExportFormat)
+
+_WRITERS: Final[Mapping[ExportFormat, Callable[[Path, ReleaseHeader, Path], ReleaseWriter]]] = {
+    "coco": lambda folder, header, _: CocoWriter(folder, header),
+    "yolo": lambda folder, header, _: YoloWriter(folder, header),
+    "parquet": lambda folder, header, _: ParquetWriter(folder, header),
+    "huggingface": EmbeddedParquetWriter,
+    "crops": CropsWriter,
+}
+_WITH_IMAGES: Final[frozenset[ExportFormat]] = frozenset({"coco", "yolo", "parquet"})
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseCheck:
+    """What `check_release` found. `problems` are lines for people, none if every byte is as published."""
+
+    version: str
+    num_files: int
+    problems: tuple[str, ...]
+    withdrawn_reason: str | None
+
+    @property
+    def is_sound(self) -> bool:
+        """True if every file of the manifest is there with its sha256."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOutcome:
+    """What `export_release` wrote."""
+
+    version: str
+    folder: Path
+    num_images: int
+    num_boxes: int
+
+
+def check_release(platform: Platform, project: str, version: str | None = None) -> ReleaseCheck:
+    """Compare every file of a release (by default the current one) with its manifest; reads every byte.
+
+    Raises:
+        ConfigError: there is no such project or release.
+    """
+    version = _existing_version(platform, project, version)
+    folder = platform.layout.release_folder(project, version)
+    rows = {row.version: row for row in platform.catalog.releases(project)}
+    problems = damaged_files(folder)
+    if version not in rows:
+        problems.append("the catalog does not know it: materialize `dataset` again, or run `data-miner doctor`")
+    manifest = read_manifest(folder)
+    return ReleaseCheck(
+        version,
+        len(manifest["files"]) if manifest else 0,
+        tuple(problems),
+        rows[version].withdrawn_reason if version in rows else None,
+    )
+
+
+def export_release(
+    platform: Platform, project: str, *, format: ExportFormat, to: Path, version: str | None = None
+) -> ExportOutcome:
+    """Write one format of a release, with copies of its images, into a new folder that appears whole or not at all.
+
+    `coco`, `yolo` and `parquet` are as in the release; `huggingface` is Parquet with the images inside, ready for the
+    hub; `crops` is one picture per box by class.
+
+    Raises:
+        ConfigError: no such project, release or format, or `to` exists and is not empty.
+        DataMinerError: the release was withdrawn, or is damaged.
+    """
+    if format not in EXPORT_FORMATS:
+        raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_FORMATS)}")
+    version = _existing_version(platform, project, version)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ConfigError(f"{to} exists and is not empty; name a new folder")
+    release = platform.layout.release_folder(project, version)
+    withdrawn = [row.withdrawn_reason for row in platform.catalog.releases(project) if row.version == version]
+    if withdrawn and withdrawn[0]:
+        raise DataMinerError(f"release {project} {version} was withdrawn: {withdrawn[0]}")
+    if damage := damaged_files(release):
+        raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force")
+    header = release_header(release)
+    tally = ReleaseTally.of(header)
+    with atomic_folder(to.absolute()) as folder:
+        with closing(_WRITERS[format](folder, header, release)) as writer:
+            for image in read_images(release):
+                writer.add(image)
+                tally.add(image)
+                if format in _WITH_IMAGES:
+                    target = folder / "images" / image.file_name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(release / "images" / image.file_name, target)
+        shutil.copyfile(release / DATASHEET_FILE, folder / DATASHEET_FILE)
+        if format == "parquet":
+            shutil.copyfile(videos_table(release), videos_table(folder))
+        if format == "huggingface":
+            write_card(folder, header, tally, path_of="data/{split}-*.parquet")
+    return ExportOutcome(version, to.absolute(), tally.num_images, tally.num_boxes)
+
+
+def withdraw_releases(platform: Platform, video_keys: Collection[str], reason: str) -> list[tuple[str, str]]:
+    """Mark every release that holds an image of one of the videos; return them as (project, version), sorted.
+
+    A withdrawn release is not reused or exported any more, and its report says so. Its files are left
+    to whoever withdraws: what was handed out cannot be called back by deleting a folder. Idempotent; a reason that
+    was given first stays.
+    """
+    wanted = set(video_keys)
+    with platform.catalog.database.transaction() as session:
+        rows = session.scalars(select(ReleaseRow).order_by(ReleaseRow.project_name, ReleaseRow.version)).all()
+    # the files are read between two transactions: they may be many
+    concerned = [
+        (row.project_name, row.version)
+        for row in rows
+        if is_release(folder := platform.layout.release_folder(row.project_name, row.version))
+        and any(video.video_key in wanted for video in read_videos(folder))
+    ]
+    with platform.catalog.database.transaction() as session:
+        for project, version in concerned:
+            session.execute(
+                update(ReleaseRow)
+                .where(
+                    ReleaseRow.project_name == project,
+                    ReleaseRow.version == version,
+                    ReleaseRow.withdrawn_reason.is_(None),
+                )
+                .values(withdrawn_reason=reason)
+            )
+    for project, version in concerned:
+        current = platform.catalog.project(project)
+        if current is not None and current.released_version == version:
+            with platform.hold_project(project):
+                write_report(platform, project, version)
+    return concerned
+
+
+def release_header(release: Path) -> ReleaseHeader:
+    """Return the name, classes and splits of a standing release.
+
+    Raises:
+        DataMinerError: there is no complete release.
+    """
+    manifest = read_manifest(release)
+    if manifest is None:
+        raise DataMinerError(f"{release} is not a release: it has no manifest")
+    return ReleaseHeader(
+        project=manifest["project"],
+        version=manifest["version"],
+        description=manifest["description"],
+        class_names=tuple(manifest["classes"]),
+        splits=tuple(manifest["splits"]["shares"]),
+    )
+
+
+def _existing_version(platform: Platform, project: str, version: str | None) -> str:
+    row = platform.catalog.project(project)
+    known = release_versions(platform, project)
+    if row is None and not known:
+        platform.project_config(project)  # the clear error for an unknown name
+    wanted = version or (row.released_version if row is not None else None) or (known[-1] if known else None)
+    if wanted is None:
+        raise ConfigError(f"project {project!r} has no release yet; `data-miner run` makes one")
+    if wanted not in known:
+        raise ConfigError(
+            f"project {project!r} has no release {wanted!r} on disk; there are: {', '.join(known) or 'none'}"
+        )
+    return wanted
