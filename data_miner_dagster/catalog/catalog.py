@@ -6,12 +6,14 @@ from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import flag_modified
 
 from data_miner_dagster.catalog import upkeep
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.migrations import migrate
 from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, is_wanted
 from data_miner_dagster.catalog.schema import (
+    ForgottenRow,
     ProjectRow,
     ProjectVideoRow,
     ReleaseRow,
@@ -63,6 +65,7 @@ class Catalog:
             if row.config_hash == config_hash and row.config_file == config_file:
                 return False
             row.config, row.config_hash, row.config_file = dict(config), config_hash, config_file
+            flag_modified(row, "config")  # two mappings that differ in order alone are equal, and differ to us
             return True
 
     def project(self, name: str) -> ProjectRow | None:
@@ -135,6 +138,16 @@ class Catalog:
             member.status = status
         member.reason = rejected_because
         return False
+
+    def without_forgotten(self, candidates: Sequence[VideoCandidate]) -> list[VideoCandidate]:
+        """Return the candidates that nobody asked to have removed, in their order (`data-miner forget`)."""
+        with self.database.reading() as session:
+            forgotten = set(session.scalars(select(ForgottenRow.subject)))
+        return [
+            candidate
+            for candidate in candidates
+            if f"video/{candidate.video_key}" not in forgotten and f"channel/{candidate.channel_id}" not in forgotten
+        ]
 
     def video(self, key: str) -> VideoRow | None:
         """Return one video."""

@@ -155,6 +155,16 @@ class ClaimRow(Base):
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class ForgottenRow(Base):
+    """A video or channel that was removed on request: no listing brings it back."""
+
+    __tablename__ = "forgotten"
+
+    subject: Mapped[str] = mapped_column(String(300), primary_key=True)  # "video/<key>", "channel/<id>"
+    reason: Mapped[str] = mapped_column(Text)
+    forgotten_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
 class SourceListingRow(Base):
     """One listing of one source of one project: an error here is never taken for an empty list."""
 

@@ -1,14 +1,14 @@
 """Changes that a person asks for: retry, delete, reset. Rows only; files are an operation's (operations/removal.py)."""
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final, cast
 
-from sqlalchemy import delete, select
+from sqlalchemy import CursorResult, delete, select, update
 
 from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, is_wanted
-from data_miner_dagster.catalog.schema import ClaimRow, ProjectRow, VideoRow
+from data_miner_dagster.catalog.schema import ClaimRow, ForgottenRow, ProjectRow, ReleaseRow, VideoRow
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -78,6 +78,24 @@ def delete_videos(database: Database, video_keys: Collection[str], *, only_unwan
             session.execute(delete(VideoRow).where(VideoRow.key.in_(some)))
             removed += some
     return removed
+
+
+def remember_forgotten(database: Database, subjects: Collection[str], reason: str) -> None:
+    """Note that these ("video/<key>", "channel/<id>") were removed on request. Idempotent."""
+    with database.transaction() as session:
+        for subject in sorted(set(subjects)):
+            if session.get(ForgottenRow, subject) is None:
+                session.add(ForgottenRow(subject=subject, reason=reason))
+
+
+def withdraw_release(database: Database, project: str, version: str, reason: str) -> bool:
+    """Mark a release as withdrawn, with the first reason given; return False if it was, or is unknown."""
+    statement = update(ReleaseRow).where(
+        ReleaseRow.project_name == project, ReleaseRow.version == version, ReleaseRow.withdrawn_reason.is_(None)
+    )
+    with database.transaction() as session:
+        result = cast("CursorResult[Any]", session.execute(statement.values(withdrawn_reason=reason)))
+        return result.rowcount == 1
 
 
 def reset_orphans(database: Database) -> list[str]:

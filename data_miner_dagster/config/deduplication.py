@@ -16,6 +16,13 @@ def _checked_name(name: str) -> str:
         raise ValueError(str(error)) from error
 
 
+def _checked_release(release: str) -> str:
+    project, separator, version = release.partition("/")
+    if not separator:
+        raise ValueError(f"release {release!r} is not 'project/version'")
+    return f"{_checked_name(project)}/{_checked_name(version)}"
+
+
 class DeduplicationConfig(ConfigModel):
     """The `deduplication` section of a project."""
 
@@ -27,6 +34,8 @@ class DeduplicationConfig(ConfigModel):
     """A removed frame whose hash differs from its representative's in at most so many of 64 bits is labelled so."""
     against_projects: tuple[Annotated[str, AfterValidator(_checked_name)], ...] = ()
     """A frame is removed too if it is a near-duplicate of a frame that one of these projects keeps."""
+    against_releases: tuple[Annotated[str, AfterValidator(_checked_release)], ...] = ()
+    """The same for the images of releases, named `project/version`; one of this project may be among them."""
     exact_up_to_frames: int = Field(default=300_000, ge=1)
     """Up to about this many frames every pair is compared; beyond, a clustered index whose recall is measured."""
     minimum_recall: float = Field(default=0.99, gt=0, le=1)

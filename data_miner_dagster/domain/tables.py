@@ -72,6 +72,18 @@ DEDUPLICATED_SCHEMA: Final = pa.schema(
 )
 """projects/<name>/deduplicated.parquet: one row per frame kept by filtering."""
 
+REUPLOADS_SCHEMA: Final = pa.schema(
+    [
+        _not_null("video_key", pa.string()),
+        _not_null("original_video_key", pa.string()),
+        _not_null("share", pa.float64()),  # of the video's kept frames, found in order in the original
+        _not_null("original_share", pa.float64()),  # the other way round; below one, the video is an excerpt
+        _not_null("num_matched_frames", pa.int32()),
+        _not_null("num_frames", pa.int32()),
+    ]
+)
+"""projects/<name>/reuploads.parquet: one row per video that is found again, as a whole, in another; by video key."""
+
 DETECTIONS_SCHEMA: Final = pa.schema(
     [
         _not_null("frame_id", pa.string()),

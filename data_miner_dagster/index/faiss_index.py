@@ -10,6 +10,7 @@ from data_miner_dagster.protocols.indexes import single_precision_error
 Neighbours = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Float32Array]
 
 _TRAINING_SEED = 20260101
+_PAIRS_AT_ONCE = 4096
 _HALF_PRECISION_ERROR = 2.0**-11
 """Of a dot product with a unit vector that is kept in float16: the relative rounding error of its components."""
 _TRAINING_POINTS_PER_CLUSTER = 39
@@ -71,6 +72,17 @@ class ClusteredFaissIndex:
     @num_probes.setter
     def num_probes(self, num_probes: int) -> None:
         self._index.nprobe = num_probes
+
+    def probes_needed(self, queries: Float32Array, others: Float32Array) -> npt.NDArray[np.int64]:
+        """Return, for each of P pairs, how many clusters the query must visit to meet the other one: 1 or more."""
+        centroids = self._index.quantizer.reconstruct_n(0, self._index.nlist)
+        needed = np.empty(len(queries), np.int64)
+        for start in range(0, len(queries), _PAIRS_AT_ONCE):
+            part = slice(start, start + _PAIRS_AT_ONCE)
+            _, home = self._index.quantizer.search(np.ascontiguousarray(others[part]), 1)
+            nearness = queries[part] @ centroids.T
+            needed[part] = np.sum(nearness >= np.take_along_axis(nearness, home, axis=1), axis=1)
+        return needed
 
     def add(self, vectors: Float32Array) -> None:
         """Add (N, D) unit vectors; their ids continue where the last ones ended."""

@@ -7,29 +7,44 @@ representatives alone, as generation 1, and so on. A changed setting, or `force`
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.domain.errors import ConfigError, PermanentError
+from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
-from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, FRAMES_SCHEMA
-from data_miner_dagster.index.faiss_index import FaissIndex
-from data_miner_dagster.operations.frame_vectors import EncoderChoice, choose_encoder, read_frame_vectors
+from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, REUPLOADS_SCHEMA
+from data_miner_dagster.operations.dedup_frames import (
+    PICTURE_COLUMNS,
+    foreign_fingerprints,
+    foreign_frames,
+    kept_frames,
+    stacked,
+    vectors_of,
+)
+from data_miner_dagster.operations.duplicate_search import SearchKind, choose_search, is_exact_affordable
+from data_miner_dagster.operations.frame_vectors import EncoderChoice, choose_encoder
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.deduplication import find_representatives, quality_order, tiers_of
 from data_miner_dagster.stages.guarantees import GuaranteeReport, verify_guarantees
-from data_miner_dagster.storage.tables import FINGERPRINT_KEY, read_fingerprint, read_metadata, read_table, write_table
+from data_miner_dagster.stages.reuploads import find_reuploads
+from data_miner_dagster.storage.tables import (
+    FINGERPRINT_KEY,
+    read_fingerprint,
+    read_metadata,
+    read_table,
+    table_from_rows,
+    write_table,
+)
 
 ALGORITHM_VERSION: Final = 1
 """Raise it when the same input gives another table."""
@@ -38,8 +53,10 @@ _FINGERPRINT: Final = FINGERPRINT_KEY.decode()
 _DECISION_SCHEMA: Final = pa.schema(
     [DEDUPLICATED_SCHEMA.field(name) for name in ("is_representative", "representative_frame_id", "similarity", "tier")]
 )
+_FOREIGN_TIERS: Final = pa.array([DuplicateTier.OTHER_PROJECT.value, DuplicateTier.EARLIER_RELEASE.value])
+_SAMPLE_SIZE: Final = 2000
+"""Representatives compared with all others where comparing all with all is not affordable."""
 _NO_DECISIONS: Final = DEDUPLICATED_SCHEMA.empty_table()
-_PICTURE_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "sha256", "perceptual_hash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +104,39 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
         return _outcome(platform, project, OutcomeStatus.DONE)
 
 
-def check_deduplication(platform: Platform, project: str, *, sample_size: int | None = None) -> GuaranteeReport:
-    """Compare the stored vectors of a project's frames again and report whether both guarantees hold.
+@dataclass(frozen=True, slots=True)
+class DeduplicationCheck:
+    """Whether a project's table keeps its two promises, for an asset check and for people."""
+
+    report: GuaranteeReport
+    minimum_recall: float  # 1 where the search was exact
+    first_offenders: tuple[tuple[str, str], ...]  # pairs of frame ids
+
+    @property
+    def passed(self) -> bool:
+        """True if every removed frame is supported, and no more near-duplicates are kept than the search may miss."""
+        return not self.report.num_unsupported and self.report.recall >= self.minimum_recall
+
+    @property
+    def description(self) -> str:
+        """One line for the user."""
+        report = self.report
+        line = (
+            f"{report.num_removed:,} removed frames and {report.num_representatives_checked:,} of "
+            f"{report.num_representatives:,} representatives compared again: {report.num_unsupported:,} frames without "
+            f"a representative in reach, {report.num_too_close:,} representatives too close to another"
+        )
+        return line + "".join(f"; {one} and {other}" for one, other in self.first_offenders)
+
+
+def check_deduplication(platform: Platform, project: str, *, sample_size: int | None = None) -> DeduplicationCheck:
+    """Compare the stored vectors of a project's frames again, without the index that found the duplicates.
 
     Args:
         platform: of the project.
         project: one that has been deduplicated.
-        sample_size: compare only so many representatives with all others; None compares all.
+        sample_size: compare only so many representatives with all before them. Default: all, where exact search is
+            affordable; else a sample.
 
     Raises:
         DataMinerError: there is no such project, it has not been deduplicated, or its embeddings are gone.
@@ -102,18 +145,28 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     path = platform.layout.deduplicated_table(project)
     if inputs is None or not path.exists():
         raise ConfigError(f"{project} has not been deduplicated; materialize deduplicated_frames of {project} first")
+    config = inputs.config.deduplication
     decided = read_table(path).sort_by("quality_rank")
-    foreign = _foreign_representatives(platform, inputs.config)
-    leaders, newcomers = _vectors_of(platform, inputs.encoder, foreign, decided)
-    is_foreign = pc.equal(decided["tier"], DuplicateTier.OTHER_PROJECT.value).fill_null(False)
+    foreign = foreign_frames(platform, config)
+    leaders, newcomers = vectors_of(platform, inputs.encoder, foreign, decided)
     named = decided["representative_frame_id"]
     ids = pc.if_else(
-        is_foreign,
+        pc.is_in(decided["tier"], _FOREIGN_TIERS),
         pc.index_in(named, foreign["frame_id"].combine_chunks()),
         pc.add(pc.index_in(named, decided["frame_id"].combine_chunks()), len(foreign)),
     )
-    return verify_guarantees(
+    is_exact = is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames)
+    if sample_size is None and not is_exact:
+        sample_size = _SAMPLE_SIZE
+    report = verify_guarantees(
         leaders, newcomers, ids.to_numpy().astype(np.int64), inputs.threshold, sample_size=sample_size
+    )
+    every_id = stacked([foreign.select(["frame_id"]), decided.select(["frame_id"])])["frame_id"]
+    offenders = [*report.unsupported_pairs, *report.too_close_pairs][:3]
+    return DeduplicationCheck(
+        report,
+        minimum_recall=1.0 if is_exact else config.minimum_recall,
+        first_offenders=tuple((every_id[one].as_py(), every_id[other].as_py()) for one, other in offenders),
     )
 
 
@@ -134,9 +187,7 @@ def _read_inputs(platform: Platform, project: str) -> _Inputs | None:
         "encoder": encoder.fingerprint,
         "filtering": config.filtering.model_dump(mode="json"),
         "filter_encoder": platform.models.filter_encoder_fingerprint,
-        "against": {
-            other: _foreign_fingerprint(platform, project, other) for other in config.deduplication.against_projects
-        },
+        "against": foreign_fingerprints(platform, project, config.deduplication),
     }
     return _Inputs(
         config=config,
@@ -147,85 +198,17 @@ def _read_inputs(platform: Platform, project: str) -> _Inputs | None:
     )
 
 
-def _foreign_fingerprint(platform: Platform, project: str, other: str) -> str:
-    # Two projects that give way to each other would never settle.
-    _check_no_circle(platform, project, other)
-    fingerprint = read_fingerprint(platform.layout.deduplicated_table(other))
-    if fingerprint is None:
-        raise ConfigError(
-            f"deduplication.against_projects of {project} names {other!r}, which has not been deduplicated; "
-            f"materialize deduplicated_frames of {other} first"
-        )
-    return fingerprint
-
-
-def _check_no_circle(platform: Platform, project: str, other: str) -> None:
-    seen: set[str] = set()
-    open_names = [other]
-    while open_names:
-        name = open_names.pop()
-        if name == project:
-            raise ConfigError(
-                f"deduplication.against_projects of {project} leads back to it through {other}; take one out"
-            )
-        if name not in seen:
-            seen.add(name)
-            open_names += platform.project_config(name).deduplication.against_projects
-
-
 def _is_current(platform: Platform, project: str, inputs: _Inputs) -> bool:
     stored = read_metadata(platform.layout.deduplicated_table(project))
-    return stored.get(_FINGERPRINT) == inputs.fingerprint(stored.get("earlier", ""))
-
-
-def _kept_frames(platform: Platform, project: str) -> pa.Table:
-    """Return the frames kept by filtering, by frame id, with what is known of them as pictures."""
-    filtered = read_table(
-        platform.layout.filtered_table(project),
-        ["frame_id", "video_key", "frame_index", "positive_similarity", "is_kept"],
-    )
-    return _with_pictures(platform, filtered.filter(filtered["is_kept"]).drop_columns(["is_kept"]))
-
-
-def _foreign_representatives(platform: Platform, config: ProjectConfig) -> pa.Table:
-    """Return the representatives of the other projects, each frame once, by frame id."""
-    columns = ["frame_id", "video_key", "frame_index"]
-    tables = [_no_frames().select(columns)]
-    for other in config.deduplication.against_projects:
-        decided = read_table(platform.layout.deduplicated_table(other), [*columns, "is_representative"])
-        tables.append(decided.filter(decided["is_representative"]).select(columns))
-    return _with_pictures(platform, _stacked(tables).group_by(columns).aggregate([]))
-
-
-def _no_frames() -> pa.Table:
-    return pa.schema([FRAMES_SCHEMA.field(name) for name in _PICTURE_COLUMNS]).empty_table()
-
-
-def _with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
-    """Return the same rows, by frame id, with what the manifests of their videos say of them as pictures."""
-    wanted = frames["frame_id"].combine_chunks()
-    columns = ["frame_id", "sha256", "perceptual_hash", "sharpness", "width", "height"]
-    manifests = [FRAMES_SCHEMA.empty_table().select(columns)]
-    for video_key in sorted(pc.unique(frames["video_key"]).to_pylist()):
-        manifest = read_table(platform.layout.frames_table(video_key), columns).cast(manifests[0].schema)
-        manifests.append(manifest.filter(pc.is_in(manifest["frame_id"], wanted)))
-    pictures = _stacked(manifests).combine_chunks()
-    rows = pc.index_in(frames["frame_id"], pictures["frame_id"].combine_chunks())
-    if rows.null_count:
-        missing = frames["frame_id"].filter(pc.is_null(rows))[0]
-        raise PermanentError(f"frame {missing} was filtered and is gone since; materialize filtered_frames again")
-    pictures = pictures.take(rows)
-    for name in ("sha256", "perceptual_hash", "sharpness"):
-        frames = frames.append_column(name, pictures[name])
-    num_pixels = pc.multiply(pictures["width"].cast(pa.int64()), pictures["height"].cast(pa.int64()))
-    return frames.append_column("num_pixels", num_pixels).sort_by("frame_id").combine_chunks()
+    wanted = inputs.fingerprint(stored.get("earlier", ""))
+    return stored.get(_FINGERPRINT) == wanted == read_fingerprint(platform.layout.reuploads_table(project))
 
 
 # --- the work ---
 
 
 def _write_table(platform: Platform, project: str, inputs: _Inputs, stored: Mapping[str, str]) -> None:
-    frames = _kept_frames(platform, project)
+    frames = kept_frames(platform, project)
     video_fingerprints = _frames_fingerprints(platform, frames)
     continues = stored.get("basis") == inputs.basis
     earlier = _standing_decisions(platform, project, frames, video_fingerprints, stored) if continues else _NO_DECISIONS
@@ -240,17 +223,29 @@ def _write_table(platform: Platform, project: str, inputs: _Inputs, stored: Mapp
     standing, newcomers = frames.slice(0, len(earlier)), frames.slice(len(earlier))
     standing_decisions = earlier.take(pc.index_in(standing["frame_id"], earlier["frame_id"].combine_chunks()))
     representatives = standing.filter(standing_decisions["is_representative"])
-    foreign = _foreign_representatives(platform, inputs.config) if len(newcomers) else _no_frames()
-    decisions = _decide(platform, inputs, foreign, representatives, newcomers)
+    foreign = foreign_frames(platform, inputs.config.deduplication)
+    decisions, search = _decide(platform, inputs, foreign, representatives, newcomers)
 
-    table = _stacked([standing_decisions.select(_DECISION_SCHEMA.names), decisions])
+    table = stacked([standing_decisions.select(_DECISION_SCHEMA.names), decisions])
     for name in ("frame_id", "video_key", "frame_index", "generation"):
         table = table.append_column(name, frames[name])
     table = table.append_column("quality_rank", pa.array(np.arange(len(frames), dtype=np.int32)))
+    table = table.select(DEDUPLICATED_SCHEMA.names).cast(DEDUPLICATED_SCHEMA).sort_by("frame_id").combine_chunks()
+
+    fingerprint = inputs.fingerprint(stored[_FINGERPRINT] if continues else "")
+    dedup = inputs.config.deduplication
+    reuploads = find_reuploads(
+        table, minimum_share=dedup.reupload_share, minimum_pictures=dedup.reupload_minimum_pictures
+    )
     write_table(
+        platform.layout.reuploads_table(project),
+        table_from_rows(map(asdict, reuploads), REUPLOADS_SCHEMA),
+        fingerprint=fingerprint,
+    )
+    write_table(  # last: it says that the work is done
         platform.layout.deduplicated_table(project),
-        table.select(DEDUPLICATED_SCHEMA.names).cast(DEDUPLICATED_SCHEMA).sort_by("frame_id").combine_chunks(),
-        fingerprint=inputs.fingerprint(stored[_FINGERPRINT] if continues else ""),
+        table,
+        fingerprint=fingerprint,
         metadata={
             "basis": inputs.basis,
             "earlier": stored[_FINGERPRINT] if continues else "",
@@ -259,6 +254,8 @@ def _write_table(platform: Platform, project: str, inputs: _Inputs, stored: Mapp
             "encoder": inputs.encoder.name,
             "threshold": repr(inputs.threshold),
             "num_newcomers": str(len(newcomers)),
+            "num_reuploads": str(len(reuploads)),
+            **search,
         },
     )
 
@@ -289,34 +286,39 @@ def _standing_decisions(
     alive = decided.filter(is_alive)
     is_supported = pc.or_(
         pc.is_in(alive["representative_frame_id"], alive["frame_id"].combine_chunks()),
-        pc.equal(alive["tier"], DuplicateTier.OTHER_PROJECT.value).fill_null(False),
+        pc.is_in(alive["tier"], _FOREIGN_TIERS),
     )
     return alive.filter(is_supported).combine_chunks()
 
 
 def _decide(
     platform: Platform, inputs: _Inputs, foreign: pa.Table, representatives: pa.Table, newcomers: pa.Table
-) -> pa.Table:
-    """Return `_DECISION_SCHEMA` rows of the newcomers, in their order."""
-    if not len(newcomers):
-        return _DECISION_SCHEMA.empty_table()
-    known = _stacked([foreign.select(_PICTURE_COLUMNS), representatives.select(_PICTURE_COLUMNS)])
-    leader_vectors, vectors = _vectors_of(platform, inputs.encoder, known, newcomers)
-    index = FaissIndex(vectors.shape[1])
-    assignment = find_representatives(leader_vectors, vectors, inputs.threshold, index)
+) -> tuple[pa.Table, Mapping[str, str]]:
+    """Return `_DECISION_SCHEMA` rows of the newcomers, in their order, and how they were searched."""
+    config = inputs.config.deduplication
+    own = representatives.select(PICTURE_COLUMNS)
+    known = stacked([foreign, own.append_column("foreign_tier", pa.nulls(len(own), pa.string()))])
+    leader_vectors, vectors = vectors_of(platform, inputs.encoder, known, newcomers)
+    search = choose_search(leader_vectors, vectors, inputs.threshold, config)
+    assignment = find_representatives(leader_vectors, vectors, inputs.threshold, search.index)
+    recall = 1.0
+    if search.kind is SearchKind.CLUSTERED:
+        recall = verify_guarantees(
+            leader_vectors, vectors, assignment.representative_ids, inputs.threshold, sample_size=_SAMPLE_SIZE
+        ).recall
 
-    named = _stacked([known, newcomers.select(_PICTURE_COLUMNS)]).take(assignment.representative_ids)
+    pictures = newcomers.select(PICTURE_COLUMNS)
+    named = stacked([known, pictures.append_column("foreign_tier", pa.nulls(len(pictures), pa.string()))])
+    named = named.take(assignment.representative_ids)
     is_representative = assignment.is_representative
-    pairs = newcomers.select(_PICTURE_COLUMNS)
-    for name in _PICTURE_COLUMNS:
+    pairs = pictures.append_column("foreign_tier", named["foreign_tier"])
+    for name in PICTURE_COLUMNS:
         pairs = pairs.append_column(f"representative_{name}", named[name])
-    pairs = pairs.append_column("is_foreign", pa.array(assignment.representative_ids < len(foreign)))
     tiers = np.full(len(newcomers), None, object)
     tiers[~is_representative] = tiers_of(
-        pairs.filter(pa.array(~is_representative)),
-        max_hash_distance=inputs.config.deduplication.perceptual_hash_distance,
+        pairs.filter(pa.array(~is_representative)), max_hash_distance=config.perceptual_hash_distance
     )
-    return pa.table(
+    decisions = pa.table(
         {
             "is_representative": is_representative,
             "representative_frame_id": named["frame_id"],
@@ -325,21 +327,10 @@ def _decide(
         },
         schema=_DECISION_SCHEMA,
     )
-
-
-def _vectors_of(
-    platform: Platform, encoder: EncoderChoice, leaders: pa.Table, newcomers: pa.Table
-) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]:
-    vectors = read_frame_vectors(platform, encoder, newcomers)
-    if not len(leaders):
-        return np.zeros((0, vectors.shape[1]), np.float16), vectors
-    leader_vectors = read_frame_vectors(platform, encoder, leaders)
-    return leader_vectors, vectors if len(newcomers) else np.zeros((0, leader_vectors.shape[1]), np.float16)
-
-
-def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
-    # The same columns; one table may allow nulls where another does not.
-    return pa.concat_tables(tables, promote_options="permissive")
+    how = {"search": search.kind.value, "measured_recall": repr(round(recall, 6))}
+    if search.kind is SearchKind.CLUSTERED:
+        how |= {"num_clusters": str(search.num_clusters), "num_probes": str(search.num_probes)}
+    return decisions, how
 
 
 # --- what became of it ---
@@ -357,6 +348,9 @@ def _outcome(platform: Platform, project: str, status: OutcomeStatus) -> Project
         "threshold": float(stored["threshold"]),
         "generation": int(stored["generation"]),
         "num_newcomers": int(stored["num_newcomers"]),
+        "num_reuploads": int(stored["num_reuploads"]),
+        "search": stored["search"],
+        "measured_recall": float(stored["measured_recall"]),
     }
     return ProjectOutcome(project, status, stored[_FINGERPRINT], counts, metadata)
 

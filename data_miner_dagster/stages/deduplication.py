@@ -201,28 +201,29 @@ def _runs(sorted_rows: IntArray) -> tuple[IntArray, IntArray]:
 def tiers_of(pairs: pa.Table, *, max_hash_distance: int) -> list[DuplicateTier]:
     """Return, for each removed frame and the representative it names, the plainest comparison that tells them alike.
 
-    In this order: the representative is another project's; the files are equal; the perceptual hashes differ in at
-    most `max_hash_distance` of 64 bits; both are of one video; otherwise, of two. The tier never decides whether a
-    frame is removed: similarity alone does, so that the guarantees have one meaning.
+    In this order: the representative is of elsewhere (`foreign_tier`); the files are equal; the perceptual hashes
+    differ in at most `max_hash_distance` of 64 bits; both are of one video; otherwise, of two. The tier never decides
+    whether a frame is removed: similarity alone does, so that the guarantees have one meaning.
 
     Args:
-        pairs: has `is_foreign`, `sha256`, `representative_sha256`, `perceptual_hash`,
+        pairs: has `foreign_tier` (null for own frames), `sha256`, `representative_sha256`, `perceptual_hash`,
             `representative_perceptual_hash` (uint64), `video_key` and `representative_video_key`.
     """
     hashes = pairs["perceptual_hash"].to_numpy() ^ pairs["representative_perceptual_hash"].to_numpy()
     distances = np.bitwise_count(hashes)
     conditions = [
-        pairs["is_foreign"].to_numpy(),
         pc.equal(pairs["sha256"], pairs["representative_sha256"]).to_numpy(),
         distances <= max_hash_distance,
         pc.equal(pairs["video_key"], pairs["representative_video_key"]).to_numpy(),
     ]
     in_order = [
-        DuplicateTier.OTHER_PROJECT,
         DuplicateTier.EXACT,
         DuplicateTier.PERCEPTUAL_HASH,
         DuplicateTier.WITHIN_VIDEO,
         DuplicateTier.ACROSS_VIDEOS,
     ]
     chosen = np.select(conditions, range(len(conditions)), default=len(conditions))
-    return [in_order[position] for position in chosen.tolist()]
+    return [
+        DuplicateTier(foreign) if foreign is not None else in_order[position]
+        for foreign, position in zip(pairs["foreign_tier"].to_pylist(), chosen.tolist(), strict=True)
+    ]

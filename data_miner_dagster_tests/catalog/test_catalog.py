@@ -37,6 +37,14 @@ def test_save_project__new_unchanged_changed(catalog: Catalog) -> None:
     assert row.stage is ProjectStage.POPULATING
 
 
+def test_save_project__order_of_a_mapping_is_kept_and_changed(catalog: Catalog) -> None:
+    catalog.save_project("bikes", {"classes": {"tram": 0, "bicycle": 0}}, "one", None)
+    assert catalog.save_project("bikes", {"classes": {"bicycle": 0, "tram": 0}}, "two", None)
+    row = catalog.project("bikes")
+    assert row is not None
+    assert list(row.config["classes"]) == ["bicycle", "tram"]  # type: ignore[call-overload]
+
+
 def test_add_candidate__first_provenance_stays_and_rejection_may_change(catalog: Catalog) -> None:
     add_project(catalog, "bikes")
 

@@ -217,14 +217,14 @@ def test_quality_order__empty() -> None:
 def test_tiers_of__plainest_first() -> None:
     rows = [
         # foreign, sha256 of both, hash of both, video of both
-        (True, "s", "s", 0, 0, "v-1", "v-1"),
-        (False, "s", "s", 0, 0, "v-1", "v-1"),
-        (False, "s", "t", 0b1111, 0b1100, "v-1", "v-1"),
-        (False, "s", "t", 0b1111, 0b1000, "v-1", "v-1"),
-        (False, "s", "t", 2**63, 7, "v-1", "v-2"),
+        ("other_project", "s", "s", 0, 0, "v-1", "v-1"),
+        (None, "s", "s", 0, 0, "v-1", "v-1"),
+        (None, "s", "t", 0b1111, 0b1100, "v-1", "v-1"),
+        (None, "s", "t", 0b1111, 0b1000, "v-1", "v-1"),
+        (None, "s", "t", 2**63, 7, "v-1", "v-2"),
     ]
     names = [
-        "is_foreign",
+        "foreign_tier",
         "sha256",
         "representative_sha256",
         "perceptual_hash",
@@ -232,7 +232,7 @@ def test_tiers_of__plainest_first() -> None:
         "video_key",
         "representative_video_key",
     ]
-    kinds = [pa.bool_(), pa.string(), pa.string(), pa.uint64(), pa.uint64(), pa.string(), pa.string()]
+    kinds = [pa.string(), pa.string(), pa.string(), pa.uint64(), pa.uint64(), pa.string(), pa.string()]
     columns = [pa.array([row[i] for row in rows], kind) for i, kind in enumerate(kinds)]
     assert tiers_of(pa.table(columns, names=names), max_hash_distance=2) == [
         DuplicateTier.OTHER_PROJECT,

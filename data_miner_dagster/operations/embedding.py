@@ -1,0 +1,340 @@
+"""Frames to stored embeddings: one file a video and encoder, made once and shared by all projects.
+
+The videos of one call share batches, so short ones cost nothing extra; each is written, and reported, as soon as its
+last frame is through. Claims are taken in the order of the keys, whatever order they were asked in, so that two
+callers never wait for each other.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.errors import ClaimHeldError, PermanentError
+from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
+from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import Float32Array, OutcomeStatus, RgbImage, VideoOutcome
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.media.images import UnreadableImageError, read_stored_image
+from data_miner_dagster.operations.platform import Platform, ReportVideo
+from data_miner_dagster.protocols.encoders import ImageEncoder
+from data_miner_dagster.stages.embedding import FrameLoadError, embed_in_batches
+from data_miner_dagster.storage.embeddings import (
+    StoredEmbeddings,
+    read_embeddings,
+    read_embeddings_fingerprint,
+    write_embeddings,
+)
+from data_miner_dagster.storage.tables import read_fingerprint, read_table
+
+EncoderKind = Literal["filter", "dedup"]
+
+_MEGABYTE: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    task: "_Task"
+    frame_index: int
+    path: Path
+    sha256: str
+
+
+@dataclass(slots=True)
+class _Task:
+    """One video whose vectors are being made, while its claim is held."""
+
+    video_key: str
+    target: Path
+    fingerprint: str
+    wanted: list[_Frame] = field(default_factory=list)
+    known: StoredEmbeddings | None = None
+    claim: ExitStack = field(default_factory=ExitStack)
+    vectors: list[npt.NDArray[np.float16]] = field(default_factory=list)
+    frame_indices: list[int] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    num_seen: int = 0
+
+    def add(self, frame_index: int, vector: Float32Array | None, problem: str) -> None:
+        self.num_seen += 1
+        if vector is None:
+            self.problems.append(problem)
+        else:
+            self.frame_indices.append(frame_index)
+            self.vectors.append(vector.astype(np.float16))
+
+    def stored(self, embedding_dim: int) -> StoredEmbeddings:
+        vectors = np.stack(self.vectors) if self.vectors else np.zeros((0, embedding_dim), np.float16)
+        indices = np.asarray(self.frame_indices, np.int32)
+        if self.known is not None:
+            indices = np.concatenate([self.known.frame_indices, indices])
+            vectors = np.concatenate([self.known.vectors, vectors])
+            order = np.argsort(indices)
+            indices, vectors = indices[order], vectors[order]
+        return StoredEmbeddings(indices, vectors, self.fingerprint)
+
+
+def embed_frames(
+    platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
+) -> list[VideoOutcome]:
+    """Embed every frame of each video with the filter encoder; return the outcomes in the order of the keys.
+
+    A video whose embeddings are current is REUSED; one without frames is BLOCKED. A frame whose image is damaged is
+    left out and counted; a video with no readable frame at all has FAILED.
+
+    Raises:
+        ConfigError: the configured encoder is unknown.
+        ModelError: the encoder is missing, or not what was pinned.
+    """
+    outcomes: dict[str, VideoOutcome] = {}
+    name = platform.models.filter_encoder_name
+
+    def settle(outcome: VideoOutcome) -> None:
+        outcomes[outcome.video_key] = outcome
+        if report is not None:
+            report(outcome)
+
+    def finish(task: _Task) -> None:
+        num_frames = len(task.wanted)
+        if task.problems and not task.vectors:
+            message = f"no frame of {task.video_key} can be read: {task.problems[0]}; extract its frames again"
+            settle(VideoOutcome(task.video_key, OutcomeStatus.FAILED, VideoErrorKind.UNDECODABLE, message))
+            return
+        write_embeddings(task.target, task.stored(platform.models.filter_encoder().embedding_dim))
+        settle(
+            VideoOutcome(
+                task.video_key,
+                OutcomeStatus.DONE,
+                message=f"{len(task.problems)} frames cannot be read: {task.problems[0]}" if task.problems else "",
+                metadata={
+                    "encoder": name,
+                    "num_frames": num_frames,
+                    "num_embedded": len(task.vectors),
+                    "num_unreadable": len(task.problems),
+                },
+            )
+        )
+
+    def tasks() -> Iterator[_Task]:
+        for key in sorted(set(video_keys)):
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(platform.hold_video(key))
+                except ClaimHeldError as error:
+                    settle(VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error)))
+                    continue
+                planned = _plan_whole_video(platform, key, force=force)
+                if isinstance(planned, VideoOutcome):
+                    settle(planned)
+                    continue
+                planned.claim = stack.pop_all()
+            yield planned
+
+    _run_tasks(platform, tasks(), platform.models.filter_encoder, finish)
+    return [outcomes[key] for key in video_keys]
+
+
+def ensure_embeddings(platform: Platform, kind: EncoderKind, frames: Mapping[str, Sequence[int]]) -> None:
+    """See that the frames named, by video, have vectors of the encoder of that kind; make those that are missing.
+
+    What is stored for other frames of the same videos stays. Only videos that lack something are claimed.
+
+    Raises:
+        PermanentError: a video has no frames, or not those that are named, or an image of them is damaged.
+        ModelError: the encoder is missing, or not what was pinned.
+    """
+
+    def finish(task: _Task) -> None:
+        if task.problems:
+            raise PermanentError(f"{task.problems[0]}; extract the frames of {task.video_key} again")
+        write_embeddings(task.target, task.stored(_encoder(platform, kind).embedding_dim))
+
+    def tasks() -> Iterator[_Task]:
+        for key in sorted(frames):
+            if _plan_some_frames(platform, kind, key, frames[key]) is None:
+                continue
+            with ExitStack() as stack:
+                stack.enter_context(platform.hold_video(key))
+                planned = _plan_some_frames(platform, kind, key, frames[key])  # another worker may have made them
+                if planned is None:
+                    continue
+                planned.claim = stack.pop_all()
+            yield planned
+
+    _run_tasks(platform, tasks(), lambda: _encoder(platform, kind), finish)
+
+
+def load_vectors(platform: Platform, kind: EncoderKind, video_key: str, frame_indices: Sequence[int]) -> Float32Array:
+    """Return (N, D) unit vectors of frames of one video, in the order asked.
+
+    Raises:
+        PermanentError: a frame has no current vector; `ensure_embeddings` makes them.
+    """
+    path = platform.layout.embedding_file(_encoder_name(platform, kind), video_key)
+    stored = _current(platform, kind, video_key, path)
+    wanted = np.asarray(frame_indices, np.int32)
+    positions = np.zeros(0, np.intp) if stored is None else np.searchsorted(stored.frame_indices, wanted)
+    if stored is None or not _has_all(stored, wanted):
+        raise PermanentError(f"{video_key} lacks embeddings by {_encoder_name(platform, kind)}; embed its frames first")
+    vectors = stored.vectors[positions].astype(np.float32)
+    # float16 rounds lengths by up to 1e-3.
+    units: Float32Array = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    return units
+
+
+def _run_tasks(
+    platform: Platform,
+    tasks: Iterator[_Task],
+    load_encoder: Callable[[], ImageEncoder],
+    finish: Callable[[_Task], None],
+) -> None:
+    """Put the frames of all tasks through the encoder; `finish` each when its last frame is through."""
+    config = platform.config.embedding
+    open_tasks: list[_Task] = []
+
+    def close(task: _Task) -> None:
+        try:
+            finish(task)
+        finally:
+            open_tasks.remove(task)
+            task.claim.close()
+
+    def opened() -> Iterator[_Task]:
+        for task in tasks:
+            open_tasks.append(task)
+            if task.wanted:
+                yield task
+            else:
+                close(task)
+
+    try:
+        first = next(remaining := opened(), None)
+        if first is None:
+            return
+        encoder = load_encoder()  # only now: nothing is loaded where nothing is to be done
+
+        def frames() -> Iterator[_Frame]:
+            yield from first.wanted
+            for task in remaining:
+                yield from task.wanted
+
+        stream = embed_in_batches(
+            encoder,
+            frames(),
+            _load_image,
+            batch_size=config.batch_size,
+            decode_threads=config.decode_threads,
+            max_batch_bytes=config.max_batch_megabytes * _MEGABYTE,
+        )
+        with closing(stream):
+            for embedded in stream:
+                task = embedded.frame.task
+                task.add(embedded.frame.frame_index, embedded.vector, embedded.problem)
+                if task.num_seen == len(task.wanted):
+                    close(task)
+    finally:
+        for task in open_tasks:
+            task.claim.close()
+
+
+def _load_image(frame: _Frame) -> RgbImage:
+    try:
+        return read_stored_image(frame.path, frame.sha256)
+    except UnreadableImageError as error:
+        raise FrameLoadError(str(error)) from error
+
+
+def _plan_whole_video(platform: Platform, video_key: str, *, force: bool) -> _Task | VideoOutcome:
+    """Return what is to be done for a video's filter embeddings, or why nothing is. Under the video's claim."""
+    video = platform.catalog.video(video_key)
+    if video is None:
+        return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=f"video {video_key} is not in the catalog")
+    if video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
+        status = OutcomeStatus.FAILED if video.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
+        return VideoOutcome(video_key, status, video.error_kind, video.error or "")
+    frames_fingerprint = read_fingerprint(platform.layout.frames_table(video_key))
+    if video.status is not VideoStatus.EXTRACTED or frames_fingerprint is None:
+        message = f"the frames of {video_key} have not been extracted (it is {video.status.value})"
+        return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=message)
+    name = platform.models.filter_encoder_name
+    target = platform.layout.embedding_file(name, video_key)
+    fingerprint = embeddings_fingerprint_of(frames_fingerprint, platform.models.filter_encoder_fingerprint)
+    if not force and read_embeddings_fingerprint(target) == fingerprint:
+        return VideoOutcome(video_key, OutcomeStatus.REUSED, metadata={"encoder": name})
+    task = _Task(video_key, target, fingerprint)
+    task.wanted = _frames_of(platform, task, None)
+    return task
+
+
+def _plan_some_frames(
+    platform: Platform, kind: EncoderKind, video_key: str, frame_indices: Sequence[int]
+) -> _Task | None:
+    """Return what is to be done so that these frames have vectors, None if nothing is."""
+    target = platform.layout.embedding_file(_encoder_name(platform, kind), video_key)
+    whole = _whole_fingerprint(platform, kind, video_key)
+    known = _current(platform, kind, video_key, target)
+    wanted = np.unique(np.asarray(frame_indices, np.int32))
+    if known is not None:
+        wanted = np.setdiff1d(wanted, known.frame_indices)
+        if not len(wanted):
+            return None
+    fingerprint = whole if known is not None and known.fingerprint == whole else _partial_fingerprint(whole)
+    task = _Task(video_key, target, fingerprint, known=known)
+    task.wanted = _frames_of(platform, task, {int(index) for index in wanted})
+    return task
+
+
+def _frames_of(platform: Platform, task: _Task, only: set[int] | None) -> list[_Frame]:
+    """Return the frames of a task's video, all or those named, in order.
+
+    Raises:
+        PermanentError: one that is named does not exist.
+    """
+    table = read_table(platform.layout.frames_table(task.video_key), ["frame_index", "file_name", "sha256"])
+    rows = zip(*(table.column(name).to_pylist() for name in ("frame_index", "file_name", "sha256")), strict=True)
+    frames = [
+        _Frame(task, index, platform.layout.frame_path(task.video_key, file_name), sha256)
+        for index, file_name, sha256 in rows
+        if only is None or index in only
+    ]
+    if only is not None and len(frames) != len(only):
+        absent = min(only - {frame.frame_index for frame in frames})
+        raise PermanentError(f"there is no frame {make_frame_id(task.video_key, absent)}; filter the project again")
+    return frames
+
+
+def _encoder_name(platform: Platform, kind: EncoderKind) -> str:
+    return platform.models.filter_encoder_name if kind == "filter" else platform.models.dedup_encoder_name
+
+
+def _encoder(platform: Platform, kind: EncoderKind) -> ImageEncoder:
+    return platform.models.filter_encoder() if kind == "filter" else platform.models.dedup_encoder()
+
+
+def _whole_fingerprint(platform: Platform, kind: EncoderKind, video_key: str) -> str:
+    frames_fingerprint = read_fingerprint(platform.layout.frames_table(video_key))
+    if frames_fingerprint is None:
+        raise PermanentError(f"the frames of {video_key} are missing; extract them first")
+    models = platform.models
+    encoder_fingerprint = models.filter_encoder_fingerprint if kind == "filter" else models.dedup_encoder_fingerprint
+    return embeddings_fingerprint_of(frames_fingerprint, encoder_fingerprint)
+
+
+def _partial_fingerprint(whole: str) -> str:
+    """Return the fingerprint of a file that holds some frames only: whoever needs all of them must not take it."""
+    return fingerprint_of({"some_of": whole})
+
+
+def _current(platform: Platform, kind: EncoderKind, video_key: str, path: Path) -> StoredEmbeddings | None:
+    whole = _whole_fingerprint(platform, kind, video_key)
+    stored = read_embeddings(path)
+    return stored if stored is not None and stored.fingerprint in (whole, _partial_fingerprint(whole)) else None
+
+
+def _has_all(stored: StoredEmbeddings, frame_indices: npt.NDArray[np.int32]) -> bool:
+    return bool(np.isin(frame_indices, stored.frame_indices).all())
