@@ -98,7 +98,7 @@ def objects_of(image: ReleaseImage) -> dict[str, list[object]]:
 _IMAGE_TYPE: Final = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 EMBEDDED_SCHEMA: Final = pa.schema(
     [
-        pa.field("image", _IMAGE_TYPE, nullable=False),
+        pa.field("image", _IMAGE_TYPE),  # nullable, or `datasets` does not recognise it
         *(field for field in METADATA_SCHEMA if field.name != "file_name"),
     ],
     # `datasets` reads here that the column holds images; it infers the other columns

@@ -1,28 +1,24 @@
-"""What can be done with releases that stand: check them, export them in one format, withdraw them."""
+"""What can be done with releases that stand: check them, and export them in one format."""
 
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from sqlalchemy import select, update
-
-from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.export.card import write_card
 from data_miner_dagster.export.coco import CocoWriter
 from data_miner_dagster.export.crops import CropsWriter
 from data_miner_dagster.export.datasheet import DATASHEET_FILE
 from data_miner_dagster.export.huggingface import EmbeddedParquetWriter
-from data_miner_dagster.export.manifest import damaged_files, is_release, read_manifest
-from data_miner_dagster.export.parquet import ParquetWriter, read_images, read_videos, videos_table
+from data_miner_dagster.export.manifest import damaged_files, read_manifest
+from data_miner_dagster.export.parquet import ParquetWriter, read_images, videos_table
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseTally, ReleaseWriter
 from data_miner_dagster.export.yolo import YoloWriter
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.release_writing import release_versions
-from data_miner_dagster.operations.reporting import write_report
 from data_miner_dagster.storage.atomic import atomic_folder
 
 ExportFormat = Literal["coco", "yolo", "parquet", "huggingface", "crops"]
@@ -124,42 +120,6 @@ def export_release(
         if format == "huggingface":
             write_card(folder, header, tally, path_of="data/{split}-*.parquet")
     return ExportOutcome(version, to.absolute(), tally.num_images, tally.num_boxes)
-
-
-def withdraw_releases(platform: Platform, video_keys: Collection[str], reason: str) -> list[tuple[str, str]]:
-    """Mark every release that holds an image of one of the videos; return them as (project, version), sorted.
-
-    A withdrawn release is not reused or exported any more, and its report says so. Its files are left
-    to whoever withdraws: what was handed out cannot be called back by deleting a folder. Idempotent; a reason that
-    was given first stays.
-    """
-    wanted = set(video_keys)
-    with platform.catalog.database.transaction() as session:
-        rows = session.scalars(select(ReleaseRow).order_by(ReleaseRow.project_name, ReleaseRow.version)).all()
-    # the files are read between two transactions: they may be many
-    concerned = [
-        (row.project_name, row.version)
-        for row in rows
-        if is_release(folder := platform.layout.release_folder(row.project_name, row.version))
-        and any(video.video_key in wanted for video in read_videos(folder))
-    ]
-    with platform.catalog.database.transaction() as session:
-        for project, version in concerned:
-            session.execute(
-                update(ReleaseRow)
-                .where(
-                    ReleaseRow.project_name == project,
-                    ReleaseRow.version == version,
-                    ReleaseRow.withdrawn_reason.is_(None),
-                )
-                .values(withdrawn_reason=reason)
-            )
-    for project, version in concerned:
-        current = platform.catalog.project(project)
-        if current is not None and current.released_version == version:
-            with platform.hold_project(project):
-                write_report(platform, project, version)
-    return concerned
 
 
 def release_header(release: Path) -> ReleaseHeader:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from data_miner_dagster.catalog.upkeep import withdraw_release
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.export.coco import read_coco
@@ -21,10 +22,10 @@ from data_miner_dagster.operations.releases import (
     check_release,
     export_release,
     release_header,
-    withdraw_releases,
 )
 from data_miner_dagster.operations.releasing import release_project
-from data_miner_dagster_tests.builders import SAMPLE_VIDEOS, build_platform, build_project
+from data_miner_dagster.operations.reporting import write_report
+from data_miner_dagster_tests.builders import build_platform, build_project
 
 
 def test_check_release__no_project_and_no_release(tmp_path: Path) -> None:
@@ -178,16 +179,13 @@ def test_export_release__damaged(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_withdraw_releases__marks_those_that_hold_the_video(tmp_path: Path) -> None:
+def test_withdrawn_release__is_neither_exported_nor_reused(tmp_path: Path) -> None:
     platform = build_project(tmp_path / "root")
     release_project(platform, "cyclists")
-    build_project(tmp_path / "root", name="others", videos=[SAMPLE_VIDEOS[2]])
-    release_project(platform, "others")
-    assert withdraw_releases(platform, ["files-zzz"], "asked for") == []
-    assert withdraw_releases(platform, ["files-aaa"], "its author asked for it") == [("cyclists", "v001")]
-    assert withdraw_releases(platform, ["files-aaa", "files-bbb"], "another reason") == [("cyclists", "v001")]
+    withdraw_release(platform.catalog.database, "cyclists", "v001", "its author asked for it")
     check = check_release(platform, "cyclists")
     assert (check.is_sound, check.withdrawn_reason) == (True, "its author asked for it")
+    write_report(platform, "cyclists", "v001")
     assert "its author asked for it" in (platform.layout.report_folder("cyclists") / "index.html").read_text()
     with pytest.raises(DataMinerError, match="was withdrawn: its author asked for it"):
         export_release(platform, "cyclists", format="coco", to=tmp_path / "out")
