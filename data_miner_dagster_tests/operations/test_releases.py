@@ -59,11 +59,11 @@ def test_export_release__counts_and_refuses_to_overwrite(tmp_path: Path, format:
     platform = build_project(tmp_path / "root")
     release_project(platform, "cyclists")
     to = tmp_path / "out"
-    outcome = export_release(platform, "cyclists", format=format, to=to)  # type: ignore[arg-type]
+    outcome = export_release(platform, "cyclists", format=format, to=to)
     assert (outcome.version, outcome.num_images, outcome.num_boxes) == ("v001", 7, 5)
     assert (to / "datasheet.md").is_file()
     with pytest.raises(ConfigError, match="exists and is not empty"):
-        export_release(platform, "cyclists", format=format, to=to)  # type: ignore[arg-type]
+        export_release(platform, "cyclists", format=format, to=to)
 
 
 def test_export_release__coco_yolo_and_parquet_are_those_of_the_release(tmp_path: Path) -> None:
