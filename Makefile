@@ -59,7 +59,7 @@ bench: $(STAMP) ## all benchmarks: a table each, JSON under benchmarks/results
 	$(BIN)/python -m benchmarks
 
 docs: $(STAMP) ## the configuration reference, from the models
-	$(BIN)/python -m data_miner_dagster.config.reference > docs/configuration.md
+	$(BIN)/python -m data_miner_dagster.config.reference
 
 clean: ## remove the demo's results and caches; the environment and the model cache stay
 	rm -rf $(DEMO_ROOT) benchmarks/results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -9,11 +9,17 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=dataset, partitions_def=PROJECTS)
 def release_is_whole(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every file of the latest release is there and has the bytes that its manifest says."""
-    from data_miner_dagster.operations.releasing import check_latest_release
+    """Every file of the current release is there and has the bytes that its manifest says."""
+    from data_miner_dagster.operations.releases import check_release
 
-    version, damaged = check_latest_release(platform.open(), context.partition_key)
+    check = check_release(platform.open(), context.partition_key)
     return dg.AssetCheckResult(
-        passed=not damaged,
-        metadata={"release": version, "damaged files": len(damaged), "which": ", ".join(damaged[:10]) or "none"},
+        passed=check.is_sound,
+        metadata={
+            "release": check.version,
+            "files": check.num_files,
+            "damaged files": len(check.problems),
+            "which": ", ".join(check.problems[:10]) or "none",
+            "withdrawn": check.withdrawn_reason or "no",
+        },
     )

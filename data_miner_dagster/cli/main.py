@@ -26,6 +26,7 @@ from data_miner_dagster.cli.options import (
     RootOption,
     set_environment,
 )
+from data_miner_dagster.cli.releases import export, releases
 from data_miner_dagster.cli.run import run
 from data_miner_dagster.cli.showing import projects, status, videos
 from data_miner_dagster.cli.up import up
@@ -43,9 +44,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
-    "Work": (run, up, demo),
+    "Work": (run, up, demo, export),
     "Catalog": (init_db, populate, add_video),
-    "Look": (status, projects, videos, doctor),
+    "Look": (status, projects, videos, releases, doctor),
     "Tune": (calibrate,),
     "Again": (retry, force_dedup, force_detect),
     "Remove": (delete_project, delete_videos, cleanup_orphans, forget),

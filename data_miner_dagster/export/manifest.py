@@ -16,7 +16,8 @@ def write_manifest(folder: Path, content: Mapping[str, object], known: Mapping[s
 
     Args:
         folder: the release, otherwise complete.
-        content: what the release is; the keys `format` and `files` are added.
+        content: what the release is; the keys `format` and `files` are added. Its order is kept: that of classes and
+            splits means something.
         known: relative path to `{"sha256", "size_bytes"}` of files that were hashed when they were put there.
     """
     files: dict[str, object] = {}
@@ -24,8 +25,13 @@ def write_manifest(folder: Path, content: Mapping[str, object], known: Mapping[s
         name = path.relative_to(folder).as_posix()
         files[name] = known.get(name) or {"sha256": sha256_of_file(path), "size_bytes": path.stat().st_size}
     whole = {"format": FORMAT_VERSION, **content, "files": files}
-    text = json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+
+def is_release(folder: Path) -> bool:
+    """Return whether a folder holds a complete release."""
+    return (folder / MANIFEST_FILE).is_file()
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

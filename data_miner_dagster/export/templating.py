@@ -1,6 +1,6 @@
 """The Jinja environment of the datasheet and the report: strict, and escaped where the template is HTML."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -14,7 +14,15 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"thousands": _thousands, "cell": _cell, "counts": _counts, "quoted": _quoted}
+    environment.filters |= {
+        "thousands": _thousands,
+        "number": _number,
+        "size": _size,
+        "duration": _duration,
+        "cell": _cell,
+        "counts": _counts,
+        "firsts": _firsts,
+    }
     return environment
 
 
@@ -25,6 +33,30 @@ def render(template: str, **values: object) -> str:
 
 def _thousands(number: int) -> str:
     return f"{number:,}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _size(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _firsts(names: Sequence[str], most: int = 12) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _cell(value: object) -> str:
@@ -38,7 +70,3 @@ def _cell(value: object) -> str:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in counts.items())
-
-
-def _quoted(phrases: Iterable[str]) -> str:
-    return ", ".join(f"“{phrase}”" for phrase in phrases)

@@ -20,6 +20,10 @@ MAX_SHEET_BYTES: Final = 44_000
 MAX_STRIP_BYTES: Final = 700
 """As base64 in markdown this stays under 1,000 characters, which the Dagster UI shows inline."""
 
+_UNREADABLE: Final = (OSError, ImportError)
+"""Missing, truncated or no image; ImportError since ultralytics, once imported, makes Pillow's `open` look for more
+decoders when it fails."""
+
 _BORDER: Final = 4
 _CAPTION_FONT_SIZE: Final = 11
 _BOX_FONT_SIZE: Final = 10
@@ -75,12 +79,14 @@ class Tile:
     """One picture of a sheet.
 
     A path is decoded at reduced size; one that cannot be read shows as an empty frame. None leaves the place free.
+    `detail` is for pages that have room for a second line.
     """
 
     image: Path | RgbImage | None
     caption: str = ""
     verdict: Verdict = Verdict.NEUTRAL
     boxes: tuple[TileBox, ...] = ()
+    detail: str = ""
 
 
 def contact_sheet(
@@ -133,6 +139,21 @@ def strip(tiles: Sequence[Tile], *, strip_wh: tuple[int, int] = (96, 32), max_by
     return _encode_within(picture, max_bytes)
 
 
+def thumbnail(tile: Tile, *, tile_wh: tuple[int, int] = (320, 180), max_bytes: int = 14_000) -> bytes:
+    """Return one tile with its boxes, without border and caption, as a WebP of at most `max_bytes`.
+
+    The picture keeps its proportions within `tile_wh`.
+
+    Raises:
+        ValueError: the tile has no image.
+    """
+    if tile.image is None:
+        raise ValueError("a thumbnail needs an image")
+    image = _fitted(tile.image, tile_wh)
+    _draw_boxes(image, tile, tile.image, (0, 0), image.size)
+    return _encode_within(image, max_bytes)
+
+
 def data_uri(webp: bytes) -> str:
     """Return a WebP as a `data:` URI."""
     return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
@@ -151,7 +172,7 @@ def _load(source: Path | RgbImage, at_least_wh: tuple[int, int]) -> Image.Image:
             # JPEG only: decodes at 1/2, 1/4 or 1/8 size, many times faster.
             image.draft("RGB", at_least_wh)
             return image.convert("RGB")
-    except OSError:  # missing, truncated, or not an image (UnidentifiedImageError)
+    except _UNREADABLE:
         return Image.new("RGB", at_least_wh, _EMPTY_TILE)
 
 
@@ -161,7 +182,7 @@ def _full_size_wh(source: Path | RgbImage) -> tuple[int, int]:
     try:
         with Image.open(source) as image:
             return image.size
-    except OSError:  # missing, truncated, or not an image (UnidentifiedImageError)
+    except _UNREADABLE:
         return 1, 1
 
 
@@ -172,19 +193,32 @@ def _draw_tile(
     draw = ImageDraw.Draw(sheet)
     colour = VERDICT_COLOURS[tile.verdict]
     draw.rectangle((left, top, left + tile_wh[0] + 3, top + tile_wh[1] + 3), fill=_EMPTY_TILE, outline=colour, width=2)
-    image = _load(source, tile_wh)
-    scale = min(tile_wh[0] / image.width, tile_wh[1] / image.height)
-    fitted_wh = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    offset = (left + 2 + (tile_wh[0] - fitted_wh[0]) // 2, top + 2 + (tile_wh[1] - fitted_wh[1]) // 2)
-    sheet.paste(image.resize(fitted_wh, Image.Resampling.BILINEAR), offset)
-    if tile.boxes:
-        full_wh = _full_size_wh(source)
-        for box in reversed(tile.boxes):  # the most confident last, on top
-            _draw_box(draw, box, offset, (fitted_wh[0] / full_wh[0], fitted_wh[1] / full_wh[1]))
+    image = _fitted(source, tile_wh)
+    offset = (left + 2 + (tile_wh[0] - image.width) // 2, top + 2 + (tile_wh[1] - image.height) // 2)
+    sheet.paste(image, offset)
+    _draw_boxes(sheet, tile, source, offset, image.size)
     if tile.caption:
         font = ImageFont.load_default(_CAPTION_FONT_SIZE)
         caption = _shortened(tile.caption, font, tile_wh[0])
         draw.text((left + 2, top + tile_wh[1] + 6), caption, font=font, fill=_CAPTION_COLOUR)
+
+
+def _fitted(source: Path | RgbImage, tile_wh: tuple[int, int]) -> Image.Image:
+    image = _load(source, tile_wh)
+    scale = min(tile_wh[0] / image.width, tile_wh[1] / image.height)
+    fitted_wh = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(fitted_wh, Image.Resampling.BILINEAR)
+
+
+def _draw_boxes(
+    canvas: Image.Image, tile: Tile, source: Path | RgbImage, offset: tuple[int, int], shown_wh: tuple[int, int]
+) -> None:
+    if not tile.boxes:
+        return
+    full_wh = _full_size_wh(source)
+    draw = ImageDraw.Draw(canvas)
+    for box in reversed(tile.boxes):  # the most confident last, on top
+        _draw_box(draw, box, offset, (shown_wh[0] / full_wh[0], shown_wh[1] / full_wh[1]))
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: TileBox, offset: tuple[int, int], scale_xy: tuple[float, float]) -> None:

@@ -3,7 +3,7 @@
 Every function reads what is on disk and returns None where the stage has not run or left nothing to show.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.keys import split_frame_id
+from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.media.contact_sheets import (
     MAX_SHEET_BYTES,
     Tile,
@@ -72,11 +73,9 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
 def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return kept frames (best, then those nearest the decision), then rejected ones (nearest it, by reason)."""
     half = max(1, num_tiles // 2)
-    kept, rejected = kept_tiles(platform, project, half), rejected_tiles(platform, project, half)
-    if len(rejected) < half:
-        kept = kept_tiles(platform, project, num_tiles - len(rejected))
-    elif len(kept) < half:
-        rejected = rejected_tiles(platform, project, num_tiles - len(kept))
+    num_kept = max(half, num_tiles - len(rejected_tiles(platform, project, half)))
+    kept = kept_tiles(platform, project, num_kept, num_narrow=num_kept // 3)
+    rejected = rejected_tiles(platform, project, num_tiles - len(kept))
     return make_preview(f"kept and rejected frames of {project}", [*kept, *rejected])
 
 
@@ -104,34 +103,56 @@ def make_preview(title: str, tiles: Sequence[Tile], *, columns: int = COLUMNS) -
     return Preview(title, len(tiles), contact_sheet(tiles, columns=columns, max_bytes=MAX_SHEET_BYTES), strip(tiles))
 
 
-def kept_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
-    """Return kept frames: two thirds by highest similarity, the rest those kept most narrowly."""
-    table = _read(
-        platform.layout.filtered_table(project), ["frame_id", "positive_similarity", "positive_prompt", "is_kept"]
-    )
+def kept_tiles(platform: Platform, project: str, num_tiles: int, *, num_narrow: int = 0) -> list[Tile]:
+    """Return kept frames by highest similarity, the last `num_narrow` of them those kept most narrowly."""
+    columns = ["frame_id", "pts_seconds", "positive_similarity", "positive_prompt", "is_kept"]
+    table = _read(platform.layout.filtered_table(project), columns)
     if table is None:
         return []
     kept = table.filter(table["is_kept"])
     ranked = kept.sort_by([("positive_similarity", "descending"), ("frame_id", "ascending")])
-    num_narrow = min(num_tiles // 3, max(0, ranked.num_rows - (num_tiles - num_tiles // 3)))
-    num_best = min(num_tiles - num_narrow, ranked.num_rows)
-    rows = [*ranked.slice(0, num_best).to_pylist(), *ranked.slice(ranked.num_rows - num_narrow).to_pylist()]
+    best = ranked.slice(0, num_tiles - num_narrow)
+    narrow = ranked.slice(max(best.num_rows, ranked.num_rows - num_narrow))
+    rows = [*best.to_pylist(), *narrow.to_pylist()]
     return [
-        Tile(image, f"{row['positive_similarity']:.2f} {row['positive_prompt']}", Verdict.KEPT)
+        Tile(image, f"{row['positive_similarity']:.2f} {row['positive_prompt']}", Verdict.KEPT, detail=_place(row))
         for row, image in zip(rows, _images(platform.layout, rows), strict=True)
     ]
 
 
 def rejected_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
     """Return rejected frames, the reasons in turn, within a reason those most like what was asked for."""
-    table = _read(platform.layout.filtered_table(project), ["frame_id", "positive_similarity", "drop_reason"])
+    columns = ["frame_id", "pts_seconds", "positive_similarity", "drop_reason"]
+    table = _read(platform.layout.filtered_table(project), columns)
     if table is None:
         return []
     rejected = table.filter(pc.is_valid(table["drop_reason"]))
     ranked = rejected.sort_by([("positive_similarity", "descending"), ("frame_id", "ascending")])
     rows = _in_turn(ranked, "drop_reason", num_tiles)
     return [
-        Tile(image, f"{row['positive_similarity']:.2f} {row['drop_reason'].replace('_', ' ')}", Verdict.REJECTED)
+        Tile(image, _drop_caption(row), Verdict.REJECTED, detail=_place(row))
+        for row, image in zip(rows, _images(platform.layout, rows), strict=True)
+    ]
+
+
+def narrow_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
+    """Return the frames kept most narrowly, then those dropped most narrowly for too little similarity."""
+    columns = ["frame_id", "pts_seconds", "positive_similarity", "positive_prompt", "is_kept", "drop_reason"]
+    table = _read(platform.layout.filtered_table(project), columns)
+    if table is None:
+        return []
+    lowest = [("positive_similarity", "ascending"), ("frame_id", "ascending")]
+    highest = [("positive_similarity", "descending"), ("frame_id", "ascending")]
+    kept = table.filter(table["is_kept"]).sort_by(lowest).slice(0, -(-num_tiles // 2)).to_pylist()
+    below = table.filter(pc.equal(table["drop_reason"], DropReason.BELOW_POSITIVE.value))
+    rows = [*kept, *below.sort_by(highest).slice(0, num_tiles - len(kept)).to_pylist()]
+    return [
+        Tile(
+            image,
+            f"{row['positive_similarity']:.3f} {row['positive_prompt']}",
+            Verdict.KEPT if row["is_kept"] else Verdict.REJECTED,
+            detail=_place(row),
+        )
         for row, image in zip(rows, _images(platform.layout, rows), strict=True)
     ]
 
@@ -156,10 +177,12 @@ def duplicate_tiles(platform: Platform, project: str, num_tiles: int, *, per_gro
         images = _images(platform.layout, rows)
         # every group starts a row of its own
         tiles += [Tile(None)] * (-len(tiles) % per_group)
-        tiles.append(Tile(images[0], f"kept for {group['frame_id_count']} more", Verdict.KEPT))
+        tiles.append(Tile(images[0], f"kept for {group['frame_id_count']} more", Verdict.KEPT, detail=representative))
         for row, image in zip(rows[1:], images[1:], strict=True):
             similarity = "" if row["similarity"] is None else f"{row['similarity']:.3f} "
-            tiles.append(Tile(image, f"{similarity}{row['tier'].replace('_', ' ')}", Verdict.DUPLICATE))
+            tiles.append(
+                Tile(image, f"{similarity}{row['tier'].replace('_', ' ')}", Verdict.DUPLICATE, detail=row["frame_id"])
+            )
     return tiles
 
 
@@ -199,7 +222,7 @@ def detection_tiles(platform: Platform, project: str, num_tiles: int) -> list[Ti
         tiles.append(
             Tile(
                 image,
-                row["frame_id"],
+                ", ".join(f"{number} {name}" for name, number in _in_class_order(boxes, class_names)),
                 Verdict.NEUTRAL,
                 tuple(
                     TileBox(
@@ -209,9 +232,25 @@ def detection_tiles(platform: Platform, project: str, num_tiles: int) -> list[Ti
                     )
                     for box in boxes
                 ),
+                detail=row["frame_id"],
             )
         )
     return tiles
+
+
+def _in_class_order(boxes: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[tuple[str, int]]:
+    counts = [(name, sum(box["class_name"] == name for box in boxes)) for name in class_names]
+    return [(name, number) for name, number in counts if number]
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    video_key, _ = split_frame_id(row["frame_id"])
+    return f"{video_key} at {row['pts_seconds']:.2f} s"
+
+
+def _drop_caption(row: Mapping[str, Any]) -> str:
+    reason = row["drop_reason"].replace("_", " ")
+    return reason if row["positive_similarity"] is None else f"{row['positive_similarity']:.2f} {reason}"
 
 
 def _read(path: Path, columns: list[str]) -> pa.Table | None:

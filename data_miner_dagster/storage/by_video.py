@@ -24,6 +24,8 @@ class TableByVideo:
         self._places: dict[str, list[tuple[int, int, int]]] = {}  # video → (row group, offset, length)
         for group in range(self._file.num_row_groups):
             keys = self._file.read_row_group(group, columns=["video_key"])["video_key"].combine_chunks()
+            if pa.types.is_dictionary(keys.type):
+                keys = keys.dictionary_decode()
             runs = pc.run_end_encode(keys)
             start = 0
             for key, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):

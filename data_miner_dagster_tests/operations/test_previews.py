@@ -94,6 +94,7 @@ def test_duplicate_tiles__one_row_a_group(tmp_path: Path) -> None:
 
 def test_detection_tiles__classes_in_turn_with_boxes_at_threshold(tmp_path: Path) -> None:
     tiles = detection_tiles(build_project(tmp_path), "cyclists", 3)
-    assert [tile.caption for tile in tiles] == ["files-aaa/000001", "files-bbb/000001", "files-ccc/000000"]
+    assert [tile.detail for tile in tiles] == ["files-aaa/000001", "files-bbb/000001", "files-ccc/000000"]
+    assert [tile.caption for tile in tiles] == ["1 bicycle", "2 person", "1 bicycle"]
     assert [box.label for box in tiles[0].boxes] == ["bicycle 0.90"]
     assert [(box.label, box.class_index) for box in tiles[1].boxes] == [("person 0.70", 0), ("person 0.30", 0)]

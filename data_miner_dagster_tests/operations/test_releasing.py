@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -142,25 +145,45 @@ def test_release_project__reads_back_with_pycocotools(tmp_path: Path) -> None:
     assert coco.imgs[2]["pts_seconds"] == 3.0
 
 
-def test_release_project__reads_back_with_ultralytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "ultralytics"))
-    from ultralytics.data.dataset import YOLODataset
-    from ultralytics.data.utils import check_det_dataset
+_READ_WITH_ULTRALYTICS = """
+import json, sys
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.utils import check_det_dataset
 
+checked = check_det_dataset(sys.argv[1] + "/data.yaml", autodownload=False)
+labels = {}
+for split in sys.argv[2:]:
+    dataset = YOLODataset(f"{sys.argv[1]}/images/{split}", data=checked, augment=False, imgsz=64)
+    for label in dataset.labels:
+        name = label["im_file"].rsplit("/", 1)[1]
+        labels[name] = [[int(c), *map(float, box)] for c, box in zip(label["cls"][:, 0], label["bboxes"])]
+print(json.dumps({"names": checked["names"], "train": checked["train"], "val": checked["val"], "labels": labels}))
+"""
+
+
+def test_release_project__reads_back_with_ultralytics(tmp_path: Path) -> None:
     platform = build_project(tmp_path / "root")
     release_project(platform, "cyclists")
     # moved: nothing in it may depend on where it was made
     moved = tmp_path / "moved"
     shutil.copytree(_release_folder(platform), moved)
-    checked = check_det_dataset(moved / "data.yaml", autodownload=False)
-    assert checked["names"] == {0: "person", 1: "bicycle"}
-    assert Path(checked["train"]).parent == moved / "images"
-    splits = _expected_splits()
-    instances = 0
-    for split in set(splits.values()):
-        dataset = YOLODataset(str(moved / "images" / split), data=checked, augment=False, imgsz=64)
-        instances += sum(len(label["cls"]) for label in dataset.labels)
-    assert instances == 5
+    splits = sorted(set(_expected_splits().values()))
+    # a process of its own: importing ultralytics changes Pillow for everyone
+    finished = subprocess.run(
+        [sys.executable, "-c", _READ_WITH_ULTRALYTICS, str(moved), *splits],
+        env=os.environ | {"YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = json.loads(finished.stdout.splitlines()[-1])
+    assert found["names"] == {"0": "person", "1": "bicycle"}
+    assert found["train"] == str(moved / "images" / "train")
+    assert len(found["labels"]) == 7
+    assert sum(len(boxes) for boxes in found["labels"].values()) == 5
+    ((class_index, *box),) = found["labels"]["files-aaa_000001.jpg"]
+    assert class_index == 1
+    assert box == pytest.approx([22 / 64, 18 / 48, 36 / 64, 24 / 48], abs=1e-6)
 
 
 def test_release_project__same_inputs_same_release(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""Commands on releases that stand: `export`, `releases`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import (
+    ConfigOption,
+    JsonOption,
+    ProfileOption,
+    RootOption,
+    opened_existing,
+)
+from data_miner_dagster.cli.output import print_json, print_table
+
+ProjectArgument = Annotated[str, typer.Argument(help="The project's name.")]
+
+
+def export(
+    project: ProjectArgument,
+    to: Annotated[Path, typer.Option("--to", help="A new or empty folder.")],
+    format: Annotated[str, typer.Option("--format", "-f", help="coco, yolo, parquet, huggingface or crops.")] = "coco",
+    version: Annotated[str | None, typer.Option("--version", help="Default: the current release.")] = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Copy one format of a release, images included, into a folder of its own."""
+    from data_miner_dagster.operations.releases import export_release
+
+    outcome = export_release(
+        opened_existing(root, config, profile), project, format=format, to=to.expanduser(), version=version
+    )
+    typer.echo(
+        f"{project} {outcome.version}: {outcome.num_images:,} images, {outcome.num_boxes:,} boxes → {outcome.folder}"
+    )
+
+
+def releases(
+    project: ProjectArgument,
+    check: Annotated[bool, typer.Option("--check", help="Read every file and compare it with the manifest.")] = False,
+    as_json: JsonOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """List a project's releases: what is in them, and whether they are whole."""
+    from data_miner_dagster.domain.errors import DataMinerError
+    from data_miner_dagster.operations.releases import list_releases
+
+    found = list_releases(opened_existing(root, config, profile), project, check=check)
+    if as_json:
+        print_json([release.as_json() for release in found])
+    else:
+        print_table(
+            ["release", "videos", "images", "boxes", "made", "state", "changes"],
+            [
+                (
+                    release.version,
+                    release.num_videos,
+                    release.num_images,
+                    release.num_boxes,
+                    f"{release.created_at:%Y-%m-%d %H:%M}" if release.created_at else "unknown",
+                    release.state,
+                    release.changes,
+                )
+                for release in found
+            ],
+            numbers=["videos", "images", "boxes"],
+        )
+    damaged = [release.version for release in found if release.problems]
+    if damaged:
+        raise DataMinerError(f"project {project!r}: {', '.join(damaged)} damaged; materialize `dataset` with force")

@@ -1,0 +1,47 @@
+"""`README.md`: the dataset card, whose header tells Hugging Face's `datasets` which images belong to which split.
+
+Source: https://huggingface.co/docs/hub/datasets-manual-configuration.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from data_miner_dagster.export.records import ReleaseHeader, ReleaseTally
+from data_miner_dagster.export.templating import render
+
+CARD_FILE: Final = "README.md"
+_HUB_NAMES: Final = {"val": "validation"}
+
+
+def write_card(folder: Path, header: ReleaseHeader, tally: ReleaseTally, *, path_of: str = "images/{split}/**") -> None:
+    """Write the card; splits without images are left out, as `datasets` refuses them.
+
+    Args:
+        folder: of the release or export.
+        header: its name.
+        tally: what it holds.
+        path_of: the pattern of a split's files; images beside a metadata table, or Parquet shards.
+    """
+    is_image_folder = path_of.startswith("images/")
+    data_files = [
+        {"split": _HUB_NAMES.get(split, split), "path": path_of.format(split=split)}
+        for split in header.splits
+        if tally.images_by_split[split]
+    ]
+    front_matter = {
+        "pretty_name": header.title,
+        "task_categories": ["object-detection"],
+        "configs": [
+            {"config_name": "default", "data_files": data_files} | ({"drop_labels": True} if is_image_folder else {})
+        ],
+    }
+    text = render(
+        "card.md.j2",
+        header=header,
+        tally=tally,
+        is_image_folder=is_image_folder,
+        front_matter=yaml.safe_dump(front_matter, sort_keys=False, allow_unicode=True),
+    )
+    (folder / CARD_FILE).write_text(text, encoding="utf-8")

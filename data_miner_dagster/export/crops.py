@@ -1,0 +1,43 @@
+"""Crops: one JPEG per box, in folders by split and class, as image classification wants them."""
+
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from PIL import Image
+
+from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage
+
+CROP_QUALITY: Final = 92
+
+
+class CropsWriter:
+    """Writes `<split>/<class id>_<class>/<image>_<box>.jpg`, from the images of a release.
+
+    Class names are free text: everything but letters, digits and '-' becomes '_', and the id keeps them apart.
+    """
+
+    def __init__(self, folder: Path, header: ReleaseHeader, release: Path) -> None:
+        self._folder = folder
+        self._release = release
+        self._class_folders = [
+            f"{index:03d}_" + "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in name)
+            for index, name in enumerate(header.class_names)
+        ]
+
+    def add(self, image: ReleaseImage) -> None:
+        """Write the crops of one image."""
+        if not image.boxes:
+            return
+        stem = PurePosixPath(image.file_name).stem
+        with Image.open(self._release / "images" / image.file_name) as opened:
+            picture = opened.convert("RGB")
+        for number, box in enumerate(image.boxes):
+            folder = self._folder / image.split / self._class_folders[box.class_index]
+            folder.mkdir(parents=True, exist_ok=True)
+            x_min, y_min, x_max, y_max = box.box_xyxy
+            # whole pixels, outwards: the crop holds all of the box
+            corners = (int(x_min), int(y_min), -int(-x_max // 1), -int(-y_max // 1))
+            picture.crop(corners).save(folder / f"{stem}_{number:03d}.jpg", "JPEG", quality=CROP_QUALITY)
+
+    def close(self) -> None:
+        """Nothing is left open."""

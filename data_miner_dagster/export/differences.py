@@ -1,0 +1,145 @@
+"""What changed from one release to the next."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_miner_dagster.export.parquet import read_images, read_videos
+from data_miner_dagster.export.records import ReleaseImage
+
+_COMPARED_SECTIONS = ("classes", "prompts", "duplicates", "models", "config")
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseDifference:
+    """Exact differences of the release `after` from the release `before`. Lists are sorted."""
+
+    before: str
+    after: str
+    num_images_added: int
+    num_images_removed: int
+    num_images_kept: int
+    num_images_relabelled: int  # kept, with other boxes
+    boxes_by_class: dict[str, tuple[int, int]]  # before, after
+    videos_added: tuple[str, ...]
+    videos_removed: tuple[str, ...]
+    videos_moved: tuple[tuple[str, str, str], ...]  # key, split before, split after
+    settings: tuple[tuple[str, str, str], ...]  # name, before, after
+
+    def as_json(self) -> dict[str, object]:
+        """Return what JSON can carry; `from_json` of it is equal."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "ReleaseDifference":
+        """Return the record that `as_json` was made from, also after a trip through a file."""
+        return cls(
+            **{
+                **content,
+                "boxes_by_class": {name: (pair[0], pair[1]) for name, pair in content["boxes_by_class"].items()},
+                "videos_added": tuple(content["videos_added"]),
+                "videos_removed": tuple(content["videos_removed"]),
+                "videos_moved": tuple(tuple(entry) for entry in content["videos_moved"]),
+                "settings": tuple(tuple(entry) for entry in content["settings"]),
+            }
+        )
+
+    @property
+    def as_line(self) -> str:
+        """The difference in one line."""
+        boxes = sum(after - before for before, after in self.boxes_by_class.values())
+        return (
+            f"against {self.before}: +{self.num_images_added:,} −{self.num_images_removed:,} images, "
+            f"{self.num_images_relabelled:,} relabelled, {boxes:+,} boxes"
+        )
+
+
+def compare_releases(
+    before: Path, before_content: Mapping[str, Any], after: Path, after_content: Mapping[str, Any]
+) -> ReleaseDifference:
+    """Return how one release differs from another, reading both as streams.
+
+    Args:
+        before: folder of the earlier release.
+        before_content: what its manifest says.
+        after: folder of the later one; its `data/` tables must be there.
+        after_content: what its manifest says, or is about to say.
+    """
+    added = removed = kept = relabelled = 0
+    for old, new in _side_by_side(read_images(before), read_images(after)):
+        if old is None:
+            added += 1
+        elif new is None:
+            removed += 1
+        else:
+            kept += 1
+            relabelled += old.boxes != new.boxes
+    names = list(after_content["classes"])
+    names += [name for name in before_content["classes"] if name not in names]
+    old_splits = {video.video_key: video.split for video in read_videos(before)}
+    new_splits = {video.video_key: video.split for video in read_videos(after)}
+    return ReleaseDifference(
+        before=before_content["version"],
+        after=after_content["version"],
+        num_images_added=added,
+        num_images_removed=removed,
+        num_images_kept=kept,
+        num_images_relabelled=relabelled,
+        boxes_by_class={
+            name: (before_content["boxes_by_class"].get(name, 0), after_content["boxes_by_class"].get(name, 0))
+            for name in names
+        },
+        videos_added=tuple(sorted(new_splits.keys() - old_splits.keys())),
+        videos_removed=tuple(sorted(old_splits.keys() - new_splits.keys())),
+        videos_moved=tuple(
+            (key, old_splits[key], new_splits[key])
+            for key in sorted(old_splits.keys() & new_splits.keys())
+            if old_splits[key] != new_splits[key]
+        ),
+        settings=tuple(_changed_settings(before_content, after_content)),
+    )
+
+
+def _side_by_side(
+    before: Iterator[ReleaseImage], after: Iterator[ReleaseImage]
+) -> Iterator[tuple[ReleaseImage | None, ReleaseImage | None]]:
+    """Both streams are in order of (video key, frame index)."""
+    old, new = next(before, None), next(after, None)
+    while old is not None or new is not None:
+        old_place = (old.video_key, old.frame_index) if old else None
+        new_place = (new.video_key, new.frame_index) if new else None
+        if new_place is None or (old_place is not None and old_place < new_place):
+            yield old, None
+            old = next(before, None)
+        elif old_place is None or new_place < old_place:
+            yield None, new
+            new = next(after, None)
+        else:
+            yield old, new
+            old, new = next(before, None), next(after, None)
+
+
+def _changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    old = _flat({name: before.get(name) for name in _COMPARED_SECTIONS})
+    new = _flat({name: after.get(name) for name in _COMPARED_SECTIONS})
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            yield name, _shown(old.get(name)), _shown(new.get(name))
+
+
+def _flat(content: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(content, Mapping):
+        flat: dict[str, object] = {}
+        for name, value in content.items():
+            flat |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
+        return flat
+    if isinstance(content, list | tuple) and any(isinstance(value, Mapping) for value in content):
+        return _flat({str(index): value for index, value in enumerate(content)}, prefix)
+    return {prefix: list(content) if isinstance(content, tuple) else content}
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "–"
+    return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)

@@ -1,0 +1,231 @@
+"""One release's folder: what is decided before the first byte, then images, formats, datasheet and manifest."""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.export.card import write_card
+from data_miner_dagster.export.coco import CocoWriter
+from data_miner_dagster.export.datasheet import write_datasheet
+from data_miner_dagster.export.differences import compare_releases
+from data_miner_dagster.export.huggingface import ImageFolderWriter
+from data_miner_dagster.export.manifest import is_release, read_manifest, write_manifest
+from data_miner_dagster.export.parquet import ParquetWriter, write_videos
+from data_miner_dagster.export.records import (
+    ReleaseHeader,
+    ReleaseImage,
+    ReleaseModel,
+    ReleaseTally,
+    ReleaseVideo,
+    ReleaseWriter,
+)
+from data_miner_dagster.export.verification import release_problems
+from data_miner_dagster.export.yolo import YoloWriter
+from data_miner_dagster.operations.funnel import Funnel, project_funnel
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.release_source import ReleaseSource
+from data_miner_dagster.stages.filtering import FilteringRules, resolve_rules
+from data_miner_dagster.stages.releasing import assign_splits, group_videos, version_number
+from data_miner_dagster.storage.tables import read_metadata
+
+WRITERS: Final[tuple[Callable[[Path, ReleaseHeader], ReleaseWriter], ...]] = (
+    CocoWriter,
+    YoloWriter,
+    ParquetWriter,
+    ImageFolderWriter,
+)
+"""The formats of every release. A new format is a module in export/ and an entry here."""
+
+_NO_HARD_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS})
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePlan:
+    """What is decided before the first byte is written."""
+
+    header: ReleaseHeader
+    config: ProjectConfig
+    fingerprint: str
+    split_by_video: dict[str, str]
+    group_by_video: dict[str, str]
+    models: tuple[ReleaseModel, ...]
+    rules: FilteringRules
+    duplicate_encoder: str
+    duplicate_threshold: float
+    funnel: Funnel
+
+
+def release_versions(platform: Platform, project: str) -> list[str]:
+    """Return the complete releases on disk, oldest first."""
+    folder = platform.layout.releases_folder(project)
+    if not folder.is_dir():
+        return []
+    versions = [entry.name for entry in folder.iterdir() if version_number(entry.name) and is_release(entry)]
+    return sorted(versions, key=version_number)
+
+
+def plan_release(
+    platform: Platform, project: str, config: ProjectConfig, source: ReleaseSource, fingerprint: str, version: str
+) -> ReleasePlan:
+    """Decide what goes where.
+
+    Raises:
+        NothingToReleaseError: no frame survived; the message is the funnel in one line.
+    """
+    funnel = project_funnel(platform, project).before_release()
+    video_keys = [video_key for video_key in source.video_keys if source.images_of(video_key)]
+    if not video_keys:
+        raise NothingToReleaseError(f"project {project!r} has nothing to release: {funnel.as_line()}")
+    shares = config.releasing.ordered_splits
+    duplicates = read_metadata(platform.layout.deduplicated_table(project))
+    groups = group_videos(video_keys, source.duplicate_links())
+    return ReleasePlan(
+        header=ReleaseHeader(
+            project=project,
+            version=version,
+            description=config.description,
+            class_names=tuple(config.detection.classes),
+            splits=tuple(shares),
+        ),
+        config=config,
+        fingerprint=fingerprint,
+        split_by_video=assign_splits(groups, shares, _earlier_splits(platform, project, shares)),
+        group_by_video={video_key: group[0] for group in groups for video_key in group},
+        models=_models(platform, config),
+        rules=resolve_rules(
+            config.filtering, platform.models.filter_encoder_name, platform.models.filter_encoder_calibration
+        ),
+        duplicate_encoder=duplicates.get("encoder") or platform.models.dedup_encoder_name,
+        duplicate_threshold=float(
+            duplicates.get("threshold") or platform.models.dedup_encoder_calibration.duplicate_threshold
+        ),
+        funnel=funnel,
+    )
+
+
+def _earlier_splits(platform: Platform, project: str, shares: Mapping[str, float]) -> dict[str, str]:
+    """Return the splits of the latest release, withdrawn or not, if it was made with the same shares."""
+    versions = release_versions(platform, project)
+    manifest = read_manifest(platform.layout.release_folder(project, versions[-1])) if versions else None
+    if manifest is None or manifest["splits"]["shares"] != dict(shares):
+        return {}
+    return dict(manifest["splits"]["by_video"])
+
+
+def _models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseModel, ...]:
+    models = platform.models
+    roles = [("frame filter", models.filter_entry)]
+    if config.deduplication.encoder == "dedup":
+        roles.append(("near-duplicates", models.dedup_entry))
+    roles += [("detector", entry) for entry in models.detector_entries(config.detection.detectors)]
+    return tuple(
+        ReleaseModel(role, entry.name, entry.source, entry.revision, entry.licence, entry.fingerprint)
+        for role, entry in roles
+    )
+
+
+def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan: ReleasePlan) -> None:
+    """Fill an empty folder with a complete release, read back; the manifest comes last.
+
+    Raises:
+        DataMinerError: a frame's image is not what was extracted, or the release does not read back.
+    """
+    tally = ReleaseTally.of(plan.header)
+    hashed: dict[str, dict[str, object]] = {}
+    for split in plan.header.splits:
+        (folder / "images" / split).mkdir(parents=True)
+    with ExitStack() as stack:
+        writers = [stack.enter_context(closing(make(folder, plan.header))) for make in WRITERS]
+        for video_key in sorted(plan.split_by_video):
+            files = source.image_files_of(video_key)
+            split = plan.split_by_video[video_key]
+            for image in source.images_of(video_key, split=split, first_image_id=tally.num_images + 1):
+                name = f"images/{image.file_name}"
+                _place_image(files[image.frame_index], folder / name, image, copy=plan.config.releasing.copy_images)
+                hashed[name] = {"sha256": image.sha256, "size_bytes": image.size_bytes}
+                for writer in writers:
+                    writer.add(image)
+                tally.add(image)
+    videos = list(source.videos(plan.split_by_video, plan.group_by_video, tally.images_by_video, tally.boxes_by_video))
+    write_videos(folder, videos)
+    problems = release_problems(folder, plan.header, tally)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise DataMinerError(f"release {plan.header.title} does not read back: {problems[0]}{more}; nothing published")
+    content = _manifest_content(plan, tally, videos)
+    content["changes"] = _changes(folder, platform, content)
+    write_card(folder, plan.header, tally)
+    write_datasheet(folder, plan.header, content, videos)
+    write_manifest(folder, content, hashed)
+
+
+def _changes(folder: Path, platform: Platform, content: Mapping[str, Any]) -> dict[str, object] | None:
+    """Return the differences from the release before, None for the first."""
+    project, number = content["project"], version_number(content["version"])
+    earlier = [version for version in release_versions(platform, project) if version_number(version) < number]
+    if not earlier:
+        return None
+    before = platform.layout.release_folder(project, earlier[-1])
+    manifest = read_manifest(before)
+    return compare_releases(before, manifest, folder, content).as_json() if manifest else None
+
+
+def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool) -> None:
+    """Hard-link or copy one frame, after its bytes were checked against the frames' manifest."""
+    if not source.is_file() or sha256_of_file(source) != image.sha256:
+        what = "differs from what was extracted" if source.is_file() else "is missing"
+        raise DataMinerError(
+            f"the image of frame {image.frame_id} {what}: materialize `frames` of {image.video_key} again with force"
+        )
+    if not copy:
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINK:
+                raise
+        else:
+            return
+    shutil.copyfile(source, target)
+
+
+def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[ReleaseVideo]) -> dict[str, Any]:
+    """Everything that is known of a release. No dates and no absolute paths: the same inputs give the same bytes."""
+    config = plan.config
+    return {
+        "project": plan.header.project,
+        "version": plan.header.version,
+        "description": plan.header.description,
+        "fingerprint": plan.fingerprint,
+        "num_videos": len(videos),
+        "num_images": tally.num_images,
+        "num_images_without_boxes": tally.num_images_without_boxes,
+        "num_boxes": tally.num_boxes,
+        "images_size_bytes": tally.size_bytes,
+        "images_by_split": tally.images_by_split,
+        "boxes_by_split": tally.boxes_by_split,
+        "images_by_class": tally.images_by_class,
+        "boxes_by_class": tally.boxes_by_class,
+        "classes": list(plan.header.class_names),
+        "splits": {"shares": config.releasing.ordered_splits, "by_video": plan.split_by_video},
+        "thresholds": {name: config.releasing.threshold_of(name) for name in plan.header.class_names},
+        "models": [asdict(model) for model in plan.models],
+        "funnel": plan.funnel.as_json()["steps"],
+        "prompts": {
+            "positive": [asdict(rule) for rule in plan.rules.positive],
+            "negative": [asdict(rule) for rule in plan.rules.negative],
+            "junk": [asdict(rule) for rule in plan.rules.junk],
+        },
+        "duplicates": {"encoder": plan.duplicate_encoder, "threshold": plan.duplicate_threshold},
+        "config": {
+            section: getattr(config, section).model_dump(mode="json")
+            for section in ("filtering", "deduplication", "detection", "releasing")
+        },
+    }

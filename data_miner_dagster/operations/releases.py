@@ -1,0 +1,238 @@
+"""What can be done with releases that stand: check them, and export them in one format."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.export.card import write_card
+from data_miner_dagster.export.coco import CocoWriter
+from data_miner_dagster.export.crops import CropsWriter
+from data_miner_dagster.export.datasheet import DATASHEET_FILE
+from data_miner_dagster.export.differences import ReleaseDifference
+from data_miner_dagster.export.huggingface import EmbeddedParquetWriter
+from data_miner_dagster.export.manifest import damaged_files, read_manifest
+from data_miner_dagster.export.parquet import ParquetWriter, read_images, videos_table
+from data_miner_dagster.export.records import ReleaseHeader, ReleaseTally, ReleaseWriter
+from data_miner_dagster.export.yolo import YoloWriter
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.release_writing import release_versions
+from data_miner_dagster.stages.releasing import version_number
+from data_miner_dagster.storage.atomic import atomic_folder
+
+_WRITERS: Final[Mapping[str, Callable[[Path, ReleaseHeader, Path], ReleaseWriter]]] = {
+    "coco": lambda folder, header, _: CocoWriter(folder, header),
+    "yolo": lambda folder, header, _: YoloWriter(folder, header),
+    "parquet": lambda folder, header, _: ParquetWriter(folder, header),
+    "huggingface": EmbeddedParquetWriter,
+    "crops": CropsWriter,
+}
+EXPORT_FORMATS: Final = tuple(_WRITERS)
+"""What `export_release` can write. A new format is a module in export/ and an entry above."""
+_WITH_IMAGES: Final = frozenset({"coco", "yolo", "parquet"})
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseCheck:
+    """What `check_release` found. `problems` are lines for people, none if every byte is as published."""
+
+    version: str
+    num_files: int
+    problems: tuple[str, ...]
+    withdrawn_reason: str | None
+
+    @property
+    def is_sound(self) -> bool:
+        """True if every file of the manifest is there with its sha256."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSummary:
+    """One release in a list. `folder` is None where the files are gone, `created_at` where the catalog forgot it."""
+
+    version: str
+    num_videos: int  # that gave an image
+    num_images: int
+    num_boxes: int
+    created_at: datetime | None
+    withdrawn_reason: str | None
+    folder: Path | None
+    problems: tuple[str, ...]
+    changes: str
+
+    @property
+    def state(self) -> str:
+        """One phrase for people."""
+        if self.withdrawn_reason:
+            return f"withdrawn: {self.withdrawn_reason}"
+        if self.folder is None:
+            return "files are gone"
+        return f"damaged: {self.problems[0]}" if self.problems else "whole"
+
+    def as_json(self) -> dict[str, object]:
+        """Return what JSON can carry."""
+        return {
+            "version": self.version,
+            "videos": self.num_videos,
+            "images": self.num_images,
+            "boxes": self.num_boxes,
+            "created_at": self.created_at.isoformat() if self.created_at else None,
+            "withdrawn_reason": self.withdrawn_reason,
+            "folder": str(self.folder) if self.folder else None,
+            "problems": list(self.problems),
+            "changes": self.changes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOutcome:
+    """What `export_release` wrote."""
+
+    version: str
+    folder: Path
+    num_images: int
+    num_boxes: int
+
+
+def check_release(platform: Platform, project: str, version: str | None = None) -> ReleaseCheck:
+    """Compare every file of a release (by default the current one) with its manifest; reads every byte.
+
+    Raises:
+        ConfigError: there is no such project or release.
+    """
+    version = _existing_version(platform, project, version)
+    folder = platform.layout.release_folder(project, version)
+    rows = {row.version: row for row in platform.catalog.releases(project)}
+    problems = damaged_files(folder)
+    if version not in rows:
+        problems.append("the catalog does not know it: materialize `dataset` again, or run `data-miner doctor`")
+    manifest = read_manifest(folder)
+    return ReleaseCheck(
+        version,
+        len(manifest["files"]) if manifest else 0,
+        tuple(problems),
+        rows[version].withdrawn_reason if version in rows else None,
+    )
+
+
+def list_releases(platform: Platform, project: str, *, check: bool = False) -> list[ReleaseSummary]:
+    """Return all releases of a project, those on disk and those the catalog remembers, oldest first.
+
+    Args:
+        platform: the platform.
+        project: its name; it need not exist any more.
+        check: read every file, and name what is wrong.
+
+    Raises:
+        ConfigError: there is no such project and no release of it.
+    """
+    rows = {row.version: row for row in platform.catalog.releases(project)}
+    on_disk = release_versions(platform, project)
+    if not rows and not on_disk:
+        platform.project_config(project)  # the clear error for an unknown name
+    summaries = []
+    for version in sorted({*rows, *on_disk}, key=version_number):
+        row, folder = rows.get(version), platform.layout.release_folder(project, version)
+        manifest = read_manifest(folder)
+        counts = manifest or {
+            "num_videos": row.num_videos if row else 0,
+            "num_images": row.num_images if row else 0,
+            "num_boxes": row.num_boxes if row else 0,
+            "changes": None,
+        }
+        changes = counts["changes"]
+        summaries.append(
+            ReleaseSummary(
+                version=version,
+                num_videos=counts["num_videos"],
+                num_images=counts["num_images"],
+                num_boxes=counts["num_boxes"],
+                created_at=row.created_at if row else None,
+                withdrawn_reason=row.withdrawn_reason if row else None,
+                folder=folder if manifest else None,
+                problems=tuple(damaged_files(folder)) if check and manifest else (),
+                changes=ReleaseDifference.from_json(changes).as_line if changes else "",
+            )
+        )
+    return summaries
+
+
+def export_release(
+    platform: Platform, project: str, *, format: str, to: Path, version: str | None = None
+) -> ExportOutcome:
+    """Write one format of a release, with copies of its images, into a new folder that appears whole or not at all.
+
+    `coco`, `yolo` and `parquet` are as in the release; `huggingface` is Parquet with the images inside, ready for the
+    hub; `crops` is one picture per box by class.
+
+    Raises:
+        ConfigError: no such project, release or format, or `to` exists and is not empty.
+        DataMinerError: the release was withdrawn, or is damaged.
+    """
+    write = _WRITERS.get(format)
+    if write is None:
+        raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_FORMATS)}")
+    version = _existing_version(platform, project, version)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ConfigError(f"{to} exists and is not empty; name a new folder")
+    release = platform.layout.release_folder(project, version)
+    withdrawn = [row.withdrawn_reason for row in platform.catalog.releases(project) if row.version == version]
+    if withdrawn and withdrawn[0]:
+        raise DataMinerError(f"release {project} {version} was withdrawn: {withdrawn[0]}")
+    if damage := damaged_files(release):
+        raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force")
+    header = release_header(release)
+    tally = ReleaseTally.of(header)
+    with atomic_folder(to.absolute()) as folder:
+        with closing(write(folder, header, release)) as writer:
+            for image in read_images(release):
+                writer.add(image)
+                tally.add(image)
+                if format in _WITH_IMAGES:
+                    target = folder / "images" / image.file_name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(release / "images" / image.file_name, target)
+        shutil.copyfile(release / DATASHEET_FILE, folder / DATASHEET_FILE)
+        if format == "parquet":
+            shutil.copyfile(videos_table(release), videos_table(folder))
+        if format == "huggingface":
+            write_card(folder, header, tally, path_of="data/{split}-*.parquet")
+    return ExportOutcome(version, to.absolute(), tally.num_images, tally.num_boxes)
+
+
+def release_header(release: Path) -> ReleaseHeader:
+    """Return the name, classes and splits of a standing release.
+
+    Raises:
+        DataMinerError: there is no complete release.
+    """
+    manifest = read_manifest(release)
+    if manifest is None:
+        raise DataMinerError(f"{release} is not a release: it has no manifest")
+    return ReleaseHeader(
+        project=manifest["project"],
+        version=manifest["version"],
+        description=manifest["description"],
+        class_names=tuple(manifest["classes"]),
+        splits=tuple(manifest["splits"]["shares"]),
+    )
+
+
+def _existing_version(platform: Platform, project: str, version: str | None) -> str:
+    row = platform.catalog.project(project)
+    known = release_versions(platform, project)
+    if row is None and not known:
+        platform.project_config(project)  # the clear error for an unknown name
+    wanted = version or (row.released_version if row is not None else None) or (known[-1] if known else None)
+    if wanted is None:
+        raise ConfigError(f"project {project!r} has no release yet; `data-miner run` makes one")
+    if wanted not in known:
+        raise ConfigError(
+            f"project {project!r} has no release {wanted!r} on disk; there are: {', '.join(known) or 'none'}"
+        )
+    return wanted

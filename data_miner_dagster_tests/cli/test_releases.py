@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from data_miner_dagster.cli.main import app
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.operations.releasing import release_project
+from data_miner_dagster_tests.builders import build_project
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("DATA_MINER_ROOT", "DATA_MINER_CONFIG", "DATA_MINER_PROFILE"):
+        monkeypatch.setenv(name, "")  # so that what a command sets is undone after the test
+        monkeypatch.delenv(name)
+    root = tmp_path / "root"
+    release_project(build_project(root), "cyclists")
+    return root
+
+
+def _run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_export__one_format(root: Path, tmp_path: Path) -> None:
+    told = _run("export", "cyclists", "--format", "yolo", "--to", tmp_path / "out", "--root", root)
+    assert "cyclists v001: 7 images, 5 boxes" in told
+    assert (tmp_path / "out" / "data.yaml").is_file()
+
+
+def test_export__unknown_format(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="format 'voc' is not one of coco, yolo, parquet, huggingface, crops"):
+        _run("export", "cyclists", "--format", "voc", "--to", tmp_path / "out", "--root", root)
+
+
+def test_releases__listed_and_checked(root: Path) -> None:
+    platform = build_project(root, releasing={"confidence_threshold": 0.65})
+    release_project(platform, "cyclists")
+    listed = json.loads(_run("releases", "cyclists", "--json", "--check", "--root", root))
+    assert [(release["version"], release["images"], release["boxes"]) for release in listed] == [
+        ("v001", 7, 5),
+        ("v002", 7, 2),
+    ]
+    assert listed[1]["changes"] == "against v001: +0 −0 images, 3 relabelled, -3 boxes"
+    assert "whole" in _run("releases", "cyclists", "--root", root)
+    (platform.layout.release_folder("cyclists", "v001") / "data.yaml").unlink()
+    with pytest.raises(DataMinerError, match="v001 damaged"):
+        _run("releases", "cyclists", "--check", "--root", root)
+
+
+def test_releases__unknown_project(root: Path) -> None:
+    with pytest.raises(ConfigError, match="no project 'nothing'"):
+        _run("releases", "nothing", "--root", root)

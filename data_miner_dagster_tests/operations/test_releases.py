@@ -1,0 +1,194 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from data_miner_dagster.catalog.upkeep import withdraw_release
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.export.coco import read_coco
+from data_miner_dagster.export.huggingface import EmbeddedParquetWriter
+from data_miner_dagster.export.parquet import read_images
+from data_miner_dagster.export.yolo import read_yolo_labels
+from data_miner_dagster.operations.releases import (
+    EXPORT_FORMATS,
+    check_release,
+    export_release,
+    release_header,
+)
+from data_miner_dagster.operations.releasing import release_project
+from data_miner_dagster.operations.reporting import write_report
+from data_miner_dagster_tests.builders import build_platform, build_project
+
+
+def test_check_release__no_project_and_no_release(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no project"):
+        check_release(build_platform(tmp_path / "empty"), "cyclists")
+    with pytest.raises(ConfigError, match="has no release yet"):
+        check_release(build_project(tmp_path / "root"), "cyclists")
+
+
+def test_check_release__finds_what_changed(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    sound = check_release(platform, "cyclists")
+    assert (sound.version, sound.is_sound, sound.withdrawn_reason) == ("v001", True, None)
+    folder = platform.layout.release_folder("cyclists", "v001")
+    labels = next((folder / "labels").rglob("*.txt"))
+    labels.unlink()
+    coco = folder / "annotations" / "instances_all.json"
+    coco.write_bytes(coco.read_bytes().replace(b"person", b"persoN"))
+    (folder / "labels" / "train.cache").write_bytes(b"left by a training run")
+    assert check_release(platform, "cyclists").problems == (
+        "annotations/instances_all.json: its sha256 has changed",
+        f"{labels.relative_to(folder).as_posix()}: missing",
+    )
+    with pytest.raises(ConfigError, match="no release 'v009' on disk; there are: v001"):
+        check_release(platform, "cyclists", "v009")
+
+
+@pytest.mark.parametrize("format", EXPORT_FORMATS)
+def test_export_release__counts_and_refuses_to_overwrite(tmp_path: Path, format: str) -> None:
+    platform = build_project(tmp_path / "root")
+    release_project(platform, "cyclists")
+    to = tmp_path / "out"
+    outcome = export_release(platform, "cyclists", format=format, to=to)
+    assert (outcome.version, outcome.num_images, outcome.num_boxes) == ("v001", 7, 5)
+    assert (to / "datasheet.md").is_file()
+    with pytest.raises(ConfigError, match="exists and is not empty"):
+        export_release(platform, "cyclists", format=format, to=to)
+
+
+def test_export_release__coco_yolo_and_parquet_are_those_of_the_release(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    release_project(platform, "cyclists")
+    release = platform.layout.release_folder("cyclists", "v001")
+    export_release(platform, "cyclists", format="coco", to=tmp_path / "coco")
+    assert len(read_coco(tmp_path / "coco" / "annotations" / "instances_all.json").getAnnIds()) == 5
+    export_release(platform, "cyclists", format="yolo", to=tmp_path / "yolo")
+    labels = sorted((tmp_path / "yolo" / "labels").rglob("*.txt"))
+    assert sum(len(read_yolo_labels(path)) for path in labels) == 5
+    export_release(platform, "cyclists", format="parquet", to=tmp_path / "parquet")
+    for exported in (tmp_path / "coco", tmp_path / "yolo", tmp_path / "parquet"):
+        for path in sorted(exported.rglob("*")):
+            if path.is_file():
+                assert path.read_bytes() == (release / path.relative_to(exported)).read_bytes(), path
+        assert len(list((exported / "images").rglob("*.jpg"))) == 7
+    image = next((tmp_path / "coco" / "images").rglob("*.jpg"))
+    assert image.stat().st_nlink == 1, "an export must not share its bytes with the frames"
+
+
+def test_export_release__huggingface_holds_the_images(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    release_project(platform, "cyclists")
+    export_release(platform, "cyclists", format="huggingface", to=tmp_path / "hub")
+    shards = sorted((tmp_path / "hub" / "data").iterdir())
+    table = pd.concat([pd.read_parquet(shard) for shard in shards]).set_index("image_id").sort_index()
+    assert len(table) == 7
+    first = table.loc[1]
+    assert Image.open(io.BytesIO(first["image"]["bytes"])).size == (64, 48)
+    assert first["image"]["path"] == "files-aaa_000001.jpg"
+    assert [list(box) for box in first["objects"]["bbox"]] == [[4.0, 6.0, 36.0, 24.0]]
+    assert list(first["objects"]["category_name"]) == ["bicycle"]
+    features = json.loads(pq.read_schema(shards[0]).metadata[b"huggingface"])["info"]["features"]
+    assert features == {"image": {"_type": "Image"}}
+    assert "path: data/train-*.parquet" in (tmp_path / "hub" / "README.md").read_text()
+
+
+def test_embedded_parquet_writer__shards(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    release_project(platform, "cyclists")
+    release = platform.layout.release_folder("cyclists", "v001")
+    (tmp_path / "out").mkdir()
+    writer = EmbeddedParquetWriter(tmp_path / "out", release_header(release), release, max_shard_bytes=1)
+    images = list(read_images(release))
+    for image in images:
+        writer.add(image)
+    writer.close()
+    shards = sorted((tmp_path / "out" / "data").iterdir())
+    assert len(shards) == 7
+    assert sorted(pq.read_table(shard)["image_id"][0].as_py() for shard in shards) == [1, 2, 3, 4, 5, 6, 7]
+
+
+_READ_WITH_DATASETS = """
+import json, sys
+from datasets import load_dataset
+rows = [row for split in load_dataset(sys.argv[1]).values() for row in split]
+print(json.dumps([[row["image_id"], row["image"].size, row["objects"]["category"]] for row in rows]))
+"""
+
+
+@pytest.mark.parametrize("layout", ["image folder", "images inside"])
+def test_release__reads_back_with_datasets(tmp_path: Path, layout: str) -> None:
+    pytest.importorskip("datasets", reason="Hugging Face datasets is not installed: pip install datasets")
+    platform = build_project(tmp_path / "root")
+    release_project(platform, "cyclists")
+    folder = platform.layout.release_folder("cyclists", "v001")
+    if layout == "images inside":
+        folder = export_release(platform, "cyclists", format="huggingface", to=tmp_path / "hub").folder
+    finished = subprocess.run(
+        [sys.executable, "-c", _READ_WITH_DATASETS, str(folder)],
+        env=os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    rows = sorted(json.loads(finished.stdout.splitlines()[-1]))
+    assert rows == [
+        [1, [64, 48], [1]],
+        [2, [64, 48], [0]],
+        [3, [64, 48], [0, 0]],
+        [4, [64, 48], []],
+        [5, [64, 48], []],
+        [6, [64, 48], [1]],
+        [7, [64, 48], []],
+    ]
+
+
+def test_export_release__crops(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    release_project(platform, "cyclists")
+    export_release(platform, "cyclists", format="crops", to=tmp_path / "crops")
+    crops = {path.name: path for path in (tmp_path / "crops").rglob("*.jpg")}
+    assert sorted(crops) == [
+        "files-aaa_000001_000.jpg",
+        "files-aaa_000003_000.jpg",
+        "files-bbb_000001_000.jpg",
+        "files-bbb_000001_001.jpg",
+        "files-ccc_000000_000.jpg",
+    ]
+    assert crops["files-aaa_000003_000.jpg"].parent.name == "000_person"
+    # from 10.5, 8.25 to 30, 47, whole pixels outwards
+    with Image.open(crops["files-aaa_000003_000.jpg"]) as crop:
+        assert crop.size == (20, 39)
+
+
+def test_export_release__damaged(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    release_project(platform, "cyclists")
+    (platform.layout.release_folder("cyclists", "v001") / "data.yaml").unlink()
+    with pytest.raises(DataMinerError, match=r"is damaged \(data.yaml: missing\)"):
+        export_release(platform, "cyclists", format="coco", to=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_withdrawn_release__is_neither_exported_nor_reused(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    release_project(platform, "cyclists")
+    withdraw_release(platform.catalog.database, "cyclists", "v001", "its author asked for it")
+    check = check_release(platform, "cyclists")
+    assert (check.is_sound, check.withdrawn_reason) == (True, "its author asked for it")
+    write_report(platform, "cyclists", "v001")
+    assert "its author asked for it" in (platform.layout.report_folder("cyclists") / "index.html").read_text()
+    with pytest.raises(DataMinerError, match="was withdrawn: its author asked for it"):
+        export_release(platform, "cyclists", format="coco", to=tmp_path / "out")
+    # the same tables again: what was withdrawn is not handed out a second time
+    again = release_project(platform, "cyclists")
+    assert (again.status, again.metadata["version"]) == (OutcomeStatus.DONE, "v002")

@@ -1,0 +1,144 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_miner_dagster.stages.releasing import (
+    assign_splits,
+    clip_box,
+    group_videos,
+    next_version,
+    public_reference,
+    version_number,
+)
+
+SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
+
+keys = st.lists(st.from_regex(r"files-[a-z0-9]{1,8}", fullmatch=True), min_size=1, max_size=40, unique=True)
+
+
+@st.composite
+def linked_videos(draw: st.DrawFn) -> tuple[list[str], list[tuple[str, str]]]:
+    videos = draw(keys)
+    one = st.sampled_from(videos)
+    return videos, draw(st.lists(st.tuples(one, one), max_size=30))
+
+
+def test_next_version__none() -> None:
+    assert next_version([]) == "v001"
+
+
+def test_next_version__after_the_highest() -> None:
+    assert next_version(["v002", "v010", ".partial-0-v011", "notes"]) == "v011"
+    assert next_version(["v999"]) == "v1000"
+    assert [version_number(name) for name in ("v007", "v1000", "latest")] == [7, 1000, 0]
+
+
+@pytest.mark.parametrize(
+    ("box", "clipped"),
+    [
+        ((1.0, 2.0, 3.5, 4.25), (1.0, 2.0, 3.5, 4.25)),
+        ((-5.0, -1.0, 70.0, 50.0), (0.0, 0.0, 64.0, 48.0)),
+        ((63.5, 0.0, 80.0, 40.0), None),  # half a pixel is left
+        ((70.0, 0.0, 80.0, 40.0), None),  # outside
+        ((10.0, 10.0, 5.0, 20.0), None),  # turned round
+        ((1.00049, 2.0, 10.00051, 9.0), (1.0, 2.0, 10.001, 9.0)),
+    ],
+)
+def test_clip_box__to_the_image(
+    box: tuple[float, float, float, float], clipped: tuple[float, float, float, float] | None
+) -> None:
+    assert clip_box(box, (64, 48)) == clipped
+
+
+def test_group_videos__empty() -> None:
+    assert group_videos([], []) == []
+
+
+def test_group_videos__chains_and_strangers() -> None:
+    links = [("b", "a"), ("c", "b"), ("e", "elsewhere"), ("f", "elsewhere")]
+    assert group_videos(["a", "b", "c", "d", "e", "f"], links) == [("a", "b", "c"), ("d",), ("e", "f")]
+
+
+@given(linked_videos())
+def test_group_videos__every_video_once_and_links_within(case: tuple[list[str], list[tuple[str, str]]]) -> None:
+    videos, links = case
+    groups = group_videos(videos, links)
+    assert sorted(key for group in groups for key in group) == sorted(videos)
+    group_of = {key: index for index, group in enumerate(groups) for key in group}
+    assert all(group_of[first] == group_of[second] for first, second in links)
+    assert groups == group_videos(videos[::-1], [(second, first) for first, second in links[::-1]])
+
+
+def test_assign_splits__empty() -> None:
+    assert assign_splits([], SHARES) == {}
+
+
+@given(linked_videos())
+def test_assign_splits__groups_stay_together_and_train_is_never_empty(
+    case: tuple[list[str], list[tuple[str, str]]],
+) -> None:
+    videos, links = case
+    groups = group_videos(videos, links)
+    splits = assign_splits(groups, SHARES)
+    assert splits.keys() == set(videos)
+    assert all(len({splits[key] for key in group}) == 1 for group in groups)
+    assert "train" in splits.values()
+
+
+@given(linked_videos(), keys)
+@settings(max_examples=200)
+def test_assign_splits__stable_as_the_project_grows(
+    case: tuple[list[str], list[tuple[str, str]]], newcomers: list[str]
+) -> None:
+    videos, links = case
+    before = assign_splits(group_videos(videos, links), SHARES)
+    grown = sorted({*videos, *newcomers})
+    after = assign_splits(group_videos(grown, links), SHARES, before)
+    assert {key: after[key] for key in videos} == before
+
+
+@given(keys)
+def test_assign_splits__without_memory_only_the_seat_in_train_may_move(videos: list[str]) -> None:
+    alone = {key: assign_splits([(key,), ("files-in-train-1",)], SHARES)[key] for key in videos}
+    # of this key it is known that it falls into train by its own hash
+    assert assign_splits([("files-in-train-1",), ("files-x",)], SHARES)["files-in-train-1"] == "train"
+    together = assign_splits([(key,) for key in sorted({*videos, "files-in-train-1"})], SHARES)
+    assert {key: together[key] for key in videos} == alone
+
+
+def test_assign_splits__shares_are_met() -> None:
+    splits = list(assign_splits([(f"youtube-{index}",) for index in range(10_000)], SHARES).values())
+    # three standard deviations of independent draws: 3 * sqrt(10,000 * .8 * .2) = 120
+    assert abs(splits.count("train") - 8_000) < 120
+    assert abs(splits.count("val") - 1_000) < 90
+    assert abs(splits.count("test") - 1_000) < 90
+
+
+def test_assign_splits__groups_do_not_favour_a_split() -> None:
+    groups = [tuple(f"youtube-{index}-{part}" for part in range(5)) for index in range(4_000)]
+    splits = list(assign_splits(groups, {"train": 0.5, "val": 0.5}).values())
+    assert abs(splits.count("train") / 5 - 2_000) < 95  # 3 * sqrt(4,000 * .25)
+
+
+def test_assign_splits__a_new_link_never_tests_on_what_was_trained_on() -> None:
+    earlier = {"files-a": "test", "files-b": "train", "files-c": "val"}
+    linked = assign_splits([("files-a", "files-b"), ("files-c",)], SHARES, earlier)
+    assert linked == {"files-a": "train", "files-b": "train", "files-c": "val"}
+
+
+@pytest.mark.parametrize(
+    ("reference", "shown"),
+    [
+        ("https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=3", "https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=3"),
+        ("https://me:secret@host.example/a.mp4#t=3", "https://host.example/a.mp4"),
+        ("https://cdn.example/a.mp4?id=7&X-Amz-Signature=abc&token=def&Expires=1", "https://cdn.example/a.mp4?id=7"),
+        ("/home/someone/clips/bikes.mp4", "bikes.mp4"),
+        ("file:///home/someone/clips/bikes.mp4", "bikes.mp4"),
+        ("/home/someone/clips/*.mp4", "*.mp4"),
+        ("clips", "clips"),
+        ("people cycling in the rain", "people cycling in the rain"),
+        ("", ""),
+    ],
+)
+def test_public_reference__no_machine_and_no_secret(reference: str, shown: str) -> None:
+    assert public_reference(reference) == shown
