@@ -101,8 +101,8 @@ class ModelProvider:
                     f"model {entry.name} needs {names}, not in the model cache; "
                     "fetch with `data-miner models fetch --profile lite`"
                 )
-            if entry.scheme == "file" and not entry.folder.is_dir():
-                raise ModelError(f"model {entry.name}: there is no folder {entry.folder}; correct its `source`")
+            if entry.is_local and not entry.folder.exists():
+                raise ModelError(f"model {entry.name}: there is no folder or file {entry.folder}; correct its `source`")
             if entry.scheme == "hf":
                 # Here because only hub models need the hub's client.
                 from data_miner_dagster.models.hub import check_obtainable

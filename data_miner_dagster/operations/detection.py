@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, RgbImage
+from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, ProjectOutcome, RgbImage
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA
 from data_miner_dagster.media.images import UnreadableImageError, read_stored_image
@@ -29,16 +30,34 @@ from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.detectors import ObjectDetector
-from data_miner_dagster.stages.detection import FrameDetections, count_boxes, detection_rows
+from data_miner_dagster.stages.detection import (
+    DetectionRow,
+    FrameDetections,
+    confirm_along_video,
+    count_boxes,
+    detection_rows,
+    fuse_detections,
+    suppress,
+)
+from data_miner_dagster.stages.tiling import merge_tiles, tile_windows
 from data_miner_dagster.storage.atomic import sweep_partials
 from data_miner_dagster.storage.detection_parts import DetectionParts, remove_other_parts
-from data_miner_dagster.storage.tables import read_fingerprint, read_metadata, read_table, table_from_rows, write_table
+from data_miner_dagster.storage.tables import (
+    read_fingerprint,
+    read_metadata,
+    read_table,
+    table_from_rows,
+    table_writer,
+    write_table,
+)
 
 ALGORITHM_VERSION: Final = 1
 """To be raised when the same detector, frames and settings give other boxes."""
 PART_FRAMES: Final = 256
 PART_SECONDS: Final = 60.0
 """What is found is written down after so many frames or so much time: a kill loses no more than that."""
+ROW_GROUP_BOXES: Final = 50_000
+"""Boxes held in memory before they are written."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
 
 logger = logging.getLogger("data_miner")
@@ -49,6 +68,7 @@ class _Frame:
     frame_id: str
     video_key: str
     frame_index: int
+    pts_seconds: float
     path: Path
     sha256: str
 
@@ -99,10 +119,9 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
             if force:
                 remove_other_parts(platform.layout.detection_parts(project), keep=())
             frames = _representatives(platform, project)
-            num_unreadable = 0
             for name, part in parts.items():
-                num_unreadable = max(num_unreadable, _look_at_unseen(platform, name, part, frames, config))
-            _write_tables(platform, project, parts, frames, config, found_fingerprint, fingerprint, num_unreadable)
+                _look_at_unseen(platform, name, part, frames, config)
+            _write_tables(platform, project, parts, frames, config, found_fingerprint, fingerprint)
             remove_other_parts(platform.layout.detection_parts(project), keep=[part.folder for part in parts.values()])
         return _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
 
@@ -166,50 +185,46 @@ def _representatives(platform: Platform, project: str) -> list[_Frame]:
     frames: list[_Frame] = []
     for video_key in sorted(set(table["video_key"].to_pylist())):
         wanted = table.filter(pc.equal(table["video_key"], video_key))
-        stored = read_table(platform.layout.frames_table(video_key), ["frame_id", "file_name", "sha256"])
-        file_by_id = dict(
-            zip(
-                stored["frame_id"].to_pylist(),
-                zip(stored["file_name"].to_pylist(), stored["sha256"].to_pylist(), strict=True),
-                strict=True,
-            )
-        )
+        stored = read_table(
+            platform.layout.frames_table(video_key), ["frame_id", "file_name", "pts_seconds", "sha256"]
+        ).to_pylist()
+        row_by_id = {row["frame_id"]: row for row in stored}
         for frame_id, frame_index in zip(
             wanted["frame_id"].to_pylist(), wanted["frame_index"].to_pylist(), strict=True
         ):
-            if frame_id not in file_by_id:
+            row = row_by_id.get(frame_id)
+            if row is None:
                 raise PermanentError(
                     f"frame {frame_id} is kept by deduplication and missing in frames.parquet of its video: the frames "
                     "were extracted anew since; materialize `filtered_frames` and `deduplicated_frames` again"
                 )
-            file_name, sha256 = file_by_id[frame_id]
-            path = platform.layout.frame_path(video_key, file_name)
-            frames.append(_Frame(frame_id, video_key, frame_index, path, sha256))
+            path = platform.layout.frame_path(video_key, row["file_name"])
+            frames.append(_Frame(frame_id, video_key, frame_index, row["pts_seconds"], path, row["sha256"]))
     return sorted(frames, key=lambda frame: frame.frame_id)
 
 
 def _look_at_unseen(
     platform: Platform, name: str, parts: DetectionParts, frames: Sequence[_Frame], config: DetectionConfig
-) -> int:
-    """Run one detector on the frames it has not seen; return how many could not be read."""
+) -> None:
+    """Run one detector on the frames it has not seen. A frame that cannot be read stays unseen."""
     parts.prepare()
     seen = parts.seen()
     unseen = [frame for frame in frames if seen.get(frame.frame_id) != frame.sha256]
     if not unseen:
-        return 0
+        return
     detector = platform.models.detector(name)
     classes = config.class_prompts
-    num_unreadable = num_done = 0
+    num_done = 0
     boxes: list[dict[str, str | int | float]] = []
     looked_at: list[dict[str, str | int | float]] = []
     started = time.monotonic()
     for batch in _decoded_batches(unseen, config):
         readable = [(frame, image) for frame, image in batch if image is not None]
-        num_unreadable += len(batch) - len(readable)
-        found = _detect(detector, [image for _, image in readable], config)
+        found = detect_tiled(detector, [image for _, image in readable], config)
         for (frame, _), detected in zip(readable, found, strict=True):
+            alone = FrameDetections(detected, np.ones(len(detected.prompts), np.int32))
             rows = detection_rows(
-                frame.frame_id, frame.video_key, frame.frame_index, detected, classes=classes, detector=name
+                frame.frame_id, frame.video_key, frame.frame_index, alone, classes=classes, detector=name
             )
             boxes += rows
             looked_at.append(_frame_row(frame, parts.fingerprint, len(rows)))
@@ -220,12 +235,28 @@ def _look_at_unseen(
                 parts.append(boxes, looked_at)
             boxes, looked_at, started = [], [], time.monotonic()
             logger.info("detection: %s has looked at %d of %d frames", name, num_done, len(unseen))
-    return num_unreadable
 
 
-def _detect(detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig) -> list[FrameDetections]:
-    found = detector.detect(images, config.class_prompts, confidence_floor=config.confidence_floor)
-    return [FrameDetections(detections, np.ones(len(detections.confidences), np.int32)) for detections in found]
+def detect_tiled(
+    detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig
+) -> list[ImageDetections]:
+    """Return a detector's answer for each image, looked at whole or in tiles as the configuration says."""
+    tiling = config.tiling
+    if tiling is None:
+        return detector.detect(images, config.class_prompts, confidence_floor=config.confidence_floor)
+    found = []
+    for image in images:
+        image_wh = (image.shape[1], image.shape[0])
+        windows = tile_windows(
+            image_wh, side=tiling.side, overlap=tiling.overlap, include_whole=tiling.include_whole_frame
+        )
+        tiles = [image[top:bottom, left:right] for left, top, right, bottom in windows]
+        answers: list[ImageDetections] = []
+        for start in range(0, len(tiles), config.batch_size):
+            batch = tiles[start : start + config.batch_size]
+            answers += detector.detect(batch, config.class_prompts, confidence_floor=config.confidence_floor)
+        found.append(merge_tiles(answers, windows, image_wh, merge_iou=tiling.merge_iou))
+    return found
 
 
 def _decoded_batches(
@@ -269,28 +300,85 @@ def _write_tables(
     config: DetectionConfig,
     found_fingerprint: str,
     fingerprint: str,
-    num_unreadable: int,
 ) -> None:
-    """Write both tables from the parts; `detections.parquet` last."""
+    """Decide what the parts amount to, video by video, and write both tables; `detected_frames.parquet` last."""
     sweep_partials(platform.layout.project_folder(project))
-    sha256_by_frame = {frame.frame_id: frame.sha256 for frame in frames}
-    (part,) = parts.values()
-    boxes = part.boxes_of(sha256_by_frame).cast(DETECTIONS_SCHEMA)
-    seen = part.seen()
-    counted = boxes.group_by("frame_id").aggregate([([], "count_all")])
-    num_boxes = dict(zip(counted["frame_id"].to_pylist(), counted["count_all"].to_pylist(), strict=True))
-    rows = [
-        _frame_row(frame, found_fingerprint, num_boxes.get(frame.frame_id, 0))
+    seen = [part.seen() for part in parts.values()]
+    sha256_by_frame = {
+        frame.frame_id: frame.sha256
         for frame in frames
-        if seen.get(frame.frame_id) == frame.sha256
-    ]
+        if all(sha256s.get(frame.frame_id) == frame.sha256 for sha256s in seen)
+    }
+    found = [_by_frame(part.boxes_of(sha256_by_frame), config) for part in parts.values()]
+    frame_rows: list[dict[str, str | int | float]] = []
+    with table_writer(platform.layout.detections_table(project), DETECTIONS_SCHEMA, fingerprint=fingerprint) as writer:
+        box_rows: list[DetectionRow] = []
+        readable = (frame for frame in frames if frame.frame_id in sha256_by_frame)
+        for _, group in groupby(readable, key=lambda frame: frame.video_key):
+            video = list(group)
+            for frame, decided in zip(video, _decide(video, found, config), strict=True):
+                rows = detection_rows(
+                    frame.frame_id,
+                    frame.video_key,
+                    frame.frame_index,
+                    decided,
+                    classes=config.class_prompts,
+                    detector="+".join(parts),
+                )
+                box_rows += rows
+                frame_rows.append(_frame_row(frame, found_fingerprint, len(rows)))
+            if len(box_rows) >= ROW_GROUP_BOXES:
+                writer.write_table(table_from_rows(box_rows, DETECTIONS_SCHEMA))
+                box_rows = []
+        writer.write_table(table_from_rows(box_rows, DETECTIONS_SCHEMA))
     write_table(
         platform.layout.detected_frames_table(project),
-        table_from_rows(rows, DETECTED_FRAMES_SCHEMA),
+        table_from_rows(frame_rows, DETECTED_FRAMES_SCHEMA),
         fingerprint=fingerprint,
-        metadata={NUM_UNREADABLE_KEY: str(num_unreadable)},
+        metadata={NUM_UNREADABLE_KEY: str(len(frames) - len(frame_rows))},
     )
-    write_table(platform.layout.detections_table(project), boxes, fingerprint=fingerprint)
+
+
+def _by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDetections]:
+    """Return stored boxes, sorted by frame, as detections by frame id; frames without boxes are absent."""
+    class_index_by_name = {wanted.class_name: index for index, wanted in enumerate(config.class_prompts)}
+    frame_ids = np.array(boxes["frame_id"].to_pylist(), dtype=np.str_)
+    corners = np.stack([boxes[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")], axis=1)
+    confidences = boxes["confidence"].to_numpy()
+    class_indices = np.array([class_index_by_name[name] for name in boxes["class_name"].to_pylist()], np.int32)
+    prompts = boxes["prompt"].to_pylist()
+    ids, starts = np.unique(frame_ids, return_index=True)
+    ends = [*starts.tolist(), len(frame_ids)][1:]
+    return {
+        str(frame_id): ImageDetections(
+            corners[start:end], confidences[start:end], class_indices[start:end], tuple(prompts[start:end])
+        )
+        for frame_id, start, end in zip(ids, starts.tolist(), ends, strict=True)
+    }
+
+
+def _decide(
+    video: Sequence[_Frame], found: Sequence[Mapping[str, ImageDetections]], config: DetectionConfig
+) -> list[FrameDetections]:
+    """Return the final boxes of the frames of one video."""
+    decided = []
+    for frame in video:
+        answers = [by_frame.get(frame.frame_id, ImageDetections.empty()) for by_frame in found]
+        decided.append(
+            suppress(
+                fuse_detections(answers, iou=config.fusion_iou),
+                class_wise_iou=config.class_wise_iou,
+                cross_class_iou=config.cross_class_iou,
+            )
+        )
+    if config.agreement_seconds is None:
+        return decided
+    return confirm_along_video(
+        decided,
+        [frame.pts_seconds for frame in video],
+        within_seconds=config.agreement_seconds,
+        iou=config.agreement_iou,
+    )
 
 
 def _outcome(
