@@ -22,7 +22,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 )
 def deduplicated_frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """For every kept frame: its duplicate group, the representative, the similarity that put it there.
 
     No two representatives are within the threshold, and every other frame has a representative within it.

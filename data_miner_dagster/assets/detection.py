@@ -22,7 +22,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 )
 def detections(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Boxes with class, confidence, detector and prompt; low-confidence boxes included.
 
     Only frames that this detector has not yet seen with this class list are run.

@@ -27,7 +27,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 )
 def videos(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """The video file, its metadata (`info.json`) and its sha256; proven to open, to have pictures and to be whole.
 
     Keyed by the video alone and shared by all projects. A video that a site withholds, or a broken file, is a

@@ -25,7 +25,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 )
 def frame_embeddings(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """One image-text embedding a frame (float16), by the encoder that filtering uses.
 
     The heavy model runs here, once a video. Changing a prompt or a threshold afterwards is a matrix product.

@@ -26,7 +26,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 )
 def frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Sampled frames as JPEG, and a Parquet manifest with one row a frame.
 
     A row has the exact time from the container, size, sharpness, brightness, contrast and perceptual hash. Which

@@ -23,7 +23,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 )
 def filtered_frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """For every frame of every member video: its similarities to the prompts, the decision, the reason.
 
     A matrix product over stored embeddings: no image is opened and no image model runs.

@@ -66,7 +66,7 @@ def materialize_videos(
     context: dg.AssetExecutionContext,
     work: Callable[[Sequence[str], ReportVideo], list[VideoOutcome]],
     metadata_of: MetadataOf | None = None,
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Run `work` on the partitions of this run and log each video's event the moment it is done.
 
     A video that exists afterwards is materialized; one that failed, is unavailable or has to wait is observed with
@@ -127,7 +127,7 @@ def materialize_project(
     context: dg.AssetExecutionContext,
     work: Callable[[str], ProjectOutcome],
     metadata_of: Callable[[str], Mapping[str, dg.MetadataValue]],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Run `work` on the project of this run and return its materialization, with its counts as a table."""
     project = context.partition_key
     with one_line_failures():

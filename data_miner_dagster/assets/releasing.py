@@ -20,7 +20,9 @@ from data_miner_dagster.resources.platform import PlatformResource
     code_version="1",
     retry_policy=TRANSIENT_RETRIES,
 )
-def dataset(context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource) -> dg.MaterializeResult:
+def dataset(
+    context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
+) -> dg.MaterializeResult[None]:
     """An immutable release: COCO, YOLO and Parquet annotations, images, a datasheet, and an HTML report.
 
     The same inputs give the same bytes; a release that is current is not made again.

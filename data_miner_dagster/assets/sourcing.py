@@ -21,7 +21,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 )
 def project_videos(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """The videos that belong to the project, each with where it was found; rejected candidates with the reason.
 
     Lists the sources of the project file without downloading anything. A source that cannot be listed fails alone.

@@ -2,11 +2,12 @@
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import av
@@ -46,8 +47,8 @@ def data_miner(
     )
 
 
-def kill_when(arguments: Sequence[str | Path], is_moment: Callable[[str], bool], *, timeout: float = 240) -> list[str]:
-    """Run a command and SIGKILL its whole process group at the first output line that `is_moment`; return the lines.
+def kill_when(arguments: Sequence[str | Path], moment: re.Pattern[str], *, timeout: float = 240) -> list[str]:
+    """Run a command and SIGKILL its whole process group at the first output line that matches; return the lines.
 
     Raises:
         AssertionError: the command ended without such a line.
@@ -67,7 +68,7 @@ def kill_when(arguments: Sequence[str | Path], is_moment: Callable[[str], bool],
     with process.stdout:
         for line in process.stdout:
             lines.append(line.rstrip())
-            if is_moment(line):
+            if moment.match(line):
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 watchdog.cancel()
