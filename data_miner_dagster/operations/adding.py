@@ -7,8 +7,8 @@ from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
 from data_miner_dagster.sites.client import SiteClient
+from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
 
 BY_HAND = "by_hand"
 """The source named as the origin of such a member."""

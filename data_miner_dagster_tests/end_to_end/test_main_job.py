@@ -157,7 +157,9 @@ def test_run__killed_at_every_stage_ends_in_the_same_bytes(clips: dict[str, Path
         "detections",
         "dataset",
     ):
-        kill_when(["run", "--config", config, "--root", tmp_path / "stormy"], re.compile(rf"\s*{asset} .*: (done|reused)"))
+        kill_when(
+            ["run", "--config", config, "--root", tmp_path / "stormy"], re.compile(rf"\s*{asset} .*: (done|reused)")
+        )
     last = data_miner("run", "--config", config, "--root", tmp_path / "stormy")
     assert last.returncode == 0, last.stdout
     assert result_digests(tmp_path / "stormy") == result_digests(tmp_path / "calm")

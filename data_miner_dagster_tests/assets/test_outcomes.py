@@ -1,0 +1,131 @@
+"""How outcomes become Dagster events, on a real instance."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+import pytest
+
+from data_miner_dagster.assets.outcomes import ForceConfig, materialize_project, materialize_videos
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
+from data_miner_dagster.operations.platform import ReportVideo
+from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
+
+KEYS = ["a", "b", "private", "z"]
+PARTITIONS = dg.DynamicPartitionsDefinition(name="outcome_tests")
+
+
+def work(keys: Sequence[str], report: ReportVideo) -> list[VideoOutcome]:
+    outcomes = []
+    for key in keys:
+        if key == "private":
+            outcome = VideoOutcome(key, OutcomeStatus.UNAVAILABLE, VideoErrorKind.PRIVATE, "the owner keeps it private")
+        else:
+            outcome = VideoOutcome(key, OutcomeStatus.DONE, metadata={"num_frames": 3})
+        report(outcome)
+        outcomes.append(outcome)
+    return outcomes
+
+
+@dg.asset(partitions_def=PARTITIONS, output_required=False)
+def first(context: dg.AssetExecutionContext, config: ForceConfig) -> Iterator[dg.MaterializeResult[None]]:
+    yield from materialize_videos(context, work)
+
+
+@dg.asset(partitions_def=PARTITIONS, deps=[first], output_required=False)
+def second(context: dg.AssetExecutionContext, config: ForceConfig) -> Iterator[dg.MaterializeResult[None]]:
+    yield from materialize_videos(context, work)
+
+
+@dg.asset(partitions_def=PARTITIONS)
+def project_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def decide(project: str) -> ProjectOutcome:
+        if project == "private":
+            raise ConfigError("no such class: 'unicorn'; known: horse")
+        return ProjectOutcome(project, OutcomeStatus.DONE, "f" * 32, {"kept": 2, "black": 1})
+
+    return materialize_project(context, decide, lambda project: {"extra": dg.MetadataValue.text(project)})
+
+
+DEFINITIONS = dg.Definitions(
+    assets=[first, second, project_asset],
+    jobs=[
+        dg.define_asset_job("one", selection=[first]),
+        dg.define_asset_job("both", selection=[first, second]),
+        dg.define_asset_job("project", selection=[project_asset]),
+    ],
+    executor=dg.in_process_executor,
+)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as made:
+        made.add_dynamic_partitions("outcome_tests", KEYS)
+        yield made
+
+
+def run(
+    instance: dg.DagsterInstance, job: str, *, start: str | None = None, end: str | None = None, key: str | None = None
+) -> dg.ExecuteInProcessResult:
+    tags = {RANGE_START_TAG: start, RANGE_END_TAG: end} if start and end else {}
+    resolved = DEFINITIONS.resolve_job_def(job)
+    return resolved.execute_in_process(instance=instance, partition_key=key, tags=tags, raise_on_error=False)
+
+
+def materialized(instance: dg.DagsterInstance, asset: str) -> set[str]:
+    return set(instance.get_materialized_partitions(dg.AssetKey(asset)))
+
+
+def test_materialize_videos__one_bad_video_fails_neither_its_batch_nor_the_run(instance: dg.DagsterInstance) -> None:
+    assert run(instance, "one", start="a", end="z").success
+    assert materialized(instance, "first") == {"a", "b", "z"}
+    observed = instance.fetch_observations(dg.AssetKey("first"), limit=10).records
+    assert [record.partition_key for record in observed] == ["private"]
+    metadata = observed[0].asset_observation.metadata if observed[0].asset_observation else {}
+    assert metadata["reason"].value == "private"
+    assert metadata["message"].value == "the owner keeps it private"
+
+
+def test_materialize_videos__a_single_partition_that_cannot_exist_fails_with_its_reason(
+    instance: dg.DagsterInstance,
+) -> None:
+    result = run(instance, "one", key="private")
+    assert result.dagster_run.tags[PARTITION_TAG] == "private"
+    assert not result.success
+    (event,) = result.get_step_failure_events()
+    user_failure = event.step_failure_data.user_failure_data
+    assert user_failure is not None
+    assert user_failure.description == "private: the owner keeps it private"
+
+
+def test_materialize_videos__a_single_partition_is_one_event_and_goes_on(instance: dg.DagsterInstance) -> None:
+    assert run(instance, "both", key="a").success
+    assert len(instance.fetch_materializations(dg.AssetKey("first"), limit=10).records) == 1
+    assert materialized(instance, "second") == {"a"}
+
+
+def test_materialize_videos__a_whole_range_goes_on_to_the_next_step(instance: dg.DagsterInstance) -> None:
+    assert run(instance, "both", start="a", end="b").success
+    assert materialized(instance, "second") == {"a", "b"}
+
+
+def test_materialize_project__counts_are_a_table(instance: dg.DagsterInstance) -> None:
+    assert run(instance, "project", key="a").success
+    (record,) = instance.fetch_materializations(dg.AssetKey("project_asset"), limit=1).records
+    materialization = record.asset_materialization
+    assert materialization is not None
+    table = materialization.metadata["counts"].value
+    assert isinstance(table, dg.TableMetadataValue | list | tuple)
+    assert materialization.metadata["extra"].value == "a"
+    assert "f" * 32 in (materialization.tags or {}).values()
+
+
+def test_materialize_project__our_errors_are_one_line(instance: dg.DagsterInstance) -> None:
+    result = run(instance, "project", key="private")
+    assert not result.success
+    (event,) = result.get_step_failure_events()
+    user_failure = event.step_failure_data.user_failure_data
+    assert user_failure is not None
+    assert user_failure.description == "no such class: 'unicorn'; known: horse"

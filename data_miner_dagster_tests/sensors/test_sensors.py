@@ -1,0 +1,182 @@
+"""The sensors' shells, evaluated on a real instance and a real catalog."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.definitions import defs
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
+from data_miner_dagster.resources.platform import PlatformResource, open_platform
+from data_miner_dagster.sensors.in_flight import WORK_TAG
+from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS
+from data_miner_dagster.sensors.videos import MAX_KEYS_PER_RUN, MAX_RUNS_PER_TICK
+from data_miner_dagster_tests.end_to_end.commands import project, write_yaml
+
+
+@pytest.fixture
+def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    monkeypatch.setenv("DATA_MINER_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("DATA_MINER_PROFILE", "lite")
+    for name in ("DATA_MINER_CONFIG", "DATA_MINER_CATALOG_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return open_platform()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as made:
+        yield made
+
+
+def tick(instance: dg.DagsterInstance, sensor: str) -> dg.SensorResult:
+    definition = defs.get_repository_def().get_sensor_def(sensor)
+    context = dg.build_sensor_context(instance=instance, resources={"platform": PlatformResource()})
+    result = definition(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def drop_project(platform: Platform, name: str = "street", **changes: object) -> Path:
+    content = project(name, [{"type": "urls", "urls": ["http://127.0.0.1:9/a.mp4"]}], **changes)
+    del content["platform"]
+    return write_yaml(platform.layout.project_files / f"{name}.yaml", content)
+
+
+def add_members(platform: Platform, keys: list[str]) -> None:
+    with platform.catalog.database.transaction() as session:
+        for rank, key in enumerate(keys):
+            candidate = VideoCandidate(key, f"http://127.0.0.1:9/{key}.mp4", "urls", "test", rank, utc_now())
+            platform.catalog.add_candidate(session, "street", candidate, rejected_because=None)
+
+
+def requests_of(result: dg.SensorResult) -> list[dg.RunRequest]:
+    return list(result.run_requests or [])
+
+
+def test_project_files__no_files(instance: dg.DagsterInstance, platform: Platform) -> None:
+    result = tick(instance, "project_files")
+    assert requests_of(result) == []
+    assert result.skip_reason is not None
+
+
+def test_project_files__a_dropped_file_is_registered_and_listed_once(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform)
+    (request,) = requests_of(tick(instance, "project_files"))
+    assert request.partition_key == "street"
+    assert instance.get_dynamic_partitions("projects") == ["street"]
+    (again,) = requests_of(tick(instance, "project_files"))
+    assert again.run_key == request.run_key, "the same wish has another key: Dagster would launch it twice"
+    row = platform.catalog.project("street")
+    assert row is not None
+    platform.catalog.update_project("street", sourced_config_hash=row.config_hash)
+    assert requests_of(tick(instance, "project_files")) == []
+
+
+def test_project_files__a_changed_file_is_listed_again(instance: dg.DagsterInstance, platform: Platform) -> None:
+    drop_project(platform)
+    (first,) = requests_of(tick(instance, "project_files"))
+    row = platform.catalog.project("street")
+    assert row is not None
+    platform.catalog.update_project("street", sourced_config_hash=row.config_hash)
+    drop_project(platform, description="another")
+    (second,) = requests_of(tick(instance, "project_files"))
+    assert second.run_key != first.run_key
+
+
+def test_project_files__a_wrong_file_is_named_and_holds_up_no_other(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform, "good")
+    (platform.layout.project_files / "bad.yaml").write_text("name: bad\nfiltring: {}\n")
+    (request,) = requests_of(tick(instance, "project_files"))
+    assert request.partition_key == "good"
+    row = platform.catalog.project("good")
+    assert row is not None
+    platform.catalog.update_project("good", sourced_config_hash=row.config_hash)
+    reason = tick(instance, "project_files").skip_reason
+    assert reason is not None
+    assert "bad.yaml" in str(reason.skip_message)
+
+
+def test_wanted_videos__one_batch_of_partitions_and_ranges_with_a_cap(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform)
+    tick(instance, "project_files")
+    keys = [f"generic-{index:04d}" for index in range(MAX_KEYS_PER_RUN * (MAX_RUNS_PER_TICK + 1) + 3)]
+    add_members(platform, keys)
+    requests = requests_of(tick(instance, "wanted_videos"))
+    assert instance.get_dynamic_partitions("videos") == keys
+    assert len(requests) == MAX_RUNS_PER_TICK
+    assert {request.job_name for request in requests} == {"download_videos"}
+    assert requests[0].tags[RANGE_START_TAG] == keys[0]
+    assert requests[0].tags[RANGE_END_TAG] == keys[MAX_KEYS_PER_RUN - 1]
+    assert [r.run_key for r in requests_of(tick(instance, "wanted_videos"))] == [r.run_key for r in requests]
+
+
+def test_wanted_videos__what_is_in_flight_is_not_asked_for(instance: dg.DagsterInstance, platform: Platform) -> None:
+    drop_project(platform)
+    tick(instance, "project_files")
+    add_members(platform, ["generic-a", "generic-b", "generic-c"])
+    (request,) = requests_of(tick(instance, "wanted_videos"))
+    job = defs.resolve_job_def("download_videos")
+    instance.create_run_for_job(job, tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED)
+    result = tick(instance, "wanted_videos")
+    assert requests_of(result) == []
+    assert "1 runs in flight" in str(result.skip_reason and result.skip_reason.skip_message)
+
+
+def test_wanted_videos__work_whose_runs_keep_dying_is_given_up_with_a_reason(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform)
+    tick(instance, "project_files")
+    add_members(platform, ["generic-a", "generic-b"])
+    (request,) = requests_of(tick(instance, "wanted_videos"))
+    job = defs.resolve_job_def("download_videos")
+    for _ in range(MAX_FAILED_RUNS):
+        instance.create_run_for_job(job, tags={WORK_TAG: request.tags[WORK_TAG]}, status=dg.DagsterRunStatus.FAILURE)
+    assert requests_of(tick(instance, "wanted_videos")) == []
+    row = platform.catalog.video("generic-a")
+    assert row is not None
+    assert row.status is VideoStatus.FAILED
+    assert row.error is not None
+    assert "download_videos" in row.error
+
+
+def test_wanted_videos__the_work_of_the_dead_is_free_again(instance: dg.DagsterInstance, platform: Platform) -> None:
+    drop_project(platform)
+    tick(instance, "project_files")
+    add_members(platform, ["generic-a"])
+    with platform.catalog.database.transaction() as session:
+        assert move_video(session, "generic-a", VideoStatus.DOWNLOADING)
+    (request,) = requests_of(tick(instance, "wanted_videos"))
+    assert request.job_name == "download_videos"
+
+
+def test_settled_projects__built_once_when_all_has_settled(instance: dg.DagsterInstance, platform: Platform) -> None:
+    drop_project(platform)
+    tick(instance, "project_files")
+    row = platform.catalog.project("street")
+    assert row is not None
+    platform.catalog.update_project("street", sourced_config_hash=row.config_hash)
+    add_members(platform, ["generic-a"])
+    waiting = tick(instance, "settled_projects")
+    assert requests_of(waiting) == []
+    assert "1 of 1 videos are on their way" in str(waiting.skip_reason and waiting.skip_reason.skip_message)
+    with platform.catalog.database.transaction() as session:
+        assert move_video(session, "generic-a", VideoStatus.FAILED, error="gone")
+    (request,) = requests_of(tick(instance, "settled_projects"))
+    job = defs.resolve_job_def("build_dataset")
+    tags = {WORK_TAG: request.tags[WORK_TAG]}
+    instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.SUCCESS)
+    assert requests_of(tick(instance, "settled_projects")) == []
