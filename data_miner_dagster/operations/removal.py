@@ -142,9 +142,8 @@ def forget_videos(platform: Platform, target: str, *, reason: str, delete_releas
     keys = [video.key for video in videos]
     remember_forgotten(platform.catalog.database, subjects, reason)
     withdrawn = _withdraw_releases(platform, keys, reason, delete=delete_releases)
-    for name in sorted(
-        {name for names in projects_wanting(platform.catalog.database, keys).values() for name in names}
-    ):
+    members = projects_wanting(platform.catalog.database, keys, also_rejected=True)
+    for name in sorted({name for names in members.values() for name in names}):
         with platform.hold_project(name, wait_seconds=60):
             with platform.catalog.database.transaction() as session:
                 move_project(session, name, ProjectStage.POPULATING)  # what it had derived goes

@@ -110,13 +110,19 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
                 )
             for listing in failed:
                 logger.warning("%s: %s could not be listed: %s", project, listing.source, listing.error)
-            candidates, num_repeats = first_of_each(
-                candidate for listing in listings for candidate in listing.candidates
-            )
+            listed, num_repeats = first_of_each(candidate for listing in listings for candidate in listing.candidates)
+            candidates = platform.catalog.without_forgotten(listed)
             decided = _decide(platform, client, project, config, candidates)
         counts = _record_members(platform, project, config, decided, row.config_hash)
     changed = counts.pop("changed")
-    counts = {"listed": len(candidates) + num_repeats, "repeated": num_repeats, **counts, "failed_sources": len(failed)}
+    num_forgotten = len(listed) - len(candidates)
+    counts = {
+        "listed": len(listed) + num_repeats,
+        "repeated": num_repeats,
+        **({"forgotten": num_forgotten} if num_forgotten else {}),
+        **counts,
+        "failed_sources": len(failed),
+    }
     return ProjectOutcome(
         project=project,
         status=OutcomeStatus.DONE if changed else OutcomeStatus.REUSED,

@@ -70,3 +70,13 @@ def test_add_video__forgotten_stays_out(run_command: RunCommand, project_file: P
     assert f"{key}: removed" in run_command("forget", key, "--yes", "--root", root).stdout
     with pytest.raises(ConfigError, match="was removed on request"):
         run_command("add-video", "bikes", other, "--root", root)
+
+
+def test_populate__forgotten_is_not_listed_again(run_command: RunCommand, project_file: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    run_command("populate", "--config", project_file, "--root", root)
+    catalog = build_platform(root).catalog
+    gone, stays = (video.key for video in catalog.videos())
+    run_command("forget", gone, "--yes", "--root", root)
+    assert "forgotten" in run_command("populate", "--config", project_file, "--root", root, "--force").stdout
+    assert [video.key for video in catalog.videos()] == [stays]

@@ -42,6 +42,7 @@ def test_status__counts_by_status_with_reasons(run_command: RunCommand, platform
         {
             "name": "cyclists",
             "stage": "POPULATING",
+            "is_sourced": False,
             "videos": 4,
             "settled": 4,
             "with_frames": 3,

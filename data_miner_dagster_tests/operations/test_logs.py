@@ -80,6 +80,14 @@ def test_set_up_logging__json_lines_with_extra_and_exception() -> None:
     assert "hunter2" not in stream.getvalue()
 
 
+def test_set_up_logging__leaves_a_listener_alone_where_that_was_asked() -> None:
+    first, second = logged(LoggingConfig()), io.StringIO()
+    set_up_logging(LoggingConfig(), stream=second, only_if_unset=True)
+    logging.getLogger("data_miner").info("once")
+    assert first.getvalue().count("once") == 1
+    assert second.getvalue() == ""
+
+
 def test_set_up_logging__second_call_replaces_the_first() -> None:
     first, second = logged(LoggingConfig()), logged(LoggingConfig())
     logging.getLogger("data_miner").info("once")
