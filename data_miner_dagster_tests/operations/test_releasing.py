@@ -13,7 +13,7 @@ from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseErr
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.export.coco import read_coco
-from data_miner_dagster.export.manifest import damaged_files, read_manifest
+from data_miner_dagster.export.manifest import damaged_files, read_checksums
 from data_miner_dagster.operations.funnel import FunnelStep, project_funnel
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing import release_fingerprint, release_project
@@ -211,12 +211,15 @@ def test_release_project__manifest_covers_every_file(tmp_path: Path) -> None:
     platform = build_project(tmp_path)
     release_project(platform, "cyclists")
     folder = _release_folder(platform)
-    manifest = read_manifest(folder)
-    assert manifest is not None
-    assert set(manifest["files"]) | {"release.json"} == set(_tree(folder))
+    named = [name for name, _ in read_checksums(folder)]
+    assert len(named) == len(set(named))
+    assert {*named, "release.json", "SHA256SUMS"} == set(_tree(folder))
     assert damaged_files(folder) == []
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=folder, check=True)
     (folder / "data.yaml").write_text("names: []")
-    assert damaged_files(folder)[0].startswith("data.yaml: 9 bytes, was ")
+    assert damaged_files(folder) == ["data.yaml: its sha256 has changed"]
+    (folder / "SHA256SUMS").write_text("")
+    assert damaged_files(folder) == ["SHA256SUMS: its sha256 has changed"]
 
 
 def test_release_project__images_are_hard_links_or_copies(tmp_path: Path) -> None:
