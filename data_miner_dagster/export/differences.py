@@ -11,6 +11,10 @@ from data_miner_dagster.export.records import ReleaseImage
 _COMPARED_SECTIONS = ("classes", "prompts", "duplicates", "models", "config")
 
 
+_SAID_TWICE = ("config.filtering.positive", "config.filtering.negative", "config.filtering.junk")
+"""`prompts` has the same with the thresholds that held."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReleaseDifference:
     """Exact differences of the release `after` from the release `before`. Lists are sorted."""
@@ -124,6 +128,8 @@ def _changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> It
     old = _flat({name: before.get(name) for name in _COMPARED_SECTIONS})
     new = _flat({name: after.get(name) for name in _COMPARED_SECTIONS})
     for name in sorted(old.keys() | new.keys()):
+        if name.startswith(_SAID_TWICE):
+            continue
         if old.get(name) != new.get(name):
             yield name, _shown(old.get(name)), _shown(new.get(name))
 
@@ -135,7 +141,9 @@ def _flat(content: object, prefix: str = "") -> dict[str, object]:
             flat |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
         return flat
     if isinstance(content, list | tuple) and any(isinstance(value, Mapping) for value in content):
-        return _flat({str(index): value for index, value in enumerate(content)}, prefix)
+        # prompts go by their text, models by their role: a new one in front is no change of those behind it
+        named = {str(value.get("text", value.get("role", index))): value for index, value in enumerate(content)}
+        return _flat(named, prefix)
     return {prefix: list(content) if isinstance(content, tuple) else content}
 
 

@@ -1,30 +1,57 @@
-"""`release.json`: what a release is, what it was made from, and the sha256 of its every other file; written last."""
+"""What a release is (`release.json`, written last) and the sha256 of its every other file (`SHA256SUMS`).
+
+`SHA256SUMS` has the form of the tool of that name, so `sha256sum -c SHA256SUMS` checks a release where this package is
+not installed; `release.json` holds its checksum, and so speaks for every file.
+"""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 
 MANIFEST_FILE: Final = "release.json"
+CHECKSUMS_FILE: Final = "SHA256SUMS"
 FORMAT_VERSION: Final = 1
 
 
-def write_manifest(folder: Path, content: Mapping[str, object], known: Mapping[str, Mapping[str, object]]) -> None:
-    """Write the manifest over everything in `folder`.
+class ChecksumWriter:
+    """Writes `SHA256SUMS` line by line: images when they are put in place, everything else at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lines = (folder / CHECKSUMS_FILE).open("w", encoding="utf-8")
+        self.num_files = 0
+
+    def add(self, name: str, sha256: str) -> None:
+        """Write one file's line; `name` is its path inside the release."""
+        self._lines.write(f"{sha256}  {name}\n")
+        self.num_files += 1
+
+    def add_all_but_images(self) -> None:
+        """Hash and write every other file that is there now, by path."""
+        for name in _file_names(self._folder):
+            if not _is_image(name) and name != CHECKSUMS_FILE:
+                self.add(name, sha256_of_file(self._folder / name))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._lines.close()
+
+
+def write_manifest(folder: Path, content: Mapping[str, object], *, num_files: int) -> None:
+    """Write the manifest of a release whose `SHA256SUMS` is complete.
 
     Args:
         folder: the release, otherwise complete.
-        content: what the release is; the keys `format` and `files` are added. Its order is kept: that of classes and
+        content: what the release is; `format` and `checksums` are added. Its order is kept: that of classes and
             splits means something.
-        known: relative path to `{"sha256", "size_bytes"}` of files that were hashed when they were put there.
+        num_files: how many files `SHA256SUMS` names.
     """
-    files: dict[str, object] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        files[name] = known.get(name) or {"sha256": sha256_of_file(path), "size_bytes": path.stat().st_size}
-    whole = {"format": FORMAT_VERSION, **content, "files": files}
+    checksums = {"file": CHECKSUMS_FILE, "sha256": sha256_of_file(folder / CHECKSUMS_FILE), "num_files": num_files}
+    whole = {"format": FORMAT_VERSION, **content, "checksums": checksums}
     text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
 
@@ -43,21 +70,44 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return content
 
 
+def read_checksums(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield (path inside the release, sha256) of every file of a release."""
+    with (folder / CHECKSUMS_FILE).open(encoding="utf-8") as lines:
+        for line in lines:
+            sha256, _, name = line.rstrip("\n").partition("  ")
+            yield name, sha256
+
+
 def damaged_files(folder: Path) -> list[str]:
-    """Return `path: what is wrong` for every file that is missing or differs from the manifest, by path.
+    """Return `path: what is wrong` for every file that is missing or whose bytes have changed.
 
     Files that the manifest does not name (a label cache that a training run left) are nobody's business.
     """
     manifest = read_manifest(folder)
     if manifest is None:
         return [f"{MANIFEST_FILE}: missing"]
+    checksums = manifest["checksums"]
+    path = folder / checksums["file"]
+    if not path.is_file():
+        return [f"{checksums['file']}: missing"]
+    if sha256_of_file(path) != checksums["sha256"]:
+        return [f"{checksums['file']}: its sha256 has changed"]
     problems = []
-    for name, recorded in sorted(manifest["files"].items()):
-        path = folder / name
-        if not path.is_file():
+    for name, sha256 in read_checksums(folder):
+        if not (folder / name).is_file():
             problems.append(f"{name}: missing")
-        elif path.stat().st_size != recorded["size_bytes"]:
-            problems.append(f"{name}: {path.stat().st_size} bytes, was {recorded['size_bytes']}")
-        elif sha256_of_file(path) != recorded["sha256"]:
+        elif sha256_of_file(folder / name) != sha256:
             problems.append(f"{name}: its sha256 has changed")
     return problems
+
+
+def _file_names(folder: Path, prefix: str = "") -> Iterator[str]:
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _file_names(Path(entry.path), f"{prefix}{entry.name}/")
+        else:
+            yield f"{prefix}{entry.name}"
+
+
+def _is_image(name: str) -> bool:
+    return name.startswith("images/") and not name.endswith(".parquet")

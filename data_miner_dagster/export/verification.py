@@ -12,8 +12,9 @@ from data_miner_dagster.export.parquet import boxes_table, images_table, read_im
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage, ReleaseTally
 from data_miner_dagster.export.yolo import DATA_FILE, label_file, read_yolo_labels
 
-MAX_COCO_BYTES: Final = 256 << 20
-"""pycocotools holds a whole file in memory, about ten times its size; the file of all splits is skipped above this."""
+MAX_COCO_BYTES: Final = 64 << 20
+"""pycocotools holds a whole file in memory, about ten times its size; larger files are left to the
+check of the tables that they were written beside."""
 _RELATIVE_TOLERANCE: Final = 2e-6  # YOLO's six decimals
 
 

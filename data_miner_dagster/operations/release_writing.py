@@ -17,7 +17,7 @@ from data_miner_dagster.export.coco import CocoWriter
 from data_miner_dagster.export.datasheet import write_datasheet
 from data_miner_dagster.export.differences import compare_releases
 from data_miner_dagster.export.huggingface import ImageFolderWriter
-from data_miner_dagster.export.manifest import is_release, read_manifest, write_manifest
+from data_miner_dagster.export.manifest import ChecksumWriter, is_release, read_manifest, write_manifest
 from data_miner_dagster.export.parquet import ParquetWriter, write_videos
 from data_miner_dagster.export.records import (
     ReleaseHeader,
@@ -138,8 +138,28 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
     Raises:
         DataMinerError: a frame's image is not what was extracted, or the release does not read back.
     """
+    with closing(ChecksumWriter(folder)) as checksums:
+        tally = _write_images(folder, source, plan, checksums)
+        videos = list(
+            source.videos(plan.split_by_video, plan.group_by_video, tally.images_by_video, tally.boxes_by_video)
+        )
+        write_videos(folder, videos)
+        problems = release_problems(folder, plan.header, tally)
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise DataMinerError(
+                f"release {plan.header.title} does not read back: {problems[0]}{more}; nothing was published"
+            )
+        content = _manifest_content(plan, tally, videos)
+        content["changes"] = _changes(folder, platform, content)
+        write_card(folder, plan.header, tally)
+        write_datasheet(folder, plan.header, content, videos)
+        checksums.add_all_but_images()
+    write_manifest(folder, content, num_files=checksums.num_files)
+
+
+def _write_images(folder: Path, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter) -> ReleaseTally:
     tally = ReleaseTally.of(plan.header)
-    hashed: dict[str, dict[str, object]] = {}
     for split in plan.header.splits:
         (folder / "images" / split).mkdir(parents=True)
     with ExitStack() as stack:
@@ -150,21 +170,11 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
             for image in source.images_of(video_key, split=split, first_image_id=tally.num_images + 1):
                 name = f"images/{image.file_name}"
                 _place_image(files[image.frame_index], folder / name, image, copy=plan.config.releasing.copy_images)
-                hashed[name] = {"sha256": image.sha256, "size_bytes": image.size_bytes}
+                checksums.add(name, image.sha256)
                 for writer in writers:
                     writer.add(image)
                 tally.add(image)
-    videos = list(source.videos(plan.split_by_video, plan.group_by_video, tally.images_by_video, tally.boxes_by_video))
-    write_videos(folder, videos)
-    problems = release_problems(folder, plan.header, tally)
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise DataMinerError(f"release {plan.header.title} does not read back: {problems[0]}{more}; nothing published")
-    content = _manifest_content(plan, tally, videos)
-    content["changes"] = _changes(folder, platform, content)
-    write_card(folder, plan.header, tally)
-    write_datasheet(folder, plan.header, content, videos)
-    write_manifest(folder, content, hashed)
+    return tally
 
 
 def _changes(folder: Path, platform: Platform, content: Mapping[str, Any]) -> dict[str, object] | None:

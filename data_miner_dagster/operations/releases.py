@@ -114,7 +114,7 @@ def check_release(platform: Platform, project: str, version: str | None = None) 
     manifest = read_manifest(folder)
     return ReleaseCheck(
         version,
-        len(manifest["files"]) if manifest else 0,
+        manifest["checksums"]["num_files"] if manifest else 0,
         tuple(problems),
         rows[version].withdrawn_reason if version in rows else None,
     )

@@ -20,7 +20,7 @@ from data_miner_dagster.operations.reporting import write_report
 from data_miner_dagster.stages.releasing import next_version
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 
-RELEASE_VERSION: Final = 1
+RELEASE_VERSION: Final = 2
 """Bumped when the same tables lead to other bytes."""
 
 

@@ -17,6 +17,7 @@ from data_miner_dagster.export.coco import read_coco
 from data_miner_dagster.export.huggingface import EmbeddedParquetWriter
 from data_miner_dagster.export.parquet import read_images
 from data_miner_dagster.export.yolo import read_yolo_labels
+from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releases import (
     EXPORT_FORMATS,
     check_release,
@@ -26,6 +27,14 @@ from data_miner_dagster.operations.releases import (
 from data_miner_dagster.operations.releasing import release_project
 from data_miner_dagster.operations.reporting import write_report
 from data_miner_dagster_tests.builders import build_platform, build_project
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """A platform with one release, for tests that only read it."""
+    platform = build_project(tmp_path_factory.mktemp("released") / "root")
+    release_project(platform, "cyclists")
+    return platform
 
 
 def test_check_release__no_project_and_no_release(tmp_path: Path) -> None:
@@ -55,27 +64,23 @@ def test_check_release__finds_what_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", EXPORT_FORMATS)
-def test_export_release__counts_and_refuses_to_overwrite(tmp_path: Path, format: str) -> None:
-    platform = build_project(tmp_path / "root")
-    release_project(platform, "cyclists")
+def test_export_release__counts_and_refuses_to_overwrite(released: Platform, tmp_path: Path, format: str) -> None:
     to = tmp_path / "out"
-    outcome = export_release(platform, "cyclists", format=format, to=to)
+    outcome = export_release(released, "cyclists", format=format, to=to)
     assert (outcome.version, outcome.num_images, outcome.num_boxes) == ("v001", 7, 5)
     assert (to / "datasheet.md").is_file()
     with pytest.raises(ConfigError, match="exists and is not empty"):
-        export_release(platform, "cyclists", format=format, to=to)
+        export_release(released, "cyclists", format=format, to=to)
 
 
-def test_export_release__coco_yolo_and_parquet_are_those_of_the_release(tmp_path: Path) -> None:
-    platform = build_project(tmp_path / "root")
-    release_project(platform, "cyclists")
-    release = platform.layout.release_folder("cyclists", "v001")
-    export_release(platform, "cyclists", format="coco", to=tmp_path / "coco")
+def test_export_release__coco_yolo_and_parquet_are_those_of_the_release(released: Platform, tmp_path: Path) -> None:
+    release = released.layout.release_folder("cyclists", "v001")
+    export_release(released, "cyclists", format="coco", to=tmp_path / "coco")
     assert len(read_coco(tmp_path / "coco" / "annotations" / "instances_all.json").getAnnIds()) == 5
-    export_release(platform, "cyclists", format="yolo", to=tmp_path / "yolo")
+    export_release(released, "cyclists", format="yolo", to=tmp_path / "yolo")
     labels = sorted((tmp_path / "yolo" / "labels").rglob("*.txt"))
     assert sum(len(read_yolo_labels(path)) for path in labels) == 5
-    export_release(platform, "cyclists", format="parquet", to=tmp_path / "parquet")
+    export_release(released, "cyclists", format="parquet", to=tmp_path / "parquet")
     for exported in (tmp_path / "coco", tmp_path / "yolo", tmp_path / "parquet"):
         for path in sorted(exported.rglob("*")):
             if path.is_file():
@@ -85,10 +90,8 @@ def test_export_release__coco_yolo_and_parquet_are_those_of_the_release(tmp_path
     assert image.stat().st_nlink == 1, "an export must not share its bytes with the frames"
 
 
-def test_export_release__huggingface_holds_the_images(tmp_path: Path) -> None:
-    platform = build_project(tmp_path / "root")
-    release_project(platform, "cyclists")
-    export_release(platform, "cyclists", format="huggingface", to=tmp_path / "hub")
+def test_export_release__huggingface_holds_the_images(released: Platform, tmp_path: Path) -> None:
+    export_release(released, "cyclists", format="huggingface", to=tmp_path / "hub")
     shards = sorted((tmp_path / "hub" / "data").iterdir())
     table = pd.concat([pd.read_parquet(shard) for shard in shards]).set_index("image_id").sort_index()
     assert len(table) == 7
@@ -102,10 +105,8 @@ def test_export_release__huggingface_holds_the_images(tmp_path: Path) -> None:
     assert "path: data/train-*.parquet" in (tmp_path / "hub" / "README.md").read_text()
 
 
-def test_embedded_parquet_writer__shards(tmp_path: Path) -> None:
-    platform = build_project(tmp_path / "root")
-    release_project(platform, "cyclists")
-    release = platform.layout.release_folder("cyclists", "v001")
+def test_embedded_parquet_writer__shards(released: Platform, tmp_path: Path) -> None:
+    release = released.layout.release_folder("cyclists", "v001")
     (tmp_path / "out").mkdir()
     writer = EmbeddedParquetWriter(tmp_path / "out", release_header(release), release, max_shard_bytes=1)
     images = list(read_images(release))
@@ -126,13 +127,11 @@ print(json.dumps([[row["image_id"], row["image"].size, row["objects"]["category"
 
 
 @pytest.mark.parametrize("layout", ["image folder", "images inside"])
-def test_release__reads_back_with_datasets(tmp_path: Path, layout: str) -> None:
+def test_release__reads_back_with_datasets(released: Platform, tmp_path: Path, layout: str) -> None:
     pytest.importorskip("datasets", reason="Hugging Face datasets is not installed: pip install datasets")
-    platform = build_project(tmp_path / "root")
-    release_project(platform, "cyclists")
-    folder = platform.layout.release_folder("cyclists", "v001")
+    folder = released.layout.release_folder("cyclists", "v001")
     if layout == "images inside":
-        folder = export_release(platform, "cyclists", format="huggingface", to=tmp_path / "hub").folder
+        folder = export_release(released, "cyclists", format="huggingface", to=tmp_path / "hub").folder
     finished = subprocess.run(
         [sys.executable, "-c", _READ_WITH_DATASETS, str(folder)],
         env=os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
@@ -152,10 +151,8 @@ def test_release__reads_back_with_datasets(tmp_path: Path, layout: str) -> None:
     ]
 
 
-def test_export_release__crops(tmp_path: Path) -> None:
-    platform = build_project(tmp_path / "root")
-    release_project(platform, "cyclists")
-    export_release(platform, "cyclists", format="crops", to=tmp_path / "crops")
+def test_export_release__crops(released: Platform, tmp_path: Path) -> None:
+    export_release(released, "cyclists", format="crops", to=tmp_path / "crops")
     crops = {path.name: path for path in (tmp_path / "crops").rglob("*.jpg")}
     assert sorted(crops) == [
         "files-aaa_000001_000.jpg",

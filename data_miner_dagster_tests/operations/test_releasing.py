@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.compute as pc
 import pytest
 
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.export.coco import read_coco
-from data_miner_dagster.export.manifest import damaged_files, read_manifest
+from data_miner_dagster.export.manifest import damaged_files, read_checksums
+from data_miner_dagster.operations.detection import NUM_UNREADABLE_KEY
 from data_miner_dagster.operations.funnel import FunnelStep, project_funnel
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing import release_fingerprint, release_project
 from data_miner_dagster.stages.releasing import assign_splits, group_videos
+from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_table, write_table
 from data_miner_dagster_tests.builders import SAMPLE_VIDEOS, SampleVideo, build_project, project_config
 
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
@@ -211,12 +214,15 @@ def test_release_project__manifest_covers_every_file(tmp_path: Path) -> None:
     platform = build_project(tmp_path)
     release_project(platform, "cyclists")
     folder = _release_folder(platform)
-    manifest = read_manifest(folder)
-    assert manifest is not None
-    assert set(manifest["files"]) | {"release.json"} == set(_tree(folder))
+    named = [name for name, _ in read_checksums(folder)]
+    assert len(named) == len(set(named))
+    assert {*named, "release.json", "SHA256SUMS"} == set(_tree(folder))
     assert damaged_files(folder) == []
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=folder, check=True)
     (folder / "data.yaml").write_text("names: []")
-    assert damaged_files(folder)[0].startswith("data.yaml: 9 bytes, was ")
+    assert damaged_files(folder) == ["data.yaml: its sha256 has changed"]
+    (folder / "SHA256SUMS").write_text("")
+    assert damaged_files(folder) == ["SHA256SUMS: its sha256 has changed"]
 
 
 def test_release_project__images_are_hard_links_or_copies(tmp_path: Path) -> None:
@@ -312,3 +318,30 @@ def test_release_project__a_video_keeps_its_split(tmp_path: Path) -> None:
     second = splits("v002", platform)
     assert second["files-v4"] == "train"
     assert set(second.values()) > {"train"}
+
+
+def test_release_project__a_table_made_from_an_older_one(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    path = platform.layout.detections_table("cyclists")
+    rows, fingerprint = read_table(path).replace_schema_metadata(None), read_fingerprint(path)
+    deduplicated = read_fingerprint(platform.layout.deduplicated_table("cyclists"))
+    assert fingerprint is not None
+    assert deduplicated is not None
+    write_table(path, rows, fingerprint=fingerprint, metadata={MADE_FROM_KEY: "what deduplication said before"})
+    with pytest.raises(DataMinerError, match="detections is out of date"):
+        release_project(platform, "cyclists")
+    write_table(path, rows, fingerprint=fingerprint, metadata={MADE_FROM_KEY: deduplicated})
+    assert release_project(platform, "cyclists").status is OutcomeStatus.DONE
+
+
+def test_release_project__frames_that_could_not_be_looked_at_are_left_out(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    path = platform.layout.detected_frames_table("cyclists")
+    rows = read_table(path).replace_schema_metadata(None)
+    seen = rows.filter(pc.not_equal(rows["frame_id"], "files-bbb/000002"))
+    write_table(path, seen, fingerprint="again")
+    with pytest.raises(DataMinerError, match="unique frames that no detector has looked at"):
+        release_project(platform, "cyclists")
+    write_table(path, seen, fingerprint="again", metadata={NUM_UNREADABLE_KEY: "1"})
+    assert release_project(platform, "cyclists").counts["images"] == 6
+    assert project_funnel(platform, "cyclists")[FunnelStep.DETECTED].lost == {"unreadable": 1}
