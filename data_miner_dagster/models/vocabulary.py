@@ -147,7 +147,9 @@ def match_vocabulary(
 
 def _suggestion(wanted: ClassPrompts, known_names: Sequence[str]) -> str:
     near = [
-        name for prompt in wanted.prompts for name in difflib.get_close_matches(prompt.casefold(), known_names, n=1, cutoff=0.75)
+        name
+        for prompt in wanted.prompts
+        for name in difflib.get_close_matches(prompt.casefold(), known_names, n=1, cutoff=0.75)
     ]
     return f" (did you mean {near[0]!r}?)" if near else ""
 
