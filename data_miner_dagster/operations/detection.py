@@ -43,6 +43,7 @@ from data_miner_dagster.stages.tiling import merge_tiles, tile_windows
 from data_miner_dagster.storage.atomic import sweep_partials
 from data_miner_dagster.storage.detection_parts import DetectionParts, remove_other_parts
 from data_miner_dagster.storage.tables import (
+    MADE_FROM_KEY,
     read_fingerprint,
     read_metadata,
     read_table,
@@ -121,7 +122,8 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
             frames = _representatives(platform, project)
             for name, part in parts.items():
                 _look_at_unseen(platform, name, part, frames, config)
-            _write_tables(platform, project, parts, frames, config, found_fingerprint, fingerprint)
+            metadata = {MADE_FROM_KEY: deduplicated_fingerprint}
+            _write_tables(platform, project, parts, frames, config, found_fingerprint, fingerprint, metadata)
             remove_other_parts(platform.layout.detection_parts(project), keep=[part.folder for part in parts.values()])
         return _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
 
@@ -300,6 +302,7 @@ def _write_tables(
     config: DetectionConfig,
     found_fingerprint: str,
     fingerprint: str,
+    metadata: Mapping[str, str],
 ) -> None:
     """Decide what the parts amount to, video by video, and write both tables; `detected_frames.parquet` last."""
     sweep_partials(platform.layout.project_folder(project))
@@ -311,7 +314,9 @@ def _write_tables(
     }
     found = [_by_frame(part.boxes_of(sha256_by_frame), config) for part in parts.values()]
     frame_rows: list[dict[str, str | int | float]] = []
-    with table_writer(platform.layout.detections_table(project), DETECTIONS_SCHEMA, fingerprint=fingerprint) as writer:
+    with table_writer(
+        platform.layout.detections_table(project), DETECTIONS_SCHEMA, fingerprint=fingerprint, metadata=metadata
+    ) as writer:
         box_rows: list[DetectionRow] = []
         readable = (frame for frame in frames if frame.frame_id in sha256_by_frame)
         for _, group in groupby(readable, key=lambda frame: frame.video_key):
@@ -335,7 +340,7 @@ def _write_tables(
         platform.layout.detected_frames_table(project),
         table_from_rows(frame_rows, DETECTED_FRAMES_SCHEMA),
         fingerprint=fingerprint,
-        metadata={NUM_UNREADABLE_KEY: str(len(frames) - len(frame_rows))},
+        metadata={**metadata, NUM_UNREADABLE_KEY: str(len(frames) - len(frame_rows))},
     )
 
 

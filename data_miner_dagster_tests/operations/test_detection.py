@@ -11,7 +11,7 @@ from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.detection import detect_project, detect_tiled
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata, read_table
 from data_miner_dagster_tests.operations.planted_detection import (
     PROJECT,
     ColourDetector,
@@ -87,6 +87,9 @@ def test_detect_project__boxes_of_representatives(tmp_path: Path) -> None:
         ("files-a/000002", 0),
         ("files-b/000000", 1),
     ]
+    for table in (platform.layout.detections_table(PROJECT), platform.layout.detected_frames_table(PROJECT)):
+        assert read_metadata(table)[MADE_FROM_KEY] == read_fingerprint(platform.layout.deduplicated_table(PROJECT))
+        assert read_fingerprint(table) == outcome.fingerprint
     assert detector.batch_sizes == [2, 2]
     assert stage(platform) is ProjectStage.DETECTING
 
