@@ -87,14 +87,17 @@ class ModelProvider:
         """Filter encoder, dedup encoder, detector."""
         return (self.filter_entry, self.dedup_entry, self.detector_entry)
 
-    def check_available(self) -> None:
+    def check_available(self, detectors: Sequence[str] = ()) -> None:
         """See that every model is configured rightly and at hand, or can be asked for, without loading any.
+
+        Args:
+            detectors: a project's own, in place of the platform's.
 
         Raises:
             ConfigError: a configured name is unknown or cannot do what is asked.
             ModelError: a package or a folder is missing, or a gated model has neither a token nor a cached copy.
         """
-        for entry in self.entries:
+        for entry in (self.filter_entry, self.dedup_entry, *self.detector_entries(detectors)):
             if missing := missing_packages(entry.packages):
                 names = ", ".join(pin.requirement for pin in missing)
                 raise ModelError(

@@ -8,6 +8,7 @@ Ultralytics' software and weights are under the AGPL-3.0, or a licence bought fr
 """
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
 from data_miner_dagster.models.batching import run_in_halves
 from data_miner_dagster.models.boxes import MAX_BOXES, detections_from_candidates
+from data_miner_dagster.models.cache import model_cache_folder
 from data_miner_dagster.models.devices import resolve_device
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.vocabulary import match_vocabulary
@@ -146,12 +148,9 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
         raise ModelError(f"model {entry.name}: {path.name} is neither .onnx nor .pt")
     if path.suffix == ".pt":
         check_pickle(entry, path)
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    from ultralytics import YOLO
-
+    yolo = import_yolo()
     is_open = "world" in path.stem or "yoloe" in path.stem
-    model: Any = YOLO(str(path), task=None if path.suffix == ".pt" else "detect")
+    model = yolo(str(path), task=None if path.suffix == ".pt" else "detect")
     return UltralyticsDetector(
         model,
         name=entry.name,
@@ -160,6 +159,27 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
         takes_phrases=is_open and path.suffix == ".pt" and hasattr(model, "set_classes"),
         fixed=read_fixed_input(path) if path.suffix == ".onnx" else FixedInput(None, None),
     )
+
+
+def import_yolo() -> Any:
+    """Return `ultralytics.YOLO`, and undo what its import changes for the whole process.
+
+    It replaces `PIL.Image.open` (by one that tries to install packages where a file is no image) and `torch.save`,
+    sets OpenCV to one thread, and changes how numpy prints and which warnings show.
+    """
+    import cv2
+    import PIL.Image
+    import torch
+
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(model_cache_folder() / "ultralytics"))
+    open_image, save, num_cv_threads = PIL.Image.open, torch.save, cv2.getNumThreads()
+    with warnings.catch_warnings(), np.printoptions():
+        from ultralytics import YOLO
+    PIL.Image.open, torch.save = open_image, save
+    cv2.setNumThreads(num_cv_threads)
+    return YOLO
 
 
 def read_fixed_input(path: Path) -> FixedInput:

@@ -4,14 +4,9 @@ What a detector says is kept per detector in parts (storage/detection_parts.py) 
 stage makes of it (fusion, suppression, second opinion) is decided anew from there, without a model.
 """
 
-import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -22,14 +17,13 @@ from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, ProjectOutcome, RgbImage
+from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA
-from data_miner_dagster.media.images import UnreadableImageError, read_stored_image
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.vocabulary import check_classes
+from data_miner_dagster.operations.detector_runs import FrameToDetect, frame_row, look_at_unseen
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.stages.detection import (
     DetectionRow,
     FrameDetections,
@@ -39,10 +33,10 @@ from data_miner_dagster.stages.detection import (
     fuse_detections,
     suppress,
 )
-from data_miner_dagster.stages.tiling import merge_tiles, tile_windows
 from data_miner_dagster.storage.atomic import sweep_partials
 from data_miner_dagster.storage.detection_parts import DetectionParts, remove_other_parts
 from data_miner_dagster.storage.tables import (
+    MADE_FROM_KEY,
     read_fingerprint,
     read_metadata,
     read_table,
@@ -53,24 +47,9 @@ from data_miner_dagster.storage.tables import (
 
 ALGORITHM_VERSION: Final = 1
 """To be raised when the same detector, frames and settings give other boxes."""
-PART_FRAMES: Final = 256
-PART_SECONDS: Final = 60.0
-"""What is found is written down after so many frames or so much time: a kill loses no more than that."""
 ROW_GROUP_BOXES: Final = 50_000
 """Boxes held in memory before they are written."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
-
-logger = logging.getLogger("data_miner")
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    frame_id: str
-    video_key: str
-    frame_index: int
-    pts_seconds: float
-    path: Path
-    sha256: str
 
 
 def detect_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -120,8 +99,9 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
                 remove_other_parts(platform.layout.detection_parts(project), keep=())
             frames = _representatives(platform, project)
             for name, part in parts.items():
-                _look_at_unseen(platform, name, part, frames, config)
-            _write_tables(platform, project, parts, frames, config, found_fingerprint, fingerprint)
+                look_at_unseen(platform, name, part, frames, config)
+            metadata = {MADE_FROM_KEY: deduplicated_fingerprint}
+            _write_tables(platform, project, parts, frames, config, found_fingerprint, fingerprint, metadata)
             remove_other_parts(platform.layout.detection_parts(project), keep=[part.folder for part in parts.values()])
         return _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
 
@@ -172,7 +152,7 @@ def _stage(platform: Platform, project: str) -> Iterator[None]:
         raise
 
 
-def _representatives(platform: Platform, project: str) -> list[_Frame]:
+def _representatives(platform: Platform, project: str) -> list[FrameToDetect]:
     """Return the frames to look at, by frame id, with where their images are.
 
     Raises:
@@ -182,7 +162,7 @@ def _representatives(platform: Platform, project: str) -> list[_Frame]:
         platform.layout.deduplicated_table(project), ["frame_id", "video_key", "frame_index", "is_representative"]
     )
     table = table.filter(table["is_representative"])
-    frames: list[_Frame] = []
+    frames: list[FrameToDetect] = []
     for video_key in sorted(set(table["video_key"].to_pylist())):
         wanted = table.filter(pc.equal(table["video_key"], video_key))
         stored = read_table(
@@ -199,107 +179,19 @@ def _representatives(platform: Platform, project: str) -> list[_Frame]:
                     "were extracted anew since; materialize `filtered_frames` and `deduplicated_frames` again"
                 )
             path = platform.layout.frame_path(video_key, row["file_name"])
-            frames.append(_Frame(frame_id, video_key, frame_index, row["pts_seconds"], path, row["sha256"]))
+            frames.append(FrameToDetect(frame_id, video_key, frame_index, row["pts_seconds"], path, row["sha256"]))
     return sorted(frames, key=lambda frame: frame.frame_id)
-
-
-def _look_at_unseen(
-    platform: Platform, name: str, parts: DetectionParts, frames: Sequence[_Frame], config: DetectionConfig
-) -> None:
-    """Run one detector on the frames it has not seen. A frame that cannot be read stays unseen."""
-    parts.prepare()
-    seen = parts.seen()
-    unseen = [frame for frame in frames if seen.get(frame.frame_id) != frame.sha256]
-    if not unseen:
-        return
-    detector = platform.models.detector(name)
-    classes = config.class_prompts
-    num_done = 0
-    boxes: list[dict[str, str | int | float]] = []
-    looked_at: list[dict[str, str | int | float]] = []
-    started = time.monotonic()
-    for batch in _decoded_batches(unseen, config):
-        readable = [(frame, image) for frame, image in batch if image is not None]
-        found = detect_tiled(detector, [image for _, image in readable], config)
-        for (frame, _), detected in zip(readable, found, strict=True):
-            alone = FrameDetections(detected, np.ones(len(detected.prompts), np.int32))
-            rows = detection_rows(
-                frame.frame_id, frame.video_key, frame.frame_index, alone, classes=classes, detector=name
-            )
-            boxes += rows
-            looked_at.append(_frame_row(frame, parts.fingerprint, len(rows)))
-        num_done += len(batch)
-        # Parts end between batches, so a resumed run forms the same batches as an undisturbed one.
-        if len(looked_at) >= PART_FRAMES or time.monotonic() - started >= PART_SECONDS or num_done == len(unseen):
-            if looked_at:
-                parts.append(boxes, looked_at)
-            boxes, looked_at, started = [], [], time.monotonic()
-            logger.info("detection: %s has looked at %d of %d frames", name, num_done, len(unseen))
-
-
-def detect_tiled(
-    detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig
-) -> list[ImageDetections]:
-    """Return a detector's answer for each image, looked at whole or in tiles as the configuration says."""
-    tiling = config.tiling
-    if tiling is None:
-        return detector.detect(images, config.class_prompts, confidence_floor=config.confidence_floor)
-    found = []
-    for image in images:
-        image_wh = (image.shape[1], image.shape[0])
-        windows = tile_windows(
-            image_wh, side=tiling.side, overlap=tiling.overlap, include_whole=tiling.include_whole_frame
-        )
-        tiles = [image[top:bottom, left:right] for left, top, right, bottom in windows]
-        answers: list[ImageDetections] = []
-        for start in range(0, len(tiles), config.batch_size):
-            batch = tiles[start : start + config.batch_size]
-            answers += detector.detect(batch, config.class_prompts, confidence_floor=config.confidence_floor)
-        found.append(merge_tiles(answers, windows, image_wh, merge_iou=tiling.merge_iou))
-    return found
-
-
-def _decoded_batches(
-    frames: Sequence[_Frame], config: DetectionConfig
-) -> Iterator[list[tuple[_Frame, RgbImage | None]]]:
-    """Yield batches in order; an image that cannot be read is None. The next batch is decoded meanwhile."""
-    batches = [frames[start : start + config.batch_size] for start in range(0, len(frames), config.batch_size)]
-    with ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode") as pool:
-
-        def submit(batch: Sequence[_Frame]) -> list[Future[RgbImage | None]]:
-            return [pool.submit(_read, frame) for frame in batch]
-
-        ahead = submit(batches[0]) if batches else []
-        for number, batch in enumerate(batches):
-            current, ahead = ahead, submit(batches[number + 1]) if number + 1 < len(batches) else []
-            yield [(frame, future.result()) for frame, future in zip(batch, current, strict=True)]
-
-
-def _read(frame: _Frame) -> RgbImage | None:
-    try:
-        return read_stored_image(frame.path, frame.sha256)
-    except UnreadableImageError as error:
-        logger.warning("detection: frame %s is left out: %s; `data-miner doctor` mends it", frame.frame_id, error)
-        return None
-
-
-def _frame_row(frame: _Frame, fingerprint: str, num_boxes: int) -> dict[str, str | int | float]:
-    return {
-        "frame_id": frame.frame_id,
-        "image_sha256": frame.sha256,
-        "detection_fingerprint": fingerprint,
-        "num_boxes": num_boxes,
-    }
 
 
 def _write_tables(
     platform: Platform,
     project: str,
     parts: Mapping[str, DetectionParts],
-    frames: Sequence[_Frame],
+    frames: Sequence[FrameToDetect],
     config: DetectionConfig,
     found_fingerprint: str,
     fingerprint: str,
+    metadata: Mapping[str, str],
 ) -> None:
     """Decide what the parts amount to, video by video, and write both tables; `detected_frames.parquet` last."""
     sweep_partials(platform.layout.project_folder(project))
@@ -311,7 +203,9 @@ def _write_tables(
     }
     found = [_by_frame(part.boxes_of(sha256_by_frame), config) for part in parts.values()]
     frame_rows: list[dict[str, str | int | float]] = []
-    with table_writer(platform.layout.detections_table(project), DETECTIONS_SCHEMA, fingerprint=fingerprint) as writer:
+    with table_writer(
+        platform.layout.detections_table(project), DETECTIONS_SCHEMA, fingerprint=fingerprint, metadata=metadata
+    ) as writer:
         box_rows: list[DetectionRow] = []
         readable = (frame for frame in frames if frame.frame_id in sha256_by_frame)
         for _, group in groupby(readable, key=lambda frame: frame.video_key):
@@ -326,7 +220,7 @@ def _write_tables(
                     detector="+".join(parts),
                 )
                 box_rows += rows
-                frame_rows.append(_frame_row(frame, found_fingerprint, len(rows)))
+                frame_rows.append(frame_row(frame, found_fingerprint, len(rows)))
             if len(box_rows) >= ROW_GROUP_BOXES:
                 writer.write_table(table_from_rows(box_rows, DETECTIONS_SCHEMA))
                 box_rows = []
@@ -335,7 +229,7 @@ def _write_tables(
         platform.layout.detected_frames_table(project),
         table_from_rows(frame_rows, DETECTED_FRAMES_SCHEMA),
         fingerprint=fingerprint,
-        metadata={NUM_UNREADABLE_KEY: str(len(frames) - len(frame_rows))},
+        metadata={**metadata, NUM_UNREADABLE_KEY: str(len(frames) - len(frame_rows))},
     )
 
 
@@ -358,7 +252,7 @@ def _by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDet
 
 
 def _decide(
-    video: Sequence[_Frame], found: Sequence[Mapping[str, ImageDetections]], config: DetectionConfig
+    video: Sequence[FrameToDetect], found: Sequence[Mapping[str, ImageDetections]], config: DetectionConfig
 ) -> list[FrameDetections]:
     """Return the final boxes of the frames of one video."""
     decided = []

@@ -6,7 +6,7 @@ from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.media.contact_sheets import TileBox, Verdict
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.vocabulary import check_classes
-from data_miner_dagster.operations.detection import detect_tiled
+from data_miner_dagster.operations.detector_runs import detect_tiled
 from data_miner_dagster.operations.trials import Trial, TrialRow, folder_images, read_in_batches
 from data_miner_dagster.stages.detection import FrameDetections, fuse_detections, suppress
 

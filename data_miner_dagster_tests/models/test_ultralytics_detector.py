@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -99,6 +102,26 @@ def test_load__missing_or_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(b"1")
     with pytest.raises(ModelError, match=r"neither \.onnx nor \.pt"):
         provider_of(tmp_path / "weights.bin").detector()
+
+
+SIDE_EFFECTS = """
+import os, warnings
+import cv2, numpy, PIL.Image, torch
+def state():
+    return PIL.Image.open, torch.save, cv2.getNumThreads(), numpy.get_printoptions(), list(warnings.filters)
+before = state()
+from data_miner_dagster.models.ultralytics_detector import import_yolo
+assert import_yolo().__name__ == "YOLO"
+assert state() == before
+from ultralytics.utils import ONLINE
+from ultralytics.utils.events import events
+assert not ONLINE and not events.enabled
+"""
+
+
+def test_import_yolo__leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    environment = os.environ | {"YOLO_CONFIG_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", SIDE_EFFECTS], check=True, env=environment)
 
 
 def test_load__pickle_is_not_opened_without_its_checksum(tmp_path: Path) -> None:

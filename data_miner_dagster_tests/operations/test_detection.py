@@ -2,16 +2,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.errors import ConfigError, PermanentError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
-from data_miner_dagster.operations.detection import detect_project, detect_tiled
+from data_miner_dagster.operations.detection import detect_project
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata, read_table
 from data_miner_dagster_tests.operations.planted_detection import (
     PROJECT,
     ColourDetector,
@@ -87,6 +85,9 @@ def test_detect_project__boxes_of_representatives(tmp_path: Path) -> None:
         ("files-a/000002", 0),
         ("files-b/000000", 1),
     ]
+    for table in (platform.layout.detections_table(PROJECT), platform.layout.detected_frames_table(PROJECT)):
+        assert read_metadata(table)[MADE_FROM_KEY] == read_fingerprint(platform.layout.deduplicated_table(PROJECT))
+        assert read_fingerprint(table) == outcome.fingerprint
     assert detector.batch_sizes == [2, 2]
     assert stage(platform) is ProjectStage.DETECTING
 
@@ -180,7 +181,7 @@ def test_detect_project__force_looks_again(tmp_path: Path) -> None:
 
 
 def test_detect_project__resumes_at_the_last_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_miner_dagster.operations.detection.PART_FRAMES", 4)
+    monkeypatch.setattr("data_miner_dagster.operations.detector_runs.PART_FRAMES", 4)
     detector = ColourDetector()
     platform = planted(tmp_path / "killed", detector, num_frames=9)  # 10 frames, 5 batches, parts of 2 batches
     detector.dies_at_batch = 3
@@ -298,21 +299,10 @@ def test_detect_project__tiles(tmp_path: Path) -> None:
     assert whole.counts["boxes"] == 4
 
 
-def test_detect_tiled__objects_on_the_seam_are_found_once() -> None:
-    detector = ColourDetector()
-    image = np.full((64, 160, 3), 128, np.uint8)
-    image[10:20, 50:70] = (255, 0, 0)  # the tiles are 0..64, 48..112 and 96..160
-    config = DetectionConfig.model_validate(
-        {"classes": {"red": []}, "confidence_floor": 0.0001, "tiling": {"side": 64, "include_whole_frame": False}}
-    )
-    (found,) = detect_tiled(detector, [image], config)
-    assert found.boxes_xyxy.tolist() == [[50, 10, 70, 20]]
-
-
 KILLED = """
 import sys
 from pathlib import Path
-from data_miner_dagster.operations import detection
+from data_miner_dagster.operations import detection, detector_runs
 from data_miner_dagster_tests.operations import planted_detection as planted
 
 class Slow(planted.ColourDetector):
@@ -322,7 +312,7 @@ class Slow(planted.ColourDetector):
             sys.stdin.read()
         return super().detect(images, classes, confidence_floor=confidence_floor)
 
-detection.PART_FRAMES = 2
+detector_runs.PART_FRAMES = 2
 platform = planted.Platform(planted.PlatformConfig(), Path(sys.argv[1]))
 platform.__dict__["models"] = planted.PlantedDetectors(Slow())
 detection.detect_project(platform, planted.PROJECT)
