@@ -70,7 +70,9 @@ CLIPS: dict[str, Callable[[Path], Path]] = {
     "mp4, wide pixels": clip_of("wide.mp4", sample_aspect_ratio=Fraction(4, 3), options=B_FRAMES),
     "mp4, hevc": clip_of("h.mp4", codec="libx265", options={"x265-params": "log-level=none:bframes=3:pools=none"}),
     "mp4, av1": clip_of(
-        "a.mp4", codec="libsvtav1", options={"preset": "12", "crf": "8", "svtav1-params": "lp=1:enable-tf=0:pred-struct=1"}
+        "a.mp4",
+        codec="libsvtav1",
+        options={"preset": "12", "crf": "8", "svtav1-params": "lp=1:enable-tf=0:pred-struct=1"},
     ),
     "mkv": clip_of("b.mkv", options=B_FRAMES),
     "webm, vp9": clip_of("v.webm", codec="libvpx-vp9", options={"deadline": "realtime", "cpu-used": "8"}),
