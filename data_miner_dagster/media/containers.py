@@ -81,7 +81,7 @@ def read_index(stream: VideoStream, *, max_frames: int | None = None) -> VideoIn
     keyframes, droppable, shown = bytearray(), bytearray(), bytearray()
     time_base = stream.time_base
     for packet in packets_of(stream):
-        if packet.pts is None or packet.time_base != time_base:
+        if packet.pts is None:
             return None
         if max_frames is not None and len(pts) >= max_frames:
             raise VideoPermanentError(
