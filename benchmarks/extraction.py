@@ -81,7 +81,7 @@ def make_clip(folder: Path, name: str, size: tuple[int, int], bit_rate: int, sec
     width, height = size
     rng = np.random.default_rng(7)
     scene = np.zeros((height, width, 3), np.float32)
-    for cell, strength in ((96, 90.0), (24, 45.0), (6, 16.0)):
+    for cell, strength in ((96, 80.0), (24, 24.0), (6, 6.0)):
         noise = rng.normal(0, strength, (height // cell + 3, width // cell + 3, 3)).astype(np.float32)
         scene += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
     scene8 = np.clip(scene + 128, 0, 255).astype(np.uint8)
@@ -153,12 +153,16 @@ class Bench:
 
     def __init__(self, scratch: Path, *, is_quick: bool) -> None:
         self.scratch = scratch
-        self.rounds = 3 if is_quick else 5
-        self.seconds = 20 if is_quick else 60
+        self.rounds = 1 if is_quick else 5
+        self.seconds = 11 if is_quick else 60
         self.long_factor = 6 if is_quick else 60
-        sizes = {"720p_low": ((1280, 720), 1_500_000), "720p_high": ((1280, 720), 6_000_000)}
+        sizes = {"720p_low": ((1280, 720), 1_500_000)}
         if not is_quick:
-            sizes |= {"1080p_low": ((1920, 1080), 3_000_000), "1080p_high": ((1920, 1080), 12_000_000)}
+            sizes |= {
+                "720p_high": ((1280, 720), 6_000_000),
+                "1080p_low": ((1920, 1080), 3_000_000),
+                "1080p_high": ((1920, 1080), 12_000_000),
+            }
         self.clips = [make_clip(scratch, name, size, rate, self.seconds) for name, (size, rate) in sizes.items()]
         self._counter = 0
 
@@ -299,6 +303,7 @@ def measure(bench: Bench, report: Callable[[str, str, Cost, Cost, float], None])
         report(key, name, rival, own, value)
         figures[key] = min(value, figures.get(key, value))
 
+    bench.ours(bench.clips[0])()  # what is imported at first use is no cost of the first video
     for clip in bench.clips:
         ratio("time_exact", clip.name, bench.original_time(clip, 1), bench.ours(clip))
         ratio("time_snap", clip.name, bench.original_time(clip, 1), bench.ours(clip, snap_tolerance_seconds=0.5))
@@ -320,7 +325,7 @@ def measure(bench: Bench, report: Callable[[str, str, Cost, Cost, float], None])
     figures["ffmpeg_wall"] = own.wall / rival.wall
     report("ffmpeg_wall", "8 x 720p", rival, own, figures["ffmpeg_wall"])
 
-    short = make_clip(bench.scratch, "short", (640, 360), 400_000, 120 if bench.seconds == 60 else 20)
+    short = make_clip(bench.scratch, "short", (640, 360), 400_000, 120 if bench.seconds == 60 else 10)
     long = repeat_clip(short, bench.scratch / "long.mp4", bench.long_factor)
     short_bytes, long_bytes = bench.peak_bytes(short), bench.peak_bytes(long)
     figures["memory"] = long_bytes / short_bytes

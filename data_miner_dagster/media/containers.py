@@ -17,6 +17,7 @@ from data_miner_dagster.domain.decoding import VideoIndex
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.bitstreams import DroppableTest
+from data_miner_dagster.media.probe import CONTAINER_OPTIONS
 
 _ATTACHED_PICTURE: Final = "attached_pic"
 _STORES_PRESENTATION_TIMES: Final = frozenset(
@@ -37,8 +38,7 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
     if path.stat().st_size == 0:
         raise VideoPermanentError(VideoErrorKind.EMPTY_FILE, f"{path.name} has no bytes; download it again")
     try:
-        # Only this very file: a playlist that names others, or an address, is not followed.
-        container = av.open(str(path), options={"protocol_whitelist": "file"})
+        container = av.open(str(path), options=dict(CONTAINER_OPTIONS))
     except (av.FFmpegError, ValueError) as error:
         raise VideoPermanentError(VideoErrorKind.NOT_A_VIDEO, f"{path.name} is no video file: {error}") from error
     with container:
@@ -81,7 +81,7 @@ def read_index(stream: VideoStream, *, max_frames: int | None = None) -> VideoIn
     keyframes, droppable, shown = bytearray(), bytearray(), bytearray()
     time_base = stream.time_base
     for packet in packets_of(stream):
-        if packet.pts is None or packet.time_base != time_base:
+        if packet.pts is None:
             return None
         if max_frames is not None and len(pts) >= max_frames:
             raise VideoPermanentError(

@@ -10,6 +10,8 @@ from PIL import Image
 
 MEASURED_LINES: Final = 360
 """Larger pictures are reduced to this short side first: cheaper, and the same blur means the same at 720p and 4K."""
+_HASHED_LINES: Final = 144
+"""Enough for a hash of 32x32 pixels, and the exact resampling to those is then cheap."""
 _HASH_SIDE: Final = 8
 _HASH_PICTURE_SIDE: Final = 32
 _BAR_BRIGHTNESS: Final = 20.0
@@ -37,17 +39,17 @@ def measure(luma: npt.NDArray[np.uint8]) -> FrameQuality:
         brightness=float(mean[0, 0]),
         contrast=float(deviation[0, 0]),
         is_letterboxed=is_letterboxed(small),
-        perceptual_hash=perceptual_hash(small),
+        perceptual_hash=perceptual_hash(reduced(small, _HASHED_LINES)),
     )
 
 
-def reduced(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the plane with its short side at `MEASURED_LINES`, or itself if it is no larger."""
+def reduced(luma: npt.NDArray[np.uint8], num_lines: int = MEASURED_LINES) -> npt.NDArray[np.uint8]:
+    """Return the plane with its short side at `num_lines`, or itself if it is no larger."""
     height, width = luma.shape
     short = min(height, width)
-    if short <= MEASURED_LINES:
+    if short <= num_lines:
         return luma
-    size = (round(width * MEASURED_LINES / short), round(height * MEASURED_LINES / short))
+    size = (round(width * num_lines / short), round(height * num_lines / short))
     return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA))
 
 

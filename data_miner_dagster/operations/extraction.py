@@ -20,6 +20,7 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.downloading import imported_frame_paths
 from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.operations.frame_workers import FrameWorkers
 from data_miner_dagster.operations.platform import Platform, ReportVideo
@@ -79,6 +80,7 @@ class _FolderMaker:
     def make(self, key: str, file_name: str, fingerprint: str) -> FrameFolderSummary:
         """Replace the frames folder of a video, whole or not at all."""
         layout = self.platform.layout
+        pictures = imported_frame_paths(self.platform, key)
         with atomic_folder(layout.frames_folder(key)) as partial:
             return self.workers.make_frame_folder(
                 FrameFolderJob(
@@ -88,6 +90,7 @@ class _FolderMaker:
                     fingerprint=fingerprint,
                     config=self.platform.config.extraction,
                     num_threads=self.num_threads,
+                    picture_paths=tuple(pictures or ()),
                 )
             )
 

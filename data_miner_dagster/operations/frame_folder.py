@@ -3,52 +3,42 @@
 Belongs here: what one process does for one video. It knows no catalog and no claim, so that it can be run apart.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
-import pyarrow.parquet as pq
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.decoding import Int64Array, VideoIndex
 from data_miner_dagster.domain.errors import VideoPermanentError
-from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.media.containers import open_video, read_index
 from data_miner_dagster.media.decoding import DecodeTally, decode_targets, index_from_content
 from data_miner_dagster.media.pictures import encode, picture_of
-from data_miner_dagster.media.quality import measure
 from data_miner_dagster.media.shots import measure_changes
+from data_miner_dagster.operations.frame_manifest import check_num_frames, check_num_pixels, frame_folder_writer
 from data_miner_dagster.stages.extraction import (
     find_cuts,
     plan_decoding,
-    quality_flag,
     select_targets,
 )
-from data_miner_dagster.storage.tables import table_from_rows, table_writer
-
-_ROWS_PER_GROUP: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class FrameFolderJob:
-    """One video to make a folder of frames from. `folder` exists and is empty."""
+    """One video, or pictures that stand for one, to make a folder of frames from. `folder` exists and is empty."""
 
     video_key: str
-    video_path: Path
+    video_path: Path  # of no meaning where there are `picture_paths`
     folder: Path
     fingerprint: str
     config: ExtractionConfig
     num_threads: int = 1
+    picture_paths: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,36 +102,30 @@ def _attempt(
     job: FrameFolderJob, index: VideoIndex, cut_pts: Int64Array | None, stream: VideoStream
 ) -> FrameFolderSummary:
     targets = select_targets(index, job.config, cut_pts)
-    if len(targets) > job.config.limits.max_sampled_frames:
-        raise VideoPermanentError(
-            VideoErrorKind.LIMIT_EXCEEDED,
-            f"{len(targets)} frames to store are more than extraction.limits.max_sampled_frames="
-            f"{job.config.limits.max_sampled_frames}; set max_frames_per_video or sample less",
-        )
+    check_num_frames(len(targets), job.config)
     tally = DecodeTally()
-    flags: Counter[str] = Counter()
-    rows: list[dict[str, Any]] = []
-    num_frames = size_bytes = 0
-    with table_writer(job.folder / "frames.parquet", FRAMES_SCHEMA, fingerprint=job.fingerprint) as writer:
-        aspect = _pixel_aspect(stream)
+    aspect = Fraction(stream.sample_aspect_ratio) if stream.sample_aspect_ratio else None
+    with frame_folder_writer(job.folder, job.video_key, job.fingerprint, job.config) as writer:
         for pts, frame in decode_targets(stream, index, plan_decoding(index, targets), tally):
-            row = _store(job, index, frame, pts, num_frames, aspect)
-            rows.append(row)
-            num_frames += 1
-            size_bytes += row["size_bytes"]
-            if row["quality_flag"] is not None:
-                flags[row["quality_flag"]] += 1
-            if len(rows) == _ROWS_PER_GROUP:
-                _flush(writer, rows)
-        _flush(writer, rows)
+            check_num_pixels(frame.width, frame.height, job.config)
+            picture = picture_of(frame, sample_aspect_ratio=aspect)
+            writer.add(
+                encode(picture, job.config.image_format, job.config.jpeg_quality),
+                job.config.image_format,
+                picture.luma,
+                pts=pts,
+                time_base=index.time_base,
+                source_frame_number=int(np.searchsorted(index.frame_pts, pts)),
+                is_keyframe=bool(frame.key_frame),
+            )
     return FrameFolderSummary(
-        num_frames=num_frames,
+        num_frames=writer.num_frames,
         num_source_frames=index.num_frames,
         num_decoded=tally.num_decoded,
-        num_unmet=len(targets) - num_frames,
+        num_unmet=len(targets) - writer.num_frames,
         num_decode_errors=tally.num_errors,
-        size_bytes=size_bytes,
-        num_frames_by_flag=dict(flags),
+        size_bytes=writer.size_bytes,
+        num_frames_by_flag=dict(writer.num_frames_by_flag),
     )
 
 
@@ -157,59 +141,3 @@ def _find_cuts(job: FrameFolderJob, index: VideoIndex) -> Int64Array | None:
         threshold=job.config.scene_threshold,
         min_scene_seconds=job.config.min_scene_seconds,
     )
-
-
-def _pixel_aspect(stream: VideoStream) -> Fraction | None:
-    ratio = stream.sample_aspect_ratio
-    return Fraction(ratio) if ratio else None
-
-
-def _flush(writer: pq.ParquetWriter, rows: list[dict[str, Any]]) -> None:
-    writer.write_table(table_from_rows(rows, FRAMES_SCHEMA))
-    rows.clear()
-
-
-def _store(
-    job: FrameFolderJob, index: VideoIndex, frame: VideoFrame, pts: int, frame_index: int, pixel_aspect: Fraction | None
-) -> dict[str, Any]:
-    """Write one picture; return its row."""
-    if frame.width * frame.height > job.config.limits.max_pixels:
-        raise VideoPermanentError(
-            VideoErrorKind.LIMIT_EXCEEDED,
-            f"a picture of {frame.width}x{frame.height} is more than extraction.limits.max_pixels="
-            f"{job.config.limits.max_pixels}",
-        )
-    picture = picture_of(frame, sample_aspect_ratio=pixel_aspect)
-    content = encode(picture, job.config.image_format, job.config.jpeg_quality)
-    file_name = frame_file_name(frame_index, job.config.image_format)
-    (job.folder / file_name).write_bytes(content)
-    quality = measure(picture.luma)
-    width, height = picture.resolution_wh
-    flag = quality_flag(
-        sharpness=quality.sharpness,
-        brightness=quality.brightness,
-        contrast=quality.contrast,
-        config=job.config.quality,
-    )
-    return {
-        "frame_id": make_frame_id(job.video_key, frame_index),
-        "video_key": job.video_key,
-        "frame_index": frame_index,
-        "file_name": file_name,
-        "pts": pts,
-        "time_base_numerator": index.time_base.numerator,
-        "time_base_denominator": index.time_base.denominator,
-        "pts_seconds": float(pts * index.time_base),
-        "source_frame_number": int(np.searchsorted(index.frame_pts, pts)),
-        "is_keyframe": bool(frame.key_frame),
-        "width": width,
-        "height": height,
-        "size_bytes": len(content),
-        "sha256": sha256(content).hexdigest(),
-        "sharpness": quality.sharpness,
-        "brightness": quality.brightness,
-        "contrast": quality.contrast,
-        "is_letterboxed": quality.is_letterboxed,
-        "perceptual_hash": quality.perceptual_hash,
-        "quality_flag": None if flag is None else flag.value,
-    }

@@ -27,6 +27,7 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary, make_frame_folder
+from data_miner_dagster.operations.frame_import import import_frame_folder
 
 _MODULE: Final = "data_miner_dagster.operations.frame_workers"
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -199,6 +200,7 @@ def _job_to_json(job: FrameFolderJob) -> dict[str, Any]:
         "fingerprint": job.fingerprint,
         "config": job.config.model_dump(mode="json"),
         "num_threads": job.num_threads,
+        "picture_paths": [str(path) for path in job.picture_paths],
     }
 
 
@@ -210,13 +212,14 @@ def _job_from_json(content: dict[str, Any]) -> FrameFolderJob:
         fingerprint=content["fingerprint"],
         config=ExtractionConfig.model_validate(content["config"]),
         num_threads=content["num_threads"],
+        picture_paths=tuple(map(Path, content["picture_paths"])),
     )
 
 
 def _answer(job: FrameFolderJob) -> dict[str, Any]:
     try:
         with _memory_limit(job.config.limits.max_memory_bytes):
-            return {"summary": asdict(make_frame_folder(job))}
+            return {"summary": asdict(import_frame_folder(job) if job.picture_paths else make_frame_folder(job))}
     except (VideoPermanentError, VideoTransientError) as error:
         return {"kind": error.kind.value, "message": str(error)}
     except MemoryError:

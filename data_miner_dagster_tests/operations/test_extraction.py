@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.settings import PlatformConfig
@@ -16,7 +17,9 @@ from data_miner_dagster.domain.records import OutcomeStatus, VideoCandidate, Vid
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.extraction import extract_frames
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster_tests.barcode_clips import make_clip
+from data_miner_dagster.sites.local_files import key_of_frames, list_frames
+from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster_tests.barcode_clips import barcode_picture, make_clip
 
 
 def make_platform(root: Path, **settings: Any) -> Platform:
@@ -139,7 +142,7 @@ def test_extract_frames__failed_is_not_tried_again_by_itself(tmp_path: Path, cli
     (platform.layout.video_folder("file-b") / "video.mp4").write_bytes(clip_bytes)
     assert extract_frames(platform, ["file-b"])[0].status is OutcomeStatus.FAILED
     with platform.catalog.database.transaction() as session:
-        row = session.get_one(type(platform.catalog.videos()[0]), "file-b")
+        row = session.get_one(VideoRow, "file-b")
         row.retry_after = utc_now() - timedelta(seconds=1)
     assert extract_frames(platform, ["file-b"])[0].status is OutcomeStatus.DONE
     assert status_of(platform, "file-b") is VideoStatus.EXTRACTED
@@ -179,3 +182,33 @@ def test_extract_frames__after_a_kill_half_way(tmp_path: Path, clip_bytes: bytes
     assert extract_frames(platform, ["file-a"])[0].status is OutcomeStatus.DONE
     assert not own.exists()
     assert of_another.exists(), "another worker may be writing it"
+
+
+def test_extract_frames__pictures_that_exist_already(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in (1, 2, 10):
+        Image.fromarray(barcode_picture(number, 64, 48)).save(folder / f"shot_{number}.png")
+    (folder / "shot_3.jpg").write_bytes(b"no picture")
+    platform = make_platform(tmp_path / "root")
+    key, sha256 = key_of_frames(list_frames(folder))
+    add_video(platform, key, None)
+    with platform.catalog.database.transaction() as session:
+        session.get_one(VideoRow, key).url = str(folder)
+        move_video(session, key, VideoStatus.DOWNLOADING)
+        platform.catalog.record_downloaded(session, key, VideoFileRecord("", 1, sha256, 4.0, 0, 0))
+    [outcome] = extract_frames(platform, [key])
+    assert outcome.status is OutcomeStatus.DONE
+    rows = read_table(platform.layout.frames_table(key)).to_pylist()
+    assert [(row["file_name"], row["pts_seconds"]) for row in rows] == [
+        ("000000.png", 0.0),
+        ("000001.png", 1.0),
+        ("000002.png", 3.0),  # the unreadable one was frame 2
+    ]
+    stored = platform.layout.frames_folder(key) / "000002.png"
+    assert stored.read_bytes() == (folder / "shot_10.png").read_bytes()
+    assert outcome.metadata["num_unmet"] == 1
+    assert extract_frames(platform, [key])[0].status is OutcomeStatus.REUSED
+    (folder / "shot_1.png").unlink()
+    [changed] = extract_frames(platform, [key], force=True)
+    assert (changed.status, changed.error_kind) == (OutcomeStatus.FAILED, VideoErrorKind.MISSING_FILE)

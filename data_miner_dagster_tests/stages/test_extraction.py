@@ -1,9 +1,13 @@
 """Targets and plans, on indexes written by hand."""
 
+from dataclasses import replace
 from fractions import Fraction
+from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_miner_dagster.config.extraction import ExtractionConfig, FrameQualityConfig
 from data_miner_dagster.domain.decoding import VideoIndex
@@ -195,3 +199,34 @@ def test_quality_flag__gravest_first(
 ) -> None:
     flag = quality_flag(sharpness=sharpness, brightness=brightness, contrast=contrast, config=FrameQualityConfig())
     assert flag is expected
+
+
+@given(
+    kinds=st.text(alphabet="IPb", min_size=1, max_size=40).map(lambda rest: "I" + rest),
+    shuffle=st.randoms(use_true_random=False),
+    is_seekable=st.booleans(),
+)
+def test_plan_decoding__any_group_structure(kinds: str, shuffle: Random, is_seekable: bool) -> None:
+    # presentation differs from decoding by at most a few places, as reordering does
+    order = sorted(range(len(kinds)), key=lambda place: place + (shuffle.random() * 3 if place else -1))
+    index = replace(index_of(kinds, order), is_seekable=is_seekable)
+    targets = np.array(sorted(shuffle.sample(order, k=min(3, len(order)))), dtype=np.int64)
+    plan = plan_decoding(index, targets)
+    assert plan.is_sent is not None
+    is_sent = plan.is_sent
+    assert set(targets.tolist()) <= set(index.pts[is_sent].tolist())
+    for place in np.flatnonzero(is_sent).tolist():
+        # From a keyframe on, every reference picture before one that is sent is sent too.
+        before = place
+        while not index.is_keyframe[before] or index.pts[before] > index.pts[place]:
+            before -= 1
+            if before < 0:
+                break
+            assert is_sent[before] or index.is_droppable[before] or before < _start_of(plan.restarts, place)
+    for restart in plan.restarts | plan.seeks:
+        assert index.is_keyframe[restart] or restart == 0
+        assert is_sent[restart]
+
+
+def _start_of(restarts: frozenset[int], place: int) -> int:
+    return max((restart for restart in restarts if restart <= place), default=0)

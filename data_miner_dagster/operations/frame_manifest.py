@@ -1,0 +1,136 @@
+"""One folder of frames as it is written: each picture's file, its row, and the manifest that makes the folder valid."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.domain.errors import VideoPermanentError
+from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.media.quality import measure
+from data_miner_dagster.stages.extraction import quality_flag
+from data_miner_dagster.storage.tables import table_from_rows, table_writer
+
+_ROWS_PER_GROUP: Final = 1000
+
+
+class FrameFolderWriter:
+    """Numbers, measures and stores pictures in the order in which they come; holds at most one group of rows."""
+
+    def __init__(self, folder: Path, video_key: str, config: ExtractionConfig, writer: pq.ParquetWriter) -> None:
+        self.num_frames = 0
+        self.size_bytes = 0
+        self.num_frames_by_flag: Counter[str] = Counter()
+        self._folder = folder
+        self._video_key = video_key
+        self._config = config
+        self._writer = writer
+        self._rows: list[dict[str, Any]] = []
+
+    def add(
+        self,
+        content: bytes,
+        extension: str,
+        luma: npt.NDArray[np.uint8],
+        *,
+        pts: int,
+        time_base: Fraction,
+        source_frame_number: int,
+        is_keyframe: bool,
+    ) -> None:
+        """Store one picture: the bytes of its file, and the luma (H, W) that it is measured by."""
+        file_name = frame_file_name(self.num_frames, extension)
+        (self._folder / file_name).write_bytes(content)
+        quality = measure(luma)
+        flag = quality_flag(
+            sharpness=quality.sharpness,
+            brightness=quality.brightness,
+            contrast=quality.contrast,
+            config=self._config.quality,
+        )
+        if flag is not None:
+            self.num_frames_by_flag[flag.value] += 1
+        height, width = luma.shape
+        self._rows.append(
+            {
+                "frame_id": make_frame_id(self._video_key, self.num_frames),
+                "video_key": self._video_key,
+                "frame_index": self.num_frames,
+                "file_name": file_name,
+                "pts": pts,
+                "time_base_numerator": time_base.numerator,
+                "time_base_denominator": time_base.denominator,
+                "pts_seconds": float(pts * time_base),
+                "source_frame_number": source_frame_number,
+                "is_keyframe": is_keyframe,
+                "width": width,
+                "height": height,
+                "size_bytes": len(content),
+                "sha256": sha256(content).hexdigest(),
+                "sharpness": quality.sharpness,
+                "brightness": quality.brightness,
+                "contrast": quality.contrast,
+                "is_letterboxed": quality.is_letterboxed,
+                "perceptual_hash": quality.perceptual_hash,
+                "quality_flag": None if flag is None else flag.value,
+            }
+        )
+        self.num_frames += 1
+        self.size_bytes += len(content)
+        if len(self._rows) == _ROWS_PER_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows held so far."""
+        self._writer.write_table(table_from_rows(self._rows, FRAMES_SCHEMA))
+        self._rows.clear()
+
+
+@contextmanager
+def frame_folder_writer(
+    folder: Path, video_key: str, fingerprint: str, config: ExtractionConfig
+) -> Iterator[FrameFolderWriter]:
+    """Yield a writer for an empty folder; `frames.parquet` appears in it when the block ends well."""
+    with table_writer(folder / "frames.parquet", FRAMES_SCHEMA, fingerprint=fingerprint) as table:
+        writer = FrameFolderWriter(folder, video_key, config, table)
+        yield writer
+        writer.flush()
+
+
+def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
+    """Do nothing if so many frames may be stored.
+
+    Raises:
+        VideoPermanentError: they are more than the limit.
+    """
+    limit = config.limits.max_sampled_frames
+    if num_frames > limit:
+        raise VideoPermanentError(
+            VideoErrorKind.LIMIT_EXCEEDED,
+            f"{num_frames} frames to store are more than extraction.limits.max_sampled_frames={limit}; "
+            "set max_frames_per_video or sample less",
+        )
+
+
+def check_num_pixels(width: int, height: int, config: ExtractionConfig) -> None:
+    """Do nothing if a picture may be so large.
+
+    Raises:
+        VideoPermanentError: it is larger than the limit.
+    """
+    limit = config.limits.max_pixels
+    if width * height > limit:
+        raise VideoPermanentError(
+            VideoErrorKind.LIMIT_EXCEEDED,
+            f"a picture of {width}x{height} is more than extraction.limits.max_pixels={limit}",
+        )
