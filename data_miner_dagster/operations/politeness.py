@@ -126,6 +126,8 @@ class SitePoliteness:
     def place(self, site: str) -> Iterator[None]:
         """Hold one of the site's places in this run, and begin when its turn in all runs has come.
 
+        A block that ends well is a success: earlier trips of the breaker are forgotten.
+
         Raises:
             PostponedError: the breaker is open, or a budget is spent.
         """
@@ -134,10 +136,13 @@ class SitePoliteness:
                 site, threading.BoundedSemaphore(self._config.politeness.concurrent_per_site)
             )
         with places:
-            self._await_turn(site)
+            trips = self._await_turn(site)
             yield
+            if trips:  # the block did not raise: the site answers again
+                note_success(self._database, {site, self._scope(site)})
 
-    def _await_turn(self, site: str) -> None:
+    def _await_turn(self, site: str) -> int:
+        """Wait, and return how often the site's breaker has opened lately."""
         politeness, is_spared = self._config.politeness, self._is_spared(site)
         admission = admit_download(
             self._database,
@@ -155,7 +160,4 @@ class SitePoliteness:
             time.sleep(min(left, 1.0))
             if not self.may_request(site):
                 self.check_gate(site)
-
-    def succeeded(self, site: str) -> None:
-        """Forget earlier trips of the breaker."""
-        note_success(self._database, {site, self._scope(site)})
+        return admission.num_trips

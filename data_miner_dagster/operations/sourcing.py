@@ -36,7 +36,6 @@ from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, Rej
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
-from data_miner_dagster.operations.prescreening import prescreen
 from data_miner_dagster.operations.project_rules import base_folder_of, load_rules, with_known
 from data_miner_dagster.sites.client import ListingLimits, SiteClient
 from data_miner_dagster.sites.local_files import (
@@ -349,6 +348,8 @@ def _decide(
         decided.append((candidate, rules.rejection_of(candidate, is_complete=is_complete)))
     if not config.sourcing.prescreening.enabled:
         return decided
+    from data_miner_dagster.operations.prescreening import prescreen  # brings OpenCV, which few listings need
+
     passing = [candidate for candidate, rejection in decided if rejection is None]
     by_key = prescreen(platform, client, project, config, passing)
     return [(candidate, rejection or by_key.get(candidate.video_key)) for candidate, rejection in decided]

@@ -276,7 +276,9 @@ class SiteClient:
         ydl._progress_hooks = [hook]
         with self._errand(ydl, site, config.max_wall_seconds) as errand:
             try:
-                info = ydl.extract_info(expand_address(address), download=True)
+                # 1,800 patterns need not be tried again: the key says that only the generic extractor takes it.
+                ie_key = "Generic" if site_of_key(video_key) is None else None
+                info = ydl.extract_info(expand_address(address), download=True, ie_key=ie_key)
             except Exception as error:  # noqa: BLE001  # translated: an extractor may raise anything
                 if refusals:
                     raise refusals[0] from None
