@@ -143,12 +143,15 @@ class SitePoliteness:
 
     def _await_turn(self, site: str) -> int:
         """Wait, and return how often the site's breaker has opened lately."""
-        politeness, is_spared = self._config.politeness, self._is_spared(site)
+        if self._is_spared(site):
+            self.check_gate(site)
+            return num_trips(self._database, self._scope(site))
+        politeness = self._config.politeness
         admission = admit_download(
             self._database,
             site,
-            hourly_budget=None if is_spared else politeness.hourly_budget,
-            daily_budget=None if is_spared else politeness.daily_budget,
+            hourly_budget=politeness.hourly_budget,
+            daily_budget=politeness.daily_budget,
             spacing_seconds=self._spacing_seconds(site),
         )
         if admission.start_at is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.catalog.politeness import EVERY_SITE, closed_gate
-from data_miner_dagster.catalog.schema import SiteGateRow, VideoRow, utc_now
+from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, VideoRow, utc_now
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -155,10 +155,12 @@ def test_spacing__downloads_of_one_site_begin_apart(tmp_path: Path, server: Host
     )
     keys = listed(platform, [server.add(f"/{n}.mp4", hostile.whole_file(clip)) for n in range(4)])
     download_videos(platform, keys)
-    paths = {request.path for request in server.requests}
-    first = {path: min(request.at for request in server.requests if request.path == path) for path in paths}
-    starts = sorted(first.values())
-    assert all(later - earlier > 0.2 for earlier, later in pairwise(starts))
+    with platform.catalog.database.reading() as session:
+        starts = sorted(row.started_at for row in session.query(DownloadStartRow))
+    assert len(starts) == 4
+    assert all(0.3 <= (later - earlier).total_seconds() < 5 for earlier, later in pairwise(starts))
+    requests = sorted(request.at for request in server.requests)
+    assert requests[-1] - requests[0] > 0.8  # they did wait: the last by three spacings
 
 
 def test_head_room__nothing_begins_without_it(tmp_path: Path, server: HostileServer) -> None:
