@@ -61,8 +61,10 @@ def test_breaker__no_request_after_it_opens_until_its_time(
     outcomes = download_videos(platform, keys)
 
     opened_at = next(request.at for request in server.requests if request.path == "/05.mp4")
-    late = [request.path for request in server.requests if request.at > opened_at + 0.1]
-    assert late == []
+    late = [request for request in server.requests if request.at > opened_at and request.path != "/05.mp4"]
+    # None by the thread that read the answer; the others may each have had one on its way.
+    assert len(late) <= concurrency - 1
+    assert all(request.at < opened_at + 2 for request in late)
     gate = closed_gate(platform.catalog.database, "any site")
     assert gate is not None
     assert 890 < (gate.until - utc_now()).total_seconds() <= 900  # its own time, longer than the Retry-After
@@ -154,13 +156,13 @@ def test_spacing__downloads_of_one_site_begin_apart(tmp_path: Path, server: Host
         politeness={"min_sleep_seconds": 0.3, "max_sleep_seconds": 0.4, "spare_private_hosts": False},
     )
     keys = listed(platform, [server.add(f"/{n}.mp4", hostile.whole_file(clip)) for n in range(4)])
+    before = time.monotonic()
     download_videos(platform, keys)
     with platform.catalog.database.reading() as session:
         starts = sorted(row.started_at for row in session.query(DownloadStartRow))
     assert len(starts) == 4
     assert all(0.3 <= (later - earlier).total_seconds() < 5 for earlier, later in pairwise(starts))
-    requests = sorted(request.at for request in server.requests)
-    assert requests[-1] - requests[0] > 0.8  # they did wait: the last by three spacings
+    assert max(request.at for request in server.requests) - before >= 0.9  # the last waited for three spacings
 
 
 def test_head_room__nothing_begins_without_it(tmp_path: Path, server: HostileServer) -> None:
