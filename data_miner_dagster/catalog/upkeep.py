@@ -102,10 +102,14 @@ def reset_orphans(database: Database) -> list[str]:
     """Move videos in a working status that no live worker holds one step back; return their keys, sorted."""
     moved = []
     with database.transaction() as session:
+        # Statuses first, claims second: a worker claims before it changes a status, so the claim of every working
+        # status seen here is seen too.
+        videos = session.scalars(
+            select(VideoRow).where(VideoRow.status.in_(_ONE_STEP_BACK)).order_by(VideoRow.key)
+        ).all()
         now = database.now(session)
         claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)}
-        query = select(VideoRow).where(VideoRow.status.in_(_ONE_STEP_BACK)).order_by(VideoRow.key)
-        for video in session.scalars(query):
+        for video in videos:
             if f"video/{video.key}" not in claimed and move_video(
                 session, video.key, _ONE_STEP_BACK[video.status], only_from={video.status}
             ):
