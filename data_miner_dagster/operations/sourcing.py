@@ -80,8 +80,8 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
     configuration changed, its last listing failed, or `force`.
 
     Returns:
-        DONE if a membership changed, REUSED if not. Counts: listed, repeated, new, members, rejected by rule,
-        failed sources.
+        DONE if a membership changed, REUSED if not. Counts: listed, repeated, forgotten (removed on request before),
+        new, members, rejected by rule, failed sources.
 
     Raises:
         ConfigError: no such project; a blocklist is missing; or every query failed and the project has no member.
@@ -112,10 +112,18 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             candidates, num_repeats = first_of_each(
                 candidate for listing in listings for candidate in listing.candidates
             )
-            decided = _decide(platform, client, project, config, candidates)
+            num_listed = len(candidates) + num_repeats
+            allowed = platform.catalog.without_forgotten(candidates)
+            decided = _decide(platform, client, project, config, allowed)
         counts = _record_members(platform, project, config, decided, row.config_hash)
     changed = counts.pop("changed")
-    counts = {"listed": len(candidates) + num_repeats, "repeated": num_repeats, **counts, "failed_sources": len(failed)}
+    counts = {
+        "listed": num_listed,
+        "repeated": num_repeats,
+        "forgotten": len(candidates) - len(allowed),
+        **counts,
+        "failed_sources": len(failed),
+    }
     return ProjectOutcome(
         project=project,
         status=OutcomeStatus.DONE if changed else OutcomeStatus.REUSED,
