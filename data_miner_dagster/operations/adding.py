@@ -7,8 +7,9 @@ from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
-from data_miner_dagster.sites.ytdlp import SiteClient
+from data_miner_dagster.sites.redaction import redact_url
 
 BY_HAND = "by_hand"
 """The source named as the origin of such a member."""
@@ -49,4 +50,4 @@ def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:
             for rank, path in enumerate(paths)
         ]
     with SiteClient(platform.config.downloading) as client:
-        return client.list_url(address, source=BY_HAND, query=address, found_at=now)
+        return client.list_address(address, source=BY_HAND, query=redact_url(address), found_at=now)
