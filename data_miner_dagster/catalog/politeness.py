@@ -31,6 +31,7 @@ class Admission:
     start_at: datetime | None
     wait_until: datetime | None = None
     reason: str = ""
+    num_trips: int = 0  # of the breakers that concern the site, in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,8 @@ def _admit(
                 return Admission(None, until, f"the {word} budget of {budget} downloads from {site} is spent")
         gate.next_start_at = start_at + timedelta(seconds=spacing_seconds)
         session.add(DownloadStartRow(site=site, started_at=start_at))
-        return Admission(start_at)
+        everywhere = session.get(SiteGateRow, EVERY_SITE)
+        return Admission(start_at, num_trips=gate.num_trips + (everywhere.num_trips if everywhere is not None else 0))
 
 
 def close_gate(database: Database, site: str, until: datetime, reason: str) -> None:

@@ -158,12 +158,8 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
             return _work(run, row)
         site = site_of_key(key) or (urllib.parse.urlsplit(row.url).hostname or "")
         _check_head_room(platform, row)
-        run.politeness.check_gate(site)
         with run.politeness.place(site):
-            outcome = _work(run, row)
-        if outcome.status is OutcomeStatus.DONE:
-            run.politeness.succeeded(site)
-        return outcome
+            return _work(run, row)
     except PostponedError as error:
         with platform.catalog.database.transaction() as session:
             if not _stays_downloaded(platform, session, key):

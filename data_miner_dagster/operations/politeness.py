@@ -126,6 +126,8 @@ class SitePoliteness:
     def place(self, site: str) -> Iterator[None]:
         """Hold one of the site's places in this run, and begin when its turn in all runs has come.
 
+        A block that ends well is a success: earlier trips of the breaker are forgotten.
+
         Raises:
             PostponedError: the breaker is open, or a budget is spent.
         """
@@ -134,16 +136,22 @@ class SitePoliteness:
                 site, threading.BoundedSemaphore(self._config.politeness.concurrent_per_site)
             )
         with places:
-            self._await_turn(site)
+            trips = self._await_turn(site)
             yield
+            if trips:  # the block did not raise: the site answers again
+                note_success(self._database, {site, self._scope(site)})
 
-    def _await_turn(self, site: str) -> None:
-        politeness, is_spared = self._config.politeness, self._is_spared(site)
+    def _await_turn(self, site: str) -> int:
+        """Wait, and return how often the site's breaker has opened lately."""
+        if self._is_spared(site):
+            self.check_gate(site)
+            return num_trips(self._database, self._scope(site))
+        politeness = self._config.politeness
         admission = admit_download(
             self._database,
             site,
-            hourly_budget=None if is_spared else politeness.hourly_budget,
-            daily_budget=None if is_spared else politeness.daily_budget,
+            hourly_budget=politeness.hourly_budget,
+            daily_budget=politeness.daily_budget,
             spacing_seconds=self._spacing_seconds(site),
         )
         if admission.start_at is None:
@@ -155,7 +163,4 @@ class SitePoliteness:
             time.sleep(min(left, 1.0))
             if not self.may_request(site):
                 self.check_gate(site)
-
-    def succeeded(self, site: str) -> None:
-        """Forget earlier trips of the breaker."""
-        note_success(self._database, {site, self._scope(site)})
+        return admission.num_trips

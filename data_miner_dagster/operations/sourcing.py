@@ -36,7 +36,6 @@ from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, Rej
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
-from data_miner_dagster.operations.prescreening import prescreen
 from data_miner_dagster.operations.project_rules import base_folder_of, load_rules, with_known
 from data_miner_dagster.sites.client import ListingLimits, SiteClient
 from data_miner_dagster.sites.local_files import (
@@ -81,8 +80,8 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
     configuration changed, its last listing failed, or `force`.
 
     Returns:
-        DONE if a membership changed, REUSED if not. Counts: listed, repeated, new, members, rejected by rule,
-        failed sources.
+        DONE if a membership changed, REUSED if not. Counts: listed, repeated, forgotten (removed on request before),
+        new, members, rejected by rule, failed sources.
 
     Raises:
         ConfigError: no such project; a blocklist is missing; or every query failed and the project has no member.
@@ -110,16 +109,18 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
                 )
             for listing in failed:
                 logger.warning("%s: %s could not be listed: %s", project, listing.source, listing.error)
-            listed, num_repeats = first_of_each(candidate for listing in listings for candidate in listing.candidates)
-            candidates = platform.catalog.without_forgotten(listed)
-            decided = _decide(platform, client, project, config, candidates)
+            candidates, num_repeats = first_of_each(
+                candidate for listing in listings for candidate in listing.candidates
+            )
+            num_listed = len(candidates) + num_repeats
+            allowed = platform.catalog.without_forgotten(candidates)
+            decided = _decide(platform, client, project, config, allowed)
         counts = _record_members(platform, project, config, decided, row.config_hash)
     changed = counts.pop("changed")
-    num_forgotten = len(listed) - len(candidates)
     counts = {
-        "listed": len(listed) + num_repeats,
+        "listed": num_listed,
         "repeated": num_repeats,
-        **({"forgotten": num_forgotten} if num_forgotten else {}),
+        "forgotten": len(candidates) - len(allowed),
         **counts,
         "failed_sources": len(failed),
     }
@@ -355,6 +356,8 @@ def _decide(
         decided.append((candidate, rules.rejection_of(candidate, is_complete=is_complete)))
     if not config.sourcing.prescreening.enabled:
         return decided
+    from data_miner_dagster.operations.prescreening import prescreen  # brings OpenCV, which few listings need
+
     passing = [candidate for candidate, rejection in decided if rejection is None]
     by_key = prescreen(platform, client, project, config, passing)
     return [(candidate, rejection or by_key.get(candidate.video_key)) for candidate, rejection in decided]

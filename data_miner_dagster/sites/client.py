@@ -249,6 +249,7 @@ class SiteClient:
             ConfigError: `{env:NAME}` is not set.
         """
         ydl, config = self._ydl(), self._config
+        is_generic = site_of_key(video_key) is None
         site = site_of_key(video_key) or (urllib.parse.urlsplit(address).hostname or "")
         refusals: list[Exception] = []
 
@@ -276,7 +277,14 @@ class SiteClient:
         ydl._progress_hooks = [hook]
         with self._errand(ydl, site, config.max_wall_seconds) as errand:
             try:
-                info = ydl.extract_info(expand_address(address), download=True)
+                expanded = expand_address(address)
+                if is_generic and is_direct_video_url(expanded):
+                    info = self._fetch_direct(ydl, errand, expanded, folder, refuse)
+                    if not _is_page(info):
+                        return _fetched(info, folder, config, described)
+                    Path(info["requested_downloads"][0]["filepath"]).unlink()
+                # 1,800 patterns need not be tried again: the key says that only the generic extractor takes it.
+                info = ydl.extract_info(expanded, download=True, ie_key="Generic" if is_generic else None)
             except Exception as error:  # noqa: BLE001  # translated: an extractor may raise anything
                 if refusals:
                     raise refusals[0] from None
@@ -286,6 +294,40 @@ class SiteClient:
                     ) from None
                 raise self._explained(translate(error), site) from None
         return _fetched(info, folder, config, described)
+
+    def _fetch_direct(
+        self,
+        ydl: GuardedYoutubeDL,
+        errand: Errand,
+        url: str,
+        folder: Path,
+        refuse: Callable[[Mapping[str, Any]], None],
+    ) -> dict[str, Any]:
+        """Fetch an address that names a video file in one request: yt-dlp's downloader without its extraction.
+
+        What comes may yet be a page: the caller looks.
+        """
+        name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rpartition("/")[2]
+        stem, _, extension = name.rpartition(".")
+        info: dict[str, Any] = {
+            "id": stem,
+            "title": stem.replace("_", " "),
+            "url": url,
+            "ext": extension.lower(),
+            "format_id": "direct",
+            "protocol": "http",
+            "extractor": "generic",
+            "http_headers": dict(ydl.params["http_headers"]),
+        }
+        refuse(info)
+        errand.refuses_opt_outs = self._config.politeness.respect_page_opt_outs
+        path = folder / f"direct.{info['ext']}"
+        is_there, _ = ydl.dl(str(path), info)
+        errand.refuses_opt_outs = False
+        info["requested_downloads"] = [{"filepath": str(path), "format_id": "direct"}] if is_there else []
+        if not is_there:
+            raise _too_large(self._config)  # yt-dlp passes over files larger than max_filesize without a word
+        return info
 
     def _explained(
         self, error: VideoPermanentError | VideoTransientError, site: str
@@ -360,6 +402,13 @@ def _check_limits(info: Mapping[str, Any], config: DownloadingConfig) -> None:
         )
     if (as_number(info.get("filesize")) or 0) > config.max_size_bytes:
         raise _too_large(config)
+
+
+def _is_page(info: Mapping[str, Any]) -> bool:
+    """Return whether what was fetched for a video file is a page, or a playlist of one."""
+    with Path(info["requested_downloads"][0]["filepath"]).open("rb") as file:
+        head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return head.startswith((b"<!doctype html", b"<html", b"<head", b"#extm3u", b"<?xml", b"<mpd"))
 
 
 def _fetched(

@@ -20,7 +20,7 @@ from yt_dlp.utils import (
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.addresses import AddressRefusedError
-from data_miner_dagster.sites.guarded_ydl import OptedOutError
+from data_miner_dagster.sites.opt_outs import OptedOutError
 from data_miner_dagster.sites.redaction import redact
 from data_miner_dagster.sites.transport import DeadlineExceededError, PageTooLargeError, QueueStoppedError
 

@@ -16,10 +16,10 @@ from typing import Any, Final
 import yt_dlp
 import yt_dlp.version
 from yt_dlp.extractor.generic import GenericIE as _GenericIE
-from yt_dlp.networking.exceptions import RequestError
 
 from data_miner_dagster import __version__
 from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_of
 from data_miner_dagster.sites.redaction import redact, remember_secret
 from data_miner_dagster.sites.references import cookie_file_text, resolve_reference
 from data_miner_dagster.sites.transport import Guard, GuardedHandler
@@ -29,40 +29,7 @@ logger = logging.getLogger("data_miner.sites")
 USER_AGENT: Final = f"data-miner/{__version__} (yt-dlp/{yt_dlp.version.__version__})"
 _NO_FFMPEG: Final = "/nonexistent/ffmpeg"
 """ffmpeg would open connections of its own, past the address policy; formats that need it are not chosen."""
-_OPT_OUT: Final = re.compile(r"\b(noai|noimageai|noindex|noimageindex|none)\b", re.IGNORECASE)
-_ROBOTS_META: Final = re.compile(
-    r"<meta\s[^>]*name\s*=\s*[\"']?(?P<name>robots|data-miner|tdm-reservation)[\"'\s][^>]*>", re.IGNORECASE
-)
-_META_CONTENT: Final = re.compile(r"content\s*=\s*[\"']?(?P<content>[^\"'>]*)", re.IGNORECASE)
-
-
-class OptedOutError(RequestError):  # type: ignore[misc]
-    """A page asks machines to leave it alone."""
-
-
-def opt_out_of(headers: Any, html: str = "") -> str | None:
-    """Return the words with which a page, or its headers, asks machines to leave it alone; None if it does not.
-
-    Source: the directives that img2dataset honours (X-Robots-Tag noai, noimageai, noindex, noimageindex), the same in
-    a robots meta element, and the W3C's TDM Reservation Protocol.
-    """
-    for name, value in headers.items():
-        if name.lower() == "tdm-reservation" and value.strip() == "1":
-            return "tdm-reservation: 1"
-        if name.lower() == "x-robots-tag":
-            agent, colon, rest = value.partition(":")
-            directives = rest if colon and agent.strip().lower() == "data-miner" else "" if colon else value
-            if found := _OPT_OUT.search(directives):
-                return f"X-Robots-Tag: {found[0]}"
-    for meta in _ROBOTS_META.finditer(html[:200_000]):
-        content = _META_CONTENT.search(meta[0])
-        words = content["content"] if content else ""
-        if meta["name"].lower() == "tdm-reservation":
-            if words.strip() == "1":
-                return "tdm-reservation: 1"
-        elif found := _OPT_OUT.search(words):
-            return f"robots: {found[0]}"
-    return None
+_NUMERIC_HOST: Final = re.compile(r"https?://(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\])(?::\d+)?/")
 
 
 class GenericIE(_GenericIE):  # type: ignore[misc]
@@ -81,7 +48,7 @@ class GenericIE(_GenericIE):  # type: ignore[misc]
     @staticmethod
     def _check(headers: Any, html: str) -> None:
         if words := opt_out_of(headers, html):
-            raise OptedOutError(f"the page opts out of machine use ({words}); politeness.respect_page_opt_outs is on")
+            raise OptedOutError(f"{OPTED_OUT} ({words})")
 
 
 class _Log:
@@ -112,7 +79,12 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
         return super().build_request_director([guarded], None)
 
     def extractor_for(self, url: str) -> Any:
-        """Return the extractor class that takes an address; the generic one takes any."""
+        """Return the extractor class that takes an address; the generic one takes any.
+
+        Sites have names: a host that is a bare number spares the trial of 1,800 patterns.
+        """
+        if _NUMERIC_HOST.match(url):
+            return self._ies["Generic"]
         return next(extractor for extractor in self._ies.values() if extractor.suitable(url))
 
 

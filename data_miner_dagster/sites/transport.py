@@ -31,6 +31,7 @@ from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.utils.networking import select_proxy
 
 from data_miner_dagster.sites.addresses import checked_addresses, connect_checked, normalise_host
+from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_of
 
 MAX_PAGE_BYTES: Final = 64 << 20
 """A page, manifest or feed that is read whole may be this large; video bytes are capped by the configuration."""
@@ -60,6 +61,7 @@ class Errand:
     deadline: float  # time.monotonic()
     may_request: Callable[[str], bool] = lambda _site: True  # asked with the site before each request
     on_response: Callable[[str, int, Mapping[str, str]], None] = lambda _site, _status, _headers: None
+    refuses_opt_outs: bool = False  # by the headers of an answer
     is_expired: bool = False
     sockets: "weakref.WeakSet[socket.socket]" = field(default_factory=weakref.WeakSet)
     _timer: threading.Timer | None = None
@@ -196,6 +198,9 @@ class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
         if self._guard.errand is not None:
             errand = self._guard.errand
             errand.on_response(errand.site, response.code, response.headers)
+            if errand.refuses_opt_outs and (words := opt_out_of(response.headers)):
+                response.close()
+                raise OptedOutError(f"{OPTED_OUT} ({words})")
         encodings = [part.strip().lower() for part in response.headers.get("Content-Encoding", "").split(",")]
         encodings = [encoding for encoding in encodings if encoding not in ("", "identity")]
         if not encodings:

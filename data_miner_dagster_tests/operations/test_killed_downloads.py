@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading import download_videos
 from data_miner_dagster.operations.sourcing import list_sources
 from data_miner_dagster.storage.videos import read_video_info
@@ -54,7 +55,7 @@ def test_kill__in_the_middle_and_again(tmp_path: Path) -> None:
         for key, size in half_done.items():  # goes on where it was cut off
             starts = [r.range_start for r in again if r.path == path_of[key] and r.range_start is not None]
             assert starts == ([size] if size < len(clip) else starts)
-        assert platform.catalog.count_videos_by_status() == {"DOWNLOADED": NUM_VIDEOS}
+        assert {row.status for row in platform.catalog.videos()} == {VideoStatus.DOWNLOADED}
         assert {row.sha256 for row in platform.catalog.videos()} == {rows_sha(platform.layout.videos)}
 
 

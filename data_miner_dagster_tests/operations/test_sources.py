@@ -192,6 +192,7 @@ def test_rules__what_the_file_proves_counts_and_stays(
     assert list_sources(platform, "p", force=True).counts == {
         "listed": 1,
         "repeated": 0,
+        "forgotten": 0,
         "new": 0,
         "members": 0,
         "rejected_duration": 1,

@@ -54,7 +54,14 @@ def test_list_sources__files_relative_to_the_project_file(platform: Platform, tm
     add_project(platform, [{"type": "files", "paths": ["clips"]}], config_file=tmp_path / "p.yaml")
     outcome = list_sources(platform, "p")
     assert outcome.status is OutcomeStatus.DONE
-    assert dict(outcome.counts) == {"listed": 3, "repeated": 1, "new": 2, "members": 2, "failed_sources": 0}
+    assert dict(outcome.counts) == {
+        "listed": 3,
+        "repeated": 1,
+        "forgotten": 0,
+        "new": 2,
+        "members": 2,
+        "failed_sources": 0,
+    }
     members = platform.catalog.members("p")
     # sha256 of "one" and "two", by sha256sum
     assert [member.video_key for member in members] == [

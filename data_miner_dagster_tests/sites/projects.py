@@ -27,6 +27,7 @@ def add_project(
     *,
     name: str = "p",
     config_file: Path | None = None,
+    filtering: Mapping[str, Any] | None = None,
     **sourcing: Any,
 ) -> str:
     """Save a project with these sources, as `populate` would; return its name."""
@@ -34,7 +35,7 @@ def add_project(
         {
             "name": name,
             "sourcing": {"sources": list(sources), **sourcing},
-            "filtering": {"positive": ["a car"]},
+            "filtering": filtering or {"positive": ["a car"]},
             "detection": {"classes": {"car": []}},
         }
     ).model_dump(mode="json")

@@ -1,0 +1,169 @@
+"""How fast small files come in over loopback, against plain yt-dlp on the same list in the same run.
+
+    python -m benchmarks.downloading                   # 200 files
+    python -m benchmarks.downloading --files 40        # a small size, to see that it works
+    python -m benchmarks.downloading --json
+
+Both sides are processes of their own and fetch from a server in a third. Ours lists, downloads, proves (two pictures
+decoded, the end of the file read), hashes and records each video; yt-dlp downloads. Sleeps and budgets are off.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import yt_dlp.version
+
+SIDES = ("plain", "ours")
+
+
+def _serve(files: int, content: bytes, connection: Connection) -> None:
+    from data_miner_dagster_tests.sites.hostile_server import hostile_server, whole_file
+
+    with hostile_server() as server:
+        urls = [server.add(f"/clip_{number:04d}.mp4", whole_file(content)) for number in range(files)]
+        connection.send(urls)
+        while (word := connection.recv()) != "stop":
+            assert word == "count"
+            connection.send((server.count(), sum(request.body_bytes_sent for request in server.requests)))
+
+
+def _ours(folder: Path, urls: list[str], threads: int) -> int:
+    """Run in a process of its own; return how many videos were downloaded."""
+    from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
+    from data_miner_dagster.domain.records import OutcomeStatus
+    from data_miner_dagster.operations.downloading import download_videos
+    from data_miner_dagster.operations.platform import Platform
+    from data_miner_dagster.operations.sourcing import list_sources
+
+    downloading = {"allowed_private_hosts": ["127.0.0.1"], "concurrent_downloads": threads}
+    politeness = {"concurrent_per_site": threads}
+    config = PlatformConfig.model_validate({"downloading": {**downloading, "politeness": politeness}})
+    platform = Platform(config, folder)
+    project = ProjectConfig.model_validate(
+        {
+            "name": "benchmark",
+            "sourcing": {"sources": [{"type": "urls", "urls": urls}]},
+            "filtering": {"positive": ["x"]},
+            "detection": {"classes": {"x": []}},
+        }
+    )
+    platform.catalog.save_project("benchmark", project.model_dump(mode="json"), "hash", None)
+    list_sources(platform, "benchmark")
+    outcomes = download_videos(platform, [row.key for row in platform.catalog.videos()])
+    return sum(outcome.status is OutcomeStatus.DONE for outcome in outcomes)
+
+
+def _plain(folder: Path, urls: list[str]) -> int:
+    folder.mkdir(parents=True)
+    (folder / "list.txt").write_text("\n".join(urls))
+    command = [sys.executable, "-m", "yt_dlp", "--quiet", "--no-warnings", "--ignore-config", "--proxy", ""]
+    command += ["--batch-file", "list.txt", "--output", "%(id)s.%(ext)s"]
+    subprocess.run(command, cwd=folder, check=True)
+    return len(list(folder.glob("*.mp4")))
+
+
+def _timed(side: str, folder: Path, urls: list[str], threads: int) -> dict[str, Any]:
+    """Run one side as a child process; return wall seconds, CPU seconds and the number of files."""
+    request = json.dumps({"side": side, "folder": str(folder), "urls": urls, "threads": threads})
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.downloading", "--side"],
+        input=request,
+        text=True,
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    wall = time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    count = int(done.stdout.split()[-1])
+    return {"files": count, "wall_seconds": round(wall, 2), "cpu_seconds": round(cpu, 2)}
+
+
+def measure(files: int, threads: int, repeats: int) -> dict[str, Any]:
+    """Return the best of `repeats` runs of each side, alternating, and what the server saw of each."""
+    from data_miner_dagster_tests.sites.tiny_videos import make_video
+
+    work = Path(tempfile.mkdtemp(prefix="data_miner_benchmark_"))
+    try:
+        clip = make_video(work / "clip.mp4", num_frames=50, size_wh=(320, 240)).read_bytes()
+        ours, theirs = multiprocessing.get_context("spawn").Pipe()
+        server = multiprocessing.get_context("spawn").Process(target=_serve, args=(files, clip, theirs), daemon=True)
+        server.start()
+        urls: list[str] = ours.recv()
+        runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+        requests = 0
+        for repeat in range(repeats):
+            for side in SIDES:
+                run = _timed(side, work / f"{side}_{repeat}", urls, threads)
+                if run["files"] != files:
+                    raise SystemExit(f"{side}: {run['files']} of {files} files came in")
+                ours.send("count")
+                seen, _ = ours.recv()
+                run["requests"], requests = seen - requests, seen
+                runs[side].append(run)
+        ours.send("stop")
+        server.join()
+    finally:
+        shutil.rmtree(work)
+    best = {side: min(runs[side], key=lambda run: float(run["wall_seconds"])) for side in SIDES}
+    return {
+        "benchmark": "downloading",
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "yt_dlp": yt_dlp.version.__version__,
+        "cores": os.cpu_count(),
+        "files": files,
+        "file_bytes": len(clip),
+        "threads": threads,
+        "best": best,
+        "throughput_ratio": round(best["plain"]["wall_seconds"] / best["ours"]["wall_seconds"], 2),
+        "cpu_ms_per_video": {side: round(1000 * best[side]["cpu_seconds"] / files, 1) for side in SIDES},
+        "runs": runs,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--side", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        request = json.loads(sys.stdin.read())
+        folder, urls = Path(request["folder"]), request["urls"]
+        print(_plain(folder, urls) if request["side"] == "plain" else _ours(folder, urls, request["threads"]))
+        return
+    result = measure(arguments.files, arguments.threads, arguments.repeats)
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(
+        f"{result['files']} files of {result['file_bytes']} bytes, {result['threads']} threads, {result['cores']} cores"
+    )
+    for side in SIDES:
+        run = result["best"][side]
+        print(
+            f"  {side:6} {run['wall_seconds']:7.2f} s wall  {run['cpu_seconds']:7.2f} s CPU  {run['requests']} requests"
+        )
+    print(f"  throughput against plain yt-dlp: {result['throughput_ratio']}x")
+
+
+if __name__ == "__main__":
+    main()
