@@ -18,6 +18,7 @@ from data_miner_dagster.cli.calibrate import calibrate
 from data_miner_dagster.cli.catalog import add_video, init_db, populate
 from data_miner_dagster.cli.demo import demo
 from data_miner_dagster.cli.doctor import doctor
+from data_miner_dagster.cli.exporting import export
 from data_miner_dagster.cli.forcing import force_dedup, force_detect
 from data_miner_dagster.cli.options import (
     VERBOSE_VARIABLE,
@@ -43,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
-    "Work": (run, up, demo),
+    "Work": (run, up, demo, export),
     "Catalog": (init_db, populate, add_video),
     "Look": (status, projects, videos, doctor),
     "Tune": (calibrate,),
