@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.config.loading import load_platform_config, load_project_file
 from data_miner_dagster.config.models import ModelsConfig
@@ -94,6 +95,54 @@ def show_trial(trial: "Trial", folder: Path, *, sheet: Path, as_json: bool) -> N
         console.print(f"... and {len(trial.rows) - _MAX_ROWS} more; --json lists all", markup=False)
     console.print(trial.summary, markup=False)
     console.print(f"contact sheet of {num_shown}: {sheet}", markup=False, soft_wrap=True)
+
+
+@app.command("detect")
+def try_detect_command(
+    folder: Folder,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", "-c", help='What to look for: "bus", or "vehicle=a bus,a car" for several phrases.'),
+    ] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Boxes below are left out.")] = 0.3,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    detector: Annotated[
+        list[str] | None, typer.Option("--detector", help="Registry name; two or three make an ensemble.")
+    ] = None,
+    limit: LimitOption = None,
+    sheet: SheetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw boxes around what is looked for."""
+    # Here, so that the command line starts without what only this command needs.
+    from data_miner_dagster.models.provider import ModelProvider
+    from data_miner_dagster.operations.detection_trial import try_detect
+
+    file = read_config(config)
+    detection = _detection_config(file, classes, detector, threshold)
+    models = ModelProvider(models_config(file, profile, role="detector", model=None))
+    trial = try_detect(models, detection, folder, threshold=threshold, limit=limit)
+    show_trial(trial, folder, sheet=sheet or Path("try-detect.webp"), as_json=as_json)
+
+
+def _detection_config(
+    file: ProjectFile | None, classes: list[str] | None, detectors: list[str] | None, threshold: float
+) -> DetectionConfig:
+    content: dict[str, object] = file.detection.model_dump(mode="json") if file is not None else {}
+    if classes:
+        pairs = (text.partition("=") for text in classes)
+        content["classes"] = {name: [p for p in phrases.split(",") if p.strip()] for name, _, phrases in pairs}
+    if detectors:
+        content["detectors"] = detectors
+    if "classes" not in content:
+        raise ConfigError('nothing to look for: give --class "bus", or --config FILE with a detection section')
+    # An ensemble weighs what only one detector saw less, so each must tell of more than is shown in the end.
+    content["confidence_floor"] = min(threshold, float(str(content.get("confidence_floor", 0.05))))
+    try:
+        return DetectionConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(describe_problems(error, DetectionConfig, content, prefix="detection.")) from None
 
 
 @app.command("filter")

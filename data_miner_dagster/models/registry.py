@@ -86,13 +86,18 @@ class ModelEntry:
 
     @property
     def folder(self) -> Path:
-        """The folder of a `file:` source."""
+        """The folder of a `file:` source, or the one file of an `ultralytics:` source."""
         return Path(self.location).expanduser().absolute()
+
+    @property
+    def is_local(self) -> bool:
+        """True if the weights are the user's own files: then their content is the pin."""
+        return self.scheme in ("file", "ultralytics")
 
     @property
     def is_pinned(self) -> bool:
         """False if the same entry may load other weights tomorrow."""
-        return self.scheme == "file" or bool(self.files) or (self.revision is not None and self.revision != UNPINNED)
+        return self.is_local or bool(self.files) or (self.revision is not None and self.revision != UNPINNED)
 
     @property
     def fingerprint(self) -> str:
@@ -101,11 +106,11 @@ class ModelEntry:
         Raises:
             ModelError: the folder of a `file:` source is missing.
         """
-        files = folder_checksums(self.folder) if self.scheme == "file" else self.files
+        files = folder_checksums(self.folder) if self.is_local else self.files
         return fingerprint_of(
             {
                 "architecture": self.architecture,
-                "source": "file" if self.scheme == "file" else self.source,
+                "source": "file" if self.is_local else self.source,
                 "revision": self.revision,
                 "files": [[file.path, file.sha256] for file in files],
                 "preprocessing_version": self.preprocessing_version,
@@ -117,12 +122,16 @@ class ModelEntry:
 def folder_checksums(folder: Path) -> tuple[ModelFile, ...]:
     """Return every file below `folder` with its sha256, by path; read once a process as long as nothing changes.
 
+    A single file stands for a folder of one.
+
     Raises:
         ModelError: there is no such folder, or it is empty.
     """
+    if folder.is_file():
+        return (ModelFile(folder.name, _checksum(folder, folder.stat().st_size, folder.stat().st_mtime_ns)),)
     paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     if not paths:
-        raise ModelError(f"model folder {folder} is missing or empty; correct `source: file:...` of its entry")
+        raise ModelError(f"model folder {folder} is missing or empty; correct the `source` of its entry")
     return tuple(
         ModelFile(path.relative_to(folder).as_posix(), _checksum(path, path.stat().st_size, path.stat().st_mtime_ns))
         for path in paths

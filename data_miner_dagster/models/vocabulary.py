@@ -5,9 +5,11 @@ is that class's name, its plural or singular, the name with an article, or a lis
 synonym (a taxi is a car, but not every car is a taxi), nor is a wider one.
 """
 
+import ast
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.domain.errors import ConfigError
@@ -57,8 +59,21 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts]) -> None:
         ConfigError: a class names nothing the detector knows.
     """
     known_names = CLASS_NAMES_BY_ARCHITECTURE.get(entry.architecture)
+    if entry.architecture == "ultralytics" and entry.folder.suffix == ".onnx" and entry.folder.is_file():
+        known_names = onnx_class_names(entry.folder)
     if known_names is not None:
         match_vocabulary(known_names, classes, detector=entry.name)
+
+
+def onnx_class_names(path: Path) -> tuple[str, ...] | None:
+    """Return the class names that Ultralytics' export keeps in the file; None if it keeps none."""
+    import onnx
+
+    metadata = {prop.key: prop.value for prop in onnx.load(path, load_external_data=False).metadata_props}
+    if "names" not in metadata:
+        return None
+    names: Mapping[int, str] = ast.literal_eval(metadata["names"])
+    return tuple(names[index] for index in sorted(names))
 
 
 def spellings(phrase: str) -> frozenset[str]:
@@ -132,7 +147,9 @@ def match_vocabulary(
 
 def _suggestion(wanted: ClassPrompts, known_names: Sequence[str]) -> str:
     near = [
-        name for prompt in wanted.prompts for name in difflib.get_close_matches(prompt.casefold(), known_names, n=1)
+        name
+        for prompt in wanted.prompts
+        for name in difflib.get_close_matches(prompt.casefold(), known_names, n=1, cutoff=0.75)
     ]
     return f" (did you mean {near[0]!r}?)" if near else ""
 

@@ -4,13 +4,9 @@ What a detector says is kept per detector in parts (storage/detection_parts.py) 
 stage makes of it (fusion, suppression, second opinion) is decided anew from there, without a model.
 """
 
-import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -21,36 +17,39 @@ from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, RgbImage
+from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA
-from data_miner_dagster.media.images import UnreadableImageError, read_stored_image
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.vocabulary import check_classes
+from data_miner_dagster.operations.detector_runs import FrameToDetect, frame_row, look_at_unseen
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.protocols.detectors import ObjectDetector
-from data_miner_dagster.stages.detection import FrameDetections, count_boxes, detection_rows
+from data_miner_dagster.stages.detection import (
+    DetectionRow,
+    FrameDetections,
+    confirm_along_video,
+    count_boxes,
+    detection_rows,
+    fuse_detections,
+    suppress,
+)
 from data_miner_dagster.storage.atomic import sweep_partials
 from data_miner_dagster.storage.detection_parts import DetectionParts, remove_other_parts
-from data_miner_dagster.storage.tables import read_fingerprint, read_metadata, read_table, table_from_rows, write_table
+from data_miner_dagster.storage.tables import (
+    MADE_FROM_KEY,
+    read_fingerprint,
+    read_metadata,
+    read_table,
+    table_from_rows,
+    table_writer,
+    write_table,
+)
 
 ALGORITHM_VERSION: Final = 1
 """To be raised when the same detector, frames and settings give other boxes."""
-PART_FRAMES: Final = 256
-PART_SECONDS: Final = 60.0
-"""What is found is written down after so many frames or so much time: a kill loses no more than that."""
+ROW_GROUP_BOXES: Final = 50_000
+"""Boxes held in memory before they are written."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
-
-logger = logging.getLogger("data_miner")
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    frame_id: str
-    video_key: str
-    frame_index: int
-    path: Path
-    sha256: str
 
 
 def detect_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -99,10 +98,10 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
             if force:
                 remove_other_parts(platform.layout.detection_parts(project), keep=())
             frames = _representatives(platform, project)
-            num_unreadable = 0
             for name, part in parts.items():
-                num_unreadable = max(num_unreadable, _look_at_unseen(platform, name, part, frames, config))
-            _write_tables(platform, project, parts, frames, config, found_fingerprint, fingerprint, num_unreadable)
+                look_at_unseen(platform, name, part, frames, config)
+            metadata = {MADE_FROM_KEY: deduplicated_fingerprint}
+            _write_tables(platform, project, parts, frames, config, found_fingerprint, fingerprint, metadata)
             remove_other_parts(platform.layout.detection_parts(project), keep=[part.folder for part in parts.values()])
         return _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
 
@@ -153,7 +152,7 @@ def _stage(platform: Platform, project: str) -> Iterator[None]:
         raise
 
 
-def _representatives(platform: Platform, project: str) -> list[_Frame]:
+def _representatives(platform: Platform, project: str) -> list[FrameToDetect]:
     """Return the frames to look at, by frame id, with where their images are.
 
     Raises:
@@ -163,134 +162,117 @@ def _representatives(platform: Platform, project: str) -> list[_Frame]:
         platform.layout.deduplicated_table(project), ["frame_id", "video_key", "frame_index", "is_representative"]
     )
     table = table.filter(table["is_representative"])
-    frames: list[_Frame] = []
+    frames: list[FrameToDetect] = []
     for video_key in sorted(set(table["video_key"].to_pylist())):
         wanted = table.filter(pc.equal(table["video_key"], video_key))
-        stored = read_table(platform.layout.frames_table(video_key), ["frame_id", "file_name", "sha256"])
-        file_by_id = dict(
-            zip(
-                stored["frame_id"].to_pylist(),
-                zip(stored["file_name"].to_pylist(), stored["sha256"].to_pylist(), strict=True),
-                strict=True,
-            )
-        )
+        stored = read_table(
+            platform.layout.frames_table(video_key), ["frame_id", "file_name", "pts_seconds", "sha256"]
+        ).to_pylist()
+        row_by_id = {row["frame_id"]: row for row in stored}
         for frame_id, frame_index in zip(
             wanted["frame_id"].to_pylist(), wanted["frame_index"].to_pylist(), strict=True
         ):
-            if frame_id not in file_by_id:
+            row = row_by_id.get(frame_id)
+            if row is None:
                 raise PermanentError(
                     f"frame {frame_id} is kept by deduplication and missing in frames.parquet of its video: the frames "
                     "were extracted anew since; materialize `filtered_frames` and `deduplicated_frames` again"
                 )
-            file_name, sha256 = file_by_id[frame_id]
-            path = platform.layout.frame_path(video_key, file_name)
-            frames.append(_Frame(frame_id, video_key, frame_index, path, sha256))
+            path = platform.layout.frame_path(video_key, row["file_name"])
+            frames.append(FrameToDetect(frame_id, video_key, frame_index, row["pts_seconds"], path, row["sha256"]))
     return sorted(frames, key=lambda frame: frame.frame_id)
-
-
-def _look_at_unseen(
-    platform: Platform, name: str, parts: DetectionParts, frames: Sequence[_Frame], config: DetectionConfig
-) -> int:
-    """Run one detector on the frames it has not seen; return how many could not be read."""
-    parts.prepare()
-    seen = parts.seen()
-    unseen = [frame for frame in frames if seen.get(frame.frame_id) != frame.sha256]
-    if not unseen:
-        return 0
-    detector = platform.models.detector(name)
-    classes = config.class_prompts
-    num_unreadable = num_done = 0
-    boxes: list[dict[str, str | int | float]] = []
-    looked_at: list[dict[str, str | int | float]] = []
-    started = time.monotonic()
-    for batch in _decoded_batches(unseen, config):
-        readable = [(frame, image) for frame, image in batch if image is not None]
-        num_unreadable += len(batch) - len(readable)
-        found = _detect(detector, [image for _, image in readable], config)
-        for (frame, _), detected in zip(readable, found, strict=True):
-            rows = detection_rows(
-                frame.frame_id, frame.video_key, frame.frame_index, detected, classes=classes, detector=name
-            )
-            boxes += rows
-            looked_at.append(_frame_row(frame, parts.fingerprint, len(rows)))
-        num_done += len(batch)
-        # Parts end between batches, so a resumed run forms the same batches as an undisturbed one.
-        if len(looked_at) >= PART_FRAMES or time.monotonic() - started >= PART_SECONDS or num_done == len(unseen):
-            if looked_at:
-                parts.append(boxes, looked_at)
-            boxes, looked_at, started = [], [], time.monotonic()
-            logger.info("detection: %s has looked at %d of %d frames", name, num_done, len(unseen))
-    return num_unreadable
-
-
-def _detect(detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig) -> list[FrameDetections]:
-    found = detector.detect(images, config.class_prompts, confidence_floor=config.confidence_floor)
-    return [FrameDetections(detections, np.ones(len(detections.confidences), np.int32)) for detections in found]
-
-
-def _decoded_batches(
-    frames: Sequence[_Frame], config: DetectionConfig
-) -> Iterator[list[tuple[_Frame, RgbImage | None]]]:
-    """Yield batches in order; an image that cannot be read is None. The next batch is decoded meanwhile."""
-    batches = [frames[start : start + config.batch_size] for start in range(0, len(frames), config.batch_size)]
-    with ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode") as pool:
-
-        def submit(batch: Sequence[_Frame]) -> list[Future[RgbImage | None]]:
-            return [pool.submit(_read, frame) for frame in batch]
-
-        ahead = submit(batches[0]) if batches else []
-        for number, batch in enumerate(batches):
-            current, ahead = ahead, submit(batches[number + 1]) if number + 1 < len(batches) else []
-            yield [(frame, future.result()) for frame, future in zip(batch, current, strict=True)]
-
-
-def _read(frame: _Frame) -> RgbImage | None:
-    try:
-        return read_stored_image(frame.path, frame.sha256)
-    except UnreadableImageError as error:
-        logger.warning("detection: frame %s is left out: %s; `data-miner doctor` mends it", frame.frame_id, error)
-        return None
-
-
-def _frame_row(frame: _Frame, fingerprint: str, num_boxes: int) -> dict[str, str | int | float]:
-    return {
-        "frame_id": frame.frame_id,
-        "image_sha256": frame.sha256,
-        "detection_fingerprint": fingerprint,
-        "num_boxes": num_boxes,
-    }
 
 
 def _write_tables(
     platform: Platform,
     project: str,
     parts: Mapping[str, DetectionParts],
-    frames: Sequence[_Frame],
+    frames: Sequence[FrameToDetect],
     config: DetectionConfig,
     found_fingerprint: str,
     fingerprint: str,
-    num_unreadable: int,
+    metadata: Mapping[str, str],
 ) -> None:
-    """Write both tables from the parts; `detections.parquet` last."""
+    """Decide what the parts amount to, video by video, and write both tables; `detected_frames.parquet` last."""
     sweep_partials(platform.layout.project_folder(project))
-    sha256_by_frame = {frame.frame_id: frame.sha256 for frame in frames}
-    (part,) = parts.values()
-    boxes = part.boxes_of(sha256_by_frame).cast(DETECTIONS_SCHEMA)
-    seen = part.seen()
-    counted = boxes.group_by("frame_id").aggregate([([], "count_all")])
-    num_boxes = dict(zip(counted["frame_id"].to_pylist(), counted["count_all"].to_pylist(), strict=True))
-    rows = [
-        _frame_row(frame, found_fingerprint, num_boxes.get(frame.frame_id, 0))
+    seen = [part.seen() for part in parts.values()]
+    sha256_by_frame = {
+        frame.frame_id: frame.sha256
         for frame in frames
-        if seen.get(frame.frame_id) == frame.sha256
-    ]
+        if all(sha256s.get(frame.frame_id) == frame.sha256 for sha256s in seen)
+    }
+    found = [_by_frame(part.boxes_of(sha256_by_frame), config) for part in parts.values()]
+    frame_rows: list[dict[str, str | int | float]] = []
+    with table_writer(
+        platform.layout.detections_table(project), DETECTIONS_SCHEMA, fingerprint=fingerprint, metadata=metadata
+    ) as writer:
+        box_rows: list[DetectionRow] = []
+        readable = (frame for frame in frames if frame.frame_id in sha256_by_frame)
+        for _, group in groupby(readable, key=lambda frame: frame.video_key):
+            video = list(group)
+            for frame, decided in zip(video, _decide(video, found, config), strict=True):
+                rows = detection_rows(
+                    frame.frame_id,
+                    frame.video_key,
+                    frame.frame_index,
+                    decided,
+                    classes=config.class_prompts,
+                    detector="+".join(parts),
+                )
+                box_rows += rows
+                frame_rows.append(frame_row(frame, found_fingerprint, len(rows)))
+            if len(box_rows) >= ROW_GROUP_BOXES:
+                writer.write_table(table_from_rows(box_rows, DETECTIONS_SCHEMA))
+                box_rows = []
+        writer.write_table(table_from_rows(box_rows, DETECTIONS_SCHEMA))
     write_table(
         platform.layout.detected_frames_table(project),
-        table_from_rows(rows, DETECTED_FRAMES_SCHEMA),
+        table_from_rows(frame_rows, DETECTED_FRAMES_SCHEMA),
         fingerprint=fingerprint,
-        metadata={NUM_UNREADABLE_KEY: str(num_unreadable)},
+        metadata={**metadata, NUM_UNREADABLE_KEY: str(len(frames) - len(frame_rows))},
     )
-    write_table(platform.layout.detections_table(project), boxes, fingerprint=fingerprint)
+
+
+def _by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDetections]:
+    """Return stored boxes, sorted by frame, as detections by frame id; frames without boxes are absent."""
+    class_index_by_name = {wanted.class_name: index for index, wanted in enumerate(config.class_prompts)}
+    frame_ids = np.array(boxes["frame_id"].to_pylist(), dtype=np.str_)
+    corners = np.stack([boxes[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")], axis=1)
+    confidences = boxes["confidence"].to_numpy()
+    class_indices = np.array([class_index_by_name[name] for name in boxes["class_name"].to_pylist()], np.int32)
+    prompts = boxes["prompt"].to_pylist()
+    ids, starts = np.unique(frame_ids, return_index=True)
+    ends = [*starts.tolist(), len(frame_ids)][1:]
+    return {
+        str(frame_id): ImageDetections(
+            corners[start:end], confidences[start:end], class_indices[start:end], tuple(prompts[start:end])
+        )
+        for frame_id, start, end in zip(ids, starts.tolist(), ends, strict=True)
+    }
+
+
+def _decide(
+    video: Sequence[FrameToDetect], found: Sequence[Mapping[str, ImageDetections]], config: DetectionConfig
+) -> list[FrameDetections]:
+    """Return the final boxes of the frames of one video."""
+    decided = []
+    for frame in video:
+        answers = [by_frame.get(frame.frame_id, ImageDetections.empty()) for by_frame in found]
+        decided.append(
+            suppress(
+                fuse_detections(answers, iou=config.fusion_iou),
+                class_wise_iou=config.class_wise_iou,
+                cross_class_iou=config.cross_class_iou,
+            )
+        )
+    if config.agreement_seconds is None:
+        return decided
+    return confirm_along_video(
+        decided,
+        [frame.pts_seconds for frame in video],
+        within_seconds=config.agreement_seconds,
+        iou=config.agreement_iou,
+    )
 
 
 def _outcome(

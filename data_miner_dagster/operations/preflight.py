@@ -36,6 +36,6 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
     """
     check_root_is_writable(platform.root)
     platform.check_sampling()
-    platform.models.check_available()
+    platform.models.check_available(project.detection.detectors)
     for entry in platform.models.detector_entries(project.detection.detectors):
         check_classes(entry, project.detection.class_prompts)

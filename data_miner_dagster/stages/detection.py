@@ -4,7 +4,7 @@ Belongs here: decisions about boxes, as functions of arrays. Does not belong her
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -37,7 +37,9 @@ def take_rows(detections: ImageDetections, rows: npt.NDArray[np.intp]) -> ImageD
     )
 
 
-def iou_matrix(first_xyxy: Float32Array, second_xyxy: Float32Array) -> npt.NDArray[np.float64]:
+def iou_matrix(
+    first_xyxy: Float32Array | npt.NDArray[np.float64], second_xyxy: Float32Array | npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     """Return (N, M) intersections over unions; 0 where both boxes are without area."""
     first, second = first_xyxy.astype(np.float64), second_xyxy.astype(np.float64)
     low = np.maximum(first[:, None, :2], second[None, :, :2])
@@ -65,6 +67,120 @@ def suppress_overlaps(detections: ImageDetections, iou: float, *, within_class: 
         if not overlaps[row, kept].any():
             kept.append(row)
     return np.array(kept, np.intp)
+
+
+def fuse_detections(found: Sequence[ImageDetections], *, iou: float) -> FrameDetections:
+    """Return the boxes of several detectors as one list: weighted boxes fusion.
+
+    Boxes of a class are taken by descending confidence; each joins the cluster whose fused box it overlaps most, if by
+    more than `iou`, or opens a new one. A cluster's box is the mean of its boxes weighted by confidence, its confidence
+    the mean of the detectors' best, where a detector that found nothing counts as 0: what only one of two saw is half
+    as sure. One detector alone is returned as it is.
+
+    Source: Solovyev, Wang and Gabruseva 2021, "Weighted boxes fusion: Ensembling boxes from different object detection
+    models"; the best per detector instead of all of a cluster's keeps one detector's near-duplicates from counting
+    twice.
+    """
+    if len(found) == 1:
+        return FrameDetections(found[0], np.ones(len(found[0].prompts), np.int32))
+    candidates = sorted(
+        (-float(detections.confidences[row]), detector, row)
+        for detector, detections in enumerate(found)
+        for row in range(len(detections.prompts))
+    )
+    clusters: list[_Cluster] = []
+    for negative_confidence, detector, row in candidates:
+        box = found[detector].boxes_xyxy[row].astype(np.float64)
+        class_index = int(found[detector].class_indices[row])
+        rivals = [cluster for cluster in clusters if cluster.class_index == class_index]
+        overlaps = iou_matrix(box[None], np.array([cluster.box for cluster in rivals]).reshape(-1, 4))[0]
+        best = int(overlaps.argmax()) if len(rivals) else -1
+        if best >= 0 and overlaps[best] > iou:
+            rivals[best].add(box, -negative_confidence, detector)
+        else:
+            clusters.append(_Cluster(class_index, found[detector].prompts[row]))
+            clusters[-1].add(box, -negative_confidence, detector)
+    if not clusters:
+        return FrameDetections(ImageDetections.empty(), np.zeros(0, np.int32))
+    confidences = np.array([sum(cluster.best_by_detector.values()) / len(found) for cluster in clusters], np.float32)
+    order = np.argsort(-confidences, kind="stable")
+    fused = ImageDetections(
+        boxes_xyxy=np.array([cluster.box for cluster in clusters], np.float32),
+        confidences=confidences,
+        class_indices=np.array([cluster.class_index for cluster in clusters], np.int32),
+        prompts=tuple(cluster.prompt for cluster in clusters),
+    )
+    agreeing = np.array([len(cluster.best_by_detector) for cluster in clusters], np.int32)
+    return FrameDetections(take_rows(fused, order), agreeing[order])
+
+
+@dataclass(slots=True)
+class _Cluster:
+    """Boxes taken for one object; `prompt` is that of the most confident."""
+
+    class_index: int
+    prompt: str
+    weighted_sum: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
+    total_confidence: float = 0.0
+    best_by_detector: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def box(self) -> npt.NDArray[np.float64]:
+        """The mean box, weighted by confidence."""
+        return self.weighted_sum / max(self.total_confidence, 1e-12)
+
+    def add(self, box_xyxy: npt.NDArray[np.float64], confidence: float, detector: int) -> None:
+        weight = max(confidence, 1e-6)
+        self.weighted_sum = self.weighted_sum + box_xyxy * weight
+        self.total_confidence += weight
+        self.best_by_detector[detector] = max(confidence, self.best_by_detector.get(detector, 0.0))
+
+
+def suppress(found: FrameDetections, *, class_wise_iou: float | None, cross_class_iou: float | None) -> FrameDetections:
+    """Return the boxes that survive both suppressions, where they are asked for."""
+    for iou, within_class in ((class_wise_iou, True), (cross_class_iou, False)):
+        if iou is not None:
+            rows = suppress_overlaps(found.detections, iou, within_class=within_class)
+            found = FrameDetections(take_rows(found.detections, rows), found.num_agreeing_detectors[rows])
+    return found
+
+
+UNCONFIRMED_FACTOR: Final = 0.5
+"""What is left of the confidence of a box that no other frame of its video confirms."""
+
+
+def confirm_along_video(
+    frames: Sequence[FrameDetections], pts_seconds: Sequence[float], *, within_seconds: float, iou: float
+) -> list[FrameDetections]:
+    """Return the frames of one video with the confidence of boxes that appear on one of them only halved.
+
+    A box is confirmed by one of the same class on another frame at most `within_seconds` away that overlaps it by at
+    least `iou`. A frame without another one that near is left alone: nothing speaks against its boxes.
+
+    Args:
+        frames: of one video, in order of time.
+        pts_seconds: their times.
+        within_seconds: how far a confirmation may lie.
+        iou: how much a moving object may have moved.
+    """
+    confirmed = []
+    for index, frame in enumerate(frames):
+        near = [
+            other
+            for other in range(len(frames))
+            if other != index and abs(pts_seconds[other] - pts_seconds[index]) <= within_seconds
+        ]
+        is_confirmed = np.full(len(frame.detections.prompts), not near)
+        for other in near:
+            theirs = frames[other].detections
+            overlaps = iou_matrix(frame.detections.boxes_xyxy, theirs.boxes_xyxy) >= iou
+            overlaps &= frame.detections.class_indices[:, None] == theirs.class_indices[None, :]
+            is_confirmed |= overlaps.any(axis=1)
+        factor = np.where(is_confirmed, np.float32(1), np.float32(UNCONFIRMED_FACTOR))
+        weighed = replace(frame.detections, confidences=frame.detections.confidences * factor)
+        order = np.argsort(-weighed.confidences, kind="stable")
+        confirmed.append(FrameDetections(take_rows(weighed, order), frame.num_agreeing_detectors[order]))
+    return confirmed
 
 
 def detection_rows(

@@ -1,9 +1,9 @@
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import ultralytics
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections, RgbImage
@@ -13,7 +13,8 @@ from data_miner_dagster_tests.models.detector_contract import assert_keeps_contr
 
 pytestmark = pytest.mark.models
 
-ASSETS = Path(ultralytics.__file__).parent / "assets"
+SPEC = find_spec("ultralytics")
+ASSETS = Path(str(SPEC and SPEC.origin)).parent / "assets"  # read by path: importing it changes the process
 CLASSES = (
     ClassPrompts("person", ("a person",)),
     ClassPrompts("bus", ("bus",)),

@@ -1,4 +1,4 @@
-"""Randomly initialised networks of the real detector classes, a fraction of a megabyte each, saved as the hub has them."""
+"""Randomly initialised networks of the real detector classes, a fraction of a megabyte each, saved as on the hub."""
 
 from pathlib import Path
 from typing import Any

@@ -161,6 +161,7 @@ def plant_frames(
                 "time_base_numerator": 1,
                 "time_base_denominator": 1000,
                 "pts_seconds": index * seconds_apart,
+                "source_frame_number": index,
                 "is_keyframe": True,
                 "width": FRAME_WH[0],
                 "height": FRAME_WH[1],
@@ -193,6 +194,7 @@ def plant_deduplicated(
             "similarity": None if is_representative else 0.99,
             "tier": None if is_representative else "within_video",
             "quality_rank": 0,
+            "generation": 0,
         }
         for is_representative, named in ((True, representatives), (False, duplicates))
         for key, indices in named.items()

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.detection import detect_project
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata, read_table
 from data_miner_dagster_tests.operations.planted_detection import (
     PROJECT,
     ColourDetector,
@@ -83,6 +85,9 @@ def test_detect_project__boxes_of_representatives(tmp_path: Path) -> None:
         ("files-a/000002", 0),
         ("files-b/000000", 1),
     ]
+    for table in (platform.layout.detections_table(PROJECT), platform.layout.detected_frames_table(PROJECT)):
+        assert read_metadata(table)[MADE_FROM_KEY] == read_fingerprint(platform.layout.deduplicated_table(PROJECT))
+        assert read_fingerprint(table) == outcome.fingerprint
     assert detector.batch_sizes == [2, 2]
     assert stage(platform) is ProjectStage.DETECTING
 
@@ -176,7 +181,7 @@ def test_detect_project__force_looks_again(tmp_path: Path) -> None:
 
 
 def test_detect_project__resumes_at_the_last_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_miner_dagster.operations.detection.PART_FRAMES", 4)
+    monkeypatch.setattr("data_miner_dagster.operations.detector_runs.PART_FRAMES", 4)
     detector = ColourDetector()
     platform = planted(tmp_path / "killed", detector, num_frames=9)  # 10 frames, 5 batches, parts of 2 batches
     detector.dies_at_batch = 3
@@ -235,3 +240,100 @@ def test_detect_project__deduplicated_table_older_than_frames(tmp_path: Path) ->
 def test_detect_project__unknown_project(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no project 'other'"):
         detect_project(plant_project(tmp_path), "other")
+
+
+def test_detect_project__ensemble_of_two(tmp_path: Path) -> None:
+    exact, loose = ColourDetector("exact"), ColourDetector("loose", fingerprint="2", grow=4.0)
+    platform = planted(tmp_path, exact, loose)
+    set_detection(platform, detectors=["exact", "loose"], batch_size=2)
+    outcome = detect_project(platform, PROJECT)
+    assert outcome.metadata["detectors"] == "exact, loose"
+    rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
+    red = rows[0]
+    # Both see the 16 x 24 rectangle with the same confidence; one makes it 4 pixels too large: the mean is 2.
+    assert [red[name] for name in ("x_min", "y_min", "x_max", "y_max")] == [8, 8, 26, 34]
+    assert (red["num_agreeing_detectors"], red["detector"]) == (2, "exact+loose")
+    # The 8 x 8 one overlaps its enlarged twin by 64 / 144 only: not the same object, and half as sure.
+    assert [row["num_agreeing_detectors"] for row in rows if row["class_name"] == "blue"] == [1, 1, 1, 1]
+
+
+def test_detect_project__settings_of_the_stage_cost_no_model(tmp_path: Path) -> None:
+    exact, loose = ColourDetector("exact"), ColourDetector("loose", fingerprint="2", grow=4.0)
+    platform = planted(tmp_path, exact, loose)
+    set_detection(platform, detectors=["exact", "loose"], batch_size=2)
+    before = detect_project(platform, PROJECT).counts["boxes:blue"]
+    set_detection(platform, detectors=["exact", "loose"], batch_size=2, fusion_iou=0.4)
+    after = detect_project(platform, PROJECT)
+    assert after.status is OutcomeStatus.DONE
+    assert (before, after.counts["boxes:blue"]) == (4, 2)
+    assert exact.batch_sizes == loose.batch_sizes == [2, 2]
+
+
+def test_detect_project__a_detector_added_runs_alone(tmp_path: Path) -> None:
+    exact, loose = ColourDetector("exact"), ColourDetector("loose", fingerprint="2")
+    platform = planted(tmp_path, exact, loose)
+    detect_project(platform, PROJECT)
+    set_detection(platform, detectors=["exact", "loose"], batch_size=2)
+    detect_project(platform, PROJECT)
+    assert exact.batch_sizes == loose.batch_sizes == [2, 2]
+
+
+def test_detect_project__agreement_along_the_video(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    plain = detect_project(platform, PROJECT).counts
+    confidences = read_table(platform.layout.detections_table(PROJECT))["confidence"].to_pylist()
+    set_detection(platform, batch_size=2, agreement_seconds=1.5)
+    assert detect_project(platform, PROJECT).counts == plain
+    rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
+    # Red is on two frames a second apart; blue on one of three; the frame of the other video stands alone.
+    factors = [row["confidence"] / confidence for row, confidence in zip(rows, confidences, strict=True)]
+    assert factors == pytest.approx([1, 1, 0.5, 1], abs=0.01)
+
+
+def test_detect_project__tiles(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    set_detection(platform, batch_size=4, tiling={"side": 64, "overlap": 0.2})
+    whole = detect_project(platform, PROJECT)
+    assert detector.batch_sizes == [1, 1, 1, 1]  # a frame no larger than a tile is one tile
+    assert whole.counts["boxes"] == 4
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from data_miner_dagster.operations import detection, detector_runs
+from data_miner_dagster_tests.operations import planted_detection as planted
+
+class Slow(planted.ColourDetector):
+    def detect(self, images, classes, *, confidence_floor):
+        if len(self.batch_sizes) == 3:
+            print("killme", flush=True)
+            sys.stdin.read()
+        return super().detect(images, classes, confidence_floor=confidence_floor)
+
+detector_runs.PART_FRAMES = 2
+platform = planted.Platform(planted.PlatformConfig(), Path(sys.argv[1]))
+platform.__dict__["models"] = planted.PlantedDetectors(Slow())
+detection.detect_project(platform, planted.PROJECT)
+"""
+
+
+def test_detect_project__killed_with_sigkill(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path / "killed", detector, num_frames=9)
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path / "killed")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "killme"
+        process.kill()
+    assert stage(platform) is ProjectStage.DETECTING
+    assert detect_project(platform, PROJECT).counts["frames"] == 10
+    assert detector.batch_sizes == [2, 2]  # three of five batches were written down before the kill
+    undisturbed = planted(tmp_path / "undisturbed", num_frames=9)
+    detect_project(undisturbed, PROJECT)
+    assert table_bytes(platform) == table_bytes(undisturbed)

@@ -4,9 +4,12 @@ import pytest
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections
 from data_miner_dagster.stages.detection import (
     FrameDetections,
+    confirm_along_video,
     count_boxes,
     detection_rows,
+    fuse_detections,
     iou_matrix,
+    suppress,
     suppress_overlaps,
 )
 
@@ -98,3 +101,83 @@ def test_count_boxes__nothing() -> None:
 def test_count_boxes__by_class_in_the_order_of_the_list() -> None:
     counts = count_boxes([0, 2, 1], ["train", "bus", "train"], CLASSES)
     assert list(counts.values()) == [3, 2, 3, 1, 2]
+
+
+def test_fuse_detections__nothing_found() -> None:
+    fused = fuse_detections([ImageDetections.empty(), ImageDetections.empty()], iou=0.5)
+    assert fused.detections.prompts == ()
+    assert fused.num_agreeing_detectors.tolist() == []
+
+
+def test_fuse_detections__one_detector_is_left_as_it_is() -> None:
+    alone = detections((0.9, 0, (0, 0, 10, 10)), (0.8, 0, (0, 0, 10, 9)))
+    fused = fuse_detections([alone], iou=0.5)
+    assert fused.detections is alone
+    assert fused.num_agreeing_detectors.tolist() == [1, 1]
+
+
+def test_fuse_detections__by_hand() -> None:
+    first = detections((0.8, 0, (0, 0, 10, 10)), (0.6, 1, (50, 50, 60, 60)))
+    second = detections((0.4, 0, (0, 0, 10, 13)), (0.5, 0, (90, 90, 99, 99)))
+    fused = fuse_detections([first, second], iou=0.55)
+    # Bus: IoU 100 / 130; (10 * .8 + 13 * .4) / 1.2 = 11; (.8 + .4) / 2. The others were seen by one of two.
+    np.testing.assert_allclose(
+        fused.detections.boxes_xyxy, np.array([[0, 0, 10, 11], [50, 50, 60, 60], [90, 90, 99, 99]]), rtol=1e-6
+    )
+    np.testing.assert_allclose(fused.detections.confidences, np.array([0.6, 0.3, 0.25]), rtol=1e-6)
+    assert fused.detections.class_indices.tolist() == [0, 1, 0]
+    assert fused.detections.prompts == ("bus", "tram", "bus")
+    assert fused.num_agreeing_detectors.tolist() == [2, 1, 1]
+
+
+def test_fuse_detections__classes_are_not_mixed() -> None:
+    fused = fuse_detections([detections((0.8, 0, (0, 0, 10, 10))), detections((0.8, 1, (0, 0, 10, 10)))], iou=0.55)
+    assert fused.num_agreeing_detectors.tolist() == [1, 1]
+
+
+def test_fuse_detections__near_duplicates_of_one_detector_count_once() -> None:
+    twice = detections((0.8, 0, (0, 0, 10, 10)), (0.7, 0, (0, 0, 10, 9.5)))
+    fused = fuse_detections([twice, ImageDetections.empty(), ImageDetections.empty()], iou=0.55)
+    assert fused.num_agreeing_detectors.tolist() == [1]
+    np.testing.assert_allclose(fused.detections.confidences, np.array([0.8 / 3]), rtol=1e-6)
+
+
+def test_fuse_detections__order_of_detectors_does_not_matter_for_the_boxes() -> None:
+    first = detections((0.8, 0, (0, 0, 10, 10)), (0.6, 1, (50, 50, 60, 60)))
+    second = detections((0.4, 0, (0, 0, 10, 13)), (0.5, 0, (90, 90, 99, 99)))
+    one, other = (fuse_detections(found, iou=0.55).detections for found in ([first, second], [second, first]))
+    np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
+    np.testing.assert_array_equal(one.confidences, other.confidences)
+
+
+def test_suppress__nothing_asked_for() -> None:
+    found = FrameDetections(detections((0.9, 0, (0, 0, 10, 10)), (0.8, 0, (0, 0, 10, 10))), np.array([2, 1], np.int32))
+    assert suppress(found, class_wise_iou=None, cross_class_iou=None) is found
+    assert suppress(found, class_wise_iou=0.9, cross_class_iou=None).num_agreeing_detectors.tolist() == [2]
+
+
+def frame(*rows: tuple[float, int, tuple[float, float, float, float]]) -> FrameDetections:
+    return FrameDetections(detections(*rows), np.ones(len(rows), np.int32))
+
+
+def test_confirm_along_video__no_frames() -> None:
+    assert confirm_along_video([], [], within_seconds=1, iou=0.5) == []
+
+
+def test_confirm_along_video__flicker_loses_half() -> None:
+    bus, flicker = (0.6, 0, (0.0, 0.0, 10.0, 10.0)), (0.8, 1, (0.0, 0.0, 10.0, 10.0))
+    confirmed = confirm_along_video(
+        [frame(bus), frame(flicker, (0.5, 0, (1, 0, 11, 10))), frame()], [0.0, 1.0, 2.0], within_seconds=1.0, iou=0.5
+    )
+    assert [found.detections.confidences.tolist() for found in confirmed] == [
+        pytest.approx([0.6]),
+        pytest.approx([0.5, 0.4]),
+        [],
+    ]
+    assert confirmed[1].detections.class_indices.tolist() == [0, 1]
+
+
+def test_confirm_along_video__a_frame_alone_in_its_time_is_left_alone() -> None:
+    alone = frame((0.6, 0, (0, 0, 10, 10)))
+    confirmed = confirm_along_video([alone, frame()], [0.0, 9.0], within_seconds=1.0, iou=0.5)
+    assert confirmed[0].detections.confidences.tolist() == pytest.approx([0.6])

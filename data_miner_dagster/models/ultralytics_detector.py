@@ -1,0 +1,208 @@
+"""Detectors through Ultralytics: YOLO11, YOLO26, YOLO-World, YOLOE, and any `.onnx` in its layout.
+
+An entry's source is one file of the user's own, `ultralytics:/models/yolo26n.onnx`. A `.pt` file is a pickle, which can
+run any code when it is opened: it is opened only if the entry pins its sha256 (`options: {sha256: ...}`), and even then
+with Ultralytics' restricted loader. Export to `.onnx` where you can.
+
+Ultralytics' software and weights are under the AGPL-3.0, or a licence bought from Ultralytics.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
+from data_miner_dagster.models.batching import run_in_halves
+from data_miner_dagster.models.boxes import MAX_BOXES, detections_from_candidates
+from data_miner_dagster.models.cache import model_cache_folder
+from data_miner_dagster.models.devices import resolve_device
+from data_miner_dagster.models.registry import ModelEntry
+from data_miner_dagster.models.vocabulary import match_vocabulary
+
+NMS_IOU: Final = 0.7
+"""Ultralytics' own default."""
+
+_ENVIRONMENT: Final[Mapping[str, str]] = {
+    "YOLO_AUTOINSTALL": "False",  # no packages installed behind the user's back
+    "YOLO_OFFLINE": "True",  # no usage statistics, no weights fetched without a checksum
+    "YOLO_VERBOSE": "False",
+    "ULTRALYTICS_SAFE_LOAD": "True",  # torch.load(weights_only=True)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FixedInput:
+    """The input that an exported file insists on; None where it takes any."""
+
+    num_images: int | None
+    size_hw: tuple[int, int] | None
+
+
+class UltralyticsDetector:
+    """Implements ObjectDetector. Each image is letterboxed to the model's square, whatever else is in its batch."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        name: str,
+        fingerprint: str,
+        device: str,
+        takes_phrases: bool,
+        fixed: FixedInput,
+    ) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
+        self.device = device
+        self._model = model
+        self._takes_phrases = takes_phrases  # YOLO-World and YOLOE look for any phrase, the others for their own names
+        self._phrases: list[str] = []
+        self._fixed = fixed
+
+    def detect(
+        self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
+    ) -> list[ImageDetections]:
+        """Return the detections of each image, in order.
+
+        Raises:
+            ConfigError: a class names nothing the detector knows.
+            ModelError: memory does not suffice for one image.
+        """
+        wanted = self._prepare(classes)
+
+        def run(part: Sequence[RgbImage]) -> list[ImageDetections]:
+            return self._detect_together(part, wanted, confidence_floor)
+
+        step = self._fixed.num_images or max(1, len(images))
+        found: list[ImageDetections] = []
+        for start in range(0, len(images), step):
+            found += run_in_halves(run, images[start : start + step], model=self.name)
+        return found
+
+    def _prepare(self, classes: Sequence[ClassPrompts]) -> Mapping[int, tuple[int, str]]:
+        """Return {output class: (class index, phrase)}."""
+        if not self._takes_phrases:
+            return match_vocabulary(self._known_names(), classes, detector=self.name)
+        phrases = [(index, prompt) for index, wanted in enumerate(classes) for prompt in wanted.prompts]
+        if self._phrases != [prompt for _, prompt in phrases]:
+            self._phrases = [prompt for _, prompt in phrases]
+            self._model.set_classes(self._phrases)
+        return dict(enumerate(phrases))
+
+    def _known_names(self) -> list[str]:
+        names = self._model.names
+        return [str(names[index]) for index in sorted(names)] if isinstance(names, dict) else [str(n) for n in names]
+
+    def _detect_together(
+        self, images: Sequence[RgbImage], wanted: Mapping[int, tuple[int, str]], confidence_floor: float
+    ) -> list[ImageDetections]:
+        results = self._model.predict(
+            [np.ascontiguousarray(image[..., ::-1]) for image in images],  # Ultralytics takes arrays for BGR
+            conf=max(confidence_floor, 1e-6),  # 0 is taken for "not given"
+            iou=NMS_IOU,
+            max_det=MAX_BOXES,
+            classes=sorted(wanted),
+            rect=False,
+            **({"imgsz": list(self._fixed.size_hw)} if self._fixed.size_hw else {}),
+            half=self.device.startswith("cuda"),
+            device=self.device,
+            verbose=False,
+            save=False,
+        )
+        found = []
+        for image, result in zip(images, results, strict=True):
+            outputs = result.boxes.cls.cpu().numpy().astype(int).tolist()
+            confidences = result.boxes.conf.cpu().numpy().astype(np.float32)
+            rows = [row for row, output in enumerate(outputs) if output in wanted]
+            rows = [row for row in rows if confidences[row] >= confidence_floor]
+            found.append(
+                detections_from_candidates(
+                    result.boxes.xyxy.cpu().numpy().astype(np.float32).reshape(-1, 4)[rows],
+                    confidences[rows],
+                    np.array([wanted[outputs[row]][0] for row in rows], np.int32),
+                    [wanted[outputs[row]][1] for row in rows],
+                    image_wh=(image.shape[1], image.shape[0]),
+                    nms_iou=None,
+                )
+            )
+        return found
+
+
+def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
+    """Load an entry of architecture `ultralytics` from its file.
+
+    Raises:
+        ModelError: there is no such file, its kind is not taken, or a pickle is not pinned or not what was pinned.
+    """
+    path = entry.folder
+    if not path.is_file():
+        raise ModelError(f"model {entry.name}: there is no file {path}; correct its `source: ultralytics:<file>`")
+    if path.suffix not in (".onnx", ".pt"):
+        raise ModelError(f"model {entry.name}: {path.name} is neither .onnx nor .pt")
+    if path.suffix == ".pt":
+        check_pickle(entry, path)
+    yolo = import_yolo()
+    is_open = "world" in path.stem or "yoloe" in path.stem
+    model = yolo(str(path), task=None if path.suffix == ".pt" else "detect")
+    return UltralyticsDetector(
+        model,
+        name=entry.name,
+        fingerprint=entry.fingerprint,
+        device=resolve_device(device),
+        takes_phrases=is_open and path.suffix == ".pt" and hasattr(model, "set_classes"),
+        fixed=read_fixed_input(path) if path.suffix == ".onnx" else FixedInput(None, None),
+    )
+
+
+def import_yolo() -> Any:
+    """Return `ultralytics.YOLO`, and undo what its import changes for the whole process.
+
+    It replaces `PIL.Image.open` (by one that tries to install packages where a file is no image) and `torch.save`,
+    sets OpenCV to one thread, and changes how numpy prints and which warnings show.
+    """
+    import cv2
+    import PIL.Image
+    import torch
+
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(model_cache_folder() / "ultralytics"))
+    open_image, save, num_cv_threads = PIL.Image.open, torch.save, cv2.getNumThreads()
+    with warnings.catch_warnings(), np.printoptions():
+        from ultralytics import YOLO
+    PIL.Image.open, torch.save = open_image, save
+    cv2.setNumThreads(num_cv_threads)
+    return YOLO
+
+
+def read_fixed_input(path: Path) -> FixedInput:
+    """Return what an `.onnx` file was exported for."""
+    import onnx
+
+    shape = onnx.load(path, load_external_data=False).graph.input[0].type.tensor_type.shape
+    num_images, _, height, width = (dimension.dim_value or None for dimension in shape.dim)
+    return FixedInput(num_images, (height, width) if height and width else None)
+
+
+def check_pickle(entry: ModelEntry, path: Path) -> None:
+    """See that a `.pt` file is the one whose checksum the entry gives, before anything opens it.
+
+    Raises:
+        ModelError: the entry gives none, or another.
+    """
+    pinned = entry.options.get("sha256")
+    actual = sha256_of_file(path)
+    if pinned is None:
+        raise ModelError(
+            f"model {entry.name}: {path.name} is a pickle, which can run any code when it is opened; if you trust it, "
+            f"pin it with `options: {{sha256: {actual}}}`, or export it to .onnx"
+        )
+    if pinned.lower() != actual:
+        raise ModelError(f"model {entry.name}: {path} has sha256 {actual}, not the pinned {pinned}; fetch it again")

@@ -1,0 +1,42 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from data_miner_dagster.cli.try_folder import app
+from data_miner_dagster.domain.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], 'nothing to look for: give --class "bus"'),
+        (["-c", "cat", "--profile", "tiny"], "--profile 'tiny' is neither"),
+        (["-c", "cat", "--profile", "lite", "--detector", "lite-yolo"], "'lite-yolo' is not in the model registry"),
+        (["-c", "taxi", "--profile", "lite"], "has no class for taxi. It knows: person"),
+        (["-c", "a=cat", "-c", "b=cat", "--profile", "lite"], "the phrase 'cat' stands for both 'a' and 'b'"),
+    ],
+)
+def test_try_detect__mistakes(options: list[str], message: str, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "black.png")
+    result = CliRunner().invoke(app, ["detect", str(tmp_path), *options])
+    assert isinstance(result.exception, ConfigError)
+    assert message in str(result.exception)
+
+
+@pytest.mark.models
+def test_try_detect__table_and_sheet(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (40, 30)).save(pictures / "black.png")
+    sheet = tmp_path / "sheet.webp"
+    options = ["-c", "vehicle=bus,a car", "--profile", "lite", "--json", "--sheet", os.fspath(sheet)]
+    result = CliRunner().invoke(app, ["detect", str(pictures), *options])
+    assert result.exit_code == 0
+    content = json.loads(result.stdout)
+    assert content["images"] == [{"file": "black.png", "boxes": "0", "best": "", "found": ""}]
+    assert content["summary"] == "1 images, 0 with boxes: 0 vehicle"
+    assert sheet.stat().st_size > 0

@@ -1,0 +1,229 @@
+"""GroundingDINO, OWLv2 and OmDet-Turbo: real classes, random weights, the real loading path, no network."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+import torch
+
+from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.domain.errors import ConfigError, ModelError
+from data_miner_dagster.domain.records import ClassPrompts
+from data_miner_dagster.models.grounding_dino import GroundingDinoDetector
+from data_miner_dagster.models.omdet_turbo import OmDetTurboDetector
+from data_miner_dagster.models.owlv2 import Owlv2Detector
+from data_miner_dagster.models.phrase_detector import Phrase, PhraseDetector
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster_tests.models.detector_contract import assert_alike, assert_keeps_contract, odd_images
+from data_miner_dagster_tests.models.tiny_detectors import save_grounding_dino, save_omdet_turbo, save_owlv2
+
+SAVE: dict[str, Callable[[Path], Path]] = {
+    "grounding-dino": save_grounding_dino,
+    "owlv2": save_owlv2,
+    "omdet-turbo": save_omdet_turbo,
+}
+CLASSES = (ClassPrompts("car", ("car", "a red taxi")), ClassPrompts("person", ("a person riding a bike",)))
+PROMPTS = ["car", "a red taxi", "a person riding a bike"]
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> NoReturn:
+        raise AssertionError("a detector that lies on disk asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: save(tmp_path_factory.mktemp(name)) for name, save in SAVE.items()}
+
+
+def load(architecture: str, folder: Path) -> Any:
+    entry = {"architecture": architecture, "source": f"file:{folder}"}
+    config = ModelsConfig.model_validate({"detector": "own", "registry": {"own": entry}, "device": "cpu"})
+    return ModelProvider(config).detector()
+
+
+@pytest.mark.parametrize("architecture", SAVE)
+def test_detect__contract(architecture: str, folders: dict[str, Path]) -> None:
+    images = odd_images()[:3:2]
+    found = assert_keeps_contract(load(architecture, folders[architecture]), CLASSES, images=images)
+    assert sum(len(detections.prompts) for detections in found) > 0
+
+
+@pytest.mark.parametrize("architecture", SAVE)
+def test_detect__one_forward_pass_for_images_of_one_size(
+    architecture: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector: PhraseDetector = load(architecture, folders[architecture])
+    passes: list[int] = []
+    score = detector.score
+
+    def counted(images: Any, prompts: Any) -> Any:
+        passes.append(len(images))
+        return score(images, prompts)
+
+    monkeypatch.setattr(detector, "score", counted)
+    image = odd_images()[0]
+    found = detector.detect([image, image[::-1].copy(), image], CLASSES, confidence_floor=0.01)
+    assert passes == [3]
+    assert_alike(found[0], found[2])
+
+
+def test_detect__memory_that_does_not_suffice(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    detector: PhraseDetector = load("owlv2", folders["owlv2"])
+    expected = detector.detect(odd_images(), CLASSES, confidence_floor=0.01)
+    score = detector.score
+
+    def starved(images: Any, prompts: Any) -> Any:
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return score(images, prompts)
+
+    monkeypatch.setattr(detector, "score", starved)
+    found = detector.detect(odd_images(), CLASSES, confidence_floor=0.01)
+    assert [detections.prompts for detections in found] == [detections.prompts for detections in expected]
+
+
+# --- GroundingDINO ---
+
+
+@pytest.fixture(scope="module")
+def grounding_dino(folders: dict[str, Path]) -> GroundingDinoDetector:
+    detector = load("grounding-dino", folders["grounding-dino"])
+    assert isinstance(detector, GroundingDinoDetector)
+    return detector
+
+
+def test_grounding_dino__text_is_what_its_tokenizer_makes_of_the_whole(grounding_dino: GroundingDinoDetector) -> None:
+    ids, spans = grounding_dino.text_of(["Car", "a red taxi", "gbus?"])
+    tokenizer = grounding_dino._tokenizer
+    assert ids == tokenizer("car . a red taxi . gbus .")["input_ids"]
+    assert [tokenizer.decode(ids[span]) for span in spans] == ["car", "a red taxi", "gbus"]
+    assert spans[2] == slice(7, 11)  # g, ##b, ##u, ##s: a word of several tokens is one span
+
+
+def test_grounding_dino__each_phrase_by_its_own_tokens(grounding_dino: GroundingDinoDetector) -> None:
+    image = odd_images()[0]
+    (scored,) = grounding_dino.score([image], PROMPTS)
+    # By another route: the text as one string, the model called directly, tokens counted by hand.
+    tokens = grounding_dino._tokenizer("car . a red taxi . a person riding a bike .", return_tensors="pt")
+    pixels = grounding_dino._image_processor(images=[image], return_tensors="pt")
+    with torch.inference_mode():
+        outputs = grounding_dino._model(**pixels, **tokens)
+    hot = outputs.logits[0].sigmoid().numpy()
+    expected = np.stack([hot[:, 1], hot[:, 3:6].mean(axis=1), hot[:, 7:12].mean(axis=1)], axis=1)
+    np.testing.assert_allclose(scored.phrase_scores, expected, atol=1e-6)
+    boxes = outputs.pred_boxes[0].numpy()
+    np.testing.assert_allclose(scored.boxes_xyxy[:, 0], (boxes[:, 0] - boxes[:, 2] / 2) * 640, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(scored.boxes_xyxy[:, 3], (boxes[:, 1] + boxes[:, 3] / 2) * 480, rtol=1e-4, atol=1e-2)
+
+
+def test_grounding_dino__no_merged_labels(grounding_dino: GroundingDinoDetector) -> None:
+    classes = [ClassPrompts("car", ("car",)), ClassPrompts("taxi", ("taxi",))]
+    (found,) = grounding_dino.detect([odd_images()[0]], classes, confidence_floor=0.0)
+    assert len(found.prompts) > 1
+    assert set(found.prompts) <= {"car", "taxi"}
+    # One box of the network, one label.
+    assert len({tuple(box) for box in found.boxes_xyxy.tolist()}) == len(found.prompts)
+
+
+def test_grounding_dino__long_class_lists_go_in_chunks(grounding_dino: GroundingDinoDetector) -> None:
+    phrases = [Phrase(index, "a red car") for index in range(100)]  # four tokens each, with the separator
+    chunks = grounding_dino.chunks_of(phrases)
+    assert [len(chunk) for chunk in chunks] == [63, 37]  # 63 * 4 + 2 = 254 of 256 tokens
+    assert [phrase for chunk in chunks for phrase in chunk] == phrases
+    assert len(grounding_dino.text_of([phrase.prompt for phrase in chunks[0]])[0]) == 254
+    many = [ClassPrompts(f"class {index}", ("a red car",)) for index in range(100)]
+    (found,) = grounding_dino.detect([odd_images()[1]], many, confidence_floor=0.0)
+    assert set(found.class_indices.tolist()) <= set(range(100))
+    assert any(index >= 63 for index in found.class_indices.tolist())
+
+
+def test_grounding_dino__phrases_that_cannot_be_read(grounding_dino: GroundingDinoDetector) -> None:
+    with pytest.raises(ConfigError, match="300 tokens"):
+        grounding_dino.chunks_of([Phrase(0, " ".join(["car"] * 299))])
+    with pytest.raises(ConfigError, match=r"reads nothing in the phrase '\.\.\.'"):
+        grounding_dino.chunks_of([Phrase(0, "...")])
+
+
+def test_grounding_dino__no_phrases(grounding_dino: GroundingDinoDetector) -> None:
+    assert grounding_dino.chunks_of([]) == []
+
+
+# --- OWLv2 ---
+
+
+def test_owlv2__boxes_of_a_padded_image(folders: dict[str, Path]) -> None:
+    detector = load("owlv2", folders["owlv2"])
+    assert isinstance(detector, Owlv2Detector)
+    images = odd_images()[:3]
+    scored = detector.score(images, PROMPTS)
+    # transformers' own post-processing knows that the padding is to the longer side.
+    text = detector._tokenizer(PROMPTS, padding="max_length", max_length=16, return_tensors="pt")
+    for image, ours in zip(images, scored, strict=True):
+        pixels = detector._image_processor(images=[image], return_tensors="pt")
+        with torch.inference_mode():
+            outputs = detector._model(**text, **pixels)
+        (theirs,) = detector._image_processor.post_process_object_detection(
+            outputs, threshold=0.0, target_sizes=[image.shape[:2]]
+        )
+        np.testing.assert_allclose(ours.boxes_xyxy, theirs["boxes"].numpy(), rtol=1e-3, atol=1e-2)
+        np.testing.assert_allclose(ours.phrase_scores.max(axis=1), theirs["scores"].numpy(), atol=1e-4)
+        np.testing.assert_array_equal(ours.phrase_scores.argmax(axis=1), theirs["labels"].numpy())
+
+
+def test_owlv2__phrases_are_never_cut_short(folders: dict[str, Path]) -> None:
+    detector = load("owlv2", folders["owlv2"])
+    with pytest.raises(ConfigError, match="shorten it"):
+        detector.chunks_of([Phrase(0, " ".join(["car"] * 15))])
+    assert [len(chunk) for chunk in detector.chunks_of([Phrase(0, "car")] * 130)] == [64, 64, 2]
+
+
+# --- OmDet-Turbo ---
+
+
+def test_omdet_turbo__as_its_own_post_processing(folders: dict[str, Path]) -> None:
+    from transformers import OmDetTurboProcessor
+
+    detector = load("omdet-turbo", folders["omdet-turbo"])
+    assert isinstance(detector, OmDetTurboDetector)
+    processor = OmDetTurboProcessor(detector._image_processor, detector._tokenizer)
+    image = odd_images()[0]
+    (scored,) = detector.score([image], PROMPTS)
+    inputs = processor(images=image, text=[PROMPTS], return_tensors="pt")
+    with torch.inference_mode():
+        outputs = detector._model(**inputs)
+    (theirs,) = processor.post_process_grounded_object_detection(
+        outputs, text_labels=[PROMPTS], threshold=0.0, nms_threshold=1.0, target_sizes=[(480, 640)], max_num_det=60
+    )
+    assert len(theirs["scores"]) == scored.phrase_scores.size == 60
+    np.testing.assert_allclose(np.sort(theirs["scores"].numpy()), np.sort(scored.phrase_scores.ravel()), atol=1e-5)
+    best = int(scored.phrase_scores.max(axis=1).argmax())
+    best_theirs = int(theirs["scores"].argmax())
+    clipped = np.clip(scored.boxes_xyxy[best], 0, [640, 480, 640, 480])
+    np.testing.assert_allclose(clipped, theirs["boxes"][best_theirs].numpy(), atol=0.05)
+    assert theirs["text_labels"][best_theirs] == PROMPTS[int(scored.phrase_scores[best].argmax())]
+
+
+def test_omdet_turbo__task_fits_the_text_limit(folders: dict[str, Path]) -> None:
+    detector = load("omdet-turbo", folders["omdet-turbo"])
+    chunks = detector.chunks_of([Phrase(0, "a red car")] * 40)
+    assert len(chunks) > 1
+    for chunk in chunks:
+        task = f"Detect {', '.join(phrase.prompt for phrase in chunk)}."
+        assert len(detector._tokenizer(task)["input_ids"]) <= 77
+
+
+# --- loading ---
+
+
+@pytest.mark.parametrize("architecture", SAVE)
+def test_load__folder_without_weights(architecture: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="could not be loaded"):
+        load(architecture, tmp_path)

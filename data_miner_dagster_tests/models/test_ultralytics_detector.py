@@ -1,0 +1,140 @@
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.domain.errors import ConfigError, ModelError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.records import ClassPrompts, RgbImage
+from data_miner_dagster.models.darknet import read_model
+from data_miner_dagster.models.lite_detector import load as load_lite
+from data_miner_dagster.models.packages import package_folder
+from data_miner_dagster.models.pins import YOLOV3_TINY
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.models.registry import BUILT_IN
+from data_miner_dagster.models.ultralytics_detector import UltralyticsDetector
+from data_miner_dagster.models.vocabulary import check_classes
+from data_miner_dagster.stages.detection import iou_matrix
+from data_miner_dagster_tests.models.detector_contract import assert_keeps_contract
+
+pytestmark = pytest.mark.models
+
+CLASSES = (ClassPrompts("person", ("a person",)), ClassPrompts("bus", ("bus",)), ClassPrompts("tie", ("tie",)))
+
+
+def photo(name: str) -> RgbImage:
+    spec = find_spec("ultralytics")
+    assert spec is not None
+    assert spec.origin is not None
+    content = cv2.imread(str(Path(spec.origin).parent / "assets" / name))
+    return np.asarray(cv2.cvtColor(content, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "yolov3-tiny.onnx"
+    onnx.save(read_model(package_folder(YOLOV3_TINY)), path)
+    return path
+
+
+def provider_of(path: Path, **options: str) -> ModelProvider:
+    entry = {"architecture": "ultralytics", "source": f"ultralytics:{path}", "options": options}
+    return ModelProvider(ModelsConfig.model_validate({"detector": "own", "registry": {"own": entry}, "device": "cpu"}))
+
+
+@pytest.fixture(scope="module")
+def detector(onnx_file: Path) -> UltralyticsDetector:
+    loaded = provider_of(onnx_file).detector()
+    assert isinstance(loaded, UltralyticsDetector)
+    return loaded
+
+
+def test_detect__contract(detector: UltralyticsDetector) -> None:
+    images = [photo("bus.jpg"), photo("zidane.jpg")[:300, :77], np.zeros((1, 1, 3), np.uint8)]
+    assert len(assert_keeps_contract(detector, CLASSES, images=images)[0].prompts) > 3
+
+
+def test_detect__as_the_lite_detector_finds_them(detector: UltralyticsDetector) -> None:
+    """Two routes from one set of weights: Ultralytics' pre- and post-processing, and ours."""
+    images = [photo("bus.jpg"), photo("zidane.jpg")]
+    ours = load_lite(BUILT_IN["lite-yolov3-tiny"], "cpu").detect(images, CLASSES, confidence_floor=0.3)
+    theirs = detector.detect(images, CLASSES, confidence_floor=0.3)
+    for first, second in zip(ours, theirs, strict=True):
+        assert len(first.prompts) >= 4
+        # Theirs keeps overlaps up to .7, ours, as Darknet, up to .45: every box of ours is one of theirs.
+        overlaps = iou_matrix(first.boxes_xyxy, second.boxes_xyxy)
+        assert (overlaps.max(axis=1) > 0.98).all()
+        twins = overlaps.argmax(axis=1)
+        np.testing.assert_array_equal(first.class_indices, second.class_indices[twins])
+        np.testing.assert_allclose(first.confidences, second.confidences[twins], atol=0.01)
+
+
+def test_detect__unknown_class(detector: UltralyticsDetector) -> None:
+    with pytest.raises(ConfigError, match="no class for taxi"):
+        detector.detect([photo("bus.jpg")], [ClassPrompts("taxi", ("taxi",))], confidence_floor=0.1)
+
+
+def test_check_classes__names_of_the_file_without_running_it(onnx_file: Path) -> None:
+    entry = provider_of(onnx_file).detector_entry
+    check_classes(entry, CLASSES)
+    with pytest.raises(ConfigError, match="no class for taxi"):
+        check_classes(entry, [ClassPrompts("taxi", ("taxi",))])
+
+
+def test_load__another_file_is_another_fingerprint(onnx_file: Path, tmp_path: Path) -> None:
+    same, other = tmp_path / "same.onnx", tmp_path / "same" / "same.onnx"
+    same.write_bytes(b"1")
+    other.parent.mkdir()
+    other.write_bytes(b"2")
+    assert provider_of(same).detector_fingerprint != provider_of(other).detector_fingerprint
+
+
+def test_load__missing_or_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"missing or empty|no file"):
+        provider_of(tmp_path / "missing.onnx").detector()
+    (tmp_path / "weights.bin").write_bytes(b"1")
+    with pytest.raises(ModelError, match=r"neither \.onnx nor \.pt"):
+        provider_of(tmp_path / "weights.bin").detector()
+
+
+SIDE_EFFECTS = """
+import os, warnings
+import cv2, numpy, PIL.Image, torch
+def state():
+    return PIL.Image.open, torch.save, cv2.getNumThreads(), numpy.get_printoptions(), list(warnings.filters)
+before = state()
+from data_miner_dagster.models.ultralytics_detector import import_yolo
+assert import_yolo().__name__ == "YOLO"
+assert state() == before
+from ultralytics.utils import ONLINE
+from ultralytics.utils.events import events
+assert not ONLINE and not events.enabled
+"""
+
+
+def test_import_yolo__leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    environment = os.environ | {"YOLO_CONFIG_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", SIDE_EFFECTS], check=True, env=environment)
+
+
+def test_load__pickle_is_not_opened_without_its_checksum(tmp_path: Path) -> None:
+    import pickle
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (Path(tmp_path / "exploded"),)  # type: ignore[return-value]
+
+    path = tmp_path / "weights.pt"
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ModelError, match=f"pin it with `options: {{sha256: {sha256_of_file(path)}}}`"):
+        provider_of(path).detector()
+    with pytest.raises(ModelError, match="not the pinned 0123"):
+        provider_of(path, sha256="0123").detector()
+    assert not (tmp_path / "exploded").exists()

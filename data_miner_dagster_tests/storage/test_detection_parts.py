@@ -1,0 +1,73 @@
+from pathlib import Path
+
+from data_miner_dagster.storage.atomic import PARTIAL_MARK
+from data_miner_dagster.storage.detection_parts import DetectionParts, remove_other_parts
+
+
+def box(frame_id: str, confidence: float) -> dict[str, object]:
+    return {
+        "frame_id": frame_id,
+        "video_key": "files-a",
+        "frame_index": 0,
+        "class_name": "bus",
+        "prompt": "bus",
+        "confidence": confidence,
+        "x_min": 0,
+        "y_min": 0,
+        "x_max": 1,
+        "y_max": 1,
+        "detector": "d",
+        "num_agreeing_detectors": 1,
+    }
+
+
+def frame(frame_id: str, sha256: str) -> dict[str, object]:
+    return {"frame_id": frame_id, "image_sha256": sha256, "detection_fingerprint": "f", "num_boxes": 1}
+
+
+def test_parts__none_yet(tmp_path: Path) -> None:
+    parts = DetectionParts(tmp_path / "parts", "f")
+    assert parts.seen() == {}
+    assert parts.boxes_of({"a": "1"}).num_rows == 0
+
+
+def test_boxes_of__frames_asked_for_with_the_image_that_was_seen(tmp_path: Path) -> None:
+    parts = DetectionParts(tmp_path, "f")
+    parts.append([box("b", 0.5), box("b", 0.25)], [frame("b", "2"), frame("empty", "9")])
+    parts.append([box("a", 0.75), box("c", 1.0)], [frame("a", "1"), frame("c", "3")])
+    assert parts.seen() == {"a": "1", "b": "2", "c": "3", "empty": "9"}
+    found = parts.boxes_of({"a": "1", "b": "2", "c": "another image", "empty": "9"})
+    assert found["frame_id"].to_pylist() == ["a", "b", "b"]
+    assert found["confidence"].to_pylist() == [0.75, 0.5, 0.25]
+
+
+def test_boxes_of__the_later_part_counts(tmp_path: Path) -> None:
+    parts = DetectionParts(tmp_path, "f")
+    parts.append([box("a", 0.5)], [frame("a", "1")])
+    parts.append([], [frame("a", "1")])
+    assert parts.boxes_of({"a": "1"}).num_rows == 0
+
+
+def test_parts__half_a_part_does_not_count(tmp_path: Path) -> None:
+    parts = DetectionParts(tmp_path, "f")
+    parts.append([box("a", 0.5)], [frame("a", "1")])
+    (tmp_path / "000000.frames.parquet").unlink()  # killed between the two files
+    (tmp_path / f"{PARTIAL_MARK}x-000001.boxes.parquet").write_bytes(b"half")
+    parts.prepare()
+    assert parts.seen() == {}
+    parts.append([box("b", 0.5)], [frame("b", "2")])
+    assert parts.boxes_of({"a": "1", "b": "2"})["frame_id"].to_pylist() == ["b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000.boxes.parquet", "000000.frames.parquet"]
+
+
+def test_parts__of_another_fingerprint_do_not_count(tmp_path: Path) -> None:
+    DetectionParts(tmp_path, "old").append([], [frame("a", "1")])
+    assert DetectionParts(tmp_path, "new").seen() == {}
+
+
+def test_remove_other_parts__missing_folder_and_others(tmp_path: Path) -> None:
+    remove_other_parts(tmp_path / "missing", keep=())
+    for name in ("kept", "other"):
+        DetectionParts(tmp_path / name, "f").append([], [frame("a", "1")])
+    remove_other_parts(tmp_path, keep=[tmp_path / "kept"])
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
