@@ -61,6 +61,7 @@ _DECISION_SCHEMA: Final = pa.schema(
 _FOREIGN_TIERS: Final = pa.array([DuplicateTier.OTHER_PROJECT.value, DuplicateTier.EARLIER_RELEASE.value])
 _SAMPLE_SIZE: Final = 2000
 """Representatives compared with all others where comparing all with all is not affordable."""
+_REUPLOADS_SHOWN: Final = 20
 _ALL_CHECKED_UP_TO: Final = 100_000
 _NO_DECISIONS: Final = DEDUPLICATED_SCHEMA.empty_table()
 
@@ -379,6 +380,11 @@ def _outcome(platform: Platform, project: str, status: OutcomeStatus) -> Project
         "search": stored["search"],
         "measured_recall": float(stored["measured_recall"]),
     }
+    if metadata["num_reuploads"]:
+        rows = read_table(platform.layout.reuploads_table(project)).slice(0, _REUPLOADS_SHOWN).to_pylist()
+        metadata["reuploads"] = "; ".join(
+            f"{row['video_key']}: {row['share']:.0%} found in order in {row['original_video_key']}" for row in rows
+        )
     return ProjectOutcome(project, status, stored[_FINGERPRINT], counts, metadata)
 
 

@@ -401,7 +401,9 @@ def test_deduplicate_project__whole_reupload_is_reported(platform: PlantedPlatfo
             "num_frames": 4,
         }
     ]
-    assert deduplicate_project(platform, "pets").metadata["num_reuploads"] == 1
+    metadata = deduplicate_project(platform, "pets").metadata
+    assert metadata["num_reuploads"] == 1
+    assert metadata["reuploads"] == "site-b: 100% found in order in site-a"
 
 
 def test_deduplicate_project__without_the_reuploads_table_it_is_not_finished(platform: PlantedPlatform) -> None:
