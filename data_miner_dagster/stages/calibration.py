@@ -4,9 +4,9 @@ Scores are *headroom*: positive similarity less the threshold in force, so 0 is 
 asked about in strata, narrow beside the threshold and wide far from it, and drawn at random within each; since the
 score of every frame is known, an answer stands for a known number of frames. For a threshold, each stratum (cut in
 two where the threshold falls into it) has a share of frames worth keeping, of which `kept` of `asked` answers leave
-the Jeffreys posterior Beta(kept + 1/2, dropped + 1/2). Drawing all shares many times gives the distributions of
-precision and recall: medians are the estimates, the central 95% the intervals. A stratum without answers can hold
-anything, and widens them accordingly.
+the Jeffreys posterior Beta(kept + 1/2, dropped + 1/2). Drawing the shares, and from them how many of the frames that
+were not asked about are good, many times over gives the distributions of precision and recall: medians are the
+estimates, the central 95% the intervals. A stratum without answers can hold anything, and widens them accordingly.
 
 Source of the interval: Brown, Cai and DasGupta 2001, "Interval estimation for a binomial proportion", section 4.3.
 """
@@ -30,8 +30,8 @@ _NEAREST_SHARE: Final = 0.4
 """Of a side's questions, those in the stratum beside the threshold; the others share the rest equally."""
 FEWEST_ANSWERS: Final = 20
 """Below this no threshold is offered at all."""
-_NUM_DRAWS: Final = 4000
-_MOST_CANDIDATES: Final = 200
+_NUM_DRAWS: Final = 2000
+_MOST_CANDIDATES: Final = 100
 _CONFIDENCE: Final = 0.95
 
 
@@ -206,14 +206,15 @@ def threshold_quality(
     dropped = np.bincount(strata[~answers], minlength=len(sizes))
     generator = np.random.default_rng(0)  # the same answers give the same interval
     shares = generator.beta(kept + 0.5, dropped + 0.5, size=(_NUM_DRAWS, len(sizes)))
-    good = shares * sizes
+    # What was answered is known; only the rest is drawn, so that answers to everything leave no doubt.
+    good = kept + generator.binomial(sizes - kept - dropped, shares)
     is_above = cuts[:-1] >= shift
     num_kept = int(sizes[is_above].sum())
     good_above, good_all = good[:, is_above].sum(axis=1), good.sum(axis=1)
     return ThresholdQuality(
         shift=shift,
         precision=_estimate(good_above / num_kept) if num_kept else Estimate(0.0, 0.0, 1.0),
-        recall=_estimate(np.divide(good_above, good_all, out=np.ones_like(good_above), where=good_all > 0)),
+        recall=_estimate(np.where(good_all > 0, good_above / np.maximum(good_all, 1), 1.0)),
         num_kept=num_kept,
     )
 

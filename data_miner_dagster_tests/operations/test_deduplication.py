@@ -18,6 +18,7 @@ from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.operations.deduplication import check_deduplication, deduplicate_project
 from data_miner_dagster.operations.filtering import filter_project
 from data_miner_dagster.storage.embeddings import read_embeddings, write_embeddings
+from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
 from data_miner_dagster.storage.tables import read_fingerprint, read_table, table_from_rows, write_table
 from data_miner_dagster_tests.operations.planted_project import PlantedPlatform, add_video, plant_frames
 
@@ -212,6 +213,33 @@ def test_deduplicate_project__added_video_never_displaces_what_was_kept(platform
     assert (outcome.metadata["generation"], outcome.metadata["num_newcomers"]) == (1, 2)
 
 
+def test_deduplicate_project__added_video_reads_nothing_of_the_earlier_ones(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, CAT_ON_BUS])
+    run(platform)
+    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_SLIDE])
+    filter_project(platform, "pets")
+    platform.layout.embedding_file("axis", "site-a").unlink()
+    assert deduplicate_project(platform, "pets").counts["representatives"] == 3
+
+
+@pytest.mark.parametrize("damage", ["gone", "of another table"])
+def test_deduplicate_project__added_video_without_the_stored_representatives(
+    platform: PlantedPlatform, damage: str
+) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, CAT_ON_BUS])
+    run(platform)
+    path = platform.layout.representatives_file("pets")
+    if damage == "gone":
+        path.unlink()
+    else:
+        vectors = np.zeros((2, 4), np.float16)
+        write_representatives(path, StoredRepresentatives(np.array(["a", "b"]), vectors, "another"))
+    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_SLIDE])
+    assert run(platform)["site-b/000000"] == ("site-a/000000", "across_videos")
+
+
 def test_deduplicate_project__force_decides_everything_anew(platform: PlantedPlatform, tmp_path: Path) -> None:
     save(platform)
     plant(platform, "site-a", [NEARLY_CAT])
@@ -373,7 +401,9 @@ def test_deduplicate_project__whole_reupload_is_reported(platform: PlantedPlatfo
             "num_frames": 4,
         }
     ]
-    assert deduplicate_project(platform, "pets").metadata["num_reuploads"] == 1
+    metadata = deduplicate_project(platform, "pets").metadata
+    assert metadata["num_reuploads"] == 1
+    assert metadata["reuploads"] == "site-b: 100% found in order in site-a"
 
 
 def test_deduplicate_project__without_the_reuploads_table_it_is_not_finished(platform: PlantedPlatform) -> None:

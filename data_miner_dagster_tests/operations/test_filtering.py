@@ -155,6 +155,18 @@ def test_filter_project__rows_that_lag_behind_the_files_are_mended(platform: Pla
     assert stage(platform) is ProjectStage.DEDUP_READY
 
 
+def test_filter_project__killed_between_scores_and_decisions(platform: PlantedPlatform) -> None:
+    two_videos(platform)
+    filter_project(platform, "pets")
+    undisturbed = project_bytes(platform)
+    folder = platform.layout.project_folder("pets")
+    platform.layout.filtered_table("pets").rename(folder / ".partial-0123456789ab-filtered.parquet")
+    outcome = filter_project(platform, "pets")
+    assert (outcome.status, outcome.metadata["videos_scored"]) == (OutcomeStatus.DONE, 0)
+    assert project_bytes(platform) == undisturbed
+    assert sorted(path.name for path in folder.iterdir()) == ["filtered.parquet", "similarities.parquet"]
+
+
 def test_filter_project__reuse_leaves_a_later_stage_alone(platform: PlantedPlatform) -> None:
     two_videos(platform)
     filter_project(platform, "pets")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from data_miner_dagster.stages.calibration import (
+    Estimate,
     ScoreDistribution,
     calibrate,
     counts_within,
@@ -82,6 +83,14 @@ def test_threshold_quality__intervals_hold_the_truth() -> None:
         assert quality.num_kept == is_kept.sum()
     assert hits["precision"] >= 0.88 * num_runs  # 95% promised; 52 of 60 or fewer would be a 2.5-sigma accident
     assert hits["recall"] >= 0.88 * num_runs
+
+
+def test_threshold_quality__answers_to_everything_leave_no_doubt() -> None:
+    headroom = np.arange(-20, 20) / 100
+    answers = np.arange(40) % 4 > 0  # 30 of 40 are good, 15 of each side
+    quality = threshold_quality(headroom, stratum_edges(headroom), headroom, answers, shift=0.0)
+    assert quality.precision == Estimate(0.75, 0.75, 0.75)
+    assert quality.recall == Estimate(0.5, 0.5, 0.5)
 
 
 def test_calibrate__too_few_answers() -> None:

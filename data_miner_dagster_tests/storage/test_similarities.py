@@ -1,0 +1,97 @@
+"""Similarities on disk: whole videos in row groups, read back as written."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.storage import similarities as similarities_module
+from data_miner_dagster.storage.embeddings import StoredEmbeddings, read_embeddings_fingerprint, write_embeddings
+from data_miner_dagster.storage.similarities import (
+    FRAME_COLUMNS,
+    ScoredVideo,
+    SimilaritiesHeader,
+    read_header,
+    read_parts,
+    read_videos,
+    similarities_of,
+    similarities_schema,
+    similarities_writer,
+    similarity_values,
+)
+from data_miner_dagster.storage.tables import read_identity, table_from_rows
+
+TEXTS = ("a cat", 'quote " and ünïcode')
+
+
+def header_of(*sizes: int) -> SimilaritiesHeader:
+    videos = tuple(ScoredVideo(f"local-{number}", f"embeddings-{number}", size) for number, size in enumerate(sizes))
+    return SimilaritiesHeader("axis", "axis-1", TEXTS, ("{}",), videos)
+
+
+def write(path: Path, header: SimilaritiesHeader) -> None:
+    schema = FRAMES_SCHEMA.empty_table().select(list(FRAME_COLUMNS)).schema
+    with similarities_writer(path, header, fingerprint="fp") as writer:
+        for video in header.videos:
+            rows = [
+                {
+                    "frame_id": f"{video.video_key}/{index:06d}",
+                    "video_key": video.video_key,
+                    "frame_index": index,
+                    "pts_seconds": float(index),
+                    "quality_flag": None,
+                }
+                for index in range(video.num_frames)
+            ]
+            values = np.full((video.num_frames, len(TEXTS)), 0.25, np.float16)
+            values[:1] = np.nan
+            writer.write_video(similarities_of(table_from_rows(rows, schema), TEXTS, values))
+
+
+def test_read_header__no_table(tmp_path: Path) -> None:
+    assert read_header(tmp_path / "none.parquet") is None
+    assert read_identity(tmp_path / "none.parquet") is None
+
+
+def test_similarities__no_videos(tmp_path: Path) -> None:
+    path = tmp_path / "similarities.parquet"
+    write(path, header_of())
+    assert list(read_parts(path, header_of())) == []
+    assert read_header(path) == header_of()
+
+
+def test_similarities__whole_videos_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similarities_module, "ROW_GROUP_FRAMES", 4)
+    path, header = tmp_path / "similarities.parquet", header_of(3, 0, 2, 1, 5, 0, 1)
+    write(path, header)
+    parts = list(read_parts(path, header))
+    assert [[video.num_frames for video in part.videos] for part in parts] == [[3, 0, 2], [1, 5], [0, 1]]
+    assert [part.video_offsets.tolist() for part in parts] == [[0, 3, 3, 5], [0, 1, 6], [0, 0, 1]]
+    assert read_header(path) == header
+    identity = read_identity(path)
+    assert identity is not None
+    assert (identity.fingerprint, identity.num_rows) == ("fp", 12)
+    by_video = {video.video_key: rows.column("frame_id").to_pylist() for video, rows in read_videos(path, header)}
+    assert by_video["local-2"] == ["local-2/000000", "local-2/000001"]
+
+
+def test_similarities__float16_with_null_for_unreadable(tmp_path: Path) -> None:
+    path, header = tmp_path / "similarities.parquet", header_of(3)
+    write(path, header)
+    assert pq.read_schema(path).remove_metadata().equals(similarities_schema(TEXTS))
+    part = next(read_parts(path, header))
+    assert part.rows.column("similarity:a cat").null_count == 1
+    values = similarity_values(part.rows, TEXTS[1])
+    assert values.dtype == np.float16
+    assert np.isnan(values).tolist() == [True, False, False]
+    assert values[1] == 0.25
+
+
+@pytest.mark.parametrize("fingerprint", ["f", "0123456789abcdef" * 2, "partial:" + "a" * 40])
+def test_read_embeddings_fingerprint__as_written(tmp_path: Path, fingerprint: str) -> None:
+    path = tmp_path / "a.npz"
+    assert read_embeddings_fingerprint(path) is None
+    write_embeddings(path, StoredEmbeddings(np.zeros(1, np.int32), np.zeros((1, 4), np.float16), fingerprint))
+    assert read_embeddings_fingerprint(path) == fingerprint
