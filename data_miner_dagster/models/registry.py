@@ -175,7 +175,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "lite-conse": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.lite_encoders:load_conse",
-        calibration=SimilarityCalibration(positive_threshold=0.32, duplicate_threshold=0.97),
+        calibration=SimilarityCalibration(positive_threshold=0.34, duplicate_threshold=0.97),
     ),
     "lite-efficientnet": Architecture(
         Capability.IMAGE_ENCODER,
