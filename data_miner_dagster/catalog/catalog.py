@@ -6,12 +6,14 @@ from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import flag_modified
 
 from data_miner_dagster.catalog import upkeep
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.migrations import migrate
 from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, is_wanted
 from data_miner_dagster.catalog.schema import (
+    ForgottenRow,
     ProjectRow,
     ProjectVideoRow,
     ReleaseRow,
@@ -63,6 +65,7 @@ class Catalog:
             if row.config_hash == config_hash and row.config_file == config_file:
                 return False
             row.config, row.config_hash, row.config_file = dict(config), config_hash, config_file
+            flag_modified(row, "config")  # two mappings that differ in order alone are equal, and differ to us
             return True
 
     def project(self, name: str) -> ProjectRow | None:
@@ -136,6 +139,16 @@ class Catalog:
         member.reason = rejected_because
         return False
 
+    def without_forgotten(self, candidates: Sequence[VideoCandidate]) -> list[VideoCandidate]:
+        """Return the candidates that nobody asked to have removed, in their order (`data-miner forget`)."""
+        with self.database.reading() as session:
+            forgotten = set(session.scalars(select(ForgottenRow.subject)))
+        return [
+            candidate
+            for candidate in candidates
+            if f"video/{candidate.video_key}" not in forgotten and f"channel/{candidate.channel_id}" not in forgotten
+        ]
+
     def video(self, key: str) -> VideoRow | None:
         """Return one video."""
         with self.database.reading() as session:
@@ -203,6 +216,10 @@ class Catalog:
         """Move videos in a working status that no live worker holds one step back; return their keys."""
         return upkeep.reset_orphans(self.database)
 
+    def give_up(self, video_keys: Sequence[str], reason: str) -> list[str]:
+        """Set videos to FAILED/CRASHED without a retry date, unless a live worker holds them; return those set."""
+        return upkeep.give_up(self.database, video_keys, reason)
+
     # --- releases ---
 
     def add_release(self, session: Session, release: ReleaseRow) -> None:
@@ -221,6 +238,12 @@ class Catalog:
             return list(
                 session.scalars(select(ReleaseRow).where(ReleaseRow.project_name == project).order_by(ReleaseRow.id))
             )
+
+    def num_released_videos(self, project: str) -> int:
+        """Return how many videos the project's latest release considered, 0 if it has none."""
+        query = select(ReleaseRow.num_videos).where(ReleaseRow.project_name == project).order_by(ReleaseRow.id.desc())
+        with self.database.reading() as session:
+            return session.scalar(query.limit(1)) or 0
 
     # --- counts ---
 

@@ -67,6 +67,24 @@ def is_wanted(project: str | None = None) -> ColumnElement[bool]:
     return exists().where(condition)
 
 
+@dataclass(frozen=True, slots=True)
+class WantedVideo:
+    """The facts of one video that decide what it needs next."""
+
+    key: str
+    status: VideoStatus
+    retry_after: datetime | None
+    has_file: bool  # a downloaded and proven file is on record
+
+
+def wanted_videos(database: Database, project: str | None = None) -> list[WantedVideo]:
+    """Return the videos that a project, or any, wants, by key."""
+    query = select(VideoRow.key, VideoRow.status, VideoRow.retry_after, VideoRow.sha256.is_not(None))
+    with database.reading() as session:
+        rows = session.execute(query.where(is_wanted(project)).order_by(VideoRow.key))
+        return [WantedVideo(key, status, retry_after, bool(has_file)) for key, status, retry_after, has_file in rows]
+
+
 def video_work(database: Database, project: str | None = None) -> VideoWork:
     """Return what is wanted and not done, for one project or for all."""
     working = {VideoStatus.DOWNLOADING, VideoStatus.EXTRACTING}
@@ -203,14 +221,16 @@ def unwanted_videos(database: Database) -> Sequence[VideoRow]:
         return session.scalars(select(VideoRow).where(~is_wanted()).order_by(VideoRow.key)).all()
 
 
-def projects_wanting(database: Database, video_keys: Collection[str]) -> dict[str, tuple[str, ...]]:
+def projects_wanting(
+    database: Database, video_keys: Collection[str], *, also_rejected: bool = False
+) -> dict[str, tuple[str, ...]]:
     """Return the projects that want each of these videos; a video that none wants is left out."""
     keys = sorted(set(video_keys))
-    query = (
-        select(ProjectVideoRow.video_key, ProjectVideoRow.project_name)
-        .where(ProjectVideoRow.status != ProjectVideoStatus.REJECTED)
-        .order_by(ProjectVideoRow.video_key, ProjectVideoRow.project_name)
+    query = select(ProjectVideoRow.video_key, ProjectVideoRow.project_name).order_by(
+        ProjectVideoRow.video_key, ProjectVideoRow.project_name
     )
+    if not also_rejected:
+        query = query.where(ProjectVideoRow.status != ProjectVideoStatus.REJECTED)
     wanting: dict[str, tuple[str, ...]] = {}
     with database.reading() as session:
         for start in range(0, len(keys), KEYS_A_STATEMENT):

@@ -78,7 +78,6 @@ class ProjectRow(Base):
     sourced_config_hash: Mapped[str | None] = mapped_column(String(64))  # the config its sources were last listed with
     sourced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     released_version: Mapped[str | None] = mapped_column(String(64))
-    released_inputs: Mapped[str | None] = mapped_column(String(64))  # fingerprint of the members it was released from
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
 
@@ -156,6 +155,16 @@ class ClaimRow(Base):
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class ForgottenRow(Base):
+    """A video or channel that was removed on request: no listing brings it back."""
+
+    __tablename__ = "forgotten"
+
+    subject: Mapped[str] = mapped_column(String(300), primary_key=True)  # "video/<key>", "channel/<id>"
+    reason: Mapped[str] = mapped_column(Text)
+    forgotten_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
 class SourceListingRow(Base):
     """One listing of one source of one project: an error here is never taken for an empty list."""
 
@@ -181,6 +190,7 @@ class ReleaseRow(Base):
     project_name: Mapped[str] = mapped_column(String(100))  # outlives its project: what was published stays known
     version: Mapped[str] = mapped_column(String(64))
     fingerprint: Mapped[str] = mapped_column(String(64))
+    num_videos: Mapped[int] = mapped_column(default=0)  # member videos whose frames were considered
     num_images: Mapped[int]
     num_boxes: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

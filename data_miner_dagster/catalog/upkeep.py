@@ -1,14 +1,14 @@
 """Changes that a person asks for: retry, delete, reset. Rows only; files are an operation's (operations/removal.py)."""
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final, cast
 
-from sqlalchemy import delete, select
+from sqlalchemy import CursorResult, delete, select, update
 
 from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, is_wanted
-from data_miner_dagster.catalog.schema import ClaimRow, ProjectRow, VideoRow
+from data_miner_dagster.catalog.schema import ClaimRow, ForgottenRow, ProjectRow, ReleaseRow, VideoRow
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -80,6 +80,24 @@ def delete_videos(database: Database, video_keys: Collection[str], *, only_unwan
     return removed
 
 
+def remember_forgotten(database: Database, subjects: Collection[str], reason: str) -> None:
+    """Note that these ("video/<key>", "channel/<id>") were removed on request. Idempotent."""
+    with database.transaction() as session:
+        for subject in sorted(set(subjects)):
+            if session.get(ForgottenRow, subject) is None:
+                session.add(ForgottenRow(subject=subject, reason=reason))
+
+
+def withdraw_release(database: Database, project: str, version: str, reason: str) -> bool:
+    """Mark a release as withdrawn, with the first reason given; return False if it was, or is unknown."""
+    statement = update(ReleaseRow).where(
+        ReleaseRow.project_name == project, ReleaseRow.version == version, ReleaseRow.withdrawn_reason.is_(None)
+    )
+    with database.transaction() as session:
+        result = cast("CursorResult[Any]", session.execute(statement.values(withdrawn_reason=reason)))
+        return result.rowcount == 1
+
+
 def reset_orphans(database: Database) -> list[str]:
     """Move videos in a working status that no live worker holds one step back; return their keys, sorted."""
     moved = []
@@ -93,6 +111,28 @@ def reset_orphans(database: Database) -> list[str]:
             ):
                 moved.append(video.key)
     return moved
+
+
+def give_up(database: Database, video_keys: Collection[str], reason: str) -> list[str]:
+    """Set videos to FAILED/CRASHED without a retry date, unless a live worker holds them; return those set, sorted.
+
+    For videos that no run brings to an end: `retry_videos` gives them another chance.
+    """
+    given_up = []
+    with database.transaction() as session:
+        now = database.now(session)
+        claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)}
+        for key in sorted(set(video_keys)):
+            if f"video/{key}" not in claimed and move_video(
+                session,
+                key,
+                VideoStatus.FAILED,
+                error=reason,
+                error_kind=VideoErrorKind.CRASHED,
+                retry_after=None,
+            ):
+                given_up.append(key)
+    return given_up
 
 
 def delete_dead_claims(database: Database) -> list[str]:

@@ -1,8 +1,26 @@
 """What counts as the same picture twice."""
 
-from pydantic import Field
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.keys import check_project_name
+
+
+def _checked_name(name: str) -> str:
+    try:
+        return check_project_name(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+def _checked_release(release: str) -> str:
+    project, separator, version = release.partition("/")
+    if not separator:
+        raise ValueError(f"release {release!r} is not 'project/version'")
+    return f"{_checked_name(project)}/{_checked_name(version)}"
 
 
 class DeduplicationConfig(ConfigModel):
@@ -10,3 +28,19 @@ class DeduplicationConfig(ConfigModel):
 
     threshold: float | None = Field(default=None, ge=-1, le=1)
     """Cosine at or above which two frames are near-duplicates. Default: the encoder's own."""
+    encoder: Literal["dedup", "filter"] = "dedup"
+    """`dedup`: `platform.models.dedup_encoder`. `filter`: the embeddings that filtering made anyway, at no cost."""
+    perceptual_hash_distance: int = Field(default=6, ge=0, le=64)
+    """A removed frame whose hash differs from its representative's in at most so many of 64 bits is labelled so."""
+    against_projects: tuple[Annotated[str, AfterValidator(_checked_name)], ...] = ()
+    """A frame is removed too if it is a near-duplicate of a frame that one of these projects keeps."""
+    against_releases: tuple[Annotated[str, AfterValidator(_checked_release)], ...] = ()
+    """The same for the images of releases, named `project/version`; one of this project may be among them."""
+    exact_up_to_frames: int = Field(default=300_000, ge=1)
+    """Up to about this many frames every pair is compared; beyond, a clustered index whose recall is measured."""
+    minimum_recall: float = Field(default=0.99, gt=0, le=1)
+    """The clustered index is tuned until it finds this share of the near-duplicates of a sample."""
+    reupload_share: float = Field(default=0.8, gt=0, le=1)
+    """A video is reported as a re-upload if this share of its frames is found, in order, in another video."""
+    reupload_minimum_pictures: int = Field(default=3, ge=1)
+    """... and if the match spans at least so many different pictures: a still proves nothing."""

@@ -1,26 +1,75 @@
 """Which frames are taken from a video. Platform-wide: frames are shared by all projects."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from data_miner_dagster.config.base import ConfigModel
 
 
+class FrameQualityConfig(ConfigModel):
+    """The `platform.extraction.quality` section: when a frame is marked. Marked frames are stored all the same.
+
+    All values are of luma (0..255, full range) reduced to at most 360 lines, so they mean the same at any resolution.
+    """
+
+    black_brightness: float = Field(default=12.0, ge=0, le=255)
+    """`black`: mean luma below this, and no more contrast than `black_contrast`."""
+    black_contrast: float = Field(default=12.0, ge=0, le=128)
+    """`black`: see `black_brightness`; a lamp at night has more."""
+    flat_contrast: float = Field(default=4.0, ge=0, le=128)
+    """`flat`: standard deviation of luma below this."""
+    blurred_sharpness: float = Field(default=15.0, ge=0)
+    """`blurred`: variance of the Laplacian below this. 0 marks none."""
+
+
+class ExtractionLimitsConfig(ConfigModel):
+    """The `platform.extraction.limits` section: what one video may cost before it is given up, with a reason."""
+
+    max_seconds: float = Field(default=3600.0, gt=0)
+    """Wall time for one video."""
+    max_pixels: int = Field(default=8192 * 4320, ge=1)
+    """Width times height of one picture."""
+    max_source_frames: int = Field(default=5_000_000, ge=1)
+    """Frames in the file, counted from its content."""
+    max_sampled_frames: int = Field(default=100_000, ge=1)
+    """Frames that would be stored."""
+    max_memory_bytes: int = Field(default=4 << 30, ge=256 << 20)
+    """Memory of the process that decodes one video."""
+
+
 class ExtractionConfig(ConfigModel):
-    """The `platform.extraction` section. All but the limits decide which frames exist: see `sampling_fingerprint`."""
+    """The `platform.extraction` section. `sampling_settings` lists those that decide what is stored."""
 
     strategy: Literal["time", "interval", "keyframe", "scene", "uniform"] = "time"
     """`time`: every N seconds; `interval`: every N frames; `keyframe`; `scene`: one per shot; `uniform`: N a video."""
     every_seconds: float = Field(default=1.0, gt=0)
-    """For `time`: the distance of targets."""
+    """For `time`: the distance of targets, from the first frame on. A target is met by the frame on screen then."""
     every_frames: int = Field(default=30, ge=1)
     """For `interval`: the distance of targets, in frames."""
     num_frames: int = Field(default=100, ge=1)
-    """For `uniform`: how many."""
+    """For `uniform`: how many, each in the middle of its share of the video."""
+    scene_threshold: float = Field(default=8.0, gt=0, le=255)
+    """For `scene`: least mean change of a picture (0..255) between neighbouring frames that can be a cut."""
+    min_scene_seconds: float = Field(default=0.5, ge=0)
+    """For `scene`: shots shorter than this are part of the shot before."""
     snap_tolerance_seconds: float = Field(default=0.0, ge=0)
-    """A target may be met by a keyframe this near to it: much cheaper."""
+    """A target may be met by a keyframe (else by a reference frame) this near to it: much cheaper."""
+    max_gap_seconds: float | None = Field(default=10.0, gt=0)
+    """For `keyframe` and `scene`: where nothing was chosen for longer than this, frames are added. None: never."""
     max_frames_per_video: int | None = Field(default=None, ge=1)
     """Spread over the whole video, not cut off at its end."""
+    image_format: Literal["jpg", "png", "webp"] = "jpg"
+    """`jpg` is several times faster than the others; `png` loses nothing."""
     jpeg_quality: int = Field(default=92, ge=1, le=100)
-    """Quality of the stored JPEGs."""
+    """Quality of the stored JPEGs (and, for `webp`, of those). Chroma is stored at half resolution."""
+    quality: FrameQualityConfig = FrameQualityConfig()
+    """When a frame is marked as black, flat or blurred."""
+    limits: ExtractionLimitsConfig = ExtractionLimitsConfig()
+    """What one video may cost."""
+    workers: int | None = Field(default=None, ge=1, le=256)
+    """Videos decoded at once within one run, each in a process of its own. None: one a core."""
+
+    def sampling_settings(self) -> dict[str, Any]:
+        """Return, as JSON values, the settings that decide what is stored; limits and workers do not."""
+        return self.model_dump(mode="json", exclude={"limits", "workers"})

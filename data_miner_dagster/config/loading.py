@@ -58,10 +58,21 @@ def load_platform_config(path: Path | None = None) -> PlatformConfig:
     return _with_environment(_validated(PlatformConfig, content, {}, path, prefix="platform."))
 
 
+def is_platform_file(path: Path) -> bool:
+    """Return whether a file has a `platform` section and nothing else.
+
+    Raises:
+        ConfigError: it cannot be read, or is not YAML.
+    """
+    return set(_read(path)[0]) == {"platform"}
+
+
 def config_hash(config: ProjectConfig) -> str:
-    """Return a hash of everything a project's configuration says: equal if and only if nothing changed."""
-    fields = set(ProjectConfig.model_fields)
-    return fingerprint_of({"project": config.model_dump(mode="json", include=fields)})
+    """Return a hash of everything a project's configuration says: equal if and only if nothing changed.
+
+    The order of mappings counts: that of the classes is their numbering.
+    """
+    return fingerprint_of({"project": config.model_dump_json(include=set(ProjectConfig.model_fields))})
 
 
 def resolve_root(flag: Path | str | None, config: PlatformConfig) -> Path:

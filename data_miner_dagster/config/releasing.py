@@ -23,6 +23,8 @@ class ReleasingConfig(ConfigModel):
     """Keep frames in which no class was found, as negatives."""
     splits: Mapping[str, float] = Field(default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1})
     """Shares of the splits, summing to 1, `train` among them; by groups of videos that share duplicates."""
+    copy_images: bool = False
+    """Copy images instead of hard-linking the frames: for those who mean to change a release's images in place."""
 
     @field_validator("class_thresholds")
     @classmethod
@@ -40,6 +42,8 @@ class ReleasingConfig(ConfigModel):
                 raise ValueError(f"split {name!r} must be letters, digits and '_': it becomes a folder name")
             if not share > 0:
                 raise ValueError(f"the share of split {name!r} is {share}; it must be above 0 (or leave it out)")
+        if "all" in splits:
+            raise ValueError("no split can be called 'all': that is the file of all annotations")
         if TRAIN_SPLIT not in splits:
             raise ValueError(f"splits must name {TRAIN_SPLIT!r}; it names {', '.join(sorted(splits)) or 'none'}")
         if not math.isclose(sum(splits.values()), 1.0, abs_tol=1e-6):

@@ -12,6 +12,7 @@ from data_miner_dagster.config.embedding import EmbeddingConfig
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.refreshing import RefreshConfig
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.config.sourcing import SourcingConfig
 from data_miner_dagster.domain.errors import ConfigError
@@ -79,6 +80,8 @@ class ProjectConfig(ConfigModel):
     """Which classes to label."""
     releasing: ReleasingConfig = ReleasingConfig()
     """What goes into a release."""
+    refresh: RefreshConfig = RefreshConfig()
+    """When the dataset is built again."""
 
 
 class ProjectFile(ProjectConfig):

@@ -6,6 +6,7 @@ is wrong, with which value, and the remedy.
     DataMinerError
     ├── ConfigError            the user's file or flags are wrong; nothing has been started
     ├── NothingToReleaseError  the run finished and has nothing to release; the message carries the funnel
+    ├── SourceError            one source could not be listed; the others are
     ├── ClaimHeldError         another live worker holds the work that was asked for
     ├── PermanentError         trying again gives the same answer
     │   ├── VideoPermanentError(kind)
@@ -27,6 +28,10 @@ class ConfigError(DataMinerError):
 
 class NothingToReleaseError(DataMinerError):
     """No frame survived to the release."""
+
+
+class SourceError(DataMinerError):
+    """One source could not be listed. Never to be taken for an empty list."""
 
 
 class ClaimHeldError(DataMinerError):

@@ -114,3 +114,4 @@ class DuplicateTier(StrEnum):
     WITHIN_VIDEO = "within_video"
     ACROSS_VIDEOS = "across_videos"
     OTHER_PROJECT = "other_project"
+    EARLIER_RELEASE = "earlier_release"

@@ -23,12 +23,13 @@ FRAMES_SCHEMA: Final = pa.schema(
         _not_null("time_base_numerator", pa.int64()),
         _not_null("time_base_denominator", pa.int64()),
         _not_null("pts_seconds", pa.float64()),  # the same, rounded to a float, for people
+        _not_null("source_frame_number", pa.int64()),  # ordinal among all frames of the video, from 0
         _not_null("is_keyframe", pa.bool_()),
         _not_null("width", pa.int32()),
         _not_null("height", pa.int32()),
         _not_null("size_bytes", pa.int64()),
         _not_null("sha256", pa.string()),  # of the image file
-        _not_null("sharpness", pa.float32()),  # variance of the Laplacian of luma
+        _not_null("sharpness", pa.float32()),  # variance of the Laplacian of luma, at 360 lines
         _not_null("brightness", pa.float32()),  # mean luma, 0..255
         _not_null("contrast", pa.float32()),  # standard deviation of luma
         _not_null("is_letterboxed", pa.bool_()),
@@ -66,9 +67,22 @@ DEDUPLICATED_SCHEMA: Final = pa.schema(
         pa.field("similarity", pa.float32()),  # cosine to the representative; null where is_representative
         pa.field("tier", pa.string()),  # domain.reasons.DuplicateTier; null where is_representative
         _not_null("quality_rank", pa.int32()),  # 0 is looked at first
+        _not_null("generation", pa.int32()),  # 0 came first; frames of later generations came with later videos
     ]
 )
 """projects/<name>/deduplicated.parquet: one row per frame kept by filtering."""
+
+REUPLOADS_SCHEMA: Final = pa.schema(
+    [
+        _not_null("video_key", pa.string()),
+        _not_null("original_video_key", pa.string()),
+        _not_null("share", pa.float64()),  # of the video's kept frames, found in order in the original
+        _not_null("original_share", pa.float64()),  # the other way round; below one, the video is an excerpt
+        _not_null("num_matched_frames", pa.int32()),
+        _not_null("num_frames", pa.int32()),
+    ]
+)
+"""projects/<name>/reuploads.parquet: one row per video that is found again, as a whole, in another; by video key."""
 
 DETECTIONS_SCHEMA: Final = pa.schema(
     [

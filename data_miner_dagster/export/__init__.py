@@ -1,1 +1,5 @@
-"""Dataset formats, one file each, written and read back; the datasheet and the report."""
+"""Release formats: one module a format, each a writer that takes images one at a time.
+
+Belongs here: bytes of COCO, YOLO, Parquet, the datasheet and the report, and reading them back. Does not belong
+here: choosing what is released (stages/releasing.py) and finding it on disk (operations/releasing.py).
+"""

@@ -7,7 +7,7 @@ from typing import Final
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from data_miner_dagster.domain.records import RgbImage
 
@@ -58,10 +58,10 @@ def read_stored_image_reduced(path: Path, sha256: str, min_side: int) -> RgbImag
     content = _checked_content(path, sha256)
     flags = cv2.IMREAD_COLOR
     try:
-        with Image.open(io.BytesIO(content)) as header:  # reads the size only
-            shorter = min(header.size) if header.format == "JPEG" else 0
-    except (UnidentifiedImageError, OSError) as error:
-        raise UnreadableImageError(f"{path} is no image that can be decoded") from error
+        # The plugin itself, not Image.open: ultralytics replaces that by one which may install packages.
+        shorter = min(JpegImageFile(io.BytesIO(content)).size)  # reads the header only
+    except (SyntaxError, OSError):
+        shorter = 0  # no JPEG: decoded whole, if it is an image at all
     for divisor, reduced in _REDUCTIONS:
         if shorter // divisor >= REDUCTION_MARGIN * min_side:
             flags = reduced

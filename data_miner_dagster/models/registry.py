@@ -175,15 +175,20 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "lite-conse": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.lite_encoders:load_conse",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=0.34, duplicate_threshold=0.97),
     ),
     "lite-efficientnet": Architecture(
         Capability.IMAGE_ENCODER,
         f"{_MODELS}.lite_encoders:load_efficientnet",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.78),
     ),
     "yolov3-tiny": Architecture(Capability.DETECTOR, f"{_MODELS}.lite_detector:load"),
     "grounding-dino": Architecture(Capability.DETECTOR, f"{_MODELS}.grounding_dino:load"),
+    "owlv2": Architecture(Capability.DETECTOR, f"{_MODELS}.owlv2:load"),
+    "omdet-turbo": Architecture(Capability.DETECTOR, f"{_MODELS}.omdet_turbo:load"),
+    "ultralytics": Architecture(Capability.DETECTOR, f"{_MODELS}.ultralytics_detector:load"),
 }
 
 

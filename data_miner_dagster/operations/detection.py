@@ -39,7 +39,7 @@ ALGORITHM_VERSION: Final = 1
 PART_FRAMES: Final = 256
 PART_SECONDS: Final = 60.0
 """What is found is written down after so many frames or so much time: a kill loses no more than that."""
-_NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
+NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
 
 logger = logging.getLogger("data_miner")
 
@@ -131,7 +131,7 @@ def _is_current(platform: Platform, project: str, fingerprint: str) -> bool:
     tables = (platform.layout.detected_frames_table(project), platform.layout.detections_table(project))
     if any(read_fingerprint(table) != fingerprint for table in tables):
         return False
-    return read_metadata(tables[0]).get(_NUM_UNREADABLE_KEY) == "0"
+    return read_metadata(tables[0]).get(NUM_UNREADABLE_KEY) == "0"
 
 
 @contextmanager
@@ -288,7 +288,7 @@ def _write_tables(
         platform.layout.detected_frames_table(project),
         table_from_rows(rows, DETECTED_FRAMES_SCHEMA),
         fingerprint=fingerprint,
-        metadata={_NUM_UNREADABLE_KEY: str(num_unreadable)},
+        metadata={NUM_UNREADABLE_KEY: str(num_unreadable)},
     )
     write_table(platform.layout.detections_table(project), boxes, fingerprint=fingerprint)
 
@@ -305,7 +305,7 @@ def _outcome(
             config.class_prompts,
         )
     )
-    num_unreadable = int(read_metadata(frames_table).get(_NUM_UNREADABLE_KEY, "0"))
+    num_unreadable = int(read_metadata(frames_table).get(NUM_UNREADABLE_KEY, "0"))
     if num_unreadable:
         counts["unreadable_frames"] = num_unreadable
     metadata = {"detectors": ", ".join(config.detectors or (platform.models.detector_name,))}

@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.operations.detection import NUM_UNREADABLE_KEY
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.tables import read_metadata
 
 
 class FunnelStep(StrEnum):
@@ -65,6 +67,11 @@ class Funnel:
 
     def __getitem__(self, step: FunnelStep) -> FunnelCount:
         return next(count for count in self.steps if count.step is step)
+
+    def before_release(self) -> "Funnel":
+        """Return the funnel up to the boxes: what a release is made from, whatever was released before."""
+        released = (FunnelStep.RELEASED_IMAGES, FunnelStep.RELEASED_BOXES)
+        return Funnel(self.project, tuple(count for count in self.steps if count.step not in released))
 
     def as_rows(self) -> list[tuple[str, str, str]]:
         """Return (step, count, reasons) rows of text for a table; a step not reached yet shows as `–`."""
@@ -208,7 +215,18 @@ def _detected_step(path: Path) -> FunnelCount:
     num_boxes = pq.ParquetFile(path).read(columns=["num_boxes"])["num_boxes"]
     empty = pc.sum(pc.equal(num_boxes, 0)).as_py() or 0
     kinds = {"with boxes": len(num_boxes) - empty, "without": empty}
-    return FunnelCount(FunnelStep.DETECTED, len(num_boxes), kinds={k: v for k, v in kinds.items() if v})
+    unreadable = num_unreadable_frames(path)
+    return FunnelCount(
+        FunnelStep.DETECTED,
+        len(num_boxes),
+        lost={"unreadable": unreadable} if unreadable else {},
+        kinds=_in_order(kinds, kinds),
+    )
+
+
+def num_unreadable_frames(detected_frames_table: Path) -> int:
+    """Return how many unique frames could not be looked at, since their images are damaged; they are not in it."""
+    return int(read_metadata(detected_frames_table).get(NUM_UNREADABLE_KEY, "0"))
 
 
 def _box_steps(path: Path, releasing: ReleasingConfig, class_names: list[str]) -> list[FunnelCount]:

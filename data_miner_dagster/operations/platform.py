@@ -8,8 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+
 from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.claims import Claim, hold_claim
+from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import VideoOutcome
@@ -25,6 +29,20 @@ ReportVideo = Callable[[VideoOutcome], None]
 logger = logging.getLogger("data_miner")
 
 
+REMEMBERED_SECTIONS: Final = ("downloading", "embedding", "extraction", "models")
+"""Sections of the platform's configuration that a root keeps, so that a later command need not repeat them."""
+
+
+def _remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
+    if not layout.platform_file.exists():
+        return {}
+    try:
+        content = json.loads(layout.platform_file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{layout.platform_file} is not JSON ({error}); restore it, or use another --root") from error
+    return {name: section for name, section in content.items() if name in REMEMBERED_SECTIONS}
+
+
 class Platform:
     """Everything an operation needs. Making one reads and creates nothing; each part is made at first use."""
 
@@ -34,10 +52,40 @@ class Platform:
         self._catalog_url = catalog_url or config.storage.catalog_url
         self.run_id: str | None = None
 
+    @classmethod
+    def open(
+        cls, config: PlatformConfig, root: Path, *, catalog_url: str | None = None, profile: str | None = None
+    ) -> "Platform":
+        """Return the platform of a root; sections that `config` does not set are those the root last ran with.
+
+        So `data-miner up --root DIR` goes on as the run that filled DIR did. `profile` overrides both.
+
+        Raises:
+            ConfigError: the root's own settings cannot be read.
+        """
+        remembered = _remembered_settings(StorageLayout(root))
+        adopted = {name: remembered[name] for name in remembered if name not in config.model_fields_set}
+        try:
+            settings = PlatformConfig.model_validate({**config.model_dump(mode="json"), **adopted})
+        except ValidationError as error:
+            raise ConfigError(
+                f"{StorageLayout(root).platform_file} does not fit this version ({error.errors()[0]['msg']}); "
+                "remove it if the sampling settings are unchanged"
+            ) from None
+        if profile is not None:
+            models = ModelsConfig.model_validate({**settings.models.model_dump(mode="json"), "profile": profile})
+            settings = settings.model_copy(update={"models": models})
+        return cls(settings, root, catalog_url=catalog_url)
+
     @property
     def root(self) -> Path:
         """The absolute folder under which everything is kept."""
         return self.layout.root
+
+    @property
+    def has_catalog(self) -> bool:
+        """False if the root is one in which nothing has been kept yet. Creates nothing."""
+        return self._catalog_url is not None or self.layout.catalog_file.exists()
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -85,17 +133,17 @@ class Platform:
             yield claim
 
     def check_sampling(self) -> None:
-        """Compare the sampling settings with those this root was made with; remember them if it is new.
+        """Compare the sampling settings with those this root was made with; remember the settings in force.
 
         Raises:
             ConfigError: they differ: frames sampled in two ways must not be mixed.
         """
-        wanted = self.config.extraction.model_dump(mode="json")
-        path = self.layout.platform_file
-        if not path.exists():
-            write_json(path, {"extraction": wanted})
-            return
-        made_with = json.loads(path.read_text())["extraction"]
+        remembered = _remembered_settings(self.layout)
+        wanted = self.config.extraction.sampling_settings()
+        if "extraction" in remembered:
+            made_with = ExtractionConfig.model_validate(remembered["extraction"]).sampling_settings()
+        else:
+            made_with = wanted
         differing = [
             f"{name} is {wanted.get(name)!r}, was {made_with.get(name)!r}"
             for name in sorted(wanted.keys() | made_with.keys())
@@ -106,3 +154,6 @@ class Platform:
                 f"platform.extraction differs from what {self.root} was sampled with ({'; '.join(differing)}): "
                 "frames are shared by all projects of a root; restore the settings, or use another --root"
             )
+        in_force = self.config.model_dump(mode="json", include=set(REMEMBERED_SECTIONS))
+        if remembered != in_force:
+            write_json(self.layout.platform_file, in_force)

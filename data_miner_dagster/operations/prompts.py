@@ -5,7 +5,7 @@ to another, needs none.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -22,20 +22,32 @@ logger = logging.getLogger("data_miner")
 
 
 def embed_prompts(platform: Platform, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Float32Array:
-    """Return (P, D) unit vectors: of each text, the normalised mean over the templates.
-
-    Source of the mean over templates: Radford et al. 2021, "Learning transferable visual models from natural language
-    supervision", section 3.1.4, prompt ensembling.
+    """Return (P, D) unit vectors, one a text, from the store where they are there.
 
     Raises:
         ModelError: the sentences of one prompt cancel out, or the model is missing.
     """
+    name = platform.models.filter_encoder_name
+    return mean_over_templates(lambda sentence: _embed_sentence(platform, sentence), texts, templates, name)
+
+
+def mean_over_templates(
+    embed_sentence: Callable[[str], Float32Array], texts: Sequence[str], templates: Sequence[str], encoder_name: str
+) -> Float32Array:
+    """Return (P, D) unit vectors: of each text, the normalised mean over the templates.
+
+    Source: Radford et al. 2021, "Learning transferable visual models from natural language supervision", section
+    3.1.4, prompt ensembling.
+
+    Raises:
+        ModelError: the sentences of one prompt cancel out.
+    """
     vectors = []
     for text in texts:
-        mean = np.mean([_embed_sentence(platform, template.replace("{}", text)) for template in templates], axis=0)
+        mean = np.mean([embed_sentence(template.replace("{}", text)) for template in templates], axis=0)
         length = float(np.linalg.norm(mean))
         if length < _SHORTEST:
-            raise ModelError(f"encoder {platform.models.filter_encoder_name!r} finds no meaning in prompt {text!r}")
+            raise ModelError(f"encoder {encoder_name!r} finds no meaning in prompt {text!r}; put it in other words")
         vectors.append((mean / length).astype(np.float32))
     return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
 

@@ -1,6 +1,5 @@
 """What deduplication asks of a vector index."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -9,8 +8,25 @@ import numpy.typing as npt
 from data_miner_dagster.domain.records import Float32Array
 
 
+def single_precision_error(dimension: int) -> float:
+    """Return a bound on the error of a float32 dot product of two float32-rounded unit vectors, however it is added.
+
+    Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1 (n units of roundoff for n
+    products); the further ones are the rounding of the vectors themselves.
+    """
+    return (dimension + 8) * 2.0**-24
+
+
 class VectorIndex(Protocol):
-    """Unit vectors, found again by cosine. Ids are the order of adding, from 0."""
+    """Unit vectors, found again by cosine. Ids are the order of adding, from 0.
+
+    `similarity_error` bounds by how much a similarity it reports may differ from the exact cosine.
+    """
+
+    @property
+    def similarity_error(self) -> float:
+        """At most this far from the exact cosine, in either direction."""
+        ...
 
     def add(self, vectors: Float32Array) -> None:
         """Add (N, D) unit vectors."""
@@ -28,7 +44,3 @@ class VectorIndex(Protocol):
         ...
 
     def __len__(self) -> int: ...
-
-
-VectorIndexFactory = Callable[[int], VectorIndex]
-"""Dimension to empty index."""

@@ -1,4 +1,5 @@
-"""Where videos come from: yt-dlp, local files, and the policy on addresses.
+"""Where videos come from: yt-dlp behind one adapter, local files, and the rule which addresses may be spoken to.
 
-Belongs here: the network and its errors, translated. Does not belong here: the catalog, and any retry decision.
+Belongs here: listing, fetching, the translation of foreign errors. Does not belong here: which candidate is wanted
+(stages/sourcing.py), when to try again (stages/downloading.py), the catalog.
 """

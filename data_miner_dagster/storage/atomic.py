@@ -64,11 +64,19 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
         partial.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def sweep_partials(folder: Path) -> int:
-    """Remove what killed writers left directly inside `folder`; return how many. Call it only under a claim."""
+def sweep_partials(folder: Path, name: str | None = None) -> int:
+    """Remove what killed writers left directly inside `folder`; return how many. Call it only under a claim.
+
+    Where the folder is shared and the claim is on one `name` in it, only what was to become `name` is removed.
+    """
     if not folder.is_dir():
         return 0
-    leftovers = [entry for entry in folder.iterdir() if entry.name.startswith(PARTIAL_MARK)]
+    leftovers = [
+        entry
+        for entry in folder.iterdir()
+        if entry.name.startswith(PARTIAL_MARK)
+        and (name is None or entry.name[len(PARTIAL_MARK) :].partition("-")[2] == name)
+    ]
     for entry in leftovers:
         if entry.is_dir():
             shutil.rmtree(entry)

@@ -83,6 +83,10 @@ class StorageLayout:
         """Every similarity of every frame to every prompt."""
         return self.project_folder(project) / "similarities.parquet"
 
+    def calibration_folder(self, project: str) -> Path:
+        """Questions about frames near the threshold, the answers, and the scores the threshold was chosen on."""
+        return self.project_folder(project) / "calibration"
+
     def filtered_table(self, project: str) -> Path:
         """One row per frame of every member video."""
         return self.project_folder(project) / "filtered.parquet"
@@ -90,6 +94,10 @@ class StorageLayout:
     def deduplicated_table(self, project: str) -> Path:
         """One row per kept frame."""
         return self.project_folder(project) / "deduplicated.parquet"
+
+    def reuploads_table(self, project: str) -> Path:
+        """One row per video that is found again in another."""
+        return self.project_folder(project) / "reuploads.parquet"
 
     def detections_table(self, project: str) -> Path:
         """One row per box."""

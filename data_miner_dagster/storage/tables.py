@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from data_miner_dagster.storage.atomic import atomic_path
 
 FINGERPRINT_KEY: Final = b"data_miner.fingerprint"
+MADE_FROM_KEY: Final = "data_miner.made_from"
+"""Metadata key for the fingerprint of the table that the rows were made from, where a stage has one such table."""
 
 
 def write_table(path: Path, table: pa.Table, *, fingerprint: str, metadata: Mapping[str, str] | None = None) -> None:

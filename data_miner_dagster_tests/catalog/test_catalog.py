@@ -37,6 +37,14 @@ def test_save_project__new_unchanged_changed(catalog: Catalog) -> None:
     assert row.stage is ProjectStage.POPULATING
 
 
+def test_save_project__order_of_a_mapping_is_kept_and_changed(catalog: Catalog) -> None:
+    catalog.save_project("bikes", {"classes": {"tram": 0, "bicycle": 0}}, "one", None)
+    assert catalog.save_project("bikes", {"classes": {"bicycle": 0, "tram": 0}}, "two", None)
+    row = catalog.project("bikes")
+    assert row is not None
+    assert list(row.config["classes"]) == ["bicycle", "tram"]  # type: ignore[call-overload]
+
+
 def test_add_candidate__first_provenance_stays_and_rejection_may_change(catalog: Catalog) -> None:
     add_project(catalog, "bikes")
 
@@ -123,6 +131,24 @@ def test_add_release__same_version_twice_is_one(catalog: Catalog) -> None:
                 session, ReleaseRow(project_name="bikes", version="v1", fingerprint="f", num_images=1, num_boxes=2)
             )
     assert [row.version for row in catalog.releases("bikes")] == ["v1"]
+
+
+def test_num_released_videos__of_the_latest_release(catalog: Catalog) -> None:
+    assert catalog.num_released_videos("bikes") == 0
+    for version, num_videos in (("v1", 3), ("v2", 2)):
+        with catalog.database.transaction() as session:
+            catalog.add_release(
+                session,
+                ReleaseRow(
+                    project_name="bikes",
+                    version=version,
+                    fingerprint="f",
+                    num_videos=num_videos,
+                    num_images=1,
+                    num_boxes=2,
+                ),
+            )
+    assert catalog.num_released_videos("bikes") == 2
 
 
 def test_count_videos_by_status__of_all_and_of_one_project(catalog: Catalog) -> None:

@@ -10,6 +10,7 @@ from data_miner_dagster.catalog.upkeep import (
     delete_dead_claims,
     delete_project,
     delete_videos,
+    give_up,
     reset_orphans,
     retry_videos,
 )
@@ -106,3 +107,20 @@ def test_reset_orphans__only_those_without_a_live_worker(catalog: Catalog) -> No
         "urls-extracting": "DOWNLOADED",
         "urls-live": "DOWNLOADING",
     }
+
+
+def test_give_up__every_status_but_under_a_live_worker(catalog: Catalog) -> None:
+    keys = [f"urls-{status.value.lower()}" for status in VideoStatus if status is not VideoStatus.UNAVAILABLE]
+    for key in keys:
+        add_video(catalog, key, status=VideoStatus(key.removeprefix("urls-").upper()))
+    with hold_claim(catalog.database, "video/urls-extracting", wait_seconds=0):
+        given_up = give_up(catalog.database, [*keys, "urls-nowhere"], "five runs died of it")
+    assert given_up == sorted(set(keys) - {"urls-extracting", "urls-failed"})
+    video = catalog.video("urls-extracted")
+    assert video is not None
+    assert (video.status, video.error_kind, video.error, video.retry_after) == (
+        VideoStatus.FAILED,
+        VideoErrorKind.CRASHED,
+        "five runs died of it",
+        None,
+    )

@@ -216,3 +216,11 @@ def test_config_hash__depends_on_the_project_alone(tmp_path: Path) -> None:
     changed = load_project_file(write(tmp_path, PROJECT.replace("a bicycle", "a tram")))
     assert config_hash(plain) == config_hash(plain.project) == config_hash(with_platform)
     assert config_hash(changed) != config_hash(plain)
+
+
+def test_config_hash__order_of_the_classes_counts(tmp_path: Path) -> None:
+    one = PROJECT.replace("{bicycle: []}", "{bicycle: [], tram: []}")
+    other = PROJECT.replace("{bicycle: []}", "{tram: [], bicycle: []}")
+    assert config_hash(load_project_file(write(tmp_path, one))) != config_hash(
+        load_project_file(write(tmp_path, other))
+    )

@@ -42,14 +42,15 @@ class AxisEncoder:
         self.texts_embedded: list[str] = []
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[Any]:
-        """Return the image itself."""
-        return image
+        """Return the mean colour."""
+        return np.asarray(image.reshape(-1, 3).mean(axis=0), np.float32)
 
     def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:
-        """Return the first axis for every image."""
+        """Return red as "cat", green as "dog", blue as "slide"; black as "bus"."""
         vectors = np.zeros((len(batch), self.embedding_dim), np.float32)
-        vectors[:, 0] = 1
-        return vectors
+        vectors[:, :3] = batch
+        vectors[:, 3] = np.where(batch.sum(axis=1) == 0, 1, 0) if len(batch) else 0
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
         """Return one axis per prompt, by the word it contains."""
@@ -145,6 +146,7 @@ def plant_frames(
             "frame_id": make_frame_id(key, index),
             "video_key": key,
             "frame_index": index,
+            "source_frame_number": index,
             "file_name": frame_file_name(index),
             "pts": round(index * seconds_apart * 1000),
             "time_base_numerator": 1,

@@ -40,7 +40,7 @@ def test_register_project_file__new_unchanged_and_changed(platform: Platform, tm
     second = register_project_file(platform, path)
     assert second.is_changed
     assert second.config_hash != first.config_hash
-    assert platform.project_config("bikes").filtering.positive == ("a tram",)
+    assert platform.project_config("bikes").filtering.texts_of("positive") == ("a tram",)
     row = platform.catalog.project("bikes")
     assert row is not None
     assert row.config_file == str(path)

@@ -24,6 +24,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("resource", name=op.f("pk_claims")),
     )
     op.create_table(
+        "forgotten",
+        sa.Column("subject", sa.String(length=300), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("forgotten_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("subject", name=op.f("pk_forgotten")),
+    )
+    op.create_table(
         "projects",
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("config", sa.JSON(), nullable=False),
@@ -35,7 +42,6 @@ def upgrade() -> None:
         sa.Column("sourced_config_hash", sa.String(length=64), nullable=True),
         sa.Column("sourced_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("released_version", sa.String(length=64), nullable=True),
-        sa.Column("released_inputs", sa.String(length=64), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_projects")),
@@ -46,6 +52,7 @@ def upgrade() -> None:
         sa.Column("project_name", sa.String(length=100), nullable=False),
         sa.Column("version", sa.String(length=64), nullable=False),
         sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("num_videos", sa.Integer(), nullable=False),
         sa.Column("num_images", sa.Integer(), nullable=False),
         sa.Column("num_boxes", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -145,4 +152,5 @@ def downgrade() -> None:
     op.drop_table("videos")
     op.drop_table("releases")
     op.drop_table("projects")
+    op.drop_table("forgotten")
     op.drop_table("claims")

@@ -1,0 +1,27 @@
+"""The check of `deduplicated_frames`."""
+
+import dagster as dg
+
+from data_miner_dagster.assets.deduplication import deduplicated_frames
+from data_miner_dagster.partitions import PROJECTS
+from data_miner_dagster.resources.platform import PlatformResource
+
+
+@dg.asset_check(asset=deduplicated_frames, partitions_def=PROJECTS, blocking=True)
+def duplicates_are_covered(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
+    """No two representatives are within the threshold; every removed frame is within it of the one it names."""
+    from data_miner_dagster.operations.deduplication import check_deduplication
+
+    found = check_deduplication(platform.open(), context.partition_key)
+    return dg.AssetCheckResult(
+        passed=found.passed,
+        description=found.description,
+        metadata={
+            "representatives": found.report.num_representatives,
+            "representatives compared with all": found.report.num_representatives_checked,
+            "removed": found.report.num_removed,
+            "too close to another representative": found.report.num_too_close,
+            "removed without support": found.report.num_unsupported,
+            "recall": found.report.recall,
+        },
+    )

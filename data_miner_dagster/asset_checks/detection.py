@@ -1,0 +1,24 @@
+"""The check of `detections`."""
+
+import dagster as dg
+
+from data_miner_dagster.assets.detection import detections
+from data_miner_dagster.partitions import PROJECTS
+from data_miner_dagster.resources.platform import PlatformResource
+
+
+@dg.asset_check(asset=detections, partitions_def=PROJECTS, blocking=True)
+def boxes_lie_inside(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
+    """Every box lies inside its frame, has an area, a class of the project and a confidence from 0 to 1."""
+    from data_miner_dagster.operations.checks import count_boxes
+
+    found = count_boxes(platform.open(), context.partition_key)
+    return dg.AssetCheckResult(
+        passed=found.holds,
+        metadata={
+            "boxes": found.num_boxes,
+            "outside their frame or empty": found.num_misplaced,
+            "of no class of the project": found.num_unknown_class,
+            "confidence out of range": found.num_bad_confidence,
+        },
+    )

@@ -1,0 +1,24 @@
+"""The check of `filtered_frames`."""
+
+import dagster as dg
+
+from data_miner_dagster.assets.filtering import filtered_frames
+from data_miner_dagster.partitions import PROJECTS
+from data_miner_dagster.resources.platform import PlatformResource
+
+
+@dg.asset_check(asset=filtered_frames, partitions_def=PROJECTS, blocking=True)
+def every_frame_is_decided(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
+    """Every frame of every ready member video has exactly one decision, and every dropped frame a reason."""
+    from data_miner_dagster.operations.checks import count_decisions
+
+    found = count_decisions(platform.open(), context.partition_key)
+    return dg.AssetCheckResult(
+        passed=found.holds,
+        metadata={
+            "frames": found.num_frames,
+            "decisions": found.num_decisions,
+            "frames decided twice": found.num_repeated,
+            "dropped without a reason": found.num_without_reason,
+        },
+    )

@@ -1,0 +1,37 @@
+"""The asset `deduplicated_frames`: near-duplicates within and across videos."""
+
+import dagster as dg
+
+from data_miner_dagster.assets.filtering import filtered_frames
+from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
+from data_miner_dagster.assets.previews import deduplication_metadata
+from data_miner_dagster.partitions import PROJECTS
+from data_miner_dagster.resources.platform import PlatformResource
+
+
+@dg.asset(
+    partitions_def=PROJECTS,
+    deps=[filtered_frames],
+    group_name="dataset",
+    kinds={"faiss", "parquet"},
+    owners=OWNERS,
+    tags={"scope": "project"},
+    pool="inference",
+    code_version="1",
+    retry_policy=TRANSIENT_RETRIES,
+)
+def deduplicated_frames(
+    context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
+) -> dg.MaterializeResult:
+    """For every kept frame: its duplicate group, the representative, the similarity that put it there.
+
+    No two representatives are within the threshold, and every other frame has a representative within it.
+    """
+    from data_miner_dagster.operations.deduplication import deduplicate_project
+
+    opened = platform.open()
+    return materialize_project(
+        context,
+        lambda project: deduplicate_project(opened, project, force=config.force),
+        lambda project: deduplication_metadata(opened, project),
+    )

@@ -1,0 +1,37 @@
+"""The asset `detections`: boxes."""
+
+import dagster as dg
+
+from data_miner_dagster.assets.deduplication import deduplicated_frames
+from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
+from data_miner_dagster.assets.previews import detection_metadata
+from data_miner_dagster.partitions import PROJECTS
+from data_miner_dagster.resources.platform import PlatformResource
+
+
+@dg.asset(
+    partitions_def=PROJECTS,
+    deps=[deduplicated_frames],
+    group_name="dataset",
+    kinds={"pytorch", "parquet"},
+    owners=OWNERS,
+    tags={"scope": "project"},
+    pool="inference",
+    code_version="1",
+    retry_policy=TRANSIENT_RETRIES,
+)
+def detections(
+    context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
+) -> dg.MaterializeResult:
+    """Boxes with class, confidence, detector and prompt; low-confidence boxes included.
+
+    Only frames that this detector has not yet seen with this class list are run.
+    """
+    from data_miner_dagster.operations.detection import detect_project
+
+    opened = platform.open()
+    return materialize_project(
+        context,
+        lambda project: detect_project(opened, project, force=config.force),
+        lambda project: detection_metadata(opened, project),
+    )

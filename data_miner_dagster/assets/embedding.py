@@ -1,0 +1,37 @@
+"""The asset `frame_embeddings`: one image-text embedding a frame."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from data_miner_dagster.assets.extraction import frames
+from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_videos
+from data_miner_dagster.partitions import VIDEOS
+from data_miner_dagster.resources.platform import PlatformResource
+
+
+@dg.asset(
+    partitions_def=VIDEOS,
+    deps=[frames],
+    group_name="frames",
+    kinds={"pytorch", "numpy"},
+    owners=OWNERS,
+    tags={"scope": "shared"},
+    pool="inference",
+    code_version="1",
+    retry_policy=TRANSIENT_RETRIES,
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=50),
+    output_required=False,
+)
+def frame_embeddings(
+    context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
+) -> Iterator[dg.MaterializeResult]:
+    """One image-text embedding a frame (float16), by the encoder that filtering uses.
+
+    The heavy model runs here, once a video. Changing a prompt or a threshold afterwards is a matrix product.
+    """
+    from data_miner_dagster.operations.embedding import embed_frames
+
+    yield from materialize_videos(
+        context, lambda keys, report: embed_frames(platform.open(), keys, force=config.force, report=report)
+    )

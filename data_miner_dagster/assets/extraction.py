@@ -1,0 +1,42 @@
+"""The asset `frames`: sampled frames of a video."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from data_miner_dagster.assets.downloading import videos
+from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_videos
+from data_miner_dagster.assets.previews import frames_metadata
+from data_miner_dagster.partitions import VIDEOS
+from data_miner_dagster.resources.platform import PlatformResource
+
+
+@dg.asset(
+    partitions_def=VIDEOS,
+    deps=[videos],
+    group_name="frames",
+    kinds={"pyav", "parquet"},
+    owners=OWNERS,
+    tags={"scope": "shared"},
+    pool="extract",
+    code_version="1",
+    retry_policy=TRANSIENT_RETRIES,
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=20),
+    output_required=False,
+)
+def frames(
+    context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
+) -> Iterator[dg.MaterializeResult]:
+    """Sampled frames as JPEG, and a Parquet manifest with one row a frame.
+
+    A row has the exact time from the container, size, sharpness, brightness, contrast and perceptual hash. Which
+    frames are taken is a setting of the platform, since all projects share them.
+    """
+    from data_miner_dagster.operations.extraction import extract_frames
+
+    opened = platform.open()
+    yield from materialize_videos(
+        context,
+        lambda keys, report: extract_frames(opened, keys, force=config.force, report=report),
+        lambda outcome: frames_metadata(opened, outcome.video_key),
+    )

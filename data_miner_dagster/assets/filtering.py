@@ -1,0 +1,38 @@
+"""The asset `filtered_frames`: which frames are useful, and why."""
+
+import dagster as dg
+
+from data_miner_dagster.assets.embedding import frame_embeddings
+from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
+from data_miner_dagster.assets.previews import filtering_metadata
+from data_miner_dagster.assets.sourcing import project_videos
+from data_miner_dagster.partitions import LINEAGE_ONLY, PROJECTS
+from data_miner_dagster.resources.platform import PlatformResource
+
+
+@dg.asset(
+    partitions_def=PROJECTS,
+    deps=[dg.AssetDep(frame_embeddings, partition_mapping=LINEAGE_ONLY), project_videos],
+    group_name="dataset",
+    kinds={"numpy", "parquet"},
+    owners=OWNERS,
+    tags={"scope": "project"},
+    pool="inference",
+    code_version="1",
+    retry_policy=TRANSIENT_RETRIES,
+)
+def filtered_frames(
+    context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
+) -> dg.MaterializeResult:
+    """For every frame of every member video: its similarities to the prompts, the decision, the reason.
+
+    A matrix product over stored embeddings: no image is opened and no image model runs.
+    """
+    from data_miner_dagster.operations.filtering import filter_project
+
+    opened = platform.open()
+    return materialize_project(
+        context,
+        lambda project: filter_project(opened, project, force=config.force),
+        lambda project: filtering_metadata(opened, project),
+    )

@@ -1,0 +1,102 @@
+"""Metadata worth looking at: contact sheets, the funnel, tables. One function an asset, all of the same form.
+
+Every byte is stored in Dagster's event log, so pictures are capped by operations/previews.py.
+"""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import dagster as dg
+
+from data_miner_dagster.operations.platform import Platform
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.previews import Preview
+
+Metadata = dict[str, dg.MetadataValue]
+
+_MAX_TABLE_ROWS: Final = 50
+
+
+def _pictures(preview: "Preview | None") -> Metadata:
+    if preview is None:
+        return {}
+    return {
+        "strip": dg.MetadataValue.md(preview.strip_markdown),
+        "preview": dg.MetadataValue.md(preview.sheet_markdown),
+    }
+
+
+def _funnel(platform: Platform, project: str) -> Metadata:
+    from data_miner_dagster.operations.funnel import project_funnel
+
+    return {"funnel": dg.MetadataValue.md(project_funnel(platform, project).as_markdown())}
+
+
+def _path(name: str, path: object) -> Metadata:
+    return {name: dg.MetadataValue.path(str(path))}
+
+
+def frames_metadata(platform: Platform, video_key: str) -> Metadata:
+    """Return a contact sheet of a video's frames and where they are."""
+    from data_miner_dagster.operations.previews import frames_preview
+
+    return _path("dagster/uri", platform.layout.frames_folder(video_key)) | _pictures(
+        frames_preview(platform, video_key)
+    )
+
+
+def sourcing_metadata(platform: Platform, project: str) -> Metadata:
+    """Return a table of members by source, and of rejections by reason."""
+    members = platform.catalog.members(project)
+    by_source = Counter((member.source, member.query, member.status.value) for member in members)
+    records = [
+        dg.TableRecord({"source": source, "query": query, "status": status, "count": count})
+        for (source, query, status), count in sorted(by_source.items())[:_MAX_TABLE_ROWS]
+    ]
+    columns = [dg.TableColumn(name, "string") for name in ("source", "query", "status")]
+    schema = dg.TableSchema(columns=[*columns, dg.TableColumn("count", "int")])
+    return {"members": dg.MetadataValue.table(records=records, schema=schema)}
+
+
+def filtering_metadata(platform: Platform, project: str) -> Metadata:
+    """Return the funnel and kept frames beside rejected ones."""
+    from data_miner_dagster.operations.previews import filtering_preview
+
+    return (
+        _path("dagster/uri", platform.layout.filtered_table(project))
+        | _funnel(platform, project)
+        | _pictures(filtering_preview(platform, project))
+    )
+
+
+def deduplication_metadata(platform: Platform, project: str) -> Metadata:
+    """Return the largest duplicate groups."""
+    from data_miner_dagster.operations.previews import deduplication_preview
+
+    return _path("dagster/uri", platform.layout.deduplicated_table(project)) | _pictures(
+        deduplication_preview(platform, project)
+    )
+
+
+def detection_metadata(platform: Platform, project: str) -> Metadata:
+    """Return frames with their boxes drawn."""
+    from data_miner_dagster.operations.previews import detections_preview
+
+    return _path("dagster/uri", platform.layout.detections_table(project)) | _pictures(
+        detections_preview(platform, project)
+    )
+
+
+def dataset_metadata(platform: Platform, project: str) -> Metadata:
+    """Return the whole funnel, labelled frames, and where the release and the report are."""
+    from data_miner_dagster.operations.funnel import project_funnel
+    from data_miner_dagster.operations.previews import dataset_preview
+
+    funnel = project_funnel(platform, project)
+    layout = platform.layout
+    metadata = _funnel(platform, project) | _pictures(dataset_preview(platform, project))
+    if funnel.release is not None:
+        metadata |= _path("dagster/uri", layout.release_folder(project, funnel.release))
+        metadata |= {"report": dg.MetadataValue.url((layout.report_folder(project) / "index.html").as_uri())}
+    return metadata

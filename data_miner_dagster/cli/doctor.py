@@ -1,0 +1,86 @@
+"""`data-miner doctor`: compares the catalog, the files and Dagster's partitions, and mends what drifted."""
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import ConfigOption, JsonOption, RootOption, opened_existing
+from data_miner_dagster.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.inspection import Finding
+    from data_miner_dagster.operations.platform import Platform
+
+
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended safely.")] = False,
+    json: JsonOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Compare the catalog, the files and Dagster's partitions; exit status 1 while something is left to mend."""
+    from data_miner_dagster.operations.inspection import inspect_platform, mend_platform
+
+    platform = opened_existing(root, config)
+    findings = [*inspect_platform(platform), *partition_findings(platform, fix=False)]
+    num_mended = 0
+    if fix and findings:
+        num_mended = mend_platform(platform, findings) + len(partition_findings(platform, fix=True))
+    left = [*inspect_platform(platform), *partition_findings(platform, fix=False)] if fix else findings
+    if json:
+        content = [
+            {"drift": item.drift.value, "subject": item.subject, "remedy": item.remedy, "is_fixable": item.is_fixable}
+            for item in findings
+        ]
+        print_json({"findings": content, "num_mended": num_mended, "num_left": len(left)})
+    elif findings:
+        print_table(["what", "where", "remedy"], [[item.drift.value, item.subject, item.remedy] for item in findings])
+        typer.echo(
+            f"{len(findings)} found, {num_mended} mended, {len(left)} left" + ("" if fix else "; mend with --fix")
+        )
+    else:
+        typer.echo("catalog, files and partitions agree")
+    if left:
+        raise typer.Exit(1)
+
+
+def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
+    """Return how Dagster's dynamic partitions differ from the catalog; with `fix`, mend that. None without Dagster.
+
+    A partition that the catalog does not know is left alone while any run is in flight: it may be working on it.
+    """
+    home = os.environ.get("DAGSTER_HOME") or str(platform.layout.dagster_home)
+    if not os.path.exists(os.path.join(home, "dagster.yaml")):  # noqa: PTH110, PTH118 - a string of the environment
+        return []
+    import dagster as dg
+
+    from data_miner_dagster.catalog.queries import wanted_videos
+    from data_miner_dagster.operations.inspection import Drift, Finding
+    from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
+
+    os.environ["DAGSTER_HOME"] = home
+    findings = []
+    with dg.DagsterInstance.get() as instance:
+        in_flight = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        wanted = {
+            PROJECTS: {row.name for row in platform.catalog.projects()},
+            VIDEOS: {video.key for video in wanted_videos(platform.catalog.database)},
+        }
+        in_catalog = {PROJECTS: wanted[PROJECTS], VIDEOS: {video.key for video in platform.catalog.videos()}}
+        for definition, keys in wanted.items():
+            name = str(definition.name)
+            known = set(instance.get_dynamic_partitions(name))
+            strays = sorted(known - in_catalog[definition])
+            for key in sorted(keys - known):
+                findings.append(Finding(Drift.PARTITION_MISSING, f"{name}: {key}", "add it to Dagster"))
+            for key in strays:
+                remedy = (
+                    "remove it from Dagster" if not in_flight else "remove it from Dagster once no run is in flight"
+                )
+                findings.append(Finding(Drift.PARTITION_STRAY, f"{name}: {key}", remedy, is_fixable=not in_flight))
+            if fix:
+                add_partitions(instance, definition, keys)
+                for key in strays if not in_flight else []:
+                    instance.delete_dynamic_partition(name, key)
+    return findings

@@ -1,0 +1,36 @@
+"""Commands that run one stage of a project again, whatever its state: `force-dedup`, `force-detect`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, opened_existing
+from data_miner_dagster.cli.output import print_table
+
+if TYPE_CHECKING:
+    from data_miner_dagster.domain.records import ProjectOutcome
+
+ProjectArgument = Annotated[str, typer.Argument(help="The project's name.")]
+
+
+def force_dedup(
+    project: ProjectArgument, root: RootOption = None, config: ConfigOption = None, profile: ProfileOption = None
+) -> None:
+    """Deduplicate a project's frames again from the beginning, in this process."""
+    from data_miner_dagster.operations.deduplication import deduplicate_project
+
+    _print_outcome(deduplicate_project(opened_existing(root, config, profile), project, force=True))
+
+
+def force_detect(
+    project: ProjectArgument, root: RootOption = None, config: ConfigOption = None, profile: ProfileOption = None
+) -> None:
+    """Run the detector over all of a project's frames again, in this process."""
+    from data_miner_dagster.operations.detection import detect_project
+
+    _print_outcome(detect_project(opened_existing(root, config, profile), project, force=True))
+
+
+def _print_outcome(outcome: "ProjectOutcome") -> None:
+    print_table([outcome.project, "count"], list(outcome.counts.items()), numbers=["count"])
+    typer.echo("next: data-miner run --config FILE, or the running daemon, releases it again")

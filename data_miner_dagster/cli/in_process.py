@@ -1,0 +1,159 @@
+"""Materializes a project's assets through Dagster in this process: what `run` and `demo` share.
+
+The same planners as the sensors' decide what is asked for, so that the daemon and `data-miner run` agree.
+"""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import dagster as dg
+
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.cli.progress import progress_lines
+from data_miner_dagster.config.loading import load_project_file
+from data_miner_dagster.definitions import defs
+from data_miner_dagster.deployment import prepare_dagster_home
+from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
+from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.preflight import check_before_work
+from data_miner_dagster.operations.registering import register_project_file
+from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
+from data_miner_dagster.resources.platform import open_platform
+from data_miner_dagster.sensors.in_flight import WORK_TAG
+from data_miner_dagster.sensors.planning import plan_dataset, plan_stage_ranges, plan_video_work
+from data_miner_dagster.sensors.states import project_states, video_states
+
+MAX_ROUNDS: Final = 3
+"""A round asks for every wanted video once; the next asks for those that have come due meanwhile."""
+
+MAX_KEYS_PER_RUN: Final = 25
+
+_QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+logger = logging.getLogger("data_miner.run")
+
+
+class InProcessRunner:
+    """One project's way to its release on an instance under the root, without a daemon."""
+
+    def __init__(self, platform: Platform, instance: dg.DagsterInstance, project: str) -> None:
+        self.platform = platform
+        self.instance = instance
+        self.project = project
+        self.num_done = 0  # videos and projects that were worked on, not found current
+
+    def execute(
+        self,
+        job: str,
+        *,
+        partition_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        forced_ops: Sequence[str] = (),
+    ) -> str | None:
+        """Run one job; return None if it succeeded, else the one line that says why not."""
+        run_config: dict[str, object] = {**_QUIET, "ops": {op: {"config": {"force": True}} for op in forced_ops}}
+        result = defs.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            partition_key=partition_key,
+            tags=dict(tags or {}),
+            run_config=run_config,
+            raise_on_error=False,
+        )
+        self.num_done += sum(
+            1
+            for event in result.all_events
+            if event.is_step_materialization
+            and event.step_materialization_data.materialization.metadata["status"].value == OutcomeStatus.DONE.value
+        )
+        if result.success:
+            return None
+        for event in result.get_step_failure_events():
+            failure = event.step_failure_data
+            if failure.user_failure_data is not None:
+                return str(failure.user_failure_data.description)
+            if failure.error is not None:
+                innermost = failure.error.cause or failure.error
+                return innermost.message.strip().splitlines()[0]
+        return f"run {result.run_id} of {job} failed; `data-miner up` shows its log"
+
+    def list_sources(self) -> None:
+        """Materialize `project_videos`."""
+        add_partitions(self.instance, PROJECTS, [self.project])
+        if failure := self.execute("list_sources", partition_key=self.project, forced_ops=["project_videos"]):
+            raise DataMinerError(failure)
+
+    def settle_videos(self) -> None:
+        """Materialize `videos`, `frames` and `frame_embeddings` of every member until nothing more can be done now."""
+        asked: set[tuple[str, str]] = set()
+        self.platform.catalog.reset_orphans()
+        for _ in range(MAX_ROUNDS):
+            num_asked = len(asked)
+            for job in ("download_videos", "extract_frames", "embed_frames"):
+                self._ask_for_videos(job, asked)
+            if len(asked) == num_asked:
+                return
+
+    def _ask_for_videos(self, job: str, asked: set[tuple[str, str]]) -> None:
+        states = video_states(self.platform, self.project)
+        add_partitions(self.instance, VIDEOS, [state.key for state in states])
+        ordered = self.instance.get_dynamic_partitions(VIDEOS.name or "")
+        work = next(work for work in plan_video_work(states, utc_now()) if work.job == job)
+        busy = [key for key in work.wanted if (job, key) in asked]
+        ranges = plan_stage_ranges(work, ordered, busy, max_keys=MAX_KEYS_PER_RUN, max_ranges=len(ordered))
+        asked.update((job, key) for key in work.wanted)
+        for keys in ranges:
+            logger.info("%s: %d videos", job, keys.num_keys)
+            if failure := self.execute(job, tags=keys.tags):
+                raise DataMinerError(failure)
+
+    def build_dataset(self, *, force: bool) -> None:
+        """Materialize the project's assets, tagged like the sensor's runs so that the daemon need not do it again.
+
+        Raises:
+            NothingToReleaseError: nothing survived to the release.
+        """
+        state = next(state for state in project_states(self.platform) if state.name == self.project)
+        plan = plan_dataset(
+            state,
+            video_states(self.platform, self.project),
+            utc_now(),
+            wait_for_all=True,
+            min_new_videos=1,
+            num_released_videos=0,
+        )
+        forced = ["filtered_frames", "deduplicated_frames", "detections", "dataset"] if force else []
+        failure = self.execute(
+            "build_dataset", partition_key=self.project, tags={WORK_TAG: plan.work_of(self.project)}, forced_ops=forced
+        )
+        if failure:
+            raise NothingToReleaseError(failure)
+
+
+def run_project_file(config_file: Path, *, root: Path | None, profile: str | None, force: bool) -> InProcessRunner:
+    """Take a project file to its release; return the runner, which knows what was done.
+
+    Raises:
+        ConfigError: something is wrong that can be known before any work.
+        NothingToReleaseError: nothing survived to the release.
+        DataMinerError: a run failed as a whole.
+    """
+    os.environ["DATA_MINER_CONFIG"] = str(config_file.absolute())
+    if root is not None:
+        os.environ["DATA_MINER_ROOT"] = str(root.absolute())
+    if profile is not None:
+        os.environ["DATA_MINER_PROFILE"] = profile
+    parsed = load_project_file(config_file)
+    platform = open_platform()
+    check_before_work(platform, parsed)
+    prepare_dagster_home(platform.layout)
+    with dg.DagsterInstance.get() as instance, progress_lines():
+        register_project_file(platform, config_file)
+        runner = InProcessRunner(platform, instance, parsed.name)
+        runner.list_sources()
+        runner.settle_videos()
+        runner.build_dataset(force=force)
+    return runner

@@ -1,0 +1,84 @@
+"""The `data-miner` command: what it offers, and how it fails.
+
+Belongs here: registration of commands and the one place that turns errors into one line and an exit status. Does not
+belong here: any command's body. Command modules import what is heavy inside their functions, so that `--help` is quick.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Final
+
+import typer
+
+from data_miner_dagster.cli import config as config_commands
+from data_miner_dagster.cli import models as model_commands
+from data_miner_dagster.cli.catalog import add_video, init_db, populate
+from data_miner_dagster.cli.demo import demo
+from data_miner_dagster.cli.doctor import doctor
+from data_miner_dagster.cli.forcing import force_dedup, force_detect
+from data_miner_dagster.cli.options import (
+    VERBOSE_VARIABLE,
+    ConfigOption,
+    ProfileOption,
+    RootOption,
+    set_environment,
+)
+from data_miner_dagster.cli.run import run
+from data_miner_dagster.cli.showing import projects, status, videos
+from data_miner_dagster.cli.up import up
+from data_miner_dagster.cli.upkeep import cleanup_orphans, delete_project, delete_videos, forget, retry
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+
+EXIT_FAILED: Final = 1
+EXIT_MISUSE: Final = 2
+
+app = typer.Typer(
+    name="data-miner",
+    help="From one YAML file to a deduplicated, labelled, versioned computer-vision dataset.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
+    "Work": (run, up, demo),
+    "Catalog": (init_db, populate, add_video),
+    "Look": (status, projects, videos, doctor),
+    "Again": (retry, force_dedup, force_detect),
+    "Remove": (delete_project, delete_videos, cleanup_orphans, forget),
+}
+"""By the panel of `--help` that shows them; a function's name is the command's."""
+
+for panel, commands in _COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(model_commands.app, name="models", rich_help_panel="Look")
+app.add_typer(config_commands.app, name="config", rich_help_panel="Look")
+
+
+@app.callback()
+def common(
+    root: RootOption = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")] = False,
+) -> None:
+    """From one YAML file to a deduplicated, labelled, versioned computer-vision dataset."""
+    set_environment(root, config, profile)
+    if verbose:
+        os.environ[VERBOSE_VARIABLE] = "1"
+
+
+def main() -> None:
+    """Run the command line; an error of this package is one line on stderr and status 1, a mistake in a file 2."""
+    try:
+        app()
+    except DataMinerError as error:
+        if os.environ.get("DATA_MINER_DEBUG") == "1":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_MISUSE if isinstance(error, ConfigError) else EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    main()

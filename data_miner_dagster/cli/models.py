@@ -1,0 +1,65 @@
+"""`data-miner models`: which models there are, and fetching what they need."""
+
+from typing import Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProfileOption, RootOption, opened
+from data_miner_dagster.cli.output import print_json, print_table
+
+app = typer.Typer(help="Models: what there is, and fetching it.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_models(
+    json: JsonOption = False, root: RootOption = None, config: ConfigOption = None, profile: ProfileOption = None
+) -> None:
+    """List the model registry; `*` marks what this platform uses."""
+    from data_miner_dagster.models.registry import entries_of
+
+    platform = opened(root, config, profile)
+    used = {entry.name for entry in platform.models.entries}
+    entries = list(entries_of(platform.config.models).values())
+    if json:
+        print_json(
+            [
+                {
+                    "name": entry.name,
+                    "capability": entry.capability.value,
+                    "source": entry.source,
+                    "revision": entry.revision,
+                    "licence": entry.licence,
+                    "is_pinned": entry.is_pinned,
+                    "is_used": entry.name in used,
+                }
+                for entry in entries
+            ]
+        )
+        return
+    rows = [
+        ["*" if entry.name in used else "", entry.name, entry.capability.value, entry.licence, entry.source]
+        for entry in entries
+    ]
+    print_table(["", "name", "capability", "licence", "source"], rows)
+
+
+@app.command("fetch")
+def fetch_models(
+    profile: Annotated[str, typer.Option("--profile", help="lite or standard.")] = "lite",
+    samples: Annotated[bool, typer.Option("--samples", help="The sample clips, instead of models.")] = False,
+) -> None:
+    """Bring what a profile needs into the model cache: pinned, checked, resumable, once."""
+    from data_miner_dagster.config.problems import did_you_mean
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.models.cache import model_cache_folder
+    from data_miner_dagster.models.packages import fetch_profile, fetch_samples
+    from data_miner_dagster.models.registry import PROFILES
+
+    if samples:
+        for path in fetch_samples(typer.echo).values():
+            typer.echo(str(path))
+        return
+    if profile not in PROFILES:
+        raise ConfigError(f"--profile {profile!r} is none{did_you_mean(profile, sorted(PROFILES))}")
+    fetch_profile(profile, typer.echo)
+    typer.echo(f"the {profile} profile's models are in {model_cache_folder()}")

@@ -1,0 +1,67 @@
+"""Options that many commands share, and what they lead to. Given before the command they hold for all the same."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.platform import Platform
+
+VERBOSE_VARIABLE: Final = "DATA_MINER_VERBOSE"
+
+RootOption = Annotated[Path | None, typer.Option("--root", help="Where everything is kept.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="A file with a `platform` section; else DATA_MINER_CONFIG.")
+]
+ProfileOption = Annotated[str | None, typer.Option("--profile", help="lite or standard.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+ProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="Only this project's.")]
+
+
+def set_environment(root: Path | None, config: Path | None, profile: str | None) -> None:
+    """Let the options hold for this process and those it starts; an option that was not given changes nothing."""
+    for name, value in (
+        ("DATA_MINER_ROOT", root.expanduser().absolute() if root is not None else None),
+        ("DATA_MINER_CONFIG", config.expanduser().absolute() if config is not None else None),
+        ("DATA_MINER_PROFILE", profile),
+    ):
+        if value is not None:
+            os.environ[name] = str(value)
+
+
+def opened(root: Path | None = None, config: Path | None = None, profile: str | None = None) -> "Platform":
+    """Return the platform that the options and the environment name; logging is set up as it says."""
+    # Here: a mistyped command should not cost the import of a database library.
+    from data_miner_dagster.operations.logs import set_up_logging
+    from data_miner_dagster.operations.opening import open_platform
+
+    set_environment(root, config, profile)
+    platform = open_platform()
+    set_up_logging(platform.config.logging, verbose=os.environ.get(VERBOSE_VARIABLE) == "1")
+    return platform
+
+
+def opened_existing(root: Path | None = None, config: Path | None = None, profile: str | None = None) -> "Platform":
+    """The same for commands that only look: a root that is not there is a mistake, not a wish for an empty one.
+
+    Raises:
+        ConfigError: nothing has been kept there yet.
+    """
+    from data_miner_dagster.domain.errors import ConfigError
+
+    platform = opened(root, config, profile)
+    if not platform.has_catalog:
+        raise ConfigError(
+            f"there is no catalog under {platform.root} yet; name its root with --root or DATA_MINER_ROOT, "
+            "or start one with `data-miner populate --config FILE`"
+        )
+    return platform
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless `--yes`; go no further on a no."""
+    if not yes:
+        typer.confirm(question, abort=True)

@@ -1,0 +1,32 @@
+"""Progress on the terminal: one line per finished video or project, and nothing of Dagster's own log."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+class _ConsoleLines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        style = "yellow" if record.levelno >= logging.WARNING else None
+        console.print(f"  {record.getMessage()}", markup=False, style=style)
+
+
+@contextmanager
+def progress_lines() -> Iterator[None]:
+    """Show what the `data_miner` loggers say while the block runs."""
+    logger = logging.getLogger("data_miner")
+    handler = _ConsoleLines(level=logging.INFO)
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate

@@ -1,0 +1,26 @@
+"""`data-miner run`: one project file, from its sources to its release, through Dagster in this process."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_miner_dagster.cli.progress import console
+
+
+def run(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The project file.")],
+    root: Annotated[Path | None, typer.Option("--root", help="Where everything is kept.")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", help="lite or standard.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Build the dataset again even if it is current.")] = False,
+) -> None:
+    """Take one project file to its release, without a server or a daemon."""
+    from data_miner_dagster.cli.in_process import run_project_file
+    from data_miner_dagster.cli.summary import print_summary
+
+    started = time.monotonic()
+    runner = run_project_file(config, root=root, profile=profile, force=force)
+    print_summary(runner.platform, runner.project)
+    what = f"{runner.num_done} pieces of work" if runner.num_done else "everything is current: nothing to do"
+    console.print(f"{what}; finished in {time.monotonic() - started:.0f} s")

@@ -1,0 +1,169 @@
+"""Commands that only look: `status`, `projects`, `videos`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProjectOption, RootOption, opened_existing
+from data_miner_dagster.cli.output import print_json, print_table, shortened
+
+if TYPE_CHECKING:
+    from data_miner_dagster.catalog.schema import VideoRow
+    from data_miner_dagster.operations.platform import Platform
+
+
+def status(
+    project: ProjectOption = None, json: JsonOption = False, root: RootOption = None, config: ConfigOption = None
+) -> None:
+    """Show where everything stands: projects, videos by status with reasons, who works on what."""
+    platform = opened_existing(root, config)
+    if project is not None:
+        platform.project_config(project)  # the clear error for an unknown name
+    content = _status(platform, project)
+    if json:
+        print_json(content)
+        return
+    typer.echo(f"root {platform.root}")
+    _print_projects(content["projects"])
+    typer.echo("")
+    print_table(["videos", "reason", "count"], [list(row.values()) for row in content["videos"]], numbers=["count"])
+    if project is not None:
+        typer.echo("")
+        rows = [list(row.values()) for row in content["members"]]
+        print_table(["in the project", "reason", "count"], rows, numbers=["count"])
+        _print_funnel(platform, project)
+    if content["working"]:
+        typer.echo("")
+        print_table(["being worked on", "by process", "on", "since"], [list(r.values()) for r in content["working"]])
+
+
+def projects(json: JsonOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
+    """List the projects: stage, videos, latest release, what went wrong."""
+    found = _projects(opened_existing(root, config), None)
+    if json:
+        print_json(found)
+    else:
+        _print_projects(found)
+
+
+def videos(
+    project: ProjectOption = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only those that failed or are withheld.")] = False,
+    status: Annotated[str | None, typer.Option("--status", help="Only those in this status.")] = None,
+    json: JsonOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List videos with their status and reason."""
+    from data_miner_dagster.catalog.queries import find_videos
+    from data_miner_dagster.config.problems import did_you_mean
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.domain.statuses import VideoStatus
+
+    platform = opened_existing(root, config)
+    if project is not None:
+        platform.project_config(project)
+    statuses = {VideoStatus.FAILED, VideoStatus.UNAVAILABLE} if failed else None
+    if status is not None:
+        known = [known.value for known in VideoStatus]
+        if status.upper() not in known:
+            raise ConfigError(f"--status {status!r} is none{did_you_mean(status.upper(), known)}")
+        statuses = {VideoStatus(status.upper())}
+    found = [_video(row) for row in find_videos(platform.catalog.database, project=project, statuses=statuses)]
+    if json:
+        print_json(found)
+        return
+    columns = ["key", "status", "seconds", "frames", "reason", "try again", "title"]
+    rows = [
+        [
+            video["key"],
+            video["status"],
+            None if video["duration_seconds"] is None else f"{video['duration_seconds']:.0f}",
+            video["num_frames"],
+            shortened(": ".join(str(video[part]) for part in ("error_kind", "error") if video[part]), 80),
+            video["retry_after"],
+            shortened(str(video["title"] or ""), 40),
+        ]
+        for video in found
+    ]
+    print_table(columns, rows, numbers=["seconds", "frames"])
+    typer.echo(f"{len(found)} videos")
+
+
+def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[str, object]]]":
+    from data_miner_dagster.catalog.claims import live_claims
+    from data_miner_dagster.catalog.queries import count_project_videos, count_videos
+
+    database = platform.catalog.database
+    return {
+        "projects": _projects(platform, project),
+        "videos": [
+            {"status": row.status, "reason": row.reason, "count": row.count} for row in count_videos(database, project)
+        ],
+        "members": [
+            {"status": row.status, "reason": row.reason, "count": row.count}
+            for row in count_project_videos(database, project)
+        ],
+        "working": [
+            {
+                "resource": claim.resource,
+                "process": claim.pid,
+                "host": claim.host.partition("|")[0],
+                "since": f"{claim.claimed_at:%Y-%m-%d %H:%M:%S}Z",
+            }
+            for claim in live_claims(database)
+        ],
+    }
+
+
+def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]]":
+    from data_miner_dagster.catalog.queries import project_progress
+
+    rows = {row.name: row for row in platform.catalog.projects()}
+    return [
+        {
+            "name": progress.name,
+            "stage": progress.stage.value,
+            "videos": progress.num_members,
+            "settled": progress.num_settled,
+            "with_frames": progress.num_extracted,
+            "rejected": progress.num_rejected,
+            "release": rows[progress.name].released_version,
+            "error": rows[progress.name].error,
+        }
+        for progress in project_progress(platform.catalog.database)
+        if only in (None, progress.name)
+    ]
+
+
+def _print_projects(found: "list[dict[str, object]]") -> None:
+    numbers = ["videos", "settled", "with frames", "rejected"]
+    rows = [[*list(row.values())[:-1], shortened(str(row["error"] or ""), 100)] for row in found]
+    print_table(["project", "stage", *numbers, "release", "error"], rows, numbers=numbers)
+
+
+def _print_funnel(platform: "Platform", project: str) -> None:
+    from data_miner_dagster.operations.funnel import project_funnel
+
+    typer.echo("")
+    print_table(["step", "count", "reasons"], project_funnel(platform, project).as_rows(), numbers=["count"])
+
+
+def _video(row: "VideoRow") -> "dict[str, object]":
+    return {
+        "key": row.key,
+        "status": row.status.value,
+        "url": row.url,
+        "title": row.title,
+        "channel": row.channel,
+        "channel_id": row.channel_id,
+        "licence": row.licence,
+        "duration_seconds": row.duration_seconds,
+        "size_bytes": row.size_bytes,
+        "sha256": row.sha256,
+        "num_frames": row.num_frames,
+        "attempts": row.attempts,
+        "error_kind": row.error_kind.value if row.error_kind is not None else None,
+        "error": row.error,
+        "retry_after": f"{row.retry_after:%Y-%m-%dT%H:%M:%SZ}" if row.retry_after is not None else None,
+    }

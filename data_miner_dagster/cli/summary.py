@@ -1,0 +1,33 @@
+"""The end of a run: the funnel, where the release and the report are, what to do next."""
+
+from rich.table import Table
+
+from data_miner_dagster.cli.progress import console
+from data_miner_dagster.operations.funnel import Funnel, project_funnel
+from data_miner_dagster.operations.platform import Platform
+
+
+def funnel_table(funnel: Funnel) -> Table:
+    """Return a funnel as a table for the terminal."""
+    table = Table(title=f"{funnel.project}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("step")
+    table.add_column("count", justify="right")
+    table.add_column("reasons", overflow="fold")
+    for step, count, remark in funnel.as_rows():
+        table.add_row(step, count, remark)
+    return table
+
+
+def print_summary(platform: Platform, project: str) -> None:
+    """Print the funnel, the failed videos with their reasons, the paths, and the next command."""
+    funnel = project_funnel(platform, project)
+    console.print()
+    console.print(funnel_table(funnel))
+    console.print()
+    for row in platform.catalog.videos(project=project):
+        if row.error_kind is not None:
+            when = f"; tried again from {row.retry_after:%Y-%m-%d %H:%M} UTC" if row.retry_after else ""
+            console.print(f"[yellow]{row.key}[/]: {row.error_kind.value}: {row.error}{when}")
+    if funnel.release is not None:
+        console.print(f"release  {platform.layout.release_folder(project, funnel.release)}")
+        console.print(f"report   {platform.layout.report_folder(project) / 'index.html'}")

@@ -1,0 +1,139 @@
+"""`data-miner try filter|dedup|detect FOLDER`: a stage on any folder of images, without a root or a catalog.
+
+A command here reads its options, calls its trial in `operations/` (`filtering_trial.py` and its siblings) and hands
+the answer to `show_trial`. It decides nothing.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.config.loading import load_platform_config, load_project_file
+from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.problems import describe_problems
+from data_miner_dagster.config.settings import ProjectFile
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.trials import Trial, write_contact_sheet
+
+app = typer.Typer(name="try", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="A folder of images; folders inside it count.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="A project file: its models, and its section of this stage.")
+]
+ProfileOption = Annotated[str | None, typer.Option("--profile", help="lite or standard; over the file's.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many images.")]
+SheetOption = Annotated[Path | None, typer.Option("--sheet", help="Where to write the contact sheet (WebP).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+_MAX_ROWS: Final = 200
+
+
+@app.callback()
+def try_folder() -> None:
+    """Try a stage on any folder of images: a table and a contact sheet."""
+
+
+def read_config(path: Path | None) -> ProjectFile | None:
+    """Return the project file that `--config` names, if it names one.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    return load_project_file(path) if path is not None else None
+
+
+def models_config(
+    file: ProjectFile | None,
+    profile: str | None,
+    *,
+    role: Literal["filter_encoder", "dedup_encoder", "detector"],
+    model: str | None,
+) -> ModelsConfig:
+    """Return which models to use: flags over the project file over DATA_MINER_CONFIG over the defaults.
+
+    Raises:
+        ConfigError: there is no such profile.
+    """
+    config = file.platform.models if file is not None else load_platform_config().models
+    if profile not in (None, "lite", "standard"):
+        raise ConfigError(f"--profile {profile!r} is neither 'lite' nor 'standard'")
+    changes = {"profile": profile, role: model}
+    return config.model_copy(update={name: value for name, value in changes.items() if value is not None})
+
+
+def show_trial(trial: Trial, folder: Path, *, sheet: Path, as_json: bool) -> None:
+    """Write the contact sheet and print the trial: a table for people, or one JSON object."""
+    num_shown = write_contact_sheet(trial, sheet)
+    names = {row.path: row.path.relative_to(folder).as_posix() for row in trial.rows}
+    if as_json:
+        rows = [{"file": names[row.path], **dict(zip(trial.columns, row.cells, strict=True))} for row in trial.rows]
+        content = {"title": trial.title, "summary": trial.summary, "sheet": str(sheet), "images": rows}
+        typer.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        return
+    console = Console()
+    table = Table(title=trial.title, title_justify="left")
+    table.add_column("file", overflow="fold")
+    for column in trial.columns:
+        table.add_column(column)
+    for row in trial.rows[:_MAX_ROWS]:
+        table.add_row(names[row.path], *row.cells)
+    console.print(table)
+    if len(trial.rows) > _MAX_ROWS:
+        console.print(f"... and {len(trial.rows) - _MAX_ROWS} more; --json lists all", markup=False)
+    console.print(trial.summary, markup=False)
+    console.print(f"contact sheet of {num_shown}: {sheet}", markup=False, soft_wrap=True)
+
+
+@app.command("filter")
+def try_filter_command(
+    folder: Folder,
+    positive: Annotated[list[str] | None, typer.Option("--positive", "-p", help="What to keep, in words.")] = None,
+    negative: Annotated[list[str] | None, typer.Option("--negative", "-n", help="What must not win.")] = None,
+    junk: Annotated[list[str] | None, typer.Option("--junk", help="What to drop whatever else is seen.")] = None,
+    template: Annotated[list[str] | None, typer.Option("--template", help='Such as "a photo of {}".')] = None,
+    threshold: Annotated[float | None, typer.Option(help="Default: the encoder's own.")] = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    encoder: Annotated[str | None, typer.Option(help="Registry name of the image-text encoder.")] = None,
+    limit: LimitOption = None,
+    sheet: SheetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep or drop images by prompts."""
+    # Here, so that the command line starts without what only this command needs.
+    from data_miner_dagster.models.provider import ModelProvider
+    from data_miner_dagster.operations.filtering_trial import try_filter
+
+    file = read_config(config)
+    filtering = _filtering_config(file, positive, negative, junk, template, threshold)
+    models = ModelProvider(models_config(file, profile, role="filter_encoder", model=encoder))
+    trial = try_filter(models, filtering, folder, limit=limit)
+    show_trial(trial, folder, sheet=sheet or Path("try-filter.webp"), as_json=as_json)
+
+
+def _filtering_config(
+    file: ProjectFile | None,
+    positive: list[str] | None,
+    negative: list[str] | None,
+    junk: list[str] | None,
+    templates: list[str] | None,
+    threshold: float | None,
+) -> FilteringConfig:
+    content: dict[str, object] = file.filtering.model_dump(mode="json") if file is not None else {}
+    given = {"positive": positive, "negative": negative, "junk": junk, "templates": templates}
+    content |= {name: values for name, values in given.items() if values}
+    if threshold is not None:
+        content["positive_threshold"] = threshold
+    if "positive" not in content:
+        raise ConfigError('nothing to look for: give --positive "a cat", or --config FILE with a filtering section')
+    try:
+        return FilteringConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(describe_problems(error, FilteringConfig, content, prefix="filtering.")) from None

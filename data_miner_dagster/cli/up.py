@@ -1,0 +1,89 @@
+"""`data-miner up`: Dagster's web server and daemon over one root, until Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Final
+
+import typer
+
+from data_miner_dagster.cli.progress import console
+from data_miner_dagster.domain.errors import DataMinerError
+
+_STOP_SECONDS: Final = 20.0
+
+
+def up(
+    root: Annotated[Path | None, typer.Option("--root", help="Where everything is kept.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A file with a `platform` section.")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", help="lite or standard.")] = None,
+    port: Annotated[int, typer.Option("--port", help="Of the web server.")] = 3000,
+    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+) -> None:
+    """Start the web server and the daemon: materialize and backfill in the browser, sensors do the rest."""
+    from data_miner_dagster.config.loading import load_platform_config, resolve_project_files, resolve_root
+    from data_miner_dagster.deployment import deployment_file, prepare_dagster_home
+    from data_miner_dagster.operations.preflight import check_root_is_writable
+    from data_miner_dagster.storage.layout import StorageLayout
+
+    if config is not None:
+        os.environ["DATA_MINER_CONFIG"] = str(config.absolute())
+    if profile is not None:
+        os.environ["DATA_MINER_PROFILE"] = profile
+    platform_config = load_platform_config(config)
+    layout = StorageLayout(resolve_root(root, platform_config).absolute())
+    check_root_is_writable(layout.root)
+    os.environ["DATA_MINER_ROOT"] = str(layout.root)
+    home = prepare_dagster_home(layout)
+    project_files = resolve_project_files(platform_config, layout.project_files)
+    project_files.mkdir(parents=True, exist_ok=True)
+    workspace = str(deployment_file("workspace.yaml"))
+    commands = {
+        "web server": ["dagster_webserver", "-w", workspace, "-h", host, "-p", str(port)],
+        "daemon": ["dagster._daemon", "run", "-w", workspace],
+    }
+    console.print(f"root           {layout.root}")
+    console.print(f"DAGSTER_HOME   {home}")
+    console.print(f"project files  {project_files} (drop a YAML file here)")
+    console.print(f"web            http://{host}:{port} (Ctrl-C stops)")
+    raise typer.Exit(_supervise(commands, home))
+
+
+def _supervise(commands: dict[str, list[str]], working_folder: Path) -> int:
+    """Run the modules until one ends or a signal comes; stop them all; return the exit status."""
+    # Children get their own process groups: a Ctrl-C reaches them once, through us, and in order.
+    children = {
+        name: subprocess.Popen(  # noqa: S603 - a list of our own making, no shell
+            [sys.executable, "-m", *command], cwd=working_folder, start_new_session=True
+        )
+        for name, command in commands.items()
+    }
+    stopping = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    failed: str | None = None
+    while not stopping and failed is None:
+        time.sleep(0.3)
+        failed = next((name for name, child in children.items() if child.poll() is not None), None)
+    for child in children.values():
+        if child.poll() is None:
+            child.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + _STOP_SECONDS
+    for child in children.values():
+        try:
+            child.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    if failed is not None and not stopping:
+        raise DataMinerError(f"the {failed} ended with status {children[failed].returncode}; its log is above")
+    return 0

@@ -1,0 +1,38 @@
+"""Where Dagster finds its instance: DAGSTER_HOME, dagster.yaml and workspace.yaml."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.storage.atomic import atomic_path
+from data_miner_dagster.storage.layout import StorageLayout
+
+_PACKAGE: Final = Path(__file__).parent
+
+
+def deployment_file(name: str) -> Path:
+    """Return the checkout's own file if there is a checkout, else the one installed with the package.
+
+    Raises:
+        ConfigError: neither exists.
+    """
+    for candidate in (_PACKAGE.parent / name, _PACKAGE / "defaults" / name):
+        if candidate.is_file():
+            return candidate
+    raise ConfigError(f"{name} is missing from this installation; install the package again")
+
+
+def prepare_dagster_home(layout: StorageLayout) -> Path:
+    """Return DAGSTER_HOME, from the environment or under the root, with a dagster.yaml in it. Sets the variable.
+
+    A dagster.yaml that is already there is left as it is: it may name a PostgreSQL server.
+    """
+    home = Path(os.environ.get("DAGSTER_HOME") or layout.dagster_home).expanduser().absolute()
+    settings = home / "dagster.yaml"
+    if not settings.exists():
+        with atomic_path(settings) as partial:
+            shutil.copyfile(deployment_file("dagster.yaml"), partial)
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home

@@ -1,0 +1,70 @@
+"""What is known of a video before it is decoded, and the plan that is made of it.
+
+Belongs here: the two records that pass between planning (stages) and decoding (media). Neither decides nor decodes.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """The packets of a video stream in decode order, without their content. All arrays have one entry a packet.
+
+    `pts` is in units of `time_base`. `is_droppable` packets are ones that no other packet needs for its decoding.
+    `is_shown` is False for what an edit list hides. If `is_from_content` the file's own timestamps were missing or
+    wrong: the entries are then decoded frames in order of presentation and say nothing of packets.
+    """
+
+    time_base: Fraction
+    pts: Int64Array
+    is_keyframe: BoolArray
+    is_droppable: BoolArray
+    is_shown: BoolArray
+    size_bytes: Int64Array
+    is_from_content: bool = False
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @cached_property
+    def frame_pts(self) -> Int64Array:
+        """The distinct pts of all frames that are shown, ascending: entry i is frame number i of the video."""
+        return np.unique(self.pts[self.is_shown])
+
+    @cached_property
+    def keyframe_pts(self) -> Int64Array:
+        """The pts of the keyframes that are shown, ascending."""
+        return np.unique(self.pts[self.is_shown & self.is_keyframe])
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames are shown."""
+        return len(self.frame_pts)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodePlan:
+    """Which packets to decode in order to see `target_pts` (ascending, distinct, in the index's time base).
+
+    `is_sent[i]` says whether packet i goes to the decoder; None sends all. Before each packet of `restarts` the
+    decoder is emptied and reset, because packets before it were left out. `seeks` are those of the restarts that are
+    worth reaching by a seek instead of reading on.
+    """
+
+    target_pts: Int64Array
+    is_sent: BoolArray | None = None
+    restarts: frozenset[int] = frozenset()
+    seeks: frozenset[int] = frozenset()
+
+    @property
+    def num_sent(self) -> int | None:
+        """How many packets are decoded; None: all."""
+        return None if self.is_sent is None else int(np.count_nonzero(self.is_sent))

@@ -1,0 +1,130 @@
+"""COCO detection JSON: one file per split and one of all, written as a stream.
+
+Source: https://cocodataset.org/#format-data. Beyond the format, images carry where they come from and annotations
+who found them; readers ignore keys that they do not know.
+"""
+
+import contextlib
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
+
+ALL_SPLITS: Final = "all"
+
+
+def annotation_file(folder: Path, split: str) -> Path:
+    """Return the path of a split's annotations inside a release."""
+    return folder / "annotations" / f"instances_{split}.json"
+
+
+class CocoWriter:
+    """Writes `annotations/instances_<split>.json` and `instances_all.json`. Memory does not grow with the images.
+
+    Image and annotation ids are those of the whole release in every file. `file_name` is relative to `images/`.
+    Category ids count from 1 in the order of the class list.
+    """
+
+    def __init__(self, folder: Path, header: ReleaseHeader) -> None:
+        (folder / "annotations").mkdir()
+        self._num_annotations = 0
+        self._files = {
+            split: _CocoFile(annotation_file(folder, split), header) for split in (*header.splits, ALL_SPLITS)
+        }
+
+    def add(self, image: ReleaseImage) -> None:
+        """Write one image and its boxes to its split's file and to that of all."""
+        annotations = []
+        for box in image.boxes:
+            self._num_annotations += 1
+            annotations.append(_annotation(self._num_annotations, image.image_id, box))
+        for split in (image.split, ALL_SPLITS):
+            self._files[split].add(_image(image), annotations)
+
+    def close(self) -> None:
+        """Finish every file."""
+        for file in self._files.values():
+            file.close()
+
+
+def read_coco(path: Path) -> Any:
+    """Return the annotations as `pycocotools.coco.COCO`, the format's own library, indexes built."""
+    from pycocotools.coco import COCO
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        return COCO(str(path))
+
+
+class _CocoFile:
+    def __init__(self, path: Path, header: ReleaseHeader) -> None:
+        self._images: TextIO = path.open("w", encoding="utf-8")
+        # The format wants all images before all annotations.
+        self._spool = path.with_suffix(".annotations")
+        self._annotations: TextIO = self._spool.open("w", encoding="utf-8")
+        self._separators = ["\n", "\n"]
+        info = {"description": header.description or header.title, "version": header.version}
+        categories = [
+            {"id": index + 1, "name": name, "supercategory": ""} for index, name in enumerate(header.class_names)
+        ]
+        self._images.write(
+            f'{{"info": {_json(info)},\n"licenses": [],\n"categories": {_json(categories)},\n"images": ['
+        )
+
+    def add(self, image: dict[str, object], annotations: Sequence[dict[str, object]]) -> None:
+        self._images.write(self._separators[0] + _json(image))
+        self._separators[0] = ",\n"
+        for annotation in annotations:
+            self._annotations.write(self._separators[1] + _json(annotation))
+            self._separators[1] = ",\n"
+
+    def close(self) -> None:
+        self._images.write('\n],\n"annotations": [')
+        self._annotations.close()
+        with self._spool.open(encoding="utf-8") as spooled:
+            shutil.copyfileobj(spooled, self._images)
+        self._spool.unlink()
+        self._images.write("\n]}\n")
+        self._images.close()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _image(image: ReleaseImage) -> dict[str, object]:
+    return {
+        "id": image.image_id,
+        "file_name": image.file_name,
+        "width": image.width,
+        "height": image.height,
+        "split": image.split,
+        "frame_id": image.frame_id,
+        "video_key": image.video_key,
+        "video_url": image.video_url,
+        "pts_seconds": image.pts_seconds,
+        "similarity": image.similarity,
+        "similar_prompt": image.similar_prompt,
+        "num_duplicates": image.num_duplicates,
+    }
+
+
+def _annotation(annotation_id: int, image_id: int, box: ReleaseBox) -> dict[str, object]:
+    x_min, y_min, x_max, y_max = box.box_xyxy
+    width, height = round(x_max - x_min, 3), round(y_max - y_min, 3)
+    return {
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": box.class_index + 1,
+        "bbox": [x_min, y_min, width, height],
+        "area": round(width * height, 3),
+        "iscrowd": 0,
+        "segmentation": [],
+        "confidence": box.confidence,
+        "prompt": box.prompt,
+        "detector": box.detector,
+        "num_agreeing_detectors": box.num_agreeing_detectors,
+    }

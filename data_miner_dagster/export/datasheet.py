@@ -1,0 +1,46 @@
+"""`datasheet.md`: what a stranger should know before using a release.
+
+Source: Gebru et al., Datasheets for Datasets, Communications of the ACM 64(12), 2021.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.export.records import ReleaseHeader, ReleaseVideo
+from data_miner_dagster.export.templating import render
+
+DATASHEET_FILE: Final = "datasheet.md"
+MAX_VIDEOS_LISTED: Final = 200
+
+
+def write_datasheet(
+    folder: Path, header: ReleaseHeader, release: Mapping[str, Any], videos: Sequence[ReleaseVideo]
+) -> None:
+    """Write the datasheet of a release.
+
+    Args:
+        folder: the release.
+        header: its name.
+        release: what its manifest says.
+        videos: those that gave an image, by key.
+    """
+    text = render(
+        "datasheet.md.j2",
+        header=header,
+        release=release,
+        videos=videos,
+        licences=counts_by_licence(videos),
+        max_videos=MAX_VIDEOS_LISTED,
+    )
+    (folder / DATASHEET_FILE).write_text(text, encoding="utf-8")
+
+
+def counts_by_licence(videos: Sequence[ReleaseVideo]) -> dict[str, tuple[int, int]]:
+    """Return (videos, images) by licence, the most images first; `unknown` where the source states none."""
+    counts: dict[str, tuple[int, int]] = {}
+    for video in videos:
+        licence = video.licence or "unknown"
+        num_videos, num_images = counts.get(licence, (0, 0))
+        counts[licence] = (num_videos + 1, num_images + video.num_images)
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1][1], entry[0])))

@@ -1,0 +1,149 @@
+"""What every release format is written from."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHeader:
+    """What is the same for all images. The order of `class_names` is the class id; of `splits`, `train` comes first."""
+
+    project: str
+    version: str
+    description: str
+    class_names: tuple[str, ...]
+    splits: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Project and version in one."""
+        return f"{self.project} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseBox:
+    """One labelled box: absolute pixels inside its image, and who said so."""
+
+    class_index: int
+    class_name: str
+    box_xyxy: tuple[float, float, float, float]
+    confidence: float
+    prompt: str
+    detector: str
+    num_agreeing_detectors: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseImage:
+    """One image with its boxes, and which second of which video it is, and why it was kept.
+
+    `image_id` counts from 1 in the order of video key and time. `file_name` is `<split>/<name>`, below `images/`.
+    The exact time is `pts * time_base_numerator / time_base_denominator` seconds.
+    """
+
+    image_id: int
+    file_name: str
+    split: str
+    width: int
+    height: int
+    size_bytes: int
+    sha256: str
+    frame_id: str
+    video_key: str
+    frame_index: int
+    video_url: str
+    pts: int
+    time_base_numerator: int
+    time_base_denominator: int
+    pts_seconds: float
+    similarity: float
+    similar_prompt: str
+    sharpness: float
+    num_duplicates: int  # frames that were left out because this one stands for them
+    boxes: tuple[ReleaseBox, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseVideo:
+    """One video that gave at least one image. Unknown metadata is None."""
+
+    video_key: str
+    split: str
+    group: str  # videos of one group share near-duplicates, and therefore the split
+    url: str
+    title: str | None
+    channel: str | None
+    licence: str | None
+    upload_date: str | None  # ISO
+    duration_seconds: float | None
+    sha256: str | None
+    source: str
+    query: str
+    num_frames: int  # sampled
+    num_images: int  # released
+    num_boxes: int  # released
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseModel:
+    """One model that took part."""
+
+    role: str
+    name: str
+    source: str
+    revision: str | None
+    licence: str
+    fingerprint: str
+
+
+@dataclass(slots=True)
+class ReleaseTally:
+    """Counts kept while images pass by."""
+
+    num_images: int = 0
+    num_boxes: int = 0
+    num_images_without_boxes: int = 0
+    size_bytes: int = 0
+    images_by_split: dict[str, int] = field(default_factory=dict)
+    boxes_by_split: dict[str, int] = field(default_factory=dict)
+    images_by_class: dict[str, int] = field(default_factory=dict)
+    boxes_by_class: dict[str, int] = field(default_factory=dict)
+    images_by_video: dict[str, int] = field(default_factory=dict)
+    boxes_by_video: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, header: ReleaseHeader) -> "ReleaseTally":
+        """Return a tally with every split and class at zero, in their order."""
+        return cls(
+            images_by_split=dict.fromkeys(header.splits, 0),
+            boxes_by_split=dict.fromkeys(header.splits, 0),
+            images_by_class=dict.fromkeys(header.class_names, 0),
+            boxes_by_class=dict.fromkeys(header.class_names, 0),
+        )
+
+    def add(self, image: ReleaseImage) -> None:
+        """Count one image and its boxes."""
+        self.num_images += 1
+        self.num_boxes += len(image.boxes)
+        self.num_images_without_boxes += not image.boxes
+        self.size_bytes += image.size_bytes
+        self.images_by_split[image.split] += 1
+        self.boxes_by_split[image.split] += len(image.boxes)
+        for class_name in {box.class_name for box in image.boxes}:
+            self.images_by_class[class_name] += 1
+        for box in image.boxes:
+            self.boxes_by_class[box.class_name] += 1
+        self.images_by_video[image.video_key] = self.images_by_video.get(image.video_key, 0) + 1
+        self.boxes_by_video[image.video_key] = self.boxes_by_video.get(image.video_key, 0) + len(image.boxes)
+
+
+class ReleaseWriter(Protocol):
+    """One format. Given images one at a time in order of `image_id`; files are complete after `close`."""
+
+    def add(self, image: ReleaseImage) -> None:
+        """Write one image's part."""
+        ...
+
+    def close(self) -> None:
+        """Finish and close every file. Called once, also after an error, when what was written is thrown away."""
+        ...

@@ -1,0 +1,85 @@
+"""YOLO labels and `data.yaml`, as Ultralytics reads them.
+
+Source: https://docs.ultralytics.com/datasets/detect/. A label file lies at the image's path with `images` replaced by
+`labels`; a line is `class x_centre y_centre width height`, relative to the image. An image without boxes has an empty
+file: it is a negative, not an unlabelled one.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
+
+DATA_FILE: Final = "data.yaml"
+_DECIMALS: Final = 6
+YoloBox = tuple[int, float, float, float, float]
+"""Class index, then x centre, y centre, width and height in 0..1."""
+
+
+def label_file(folder: Path, file_name: str) -> Path:
+    """Return the label file of `<split>/<image name>`."""
+    return folder / "labels" / Path(file_name).with_suffix(".txt")
+
+
+class YoloWriter:
+    """Writes `labels/<split>/<image>.txt` and `data.yaml`.
+
+    `data.yaml` names no `path`: Ultralytics then takes the folder the file lies in, so a release may be moved.
+    """
+
+    def __init__(self, folder: Path, header: ReleaseHeader) -> None:
+        self._folder = folder
+        self._header = header
+        self._num_images = dict.fromkeys(header.splits, 0)
+        for split in header.splits:
+            (folder / "labels" / split).mkdir(parents=True)
+
+    def add(self, image: ReleaseImage) -> None:
+        """Write one label file."""
+        self._num_images[image.split] += 1
+        lines = [yolo_line(box, image.width, image.height) for box in image.boxes]
+        label_file(self._folder, image.file_name).write_text("".join(lines), encoding="utf-8")
+
+    def close(self) -> None:
+        """Write `data.yaml`."""
+        (self._folder / DATA_FILE).write_text(self._data_yaml(), encoding="utf-8")
+
+    def _data_yaml(self) -> str:
+        comments = [f"# {self._header.title}: {sum(self._num_images.values())} images"]
+        paths = {split: f"images/{split}" for split, number in self._num_images.items() if number}
+        if "val" not in paths:
+            # Ultralytics refuses a data set without `val`.
+            comments.append("# no video fell into val: it points to train, so its metrics say nothing of new videos")
+            paths["val"] = paths.get("train", "images/train")
+        content = {**paths, "names": dict(enumerate(self._header.class_names))}
+        return "\n".join(comments) + "\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def yolo_line(box: ReleaseBox, width: int, height: int) -> str:
+    """Return one label line, newline included."""
+    x_min, y_min, x_max, y_max = box.box_xyxy
+    values = (
+        (x_min + x_max) / 2 / width,
+        (y_min + y_max) / 2 / height,
+        (x_max - x_min) / width,
+        (y_max - y_min) / height,
+    )
+    return " ".join([str(box.class_index), *(f"{value:.{_DECIMALS}f}" for value in values)]) + "\n"
+
+
+def read_yolo_labels(path: Path) -> list[YoloBox]:
+    """Return the boxes of one label file.
+
+    Raises:
+        ValueError: a line is not a class and four numbers in 0..1.
+    """
+    boxes = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        class_index, *numbers = line.split()
+        x, y, width, height = (float(number) for number in numbers)
+        if not all(0 <= value <= 1 for value in (x, y, width, height)):
+            raise ValueError(f"{path.name}: {line!r} lies outside the image")
+        boxes.append((int(class_index), x, y, width, height))
+    return boxes

@@ -1,0 +1,112 @@
+"""FAISS behind `protocols/indexes.py`: an exact index, and a clustered one for what exact search cannot afford."""
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.protocols.indexes import single_precision_error
+
+Neighbours = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Float32Array]
+
+_TRAINING_SEED = 20260101
+_PAIRS_AT_ONCE = 4096
+_HALF_PRECISION_ERROR = 2.0**-11
+"""Of a dot product with a unit vector that is kept in float16: the relative rounding error of its components."""
+_TRAINING_POINTS_PER_CLUSTER = 39
+"""FAISS warns below this many. Source: faiss/Clustering.h, `min_points_per_centroid`."""
+
+
+class FaissIndex:
+    """All vectors in float32, compared with every query: nothing is missed."""
+
+    def __init__(self, dimension: int) -> None:
+        self._index = faiss.IndexFlatIP(dimension)
+
+    @property
+    def similarity_error(self) -> float:
+        """The rounding of float32 products."""
+        return single_precision_error(self._index.d)
+
+    def add(self, vectors: Float32Array) -> None:
+        """Add (N, D) unit vectors; their ids continue where the last ones ended."""
+        self._index.add(np.ascontiguousarray(vectors, np.float32))
+
+    def within(self, queries: Float32Array, minimum_similarity: float) -> Neighbours:
+        """Return every pair at or above `minimum_similarity`; see the protocol."""
+        return _range_search(self._index, queries, minimum_similarity)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+
+class ClusteredFaissIndex:
+    """Vectors in float16, in k-means clusters, of which each query visits the nearest `num_probes`.
+
+    A pair is missed when its older member lies in a cluster that the query does not visit; the callers measure how
+    often. Training is seeded: same sample, same clusters.
+    """
+
+    def __init__(self, training_vectors: Float32Array, *, num_clusters: int, num_probes: int) -> None:
+        dimension = training_vectors.shape[1]
+        quantizer = faiss.IndexFlatIP(dimension)
+        self._index = faiss.IndexIVFScalarQuantizer(
+            quantizer, dimension, num_clusters, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
+        )
+        self._index.cp.seed = _TRAINING_SEED
+        self._index.cp.niter = 10
+        self._index.cp.spherical = True
+        self._index.train(np.ascontiguousarray(training_vectors, np.float32))
+        self._index.nprobe = num_probes
+
+    @property
+    def similarity_error(self) -> float:
+        """The rounding of float32 products and of the vectors kept."""
+        return single_precision_error(self._index.d) + _HALF_PRECISION_ERROR
+
+    @property
+    def num_probes(self) -> int:
+        """Clusters that each query visits."""
+        return int(self._index.nprobe)
+
+    @num_probes.setter
+    def num_probes(self, num_probes: int) -> None:
+        self._index.nprobe = num_probes
+
+    def probes_needed(self, queries: Float32Array, others: Float32Array) -> npt.NDArray[np.int64]:
+        """Return, for each of P pairs, how many clusters the query must visit to meet the other one: 1 or more."""
+        centroids = self._index.quantizer.reconstruct_n(0, self._index.nlist)
+        needed = np.empty(len(queries), np.int64)
+        for start in range(0, len(queries), _PAIRS_AT_ONCE):
+            part = slice(start, start + _PAIRS_AT_ONCE)
+            _, home = self._index.quantizer.search(np.ascontiguousarray(others[part]), 1)
+            nearness = queries[part] @ centroids.T
+            needed[part] = np.sum(nearness >= np.take_along_axis(nearness, home, axis=1), axis=1)
+        return needed
+
+    def add(self, vectors: Float32Array) -> None:
+        """Add (N, D) unit vectors; their ids continue where the last ones ended."""
+        self._index.add(np.ascontiguousarray(vectors, np.float32))
+
+    def within(self, queries: Float32Array, minimum_similarity: float) -> Neighbours:
+        """Return the pairs at or above `minimum_similarity` in the clusters visited; see the protocol."""
+        return _range_search(self._index, queries, minimum_similarity)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+
+def num_clusters_for(num_vectors: int) -> int:
+    """Return a cluster count of about four times the square root, a power of two, that the vectors can train."""
+    wanted = 4 * max(num_vectors, 1) ** 0.5
+    trainable = max(num_vectors // _TRAINING_POINTS_PER_CLUSTER, 1)
+    return int(2 ** np.floor(np.log2(max(min(wanted, trainable), 1))))
+
+
+def _range_search(index: "faiss.Index", queries: Float32Array, minimum_similarity: float) -> Neighbours:
+    if not len(queries) or not index.ntotal:
+        return np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    # FAISS returns what is strictly above its radius.
+    radius = float(np.nextafter(np.float32(minimum_similarity), np.float32(-np.inf)))
+    limits, similarities, ids = index.range_search(np.ascontiguousarray(queries, np.float32), radius)
+    return limits.astype(np.int64), ids.astype(np.int64), similarities

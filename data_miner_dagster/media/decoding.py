@@ -1,0 +1,130 @@
+"""Decoding the pictures that a plan asks for, and nothing that it does not."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Final
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from data_miner_dagster.domain.decoding import BoolArray, DecodePlan, VideoIndex
+from data_miner_dagster.domain.errors import VideoPermanentError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.media.containers import packets_of
+
+_USUAL_RATE: Final = 25
+
+
+@dataclass(slots=True)
+class DecodeTally:
+    """What decoding met on its way."""
+
+    num_decoded: int = 0
+    num_errors: int = 0
+
+
+def decode_all(stream: VideoStream, tally: DecodeTally) -> Iterator[VideoFrame]:
+    """Yield every sound frame in order of presentation; damaged packets are counted and skipped.
+
+    A frame that the decoder itself calls corrupt is not sound.
+    """
+    for packet in packets_of(stream):
+        yield from _frames_of(stream, packet, tally)
+    yield from _frames_of(stream, None, tally)
+
+
+def decode_numbered(stream: VideoStream, index: VideoIndex, tally: DecodeTally) -> Iterator[tuple[int, VideoFrame]]:
+    """Yield (pts, frame) of all sound frames of a freshly opened stream that the index calls shown, ascending."""
+    shown = index.frame_pts.tolist()
+    if index.is_from_content:
+        yield from zip(shown, decode_all(stream, tally), strict=False)
+        return
+    remaining = set(shown)
+    for frame in decode_all(stream, tally):
+        if frame.pts is not None and frame.pts in remaining:
+            remaining.remove(frame.pts)
+            yield frame.pts, frame
+
+
+def decode_targets(
+    stream: VideoStream, index: VideoIndex, plan: DecodePlan, tally: DecodeTally
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Yield (pts, frame) of those of `plan.target_pts` that can be decoded, ascending. The stream is freshly opened."""
+    remaining = set(plan.target_pts.tolist())
+    frames: Iterator[tuple[int | None, VideoFrame]] = (
+        decode_numbered(stream, index, tally)
+        if plan.is_sent is None
+        else ((frame.pts, frame) for frame in _planned(stream, plan.is_sent, plan, tally))
+    )
+    for pts, frame in frames:
+        if pts is not None and pts in remaining:
+            remaining.remove(pts)
+            yield pts, frame
+        if plan.is_sent is None and not remaining:
+            return
+
+
+def _planned(stream: VideoStream, is_sent: BoolArray, plan: DecodePlan, tally: DecodeTally) -> Iterator[VideoFrame]:
+    end = int(np.flatnonzero(is_sent)[-1]) + 1 if is_sent.any() else 0
+    for ordinal, packet in enumerate(packets_of(stream)):
+        if ordinal >= end:
+            break
+        if not is_sent[ordinal]:
+            continue
+        if ordinal in plan.restarts:
+            yield from _frames_of(stream, None, tally)
+            stream.codec_context.flush_buffers()
+        yield from _frames_of(stream, packet, tally)
+    yield from _frames_of(stream, None, tally)
+
+
+def _frames_of(stream: VideoStream, packet: "Packet[Any] | None", tally: DecodeTally) -> Iterator[VideoFrame]:
+    try:
+        frames = stream.codec_context.decode(packet)
+    except av.FFmpegError:
+        tally.num_errors += 1
+        return
+    tally.num_decoded += len(frames)
+    for frame in frames:
+        if frame.is_corrupt:
+            tally.num_errors += 1
+        else:
+            yield frame
+
+
+def index_from_content(stream: VideoStream, *, max_frames: int | None = None) -> VideoIndex:
+    """Return the index of a freshly opened stream by decoding all of it: for files whose packets have no true times.
+
+    Decoders give pictures in order of presentation. Where the times that come with them are out of order, they are
+    put in order; where there are none, the pictures are taken to follow each other at the stream's rate.
+
+    Raises:
+        VideoPermanentError: there are more than `max_frames`.
+    """
+    pts: list[int | None] = []
+    is_keyframe: list[bool] = []
+    for frame in decode_all(stream, DecodeTally()):
+        if max_frames is not None and len(pts) >= max_frames:
+            raise VideoPermanentError(
+                VideoErrorKind.LIMIT_EXCEEDED, f"more frames than extraction.limits.max_source_frames={max_frames}"
+            )
+        pts.append(frame.pts)
+        is_keyframe.append(bool(frame.key_frame))
+    times = sorted({value for value in pts if value is not None})
+    time_base = Fraction(stream.time_base or 1)
+    if len(times) < len(pts):
+        times = list(range(len(pts)))
+        time_base = 1 / Fraction(stream.guessed_rate or stream.average_rate or _USUAL_RATE)
+    return VideoIndex(
+        time_base=time_base,
+        pts=np.array(times, dtype=np.int64),
+        is_keyframe=np.array(is_keyframe, dtype=np.bool_),
+        is_droppable=np.zeros(len(pts), np.bool_),
+        is_shown=np.ones(len(pts), np.bool_),
+        size_bytes=np.zeros(len(pts), np.int64),
+        is_from_content=True,
+    )

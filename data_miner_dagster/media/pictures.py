@@ -1,0 +1,145 @@
+"""A decoded frame as the picture that is stored: upright, square pixels, full range, BT.601; and its encoding.
+
+JPEG keeps luma and chroma as decoders give them, so the common case (8 bit, 4:2:0) is encoded from the decoder's own
+planes: only range and matrix are changed, and no RGB is made. Everything else goes through RGB once.
+"""
+
+import io
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from av.video.frame import VideoFrame
+from PIL import Image
+
+from data_miner_dagster.domain.records import RgbImage
+
+Plane = npt.NDArray[np.uint8]
+
+_PLANAR_420: Final = frozenset({"yuv420p", "yuvj420p"})
+_FULL_RANGE: Final = 2  # AVCOL_RANGE_JPEG
+_BT709: Final = 1  # AVCOL_SPC_BT709
+_LUMA_WEIGHTS_BT601: Final = (0.299, 0.114)  # red, blue. Source: ITU-R BT.601
+_LUMA_WEIGHTS_BT709: Final = (0.2126, 0.0722)  # Source: ITU-R BT.709
+
+# One process decodes one video on its own core: OpenCV's threads would only get in each other's way.
+cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """`luma` is (H, W) full range. Either `chroma`, two half-size planes, or `rgb` (H, W, 3) goes with it."""
+
+    luma: Plane
+    chroma: tuple[Plane, Plane] | None
+    rgb: RgbImage | None
+
+    @property
+    def resolution_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        height, width = self.luma.shape
+        return width, height
+
+
+def picture_of(frame: VideoFrame, *, sample_aspect_ratio: Fraction | None = None) -> Picture:
+    """Return the picture of a decoded frame.
+
+    Args:
+        frame: any pixel format.
+        sample_aspect_ratio: width over height of a pixel; the width is scaled by it. None: square.
+    """
+    is_square = sample_aspect_ratio is None or sample_aspect_ratio in (0, 1)
+    if frame.format.name in _PLANAR_420 and is_square and frame.rotation % 360 == 0:
+        y, u, v = (plane_of(frame, position) for position in range(3))
+        is_full = frame.format.name == "yuvj420p" or int(frame.color_range) == _FULL_RANGE
+        if int(frame.colorspace) == _BT709:
+            return Picture(*_from_bt709(y, u, v, is_full=is_full), rgb=None)
+        if is_full:
+            return Picture(y, (u, v), rgb=None)
+        luma_table, chroma_table = _full_range_tables()
+        return Picture(cv2.LUT(y, luma_table), (cv2.LUT(u, chroma_table), cv2.LUT(v, chroma_table)), rgb=None)
+    rgb = _upright_rgb(frame, Fraction(1) if is_square or sample_aspect_ratio is None else sample_aspect_ratio)
+    return Picture(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), None, rgb)
+
+
+def plane_of(frame: VideoFrame, position: int) -> Plane:
+    """Return a view of a plane of an 8-bit planar frame, without its padding; it lives as long as the frame."""
+    plane = frame.planes[position]
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+
+
+@lru_cache(maxsize=1)
+def _full_range_tables() -> tuple[Plane, Plane]:
+    """Limited range (luma 16..235, chroma 16..240) to full range."""
+    codes = np.arange(256, dtype=np.float64)
+    luma = np.clip(np.rint((codes - 16) * 255 / 219), 0, 255)
+    chroma = np.clip(np.rint((codes - 128) * 255 / 224 + 128), 0, 255)
+    return luma.astype(np.uint8), chroma.astype(np.uint8)
+
+
+def _rgb_to_ycc(weights: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """The full-range matrix of a colour space, chroma around 0."""
+    red, blue = weights
+    luma = np.array([red, 1 - red - blue, blue])
+    cb = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
+    cr = (np.array([1, 0, 0]) - luma) / (2 * (1 - red))
+    return np.stack([luma, cb, cr])
+
+
+@lru_cache(maxsize=2)
+def _bt709_to_bt601(is_full: bool) -> tuple[npt.NDArray[np.float64], float, float]:
+    """Return (3, 3) affine matrix of (Cb, Cr, 1) to (Cb', Cr', luma change + 128), and luma's gain and offset."""
+    change = _rgb_to_ycc(_LUMA_WEIGHTS_BT601) @ np.linalg.inv(_rgb_to_ycc(_LUMA_WEIGHTS_BT709))
+    chroma_gain, luma_gain, black = (1.0, 1.0, 0.0) if is_full else (255 / 224, 255 / 219, 16.0)
+    linear = np.stack([change[1, 1:], change[2, 1:], change[0, 1:]]) * chroma_gain
+    offset = 128 - linear.sum(axis=1) * 128
+    return np.column_stack([linear, offset]), luma_gain, -black * luma_gain - 128
+
+
+def _from_bt709(y: Plane, u: Plane, v: Plane, *, is_full: bool) -> tuple[Plane, tuple[Plane, Plane]]:
+    """Neutral grey is the same in both spaces, so luma changes by a (small, half-size) function of chroma alone."""
+    matrix, gain, offset = _bt709_to_bt601(is_full)
+    new_u, new_v, change = cv2.split(cv2.transform(cv2.merge([u, v]), matrix))
+    height, width = y.shape
+    at_full_size = cv2.resize(change, (2 * change.shape[1], 2 * change.shape[0]), interpolation=cv2.INTER_NEAREST)
+    luma = cv2.addWeighted(y, gain, at_full_size[:height, :width], 1.0, offset)
+    return luma, (new_u, new_v)
+
+
+def _upright_rgb(frame: VideoFrame, sample_aspect_ratio: Fraction) -> RgbImage:
+    width = max(1, round(frame.width * sample_aspect_ratio))
+    colorspace: Any = "ITU709" if int(frame.colorspace) == _BT709 else None
+    rgb = frame.reformat(width=width, format="rgb24", src_colorspace=colorspace, interpolation="BICUBIC").to_ndarray()
+    # `rotation` is what the container asks a player to turn the picture by, counter-clockwise.
+    return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90) % 4))
+
+
+def encode(picture: Picture, image_format: Literal["jpg", "png", "webp"], quality: int) -> bytes:
+    """Return the picture as a file's bytes. Deterministic. JPEG and WebP chroma is at half size; PNG is lossless."""
+    if image_format == "jpg":
+        if picture.chroma is not None:
+            return bytes(simplejpeg.encode_jpeg_yuv_planes(picture.luma, *picture.chroma, quality))
+        return bytes(simplejpeg.encode_jpeg(picture.rgb, quality, "RGB", "420"))
+    rgb = as_rgb(picture)
+    if image_format == "png":
+        _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        return bytes(encoded)
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "WEBP", quality=quality, method=2)
+    return buffer.getvalue()
+
+
+def as_rgb(picture: Picture) -> RgbImage:
+    """Return the picture as RGB, chroma repeated."""
+    if picture.rgb is not None:
+        return picture.rgb
+    assert picture.chroma is not None
+    height, width = picture.luma.shape
+    u, v = (cv2.resize(plane, (2 * plane.shape[1], 2 * plane.shape[0])) for plane in picture.chroma)
+    ycc = cv2.merge([picture.luma, v[:height, :width], u[:height, :width]])
+    return np.asarray(cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB))

@@ -1,0 +1,79 @@
+"""Measures of a picture as a picture: sharpness, brightness, contrast, letterbox, perceptual hash."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+MEASURED_LINES: Final = 360
+"""Larger pictures are reduced to this short side first: cheaper, and the same blur means the same at 720p and 4K."""
+_HASH_SIDE: Final = 8
+_HASH_PICTURE_SIDE: Final = 32
+_BAR_BRIGHTNESS: Final = 20.0
+_LEAST_BAR_SHARE: Final = 0.04
+
+
+@dataclass(frozen=True, slots=True)
+class FrameQuality:
+    """Of luma, 0..255, at `MEASURED_LINES`. `sharpness` is the variance of its Laplacian."""
+
+    sharpness: float
+    brightness: float
+    contrast: float
+    is_letterboxed: bool
+    perceptual_hash: int
+
+
+def measure(luma: npt.NDArray[np.uint8]) -> FrameQuality:
+    """Return the measures of a (H, W) full-range luma plane."""
+    small = reduced(luma)
+    mean, deviation = cv2.meanStdDev(small)
+    _, edge_deviation = cv2.meanStdDev(cv2.Laplacian(small, cv2.CV_16S))
+    return FrameQuality(
+        sharpness=float(edge_deviation[0, 0]) ** 2,
+        brightness=float(mean[0, 0]),
+        contrast=float(deviation[0, 0]),
+        is_letterboxed=is_letterboxed(small),
+        perceptual_hash=perceptual_hash(small),
+    )
+
+
+def reduced(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the plane with its short side at `MEASURED_LINES`, or itself if it is no larger."""
+    height, width = luma.shape
+    short = min(height, width)
+    if short <= MEASURED_LINES:
+        return luma
+    size = (round(width * MEASURED_LINES / short), round(height * MEASURED_LINES / short))
+    return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA))
+
+
+def is_letterboxed(luma: npt.NDArray[np.uint8]) -> bool:
+    """Return whether black bars of equal height (or width) lie along two opposite edges of a picture with content."""
+    for axis in (1, 0):
+        is_dark = np.asarray(cv2.reduce(luma, axis, cv2.REDUCE_MAX)).ravel() < _BAR_BRIGHTNESS + 16
+        if is_dark.all():
+            return False
+        first, last = int(np.argmin(is_dark)), int(np.argmin(is_dark[::-1]))
+        least = max(2.0, _LEAST_BAR_SHARE * len(is_dark))
+        if min(first, last) >= least and abs(first - last) <= max(2.0, 0.02 * len(is_dark)):
+            return True
+    return False
+
+
+def perceptual_hash(luma: npt.NDArray[np.uint8]) -> int:
+    """Return the 64-bit DCT hash: bit 63 is the first coefficient. Near pictures differ in few bits.
+
+    Source: `imagehash.phash` of the same picture gives the same bits (a test compares them).
+    """
+    small = Image.fromarray(luma).resize((_HASH_PICTURE_SIDE, _HASH_PICTURE_SIDE), Image.Resampling.LANCZOS)
+    coefficients = cv2.dct(np.asarray(small, dtype=np.float64))
+    # imagehash's transform has no normalisation: the first row and column weigh more by the square root of two.
+    coefficients[0] *= np.sqrt(2)
+    coefficients[:, 0] *= np.sqrt(2)
+    low = coefficients[:_HASH_SIDE, :_HASH_SIDE]
+    bits = (low > np.median(low)).ravel()
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")

@@ -1,0 +1,52 @@
+"""Adding one video to a project by hand, past its sources and its rules."""
+
+import os
+from pathlib import Path
+
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
+from data_miner_dagster.sites.ytdlp import SiteClient
+
+BY_HAND = "by_hand"
+"""The source named as the origin of such a member."""
+
+
+def add_video(platform: Platform, project: str, address: str) -> list[tuple[str, bool]]:
+    """Make what an address or a local path holds a member of a project; return (video key, is new) of each.
+
+    A page or folder that holds several videos adds them all. A member that a rule had rejected is taken back.
+
+    Raises:
+        ConfigError: there is no such project or file, or the address cannot be listed, or it was forgotten on request.
+    """
+    platform.project_config(project)
+    try:
+        found = _candidates(platform, address)
+    except SourceError as error:
+        raise ConfigError(f"{address}: {error}") from error
+    if not found:
+        raise ConfigError(f"{address} holds no video; give the address of one, or of a page that has some")
+    candidates = platform.catalog.without_forgotten(found)
+    if not candidates:
+        raise ConfigError(f"{found[0].video_key} was removed on request (`data-miner forget`) and stays out")
+    added = []
+    with platform.hold_project(project), platform.catalog.database.transaction() as session:
+        for candidate in candidates:
+            is_new = platform.catalog.add_candidate(session, project, candidate, rejected_because=None)
+            added.append((candidate.video_key, is_new))
+    return added
+
+
+def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:
+    now = utc_now()
+    if "://" not in address:
+        paths = list_local_videos(address, Path.cwd())
+        return [
+            VideoCandidate(key_of_file(path)[0], os.fspath(path), BY_HAND, address, rank, now, title=path.stem)
+            for rank, path in enumerate(paths)
+        ]
+    with SiteClient(platform.config.downloading) as client:
+        return client.list_url(address, source=BY_HAND, query=address, found_at=now)

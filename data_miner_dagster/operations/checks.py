@@ -1,0 +1,88 @@
+"""Counting what would break a promise of a derived table. Asset checks and `doctor` report the figures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+
+from data_miner_dagster.operations.members import project_inputs
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.tables import num_rows, read_table
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionCounts:
+    """Of one project's filtering."""
+
+    num_frames: int  # of all ready members
+    num_decisions: int
+    num_repeated: int
+    num_without_reason: int
+
+    @property
+    def holds(self) -> bool:
+        """True if every frame has one decision and every drop a reason."""
+        return self.num_frames == self.num_decisions and not self.num_repeated and not self.num_without_reason
+
+
+def count_decisions(platform: Platform, project: str) -> DecisionCounts:
+    """Compare a project's decisions with the frames of its members.
+
+    Raises:
+        FileNotFoundError: the project has not been filtered.
+    """
+    num_frames = sum(num_rows(member.frames_table) for member in project_inputs(platform, project))
+    table = read_table(platform.layout.filtered_table(project), ["frame_id", "is_kept", "drop_reason"])
+    is_kept = table["is_kept"].to_numpy()
+    has_reason = pc.is_valid(table["drop_reason"]).to_numpy()
+    return DecisionCounts(
+        num_frames=num_frames,
+        num_decisions=table.num_rows,
+        num_repeated=table.num_rows - pc.count_distinct(table["frame_id"]).as_py(),
+        num_without_reason=int(np.count_nonzero(is_kept == has_reason)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BoxCounts:
+    """Of one project's detections."""
+
+    num_boxes: int
+    num_misplaced: int
+    num_unknown_class: int
+    num_bad_confidence: int
+
+    @property
+    def holds(self) -> bool:
+        """True if no box is wrong."""
+        return not (self.num_misplaced or self.num_unknown_class or self.num_bad_confidence)
+
+
+def count_boxes(platform: Platform, project: str) -> BoxCounts:
+    """Compare a project's boxes with the sizes of their frames and with its classes.
+
+    Raises:
+        FileNotFoundError: the project's frames have not been looked at.
+    """
+    layout = platform.layout
+    boxes = read_table(layout.detections_table(project))
+    classes = list(platform.project_config(project).detection.classes)
+    num_misplaced = 0
+    for video_key in sorted(set(boxes["video_key"].to_pylist())):
+        own = boxes.filter(pc.equal(boxes["video_key"], video_key))
+        frames = read_table(layout.frames_table(video_key), ["frame_index", "width", "height"])
+        width_by_index = dict(zip(frames["frame_index"].to_pylist(), frames["width"].to_pylist(), strict=True))
+        height_by_index = dict(zip(frames["frame_index"].to_pylist(), frames["height"].to_pylist(), strict=True))
+        indices = own["frame_index"].to_pylist()
+        widths = np.array([width_by_index.get(index, -1) for index in indices])
+        heights = np.array([height_by_index.get(index, -1) for index in indices])
+        x_min, y_min, x_max, y_max = (own[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max"))
+        is_inside = (x_min >= 0) & (y_min >= 0) & (x_max <= widths) & (y_max <= heights)
+        num_misplaced += int(np.count_nonzero(~(is_inside & (x_min < x_max) & (y_min < y_max))))
+    confidence = boxes["confidence"].to_numpy()
+    return BoxCounts(
+        num_boxes=boxes.num_rows,
+        num_misplaced=num_misplaced,
+        num_unknown_class=sum(1 for name in boxes["class_name"].to_pylist() if name not in classes),
+        num_bad_confidence=int(np.count_nonzero(~((confidence >= 0) & (confidence <= 1)))),
+    )

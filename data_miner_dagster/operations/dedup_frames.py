@@ -1,0 +1,149 @@
+"""The frames that deduplication decides on, and those of elsewhere that come before them.
+
+Belongs here: reading them, with what is known of them as pictures. Does not belong here: any decision.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.config.deduplication import DeduplicationConfig
+from data_miner_dagster.domain.errors import ConfigError, PermanentError
+from data_miner_dagster.domain.reasons import DuplicateTier
+from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.export.parquet import images_table
+from data_miner_dagster.operations.frame_vectors import EncoderChoice, read_frame_vectors
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.tables import read_fingerprint, read_table
+
+PICTURE_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "sha256", "perceptual_hash")
+"""What a pair of frames is labelled by."""
+
+_KEY_COLUMNS: Final = ("frame_id", "video_key", "frame_index")
+_KEY_SCHEMA: Final = pa.schema([FRAMES_SCHEMA.field(name) for name in _KEY_COLUMNS])
+_FOREIGN_SCHEMA: Final = pa.schema(
+    [*(FRAMES_SCHEMA.field(name) for name in PICTURE_COLUMNS), pa.field("foreign_tier", pa.string(), nullable=False)]
+)
+
+
+def kept_frames(platform: Platform, project: str) -> pa.Table:
+    """Return the frames that filtering kept, by frame id: `PICTURE_COLUMNS` and what `quality_order` goes by."""
+    filtered = read_table(platform.layout.filtered_table(project), [*_KEY_COLUMNS, "positive_similarity", "is_kept"])
+    return _with_pictures(platform, filtered.filter(filtered["is_kept"]).drop_columns(["is_kept"]))
+
+
+def foreign_frames(platform: Platform, config: DeduplicationConfig) -> pa.Table:
+    """Return what other projects keep and releases hold, each frame once: `PICTURE_COLUMNS` and `foreign_tier`.
+
+    Projects come first, each part by frame id.
+    """
+    of_projects = [_KEY_SCHEMA.empty_table()]
+    for other in config.against_projects:
+        decided = read_table(platform.layout.deduplicated_table(other), [*_KEY_COLUMNS, "is_representative"])
+        of_projects.append(decided.filter(decided["is_representative"]).select(_KEY_COLUMNS))
+    of_releases = [_KEY_SCHEMA.empty_table()]
+    for release in config.against_releases:
+        project, _, version = release.partition("/")
+        of_releases.append(read_table(images_table(platform.layout.release_folder(project, version)), _KEY_COLUMNS))
+    in_projects = _each_once(of_projects)
+    in_releases = _each_once(of_releases)
+    in_releases = in_releases.filter(
+        pc.invert(pc.is_in(in_releases["frame_id"], in_projects["frame_id"].combine_chunks()))
+    )
+    parts = []
+    for frames, tier in ((in_projects, DuplicateTier.OTHER_PROJECT), (in_releases, DuplicateTier.EARLIER_RELEASE)):
+        pictures = _with_pictures(platform, frames).select(PICTURE_COLUMNS)
+        parts.append(
+            pictures.append_column("foreign_tier", pa.array([tier.value] * len(frames), pa.string())).cast(
+                _FOREIGN_SCHEMA
+            )
+        )
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def foreign_fingerprints(platform: Platform, project: str, config: DeduplicationConfig) -> dict[str, str]:
+    """Return the fingerprints of what the project is to be compared with, by name.
+
+    Raises:
+        ConfigError: one of them does not exist, or two projects are to give way to each other.
+    """
+    fingerprints: dict[str, str] = {}
+    for other in config.against_projects:
+        _check_no_circle(platform, project, other)
+        fingerprint = read_fingerprint(platform.layout.deduplicated_table(other))
+        if fingerprint is None:
+            raise ConfigError(
+                f"deduplication.against_projects of {project} names {other!r}, which has not been deduplicated; "
+                f"materialize deduplicated_frames of {other} first"
+            )
+        fingerprints[other] = fingerprint
+    for release in config.against_releases:
+        name, _, version = release.partition("/")
+        if not images_table(platform.layout.release_folder(name, version)).exists():
+            raise ConfigError(
+                f"deduplication.against_releases of {project} names {release!r}, and there is no such release"
+            )
+        fingerprints[release] = release  # releases are immutable
+    return fingerprints
+
+
+def _check_no_circle(platform: Platform, project: str, other: str) -> None:
+    # Two projects that give way to each other would never settle.
+    seen: set[str] = set()
+    open_names = [other]
+    while open_names:
+        name = open_names.pop()
+        if name == project:
+            raise ConfigError(
+                f"deduplication.against_projects of {project} leads back to it through {other}; take one out"
+            )
+        if name not in seen:
+            seen.add(name)
+            open_names += platform.project_config(name).deduplication.against_projects
+
+
+def vectors_of(
+    platform: Platform, encoder: EncoderChoice, leaders: pa.Table, newcomers: pa.Table
+) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]:
+    """Return the vectors of both, of one width, in the order of their rows."""
+    vectors = read_frame_vectors(platform, encoder, newcomers)
+    if not len(leaders):
+        return np.zeros((0, vectors.shape[1]), np.float16), vectors
+    leader_vectors = read_frame_vectors(platform, encoder, leaders)
+    return leader_vectors, vectors if len(newcomers) else np.zeros((0, leader_vectors.shape[1]), np.float16)
+
+
+def stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return tables of the same columns on top of each other; one may allow nulls where another does not."""
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _each_once(tables: Sequence[pa.Table]) -> pa.Table:
+    return stacked(tables).group_by(list(_KEY_COLUMNS)).aggregate([])
+
+
+def _with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
+    """Return the same rows, by frame id, with columns of the manifests of their videos."""
+    wanted = frames["frame_id"].combine_chunks()
+    columns = ["frame_id", "sha256", "perceptual_hash", "sharpness", "width", "height"]
+    manifests = [pa.schema([FRAMES_SCHEMA.field(name) for name in columns]).empty_table()]
+    for video_key in sorted(pc.unique(frames["video_key"]).to_pylist()):
+        path = platform.layout.frames_table(video_key)
+        if not path.exists():
+            raise PermanentError(f"the frames of {video_key} are gone; extract them again")
+        manifest = read_table(path, columns)
+        manifests.append(manifest.filter(pc.is_in(manifest["frame_id"], wanted)))
+    pictures = stacked(manifests).combine_chunks()
+    rows = pc.index_in(frames["frame_id"], pictures["frame_id"].combine_chunks())
+    if rows.null_count:
+        missing = frames["frame_id"].filter(pc.is_null(rows))[0]
+        raise PermanentError(f"frame {missing} is gone since it was chosen; materialize filtered_frames again")
+    pictures = pictures.take(rows)
+    for name in ("sha256", "perceptual_hash", "sharpness"):
+        frames = frames.append_column(name, pictures[name])
+    num_pixels = pc.multiply(pictures["width"].cast(pa.int64()), pictures["height"].cast(pa.int64()))
+    return frames.append_column("num_pixels", num_pixels).sort_by("frame_id").combine_chunks()

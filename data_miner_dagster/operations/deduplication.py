@@ -1,0 +1,367 @@
+"""Deduplication of one project: which of the frames kept by filtering stand for the others.
+
+Frames belong to generations. All frames of a first run are generation 0, ordered by quality. When videos are added
+and nothing else changes, the frames already decided stay what they are, and the new ones are compared with the
+representatives alone, as generation 1, and so on. A changed setting, or `force`, starts again from generation 0.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.catalog.transitions import move_project
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.reasons import DuplicateTier
+from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, REUPLOADS_SCHEMA
+from data_miner_dagster.operations.dedup_frames import (
+    PICTURE_COLUMNS,
+    foreign_fingerprints,
+    foreign_frames,
+    kept_frames,
+    stacked,
+    vectors_of,
+)
+from data_miner_dagster.operations.duplicate_search import SearchKind, choose_search, is_exact_affordable
+from data_miner_dagster.operations.frame_vectors import EncoderChoice, choose_encoder
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.deduplication import find_representatives, quality_order, tiers_of
+from data_miner_dagster.stages.guarantees import GuaranteeReport, verify_guarantees
+from data_miner_dagster.stages.reuploads import find_reuploads
+from data_miner_dagster.storage.tables import (
+    FINGERPRINT_KEY,
+    read_fingerprint,
+    read_metadata,
+    read_table,
+    table_from_rows,
+    write_table,
+)
+
+ALGORITHM_VERSION: Final = 1
+"""Raise it when the same input gives another table."""
+
+_FINGERPRINT: Final = FINGERPRINT_KEY.decode()
+_DECISION_SCHEMA: Final = pa.schema(
+    [DEDUPLICATED_SCHEMA.field(name) for name in ("is_representative", "representative_frame_id", "similarity", "tier")]
+)
+_FOREIGN_TIERS: Final = pa.array([DuplicateTier.OTHER_PROJECT.value, DuplicateTier.EARLIER_RELEASE.value])
+_SAMPLE_SIZE: Final = 2000
+"""Representatives compared with all others where comparing all with all is not affordable."""
+_NO_DECISIONS: Final = DEDUPLICATED_SCHEMA.empty_table()
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What a project's table is to be made from."""
+
+    config: ProjectConfig
+    encoder: EncoderChoice
+    threshold: float
+    filtered_fingerprint: str
+    basis: str  # while it stays the same, earlier decisions stand
+
+    def fingerprint(self, earlier: str) -> str:
+        """Return the table's fingerprint, given that of the table it continues ("" where it starts anew)."""
+        return fingerprint_of({"basis": self.basis, "filtered": self.filtered_fingerprint, "earlier": earlier})
+
+
+def deduplicate_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
+    """Write deduplicated.parquet: one row per frame that filtering kept, with its representative.
+
+    Idempotent: a table made from the same inputs is left alone. `force` decides everything anew, as generation 0.
+
+    Raises:
+        ConfigError: there is no such project, or one it is to be compared with has not been deduplicated.
+        DataMinerError: embeddings are missing or broken. The project is then FAILED, with the reason.
+    """
+    with platform.hold_project(project):
+        inputs = _read_inputs(platform, project)
+        if inputs is None:
+            message = f"{project} has not been filtered; materialize filtered_frames of {project} first"
+            return ProjectOutcome(project, OutcomeStatus.BLOCKED, "", {}, {"message": message})
+        earlier = read_metadata(platform.layout.deduplicated_table(project))
+        if not force and _is_current(platform, project, inputs):
+            # A stage left behind by a filter run that changed nothing, or by a kill between file and row.
+            _move(platform, project, ProjectStage.DEDUPING, only_from={ProjectStage.DEDUP_READY})
+            _move(platform, project, ProjectStage.DETECT_READY, only_from={ProjectStage.DEDUPING}, error=None)
+            return _outcome(platform, project, OutcomeStatus.REUSED)
+        _move(platform, project, ProjectStage.DEDUPING)
+        try:
+            _write_table(platform, project, inputs, {} if force else earlier)
+        except Exception as error:
+            _move(platform, project, ProjectStage.FAILED, error=str(error))
+            raise
+        _move(platform, project, ProjectStage.DETECT_READY, error=None)
+        return _outcome(platform, project, OutcomeStatus.DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class DeduplicationCheck:
+    """Whether a project's table keeps its two promises, for an asset check and for people."""
+
+    report: GuaranteeReport
+    minimum_recall: float  # 1 where the search was exact
+    first_offenders: tuple[tuple[str, str], ...]  # pairs of frame ids
+
+    @property
+    def passed(self) -> bool:
+        """True if every removed frame is supported, and no more near-duplicates are kept than the search may miss."""
+        return not self.report.num_unsupported and self.report.recall >= self.minimum_recall
+
+    @property
+    def description(self) -> str:
+        """One line for the user."""
+        report = self.report
+        line = (
+            f"{report.num_removed:,} removed frames and {report.num_representatives_checked:,} of "
+            f"{report.num_representatives:,} representatives compared again: {report.num_unsupported:,} frames without "
+            f"a representative in reach, {report.num_too_close:,} representatives too close to another"
+        )
+        return line + "".join(f"; {one} and {other}" for one, other in self.first_offenders)
+
+
+def check_deduplication(platform: Platform, project: str, *, sample_size: int | None = None) -> DeduplicationCheck:
+    """Compare the stored vectors of a project's frames again, without the index that found the duplicates.
+
+    Args:
+        platform: of the project.
+        project: one that has been deduplicated.
+        sample_size: compare only so many representatives with all before them. Default: all, where exact search is
+            affordable; else a sample.
+
+    Raises:
+        DataMinerError: there is no such project, it has not been deduplicated, or its embeddings are gone.
+    """
+    inputs = _read_inputs(platform, project)
+    path = platform.layout.deduplicated_table(project)
+    if inputs is None or not path.exists():
+        raise ConfigError(f"{project} has not been deduplicated; materialize deduplicated_frames of {project} first")
+    config = inputs.config.deduplication
+    decided = read_table(path).sort_by("quality_rank")
+    foreign = foreign_frames(platform, config)
+    leaders, newcomers = vectors_of(platform, inputs.encoder, foreign, decided)
+    named = decided["representative_frame_id"]
+    ids = pc.if_else(
+        pc.is_in(decided["tier"], _FOREIGN_TIERS),
+        pc.index_in(named, foreign["frame_id"].combine_chunks()),
+        pc.add(pc.index_in(named, decided["frame_id"].combine_chunks()), len(foreign)),
+    )
+    is_exact = is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames)
+    if sample_size is None and not is_exact:
+        sample_size = _SAMPLE_SIZE
+    report = verify_guarantees(
+        leaders, newcomers, ids.to_numpy().astype(np.int64), inputs.threshold, sample_size=sample_size
+    )
+    every_id = stacked([foreign.select(["frame_id"]), decided.select(["frame_id"])])["frame_id"]
+    offenders = [*report.unsupported_pairs, *report.too_close_pairs][:3]
+    return DeduplicationCheck(
+        report,
+        minimum_recall=1.0 if is_exact else config.minimum_recall,
+        first_offenders=tuple((every_id[one].as_py(), every_id[other].as_py()) for one, other in offenders),
+    )
+
+
+# --- what it is made from ---
+
+
+def _read_inputs(platform: Platform, project: str) -> _Inputs | None:
+    config = platform.project_config(project)
+    filtered_fingerprint = read_fingerprint(platform.layout.filtered_table(project))
+    if filtered_fingerprint is None:
+        return None
+    encoder = choose_encoder(platform, config.deduplication.encoder)
+    threshold = config.deduplication.threshold
+    basis = {
+        "version": ALGORITHM_VERSION,
+        "deduplication": config.deduplication.model_dump(mode="json"),
+        "threshold": threshold if threshold is not None else encoder.duplicate_threshold,
+        "encoder": encoder.fingerprint,
+        "filtering": config.filtering.model_dump(mode="json"),
+        "filter_encoder": platform.models.filter_encoder_fingerprint,
+        "against": foreign_fingerprints(platform, project, config.deduplication),
+    }
+    return _Inputs(
+        config=config,
+        encoder=encoder,
+        threshold=threshold if threshold is not None else encoder.duplicate_threshold,
+        filtered_fingerprint=filtered_fingerprint,
+        basis=fingerprint_of(basis),
+    )
+
+
+def _is_current(platform: Platform, project: str, inputs: _Inputs) -> bool:
+    stored = read_metadata(platform.layout.deduplicated_table(project))
+    wanted = inputs.fingerprint(stored.get("earlier", ""))
+    return stored.get(_FINGERPRINT) == wanted == read_fingerprint(platform.layout.reuploads_table(project))
+
+
+# --- the work ---
+
+
+def _write_table(platform: Platform, project: str, inputs: _Inputs, stored: Mapping[str, str]) -> None:
+    frames = kept_frames(platform, project)
+    video_fingerprints = _frames_fingerprints(platform, frames)
+    continues = stored.get("basis") == inputs.basis
+    earlier = _standing_decisions(platform, project, frames, video_fingerprints, stored) if continues else _NO_DECISIONS
+    last_generation = int(stored["generation"]) if continues else -1
+
+    positions = pc.index_in(frames["frame_id"], earlier["frame_id"].combine_chunks())
+    generations = pc.fill_null(earlier["generation"].take(positions), last_generation + 1)
+    frames = frames.append_column("generation", generations.cast(pa.int32()))
+    frames = frames.take(quality_order(frames)).combine_chunks()
+
+    # Newcomers are of the last generation, so they come after all that stands.
+    standing, newcomers = frames.slice(0, len(earlier)), frames.slice(len(earlier))
+    standing_decisions = earlier.take(pc.index_in(standing["frame_id"], earlier["frame_id"].combine_chunks()))
+    representatives = standing.filter(standing_decisions["is_representative"])
+    foreign = foreign_frames(platform, inputs.config.deduplication)
+    decisions, search = _decide(platform, inputs, foreign, representatives, newcomers)
+
+    table = stacked([standing_decisions.select(_DECISION_SCHEMA.names), decisions])
+    for name in ("frame_id", "video_key", "frame_index", "generation"):
+        table = table.append_column(name, frames[name])
+    table = table.append_column("quality_rank", pa.array(np.arange(len(frames), dtype=np.int32)))
+    table = table.select(DEDUPLICATED_SCHEMA.names).cast(DEDUPLICATED_SCHEMA).sort_by("frame_id").combine_chunks()
+
+    fingerprint = inputs.fingerprint(stored[_FINGERPRINT] if continues else "")
+    dedup = inputs.config.deduplication
+    reuploads = find_reuploads(
+        table, minimum_share=dedup.reupload_share, minimum_pictures=dedup.reupload_minimum_pictures
+    )
+    write_table(
+        platform.layout.reuploads_table(project),
+        table_from_rows(map(asdict, reuploads), REUPLOADS_SCHEMA),
+        fingerprint=fingerprint,
+    )
+    write_table(  # last: it says that the work is done
+        platform.layout.deduplicated_table(project),
+        table,
+        fingerprint=fingerprint,
+        metadata={
+            "basis": inputs.basis,
+            "earlier": stored[_FINGERPRINT] if continues else "",
+            "generation": str(last_generation + 1 if len(newcomers) else max(last_generation, 0)),
+            "frames": json.dumps(video_fingerprints, sort_keys=True),
+            "encoder": inputs.encoder.name,
+            "threshold": repr(inputs.threshold),
+            "num_newcomers": str(len(newcomers)),
+            "num_reuploads": str(len(reuploads)),
+            **search,
+        },
+    )
+
+
+def _frames_fingerprints(platform: Platform, frames: pa.Table) -> dict[str, str]:
+    keys = sorted(pc.unique(frames["video_key"]).to_pylist())
+    return {key: read_fingerprint(platform.layout.frames_table(key)) or "" for key in keys}
+
+
+def _standing_decisions(
+    platform: Platform,
+    project: str,
+    frames: pa.Table,
+    video_fingerprints: Mapping[str, str],
+    stored: Mapping[str, str],
+) -> pa.Table:
+    """Return the earlier rows that are still true, by frame id.
+
+    Their frame is still kept and still the same picture, and so is the representative they name. A frame whose
+    representative is gone is decided again, among the newcomers.
+    """
+    decided = read_table(platform.layout.deduplicated_table(project))
+    unchanged = [key for key, value in json.loads(stored["frames"]).items() if video_fingerprints.get(key) == value]
+    is_alive = pc.and_(
+        pc.is_in(decided["frame_id"], frames["frame_id"].combine_chunks()),
+        pc.is_in(decided["video_key"], pa.array(unchanged, pa.string())),
+    )
+    alive = decided.filter(is_alive)
+    is_supported = pc.or_(
+        pc.is_in(alive["representative_frame_id"], alive["frame_id"].combine_chunks()),
+        pc.is_in(alive["tier"], _FOREIGN_TIERS),
+    )
+    return alive.filter(is_supported).combine_chunks()
+
+
+def _decide(
+    platform: Platform, inputs: _Inputs, foreign: pa.Table, representatives: pa.Table, newcomers: pa.Table
+) -> tuple[pa.Table, Mapping[str, str]]:
+    """Return `_DECISION_SCHEMA` rows of the newcomers, in their order, and how they were searched."""
+    config = inputs.config.deduplication
+    own = representatives.select(PICTURE_COLUMNS)
+    known = stacked([foreign, own.append_column("foreign_tier", pa.nulls(len(own), pa.string()))])
+    leader_vectors, vectors = vectors_of(platform, inputs.encoder, known, newcomers)
+    search = choose_search(leader_vectors, vectors, inputs.threshold, config)
+    assignment = find_representatives(leader_vectors, vectors, inputs.threshold, search.index)
+    recall = 1.0
+    if search.kind is SearchKind.CLUSTERED:
+        recall = verify_guarantees(
+            leader_vectors, vectors, assignment.representative_ids, inputs.threshold, sample_size=_SAMPLE_SIZE
+        ).recall
+
+    pictures = newcomers.select(PICTURE_COLUMNS)
+    named = stacked([known, pictures.append_column("foreign_tier", pa.nulls(len(pictures), pa.string()))])
+    named = named.take(assignment.representative_ids)
+    is_representative = assignment.is_representative
+    pairs = pictures.append_column("foreign_tier", named["foreign_tier"])
+    for name in PICTURE_COLUMNS:
+        pairs = pairs.append_column(f"representative_{name}", named[name])
+    tiers = np.full(len(newcomers), None, object)
+    tiers[~is_representative] = tiers_of(
+        pairs.filter(pa.array(~is_representative)), max_hash_distance=config.perceptual_hash_distance
+    )
+    decisions = pa.table(
+        {
+            "is_representative": is_representative,
+            "representative_frame_id": named["frame_id"],
+            "similarity": pa.array(assignment.similarities.astype(np.float32), mask=is_representative),
+            "tier": pa.array(tiers, pa.string()),
+        },
+        schema=_DECISION_SCHEMA,
+    )
+    how = {"search": search.kind.value, "measured_recall": repr(round(recall, 6))}
+    if search.kind is SearchKind.CLUSTERED:
+        how |= {"num_clusters": str(search.num_clusters), "num_probes": str(search.num_probes)}
+    return decisions, how
+
+
+# --- what became of it ---
+
+
+def _outcome(platform: Platform, project: str, status: OutcomeStatus) -> ProjectOutcome:
+    path = platform.layout.deduplicated_table(project)
+    stored = read_metadata(path)
+    decided = read_table(path, ["is_representative", "tier"])
+    num_by_tier = Counter(decided["tier"].to_pylist())
+    counts = {"frames": len(decided), "representatives": num_by_tier[None]}
+    counts |= {tier.value: num_by_tier[tier.value] for tier in DuplicateTier}
+    metadata: dict[str, int | float | str] = {
+        "encoder": stored["encoder"],
+        "threshold": float(stored["threshold"]),
+        "generation": int(stored["generation"]),
+        "num_newcomers": int(stored["num_newcomers"]),
+        "num_reuploads": int(stored["num_reuploads"]),
+        "search": stored["search"],
+        "measured_recall": float(stored["measured_recall"]),
+    }
+    return ProjectOutcome(project, status, stored[_FINGERPRINT], counts, metadata)
+
+
+def _move(
+    platform: Platform,
+    project: str,
+    stage: ProjectStage,
+    *,
+    only_from: Collection[ProjectStage] | None = None,
+    **values: str | None,
+) -> bool:
+    with platform.catalog.database.transaction() as session:
+        return move_project(session, project, stage, only_from=only_from, **values)

@@ -1,0 +1,82 @@
+"""Whether the videos that came after a calibration score like those it was made on.
+
+`calibrate` leaves a reference beside its answers: the distribution of the positive similarities and the videos it
+covers. Filtering compares the other videos with it. No reference, or one of other prompts: nothing is compared.
+"""
+
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.calibration import Drift, ScoreDistribution, counts_within, distribution_of, drift
+from data_miner_dagster.storage.atomic import write_json
+
+_FILE: Final = "reference.json"
+
+
+def scale_fingerprint(platform: Platform, config: FilteringConfig) -> str:
+    """Return what scores must share to be compared: the encoder, the positive prompts and the templates."""
+    return fingerprint_of(
+        {
+            "encoder": platform.models.filter_encoder_fingerprint,
+            "positive": sorted(config.texts_of("positive")),
+            "templates": config.templates,
+        }
+    )
+
+
+def save_reference(platform: Platform, project: str, config: FilteringConfig) -> None:
+    """Remember how the project's frames score now."""
+    groups = list(_scores_by_group(_table(platform, project), ()))
+    distribution = distribution_of(np.concatenate([np.zeros(0), *(scores for _, scores in groups)]))
+    write_json(
+        platform.layout.calibration_folder(project) / _FILE,
+        {
+            "scale": scale_fingerprint(platform, config),
+            "edges": list(distribution.edges),
+            "counts": list(distribution.counts),
+            "video_keys": sorted({key for keys, _ in groups for key in keys}),
+        },
+    )
+
+
+def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Drift | None:
+    """Return how the videos that were not calibrated on score; None without a reference or without such videos."""
+    path = platform.layout.calibration_folder(project) / _FILE
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content["scale"] != scale_fingerprint(platform, config):
+        return None
+    reference = ScoreDistribution(tuple(content["edges"]), tuple(content["counts"]))
+    counts = np.zeros(len(reference.counts), np.int64)
+    for _, scores in _scores_by_group(_table(platform, project), content["video_keys"]):
+        counts += counts_within(reference.edges, scores)
+    return drift(reference, counts)
+
+
+def _table(platform: Platform, project: str) -> Path:
+    return platform.layout.filtered_table(project)
+
+
+def _scores_by_group(
+    path: Path, without_videos: Collection[str]
+) -> Iterator[tuple[list[str], npt.NDArray[np.float64]]]:
+    """Yield (video keys, positive similarities of readable frames) of each row group."""
+    excluded = pa.array(sorted(without_videos), pa.string())
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group, columns=["video_key", "positive_similarity"])
+            rows = rows.filter(pc.invert(pc.is_in(rows.column("video_key"), value_set=excluded)))
+            scores = rows.column("positive_similarity").drop_null().to_numpy().astype(np.float64)
+            yield rows.column("video_key").unique().to_pylist(), scores

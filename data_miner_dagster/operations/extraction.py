@@ -1,0 +1,149 @@
+"""Videos to frames: claims, statuses and the folder's rename around `make_frame_folder`."""
+
+import errno
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import timedelta
+from typing import Any
+
+from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.domain.errors import (
+    ClaimHeldError,
+    VideoPermanentError,
+    VideoTransientError,
+)
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary, make_frame_folder
+from data_miner_dagster.operations.platform import Platform, ReportVideo
+from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
+from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
+from data_miner_dagster.storage.tables import num_rows, read_fingerprint
+
+logger = logging.getLogger("data_miner")
+
+_RETRY_AFTER = timedelta(minutes=10)
+_HAS_NO_FILE = frozenset({VideoStatus.PENDING, VideoStatus.DOWNLOADING})
+
+
+def frames_fingerprint(video_sha256: str, config: ExtractionConfig) -> str:
+    """Return what `frames.parquet` carries if it is current for these bytes and settings."""
+    return fingerprint_of({"video": video_sha256, "settings": config.sampling_settings(), "version": ALGORITHM_VERSION})
+
+
+def extract_frames(
+    platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
+) -> list[VideoOutcome]:
+    """Make the frames of videos; return one outcome a key, in the order given.
+
+    Each video is held by a claim while it is worked on. Frames that are current are not made again unless `force`.
+    `report` is called from this thread, as each video finishes.
+    """
+    keys = list(dict.fromkeys(video_keys))
+    _ = platform.catalog  # made here, once, before threads ask for it
+    num_workers = min(platform.config.extraction.workers or os.cpu_count() or 1, max(1, len(keys)))
+    outcomes: dict[str, VideoOutcome] = {}
+    with ThreadPoolExecutor(num_workers, thread_name_prefix="extraction") as pool:
+        pending = [pool.submit(_extract_one, platform, key, force) for key in keys]
+        try:
+            for future in as_completed(pending):
+                outcome = future.result()
+                outcomes[outcome.video_key] = outcome
+                if report is not None:
+                    report(outcome)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [outcomes[key] for key in video_keys]
+
+
+def _extract_one(platform: Platform, key: str, force: bool) -> VideoOutcome:
+    try:
+        with platform.hold_video(key):
+            return _extract_held(platform, key, force)
+    except ClaimHeldError as error:
+        return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
+
+
+def _extract_held(platform: Platform, key: str, force: bool) -> VideoOutcome:
+    row = platform.catalog.video(key)
+    if row is None:
+        return VideoOutcome(key, OutcomeStatus.BLOCKED, message=f"no video {key!r} in the catalog; add it first")
+    if (standing := _standing_outcome(platform, row, force)) is not None:
+        return standing
+    assert row.sha256 is not None
+    assert row.file_name is not None
+    wanted = frames_fingerprint(row.sha256, platform.config.extraction)
+    table = platform.layout.frames_table(key)
+    sweep_partials(platform.layout.frames, key)
+    if not force and read_fingerprint(table) == wanted:
+        num_frames = num_rows(table)
+        if row.status is not VideoStatus.EXTRACTED or row.num_frames != num_frames:
+            # Killed between the folder and its row: the row catches up.
+            _record_extracted(platform, key, num_frames)
+        return VideoOutcome(key, OutcomeStatus.REUSED, metadata={"num_frames": num_frames})
+    with platform.catalog.database.transaction() as session:
+        move_video(session, key, VideoStatus.EXTRACTING)
+    try:
+        summary = _make_frames(platform, key, row.file_name, wanted)
+    except (VideoPermanentError, VideoTransientError) as error:
+        return _record_failed(platform, key, error.kind, str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _record_failed(platform, key, VideoErrorKind.DISK_FULL, f"no space left for frames: {error}")
+    _record_extracted(platform, key, summary.num_frames)
+    return VideoOutcome(key, OutcomeStatus.DONE, metadata=summary.as_metadata())
+
+
+def _standing_outcome(platform: Platform, row: VideoRow, force: bool) -> VideoOutcome | None:
+    """The outcome of a video that cannot, or need not, be worked on now; None if it is to be looked at."""
+    if row.status is VideoStatus.UNAVAILABLE:
+        return VideoOutcome(row.key, OutcomeStatus.UNAVAILABLE, row.error_kind, row.error or "")
+    if row.status in _HAS_NO_FILE or row.sha256 is None or row.file_name is None:
+        if row.status is VideoStatus.FAILED:
+            return VideoOutcome(row.key, OutcomeStatus.FAILED, row.error_kind, row.error or "")
+        return VideoOutcome(row.key, OutcomeStatus.BLOCKED, message="not downloaded yet")
+    if row.status is VideoStatus.FAILED and not force and not platform.catalog.is_due(row):
+        return VideoOutcome(row.key, OutcomeStatus.FAILED, row.error_kind, row.error or "")
+    return None
+
+
+def _make_frames(platform: Platform, key: str, file_name: str, fingerprint: str) -> FrameFolderSummary:
+    with atomic_folder(platform.layout.frames_folder(key)) as partial:
+        return make_frame_folder(
+            FrameFolderJob(
+                video_key=key,
+                video_path=platform.layout.video_folder(key) / file_name,
+                folder=partial,
+                fingerprint=fingerprint,
+                config=platform.config.extraction,
+            )
+        )
+
+
+def _record_extracted(platform: Platform, key: str, num_frames: int) -> None:
+    values: dict[str, Any] = {"num_frames": num_frames, "error": None, "error_kind": None, "retry_after": None}
+    with platform.catalog.database.transaction() as session:
+        move_video(session, key, VideoStatus.EXTRACTING)
+        move_video(session, key, VideoStatus.EXTRACTED, **values)
+
+
+def _record_failed(platform: Platform, key: str, kind: VideoErrorKind, message: str) -> VideoOutcome:
+    with platform.catalog.database.transaction() as session:
+        move_video(
+            session,
+            key,
+            VideoStatus.FAILED,
+            error_kind=kind,
+            error=message,
+            retry_after=utc_now() + _RETRY_AFTER if kind.is_transient else None,
+        )
+    logger.warning("%s: no frames: %s", key, message)
+    return VideoOutcome(key, OutcomeStatus.FAILED, kind, message)

@@ -1,0 +1,87 @@
+"""`data-miner try filter`: a folder's images against prompts, with the real encoder and the real decision."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.domain.reasons import DropReason
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.media.contact_sheets import Verdict
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.operations.prompts import mean_over_templates
+from data_miner_dagster.operations.trials import Trial, TrialRow, folder_images, read_in_batches
+from data_miner_dagster.protocols.encoders import embed_images
+from data_miner_dagster.stages.filtering import KEPT, REASONS, Decisions, FilteringRules, decide, resolve_rules
+
+_BATCH_SIZE: Final = 16
+
+
+def try_filter(models: ModelProvider, config: FilteringConfig, folder: Path, *, limit: int | None = None) -> Trial:
+    """Decide on the images of a folder, best first. Rules about time and videos do not apply to a folder.
+
+    Raises:
+        ConfigError: no images, or thresholds of another encoder.
+        ModelError: the encoder is missing.
+    """
+    paths = folder_images(folder, limit=limit)
+    calibration = models.filter_encoder_calibration
+    rules = replace(
+        resolve_rules(config, models.filter_encoder_name, calibration), min_gap_seconds=0.0, max_frames_per_video=None
+    )
+    encoder = models.filter_encoder()
+    prompts = mean_over_templates(
+        lambda sentence: encoder.embed_texts([sentence])[0], config.texts, config.templates, encoder.name
+    )
+    vector_by_path: dict[Path, Float32Array] = {}
+    for readable, images, _ in read_in_batches(paths, _BATCH_SIZE):
+        vector_by_path |= dict(zip(readable, embed_images(encoder, images), strict=True))
+    similarities = np.full((len(paths), len(config.texts)), np.nan, np.float16)
+    for row, path in enumerate(paths):
+        if path in vector_by_path:  # float16, as stored embeddings are, so that the same picture gets the same answer
+            similarities[row] = vector_by_path[path].astype(np.float16).astype(np.float32) @ prompts.T
+    decisions = decide(
+        {text: similarities[:, column] for column, text in enumerate(config.texts)},
+        rules,
+        pts_seconds=np.arange(len(paths), dtype=np.float64),
+        video_offsets=np.array([0, len(paths)]),
+        quality_reasons=np.full(len(paths), KEPT, np.int8),
+    )
+    order = np.argsort(-np.nan_to_num(decisions.headroom, nan=-np.inf), kind="stable").tolist()
+    rows = tuple(_row(paths[position], position, rules, decisions) for position in order)
+    counts = Counter("kept" if code == KEPT else REASONS[code].value for code in decisions.reasons.tolist())
+    ordered = ", ".join(f"{counts[name]} {name}" for name in ("kept", *(r.value for r in DropReason)) if counts[name])
+    threshold = rules.positive[0].threshold
+    return Trial(
+        title=f"filter with {encoder.name}, positive threshold {threshold:g}",
+        columns=("decision", "positive", "prompt", "negative", "junk"),
+        rows=rows,
+        summary=f"{len(paths)} images: {ordered}",
+    )
+
+
+def _row(path: Path, position: int, rules: FilteringRules, decisions: Decisions) -> TrialRow:
+    code = int(decisions.reasons[position])
+    decision = "kept" if code == KEPT else REASONS[code].value
+
+    def similarity(values: Float32Array) -> str:
+        return "" if np.isnan(values[position]) else f"{values[position]:.3f}"
+
+    prompt = int(decisions.positive_prompts[position])
+    words = rules.positive[prompt].text if prompt >= 0 else ""
+    positive = similarity(decisions.positive_similarities)
+    return TrialRow(
+        path=path,
+        cells=(
+            decision,
+            positive,
+            words,
+            similarity(decisions.negative_similarities),
+            similarity(decisions.junk_similarities),
+        ),
+        caption=f"{positive} {decision}",
+        verdict=Verdict.KEPT if code == KEPT else Verdict.REJECTED,
+    )

@@ -1,0 +1,164 @@
+"""Comparing the catalog with the files: what drifted, why it matters, and what mends it.
+
+Belongs here: the two of them. Does not belong here: Dagster's partitions (cli/doctor.py compares those).
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.catalog.claims import live_claims
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.upkeep import delete_dead_claims, reset_orphans
+from data_miner_dagster.domain.errors import ClaimHeldError
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.atomic import PARTIAL_MARK
+
+PARTIAL_AGE_SECONDS: Final = 3600.0
+"""A partial file younger than this may have a writer that holds no claim (a report, say)."""
+
+
+class Drift(StrEnum):
+    """Where the catalog and the files disagree."""
+
+    FRAMES_MISSING = "frames_missing"  # EXTRACTED, and no frames.parquet
+    VIDEO_MISSING = "video_missing"  # DOWNLOADED, and no info.json
+    WORKER_GONE = "worker_gone"  # a working status, and no live claim
+    STRAY_FILES = "stray_files"  # files of a video that the catalog does not know
+    STRAY_PROJECT = "stray_project"  # tables of a project that the catalog does not know
+    PARTIAL = "partial"  # what a killed writer left
+    RELEASE_MISSING = "release_missing"  # on record, and no such folder
+    PARTITION_MISSING = "partition_missing"  # in the catalog, not in Dagster
+    PARTITION_STRAY = "partition_stray"  # in Dagster, not in the catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One disagreement. `remedy` says what `doctor --fix` does, or what a person must do where it does nothing."""
+
+    drift: Drift
+    subject: str
+    remedy: str
+    is_fixable: bool = True
+
+
+def inspect_platform(platform: Platform) -> list[Finding]:
+    """Return every disagreement between the catalog and the files, in a fixed order. Changes nothing."""
+    videos = {video.key: video for video in platform.catalog.videos()}
+    claimed = {claim.resource for claim in live_claims(platform.catalog.database)}
+    return [
+        *_of_videos(platform, list(videos.values()), claimed),
+        *_strays(platform, videos),
+        *_partials(platform),
+        *_releases(platform),
+    ]
+
+
+def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
+    """Do what the findings' remedies say, where that is safe; return how many were mended. Idempotent."""
+    num_mended = 0
+    if any(finding.drift is Drift.WORKER_GONE for finding in findings):
+        num_mended += len(reset_orphans(platform.catalog.database))
+        delete_dead_claims(platform.catalog.database)
+    for finding in findings:
+        if finding.drift in (Drift.FRAMES_MISSING, Drift.VIDEO_MISSING):
+            num_mended += _step_back(platform, finding.subject)
+        elif finding.drift in (Drift.STRAY_FILES, Drift.PARTIAL):
+            path = platform.root / finding.subject
+            if path.is_dir():
+                shutil.rmtree(path)
+                num_mended += 1
+            elif path.exists():
+                path.unlink()
+                num_mended += 1
+    return num_mended
+
+
+def _of_videos(platform: Platform, videos: Sequence[VideoRow], claimed: set[str]) -> Iterator[Finding]:
+    layout = platform.layout
+    for video in videos:
+        if f"video/{video.key}" in claimed:
+            continue
+        if video.status in (VideoStatus.DOWNLOADING, VideoStatus.EXTRACTING):
+            yield Finding(Drift.WORKER_GONE, video.key, f"take it back from {video.status}; a run takes it up again")
+        elif video.status is VideoStatus.EXTRACTED and not layout.frames_table(video.key).exists():
+            yield Finding(Drift.FRAMES_MISSING, video.key, "set it back, so that its frames are made again")
+        elif video.status is VideoStatus.DOWNLOADED and not layout.video_info(video.key).exists():
+            yield Finding(Drift.VIDEO_MISSING, video.key, "set it back, so that it is downloaded again")
+
+
+def _step_back(platform: Platform, video_key: str) -> bool:
+    layout = platform.layout
+    try:
+        with platform.hold_video(video_key, wait_seconds=0), platform.catalog.database.transaction() as session:
+            video = session.get(VideoRow, video_key)
+            if video is None or (video.status is VideoStatus.EXTRACTED and layout.frames_table(video_key).exists()):
+                return False
+            has_file = layout.video_info(video_key).exists()
+            target = VideoStatus.DOWNLOADED if has_file else VideoStatus.PENDING
+            only_from = {VideoStatus.EXTRACTED, VideoStatus.DOWNLOADED} - {target}
+            forgotten = {} if has_file else {"sha256": None, "file_name": None, "size_bytes": None}
+            return move_video(session, video_key, target, only_from=only_from, num_frames=None, **forgotten)
+    except ClaimHeldError:
+        return False
+
+
+def _strays(platform: Platform, videos: dict[str, VideoRow]) -> Iterator[Finding]:
+    layout = platform.layout
+    remedy = "remove it: no row of the catalog speaks of it"
+    for folder in (layout.videos, layout.frames):
+        for entry in _entries(folder):
+            if entry.name not in videos:
+                yield Finding(Drift.STRAY_FILES, str(entry.relative_to(layout.root)), remedy)
+    for encoder in _entries(layout.embeddings):
+        for entry in _entries(encoder):
+            # prompts' embeddings lie in a folder beside the videos'
+            if entry.suffix == ".npz" and "-" in entry.stem and entry.is_file() and entry.stem not in videos:
+                yield Finding(Drift.STRAY_FILES, str(entry.relative_to(layout.root)), remedy)
+    projects = {row.name for row in platform.catalog.projects()}
+    for entry in _entries(layout.root / "projects"):
+        if entry.name not in projects:
+            yield Finding(
+                Drift.STRAY_PROJECT,
+                str(entry.relative_to(layout.root)),
+                "remove it by hand, or populate the project again",
+                is_fixable=False,
+            )
+
+
+def _entries(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith((PARTIAL_MARK, ".")))
+
+
+def _partials(platform: Platform) -> Iterator[Finding]:
+    """Partial files lie beside what they would have become: at most two folders below each room."""
+    layout = platform.layout
+    oldest = time.time() - PARTIAL_AGE_SECONDS
+    rooms = [layout.videos, layout.frames, layout.embeddings, *(layout.root / n for n in ("projects", "releases"))]
+    for room in rooms:
+        for pattern in (f"{PARTIAL_MARK}*", f"*/{PARTIAL_MARK}*", f"*/*/{PARTIAL_MARK}*"):
+            for path in sorted(room.glob(pattern)) if room.is_dir() else []:
+                inside_another = any(part.startswith(PARTIAL_MARK) for part in path.relative_to(room).parts[:-1])
+                if not inside_another and path.stat().st_mtime < oldest:
+                    yield Finding(Drift.PARTIAL, str(path.relative_to(layout.root)), "remove it: its writer is gone")
+
+
+def _releases(platform: Platform) -> Iterator[Finding]:
+    for project in platform.catalog.projects():
+        for release in platform.catalog.releases(project.name):
+            folder = platform.layout.release_folder(project.name, release.version)
+            if not folder.is_dir() and release.withdrawn_reason is None:
+                yield Finding(
+                    Drift.RELEASE_MISSING,
+                    f"{project.name} {release.version}",
+                    "restore it from a backup, or release again",
+                    is_fixable=False,
+                )

@@ -1,0 +1,84 @@
+"""Trying a stage on any folder of images: what every trial gives back, and how it reads its pictures.
+
+No catalog, no root, nothing stored but the contact sheet that is asked for. The stages and models are the real ones.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.media.contact_sheets import Tile, TileBox, Verdict, contact_sheet
+from data_miner_dagster.media.images import UnreadableImageError, read_image
+from data_miner_dagster.storage.atomic import atomic_path
+
+IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+MAX_TILES: Final = 120
+MAX_SHEET_BYTES: Final = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """One picture and what the stage made of it: a row of the table and a tile of the contact sheet."""
+
+    path: Path
+    cells: tuple[str, ...]  # one per column of the trial
+    caption: str
+    verdict: Verdict
+    boxes: tuple[TileBox, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a stage made of a folder. `columns` follow the file name; `summary` is one line."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[TrialRow, ...]
+    summary: str
+
+
+def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
+    """Return the images in a folder and below, by path, at most `limit`.
+
+    Raises:
+        ConfigError: there is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder; give one that holds images")
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+    if not paths:
+        raise ConfigError(f"no {', '.join(sorted(IMAGE_SUFFIXES))} image in {folder} or below it")
+    return paths[:limit]
+
+
+def read_in_batches(
+    paths: Sequence[Path], batch_size: int
+) -> Iterator[tuple[list[Path], list[RgbImage], list[tuple[Path, str]]]]:
+    """Yield (paths, images at full size, unreadable paths with the reason) of each batch, in order."""
+    for start in range(0, len(paths), batch_size):
+        readable: list[Path] = []
+        images: list[RgbImage] = []
+        unreadable: list[tuple[Path, str]] = []
+        for path in paths[start : start + batch_size]:
+            try:
+                images.append(read_image(path))
+                readable.append(path)
+            except UnreadableImageError as error:
+                unreadable.append((path, str(error)))
+        yield readable, images, unreadable
+
+
+def write_contact_sheet(trial: Trial, path: Path) -> int:
+    """Write the first pictures of a trial as one WebP, atomically; return how many it shows."""
+    tiles = [Tile(row.path, row.caption, row.verdict, row.boxes) for row in trial.rows[:MAX_TILES]]
+    content = contact_sheet(tiles, columns=6, max_bytes=MAX_SHEET_BYTES)
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
+    return len(tiles)

@@ -1,0 +1,103 @@
+"""The two dynamic partition sets, and ranges over them.
+
+Keys are a projection of the catalog: sensors and the CLI add them in sorted batches. Order is order of insertion.
+"""
+
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import dagster as dg
+
+# Backfill policies and partitioned checks are used knowingly, at a pinned minor version: not a user's concern. Here,
+# since every module that declares an asset or a check imports this one first.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+
+VIDEOS: Final = dg.DynamicPartitionsDefinition(name="videos")
+PROJECTS: Final = dg.DynamicPartitionsDefinition(name="projects")
+
+LINEAGE_ONLY: Final = dg.SpecificPartitionsPartitionMapping([])
+"""Draws the arrow between the two sets and asks nothing of partitions: the asset checks its own inputs.
+
+A custom mapping would be refused by the UI's backfills, since host processes cannot load it (dagster-io/dagster
+#17225).
+"""
+
+RANGE_START_TAG: Final = "dagster/asset_partition_range_start"
+RANGE_END_TAG: Final = "dagster/asset_partition_range_end"
+PARTITION_TAG: Final = "dagster/partition"
+
+_ADD_CHUNK: Final = 5_000  # one SQL `IN (...)` a call
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRange:
+    """A contiguous run of keys in insertion order, both ends included."""
+
+    start: str
+    end: str
+    num_keys: int
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The run tags with which Dagster materializes the whole range in one run."""
+        return {RANGE_START_TAG: self.start, RANGE_END_TAG: self.end}
+
+
+def plan_ranges(
+    ordered_keys: Sequence[str], wanted: Collection[str], *, max_keys: int, bridges: Collection[str] = ()
+) -> list[PartitionRange]:
+    """Return ranges of at most `max_keys` keys that cover every wanted key once.
+
+    A range may run across up to as many `bridges` (keys whose work is finished, so that covering them costs nothing)
+    as it has wanted keys; never across any other key. Wanted keys that are not in `ordered_keys` are left out.
+    """
+    wanted_set, bridge_set = set(wanted), set(bridges)
+    ranges: list[PartitionRange] = []
+    members: list[str] = []  # the open range, trailing bridges included
+    num_wanted = length = 0  # `length` ends at the last wanted key
+
+    def close() -> None:
+        nonlocal num_wanted, length
+        if num_wanted:
+            ranges.append(PartitionRange(members[0], members[length - 1], length))
+        members.clear()
+        num_wanted = length = 0
+
+    for key in ordered_keys:
+        if key in wanted_set:
+            num_bridges = len(members) - num_wanted
+            if len(members) + 1 > max_keys or num_bridges > num_wanted + 1:
+                close()
+            members.append(key)
+            num_wanted += 1
+            length = len(members)
+        elif key in bridge_set and members:
+            members.append(key)
+        else:
+            close()
+    close()
+    return ranges
+
+
+def keys_between(ordered_keys: Sequence[str], start: str, end: str) -> list[str]:
+    """Return the keys of a range, both ends included; empty where an end is unknown."""
+    positions = {key: index for index, key in enumerate(ordered_keys)}
+    if start not in positions or end not in positions:
+        return []
+    return list(ordered_keys[positions[start] : positions[end] + 1])
+
+
+def add_partitions(
+    instance: dg.DagsterInstance, definition: dg.DynamicPartitionsDefinition, keys: Collection[str]
+) -> int:
+    """Add the keys that are missing, sorted, in chunks; return how many were missing."""
+    name = definition.name
+    assert name is not None
+    known = set(instance.get_dynamic_partitions(name))
+    missing = sorted(set(keys) - known)
+    for start in range(0, len(missing), _ADD_CHUNK):
+        instance.add_dynamic_partitions(name, missing[start : start + _ADD_CHUNK])
+    return len(missing)

@@ -1,0 +1,14 @@
+"""The platform as a Dagster resource, configured by the environment that `data-miner up` and `run` set."""
+
+import dagster as dg
+
+from data_miner_dagster.operations.opening import open_platform as open_platform
+from data_miner_dagster.operations.platform import Platform
+
+
+class PlatformResource(dg.ConfigurableResource[Platform]):
+    """Gives assets and sensors the platform of this process."""
+
+    def open(self) -> Platform:
+        """Return the platform; cheap after the first call."""
+        return open_platform()

@@ -1,0 +1,148 @@
+"""What the sensors decide, as pure functions: wanted, not done, not in flight → ask.
+
+Belongs here: decisions over plain records. Does not belong here: Dagster's instance, the catalog, files, the network.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.partitions import PartitionRange, plan_ranges
+
+MAX_FAILED_RUNS: Final = 3
+"""A piece of work whose runs failed this often as a whole (not its videos) is given up, with a reason on record."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoState:
+    """What the planner knows of one wanted video."""
+
+    key: str
+    status: VideoStatus
+    retry_after: datetime | None
+    has_file: bool
+    is_embedded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectState:
+    """What the planner knows of one project."""
+
+    name: str
+    config_hash: str
+    sourced_config_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StageWork:
+    """Videos that one job should work on, and those it may pass over at no cost."""
+
+    job: str
+    wanted: tuple[str, ...]
+    finished: tuple[str, ...]
+
+
+def _may_try(video: VideoState, now: datetime) -> bool:
+    return video.retry_after is None or video.retry_after <= now
+
+
+def plan_video_work(videos: Sequence[VideoState], now: datetime) -> list[StageWork]:
+    """Return what each per-video job should work on now, in the order of the pipeline.
+
+    A failed or unavailable video is asked for again only when it has a retry date and that has passed.
+    """
+    download, extract, embed = [], [], []
+    for video in videos:
+        if video.status is VideoStatus.PENDING:
+            if _may_try(video, now):
+                download.append(video.key)
+        elif video.status is VideoStatus.DOWNLOADED:
+            if _may_try(video, now):
+                extract.append(video.key)
+        elif video.status is VideoStatus.EXTRACTED:
+            if not video.is_embedded:
+                embed.append(video.key)
+        elif (
+            video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
+            and video.retry_after is not None
+            and video.retry_after <= now
+        ):
+            # what failed after its download is not downloaded again
+            (extract if video.has_file and video.status is VideoStatus.FAILED else download).append(video.key)
+    downloaded = tuple(v.key for v in videos if v.status in (VideoStatus.DOWNLOADED, VideoStatus.EXTRACTED))
+    extracted = tuple(v.key for v in videos if v.status is VideoStatus.EXTRACTED)
+    embedded = tuple(v.key for v in videos if v.status is VideoStatus.EXTRACTED and v.is_embedded)
+    return [
+        StageWork("download_videos", tuple(download), downloaded),
+        StageWork("extract_frames", tuple(extract), extracted),
+        StageWork("embed_frames", tuple(embed), embedded),
+    ]
+
+
+def plan_stage_ranges(
+    work: StageWork, ordered_keys: Sequence[str], in_flight: Collection[str], *, max_keys: int, max_ranges: int
+) -> list[PartitionRange]:
+    """Return at most `max_ranges` ranges that cover the stage's wanted keys, none of them in flight."""
+    busy = set(in_flight)
+    wanted = [key for key in work.wanted if key not in busy]
+    bridges = [key for key in work.finished if key not in busy]
+    return plan_ranges(ordered_keys, wanted, max_keys=max_keys, bridges=bridges)[:max_ranges]
+
+
+def needs_sourcing(project: ProjectState) -> bool:
+    """Return whether a project's sources have not been listed with its present configuration."""
+    return project.sourced_config_hash != project.config_hash
+
+
+def is_settled(video: VideoState, now: datetime) -> bool:
+    """Return whether nothing more is expected of a video for now: it is embedded, or has failed and waits its turn."""
+    if video.status is VideoStatus.EXTRACTED:
+        return video.is_embedded
+    return video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and not (
+        video.retry_after is not None and video.retry_after <= now
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPlan:
+    """Whether a project's dataset should be built now. `inputs` identifies what it would be built from."""
+
+    is_ready: bool
+    inputs: str
+    reason: str
+
+    def work_of(self, project: str) -> str:
+        """Return the identity of this piece of work, as runs carry it in a tag."""
+        return fingerprint_of({"job": "build_dataset", "project": project, "inputs": self.inputs})
+
+
+def plan_dataset(
+    project: ProjectState,
+    videos: Sequence[VideoState],
+    now: datetime,
+    *,
+    wait_for_all: bool,
+    min_new_videos: int,
+    num_released_videos: int,
+) -> DatasetPlan:
+    """Return whether a project has something to build, now.
+
+    With `wait_for_all` it is ready when every member has settled. Without, also as soon as `min_new_videos` more are
+    embedded than at the last release, while others are still on their way.
+    """
+    embedded = sorted(video.key for video in videos if video.status is VideoStatus.EXTRACTED and video.is_embedded)
+    inputs = fingerprint_of({"config": project.config_hash, "videos": embedded})
+    if needs_sourcing(project):
+        return DatasetPlan(False, inputs, "its sources have not been listed yet")
+    if not videos:
+        return DatasetPlan(False, inputs, "it has no videos")
+    num_open = sum(1 for video in videos if not is_settled(video, now))
+    if num_open == 0:
+        return DatasetPlan(True, inputs, "all its videos have settled")
+    num_new = len(embedded) - num_released_videos
+    if not wait_for_all and num_new >= min_new_videos:
+        return DatasetPlan(True, inputs, f"{num_new} new videos are ready")
+    return DatasetPlan(False, inputs, f"{num_open} of {len(videos)} videos are on their way")

@@ -1,0 +1,66 @@
+"""Project files → projects, their partitions, and runs that list their sources."""
+
+import dagster as dg
+
+from data_miner_dagster.config.loading import resolve_project_files
+from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.jobs import JOBS
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.registering import register_project_file
+from data_miner_dagster.partitions import PROJECTS, add_partitions
+from data_miner_dagster.resources.platform import PlatformResource
+from data_miner_dagster.sensors.in_flight import WORK_TAG, active_runs, count_runs, keys_in_flight
+from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, needs_sourcing
+from data_miner_dagster.sensors.states import project_states
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def register_project_files(platform: Platform) -> list[str]:
+    """Register every project file of the watched folder; return one line per file that is refused. Idempotent."""
+    folder = resolve_project_files(platform.config, platform.layout.project_files)
+    if not folder.is_dir():
+        return []
+    refused = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in _SUFFIXES or path.name.startswith("."):
+            continue
+        try:
+            register_project_file(platform, path)
+        except DataMinerError as error:
+            refused.append(f"{path.name}: {error}")
+    return refused
+
+
+@dg.sensor(
+    job=JOBS["list_sources"],
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Registers project files that were dropped into or changed in the folder, and lists their sources.",
+)
+def project_files(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult:
+    """Level-triggered: a project whose sources were not listed with its present configuration is asked for."""
+    opened = platform.open()
+    refused = register_project_files(opened)
+    for line in refused:
+        context.log.error(line)
+    states = project_states(opened)
+    add_partitions(context.instance, PROJECTS, [state.name for state in states])
+    busy = keys_in_flight(active_runs(context.instance), "list_sources", [])
+    requests, given_up = [], 0
+    for state in states:
+        if not needs_sourcing(state) or state.name in busy:
+            continue
+        work = fingerprint_of({"job": "list_sources", "project": state.name, "config": state.config_hash})
+        attempts = count_runs(context.instance, work)
+        if attempts >= MAX_FAILED_RUNS:
+            given_up += 1
+            continue
+        requests.append(dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work}))
+    if requests:
+        return dg.SensorResult(run_requests=requests)
+    return dg.SensorResult(
+        skip_reason=f"{len(states)} projects listed; {len(refused)} files refused; {given_up} given up after "
+        f"{MAX_FAILED_RUNS} failed runs" + (f". {refused[0]}" if refused else "")
+    )

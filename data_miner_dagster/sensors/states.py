@@ -1,0 +1,42 @@
+"""The records that the planners decide over, read from the catalog and the files: no network, no decisions."""
+
+import os
+from pathlib import Path
+
+from data_miner_dagster.catalog.queries import WantedVideo, wanted_videos
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sensors.planning import ProjectState, VideoState
+
+
+def project_states(platform: Platform) -> list[ProjectState]:
+    """Return every project, by name."""
+    return [ProjectState(row.name, row.config_hash, row.sourced_config_hash) for row in platform.catalog.projects()]
+
+
+def _modified_by_key(folder: Path) -> dict[str, float]:
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {entry.name[: -len(".npz")]: entry.stat().st_mtime for entry in entries if entry.name.endswith(".npz")}
+
+
+def video_states(platform: Platform, project: str | None = None) -> list[VideoState]:
+    """Return the videos that a project, or any, wants, by key.
+
+    Embeddings count as present if their file is not older than the frames: reading every file's fingerprint would
+    cost a tick too much, and the operation compares those itself.
+    """
+    layout = platform.layout
+    embedded = _modified_by_key(layout.embeddings / platform.models.filter_encoder_name)
+
+    def is_embedded(video: WantedVideo) -> bool:
+        if video.status is not VideoStatus.EXTRACTED or video.key not in embedded:
+            return False
+        table = layout.frames_table(video.key)
+        return table.exists() and embedded[video.key] >= table.stat().st_mtime
+
+    return [
+        VideoState(video.key, video.status, video.retry_after, video.has_file, is_embedded(video))
+        for video in wanted_videos(platform.catalog.database, project)
+    ]

@@ -1,0 +1,61 @@
+"""Wanted videos → partitions and range runs that download, extract and embed them."""
+
+from typing import Final
+
+import dagster as dg
+
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.jobs import JOBS
+from data_miner_dagster.partitions import VIDEOS, add_partitions, keys_between
+from data_miner_dagster.resources.platform import PlatformResource
+from data_miner_dagster.sensors.in_flight import WORK_TAG, active_runs, count_runs, keys_in_flight
+from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, plan_stage_ranges, plan_video_work
+from data_miner_dagster.sensors.states import video_states
+
+MAX_KEYS_PER_RUN: Final = 25
+MAX_RUNS_PER_TICK: Final = 12
+
+_FAILED: Final = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+@dg.sensor(
+    jobs=[JOBS["download_videos"], JOBS["extract_frames"], JOBS["embed_frames"]],
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Takes every wanted video from the list to its embeddings, in range runs; frees the work of the dead.",
+)
+def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult:
+    """Level-triggered: a video that is wanted by a project, not done and not in flight is asked for."""
+    opened = platform.open()
+    freed = opened.catalog.reset_orphans()
+    if freed:
+        context.log.warning(f"the worker of {len(freed)} videos is gone; they are free again: {', '.join(freed[:5])}")
+    states = video_states(opened)
+    num_added = add_partitions(context.instance, VIDEOS, [state.key for state in states])
+    ordered = context.instance.get_dynamic_partitions(VIDEOS.name or "")
+    runs = active_runs(context.instance)
+    requests: list[dg.RunRequest] = []
+    for work in plan_video_work(states, utc_now()):
+        busy = keys_in_flight(runs, work.job, ordered)
+        ranges = plan_stage_ranges(
+            work, ordered, busy, max_keys=MAX_KEYS_PER_RUN, max_ranges=MAX_RUNS_PER_TICK - len(requests)
+        )
+        for keys in ranges:
+            identity = fingerprint_of({"job": work.job, "keys": keys_between(ordered, keys.start, keys.end)})
+            if count_runs(context.instance, identity, _FAILED) >= MAX_FAILED_RUNS:
+                lost = [key for key in keys_between(ordered, keys.start, keys.end) if key in set(work.wanted)]
+                opened.catalog.give_up(lost, f"{MAX_FAILED_RUNS} runs of {work.job} died on its batch")
+                context.log.error(f"{work.job}: gave up {keys.num_keys} videos after {MAX_FAILED_RUNS} failed runs")
+                continue
+            attempt = count_runs(context.instance, identity)
+            requests.append(
+                dg.RunRequest(
+                    run_key=f"{identity}:{attempt}", job_name=work.job, tags={WORK_TAG: identity, **keys.tags}
+                )
+            )
+    if requests:
+        return dg.SensorResult(run_requests=requests)
+    return dg.SensorResult(
+        skip_reason=f"{len(states)} videos wanted, {num_added} new partitions, {len(runs)} runs in flight"
+    )

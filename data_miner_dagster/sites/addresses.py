@@ -1,0 +1,86 @@
+"""Which network addresses may be spoken to. Decided at the socket: every resolved address of every connection.
+
+Belongs here: the policy and the one function that connects. Does not belong here: HTTP, yt-dlp.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Collection
+from typing import Any, Final
+
+from yt_dlp.networking.exceptions import RequestError
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class AddressRefusedError(RequestError):  # type: ignore[misc]  # yt-dlp carries no types
+    """The host resolves to an address that is not on the public internet, and the configuration does not allow it.
+
+    A `RequestError` and no `TransportError` or `OSError`: yt-dlp then neither retries nor swallows it.
+    """
+
+
+def is_public_address(address: str) -> bool:
+    """Return whether an IP address is global unicast, looking through the ways IPv6 can wrap an IPv4 address."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public_address(str(inner))
+    return ip.is_global and not ip.is_multicast
+
+
+def normalise_host(host: str) -> str:
+    """Return `host` as hosts are compared: lower case, without brackets and the root dot."""
+    return host.strip("[]").rstrip(".").lower()
+
+
+def checked_addresses(host: str, port: int, allowed_private_hosts: Collection[str]) -> list[tuple[int, Any]]:
+    """Resolve `host` and return its (family, socket address) pairs, all of them allowed.
+
+    One private address among public ones refuses the host: a resolver that mixes them is what an attack looks like.
+
+    Raises:
+        AddressRefusedError: an address is private, loopback, link-local or reserved, and the host is not allowed.
+        OSError: the name does not resolve.
+    """
+    found: list[tuple[int, Any]] = [
+        (family, address)
+        for family, _, _, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+        if family in (socket.AF_INET, socket.AF_INET6)
+    ]
+    if not found:
+        raise OSError(f"{host} has no address")
+    if normalise_host(host) not in {normalise_host(allowed) for allowed in allowed_private_hosts}:
+        for _, address in found:
+            if not is_public_address(str(address[0])):
+                raise AddressRefusedError(
+                    f"{host} resolves to {address[0]}, which is not a public address; "
+                    "list the host in platform.downloading.allowed_private_hosts if it is meant"
+                )
+    return found
+
+
+def connect_checked(
+    host: str, port: int, timeout: float | None, allowed_private_hosts: Collection[str]
+) -> socket.socket:
+    """Return a socket connected to an address that has been checked: the name is not resolved a second time.
+
+    Raises:
+        AddressRefusedError: see `checked_addresses`.
+        OSError: no address could be connected to.
+    """
+    failure: OSError | None = None
+    for family, address in checked_addresses(host, port, allowed_private_hosts):
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            failure = error
+        else:
+            return connection
+    raise failure or OSError(f"{host} has no address")

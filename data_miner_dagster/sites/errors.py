@@ -1,0 +1,171 @@
+"""yt-dlp's exceptions and messages, translated once. The table is in docs/downloading.md."""
+
+import errno
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from yt_dlp.networking.exceptions import HTTPError, TransportError
+from yt_dlp.utils import (
+    ContentTooShortError,
+    DownloadError,
+    ExtractorError,
+    GeoRestrictedError,
+    UnsupportedError,
+    UserNotLive,
+)
+
+from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.sites.addresses import AddressRefusedError
+from data_miner_dagster.sites.redaction import redact
+from data_miner_dagster.sites.transport import DeadlineExceededError, PageTooLargeError, QueueStoppedError
+
+_K = VideoErrorKind
+
+# The first that matches counts. Sources: messages of yt-dlp's extractors, of YouTube's `playabilityStatus.reason`.
+_BY_MESSAGE: Final[tuple[tuple[re.Pattern[str], VideoErrorKind], ...]] = tuple(
+    (re.compile(pattern, re.IGNORECASE), kind)
+    for pattern, kind in (
+        (r"not a bot|captcha|unusual traffic|automated (queries|requests)|bot detection|anti-bot", _K.BOT_CHECK),
+        (r"HTTP Error 429|too many requests|rate.?limit(?!ed to)|try again later.*(session|limit)", _K.RATE_LIMITED),
+        (r"members.only|join this channel|channel's members|subscribers only|patrons? only|premium", _K.MEMBERS_ONLY),
+        (r"confirm your age|age.restricted|inappropriate for some users|age verification", _K.AGE_RESTRICTED),
+        (r"private video|video is private|is private\b|granted access", _K.PRIVATE),
+        (
+            r"not (made )?(this video )?available (in|from) your (country|location|region)|geo.?(restrict|block)"
+            r"|blocked it (in|on)|not available in your",
+            _K.GEO_BLOCKED,
+        ),
+        (r"premieres? in|live event will begin|is live\b|is upcoming|not currently live|has not started", _K.LIVE),
+        (
+            r"has been removed|been deleted|no longer available|video unavailable|does not exist|terminated"
+            r"|video is unavailable|isn.t available|this video is not available|removed by the uploader"
+            r"|HTTP Error 4(04|10)|not found",
+            _K.REMOVED,
+        ),
+        (r"HTTP Error 40[13]|login required|log ?in|sign in|requires? authentication|cookies", _K.FORBIDDEN),
+        (r"larger than max-filesize|file is too large", _K.TOO_LARGE),
+        (r"no space left|disk quota", _K.DISK_FULL),
+        (r"unsupported url|no video formats|requested format is not available|drm|ffmpeg|no suitable", _K.UNSUPPORTED),
+        (
+            r"timed? ?out|connection (reset|refused|aborted|closed)|temporar|HTTP Error 5\d\d|incomplete"
+            r"|bytes, expected|broke off",
+            _K.TRANSIENT,
+        ),
+    )
+)
+_BY_STATUS: Final = {
+    401: _K.FORBIDDEN,
+    402: _K.MEMBERS_ONLY,
+    403: _K.FORBIDDEN,
+    404: _K.REMOVED,
+    408: _K.TRANSIENT,
+    410: _K.REMOVED,
+    425: _K.TRANSIENT,
+    429: _K.RATE_LIMITED,
+    451: _K.GEO_BLOCKED,
+}
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and everything it was made from, outermost first, each once."""
+    pending, seen = [error], set[int]()
+    while pending:
+        current = pending.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner: list[object] = [getattr(current, "cause", None), current.__cause__, current.__context__]
+        if isinstance(current, DownloadError) and current.exc_info:
+            inner.append(current.exc_info[1])
+        if isinstance(current, OSError):
+            inner.append(getattr(current, "reason", None))
+        pending.extend(item for item in inner if isinstance(item, BaseException))
+
+
+def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
+    """Return the seconds that a Retry-After header asks for, from its number or its date; None if it says neither.
+
+    Source: RFC 9110, 10.2.3.
+    """
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return float(min(int(text), 7 * 24 * 3600))
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return min(max(0.0, (date - (now or datetime.now(UTC))).total_seconds()), 7 * 24 * 3600.0)
+
+
+def _message_of(error: BaseException) -> str:
+    text = str(error.orig_msg if isinstance(error, ExtractorError) else error)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    text = re.sub(r"^(ERROR:\s*)+", "", text.strip())
+    text = re.sub(r"^\[download\] Got error:\s*", "download broke off: ", text)
+    text = text.partition("; please report this issue")[0].partition("(caused by")[0]
+    return redact(" ".join(text.split()))[:500] or type(error).__name__
+
+
+def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
+    """Return (kind, message without secrets, seconds the server asks to wait or None) of whatever yt-dlp raised."""
+    chain = list(_chain(error))
+    # Ours first, then types, then HTTP statuses, then words: from the certain to the likely.
+    for item in chain:
+        if isinstance(item, VideoPermanentError | VideoTransientError):
+            wait = item.retry_after_seconds if isinstance(item, VideoTransientError) else None
+            return item.kind, redact(str(item)), wait
+        if isinstance(item, AddressRefusedError):
+            return _K.POLICY, _message_of(item), None
+        if isinstance(item, QueueStoppedError):
+            return _K.RATE_LIMITED, _message_of(item), None
+        if isinstance(item, DeadlineExceededError):
+            return _K.TRANSIENT, _message_of(item), None
+        if isinstance(item, PageTooLargeError):
+            return _K.TOO_LARGE, _message_of(item), None
+    message = _message_of(chain[0])
+    for item in chain:
+        if isinstance(item, OSError) and item.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _K.DISK_FULL, message, None
+        if isinstance(item, GeoRestrictedError):
+            return _K.GEO_BLOCKED, message, None
+        if isinstance(item, UserNotLive):
+            return _K.LIVE, message, None
+        if isinstance(item, HTTPError):
+            wait = retry_after_seconds(item.response.headers.get("Retry-After"))
+            # A 403 may be a bot check, a geo block or an age gate in words.
+            by_words = next((kind for pattern, kind in _BY_MESSAGE if pattern.search(message)), None)
+            by_status = _BY_STATUS.get(item.status)
+            if by_status is None:
+                by_status = _K.TRANSIENT if item.status >= 500 else _K.UNSUPPORTED
+            if by_status is _K.FORBIDDEN and by_words in (_K.BOT_CHECK, _K.GEO_BLOCKED, _K.AGE_RESTRICTED):
+                return by_words, message, wait
+            return by_status, message, wait
+    for pattern, kind in _BY_MESSAGE:
+        if pattern.search(message):
+            return kind, message, None
+    for item in chain:
+        if isinstance(item, UnsupportedError):
+            return _K.UNSUPPORTED, message, None
+        if isinstance(item, TransportError | ContentTooShortError | OSError):
+            return _K.TRANSIENT, message, None
+    # An extractor that breaks does so for everyone until yt-dlp is updated: worth another try, some day.
+    return (_K.UNSUPPORTED if isinstance(chain[0], DownloadError | ExtractorError) else _K.TRANSIENT), message, None
+
+
+def translate(error: BaseException) -> VideoPermanentError | VideoTransientError:
+    """Return the domain's error for whatever yt-dlp raised. Raise it `from` the original's absence, not from it:
+
+    the original may carry signed URLs, and a traceback would print them.
+    """
+    kind, message, wait = classify(error)
+    if kind.is_transient:
+        return VideoTransientError(kind, message, wait)
+    return VideoPermanentError(kind, message)

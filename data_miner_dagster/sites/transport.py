@@ -1,0 +1,281 @@
+"""The only way out to the network: a yt-dlp request handler with an address policy, byte caps and a deadline.
+
+yt-dlp's own handlers are not used. Everything yt-dlp fetches (pages, manifests, fragments, files, redirects) passes
+through `GuardedHandler`, which opens each connection with `addresses.connect_checked`.
+"""
+
+import http.client
+import io
+import socket
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import urllib.response
+import weakref
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from yt_dlp.networking._urllib import (
+    HTTPHandler,
+    ProxyHandler,
+    RedirectHandler,
+    UrllibResponseAdapter,
+    UrllibRH,
+    make_socks_conn_class,
+)
+from yt_dlp.networking.exceptions import HTTPError, RequestError
+from yt_dlp.utils.networking import select_proxy
+
+from data_miner_dagster.sites.addresses import checked_addresses, connect_checked, normalise_host
+
+MAX_PAGE_BYTES: Final = 64 << 20
+"""A page, manifest or feed that is read whole may be this large; video bytes are capped by the configuration."""
+
+
+class DeadlineExceededError(RequestError):  # type: ignore[misc]
+    """The wall time allowed for one listing or download is over."""
+
+
+class PageTooLargeError(RequestError):  # type: ignore[misc]
+    """A page that was to be read whole is larger than `MAX_PAGE_BYTES`."""
+
+
+class QueueStoppedError(RequestError):  # type: ignore[misc]
+    """No request is made: the circuit breaker has opened."""
+
+
+@dataclass(slots=True)
+class Errand:
+    """One listing or one download: its deadline, and the sockets that are open for it.
+
+    A deadline must also end a server that sends one byte a minute, in the midst of a header or of a TLS handshake,
+    where no timeout of a single read fires: so a timer shuts the sockets down.
+    """
+
+    deadline: float  # time.monotonic()
+    may_request: Callable[[str], bool] = lambda _host: True  # asked with the host before each connection
+    on_response: Callable[[str, int, Mapping[str, str]], None] = lambda _host, _status, _headers: None
+    is_expired: bool = False
+    sockets: "weakref.WeakSet[socket.socket]" = field(default_factory=weakref.WeakSet)
+    _timer: threading.Timer | None = None
+
+    def __enter__(self) -> "Errand":
+        self._timer = threading.Timer(max(0.0, self.deadline - time.monotonic()), self._expire)
+        self._timer.daemon = True
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        self.is_expired = True
+        for open_socket in list(self.sockets):
+            try:
+                open_socket.shutdown(socket.SHUT_RDWR)
+            except OSError:  # closed, or handed over to its TLS wrapper, which is in the set too
+                continue
+
+    def check(self, host: str) -> None:
+        """Raise if no further request may be made.
+
+        Raises:
+            DeadlineExceededError: the time is over.
+            QueueStoppedError: the breaker has opened since.
+        """
+        if self.is_expired or time.monotonic() >= self.deadline:
+            raise DeadlineExceededError("the wall time allowed for one video is over")
+        if not self.may_request(host):
+            raise QueueStoppedError("the circuit breaker is open: no request is made")
+
+
+@dataclass(slots=True)
+class Guard:
+    """What the handlers of one yt-dlp instance obey. `errand` changes from one video to the next."""
+
+    allowed_private_hosts: tuple[str, ...]
+    proxy_host: str | None = None  # of the user's own proxy, which may well be private
+    errand: Errand | None = None
+
+    def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
+        """Return a checked, watched connection."""
+        allowed = self.allowed_private_hosts
+        if self.proxy_host is not None and normalise_host(host) == self.proxy_host:
+            allowed = (*allowed, host)
+        if self.errand is not None:
+            self.errand.check(host)
+        connection = connect_checked(host, port, timeout, allowed)
+        self.watch(connection)
+        return connection
+
+    def watch(self, connection: socket.socket) -> None:
+        """Have the deadline end this connection too."""
+        if self.errand is not None:
+            self.errand.sockets.add(connection)
+            if self.errand.is_expired:  # between the check and here
+                raise DeadlineExceededError("the wall time allowed for one video is over")
+
+
+def _connection_classes(guard: Guard) -> tuple[type[http.client.HTTPConnection], type[http.client.HTTPSConnection]]:
+    def connect(
+        address: tuple[str, int], timeout: Any = None, source_address: object = None, **_: object
+    ) -> socket.socket:
+        host, port = address
+        return guard.connect(host, port, timeout if isinstance(timeout, (int, float)) else None)
+
+    class GuardedHTTPConnection(http.client.HTTPConnection):
+        def connect(self) -> None:
+            self._create_connection = connect
+            super().connect()
+
+    class GuardedHTTPSConnection(http.client.HTTPSConnection):
+        def connect(self) -> None:
+            self._create_connection = connect
+            http.client.HTTPConnection.connect(self)
+            raw = self.sock
+            # The handshake is made after the wrapped socket is known to the deadline.
+            context: Any = vars(self)["_context"]
+            wrapped = context.wrap_socket(
+                raw, server_hostname=vars(self)["_tunnel_host"] or self.host, do_handshake_on_connect=False
+            )
+            self.sock = wrapped
+            guard.watch(wrapped)
+            wrapped.do_handshake()
+
+    return GuardedHTTPConnection, GuardedHTTPSConnection
+
+
+def _inflate(raw: bytes, encoding: str) -> bytes:
+    wbits = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}[encoding]
+    try:
+        inflater = zlib.decompressobj(wbits)
+        content = inflater.decompress(raw, MAX_PAGE_BYTES + 1)
+    except zlib.error:
+        if encoding != "deflate":
+            raise
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # some servers send the bare stream
+        content = inflater.decompress(raw, MAX_PAGE_BYTES + 1)
+    if len(content) > MAX_PAGE_BYTES:
+        raise PageTooLargeError(f"a compressed page unpacks to more than {MAX_PAGE_BYTES} bytes")
+    return content
+
+
+class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
+    """Opens guarded connections, and unpacks compressed answers without trusting their size."""
+
+    def __init__(self, guard: Guard, context: object) -> None:
+        super().__init__(context=context)
+        self._guard = guard
+        self._plain, self._secure = _connection_classes(guard)
+
+    def _open(self, request: urllib.request.Request, connection_class: type, **options: object) -> Any:
+        socks_proxy = request.headers.pop("Ytdl-socks-proxy", None)
+        if socks_proxy:
+            # The proxy resolves the name; what can be checked here is checked.
+            target = urllib.parse.urlsplit(request.full_url)
+            checked_addresses(target.hostname or "", target.port or 443, self._guard.allowed_private_hosts)
+            connection_class = make_socks_conn_class(connection_class, socks_proxy)
+        elif request.has_proxy() or getattr(request, "_tunnel_host", None):
+            target = urllib.parse.urlsplit(request.full_url)
+            checked_addresses(target.hostname or "", target.port or 443, self._guard.allowed_private_hosts)
+        return self.do_open(connection_class, request, **options)
+
+    def http_open(self, request: urllib.request.Request) -> Any:
+        return self._open(request, self._plain)
+
+    def https_open(self, request: urllib.request.Request) -> Any:
+        return self._open(request, self._secure, context=self._context)
+
+    def http_response(self, request: urllib.request.Request, response: Any) -> Any:
+        if self._guard.errand is not None:
+            host = urllib.parse.urlsplit(request.full_url).hostname or ""
+            self._guard.errand.on_response(host, response.code, response.headers)
+        encodings = [part.strip().lower() for part in response.headers.get("Content-Encoding", "").split(",")]
+        encodings = [encoding for encoding in encodings if encoding not in ("", "identity")]
+        if not encodings:
+            return super().http_response(request, response)
+        content = _read_page(response)
+        for encoding in reversed(encodings):
+            if encoding not in ("gzip", "x-gzip", "deflate"):
+                raise RequestError(f"the server answers in Content-Encoding {encoding!r}, which was not asked for")
+            content = _inflate(content, encoding)
+        del response.headers["Content-Encoding"]
+        unpacked = urllib.response.addinfourl(io.BytesIO(content), response.headers, response.url, response.code)
+        unpacked.msg = response.msg  # type: ignore[attr-defined]
+        return super().http_response(request, unpacked)
+
+    https_response = http_response
+
+
+def _read_page(response: Any) -> bytes:
+    content: bytes = response.read(MAX_PAGE_BYTES + 1)
+    if len(content) > MAX_PAGE_BYTES:
+        raise PageTooLargeError(f"a page is larger than {MAX_PAGE_BYTES} bytes")
+    return content
+
+
+class _CappedResponse(UrllibResponseAdapter):  # type: ignore[misc]
+    """Reads to the end only as far as a page may be large."""
+
+    def read(self, amt: int | None = None) -> bytes:
+        if amt is not None and amt >= 0:
+            content: bytes = super().read(amt)
+            return content
+        blocks, total = [], 0
+        while block := super().read(1 << 16):
+            total += len(block)
+            if total > MAX_PAGE_BYTES:
+                self.close()
+                raise PageTooLargeError(f"a page is larger than {MAX_PAGE_BYTES} bytes")
+            blocks.append(block)
+        return b"".join(blocks)
+
+
+class GuardedHandler(UrllibRH):  # type: ignore[misc]
+    """yt-dlp's urllib handler with guarded sockets; http and https alone."""
+
+    RH_NAME = "guarded"
+    RH_KEY = "Guarded"
+    _SUPPORTED_URL_SCHEMES = ("http", "https")
+
+    def __init__(self, *, guard: Guard, **options: Any) -> None:
+        options["enable_file_urls"] = False
+        super().__init__(**options)
+        self._guard = guard
+
+    def _create_instance(self, proxies: Any, cookiejar: Any, legacy_ssl_support: Any = None) -> Any:
+        opener = urllib.request.OpenerDirector()
+        for handler in (
+            ProxyHandler(proxies),
+            _GuardedHttp(self._guard, self._make_sslcontext(legacy_ssl_support=legacy_ssl_support)),
+            urllib.request.HTTPCookieProcessor(cookiejar),
+            urllib.request.UnknownHandler(),
+            urllib.request.HTTPDefaultErrorHandler(),
+            urllib.request.HTTPErrorProcessor(),
+            RedirectHandler(),
+        ):
+            opener.add_handler(handler)
+        opener.addheaders = []
+        return opener
+
+    def _prepare_headers(self, _: object, headers: Any) -> None:
+        headers.setdefault("Accept-Encoding", "identity")
+
+    def _send(self, request: Any) -> Any:
+        host = urllib.parse.urlsplit(request.url).hostname or ""
+        if self._guard.errand is not None:
+            self._guard.errand.check(host)
+        proxy = select_proxy(request.url, self._get_proxies(request))
+        self._guard.proxy_host = normalise_host(urllib.parse.urlsplit(proxy).hostname or "") if proxy else None
+        try:
+            response = super()._send(request)
+        except HTTPError as error:
+            error.response.__class__ = _CappedResponse
+            raise
+        response.__class__ = _CappedResponse
+        return response

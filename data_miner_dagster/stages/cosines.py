@@ -1,0 +1,93 @@
+"""Cosines of stored vectors: the one exact definition, and the candidate pairs it is applied to.
+
+Fast float32 products propose pairs; wherever their rounding could matter, `exact_cosines` decides. So a pair on the
+very threshold is decided the same way whatever the block size, the number of threads or the order of input.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.records import Float32Array
+
+Float16Array = npt.NDArray[np.float16]
+Float64Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_EXACT_CHUNK_PAIRS: Final = 4096
+
+
+def exact_cosines(left: Float16Array, right: Float16Array) -> Float64Array:
+    """Return the (P,) cosines of P pairs of rows.
+
+    A float16 of at most 1 is a multiple of 2^-24, so a product of two is a multiple of 2^-48, and a sum of those that
+    stays below 32 fits the 53 bits of a float64: dot products and squared norms of unit vectors are exact, in whatever
+    order they are added. What follows (one product, one root, one division) is rounded the same way everywhere.
+    Equal rows have exactly 1. A row of zeros has 0 with everything.
+    """
+    a, b = left.astype(np.float64), right.astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
+    cosines = np.zeros(len(left), np.float64)
+    np.divide(np.einsum("ij,ij->i", a, b), norms, out=cosines, where=norms > 0)
+    return cosines
+
+
+def unit_rows(vectors: Float16Array) -> Float32Array:
+    """Return the rows in float32, of length 1 (a row of zeros stays one)."""
+    rows = vectors.astype(np.float32)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    rows /= np.where(norms > 0, norms, 1)[:, None].astype(np.float32)
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatePairs:
+    """Candidate pairs: `rows[i]` of the block and `ids[i]` of the leaders, at about `similarities[i]`."""
+
+    rows: IntArray
+    ids: IntArray
+    similarities: Float32Array
+
+    def chosen(self, is_chosen: BoolArray) -> "CandidatePairs":
+        return CandidatePairs(self.rows[is_chosen], self.ids[is_chosen], self.similarities[is_chosen])
+
+    def joined(self, other: "CandidatePairs") -> "CandidatePairs":
+        return CandidatePairs(
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.ids, other.ids]),
+            np.concatenate([self.similarities, other.similarities]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VectorBlock:
+    """Consecutive newcomers that are handled together; the first has id `first_id`."""
+
+    leaders: Float16Array
+    newcomers: Float16Array
+    first_id: int
+    num_rows: int
+
+    @property
+    def vectors(self) -> Float16Array:
+        start = self.first_id - len(self.leaders)
+        return self.newcomers[start : start + self.num_rows]
+
+    def by_id(self, ids: IntArray) -> Float16Array:
+        """Return the vectors of leaders and newcomers by id."""
+        vectors = np.empty((len(ids), self.newcomers.shape[1]), np.float16)
+        is_new = ids >= len(self.leaders)
+        vectors[is_new] = self.newcomers[ids[is_new] - len(self.leaders)]
+        vectors[~is_new] = self.leaders[ids[~is_new]]
+        return vectors
+
+    def cosines(self, pairs: CandidatePairs) -> Float64Array:
+        """Return the exact cosine of each pair."""
+        cosines = np.empty(len(pairs.ids), np.float64)
+        for start in range(0, len(pairs.ids), _EXACT_CHUNK_PAIRS):
+            part = slice(start, start + _EXACT_CHUNK_PAIRS)
+            cosines[part] = exact_cosines(self.vectors[pairs.rows[part]], self.by_id(pairs.ids[part]))
+        return cosines

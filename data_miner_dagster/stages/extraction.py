@@ -1,0 +1,220 @@
+"""Which frames of a video are taken, and which packets must be decoded to see them.
+
+Belongs here: targets and plans, as functions of a video's index. Does not belong here: opening or decoding anything.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from data_miner_dagster.config.extraction import ExtractionConfig, FrameQualityConfig
+from data_miner_dagster.domain.decoding import DecodePlan, Int64Array, VideoIndex
+from data_miner_dagster.domain.reasons import QualityFlag
+
+_LEAST_PROMINENCE: Final = 2.5
+
+ALGORITHM_VERSION: Final = 1
+"""Part of every frames fingerprint; raised when the same settings would store something else."""
+
+
+def exact_seconds(seconds: float) -> Fraction:
+    """Return a setting as the decimal number that was written, so that 0.1 means one tenth."""
+    return Fraction(str(seconds))
+
+
+def frames_on_screen(index: VideoIndex, times: Sequence[Fraction]) -> Int64Array:
+    """Return the distinct pts of the frames on screen at `times`, ascending.
+
+    The frame on screen at t is the last one with pts_seconds <= t; before the first frame, the first.
+    """
+    ticks = np.array([time / index.time_base // 1 for time in times], dtype=np.int64)
+    positions = np.maximum(np.searchsorted(index.frame_pts, ticks, side="right") - 1, 0)
+    return np.unique(index.frame_pts[positions])
+
+
+def spread(values: Int64Array, count: int | None) -> Int64Array:
+    """Return at most `count` of `values`, each from the middle of its equal share; all if None."""
+    if count is None or len(values) <= count:
+        return values
+    return values[(2 * np.arange(count) + 1) * len(values) // (2 * count)]
+
+
+def select_targets(index: VideoIndex, config: ExtractionConfig, cut_pts: Int64Array | None = None) -> Int64Array:
+    """Return the pts of the frames to take, ascending, distinct; empty only if the video has no frame.
+
+    Args:
+        index: the video; its times count from its first frame.
+        config: the strategy and its settings.
+        cut_pts: for `scene`: the first frame of every shot but the first.
+    """
+    if index.num_frames == 0:
+        return np.zeros(0, np.int64)
+    match config.strategy:
+        case "time":
+            targets = _snapped(index, _regular_times(index, exact_seconds(config.every_seconds)), config)
+        case "interval":
+            targets = index.frame_pts[:: config.every_frames]
+        case "uniform":
+            share = _duration(index) / config.num_frames
+            middles = [_first_time(index) + share * (2 * k + 1) / 2 for k in range(config.num_frames)]
+            targets = _snapped(index, middles, config)
+        case "keyframe":
+            targets = _without_gaps(index, index.keyframe_pts, config.max_gap_seconds)
+        case "scene":
+            targets = _without_gaps(
+                index,
+                _middles_of_shots(index, np.zeros(0, np.int64) if cut_pts is None else cut_pts),
+                config.max_gap_seconds,
+            )
+    return spread(targets, config.max_frames_per_video)
+
+
+def _first_time(index: VideoIndex) -> Fraction:
+    return int(index.frame_pts[0]) * index.time_base
+
+
+def _duration(index: VideoIndex) -> Fraction:
+    """From the first frame to the end of the last, which is taken to last as long as the median frame."""
+    pts = index.frame_pts
+    last = int(np.median(np.diff(pts))) if len(pts) > 1 else 1
+    return (int(pts[-1]) - int(pts[0]) + last) * index.time_base
+
+
+def _regular_times(index: VideoIndex, step: Fraction) -> list[Fraction]:
+    first = _first_time(index)
+    last = int(index.frame_pts[-1]) * index.time_base
+    return [first + step * k for k in range(int((last - first) / step) + 1)]
+
+
+def _snapped(index: VideoIndex, times: Sequence[Fraction], config: ExtractionConfig) -> Int64Array:
+    """The frames on screen at `times`, or where the tolerance allows it a cheaper frame nearby.
+
+    Within the tolerance the nearest keyframe wins, else the nearest frame that others need anyway.
+    """
+    exact = frames_on_screen(index, times)
+    tolerance = int(exact_seconds(config.snap_tolerance_seconds) / index.time_base)
+    if tolerance == 0 or index.is_from_content:
+        return exact
+    references = np.unique(index.pts[index.is_shown & ~index.is_droppable])
+    chosen = exact.copy()
+    for candidates in (references, index.keyframe_pts):
+        if len(candidates):
+            nearest = _nearest(candidates, exact)
+            is_near = np.abs(nearest - exact) <= tolerance
+            chosen[is_near] = nearest[is_near]
+    return np.unique(chosen)
+
+
+def _nearest(candidates: Int64Array, wanted: Int64Array) -> Int64Array:
+    """For each wanted value the nearest of the ascending candidates; the lower one of two as near."""
+    after = np.clip(np.searchsorted(candidates, wanted), 0, len(candidates) - 1)
+    before = np.maximum(after - 1, 0)
+    is_lower = wanted - candidates[before] <= np.abs(candidates[after] - wanted)
+    nearest: Int64Array = np.where(is_lower, candidates[before], candidates[after])
+    return nearest
+
+
+def _without_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float | None) -> Int64Array:
+    """Add frames so that neither two chosen ones nor an end and its nearest are further apart than the limit."""
+    if max_gap_seconds is None:
+        return chosen
+    limit = exact_seconds(max_gap_seconds)
+    first, last = _first_time(index), int(index.frame_pts[-1]) * index.time_base
+    anchors = [int(pts) * index.time_base for pts in chosen]
+    bounds = [first, *anchors, last]
+    added = []
+    for start, end in pairwise(bounds):
+        num_parts = -((start - end) / limit // 1)  # ceiling
+        added += [start + (end - start) * k / num_parts for k in range(1, int(num_parts))]
+    if not added:
+        return chosen
+    return np.union1d(chosen, frames_on_screen(index, added))
+
+
+def _middles_of_shots(index: VideoIndex, cut_pts: Int64Array) -> Int64Array:
+    pts = index.frame_pts
+    starts = np.unique(np.concatenate([[0], np.searchsorted(pts, cut_pts)]))
+    ends = np.append(starts[1:], len(pts))
+    middles: Int64Array = pts[(starts + ends) // 2]
+    return middles
+
+
+def find_cuts(
+    pts: Int64Array, changes: np.ndarray, time_base: Fraction, *, threshold: float, min_scene_seconds: float
+) -> Int64Array:
+    """Return the pts of the first frame of every shot but the first.
+
+    A cut is a change that reaches the threshold and stands out: at least 2.5 times the mean of the two changes on
+    either side (motion, flicker and fades change many neighbours alike).
+
+    Args:
+        pts: of each frame, ascending.
+        changes: (N,) mean absolute difference of each frame to the one before, 0..255; the first is 0.
+        time_base: of the pts.
+        threshold: least change of a cut.
+        min_scene_seconds: a cut nearer than this to the one before, or to the start, is none.
+
+    Source: the adaptive detector of PySceneDetect compares a frame's change with the mean of its neighbours.
+    """
+    cuts: list[int] = []
+    least = exact_seconds(min_scene_seconds) / time_base
+    last = int(pts[0]) if len(pts) else 0
+    for i in np.flatnonzero(changes >= threshold):
+        around = np.concatenate([changes[max(i - 2, 1) : i], changes[i + 1 : i + 3]])
+        if len(around) and changes[i] < _LEAST_PROMINENCE * float(np.mean(around)):
+            continue
+        if int(pts[i]) - last >= least:
+            cuts.append(int(pts[i]))
+            last = int(pts[i])
+    return np.array(cuts, dtype=np.int64)
+
+
+def plan_through(target_pts: Int64Array) -> DecodePlan:
+    """Return the plan that decodes everything: right for any file, cheap for none."""
+    return DecodePlan(target_pts)
+
+
+def plan_decoding(index: VideoIndex, target_pts: Int64Array) -> DecodePlan:
+    """Return the plan that decodes no packet in vain.
+
+    A target needs the packets from its governing keyframe up to itself, in decode order, less those that nothing
+    refers to. Its governing keyframe is the last one before it in decode order that is not shown after it: frames
+    that follow a keyframe in the file and precede it on screen may refer to what was before.
+    """
+    if index.is_from_content or len(index) == 0:
+        return plan_through(target_pts)
+    is_target = np.isin(index.pts, target_pts) & index.is_shown
+    keyframes = np.flatnonzero(index.is_keyframe)
+    is_needed = np.zeros(len(index), np.bool_)
+    ends: dict[int, int] = {}
+    for ordinal in np.flatnonzero(is_target):
+        start = _governing_keyframe(index, keyframes, int(ordinal))
+        ends[start] = max(ends.get(start, 0), int(ordinal) + 1)
+    for start, end in ends.items():
+        is_needed[start:end] = True
+    is_sent = is_needed & (is_target | ~index.is_droppable)
+    is_gap_before = is_needed & ~np.concatenate([[True], is_needed[:-1]])
+    return DecodePlan(target_pts, is_sent, frozenset(np.flatnonzero(is_gap_before).tolist()))
+
+
+def _governing_keyframe(index: VideoIndex, keyframes: Int64Array, ordinal: int) -> int:
+    position = int(np.searchsorted(keyframes, ordinal, side="right")) - 1
+    while position >= 0 and index.pts[keyframes[position]] > index.pts[ordinal]:
+        position -= 1
+    return int(keyframes[position]) if position >= 0 else 0
+
+
+def quality_flag(
+    *, sharpness: float, brightness: float, contrast: float, config: FrameQualityConfig
+) -> QualityFlag | None:
+    """Return what is wrong with a picture, the gravest first; None if nothing is."""
+    if brightness < config.black_brightness and contrast <= config.black_contrast:
+        return QualityFlag.BLACK
+    if contrast < config.flat_contrast:
+        return QualityFlag.FLAT
+    if sharpness < config.blurred_sharpness:
+        return QualityFlag.BLURRED
+    return None

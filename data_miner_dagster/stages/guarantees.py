@@ -1,0 +1,127 @@
+"""The two guarantees of deduplication, proved or refuted from the vectors alone.
+
+    1. No two representatives are within the threshold of each other.
+    2. Every removed frame is within the threshold of the representative it names, which comes before it in order.
+
+Belongs here: the proof, written without the index and the shortcuts of the search it checks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from data_miner_dagster.protocols.indexes import single_precision_error
+from data_miner_dagster.stages.cosines import CandidatePairs, Float16Array, IntArray, VectorBlock, unit_rows
+
+_BLOCK_ROWS: Final = 2048
+_LISTED_PAIRS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class GuaranteeReport:
+    """What a check of both guarantees found. A pair is (id, id), ids as in `Assignment`; at most 20 are listed."""
+
+    num_representatives: int
+    num_representatives_checked: int  # fewer where only a sample was compared with all
+    num_removed: int
+    num_too_close: int  # checked representatives with another representative within the threshold
+    num_unsupported: int  # removed frames whose named representative is not one, or not within the threshold
+    too_close_pairs: tuple[tuple[int, int], ...]
+    unsupported_pairs: tuple[tuple[int, int], ...]
+
+    @property
+    def holds(self) -> bool:
+        """True if nothing was found against either guarantee."""
+        return not self.num_too_close and not self.num_unsupported
+
+    @property
+    def recall(self) -> float:
+        """The share of frames to be removed that were: exactly 1 where the first guarantee holds.
+
+        From a sample it is an estimate: representatives that should not be there, scaled to all.
+        """
+        missed = self.num_too_close * self.num_representatives / max(self.num_representatives_checked, 1)
+        return self.num_removed / (self.num_removed + missed) if self.num_removed + missed else 1.0
+
+
+def verify_guarantees(
+    leaders: Float16Array,
+    newcomers: Float16Array,
+    representative_ids: IntArray,
+    threshold: float,
+    *,
+    sample_size: int | None = None,
+    block_rows: int = _BLOCK_ROWS,
+) -> GuaranteeReport:
+    """Prove or refute both guarantees by comparing the vectors again, without any index.
+
+    Args:
+        leaders: (L, D) representatives known before, which are not compared with each other.
+        newcomers: (N, D), in order.
+        representative_ids: (N,), as `Assignment` has them.
+        threshold: as it was.
+        sample_size: compare only so many representatives, evenly spread, with all before them; None compares all.
+        block_rows: does not change the result.
+    """
+    num_leaders = len(leaders)
+    own_ids = np.arange(len(newcomers)) + num_leaders
+    is_kept = representative_ids == own_ids
+    kept_rows = np.flatnonzero(is_kept)
+    removed_rows = np.flatnonzero(~is_kept)
+    named = representative_ids[removed_rows]
+
+    everything = VectorBlock(leaders, newcomers, num_leaders, len(newcomers))
+    is_known = np.concatenate([np.ones(num_leaders, np.bool_), is_kept])
+    supported = is_known[named] & (named < own_ids[removed_rows])
+    pairs = CandidatePairs(removed_rows, named, np.zeros(len(named), np.float32))
+    supported &= everything.cosines(pairs) >= threshold
+    unsupported = removed_rows[~supported]
+
+    checked = np.arange(len(kept_rows))
+    if sample_size is not None and sample_size < len(kept_rows):
+        checked = np.linspace(0, len(kept_rows) - 1, sample_size).astype(np.int64)
+    close_rows: set[int] = set()
+    close_pairs: list[tuple[int, int]] = []
+    for rows, ids in _close_pairs(everything, kept_rows, checked, threshold, block_rows):
+        close_rows.update(rows.tolist())
+        close_pairs += zip((rows + num_leaders).tolist(), ids.tolist(), strict=True)
+        close_pairs = close_pairs[:_LISTED_PAIRS]
+    return GuaranteeReport(
+        num_representatives=len(kept_rows),
+        num_representatives_checked=len(checked),
+        num_removed=len(removed_rows),
+        num_too_close=len(close_rows),
+        num_unsupported=len(unsupported),
+        too_close_pairs=tuple(close_pairs),
+        unsupported_pairs=tuple(
+            zip(
+                own_ids[unsupported[:_LISTED_PAIRS]].tolist(),
+                representative_ids[unsupported[:_LISTED_PAIRS]].tolist(),
+                strict=True,
+            )
+        ),
+    )
+
+
+def _close_pairs(
+    everything: VectorBlock, kept_rows: IntArray, checked: IntArray, threshold: float, block_rows: int
+) -> Iterator[tuple[IntArray, IntArray]]:
+    # (rows, ids): checked representatives, and representatives before them within the threshold.
+    num_leaders = len(everything.leaders)
+    minimum = np.float32(threshold - single_precision_error(everything.newcomers.shape[1]))
+    earlier_ids = np.concatenate([np.arange(num_leaders), kept_rows + num_leaders])
+    for start in range(0, len(checked), block_rows):
+        rows = kept_rows[checked[start : start + block_rows]]
+        units = unit_rows(everything.newcomers[rows])
+        num_earlier = int(np.searchsorted(earlier_ids, rows[-1] + num_leaders))
+        for other_start in range(0, num_earlier, block_rows):
+            ids = earlier_ids[other_start : min(other_start + block_rows, num_earlier)]
+            others = unit_rows(everything.by_id(ids))
+            near_rows, near_columns = np.nonzero(units @ others.T >= minimum)
+            pairs = CandidatePairs(rows[near_rows], ids[near_columns], np.zeros(len(near_rows), np.float32))
+            pairs = pairs.chosen(pairs.ids < pairs.rows + num_leaders)
+            is_close = everything.cosines(pairs) >= threshold
+            if np.any(is_close):
+                yield pairs.rows[is_close], pairs.ids[is_close]

@@ -1,0 +1,131 @@
+"""What a release holds: which boxes, which split each video falls into, and what the version is called.
+
+Pure decisions. Does not belong here: writing formats (export/), reading tables (operations/releasing.py).
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+_VERSION: Final = re.compile(r"v(\d+)")
+MIN_BOX_SIDE_PIXELS: Final = 1.0
+"""A box that is thinner once it has been cut to the image labels nothing that can be learnt."""
+
+_SECRET: Final = re.compile(
+    r"(^|[-_.])(token|sig|signature|secret|password|passwd|pwd|key|auth|credential|session|expires?|policy)s?($|[-_.])"
+    r"|apikey|accesskey",
+    re.IGNORECASE,
+)
+
+BoxXyxy = tuple[float, float, float, float]
+
+
+def next_version(known_versions: Iterable[str]) -> str:
+    """Return `v001`, or the version after the highest known one. Numbers are never given twice."""
+    numbers = [int(match[1]) for match in map(_VERSION.fullmatch, known_versions) if match]
+    return f"v{max(numbers, default=0) + 1:03d}"
+
+
+def version_number(version: str) -> int:
+    """Return the number of a version, 0 for a name that is none: sorts releases by age."""
+    match = _VERSION.fullmatch(version)
+    return int(match[1]) if match else 0
+
+
+def clip_box(box_xyxy: BoxXyxy, image_wh: tuple[int, int]) -> BoxXyxy | None:
+    """Return the part of a box inside the image, rounded to 1/1000 pixel; None if less than a pixel is left."""
+    width, height = image_wh
+    x_min, x_max = (round(min(max(value, 0.0), float(width)), 3) for value in (box_xyxy[0], box_xyxy[2]))
+    y_min, y_max = (round(min(max(value, 0.0), float(height)), 3) for value in (box_xyxy[1], box_xyxy[3]))
+    if x_max - x_min < MIN_BOX_SIDE_PIXELS or y_max - y_min < MIN_BOX_SIDE_PIXELS:
+        return None
+    return x_min, y_min, x_max, y_max
+
+
+def group_videos(video_keys: Sequence[str], links: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
+    """Return the videos in groups that must share a split, each sorted, by their first key.
+
+    A link joins two videos that hold near-duplicates of each other; a chain of links is one group. A link may name
+    a video that is not in `video_keys` (of another project): it joins what it touches, and is not returned.
+    """
+    parents: dict[str, str] = {key: key for key in video_keys}
+
+    def root_of(key: str) -> str:
+        parents.setdefault(key, key)
+        while parents[key] != key:
+            parents[key] = parents[parents[key]]
+            key = parents[key]
+        return key
+
+    for first, second in links:
+        roots = sorted((root_of(first), root_of(second)))
+        parents[roots[1]] = roots[0]
+    members: dict[str, list[str]] = {}
+    for key in sorted(set(video_keys)):
+        members.setdefault(root_of(key), []).append(key)
+    return sorted(tuple(group) for group in members.values())
+
+
+def assign_splits(
+    groups: Sequence[tuple[str, ...]],
+    shares: Mapping[str, float],
+    earlier: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Return the split of every video.
+
+    A group's split follows from a hash of one of its keys, so it does not depend on which other videos there are,
+    and shares are met as closely as independent draws meet them. `earlier` (the release before, if it was made with
+    the same shares) takes precedence: a video keeps its split. Where a new link joins videos of different splits,
+    the group goes to the first of them in the order of `shares`: what was trained on is never tested on.
+    The first split is never empty: if no group falls into it, the one with the smallest hash does.
+
+    Args:
+        groups: of `group_videos`.
+        shares: split to share, the training split first; the shares sum to 1.
+        earlier: video key to split.
+    """
+    order = list(shares)
+    splits: dict[str, str] = {}
+    for group in groups:
+        known = {earlier[key] for key in group if key in earlier} if earlier else set()
+        kept = next((split for split in order if split in known), None)
+        split = kept or _split_at(_position(group), shares)
+        splits |= dict.fromkeys(group, split)
+    if groups and order[0] not in splits.values():
+        first = min(groups, key=lambda group: (_position(group), group))
+        splits |= dict.fromkeys(first, order[0])
+    return splits
+
+
+def _position(group: tuple[str, ...]) -> float:
+    """A number in [0, 1) that a group keeps as long as the member that speaks for it stays."""
+    # The speaker is drawn by one hash and the position by another: with one hash, the smallest of several would
+    # favour the first split.
+    speaker = min(group, key=lambda key: hashlib.sha256(f"speaker:{key}".encode()).digest())
+    digest = hashlib.sha256(f"split:{speaker}".encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56
+
+
+def _split_at(position: float, shares: Mapping[str, float]) -> str:
+    upper = 0.0
+    for split, share in shares.items():
+        upper += share
+        if position < upper:
+            return split
+    return list(shares)[-1]  # the shares may sum to a hair less than 1
+
+
+def public_reference(reference: str) -> str:
+    """Return an address or path as a release may show it: the same on every machine, and without secrets.
+
+    A local path becomes its last part. An address loses its user name, password and fragment, and the values of
+    query parameters that carry signatures, tokens or keys.
+    """
+    parts = urlsplit(reference)
+    if parts.scheme == "file" or not (parts.scheme and parts.netloc):
+        return PurePosixPath(parts.path or reference).name if "/" in reference else reference
+    query = [(name, value) for name, value in parse_qsl(parts.query, True) if not _SECRET.search(name)]
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(query), ""))

@@ -1,0 +1,49 @@
+"""Reading a long table one video at a time, in memory that does not grow with the table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+_NO_GROUP: Final = -1
+
+
+class TableByVideo:
+    """Rows of a table with a `video_key` column, video by video, in the order in which they are stored.
+
+    Opening reads that one column, as an index of which rows are whose; asking reads the row groups concerned, of which
+    the last is kept, so that asking in stored order reads every group once.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self._file = pq.ParquetFile(path)
+        self._columns = list(columns)
+        self._places: dict[str, list[tuple[int, int, int]]] = {}  # video → (row group, offset, length)
+        for group in range(self._file.num_row_groups):
+            keys = self._file.read_row_group(group, columns=["video_key"])["video_key"].combine_chunks()
+            runs = pc.run_end_encode(keys)
+            start = 0
+            for key, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+                self._places.setdefault(key, []).append((group, start, end - start))
+                start = end
+        self._cached_group = _NO_GROUP
+        self._cached: pa.Table = self._file.schema_arrow.empty_table().select(self._columns)
+
+    @property
+    def video_keys(self) -> list[str]:
+        """The videos that have rows, sorted."""
+        return sorted(self._places)
+
+    def rows_of(self, video_key: str) -> pa.Table:
+        """Return one video's rows; none if it has none."""
+        parts = [self._group(group).slice(start, length) for group, start, length in self._places.get(video_key, [])]
+        return pa.concat_tables(parts) if parts else self._cached.slice(0, 0)
+
+    def _group(self, group: int) -> pa.Table:
+        if group != self._cached_group:
+            self._cached = self._file.read_row_group(group, columns=self._columns)
+            self._cached_group = group
+        return self._cached

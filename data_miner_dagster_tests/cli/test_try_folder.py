@@ -1,0 +1,61 @@
+"""The shell of `data-miner try`: options in, table and contact sheet out."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from data_miner_dagster.cli.try_folder import app, models_config, show_trial
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.media.contact_sheets import Verdict
+from data_miner_dagster.operations.trials import Trial, TrialRow
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Trial:
+    Image.new("RGB", (40, 30), (255, 0, 0)).save(tmp_path / "red.png")
+    row = TrialRow(tmp_path / "red.png", ("kept", "0.750"), "0.750 kept", Verdict.KEPT)
+    return Trial("filter with axis", ("decision", "positive"), (row,), "1 images: 1 kept")
+
+
+def test_show_trial__table(trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_trial(trial, tmp_path, sheet=tmp_path / "sheet.webp", as_json=False)
+    printed = capsys.readouterr().out
+    for words in ("filter with axis", "red.png", "kept", "0.750", "1 images: 1 kept", "sheet.webp"):
+        assert words in printed
+    assert (tmp_path / "sheet.webp").stat().st_size > 0
+
+
+def test_show_trial__json(trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_trial(trial, tmp_path, sheet=tmp_path / "sheet.webp", as_json=True)
+    content = json.loads(capsys.readouterr().out)
+    assert content["images"] == [{"file": "red.png", "decision": "kept", "positive": "0.750"}]
+
+
+def test_models_config__flags_over_the_default() -> None:
+    config = models_config(None, "lite", role="filter_encoder", model="lite-conse")
+    assert (config.profile, config.filter_encoder, config.dedup_encoder) == ("lite", "lite-conse", None)
+
+
+def test_models_config__unknown_profile() -> None:
+    with pytest.raises(ConfigError, match="--profile 'tiny' is neither"):
+        models_config(None, "tiny", role="detector", model=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], 'nothing to look for: give --positive "a cat"'),
+        (["-p", "cat", "--threshold", "3"], "positive_threshold"),
+        (["-p", "cat", "--junk", "cat"], "'cat' is in positive and again in junk"),
+        (["-p", "cat", "--profile", "tiny"], "--profile 'tiny' is neither"),
+        (["-p", "cat", "--config", "missing.yaml"], "missing.yaml: no such file"),
+    ],
+)
+def test_try_filter__mistakes(options: list[str], message: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["filter", str(tmp_path), *options])
+    assert isinstance(result.exception, ConfigError)
+    assert message in str(result.exception)
+    assert "\n" not in str(result.exception)

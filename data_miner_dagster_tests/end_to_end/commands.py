@@ -1,0 +1,115 @@
+"""Running `data-miner` as a user does: a process of its own, its output read line by line."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Return the environment of a child process: this checkout's code, nobody's settings."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DATA_MINER_", "DAGSTER_")) or name == "DATA_MINER_MODEL_CACHE"
+    }
+    # Two cores: threads of several processes at once only get in each other's way.
+    return {**kept, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **extra}
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """Return the argument list of a `data-miner` call with this interpreter."""
+    return [sys.executable, "-m", "data_miner_dagster", *map(str, arguments)]
+
+
+def data_miner(
+    *arguments: str | Path, timeout: float = 240, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; stderr is appended to stdout."""
+    return subprocess.run(
+        command(*arguments),
+        env=dict(env or environment()),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def kill_when(arguments: Sequence[str | Path], is_moment: Callable[[str], bool], *, timeout: float = 240) -> list[str]:
+    """Run a command and SIGKILL its whole process group at the first output line that `is_moment`; return the lines.
+
+    Raises:
+        AssertionError: the command ended without such a line.
+    """
+    process = subprocess.Popen(
+        command(*arguments),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    watchdog = threading.Timer(timeout, process.kill)
+    watchdog.start()
+    lines: list[str] = []
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if is_moment(line):
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                watchdog.cancel()
+                return lines
+    process.wait()
+    watchdog.cancel()
+    raise AssertionError(f"ended with {process.returncode} before its moment:\n" + "\n".join(lines))
+
+
+def write_yaml(path: Path, content: Mapping[str, object]) -> Path:
+    """Write a project file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(dict(content), sort_keys=False), encoding="utf-8")
+    return path
+
+
+def project(name: str, sources: Sequence[Mapping[str, object]], **changes: object) -> dict[str, object]:
+    """Return the content of a small project file for the lite models."""
+    return {
+        "name": name,
+        "sourcing": {"sources": list(sources)},
+        "filtering": {"positive": ["a bicycle", "a car on the street", "a person"], "negative": ["a cartoon animal"]},
+        "detection": {"classes": {"bicycle": [], "person": [], "car": ["car", "taxi"]}},
+        "releasing": {"confidence_threshold": 0.25},
+        "platform": {
+            "models": {"profile": "lite"},
+            "extraction": {"strategy": "time", "every_seconds": 1.0},
+            "downloading": {"allowed_private_hosts": ["127.0.0.1"]},
+        },
+        **changes,
+    }
+
+
+def digests(*folders: Path) -> dict[str, str]:
+    """Return the sha256 of every file under the folders, by path relative to its folder."""
+    return {
+        f"{folder.name}/{path.relative_to(folder)}": hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def result_digests(root: Path) -> dict[str, str]:
+    """Return the digests of everything a project is made of: frames, embeddings, tables, releases, reports."""
+    return digests(*(root / name for name in ("frames", "embeddings", "projects", "releases", "reports")))

@@ -1,0 +1,192 @@
+"""The main job: from a YAML file to a released dataset, with real clips, models, downloader and database."""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pycocotools.coco import COCO
+
+from data_miner_dagster_tests.end_to_end.commands import (
+    command,
+    data_miner,
+    digests,
+    environment,
+    kill_when,
+    project,
+    result_digests,
+    write_yaml,
+)
+from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.models]
+
+
+def release_folder(root: Path, name: str) -> Path:
+    versions = sorted((root / "releases" / name).iterdir())
+    assert versions, "nothing was released"
+    return versions[-1]
+
+
+def read_coco(path: Path) -> COCO:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(path))
+
+
+@pytest.fixture(scope="module")
+def finished(clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A finished run over a folder of good and bad files: (root, project file, output)."""
+    base = tmp_path_factory.mktemp("finished")
+    folder = base / "clips"
+    folder.mkdir()
+    for name in ("bikes.mp4", "carphone_pristine.mp4", "carphone_distorted.mp4", "bigbuckbunny.mp4"):
+        shutil.copyfile(clips[name], folder / name)
+    (folder / "page.mp4").write_text("<!doctype html><html><body>Not found</body></html>")
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "truncated.mp4").write_bytes(clips["bikes.mp4"].read_bytes()[:200_000])
+    config = write_yaml(base / "street.yaml", project("street", [{"type": "files", "paths": ["clips"]}]))
+    done = data_miner("run", "--config", config, "--root", base / "root")
+    assert done.returncode == 0, done.stdout
+    return base / "root", config, done.stdout
+
+
+def test_run__releases_what_is_good_and_says_why_the_rest_is_not(finished: tuple[Path, Path, str]) -> None:
+    root, _, output = finished
+    status = json.loads(data_miner("videos", "--root", root, "--project", "street", "--json").stdout)
+    by_kind = sorted(row["error_kind"] for row in status if row["error_kind"])
+    assert by_kind == ["empty_file", "not_a_video", "truncated"]
+    assert sorted(row["status"] for row in status).count("EXTRACTED") == 4
+    assert all(row["error"] for row in status if row["error_kind"])
+    for kind in by_kind:
+        assert kind in output
+    assert "release" in output
+    assert "index.html" in output
+
+
+def test_run__release_reads_back_with_the_libraries_of_its_formats(finished: tuple[Path, Path, str]) -> None:
+    root, _, _ = finished
+    release = release_folder(root, "street")
+    manifest = json.loads((release / "release.json").read_text())
+    parquet = pd.concat(pd.read_parquet(path) for path in sorted((release / "data").rglob("*.parquet")))
+    everything = sorted((release / "annotations").glob("*.json"))
+    assert everything
+    coco_images = coco_boxes = 0
+    for path in everything:
+        coco = read_coco(path)
+        if path.stem in ("instances_all", "all"):
+            continue
+        coco_images += len(coco.imgs)
+        coco_boxes += len(coco.anns)
+        for annotation in coco.anns.values():
+            image = coco.imgs[annotation["image_id"]]
+            x, y, width, height = annotation["bbox"]
+            assert 0 <= x < x + width <= image["width"] + 1e-3
+            assert 0 <= y < y + height <= image["height"] + 1e-3
+    images = sorted((release / "images").rglob("*.jpg"))
+    assert len(images) == coco_images > 0
+    assert coco_boxes > 0
+    assert len(parquet) in (coco_images, coco_boxes)
+    assert manifest
+
+
+def test_run__finds_the_duplicate_pair_and_drops_the_cartoon(finished: tuple[Path, Path, str]) -> None:
+    root, _, _ = finished
+    table = pd.read_parquet(root / "projects" / "street" / "deduplicated.parquet")
+    groups = table.groupby("representative_frame_id")["video_key"].nunique()
+    assert (groups > 1).any(), "the same clip at two qualities shares no duplicate group"
+    filtered = pd.read_parquet(root / "projects" / "street" / "filtered.parquet")
+    assert set(filtered["is_kept"]) == {True, False}
+    assert filtered.loc[~filtered["is_kept"], "drop_reason"].notna().all()
+    assert np.isfinite(filtered["positive_similarity"]).all()
+
+
+def test_run__a_second_run_changes_nothing_and_says_so_in_seconds(finished: tuple[Path, Path, str]) -> None:
+    root, config, _ = finished
+    before = result_digests(root) | digests(root / "videos")
+    modified = {path: path.stat().st_mtime_ns for path in (root / "frames").rglob("*.jpg")}
+    started = time.monotonic()
+    again = data_miner("run", "--config", config, "--root", root)
+    assert again.returncode == 0, again.stdout
+    assert time.monotonic() - started < 60  # a bound on hanging, not a benchmark
+    assert "nothing to do" in again.stdout
+    assert result_digests(root) | digests(root / "videos") == before
+    assert {path: path.stat().st_mtime_ns for path in (root / "frames").rglob("*.jpg")} == modified
+
+
+def test_run__another_root_gives_the_same_bytes(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
+    root, config, _ = finished
+    done = data_miner("run", "--config", config, "--root", tmp_path / "root")
+    assert done.returncode == 0, done.stdout
+    assert result_digests(tmp_path / "root") == result_digests(root)
+
+
+def test_run__changed_sampling_is_refused_in_one_line(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
+    root, config, _ = finished
+    text = config.read_text().replace("every_seconds: 1.0", "every_seconds: 2.0")
+    changed = config.with_name("changed.yaml")
+    changed.write_text(text)
+    refused = data_miner("run", "--config", changed, "--root", root)
+    assert refused.returncode != 0
+    assert len(refused.stdout.strip().splitlines()) == 1, refused.stdout
+    assert "every_seconds is 2.0, was 1.0" in refused.stdout
+
+
+def test_run__killed_at_every_stage_ends_in_the_same_bytes(clips: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("bikes.mp4", "carphone_pristine.mp4"):
+        (tmp_path / "clips").mkdir(exist_ok=True)
+        shutil.copyfile(clips[name], tmp_path / "clips" / name)
+    config = write_yaml(tmp_path / "p.yaml", project("killed", [{"type": "files", "paths": ["clips"]}]))
+    calm = data_miner("run", "--config", config, "--root", tmp_path / "calm")
+    assert calm.returncode == 0, calm.stdout
+    for asset in (
+        "project_videos",
+        "videos",
+        "frames",
+        "frame_embeddings",
+        "filtered_frames",
+        "deduplicated_frames",
+        "detections",
+        "dataset",
+    ):
+        arguments = ["run", "--config", config, "--root", tmp_path / "stormy"]
+        # the first line of an asset says "done" exactly once over all the runs, however often they are killed
+        kill_when(arguments, lambda line, asset=asset: re.match(rf"\s*{asset} .*: (done|reused)", line) is not None)
+    last = data_miner("run", "--config", config, "--root", tmp_path / "stormy")
+    assert last.returncode == 0, last.stdout
+    assert result_digests(tmp_path / "stormy") == result_digests(tmp_path / "calm")
+
+
+def test_run__two_at_once_do_the_work_once(served_clips: RecordingServer, tmp_path: Path) -> None:
+    urls = [f"{served_clips.address}/{name}" for name in ("carphone_pristine.mp4", "carphone_distorted.mp4")]
+    config = write_yaml(tmp_path / "p.yaml", project("twice", [{"type": "urls", "urls": urls}]))
+    arguments = command("run", "--config", config, "--root", tmp_path / "root")
+    processes = [
+        subprocess.Popen(arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n---\n".join(outputs)
+    for asset, keys in (("videos", 2), ("frames", 2), ("frame_embeddings", 2), ("dataset", 1)):
+        done = [line for output in outputs for line in output.splitlines() if re.match(rf"\s*{asset} \S+: done", line)]
+        assert len(done) == keys, (asset, done)
+
+
+def test_run__nothing_found_is_one_line_and_a_failure(clips: dict[str, Path], tmp_path: Path) -> None:
+    config = write_yaml(
+        tmp_path / "p.yaml",
+        project("nothing", [{"type": "files", "paths": [str(clips["bigbuckbunny.mp4"])]}]),
+    )
+    content = config.read_text().replace("a bicycle", "a rocket launch").replace("a car on the street", "a submarine")
+    config.write_text(content.replace("a person", "an espresso machine"))
+    failed = data_miner("run", "--config", config, "--root", tmp_path / "root")
+    assert failed.returncode == 1
+    line = failed.stdout.strip().splitlines()[-1]
+    assert line.startswith("error:")
+    assert "below_positive" in failed.stdout

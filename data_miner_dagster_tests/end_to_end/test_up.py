@@ -1,0 +1,198 @@
+"""`data-miner up` with nobody touching anything: sensors, backfills, crashes, the browser."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
+from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
+from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.models, pytest.mark.timeout(600)]
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.fixture(scope="module")
+def server(clips: dict[str, Path]) -> Iterator[RecordingServer]:
+    server = RecordingServer(clips["bikes.mp4"].parent)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, clips: dict[str, Path]) -> Iterator[RunningPlatform]:
+    base = tmp_path_factory.mktemp("up")
+    config = write_yaml(base / "platform.yaml", {"platform": project("x", [])["platform"]})
+    running = RunningPlatform(base / "root", config)
+    yield running
+    running.stop()
+
+
+def street(server: RecordingServer, *names: str) -> dict[str, object]:
+    urls = [f"{server.address}/{name}" for name in names]
+    content = project("street", [{"type": "urls", "urls": urls}])
+    del content["platform"]
+    return content
+
+
+def status(platform: RunningPlatform) -> dict[str, Any]:
+    done = data_miner("status", "--project", "street", "--json", "--root", platform.root)
+    assert done.returncode == 0, done.stdout
+    return dict(json.loads(done.stdout))
+
+
+def releases(platform: RunningPlatform) -> list[str]:
+    folder = platform.root / "releases" / "street"
+    return sorted(path.name for path in folder.iterdir() if (path / "release.json").exists()) if folder.is_dir() else []
+
+
+def wait_for_release(platform: RunningPlatform, number: int) -> list[str]:
+    def look() -> list[str] | None:
+        found = releases(platform)
+        return found if len(found) >= number else None
+
+    return wait_for(f"release {number}", look, timeout=240, every=2)
+
+
+def test_sensors__a_dropped_file_becomes_a_release(platform: RunningPlatform, server: RecordingServer) -> None:
+    write_yaml(
+        platform.project_files / "street.yaml", street(server, "bikes.mp4", "carphone_pristine.mp4", "missing.mp4")
+    )
+    assert len(wait_for_release(platform, 1)) == 1
+    failed = json.loads(data_miner("videos", "--failed", "--json", "--root", platform.root).stdout)
+    assert len(failed) == 1
+    assert failed[0]["error"]
+    jobs = {run["jobName"] for run in platform.runs()}
+    assert jobs == {"list_sources", "download_videos", "extract_frames", "embed_frames", "build_dataset"}
+
+
+def test_sensors__an_added_url_costs_the_new_video_only(platform: RunningPlatform, server: RecordingServer) -> None:
+    frames = {path: path.stat().st_mtime_ns for path in (platform.root / "frames").rglob("*.jpg")}
+    del server.requests[:]
+    write_yaml(
+        platform.project_files / "street.yaml",
+        street(server, "bikes.mp4", "carphone_pristine.mp4", "missing.mp4", "carphone_distorted.mp4"),
+    )
+    assert len(wait_for_release(platform, 2)) == 2
+    assert not [path for path in server.requests if path in ("/bikes.mp4", "/carphone_pristine.mp4")]
+    assert {path: path.stat().st_mtime_ns for path in frames} == frames
+
+
+def test_sensors__settle_down(platform: RunningPlatform) -> None:
+    """Nothing is asked for again once everything is done: level-triggered is not restless."""
+    wait_for("the queue to empty", lambda: None if active(platform) else True, timeout=120)
+    before = len(platform.runs())
+    ticks = num_ticks(platform)
+    wait_for("three more ticks", lambda: True if num_ticks(platform) >= ticks + 3 else None, timeout=120, every=2)
+    assert len(platform.runs()) == before
+
+
+def active(platform: RunningPlatform) -> list[str]:
+    return [run["runId"] for run in platform.runs() if run["status"] not in ("SUCCESS", "FAILURE", "CANCELED")]
+
+
+def num_ticks(platform: RunningPlatform) -> int:
+    answer = platform.graphql(
+        "query ($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) "
+        "{ ... on Sensor { sensorState { ticks(limit: 500) { id } } } } }",
+        {
+            "selector": {
+                "repositoryName": "__repository__",
+                "repositoryLocationName": "data_miner_dagster",
+                "sensorName": "wanted_videos",
+            }
+        },
+    )
+    return len(answer["sensorOrError"]["sensorState"]["ticks"])
+
+
+def test_backfill__over_a_range_from_the_ui_succeeds(platform: RunningPlatform) -> None:
+    rows = json.loads(data_miner("videos", "--json", "--root", platform.root).stdout)
+    keys = sorted(row["key"] for row in rows if row["status"] == "EXTRACTED")
+    launched = platform.graphql(
+        "mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) "
+        "{ __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }",
+        {
+            "params": {
+                "assetSelection": [{"path": [name]} for name in ("videos", "frames", "frame_embeddings")],
+                "partitionNames": keys,
+            }
+        },
+    )["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+
+    def ended() -> str | None:
+        answer = platform.graphql(
+            "query ($id: String!) { partitionBackfillOrError(backfillId: $id) "
+            "{ ... on PartitionBackfill { status error { message } } } }",
+            {"id": launched["backfillId"]},
+        )["partitionBackfillOrError"]
+        assert answer["error"] is None, answer
+        return str(answer["status"]) if answer["status"].startswith("COMPLETED") else None
+
+    assert wait_for("the backfill", ended, timeout=240, every=2) == "COMPLETED_SUCCESS"
+
+
+def test_crash__a_killed_run_is_noticed_and_its_work_resumed(
+    platform: RunningPlatform, server: RecordingServer, clips: dict[str, Path]
+) -> None:
+    content = project("crash", [{"type": "files", "paths": [str(clips["bigbuckbunny.mp4"])]}])
+    del content["platform"]
+    # another sharing of the same machinery: a second project, whose only new video is killed while it is worked on
+    write_yaml(platform.project_files / "crash.yaml", content)
+
+    def killed() -> str | None:
+        for run in platform.runs():
+            if run["jobName"] in ("extract_frames", "embed_frames") and run["status"] in ("STARTING", "STARTED"):
+                pid = platform.run_processes().get(run["runId"])
+                if pid is not None:
+                    os.kill(pid, signal.SIGKILL)
+                    return str(run["runId"])
+        return None
+
+    run_id = wait_for("a run to kill", killed, timeout=120, every=0.1)
+    wait_for(
+        "the killed run to be noticed",
+        lambda: next((True for run in platform.runs() if run["runId"] == run_id and run["status"] == "FAILURE"), None),
+        timeout=120,
+    )
+
+    def embedded() -> bool | None:
+        rows = json.loads(data_miner("videos", "--project", "crash", "--json", "--root", platform.root).stdout)
+        done = [row for row in rows if row["status"] == "EXTRACTED"]
+        return (bool(done) and bool(list((platform.root / "embeddings").rglob(f"{done[0]['key']}.npz")))) or None
+
+    wait_for("the video to be finished all the same", embedded, timeout=180, every=2)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed")
+def test_browser__a_project_is_understood_without_the_terminal(platform: RunningPlatform, tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*flags, "--disable-sync"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.goto(f"{platform.address}/assets/filtered_frames?view=partitions&partition=street")
+        page.get_by_text("below_positive").first.wait_for(timeout=60_000)
+        page.get_by_text("funnel").first.wait_for()
+        assert page.locator("img[src^='data:image/']").count() >= 1
+        page.goto(f"{platform.address}/asset-groups")
+        page.get_by_text("deduplicated_frames").first.wait_for(timeout=60_000)
+        report = platform.root / "reports" / "street" / "index.html"
+        offline = browser.new_context(offline=True).new_page()
+        failures: list[str] = []
+        offline.on("requestfailed", lambda request: failures.append(request.url))
+        offline.goto(report.as_uri())
+        offline.get_by_text("street").first.wait_for()
+        assert failures == []
+        broken = offline.evaluate("[...document.images].filter(image => !image.complete || !image.naturalWidth).length")
+        assert broken == 0
+        browser.close()

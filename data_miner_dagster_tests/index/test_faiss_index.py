@@ -1,0 +1,66 @@
+"""The contract of `VectorIndex`, on both implementations."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.index.faiss_index import ClusteredFaissIndex, FaissIndex, num_clusters_for
+from data_miner_dagster.protocols.indexes import VectorIndex
+
+RNG = np.random.default_rng(0)
+POINTS = RNG.standard_normal((400, 8)).astype(np.float32)
+POINTS /= np.linalg.norm(POINTS, axis=1, keepdims=True)
+
+
+def clustered(dimension: int) -> ClusteredFaissIndex:
+    """Visit all clusters: nothing is missed."""
+    return ClusteredFaissIndex(POINTS[:, :dimension], num_clusters=4, num_probes=4)
+
+
+FACTORIES = pytest.mark.parametrize("make", [FaissIndex, clustered])
+
+
+def pairs(index: VectorIndex, queries: Float32Array, minimum: float) -> set[tuple[int, int]]:
+    """Return (query, id) pairs."""
+    offsets, ids, _ = index.within(queries, minimum)
+    return {(q, int(i)) for q in range(len(queries)) for i in ids[offsets[q] : offsets[q + 1]]}
+
+
+@FACTORIES
+def test_within__empty(make: Callable[[int], VectorIndex]) -> None:
+    index = make(8)
+    assert len(index) == 0
+    offsets, ids, similarities = index.within(POINTS[:3], 0.5)
+    assert (offsets.tolist(), ids.tolist(), similarities.tolist()) == ([0, 0, 0, 0], [], [])
+    index.add(POINTS[:5])
+    assert index.within(POINTS[:0], 0.5)[0].tolist() == [0]
+
+
+@FACTORIES
+def test_within__every_pair_and_no_other(make: Callable[[int], VectorIndex]) -> None:
+    index = make(8)
+    index.add(POINTS[:100])
+    index.add(POINTS[100:])
+    assert len(index) == 400
+    products = POINTS.astype(np.float64) @ POINTS.astype(np.float64).T
+    found = pairs(index, POINTS, 0.5)
+    error = index.similarity_error
+    assert {(q, i) for q, i in np.argwhere(products >= 0.5 + error).tolist()} <= found
+    assert found <= {(q, i) for q, i in np.argwhere(products >= 0.5 - error).tolist()}
+    assert len(found) > 1000  # far more than any usual cap on neighbours would give
+
+
+@FACTORIES
+def test_within__similarities_are_as_near_as_promised(make: Callable[[int], VectorIndex]) -> None:
+    index = make(8)
+    index.add(POINTS)
+    offsets, ids, similarities = index.within(POINTS[:50], 0.3)
+    queries = np.repeat(np.arange(50), np.diff(offsets))
+    exact = np.einsum("ij,ij->i", POINTS[queries].astype(np.float64), POINTS[ids].astype(np.float64))
+    assert np.abs(exact - similarities).max() <= index.similarity_error
+
+
+def test_num_clusters_for__power_of_two_that_can_be_trained() -> None:
+    assert [num_clusters_for(n) for n in (0, 1, 78, 1000, 1_000_000)] == [1, 1, 2, 16, 2048]

@@ -1,0 +1,156 @@
+"""Randomly initialised networks of the real detector classes, a fraction of a megabyte each, saved as the hub has them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+WORDS = ("a", "red", "car", "taxi", "bus", "person", "detect", "riding", "bike", ",")
+
+
+def save_bert_tokenizer(folder: Path) -> None:
+    """Write a word-level BERT tokenizer whose special tokens have BERT's own ids, which GroundingDINO relies on."""
+    words = [f"[unused{index}]" for index in range(1100)]
+    for index, word in ((0, "[PAD]"), (100, "[UNK]"), (101, "[CLS]"), (102, "[SEP]"), (1012, "."), (1029, "?")):
+        words[index] = word
+    for index, word in enumerate(WORDS):
+        words[1031 + index] = word
+    for index, letter in enumerate("abcdefghijklmnopqrstuvwxyz"):
+        words[1050 + index] = f"##{letter}"
+    words[1080] = "g"
+    tokenizer = transformers.BertTokenizer(vocab={word: index for index, word in enumerate(words)}, do_lower_case=True)
+    tokenizer.save_pretrained(folder)
+
+
+def save_clip_tokenizer(folder: Path, model_max_length: int) -> None:
+    """Write a word-level tokenizer that opens and closes texts as CLIP's does."""
+    special = ["<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|unk|>"]
+    vocabulary = {word: index for index, word in enumerate([*special, *WORDS, "."])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unk|>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|startoftext|> $A <|endoftext|>", special_tokens=[("<|startoftext|>", 1), ("<|endoftext|>", 2)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|startoftext|>",
+        eos_token="<|endoftext|>",
+        pad_token="<|pad|>",
+        unk_token="<|unk|>",
+        model_max_length=model_max_length,
+    ).save_pretrained(folder)
+
+
+def tiny_swin() -> Any:
+    """Return a Swin backbone of three small stages."""
+    return transformers.SwinConfig(
+        image_size=64,
+        patch_size=4,
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 1, 1],
+        window_size=4,
+        out_indices=[2, 3, 4],
+    )
+
+
+def save_grounding_dino(folder: Path) -> Path:
+    """Write a GroundingDINO of the real classes with 20 queries."""
+    torch.manual_seed(0)
+    config = transformers.GroundingDinoConfig(
+        backbone_config=tiny_swin(),
+        text_config=transformers.BertConfig(
+            vocab_size=1100, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+        ),
+        d_model=64,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        num_queries=20,
+        disable_custom_kernels=True,
+    )
+    model = transformers.GroundingDinoForObjectDetection(config)
+    model.save_pretrained(folder)
+    transformers.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
+    save_bert_tokenizer(folder)
+    return folder
+
+
+def save_owlv2(folder: Path) -> Path:
+    """Write an OWLv2 of the real classes with 4 x 4 patches."""
+    torch.manual_seed(0)
+    config = transformers.Owlv2Config(
+        text_config={
+            "vocab_size": 32,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 16,
+            "pad_token_id": 0,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+        },
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 64,
+            "patch_size": 16,
+        },
+        projection_dim=16,
+    )
+    transformers.Owlv2ForObjectDetection(config).save_pretrained(folder)
+    transformers.Owlv2ImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    save_clip_tokenizer(folder, 16)
+    return folder
+
+
+def save_omdet_turbo(folder: Path) -> Path:
+    """Write an OmDet-Turbo of the real classes with 20 queries."""
+    torch.manual_seed(0)
+    config = transformers.OmDetTurboConfig(
+        text_config=transformers.CLIPTextConfig(
+            vocab_size=32,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=77,
+            projection_dim=16,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+        ),
+        backbone_config=tiny_swin(),
+        image_size=64,
+        # Without timm the feature maps come channels first, and are normalised by the backbone itself.
+        apply_layernorm_after_vision_backbone=False,
+        text_projection_in_dim=16,
+        text_projection_out_dim=16,
+        task_encoder_hidden_dim=16,
+        class_embed_dim=16,
+        num_queries=20,
+        encoder_hidden_dim=32,
+        decoder_hidden_dim=32,
+        vision_features_channels=[32, 32, 32],
+        encoder_in_channels=[16, 32, 64],
+        encoder_attention_heads=2,
+        encoder_dim_feedforward=16,
+        decoder_num_heads=2,
+        decoder_num_layers=1,
+        decoder_dim_feedforward=16,
+        disable_custom_kernels=True,
+    )
+    transformers.OmDetTurboForObjectDetection(config).save_pretrained(folder)
+    transformers.DetrImageProcessor(size={"height": 64, "width": 64}, do_pad=False).save_pretrained(folder)
+    save_clip_tokenizer(folder, 77)
+    return folder

@@ -1,0 +1,322 @@
+"""Deduplication of planted projects: what is kept, what stands when videos are added, what is done again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from data_miner_dagster.catalog.transitions import move_project
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.operations.deduplication import check_deduplication, deduplicate_project
+from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.storage.embeddings import read_embeddings, write_embeddings
+from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
+from data_miner_dagster_tests.operations.planted_project import PlantedPlatform, add_video, plant_frames
+
+CAT = (1.0, 0.0, 0.0, 0.0)
+CAT_ON_BUS = (0.8, 0.0, 0.0, 0.6)
+CAT_ON_SLIDE = (0.8, 0.0, 0.6, 0.0)
+NEARLY_CAT = (0.995, 0.1, 0.0, 0.0)  # cosine .995 with CAT
+DOG = (0.0, 1.0, 0.0, 0.0)  # not kept by filtering
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> PlantedPlatform:
+    """An empty platform."""
+    return PlantedPlatform(tmp_path)
+
+
+def save(platform: PlantedPlatform, name: str = "pets", **deduplication: Any) -> None:
+    """Save a project that keeps cats and compares frames by the planted embeddings, threshold .9."""
+    config = ProjectConfig.model_validate(
+        {
+            "name": name,
+            "sourcing": {"sources": [{"type": "files", "paths": ["."]}]},
+            "filtering": {"positive": ["cat"]},
+            "deduplication": {"encoder": "filter", **deduplication},
+            "detection": {"classes": {"cat": []}},
+        }
+    )
+    dump = config.model_dump(mode="json")
+    platform.catalog.save_project(name, dump, fingerprint_of(dump), None)
+
+
+def plant(
+    platform: PlantedPlatform,
+    key: str,
+    vectors: Sequence[Sequence[float]],
+    *,
+    project: str = "pets",
+    frames_fingerprint: str = "frames-1",
+    **columns: Sequence[object],
+) -> None:
+    """Add a video with these frames; unless `columns` say otherwise, all files and hashes differ."""
+    if platform.catalog.video(key) is None or key not in {m.video_key for m in platform.catalog.members(project)}:
+        add_video(platform, key, project=project)
+    plant_frames(platform, key, vectors, frames_fingerprint=frames_fingerprint)
+    path = platform.layout.frames_table(key)
+    table = read_table(path)
+    columns = {
+        "sha256": [fingerprint_of({"key": key, "index": index}) for index in range(len(vectors))],
+        "perceptual_hash": [int(fingerprint_of({"hash": key, "i": index})[:16], 16) for index in range(len(vectors))],
+        **columns,
+    }
+    for name, values in columns.items():
+        position = table.schema.get_field_index(name)
+        table = table.set_column(position, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+    write_table(path, table, fingerprint=frames_fingerprint)
+
+
+def decisions(platform: PlantedPlatform, project: str = "pets") -> dict[str, tuple[str, str | None]]:
+    """Return (representative, tier) by frame id; checks both guarantees on the way."""
+    assert check_deduplication(platform, project).passed
+    rows = read_table(platform.layout.deduplicated_table(project)).to_pylist()
+    return {row["frame_id"]: (row["representative_frame_id"], row["tier"]) for row in rows}
+
+
+def run(platform: PlantedPlatform, project: str = "pets", **kwargs: Any) -> dict[str, tuple[str, str | None]]:
+    """Filter and deduplicate."""
+    filter_project(platform, project)
+    assert deduplicate_project(platform, project, **kwargs).status is OutcomeStatus.DONE
+    return decisions(platform, project)
+
+
+def test_deduplicate_project__not_filtered_yet_is_blocked(platform: PlantedPlatform) -> None:
+    save(platform)
+    outcome = deduplicate_project(platform, "pets")
+    assert outcome.status is OutcomeStatus.BLOCKED
+    assert "filtered_frames" in str(outcome.metadata["message"])
+
+
+def test_deduplicate_project__unknown_project(platform: PlantedPlatform) -> None:
+    with pytest.raises(ConfigError, match="no project 'nobody'"):
+        deduplicate_project(platform, "nobody")
+
+
+def test_deduplicate_project__nothing_kept_passes_through(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [DOG, DOG])
+    assert run(platform) == {}
+    outcome = deduplicate_project(platform, "pets")
+    assert outcome.status is OutcomeStatus.REUSED
+    assert outcome.counts["frames"] == 0
+
+
+def test_deduplicate_project__tiers_and_counts(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, NEARLY_CAT, CAT_ON_BUS, DOG], sharpness=[9, 8, 9, 9])
+    plant(platform, "site-b", [CAT, CAT, CAT, CAT_ON_SLIDE], sharpness=[1, 2, 3, 4])
+    a, b = (read_table(platform.layout.frames_table(key)).to_pylist() for key in ("site-a", "site-b"))
+    plant(
+        platform,
+        "site-b",
+        [CAT, CAT, CAT, CAT_ON_SLIDE],
+        sharpness=[1, 2, 3, 4],
+        sha256=[a[0]["sha256"], *(row["sha256"] for row in b[1:])],
+        perceptual_hash=[0, a[0]["perceptual_hash"] ^ 0b111, 1, 2],
+    )
+    assert run(platform) == {
+        "site-a/000000": ("site-a/000000", None),
+        "site-a/000001": ("site-a/000000", "within_video"),
+        "site-a/000002": ("site-a/000002", None),
+        "site-b/000000": ("site-a/000000", "exact"),
+        "site-b/000001": ("site-a/000000", "perceptual_hash"),
+        "site-b/000002": ("site-a/000000", "across_videos"),
+        "site-b/000003": ("site-b/000003", None),
+    }
+    outcome = deduplicate_project(platform, "pets")
+    assert dict(outcome.counts) == {
+        "frames": 7,
+        "representatives": 3,
+        "exact": 1,
+        "perceptual_hash": 1,
+        "within_video": 1,
+        "across_videos": 1,
+        "other_project": 0,
+        "earlier_release": 0,
+    }
+    assert outcome.metadata["threshold"] == 0.9
+    project = platform.catalog.project("pets")
+    assert project is not None
+    assert project.stage is ProjectStage.DETECT_READY
+
+
+def test_deduplicate_project__better_frames_stand_for_worse(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [NEARLY_CAT, CAT, CAT], sharpness=[99, 1, 2])
+    assert run(platform) == {
+        "site-a/000000": ("site-a/000002", "within_video"),  # sharper, but less like the prompt
+        "site-a/000001": ("site-a/000002", "within_video"),  # as like the prompt, but less sharp
+        "site-a/000002": ("site-a/000002", None),
+    }
+    table = read_table(platform.layout.deduplicated_table("pets"))
+    assert table["quality_rank"].to_pylist() == [2, 1, 0]
+    assert table["similarity"].to_pylist() == [pytest.approx(0.995, abs=1e-3), 1.0, None]
+
+
+def test_deduplicate_project__same_input_same_bytes(platform: PlantedPlatform, tmp_path: Path) -> None:
+    twin = PlantedPlatform(tmp_path / "twin")
+    for each, keys in ((platform, ["site-a", "site-b"]), (twin, ["site-b", "site-a"])):
+        save(each)
+        for key in keys:
+            plant(each, key, [CAT, NEARLY_CAT, CAT_ON_BUS])
+        run(each)
+    files = [each.layout.deduplicated_table("pets") for each in (platform, twin)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_deduplicate_project__second_run_does_nothing(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, NEARLY_CAT])
+    run(platform)
+    path = platform.layout.deduplicated_table("pets")
+    before = path.stat().st_mtime_ns
+    assert deduplicate_project(platform, "pets").status is OutcomeStatus.REUSED
+    assert path.stat().st_mtime_ns == before
+
+
+def test_deduplicate_project__killed_between_file_and_row(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, NEARLY_CAT])
+    run(platform)
+    with platform.catalog.database.transaction() as session:
+        assert move_project(session, "pets", ProjectStage.DEDUPING)
+    assert deduplicate_project(platform, "pets").status is OutcomeStatus.REUSED
+    project = platform.catalog.project("pets")
+    assert project is not None
+    assert project.stage is ProjectStage.DETECT_READY
+
+
+def test_deduplicate_project__added_video_never_displaces_what_was_kept(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [NEARLY_CAT, CAT_ON_BUS])
+    first = run(platform)
+    assert {representative for representative, _ in first.values()} == {"site-a/000000", "site-a/000001"}
+    plant(platform, "site-b", [CAT, CAT_ON_SLIDE])  # CAT is better than NEARLY_CAT, but came later
+    second = run(platform)
+    assert {key: second[key] for key in first} == first
+    assert second["site-b/000000"] == ("site-a/000000", "across_videos")
+    assert second["site-b/000001"] == ("site-b/000001", None)
+    table = read_table(platform.layout.deduplicated_table("pets"))
+    assert table["generation"].to_pylist() == [0, 0, 1, 1]
+    assert sorted(table["quality_rank"].to_pylist()) == [0, 1, 2, 3]
+    outcome = deduplicate_project(platform, "pets")
+    assert (outcome.metadata["generation"], outcome.metadata["num_newcomers"]) == (1, 2)
+
+
+def test_deduplicate_project__force_decides_everything_anew(platform: PlantedPlatform, tmp_path: Path) -> None:
+    save(platform)
+    plant(platform, "site-a", [NEARLY_CAT])
+    run(platform)
+    plant(platform, "site-b", [CAT])
+    assert run(platform)["site-a/000000"] == ("site-a/000000", None)
+    path = platform.layout.deduplicated_table("pets")
+    incremental = read_fingerprint(path)
+    assert run(platform, force=True)["site-a/000000"] == ("site-b/000000", "across_videos")
+    assert read_fingerprint(path) != incremental  # what was made from it must be made again
+
+    at_once = PlantedPlatform(tmp_path / "at_once")
+    save(at_once)
+    plant(at_once, "site-a", [NEARLY_CAT])
+    plant(at_once, "site-b", [CAT])
+    run(at_once)
+    assert at_once.layout.deduplicated_table("pets").read_bytes() == path.read_bytes()
+
+
+def test_deduplicate_project__changed_threshold_decides_everything_anew(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [NEARLY_CAT])
+    run(platform)
+    plant(platform, "site-b", [CAT, CAT_ON_BUS])
+    run(platform)
+    save(platform, threshold=0.7)
+    assert run(platform) == {
+        "site-a/000000": ("site-b/000000", "across_videos"),
+        "site-b/000000": ("site-b/000000", None),
+        "site-b/000001": ("site-b/000000", "within_video"),
+    }
+
+
+def test_deduplicate_project__frames_whose_representative_is_gone_are_decided_again(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, CAT_ON_BUS])
+    plant(platform, "site-b", [NEARLY_CAT, NEARLY_CAT], sharpness=[1, 2])
+    plant(platform, "site-c", [CAT_ON_BUS], sharpness=[1])
+    first = run(platform)
+    assert first["site-b/000001"] == ("site-a/000000", "across_videos")
+    plant(platform, "site-a", [DOG, CAT_ON_BUS], frames_fingerprint="frames-2")  # extracted again
+    assert run(platform) == {
+        "site-a/000001": ("site-a/000001", None),
+        "site-b/000000": ("site-b/000001", "within_video"),
+        "site-b/000001": ("site-b/000001", None),
+        "site-c/000000": ("site-a/000001", "across_videos"),
+    }
+
+
+def test_deduplicate_project__new_video_without_kept_frames_changes_no_row(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, NEARLY_CAT])
+    run(platform)
+    before = read_table(platform.layout.deduplicated_table("pets"))
+    plant(platform, "site-b", [DOG])
+    run(platform)
+    assert read_table(platform.layout.deduplicated_table("pets")).equals(before)
+
+
+def test_deduplicate_project__against_another_project(platform: PlantedPlatform) -> None:
+    save(platform, "earlier")
+    plant(platform, "site-a", [CAT], project="earlier")
+    save(platform, against_projects=["earlier"])
+    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_BUS])
+    with pytest.raises(ConfigError, match=r"earlier.*not been deduplicated"):
+        run(platform)
+    run(platform, "earlier")
+    assert run(platform) == {
+        "site-b/000000": ("site-a/000000", "other_project"),
+        "site-b/000001": ("site-b/000001", None),
+    }
+    plant(platform, "site-c", [CAT, CAT_ON_SLIDE])
+    assert run(platform)["site-b/000000"] == ("site-a/000000", "other_project")
+    # The same video in both projects: its frames belong to the earlier one.
+    add_video(platform, "site-a")
+    assert run(platform)["site-a/000000"] == ("site-a/000000", "other_project")
+
+
+def test_deduplicate_project__projects_in_a_circle(platform: PlantedPlatform) -> None:
+    save(platform, "one", against_projects=["two"])
+    save(platform, "two", against_projects=["one"])
+    plant(platform, "site-a", [CAT], project="one")
+    filter_project(platform, "one")
+    with pytest.raises(ConfigError, match="leads back"):
+        deduplicate_project(platform, "one")
+
+
+def test_deduplicate_project__broken_embedding_fails_the_project_with_a_reason(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, NEARLY_CAT])
+    filter_project(platform, "pets")
+    path = platform.layout.embedding_file("axis", "site-a")
+    stored = read_embeddings(path)
+    assert stored is not None
+    stored.vectors[1] = np.nan
+    write_embeddings(path, stored)
+    with pytest.raises(DataMinerError, match="no unit vectors"):
+        deduplicate_project(platform, "pets")
+    project = platform.catalog.project("pets")
+    assert project is not None
+    assert project.stage is ProjectStage.FAILED
+    assert project.error is not None
+    assert "site-a" in project.error
+
+
+def test_check_deduplication__not_made_yet(platform: PlantedPlatform) -> None:
+    save(platform)
+    with pytest.raises(ConfigError, match="has not been deduplicated"):
+        check_deduplication(platform, "pets")

@@ -1,0 +1,181 @@
+"""Every strategy on real clips whose pictures carry their number."""
+
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from data_miner_dagster.config.extraction import ExtractionConfig, ExtractionLimitsConfig
+from data_miner_dagster.domain.errors import VideoPermanentError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary, make_frame_folder
+from data_miner_dagster.storage.tables import read_fingerprint, read_table
+from data_miner_dagster_tests.barcode_clips import make_clip, read_barcode_file
+
+
+def make_frames(clip: Path, folder: Path, **settings: Any) -> tuple[FrameFolderSummary, list[dict[str, Any]]]:
+    folder.mkdir()
+    job = FrameFolderJob("file-1", clip, folder, "fingerprint", ExtractionConfig.model_validate(settings))
+    summary = make_frame_folder(job)
+    return summary, read_table(folder / "frames.parquet").to_pylist()
+
+
+def numbers_in(folder: Path) -> list[int]:
+    return [read_barcode_file(path) for path in sorted(folder.glob("*.*g"))]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 frames at 30000/1001, a keyframe every 30, three B-frames between references."""
+    return make_clip(
+        tmp_path_factory.mktemp("clips") / "clip.mp4",
+        num_frames=100,
+        frame_rate=Fraction(30000, 1001),
+        options={"bf": "3", "b_strategy": "0"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        # at 1.001 s a frame 30 begins: at 1 s frame 29 is on screen
+        ({"strategy": "time", "every_seconds": 1.0}, [0, 29, 59, 89]),
+        ({"strategy": "time", "every_seconds": 1.0, "snap_tolerance_seconds": 0.1}, [0, 30, 60, 90]),
+        ({"strategy": "interval", "every_frames": 33}, [0, 33, 66, 99]),
+        ({"strategy": "keyframe"}, [0, 30, 60, 90]),
+        ({"strategy": "uniform", "num_frames": 4}, [12, 37, 62, 87]),
+        # bars that turn over are no cut at this threshold: one shot
+        ({"strategy": "scene", "scene_threshold": 60.0}, [50]),
+        ({"strategy": "interval", "every_frames": 1}, list(range(100))),
+        ({"strategy": "interval", "every_frames": 1, "max_frames_per_video": 2}, [25, 75]),
+    ],
+)
+def test_make_frame_folder__every_strategy(
+    clip: Path, tmp_path: Path, settings: dict[str, Any], expected: list[int]
+) -> None:
+    summary, rows = make_frames(clip, tmp_path / "frames", **settings)
+    assert numbers_in(tmp_path / "frames") == expected
+    assert summary.num_frames == len(rows) == len(expected)
+    assert summary.num_source_frames == 100
+    assert summary.num_unmet == 0
+    assert [row["source_frame_number"] for row in rows] == expected
+    assert [row["frame_id"] for row in rows] == [f"file-1/{i:06d}" for i in range(len(rows))]
+    for row in rows:
+        exact = Fraction(row["pts"] * row["time_base_numerator"], row["time_base_denominator"])
+        assert exact == Fraction(row["source_frame_number"] * 1001, 30000)
+        assert row["pts_seconds"] == float(exact)
+        assert row["is_keyframe"] == (row["source_frame_number"] % 30 == 0)
+        content = (tmp_path / "frames" / row["file_name"]).read_bytes()
+        assert (row["size_bytes"], row["sha256"]) == (len(content), sha256(content).hexdigest())
+        assert (row["width"], row["height"]) == (192, 128)
+        assert row["quality_flag"] is None
+    assert read_fingerprint(tmp_path / "frames" / "frames.parquet") == "fingerprint"
+
+
+def test_make_frame_folder__decodes_less_than_everything(clip: Path, tmp_path: Path) -> None:
+    exact, _ = make_frames(clip, tmp_path / "exact", every_seconds=1.0)
+    snapped, _ = make_frames(clip, tmp_path / "snapped", every_seconds=1.0, snap_tolerance_seconds=0.1)
+    assert exact.num_decoded < 60
+    assert snapped.num_decoded == 4
+
+
+@pytest.mark.parametrize("strategy", ["time", "interval", "keyframe", "scene", "uniform"])
+def test_make_frame_folder__same_bytes_whatever_the_threads(clip: Path, tmp_path: Path, strategy: str) -> None:
+    contents = []
+    for run, num_threads in enumerate((1, 2)):
+        folder = tmp_path / str(run)
+        folder.mkdir()
+        make_frame_folder(
+            FrameFolderJob(
+                "file-1", clip, folder, "f", ExtractionConfig.model_validate({"strategy": strategy}), num_threads
+            )
+        )
+        contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert contents[0] == contents[1]
+
+
+def test_make_frame_folder__variable_rate_and_start_offset(tmp_path: Path) -> None:
+    pts = [500, 540, 1700, 1740, 2600, 2640]  # milliseconds
+    clip = make_clip(
+        tmp_path / "variable.mkv", num_frames=6, pts=pts, time_base=Fraction(1, 1000), frame_rate=Fraction(25)
+    )
+    _, rows = make_frames(clip, tmp_path / "frames", every_seconds=1.0)
+    # on screen at .5, 1.5 and 2.5 s
+    assert numbers_in(tmp_path / "frames") == [0, 1, 3]
+    assert [row["pts_seconds"] for row in rows] == [0.5, 0.54, 1.74]
+
+
+@pytest.mark.parametrize("name", ["counted.avi", "raw.h264"])
+def test_make_frame_folder__container_without_presentation_times(tmp_path: Path, name: str) -> None:
+    clip = make_clip(tmp_path / name, num_frames=40, options={"bf": "2", "b_strategy": "0"})
+    summary, _ = make_frames(clip, tmp_path / "frames", strategy="interval", every_frames=10)
+    assert numbers_in(tmp_path / "frames") == [0, 10, 20, 30]
+    assert summary.num_source_frames == 40
+
+
+def test_make_frame_folder__cut_off_file_gives_what_it_has(clip: Path, tmp_path: Path) -> None:
+    whole = make_clip(
+        tmp_path / "whole.mp4", num_frames=100, container_options={"movflags": "faststart"}, options={"bf": "3"}
+    )
+    short = tmp_path / "short.mp4"
+    short.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    summary, rows = make_frames(short, tmp_path / "frames", strategy="interval", every_frames=10)
+    assert numbers_in(tmp_path / "frames") == [row["source_frame_number"] for row in rows]
+    assert 3 <= summary.num_frames <= 8
+    assert summary.num_unmet == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("missing.mp4", None, VideoErrorKind.MISSING_FILE),
+        ("empty.mp4", b"", VideoErrorKind.EMPTY_FILE),
+        ("page.mp4", b"<!doctype html><html><body>Not found</body></html>" * 20, VideoErrorKind.NOT_A_VIDEO),
+        ("noise.mp4", bytes(range(256)) * 64, VideoErrorKind.NOT_A_VIDEO),
+    ],
+)
+def test_make_frame_folder__not_a_video(tmp_path: Path, name: str, content: bytes | None, kind: VideoErrorKind) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(VideoPermanentError) as failure:
+        make_frames(tmp_path / name, tmp_path / "frames")
+    assert failure.value.kind is kind
+    assert name in str(failure.value)
+
+
+def test_make_frame_folder__sound_only(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
+        frame.rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(VideoPermanentError) as failure:
+        make_frames(tmp_path / "sound.mp4", tmp_path / "frames")
+    assert failure.value.kind is VideoErrorKind.NO_VIDEO_STREAM
+
+
+def test_make_frame_folder__header_without_frames(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "whole.mp4", num_frames=5, container_options={"movflags": "faststart"})
+    content = whole.read_bytes()
+    header = tmp_path / "header.mp4"
+    header.write_bytes(content[: content.index(b"mdat") + 4])
+    with pytest.raises(VideoPermanentError) as failure:
+        make_frames(header, tmp_path / "frames")
+    assert failure.value.kind is VideoErrorKind.UNDECODABLE
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"max_pixels": 1000}, {"max_source_frames": 99}, {"max_sampled_frames": 3}],
+    ids=lambda limits: str(limits),
+)
+def test_make_frame_folder__limits(clip: Path, tmp_path: Path, limits: dict[str, int]) -> None:
+    with pytest.raises(VideoPermanentError) as failure:
+        make_frames(clip, tmp_path / "frames", limits=ExtractionLimitsConfig.model_validate(limits))
+    assert failure.value.kind is VideoErrorKind.LIMIT_EXCEEDED
+    assert next(iter(limits)) in str(failure.value)

@@ -1,0 +1,291 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
+from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.export.coco import read_coco
+from data_miner_dagster.export.manifest import damaged_files, read_manifest
+from data_miner_dagster.operations.funnel import FunnelStep, project_funnel
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing import release_fingerprint, release_project
+from data_miner_dagster.stages.releasing import assign_splits, group_videos
+from data_miner_dagster_tests.builders import SAMPLE_VIDEOS, SampleVideo, build_project, project_config
+
+SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
+
+
+def _release_folder(platform: Platform, version: str = "v001") -> Path:
+    return platform.layout.release_folder("cyclists", version)
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def test_release_project__nothing_survived(tmp_path: Path) -> None:
+    video = SampleVideo("files-aaa", num_frames=2, dropped={0: "below_positive", 1: "junk"})
+    platform = build_project(tmp_path, videos=[video])
+    with pytest.raises(NothingToReleaseError, match=r"0 frames kept \(without 1 below_positive, 1 junk\)"):
+        release_project(platform, "cyclists")
+    row = platform.catalog.project("cyclists")
+    assert row is not None
+    assert row.stage is ProjectStage.FAILED
+    assert row.error is not None
+    assert "nothing to release" in row.error
+    assert not platform.layout.releases_folder("cyclists").exists() or not any(
+        platform.layout.releases_folder("cyclists").iterdir()
+    )
+
+
+def test_release_project__no_videos(tmp_path: Path) -> None:
+    with pytest.raises(NothingToReleaseError, match="0 candidates found"):
+        release_project(build_project(tmp_path, videos=()), "cyclists")
+
+
+def test_release_project__a_stage_is_missing(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, through="deduplication")
+    with pytest.raises(DataMinerError, match="has no detections yet"):
+        release_project(platform, "cyclists")
+
+
+def test_release_project__counts_and_statuses(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    outcome = release_project(platform, "cyclists")
+    splits = _expected_splits()
+    assert outcome.status is OutcomeStatus.DONE
+    assert outcome.metadata["version"] == "v001"
+    images = {"files-aaa": 2, "files-bbb": 3, "files-ccc": 2}
+    assert outcome.counts == {
+        "videos": 3,
+        "images": 7,
+        "images without boxes": 3,
+        "boxes": 5,
+        **{
+            f"images in {split}": sum(number for key, number in images.items() if splits[key] == split)
+            for split in SHARES
+        },
+        "boxes of person": 3,
+        "boxes of bicycle": 2,
+    }
+    row = platform.catalog.project("cyclists")
+    assert row is not None
+    assert (row.stage, row.released_version, row.error) == (ProjectStage.COMPLETE, "v001", None)
+    assert row.counts["released_images"] == 7
+    (release,) = platform.catalog.releases("cyclists")
+    assert (release.version, release.num_videos, release.num_images, release.num_boxes) == ("v001", 3, 7, 5)
+    funnel = project_funnel(platform, "cyclists")
+    assert funnel.release == "v001"
+    assert funnel[FunnelStep.RELEASED_BOXES].count == 5
+    assert Path(str(outcome.metadata["report"])).is_file()
+
+
+def _expected_splits() -> dict[str, str]:
+    # aaa and bbb share a duplicate
+    return assign_splits(group_videos(["files-aaa", "files-bbb", "files-ccc"], [("files-bbb", "files-aaa")]), SHARES)
+
+
+def test_release_project__boxes_are_traceable(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    folder = _release_folder(platform)
+    boxes = pd.read_parquet(folder / "data" / "boxes.parquet")
+    clipped = boxes[(boxes["frame_id"] == "files-bbb/000001") & (boxes["confidence"] == 0.7)].iloc[0]
+    split = _expected_splits()["files-bbb"]
+    assert clipped.to_dict() == {
+        "image_id": 3,
+        "file_name": f"{split}/files-bbb_000001.jpg",
+        "split": split,
+        "frame_id": "files-bbb/000001",
+        "video_key": "files-bbb",
+        "video_url": "https://videos.example/files-bbb.mp4",
+        "pts_seconds": 1.0,
+        "class_index": 0,
+        "class_name": "person",
+        "confidence": 0.7,
+        "x_min": 0.0,
+        "y_min": 0.0,
+        "x_max": 20.0,
+        "y_max": 48.0,
+        "prompt": "person",
+        "detector": "lite",
+        "num_agreeing_detectors": 1,
+    }
+    images = pd.read_parquet(folder / "data" / "images.parquet").set_index("frame_id")
+    assert list(images["image_id"]) == [1, 2, 3, 4, 5, 6, 7]
+    # one duplicate within aaa and one in bbb stand behind frame 1 of aaa
+    assert images.loc["files-aaa/000001", "num_duplicates"] == 2
+    assert images.loc["files-aaa/000001", "similarity"] == 0.85
+    videos = pd.read_parquet(folder / "data" / "videos.parquet").set_index("video_key")
+    assert videos.loc["files-bbb", "group"] == "files-aaa"
+    assert videos.loc["files-bbb", "licence"] == "CC-BY-4.0"
+    assert list(videos["num_boxes"]) == [2, 2, 1]
+
+
+def test_release_project__reads_back_with_pycocotools(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    coco = read_coco(_release_folder(platform) / "annotations" / "instances_all.json")
+    assert [category["name"] for category in coco.loadCats([1, 2])] == ["person", "bicycle"]
+    assert coco.getImgIds(catIds=[2]) == [1, 6]
+    (annotation,) = coco.loadAnns(coco.getAnnIds(imgIds=[2]))
+    assert annotation["bbox"] == [10.5, 8.25, 19.5, 38.75]
+    assert annotation["area"] == 755.625
+    assert coco.imgs[2]["video_url"] == "https://videos.example/files-aaa.mp4"
+    assert coco.imgs[2]["pts_seconds"] == 3.0
+
+
+def test_release_project__reads_back_with_ultralytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "ultralytics"))
+    from ultralytics.data.dataset import YOLODataset
+    from ultralytics.data.utils import check_det_dataset
+
+    platform = build_project(tmp_path / "root")
+    release_project(platform, "cyclists")
+    # moved: nothing in it may depend on where it was made
+    moved = tmp_path / "moved"
+    shutil.copytree(_release_folder(platform), moved)
+    checked = check_det_dataset(moved / "data.yaml", autodownload=False)
+    assert checked["names"] == {0: "person", 1: "bicycle"}
+    assert Path(checked["train"]).parent == moved / "images"
+    splits = _expected_splits()
+    instances = 0
+    for split in set(splits.values()):
+        dataset = YOLODataset(str(moved / "images" / split), data=checked, augment=False, imgsz=64)
+        instances += sum(len(label["cls"]) for label in dataset.labels)
+    assert instances == 5
+
+
+def test_release_project__same_inputs_same_release(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    before = _tree(platform.root / "releases") | _tree(platform.root / "reports")
+    again = release_project(platform, "cyclists")
+    assert again.status is OutcomeStatus.REUSED
+    assert again.metadata["version"] == "v001"
+    assert before == _tree(platform.root / "releases") | _tree(platform.root / "reports")
+    assert len(platform.catalog.releases("cyclists")) == 1
+
+
+def test_release_project__two_roots_same_bytes(tmp_path: Path) -> None:
+    trees = []
+    for root in (tmp_path / "one", tmp_path / "another" / "place"):
+        platform = build_project(root)
+        release_project(platform, "cyclists")
+        trees.append(_tree(root / "releases") | {"report": (root / "reports/cyclists/index.html").read_bytes()})
+    assert trees[0] == trees[1]
+    assert not any(str(tmp_path).encode() in content for content in trees[0].values())
+
+
+def test_release_project__manifest_covers_every_file(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    folder = _release_folder(platform)
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert set(manifest["files"]) | {"release.json"} == set(_tree(folder))
+    assert damaged_files(folder) == []
+    (folder / "data.yaml").write_text("names: []")
+    assert damaged_files(folder)[0].startswith("data.yaml: 9 bytes, was ")
+
+
+def test_release_project__images_are_hard_links_or_copies(tmp_path: Path) -> None:
+    for copy in (False, True):
+        platform = build_project(tmp_path / str(copy), releasing={"copy_images": copy})
+        release_project(platform, "cyclists")
+        split = _expected_splits()["files-aaa"]
+        image = _release_folder(platform) / "images" / split / "files-aaa_000001.jpg"
+        frame = platform.layout.frame_path("files-aaa", "000001.jpg")
+        assert image.read_bytes() == frame.read_bytes()
+        assert image.samefile(frame) is not copy
+
+
+def test_release_project__another_threshold_is_another_version(tmp_path: Path) -> None:
+    release_project(build_project(tmp_path), "cyclists")
+    platform = build_project(tmp_path, releasing={"confidence_threshold": 0.65, "include_frames_without_boxes": False})
+    outcome = release_project(platform, "cyclists")
+    assert outcome.metadata["version"] == "v002"
+    assert outcome.counts["images"] == 2
+    assert outcome.counts["boxes"] == 2
+    # and back: the release that was made of this is still there
+    assert release_project(build_project(tmp_path), "cyclists").metadata["version"] == "v001"
+
+
+def test_release_fingerprint__class_order_is_the_class_id() -> None:
+    turned = project_config(detection={"classes": {"bicycle": ["bicycle", "bike"], "person": []}})
+    assert release_fingerprint(project_config(), {}) != release_fingerprint(turned, {})
+    linked = project_config(releasing={"copy_images": True})
+    assert release_fingerprint(project_config(), {}) == release_fingerprint(linked, {})
+
+
+def test_release_project__killed_before_the_row(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    before = _tree(platform.root / "releases")
+    shutil.copytree(platform.root / "releases", tmp_path / "kept")
+    again = build_project(tmp_path / "second")
+    shutil.copytree(tmp_path / "kept", again.root / "releases")
+    outcome = release_project(again, "cyclists")
+    assert outcome.status is OutcomeStatus.REUSED
+    assert [row.version for row in again.catalog.releases("cyclists")] == ["v001"]
+    assert _tree(again.root / "releases") == before
+
+
+def test_release_project__killed_while_writing(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    leftover = platform.layout.releases_folder("cyclists") / ".partial-0123456789ab-v001"
+    (leftover / "images").mkdir(parents=True)
+    assert release_project(platform, "cyclists").metadata["version"] == "v001"
+    assert [entry.name for entry in platform.layout.releases_folder("cyclists").iterdir()] == ["v001"]
+
+
+def test_release_project__force_mends_a_damaged_release(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    before = _tree(platform.root / "releases")
+    (_release_folder(platform) / "annotations" / "instances_all.json").write_text("{}")
+    assert release_project(platform, "cyclists").status is OutcomeStatus.REUSED
+    assert release_project(platform, "cyclists", force=True).status is OutcomeStatus.DONE
+    assert _tree(platform.root / "releases") == before
+    assert release_project(platform, "cyclists", force=True).status is OutcomeStatus.REUSED
+
+
+def test_release_project__a_frame_that_changed_on_disk(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    platform.layout.frame_path("files-aaa", "000001.jpg").write_bytes(b"rotten")
+    with pytest.raises(DataMinerError, match="frame files-aaa/000001 differs from what was extracted"):
+        release_project(platform, "cyclists")
+    assert list(platform.layout.releases_folder("cyclists").iterdir()) == []
+
+
+def test_release_project__stale_tables_are_refused(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    changed = [SampleVideo("files-aaa", num_frames=5, dropped={1: "junk"}), *SAMPLE_VIDEOS[1:]]
+    build_project(tmp_path, videos=changed, through="filtering")
+    with pytest.raises(DataMinerError, match="deduplicated_frames is out of date"):
+        release_project(platform, "cyclists")
+
+
+def test_release_project__a_video_keeps_its_split(tmp_path: Path) -> None:
+    def splits(version: str, platform: Platform) -> dict[str, Any]:
+        content = json.loads((_release_folder(platform, version) / "release.json").read_text())
+        return dict(content["splits"]["by_video"])
+
+    only = [SampleVideo("files-v4")]
+    platform = build_project(tmp_path, videos=only)
+    release_project(platform, "cyclists")
+    first = splits("v001", platform)
+    assert first == {"files-v4": "train"}
+    many = [*only, *(SampleVideo(f"files-w{index}") for index in range(12))]
+    platform = build_project(tmp_path, videos=many)
+    release_project(platform, "cyclists")
+    second = splits("v002", platform)
+    assert second["files-v4"] == "train"
+    assert set(second.values()) > {"train"}

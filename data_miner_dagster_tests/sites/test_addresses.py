@@ -1,0 +1,79 @@
+"""Which addresses may be spoken to."""
+
+import socket
+
+import pytest
+
+from data_miner_dagster.sites.addresses import (
+    AddressRefusedError,
+    checked_addresses,
+    connect_checked,
+    is_public_address,
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700:4700::1111", True),
+        ("127.0.0.1", False),
+        ("127.8.9.1", False),
+        ("0.0.0.0", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),  # cloud metadata
+        ("100.64.0.1", False),  # carrier-grade NAT
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::1", False),
+        ("::", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:8.8.8.8", True),
+        ("64:ff9b::7f00:1", False),  # NAT64 of 127.0.0.1
+        ("2002:7f00:1::", False),  # 6to4 of 127.0.0.1
+    ],
+)
+def test_is_public_address(address: str, expected: bool) -> None:
+    assert is_public_address(address) is expected
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f000001", "2130706433", "127.1"])
+def test_checked_addresses__loopback_in_any_spelling_is_refused(host: str) -> None:
+    with pytest.raises(AddressRefusedError, match="not a public address"):
+        checked_addresses(host, 80, ())
+
+
+def test_checked_addresses__allowed_host_is_that_host_alone() -> None:
+    assert checked_addresses("127.0.0.1", 80, ("127.0.0.1",))[0][1] == ("127.0.0.1", 80)
+    with pytest.raises(AddressRefusedError):
+        checked_addresses("127.0.0.2", 80, ("127.0.0.1",))
+
+
+def test_connect_checked__connects_to_the_address_it_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that resolves differently the second time (DNS rebinding) is only asked once."""
+    asked: list[str] = []
+
+    def resolver(host: str, port: int, *_: object) -> list[object]:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", resolver)
+        with connect_checked("allowed.test", server.getsockname()[1], 5, ("allowed.test",)) as connection:
+            assert connection.getpeername() == server.getsockname()
+        with pytest.raises(AddressRefusedError):
+            connect_checked("rebound.test", server.getsockname()[1], 5, ("allowed.test",))
+    assert asked == ["allowed.test", "rebound.test"]
+
+
+def test_checked_addresses__one_private_among_public_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolver(_host: str, port: int, *_: object) -> list[object]:
+        return [(socket.AF_INET, 1, 6, "", (ip, port)) for ip in ("8.8.8.8", "10.0.0.1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    with pytest.raises(AddressRefusedError, match=r"10\.0\.0\.1"):
+        checked_addresses("mixed.test", 80, ())

@@ -1,0 +1,43 @@
+"""Real tiny videos, made on the spot: one grey level a frame."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def make_video(
+    path: Path,
+    *,
+    num_frames: int = 20,
+    frame_rate: int = 10,
+    size_wh: tuple[int, int] = (64, 48),
+    first_level: int = 0,
+    faststart: bool = False,
+    codec: str = "mpeg4",
+) -> Path:
+    """Write `num_frames` flat grey frames, each 4 levels lighter than the one before."""
+    options = {"movflags": "faststart"} if faststart else {}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=frame_rate)
+        stream.width, stream.height = size_wh
+        stream.pix_fmt = "yuv420p"
+        for number in range(num_frames):
+            level = (first_level + 4 * number) % 256
+            picture = np.full((size_wh[1], size_wh[0], 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def make_audio(path: Path, *, seconds: int = 1) -> Path:
+    """Write silence: a file that opens, without a picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        for number in range(seconds * 8):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 8000, number * 1000, Fraction(1, 8000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path

@@ -1,0 +1,243 @@
+"""Greedy leaders against a brute-force oracle, and cases worked out by hand."""
+
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from data_miner_dagster.domain.reasons import DuplicateTier
+from data_miner_dagster.index.faiss_index import FaissIndex
+from data_miner_dagster.stages.cosines import exact_cosines, unit_rows
+from data_miner_dagster.stages.deduplication import Assignment, find_representatives, quality_order, tiers_of
+from data_miner_dagster.stages.guarantees import verify_guarantees
+
+Float16Array = npt.NDArray[np.float16]
+
+
+def none_of(dimension: int) -> Float16Array:
+    """Return no vectors."""
+    return np.zeros((0, dimension), np.float16)
+
+
+def halves(*rows: list[float]) -> Float16Array:
+    """Return rows in float16."""
+    return np.asarray(rows, np.float16)
+
+
+def random_units(num: int, dimension: int, seed: int = 0) -> Float16Array:
+    """Return random unit vectors."""
+    rows = np.random.default_rng(seed).standard_normal((num, dimension))
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float16)
+
+
+def find(
+    newcomers: Float16Array, threshold: float, leaders: Float16Array | None = None, block: int = 2048
+) -> Assignment:
+    """Run with the exact index."""
+    known = none_of(newcomers.shape[1]) if leaders is None else leaders
+    return find_representatives(known, newcomers, threshold, FaissIndex(newcomers.shape[1]), block_rows=block)
+
+
+def oracle(vectors: Float16Array, threshold: float) -> list[int]:
+    """The definition, frame by frame, in rational arithmetic: the id that each frame names."""
+    rows = [[Fraction(float(x)) for x in row] for row in vectors]
+    squares = [sum(x * x for x in row) for row in rows]
+    named: list[int] = []
+    for i, row in enumerate(rows):
+        best: tuple[float, int] | None = None
+        for j in range(i):
+            if named[j] != j:
+                continue
+            dot = float(sum(x * y for x, y in zip(row, rows[j], strict=True)))
+            length = float(np.sqrt(float(squares[i]) * float(squares[j])))
+            cosine = dot / length if length else 0.0
+            if cosine >= threshold and (best is None or cosine > best[0]):
+                best = (cosine, j)
+        named.append(i if best is None else best[1])
+    return named
+
+
+def test_find_representatives__empty() -> None:
+    assignment = find(none_of(4), 0.9)
+    assert len(assignment.representative_ids) == 0
+    assert len(assignment.is_representative) == 0
+
+
+def test_find_representatives__200_identical_frames_keep_one() -> None:
+    assignment = find(np.repeat(random_units(1, 768), 200, axis=0), 0.9, block=64)
+    assert assignment.representative_ids.tolist() == [0] * 200
+    assert assignment.similarities.tolist() == [1.0] * 200
+
+
+def test_find_representatives__identical_frames_at_threshold_one() -> None:
+    assert find(np.repeat(random_units(1, 768), 50, axis=0), 1.0, block=7).representative_ids.tolist() == [0] * 50
+
+
+def test_find_representatives__pan_with_orthogonal_ends_keeps_at_least_5() -> None:
+    # 19 frames over 90 degrees, 5 degrees apart; cosine .95 is 18.2 degrees, so 3 neighbours on each side.
+    angles = np.radians(np.linspace(0, 90, 19))
+    pan = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float16)
+    assignment = find(pan, 0.95)
+    assert np.flatnonzero(assignment.is_representative).tolist() == [0, 4, 8, 12, 16]
+    # The 10-degree frame lies between two representatives: the nearer, later one had not come yet.
+    assert assignment.representative_ids[2] == 0
+
+
+def test_find_representatives__names_the_most_similar_before_it() -> None:
+    vectors = halves([1, 0], [0.6, 0.8], [0.8, 0.6], [0.7, 0.714])
+    assert find(vectors, 0.9).representative_ids.tolist() == [0, 1, 1, 1]
+    assert find(vectors, 0.7).representative_ids.tolist() == [0, 1, 1, 1]
+    assert find(vectors, 0.6).representative_ids.tolist() == [0, 0, 0, 0]
+
+
+def test_find_representatives__of_equally_similar_ones_the_earlier() -> None:
+    vectors = halves([0, 1], [1, 0], [0.5, 0.5])
+    assert find(vectors, 0.7).representative_ids.tolist() == [0, 1, 0]
+
+
+def test_find_representatives__earlier_leaders_stay_and_are_named() -> None:
+    leaders = halves([1, 0], [0, 1])
+    assignment = find(halves([0.99, 0.1], [-1, 0], [-1, 0.01]), 0.9, leaders)
+    assert assignment.representative_ids.tolist() == [0, 3, 3]
+    assert assignment.is_representative.tolist() == [False, True, False]
+
+
+def test_find_representatives__leaders_within_the_threshold_of_each_other_are_left_alone() -> None:
+    leaders = np.repeat(halves([1.0, 0.0]), 3, axis=0)
+    assert find(halves([1, 0]), 0.9, leaders).representative_ids.tolist() == [0]
+
+
+@pytest.mark.parametrize("block", [1, 3, 64, 2048])
+def test_find_representatives__block_size_changes_nothing(block: int) -> None:
+    base = random_units(40, 16, seed=1)
+    noisy = np.concatenate([base, base + random_units(40, 16, seed=2) * np.float16(0.4), base]).astype(np.float16)
+    expected = find(noisy, 0.85, block=17)
+    got = find(noisy, 0.85, block=block)
+    assert got.representative_ids.tolist() == expected.representative_ids.tolist()
+    assert got.similarities.tolist() == expected.similarities.tolist()
+
+
+def test_find_representatives__threshold_is_inclusive_to_the_last_bit() -> None:
+    pair = random_units(2, 768, seed=3)
+    pair[1] = (pair[0] + pair[1]).astype(np.float16)
+    cosine = float(exact_cosines(pair[:1], pair[1:])[0])
+    assert find(pair, cosine).representative_ids.tolist() == [0, 0]
+    assert find(pair, float(np.nextafter(cosine, 2))).representative_ids.tolist() == [0, 1]
+
+
+coordinates = st.sampled_from([-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    vectors=hnp.arrays(np.float16, st.tuples(st.integers(0, 14), st.just(3)), elements=coordinates),
+    threshold=st.sampled_from([-1.0, 0.0, 0.5, 0.6, 0.7071067811865475, 0.8, 0.9, 1.0]),
+    block=st.integers(1, 5),
+    num_earlier=st.integers(0, 14),
+)
+def test_find_representatives__equals_the_oracle_whole_and_in_two_batches(
+    vectors: Float16Array, threshold: float, block: int, num_earlier: int
+) -> None:
+    expected = oracle(vectors, threshold)
+    whole = find(vectors, threshold, block=block)
+    assert whole.representative_ids.tolist() == expected
+
+    first = find(vectors[:num_earlier], threshold, block=block)
+    kept = np.flatnonzero(first.is_representative)
+    second = find(vectors[num_earlier:], threshold, vectors[:num_earlier][kept], block=block)
+    ids = np.concatenate([kept, np.arange(num_earlier, len(vectors))])
+    assert first.representative_ids.tolist() == expected[:num_earlier]
+    assert ids[second.representative_ids].tolist() == expected[num_earlier:]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    threshold=st.floats(0.3, 1.0),
+    num=st.integers(1, 60),
+    spread=st.floats(0.01, 1.0),
+)
+def test_find_representatives__both_guarantees_hold(seed: int, threshold: float, num: int, spread: float) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((5, 32))[rng.integers(0, 5, num)] + spread * rng.standard_normal((num, 32))
+    vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    report = verify_guarantees(
+        none_of(32), vectors, find(vectors, threshold, block=13).representative_ids, threshold, block_rows=11
+    )
+    assert report.holds
+    assert report.num_representatives + report.num_removed == num
+
+
+def test_exact_cosines__does_not_depend_on_the_order_of_the_components() -> None:
+    left, right = random_units(50, 1280, seed=5), random_units(50, 1280, seed=6)
+    order = np.random.default_rng(0).permutation(1280)
+    assert exact_cosines(left, right).tolist() == exact_cosines(left[:, order], right[:, order]).tolist()
+    assert exact_cosines(left, right).tolist() == exact_cosines(right, left).tolist()
+    assert exact_cosines(left, left).tolist() == [1.0] * 50
+
+
+def test_exact_cosines__zero_rows_resemble_nothing() -> None:
+    assert exact_cosines(halves([0, 0], [0, 0]), halves([1, 0], [0, 0])).tolist() == [0.0, 0.0]
+
+
+def test_unit_rows__length_one() -> None:
+    assert np.linalg.norm(unit_rows(halves([3, 4], [0.001, 0])), axis=1) == pytest.approx([1, 1])
+
+
+def quality_table(rows: list[tuple[int, float, float, int, str]]) -> pa.Table:
+    """Return a table for `quality_order`."""
+    names = ["generation", "positive_similarity", "sharpness", "num_pixels", "frame_id"]
+    return pa.table({name: [row[i] for row in rows] for i, name in enumerate(names)})
+
+
+def test_quality_order__each_key_in_turn() -> None:
+    best_first = [
+        (0, 0.5, 10.0, 100, "b"),
+        (0, 0.5, 9.0, 200, "a"),
+        (0, 0.5, 9.0, 100, "a2"),
+        (0, 0.5, 9.0, 100, "a3"),
+        (0, 0.4, 99.0, 900, "a0"),
+        (1, 0.9, 99.0, 900, "a1"),
+    ]
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(best_first))
+        table = quality_table([best_first[i] for i in order])
+        assert [best_first[order[i]] for i in quality_order(table)] == best_first
+
+
+def test_quality_order__empty() -> None:
+    assert quality_order(quality_table([])).tolist() == []
+
+
+def test_tiers_of__plainest_first() -> None:
+    rows = [
+        # foreign, sha256 of both, hash of both, video of both
+        ("other_project", "s", "s", 0, 0, "v-1", "v-1"),
+        (None, "s", "s", 0, 0, "v-1", "v-1"),
+        (None, "s", "t", 0b1111, 0b1100, "v-1", "v-1"),
+        (None, "s", "t", 0b1111, 0b1000, "v-1", "v-1"),
+        (None, "s", "t", 2**63, 7, "v-1", "v-2"),
+    ]
+    names = [
+        "foreign_tier",
+        "sha256",
+        "representative_sha256",
+        "perceptual_hash",
+        "representative_perceptual_hash",
+        "video_key",
+        "representative_video_key",
+    ]
+    kinds = [pa.string(), pa.string(), pa.string(), pa.uint64(), pa.uint64(), pa.string(), pa.string()]
+    columns = [pa.array([row[i] for row in rows], kind) for i, kind in enumerate(kinds)]
+    assert tiers_of(pa.table(columns, names=names), max_hash_distance=2) == [
+        DuplicateTier.OTHER_PROJECT,
+        DuplicateTier.EXACT,
+        DuplicateTier.PERCEPTUAL_HASH,
+        DuplicateTier.WITHIN_VIDEO,
+        DuplicateTier.ACROSS_VIDEOS,
+    ]

@@ -1,0 +1,197 @@
+"""Targets and plans, on indexes written by hand."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from data_miner_dagster.config.extraction import ExtractionConfig, FrameQualityConfig
+from data_miner_dagster.domain.decoding import VideoIndex
+from data_miner_dagster.domain.reasons import QualityFlag
+from data_miner_dagster.stages.extraction import (
+    find_cuts,
+    frames_on_screen,
+    plan_decoding,
+    quality_flag,
+    select_targets,
+    spread,
+)
+
+
+def index_of(kinds: str, pts: list[int] | None = None, time_base: Fraction = Fraction(1, 10)) -> VideoIndex:
+    """One letter a packet in decode order: I keyframe, P reference, b droppable, x hidden by an edit list."""
+    order = pts if pts is not None else list(range(len(kinds)))
+    return VideoIndex(
+        time_base=time_base,
+        pts=np.array(order, dtype=np.int64),
+        is_keyframe=np.array([kind == "I" for kind in kinds], dtype=np.bool_),
+        is_droppable=np.array([kind == "b" for kind in kinds], dtype=np.bool_),
+        is_shown=np.array([kind != "x" for kind in kinds], dtype=np.bool_),
+        size_bytes=np.ones(len(kinds), dtype=np.int64),
+    )
+
+
+TEN_PER_SECOND = index_of("IPPPPPPPPP" * 3)  # three seconds, a keyframe a second
+
+
+def sent(index: VideoIndex, targets: list[int]) -> list[int]:
+    plan = plan_decoding(index, np.array(targets, dtype=np.int64))
+    assert plan.is_sent is not None
+    return np.flatnonzero(plan.is_sent).tolist()
+
+
+@pytest.mark.parametrize("strategy", ["time", "interval", "keyframe", "scene", "uniform"])
+def test_select_targets__no_frames(strategy: str) -> None:
+    assert select_targets(index_of(""), ExtractionConfig.model_validate({"strategy": strategy})).tolist() == []
+
+
+@pytest.mark.parametrize("strategy", ["time", "interval", "keyframe", "scene", "uniform"])
+def test_select_targets__one_frame(strategy: str) -> None:
+    assert select_targets(index_of("I", [7]), ExtractionConfig.model_validate({"strategy": strategy})).tolist() == [7]
+
+
+def test_select_targets__time_counts_from_the_first_frame() -> None:
+    index = index_of("I" * 25, [100 + k for k in range(25)])
+    assert select_targets(index, ExtractionConfig(every_seconds=1.0)).tolist() == [100, 110, 120]
+
+
+def test_select_targets__time_one_tenth_is_exact() -> None:
+    index = index_of("I" * 1001, list(range(1001)), Fraction(1, 1000))
+    assert select_targets(index, ExtractionConfig(every_seconds=0.1)).tolist() == list(range(0, 1001, 100))
+
+
+def test_select_targets__time_with_variable_rate_takes_what_is_on_screen() -> None:
+    index = index_of("IPPPP", [0, 3, 4, 25, 26])  # the frame at .4 s stays until 2.5 s
+    assert select_targets(index, ExtractionConfig(every_seconds=1.0)).tolist() == [0, 4]
+
+
+def test_select_targets__interval() -> None:
+    assert select_targets(TEN_PER_SECOND, ExtractionConfig(strategy="interval", every_frames=12)).tolist() == [
+        0,
+        12,
+        24,
+    ]
+
+
+def test_select_targets__interval_counts_in_order_of_presentation() -> None:
+    index = index_of("IPbb", [0, 3, 1, 2])
+    assert select_targets(index, ExtractionConfig(strategy="interval", every_frames=2)).tolist() == [0, 2]
+
+
+def test_select_targets__uniform_takes_the_middles() -> None:
+    assert select_targets(TEN_PER_SECOND, ExtractionConfig(strategy="uniform", num_frames=3)).tolist() == [5, 15, 25]
+
+
+def test_select_targets__uniform_more_than_there_are() -> None:
+    assert len(select_targets(index_of("IPP"), ExtractionConfig(strategy="uniform", num_frames=50))) == 3
+
+
+def test_select_targets__keyframe() -> None:
+    assert select_targets(TEN_PER_SECOND, ExtractionConfig(strategy="keyframe")).tolist() == [0, 10, 20]
+
+
+def test_select_targets__keyframe_fills_long_gaps() -> None:
+    index = index_of("I" + "P" * 100)  # ten seconds behind one keyframe
+    filled = select_targets(index, ExtractionConfig(strategy="keyframe", max_gap_seconds=4.0)).tolist()
+    assert filled == [0, 33, 66]
+    assert select_targets(index, ExtractionConfig(strategy="keyframe", max_gap_seconds=None)).tolist() == [0]
+
+
+def test_select_targets__scene_takes_the_middle_of_each_shot() -> None:
+    config = ExtractionConfig(strategy="scene")
+    assert select_targets(TEN_PER_SECOND, config, np.array([10, 20])).tolist() == [5, 15, 25]
+
+
+def test_select_targets__hidden_frames_are_not_taken() -> None:
+    index = index_of("IxxP", [-20, -10, 0, 10])
+    assert select_targets(index, ExtractionConfig(strategy="interval", every_frames=1)).tolist() == [-20, 10]
+
+
+def test_select_targets__snap_to_a_keyframe_in_reach() -> None:
+    config = ExtractionConfig(every_seconds=0.7, snap_tolerance_seconds=0.2)
+    # exact: 0 7 14 21 28; the keyframe at 20 is in reach of 21, those at 10 are not of 7 or 14
+    assert select_targets(TEN_PER_SECOND, config).tolist() == [0, 7, 14, 20, 28]
+
+
+def test_select_targets__snap_to_a_reference_frame() -> None:
+    index = index_of("IPbbPbb", [0, 3, 1, 2, 6, 4, 5])
+    config = ExtractionConfig(every_seconds=0.4, snap_tolerance_seconds=0.1)
+    assert select_targets(index, config).tolist() == [0, 3]
+
+
+def test_select_targets__cap_is_spread() -> None:
+    config = ExtractionConfig(strategy="interval", every_frames=1, max_frames_per_video=3)
+    assert select_targets(TEN_PER_SECOND, config).tolist() == [5, 15, 25]
+
+
+def test_spread__fewer_than_the_cap() -> None:
+    assert spread(np.array([1, 2]), 5).tolist() == [1, 2]
+
+
+def test_frames_on_screen__before_the_first_and_after_the_last() -> None:
+    index = index_of("IP", [5, 8])
+    assert frames_on_screen(index, [Fraction(0), Fraction(100)]).tolist() == [5, 8]
+
+
+def test_plan_decoding__nothing_wanted() -> None:
+    assert sent(TEN_PER_SECOND, []) == []
+
+
+def test_plan_decoding__keyframes_only() -> None:
+    assert sent(TEN_PER_SECOND, [0, 10, 20]) == [0, 10, 20]
+
+
+def test_plan_decoding__up_to_the_last_target_of_a_group() -> None:
+    plan = plan_decoding(TEN_PER_SECOND, np.array([2, 21]))
+    assert sent(TEN_PER_SECOND, [2, 21]) == [0, 1, 2, 20, 21]
+    assert plan.restarts == {20}
+
+
+def test_plan_decoding__leaves_out_what_nothing_refers_to() -> None:
+    index = index_of("IPbbPbb", [0, 3, 1, 2, 6, 4, 5])
+    assert sent(index, [5]) == [0, 1, 4, 6]
+
+
+def test_plan_decoding__frames_shown_before_their_keyframe_start_one_group_earlier() -> None:
+    index = index_of("IPPIbbP", [0, 1, 2, 5, 3, 4, 6])
+    assert sent(index, [4]) == [0, 1, 2, 3, 5]
+    assert sent(index, [6]) == [3, 6]
+
+
+def test_plan_decoding__never_more_than_straight_through() -> None:
+    everything = plan_decoding(TEN_PER_SECOND, TEN_PER_SECOND.frame_pts)
+    assert everything.num_sent == len(TEN_PER_SECOND)
+    assert not everything.restarts
+
+
+def test_find_cuts__no_frames() -> None:
+    assert find_cuts(np.zeros(0, np.int64), np.zeros(0), Fraction(1), threshold=8, min_scene_seconds=0).tolist() == []
+
+
+def test_find_cuts__a_jump_is_a_cut_and_fast_motion_is_not() -> None:
+    changes = np.array([0, 1, 1, 20, 1, 1, 9, 10, 11, 10, 9, 1], dtype=np.float32)
+    cuts = find_cuts(np.arange(12), changes, Fraction(1, 10), threshold=8, min_scene_seconds=0)
+    assert cuts.tolist() == [3]
+
+
+def test_find_cuts__short_shots_join_the_one_before() -> None:
+    changes = np.array([0, 1, 1, 20, 1, 1, 20, 1, 1, 1, 1, 20, 1], dtype=np.float32)
+    cuts = find_cuts(np.arange(13), changes, Fraction(1, 10), threshold=8, min_scene_seconds=0.4)
+    assert cuts.tolist() == [6, 11]
+
+
+@pytest.mark.parametrize(
+    ("sharpness", "brightness", "contrast", "expected"),
+    [
+        (500.0, 120.0, 50.0, None),
+        (0.0, 5.0, 3.0, QualityFlag.BLACK),
+        (50.0, 9.0, 25.0, None),  # a lamp at night
+        (0.0, 200.0, 1.0, QualityFlag.FLAT),
+        (8.0, 120.0, 50.0, QualityFlag.BLURRED),
+    ],
+)
+def test_quality_flag__gravest_first(
+    sharpness: float, brightness: float, contrast: float, expected: QualityFlag | None
+) -> None:
+    flag = quality_flag(sharpness=sharpness, brightness=brightness, contrast=contrast, config=FrameQualityConfig())
+    assert flag is expected

@@ -1,0 +1,57 @@
+"""The proof must fail where a guarantee is broken."""
+
+import numpy as np
+
+from data_miner_dagster.stages.guarantees import verify_guarantees
+
+AXES = np.eye(4, dtype=np.float16)
+NONE = np.zeros((0, 4), np.float16)
+
+
+def ids(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return ids."""
+    return np.asarray(values, np.int64)
+
+
+def test_verify_guarantees__empty() -> None:
+    report = verify_guarantees(NONE, NONE, ids(), 0.9)
+    assert report.holds
+    assert report.recall == 1.0
+
+
+def test_verify_guarantees__two_representatives_alike() -> None:
+    vectors = AXES[[0, 1, 0, 0]]
+    report = verify_guarantees(NONE, vectors, ids(0, 1, 2, 0), 0.9, block_rows=1)
+    assert not report.holds
+    assert (report.num_too_close, report.num_unsupported) == (1, 0)
+    assert report.too_close_pairs == ((2, 0),)
+    assert report.recall == 0.5  # of two frames to be removed, one was
+
+
+def test_verify_guarantees__representative_too_far() -> None:
+    report = verify_guarantees(NONE, AXES[[0, 1]], ids(0, 0), 0.9)
+    assert (report.num_too_close, report.num_unsupported) == (0, 1)
+    assert report.unsupported_pairs == ((1, 0),)
+
+
+def test_verify_guarantees__named_frame_is_no_representative() -> None:
+    report = verify_guarantees(NONE, AXES[[0, 0, 0]], ids(0, 0, 1), 0.9)
+    assert report.unsupported_pairs == ((2, 1),)
+
+
+def test_verify_guarantees__named_frame_comes_later() -> None:
+    report = verify_guarantees(NONE, AXES[[0, 0]], ids(1, 1), 0.9)
+    assert report.unsupported_pairs == ((0, 1),)
+
+
+def test_verify_guarantees__against_leaders_known_before() -> None:
+    assert verify_guarantees(AXES[[0, 0]], AXES[[1, 0]], ids(2, 0), 0.9).holds
+    report = verify_guarantees(AXES[[0, 0]], AXES[[1, 0]], ids(2, 3), 0.9)
+    assert report.num_too_close == 1
+    assert report.too_close_pairs == ((3, 0), (3, 1))
+
+
+def test_verify_guarantees__sample_finds_its_part() -> None:
+    vectors = np.repeat(AXES[:1], 10, axis=0)
+    report = verify_guarantees(NONE, vectors, np.arange(10, dtype=np.int64), 0.9, sample_size=4)
+    assert (report.num_representatives_checked, report.num_too_close) == (4, 3)  # the first has none before it

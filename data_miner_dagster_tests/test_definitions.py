@@ -1,0 +1,96 @@
+"""What Dagster loads: the eight assets, their partitions, pools and edges, and nothing heavy."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+
+from data_miner_dagster.definitions import defs
+from data_miner_dagster_tests.end_to_end.commands import environment
+
+PER_VIDEO = {"videos", "frames", "frame_embeddings"}
+PER_PROJECT = {"project_videos", "filtered_frames", "deduplicated_frames", "detections", "dataset"}
+POOLS = {
+    "project_videos": "sourcing",
+    "videos": "download",
+    "frames": "extract",
+    "frame_embeddings": "inference",
+    "filtered_frames": "inference",
+    "deduplicated_frames": "inference",
+    "detections": "inference",
+    "dataset": "release",
+}
+
+
+@pytest.fixture(scope="module")
+def graph() -> AssetGraph:
+    return defs.resolve_asset_graph()
+
+
+def test_definitions__hold_the_eight_assets_and_no_phantom(graph: AssetGraph) -> None:
+    keys = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    assert keys == PER_VIDEO | PER_PROJECT
+    assert {key.to_user_string() for key in graph.executable_asset_keys} == keys
+
+
+def test_definitions__partition_sets(graph: AssetGraph) -> None:
+    names = {}
+    for key in graph.get_all_asset_keys():
+        definition = graph.get(key).partitions_def
+        assert isinstance(definition, dg.DynamicPartitionsDefinition)
+        names[key.to_user_string()] = definition.name
+    assert names == dict.fromkeys(PER_VIDEO, "videos") | dict.fromkeys(PER_PROJECT, "projects")
+
+
+def test_definitions__edges_between_the_sets_ask_nothing_of_partitions(graph: AssetGraph) -> None:
+    crossing = set()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        for parent in node.parent_keys:
+            parent_node = graph.get(parent)
+            if parent_node.partitions_def != node.partitions_def:
+                crossing.add((parent.to_user_string(), key.to_user_string()))
+                mapping = node.partition_mappings[parent]
+                assert isinstance(mapping, dg.SpecificPartitionsPartitionMapping)
+                assert mapping.partition_keys == []
+    assert crossing == {("project_videos", "videos"), ("frame_embeddings", "filtered_frames")}
+
+
+def test_definitions__every_asset_says_what_it_is(graph: AssetGraph) -> None:
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        name = key.to_user_string()
+        assert node.pools == {POOLS[name]}
+        assert node.group_name in {"acquisition", "frames", "dataset"}
+        assert node.kinds
+        assert node.owners == ["team:data-miner"]
+        assert node.tags["scope"] == ("shared" if name in PER_VIDEO else "project")
+        assert node.code_version
+        assert node.description
+        assert len(node.description) > 40
+
+
+def test_definitions__backfills_keep_the_per_video_assets_in_runs_of_their_own(graph: AssetGraph) -> None:
+    sizes = [graph.get(dg.AssetKey(name)).backfill_policy for name in sorted(PER_VIDEO)]
+    assert None not in sizes
+    assert len({policy.max_partitions_per_run for policy in sizes if policy}) == len(PER_VIDEO)
+
+
+def test_definitions__sensors_run_without_being_switched_on() -> None:
+    repository = defs.get_repository_def()
+    assert {sensor.name for sensor in repository.sensor_defs} == {"project_files", "wanted_videos", "settled_projects"}
+    assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
+
+
+@pytest.mark.parametrize("module", ["data_miner_dagster.definitions", "data_miner_dagster.cli.main"])
+def test_imports__nothing_heavy(module: str) -> None:
+    heavy = ["torch", "transformers", "ultralytics", "av", "yt_dlp", "faiss", "cv2"]
+    if module.endswith("cli.main"):
+        heavy += ["dagster", "pandas"]
+    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == "[]"
