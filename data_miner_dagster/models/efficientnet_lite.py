@@ -1,13 +1,15 @@
 """EfficientNet-Lite0 from its ImageNet checkpoint: pooled features and class logits.
 
 Belongs here: the network. Does not belong here: what features or logits are used for (lite_encoders.py).
-Batch norm is folded into the convolutions while loading.
+Batch norm is folded into the convolutions. The graph is written node by node, so that no exporter is needed, and kept,
+so that torch is imported once in the life of a model cache and not by every process. docs/models.md compares speeds.
 
 Source: Tan and Le 2019, "EfficientNet"; tensorflow/tpu `efficientnet_lite_builder.py` (no squeeze-and-excite, ReLU6,
 fixed stem and head; TensorFlow's SAME padding, which is uneven for stride 2).
 """
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,19 +18,25 @@ import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.fingerprints import fingerprint_of, sha256_of_file
 from data_miner_dagster.domain.records import Float32Array, RgbImage
+from data_miner_dagster.models.derived import derived_file
+from data_miner_dagster.models.onnx_sessions import Graph, open_session
 
 if TYPE_CHECKING:
-    import torch
+    import onnx
 
 WEIGHTS_FILE_NAME: Final = "efficientnet-lite0.pth"
 INPUT_SIDE: Final = 224
 NUM_FEATURES: Final = 1280
 NUM_CLASSES: Final = 1000
-MAX_FORWARD_IMAGES: Final = 16
+MAX_FORWARD_IMAGES: Final = 8
 """Images per forward pass inside one call: more does not run faster on a CPU and only takes memory."""
 
 _BATCH_NORM_EPSILON: Final = 1e-3
+_MEAN: Final = np.array(127, np.float32)
+_STD: Final = np.array(128, np.float32)
+_GRAPH_VERSION: Final = 1  # bumped when the same weights give another graph
 
 
 class _Stage(NamedTuple):
@@ -82,63 +90,98 @@ def squash(image: RgbImage) -> RgbImage:
 
 
 class EfficientNetLite0:
-    """The network, loaded. Deterministic."""
+    """The network, loaded into ONNX Runtime on the CPU. Deterministic."""
 
-    def __init__(self, parameters: "dict[str, tuple[torch.Tensor, torch.Tensor]]", device: str) -> None:
-        self.device = device
-        self._parameters = {name: (weight.to(device), bias.to(device)) for name, (weight, bias) in parameters.items()}
+    def __init__(self, model: Path) -> None:
+        self._session = open_session(model)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> "EfficientNetLite0":
-        """Read `efficientnet-lite0.pth` from a folder.
+    def load(cls, folder: Path) -> "EfficientNetLite0":
+        """Read `efficientnet-lite0.pth` from a folder; its graph is written into the model cache the first time.
 
         Raises:
             ModelError: the file is missing or is not this network's.
         """
-        return cls(_read_parameters(folder / WEIGHTS_FILE_NAME), device)
+        path = folder / WEIGHTS_FILE_NAME
+        if not path.is_file():
+            raise ModelError(f"{path} is missing; `data-miner models fetch --profile lite` puts it there")
+        fingerprint = fingerprint_of({"weights": sha256_of_file(path), "graph": _GRAPH_VERSION})
+        return cls(derived_file("efficientnet-lite0.onnx", fingerprint, lambda target: _write_model(path, target)))
 
     def features_and_logits(self, batch: npt.NDArray[np.uint8]) -> tuple[Float32Array, Float32Array]:
         """Return (features (N, 1280), logits (N, 1000)) of (N, 224, 224, 3) uint8; N may be 0."""
-        import torch
-
         features = np.zeros((len(batch), NUM_FEATURES), np.float32)
         logits = np.zeros((len(batch), NUM_CLASSES), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(batch), MAX_FORWARD_IMAGES):
-                part = slice(start, start + MAX_FORWARD_IMAGES)
-                pixels = torch.from_numpy(np.ascontiguousarray(batch[part])).to(self.device)
-                # NHWC memory under an NCHW view is channels_last, which the CPU's convolutions prefer.
-                part_features, part_logits = self.forward(pixels.permute(0, 3, 1, 2).float().sub_(127).div_(128))
-                features[part] = part_features.cpu().numpy()
-                logits[part] = part_logits.cpu().numpy()
+        for start in range(0, len(batch), MAX_FORWARD_IMAGES):
+            part = slice(start, start + MAX_FORWARD_IMAGES)
+            features[part], logits[part] = self._session.run(["features", "logits"], {"images": batch[part]})
         return features, logits
 
-    def forward(self, pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
-        """Return (features, logits) as tensors for (N, 3, 224, 224) pixels in about -1..1."""
-        from torch.nn import functional
 
-        def convolve(name: str, inputs: "torch.Tensor", *, stride: int = 1, groups: int = 1) -> "torch.Tensor":
-            weight, bias = self._parameters[name]
-            kernel = weight.shape[-1]
-            if stride == 1:
-                return functional.conv2d(inputs, weight, bias, padding=kernel // 2, groups=groups)
-            total = kernel - stride  # SAME padding of an even side, the greater half to the right and below
-            before = total // 2
-            padded = functional.pad(inputs, (before, total - before, before, total - before))
-            return functional.conv2d(padded, weight, bias, stride=stride, groups=groups)
+def _write_model(weights: Path, target: Path) -> None:
+    import onnx
 
-        outputs = functional.relu6(convolve("_conv_stem", pixels, stride=2))
-        for index, block in enumerate(_BLOCKS):
-            inputs = outputs
-            if block.expansion > 1:
-                outputs = functional.relu6(convolve(f"_blocks.{index}._expand_conv", outputs))
-            groups = outputs.shape[1]
-            outputs = convolve(f"_blocks.{index}._depthwise_conv", outputs, stride=block.stride, groups=groups)
-            outputs = convolve(f"_blocks.{index}._project_conv", functional.relu6(outputs))
-            if block.has_shortcut:
-                outputs = outputs + inputs
-        features = functional.relu6(convolve("_conv_head", outputs)).mean(dim=(2, 3))
-        return features, functional.linear(features, *self._parameters["_fc"])
+    onnx.save(build_model(read_parameters(weights)), target)
+
+
+def build_model(parameters: Mapping[str, tuple[Float32Array, Float32Array]]) -> "onnx.ModelProto":
+    """Return the network as ONNX: `images` (N, 224, 224, 3) uint8 RGB to `features` (N, 1280), `logits` (N, 1000).
+
+    Args:
+        parameters: (weight, bias) by name of layer, batch norm folded in.
+    """
+    from onnx import TensorProto, helper
+
+    graph = Graph()
+    zero, six = graph.constant(np.array(0, np.float32)), graph.constant(np.array(6, np.float32))
+
+    def convolve(name: str, inputs: str, *, stride: int = 1, groups: int = 1) -> str:
+        weight, bias = parameters[name]
+        kernel = weight.shape[-1]
+        # SAME padding: with stride 2 and an even side, the greater half is to the right and below.
+        total = kernel - stride
+        before, after = total // 2, total - total // 2
+        return graph.node(
+            "Conv",
+            inputs,
+            graph.constant(weight),
+            graph.constant(bias),
+            kernel_shape=[kernel, kernel],
+            strides=[stride, stride],
+            pads=[before, before, after, after],
+            group=groups,
+        )
+
+    def relu6(inputs: str) -> str:
+        return graph.node("Clip", inputs, zero, six)
+
+    floats = graph.node("Cast", "images", to=TensorProto.FLOAT)
+    centred = graph.node("Div", graph.node("Sub", floats, graph.constant(_MEAN)), graph.constant(_STD))
+    outputs = relu6(convolve("_conv_stem", graph.node("Transpose", centred, perm=[0, 3, 1, 2]), stride=2))
+    for index, block in enumerate(_BLOCKS):
+        inputs = outputs
+        if block.expansion > 1:
+            outputs = relu6(convolve(f"_blocks.{index}._expand_conv", outputs))
+        depthwise = f"_blocks.{index}._depthwise_conv"
+        outputs = relu6(convolve(depthwise, outputs, stride=block.stride, groups=len(parameters[depthwise][0])))
+        outputs = convolve(f"_blocks.{index}._project_conv", outputs)
+        if block.has_shortcut:
+            outputs = graph.node("Add", outputs, inputs)
+    pooled = graph.node("GlobalAveragePool", relu6(convolve("_conv_head", outputs)))
+    graph.named_node("Flatten", (pooled,), "features")
+    weight, bias = parameters["_fc"]
+    graph.named_node("Gemm", ("features", graph.constant(weight), graph.constant(bias)), "logits", transB=1)
+    proto = helper.make_graph(
+        graph.nodes,
+        "efficientnet-lite0",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", INPUT_SIDE, INPUT_SIDE, 3])],
+        [
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", NUM_FEATURES]),
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", NUM_CLASSES]),
+        ],
+        graph.constants,
+    )
+    return helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
 def _batch_norm_by_convolution() -> dict[str, str]:
@@ -152,26 +195,29 @@ def _batch_norm_by_convolution() -> dict[str, str]:
     return names
 
 
-def _read_parameters(path: Path) -> "dict[str, tuple[torch.Tensor, torch.Tensor]]":
-    """Return (weight, bias) by name of layer, batch norm folded in."""
+def read_parameters(path: Path) -> dict[str, tuple[Float32Array, Float32Array]]:
+    """Return (weight, bias) by name of layer, batch norm folded in.
+
+    Raises:
+        ModelError: the file is no checkpoint of this network.
+    """
     import torch
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing; `data-miner models fetch --profile lite` puts it there") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ModelError(f"{path} is not a checkpoint of tensors; remove its folder and fetch it again") from error
     parameters = {}
     try:
+        arrays = {name: tensor.numpy() for name, tensor in state.items()}
         for name, batch_norm in _batch_norm_by_convolution().items():
-            factor = state[f"{batch_norm}.weight"] / torch.sqrt(
-                state[f"{batch_norm}.running_var"] + _BATCH_NORM_EPSILON
+            factor = arrays[f"{batch_norm}.weight"] / np.sqrt(
+                arrays[f"{batch_norm}.running_var"] + np.float32(_BATCH_NORM_EPSILON)
             )
-            weight = state[f"{name}.weight"] * factor.reshape(-1, 1, 1, 1)
-            bias = state[f"{batch_norm}.bias"] - state[f"{batch_norm}.running_mean"] * factor
-            parameters[name] = (weight.contiguous(memory_format=torch.channels_last), bias)
-        parameters["_fc"] = (state["_fc.weight"], state["_fc.bias"])
+            weight = arrays[f"{name}.weight"] * factor.reshape(-1, 1, 1, 1)
+            bias = arrays[f"{batch_norm}.bias"] - arrays[f"{batch_norm}.running_mean"] * factor
+            parameters[name] = (weight, bias)
+        parameters["_fc"] = (arrays["_fc.weight"], arrays["_fc.bias"])
     except KeyError as error:
         raise ModelError(f"{path} lacks {error}: it is not EfficientNet-Lite0") from error
     return parameters

@@ -180,6 +180,9 @@ def load_dino(entry: ModelEntry, device: str) -> DinoEncoder:
 def _load_vision(entry: ModelEntry, device: str, *, model_types: tuple[str, ...]) -> tuple[Any, PixelPreparation, str]:
     import torch
     from transformers import AutoConfig, AutoImageProcessor, AutoModel
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
     device = resolve_device(device)
     location, revision = pretrained_location(entry)

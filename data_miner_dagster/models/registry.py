@@ -184,11 +184,13 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "lite-conse": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.lite_encoders:load_conse",
-        calibration=SimilarityCalibration(positive_threshold=0.32, duplicate_threshold=0.97),
+        preprocessing_version=2,
+        calibration=SimilarityCalibration(positive_threshold=0.34, duplicate_threshold=0.97),
     ),
     "lite-efficientnet": Architecture(
         Capability.IMAGE_ENCODER,
         f"{_MODELS}.lite_encoders:load_efficientnet",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.78),
     ),
     "yolov3-tiny": Architecture(Capability.DETECTOR, f"{_MODELS}.lite_detector:load"),

@@ -10,6 +10,7 @@ import numpy as np
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.records import Float32Array
 
+SENTENCE_DIM: Final = 384
 _BATCH_SENTENCES: Final = 64
 
 
@@ -20,7 +21,6 @@ class SentenceEncoder:
         self._tokenizer = tokenizer
         self._network = network
         self._device = device
-        self.embedding_dim = int(network.config.hidden_size)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> "SentenceEncoder":
@@ -31,6 +31,9 @@ class SentenceEncoder:
         """
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads warn when a process forks
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -40,10 +43,10 @@ class SentenceEncoder:
         return cls(tokenizer, network.eval().to(device), device)
 
     def embed(self, sentences: Sequence[str]) -> Float32Array:
-        """Return (N, embedding_dim) unit vectors, in order. N may be 0."""
+        """Return (N, 384) unit vectors, in order. N may be 0."""
         import torch
 
-        vectors = np.zeros((len(sentences), self.embedding_dim), np.float32)
+        vectors = np.zeros((len(sentences), SENTENCE_DIM), np.float32)
         # By length, so that a batch is padded little; a sentence's vector does not depend on its neighbours.
         order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
         with torch.inference_mode():

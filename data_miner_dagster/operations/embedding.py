@@ -8,6 +8,7 @@ callers never wait for each other.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -20,7 +21,7 @@ from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import Float32Array, OutcomeStatus, RgbImage, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.media.images import UnreadableImageError, read_stored_image
+from data_miner_dagster.media.images import UnreadableImageError, read_stored_image_reduced
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.protocols.encoders import ImageEncoder
 from data_miner_dagster.stages.embedding import FrameLoadError, embed_in_batches
@@ -226,7 +227,7 @@ def _run_tasks(
         stream = embed_in_batches(
             encoder,
             frames(),
-            _load_image,
+            partial(_load_image, min_side=encoder.input_side),
             batch_size=config.batch_size,
             decode_threads=config.decode_threads,
             max_batch_bytes=config.max_batch_megabytes * _MEGABYTE,
@@ -242,9 +243,9 @@ def _run_tasks(
             task.claim.close()
 
 
-def _load_image(frame: _Frame) -> RgbImage:
+def _load_image(frame: _Frame, *, min_side: int) -> RgbImage:
     try:
-        return read_stored_image(frame.path, frame.sha256)
+        return read_stored_image_reduced(frame.path, frame.sha256, min_side)
     except UnreadableImageError as error:
         raise FrameLoadError(str(error)) from error
 

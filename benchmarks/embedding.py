@@ -1,0 +1,170 @@
+"""How near the embedding pipeline comes to the model's own speed.
+
+    python -m benchmarks.embedding [--json] [--repeats 5] [--images 64]
+
+`embedding_cpu`: images a second from JPEGs on disk, over the bare forward pass on tensors already in memory, in the
+same process and with the same threads; DINOv2-small's architecture (random weights), 720p JPEGs. `embedding_gpu`: the
+same for SigLIP2-so400m-384's architecture in bfloat16, where there is CUDA. Median of the repeats, the two measured in
+turn, since other work on the machine would otherwise hit one of them.
+"""
+
+import argparse
+import hashlib
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
+from data_miner_dagster.media.images import read_stored_image_reduced
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.protocols.encoders import ImageEncoder
+from data_miner_dagster.stages.embedding import embed_in_batches
+
+StoredFile = tuple[Path, str]
+
+
+def save_dino_small(folder: Path) -> ModelsConfig:
+    """Save DINOv2-small's architecture with random weights and return a configuration that names it."""
+    from transformers import CLIPImageProcessor, Dinov2Config, Dinov2Model
+
+    config = Dinov2Config(hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=224, patch_size=14)
+    Dinov2Model(config).save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}).save_pretrained(folder)
+    entry = ModelEntryConfig(architecture="dinov2", source=f"file:{folder}")
+    return ModelsConfig(registry={"bench": entry}, dedup_encoder="bench", device="cpu")
+
+
+def save_siglip2_so400m(folder: Path) -> ModelsConfig:
+    """Save SigLIP2-so400m-patch14-384's vision architecture with random weights (and a small text tower)."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessor, SiglipModel
+
+    vision = {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+        "image_size": 384,
+        "patch_size": 14,
+    }
+    text = {"hidden_size": 1152, "num_hidden_layers": 1, "num_attention_heads": 16, "vocab_size": 100}
+    SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
+    SiglipImageProcessor(size={"height": 384, "width": 384}).save_pretrained(folder)
+    words = Tokenizer(WordLevel({"<pad>": 0, "<unk>": 1}, unk_token="<unk>"))
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>").save_pretrained(folder)
+    entry = ModelEntryConfig(architecture="siglip2", source=f"file:{folder}")
+    return ModelsConfig(registry={"bench": entry}, dedup_encoder="bench", device="cuda")
+
+
+def write_jpegs(folder: Path, count: int) -> list[StoredFile]:
+    """Write `count` 720p JPEGs of noise over gradients, about as large as photographs of that size."""
+    folder.mkdir()
+    noise = np.random.default_rng(0)
+    rows, columns = np.mgrid[0:720, 0:1280]
+    files = []
+    for index in range(count):
+        base = (
+            np.stack([rows / 3, columns / 5, (rows + columns) / 8], axis=-1)
+            + 20 * np.sin(columns / (7 + index))[..., None]
+        )
+        image = np.clip(base + noise.normal(0, 6, (720, 1280, 1)), 0, 255).astype(np.uint8)
+        path = folder / f"{index:06d}.jpg"
+        cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        files.append((path, hashlib.sha256(path.read_bytes()).hexdigest()))
+    return files
+
+
+def compare(encoder: ImageEncoder, files: list[StoredFile], *, batch_size: int, threads: int, repeats: int) -> Any:
+    """Return the figures of one encoder: images a second bare and from disk, and their ratio."""
+
+    def load(file: StoredFile) -> Any:
+        return read_stored_image_reduced(*file, encoder.input_side)
+
+    prepared = [encoder.preprocess(load(file)) for file in files]
+    batches = [np.stack(prepared[start : start + batch_size]) for start in range(0, len(prepared), batch_size)]
+
+    def bare() -> None:
+        for batch in batches:
+            encoder.embed_batch(batch)
+
+    def from_disk() -> None:
+        run = partial(embed_in_batches, batch_size=batch_size, decode_threads=threads, max_batch_bytes=1 << 30)
+        assert sum(result.vector is not None for result in run(encoder, files, load)) == len(files)
+
+    bare()
+    from_disk()
+    bare_seconds, disk_seconds = [], []
+    for _ in range(repeats):
+        bare_seconds.append(_seconds(bare))
+        disk_seconds.append(_seconds(from_disk))
+    bare_rate = len(files) / statistics.median(bare_seconds)
+    disk_rate = len(files) / statistics.median(disk_seconds)
+    return {
+        "images_per_second": round(disk_rate, 2),
+        "bare_images_per_second": round(bare_rate, 2),
+        "ratio": round(disk_rate / bare_rate, 3),
+        "num_images": len(files),
+        "batch_size": batch_size,
+    }
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(*, num_images: int, repeats: int) -> dict[str, Any]:
+    """Return one entry a key; `embedding_gpu` only where there is CUDA."""
+    import torch
+
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        files = write_jpegs(root / "frames", num_images)
+        encoder = ModelProvider(save_dino_small(root / "dino")).dedup_encoder()
+        results["embedding_cpu"] = {
+            **compare(encoder, files, batch_size=16, threads=2, repeats=repeats),
+            "model": "DINOv2-small architecture, float32",
+            "wanted": 0.85,
+        }
+        if torch.cuda.is_available():
+            encoder = ModelProvider(save_siglip2_so400m(root / "siglip2")).dedup_encoder()
+            results["embedding_gpu"] = {
+                **compare(encoder, files * 16, batch_size=64, threads=12, repeats=repeats),
+                "model": f"SigLIP2-so400m-384 architecture, bfloat16, {torch.cuda.get_device_name()}",
+                "wanted": 0.80,
+            }
+    return results
+
+
+def main() -> None:
+    """Print a table, or with `--json` one object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=int, default=64)
+    arguments = parser.parse_args()
+    results = measure(num_images=arguments.images, repeats=arguments.repeats)
+    if arguments.json:
+        print(json.dumps(results, indent=2, sort_keys=True))
+        return
+    print(f"{'key':<16}{'ratio':>8}{'wanted':>8}{'img/s':>9}{'bare img/s':>12}  model")
+    for key, figures in results.items():
+        print(
+            f"{key:<16}{figures['ratio']:>8.3f}{figures['wanted']:>8.2f}{figures['images_per_second']:>9.1f}"
+            f"{figures['bare_images_per_second']:>12.1f}  {figures['model']}"
+        )
+
+
+if __name__ == "__main__":
+    main()
