@@ -28,7 +28,10 @@ fix: $(STAMP) ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(STAMP) ## write docs/configuration.md from the models of the configuration
+	$(BIN)/python -m data_miner_dagster.config.reference
+
 test: $(STAMP) ## all tests
 	$(BIN)/python -m pytest
 
-.PHONY: help install check fix test
+.PHONY: help install check fix docs test

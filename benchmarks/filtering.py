@@ -147,6 +147,7 @@ def frames_of(key: str, num_frames: int, rng: np.random.Generator) -> pa.Table:
             "frame_id": [make_frame_id(key, index) for index in indices.tolist()],
             "video_key": [key] * num_frames,
             "frame_index": indices,
+            "source_frame_number": indices.astype(np.int64),
             "file_name": [frame_file_name(index) for index in indices.tolist()],
             "pts": indices.astype(np.int64),
             "time_base_numerator": ones,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
@@ -244,14 +244,3 @@ class Catalog:
         query = select(ReleaseRow.num_videos).where(ReleaseRow.project_name == project).order_by(ReleaseRow.id.desc())
         with self.database.reading() as session:
             return session.scalar(query.limit(1)) or 0
-
-    # --- counts ---
-
-    def count_videos_by_status(self, project: str | None = None) -> dict[str, int]:
-        """Return exact counts of videos by status, zero counts left out, in the order of the enum."""
-        query = select(VideoRow.status, func.count()).group_by(VideoRow.status)
-        if project is not None:
-            query = query.where(is_wanted(project))
-        with self.database.reading() as session:
-            counts = dict(session.execute(query).all())
-        return {status.value: counts[status] for status in VideoStatus if counts.get(status)}

@@ -25,7 +25,6 @@ from typing import Any, Final, cast
 
 from sqlalchemy import CursorResult, delete, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.schema import ClaimRow
@@ -90,7 +89,11 @@ def is_claim_live(claim: ClaimRow, now: datetime) -> bool:
 
 @dataclass(slots=True)
 class Claim:
-    """A claim that is held. `is_lost` turns true if another worker took it over (this one was suspended too long)."""
+    """A claim that is held. `is_lost` turns true if another worker took it over (this one was suspended too long).
+
+    Losing one costs work, never correctness: files appear whole and are the same whoever writes them, and of two
+    workers that want one change of status, one gets it.
+    """
 
     resource: str
     token: str
@@ -137,18 +140,6 @@ def release_claim(database: Database, claim: Claim) -> None:
     """Give a claim back. Nothing happens if it has been lost."""
     with database.transaction() as session:
         session.execute(delete(ClaimRow).where(ClaimRow.resource == claim.resource, ClaimRow.token == claim.token))
-
-
-def confirm_claim(session: Session, claim: Claim) -> None:
-    """Raise unless the claim is still ours: put it into the transaction that records what was done under it.
-
-    Raises:
-        ClaimHeldError: another worker took it over while this one was suspended.
-    """
-    query = select(ClaimRow.token).where(ClaimRow.resource == claim.resource).with_for_update()
-    if session.scalar(query) != claim.token:
-        claim.is_lost = True
-        raise ClaimHeldError(f"{claim.resource} was taken over by another process; its result stands, not this one's")
 
 
 def live_claims(database: Database) -> list[ClaimRow]:

@@ -8,28 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, select
 
-from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database
-from data_miner_dagster.catalog.schema import ClaimRow, ProjectRow, ProjectVideoRow, VideoRow
+from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, VideoRow
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import SETTLED_STATUSES, ProjectStage, ProjectVideoStatus, VideoStatus
 
 KEYS_A_STATEMENT: Final = 5000
 """SQLite takes about 32,000 parameters a statement."""
-
-
-@dataclass(frozen=True, slots=True)
-class VideoWork:
-    """Videos that at least one project wants, by what they need next; each list sorted by key.
-
-    `to_download` and `to_extract` hold those whose worker died, and those whose retry date has come, too.
-    """
-
-    to_download: tuple[str, ...]
-    to_extract: tuple[str, ...]
-    in_progress: tuple[str, ...]  # a live worker holds the claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +30,6 @@ class ProjectProgress:
     num_rejected: int
     num_settled: int
     num_extracted: int
-
-    @property
-    def is_settled(self) -> bool:
-        """True if no member is still on its way: the project's own stages lose nothing by running now."""
-        return self.is_sourced and self.num_settled == self.num_members
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,44 +67,6 @@ def wanted_videos(database: Database, project: str | None = None) -> list[Wanted
         return [WantedVideo(key, status, retry_after, bool(has_file)) for key, status, retry_after, has_file in rows]
 
 
-def video_work(database: Database, project: str | None = None) -> VideoWork:
-    """Return what is wanted and not done, for one project or for all."""
-    working = {VideoStatus.DOWNLOADING, VideoStatus.EXTRACTING}
-    with database.reading() as session:
-        now = database.now(session)
-        claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)}
-        rows = session.execute(
-            select(VideoRow.key, VideoRow.status, VideoRow.sha256)
-            .where(is_wanted(project))
-            .where(
-                or_(
-                    VideoRow.status.in_({VideoStatus.PENDING, VideoStatus.DOWNLOADED} | working),
-                    _is_due(now),
-                )
-            )
-            .order_by(VideoRow.key)
-        )
-        download, extract, busy = list[str](), list[str](), list[str]()
-        for key, status, sha256 in rows:
-            if f"video/{key}" in claimed:
-                busy.append(key)
-            elif status in (VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING) or (
-                status is VideoStatus.FAILED and sha256 is not None
-            ):
-                extract.append(key)
-            else:
-                download.append(key)
-    return VideoWork(tuple(download), tuple(extract), tuple(busy))
-
-
-def _is_due(now: datetime) -> ColumnElement[bool]:
-    return and_(
-        VideoRow.status.in_({VideoStatus.FAILED, VideoStatus.UNAVAILABLE}),
-        VideoRow.retry_after.is_not(None),
-        VideoRow.retry_after <= now,
-    )
-
-
 def project_progress(database: Database) -> list[ProjectProgress]:
     """Return every project's progress, by name."""
     is_member = ProjectVideoRow.status != ProjectVideoStatus.REJECTED
@@ -150,11 +94,6 @@ def project_progress(database: Database) -> list[ProjectProgress]:
             ProjectProgress(name, stage, bool(is_sourced), int(members), int(rejected), int(settled), int(extracted))
             for name, stage, is_sourced, members, rejected, settled, extracted in session.execute(query)
         ]
-
-
-def settled_projects(database: Database) -> list[str]:
-    """Return the names of the projects that wait for no video."""
-    return [progress.name for progress in project_progress(database) if progress.is_settled]
 
 
 def find_videos(

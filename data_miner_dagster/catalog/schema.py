@@ -110,6 +110,8 @@ class VideoRow(Base):
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64), index=True)
     num_frames: Mapped[int | None]
+    content_fingerprint: Mapped[str | None] = mapped_column(String(64), index=True)  # of pictures and duration
+    duplicate_of: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # the first video with this content
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
 
@@ -195,3 +197,42 @@ class ReleaseRow(Base):
     num_boxes: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     withdrawn_reason: Mapped[str | None] = mapped_column(Text)
+
+
+class SiteGateRow(Base):
+    """Whether a site may be asked for anything now: the circuit breaker and the spacing that all runs share."""
+
+    __tablename__ = "site_gates"
+
+    site: Mapped[str] = mapped_column(String(255), primary_key=True)  # "youtube", a host, or "*" for every site
+    closed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    reason: Mapped[str | None] = mapped_column(Text)
+    num_trips: Mapped[int] = mapped_column(default=0)  # in a row, without a success between
+    next_start_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class DownloadStartRow(Base):
+    """One download that was begun: what the hourly and daily budgets count. Kept for a day."""
+
+    __tablename__ = "download_starts"
+    __table_args__ = (Index(None, "site", "started_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    site: Mapped[str] = mapped_column(String(255))
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PrescreeningRow(Base):
+    """The similarity of one candidate's thumbnail to one project's prompts, by one encoder."""
+
+    __tablename__ = "prescreenings"
+    __table_args__ = (UniqueConstraint("project_name", "video_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_name: Mapped[str] = mapped_column(ForeignKey("projects.name", ondelete="CASCADE"))
+    video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
+    fingerprint: Mapped[str] = mapped_column(String(64))  # of encoder and prompts: a change scores again
+    similarity: Mapped[float]
+    prompt: Mapped[str] = mapped_column(Text)  # the best one
+    num_pictures: Mapped[int]
+    scored_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -8,7 +8,7 @@ from sqlalchemy import CursorResult, delete, select, update
 from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, is_wanted
-from data_miner_dagster.catalog.schema import ClaimRow, ForgottenRow, ProjectRow, ReleaseRow, VideoRow
+from data_miner_dagster.catalog.schema import ClaimRow, ForgottenRow, PrescreeningRow, ProjectRow, ReleaseRow, VideoRow
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -63,7 +63,7 @@ def delete_project(database: Database, name: str) -> bool:
 
 
 def delete_videos(database: Database, video_keys: Collection[str], *, only_unwanted: bool = True) -> list[str]:
-    """Remove videos and their memberships; return the keys removed, sorted.
+    """Remove videos, their memberships and what was noted of them; return the keys removed, sorted.
 
     With `only_unwanted`, a video that a project wants at the moment of the deletion stays.
     """
@@ -75,6 +75,8 @@ def delete_videos(database: Database, video_keys: Collection[str], *, only_unwan
             if only_unwanted:
                 query = query.where(~is_wanted())
             some = sorted(session.scalars(query))
+            session.execute(delete(PrescreeningRow).where(PrescreeningRow.video_key.in_(some)))
+            session.execute(update(VideoRow).where(VideoRow.duplicate_of.in_(some)).values(duplicate_of=None))
             session.execute(delete(VideoRow).where(VideoRow.key.in_(some)))
             removed += some
     return removed
@@ -102,10 +104,14 @@ def reset_orphans(database: Database) -> list[str]:
     """Move videos in a working status that no live worker holds one step back; return their keys, sorted."""
     moved = []
     with database.transaction() as session:
+        # Statuses first, claims second: a worker claims before it changes a status, so the claim of every working
+        # status seen here is seen too.
+        videos = session.scalars(
+            select(VideoRow).where(VideoRow.status.in_(_ONE_STEP_BACK)).order_by(VideoRow.key)
+        ).all()
         now = database.now(session)
         claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)}
-        query = select(VideoRow).where(VideoRow.status.in_(_ONE_STEP_BACK)).order_by(VideoRow.key)
-        for video in session.scalars(query):
+        for video in videos:
             if f"video/{video.key}" not in claimed and move_video(
                 session, video.key, _ONE_STEP_BACK[video.status], only_from={video.status}
             ):

@@ -13,6 +13,8 @@ import typer
 
 from data_miner_dagster.cli import config as config_commands
 from data_miner_dagster.cli import models as model_commands
+from data_miner_dagster.cli import try_folder
+from data_miner_dagster.cli.calibrate import calibrate
 from data_miner_dagster.cli.catalog import add_video, init_db, populate
 from data_miner_dagster.cli.demo import demo
 from data_miner_dagster.cli.doctor import doctor
@@ -45,6 +47,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Work": (run, up, demo, export),
     "Catalog": (init_db, populate, add_video),
     "Look": (status, projects, videos, releases, doctor),
+    "Tune": (calibrate,),
     "Again": (retry, force_dedup, force_detect),
     "Remove": (delete_project, delete_videos, cleanup_orphans, forget),
 }
@@ -53,6 +56,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
 for panel, commands in _COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.add_typer(try_folder.app, name="try", rich_help_panel="Tune")
 app.add_typer(model_commands.app, name="models", rich_help_panel="Look")
 app.add_typer(config_commands.app, name="config", rich_help_panel="Look")
 

@@ -124,6 +124,7 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
         {
             "name": progress.name,
             "stage": progress.stage.value,
+            "is_sourced": progress.is_sourced,
             "videos": progress.num_members,
             "settled": progress.num_settled,
             "with_frames": progress.num_extracted,
@@ -138,7 +139,8 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
 
 def _print_projects(found: "list[dict[str, object]]") -> None:
     numbers = ["videos", "settled", "with frames", "rejected"]
-    rows = [[*list(row.values())[:-1], shortened(str(row["error"] or ""), 100)] for row in found]
+    keys = ["name", "stage", "videos", "settled", "with_frames", "rejected", "release"]
+    rows = [[*(row[key] for key in keys), shortened(str(row["error"] or ""), 100)] for row in found]
     print_table(["project", "stage", *numbers, "release", "error"], rows, numbers=numbers)
 
 

@@ -6,7 +6,7 @@ the answer to `show_trial`. It decides nothing.
 
 import json
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 from pydantic import ValidationError
@@ -19,7 +19,9 @@ from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.problems import describe_problems
 from data_miner_dagster.config.settings import ProjectFile
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.operations.trials import Trial, write_contact_sheet
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.trials import Trial
 
 app = typer.Typer(name="try", no_args_is_help=True)
 
@@ -68,8 +70,11 @@ def models_config(
     return config.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
 
-def show_trial(trial: Trial, folder: Path, *, sheet: Path, as_json: bool) -> None:
+def show_trial(trial: "Trial", folder: Path, *, sheet: Path, as_json: bool) -> None:
     """Write the contact sheet and print the trial: a table for people, or one JSON object."""
+    # Here, as in the commands, so that the command line starts without what only a trial needs.
+    from data_miner_dagster.operations.trials import write_contact_sheet
+
     num_shown = write_contact_sheet(trial, sheet)
     names = {row.path: row.path.relative_to(folder).as_posix() for row in trial.rows}
     if as_json:
@@ -107,7 +112,6 @@ def try_filter_command(
     as_json: JsonOption = False,
 ) -> None:
     """Keep or drop images by prompts."""
-    # Here, so that the command line starts without what only this command needs.
     from data_miner_dagster.models.provider import ModelProvider
     from data_miner_dagster.operations.filtering_trial import try_filter
 

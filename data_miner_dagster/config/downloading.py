@@ -1,10 +1,73 @@
 """How videos are fetched. Platform-wide: a video is downloaded once for all projects."""
 
-from typing import Literal
+import re
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
+
+_REFERENCE: Final = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
+_SECRET_ARGUMENTS: Final = re.compile(r"token|visitor|password|secret|cookie|session|auth|key", re.IGNORECASE)
+
+
+def is_reference(text: str) -> bool:
+    """Return whether a value is not itself, but names where it is: `env:NAME` or `file:PATH`."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def _checked_reference(text: str) -> str:
+    if not is_reference(text):
+        raise ValueError("write env:NAME or file:PATH: a secret does not belong into a configuration file")
+    return text
+
+
+def _checked_proxy(text: str) -> str:
+    if not is_reference(text) and ("@" in text or "://" not in text):
+        raise ValueError("write scheme://host:port, or env:NAME or file:PATH where it holds a password")
+    return text
+
+
+Reference = Annotated[str, AfterValidator(_checked_reference)]
+"""`env:NAME` or `file:PATH`."""
+
+
+class BreakerConfig(ConfigModel):
+    """The `platform.downloading.breaker` section: what happens after HTTP 429 or a bot check."""
+
+    stops: Literal["all", "site"] = "all"
+    """`all`: every download of every run waits. `site`: those of that site."""
+    open_seconds: float = Field(default=900, gt=0)
+    """How long, at the least; a Retry-After of the server that is longer counts. Doubled each time it opens again
+    without a download between."""
+    max_open_seconds: float = Field(default=6 * 3600, gt=0)
+    """The longest, but for a Retry-After."""
+
+
+class PolitenessConfig(ConfigModel):
+    """The `platform.downloading.politeness` section. Shared by all runs of a root, through the catalog."""
+
+    min_sleep_seconds: float = Field(default=1.0, ge=0, le=3600)
+    """The downloads of one site begin at least so far apart ..."""
+    max_sleep_seconds: float = Field(default=4.0, ge=0, le=3600)
+    """... and at most so far: the distance is drawn anew each time."""
+    hourly_budget: int | None = Field(default=300, ge=1)
+    """Downloads from one site in any 60 minutes. null: no budget."""
+    daily_budget: int | None = Field(default=3000, ge=1)
+    """Downloads from one site in any 24 hours. null: no budget."""
+    concurrent_per_site: int = Field(default=4, ge=1, le=32)
+    """Videos fetched at once from one site within one run."""
+    spare_private_hosts: bool = True
+    """No sleeps and no budgets for hosts of `allowed_private_hosts`: those are one's own."""
+    respect_page_opt_outs: bool = True
+    """Honour `noindex`, `noai`, `noimageai` and `tdm-reservation` of pages that no site-specific extractor knows."""
+
+    @model_validator(mode="after")
+    def _check_sleeps(self) -> Self:
+        if self.max_sleep_seconds < self.min_sleep_seconds:
+            raise ValueError("max_sleep_seconds is below min_sleep_seconds")
+        return self
 
 
 class DownloadingConfig(ConfigModel):
@@ -12,6 +75,8 @@ class DownloadingConfig(ConfigModel):
 
     max_height: int = Field(default=720, ge=64, le=4320)
     """The largest frame height to ask for, in pixels; the smallest format that reaches it is taken, h264 first."""
+    include_audio: bool = False
+    """Prefer a format that has sound as well. Nothing here listens to it."""
     max_size_bytes: int = Field(default=4_000_000_000, gt=0)
     """A larger file is refused."""
     max_duration_seconds: float = Field(default=6 * 3600, gt=0)
@@ -20,6 +85,10 @@ class DownloadingConfig(ConfigModel):
     """A video with more pixels a frame is refused before a frame of it is decoded."""
     max_wall_seconds: float = Field(default=3600, gt=0)
     """A download that takes longer is given up, and continued at its next attempt."""
+    min_free_bytes: int = Field(default=2_000_000_000, ge=0)
+    """No download begins with less space than this left under the root."""
+    duration_tolerance: float = Field(default=0.1, ge=0, le=1)
+    """How far, as a share, a file's duration may be from what its site says (2 seconds are always forgiven)."""
     allowed_private_hosts: tuple[str, ...] = ()
     """Hosts that may resolve to private or loopback addresses, such as "127.0.0.1"."""
     concurrent_downloads: int = Field(default=4, ge=1, le=32)
@@ -38,6 +107,31 @@ class DownloadingConfig(ConfigModel):
     """The longest such delay."""
     unavailable_retry_days: float | None = Field(default=30, gt=0)
     """A private, removed or blocked video is looked at again after so long. null: never by itself."""
+    politeness: PolitenessConfig = PolitenessConfig()
+    """Sleeps and budgets."""
+    breaker: BreakerConfig = BreakerConfig()
+    """What stops the queue."""
+    user_agent: str | None = Field(default=None, max_length=300)
+    """Sent to sites that do not need one of their own. Default: this program's name and version, and yt-dlp's."""
+    cookies: Reference | None = None
+    """A cookie file in Netscape format: `file:PATH`, or `env:NAME` of a variable that holds its path."""
+    cookies_from_browser: str | None = Field(
+        default=None, pattern=r"^(brave|chrome|chromium|edge|firefox|opera|safari|vivaldi|whale)(:[^:]+)?$"
+    )
+    """`firefox`, or `firefox:PROFILE`: the cookies of a browser on this machine."""
+    proxy: Annotated[str, AfterValidator(_checked_proxy)] | None = None
+    """`http://host:port` or `socks5h://host:port`; `env:NAME` or `file:PATH` where it holds a password."""
+    extractor_args: Mapping[str, Mapping[str, tuple[str, ...]]] = Field(default_factory=dict)
+    """yt-dlp's extractor arguments, such as `{youtube: {po_token: ["env:PO_TOKEN"]}}`. Each value may be `env:NAME` or
+    `file:PATH`; one that holds a token must be."""
     local_files: Literal["copy", "hardlink"] = "copy"
     """`copy` shares blocks where the file system can, and is safe from later edits. `hardlink` takes no space, but an
     edit in place of the original changes the platform's file too."""
+
+    @model_validator(mode="after")
+    def _check_extractor_args(self) -> Self:
+        for extractor, arguments in self.extractor_args.items():
+            for name, values in arguments.items():
+                if _SECRET_ARGUMENTS.search(name) and not all(map(is_reference, values)):
+                    raise ValueError(f"extractor_args.{extractor}.{name}: write env:NAME or file:PATH, not the secret")
+        return self

@@ -58,7 +58,7 @@ def _section(model: type[BaseModel], prefix: str) -> Iterator[str]:
     yield "|---|---|---|---|"
     below: dict[type[BaseModel], list[str]] = {}
     for name, field in model.model_fields.items():
-        for nested in _models_of(field.annotation):
+        for nested in models_in(field.annotation):
             below.setdefault(nested, []).append(_key_of(prefix, name, field.annotation, nested))
         cells = (f"`{prefix}{name}`", _type_text(field), _default_text(field), _cell(field.description or ""))
         yield f"| {' | '.join(cells)} |"
@@ -102,14 +102,15 @@ def _is_mapping(annotation: Any) -> bool:
     )
 
 
-def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that a field's annotation names, inside lists, mappings and unions too."""
     for member in _members(annotation):
         if isinstance(member, type) and issubclass(member, BaseModel):
             yield member
         else:
             arguments = [argument for argument in get_args(member) if argument is not Ellipsis]
             if get_origin(member) is not Literal and arguments:
-                yield from _models_of(arguments[-1])
+                yield from models_in(arguments[-1])
 
 
 def _type_text(field: FieldInfo) -> str:

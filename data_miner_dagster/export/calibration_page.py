@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from jinja2 import Environment, PackageLoader
-
-_TEMPLATE: Final = "calibration_page.html.j2"
+from data_miner_dagster.export.templating import render
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +12,6 @@ class Question:
 
     frame_id: str
     image_uri: str | None
-    similarity: float
     prompt: str
     pts_seconds: float
     answer: str
@@ -23,7 +19,4 @@ class Question:
 
 def render_calibration_page(project: str, encoder: str, questions: Sequence[Question], *, plan: str) -> str:
     """Return the page. `plan` tells the answers of one round, kept in the browser until exported, from another's."""
-    environment = Environment(
-        loader=PackageLoader("data_miner_dagster", "export"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template(_TEMPLATE).render(project=project, encoder=encoder, questions=questions, plan=plan)
+    return render("calibration_page.html.j2", project=project, encoder=encoder, questions=list(questions), plan=plan)

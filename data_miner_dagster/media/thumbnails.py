@@ -19,6 +19,6 @@ def thumbnail_uri(path: Path, *, within_wh: tuple[int, int] = (320, 240)) -> str
             small = image.convert("RGB")
             small.thumbnail(within_wh)
             small.save(buffer, "WEBP", quality=_QUALITY)
-    except OSError:  # missing, truncated, or not an image (UnidentifiedImageError)
+    except (OSError, ImportError):  # not an image; ultralytics, once imported, makes Pillow miss a plug-in for such
         return None
     return data_uri(buffer.getvalue())

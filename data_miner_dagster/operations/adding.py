@@ -7,8 +7,10 @@ from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.politeness import SitePoliteness
+from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
-from data_miner_dagster.sites.ytdlp import SiteClient
+from data_miner_dagster.sites.redaction import redact_url
 
 BY_HAND = "by_hand"
 """The source named as the origin of such a member."""
@@ -48,5 +50,11 @@ def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:
             VideoCandidate(key_of_file(path)[0], os.fspath(path), BY_HAND, address, rank, now, title=path.stem)
             for rank, path in enumerate(paths)
         ]
-    with SiteClient(platform.config.downloading) as client:
-        return client.list_url(address, source=BY_HAND, query=address, found_at=now)
+    politeness = SitePoliteness(platform)
+    with SiteClient(
+        platform.config.downloading,
+        may_request=politeness.may_request,
+        on_response=politeness.on_response,
+        before_listing=politeness.before_listing,
+    ) as client:
+        return client.list_address(address, source=BY_HAND, query=redact_url(address), found_at=now)

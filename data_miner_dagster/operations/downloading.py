@@ -4,24 +4,46 @@ import logging
 import shutil
 import time
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.politeness import postpone_video
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
-from data_miner_dagster.catalog.transitions import move_video
-from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
+from data_miner_dagster.catalog.transitions import move_project_video, move_video
+from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.records import OutcomeStatus, VideoFileRecord, VideoOutcome
-from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.records import (
+    OutcomeStatus,
+    Rejection,
+    VideoCandidate,
+    VideoFileRecord,
+    VideoOutcome,
+)
+from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.media.probe import probe_video
 from data_miner_dagster.operations.platform import Platform, ReportVideo
-from data_miner_dagster.sites.local_files import fetch_local_file
+from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
+from data_miner_dagster.operations.project_rules import ProjectRules, load_rules_by_video, with_known
+from data_miner_dagster.sites.client import FetchedVideo, SiteClient
+from data_miner_dagster.sites.keys import site_of_key
+from data_miner_dagster.sites.local_files import FRAMES_PREFIX, fetch_local_file, key_of_frames, list_frames
 from data_miner_dagster.sites.redaction import redact_url
-from data_miner_dagster.sites.ytdlp import FetchedVideo, SiteClient
-from data_miner_dagster.stages.downloading import decide_failure, try_delay_seconds
+from data_miner_dagster.stages.downloading import (
+    SAME_DURATION_SECONDS,
+    backoff_seconds,
+    decide_failure,
+    durations_agree,
+    is_same_content,
+    try_delay_seconds,
+)
 from data_miner_dagster.storage.atomic import PARTIAL_MARK
 from data_miner_dagster.storage.videos import VideoInfo, read_video_info, write_video_info
 
@@ -31,134 +53,347 @@ PARTIAL_FOLDER: Final = f"{PARTIAL_MARK}download"
 """Inside the video's folder; survives a kill, so that the next attempt goes on from its bytes."""
 
 
+class _NotWantedError(Exception):
+    """Every project that wanted the video turns it down, now that its page has been read."""
+
+    def __init__(self, candidate: VideoCandidate, rejections: Mapping[str, Rejection]) -> None:
+        super().__init__(_rejection_text(rejections))
+        self.candidate = candidate
+        self.rejections = rejections
+
+
+def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
+    return "; ".join(
+        f"{project}: {rejection.rule.value}: {rejection.message}" for project, rejection in sorted(rejections.items())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all videos of one call share."""
+
+    platform: Platform
+    client: SiteClient
+    politeness: SitePoliteness
+    rules_by_video: Mapping[str, Mapping[str, ProjectRules]]
+    force: bool
+
+
 def download_videos(
     platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
 ) -> list[VideoOutcome]:
     """Download videos that are not there yet, several at once; return one outcome a key, in the order given.
 
     Idempotent: a video whose manifest and file are there is REUSED. A failure of one is recorded with its kind and
-    stops no other. A video that failed before is tried again when its retry date has passed, or with `force`.
+    stops no other. A video that failed before is tried again when its retry date has passed, or with `force`. While
+    the circuit breaker is open, or a budget spent, videos are left with the date at which they go on by themselves.
+
+    Raises:
+        ConfigError: a blocklist file, cookie file or variable that the configuration refers to is not there.
     """
-    with (
-        SiteClient(platform.config.downloading) as client,
-        ThreadPoolExecutor(platform.config.downloading.concurrent_downloads, "download") as threads,
-    ):
+    keys = list(dict.fromkeys(video_keys))
+    config = platform.config.downloading
+    politeness = SitePoliteness(platform)
+    rules_by_video = load_rules_by_video(platform, keys)
+    with SiteClient(config, may_request=politeness.may_request, on_response=politeness.on_response) as client:
+        run = _Run(platform, client, politeness, rules_by_video, force)
 
         def one(key: str) -> VideoOutcome:
-            outcome = _download_one(platform, client, key, force=force)
+            outcome = _download_one(run, key)
             if report is not None:
                 report(outcome)
             return outcome
 
-        return list(threads.map(one, video_keys))
+        threads = ThreadPoolExecutor(config.concurrent_downloads, "download")
+        try:
+            outcomes = dict(zip(keys, threads.map(one, keys), strict=True))
+        finally:
+            threads.shutdown(cancel_futures=True)
+    return [outcomes[key] for key in video_keys]
 
 
-def _download_one(platform: Platform, client: SiteClient, key: str, *, force: bool) -> VideoOutcome:
-    with platform.hold_video(key):
-        row = platform.catalog.video(key)
-        if row is None:
-            return VideoOutcome(
-                key, OutcomeStatus.BLOCKED, message=f"no video {key!r} in the catalog; list the sources that hold it"
-            )
-        info = None if force else read_video_info(platform.layout, key)
-        if info is not None:
-            _mend_row(platform, row, info.file)
-            return VideoOutcome(key, OutcomeStatus.REUSED, metadata=_metadata(info))
-        if (
-            row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
-            and not force
-            and not platform.catalog.is_due(row)
-        ):
-            status = OutcomeStatus.FAILED if row.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
-            return VideoOutcome(key, status, row.error_kind, row.error or "")
-        return _work(platform, client, row)
+def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | None:
+    """Return the pictures of a video that is a folder of frames, sorted; None if the video is a video file.
+
+    Raises:
+        VideoPermanentError: MISSING_FILE: the folder is gone, or holds other pictures than when it was listed.
+    """
+    if not video_key.startswith(FRAMES_PREFIX):
+        return None
+    row = platform.catalog.video(video_key)
+    folder = Path(row.url if row is not None else "")
+    paths = list_frames(folder)
+    if not paths or key_of_frames(paths)[0] != video_key:
+        raise VideoPermanentError(
+            VideoErrorKind.MISSING_FILE, f"{folder} is gone or has changed since it was listed; list the sources again"
+        )
+    return paths
 
 
-def _work(platform: Platform, client: SiteClient, row: VideoRow) -> VideoOutcome:
-    key, attempts = row.key, row.attempts + 1
+def _download_one(run: _Run, key: str) -> VideoOutcome:
+    try:
+        with run.platform.hold_video(key):
+            return _download_held(run, key)
+    except ClaimHeldError as error:
+        return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
+
+
+def _download_held(run: _Run, key: str) -> VideoOutcome:
+    platform = run.platform
+    row = platform.catalog.video(key)
+    if row is None:
+        return VideoOutcome(
+            key, OutcomeStatus.BLOCKED, message=f"no video {key!r} in the catalog; list the sources that hold it"
+        )
+    info = None if run.force else read_video_info(platform.layout, key)
+    if info is not None:
+        _mend_row(platform, row, info)
+        return VideoOutcome(key, OutcomeStatus.REUSED, metadata=_metadata(info))
+    has_failed = row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
+    if has_failed and not run.force and not platform.catalog.is_due(row):
+        status = OutcomeStatus.FAILED if row.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
+        return VideoOutcome(key, status, row.error_kind, row.error or "")
+    try:
+        if _is_local(row.url):
+            return _work(run, row)
+        site = site_of_key(key) or (urllib.parse.urlsplit(row.url).hostname or "")
+        _check_head_room(platform, row)
+        run.politeness.check_gate(site)
+        with run.politeness.place(site):
+            outcome = _work(run, row)
+        if outcome.status is OutcomeStatus.DONE:
+            run.politeness.succeeded(site)
+        return outcome
+    except PostponedError as error:
+        with platform.catalog.database.transaction() as session:
+            if not _stays_downloaded(platform, session, key):
+                postpone_video(session, key, error.until, error.kind, str(error), attempts=row.attempts)
+        return VideoOutcome(key, OutcomeStatus.FAILED, error.kind, str(error))
+
+
+def _is_local(url: str) -> bool:
+    return url.startswith("/")
+
+
+def _check_head_room(platform: Platform, row: VideoRow) -> None:
+    config = platform.config.downloading
+    free = shutil.disk_usage(platform.root).free
+    if free < config.min_free_bytes:
+        until = utc_now() + timedelta(seconds=backoff_seconds(row.attempts + 1, config))
+        raise PostponedError(
+            VideoErrorKind.DISK_FULL,
+            until,
+            f"{free} bytes are free under {platform.root}, less than min_free_bytes {config.min_free_bytes}",
+        )
+
+
+def _work(run: _Run, row: VideoRow) -> VideoOutcome:
+    platform, key, attempts = run.platform, row.key, row.attempts + 1
     with platform.catalog.database.transaction() as session:
         if row.status is not VideoStatus.DOWNLOADING:  # DOWNLOADING: left by a dead worker, whose claim is ours now
             move_video(session, key, VideoStatus.DOWNLOADING, attempts=attempts)
-    platform.layout.video_info(key).unlink(missing_ok=True)
     try:
-        info = _fetch_with_tries(platform, client, row)
+        info, rejections = _fetch_with_tries(run, row)
+    except _NotWantedError as error:
+        return _record_not_wanted(platform, row, error)
     except (VideoPermanentError, VideoTransientError) as error:
+        if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
+            wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
+            site = site_of_key(key) or (urllib.parse.urlsplit(row.url).hostname or "")
+            until = run.politeness.trip(site, wait, f"{site}: {error}")
+            raise PostponedError(error.kind, until, str(error)) from None
         return _record_failure(platform, key, attempts, error)
-    with platform.catalog.database.transaction() as session:
-        platform.catalog.record_downloaded(session, key, info.file)
+    _record_done(platform, info, rejections)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=_metadata(info))
 
 
-def _fetch_with_tries(platform: Platform, client: SiteClient, row: VideoRow) -> VideoInfo:
+def _fetch_with_tries(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
     tries = 0
     while True:
         tries += 1
         try:
-            return _fetch(platform, client, row)
+            return _fetch(run, row)
         except VideoTransientError as error:
-            delay = try_delay_seconds(tries, platform.config.downloading)
+            delay = try_delay_seconds(tries, run.platform.config.downloading)
             if delay is None or error.kind is not VideoErrorKind.TRANSIENT:
                 raise
-            logger.info("%s: %s; trying again in %.0f s", row.key, error, delay)
+            logger.info("%s: %s; trying again in %.1f s", row.key, error, delay)
             time.sleep(delay)
 
 
-def _is_local(url: str) -> bool:
-    return urllib.parse.urlsplit(url).scheme == "" and url.startswith("/")
+def _rejections_of(run: _Run, candidate: VideoCandidate) -> dict[str, Rejection]:
+    return {
+        project: rejection
+        for project, rules in run.rules_by_video.get(candidate.video_key, {}).items()
+        if (rejection := rules.rejection_of(candidate, is_complete=True)) is not None
+    }
 
 
-def _fetch(platform: Platform, client: SiteClient, row: VideoRow) -> VideoInfo:
-    """Fetch, prove, publish: file first, manifest last. Returns the manifest written."""
-    config = platform.config.downloading
+def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
+    """Fetch, prove, publish: file first, manifest last. Returns the manifest, and the projects that turn it down."""
+    platform, config = run.platform, run.platform.config.downloading
+    if row.key.startswith(FRAMES_PREFIX):
+        return _take_frames(platform, row), {}
     folder = platform.layout.video_folder(row.key)
     partial = folder / PARTIAL_FOLDER
     partial.mkdir(parents=True, exist_ok=True)
+
+    def accept(candidate: VideoCandidate) -> None:
+        rejections = _rejections_of(run, candidate)
+        if rejections and len(rejections) == len(run.rules_by_video[row.key]):
+            raise _NotWantedError(candidate, rejections)
+
     if _is_local(row.url):
         path = fetch_local_file(Path(row.url), partial, how=config.local_files)
-        fetched = FetchedVideo(path, "file", None, "", row.title, None, None, None, None, None)
+        known = VideoCandidate(row.key, row.url, "files", "", 0, utc_now(), title=row.title)
+        fetched = FetchedVideo(path, "file", None, known)
     else:
-        fetched = client.fetch(row.url, partial)
+        fetched = run.client.fetch(row.key, row.url, partial, found_at=utc_now(), accept=accept)
     try:
-        probed = probe_video(fetched.path, max_pixels=config.max_pixels)
-        if probed.duration_seconds > config.max_duration_seconds:
-            raise VideoPermanentError(
-                VideoErrorKind.LIMIT_EXCEEDED,
-                f"the video lasts {probed.duration_seconds:.0f} s, more than max_duration_seconds "
-                f"{config.max_duration_seconds:.0f}",
-            )
-        sha256 = sha256_of_file(fetched.path)
-        if row.key.startswith("file-") and row.key not in (f"file-{sha256[:32]}",) and "file-path-" not in row.key:
-            raise VideoPermanentError(
-                VideoErrorKind.MISSING_FILE, f"{row.url} has changed since it was listed; list the sources again"
-            )
+        info = _prove(platform, row, fetched)
     except VideoPermanentError:
         shutil.rmtree(partial)  # these bytes are no start for another attempt
         raise
+    platform.layout.video_info(row.key).unlink(missing_ok=True)  # from here on the old file does not count
     for old in folder.glob("video.*"):
         old.unlink()
-    final = folder / fetched.path.name
-    fetched.path.replace(final)
-    info = VideoInfo(
+    fetched.path.replace(folder / info.file.file_name)
+    write_video_info(platform.layout, info)
+    shutil.rmtree(partial)
+    proven = replace(
+        fetched.candidate,
+        duration_seconds=info.file.duration_seconds,
+        width=info.file.width,
+        height=max(info.file.height, fetched.candidate.height or 0),  # a greater one was on offer
+    )
+    is_from_site = not _is_local(row.url)
+    return info, _rejections_of(run, proven if is_from_site else with_known(proven, row))
+
+
+def _prove(platform: Platform, row: VideoRow, fetched: FetchedVideo) -> VideoInfo:
+    config = platform.config.downloading
+    probed = probe_video(fetched.path, max_pixels=config.max_pixels)
+    if probed.duration_seconds > config.max_duration_seconds:
+        raise VideoPermanentError(
+            VideoErrorKind.LIMIT_EXCEEDED,
+            f"the video lasts {probed.duration_seconds:.0f} s, more than max_duration_seconds "
+            f"{config.max_duration_seconds:g}",
+        )
+    said = fetched.candidate.duration_seconds
+    if not durations_agree(probed.duration_seconds, said, config.duration_tolerance):
+        raise VideoPermanentError(
+            VideoErrorKind.TRUNCATED, f"the file lasts {probed.duration_seconds:.1f} s, its site says {said:.1f} s"
+        )
+    sha256 = sha256_of_file(fetched.path)
+    if _is_local(row.url) and row.key.startswith("file-") and row.key != f"file-{sha256[:32]}":
+        raise VideoPermanentError(
+            VideoErrorKind.MISSING_FILE, f"{row.url} has changed since it was listed; list the sources again"
+        )
+    candidate = fetched.candidate
+    return VideoInfo(
         video_key=row.key,
         file=VideoFileRecord(
-            file_name=final.name,
-            size_bytes=final.stat().st_size,
+            file_name=fetched.path.name,
+            size_bytes=fetched.path.stat().st_size,
             sha256=sha256,
             duration_seconds=probed.duration_seconds,
             width=probed.width,
             height=probed.height,
-            title=fetched.title,
-            channel=fetched.channel,
-            licence=fetched.licence,
-            upload_date=fetched.upload_date,
+            title=candidate.title,
+            channel=candidate.channel,
+            licence=candidate.licence,
+            upload_date=candidate.upload_date,
         ),
-        url=fetched.url or None,
+        url=None if _is_local(row.url) else candidate.url,
         extractor=fetched.extractor,
         format_id=fetched.format_id,
+        channel_id=candidate.channel_id,
+        content_fingerprint=probed.content_fingerprint,
+    )
+
+
+def _take_frames(platform: Platform, row: VideoRow) -> VideoInfo:
+    """Write the manifest of a folder of frames: nothing is copied before the frames are made."""
+    paths = imported_frame_paths(platform, row.key)
+    assert paths is not None
+    key, sha256 = key_of_frames(paths)
+    info = VideoInfo(
+        video_key=key,
+        file=VideoFileRecord(
+            file_name="",
+            size_bytes=sum(path.stat().st_size for path in paths),
+            sha256=sha256,
+            duration_seconds=float(len(paths)),  # a second each
+            width=0,  # pictures may differ in size: frames.parquet has each one's
+            height=0,
+            title=row.title,
+        ),
+        url=None,
+        extractor="frames",
     )
     write_video_info(platform.layout, info)
-    shutil.rmtree(partial)
     return info
+
+
+def _record_done(platform: Platform, info: VideoInfo, rejections: Mapping[str, Rejection]) -> None:
+    with platform.catalog.database.transaction() as session:
+        platform.catalog.record_downloaded(session, info.video_key, info.file)
+        values: dict[str, Any] = {"content_fingerprint": info.content_fingerprint}
+        if info.channel_id is not None:
+            values["channel_id"] = info.channel_id
+        values["duplicate_of"] = _duplicate_of(session, info)
+        session.execute(update(VideoRow).where(VideoRow.key == info.video_key).values(**values))
+        _reject(session, info.video_key, rejections)
+
+
+def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
+    """Return the first video with the same bytes, or else with the same pictures and duration, if it is another one."""
+    same_bytes = session.scalars(
+        select(VideoRow)
+        .where(VideoRow.sha256 == info.file.sha256, VideoRow.key != info.video_key)
+        .order_by(VideoRow.created_at, VideoRow.key)
+    ).all()
+    alike: Sequence[VideoRow] = same_bytes
+    if not alike and info.content_fingerprint is not None:
+        seconds = info.file.duration_seconds
+        near = session.scalars(
+            select(VideoRow)
+            .where(
+                VideoRow.content_fingerprint.is_not(None),
+                VideoRow.duration_seconds.between(seconds - SAME_DURATION_SECONDS, seconds + SAME_DURATION_SECONDS),
+                VideoRow.key != info.video_key,
+            )
+            .order_by(VideoRow.created_at, VideoRow.key)
+        )
+        alike = [row for row in near if is_same_content(row.content_fingerprint or "", info.content_fingerprint)]
+    # A link leads to the first of a set, which itself has none.
+    return next((row.duplicate_of or row.key for row in alike if row.duplicate_of != info.video_key), None)
+
+
+def _reject(session: Session, video_key: str, rejections: Mapping[str, Rejection]) -> None:
+    for project, rejection in sorted(rejections.items()):
+        move_project_video(
+            session,
+            project,
+            video_key,
+            ProjectVideoStatus.REJECTED,
+            reason=f"{rejection.rule.value}: {rejection.message}",
+        )
+
+
+def _record_not_wanted(platform: Platform, row: VideoRow, error: _NotWantedError) -> VideoOutcome:
+    """Back to PENDING: another project may want it. What its page said is kept."""
+    candidate = error.candidate
+    names = ("title", "channel", "channel_id", "licence", "upload_date", "duration_seconds", "width", "height")
+    known = {name: value for name in names if (value := getattr(candidate, name)) is not None}
+    with platform.catalog.database.transaction() as session:
+        move_video(session, row.key, VideoStatus.PENDING, attempts=row.attempts, **known)
+        _reject(session, row.key, error.rejections)
+    folder = platform.layout.video_folder(row.key)
+    shutil.rmtree(folder / PARTIAL_FOLDER, ignore_errors=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    return VideoOutcome(row.key, OutcomeStatus.BLOCKED, message=f"no project wants it: {error}")
 
 
 def _record_failure(
@@ -167,28 +402,35 @@ def _record_failure(
     wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
     decision = decide_failure(error.kind, attempts, wait, utc_now(), platform.config.downloading)
     with platform.catalog.database.transaction() as session:
-        move_video(
-            session,
-            key,
-            decision.status,
-            error=str(error),
-            error_kind=error.kind,
-            retry_after=decision.retry_after,
-        )
+        if not _stays_downloaded(platform, session, key):
+            move_video(
+                session,
+                key,
+                decision.status,
+                error=str(error),
+                error_kind=error.kind,
+                retry_after=decision.retry_after,
+            )
     status = OutcomeStatus.UNAVAILABLE if decision.status is VideoStatus.UNAVAILABLE else OutcomeStatus.FAILED
     return VideoOutcome(key, status, error.kind, str(error))
 
 
-def _mend_row(platform: Platform, row: VideoRow, file: VideoFileRecord) -> None:
+def _stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
+    """Keep the file of an earlier download, where a forced one has failed: nothing that was good is lost."""
+    info = read_video_info(platform.layout, key)
+    return info is not None and platform.catalog.record_downloaded(session, key, info.file)
+
+
+def _mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
     """Bring a row up to its file, after a kill between the two, or after a reset to PENDING."""
     lags = row.status in (VideoStatus.PENDING, VideoStatus.DOWNLOADING) or (
-        row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and row.sha256 != file.sha256
+        row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and row.sha256 != info.file.sha256
     )
     if not lags:
         return
     with platform.catalog.database.transaction() as session:
         move_video(session, row.key, VideoStatus.DOWNLOADING)
-        platform.catalog.record_downloaded(session, row.key, file)
+    _record_done(platform, info, {})
 
 
 def _metadata(info: VideoInfo) -> dict[str, int | float | str]:

@@ -26,6 +26,7 @@ from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
 from data_miner_dagster.domain.tables import FILTERED_SCHEMA
+from data_miner_dagster.operations.drift import read_drift
 from data_miner_dagster.operations.members import ProjectMembers, failures_by_kind, project_members
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.scoring import score_project, similarities_fingerprint, similarities_header
@@ -41,6 +42,7 @@ from data_miner_dagster.stages.filtering import (
     resolve_rules,
     unnamed_values,
 )
+from data_miner_dagster.stages.histograms import count_similarities, histogram_line
 from data_miner_dagster.storage.atomic import sweep_partials
 from data_miner_dagster.storage.similarities import (
     SimilaritiesHeader,
@@ -78,7 +80,7 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
         members = project_members(platform, project)
         _tell_left_out(project, members)
         header = similarities_header(platform, config, members.ready)
-        fingerprint = _fingerprint(header, rules)
+        fingerprint = filtered_fingerprint(header, rules)
         num_scored = 0
         is_current = not force and read_fingerprint(path) == fingerprint
         if not is_current:
@@ -96,13 +98,16 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
             metadata={
                 "encoder": platform.models.filter_encoder_name,
                 "positive_threshold": max(rule.threshold or 0.0 for rule in rules.positive),
+                "positive_similarities": histogram_line(tally.similarities),
                 "videos": len(members.ready),
                 "videos_scored": num_scored,
+                **_drift_metadata(platform, project, config),
             },
         )
 
 
-def _fingerprint(header: SimilaritiesHeader, rules: FilteringRules) -> str:
+def filtered_fingerprint(header: SimilaritiesHeader, rules: FilteringRules) -> str:
+    """Return the fingerprint of the decisions that these rules make on these similarities."""
     return fingerprint_of(
         {"version": ALGORITHM_VERSION, "similarities": similarities_fingerprint(header), "rules": asdict(rules)}
     )
@@ -197,22 +202,25 @@ class _Tally:
     num_frames: int
     num_dropped: Mapping[DropReason, int]
     kept_by_video: Mapping[str, int]
+    similarities: npt.NDArray[np.int64]  # histogram of the positive ones
 
 
 def _read_tally(path: Path) -> _Tally:
     num_frames = 0
     dropped: Counter[DropReason] = Counter()
     kept: Counter[str] = Counter()
+    similarities = count_similarities(np.zeros(0))
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
-            rows = file.read_row_group(group, columns=["video_key", "drop_reason"])
+            rows = file.read_row_group(group, columns=["video_key", "drop_reason", "positive_similarity"])
+            similarities += count_similarities(rows.column("positive_similarity").to_numpy())
             num_frames += rows.num_rows
             for entry in rows.column("drop_reason").drop_null().value_counts().to_pylist():
                 dropped[DropReason(entry["values"])] += entry["counts"]
             kept_keys = rows.column("video_key").filter(rows.column("drop_reason").is_null())
             for entry in kept_keys.value_counts().to_pylist():
                 kept[entry["values"]] += entry["counts"]
-    return _Tally(num_frames, dropped, kept)
+    return _Tally(num_frames, dropped, kept, similarities)
 
 
 def _counts(members: ProjectMembers, tally: _Tally) -> dict[str, int]:
@@ -235,6 +243,29 @@ def _tell_left_out(project: str, members: ProjectMembers) -> None:
             len(members.not_embedded),
             members.not_embedded[0],
         )
+
+
+def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -> dict[str, int | float]:
+    """Compare the videos that came after the last calibration with those it was made on, where there was one."""
+    drift = read_drift(platform, project, config)
+    if drift is None:
+        return {}
+    if drift.is_drifted:
+        logger.warning(
+            "project %s: %d frames of videos newer than its calibration score differently (PSI %.2f, KS %.2f): "
+            "`data-miner calibrate %s` asks about them",
+            project,
+            drift.num_frames,
+            drift.psi,
+            drift.ks,
+            project,
+        )
+    return {
+        "drift_frames": drift.num_frames,
+        "drift_psi": round(drift.psi, 4),
+        "drift_ks": round(drift.ks, 4),
+        "is_drifted": int(drift.is_drifted),
+    }
 
 
 # --- rows ---

@@ -51,12 +51,17 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(content, ensure_ascii=False)
 
 
-def set_up_logging(config: LoggingConfig, *, verbose: bool = False, stream: TextIO | None = None) -> None:
+def set_up_logging(
+    config: LoggingConfig, *, verbose: bool = False, stream: TextIO | None = None, only_if_unset: bool = False
+) -> None:
     """Send what our loggers say to stderr as `config` wants it. A second call replaces the first.
 
+    `only_if_unset` leaves a process alone in which somebody listens already: `data-miner run` shows progress itself.
     Only the loggers below `data_miner` are touched: the root logger is the application's, or Dagster's.
     """
     logger = logging.getLogger("data_miner")
+    if only_if_unset and logger.handlers:
+        return
     for handler in [handler for handler in logger.handlers if getattr(handler, _MARK, False)]:
         logger.removeHandler(handler)
     handler = logging.StreamHandler(stream or sys.stderr)

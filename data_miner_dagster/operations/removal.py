@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.catalog.queries import projects_wanting, unwanted_videos
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.upkeep import delete_project, delete_videos, remember_forgotten, withdraw_release
 from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError
+from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import atomic_path
@@ -140,10 +142,11 @@ def forget_videos(platform: Platform, target: str, *, reason: str, delete_releas
     keys = [video.key for video in videos]
     remember_forgotten(platform.catalog.database, subjects, reason)
     withdrawn = _withdraw_releases(platform, keys, reason, delete=delete_releases)
-    for name in sorted(
-        {name for names in projects_wanting(platform.catalog.database, keys).values() for name in names}
-    ):
+    members = projects_wanting(platform.catalog.database, keys, also_rejected=True)
+    for name in sorted({name for names in members.values() for name in names}):
         with platform.hold_project(name, wait_seconds=60):
+            with platform.catalog.database.transaction() as session:
+                move_project(session, name, ProjectStage.POPULATING)  # what it had derived goes
             _forget_in_project(platform.layout, name, keys)
     removal = remove_videos(platform, keys, force=True)
     busy = [key for key, why in removal.kept.items() if why == "being worked on"]

@@ -1,33 +1,71 @@
 """`list_sources`: from a project's sources to its members in the catalog."""
 
+import glob
+import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import yaml
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, SourceListingRow, utc_now
+from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT
+from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, SourceListingRow, VideoRow, utc_now
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.config.sourcing import FilesSource, Source, UrlsSource
+from data_miner_dagster.config.sourcing import (
+    ChannelsSource,
+    FeedsSource,
+    FilesSource,
+    FramesSource,
+    HashtagsSource,
+    PlaylistsSource,
+    SearchSource,
+    Source,
+    UrlFilesSource,
+    UrlsSource,
+)
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import RejectionRule
-from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoCandidate
+from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, Rejection, VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
-from data_miner_dagster.sites.ytdlp import SiteClient
-from data_miner_dagster.stages.sourcing import apply_rules, first_of_each
+from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
+from data_miner_dagster.operations.prescreening import prescreen
+from data_miner_dagster.operations.project_rules import base_folder_of, load_rules, with_known
+from data_miner_dagster.sites.client import ListingLimits, SiteClient
+from data_miner_dagster.sites.local_files import (
+    key_of_file,
+    key_of_frames,
+    list_frame_folders,
+    list_frames,
+    list_local_videos,
+)
+from data_miner_dagster.sites.queries import channel_address, hashtag_address, search_address
+from data_miner_dagster.sites.redaction import redact_url
+from data_miner_dagster.stages.sourcing import apply_cap, first_of_each, list_entries
 
 logger = logging.getLogger("data_miner.sourcing")
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """One thing to ask of one source."""
+
+    source: str  # its type
+    text: str  # for provenance: the path, address or words, without secrets
+    needs_network: bool
+    ask: Callable[[SiteClient], list[VideoCandidate]]
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
-    """What one query of one source gave: candidates, or an error, never neither."""
+    """What one query gave: candidates, or an error, never neither."""
 
     source: str
     query: str
@@ -38,38 +76,53 @@ class Listing:
 def list_sources(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """List a project's sources and record which videos belong to it.
 
-    Each source fails alone, and its members of earlier listings stay. Members that a source no longer lists stay too:
-    a search answers differently every day. Sources that need no network are listed every time; the others only if the
-    project's configuration changed, their last listing failed, or `force`.
+    Each query fails alone, and its members of earlier listings stay. Members that a source no longer lists stay too:
+    a search answers differently every day. What needs no network is listed every time; the rest only if the project's
+    configuration changed, its last listing failed, or `force`.
 
     Returns:
-        DONE if a membership changed, REUSED if not. Counts: listed, new, repeated, members, rejected by rule,
+        DONE if a membership changed, REUSED if not. Counts: listed, repeated, new, members, rejected by rule,
         failed sources.
 
     Raises:
-        ConfigError: no such project, or every source failed: the project has nothing to work with.
+        ConfigError: no such project; a blocklist is missing; or every query failed and the project has no member.
     """
     config = platform.project_config(project)
     with platform.hold_project(project):
         row = platform.catalog.project(project)
         assert row is not None
-        base_folder = Path(row.config_file).absolute().parent if row.config_file else Path.cwd()
-        listings = list(_list_all(platform, row, config, base_folder, force=force))
-        failed = [listing for listing in listings if listing.error is not None]
-        num_known = len(platform.catalog.videos(project=project))
-        with platform.catalog.database.transaction() as session:
-            for listing in listings:
-                _record_listing(session, project, listing)
-        if failed and len(failed) == len(listings) and num_known == 0:
-            raise ConfigError(
-                f"project {project!r}: no source could be listed: " + "; ".join(str(item.error) for item in failed[:3])
-            )
-        for listing in failed:
-            logger.warning("%s: source %s could not be listed: %s", project, listing.source, listing.error)
-        candidates, num_repeats = first_of_each(candidate for listing in listings for candidate in listing.candidates)
-        counts = _record_members(platform, project, config, candidates, row.config_hash)
-    counts = {"listed": len(candidates) + num_repeats, "repeated": num_repeats, **counts, "failed_sources": len(failed)}
+        known_keys = {member.video_key for member in platform.catalog.members(project)}
+        queries = list(_queries(config, base_folder_of(row.config_file), known_keys))
+        politeness = SitePoliteness(platform)
+        with SiteClient(
+            platform.config.downloading,
+            may_request=politeness.may_request,
+            on_response=politeness.on_response,
+            before_listing=politeness.before_listing,
+        ) as client:
+            listings = _list_all(platform, client, row, queries, force=force)
+            _record_listings(platform, project, listings)
+            failed = [listing for listing in listings if listing.error is not None]
+            if failed and len(failed) == len(listings) and not platform.catalog.videos(project=project):
+                raise ConfigError(
+                    f"project {project!r}: no source could be listed: "
+                    + "; ".join(str(item.error) for item in failed[:3])
+                )
+            for listing in failed:
+                logger.warning("%s: %s could not be listed: %s", project, listing.source, listing.error)
+            listed, num_repeats = first_of_each(candidate for listing in listings for candidate in listing.candidates)
+            candidates = platform.catalog.without_forgotten(listed)
+            decided = _decide(platform, client, project, config, candidates)
+        counts = _record_members(platform, project, config, decided, row.config_hash)
     changed = counts.pop("changed")
+    num_forgotten = len(listed) - len(candidates)
+    counts = {
+        "listed": len(listed) + num_repeats,
+        "repeated": num_repeats,
+        **({"forgotten": num_forgotten} if num_forgotten else {}),
+        **counts,
+        "failed_sources": len(failed),
+    }
     return ProjectOutcome(
         project=project,
         status=OutcomeStatus.DONE if changed else OutcomeStatus.REUSED,
@@ -79,95 +132,291 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
     )
 
 
-def _queries(config: ProjectConfig) -> Iterator[tuple[Source, str]]:
+# --- what to ask ---
+
+
+def _queries(config: ProjectConfig, base_folder: Path, known_keys: Collection[str]) -> Iterator[Query]:
+    """Yield each query of each source once, in order."""
     seen: set[tuple[str, str]] = set()
     for source in config.sourcing.sources:
-        queries = source.paths if isinstance(source, FilesSource) else source.urls
-        for query in queries:
-            if (source.type, query) not in seen:
-                seen.add((source.type, query))
-                yield source, query
+        for query in _queries_of(source, base_folder, known_keys):
+            if (query.source, query.text) not in seen:
+                seen.add((query.source, query.text))
+                yield query
+
+
+def _queries_of(source: Source, base_folder: Path, known_keys: Collection[str]) -> Iterator[Query]:
+    match source:
+        case FilesSource():
+            for entry in source.paths:
+                yield Query(source.type, entry, False, partial(_list_files, entry, base_folder))
+        case FramesSource():
+            for entry in source.folders:
+                yield Query(source.type, entry, False, partial(_list_frame_folders, entry, base_folder))
+        case UrlsSource():
+            for url in source.urls:
+                yield _address(source.type, url, url)
+        case UrlFilesSource():
+            for entry in source.paths:
+                yield from _queries_of_url_file(source, entry, base_folder)
+        case SearchSource():
+            for words in source.queries:
+                yield _search(source, words, source.max_results)
+            for entry in source.query_files:
+                yield from _queries_of_query_file(source, entry, base_folder)
+        case HashtagsSource():
+            for tag in source.hashtags:
+                yield _address(source.type, tag, hashtag_address(tag), ListingLimits(source.max_results))
+        case PlaylistsSource() | FeedsSource():
+            for url in source.urls:
+                yield _address(source.type, url, url, ListingLimits(source.max_results))
+        case ChannelsSource():
+            limits = ListingLimits(
+                source.max_results,
+                known_keys if source.only_new else (),
+                lambda candidate: _is_before(candidate, source),
+            )
+            for url in source.urls:
+                yield _address(
+                    source.type, url, channel_address(url), limits, lambda candidate: not _is_after(candidate, source)
+                )
+
+
+def _is_before(candidate: VideoCandidate, source: ChannelsSource) -> bool:
+    return (
+        source.published_after is not None
+        and candidate.upload_date is not None
+        and candidate.upload_date < source.published_after
+    )
+
+
+def _is_after(candidate: VideoCandidate, source: ChannelsSource) -> bool:
+    return (
+        source.published_before is not None
+        and candidate.upload_date is not None
+        and candidate.upload_date >= source.published_before
+    )
+
+
+def _shown(text: str) -> str:
+    """A query without secrets, and still different from every other."""
+    shown = redact_url(text) if "://" in text else text
+    return shown if shown == text else f"{shown} #{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _address(
+    source: str,
+    text: str,
+    address: str,
+    limits: ListingLimits | None = None,
+    is_wanted: Callable[[VideoCandidate], bool] = lambda _candidate: True,
+) -> Query:
+    shown = _shown(text)
+
+    def ask(client: SiteClient) -> list[VideoCandidate]:
+        found = client.list_address(address, source=source, query=shown, found_at=utc_now(), limits=limits)
+        return [candidate for candidate in found if is_wanted(candidate)]
+
+    return Query(source, shown, True, ask)
+
+
+def _search(source: SearchSource, words: str, max_results: int) -> Query:
+    return _address(source.type, words, search_address(source.site, words, max_results), ListingLimits(max_results))
+
+
+def _failing(source: str, text: str, message: str) -> Query:
+    def ask(_client: SiteClient) -> list[VideoCandidate]:
+        raise SourceError(message)
+
+    return Query(source, text, False, ask)
+
+
+def _queries_of_url_file(source: UrlFilesSource, entry: str, base_folder: Path) -> Iterator[Query]:
+    try:
+        lines = [line for path in _text_files(entry, base_folder) for line in list_entries(path.read_text("utf-8"))]
+    except (SourceError, OSError, UnicodeDecodeError) as error:
+        yield _failing(source.type, entry, f"{entry}: {error}")
+        return
+    if not lines:
+        yield _failing(source.type, entry, f"{entry}: holds no address")
+    for line in lines:
+        yield _address(source.type, line, line, ListingLimits(source.max_per_url))
+
+
+def _queries_of_query_file(source: SearchSource, entry: str, base_folder: Path) -> Iterator[Query]:
+    try:
+        for path in _text_files(entry, base_folder):
+            content = yaml.safe_load(path.read_text("utf-8"))
+            for words, max_results in _read_query_file(content, entry, source.max_results):
+                yield _search(source, words, max_results)
+    except (SourceError, OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        yield _failing(source.type, entry, f"{entry}: {' '.join(str(error).split())}")
+
+
+def _read_query_file(content: object, entry: str, max_results: int) -> Iterator[tuple[str, int]]:
+    queries = content.get("queries") if isinstance(content, dict) else content
+    if not isinstance(queries, list) or not queries:
+        raise SourceError(f"{entry}: holds no list of queries")
+    for item in queries:
+        if isinstance(item, str) and item.strip():
+            yield item, max_results
+        elif (
+            isinstance(item, dict)
+            and item.keys() <= {"query", "max_results"}
+            and isinstance(item.get("query"), str)
+            and isinstance(item.get("max_results", 1), int)
+            and item.get("max_results", 1) >= 1
+        ):
+            yield item["query"], item.get("max_results", max_results)
+        else:
+            raise SourceError(f"{entry}: {item!r} is neither words nor {{query: ..., max_results: ...}}")
+
+
+def _text_files(entry: str, base_folder: Path) -> list[Path]:
+    path = base_folder / Path(entry).expanduser()
+    if path.is_file():
+        return [path]
+    matches = glob.glob(str(path), recursive=True) if glob.has_magic(entry) else []  # noqa: PTH207  # may be absolute
+    found = sorted(match for match in map(Path, matches) if match.is_file())
+    if not found:
+        raise SourceError("there is no such file")
+    return found
+
+
+def _list_files(entry: str, base_folder: Path, _client: SiteClient) -> list[VideoCandidate]:
+    now = utc_now()
+    return [
+        VideoCandidate(key_of_file(path)[0], os.fspath(path), "files", entry, rank, now, title=path.stem)
+        for rank, path in enumerate(list_local_videos(entry, base_folder))
+    ]
+
+
+def _list_frame_folders(entry: str, base_folder: Path, _client: SiteClient) -> list[VideoCandidate]:
+    now = utc_now()
+    candidates = []
+    for rank, folder in enumerate(list_frame_folders(entry, base_folder)):
+        paths = list_frames(folder)
+        candidates.append(
+            VideoCandidate(
+                key_of_frames(paths)[0],
+                os.fspath(folder),
+                "frames",
+                entry,
+                rank,
+                now,
+                title=folder.name,
+                duration_seconds=float(len(paths)),
+            )
+        )
+    return candidates
+
+
+# --- asking ---
 
 
 def _list_all(
-    platform: Platform, row: ProjectRow, config: ProjectConfig, base_folder: Path, *, force: bool
-) -> Iterator[Listing]:
+    platform: Platform, client: SiteClient, row: ProjectRow, queries: list[Query], *, force: bool
+) -> list[Listing]:
+    """Ask what is to be asked, several at once; return the answers in order."""
     is_changed = row.sourced_config_hash != row.config_hash
+    with platform.catalog.database.reading() as session:
+        rows = session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == row.name))
+        listed_well = {(listing.source, listing.query) for listing in rows if listing.error is None}
+    wanted = [
+        query
+        for query in queries
+        if not query.needs_network or force or is_changed or (query.source, query.text) not in listed_well
+    ]
+
+    def ask(query: Query) -> Listing:
+        try:
+            return Listing(query.source, query.text, tuple(query.ask(client)), None)
+        except (SourceError, PostponedError, ConfigError) as error:
+            return Listing(query.source, query.text, (), str(error))
+
+    with ThreadPoolExecutor(platform.config.downloading.concurrent_downloads, "sourcing") as threads:
+        return list(threads.map(ask, wanted))
+
+
+def _decide(
+    platform: Platform, client: SiteClient, project: str, config: ProjectConfig, candidates: list[VideoCandidate]
+) -> list[tuple[VideoCandidate, Rejection | None]]:
+    """Apply the rules with what the catalog knows already, then look at pictures of those that pass."""
+    rules = load_rules(platform, project)
+    keys = [candidate.video_key for candidate in candidates]
+    rows: dict[str, VideoRow] = {}
+    for start in range(0, len(keys), KEYS_A_STATEMENT):
+        rows |= {row.key: row for row in platform.catalog.videos(keys[start : start + KEYS_A_STATEMENT])}
+    decided: list[tuple[VideoCandidate, Rejection | None]] = []
+    for listed in candidates:
+        row = rows.get(listed.video_key)
+        candidate = with_known(listed, row)
+        is_complete = row is not None and row.sha256 is not None and not listed.url.startswith("/")
+        decided.append((candidate, rules.rejection_of(candidate, is_complete=is_complete)))
+    if not config.sourcing.prescreening.enabled:
+        return decided
+    passing = [candidate for candidate, rejection in decided if rejection is None]
+    by_key = prescreen(platform, client, project, config, passing)
+    return [(candidate, rejection or by_key.get(candidate.video_key)) for candidate, rejection in decided]
+
+
+# --- recording ---
+
+
+def _record_listings(platform: Platform, project: str, listings: list[Listing]) -> None:
     with platform.catalog.database.transaction() as session:
-        listed_well = {
-            (listing.source, listing.query)
-            for listing in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == row.name))
-            if listing.error is None
+        known = {
+            (row.source, row.query): row
+            for row in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == project))
         }
-    with SiteClient(platform.config.downloading) as client:
-        for source, query in _queries(config):
-            if isinstance(source, UrlsSource) and not (force or is_changed or (source.type, query) not in listed_well):
-                continue
-            try:
-                yield Listing(source.type, query, tuple(_list_one(client, source, query, base_folder)), None)
-            except SourceError as error:
-                yield Listing(source.type, query, (), str(error))
-
-
-def _list_one(client: SiteClient, source: Source, query: str, base_folder: Path) -> list[VideoCandidate]:
-    now = utc_now()
-    if isinstance(source, FilesSource):
-        candidates = []
-        for rank, path in enumerate(list_local_videos(query, base_folder)):
-            key, _ = key_of_file(path)
-            candidates.append(VideoCandidate(key, os.fspath(path), source.type, query, rank, now, title=path.stem))
-        return candidates
-    return client.list_url(query, source=source.type, query=query, found_at=now)
-
-
-def _record_listing(session: Session, project: str, listing: Listing) -> None:
-    row = session.scalar(
-        select(SourceListingRow).where(
-            SourceListingRow.project_name == project,
-            SourceListingRow.source == listing.source,
-            SourceListingRow.query == listing.query,
-        )
-    )
-    if row is None:
-        row = SourceListingRow(project_name=project, source=listing.source, query=listing.query)
-        session.add(row)
-    row.listed_at, row.error = utc_now(), listing.error
-    row.num_found = None if listing.error is not None else len(listing.candidates)
+        for listing in listings:
+            row = known.get((listing.source, listing.query))
+            if row is None:
+                row = SourceListingRow(project_name=project, source=listing.source, query=listing.query)
+                session.add(row)
+            row.listed_at, row.error = utc_now(), listing.error
+            row.num_found = None if listing.error is not None else len(listing.candidates)
 
 
 def _record_members(
-    platform: Platform, project: str, config: ProjectConfig, candidates: list[VideoCandidate], config_hash: str
+    platform: Platform,
+    project: str,
+    config: ProjectConfig,
+    decided: list[tuple[VideoCandidate, Rejection | None]],
+    config_hash: str,
 ) -> dict[str, int]:
-    """Apply the rules and write the memberships, in one transaction; return counts."""
-    sourcing = config.sourcing
+    """Apply the cap and write the memberships, in one transaction; return counts."""
     with platform.catalog.database.transaction() as session:
-        before = {
-            member.video_key: member.status is ProjectVideoStatus.REJECTED
-            for member in session.scalars(select(ProjectVideoRow).where(ProjectVideoRow.project_name == project))
-        }
-        listed_now = {candidate.video_key for candidate in candidates}
-        cap = sourcing.max_videos
+        before = _is_rejected_by_key(session, project)
+        listed_now = {candidate.video_key for candidate, _ in decided}
+        cap = config.sourcing.max_videos
         if cap is not None:  # members of earlier listings that were not listed now keep their places
-            cap -= sum(not is_rejected for key, is_rejected in before.items() if key not in listed_now)
+            cap = max(0, cap - sum(not is_rejected for key, is_rejected in before.items() if key not in listed_now))
         # Members that passed before come first, so that the cap never swaps a finished video for a new one.
-        ordered = sorted(candidates, key=lambda candidate: before.get(candidate.video_key) is not False)
-        rejected_by_rule: dict[RejectionRule, int] = {}
+        ordered = sorted(decided, key=lambda pair: before.get(pair[0].video_key) is not False)
+        num_by_rule: dict[RejectionRule, int] = {}
         num_new = num_changed = 0
-        for candidate, rejection in apply_rules(ordered, sourcing.rules, None if cap is None else max(cap, 0)):
+        for candidate, rejection in apply_cap(ordered, cap):
             reason = None if rejection is None else f"{rejection.rule.value}: {rejection.message}"
             is_new = platform.catalog.add_candidate(session, project, candidate, rejected_because=reason)
             num_new += is_new
             num_changed += is_new or before[candidate.video_key] is (rejection is None)
             if rejection is not None:
-                rejected_by_rule[rejection.rule] = rejected_by_rule.get(rejection.rule, 0) + 1
+                num_by_rule[rejection.rule] = num_by_rule.get(rejection.rule, 0) + 1
         row = session.get_one(ProjectRow, project)
         row.sourced_config_hash, row.sourced_at = config_hash, utc_now()
         session.flush()
-        members = session.scalars(select(ProjectVideoRow).where(ProjectVideoRow.project_name == project))
-        num_members = sum(member.status is not ProjectVideoStatus.REJECTED for member in members)
+        num_members = sum(not is_rejected for is_rejected in _is_rejected_by_key(session, project).values())
     return {
         "new": num_new,
         "members": num_members,
-        **{f"rejected_{rule.value}": rejected_by_rule[rule] for rule in RejectionRule if rule in rejected_by_rule},
+        **{f"rejected_{rule.value}": num_by_rule[rule] for rule in RejectionRule if rule in num_by_rule},
         "changed": num_changed,
     }
+
+
+def _is_rejected_by_key(session: Session, project: str) -> dict[str, bool]:
+    members = session.execute(
+        select(ProjectVideoRow.video_key, ProjectVideoRow.status).where(ProjectVideoRow.project_name == project)
+    )
+    return {key: status is ProjectVideoStatus.REJECTED for key, status in members}

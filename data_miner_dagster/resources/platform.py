@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from data_miner_dagster.operations.logs import set_up_logging
 from data_miner_dagster.operations.opening import open_platform as open_platform
 from data_miner_dagster.operations.platform import Platform
 
@@ -10,5 +11,7 @@ class PlatformResource(dg.ConfigurableResource[Platform]):
     """Gives assets and sensors the platform of this process."""
 
     def open(self) -> Platform:
-        """Return the platform; cheap after the first call."""
-        return open_platform()
+        """Return the platform; cheap after the first call. Its log goes to stderr, which Dagster keeps with the run."""
+        platform = open_platform()
+        set_up_logging(platform.config.logging, only_if_unset=True)
+        return platform

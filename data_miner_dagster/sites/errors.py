@@ -20,6 +20,7 @@ from yt_dlp.utils import (
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.addresses import AddressRefusedError
+from data_miner_dagster.sites.guarded_ydl import OptedOutError
 from data_miner_dagster.sites.redaction import redact
 from data_miner_dagster.sites.transport import DeadlineExceededError, PageTooLargeError, QueueStoppedError
 
@@ -122,7 +123,7 @@ def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
         if isinstance(item, VideoPermanentError | VideoTransientError):
             wait = item.retry_after_seconds if isinstance(item, VideoTransientError) else None
             return item.kind, redact(str(item)), wait
-        if isinstance(item, AddressRefusedError):
+        if isinstance(item, AddressRefusedError | OptedOutError):
             return _K.POLICY, _message_of(item), None
         if isinstance(item, QueueStoppedError):
             return _K.RATE_LIMITED, _message_of(item), None

@@ -37,6 +37,12 @@ def key_of_site_video(extractor: str, video_id: str) -> str:
     return check_video_key(f"{site}-{_readable(video_id)}.{_digest(video_id)}")
 
 
+def site_of_key(video_key: str) -> str | None:
+    """Return the site that a video counts for, None where only its address says (the generic extractor)."""
+    extractor = video_key.partition("-")[0]
+    return None if extractor == "generic" else extractor
+
+
 def canonical_url(url: str) -> str:
     """Return a URL as URLs are compared: scheme and host in lower case, no default port, no fragment."""
     parts = urllib.parse.urlsplit(url.strip())

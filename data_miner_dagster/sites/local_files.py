@@ -3,7 +3,9 @@
 import glob
 import hashlib
 import os
+import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +38,9 @@ VIDEO_EXTENSIONS: Final = frozenset(
     ]
 )
 """What is taken for a video in a folder or by a glob; a file that is named itself is always taken."""
+
+FRAMES_PREFIX: Final = "frames-"
+"""Of the keys of videos that are folders of frames."""
 
 
 def is_video_name(path: Path) -> bool:
@@ -83,6 +88,53 @@ def list_local_videos(entry: str, base_folder: Path) -> list[Path]:
     if not found:
         raise SourceError(f"{entry}: no video found below or matching {path}")
     return sorted({file.parent.resolve() / file.name for file in found})
+
+
+def list_frames(folder: Path) -> list[Path]:
+    """Return the pictures directly inside a folder, by name, numbers in names by value; empty if there are none."""
+    if not folder.is_dir():
+        return []
+    pictures = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png") and not path.name.startswith(".") and path.is_file()
+    ]
+    return sorted(pictures, key=_natural_order)
+
+
+def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
+    # frame_2 before frame_10; the name itself decides between 2 and 02
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts], path.name
+
+
+def list_frame_folders(entry: str, base_folder: Path) -> list[Path]:
+    """Return the folders with pictures that one path or glob stands for: itself, or else the folders below it.
+
+    Raises:
+        SourceError: there is none.
+    """
+    path = base_folder / Path(entry).expanduser()
+    if path.is_dir():
+        roots = [path]
+    else:
+        matches = glob.glob(str(path), recursive=True) if glob.has_magic(entry) else []  # noqa: PTH207
+        roots = [folder for folder in map(Path, matches) if folder.is_dir()]
+    found = set()
+    for root in roots:
+        below = [folder for folder in root.rglob("*") if folder.is_dir()] if not list_frames(root) else []
+        found |= {folder.parent.resolve() / folder.name for folder in (root, *below) if list_frames(folder)}
+    if not found:
+        raise SourceError(f"{entry}: no folder with .jpg or .png pictures ({path})")
+    return sorted(found)
+
+
+def key_of_frames(paths: Sequence[Path]) -> tuple[str, str]:
+    """Return (video key, sha256) of pictures in order, by their names and contents."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.name}\0{sha256_of_file(path)}\n".encode())
+    return f"{FRAMES_PREFIX}{digest.hexdigest()[:32]}", digest.hexdigest()
 
 
 def key_of_file(path: Path) -> tuple[str, str | None]:

@@ -56,9 +56,10 @@ class Errand:
     where no timeout of a single read fires: so a timer shuts the sockets down.
     """
 
+    site: str  # what its requests count for: a host, or the name of a site
     deadline: float  # time.monotonic()
-    may_request: Callable[[str], bool] = lambda _host: True  # asked with the host before each connection
-    on_response: Callable[[str, int, Mapping[str, str]], None] = lambda _host, _status, _headers: None
+    may_request: Callable[[str], bool] = lambda _site: True  # asked with the site before each request
+    on_response: Callable[[str, int, Mapping[str, str]], None] = lambda _site, _status, _headers: None
     is_expired: bool = False
     sockets: "weakref.WeakSet[socket.socket]" = field(default_factory=weakref.WeakSet)
     _timer: threading.Timer | None = None
@@ -81,7 +82,7 @@ class Errand:
             except OSError:  # closed, or handed over to its TLS wrapper, which is in the set too
                 continue
 
-    def check(self, host: str) -> None:
+    def check(self) -> None:
         """Raise if no further request may be made.
 
         Raises:
@@ -90,7 +91,7 @@ class Errand:
         """
         if self.is_expired or time.monotonic() >= self.deadline:
             raise DeadlineExceededError("the wall time allowed for one video is over")
-        if not self.may_request(host):
+        if not self.may_request(self.site):
             raise QueueStoppedError("the circuit breaker is open: no request is made")
 
 
@@ -108,7 +109,7 @@ class Guard:
         if self.proxy_host is not None and normalise_host(host) == self.proxy_host:
             allowed = (*allowed, host)
         if self.errand is not None:
-            self.errand.check(host)
+            self.errand.check()
         connection = connect_checked(host, port, timeout, allowed)
         self.watch(connection)
         return connection
@@ -193,8 +194,8 @@ class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
 
     def http_response(self, request: urllib.request.Request, response: Any) -> Any:
         if self._guard.errand is not None:
-            host = urllib.parse.urlsplit(request.full_url).hostname or ""
-            self._guard.errand.on_response(host, response.code, response.headers)
+            errand = self._guard.errand
+            errand.on_response(errand.site, response.code, response.headers)
         encodings = [part.strip().lower() for part in response.headers.get("Content-Encoding", "").split(",")]
         encodings = [encoding for encoding in encodings if encoding not in ("", "identity")]
         if not encodings:
@@ -267,9 +268,8 @@ class GuardedHandler(UrllibRH):  # type: ignore[misc]
         headers.setdefault("Accept-Encoding", "identity")
 
     def _send(self, request: Any) -> Any:
-        host = urllib.parse.urlsplit(request.url).hostname or ""
         if self._guard.errand is not None:
-            self._guard.errand.check(host)
+            self._guard.errand.check()
         proxy = select_proxy(request.url, self._get_proxies(request))
         self._guard.proxy_host = normalise_host(urllib.parse.urlsplit(proxy).hostname or "") if proxy else None
         try:

@@ -24,20 +24,21 @@ Float64Array = npt.NDArray[np.float64]
 Goal = Literal["precision", "recall"]
 
 STRATA_PER_SIDE: Final = 4
-_GROWTH: Final = 4
+_GROWTH: Final = 3
 """Each stratum holds so many times the frames of the one next to it on the threshold's side."""
 _NEAREST_SHARE: Final = 0.4
 """Of a side's questions, those in the stratum beside the threshold; the others share the rest equally."""
 FEWEST_ANSWERS: Final = 20
 """Below this no threshold is offered at all."""
 _NUM_DRAWS: Final = 4000
+_MOST_CANDIDATES: Final = 200
 _CONFIDENCE: Final = 0.95
 
 
 def stratum_edges(headroom: Float64Array) -> Float64Array:
     """Return (S+1,) ascending edges of half-open strata that cover all scores; 0, the threshold in force, is one.
 
-    On each side of 0 up to STRATA_PER_SIDE strata, of frame counts in the proportions 1 : 4 : 16 : 64 outwards.
+    On each side of 0 up to STRATA_PER_SIDE strata, of frame counts in the proportions 1 : 3 : 9 : 27 outwards.
     """
     inner: list[float] = [0.0]
     shares = np.cumsum([_GROWTH**i for i in range(STRATA_PER_SIDE - 1)]) / sum(
@@ -51,15 +52,28 @@ def stratum_edges(headroom: Float64Array) -> Float64Array:
     return np.array([-np.inf, *sorted(set(inner)), np.inf])
 
 
-def questions_per_stratum(edges: Float64Array, num_questions: int) -> list[int]:
-    """Return how many frames to ask about in each stratum, half of them on each side of the threshold in force."""
+def questions_per_stratum(edges: Float64Array, sizes: Sequence[int], num_questions: int) -> list[int]:
+    """Return how many frames to ask about in each stratum, at most as many as it has.
+
+    Half of them on each side of the threshold in force; what a small stratum, or a side, cannot use goes to
+    the others.
+    """
     lower = edges[:-1]
     wanted = [0] * len(lower)
+
+    def spend(strata: Sequence[int], budget: int) -> None:
+        for stratum in strata:
+            spare = budget - sum(wanted[other] for other in strata)
+            wanted[stratum] += max(0, min(spare, sizes[stratum] - wanted[stratum]))
+
     for side in (np.flatnonzero(lower >= 0).tolist(), np.flatnonzero(lower < 0).tolist()[::-1]):
         budget = num_questions // 2
         nearest = round(budget * _NEAREST_SHARE) if len(side) > 1 else budget
         for position, stratum in enumerate(side):
-            wanted[stratum] = nearest if position == 0 else max(1, (budget - nearest) // (len(side) - 1))
+            share = nearest if position == 0 else (budget - nearest) // (len(side) - 1)
+            wanted[stratum] = min(sizes[stratum], max(1, share))
+        spend(side, budget)
+    spend(np.argsort(np.abs(np.where(np.isfinite(lower), lower, np.inf)), kind="stable").tolist(), num_questions)
     return wanted
 
 
@@ -144,6 +158,7 @@ def calibrate(
     population = np.sort(headroom)
     in_force = threshold_quality(population, edges, answered_headroom, answers, shift=0.0)
     candidates = np.unique(np.concatenate([edges[1:-1], answered_headroom]))
+    candidates = candidates[np.unique(np.linspace(0, len(candidates) - 1, _MOST_CANDIDATES).astype(np.int64))]
     qualities = [
         threshold_quality(population, edges, answered_headroom, answers, shift=float(shift)) for shift in candidates
     ]

@@ -1,10 +1,54 @@
 """Which candidates a project turns down before any download. Pure functions over records."""
 
+import re
+import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
 
 from data_miner_dagster.config.sourcing import RulesConfig
 from data_miner_dagster.domain.reasons import RejectionRule
-from data_miner_dagster.domain.records import Rejection, VideoCandidate
+from data_miner_dagster.domain.records import Rejection, RgbImage, VideoCandidate
+
+_HASHTAG: Final = re.compile(r"(?<![\w&])#(\w[\w\-]*)")
+_BLACK: Final = 16
+"""The darkest a picture's brightest pixel may be."""
+
+
+def fold(text: str) -> str:
+    """Return a text as texts are compared: compatibility forms unified, case folded, spaces single."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def fold_hashtag(tag: str) -> str:
+    """Return a hashtag as hashtags are compared: folded, without `#` and spaces."""
+    return fold(tag).lstrip("#").replace(" ", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Blocklists:
+    """What the lists of one project block, folded: of its configuration and of its files."""
+
+    hashtags: frozenset[str] = frozenset()
+    channels: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, hashtags: Iterable[str], channels: Iterable[str]) -> "Blocklists":
+        """Return the lists with every entry folded."""
+        return cls(
+            frozenset(folded for tag in hashtags if (folded := fold_hashtag(tag))),
+            frozenset(folded for channel in channels if (folded := fold(channel).lstrip("@"))),
+        )
+
+
+def list_entries(text: str) -> list[str]:
+    """Return the entries of a text with one a line. `# ` begins a comment; `#tag` is an entry."""
+    entries = []
+    for line in text.removeprefix("\ufeff").splitlines():
+        entry = re.split(r"(?:^|\s)#(?=\s|$)", line, maxsplit=1)[0].strip()
+        if entry:
+            entries.append(entry)
+    return entries
 
 
 def first_of_each(candidates: Iterable[VideoCandidate]) -> tuple[list[VideoCandidate], int]:
@@ -19,29 +63,153 @@ def first_of_each(candidates: Iterable[VideoCandidate]) -> tuple[list[VideoCandi
     return list(kept.values()), num_repeats
 
 
-def rejection_of(candidate: VideoCandidate, rules: RulesConfig) -> Rejection | None:
-    """Return the first rule that turns a candidate down, or None. A value that is unknown passes."""
-    duration = candidate.duration_seconds
-    if duration is not None:
-        if rules.min_duration_seconds is not None and duration < rules.min_duration_seconds:
-            return Rejection(RejectionRule.DURATION, f"{duration:.0f} s, below {rules.min_duration_seconds:.0f} s")
-        if rules.max_duration_seconds is not None and duration > rules.max_duration_seconds:
-            return Rejection(RejectionRule.DURATION, f"{duration:.0f} s, above {rules.max_duration_seconds:.0f} s")
+def hashtags_of(candidate: VideoCandidate) -> frozenset[str]:
+    """Return the folded hashtags of a candidate: those written in title and description, and its tags."""
+    written = _HASHTAG.findall(f"{candidate.title or ''} {candidate.description or ''}")
+    return frozenset(fold_hashtag(tag) for tag in (*written, *candidate.tags))
+
+
+def _contains_word(text: str, word: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(fold(word))}(?!\w)", text) is not None
+
+
+def _text_of(candidate: VideoCandidate) -> str:
+    return fold(" \n ".join((candidate.title or "", candidate.description or "", *candidate.tags)))
+
+
+def _by_duration(candidate: VideoCandidate, rules: RulesConfig) -> str | None:
+    seconds = candidate.duration_seconds
+    if seconds is None:
+        return None
+    if rules.min_duration_seconds is not None and seconds < rules.min_duration_seconds:
+        return f"{seconds:.1f} s, below {rules.min_duration_seconds:g} s"
+    if rules.max_duration_seconds is not None and seconds > rules.max_duration_seconds:
+        return f"{seconds:.1f} s, above {rules.max_duration_seconds:g} s"
     return None
 
 
-def apply_rules(
-    candidates: Iterable[VideoCandidate], rules: RulesConfig, max_videos: int | None
+def _by_upload_date(candidate: VideoCandidate, rules: RulesConfig) -> str | None:
+    day = candidate.upload_date
+    if day is None:
+        return None
+    if rules.published_after is not None and day < rules.published_after:
+        return f"uploaded {day}, before {rules.published_after}"
+    if rules.published_before is not None and day >= rules.published_before:
+        return f"uploaded {day}, not before {rules.published_before}"
+    return None
+
+
+def _by_views(candidate: VideoCandidate, rules: RulesConfig) -> str | None:
+    views = candidate.view_count
+    if views is None:
+        return None
+    if rules.min_views is not None and views < rules.min_views:
+        return f"{views} views, below {rules.min_views}"
+    if rules.max_views is not None and views > rules.max_views:
+        return f"{views} views, above {rules.max_views}"
+    return None
+
+
+def _by_language(candidate: VideoCandidate, rules: RulesConfig) -> str | None:
+    if not rules.languages or candidate.language is None:
+        return None
+    spoken = fold(candidate.language).replace("_", "-")
+    wanted = [fold(language).replace("_", "-") for language in rules.languages]
+    if any(spoken == language or spoken.startswith(f"{language}-") for language in wanted):
+        return None
+    return f"language {candidate.language}"
+
+
+def _by_licence(candidate: VideoCandidate, rules: RulesConfig, is_complete: bool) -> str | None:
+    if not rules.licences:
+        return None
+    if candidate.licence is None:
+        # A site that says nothing of a licence grants none: known, once its page has been read.
+        return "the site names no licence" if is_complete else None
+    licence = fold(candidate.licence)
+    return None if any(fold(wanted) in licence for wanted in rules.licences) else f"licence {candidate.licence}"
+
+
+def _by_words(candidate: VideoCandidate, rules: RulesConfig, is_complete: bool) -> str | None:
+    text = _text_of(candidate)
+    for word in rules.blocked_words:
+        if _contains_word(text, word):
+            return f"contains {word!r}"
+    # A listing without a description may yet turn out to contain the word.
+    can_judge = bool(text) and (is_complete or candidate.description is not None)
+    if rules.required_words and can_judge and not any(_contains_word(text, word) for word in rules.required_words):
+        return f"contains none of {', '.join(map(repr, rules.required_words[:5]))}"
+    return None
+
+
+def _by_channel(candidate: VideoCandidate, blocklists: Blocklists) -> str | None:
+    names = {fold(name).lstrip("@") for name in (candidate.channel, candidate.channel_id) if name}
+    return f"channel {candidate.channel or candidate.channel_id}" if names & blocklists.channels else None
+
+
+def rejection_of(
+    candidate: VideoCandidate, rules: RulesConfig, blocklists: Blocklists | None = None, *, is_complete: bool = False
+) -> Rejection | None:
+    """Return the first rule that turns a candidate down, in the order of `RejectionRule`, or None.
+
+    Args:
+        is_complete: the video's page has been read, so what is unknown now the site does not say.
+    """
+    blocklists = blocklists or Blocklists()
+    hits = sorted(hashtags_of(candidate) & blocklists.hashtags)
+    height = candidate.height
+    checks = (
+        (RejectionRule.DURATION, _by_duration(candidate, rules)),
+        (RejectionRule.UPLOAD_DATE, _by_upload_date(candidate, rules)),
+        (RejectionRule.VIEWS, _by_views(candidate, rules)),
+        (RejectionRule.LIVE, "live or announced" if rules.reject_live and candidate.is_live else None),
+        (
+            RejectionRule.RESOLUTION,
+            f"height {height}, below {rules.min_height}"
+            if rules.min_height is not None and height is not None and height < rules.min_height
+            else None,
+        ),
+        (RejectionRule.LANGUAGE, _by_language(candidate, rules)),
+        (RejectionRule.LICENCE, _by_licence(candidate, rules, is_complete)),
+        (RejectionRule.WORDS, _by_words(candidate, rules, is_complete)),
+        (RejectionRule.BLOCKED_HASHTAG, f"#{hits[0]}" if hits else None),
+        (RejectionRule.BLOCKED_CHANNEL, _by_channel(candidate, blocklists)),
+    )
+    return next((Rejection(rule, message) for rule, message in checks if message is not None), None)
+
+
+def apply_cap(
+    decided: Iterable[tuple[VideoCandidate, Rejection | None]], max_videos: int | None
 ) -> list[tuple[VideoCandidate, Rejection | None]]:
-    """Return each candidate with its rejection or None, in the order given; the cap counts those that pass."""
-    decided: list[tuple[VideoCandidate, Rejection | None]] = []
+    """Return the decisions with those that passed beyond the cap rejected; first come, first served."""
+    capped: list[tuple[VideoCandidate, Rejection | None]] = []
     num_passed = 0
-    for candidate in candidates:
-        rejection = rejection_of(candidate, rules)
+    for candidate, rejection in decided:
         if rejection is None:
-            if max_videos is not None and num_passed >= max_videos:
-                rejection = Rejection(RejectionRule.MAX_VIDEOS, f"the project has its {max_videos} videos")
-            else:
-                num_passed += 1
-        decided.append((candidate, rejection))
-    return decided
+            num_passed += 1
+            if max_videos is not None and num_passed > max_videos:
+                rejection = Rejection(RejectionRule.MAX_VIDEOS, "the project has its number of videos")
+        capped.append((candidate, rejection))
+    return capped
+
+
+def prescreening_rejection(similarity: float | None, prompt: str, threshold: float) -> Rejection | None:
+    """Return the rejection of a candidate whose best picture is below the threshold. Not scored passes."""
+    if similarity is None or similarity >= threshold:
+        return None
+    return Rejection(RejectionRule.PRESCREENING, f"best picture {similarity:.3f} to {prompt!r}, below {threshold:.3f}")
+
+
+def split_storyboard(image: RgbImage, rows: int, columns: int) -> list[RgbImage]:
+    """Return the pictures of a storyboard, row by row; places left black at its end are left out."""
+    if rows * columns == 1:
+        return [image]
+    height, width = image.shape[0] // rows, image.shape[1] // columns
+    tiles = [
+        image[row * height : (row + 1) * height, column * width : (column + 1) * width]
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    while tiles and (not tiles[-1].size or int(tiles[-1].max()) < _BLACK):
+        tiles.pop()
+    return tiles

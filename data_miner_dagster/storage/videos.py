@@ -19,6 +19,8 @@ class VideoInfo:
     url: str | None  # without query strings that sign or identify; None for local files
     extractor: str
     format_id: str | None = None
+    channel_id: str | None = None
+    content_fingerprint: str | None = None
 
 
 def write_video_info(layout: StorageLayout, info: VideoInfo) -> None:
@@ -31,13 +33,18 @@ def write_video_info(layout: StorageLayout, info: VideoInfo) -> None:
             "url": info.url,
             "extractor": info.extractor,
             "format_id": info.format_id,
+            "channel_id": info.channel_id,
+            "content_fingerprint": info.content_fingerprint,
             **file,
         },
     )
 
 
 def read_video_info(layout: StorageLayout, video_key: str) -> VideoInfo | None:
-    """Return the manifest, or None where there is no valid one whose file is there with the size it names."""
+    """Return the manifest, or None where there is no valid one whose file is there with the size it names.
+
+    `file.file_name` is empty for a folder of frames: there is no video file.
+    """
     path = layout.video_info(video_key)
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -47,8 +54,12 @@ def read_video_info(layout: StorageLayout, video_key: str) -> VideoInfo | None:
             url=content.pop("url"),
             extractor=content.pop("extractor"),
             format_id=content.pop("format_id"),
+            channel_id=content.pop("channel_id"),
+            content_fingerprint=content.pop("content_fingerprint"),
             file=VideoFileRecord(upload_date=date.fromisoformat(upload_date) if upload_date else None, **content),
         )
+        if not info.file.file_name:  # a folder of frames has no file of its own
+            return info if info.video_key == video_key else None
         actual_size = (path.parent / info.file.file_name).stat().st_size
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

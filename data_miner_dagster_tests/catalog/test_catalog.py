@@ -23,7 +23,6 @@ def test_catalog__empty(catalog: Catalog) -> None:
     assert catalog.video("urls-a") is None
     assert catalog.members("bikes") == []
     assert catalog.releases("bikes") == []
-    assert catalog.count_videos_by_status() == {}
     assert catalog.reset_orphans() == []
 
 
@@ -149,13 +148,3 @@ def test_num_released_videos__of_the_latest_release(catalog: Catalog) -> None:
                 ),
             )
     assert catalog.num_released_videos("bikes") == 2
-
-
-def test_count_videos_by_status__of_all_and_of_one_project(catalog: Catalog) -> None:
-    add_project(catalog, "bikes")
-    add_video(catalog, "urls-a", "bikes", status=VideoStatus.EXTRACTED)
-    add_video(catalog, "urls-b", "bikes", status=VideoStatus.PENDING, member_status=ProjectVideoStatus.REJECTED)
-    add_video(catalog, "urls-c", status=VideoStatus.EXTRACTED)
-    assert catalog.count_videos_by_status() == {"PENDING": 1, "EXTRACTED": 2}
-    assert list(catalog.count_videos_by_status()) == ["PENDING", "EXTRACTED"]
-    assert catalog.count_videos_by_status("bikes") == {"EXTRACTED": 1}

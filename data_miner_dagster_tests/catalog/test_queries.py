@@ -1,20 +1,16 @@
 from datetime import UTC, datetime
 
 from data_miner_dagster.catalog.catalog import Catalog
-from data_miner_dagster.catalog.claims import hold_claim
 from data_miner_dagster.catalog.queries import (
     ProjectProgress,
     StatusCount,
-    VideoWork,
     count_project_videos,
     count_videos,
     failed_videos,
     find_videos,
     project_progress,
     projects_wanting,
-    settled_projects,
     unwanted_videos,
-    video_work,
 )
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
@@ -26,41 +22,12 @@ FUTURE = datetime(2120, 1, 1, tzinfo=UTC)
 
 def test_queries__empty(catalog: Catalog) -> None:
     database = catalog.database
-    assert video_work(database) == VideoWork((), (), ())
     assert project_progress(database) == []
-    assert settled_projects(database) == []
     assert list(find_videos(database)) == []
     assert count_videos(database) == []
     assert count_project_videos(database) == []
     assert list(unwanted_videos(database)) == []
     assert projects_wanting(database, []) == {}
-
-
-def test_video_work__wanted_not_done_not_in_flight(catalog: Catalog) -> None:
-    add_project(catalog, "bikes")
-    add_project(catalog, "trams")
-    add_video(catalog, "urls-pending", "bikes")
-    add_video(catalog, "urls-pending-of-trams", "trams")
-    add_video(catalog, "urls-unwanted")
-    add_video(catalog, "urls-rejected", "bikes", member_status=ProjectVideoStatus.REJECTED)
-    add_video(catalog, "urls-busy", "bikes", status=VideoStatus.DOWNLOADING)
-    add_video(catalog, "urls-dead", "bikes", status=VideoStatus.DOWNLOADING)
-    add_video(catalog, "urls-downloaded", "bikes", status=VideoStatus.DOWNLOADED, sha256="a")
-    add_video(catalog, "urls-dead-extracting", "bikes", status=VideoStatus.EXTRACTING, sha256="a")
-    add_video(catalog, "urls-extracted", "bikes", status=VideoStatus.EXTRACTED, sha256="a")
-    add_video(catalog, "urls-failed-for-good", "bikes", status=VideoStatus.FAILED)
-    add_video(catalog, "urls-failed-not-due", "bikes", status=VideoStatus.FAILED, retry_after=FUTURE)
-    add_video(catalog, "urls-failed-due", "bikes", status=VideoStatus.FAILED, retry_after=PAST)
-    add_video(catalog, "urls-failed-extraction-due", "bikes", status=VideoStatus.FAILED, retry_after=PAST, sha256="a")
-    add_video(catalog, "urls-unavailable-due", "bikes", status=VideoStatus.UNAVAILABLE, retry_after=PAST)
-    with hold_claim(catalog.database, "video/urls-busy", wait_seconds=0):
-        assert video_work(catalog.database, "bikes") == VideoWork(
-            to_download=("urls-dead", "urls-failed-due", "urls-pending", "urls-unavailable-due"),
-            to_extract=("urls-dead-extracting", "urls-downloaded", "urls-failed-extraction-due"),
-            in_progress=("urls-busy",),
-        )
-        assert "urls-pending-of-trams" in video_work(catalog.database).to_download
-        assert "urls-unwanted" not in video_work(catalog.database).to_download
 
 
 def test_project_progress__failed_and_unavailable_hold_nothing_up(catalog: Catalog) -> None:
@@ -77,15 +44,8 @@ def test_project_progress__failed_and_unavailable_hold_nothing_up(catalog: Catal
         ProjectProgress("empty", ProjectStage.POPULATING, True, 0, 0, 0, 0),
         ProjectProgress("unlisted", ProjectStage.POPULATING, False, 0, 0, 0, 0),
     ]
-    assert settled_projects(catalog.database) == ["bikes", "empty"]
-    add_video(catalog, "urls-e", "bikes", status=VideoStatus.DOWNLOADED)
-    assert settled_projects(catalog.database) == ["empty"]
-
-
-def test_project_progress__changed_configuration_is_not_settled(catalog: Catalog) -> None:
-    add_project(catalog, "bikes")
     catalog.save_project("bikes", {}, "another hash", None)
-    assert settled_projects(catalog.database) == []
+    assert not project_progress(catalog.database)[0].is_sourced
 
 
 def test_find_videos__by_project_status_kind_and_limit(catalog: Catalog) -> None:

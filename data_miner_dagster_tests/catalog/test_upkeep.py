@@ -1,11 +1,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.claims import hold_claim, live_claims, try_claim
-from data_miner_dagster.catalog.schema import ClaimRow, ReleaseRow, utc_now
+from data_miner_dagster.catalog.schema import ClaimRow, PrescreeningRow, ReleaseRow, utc_now
 from data_miner_dagster.catalog.upkeep import (
     delete_dead_claims,
     delete_project,
@@ -88,6 +88,30 @@ def test_delete_videos__wanted_ones_stay_unless_told_otherwise(catalog: Catalog)
     assert statuses(catalog) == {"urls-a": "PENDING"}
     assert delete_videos(catalog.database, keys, only_unwanted=False) == ["urls-a"]
     assert catalog.members("bikes") == []
+
+
+def test_delete_videos__what_was_noted_of_them_goes_too(catalog: Catalog) -> None:
+    add_project(catalog, "bikes")
+    add_video(catalog, "urls-a")
+    add_video(catalog, "urls-b", duplicate_of="urls-a")
+    with catalog.database.transaction() as session:
+        session.add(
+            PrescreeningRow(
+                project_name="bikes",
+                video_key="urls-a",
+                fingerprint="f",
+                similarity=0.5,
+                prompt="a bicycle",
+                num_pictures=1,
+                scored_at=utc_now(),
+            )
+        )
+    assert delete_videos(catalog.database, ["urls-a"]) == ["urls-a"]
+    with catalog.database.reading() as session:
+        assert session.scalars(select(PrescreeningRow)).all() == []
+    other = catalog.video("urls-b")
+    assert other is not None
+    assert other.duplicate_of is None
 
 
 def test_reset_orphans__only_those_without_a_live_worker(catalog: Catalog) -> None:

@@ -8,7 +8,11 @@ from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.operations.platform import Platform
 
-POLITENESS_OFF: Mapping[str, object] = {"try_delay_seconds": 0.01, "allowed_private_hosts": ("127.0.0.1",)}
+POLITENESS_OFF: Mapping[str, object] = {
+    "try_delay_seconds": 0.01,
+    "politeness": {"min_sleep_seconds": 0, "max_sleep_seconds": 0, "hourly_budget": None, "daily_budget": None},
+    "allowed_private_hosts": ("127.0.0.1",),
+}
 
 
 def make_platform(root: Path, **downloading: object) -> Platform:

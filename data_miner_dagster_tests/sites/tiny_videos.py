@@ -16,8 +16,9 @@ def make_video(
     first_level: int = 0,
     faststart: bool = False,
     codec: str = "mpeg4",
+    pattern: int | None = None,
 ) -> Path:
-    """Write `num_frames` flat grey frames, each 4 levels lighter than the one before."""
+    """Write `num_frames` flat grey frames, each 4 levels lighter than the one before; with `pattern`, moving blocks."""
     options = {"movflags": "faststart"} if faststart else {}
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=frame_rate)
@@ -26,6 +27,11 @@ def make_video(
         for number in range(num_frames):
             level = (first_level + 4 * number) % 256
             picture = np.full((size_wh[1], size_wh[0], 3), level, np.uint8)
+            if pattern is not None:
+                blocks = np.random.default_rng(pattern).integers(0, 256, (6, 10), np.uint8)
+                blocks = np.roll(blocks, number // 8, axis=1)
+                picture = np.repeat(np.kron(blocks, np.ones((16, 16), np.uint8))[:, :, None], 3, axis=2)
+                picture = picture[: size_wh[1], : size_wh[0]]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path

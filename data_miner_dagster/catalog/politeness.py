@@ -1,0 +1,191 @@
+"""What all runs share towards a site: its circuit breaker, its budgets, and the spacing of requests.
+
+Belongs here: the rows and their changes, each in one transaction that holds the site's row, so that of two processes
+that want the last place of a budget one gets it. Does not belong here: what the limits are (config), when a breaker
+opens (operations/politeness.py).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, VideoRow, utc_now
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import VideoStatus
+
+EVERY_SITE: Final = "*"
+_HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The answer to a wish to begin a download: from when on (it has been counted), or not before when, and why."""
+
+    start_at: datetime | None
+    wait_until: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedGate:
+    """A breaker that is open: no request to the site before `until`."""
+
+    site: str
+    until: datetime
+    reason: str
+
+
+def _gate(session: Session, site: str) -> SiteGateRow:
+    gate = session.scalar(select(SiteGateRow).where(SiteGateRow.site == site).with_for_update())
+    if gate is None:
+        gate = SiteGateRow(site=site, num_trips=0)
+        session.add(gate)
+        session.flush()
+    return gate
+
+
+def _closed(session: Session, sites: Collection[str], now: datetime) -> ClosedGate | None:
+    row = session.scalar(
+        select(SiteGateRow)
+        .where(SiteGateRow.site.in_(sites), SiteGateRow.closed_until > now)
+        .order_by(SiteGateRow.closed_until.desc())
+        .limit(1)
+    )
+    if row is None or row.closed_until is None:
+        return None
+    return ClosedGate(row.site, row.closed_until, row.reason or "")
+
+
+def closed_gate(database: Database, site: str, now: datetime | None = None) -> ClosedGate | None:
+    """Return the breaker that keeps a site closed, its own or the one for every site; None if it may be asked."""
+    with database.reading() as session:
+        return _closed(session, (site, EVERY_SITE), now or utc_now())
+
+
+def closed_gates(database: Database, now: datetime | None = None) -> list[ClosedGate]:
+    """Return all breakers that are open, by site."""
+    with database.reading() as session:
+        rows = session.scalars(
+            select(SiteGateRow).where(SiteGateRow.closed_until > (now or utc_now())).order_by(SiteGateRow.site)
+        )
+        return [ClosedGate(row.site, row.closed_until, row.reason or "") for row in rows if row.closed_until]
+
+
+def admit_download(
+    database: Database,
+    site: str,
+    *,
+    hourly_budget: int | None,
+    daily_budget: int | None,
+    spacing_seconds: float,
+    now: datetime | None = None,
+) -> Admission:
+    """Count one download of a site, if its breaker and budgets let it begin; say when.
+
+    Args:
+        spacing_seconds: how long after this one the site's next download may begin, in whatever process.
+    """
+    present = now or utc_now()
+    try:
+        return _admit(database, site, hourly_budget, daily_budget, spacing_seconds, present)
+    except IntegrityError:  # another process made the site's first row at the same time
+        return _admit(database, site, hourly_budget, daily_budget, spacing_seconds, present)
+
+
+def _admit(
+    database: Database, site: str, hourly: int | None, daily: int | None, spacing_seconds: float, now: datetime
+) -> Admission:
+    with database.transaction() as session:
+        gate = _gate(session, site)
+        closed = _closed(session, (site, EVERY_SITE), now)
+        if closed is not None:
+            return Admission(None, closed.until, closed.reason)
+        start_at = max(now, gate.next_start_at or now)
+        session.execute(
+            delete(DownloadStartRow).where(DownloadStartRow.site == site, DownloadStartRow.started_at <= now - _DAY)
+        )
+        for budget, window, word in ((hourly, _HOUR, "hourly"), (daily, _DAY, "daily")):
+            if budget is None:
+                continue
+            in_window = (DownloadStartRow.site == site, DownloadStartRow.started_at > start_at - window)
+            count = session.scalar(select(func.count()).select_from(DownloadStartRow).where(*in_window)) or 0
+            if count >= budget:
+                # A place is free when so many have left the window that budget - 1 remain.
+                leaves = session.scalar(
+                    select(DownloadStartRow.started_at)
+                    .where(*in_window)
+                    .order_by(DownloadStartRow.started_at)
+                    .offset(count - budget)
+                    .limit(1)
+                )
+                until = (leaves or now) + window
+                return Admission(None, until, f"the {word} budget of {budget} downloads from {site} is spent")
+        gate.next_start_at = start_at + timedelta(seconds=spacing_seconds)
+        session.add(DownloadStartRow(site=site, started_at=start_at))
+        return Admission(start_at)
+
+
+def close_gate(database: Database, site: str, until: datetime, reason: str) -> None:
+    """Open the breaker: nothing is asked of the site before `until`. A later date that is known already stays."""
+    try:
+        _close(database, site, until, reason)
+    except IntegrityError:
+        _close(database, site, until, reason)
+
+
+def _close(database: Database, site: str, until: datetime, reason: str) -> None:
+    with database.transaction() as session:
+        gate = _gate(session, site)
+        if gate.closed_until is None or gate.closed_until <= utc_now():
+            gate.num_trips += 1  # several failures of one trip are one
+        if gate.closed_until is None or gate.closed_until < until:
+            gate.closed_until, gate.reason = until, reason
+
+
+def num_trips(database: Database, site: str) -> int:
+    """Return how often in a row the site's breaker has opened, without a success between."""
+    with database.reading() as session:
+        row = session.get(SiteGateRow, site)
+        return row.num_trips if row is not None else 0
+
+
+def note_success(database: Database, sites: Collection[str]) -> None:
+    """Begin the count of trips anew. Writes only where there is something to change."""
+    with database.reading() as session:
+        tripped = session.scalars(
+            select(SiteGateRow.site).where(SiteGateRow.site.in_(sites), SiteGateRow.num_trips > 0)
+        ).all()
+    if tripped:
+        with database.transaction() as session:
+            session.execute(
+                update(SiteGateRow)
+                .where(SiteGateRow.site.in_(tripped), SiteGateRow.closed_until <= utc_now())
+                .values(num_trips=0)
+            )
+
+
+def postpone_video(
+    session: Session, video_key: str, until: datetime, kind: VideoErrorKind, message: str, *, attempts: int
+) -> None:
+    """Leave a video until a date that was not tried, or was stopped through no fault of its own.
+
+    Args:
+        attempts: what the count goes back to.
+    """
+    session.execute(
+        update(VideoRow)
+        .where(
+            VideoRow.key == video_key,
+            VideoRow.status.in_(
+                (VideoStatus.PENDING, VideoStatus.DOWNLOADING, VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
+            ),
+        )
+        .values(status=VideoStatus.FAILED, error_kind=kind, error=message, retry_after=until, attempts=attempts)
+    )

@@ -1,0 +1,134 @@
+"""`data-miner calibrate PROJECT`: asks about frames near the threshold, and turns the answers into a threshold."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data_miner_dagster.cli.forcing import ProjectArgument
+from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProfileOption, RootOption, opened_existing
+from data_miner_dagster.cli.output import print_json, print_table
+from data_miner_dagster.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.calibration import CalibratedThreshold, CalibrationSheet
+    from data_miner_dagster.stages.calibration import Estimate, ThresholdQuality
+
+
+def calibrate(
+    project: ProjectArgument,
+    precision: Annotated[
+        float | None, typer.Option(help="Wanted share of good frames among those kept, such as 0.9.")
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option(help="Wanted share of good frames that are kept, such as 0.9.")
+    ] = None,
+    answers: Annotated[Path | None, typer.Option(help="CSV with frame_id and answer (keep or drop).")] = None,
+    frames: Annotated[int, typer.Option(min=20, max=5000, help="How many frames to ask about.")] = 120,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget earlier questions and answers.")] = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask about frames near the threshold; with --precision or --recall, turn the answers into a threshold."""
+    from data_miner_dagster.operations.calibration import find_threshold, write_questions
+
+    if precision is not None and recall is not None:
+        raise ConfigError("--precision and --recall are two goals: aim at one, and read what it does to the other")
+    if answers is not None and precision is None and recall is None:
+        raise ConfigError("--answers without a goal: add --precision 0.9 or --recall 0.9")
+    platform = opened_existing(root, config, profile)
+    if precision is None and recall is None:
+        _show_sheet(write_questions(platform, project, num_questions=frames, restart=restart), project, as_json=as_json)
+        return
+    found = find_threshold(
+        platform,
+        project,
+        goal="recall" if precision is None else "precision",
+        wanted=precision if precision is not None else recall or 0.0,
+        answers_file=answers,
+    )
+    _show_threshold(found, as_json=as_json)
+
+
+def _show_sheet(sheet: "CalibrationSheet", project: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "page": str(sheet.page),
+                "table": str(sheet.table),
+                "num_frames": sheet.num_frames,
+                "num_questions": sheet.num_questions,
+                "num_answered": sheet.num_answered,
+            }
+        )
+        return
+    typer.echo(
+        f"{sheet.num_questions} of {sheet.num_frames} frames to decide on, {sheet.num_answered} answered so far:\n"
+        f"  {sheet.page}  keep or drop in the browser, then export answers.csv\n"
+        f"  {sheet.table}  or fill in the column `answer` with keep or drop\n"
+        f"next: data-miner calibrate {project} --answers answers.csv --precision 0.9"
+    )
+
+
+def _show_threshold(found: "CalibratedThreshold", *, as_json: bool) -> None:
+    result = found.result
+    if as_json:
+        print_json(
+            {
+                "encoder": found.encoder,
+                "goal": result.goal,
+                "wanted": result.wanted,
+                "num_answers": result.num_answers,
+                "num_unknown": found.num_unknown,
+                "threshold": found.threshold,
+                "is_assured": result.is_assured,
+                "remark": result.remark,
+                "in_force": _quality(result.in_force, found.threshold_in_force),
+                "chosen": _quality(result.chosen, found.threshold),
+                "settings": dict(found.settings),
+            }
+        )
+        return
+    rows = [
+        (name, f"{threshold:.4f}", _text(quality.precision), _text(quality.recall), quality.num_kept)
+        for name, threshold, quality in (
+            ("in force", found.threshold_in_force, result.in_force),
+            ("for the goal", found.threshold, result.chosen),
+        )
+        if quality is not None and threshold is not None
+    ]
+    if rows:
+        columns = ("threshold", found.encoder, "precision (95% interval)", "recall (95% interval)", "frames kept")
+        print_table(columns, rows, numbers=("frames kept",))
+    typer.echo(f"{result.num_answers} answers; {result.remark}")
+    if found.num_unknown:
+        typer.echo(f"{found.num_unknown} answers are about frames that are not open to question, and were left out")
+    if found.settings:
+        typer.echo("put under `filtering:` in the project file:")
+        for name, value in found.settings.items():
+            typer.echo(f"  {name}: {_yaml(value)}")
+
+
+def _text(estimate: "Estimate") -> str:
+    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def _quality(quality: "ThresholdQuality | None", threshold: float | None) -> dict[str, object] | None:
+    if quality is None or threshold is None:
+        return None
+    measures = {"precision": quality.precision, "recall": quality.recall}
+    return {
+        "threshold": threshold,
+        "num_kept": quality.num_kept,
+        **{name: {"value": e.value, "low": e.low, "high": e.high} for name, e in measures.items()},
+    }
+
+
+def _yaml(value: object) -> str:
+    """Return a value of the settings in YAML's one-line form."""
+    # Here: only this one answer needs it.
+    import yaml
+
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False).strip()

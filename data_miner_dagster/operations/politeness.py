@@ -1,0 +1,161 @@
+"""Politeness towards sites, as listing and downloading share it: breaker, budgets, spacing, places.
+
+Between processes it goes through the catalog; within one, an open breaker is known at once, so that no thread makes
+another request after the answer that opened it has been read.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from data_miner_dagster.catalog.politeness import (
+    EVERY_SITE,
+    admit_download,
+    close_gate,
+    closed_gate,
+    note_success,
+    num_trips,
+)
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.domain.errors import TransientError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sites.addresses import normalise_host
+from data_miner_dagster.sites.errors import retry_after_seconds
+from data_miner_dagster.stages.downloading import breaker_seconds
+
+logger = logging.getLogger("data_miner.downloading")
+
+
+class PostponedError(TransientError):
+    """Nothing was asked of the site: its breaker is open, or its budget spent. Goes on by itself at `until`."""
+
+    def __init__(self, kind: VideoErrorKind, until: datetime, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.until = until
+
+
+def _until_text(until: datetime) -> str:
+    return until.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+class SitePoliteness:
+    """One run's manners. Safe to share between threads."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._config = platform.config.downloading
+        self._database = platform.catalog.database
+        self._lock = threading.Lock()
+        self._closed_until: dict[str, datetime] = {}  # by scope
+        self._places: dict[str, threading.BoundedSemaphore] = {}
+        self._next_listing: dict[str, float] = {}  # time.monotonic()
+
+    def _scope(self, site: str) -> str:
+        return EVERY_SITE if self._config.breaker.stops == "all" else site
+
+    def may_request(self, site: str) -> bool:
+        """Return whether a request may be made now, as far as this process knows."""
+        until = self._closed_until.get(self._scope(site))
+        return until is None or until <= utc_now()
+
+    def on_response(self, site: str, status: int, headers: Mapping[str, str]) -> None:
+        """Open the breaker at HTTP 429, the moment it is read."""
+        if status == 429:
+            self.trip(site, retry_after_seconds(headers.get("Retry-After")), f"{site} answered HTTP 429")
+
+    def trip(self, site: str, wait_seconds: float | None, reason: str) -> datetime:
+        """Open the breaker, or leave it open; return until when nothing is asked."""
+        scope = self._scope(site)
+        with self._lock:
+            now, known = utc_now(), self._closed_until.get(scope)
+            asked = now + timedelta(seconds=wait_seconds or 0.0)
+            if known is not None and known > now and known >= asked:
+                return known  # it is open already: one trip, however many answers say so
+            is_open = known is not None and known > now
+            # At once for this process; the exact date follows.
+            self._closed_until[scope] = max(asked, now + timedelta(seconds=self._config.breaker.open_seconds))
+            seconds = breaker_seconds(num_trips(self._database, scope), wait_seconds, self._config.breaker)
+            until = asked if is_open else now + timedelta(seconds=seconds)
+            close_gate(self._database, scope, until, reason)
+            self._closed_until[scope] = until
+        logger.warning("%s: nothing is downloaded until %s", reason, _until_text(until))
+        return until
+
+    def check_gate(self, site: str) -> None:
+        """Look whether any process has opened the breaker.
+
+        Raises:
+            PostponedError: it is open.
+        """
+        gate = closed_gate(self._database, site)
+        if gate is not None:
+            with self._lock:
+                self._closed_until[gate.site] = gate.until
+            raise PostponedError(
+                VideoErrorKind.RATE_LIMITED, gate.until, f"{gate.reason}; goes on at {_until_text(gate.until)}"
+            )
+
+    def before_listing(self, site: str) -> None:
+        """Wait until a site may be asked for a listing: spaced like downloads, but not counted as one.
+
+        Raises:
+            PostponedError: its breaker is open.
+        """
+        self.check_gate(site)
+        with self._lock:
+            begin = max(time.monotonic(), self._next_listing.get(site, 0.0))
+            self._next_listing[site] = begin + self._spacing_seconds(site)
+        time.sleep(max(0.0, begin - time.monotonic()))
+
+    def _is_spared(self, site: str) -> bool:
+        hosts = {normalise_host(host) for host in self._config.allowed_private_hosts}
+        return self._config.politeness.spare_private_hosts and normalise_host(site) in hosts
+
+    def _spacing_seconds(self, site: str) -> float:
+        politeness = self._config.politeness
+        if self._is_spared(site):
+            return 0.0
+        return random.uniform(politeness.min_sleep_seconds, politeness.max_sleep_seconds)  # noqa: S311  # no secret
+
+    @contextmanager
+    def place(self, site: str) -> Iterator[None]:
+        """Hold one of the site's places in this run, and begin when its turn in all runs has come.
+
+        Raises:
+            PostponedError: the breaker is open, or a budget is spent.
+        """
+        with self._lock:
+            places = self._places.setdefault(
+                site, threading.BoundedSemaphore(self._config.politeness.concurrent_per_site)
+            )
+        with places:
+            self._await_turn(site)
+            yield
+
+    def _await_turn(self, site: str) -> None:
+        politeness, is_spared = self._config.politeness, self._is_spared(site)
+        admission = admit_download(
+            self._database,
+            site,
+            hourly_budget=None if is_spared else politeness.hourly_budget,
+            daily_budget=None if is_spared else politeness.daily_budget,
+            spacing_seconds=self._spacing_seconds(site),
+        )
+        if admission.start_at is None:
+            until = admission.wait_until or utc_now()
+            raise PostponedError(
+                VideoErrorKind.RATE_LIMITED, until, f"{admission.reason}; goes on at {_until_text(until)}"
+            )
+        while (left := (admission.start_at - utc_now()).total_seconds()) > 0:
+            time.sleep(min(left, 1.0))
+            if not self.may_request(site):
+                self.check_gate(site)
+
+    def succeeded(self, site: str) -> None:
+        """Forget earlier trips of the breaker."""
+        note_success(self._database, {site, self._scope(site)})

@@ -1,0 +1,133 @@
+"""Pre-screening: a candidate's pictures are scored against the project's prompts before a download is spent on it."""
+
+import logging
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import select
+
+from data_miner_dagster.catalog.schema import PrescreeningRow, utc_now
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import SourceError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.records import Rejection, RgbImage, VideoCandidate
+from data_miner_dagster.media.images import decode_image
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.politeness import PostponedError
+from data_miner_dagster.operations.prompts import embed_prompts
+from data_miner_dagster.protocols.encoders import embed_images
+from data_miner_dagster.sites.client import Picture, SiteClient
+from data_miner_dagster.sites.keys import site_of_key
+from data_miner_dagster.stages.sourcing import prescreening_rejection, split_storyboard
+
+logger = logging.getLogger("data_miner.sourcing")
+
+
+def prescreen(
+    platform: Platform,
+    client: SiteClient,
+    project: str,
+    config: ProjectConfig,
+    candidates: Sequence[VideoCandidate],
+) -> dict[str, Rejection]:
+    """Return the rejections of candidates whose pictures are far from every positive prompt, by video key.
+
+    Scores are stored, and computed anew only if the encoder or the prompts changed. A candidate without pictures, or
+    whose pictures cannot be fetched, passes: not seen is not bad.
+    """
+    threshold = threshold_of(platform, config)
+    stored = _stored(platform, project, fingerprint_of_prescreening(platform, config))
+    rejections = {}
+    for candidate in candidates:
+        if candidate.video_key not in stored:
+            scored = _score(platform, client, project, config, candidate)
+            if scored is None:
+                continue
+            stored[candidate.video_key] = scored
+        similarity, prompt = stored[candidate.video_key]
+        if (rejection := prescreening_rejection(similarity, prompt, threshold)) is not None:
+            rejections[candidate.video_key] = rejection
+    return rejections
+
+
+def threshold_of(platform: Platform, config: ProjectConfig) -> float:
+    """Return the similarity that a candidate's best picture must reach."""
+    prescreening, encoder = config.sourcing.prescreening, platform.models.filter_encoder_name
+    if prescreening.threshold is not None:
+        return prescreening.threshold
+    wanted = config.filtering.positive_threshold
+    if isinstance(wanted, Mapping):
+        wanted = wanted.get(encoder)
+    if wanted is None:
+        wanted = platform.models.filter_encoder_calibration.positive_threshold
+    return wanted - prescreening.slack
+
+
+def fingerprint_of_prescreening(platform: Platform, config: ProjectConfig) -> str:
+    """Return what a stored score is valid for: the encoder, the prompts, and how many pictures are looked at."""
+    return fingerprint_of(
+        {
+            "encoder": platform.models.filter_encoder_fingerprint,
+            "positive": list(config.filtering.texts_of("positive")),
+            "templates": list(config.filtering.templates),
+            "max_pictures": config.sourcing.prescreening.max_pictures,
+            "storyboards": config.sourcing.prescreening.storyboards,
+        }
+    )
+
+
+def _stored(platform: Platform, project: str, fingerprint: str) -> dict[str, tuple[float, str]]:
+    with platform.catalog.database.reading() as session:
+        rows = session.scalars(
+            select(PrescreeningRow).where(
+                PrescreeningRow.project_name == project, PrescreeningRow.fingerprint == fingerprint
+            )
+        )
+        return {row.video_key: (row.similarity, row.prompt) for row in rows}
+
+
+def _score(
+    platform: Platform, client: SiteClient, project: str, config: ProjectConfig, candidate: VideoCandidate
+) -> tuple[float, str] | None:
+    images = list(_images(client, candidate, config))
+    if not images:
+        return None
+    prompts = config.filtering.texts_of("positive")
+    vectors = embed_images(platform.models.filter_encoder(), images)
+    similarities = vectors @ embed_prompts(platform, prompts, config.filtering.templates).T
+    best = int(np.argmax(similarities.max(axis=0)))
+    similarity, prompt = float(similarities[:, best].max()), prompts[best]
+    with platform.catalog.database.transaction() as session:
+        row = session.scalar(
+            select(PrescreeningRow).where(
+                PrescreeningRow.project_name == project, PrescreeningRow.video_key == candidate.video_key
+            )
+        )
+        if row is None:
+            row = PrescreeningRow(project_name=project, video_key=candidate.video_key)
+            session.add(row)
+        row.fingerprint = fingerprint_of_prescreening(platform, config)
+        row.similarity, row.prompt, row.num_pictures = similarity, prompt, len(images)
+        row.scored_at = utc_now()
+    return similarity, prompt
+
+
+def _images(client: SiteClient, candidate: VideoCandidate, config: ProjectConfig) -> Iterator[RgbImage]:
+    prescreening = config.sourcing.prescreening
+    pictures = [Picture(candidate.thumbnail_url)] if candidate.thumbnail_url else []
+    num_images = 0
+    try:
+        if prescreening.storyboards:
+            pictures = client.pictures_of(candidate.video_key, candidate.url, with_storyboards=True) or pictures
+        for picture in pictures:
+            site = site_of_key(candidate.video_key) or (urllib.parse.urlsplit(candidate.url).hostname or "")
+            image = decode_image(client.fetch_picture(site, picture.url), Path(candidate.video_key))
+            for tile in split_storyboard(image, picture.rows, picture.columns):
+                if num_images >= prescreening.max_pictures:
+                    return
+                num_images += 1
+                yield tile
+    except (SourceError, PostponedError, ValueError) as error:
+        logger.info("%s: no (more) pictures to look at: %s", candidate.video_key, error)

@@ -1,0 +1,82 @@
+"""A project's rules, ready to be asked: its configuration, its blocklist files, what the catalog knows."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data_miner_dagster.catalog.queries import projects_wanting
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.config.sourcing import RulesConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.records import Rejection, VideoCandidate
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.sourcing import Blocklists, list_entries, rejection_of
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRules:
+    """One project's rules."""
+
+    rules: RulesConfig
+    blocklists: Blocklists
+
+    def rejection_of(self, candidate: VideoCandidate, *, is_complete: bool) -> Rejection | None:
+        """Return the first rule that turns a candidate down, or None."""
+        return rejection_of(candidate, self.rules, self.blocklists, is_complete=is_complete)
+
+
+def base_folder_of(config_file: str | None) -> Path:
+    """Return the folder where relative paths of a project's configuration start."""
+    return Path(config_file).absolute().parent if config_file else Path.cwd()
+
+
+def load_rules(platform: Platform, project: str) -> ProjectRules:
+    """Return a project's rules.
+
+    Raises:
+        ConfigError: a blocklist file cannot be read: rules that are not applied would be worse.
+    """
+    rules = platform.project_config(project).sourcing.rules
+    row = platform.catalog.project(project)
+    folder = base_folder_of(row.config_file if row is not None else None)
+
+    def entries(file: str | None) -> list[str]:
+        if file is None:
+            return []
+        path = folder / Path(file).expanduser()
+        try:
+            return list_entries(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigError(f"project {project!r}: blocklist {path} cannot be read: {reason}") from error
+
+    return ProjectRules(
+        rules,
+        Blocklists.of(
+            (*rules.blocked_hashtags, *entries(rules.blocked_hashtags_file)),
+            (*rules.blocked_channels, *entries(rules.blocked_channels_file)),
+        ),
+    )
+
+
+def load_rules_by_video(platform: Platform, video_keys: Collection[str]) -> dict[str, dict[str, ProjectRules]]:
+    """Return, for each video, the rules of the projects that want it, by project.
+
+    Raises:
+        ConfigError: a blocklist file of one of the projects cannot be read.
+    """
+    wanting = projects_wanting(platform.catalog.database, video_keys)
+    projects = sorted({project for names in wanting.values() for project in names})
+    rules = {project: load_rules(platform, project) for project in projects}
+    return {key: {project: rules[project] for project in names} for key, names in wanting.items()}
+
+
+def with_known(candidate: VideoCandidate, row: VideoRow | None) -> VideoCandidate:
+    """Return a candidate with what the catalog knows of its video where the listing said nothing."""
+    if row is None:
+        return candidate
+    names = ("title", "channel", "channel_id", "licence", "upload_date", "duration_seconds", "width", "height")
+    return replace(
+        candidate,
+        **{name: getattr(row, name) for name in names if getattr(candidate, name) is None},
+    )

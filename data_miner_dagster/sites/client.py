@@ -1,0 +1,388 @@
+"""yt-dlp behind three questions: which videos does an address hold, fetch this one, fetch this picture."""
+
+import re
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from yt_dlp.networking import Request
+from yt_dlp.networking.exceptions import RequestError
+from yt_dlp.utils import YoutubeDLError
+
+from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.domain.errors import SourceError, VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.sites.errors import classify, translate
+from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL, javascript_runtime
+from data_miner_dagster.sites.keys import is_direct_video_url, key_of_site_video, key_of_url, site_of_key
+from data_miner_dagster.sites.metadata import as_number, as_text, candidate_of, is_live, thumbnails_of
+from data_miner_dagster.sites.redaction import redact_url
+from data_miner_dagster.sites.references import expand_address
+from data_miner_dagster.sites.transport import Errand
+
+_EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
+_REFERENCES: Final = ("url", "url_transparent")
+_MAX_PICTURE_BYTES: Final = 10_000_000
+_LISTING_SECONDS: Final = 600.0
+KNOWN_IN_A_ROW: Final = 10
+"""So many known videos in a row end a listing that asks for new ones: a pinned or reordered one does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedVideo:
+    """A file in the folder it was fetched into, not yet proven, and what its site says of it."""
+
+    path: Path
+    extractor: str
+    format_id: str | None
+    candidate: VideoCandidate
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A thumbnail, or a storyboard of several pictures in rows and columns."""
+
+    url: str
+    rows: int = 1
+    columns: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ListingLimits:
+    """Where a listing may stop. It is read page by page, so that stopping early spares requests."""
+
+    max_results: int | None = None
+    known_keys: Collection[str] = ()  # stop after so many of these in a row
+    is_too_old: Callable[[VideoCandidate], bool] = lambda _candidate: False  # of a listing, newest first
+
+
+class SiteClient:
+    """Lists and fetches under one configuration. Safe to share between threads.
+
+    Args:
+        config: the `platform.downloading` section.
+        may_request: asked with the site before each request; False ends what is being done.
+        on_response: told (site, HTTP status, headers) of each answer, before anything is made of it.
+        before_listing: called with the site before a listing that needs the network; may sleep, may raise.
+    """
+
+    def __init__(
+        self,
+        config: DownloadingConfig,
+        *,
+        may_request: Callable[[str], bool] = lambda _site: True,
+        on_response: Callable[[str, int, Mapping[str, str]], None] = lambda _site, _status, _headers: None,
+        before_listing: Callable[[str], None] = lambda _site: None,
+    ) -> None:
+        self._config = config
+        self._before_listing = before_listing
+        self._may_request = may_request
+        self._on_response = on_response
+        self._threads = threading.local()
+        self._instances: list[GuardedYoutubeDL] = []
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            instances, self._instances = self._instances, []
+        for instance in instances:
+            instance.close()
+        self._threads = threading.local()
+
+    def __enter__(self) -> "SiteClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ydl(self) -> GuardedYoutubeDL:
+        known: GuardedYoutubeDL | None = getattr(self._threads, "ydl", None)
+        if known is None:
+            known = GuardedYoutubeDL(self._config)
+            with self._lock:
+                self._instances.append(known)
+            self._threads.ydl = known
+        return known
+
+    @contextmanager
+    def _errand(self, ydl: GuardedYoutubeDL, site: str, seconds: float) -> Iterator[Errand]:
+        with Errand(site, time.monotonic() + seconds, self._may_request, self._on_response) as errand:
+            ydl.guard.errand = errand
+            try:
+                yield errand
+            finally:
+                ydl.guard.errand = None
+
+    # --- listing ---
+
+    def site_of(self, address: str) -> str:
+        """Return the site that an address counts for: an extractor's name, or the host."""
+        extractor = self._ydl().extractor_for(expand_address(address))
+        name = str(extractor.IE_NAME).partition(":")[0].lower()
+        return (urllib.parse.urlsplit(address).hostname or name) if extractor.ie_key() == "Generic" else name
+
+    def list_address(
+        self, address: str, *, source: str, query: str, found_at: datetime, limits: ListingLimits | None = None
+    ) -> list[VideoCandidate]:
+        """Return the videos behind an address, in its order, without downloading any.
+
+        A direct video URL, and a page of an extractor whose pages are single videos, cost no request: what is to be
+        known of them is read once, at the download. Playlists, channels, searches and feeds are listed flat.
+
+        Args:
+            address: http or https, or one of `sites.queries`; may hold `{env:NAME}`.
+            source: for provenance, as is `query`.
+            limits: where to stop.
+
+        Raises:
+            SourceError: the address is of another scheme, could not be listed, or lists nothing.
+            ConfigError: `{env:NAME}` is not set.
+        """
+        address = address.strip()
+        expanded = expand_address(address)
+        shown = redact_url(address)
+        ydl = self._ydl()
+        scheme = urllib.parse.urlsplit(expanded).scheme.lower()
+        extractor = ydl.extractor_for(expanded)
+        if scheme not in ("http", "https") and not (scheme.endswith("search") and extractor.ie_key() != "Generic"):
+            raise SourceError(f"{shown}: only http and https addresses are taken, not {scheme or 'none'!r}")
+        if extractor.ie_key() == "Generic":
+            if is_direct_video_url(expanded):
+                return [VideoCandidate(key_of_url(address), address, source, query, 0, found_at)]
+        elif extractor.is_single_video(expanded) and (video_id := extractor.get_temp_id(expanded)):
+            key = key_of_site_video(str(extractor.IE_NAME), video_id)
+            return [VideoCandidate(key, address, source, query, 0, found_at)]
+        site = self.site_of(address)
+        self._before_listing(site)
+        with self._errand(ydl, site, _LISTING_SECONDS):
+            try:
+                found = self._list(ydl, address, expanded, source, query, found_at, limits or ListingLimits())
+            except (YoutubeDLError, RequestError, OSError) as error:
+                # `from None`: the original may carry signed addresses, and a traceback would print them.
+                raise SourceError(f"{shown}: {classify(error)[1]}") from None
+        if not found and not (limits and limits.known_keys):
+            raise SourceError(f"{shown}: lists no video")
+        return found
+
+    def _list(
+        self,
+        ydl: GuardedYoutubeDL,
+        address: str,
+        expanded: str,
+        source: str,
+        query: str,
+        found_at: datetime,
+        limits: ListingLimits,
+    ) -> list[VideoCandidate]:
+        listed = ydl.extract_info(expanded, download=False, process=False)
+        for _ in range(5):  # an address may stand for another
+            if listed.get("_type") not in _REFERENCES:
+                break
+            listed = ydl.extract_info(listed["url"], download=False, process=False, ie_key=listed.get("ie_key"))
+        found: list[VideoCandidate] = []
+        num_known = 0
+        for entry in listed.get("entries", [listed]):
+            if limits.max_results is not None and len(found) >= limits.max_results:
+                break
+            if not entry:
+                continue
+            candidate = self._candidate(ydl, entry, address, source, query, len(found), found_at)
+            if limits.is_too_old(candidate):
+                break
+            num_known = num_known + 1 if candidate.video_key in limits.known_keys else 0
+            if num_known >= KNOWN_IN_A_ROW:
+                break
+            found.append(candidate)
+        return found
+
+    def _candidate(
+        self,
+        ydl: GuardedYoutubeDL,
+        entry: Mapping[str, Any],
+        address: str,
+        source: str,
+        query: str,
+        rank: int,
+        found_at: datetime,
+    ) -> VideoCandidate:
+        is_reference = entry.get("_type", "video") in _REFERENCES
+        url = str(entry["url"]) if is_reference else address
+        ie_key = str(entry.get("ie_key") or entry.get("extractor_key") or "Generic")
+        key = key_of_url(url)
+        if ie_key != "Generic":
+            extractor = ydl.get_info_extractor(ie_key)
+            if video_id := entry.get("id") or extractor.get_temp_id(url):
+                key = key_of_site_video(str(extractor.IE_NAME), str(video_id))
+        return candidate_of(entry, video_key=key, url=url, source=source, query=query, rank=rank, found_at=found_at)
+
+    # --- fetching ---
+
+    def fetch(
+        self,
+        video_key: str,
+        address: str,
+        folder: Path,
+        *,
+        found_at: datetime,
+        accept: Callable[[VideoCandidate], None] = lambda _candidate: None,
+    ) -> FetchedVideo:
+        """Download one video into `folder`, going on where an earlier call was cut off.
+
+        Args:
+            video_key: says which site it counts for.
+            address: of a page or of a file; may hold `{env:NAME}`.
+            folder: exists, and belongs to this video alone.
+            found_at: for the candidate returned.
+            accept: given what the site says of the video, after its one extraction and before any byte of it; what
+                this raises ends the fetch and passes through.
+
+        Raises:
+            VideoPermanentError, VideoTransientError: with the kind; the message carries no secret.
+            ConfigError: `{env:NAME}` is not set.
+        """
+        ydl, config = self._ydl(), self._config
+        site = site_of_key(video_key) or (urllib.parse.urlsplit(address).hostname or "")
+        refusals: list[Exception] = []
+
+        def described(info: Mapping[str, Any]) -> VideoCandidate:
+            return candidate_of(info, video_key=video_key, url=address, source="", query="", rank=0, found_at=found_at)
+
+        def refuse(info: Mapping[str, Any], *, incomplete: bool = False) -> None:
+            try:
+                _check_limits(info, config)
+                accept(described(info))
+            except Exception as error:
+                refusals.append(error)
+                raise
+
+        def hook(progress: Mapping[str, Any]) -> None:
+            if (
+                max(int(progress.get(name) or 0) for name in ("downloaded_bytes", "total_bytes"))
+                > config.max_size_bytes
+            ):
+                raise _too_large(config)
+
+        template = f"{str(folder).replace('%', '%%')}/%(format_id)s.%(ext)s"
+        ydl.params["outtmpl"] = {**ydl.params["outtmpl"], "default": template}
+        ydl.params["match_filter"] = refuse
+        ydl._progress_hooks = [hook]
+        with self._errand(ydl, site, config.max_wall_seconds) as errand:
+            try:
+                info = ydl.extract_info(expand_address(address), download=True)
+            except Exception as error:  # noqa: BLE001  # translated: an extractor may raise anything
+                if refusals:
+                    raise refusals[0] from None
+                if errand.is_expired:
+                    raise VideoTransientError(
+                        VideoErrorKind.TRANSIENT, f"not done in max_wall_seconds {config.max_wall_seconds:g}"
+                    ) from None
+                raise self._explained(translate(error), site) from None
+        return _fetched(info, folder, config, described)
+
+    def _explained(
+        self, error: VideoPermanentError | VideoTransientError, site: str
+    ) -> VideoPermanentError | VideoTransientError:
+        if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
+            hint = f"{error} (no JavaScript runtime was found, which YouTube needs: pip install 'yt-dlp[default,deno]')"
+            if isinstance(error, VideoTransientError):
+                return VideoTransientError(error.kind, hint, error.retry_after_seconds)
+            return VideoPermanentError(error.kind, hint)
+        return error
+
+    # --- pictures ---
+
+    def pictures_of(self, video_key: str, address: str, *, with_storyboards: bool) -> list[Picture]:
+        """Return the thumbnails of a video and, if asked, its storyboards: one extraction of its page.
+
+        Raises:
+            SourceError: the page could not be read.
+        """
+        ydl = self._ydl()
+        with self._errand(ydl, site_of_key(video_key) or self.site_of(address), _LISTING_SECONDS):
+            try:
+                info = ydl.extract_info(expand_address(address), download=False, process=False)
+            except (YoutubeDLError, RequestError, OSError) as error:
+                raise SourceError(f"{redact_url(address)}: {classify(error)[1]}") from None
+        pictures = [Picture(url) for url in thumbnails_of(info)[:1]]
+        boards = [form for form in info.get("formats") or () if form.get("rows") and form.get("columns")]
+        if with_storyboards and boards:
+            best = max(boards, key=lambda form: form.get("width") or 0)
+            pictures += [
+                Picture(str(fragment["url"]), int(best["rows"]), int(best["columns"]))
+                for fragment in best.get("fragments") or ()
+                if fragment.get("url")
+            ]
+        return pictures
+
+    def fetch_picture(self, site: str, url: str) -> bytes:
+        """Return the bytes of a picture.
+
+        Raises:
+            SourceError: it could not be fetched, or is larger than a picture has a right to be.
+        """
+        ydl = self._ydl()
+        with self._errand(ydl, site, 60.0):
+            try:
+                with ydl.urlopen(Request(url)) as response:
+                    content: bytes = response.read(_MAX_PICTURE_BYTES + 1)
+            except (YoutubeDLError, RequestError, OSError) as error:
+                raise SourceError(f"{redact_url(url)}: {classify(error)[1]}") from None
+        if len(content) > _MAX_PICTURE_BYTES:
+            raise SourceError(f"{redact_url(url)}: larger than {_MAX_PICTURE_BYTES} bytes")
+        return content
+
+
+_HINTS_AT_RUNTIME: Final = frozenset({VideoErrorKind.UNSUPPORTED, VideoErrorKind.FORBIDDEN, VideoErrorKind.BOT_CHECK})
+
+
+def _too_large(config: DownloadingConfig) -> VideoPermanentError:
+    return VideoPermanentError(
+        VideoErrorKind.TOO_LARGE, f"the file is larger than max_size_bytes {config.max_size_bytes}"
+    )
+
+
+def _check_limits(info: Mapping[str, Any], config: DownloadingConfig) -> None:
+    if is_live(info):
+        raise VideoPermanentError(VideoErrorKind.LIVE, "the video is live or has not started yet")
+    duration = as_number(info.get("duration"))
+    if duration is not None and duration > config.max_duration_seconds:
+        raise VideoPermanentError(
+            VideoErrorKind.TOO_LARGE,
+            f"the video lasts {duration:.0f} s, more than max_duration_seconds {config.max_duration_seconds:g}",
+        )
+    if (as_number(info.get("filesize")) or 0) > config.max_size_bytes:
+        raise _too_large(config)
+
+
+def _fetched(
+    info: Mapping[str, Any] | None,
+    folder: Path,
+    config: DownloadingConfig,
+    described: Callable[[Mapping[str, Any]], VideoCandidate],
+) -> FetchedVideo:
+    if not info:
+        raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "nothing was downloaded: the page holds no video")
+    if "entries" in info:
+        raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "the address holds several videos; list it as a playlist")
+    downloads: list[Mapping[str, Any]] = info.get("requested_downloads") or []
+    path = Path(downloads[0]["filepath"]) if downloads else None
+    if path is None or not path.exists():  # yt-dlp passes over files larger than max_filesize without a word
+        raise _too_large(config)
+    extension = path.suffix.lower().removeprefix(".")
+    target = folder / f"video.{extension if _EXTENSION.fullmatch(extension) else 'bin'}"
+    path.replace(target)
+    candidate = described(info)
+    return FetchedVideo(
+        path=target,
+        extractor=str(info.get("extractor") or "generic"),
+        format_id=as_text(downloads[0].get("format_id")),
+        candidate=replace(candidate, url=redact_url(str(info.get("webpage_url") or candidate.url))),
+    )

@@ -1,0 +1,195 @@
+"""yt-dlp with the platform's handler as its only way out, and the only options it is ever given.
+
+No option of yt-dlp comes from outside as it is: each is written here, so that no post-processor, exec or file:// can
+be smuggled in through a configuration.
+"""
+
+import io
+import logging
+import re
+import shutil
+import sys
+import urllib.parse
+from pathlib import Path
+from typing import Any, Final
+
+import yt_dlp
+import yt_dlp.version
+from yt_dlp.extractor.generic import GenericIE as _GenericIE
+from yt_dlp.networking.exceptions import RequestError
+
+from data_miner_dagster import __version__
+from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.sites.redaction import redact, remember_secret
+from data_miner_dagster.sites.references import cookie_file_text, resolve_reference
+from data_miner_dagster.sites.transport import Guard, GuardedHandler
+
+logger = logging.getLogger("data_miner.sites")
+
+USER_AGENT: Final = f"data-miner/{__version__} (yt-dlp/{yt_dlp.version.__version__})"
+_NO_FFMPEG: Final = "/nonexistent/ffmpeg"
+"""ffmpeg would open connections of its own, past the address policy; formats that need it are not chosen."""
+_OPT_OUT: Final = re.compile(r"\b(noai|noimageai|noindex|noimageindex|none)\b", re.IGNORECASE)
+_ROBOTS_META: Final = re.compile(
+    r"<meta\s[^>]*name\s*=\s*[\"']?(?P<name>robots|data-miner|tdm-reservation)[\"'\s][^>]*>", re.IGNORECASE
+)
+_META_CONTENT: Final = re.compile(r"content\s*=\s*[\"']?(?P<content>[^\"'>]*)", re.IGNORECASE)
+
+
+class OptedOutError(RequestError):  # type: ignore[misc]
+    """A page asks machines to leave it alone."""
+
+
+def opt_out_of(headers: Any, html: str = "") -> str | None:
+    """Return the words with which a page, or its headers, asks machines to leave it alone; None if it does not.
+
+    Source: the directives that img2dataset honours (X-Robots-Tag noai, noimageai, noindex, noimageindex), the same in
+    a robots meta element, and the W3C's TDM Reservation Protocol.
+    """
+    for name, value in headers.items():
+        if name.lower() == "tdm-reservation" and value.strip() == "1":
+            return "tdm-reservation: 1"
+        if name.lower() == "x-robots-tag":
+            agent, colon, rest = value.partition(":")
+            directives = rest if colon and agent.strip().lower() == "data-miner" else "" if colon else value
+            if found := _OPT_OUT.search(directives):
+                return f"X-Robots-Tag: {found[0]}"
+    for meta in _ROBOTS_META.finditer(html[:200_000]):
+        content = _META_CONTENT.search(meta[0])
+        words = content["content"] if content else ""
+        if meta["name"].lower() == "tdm-reservation":
+            if words.strip() == "1":
+                return "tdm-reservation: 1"
+        elif found := _OPT_OUT.search(words):
+            return f"robots: {found[0]}"
+    return None
+
+
+class GenericIE(_GenericIE):  # type: ignore[misc]
+    """yt-dlp's extractor of last resort, which leaves pages alone that ask for it. Its name is its key in yt-dlp."""
+
+    def _request_webpage(self, *arguments: Any, **options: Any) -> Any:
+        response = super()._request_webpage(*arguments, **options)
+        self._check(response.headers, "") if response else None
+        return response
+
+    def _webpage_read_content(self, *arguments: Any, **options: Any) -> Any:
+        html = super()._webpage_read_content(*arguments, **options)
+        self._check({}, html if isinstance(html, str) else "")
+        return html
+
+    @staticmethod
+    def _check(headers: Any, html: str) -> None:
+        if words := opt_out_of(headers, html):
+            raise OptedOutError(f"the page opts out of machine use ({words}); politeness.respect_page_opt_outs is on")
+
+
+class _Log:
+    """Passes yt-dlp's words on at DEBUG, without secrets."""
+
+    def debug(self, message: str) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s", redact(message))
+
+    info = warning = error = debug
+
+
+class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
+    """A yt-dlp whose every request obeys a guard. One per thread: making one costs 40 ms, and it is not thread-safe."""
+
+    def __init__(self, config: DownloadingConfig) -> None:
+        self.guard = Guard(allowed_private_hosts=config.allowed_private_hosts)
+        super().__init__(options_of(config), auto_init="no_verbose_header")
+        if config.politeness.respect_page_opt_outs:
+            self.add_info_extractor(GenericIE(self))
+
+    def build_request_director(self, handlers: object, preferences: object = None) -> Any:
+        """Return a director whose only handler is the guarded one."""
+
+        def guarded(**options: Any) -> GuardedHandler:
+            return GuardedHandler(guard=self.guard, **options)
+
+        return super().build_request_director([guarded], None)
+
+    def extractor_for(self, url: str) -> Any:
+        """Return the extractor class that takes an address; the generic one takes any."""
+        return next(extractor for extractor in self._ies.values() if extractor.suitable(url))
+
+
+def javascript_runtime() -> str | None:
+    """Return the path of the JavaScript runtime that yt-dlp needs for YouTube, None if there is none.
+
+    `pip install 'yt-dlp[default,deno]'` puts one beside the interpreter, where PATH need not lead.
+    """
+    beside = Path(sys.executable).parent / "deno"
+    return shutil.which("deno") or (str(beside) if beside.is_file() else None)
+
+
+def format_wanted(config: DownloadingConfig) -> str:
+    """Return yt-dlp's format selection: never one that needs merging, so never ffmpeg."""
+    height = config.max_height
+    kinds = ("b", "bv") if config.include_audio else ("bv", "b")
+    fitting = [f"{kind}[height<={height}]" for kind in kinds]
+    larger = [f"{kind}[height>{height}]" for kind in kinds]
+    return "/".join((*fitting, *larger, *kinds))
+
+
+def options_of(config: DownloadingConfig) -> dict[str, Any]:
+    """Return the options of yt-dlp.
+
+    Raises:
+        ConfigError: a reference of the configuration leads nowhere.
+    """
+    options: dict[str, Any] = {
+        "logger": _Log(),
+        "quiet": True,
+        "noprogress": True,
+        "color": "never",
+        "ignoreerrors": False,
+        "cachedir": False,
+        "usenetrc": False,
+        "proxy": "",  # not the environment's: what is used is what is configured
+        "http_headers": {"User-Agent": config.user_agent or USER_AGENT},
+        "socket_timeout": config.socket_timeout_seconds,
+        "noplaylist": True,
+        "extract_flat": "in_playlist",
+        "format": format_wanted(config),
+        # The least resolution that satisfies, h264 before codecs that cost more to decode, then the smallest.
+        "format_sort": [f"res:{config.max_height}", "vcodec:h264", "+size", "+br"],
+        "external_downloader": {"default": "native"},
+        "hls_prefer_native": True,
+        "ffmpeg_location": _NO_FFMPEG,
+        "fixup": "never",
+        "continuedl": True,
+        "overwrites": True,
+        "updatetime": False,
+        "retries": 0,  # the operation tries again, and counts
+        "fragment_retries": 2,
+        "extractor_retries": 0,
+        "file_access_retries": 1,
+        "skip_unavailable_fragments": False,
+        "restrictfilenames": True,
+        "max_filesize": config.max_size_bytes,
+        "extractor_args": {
+            # dates in listings of channels, as far as the page shows them
+            "youtubetab": {"approximate_date": [""]},
+            **{
+                extractor: {name: [resolve_reference(value) for value in values] for name, values in arguments.items()}
+                for extractor, arguments in config.extractor_args.items()
+            },
+        },
+    }
+    if runtime := javascript_runtime():
+        options["js_runtimes"] = {"deno": {"path": runtime}}
+    if config.proxy is not None:
+        proxy = resolve_reference(config.proxy, is_secret=False)
+        options["proxy"] = proxy
+        if password := urllib.parse.urlsplit(proxy).password:
+            remember_secret(urllib.parse.unquote(password))
+    if config.cookies is not None:
+        # A stream: yt-dlp writes cookies back, and the user's file is not ours to change.
+        options["cookiefile"] = io.StringIO(cookie_file_text(config.cookies))
+    if config.cookies_from_browser is not None:
+        browser, _, profile = config.cookies_from_browser.partition(":")
+        options["cookiesfrombrowser"] = (browser, profile or None, None, None)
+    return options

@@ -1,0 +1,74 @@
+"""Secrets by reference: `env:NAME` and `file:PATH`, looked up late and remembered only to be redacted."""
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.config.downloading import is_reference
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.sites.redaction import remember_secret
+
+_PLACEHOLDER: Final = re.compile(r"\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def _from_environment(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ConfigError(f"environment variable {name} is not set; platform.downloading refers to it")
+    return value
+
+
+def resolve_reference(text: str, *, is_secret: bool = True) -> str:
+    """Return what `env:NAME` or `file:PATH` refers to; any other text as it is.
+
+    Raises:
+        ConfigError: the variable is not set, or the file cannot be read.
+    """
+    if not is_reference(text):
+        return text
+    kind, _, where = text.partition(":")
+    if kind == "env":
+        value = _from_environment(where)
+    else:
+        try:
+            value = Path(where).expanduser().read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"{where} cannot be read: {error.strerror}; platform.downloading refers to it") from None
+    if is_secret:
+        remember_secret(value)
+    return value
+
+
+def cookie_file_text(reference: str) -> str:
+    """Return the text of the cookie file that `file:PATH`, or `env:NAME` of a path, refers to; its values are secrets.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    kind, _, where = reference.partition(":")
+    path = Path(_from_environment(where) if kind == "env" else where).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cookie file {path} cannot be read: {error.strerror}") from None
+    for line in text.splitlines():
+        fields = line.split("\t")
+        if len(fields) == 7:
+            remember_secret(fields[6])
+    return text
+
+
+def expand_address(address: str) -> str:
+    """Return an address with each `{env:NAME}` replaced by the variable's value, which becomes a secret.
+
+    Raises:
+        ConfigError: a variable is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        secret = _from_environment(match[1])
+        remember_secret(secret)
+        return secret
+
+    return _PLACEHOLDER.sub(value, address)

@@ -1,0 +1,60 @@
+"""Keep-or-drop answers as CSV: written for people and their spreadsheets, read with care."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.storage.atomic import atomic_path
+
+_ANSWERS: Final = {"keep": True, "drop": False}
+
+
+def answer_word(answers: Mapping[str, bool], frame_id: str) -> str:
+    """Return "keep", "drop", or "" for a frame without an answer."""
+    return {None: "", True: "keep", False: "drop"}[answers.get(frame_id)]
+
+
+def read_answers(path: Path) -> dict[str, bool]:
+    """Return keep (true) or drop by frame id; empty answers are left out, the last of several counts.
+
+    Raises:
+        ConfigError: the file is missing, lacks a column, or a line holds something else.
+    """
+    answers: dict[str, bool] = {}
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or ()
+            if not {"frame_id", "answer"} <= set(columns):
+                has = ", ".join(columns) or "nothing"
+                raise ConfigError(f"{path}: needs the columns frame_id and answer, has {has}")
+            for row in reader:
+                word = (row["answer"] or "").strip().lower()
+                if word and word not in _ANSWERS:
+                    raise ConfigError(f"{path}: line {reader.line_num}: {word!r} is neither 'keep' nor 'drop'")
+                if word:
+                    answers[row["frame_id"].strip()] = _ANSWERS[word]
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(f"{path}: no such file; export one from questions.html, or fill in questions.csv") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text; export one from questions.html") from None
+    return answers
+
+
+def write_answers(path: Path, answers: Mapping[str, bool]) -> None:
+    """Write answers by frame id, atomically: same answers, same bytes."""
+    write_csv(
+        path, ["frame_id", "answer"], [[frame_id, answer_word(answers, frame_id)] for frame_id in sorted(answers)]
+    )
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a table for people, atomically."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([columns, *rows])
+    with atomic_path(path) as partial:
+        partial.write_text(buffer.getvalue(), encoding="utf-8")

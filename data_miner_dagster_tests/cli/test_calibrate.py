@@ -1,0 +1,83 @@
+"""`data-miner calibrate` as a person types it."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from data_miner_dagster.cli import calibrate as calibrate_module
+from data_miner_dagster.cli.main import app
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster_tests.operations.planted_project import (
+    PlantedPlatform,
+    add_video,
+    plant_frames,
+    save_project,
+)
+
+
+@pytest.fixture
+def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlantedPlatform:
+    """A filtered project; the command opens its platform, whose encoder no registry knows."""
+    platform = PlantedPlatform(tmp_path)
+    save_project(platform)
+    add_video(platform, "local-a")
+    scores = np.random.default_rng(0).uniform(0, 1, 400).tolist()
+    plant_frames(platform, "local-a", [[score, 0, 0, 0] for score in scores])
+    filter_project(platform, "pets")
+    monkeypatch.setattr(calibrate_module, "opened_existing", lambda *_: platform)
+    return platform
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["calibrate", "pets", *arguments])
+
+
+def test_calibrate__questions_then_a_threshold(platform: PlantedPlatform, tmp_path: Path) -> None:
+    asked = invoke("--frames", "150")
+    assert asked.exit_code == 0
+    assert "150 of 400 frames to decide on, 0 answered so far" in asked.stdout
+    table = platform.layout.calibration_folder("pets") / "questions.csv"
+    answers = tmp_path / "answers.csv"
+    with table.open(newline="") as source, answers.open("w", newline="") as target:
+        writer = csv.writer(target)
+        writer.writerow(["frame_id", "answer"])
+        for row in csv.DictReader(source):
+            writer.writerow([row["frame_id"], "keep" if float(row["similarity"]) >= 0.75 else "drop"])
+    found = invoke("--answers", str(answers), "--precision", "0.9")
+    assert found.exit_code == 0
+    assert "150 answers" in found.stdout
+    assert "  positive_threshold: {axis: 0.7" in found.stdout
+    content = json.loads(invoke("--recall", "0.9", "--json").stdout)
+    assert content["num_answers"] == 150
+    assert content["chosen"]["recall"]["low"] <= content["chosen"]["recall"]["value"]
+    assert content["settings"] == {"positive_threshold": {"axis": content["threshold"]}}
+
+
+def test_calibrate__too_few_answers(platform: PlantedPlatform, tmp_path: Path) -> None:
+    invoke()
+    (tmp_path / "answers.csv").write_text("frame_id,answer\nlocal-a/000001,keep\n")
+    found = invoke("--answers", str(tmp_path / "answers.csv"), "--recall", "0.9")
+    assert found.exit_code == 0
+    assert "too few answers: 1, and a threshold needs at least 20" in found.stdout
+    assert "positive_threshold" not in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--precision", "0.9", "--recall", "0.9"], "are two goals"),
+        (["--answers", "a.csv"], "--answers without a goal"),
+        (["--precision", "0.9", "--answers", "missing.csv"], "missing.csv: no such file"),
+        (["--precision", "90"], "between 0 and 1"),
+    ],
+)
+def test_calibrate__mistakes(platform: PlantedPlatform, arguments: list[str], message: str) -> None:
+    invoke()
+    result = invoke(*arguments)
+    assert isinstance(result.exception, ConfigError)
+    assert message in str(result.exception)

@@ -1,0 +1,20 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster_tests.cli.conftest import RunCommand
+
+
+def test_list__marks_what_the_profile_uses(run_command: RunCommand, tmp_path: Path) -> None:
+    result = run_command("models", "list", "--profile", "lite", "--root", tmp_path, "--json")
+    used = {row["name"] for row in json.loads(result.stdout) if row["is_used"]}
+    assert {"lite-conse", "lite-efficientnet"} <= used
+    assert len(used) == 3
+    assert "Apache-2.0" in run_command("models", "list", "--root", tmp_path).stdout
+
+
+def test_fetch__unknown_profile(run_command: RunCommand) -> None:
+    with pytest.raises(ConfigError, match=r"--profile 'light' is none"):
+        run_command("models", "fetch", "--profile", "light")

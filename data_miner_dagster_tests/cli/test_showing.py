@@ -1,0 +1,95 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster_tests.builders import build_platform, build_project
+from data_miner_dagster_tests.cli.conftest import RunCommand
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    return build_project(tmp_path, through="extraction")
+
+
+def test_status__no_catalog_is_a_mistake_and_makes_none(run_command: RunCommand, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no catalog under"):
+        run_command("status", "--root", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status__empty_catalog(run_command: RunCommand, tmp_path: Path) -> None:
+    build_platform(tmp_path).catalog.projects()
+    result = run_command("status", "--root", tmp_path, "--json")
+    assert json.loads(result.stdout) == {"projects": [], "videos": [], "members": [], "working": []}
+    assert run_command("videos", "--root", tmp_path).stdout.endswith("0 videos\n")
+
+
+def test_status__counts_by_status_with_reasons(run_command: RunCommand, platform: Platform) -> None:
+    content = json.loads(run_command("status", "--root", platform.root, "--json").stdout)
+    assert content["videos"] == [
+        {"status": "PENDING", "reason": "", "count": 1},
+        {"status": "EXTRACTED", "reason": "", "count": 3},
+        {"status": "FAILED", "reason": "undecodable", "count": 1},
+    ]
+    assert content["members"] == [
+        {"status": "PENDING", "reason": "", "count": 4},
+        {"status": "REJECTED", "reason": "duration", "count": 1},
+    ]
+    assert content["projects"] == [
+        {
+            "name": "cyclists",
+            "stage": "POPULATING",
+            "is_sourced": False,
+            "videos": 4,
+            "settled": 4,
+            "with_frames": 3,
+            "rejected": 1,
+            "release": None,
+            "error": None,
+        }
+    ]
+
+
+def test_status__of_a_project_shows_its_funnel_and_who_works(run_command: RunCommand, platform: Platform) -> None:
+    with platform.hold_project("cyclists"):
+        text = run_command("status", "--project", "cyclists", "--root", platform.root).stdout
+    assert "project/cyclists" in text
+    assert "videos accepted" in text
+    assert "duration" in text
+    assert "undecodable" in text
+    with pytest.raises(ConfigError, match="no project 'nobody'; known: cyclists"):
+        run_command("status", "--project", "nobody", "--root", platform.root)
+
+
+def test_projects__table_and_json(run_command: RunCommand, platform: Platform) -> None:
+    assert "cyclists" in run_command("projects", "--root", platform.root).stdout
+    assert json.loads(run_command("projects", "--root", platform.root, "--json").stdout)[0]["name"] == "cyclists"
+
+
+def test_videos__all_failed_by_status_and_by_project(run_command: RunCommand, platform: Platform) -> None:
+    def keys(*options: str) -> list[str]:
+        return [
+            row["key"] for row in json.loads(run_command("videos", "--root", platform.root, "--json", *options).stdout)
+        ]
+
+    assert keys() == ["files-aaa", "files-bbb", "files-ccc", "files-ddd", "files-eee"]
+    assert keys("--failed") == ["files-ddd"]
+    assert keys("--status", "extracted") == ["files-aaa", "files-bbb", "files-ccc"]
+    assert keys("--project", "cyclists") == ["files-aaa", "files-bbb", "files-ccc", "files-ddd"]
+    text = run_command("videos", "--root", platform.root, "--failed").stdout
+    assert "undecodable: no frame decodes" in text
+    with pytest.raises(ConfigError, match=r"--status 'extrcted' is none; did you mean 'EXTRACTED'\?"):
+        keys("--status", "extrcted")
+
+
+def test_videos__a_title_is_neither_markup_nor_control_characters(run_command: RunCommand, platform: Platform) -> None:
+    from data_miner_dagster.catalog.schema import VideoRow
+
+    with platform.catalog.database.transaction() as session:
+        session.get_one(VideoRow, "files-aaa").title = "[bold]loud[/] \x1b[31mred\x07"
+    text = run_command("videos", "--root", platform.root).stdout
+    assert "[bold]loud[/]" in text
+    assert "\x07" not in text

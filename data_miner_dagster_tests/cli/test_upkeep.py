@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster_tests.builders import build_project
+from data_miner_dagster_tests.cli.conftest import RunCommand
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    return build_project(tmp_path, through="extraction")
+
+
+def test_retry__nothing_to_retry(run_command: RunCommand, tmp_path: Path) -> None:
+    build_project(tmp_path, videos=(), through="sourcing")
+    assert run_command("retry", "--root", tmp_path).stdout.startswith("0 videos will be tried again")
+
+
+def test_retry__by_kind_and_key(run_command: RunCommand, platform: Platform) -> None:
+    def retried(*options: str) -> str:
+        return run_command("retry", "--root", platform.root, *options).stdout
+
+    assert retried("--kind", "private").startswith("0 videos")
+    assert retried("files-aaa").startswith("0 videos")
+    assert retried("--kind", "private", "--kind", "undecodable").startswith("files-ddd\n1 videos")
+    video = platform.catalog.video("files-ddd")
+    assert video is not None
+    assert video.status is VideoStatus.DOWNLOADED
+    with pytest.raises(ConfigError, match=r"--kind 'privat' is none; did you mean 'private'\?"):
+        retried("--kind", "privat")
+    with pytest.raises(ConfigError, match="no project 'nobody'"):
+        retried("--project", "nobody")
+
+
+def test_delete_videos__wanted_ones_are_refused(run_command: RunCommand, platform: Platform) -> None:
+    result = run_command("delete-videos", "files-aaa", "files-eee", "--yes", "--root", platform.root)
+    assert result.exit_code == 1
+    assert "files-eee: removed" in result.stdout
+    assert "files-aaa: kept, wanted by cyclists" in result.stderr
+    assert run_command("delete-videos", "files-aaa", "--force", "--yes", "--root", platform.root).exit_code == 0
+    assert not platform.layout.frames_folder("files-aaa").exists()
+
+
+def test_delete_videos__a_no_changes_nothing(run_command: RunCommand, platform: Platform) -> None:
+    result = run_command("delete-videos", "files-eee", "--root", platform.root, answer="n\n")
+    assert result.exit_code == 1
+    assert platform.catalog.video("files-eee") is not None
+
+
+def test_delete_project__then_cleanup_orphans(run_command: RunCommand, platform: Platform) -> None:
+    root = ["--root", str(platform.root)]
+    assert "project cyclists removed" in run_command("delete-project", "cyclists", "--yes", *root).stdout
+    assert len(platform.catalog.videos()) == 5
+    assert "5 videos removed" in run_command("cleanup-orphans", "--yes", *root).stdout
+    assert platform.catalog.videos() == []
+    assert list(platform.layout.frames.iterdir()) == []
+    assert "0 videos removed" in run_command("cleanup-orphans", *root).stdout
+    with pytest.raises(ConfigError, match="no project 'cyclists'"):
+        run_command("delete-project", "cyclists", "--yes", *root)
+
+
+def test_forget__unknown(run_command: RunCommand, platform: Platform) -> None:
+    with pytest.raises(ConfigError, match="'nobody' is neither a video's key nor a channel"):
+        run_command("forget", "nobody", "--yes", "--root", platform.root)

@@ -1,0 +1,274 @@
+"""The breaker, the budgets and the secrets, seen from the hostile server."""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.catalog.politeness import EVERY_SITE, closed_gate
+from data_miner_dagster.catalog.schema import SiteGateRow, VideoRow, utc_now
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.downloading import download_videos
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.sourcing import list_sources
+from data_miner_dagster_tests.sites import hostile_server as hostile
+from data_miner_dagster_tests.sites.hostile_server import HostileServer
+from data_miner_dagster_tests.sites.projects import add_project, make_platform
+from data_miner_dagster_tests.sites.tiny_videos import make_video
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    with hostile.hostile_server() as running:
+        yield running
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> bytes:
+    return make_video(tmp_path / "clip.mp4", num_frames=5).read_bytes()
+
+
+def listed(platform: Platform, urls: list[str]) -> list[str]:
+    add_project(platform, [{"type": "urls", "urls": urls}])
+    list_sources(platform, "p", force=True)
+    by_url = {video.url: video.key for video in platform.catalog.videos()}
+    return [by_url[url] for url in urls]
+
+
+def reopen(platform: Platform) -> None:
+    """Let the time pass until which the breaker is open."""
+    past = utc_now() - timedelta(seconds=1)
+    with platform.catalog.database.transaction() as session:
+        session.get_one(SiteGateRow, EVERY_SITE).closed_until = past
+        for row in session.query(VideoRow).filter(VideoRow.retry_after.is_not(None)):
+            row.retry_after = past
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_breaker__no_request_after_it_opens_until_its_time(
+    tmp_path: Path, server: HostileServer, clip: bytes, concurrency: int
+) -> None:
+    platform = make_platform(tmp_path / "root", concurrent_downloads=concurrency)
+    answers = [hostile.whole_file(clip)] * 20
+    answers[5] = hostile.status(429, Retry_After="120")
+    keys = listed(platform, [server.add(f"/{n:02d}.mp4", answer) for n, answer in enumerate(answers)])
+    outcomes = download_videos(platform, keys)
+
+    opened_at = next(request.at for request in server.requests if request.path == "/05.mp4")
+    late = [request.path for request in server.requests if request.at > opened_at + 0.1]
+    assert late == []
+    gate = closed_gate(platform.catalog.database, "any site")
+    assert gate is not None
+    assert 890 < (gate.until - utc_now()).total_seconds() <= 900  # its own time, longer than the Retry-After
+    assert "429" in gate.reason
+
+    rows = {row.key: row for row in platform.catalog.videos()}
+    for key, outcome in zip(keys, outcomes, strict=True):
+        row = rows[key]
+        if outcome.status is OutcomeStatus.DONE:
+            assert row.status is VideoStatus.DOWNLOADED
+        else:  # every other one waits, with a reason and a date, and no attempt of its own counted
+            assert (row.status, row.error_kind) == (VideoStatus.FAILED, VideoErrorKind.RATE_LIMITED)
+            assert row.retry_after == gate.until
+            assert row.attempts == 0
+            assert row.error
+    assert rows[keys[19]].status is VideoStatus.FAILED
+
+    asked = server.count()
+    download_videos(platform, keys, force=True)  # force does not open a breaker
+    assert server.count() == asked
+
+    server.add("/05.mp4", hostile.whole_file(clip))
+    reopen(platform)
+    assert {outcome.status for outcome in download_videos(platform, keys)} == {OutcomeStatus.DONE, OutcomeStatus.REUSED}
+    with platform.catalog.database.reading() as session:
+        assert session.get_one(SiteGateRow, EVERY_SITE).num_trips == 0
+
+
+def test_breaker__a_longer_retry_after_counts(tmp_path: Path, server: HostileServer) -> None:
+    platform = make_platform(tmp_path)
+    keys = listed(platform, [server.add("/a.mp4", hostile.status(429, Retry_After="7200"))])
+    download_videos(platform, keys)
+    gate = closed_gate(platform.catalog.database, "x")
+    assert gate is not None
+    assert 7190 < (gate.until - utc_now()).total_seconds() <= 7200
+
+
+def test_breaker__a_bot_check_opens_it(tmp_path: Path, server: HostileServer) -> None:
+    def answer(exchange: hostile.Exchange) -> None:
+        exchange.send_response(403, "Sign in to confirm you are not a bot")
+        exchange.end_headers()
+
+    platform = make_platform(tmp_path)
+    keys = listed(platform, [server.add("/a.mp4", answer), server.url("/b.mp4")])
+    assert download_videos(platform, keys[:1])[0].error_kind is VideoErrorKind.BOT_CHECK
+    assert closed_gate(platform.catalog.database, "x") is not None
+    asked = server.count()
+    assert download_videos(platform, keys[1:])[0].error_kind is VideoErrorKind.RATE_LIMITED
+    assert server.count() == asked
+
+
+def test_breaker__of_one_site_stops_that_site_alone(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
+    with hostile.hostile_server("127.0.0.2") as other:
+        platform = make_platform(
+            tmp_path / "root", breaker={"stops": "site"}, allowed_private_hosts=("127.0.0.1", "127.0.0.2")
+        )
+        urls = [
+            server.add("/a.mp4", hostile.status(429)),
+            server.add("/b.mp4", hostile.whole_file(clip)),
+            other.add("/c.mp4", hostile.whole_file(clip)),
+        ]
+        keys = listed(platform, urls)
+        download_videos(platform, keys[:1])
+        outcomes = download_videos(platform, keys[1:])
+        assert [outcome.status for outcome in outcomes] == [OutcomeStatus.FAILED, OutcomeStatus.DONE]
+        assert server.count("/b.mp4") == 0
+
+
+def test_budget__the_rest_waits_with_a_date(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
+    politeness = {"min_sleep_seconds": 0, "max_sleep_seconds": 0, "hourly_budget": 3, "spare_private_hosts": False}
+    platform = make_platform(tmp_path / "root", politeness=politeness)
+    keys = listed(platform, [server.add(f"/{n}.mp4", hostile.whole_file(clip)) for n in range(5)])
+    outcomes = download_videos(platform, keys)
+    assert sum(outcome.status is OutcomeStatus.DONE for outcome in outcomes) == 3
+    waiting = [outcome for outcome in outcomes if outcome.status is not OutcomeStatus.DONE]
+    assert all("hourly budget of 3" in outcome.message for outcome in waiting)
+    row = platform.catalog.video(waiting[0].video_key)
+    assert row is not None
+    assert row.retry_after is not None
+    assert 3500 < (row.retry_after - utc_now()).total_seconds() <= 3600
+    assert {request.path for request in server.requests} == {
+        f"/{n}.mp4" for n in range(5) if keys[n] not in {outcome.video_key for outcome in waiting}
+    }
+
+
+def test_spacing__downloads_of_one_site_begin_apart(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
+    platform = make_platform(
+        tmp_path / "root",
+        politeness={"min_sleep_seconds": 0.3, "max_sleep_seconds": 0.4, "spare_private_hosts": False},
+    )
+    keys = listed(platform, [server.add(f"/{n}.mp4", hostile.whole_file(clip)) for n in range(4)])
+    download_videos(platform, keys)
+    paths = {request.path for request in server.requests}
+    first = {path: min(request.at for request in server.requests if request.path == path) for path in paths}
+    starts = sorted(first.values())
+    assert all(later - earlier > 0.2 for earlier, later in pairwise(starts))
+
+
+def test_head_room__nothing_begins_without_it(tmp_path: Path, server: HostileServer) -> None:
+    platform = make_platform(tmp_path, min_free_bytes=10**18)
+    outcome = download_videos(platform, listed(platform, [server.url("/a.mp4")]))[0]
+    assert outcome.error_kind is VideoErrorKind.DISK_FULL
+    assert "min_free_bytes" in outcome.message
+    assert server.count() == 0
+
+
+SECRETS = {"COOKIE": "c00kie-5EC12E7", "TOKEN": "t0ken-5EC12E7", "SIGNED": "s1gned-5EC12E7", "PO": "p0-5EC12E7"}
+
+
+def test_secrets__appear_nowhere_but_at_the_server(
+    tmp_path: Path,
+    server: HostileServer,
+    clip: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Cookies, tokens by reference and signed redirects: used, and neither logged nor kept."""
+    caplog.set_level("DEBUG")
+    cookie_file = tmp_path / "cookies.txt"
+    cookie_file.write_text(
+        "# Netscape HTTP Cookie File\n" + "\t".join(("127.0.0.1", "FALSE", "/", "FALSE", "0", "sid", SECRETS["COOKIE"]))
+    )
+    os.utime(cookie_file, (1, 1))
+    monkeypatch.setenv("DATA_MINER_TEST_TOKEN", SECRETS["TOKEN"])
+    monkeypatch.setenv("DATA_MINER_TEST_PO", SECRETS["PO"])
+    root = tmp_path / "root"
+    platform = make_platform(
+        root,
+        cookies=f"file:{cookie_file}",
+        extractor_args={"youtube": {"po_token": ["env:DATA_MINER_TEST_PO"]}},
+        tries_per_run=1,
+    )
+    server.add("/real.mp4", hostile.whole_file(clip))
+    server.add("/failing.mp4", hostile.status(500))
+    urls = [
+        server.add("/signed.mp4", hostile.redirect(server.url(f"/real.mp4?sig={SECRETS['SIGNED']}"))),
+        server.add("/broken.mp4", hostile.redirect(server.url(f"/failing.mp4?sig={SECRETS['SIGNED']}"))),
+        server.add("/token.mp4", hostile.whole_file(clip)) + "?token={env:DATA_MINER_TEST_TOKEN}",
+        server.url("/missing.mp4") + "?token={env:DATA_MINER_TEST_TOKEN}",
+    ]
+    outcomes = download_videos(platform, listed(platform, urls))
+    assert [outcome.status.value for outcome in outcomes] == ["done", "failed", "done", "unavailable"]
+
+    at_server = "".join(request.path + str(request.headers) for request in server.requests)
+    for name in ("COOKIE", "TOKEN", "SIGNED"):
+        assert SECRETS[name] in at_server, name  # the test would prove nothing otherwise
+    platform.catalog.database.dispose()
+    kept = b"".join(path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file())
+    shown = caplog.text + repr(outcomes)
+    for secret in SECRETS.values():
+        assert secret.encode() not in kept
+        assert secret not in shown
+    assert cookie_file.stat().st_mtime == 1  # the user's file is not written back
+
+
+def test_user_agent__is_honest(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
+    platform = make_platform(tmp_path / "root")
+    download_videos(platform, listed(platform, [server.add("/a.mp4", hostile.whole_file(clip))]))
+    assert all(request.headers["User-Agent"].startswith("data-miner/") for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    ("html", "headers", "is_left_alone"),
+    [
+        ("<meta name='robots' content='noai, noimageai'>", {}, True),
+        ('<META content="NOINDEX" name="robots">', {}, True),
+        ("<meta name=tdm-reservation content=1>", {}, True),
+        ("", {"X_Robots_Tag": "noai"}, True),
+        ("", {"X_Robots_Tag": "otherbot: noai"}, False),
+        ("<meta name='robots' content='index, follow'>", {}, False),
+        ("", {}, False),
+    ],
+)
+def test_opt_outs__of_pages_without_an_extractor(
+    tmp_path: Path, server: HostileServer, clip: bytes, html: str, headers: dict[str, str], is_left_alone: bool
+) -> None:
+    video = server.add("/v.mp4", hostile.whole_file(clip))
+    content = f"<html><head>{html}</head><body><video src='{video}'></video></body></html>".encode()
+
+    def answer(exchange: hostile.Exchange) -> None:
+        exchange.start(200, len(content), "text/html", **headers)
+        exchange.body(content)
+
+    platform = make_platform(tmp_path / "root", tries_per_run=1)
+    outcome = download_videos(platform, listed(platform, [server.add("/page.mp4", answer)]))[0]
+    if is_left_alone:
+        assert outcome.error_kind is VideoErrorKind.POLICY
+        assert "opts out" in outcome.message
+        assert server.count("/v.mp4") == 0
+    else:
+        assert outcome.status is OutcomeStatus.DONE
+        assert server.count("/v.mp4") > 0
+
+
+def test_500_urls_of_which_a_fifth_fail(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
+    failing = [hostile.status(404), hostile.status(403), hostile.page("<html></html>"), hostile.whole_file(b"no video")]
+    urls = [
+        server.add(f"/{n:03d}.mp4", failing[n // 5 % 4] if n % 5 == 0 else hostile.whole_file(clip + bytes([n % 256])))
+        for n in range(500)
+    ]
+    platform = make_platform(tmp_path / "root", concurrent_downloads=8)
+    keys = listed(platform, urls)
+    started = time.monotonic()
+    outcomes = download_videos(platform, keys)
+    assert time.monotonic() - started < 120
+    counts = platform.catalog.count_videos_by_status()
+    assert counts == {"DOWNLOADED": 400, "FAILED": 50, "UNAVAILABLE": 50}
+    assert all(outcome.status is OutcomeStatus.DONE or outcome.message for outcome in outcomes)
+    assert all(row.error and row.error_kind for row in platform.catalog.videos() if row.status != "DOWNLOADED")

@@ -1,0 +1,178 @@
+"""Intervals that hold the truth as often as they say, thresholds by hand, and drift."""
+
+import numpy as np
+import pytest
+
+from data_miner_dagster.stages.calibration import (
+    ScoreDistribution,
+    calibrate,
+    counts_within,
+    distribution_of,
+    drift,
+    questions_per_stratum,
+    sampling_order,
+    stratum_edges,
+    stratum_of,
+    threshold_quality,
+)
+
+
+def test_stratum_edges__no_frames() -> None:
+    assert stratum_edges(np.zeros(0)).tolist() == [-np.inf, 0.0, np.inf]
+
+
+def test_stratum_edges__narrow_beside_the_threshold() -> None:
+    headroom = np.arange(-40, 40) / 100 + 0.005  # 40 frames on each side
+    edges = stratum_edges(headroom)
+    counts = np.bincount(stratum_of(headroom, edges)).tolist()
+    assert counts[4:] == [1, 3, 9, 27]
+    assert sum(counts[:4]) == 40
+    assert counts[3] < counts[2] < counts[1] < counts[0]
+
+
+def test_questions_per_stratum__half_on_each_side_most_beside_the_threshold() -> None:
+    edges = np.array([-np.inf, -0.5, 0.0, 0.5, np.inf])
+    assert questions_per_stratum(edges, [999] * 4, 100) == [30, 20, 20, 30]
+    assert questions_per_stratum(np.array([-np.inf, 0.0, np.inf]), [999, 999], 100) == [50, 50]
+
+
+def test_questions_per_stratum__small_strata_pass_theirs_on() -> None:
+    edges = np.array([-np.inf, -0.5, 0.0, 0.5, np.inf])
+    assert questions_per_stratum(edges, [999, 5, 7, 10], 100) == [78, 5, 7, 10]
+    assert questions_per_stratum(edges, [0, 0, 0, 0], 100) == [0, 0, 0, 0]
+
+
+def test_sampling_order__same_for_ever_and_even() -> None:
+    order = sampling_order("local-a", np.arange(10_000, dtype=np.int32))
+    assert (order == sampling_order("local-a", np.arange(10_000, dtype=np.int32))).all()
+    assert (order != sampling_order("local-b", np.arange(10_000, dtype=np.int32))).all()
+    assert len(np.unique(order)) == 10_000
+    per_tenth = np.bincount((order >> np.uint64(32)).astype(np.int64) * 10 >> 32)
+    assert per_tenth.min() > 880  # 1,000 expected; 4 standard deviations
+    assert order[:3].tolist() == sampling_order("local-a", np.arange(3, dtype=np.int32)).tolist()
+
+
+def simulated(seed: int, num_questions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """20,000 frames, the chance to be worth keeping rising with the score."""
+    generator = np.random.default_rng(seed)
+    headroom = np.sort(generator.normal(-0.1, 0.15, 20_000))
+    truth = generator.random(20_000) < 1 / (1 + np.exp(-30 * (headroom - 0.02)))
+    edges = stratum_edges(headroom)
+    strata = stratum_of(headroom, edges)
+    sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
+    asked = np.concatenate(
+        [
+            generator.permutation(np.flatnonzero(strata == stratum))[:number]
+            for stratum, number in enumerate(questions_per_stratum(edges, sizes, num_questions))
+        ]
+    )
+    return headroom, truth, edges, headroom[asked], truth[asked]
+
+
+def test_threshold_quality__intervals_hold_the_truth() -> None:
+    hits = {"precision": 0, "recall": 0}
+    num_runs = 60
+    for seed in range(num_runs):
+        headroom, truth, edges, answered, answers = simulated(seed, 160)
+        quality = threshold_quality(headroom, edges, answered, answers, shift=0.0)
+        is_kept = headroom >= 0
+        precision, recall = truth[is_kept].mean(), (truth & is_kept).sum() / truth.sum()
+        hits["precision"] += quality.precision.low <= precision <= quality.precision.high
+        hits["recall"] += quality.recall.low <= recall <= quality.recall.high
+        assert quality.num_kept == is_kept.sum()
+    assert hits["precision"] >= 0.88 * num_runs  # 95% promised; 52 of 60 or fewer would be a 2.5-sigma accident
+    assert hits["recall"] >= 0.88 * num_runs
+
+
+def test_calibrate__too_few_answers() -> None:
+    headroom, _, edges, answered, answers = simulated(0, 160)
+    result = calibrate(headroom, edges, answered[:19], answers[:19], goal="precision", wanted=0.9)
+    assert result.chosen is None
+    assert result.remark == "too few answers: 19, and a threshold needs at least 20"
+
+
+def test_calibrate__precision_is_reached_and_more_answers_narrow_it() -> None:
+    widths = []
+    for num_questions in (80, 2000):
+        headroom, truth, edges, answered, answers = simulated(1, num_questions)
+        result = calibrate(headroom, edges, answered, answers, goal="precision", wanted=0.9)
+        assert result.chosen is not None
+        assert result.chosen.precision.value >= 0.9
+        truth_at_chosen = truth[headroom >= result.chosen.shift].mean()
+        assert result.chosen.precision.low <= truth_at_chosen <= result.chosen.precision.high
+        widths.append(result.chosen.precision.high - result.chosen.precision.low)
+    assert widths[1] < widths[0] / 2
+    assert truth_at_chosen == pytest.approx(0.9, abs=0.03)
+
+
+def test_calibrate__recall_lowers_the_threshold() -> None:
+    headroom, truth, edges, answered, answers = simulated(2, 2000)
+    result = calibrate(headroom, edges, answered, answers, goal="recall", wanted=0.95)
+    assert result.chosen is not None
+    assert result.in_force is not None
+    assert result.chosen.shift < 0
+    assert result.in_force.recall.value < 0.95 <= result.chosen.recall.value
+    assert (truth & (headroom >= result.chosen.shift)).sum() / truth.sum() == pytest.approx(0.95, abs=0.05)
+
+
+def test_calibrate__assured_only_if_the_lower_end_reaches_the_goal() -> None:
+    headroom = np.linspace(-0.5, 0.5, 1000)
+    edges = np.array([-np.inf, 0.0, np.inf])
+    for num_kept, is_assured in ((15, False), (200, True)):
+        answered = np.concatenate([np.linspace(0.01, 0.49, num_kept), np.full(20, -0.4)])
+        answers = np.concatenate([np.ones(num_kept, bool), np.zeros(20, bool)])
+        result = calibrate(headroom, edges, answered, answers, goal="precision", wanted=0.95)
+        assert result.chosen is not None
+        assert result.is_assured is is_assured
+        assert ("too few to be sure" in result.remark) is not is_assured
+
+
+def test_calibrate__nothing_worth_keeping() -> None:
+    headroom = np.linspace(-0.5, 0.5, 1000)
+    answered = np.linspace(-0.5, 0.5, 60)
+    result = calibrate(
+        headroom,
+        np.array([-np.inf, 0.0, np.inf]),
+        answered,
+        np.zeros(60, bool),
+        goal="precision",
+        wanted=0.9,
+    )
+    assert result.chosen is None
+    assert result.remark.startswith("no threshold reaches a precision of 0.9")
+
+
+def test_calibrate__same_answers_same_result() -> None:
+    headroom, _, edges, answered, answers = simulated(3, 160)
+    first = calibrate(headroom, edges, answered, answers, goal="recall", wanted=0.9)
+    assert calibrate(headroom, edges, answered, answers, goal="recall", wanted=0.9) == first
+
+
+def test_drift__nothing_to_compare() -> None:
+    reference = distribution_of(np.zeros(0))
+    assert drift(reference, np.zeros(100, np.int64)) is None
+
+
+def test_drift__by_hand() -> None:
+    reference = ScoreDistribution(edges=(0.5,), counts=(50, 50))
+    found = drift(reference, counts_within(reference.edges, np.array([0.25] * 90 + [0.5] * 10)))
+    assert found is not None
+    assert found.ks == pytest.approx(0.4)
+    assert found.num_frames == 100
+
+
+def test_drift__same_population_is_quiet_and_a_shift_is_not() -> None:
+    generator = np.random.default_rng(0)
+    reference = distribution_of(generator.normal(0.3, 0.1, 5000))
+    same = drift(reference, counts_within(reference.edges, generator.normal(0.3, 0.1, 3000)))
+    shifted = drift(reference, counts_within(reference.edges, generator.normal(0.4, 0.1, 3000)))
+    few = drift(reference, counts_within(reference.edges, generator.normal(0.4, 0.1, 30)))
+    assert same is not None
+    assert shifted is not None
+    assert few is not None
+    assert same.psi < 0.05
+    assert not same.is_drifted
+    assert shifted.psi > 0.5
+    assert shifted.ks == pytest.approx(0.383, abs=0.03)  # of two normals a standard deviation apart
+    assert shifted.is_drifted
+    assert not few.is_drifted
