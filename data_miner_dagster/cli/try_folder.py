@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.config.loading import load_platform_config, load_project_file
 from data_miner_dagster.config.models import ModelsConfig
@@ -141,3 +142,31 @@ def _filtering_config(
         return FilteringConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(describe_problems(error, FilteringConfig, content, prefix="filtering.")) from None
+
+
+@app.command("dedup")
+def try_dedup_command(
+    folder: Folder,
+    threshold: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="Cosine of near-duplicates. Default: the encoder's own.")
+    ] = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    encoder: Annotated[str | None, typer.Option(help="Registry name of the image encoder.")] = None,
+    limit: LimitOption = None,
+    sheet: SheetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Group near-duplicate images: which is kept, and for which others it stands."""
+    from data_miner_dagster.models.provider import ModelProvider
+    from data_miner_dagster.operations.deduplication_trial import try_dedup
+
+    file = read_config(config)
+    deduplication = file.deduplication if file is not None else DeduplicationConfig()
+    if threshold is not None:
+        deduplication = deduplication.model_copy(update={"threshold": threshold})
+    if encoder is not None:
+        deduplication = deduplication.model_copy(update={"encoder": "dedup"})
+    models = ModelProvider(models_config(file, profile, role="dedup_encoder", model=encoder))
+    trial = try_dedup(models, deduplication, folder, limit=limit)
+    show_trial(trial, folder, sheet=sheet or Path("try-dedup.webp"), as_json=as_json)

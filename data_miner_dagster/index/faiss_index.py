@@ -1,5 +1,7 @@
 """FAISS behind `protocols/indexes.py`: an exact index, and a clustered one for what exact search cannot afford."""
 
+import math
+
 import faiss
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +56,7 @@ class ClusteredFaissIndex:
             quantizer, dimension, num_clusters, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
         )
         self._index.cp.seed = _TRAINING_SEED
-        self._index.cp.niter = 10
+        self._index.cp.niter = 8
         self._index.cp.spherical = True
         self._index.train(np.ascontiguousarray(training_vectors, np.float32))
         self._index.nprobe = num_probes
@@ -97,10 +99,15 @@ class ClusteredFaissIndex:
 
 
 def num_clusters_for(num_vectors: int) -> int:
-    """Return a cluster count of about four times the square root, a power of two, that the vectors can train."""
-    wanted = 4 * max(num_vectors, 1) ** 0.5
-    trainable = max(num_vectors // _TRAINING_POINTS_PER_CLUSTER, 1)
-    return int(2 ** np.floor(np.log2(max(min(wanted, trainable), 1))))
+    """Return the power of two nearest to four times the square root, or the highest that the vectors can train.
+
+    Source: faiss wiki, "Guidelines to choose an index": 4 to 16 times the square root.
+    """
+    if num_vectors < 2 * _TRAINING_POINTS_PER_CLUSTER:
+        return 1
+    wanted = round(math.log2(4 * math.sqrt(num_vectors)))
+    trainable = math.floor(math.log2(num_vectors / _TRAINING_POINTS_PER_CLUSTER))
+    return int(2 ** min(wanted, trainable))
 
 
 def _range_search(index: "faiss.Index", queries: Float32Array, minimum_similarity: float) -> Neighbours:

@@ -18,10 +18,15 @@ from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.operations.frame_vectors import EncoderChoice, read_frame_vectors
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.deduplication import Assignment, tiers_of
+from data_miner_dagster.storage.representatives import read_representatives
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
 
 PICTURE_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "sha256", "perceptual_hash")
-"""What a pair of frames is labelled by."""
+"""What a frame is, here and elsewhere."""
+
+LABEL_COLUMNS: Final = ("sha256", "perceptual_hash", "video_key")
+"""What the tier of a pair is told by."""
 
 _KEY_COLUMNS: Final = ("frame_id", "video_key", "frame_index")
 _KEY_SCHEMA: Final = pa.schema([FRAMES_SCHEMA.field(name) for name in _KEY_COLUMNS])
@@ -106,20 +111,62 @@ def _check_no_circle(platform: Platform, project: str, other: str) -> None:
             open_names += platform.project_config(name).deduplication.against_projects
 
 
-def vectors_of(
-    platform: Platform, encoder: EncoderChoice, leaders: pa.Table, newcomers: pa.Table
-) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]:
-    """Return the vectors of both, of one width, in the order of their rows."""
-    vectors = read_frame_vectors(platform, encoder, newcomers)
-    if not len(leaders):
-        return np.zeros((0, vectors.shape[1]), np.float16), vectors
-    leader_vectors = read_frame_vectors(platform, encoder, leaders)
-    return leader_vectors, vectors if len(newcomers) else np.zeros((0, leader_vectors.shape[1]), np.float16)
+def representative_vectors(
+    platform: Platform, project: str, encoder: EncoderChoice, representatives: pa.Table, fingerprint: str
+) -> npt.NDArray[np.float16]:
+    """Return the (R, D) vectors of a project's representatives, from the file beside the table of this fingerprint.
+
+    Where that file is missing or of another table, from the embeddings of their videos.
+    """
+    stored = read_representatives(platform.layout.representatives_file(project), fingerprint=fingerprint)
+    if stored is not None:
+        known = pa.array(stored.frame_ids.tolist(), pa.string())
+        rows = pc.index_in(representatives["frame_id"].combine_chunks(), known)
+        if not rows.null_count:
+            return np.asarray(stored.vectors[rows.to_numpy()], np.float16)
+    return read_frame_vectors(platform, encoder, representatives)
+
+
+def stack_vectors(parts: Sequence[npt.NDArray[np.float16]]) -> npt.NDArray[np.float16]:
+    """Return (N, D) parts on top of each other; parts without rows may have any width."""
+    filled = [part for part in parts if len(part)]
+    return np.concatenate(filled) if filled else parts[-1]
+
+
+def of_width(vectors: npt.NDArray[np.float16], others: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+    """Return `vectors`; if there are none, none of the width of the others."""
+    return vectors if len(vectors) else np.zeros((0, others.shape[1]), np.float16)
 
 
 def stacked(tables: Sequence[pa.Table]) -> pa.Table:
     """Return tables of the same columns on top of each other; one may allow nulls where another does not."""
     return pa.concat_tables(tables, promote_options="permissive")
+
+
+def labelled_tiers(
+    newcomers: pa.Table, named: pa.Table, assignment: Assignment, *, max_hash_distance: int
+) -> list[DuplicateTier | None]:
+    """Return the tier of each newcomer, None for representatives.
+
+    Args:
+        newcomers: in order, with `LABEL_COLUMNS`.
+        named: leaders and newcomers in order of id, with `LABEL_COLUMNS`, and `foreign_tier` unless all are own.
+        assignment: of these.
+        max_hash_distance: as `tiers_of` takes it.
+    """
+    representatives = named.take(assignment.representative_ids)
+    pairs = newcomers.select(LABEL_COLUMNS)
+    for name in LABEL_COLUMNS:
+        pairs = pairs.append_column(f"representative_{name}", representatives[name])
+    is_own = "foreign_tier" not in representatives.column_names
+    foreign = pa.nulls(len(pairs), pa.string()) if is_own else representatives["foreign_tier"]
+    pairs = pairs.append_column("foreign_tier", foreign)
+    is_removed = ~assignment.is_representative
+    tiers: list[DuplicateTier | None] = [None] * len(pairs)
+    found = tiers_of(pairs.filter(pa.array(is_removed)), max_hash_distance=max_hash_distance)
+    for row, tier in zip(np.flatnonzero(is_removed).tolist(), found, strict=True):
+        tiers[row] = tier
+    return tiers
 
 
 def _each_once(tables: Sequence[pa.Table]) -> pa.Table:
@@ -128,22 +175,28 @@ def _each_once(tables: Sequence[pa.Table]) -> pa.Table:
 
 def _with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
     """Return the same rows, by frame id, with columns of the manifests of their videos."""
-    wanted = frames["frame_id"].combine_chunks()
+    frames = frames.sort_by("frame_id").combine_chunks()
     columns = ["frame_id", "sha256", "perceptual_hash", "sharpness", "width", "height"]
-    manifests = [pa.schema([FRAMES_SCHEMA.field(name) for name in columns]).empty_table()]
-    for video_key in sorted(pc.unique(frames["video_key"]).to_pylist()):
+    pictures = [pa.schema([FRAMES_SCHEMA.field(name) for name in columns]).empty_table()]
+    # Frame ids begin with the video's key: the frames of one video lie together.
+    videos = frames.group_by("video_key", use_threads=False).aggregate([("frame_id", "count")])
+    start = 0
+    for video_key, num_frames in zip(
+        videos["video_key"].to_pylist(), videos["frame_id_count"].to_pylist(), strict=True
+    ):
         path = platform.layout.frames_table(video_key)
         if not path.exists():
             raise PermanentError(f"the frames of {video_key} are gone; extract them again")
-        manifest = read_table(path, columns)
-        manifests.append(manifest.filter(pc.is_in(manifest["frame_id"], wanted)))
-    pictures = stacked(manifests).combine_chunks()
-    rows = pc.index_in(frames["frame_id"], pictures["frame_id"].combine_chunks())
-    if rows.null_count:
-        missing = frames["frame_id"].filter(pc.is_null(rows))[0]
-        raise PermanentError(f"frame {missing} is gone since it was chosen; materialize filtered_frames again")
-    pictures = pictures.take(rows)
+        manifest = read_table(path, columns).combine_chunks()
+        wanted = frames["frame_id"].slice(start, num_frames)
+        rows = pc.index_in(wanted, manifest["frame_id"].combine_chunks())
+        if rows.null_count:
+            missing = wanted.filter(pc.is_null(rows))[0]
+            raise PermanentError(f"frame {missing} is gone since it was chosen; materialize filtered_frames again")
+        pictures.append(manifest.take(rows))
+        start += num_frames
+    together = stacked(pictures).combine_chunks()
     for name in ("sha256", "perceptual_hash", "sharpness"):
-        frames = frames.append_column(name, pictures[name])
-    num_pixels = pc.multiply(pictures["width"].cast(pa.int64()), pictures["height"].cast(pa.int64()))
-    return frames.append_column("num_pixels", num_pixels).sort_by("frame_id").combine_chunks()
+        frames = frames.append_column(name, together[name])
+    num_pixels = pc.multiply(together["width"].cast(pa.int64()), together["height"].cast(pa.int64()))
+    return frames.append_column("num_pixels", num_pixels)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,15 +29,19 @@ from data_miner_dagster.operations.dedup_frames import (
     foreign_fingerprints,
     foreign_frames,
     kept_frames,
+    labelled_tiers,
+    of_width,
+    representative_vectors,
+    stack_vectors,
     stacked,
-    vectors_of,
 )
 from data_miner_dagster.operations.duplicate_search import SearchKind, choose_search, is_exact_affordable
-from data_miner_dagster.operations.frame_vectors import EncoderChoice, choose_encoder
+from data_miner_dagster.operations.frame_vectors import EncoderChoice, choose_encoder, read_frame_vectors
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.deduplication import find_representatives, quality_order, tiers_of
+from data_miner_dagster.stages.deduplication import find_representatives, quality_order
 from data_miner_dagster.stages.guarantees import GuaranteeReport, verify_guarantees
 from data_miner_dagster.stages.reuploads import find_reuploads
+from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
 from data_miner_dagster.storage.tables import (
     FINGERPRINT_KEY,
     read_fingerprint,
@@ -56,6 +61,8 @@ _DECISION_SCHEMA: Final = pa.schema(
 _FOREIGN_TIERS: Final = pa.array([DuplicateTier.OTHER_PROJECT.value, DuplicateTier.EARLIER_RELEASE.value])
 _SAMPLE_SIZE: Final = 2000
 """Representatives compared with all others where comparing all with all is not affordable."""
+_REUPLOADS_SHOWN: Final = 20
+_ALL_CHECKED_UP_TO: Final = 100_000
 _NO_DECISIONS: Final = DEDUPLICATED_SCHEMA.empty_table()
 
 
@@ -135,8 +142,8 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     Args:
         platform: of the project.
         project: one that has been deduplicated.
-        sample_size: compare only so many representatives with all before them. Default: all, where exact search is
-            affordable; else a sample.
+        sample_size: compare only so many representatives with all before them. Default: all of up to 100,000 frames,
+            in about a minute; of more, a sample.
 
     Raises:
         DataMinerError: there is no such project, it has not been deduplicated, or its embeddings are gone.
@@ -148,7 +155,8 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     config = inputs.config.deduplication
     decided = read_table(path).sort_by("quality_rank")
     foreign = foreign_frames(platform, config)
-    leaders, newcomers = vectors_of(platform, inputs.encoder, foreign, decided)
+    newcomers = read_frame_vectors(platform, inputs.encoder, decided)
+    leaders = of_width(read_frame_vectors(platform, inputs.encoder, foreign), newcomers)
     named = decided["representative_frame_id"]
     ids = pc.if_else(
         pc.is_in(decided["tier"], _FOREIGN_TIERS),
@@ -156,7 +164,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
         pc.add(pc.index_in(named, decided["frame_id"].combine_chunks()), len(foreign)),
     )
     is_exact = is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames)
-    if sample_size is None and not is_exact:
+    if sample_size is None and not (is_exact and len(newcomers) <= _ALL_CHECKED_UP_TO):
         sample_size = _SAMPLE_SIZE
     report = verify_guarantees(
         leaders, newcomers, ids.to_numpy().astype(np.int64), inputs.threshold, sample_size=sample_size
@@ -224,15 +232,26 @@ def _write_table(platform: Platform, project: str, inputs: _Inputs, stored: Mapp
     standing_decisions = earlier.take(pc.index_in(standing["frame_id"], earlier["frame_id"].combine_chunks()))
     representatives = standing.filter(standing_decisions["is_representative"])
     foreign = foreign_frames(platform, inputs.config.deduplication)
-    decisions, search = _decide(platform, inputs, foreign, representatives, newcomers)
+    earlier_fingerprint = stored[_FINGERPRINT] if continues else ""
+    earlier_vectors = representative_vectors(platform, project, inputs.encoder, representatives, earlier_fingerprint)
+    decided = _decide(platform, inputs, foreign, representatives, earlier_vectors, newcomers)
 
-    table = stacked([standing_decisions.select(_DECISION_SCHEMA.names), decisions])
+    table = stacked([standing_decisions.select(_DECISION_SCHEMA.names), decided.decisions])
     for name in ("frame_id", "video_key", "frame_index", "generation"):
         table = table.append_column(name, frames[name])
     table = table.append_column("quality_rank", pa.array(np.arange(len(frames), dtype=np.int32)))
     table = table.select(DEDUPLICATED_SCHEMA.names).cast(DEDUPLICATED_SCHEMA).sort_by("frame_id").combine_chunks()
 
-    fingerprint = inputs.fingerprint(stored[_FINGERPRINT] if continues else "")
+    fingerprint = inputs.fingerprint(earlier_fingerprint)
+    new_ids = newcomers["frame_id"].filter(decided.decisions["is_representative"])
+    write_representatives(
+        platform.layout.representatives_file(project),
+        StoredRepresentatives(
+            frame_ids=np.asarray([*representatives["frame_id"].to_pylist(), *new_ids.to_pylist()], np.str_),
+            vectors=stack_vectors([earlier_vectors, decided.representative_vectors]),
+            fingerprint=fingerprint,
+        ),
+    )
     dedup = inputs.config.deduplication
     reuploads = find_reuploads(
         table, minimum_share=dedup.reupload_share, minimum_pictures=dedup.reupload_minimum_pictures
@@ -248,14 +267,14 @@ def _write_table(platform: Platform, project: str, inputs: _Inputs, stored: Mapp
         fingerprint=fingerprint,
         metadata={
             "basis": inputs.basis,
-            "earlier": stored[_FINGERPRINT] if continues else "",
+            "earlier": earlier_fingerprint,
             "generation": str(last_generation + 1 if len(newcomers) else max(last_generation, 0)),
             "frames": json.dumps(video_fingerprints, sort_keys=True),
             "encoder": inputs.encoder.name,
             "threshold": repr(inputs.threshold),
             "num_newcomers": str(len(newcomers)),
             "num_reuploads": str(len(reuploads)),
-            **search,
+            **decided.search,
         },
     )
 
@@ -291,14 +310,30 @@ def _standing_decisions(
     return alive.filter(is_supported).combine_chunks()
 
 
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What became of the newcomers, in their order."""
+
+    decisions: pa.Table  # of `_DECISION_SCHEMA`
+    representative_vectors: npt.NDArray[np.float16]  # of those that became representatives
+    search: Mapping[str, str]  # how near-duplicates were searched for
+
+
 def _decide(
-    platform: Platform, inputs: _Inputs, foreign: pa.Table, representatives: pa.Table, newcomers: pa.Table
-) -> tuple[pa.Table, Mapping[str, str]]:
-    """Return `_DECISION_SCHEMA` rows of the newcomers, in their order, and how they were searched."""
+    platform: Platform,
+    inputs: _Inputs,
+    foreign: pa.Table,
+    representatives: pa.Table,
+    vectors_of_representatives: npt.NDArray[np.float16],
+    newcomers: pa.Table,
+) -> _Decided:
     config = inputs.config.deduplication
     own = representatives.select(PICTURE_COLUMNS)
     known = stacked([foreign, own.append_column("foreign_tier", pa.nulls(len(own), pa.string()))])
-    leader_vectors, vectors = vectors_of(platform, inputs.encoder, known, newcomers)
+    vectors = read_frame_vectors(platform, inputs.encoder, newcomers)
+    foreign_vectors = read_frame_vectors(platform, inputs.encoder, foreign)
+    leader_vectors = of_width(stack_vectors([foreign_vectors, vectors_of_representatives]), vectors)
+    vectors = of_width(vectors, leader_vectors)
     search = choose_search(leader_vectors, vectors, inputs.threshold, config)
     assignment = find_representatives(leader_vectors, vectors, inputs.threshold, search.index)
     recall = 1.0
@@ -309,19 +344,12 @@ def _decide(
 
     pictures = newcomers.select(PICTURE_COLUMNS)
     named = stacked([known, pictures.append_column("foreign_tier", pa.nulls(len(pictures), pa.string()))])
-    named = named.take(assignment.representative_ids)
+    tiers = labelled_tiers(pictures, named, assignment, max_hash_distance=config.perceptual_hash_distance)
     is_representative = assignment.is_representative
-    pairs = pictures.append_column("foreign_tier", named["foreign_tier"])
-    for name in PICTURE_COLUMNS:
-        pairs = pairs.append_column(f"representative_{name}", named[name])
-    tiers = np.full(len(newcomers), None, object)
-    tiers[~is_representative] = tiers_of(
-        pairs.filter(pa.array(~is_representative)), max_hash_distance=config.perceptual_hash_distance
-    )
     decisions = pa.table(
         {
             "is_representative": is_representative,
-            "representative_frame_id": named["frame_id"],
+            "representative_frame_id": named["frame_id"].take(assignment.representative_ids),
             "similarity": pa.array(assignment.similarities.astype(np.float32), mask=is_representative),
             "tier": pa.array(tiers, pa.string()),
         },
@@ -330,7 +358,7 @@ def _decide(
     how = {"search": search.kind.value, "measured_recall": repr(round(recall, 6))}
     if search.kind is SearchKind.CLUSTERED:
         how |= {"num_clusters": str(search.num_clusters), "num_probes": str(search.num_probes)}
-    return decisions, how
+    return _Decided(decisions, vectors[is_representative], how)
 
 
 # --- what became of it ---
@@ -352,6 +380,11 @@ def _outcome(platform: Platform, project: str, status: OutcomeStatus) -> Project
         "search": stored["search"],
         "measured_recall": float(stored["measured_recall"]),
     }
+    if metadata["num_reuploads"]:
+        rows = read_table(platform.layout.reuploads_table(project)).slice(0, _REUPLOADS_SHOWN).to_pylist()
+        metadata["reuploads"] = "; ".join(
+            f"{row['video_key']}: {row['share']:.0%} found in order in {row['original_video_key']}" for row in rows
+        )
     return ProjectOutcome(project, status, stored[_FINGERPRINT], counts, metadata)
 
 

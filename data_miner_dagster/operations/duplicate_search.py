@@ -15,7 +15,7 @@ from data_miner_dagster.protocols.indexes import VectorIndex
 from data_miner_dagster.stages.cosines import Float16Array, unit_rows
 
 _BLOCK_ROWS: Final = 8192
-_TRAINING_ROWS_PER_CLUSTER: Final = 64
+_TRAINING_ROWS_PER_CLUSTER: Final = 40
 _TUNING_QUERIES: Final = 2000
 _TUNING_PAIRS: Final = 20_000
 _UNTUNED_SHARE: Final = 1 / 16

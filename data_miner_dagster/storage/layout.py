@@ -95,6 +95,10 @@ class StorageLayout:
         """One row per kept frame."""
         return self.project_folder(project) / "deduplicated.parquet"
 
+    def representatives_file(self, project: str) -> Path:
+        """The vectors of the representatives: what new videos are compared with."""
+        return self.project_folder(project) / "representatives.npz"
+
     def reuploads_table(self, project: str) -> Path:
         """One row per video that is found again in another."""
         return self.project_folder(project) / "reuploads.parquet"

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from data_miner_dagster.cli.try_folder import app, models_config, show_trial
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.media.contact_sheets import Verdict
 from data_miner_dagster.operations.trials import Trial, TrialRow
 
@@ -59,3 +59,38 @@ def test_try_filter__mistakes(options: list[str], message: str, tmp_path: Path) 
     assert isinstance(result.exception, ConfigError)
     assert message in str(result.exception)
     assert "\n" not in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--profile", "tiny"], "--profile 'tiny' is neither"),
+        (["--encoder", "nothing"], "'nothing'"),
+        (["--config", "missing.yaml"], "missing.yaml: no such file"),
+    ],
+)
+def test_try_dedup__mistakes(options: list[str], message: str, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30), (255, 0, 0)).save(tmp_path / "red.png")
+    result = CliRunner().invoke(app, ["dedup", str(tmp_path), *options])
+    assert isinstance(result.exception, DataMinerError)
+    assert message in str(result.exception)
+
+
+@pytest.mark.models
+def test_try_dedup__real_encoder(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    picture = Image.effect_mandelbrot((320, 240), (-2, -1.5, 1, 1.5), 50).convert("RGB")
+    picture.save(folder / "large.png")
+    picture.resize((160, 120)).save(folder / "small.jpg")
+    Image.linear_gradient("L").convert("RGB").save(folder / "gradient.png")
+    options = ["--profile", "lite", "--json", "--sheet", str(tmp_path / "sheet.webp")]
+    result = CliRunner().invoke(app, ["dedup", str(folder), *options], catch_exceptions=False)
+    images = {row["file"]: row for row in json.loads(result.stdout)["images"]}
+    assert {name: row["decision"] for name, row in images.items()} == {
+        "large.png": "kept",
+        "small.jpg": "duplicate",
+        "gradient.png": "kept",
+    }
+    assert images["small.jpg"]["duplicate of"] == "large.png"
+    assert (tmp_path / "sheet.webp").stat().st_size > 0

@@ -63,4 +63,4 @@ def test_within__similarities_are_as_near_as_promised(make: Callable[[int], Vect
 
 
 def test_num_clusters_for__power_of_two_that_can_be_trained() -> None:
-    assert [num_clusters_for(n) for n in (0, 1, 78, 1000, 1_000_000)] == [1, 1, 2, 16, 2048]
+    assert [num_clusters_for(n) for n in (0, 1, 78, 1000, 1_000_000)] == [1, 1, 2, 16, 4096]

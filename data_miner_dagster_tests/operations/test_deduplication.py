@@ -14,10 +14,12 @@ from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.operations.deduplication import check_deduplication, deduplicate_project
 from data_miner_dagster.operations.filtering import filter_project
 from data_miner_dagster.storage.embeddings import read_embeddings, write_embeddings
-from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
+from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
+from data_miner_dagster.storage.tables import read_fingerprint, read_table, table_from_rows, write_table
 from data_miner_dagster_tests.operations.planted_project import PlantedPlatform, add_video, plant_frames
 
 CAT = (1.0, 0.0, 0.0, 0.0)
@@ -211,6 +213,33 @@ def test_deduplicate_project__added_video_never_displaces_what_was_kept(platform
     assert (outcome.metadata["generation"], outcome.metadata["num_newcomers"]) == (1, 2)
 
 
+def test_deduplicate_project__added_video_reads_nothing_of_the_earlier_ones(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, CAT_ON_BUS])
+    run(platform)
+    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_SLIDE])
+    filter_project(platform, "pets")
+    platform.layout.embedding_file("axis", "site-a").unlink()
+    assert deduplicate_project(platform, "pets").counts["representatives"] == 3
+
+
+@pytest.mark.parametrize("damage", ["gone", "of another table"])
+def test_deduplicate_project__added_video_without_the_stored_representatives(
+    platform: PlantedPlatform, damage: str
+) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, CAT_ON_BUS])
+    run(platform)
+    path = platform.layout.representatives_file("pets")
+    if damage == "gone":
+        path.unlink()
+    else:
+        vectors = np.zeros((2, 4), np.float16)
+        write_representatives(path, StoredRepresentatives(np.array(["a", "b"]), vectors, "another"))
+    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_SLIDE])
+    assert run(platform)["site-b/000000"] == ("site-a/000000", "across_videos")
+
+
 def test_deduplicate_project__force_decides_everything_anew(platform: PlantedPlatform, tmp_path: Path) -> None:
     save(platform)
     plant(platform, "site-a", [NEARLY_CAT])
@@ -320,3 +349,94 @@ def test_check_deduplication__not_made_yet(platform: PlantedPlatform) -> None:
     save(platform)
     with pytest.raises(ConfigError, match="has not been deduplicated"):
         check_deduplication(platform, "pets")
+    filter_project(platform, "pets")
+    with pytest.raises(ConfigError, match="has not been deduplicated"):
+        check_deduplication(platform, "pets")
+
+
+def tamper(platform: PlantedPlatform, row: int, **values: object) -> None:
+    """Change one row of the table as a bug would."""
+    path = platform.layout.deduplicated_table("pets")
+    table = read_table(path)
+    rows = table.to_pylist()
+    rows[row] |= values
+    write_table(path, table_from_rows(rows, table.schema.remove_metadata()), fingerprint=read_fingerprint(path) or "")
+
+
+def test_check_deduplication__kept_duplicate_is_found(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, NEARLY_CAT, CAT_ON_BUS])
+    run(platform)
+    tamper(platform, 1, is_representative=True, representative_frame_id="site-a/000001", similarity=None, tier=None)
+    check = check_deduplication(platform, "pets")
+    assert not check.passed
+    assert check.report.num_too_close == 1
+    assert check.first_offenders == (("site-a/000001", "site-a/000000"),)
+    assert "site-a/000001 and site-a/000000" in check.description
+
+
+def test_check_deduplication__unsupported_removal_is_found(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, NEARLY_CAT, CAT_ON_BUS])
+    run(platform)
+    tamper(platform, 1, representative_frame_id="site-a/000002")
+    check = check_deduplication(platform, "pets")
+    assert not check.passed
+    assert (check.report.num_too_close, check.report.num_unsupported) == (0, 1)
+
+
+def test_deduplicate_project__whole_reupload_is_reported(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, CAT_ON_BUS, CAT_ON_SLIDE, DOG], sharpness=[9, 9, 9, 9])
+    plant(platform, "site-b", [CAT, CAT, CAT_ON_BUS, CAT_ON_SLIDE], sharpness=[1, 1, 1, 1])
+    plant(platform, "site-c", [CAT_ON_SLIDE, CAT_ON_BUS, CAT], sharpness=[2, 2, 2])
+    run(platform)
+    assert read_table(platform.layout.reuploads_table("pets")).to_pylist() == [
+        {
+            "video_key": "site-b",
+            "original_video_key": "site-a",
+            "share": 1.0,
+            "original_share": 1.0,
+            "num_matched_frames": 4,
+            "num_frames": 4,
+        }
+    ]
+    metadata = deduplicate_project(platform, "pets").metadata
+    assert metadata["num_reuploads"] == 1
+    assert metadata["reuploads"] == "site-b: 100% found in order in site-a"
+
+
+def test_deduplicate_project__without_the_reuploads_table_it_is_not_finished(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT])
+    run(platform)
+    platform.layout.reuploads_table("pets").unlink()
+    assert deduplicate_project(platform, "pets").status is OutcomeStatus.DONE
+    assert platform.layout.reuploads_table("pets").exists()
+
+
+def test_deduplicate_project__against_a_release(platform: PlantedPlatform) -> None:
+    save(platform, "earlier")
+    plant(platform, "site-a", [CAT, CAT_ON_SLIDE], project="earlier")
+    save(platform, against_releases=["earlier/v1"])
+    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_BUS])
+    filter_project(platform, "pets")
+    with pytest.raises(ConfigError, match="no such release"):
+        deduplicate_project(platform, "pets")
+    released = read_table(platform.layout.frames_table("site-a"), ["frame_id", "video_key", "frame_index"])
+    path = images_table(platform.layout.release_folder("earlier", "v1"))
+    write_table(path, released.slice(0, 1), fingerprint="v1")
+    assert run(platform) == {
+        "site-b/000000": ("site-a/000000", "earlier_release"),
+        "site-b/000001": ("site-b/000001", None),
+    }
+
+
+def test_deduplicate_project__clustered_search_reports_its_recall(platform: PlantedPlatform) -> None:
+    save(platform, exact_up_to_frames=1, minimum_recall=0.5)
+    angles = np.radians(np.linspace(0, 60, 200))
+    plant(platform, "site-a", [(float(np.cos(a)), 0.0, float(np.sin(a)), 0.0) for a in angles])
+    run(platform)
+    metadata = deduplicate_project(platform, "pets").metadata
+    assert metadata["search"] == "clustered"
+    assert float(metadata["measured_recall"]) >= 0.5
