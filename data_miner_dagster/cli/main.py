@@ -18,7 +18,6 @@ from data_miner_dagster.cli.calibrate import calibrate
 from data_miner_dagster.cli.catalog import add_video, init_db, populate
 from data_miner_dagster.cli.demo import demo
 from data_miner_dagster.cli.doctor import doctor
-from data_miner_dagster.cli.exporting import export
 from data_miner_dagster.cli.forcing import force_dedup, force_detect
 from data_miner_dagster.cli.options import (
     VERBOSE_VARIABLE,

@@ -15,18 +15,21 @@ from data_miner_dagster.cli.options import (
 from data_miner_dagster.cli.output import print_json, print_table
 
 ProjectArgument = Annotated[str, typer.Argument(help="The project's name.")]
+FormatOption = Annotated[str, typer.Option("--format", "-f", help="all, coco, yolo, parquet, huggingface or crops.")]
 
 
 def export(
     project: ProjectArgument,
     to: Annotated[Path, typer.Option("--to", help="A new or empty folder.")],
-    format: Annotated[str, typer.Option("--format", "-f", help="coco, yolo, parquet, huggingface or crops.")] = "coco",
-    version: Annotated[str | None, typer.Option("--version", help="Default: the current release.")] = None,
+    format: Annotated[
+        str, typer.Option("--format", "-f", help="all, coco, yolo, parquet, huggingface or crops.")
+    ] = "all",
+    version: Annotated[str | None, typer.Option("--version", help="Default: the latest not withdrawn.")] = None,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Copy one format of a release, images included, into a folder of its own."""
+    """Copy a release, or one format of it, out of the root: images included, every file checked."""
     from data_miner_dagster.operations.releases import export_release
 
     outcome = export_release(

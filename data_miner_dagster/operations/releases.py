@@ -15,7 +15,13 @@ from data_miner_dagster.export.crops import CropsWriter
 from data_miner_dagster.export.datasheet import DATASHEET_FILE
 from data_miner_dagster.export.differences import ReleaseDifference
 from data_miner_dagster.export.huggingface import EmbeddedParquetWriter
-from data_miner_dagster.export.manifest import damaged_files, read_manifest
+from data_miner_dagster.export.manifest import (
+    CHECKSUMS_FILE,
+    MANIFEST_FILE,
+    damaged_files,
+    read_checksums,
+    read_manifest,
+)
 from data_miner_dagster.export.parquet import ParquetWriter, read_images, videos_table
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseTally, ReleaseWriter
 from data_miner_dagster.export.yolo import YoloWriter
@@ -24,6 +30,7 @@ from data_miner_dagster.operations.release_writing import release_versions
 from data_miner_dagster.stages.releasing import version_number
 from data_miner_dagster.storage.atomic import atomic_folder
 
+_WHOLE: Final = "all"
 _WRITERS: Final[Mapping[str, Callable[[Path, ReleaseHeader, Path], ReleaseWriter]]] = {
     "coco": lambda folder, header, _: CocoWriter(folder, header),
     "yolo": lambda folder, header, _: YoloWriter(folder, header),
@@ -31,7 +38,7 @@ _WRITERS: Final[Mapping[str, Callable[[Path, ReleaseHeader, Path], ReleaseWriter
     "huggingface": EmbeddedParquetWriter,
     "crops": CropsWriter,
 }
-EXPORT_FORMATS: Final = tuple(_WRITERS)
+EXPORT_FORMATS: Final = (_WHOLE, *_WRITERS)
 """What `export_release` can write. A new format is a module in export/ and an entry above."""
 _WITH_IMAGES: Final = frozenset({"coco", "yolo", "parquet"})
 
@@ -165,17 +172,16 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
 def export_release(
     platform: Platform, project: str, *, format: str, to: Path, version: str | None = None
 ) -> ExportOutcome:
-    """Write one format of a release, with copies of its images, into a new folder that appears whole or not at all.
+    """Write a release, or one format of it, with copies of its images, into a new folder; it appears whole or not.
 
-    `coco`, `yolo` and `parquet` are as in the release; `huggingface` is Parquet with the images inside, ready for the
-    hub; `crops` is one picture per box by class.
+    `all` is the release as it stands, without what it does not name; `coco`, `yolo` and `parquet` are parts of it;
+    `huggingface` is Parquet with the images inside, ready for the hub; `crops` is one picture per box by class.
 
     Raises:
         ConfigError: no such project, release or format, or `to` exists and is not empty.
         DataMinerError: the release was withdrawn, or is damaged.
     """
-    write = _WRITERS.get(format)
-    if write is None:
+    if format not in EXPORT_FORMATS:
         raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_FORMATS)}")
     version = _existing_version(platform, project, version)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
@@ -188,8 +194,17 @@ def export_release(
         raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force")
     header = release_header(release)
     tally = ReleaseTally.of(header)
+    if format == _WHOLE:
+        with atomic_folder(to.absolute()) as folder:
+            for name in (*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(release / name, folder / name)
+            if damage := damaged_files(folder):
+                raise DataMinerError(f"the copy of {project} {version} differs: {damage[0]}; nothing was exported")
+        manifest = read_manifest(to) or {}
+        return ExportOutcome(version, to.absolute(), manifest["num_images"], manifest["num_boxes"])
     with atomic_folder(to.absolute()) as folder:
-        with closing(write(folder, header, release)) as writer:
+        with closing(_WRITERS[format](folder, header, release)) as writer:
             for image in read_images(release):
                 writer.add(image)
                 tally.add(image)
@@ -228,7 +243,10 @@ def _existing_version(platform: Platform, project: str, version: str | None) -> 
     known = release_versions(platform, project)
     if row is None and not known:
         platform.project_config(project)  # the clear error for an unknown name
-    wanted = version or (row.released_version if row is not None else None) or (known[-1] if known else None)
+    withdrawn = {release.version for release in platform.catalog.releases(project) if release.withdrawn_reason}
+    usable = [name for name in known if name not in withdrawn] or known
+    current = row.released_version if row is not None and row.released_version in usable else None
+    wanted = version or current or (usable[-1] if usable else None)
     if wanted is None:
         raise ConfigError(f"project {project!r} has no release yet; `data-miner run` makes one")
     if wanted not in known:

@@ -33,7 +33,7 @@ def test_export__one_format(root: Path, tmp_path: Path) -> None:
 
 
 def test_export__unknown_format(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="format 'voc' is not one of coco, yolo, parquet, huggingface, crops"):
+    with pytest.raises(ConfigError, match="format 'voc' is not one of all, coco, yolo, parquet, huggingface, crops"):
         _run("export", "cyclists", "--format", "voc", "--to", tmp_path / "out", "--root", root)
 
 

@@ -63,6 +63,17 @@ def test_check_release__finds_what_changed(tmp_path: Path) -> None:
         check_release(platform, "cyclists", "v009")
 
 
+def test_export_release__all_is_the_release_without_strangers(released: Platform, tmp_path: Path) -> None:
+    release = released.layout.release_folder("cyclists", "v001")
+    stranger = release / "WITHDRAWN.txt"
+    stranger.write_text("not part of the release")
+    export_release(released, "cyclists", format="all", to=tmp_path / "out")
+    stranger.unlink()
+    files = {path.relative_to(release) for path in release.rglob("*") if path.is_file()}
+    assert {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file()} == files
+    assert all((tmp_path / "out" / name).read_bytes() == (release / name).read_bytes() for name in files)
+
+
 @pytest.mark.parametrize("format", EXPORT_FORMATS)
 def test_export_release__counts_and_refuses_to_overwrite(released: Platform, tmp_path: Path, format: str) -> None:
     to = tmp_path / "out"
