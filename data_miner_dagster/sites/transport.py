@@ -64,6 +64,7 @@ class Errand:
     refuses_opt_outs: bool = False  # by the headers of an answer
     is_expired: bool = False
     sockets: "weakref.WeakSet[socket.socket]" = field(default_factory=weakref.WeakSet)
+    refused: list[Any] = field(default_factory=list)  # answers of an error status, which nobody else closes
     _timer: threading.Timer | None = None
 
     def __enter__(self) -> "Errand":
@@ -75,6 +76,8 @@ class Errand:
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        for response in self.refused:
+            response.close()
 
     def _expire(self) -> None:
         self.is_expired = True
@@ -281,6 +284,8 @@ class GuardedHandler(UrllibRH):  # type: ignore[misc]
             response = super()._send(request)
         except HTTPError as error:
             error.response.__class__ = _CappedResponse
+            if self._guard.errand is not None:
+                self._guard.errand.refused.append(error.response)
             raise
         response.__class__ = _CappedResponse
         return response
