@@ -58,8 +58,8 @@ def _torch_forward(
         total = weight.shape[-1] - stride
         values = functional.pad(values, (total // 2, total - total // 2) * 2)
         values = functional.conv2d(values, weight, stride=stride, groups=groups)
-        parts = (state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
-        return functional.batch_norm(values, *parts, eps=1e-3)
+        mean, variance = state[f"{norm}.running_mean"], state[f"{norm}.running_var"]
+        return functional.batch_norm(values, mean, variance, state[f"{norm}.weight"], state[f"{norm}.bias"], eps=1e-3)
 
     values = (torch.from_numpy(batch).permute(0, 3, 1, 2).float() - 127) / 128
     values = functional.relu6(layer(values, "_conv_stem", "_bn0", 2))

@@ -30,11 +30,14 @@ from data_miner_dagster.domain.records import (
 )
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.media.images import read_image
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.embedding import embed_frames, ensure_embeddings, load_vectors
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.protocols.encoders import embed_images
 from data_miner_dagster.storage.embeddings import read_embeddings
 from data_miner_dagster.storage.tables import table_from_rows, write_table
+from data_miner_dagster_tests.models.tiny_networks import save_tiny, tiny_config
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -131,6 +134,7 @@ def _write_frames(
                 "time_base_numerator": 1,
                 "time_base_denominator": 1,
                 "pts_seconds": float(index),
+                "source_frame_number": index,
                 "is_keyframe": True,
                 "width": 32,
                 "height": 24,
@@ -299,6 +303,23 @@ def test_embed_frames__a_broken_run_frees_its_claims_and_the_next_takes_up(
             pass
     statuses = [outcome.status.value for outcome in embed_frames(platform, ["file-a", "file-b", "file-c"])]
     assert statuses == ["reused", "done", "done"]
+
+
+def test_embed_frames__real_network_equals_one_image_at_a_time(tmp_path: Path) -> None:
+    models = tiny_config("siglip2", save_tiny("siglip2", tmp_path / "network"))
+    config = PlatformConfig(models=models, embedding=EmbeddingConfig(batch_size=3))
+    platform = Platform(config, tmp_path / "root")
+    colours = [(40 * index, 255 - 40 * index, 128) for index in range(6)]
+    for key in ("file-a", "file-b"):
+        _video(platform, key, *colours)
+    assert [outcome.status.value for outcome in embed_frames(platform, ["file-a", "file-b"])] == ["done", "done"]
+    encoder = platform.models.filter_encoder()
+    for key in ("file-a", "file-b"):
+        stored = read_embeddings(platform.layout.embedding_file("tiny", key))
+        assert stored is not None
+        for index, vector in zip(stored.frame_indices, stored.vectors, strict=True):
+            image = read_image(platform.layout.frame_path(key, frame_file_name(int(index))))
+            np.testing.assert_allclose(vector, embed_images(encoder, [image])[0], atol=1e-3)
 
 
 def test_ensure_embeddings__nothing_asked(platform: ColourPlatform) -> None:
