@@ -144,7 +144,7 @@ class ReleaseSource:
         }
 
     def duplicate_links(self) -> set[tuple[str, str]]:
-        """Return the pairs of videos of which one holds a near-duplicate of a frame of the other, each once."""
+        """Return each pair of videos of which one re-uploads the other, or holds a near-duplicate of a frame of it."""
         links: set[tuple[str, str]] = set()
         for batch in pq.ParquetFile(self._paths["deduplicated_frames"]).iter_batches(
             columns=["video_key", "is_representative", "representative_frame_id"]
@@ -156,6 +156,10 @@ class ReleaseSource:
                     removed["video_key"].to_pylist(), removed["representative_frame_id"].to_pylist(), strict=True
                 )
             }
+        reuploads = self._platform.layout.reuploads_table(self._project)
+        if reuploads.is_file():
+            table = pq.ParquetFile(reuploads).read(columns=["video_key", "original_video_key"])
+            links |= set(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
         return {link for link in links if link[0] != link[1]}
 
     def videos(

@@ -13,6 +13,7 @@ import pytest
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
 from data_miner_dagster.export.coco import read_coco
 from data_miner_dagster.export.manifest import damaged_files, read_checksums
 from data_miner_dagster.operations.detection import NUM_UNREADABLE_KEY
@@ -20,7 +21,7 @@ from data_miner_dagster.operations.funnel import FunnelStep, project_funnel
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing import release_fingerprint, release_project
 from data_miner_dagster.stages.releasing import assign_splits, group_videos
-from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_table, write_table
+from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_table, table_from_rows, write_table
 from data_miner_dagster_tests.builders import SAMPLE_VIDEOS, SampleVideo, build_project, project_config
 
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
@@ -345,3 +346,20 @@ def test_release_project__frames_that_could_not_be_looked_at_are_left_out(tmp_pa
     write_table(path, seen, fingerprint="again", metadata={NUM_UNREADABLE_KEY: "1"})
     assert release_project(platform, "cyclists").counts["images"] == 6
     assert project_funnel(platform, "cyclists")[FunnelStep.DETECTED].lost == {"unreadable": 1}
+
+
+def test_release_project__re_uploads_share_a_split(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, videos=[SampleVideo("files-a"), SampleVideo("files-b")])
+    row = {
+        "video_key": "files-b",
+        "original_video_key": "files-a",
+        "share": 1.0,
+        "original_share": 1.0,
+        "num_matched_frames": 4,
+        "num_frames": 4,
+    }
+    table = table_from_rows([row], REUPLOADS_SCHEMA)
+    write_table(platform.layout.reuploads_table("cyclists"), table, fingerprint="reuploads")
+    release_project(platform, "cyclists")
+    videos = pd.read_parquet(_release_folder(platform) / "data" / "videos.parquet")
+    assert list(videos["group"]) == ["files-a", "files-a"]
