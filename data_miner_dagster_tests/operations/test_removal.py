@@ -8,7 +8,7 @@ from data_miner_dagster.catalog.upkeep import delete_project
 from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectStage
-from data_miner_dagster.export.manifest import write_manifest
+from data_miner_dagster.export.manifest import CHECKSUMS_FILE, write_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.removal import (
     Removal,
@@ -34,7 +34,8 @@ def platform(tmp_path: Path) -> Platform:
 def publish(platform: Platform, version: str, *video_keys: str) -> Path:
     folder = platform.layout.release_folder("cyclists", version)
     folder.mkdir(parents=True)
-    write_manifest(folder, {"splits": {"by_video": dict.fromkeys(video_keys, "train")}}, {})
+    (folder / CHECKSUMS_FILE).touch()
+    write_manifest(folder, {"splits": {"by_video": dict.fromkeys(video_keys, "train")}}, num_files=0)
     with platform.catalog.database.transaction() as session:
         row = ReleaseRow(project_name="cyclists", version=version, fingerprint="f", num_images=1, num_boxes=1)
         platform.catalog.add_release(session, row)
