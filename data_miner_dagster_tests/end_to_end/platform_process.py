@@ -81,8 +81,10 @@ class Dagster:
         return dict(answer["data"])
 
     def runs(self) -> list[dict[str, Any]]:
-        """Return all runs: id, job, status, tags."""
-        query = "{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"
+        """Return all runs: id, job, status, start and end in seconds, tags."""
+        query = (
+            "{ runsOrError { ... on Runs { results { runId jobName status startTime endTime tags { key value } } } } }"
+        )
         runs = self.graphql(query)["runsOrError"]["results"]
         return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in runs]
 

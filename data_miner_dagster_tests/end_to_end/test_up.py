@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,26 @@ def test_sensors__settle_down(platform: RunningPlatform) -> None:
     ticks = num_ticks(platform)
     wait_for("three more ticks", lambda: True if num_ticks(platform) >= ticks + 3 else None, timeout=120, every=2)
     assert len(platform.runs()) == before
+
+
+def test_pools__bound_each_stage(platform: RunningPlatform) -> None:
+    """No two runs of one pool were at work at the same time."""
+    pools = {
+        "list_sources": "sourcing",
+        "download_videos": "download",
+        "extract_frames": "extract",
+        "embed_frames": "inference",
+        "build_dataset": "inference",
+    }
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for run in platform.runs():
+        if run["startTime"] is not None and run["endTime"] is not None:
+            spans.setdefault(pools[run["jobName"]], []).append((run["startTime"], run["endTime"]))
+    assert set(spans) == set(pools.values())
+    for pool, of_pool in spans.items():
+        of_pool.sort()
+        for (_, earlier_end), (later_start, _) in pairwise(of_pool):
+            assert earlier_end <= later_start, pool
 
 
 def active(platform: RunningPlatform) -> list[str]:
