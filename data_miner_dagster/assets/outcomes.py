@@ -144,11 +144,12 @@ def materialize_project(
     )
     return dg.MaterializeResult(
         metadata={
+            # in the order in which the UI shows it: what one wants to see first
             "status": dg.MetadataValue.text(outcome.status.value),
-            "counts": counts_table(outcome.counts),
-            "fingerprint": dg.MetadataValue.text(outcome.fingerprint),
-            **_plain(outcome.metadata),
             **metadata_of(project),
+            "counts": counts_table(outcome.counts),
+            **_plain(outcome.metadata),
+            "fingerprint": dg.MetadataValue.text(outcome.fingerprint),
         },
         data_version=dg.DataVersion(outcome.fingerprint),
     )
