@@ -34,6 +34,7 @@ class ProjectState:
     name: str
     config_hash: str
     sourced_config_hash: str | None
+    is_withdrawn: bool = False  # its file has disappeared from the watched folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,16 @@ from pathlib import Path
 from data_miner_dagster.catalog.queries import WantedVideo, wanted_videos
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.registering import is_withdrawn
 from data_miner_dagster.sensors.planning import ProjectState, VideoState
 
 
 def project_states(platform: Platform) -> list[ProjectState]:
     """Return every project, by name."""
-    return [ProjectState(row.name, row.config_hash, row.sourced_config_hash) for row in platform.catalog.projects()]
+    return [
+        ProjectState(row.name, row.config_hash, row.sourced_config_hash, is_withdrawn(platform, row))
+        for row in platform.catalog.projects()
+    ]
 
 
 def _modified_by_key(folder: Path) -> dict[str, float]:
