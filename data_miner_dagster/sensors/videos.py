@@ -16,11 +16,10 @@ from data_miner_dagster.sensors.states import video_states
 
 MAX_KEYS_PER_RUN: Final = 25
 MAX_RUNS_PER_TICK: Final = 12
-MAX_RUNS_AT_ONCE: Final = 48
-"""Queued or at work. A listing of 100,000 videos waits in the catalog, where it can be changed, not in the run queue,
-where it would keep every other project's runs behind it."""
+MAX_RUNS_AT_ONCE: Final = 24
+"""Queued or at work, of each job, so that downloads never keep extraction waiting. A listing of 100,000 videos waits in
+the catalog, where it can be changed, not in the run queue, where it would keep other projects' runs behind it."""
 
-_OUR_JOBS: Final = frozenset({"download_videos", "extract_frames", "embed_frames"})
 _FAILED: Final = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
@@ -43,11 +42,11 @@ def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResourc
     ordered = context.instance.get_dynamic_partitions(VIDEOS.name or "")
     runs = active_runs(context.instance)
     requests: list[dg.RunRequest] = []
-    num_ours = sum(run.job_name in _OUR_JOBS for run in runs)
-    room = max(0, min(MAX_RUNS_PER_TICK, MAX_RUNS_AT_ONCE - num_ours))
     for work in plan_video_work(states, utc_now()):
         busy = keys_in_flight(runs, work.job, ordered)
-        ranges = plan_stage_ranges(work, ordered, busy, max_keys=MAX_KEYS_PER_RUN, max_ranges=room - len(requests))
+        room = max(0, MAX_RUNS_AT_ONCE - sum(run.job_name == work.job for run in runs))
+        max_ranges = min(room, MAX_RUNS_PER_TICK - len(requests))
+        ranges = plan_stage_ranges(work, ordered, busy, max_keys=MAX_KEYS_PER_RUN, max_ranges=max_ranges)
         for keys in ranges:
             identity = fingerprint_of({"job": work.job, "keys": keys_between(ordered, keys.start, keys.end)})
             if count_runs(context.instance, identity, _FAILED) >= MAX_FAILED_RUNS:
