@@ -12,6 +12,8 @@ from typing import Final
 
 BENCHMARKS: Final = (
     "downloading",
+    "prescreening",
+    "same_video",
     "extraction",
     "embedding",
     "filtering",

@@ -4,22 +4,24 @@ import dagster as dg
 
 from data_miner_dagster.jobs import JOBS
 from data_miner_dagster.resources.platform import PlatformResource
+from data_miner_dagster.sensors.states import project_states
 
 
 @dg.schedule(
     job=JOBS["list_sources"],
     cron_schedule="17 */6 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Lists every project's sources again, for what is new at their addresses.",
+    description="Lists the sources of every project again, for what is new; but of one whose file is gone.",
 )
 def relist_sources(
     context: dg.ScheduleEvaluationContext, platform: PlatformResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """One run a project, keyed by the tick: a tick evaluated twice asks once."""
     known = set(context.instance.get_dynamic_partitions("projects"))
-    names = [row.name for row in platform.open().catalog.projects() if row.name in known]
+    states = project_states(platform.open())
+    names = [state.name for state in states if state.name in known and not state.is_withdrawn]
     if not names:
-        return dg.SkipReason("there are no projects")
+        return dg.SkipReason("there are no projects whose file is there")
     tick = context.scheduled_execution_time.isoformat()
     return [
         dg.RunRequest(

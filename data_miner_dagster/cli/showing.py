@@ -118,6 +118,7 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
 
 def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]]":
     from data_miner_dagster.catalog.queries import project_progress
+    from data_miner_dagster.operations.registering import is_withdrawn
 
     rows = {row.name: row for row in platform.catalog.projects()}
     return [
@@ -130,6 +131,7 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
             "with_frames": progress.num_extracted,
             "rejected": progress.num_rejected,
             "release": rows[progress.name].released_version,
+            "is_withdrawn": is_withdrawn(platform, rows[progress.name]),
             "error": rows[progress.name].error,
         }
         for progress in project_progress(platform.catalog.database)
@@ -140,8 +142,13 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
 def _print_projects(found: "list[dict[str, object]]") -> None:
     numbers = ["videos", "settled", "with frames", "rejected"]
     keys = ["name", "stage", "videos", "settled", "with_frames", "rejected", "release"]
-    rows = [[*(row[key] for key in keys), shortened(str(row["error"] or ""), 100)] for row in found]
+    rows = [[*(row[key] for key in keys), shortened(_remark(row), 100)] for row in found]
     print_table(["project", "stage", *numbers, "release", "error"], rows, numbers=numbers)
+
+
+def _remark(project: "dict[str, object]") -> str:
+    gone = "its file is gone: its sources are not listed again" if project["is_withdrawn"] else ""
+    return "; ".join(filter(None, (str(project["error"] or ""), gone)))
 
 
 def _print_funnel(platform: "Platform", project: str) -> None:
@@ -152,10 +159,12 @@ def _print_funnel(platform: "Platform", project: str) -> None:
 
 
 def _video(row: "VideoRow") -> "dict[str, object]":
+    from data_miner_dagster.sites.redaction import redact_url
+
     return {
         "key": row.key,
         "status": row.status.value,
-        "url": row.url,
+        "url": redact_url(row.url) if "://" in row.url else row.url,
         "title": row.title,
         "channel": row.channel,
         "channel_id": row.channel_id,

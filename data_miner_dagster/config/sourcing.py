@@ -3,12 +3,23 @@
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.domain.addresses import advice_for, secret_in_address
 
 _LocalPaths = Annotated[tuple[str, ...], Field(min_length=1)]
-_Urls = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+def _without_secrets(urls: tuple[str, ...]) -> tuple[str, ...]:
+    # The whole list is checked, not each entry: the message must not repeat the address.
+    for number, url in enumerate(urls):
+        if secret := secret_in_address(url):
+            raise ValueError(f"address {number} {advice_for(secret)}")
+    return urls
+
+
+_Urls = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_without_secrets)]
 
 
 class FilesSource(ConfigModel):

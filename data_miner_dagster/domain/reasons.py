@@ -80,6 +80,7 @@ class RejectionRule(StrEnum):
     WORDS = "words"
     BLOCKED_HASHTAG = "blocked_hashtag"
     BLOCKED_CHANNEL = "blocked_channel"
+    SECRET_ADDRESS = "secret_address"  # listed with a signature or token, which is not kept  # noqa: S105  # a word
     PRESCREENING = "prescreening"
     MAX_VIDEOS = "max_videos"
 

@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.domain.addresses import advice_for, secret_in_address
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.politeness import SitePoliteness
+from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
 from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
 from data_miner_dagster.sites.redaction import redact_url
@@ -25,12 +26,19 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
         ConfigError: there is no such project or file, or the address cannot be listed, or it was forgotten on request.
     """
     platform.project_config(project)
+    shown = redact_url(address) if "://" in address else address
+    if secret := secret_in_address(address):
+        raise ConfigError(f"{shown} {advice_for(secret)}")
     try:
         found = _candidates(platform, address)
+    except PostponedError as error:
+        raise ConfigError(f"{shown}: {error}") from None
     except SourceError as error:
-        raise ConfigError(f"{address}: {error}") from error
+        raise ConfigError(str(error) if shown in str(error) else f"{shown}: {error}") from None
     if not found:
-        raise ConfigError(f"{address} holds no video; give the address of one, or of a page that has some")
+        raise ConfigError(f"{shown} holds no video; give the address of one, or of a page that has some")
+    if secrets := [secret for candidate in found if (secret := secret_in_address(candidate.url))]:
+        raise ConfigError(f"{shown}: lists an address with {secrets[0]}, which is not kept; nothing was added")
     candidates = platform.catalog.without_forgotten(found)
     if not candidates:
         raise ConfigError(f"{found[0].video_key} was removed on request (`data-miner forget`) and stays out")

@@ -4,7 +4,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_miner_dagster.config.loading import config_hash, load_project_file
+from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.config.loading import config_hash, load_project_file, resolve_project_files
 from data_miner_dagster.config.settings import PlatformConfig, ProjectFile
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
@@ -38,6 +39,19 @@ def register_project_file(platform: Platform, path: Path) -> RegisteredProject:
     digest = config_hash(project)
     is_changed = platform.catalog.save_project(file.name, project.model_dump(mode="json"), digest, str(path))
     return RegisteredProject(file.name, digest, is_changed)
+
+
+def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:
+    """Return whether a project's file has disappeared from the watched folder.
+
+    Then its sources are listed no more, and all that it has stays: to remove it is `data-miner delete-project`. A
+    folder that is missing as a whole is one that is not mounted, and a file that was registered from elsewhere is
+    its owner's business: neither withdraws anything.
+    """
+    if project.config_file is None:
+        return False
+    path, folder = Path(project.config_file), resolve_project_files(platform.config, platform.layout.project_files)
+    return path.parent == folder.absolute() and folder.is_dir() and not path.exists()
 
 
 def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from data_miner_dagster.config.sourcing import (
     UrlFilesSource,
     UrlsSource,
 )
+from data_miner_dagster.domain.addresses import advice_for, secret_in_address
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import RejectionRule
@@ -48,6 +49,7 @@ from data_miner_dagster.sites.local_files import (
 from data_miner_dagster.sites.queries import channel_address, hashtag_address, search_address
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.sourcing import apply_cap, first_of_each, list_entries
+from data_miner_dagster.storage.file_hashes import FileHashes
 
 logger = logging.getLogger("data_miner.sourcing")
 
@@ -91,7 +93,8 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
         row = platform.catalog.project(project)
         assert row is not None
         known_keys = {member.video_key for member in platform.catalog.members(project)}
-        queries = list(_queries(config, base_folder_of(row.config_file), known_keys))
+        hashes = FileHashes(platform.layout.file_hashes(project))
+        queries = list(_queries(config, base_folder_of(row.config_file), known_keys, hashes))
         politeness = SitePoliteness(platform)
         with SiteClient(
             platform.config.downloading,
@@ -100,6 +103,7 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             before_listing=politeness.before_listing,
         ) as client:
             listings = _list_all(platform, client, row, queries, force=force)
+            hashes.save()
             _record_listings(platform, project, listings)
             failed = [listing for listing in listings if listing.error is not None]
             if failed and len(failed) == len(listings) and not platform.catalog.videos(project=project):
@@ -136,24 +140,26 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
 # --- what to ask ---
 
 
-def _queries(config: ProjectConfig, base_folder: Path, known_keys: Collection[str]) -> Iterator[Query]:
+def _queries(
+    config: ProjectConfig, base_folder: Path, known_keys: Collection[str], hashes: FileHashes
+) -> Iterator[Query]:
     """Yield each query of each source once, in order."""
     seen: set[tuple[str, str]] = set()
     for source in config.sourcing.sources:
-        for query in _queries_of(source, base_folder, known_keys):
+        for query in _queries_of(source, base_folder, known_keys, hashes):
             if (query.source, query.text) not in seen:
                 seen.add((query.source, query.text))
                 yield query
 
 
-def _queries_of(source: Source, base_folder: Path, known_keys: Collection[str]) -> Iterator[Query]:
+def _queries_of(source: Source, base_folder: Path, known_keys: Collection[str], hashes: FileHashes) -> Iterator[Query]:
     match source:
         case FilesSource():
             for entry in source.paths:
-                yield Query(source.type, entry, False, partial(_list_files, entry, base_folder))
+                yield Query(source.type, entry, False, partial(_list_files, entry, base_folder, hashes))
         case FramesSource():
             for entry in source.folders:
-                yield Query(source.type, entry, False, partial(_list_frame_folders, entry, base_folder))
+                yield Query(source.type, entry, False, partial(_list_frame_folders, entry, base_folder, hashes))
         case UrlsSource():
             for url in source.urls:
                 yield _address(source.type, url, url)
@@ -241,6 +247,9 @@ def _queries_of_url_file(source: UrlFilesSource, entry: str, base_folder: Path) 
     if not lines:
         yield _failing(source.type, entry, f"{entry}: holds no address")
     for line in lines:
+        if secret := secret_in_address(line):
+            yield _failing(source.type, _shown(line), f"{redact_url(line)}: {advice_for(secret)}")
+            continue
         yield _address(source.type, line, line, ListingLimits(source.max_per_url))
 
 
@@ -284,22 +293,24 @@ def _text_files(entry: str, base_folder: Path) -> list[Path]:
     return found
 
 
-def _list_files(entry: str, base_folder: Path, _client: SiteClient) -> list[VideoCandidate]:
+def _list_files(entry: str, base_folder: Path, hashes: FileHashes, _client: SiteClient) -> list[VideoCandidate]:
     now = utc_now()
     return [
-        VideoCandidate(key_of_file(path)[0], os.fspath(path), "files", entry, rank, now, title=path.stem)
+        VideoCandidate(
+            key_of_file(path, hashes.sha256_of)[0], os.fspath(path), "files", entry, rank, now, title=path.stem
+        )
         for rank, path in enumerate(list_local_videos(entry, base_folder))
     ]
 
 
-def _list_frame_folders(entry: str, base_folder: Path, _client: SiteClient) -> list[VideoCandidate]:
+def _list_frame_folders(entry: str, base_folder: Path, hashes: FileHashes, _client: SiteClient) -> list[VideoCandidate]:
     now = utc_now()
     candidates = []
     for rank, folder in enumerate(list_frame_folders(entry, base_folder)):
         paths = list_frames(folder)
         candidates.append(
             VideoCandidate(
-                key_of_frames(paths)[0],
+                key_of_frames(paths, hashes.sha256_of)[0],
                 os.fspath(folder),
                 "frames",
                 entry,
@@ -350,6 +361,11 @@ def _decide(
         rows |= {row.key: row for row in platform.catalog.videos(keys[start : start + KEYS_A_STATEMENT])}
     decided: list[tuple[VideoCandidate, Rejection | None]] = []
     for listed in candidates:
+        if secret := secret_in_address(listed.url):
+            # A site listed it so. It would expire before long, and has no place in the catalog.
+            shown = replace(listed, url=redact_url(listed.url), thumbnail_url=None)
+            decided.append((shown, Rejection(RejectionRule.SECRET_ADDRESS, f"its address holds {secret}")))
+            continue
         row = rows.get(listed.video_key)
         candidate = with_known(listed, row)
         is_complete = row is not None and row.sha256 is not None and not listed.url.startswith("/")

@@ -35,6 +35,7 @@ class ProjectState:
     config_hash: str
     sourced_config_hash: str | None
     models: str  # changes with any of the platform's models
+    is_withdrawn: bool = False  # its file has disappeared from the watched folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """Project files → projects, their partitions, and runs that list their sources."""
 
+from typing import Final
+
 import dagster as dg
 
 from data_miner_dagster.config.loading import resolve_project_files
@@ -16,6 +18,8 @@ from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, needs_sourcing
 from data_miner_dagster.sensors.states import project_states
 
 _SUFFIXES = (".yaml", ".yml")
+MAX_LISTINGS_AT_ONCE: Final = 25
+"""A folder of a thousand files becomes so many runs in the queue at a time."""
 
 
 def register_project_files(platform: Platform) -> list[str]:
@@ -38,7 +42,8 @@ def register_project_files(platform: Platform) -> list[str]:
     job=JOBS["list_sources"],
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Registers project files that were dropped into or changed in the folder, and lists their sources.",
+    description="Registers project files that appear or change in the folder, and lists their sources. A project whose "
+    "file disappears stays, and is listed no more.",
 )
 def project_files(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult:
     """Level-triggered: a project whose sources were not listed with its present configuration is asked for."""
@@ -49,10 +54,13 @@ def project_files(context: dg.SensorEvaluationContext, platform: PlatformResourc
     states = project_states(opened)
     add_partitions(context.instance, PROJECTS, [state.name for state in states])
     busy = keys_in_flight(active_runs(context.instance), "list_sources", [])
-    requests, given_up = [], 0
+    requests: list[dg.RunRequest] = []
+    given_up = 0
     for state in states:
-        if not needs_sourcing(state) or state.name in busy:
+        if state.is_withdrawn or not needs_sourcing(state) or state.name in busy:
             continue
+        if len(requests) + len(busy) >= MAX_LISTINGS_AT_ONCE:
+            break  # the next tick goes on
         work = fingerprint_of({"job": "list_sources", "project": state.name, "config": state.config_hash})
         attempts = count_runs(context.instance, work)
         if attempts >= MAX_FAILED_RUNS:
@@ -61,7 +69,10 @@ def project_files(context: dg.SensorEvaluationContext, platform: PlatformResourc
         requests.append(dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work}))
     if requests:
         return dg.SensorResult(run_requests=requests)
+    withdrawn = [state.name for state in states if state.is_withdrawn]
     return dg.SensorResult(
         skip_reason=f"{len(states)} projects listed; {len(refused)} files refused; {given_up} given up after "
-        f"{MAX_FAILED_RUNS} failed runs" + (f". {refused[0]}" if refused else "")
+        f"{MAX_FAILED_RUNS} failed runs"
+        + (f"; without a file, and so not listed again: {', '.join(withdrawn[:5])}" if withdrawn else "")
+        + (f". {refused[0]}" if refused else "")
     )

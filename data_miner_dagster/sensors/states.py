@@ -7,6 +7,7 @@ from data_miner_dagster.catalog.queries import WantedVideo, wanted_videos
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.registering import is_withdrawn
 from data_miner_dagster.sensors.planning import ProjectState, VideoState
 
 
@@ -14,7 +15,8 @@ def project_states(platform: Platform) -> list[ProjectState]:
     """Return every project, by name."""
     models = fingerprint_of({"models": [entry.fingerprint for entry in platform.models.entries]})
     return [
-        ProjectState(row.name, row.config_hash, row.sourced_config_hash, models) for row in platform.catalog.projects()
+        ProjectState(row.name, row.config_hash, row.sourced_config_hash, models, is_withdrawn(platform, row))
+        for row in platform.catalog.projects()
     ]
 
 

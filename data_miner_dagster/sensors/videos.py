@@ -16,6 +16,9 @@ from data_miner_dagster.sensors.states import video_states
 
 MAX_KEYS_PER_RUN: Final = 25
 MAX_RUNS_PER_TICK: Final = 12
+MAX_RUNS_AT_ONCE: Final = 24
+"""Queued or at work, of each job, so that downloads never keep extraction waiting. A listing of 100,000 videos waits in
+the catalog, where it can be changed, not in the run queue, where it would keep other projects' runs behind it."""
 
 _FAILED: Final = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
@@ -41,9 +44,9 @@ def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResourc
     requests: list[dg.RunRequest] = []
     for work in plan_video_work(states, utc_now()):
         busy = keys_in_flight(runs, work.job, ordered)
-        ranges = plan_stage_ranges(
-            work, ordered, busy, max_keys=MAX_KEYS_PER_RUN, max_ranges=MAX_RUNS_PER_TICK - len(requests)
-        )
+        room = max(0, MAX_RUNS_AT_ONCE - sum(run.job_name == work.job for run in runs))
+        max_ranges = min(room, MAX_RUNS_PER_TICK - len(requests))
+        ranges = plan_stage_ranges(work, ordered, busy, max_keys=MAX_KEYS_PER_RUN, max_ranges=max_ranges)
         for keys in ranges:
             identity = fingerprint_of({"job": work.job, "keys": keys_between(ordered, keys.start, keys.end)})
             if count_runs(context.instance, identity, _FAILED) >= MAX_FAILED_RUNS:

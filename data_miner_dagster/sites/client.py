@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import RequestError
-from yt_dlp.utils import YoutubeDLError
+from yt_dlp.utils import YoutubeDLError, unsmuggle_url
 
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.errors import SourceError, VideoPermanentError, VideoTransientError
@@ -216,6 +216,8 @@ class SiteClient:
         is_reference = entry.get("_type", "video") in _REFERENCES
         url = str(entry["url"]) if is_reference else address
         ie_key = str(entry.get("ie_key") or entry.get("extractor_key") or "Generic")
+        if ie_key == "Generic":
+            url, _ = unsmuggle_url(url)  # a feed's item carries its guid so, which is no part of its address
         key = key_of_url(url)
         if ie_key != "Generic":
             extractor = ydl.get_info_extractor(ie_key)

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -129,21 +129,21 @@ def list_frame_folders(entry: str, base_folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def key_of_frames(paths: Sequence[Path]) -> tuple[str, str]:
-    """Return (video key, sha256) of pictures in order, by their names and contents."""
+def key_of_frames(paths: Sequence[Path], sha256_of: Callable[[Path], str] = sha256_of_file) -> tuple[str, str]:
+    """Return (video key, sha256) of pictures in order, by their names and contents. `sha256_of` may remember."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(f"{path.name}\0{sha256_of_file(path)}\n".encode())
+        digest.update(f"{path.name}\0{sha256_of(path)}\n".encode())
     return f"{FRAMES_PREFIX}{digest.hexdigest()[:32]}", digest.hexdigest()
 
 
-def key_of_file(path: Path) -> tuple[str, str | None]:
+def key_of_file(path: Path, sha256_of: Callable[[Path], str] = sha256_of_file) -> tuple[str, str | None]:
     """Return (video key, sha256) of a file, by content: `file-<first 32 hex digits>`.
 
-    A file that cannot be read gets a key by its path and no sha256: its download records why.
+    A file that cannot be read gets a key by its path and no sha256: its download records why. `sha256_of` may remember.
     """
     try:
-        sha256 = sha256_of_file(path)
+        sha256 = sha256_of(path)
     except OSError:
         return f"file-path-{hashlib.sha256(str(path).encode()).hexdigest()[:32]}", None
     return f"file-{sha256[:32]}", sha256

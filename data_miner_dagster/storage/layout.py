@@ -79,6 +79,10 @@ class StorageLayout:
         """The derived tables of a project."""
         return self.root / "projects" / check_project_name(project)
 
+    def file_hashes(self, project: str) -> Path:
+        """Hashes of the local files that the project's sources list, by size and time."""
+        return self.project_folder(project) / "file_hashes.json"
+
     def similarities_table(self, project: str) -> Path:
         """Every similarity of every frame to every prompt."""
         return self.project_folder(project) / "similarities.parquet"

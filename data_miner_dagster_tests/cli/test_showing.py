@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster_tests.builders import build_platform, build_project
@@ -48,6 +49,7 @@ def test_status__counts_by_status_with_reasons(run_command: RunCommand, platform
             "with_frames": 3,
             "rejected": 1,
             "release": None,
+            "is_withdrawn": False,
             "error": None,
         }
     ]
@@ -86,10 +88,24 @@ def test_videos__all_failed_by_status_and_by_project(run_command: RunCommand, pl
 
 
 def test_videos__a_title_is_neither_markup_nor_control_characters(run_command: RunCommand, platform: Platform) -> None:
-    from data_miner_dagster.catalog.schema import VideoRow
-
     with platform.catalog.database.transaction() as session:
         session.get_one(VideoRow, "files-aaa").title = "[bold]loud[/] \x1b[31mred\x07"
     text = run_command("videos", "--root", platform.root).stdout
     assert "[bold]loud[/]" in text
     assert "\x07" not in text
+
+
+def test_videos__an_address_is_shown_without_what_may_be_a_secret(run_command: RunCommand, platform: Platform) -> None:
+    with platform.catalog.database.transaction() as session:
+        session.get_one(VideoRow, platform.catalog.videos()[0].key).url = "https://a.test/x.mp4?sig=5EC12E7x"
+    shown = run_command("videos", "--json", "--root", platform.root).stdout
+    assert "5EC12E7x" not in shown
+    assert "https://a.test/x.mp4?sig=***" in shown
+
+
+def test_status__a_project_without_its_file_says_so(run_command: RunCommand, platform: Platform) -> None:
+    platform.layout.project_files.mkdir()
+    platform.catalog.update_project("cyclists", config_file=str(platform.layout.project_files / "cyclists.yaml"))
+    assert "its file is gone" in run_command("status", "--root", platform.root).stdout
+    (platform.layout.project_files / "cyclists.yaml").touch()
+    assert "its file is gone" not in run_command("status", "--root", platform.root).stdout

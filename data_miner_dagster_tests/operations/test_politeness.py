@@ -1,6 +1,7 @@
 """The breaker, the budgets and the secrets, seen from the hostile server."""
 
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -164,6 +165,29 @@ def test_spacing__downloads_of_one_site_begin_apart(tmp_path: Path, server: Host
     assert len(starts) == 4
     assert all(0.3 <= (later - earlier).total_seconds() < 5 for earlier, later in pairwise(starts))
     assert max(request.at for request in server.requests) - before >= 0.9  # the last waited for three spacings
+
+
+def test_places__one_site_is_asked_for_so_many_at_once(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
+    platform = make_platform(
+        tmp_path / "root",
+        concurrent_downloads=4,
+        politeness={"min_sleep_seconds": 0, "max_sleep_seconds": 0, "concurrent_per_site": 1},
+    )
+    at_work, most = [0], [0]
+    lock = threading.Lock()
+
+    def answer(exchange: hostile.Exchange) -> None:
+        with lock:
+            at_work[0] += 1
+            most[0] = max(most[0], at_work[0])
+        time.sleep(0.05)
+        with lock:
+            at_work[0] -= 1  # before the last byte: the client cannot have gone on yet
+        hostile.whole_file(clip)(exchange)
+
+    outcomes = download_videos(platform, listed(platform, [server.add(f"/{n}.mp4", answer) for n in range(4)]))
+    assert {outcome.status for outcome in outcomes} == {OutcomeStatus.DONE}
+    assert most == [1]
 
 
 def test_head_room__nothing_begins_without_it(tmp_path: Path, server: HostileServer) -> None:

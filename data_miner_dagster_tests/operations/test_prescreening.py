@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from sqlalchemy import select
+from yt_dlp.extractor.common import InfoExtractor
 
 from data_miner_dagster.catalog.schema import PrescreeningRow, utc_now
 from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration, VideoCandidate
@@ -17,6 +18,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.prescreening import prescreen, threshold_of
 from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster_tests.sites import hostile_server as hostile
+from data_miner_dagster_tests.sites.extractors import install
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.sites.projects import add_project, make_platform
 
@@ -109,3 +111,42 @@ def test_prescreen__rejects_what_resembles_no_prompt_and_stores_every_score(
         asked = server.count("/red.png")
         assert prescreen(platform, client, "p", config, candidates).keys() == {"generic-blue"}
         assert server.count("/red.png") == asked  # scored once
+
+
+def test_prescreen__storyboards_show_what_a_thumbnail_does_not(platform: Platform, server: HostileServer) -> None:
+    """Two by two pictures, the last place empty; the third one is red."""
+    tiles = [(0, 0, 200), (0, 0, 200), (200, 0, 0), (0, 0, 0)]
+    rows = [np.hstack([np.full((16, 16, 3), tile[::-1], np.uint8) for tile in pair]) for pair in (tiles[:2], tiles[2:])]
+    board = bytes(cv2.imencode(".png", np.vstack(rows))[1])
+    blue = server.add("/blue.png", hostile.whole_file(picture((0, 0, 200)), "image/png"))
+    fragments = [{"url": server.add("/board.png", hostile.whole_file(board, "image/png"))}]
+    small = [{"url": server.url("/small.png")}]
+
+    class BoardIE(InfoExtractor):  # type: ignore[misc]
+        _VALID_URL = r"https?://127\.0\.0\.1:\d+/watch/(?P<id>\w+)"
+
+        def _real_extract(self, url: str) -> dict[str, Any]:
+            shared = {"ext": "mhtml", "vcodec": "none", "acodec": "none", "protocol": "mhtml", "rows": 2, "columns": 2}
+            formats = [
+                {**shared, "format_id": "sb1", "url": small[0]["url"], "width": 8, "fragments": small},
+                {**shared, "format_id": "sb0", "url": fragments[0]["url"], "width": 16, "fragments": fragments},
+            ]
+            return {"id": self._match_id(url), "title": "a", "thumbnail": blue, "formats": formats}
+
+    video = VideoCandidate("board-a", server.url("/watch/a"), "urls", "q", 0, utc_now(), thumbnail_url=blue)
+    for storyboards, is_rejected in ((False, True), (True, False)):
+        name = add_project(
+            platform,
+            [{"type": "urls", "urls": ["http://127.0.0.1/x.mp4"]}],
+            name=f"p{storyboards}".lower(),
+            filtering={"positive": ["red"]},
+            prescreening={"enabled": True, "storyboards": storyboards},
+        )
+        with SiteClient(platform.config.downloading) as client:
+            install(client, BoardIE)
+            rejections = prescreen(platform, client, name, platform.project_config(name), [video])
+        assert bool(rejections) is is_rejected
+    with platform.catalog.database.reading() as session:
+        counts = {row.project_name: row.num_pictures for row in session.scalars(select(PrescreeningRow))}
+    assert counts == {"pfalse": 1, "ptrue": 4}  # the thumbnail, and three pictures of the board
+    assert server.count("/small.png") == 0

@@ -1,5 +1,6 @@
 """Each type of source, and rules that are decided when a page has been read."""
 
+import os
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -230,26 +231,77 @@ def row_of(platform: Platform, key: str) -> VideoRow:
     return row
 
 
-def test_channels__date_window_stops_the_listing(
-    platform: Platform, server: HostileServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Feeds carry no dates through yt-dlp's listing; the window is tested on the candidates themselves."""
-    from data_miner_dagster.config.sourcing import ChannelsSource
-    from data_miner_dagster.domain.records import VideoCandidate
-    from data_miner_dagster.operations.sourcing import _is_after, _is_before
-
-    source = ChannelsSource(
-        type="channels", urls=("http://a.test/c",), published_after=date(2024, 1, 1), published_before=date(2024, 2, 1)
+def test_channels__date_window_stops_the_listing(platform: Platform, server: HostileServer) -> None:
+    days = [
+        ("new", "Thu, 01 Feb 2024"),
+        ("young", "Wed, 31 Jan 2024"),
+        ("old", "Mon, 01 Jan 2024"),
+        ("ancient", "Sun, 31 Dec 2023"),
+        ("below", "Wed, 31 Jan 2024"),
+    ]
+    items = "".join(
+        f"<item><guid>{name}</guid><pubDate>{day} 12:00:00 GMT</pubDate>"
+        f"<enclosure url='{server.url(f'/{name}.mp4')}'/></item>"
+        for name, day in days
     )
+    url = server.add("/feed", hostile.page(f"<rss><channel>{items}</channel></rss>", "text/xml"))
+    window = {"published_after": "2024-01-01", "published_before": "2024-02-01"}
+    add_project(platform, [{"type": "channels", "urls": [url], **window}])
+    assert list_sources(platform, "p").counts["members"] == 2
+    found = {video.url: video.upload_date for video in platform.catalog.videos(project="p")}
+    assert found == {  # nothing after "ancient" was read, and no guid is part of an address
+        server.url("/young.mp4"): date(2024, 1, 31),
+        server.url("/old.mp4"): date(2024, 1, 1),
+    }
 
-    def candidate(day: date | None) -> VideoCandidate:
-        from data_miner_dagster.catalog.schema import utc_now
 
-        return VideoCandidate("site-a", "http://a.test", "channels", "q", 0, utc_now(), upload_date=day)
+def test_secrets__addresses_that_carry_them_in_plain_are_not_kept(
+    platform: Platform, server: HostileServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a configuration: an error. In a line of a file: that line fails alone. In a listing: a rejected candidate."""
+    caplog.set_level("DEBUG")
+    with pytest.raises(ValueError, match="env:NAME"):
+        add_project(platform, [{"type": "urls", "urls": [server.url("/a.mp4?token=5EC12E7x")]}])
+    (tmp_path / "list.txt").write_text(f"{server.url('/b.mp4')}\n{server.url('/c.mp4?sig=5EC12E7x')}\n")
+    feed_url = server.add(
+        "/feed", hostile.page(feed(server, "d", "e").replace("e.mp4", "e.mp4?sig=5EC12E7x"), "text/xml")
+    )
+    sources = [{"type": "url_files", "paths": ["list.txt"]}, {"type": "feeds", "urls": [feed_url]}]
+    add_project(platform, sources, config_file=tmp_path / "p.yaml")
+    outcome = list_sources(platform, "p")
+    assert outcome.counts == {
+        "listed": 3,
+        "repeated": 0,
+        "forgotten": 0,
+        "new": 3,
+        "members": 2,
+        "rejected_secret_address": 1,
+        "failed_sources": 1,
+    }
+    assert any("{env:NAME}" in str(message) for message in outcome.metadata.values())
+    rejected = [row for row in platform.catalog.members("p") if row.status is ProjectVideoStatus.REJECTED]
+    assert [row.reason for row in rejected] == ["secret_address: its address holds parameter 'sig'"]
+    platform.catalog.database.dispose()
+    kept = b"".join(path.read_bytes() for path in platform.root.rglob("*") if path.is_file())
+    assert b"5EC12E7x" not in kept
+    assert "5EC12E7x" not in caplog.text + repr(outcome)
 
-    assert _is_before(candidate(date(2023, 12, 31)), source)
-    assert not _is_before(candidate(date(2024, 1, 1)), source)
-    assert _is_after(candidate(date(2024, 2, 1)), source)
-    assert not _is_after(candidate(date(2024, 1, 31)), source)
-    assert not _is_before(candidate(None), source)
-    assert not _is_after(candidate(None), source)
+
+def test_files__are_hashed_once(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"one")
+    os.utime(path, (1, 1))
+    add_project(platform, [{"type": "files", "paths": ["*.mp4"]}], config_file=tmp_path / "p.yaml")
+    assert list_sources(platform, "p").counts["new"] == 1
+    read: list[Path] = []
+
+    def reading(path: Path) -> str:
+        read.append(path)
+        return "0" * 64
+
+    monkeypatch.setattr("data_miner_dagster.storage.file_hashes.sha256_of_file", reading)
+    assert list_sources(platform, "p").counts["new"] == 0
+    assert read == []
+    os.utime(path, (2, 2))
+    assert list_sources(platform, "p").counts["new"] == 1
+    assert read == [path]

@@ -1,6 +1,7 @@
 """The sensors' shells, evaluated on a real instance and a real catalog."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +13,7 @@ from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
+from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from data_miner_dagster.resources.platform import PlatformResource, open_platform
 from data_miner_dagster.sensors.in_flight import WORK_TAG
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS
@@ -180,3 +181,76 @@ def test_settled_projects__built_once_when_all_has_settled(instance: dg.DagsterI
     tags = {WORK_TAG: request.tags[WORK_TAG]}
     instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.SUCCESS)
     assert requests_of(tick(instance, "settled_projects")) == []
+
+
+def test_project_files__one_that_disappears_stays_and_is_listed_no_more(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    path = drop_project(platform)
+    drop_project(platform, "other")
+    tick(instance, "project_files")
+    for name in ("street", "other"):
+        row = platform.catalog.project(name)
+        assert row is not None
+        platform.catalog.update_project(name, sourced_config_hash=row.config_hash)
+    add_members(platform, ["generic-a"])
+    assert sorted(relisted(instance)) == ["other", "street"]
+
+    path.rename(path.with_suffix(".away"))
+    skipped = tick(instance, "project_files").skip_reason
+    assert skipped is not None
+    assert "not listed again: street" in str(skipped.skip_message)
+    assert relisted(instance) == ["other"]
+    assert platform.catalog.project("street") is not None
+    assert len(platform.catalog.members("street")) == 1
+    assert len(requests_of(tick(instance, "wanted_videos"))) == 1  # what it has is still worked on
+
+    path.with_suffix(".away").rename(path)
+    assert sorted(relisted(instance)) == ["other", "street"]
+    # a folder that is missing as a whole is not mounted: nothing has disappeared
+    path.parent.rename(path.parent.with_name("unmounted"))
+    assert sorted(relisted(instance)) == ["other", "street"]
+
+
+def relisted(instance: dg.DagsterInstance) -> list[str]:
+    """Return the projects that the schedule asks for."""
+    definition = defs.get_repository_def().get_schedule_def("relist_sources")
+    context = dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=datetime(2026, 1, 1, tzinfo=UTC),
+        resources={"platform": PlatformResource()},
+    )
+    result, again = definition(context), definition(context)
+    assert isinstance(result, list)
+    assert isinstance(again, list)
+    assert [r.run_key for r in result] == [r.run_key for r in again]  # a tick evaluated twice asks once
+    assert all(request.run_config["ops"]["project_videos"]["config"]["force"] for request in result)
+    return [request.partition_key for request in result]
+
+
+def test_project_files__a_flood_of_files_comes_in_portions(
+    instance: dg.DagsterInstance, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_miner_dagster.sensors.project_files.MAX_LISTINGS_AT_ONCE", 3)
+    for number in range(5):
+        drop_project(platform, f"street{number:02d}")
+    requests = requests_of(tick(instance, "project_files"))
+    assert len(requests) == 3
+    job = defs.resolve_job_def("list_sources")
+    for request in requests[:-1]:
+        tags = {**request.tags, PARTITION_TAG: str(request.partition_key)}
+        instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.NOT_STARTED)
+    assert len(requests_of(tick(instance, "project_files"))) == 1
+
+
+def test_wanted_videos__a_flood_waits_in_the_catalog(
+    instance: dg.DagsterInstance, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_miner_dagster.sensors.videos.MAX_RUNS_AT_ONCE", 3)
+    drop_project(platform)
+    tick(instance, "project_files")
+    add_members(platform, ["generic-a"])
+    for job, num_runs, num_requests in (("download_videos", 2, 1), ("embed_frames", 3, 1), ("download_videos", 1, 0)):
+        for _ in range(num_runs):
+            instance.create_run_for_job(defs.resolve_job_def(job), status=dg.DagsterRunStatus.NOT_STARTED)
+        assert len(requests_of(tick(instance, "wanted_videos"))) == num_requests

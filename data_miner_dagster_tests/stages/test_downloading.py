@@ -86,5 +86,6 @@ def test_durations_agree() -> None:
 
 def test_is_same_content() -> None:
     assert is_same_content("00000000000000ff-ff", "00000000000000ff-fe")
-    assert not is_same_content("ff-00", "ff-7f")
+    assert is_same_content("ff-00", "ff-3ff")  # ten bits
+    assert not is_same_content("ff-00", "ff-7ff")  # eleven
     assert not is_same_content("ff", "ff-ff")

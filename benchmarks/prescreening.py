@@ -1,0 +1,243 @@
+"""Accepted frames per download, with pre-screening by thumbnails and without, on the same candidates.
+
+    python -m benchmarks.prescreening                  # about 35 candidates
+    python -m benchmarks.prescreening --quick          # a third of them, to see that it works
+    python -m benchmarks.prescreening --json
+
+Real models (profile `lite`) through the real operations: sourcing, downloading, extraction, embedding, filtering. The
+candidates are pieces of two seconds of the sample clips, and still pictures that installed packages ship, panned over
+for two seconds. They are listed by an RSS feed with thumbnails and served over loopback. The project asks for street
+scenes, which about one in four shows. A thumbnail is a frame of the video; real ones are chosen to please. `by_slack`
+is what other values of the setting would have done to the same scores.
+
+Twice: `one_scene`, the pieces themselves, which show all through what their thumbnail shows; and `three_scenes`, three
+pieces one after the other, of which the thumbnail shows the first alone.
+"""
+
+import argparse
+import io
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from PIL import Image
+from sqlalchemy import select
+
+from benchmarks.lite_quality import labelled_images
+from benchmarks.same_video import ORIGINAL, encode, pictures_of
+from data_miner_dagster.catalog.schema import PrescreeningRow
+from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
+from data_miner_dagster.domain.records import OutcomeStatus, RgbImage
+from data_miner_dagster.domain.statuses import ProjectVideoStatus
+from data_miner_dagster.models.packages import fetch_profile, fetch_samples
+from data_miner_dagster.operations.downloading import download_videos
+from data_miner_dagster.operations.embedding import embed_frames
+from data_miner_dagster.operations.extraction import extract_frames
+from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.sourcing import list_sources
+from data_miner_dagster_tests.sites.hostile_server import HostileServer, hostile_server, page, whole_file
+
+PROJECT: Final = "street"
+PROMPTS: Final = ("a street with traffic", "a car", "a bicycle")
+SECONDS: Final = 2
+PAN_RATE: Final = 10
+THUMBNAIL_WIDTH: Final = 320
+SIZE_WH: Final = (480, 270)
+SLACKS: Final = (0.0, 0.02, 0.05, 0.1, 0.15)
+
+
+Piece = tuple[str, Sequence[RgbImage], int]
+"""Name, frames, frame rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one project came to."""
+
+    num_downloads: int
+    num_frames: int
+    accepted_by_video: Mapping[str, int]
+    similarity_by_video: Mapping[str, float]
+    threshold: float
+
+    @property
+    def num_accepted(self) -> int:
+        """Frames that passed the filter."""
+        return sum(self.accepted_by_video.values())
+
+
+def _pan(image: RgbImage) -> list[RgbImage]:
+    """Return two seconds of a window that moves over a picture."""
+    scale = 640 / image.shape[1]
+    resized = np.asarray(cv2.resize(image, (640, round(image.shape[0] * scale))), np.uint8)
+    height, width = (side * 9 // 10 // 2 * 2 for side in resized.shape[:2])
+    steps = SECONDS * PAN_RATE
+    frames = []
+    for number in range(steps):
+        top = (resized.shape[0] - height) * number // steps
+        left = (resized.shape[1] - width) * number // steps
+        frames.append(resized[top : top + height, left : left + width])
+    return frames
+
+
+def pieces() -> list[Piece]:
+    """Return (name, frames, frame rate) of each scene."""
+    clips: list[Piece] = []
+    for name, path in sorted(fetch_samples().items()):
+        if "distorted" in name:
+            continue
+        frames, rate = pictures_of(path)
+        size = SECONDS * rate
+        clips += [
+            (f"{path.stem}_{start // size}", frames[start : start + size], rate)
+            for start in range(0, len(frames) - size + 1, size)
+        ]
+    stills = {name: image for name, image in labelled_images().items() if "@" not in name}
+    return clips + [(Path(name).stem, _pan(image), PAN_RATE) for name, image in stills.items()]
+
+
+def in_threes(clips: Sequence[Piece]) -> list[Piece]:
+    """Return as many videos of three scenes each, every scene once the first, once the second, once the third."""
+    order = np.random.default_rng(0).permutation(len(clips))
+    mixed: list[Piece] = []
+    for number in range(len(order)):
+        chosen = [clips[order[(number + step) % len(order)]] for step in range(3)]
+        frames = [
+            np.asarray(cv2.resize(picture, SIZE_WH, interpolation=cv2.INTER_AREA), np.uint8)
+            for _, pictures, rate in chosen
+            for picture in pictures[:: max(1, round(rate / PAN_RATE))][: SECONDS * PAN_RATE]
+        ]
+        mixed.append((f"{chosen[0][0]}_and_more", frames, PAN_RATE))
+    return mixed
+
+
+def candidates(folder: Path, clips: Sequence[Piece]) -> list[tuple[str, bytes, bytes]]:
+    """Return (name, video, thumbnail) of each candidate. The thumbnail is the frame a second after the beginning."""
+    made = []
+    for name, pictures, rate in clips:
+        video = encode(folder / "candidate.mp4", pictures, rate, ORIGINAL).read_bytes()
+        thumbnail = Image.fromarray(pictures[min(rate, len(pictures) - 1)])
+        thumbnail.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
+        picture = io.BytesIO()
+        thumbnail.save(picture, "JPEG", quality=80)
+        made.append((name, video, picture.getvalue()))
+    return made
+
+
+def serve(server: HostileServer, made: Sequence[tuple[str, bytes, bytes]]) -> str:
+    """Serve the candidates and return the address of the feed that lists them."""
+    items = []
+    for name, video, thumbnail in made:
+        address = server.add(f"/{name}.mp4", whole_file(video))
+        picture = server.add(f"/{name}.jpg", whole_file(thumbnail, "image/jpeg"))
+        items.append(
+            f"<item><title>{escape(name)}</title><enclosure url='{address}'/><itunes:image href='{picture}'/></item>"
+        )
+    feed = (
+        "<rss xmlns:itunes='http://www.itunes.com/dtds/podcast-1.0.dtd'><channel><title>candidates</title>"
+        f"{''.join(items)}</channel></rss>"
+    )
+    return server.add("/feed", page(feed, "text/xml"))
+
+
+def mine(root: Path, feed: str, *, is_prescreened: bool) -> Outcome:
+    """Take a project from its sources to its filtered frames."""
+    config = PlatformConfig.model_validate(
+        {"downloading": {"allowed_private_hosts": ["127.0.0.1"]}, "models": {"profile": "lite"}}
+    )
+    platform = Platform(config, root)
+    project = ProjectConfig.model_validate(
+        {
+            "name": PROJECT,
+            "sourcing": {
+                "sources": [{"type": "feeds", "urls": [feed]}],
+                "prescreening": {"enabled": is_prescreened},
+            },
+            "filtering": {"positive": list(PROMPTS)},
+            "detection": {"classes": {"car": []}},
+        }
+    )
+    platform.catalog.save_project(PROJECT, project.model_dump(mode="json"), "hash", None)
+    list_sources(platform, PROJECT)
+    keys = sorted(
+        member.video_key
+        for member in platform.catalog.members(PROJECT)
+        if member.status is not ProjectVideoStatus.REJECTED
+    )
+    downloads = download_videos(platform, keys)
+    extract_frames(platform, keys)
+    embed_frames(platform, keys)
+    filter_project(platform, PROJECT)
+    videos = platform.catalog.videos(keys)
+    accepted = {m.video_key: m.num_passed_frames or 0 for m in platform.catalog.members(PROJECT)}
+    with platform.catalog.database.reading() as session:
+        scores = {row.video_key: row.similarity for row in session.scalars(select(PrescreeningRow))}
+    threshold = platform.models.filter_encoder_calibration.positive_threshold
+    platform.catalog.database.dispose()
+    num_downloads = sum(outcome.status is OutcomeStatus.DONE for outcome in downloads)
+    return Outcome(num_downloads, sum(video.num_frames or 0 for video in videos), accepted, scores, threshold)
+
+
+def _figures(num_downloads: int, num_accepted: int, of_all: int) -> dict[str, float]:
+    return {
+        "downloads": num_downloads,
+        "accepted_frames": num_accepted,
+        "accepted_frames_per_download": round(num_accepted / max(1, num_downloads), 2),
+        "share_of_accepted_frames_kept": round(num_accepted / max(1, of_all), 3),
+    }
+
+
+def compare(clips: Sequence[Piece]) -> dict[str, Any]:
+    """Return both ways on the same candidates, and what other slacks would have done."""
+    with tempfile.TemporaryDirectory(prefix="data_miner_benchmark_") as work, hostile_server() as server:
+        made = candidates(Path(work), clips)
+        feed = serve(server, made)
+        plain = mine(Path(work) / "without", feed, is_prescreened=False)
+        screened = mine(Path(work) / "with", feed, is_prescreened=True)
+    by_slack = {}
+    for slack in SLACKS:
+        passing = {key for key, score in screened.similarity_by_video.items() if score >= screened.threshold - slack}
+        kept = sum(plain.accepted_by_video[key] for key in passing)
+        by_slack[str(slack)] = _figures(len(passing), kept, plain.num_accepted)
+    return {
+        "candidates": len(made),
+        "candidates_with_accepted_frames": sum(count > 0 for count in plain.accepted_by_video.values()),
+        "without": _figures(plain.num_downloads, plain.num_accepted, plain.num_accepted),
+        "with": _figures(screened.num_downloads, screened.num_accepted, plain.num_accepted),
+        "by_slack": by_slack,
+    }
+
+
+def measure(*, is_quick: bool) -> dict[str, Any]:
+    """Return the comparison for candidates of one scene and of three."""
+    fetch_profile("lite")
+    clips = pieces()[:: 3 if is_quick else 1]
+    found = {"one_scene": compare(clips), "three_scenes": compare(in_threes(clips))}
+    flat = {
+        f"{kind}_{way}_{name}": value
+        for kind, figures in found.items()
+        for way in ("without", "with")
+        for name, value in figures[way].items()
+    }
+    return {"benchmark": "prescreening", **flat, **found}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    result = measure(is_quick=arguments.quick)
+    print(json.dumps(result, indent=2) if arguments.json else "\n".join(f"{k:45} {v}" for k, v in result.items()))
+
+
+if __name__ == "__main__":
+    main()

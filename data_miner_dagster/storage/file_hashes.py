@@ -1,0 +1,67 @@
+"""Hashes of local originals, remembered by size and time, so that listing a folder again reads only what changed."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.storage.atomic import atomic_path
+
+_SETTLED_SECONDS: Final = 2.0
+"""A file changed so lately is not remembered: a second change might leave its size and time as they are.
+
+Source: git, Documentation/technical/racy-git.txt.
+"""
+_VERSION: Final = 1
+
+
+class FileHashes:
+    """sha256 by path, in one file. Safe to share between threads; a file that is damaged or missing is empty."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known = _read(path)
+        self._seen: dict[str, tuple[int, int, str]] = {}
+        self._lock = threading.Lock()
+
+    def sha256_of(self, path: Path) -> str:
+        """Return a file's sha256, without reading it where its size and modification time are as they were.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        status = path.stat()
+        identity = (status.st_size, status.st_mtime_ns)
+        known = self._known.get(str(path))
+        if known is not None and known[:2] == identity:
+            sha256 = known[2]
+        else:
+            sha256 = sha256_of_file(path)
+            if time.time() - status.st_mtime < _SETTLED_SECONDS:
+                return sha256
+        with self._lock:
+            self._seen[str(path)] = (*identity, sha256)
+        return sha256
+
+    def save(self) -> None:
+        """Keep what was asked for; forget the rest. Writes only what differs."""
+        if self._seen == self._known:
+            return
+        content = {"version": _VERSION, "files": {path: self._seen[path] for path in sorted(self._seen)}}
+        with atomic_path(self._path) as partial:
+            partial.write_text(json.dumps(content), encoding="utf-8")
+        self._known = dict(self._seen)
+
+
+def _read(path: Path) -> dict[str, tuple[int, int, str]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["version"] != _VERSION:
+            return {}
+        return {
+            str(name): (int(size), int(when), str(sha256)) for name, (size, when, sha256) in content["files"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
