@@ -43,12 +43,12 @@ def test_try_dedup__largest_group_first(folder: Path) -> None:
     rows = [(row.path.relative_to(folder).as_posix(), row.cells) for row in trial.rows]
     assert rows[0] == ("a/red.png", ("kept", "", "", ""))
     assert rows[1] == ("b/copy.png", ("duplicate", "a/red.png", "1.000", "exact"))
-    # Plain colours differ in nothing but the first coefficient: one hash.
-    assert rows[2] == ("a/small_red.png", ("duplicate", "a/red.png", "0.997", "perceptual_hash"))
+    # Plain colours all have one hash, which tells nothing: green is not removed by it, and red is by its vector.
+    assert rows[2] == ("a/small_red.png", ("duplicate", "a/red.png", "0.997", "within_video"))
     assert rows[3] == ("b/green.png", ("kept", "", "", ""))
     assert rows[4][1][0] == "unreadable"
     assert trial.rows[0].caption == "kept for 2 more"
-    assert trial.summary == "5 images: 2 kept, 1 exact, 1 perceptual_hash, 1 unreadable"
+    assert trial.summary == "5 images: 2 kept, 1 exact, 1 within_video, 1 unreadable"
 
 
 def test_try_dedup__threshold(folder: Path) -> None:
