@@ -7,11 +7,12 @@
 The truth set is made on the spot from real pictures: the sample clips (the middle frame of each shot) and the
 photographs that scikit-image and scikit-learn carry. Each is re-encoded (clips by H.264 at a low rate, stills as poor
 JPEG), scaled, cropped, flipped, darkened, letterboxed, given a logo, and, for clips, taken at other moments. Hard
-negatives are the other shots of the same street, three textures, pages of text, slides of one template, and a pan over
-a photograph whose ends have nothing in common.
+negatives are the other shots of the same street, three textures, pages of text, slides of one template, title cards,
+and a pan over a photograph whose ends have nothing in common.
 
-Four methods decide on the same pictures, in the same order of quality:
-    ours         greedy leaders over embeddings of the `lite` image encoder, its own threshold
+Five methods decide on the same pictures, in the same order of quality:
+    ours         greedy leaders over perceptual hashes and embeddings of the `lite` image encoder, its own threshold
+    cosine       greedy leaders over the same embeddings alone
     components   connected components over the same embeddings and threshold, the best of each component kept
     phash-6      greedy leaders over the 64-bit perceptual hash, at most 6 bits apart
     phash-12     the same, at most 12 bits apart
@@ -35,13 +36,15 @@ import skimage
 import sklearn.datasets
 from PIL import Image, ImageDraw
 
+from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.index.faiss_index import FaissIndex
-from data_miner_dagster.media.quality import perceptual_hash
+from data_miner_dagster.index.faiss_index import FaissHashIndex, FaissIndex
+from data_miner_dagster.media.quality import measure as measure_picture
 from data_miner_dagster.models.packages import fetch_samples
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.protocols.encoders import ImageEncoder, embed_images
+from data_miner_dagster.stages.appearances import AlikeRepresentatives, Appearances, telling_hashes
 from data_miner_dagster.stages.cosines import Float16Array, unit_rows
 from data_miner_dagster.stages.deduplication import find_representatives
 
@@ -228,6 +231,24 @@ def slides() -> Iterator[Picture]:
         yield Picture(np.asarray(picture), f"slide {number}", "original")
 
 
+def title_cards() -> Iterator[Picture]:
+    """Yield white words on black that say different things: little contrast, one layout."""
+    for text in (
+        "The end",
+        "Chapter one",
+        "Directed by",
+        "Thank you",
+        "Intermission",
+        "Paris, 1924",
+        "Three years later",
+    ):
+        picture = Image.new("RGB", (640, 360))
+        draw = ImageDraw.Draw(picture)
+        left = 320 - draw.textlength(text, font_size=36) / 2
+        draw.text((left, 155), text, fill=(255, 255, 255), font_size=36)
+        yield Picture(np.asarray(picture), f"card {text}", "original")
+
+
 def pan() -> Iterator[Picture]:
     """Yield a window that moves over a wide photograph made of two that have nothing in common."""
     left, right = (sklearn.datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg"))
@@ -251,7 +272,7 @@ def truth_set(*, quick: bool) -> list[Picture]:
         Picture(change(picture.image), picture.scene, name) for name, change in CHANGES.items() for picture in originals
     ]
     others = [picture for picture in pictures if picture.change != "original"]
-    return [*originals, *slides(), *others, *changed, *pan()]
+    return [*originals, *slides(), *title_cards(), *others, *changed, *pan()]
 
 
 # --- methods: the position of the picture kept for each ---
@@ -282,16 +303,20 @@ def components(is_near: npt.NDArray[np.bool_]) -> IntArray:
     return named
 
 
-def hash_distances(pictures: Sequence[Picture]) -> IntArray:
-    """Return (N, N) Hamming distances of perceptual hashes."""
-    hashes = np.array(
-        [
-            perceptual_hash(np.asarray(cv2.cvtColor(picture.image, cv2.COLOR_RGB2GRAY), np.uint8))
-            for picture in pictures
-        ],
-        np.uint64,
+def appearances_of(pictures: Sequence[Picture]) -> Appearances:
+    """Return what the pictures look like; no two are of one file."""
+    measured = [
+        measure_picture(np.asarray(cv2.cvtColor(each.image, cv2.COLOR_RGB2GRAY), np.uint8)) for each in pictures
+    ]
+    hashes = np.array([each.perceptual_hash for each in measured], np.uint64)
+    contrast = np.array([each.contrast for each in measured])
+    config = DeduplicationConfig()
+    return Appearances(
+        file_codes=np.arange(len(pictures)),
+        hashes=hashes,
+        is_telling=telling_hashes(hashes, contrast, config.perceptual_hash_minimum_contrast),
+        max_hash_distance=config.perceptual_hash_distance,
     )
-    return np.asarray(np.bitwise_count(hashes[:, None] ^ hashes[None, :]), np.int64)
 
 
 def embed(encoder: ImageEncoder, pictures: Sequence[Picture]) -> Float16Array:
@@ -307,10 +332,13 @@ def decide(pictures: Sequence[Picture], vectors: Float16Array, threshold: float)
     """Return what each method makes of the pictures."""
     nothing = np.zeros((0, vectors.shape[1]), np.float16)
     units = unit_rows(vectors)
-    distances = hash_distances(pictures)
-    ours = find_representatives(nothing, vectors, threshold, FaissIndex(vectors.shape[1]))
+    appearances = appearances_of(pictures)
+    distances = np.bitwise_count(appearances.hashes[:, None] ^ appearances.hashes[None, :])
+    alike = AlikeRepresentatives(appearances, FaissHashIndex(appearances.max_hash_distance))
+    ours = find_representatives(nothing, vectors, threshold, FaissIndex(vectors.shape[1]), alike=alike)
     return {
         "ours": ours.representative_ids,
+        "cosine": find_representatives(nothing, vectors, threshold, FaissIndex(vectors.shape[1])).representative_ids,
         "components": components(units @ units.T >= threshold),
         "phash-6": greedy(distances <= 6, -distances.astype(np.float64)),
         "phash-12": greedy(distances <= 12, -distances.astype(np.float64)),
@@ -327,7 +355,7 @@ class Quality:
 
     recall_by_change: dict[str, float]
     precision: float
-    precision_without_slides: float
+    precision_of_photographs: float
     num_kept: int
     num_removed: int
     num_lost: int  # removed, and nothing that is kept shows the same
@@ -349,16 +377,16 @@ def measure(pictures: Sequence[Picture], named: IntArray) -> Quality:
         if picture.change not in ("original", "pan"):
             asked[picture.change] += 1
             found[picture.change] += is_removed and verdict is True
-        is_slide = picture.scene.startswith("slide")
-        right[is_slide] += verdict is True
-        wrong[is_slide] += verdict is False
+        written = next((kind for kind in ("slide", "card") if picture.scene.startswith(kind)), None)
+        right[written is not None] += verdict is True
+        wrong[written is not None] += verdict is False
         # A picture of the pan is covered by a kept one that overlaps: only what is clearly elsewhere loses it.
-        kind = "slides" if is_slide else "pan" if picture.change == "pan" else "photographs and shots"
+        kind = f"{written}s" if written else "pan" if picture.change == "pan" else "photographs and shots"
         lost[kind] += is_removed and all(are_same(picture, other) is False for other in kept)
     return Quality(
         recall_by_change={change: found[change] / num for change, num in asked.items()},
         precision=_share(right.total(), wrong.total()),
-        precision_without_slides=_share(right[False], wrong[False]),
+        precision_of_photographs=_share(right[False], wrong[False]),
         num_kept=len(kept),
         num_removed=len(pictures) - len(kept),
         num_lost=lost.total(),
@@ -415,7 +443,7 @@ def main() -> None:
         for change, recall in quality.recall_by_change.items():
             columns[f"recall, {change}"].append(f"{recall:.2f}")
         columns["precision"].append(f"{quality.precision:.3f}")
-        columns["precision without slides"].append(f"{quality.precision_without_slides:.3f}")
+        columns["precision, photographs"].append(f"{quality.precision_of_photographs:.3f}")
         columns["kept"].append(str(quality.num_kept))
         for kind, num in quality.lost_by_kind.items():
             columns[f"lost, {kind}"].append(str(num))

@@ -5,8 +5,8 @@
     python -m benchmarks.deduplication --json
 
 The frames are random directions, of which a part has one near-duplicate each (cosine .89 to .97, threshold .85), in
-random order: nothing in them helps a clustered index, and how many must be kept is known exactly. Every step is a
-process of its own, so that its peak memory is its own.
+random order: nothing in them helps a clustered index, and how many must be kept is known exactly. Files and hashes all
+differ. Every step is a process of its own, so that its peak memory is its own.
 """
 
 import argparse
@@ -23,8 +23,9 @@ import faiss
 import numpy as np
 
 from data_miner_dagster.config.deduplication import DeduplicationConfig
-from data_miner_dagster.index.faiss_index import FaissIndex
+from data_miner_dagster.index.faiss_index import FaissHashIndex, FaissIndex
 from data_miner_dagster.operations.duplicate_search import choose_search
+from data_miner_dagster.stages.appearances import AlikeRepresentatives, Appearances
 from data_miner_dagster.stages.cosines import Float16Array, unit_rows
 from data_miner_dagster.stages.deduplication import Assignment, find_representatives
 from data_miner_dagster.stages.guarantees import verify_guarantees
@@ -85,6 +86,19 @@ def timed(work: Callable[[], Assignment]) -> tuple[Assignment, float]:
     return result, time.perf_counter() - start
 
 
+def looks_of(num_frames: int, seed: int = 0) -> Appearances:
+    """Return files and hashes that are all different: what the search for those alike costs, and no more is found."""
+    hashes = np.random.default_rng(seed + 1000).integers(0, 2**64, num_frames, dtype=np.uint64)
+    distance = DeduplicationConfig().perceptual_hash_distance
+    return Appearances(np.arange(num_frames), hashes, np.ones(num_frames, np.bool_), distance)
+
+
+def alike_of(num_frames: int) -> AlikeRepresentatives:
+    """Return an empty set of representatives with random hashes."""
+    looks = looks_of(num_frames)
+    return AlikeRepresentatives(looks, FaissHashIndex(looks.max_hash_distance))
+
+
 def num_removed(assignment: Assignment) -> int:
     """Return how many frames name another."""
     return int(np.count_nonzero(~assignment.is_representative))
@@ -100,7 +114,8 @@ def measure_exact(sizes: Sizes) -> Figures:
     bare_seconds = time.perf_counter() - start
     del bare
     index = FaissIndex(sizes.exact_dimension)
-    found, seconds = timed(lambda: find_representatives(none_of(vectors.shape[1]), vectors, THRESHOLD, index))
+    nothing, alike = none_of(vectors.shape[1]), alike_of(len(vectors))
+    found, seconds = timed(lambda: find_representatives(nothing, vectors, THRESHOLD, index, alike=alike))
     if num_removed(found) != num_duplicates:
         raise AssertionError(f"{num_removed(found)} removed, {num_duplicates} were planted")
     return {
@@ -116,7 +131,8 @@ def measure_incremental(sizes: Sizes) -> Figures:
     kept, _ = planted(sizes.exact_frames, dimension, 0)
     new, num_duplicates = planted(sizes.new_frames, dimension, 0.3, seed=1)
     new[:100] = kept[:100]
-    found, seconds = timed(lambda: find_representatives(kept, new, THRESHOLD, FaissIndex(dimension)))
+    index, alike = FaissIndex(dimension), alike_of(len(kept) + len(new))
+    found, seconds = timed(lambda: find_representatives(kept, new, THRESHOLD, index, alike=alike))
     named_earlier = int(np.count_nonzero(found.representative_ids < len(kept)))
     if named_earlier < 100 or num_removed(found) > num_duplicates + 100:
         raise AssertionError(f"{named_earlier} of 100 planted frames found among the kept")
@@ -131,7 +147,8 @@ def measure_million(sizes: Sizes) -> Figures:
     start = time.perf_counter()
     search = choose_search(nothing, vectors, THRESHOLD, config)
     chosen_seconds = time.perf_counter() - start
-    found, seconds = timed(lambda: find_representatives(nothing, vectors, THRESHOLD, search.index))
+    alike = alike_of(len(vectors))
+    found, seconds = timed(lambda: find_representatives(nothing, vectors, THRESHOLD, search.index, alike=alike))
     report = verify_guarantees(nothing, vectors, found.representative_ids, THRESHOLD, sample_size=2000)
     return {
         "million_recall": num_removed(found) / num_duplicates,

@@ -30,8 +30,10 @@ class DeduplicationConfig(ConfigModel):
     """Cosine at or above which two frames are near-duplicates. Default: the encoder's own."""
     encoder: Literal["dedup", "filter"] = "dedup"
     """`dedup`: `platform.models.dedup_encoder`. `filter`: the embeddings that filtering made anyway, at no cost."""
-    perceptual_hash_distance: int = Field(default=6, ge=0, le=64)
-    """A removed frame whose hash differs from its representative's in at most so many of 64 bits is labelled so."""
+    perceptual_hash_distance: int = Field(default=4, ge=0, le=64)
+    """Two frames whose hashes differ in at most so many of 64 bits are near-duplicates too. 0: equal hashes only."""
+    perceptual_hash_minimum_contrast: float = Field(default=20.0, ge=0, le=256)
+    """... if both have this contrast (standard deviation of luma, 0 to 255). 256: hashes decide nothing."""
     against_projects: tuple[Annotated[str, AfterValidator(_checked_name)], ...] = ()
     """A frame is removed too if it is a near-duplicate of a frame that one of these projects keeps."""
     against_releases: tuple[Annotated[str, AfterValidator(_checked_release)], ...] = ()

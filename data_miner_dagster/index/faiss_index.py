@@ -1,4 +1,7 @@
-"""FAISS behind `protocols/indexes.py`: an exact index, and a clustered one for what exact search cannot afford."""
+"""FAISS behind `protocols/indexes.py`.
+
+For vectors an exact index, and a clustered one for what exact search cannot afford; for hashes an exact one.
+"""
 
 import math
 
@@ -17,6 +20,11 @@ _HALF_PRECISION_ERROR = 2.0**-11
 """Of a dot product with a unit vector that is kept in float16: the relative rounding error of its components."""
 _TRAINING_POINTS_PER_CLUSTER = 39
 """FAISS warns below this many. Source: faiss/Clustering.h, `min_points_per_centroid`."""
+
+_HASH_BITS = 64
+_MOST_BANDED_BITS = 7
+"""Beyond, the bands are so short that comparing every pair is faster."""
+_LONGEST_BAND = 32
 
 
 class FaissIndex:
@@ -96,6 +104,43 @@ class ClusteredFaissIndex:
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
+
+
+class FaissHashIndex:
+    """64-bit hashes; every pair within `max_distance` bits is found, and no other.
+
+    Hashes that differ in at most d bits agree on at least one of d + 1 bands: only those that do are compared.
+    Source: Norouzi et al., Fast Search in Hamming Space with Multi-Index Hashing (CVPR 2012), section 3.
+    """
+
+    def __init__(self, max_distance: int) -> None:
+        self._max_distance = max_distance
+        self._index: faiss.IndexBinary
+        if max_distance <= _MOST_BANDED_BITS:
+            num_bands = max_distance + 1
+            self._index = faiss.IndexBinaryMultiHash(_HASH_BITS, num_bands, min(_HASH_BITS // num_bands, _LONGEST_BAND))
+        else:
+            self._index = faiss.IndexBinaryFlat(_HASH_BITS)
+
+    def add(self, hashes: npt.NDArray[np.uint64]) -> None:
+        """Add (N,) hashes; their ids continue where the last ones ended."""
+        if len(hashes):
+            self._index.add(_as_bytes(hashes))
+
+    def within(self, queries: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return every pair within the distance; see the protocol."""
+        if not len(queries) or not self._index.ntotal:
+            return np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int64)
+        # FAISS returns what is strictly below its radius.
+        limits, _, ids = self._index.range_search(_as_bytes(queries), self._max_distance + 1)
+        return limits.astype(np.int64), ids.astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+
+def _as_bytes(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(hashes, np.uint64).view(np.uint8).reshape(-1, _HASH_BITS // 8)
 
 
 def num_clusters_for(num_vectors: int) -> int:

@@ -191,7 +191,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
         Capability.IMAGE_ENCODER,
         f"{_MODELS}.lite_encoders:load_efficientnet",
         preprocessing_version=2,
-        calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.78),
+        calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.70),
     ),
     "yolov3-tiny": Architecture(Capability.DETECTOR, f"{_MODELS}.lite_detector:load"),
     "grounding-dino": Architecture(Capability.DETECTOR, f"{_MODELS}.grounding_dino:load"),

@@ -18,15 +18,13 @@ from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.operations.frame_vectors import EncoderChoice, read_frame_vectors
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.appearances import Appearances, telling_hashes
 from data_miner_dagster.stages.deduplication import Assignment, tiers_of
 from data_miner_dagster.storage.representatives import read_representatives
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
 
-PICTURE_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "sha256", "perceptual_hash")
+PICTURE_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "sha256", "perceptual_hash", "contrast")
 """What a frame is, here and elsewhere."""
-
-LABEL_COLUMNS: Final = ("sha256", "perceptual_hash", "video_key")
-"""What the tier of a pair is told by."""
 
 _KEY_COLUMNS: Final = ("frame_id", "video_key", "frame_index")
 _KEY_SCHEMA: Final = pa.schema([FRAMES_SCHEMA.field(name) for name in _KEY_COLUMNS])
@@ -38,7 +36,7 @@ _FOREIGN_SCHEMA: Final = pa.schema(
 def kept_frames(platform: Platform, project: str) -> pa.Table:
     """Return the frames that filtering kept, by frame id: `PICTURE_COLUMNS` and what `quality_order` goes by."""
     filtered = read_table(platform.layout.filtered_table(project), [*_KEY_COLUMNS, "positive_similarity", "is_kept"])
-    return _with_pictures(platform, filtered.filter(filtered["is_kept"]).drop_columns(["is_kept"]))
+    return with_pictures(platform, filtered.filter(filtered["is_kept"]).drop_columns(["is_kept"]))
 
 
 def foreign_frames(platform: Platform, config: DeduplicationConfig) -> pa.Table:
@@ -61,7 +59,7 @@ def foreign_frames(platform: Platform, config: DeduplicationConfig) -> pa.Table:
     )
     parts = []
     for frames, tier in ((in_projects, DuplicateTier.OTHER_PROJECT), (in_releases, DuplicateTier.EARLIER_RELEASE)):
-        pictures = _with_pictures(platform, frames).select(PICTURE_COLUMNS)
+        pictures = with_pictures(platform, frames).select(PICTURE_COLUMNS)
         parts.append(
             pictures.append_column("foreign_tier", pa.array([tier.value] * len(frames), pa.string())).cast(
                 _FOREIGN_SCHEMA
@@ -143,28 +141,30 @@ def stacked(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="permissive")
 
 
-def labelled_tiers(
-    newcomers: pa.Table, named: pa.Table, assignment: Assignment, *, max_hash_distance: int
-) -> list[DuplicateTier | None]:
+def appearances_of(frames: pa.Table, config: DeduplicationConfig) -> Appearances:
+    """Return what frames look like, in their order; they have `sha256`, `perceptual_hash` and `contrast`."""
+    hashes = frames["perceptual_hash"].to_numpy()
+    contrast = frames["contrast"].to_numpy()
+    return Appearances(
+        file_codes=frames["sha256"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64),
+        hashes=hashes,
+        is_telling=telling_hashes(hashes, contrast, config.perceptual_hash_minimum_contrast),
+        max_hash_distance=config.perceptual_hash_distance,
+    )
+
+
+def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assignment) -> list[DuplicateTier | None]:
     """Return the tier of each newcomer, None for representatives.
 
     Args:
-        newcomers: in order, with `LABEL_COLUMNS`.
-        named: leaders and newcomers in order of id, with `LABEL_COLUMNS`, and `foreign_tier` unless all are own.
+        named: leaders and newcomers by id, with `video_key` and `foreign_tier`.
+        appearances: of the same.
         assignment: of these.
-        max_hash_distance: as `tiers_of` takes it.
     """
-    representatives = named.take(assignment.representative_ids)
-    pairs = newcomers.select(LABEL_COLUMNS)
-    for name in LABEL_COLUMNS:
-        pairs = pairs.append_column(f"representative_{name}", representatives[name])
-    is_own = "foreign_tier" not in representatives.column_names
-    foreign = pa.nulls(len(pairs), pa.string()) if is_own else representatives["foreign_tier"]
-    pairs = pairs.append_column("foreign_tier", foreign)
-    is_removed = ~assignment.is_representative
-    tiers: list[DuplicateTier | None] = [None] * len(pairs)
-    found = tiers_of(pairs.filter(pa.array(is_removed)), max_hash_distance=max_hash_distance)
-    for row, tier in zip(np.flatnonzero(is_removed).tolist(), found, strict=True):
+    removed = np.flatnonzero(~assignment.is_representative)
+    tiers: list[DuplicateTier | None] = [None] * len(assignment.representative_ids)
+    found = tiers_of(named, appearances, removed + assignment.num_leaders, assignment.representative_ids[removed])
+    for row, tier in zip(removed.tolist(), found, strict=True):
         tiers[row] = tier
     return tiers
 
@@ -173,10 +173,10 @@ def _each_once(tables: Sequence[pa.Table]) -> pa.Table:
     return stacked(tables).group_by(list(_KEY_COLUMNS)).aggregate([])
 
 
-def _with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
+def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
     """Return the same rows, by frame id, with columns of the manifests of their videos."""
     frames = frames.sort_by("frame_id").combine_chunks()
-    columns = ["frame_id", "sha256", "perceptual_hash", "sharpness", "width", "height"]
+    columns = ["frame_id", "sha256", "perceptual_hash", "contrast", "sharpness", "width", "height"]
     pictures = [pa.schema([FRAMES_SCHEMA.field(name) for name in columns]).empty_table()]
     # Frame ids begin with the video's key: the frames of one video lie together.
     videos = frames.group_by("video_key", use_threads=False).aggregate([("frame_id", "count")])
@@ -196,7 +196,7 @@ def _with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
         pictures.append(manifest.take(rows))
         start += num_frames
     together = stacked(pictures).combine_chunks()
-    for name in ("sha256", "perceptual_hash", "sharpness"):
+    for name in ("sha256", "perceptual_hash", "contrast", "sharpness"):
         frames = frames.append_column(name, together[name])
     num_pixels = pc.multiply(together["width"].cast(pa.int64()), together["height"].cast(pa.int64()))
     return frames.append_column("num_pixels", num_pixels)

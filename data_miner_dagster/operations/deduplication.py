@@ -24,20 +24,24 @@ from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, REUPLOADS_SCHEMA
+from data_miner_dagster.index.faiss_index import FaissHashIndex
 from data_miner_dagster.operations.dedup_frames import (
     PICTURE_COLUMNS,
+    appearances_of,
     foreign_fingerprints,
     foreign_frames,
     kept_frames,
-    labelled_tiers,
+    newcomers_tiers,
     of_width,
     representative_vectors,
     stack_vectors,
     stacked,
+    with_pictures,
 )
 from data_miner_dagster.operations.duplicate_search import SearchKind, choose_search, is_exact_affordable
 from data_miner_dagster.operations.frame_vectors import EncoderChoice, choose_encoder, read_frame_vectors
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.appearances import AlikeRepresentatives
 from data_miner_dagster.stages.deduplication import find_representatives, quality_order
 from data_miner_dagster.stages.guarantees import GuaranteeReport, verify_guarantees
 from data_miner_dagster.stages.reuploads import find_reuploads
@@ -51,7 +55,7 @@ from data_miner_dagster.storage.tables import (
     write_table,
 )
 
-ALGORITHM_VERSION: Final = 1
+ALGORITHM_VERSION: Final = 2
 """Raise it when the same input gives another table."""
 
 _FINGERPRINT: Final = FINGERPRINT_KEY.decode()
@@ -137,7 +141,7 @@ class DeduplicationCheck:
 
 
 def check_deduplication(platform: Platform, project: str, *, sample_size: int | None = None) -> DeduplicationCheck:
-    """Compare the stored vectors of a project's frames again, without the index that found the duplicates.
+    """Compare a project's frames again, without the indexes that found the duplicates.
 
     Args:
         platform: of the project.
@@ -146,7 +150,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
             in about a minute; of more, a sample.
 
     Raises:
-        DataMinerError: there is no such project, it has not been deduplicated, or its embeddings are gone.
+        DataMinerError: there is no such project, it has not been deduplicated, or its frames or embeddings are gone.
     """
     inputs = _read_inputs(platform, project)
     path = platform.layout.deduplicated_table(project)
@@ -166,10 +170,18 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     is_exact = is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames)
     if sample_size is None and not (is_exact and len(newcomers) <= _ALL_CHECKED_UP_TO):
         sample_size = _SAMPLE_SIZE
+    pictures = with_pictures(platform, decided.select(["frame_id", "video_key", "frame_index"]))
+    pictures = pictures.take(pc.index_in(decided["frame_id"], pictures["frame_id"].combine_chunks()))
+    every = stacked([foreign.select(PICTURE_COLUMNS), pictures.select(PICTURE_COLUMNS)])
     report = verify_guarantees(
-        leaders, newcomers, ids.to_numpy().astype(np.int64), inputs.threshold, sample_size=sample_size
+        leaders,
+        newcomers,
+        ids.to_numpy().astype(np.int64),
+        inputs.threshold,
+        appearances=appearances_of(every, config),
+        sample_size=sample_size,
     )
-    every_id = stacked([foreign.select(["frame_id"]), decided.select(["frame_id"])])["frame_id"]
+    every_id = every["frame_id"]
     offenders = [*report.unsupported_pairs, *report.too_close_pairs][:3]
     return DeduplicationCheck(
         report,
@@ -334,17 +346,24 @@ def _decide(
     foreign_vectors = read_frame_vectors(platform, inputs.encoder, foreign)
     leader_vectors = of_width(stack_vectors([foreign_vectors, vectors_of_representatives]), vectors)
     vectors = of_width(vectors, leader_vectors)
+    pictures = newcomers.select(PICTURE_COLUMNS)
+    named = stacked([known, pictures.append_column("foreign_tier", pa.nulls(len(pictures), pa.string()))])
+    appearances = appearances_of(named, config)
+    alike = AlikeRepresentatives(appearances, FaissHashIndex(config.perceptual_hash_distance))
     search = choose_search(leader_vectors, vectors, inputs.threshold, config)
-    assignment = find_representatives(leader_vectors, vectors, inputs.threshold, search.index)
+    assignment = find_representatives(leader_vectors, vectors, inputs.threshold, search.index, alike=alike)
     recall = 1.0
     if search.kind is SearchKind.CLUSTERED:
         recall = verify_guarantees(
-            leader_vectors, vectors, assignment.representative_ids, inputs.threshold, sample_size=_SAMPLE_SIZE
+            leader_vectors,
+            vectors,
+            assignment.representative_ids,
+            inputs.threshold,
+            appearances=appearances,
+            sample_size=_SAMPLE_SIZE,
         ).recall
 
-    pictures = newcomers.select(PICTURE_COLUMNS)
-    named = stacked([known, pictures.append_column("foreign_tier", pa.nulls(len(pictures), pa.string()))])
-    tiers = labelled_tiers(pictures, named, assignment, max_hash_distance=config.perceptual_hash_distance)
+    tiers = newcomers_tiers(named, appearances, assignment)
     is_representative = assignment.is_representative
     decisions = pa.table(
         {

@@ -15,13 +15,15 @@ import pyarrow as pa
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import DuplicateTier
+from data_miner_dagster.index.faiss_index import FaissHashIndex
 from data_miner_dagster.media.contact_sheets import Verdict
 from data_miner_dagster.media.quality import measure
 from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.operations.dedup_frames import labelled_tiers
+from data_miner_dagster.operations.dedup_frames import appearances_of, newcomers_tiers
 from data_miner_dagster.operations.duplicate_search import choose_search
 from data_miner_dagster.operations.trials import Trial, TrialRow, folder_images, read_in_batches
 from data_miner_dagster.protocols.encoders import embed_images
+from data_miner_dagster.stages.appearances import AlikeRepresentatives
 from data_miner_dagster.stages.deduplication import Assignment, find_representatives, quality_order
 
 _BATCH_SIZE: Final = 16
@@ -53,6 +55,7 @@ def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, 
                     "video_key": path.parent.relative_to(folder).as_posix(),
                     "sha256": sha256_of_file(path),
                     "perceptual_hash": quality.perceptual_hash,
+                    "contrast": quality.contrast,
                     "generation": 0,
                     "positive_similarity": 0.0,
                     "sharpness": quality.sharpness,
@@ -63,8 +66,11 @@ def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, 
     order = quality_order(frames)
     frames, in_order = frames.take(order), np.concatenate(vectors)[order]
     search = choose_search(in_order[:0], in_order, threshold, config)
-    assignment = find_representatives(in_order[:0], in_order, threshold, search.index)
-    tiers = labelled_tiers(frames, frames, assignment, max_hash_distance=config.perceptual_hash_distance)
+    appearances = appearances_of(frames, config)
+    alike = AlikeRepresentatives(appearances, FaissHashIndex(config.perceptual_hash_distance))
+    assignment = find_representatives(in_order[:0], in_order, threshold, search.index, alike=alike)
+    frames = frames.append_column("foreign_tier", pa.nulls(len(frames), pa.string()))
+    tiers = newcomers_tiers(frames, appearances, assignment)
     rows = _rows(folder, frames["frame_id"].to_pylist(), assignment, tiers)
     rows += [TrialRow(path, ("unreadable", "", "", ""), reason, Verdict.REJECTED) for path, reason in unreadable]
     num_kept = int(np.count_nonzero(assignment.is_representative))
@@ -85,6 +91,7 @@ _PICTURES_SCHEMA: Final = pa.schema(
         "video_key": pa.string(),
         "sha256": pa.string(),
         "perceptual_hash": pa.uint64(),
+        "contrast": pa.float32(),
         "generation": pa.int32(),
         "positive_similarity": pa.float32(),
         "sharpness": pa.float32(),

@@ -1,4 +1,4 @@
-"""What deduplication asks of a vector index."""
+"""What deduplication asks of an index of vectors, and of one of perceptual hashes."""
 
 from typing import Protocol
 
@@ -41,6 +41,23 @@ class VectorIndex(Protocol):
             (offsets (Q+1,), ids, similarities): the neighbours of query q are the half-open slice
             offsets[q]:offsets[q+1].
         """
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class HashIndex(Protocol):
+    """64-bit hashes, found again by the number of differing bits. Ids are the order of adding, from 0.
+
+    Made for one distance; every pair within it is found.
+    """
+
+    def add(self, hashes: npt.NDArray[np.uint64]) -> None:
+        """Add (N,) hashes."""
+        ...
+
+    def within(self, queries: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return (offsets (Q+1,), ids): the neighbours of query q are the half-open slice offsets[q]:offsets[q+1]."""
         ...
 
     def __len__(self) -> int: ...

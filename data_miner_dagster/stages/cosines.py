@@ -17,6 +17,9 @@ Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+ALIKE: Final = np.float32(np.inf)
+"""In place of a candidate pair's cosine: the two are within reach of each other whatever it is."""
+
 _EXACT_CHUNK_PAIRS: Final = 4096
 
 
@@ -45,11 +48,16 @@ def unit_rows(vectors: Float16Array) -> Float32Array:
 
 @dataclass(frozen=True, slots=True)
 class CandidatePairs:
-    """Candidate pairs: `rows[i]` of the block and `ids[i]` of the leaders, at about `similarities[i]`."""
+    """Candidate pairs: `rows[i]` of the block and `ids[i]` of the leaders, at about `similarities[i]`, or `ALIKE`."""
 
     rows: IntArray
     ids: IntArray
     similarities: Float32Array
+
+    @property
+    def are_alike(self) -> BoolArray:
+        """(P,): within reach of each other whatever their cosine."""
+        return np.asarray(self.similarities == ALIKE)
 
     def chosen(self, is_chosen: BoolArray) -> "CandidatePairs":
         return CandidatePairs(self.rows[is_chosen], self.ids[is_chosen], self.similarities[is_chosen])

@@ -1,11 +1,14 @@
 """Near-duplicates: the order of quality, greedy leaders, and what caught each pair, so that:
 
-    1. No two representatives are within the threshold of each other.
-    2. Every removed frame is within the threshold of the representative it names, which comes before it in order.
+    1. No two representatives are within reach of each other.
+    2. Every removed frame is within reach of the representative it names, which comes before it in order.
+
+Two frames are within reach of each other if their files are equal, or their perceptual hashes near (`appearances.py`),
+or their cosine is at or above the threshold (`cosines.py`).
 
 Belongs here: which frames are kept, and why. Does not belong here: where vectors and frames come from.
 
-`guarantees.py` proves both; `cosines.py` defines similarity.
+`guarantees.py` proves both.
 """
 
 from dataclasses import dataclass
@@ -18,7 +21,9 @@ import pyarrow.compute as pc
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.protocols.indexes import VectorIndex, single_precision_error
+from data_miner_dagster.stages.appearances import AlikeRepresentatives, Appearances
 from data_miner_dagster.stages.cosines import (
+    ALIKE,
     BoolArray,
     CandidatePairs,
     Float16Array,
@@ -37,7 +42,8 @@ class Assignment:
     """Who represents whom. With L leaders known before and N newcomers, in order:
 
     `representative_ids` is (N,): below L, a leader known before; L + r, newcomer r. A newcomer that names itself is a
-    representative. `similarities` is (N,) float64, exact; 1 for a representative.
+    representative. `similarities` is (N,) float64, exact cosines, also of pairs that are alike in another way; 1 for a
+    representative.
     """
 
     num_leaders: int
@@ -96,9 +102,10 @@ def find_representatives(
     threshold: float,
     index: VectorIndex,
     *,
+    alike: AlikeRepresentatives | None = None,
     block_rows: int = BLOCK_ROWS,
 ) -> Assignment:
-    """Let each newcomer, in order, name the most similar representative before it, or become one itself.
+    """Let each newcomer, in order, name the most similar representative within reach before it, or become one itself.
 
     The leaders come before all newcomers and stay what they are, so adding newcomers to what an earlier call kept
     gives what one call over both would have given, and costs newcomers x representatives. Of equally similar
@@ -109,12 +116,15 @@ def find_representatives(
         newcomers: (N, D) vectors in order of quality, best first.
         threshold: two vectors at or above this cosine are near-duplicates.
         index: empty; filled here with the representatives. With an exact one both guarantees hold.
+        alike: empty; filled here too. None: embeddings alone decide.
         block_rows: rows handled at once; does not change the result.
     """
     num_leaders = len(leaders)
     margin = max(index.similarity_error, single_precision_error(newcomers.shape[1]))
     for start in range(0, num_leaders, block_rows):
         index.add(unit_rows(leaders[start : start + block_rows]))
+    if alike is not None:
+        alike.add(np.arange(num_leaders))
     indexed_ids = _GrowingIds(num_leaders)
     representative_ids = np.arange(num_leaders, num_leaders + len(newcomers), dtype=np.int64)
     similarities = np.ones(len(newcomers), np.float64)
@@ -125,15 +135,20 @@ def find_representatives(
         offsets, positions, found = index.within(units, threshold - margin)
         rows = np.repeat(np.arange(block.num_rows), np.diff(offsets))
         known = CandidatePairs(rows, indexed_ids.values[positions], found)
+        if alike is not None:
+            known = known.joined(_alike_pairs(alike, block))
 
         is_open = ~_rows_within(known, block, threshold, margin)
-        fresh = _pairs_with_open_rows(units, is_open, threshold - margin, block.first_id)
+        appearances = None if alike is None else alike.appearances
+        fresh = _pairs_with_open_rows(units, is_open, threshold - margin, block.first_id, appearances)
         is_leader = _choose_leaders(fresh, is_open, block, threshold, margin)
 
         fresh = fresh.chosen(is_leader[fresh.ids - block.first_id])
         candidates = known.joined(fresh)
         candidates = _near_best(candidates.chosen(~is_leader[candidates.rows]), block.num_rows, margin)
         exact = block.cosines(candidates)
+        is_within = candidates.are_alike | (exact >= threshold)
+        candidates, exact = candidates.chosen(is_within), exact[is_within]
         # The last of each row in this sorting is its best: highest cosine, then the earliest representative.
         by_row = np.lexsort((-candidates.ids, exact, candidates.rows))
         removed, stops = _runs(candidates.rows[by_row])
@@ -144,11 +159,18 @@ def find_representatives(
         leader_rows = np.flatnonzero(is_leader)
         index.add(units[leader_rows])
         indexed_ids.extend(leader_rows + block.first_id)
+        if alike is not None:
+            alike.add(leader_rows + block.first_id)
     return Assignment(num_leaders, representative_ids, similarities)
 
 
+def _alike_pairs(alike: AlikeRepresentatives, block: VectorBlock) -> CandidatePairs:
+    rows, ids = alike.pairs_of(np.arange(block.first_id, block.first_id + block.num_rows))
+    return CandidatePairs(rows, ids, np.full(len(ids), ALIKE, np.float32))
+
+
 def _rows_within(pairs: CandidatePairs, block: VectorBlock, threshold: float, margin: float) -> BoolArray:
-    # Which rows have a partner at or above the threshold: exact arithmetic only where the candidates cannot tell.
+    # Which rows have a partner within reach: exact arithmetic only where the candidates cannot tell.
     is_within = np.zeros(block.num_rows, np.bool_)
     is_within[pairs.rows[pairs.similarities >= threshold + margin]] = True
     doubtful = pairs.chosen(~is_within[pairs.rows])
@@ -156,10 +178,15 @@ def _rows_within(pairs: CandidatePairs, block: VectorBlock, threshold: float, ma
     return is_within
 
 
-def _pairs_with_open_rows(units: Float32Array, is_open: BoolArray, minimum: float, first_id: int) -> CandidatePairs:
+def _pairs_with_open_rows(
+    units: Float32Array, is_open: BoolArray, minimum: float, first_id: int, appearances: Appearances | None
+) -> CandidatePairs:
     # Pairs of any row with an open row before it, both of this block; sorted by row.
     open_rows = np.flatnonzero(is_open)
     products = units @ units[open_rows].T
+    if appearances is not None:
+        every_id = np.arange(first_id, first_id + len(units))
+        products[appearances.are_alike(every_id[:, None], every_id[None, open_rows])] = ALIKE
     rows, columns = np.nonzero(products >= np.float32(minimum))
     is_before = open_rows[columns] < rows
     rows, columns = rows[is_before], columns[is_before]
@@ -169,7 +196,7 @@ def _pairs_with_open_rows(units: Float32Array, is_open: BoolArray, minimum: floa
 def _choose_leaders(
     pairs: CandidatePairs, is_open: BoolArray, block: VectorBlock, threshold: float, margin: float
 ) -> BoolArray:
-    # Of the open rows, in order: a leader unless a leader before it is within the threshold.
+    # Of the open rows, in order: a leader unless a leader before it is within reach.
     is_leader = is_open.copy()
     contested = pairs.chosen(is_open[pairs.rows])
     rows, stops = _runs(contested.rows)
@@ -186,10 +213,11 @@ def _choose_leaders(
 
 
 def _near_best(pairs: CandidatePairs, num_rows: int, margin: float) -> CandidatePairs:
-    # The pairs that may be their row's best once compared exactly.
+    # The pairs that may be their row's best once compared exactly. Of those alike otherwise it is not known.
+    are_alike = pairs.are_alike
     best = np.full(num_rows, -np.inf, np.float32)
-    np.maximum.at(best, pairs.rows, pairs.similarities)
-    return pairs.chosen(pairs.similarities >= best[pairs.rows] - 2 * margin)
+    np.maximum.at(best, pairs.rows[~are_alike], pairs.similarities[~are_alike])
+    return pairs.chosen(are_alike | (pairs.similarities >= best[pairs.rows] - 2 * margin))
 
 
 def _runs(sorted_rows: IntArray) -> tuple[IntArray, IntArray]:
@@ -198,23 +226,23 @@ def _runs(sorted_rows: IntArray) -> tuple[IntArray, IntArray]:
     return values, np.cumsum(counts)
 
 
-def tiers_of(pairs: pa.Table, *, max_hash_distance: int) -> list[DuplicateTier]:
+def tiers_of(frames: pa.Table, appearances: Appearances, ids: IntArray, named: IntArray) -> list[DuplicateTier]:
     """Return, for each removed frame and the representative it names, the plainest comparison that tells them alike.
 
-    In this order: the representative is of elsewhere (`foreign_tier`); the files are equal; the perceptual hashes
-    differ in at most `max_hash_distance` of 64 bits; both are of one video; otherwise, of two. The tier never decides
-    whether a frame is removed: similarity alone does, so that the guarantees have one meaning.
+    In this order: the representative is of elsewhere (`foreign_tier`); the files are equal; the perceptual hashes are
+    near; both are of one video; otherwise, of two.
 
     Args:
-        pairs: has `foreign_tier` (null for own frames), `sha256`, `representative_sha256`, `perceptual_hash`,
-            `representative_perceptual_hash` (uint64), `video_key` and `representative_video_key`.
+        frames: by id, with `video_key` and `foreign_tier` (null for own frames).
+        appearances: of the same frames.
+        ids: (R,) removed frames.
+        named: (R,) the representatives they name.
     """
-    hashes = pairs["perceptual_hash"].to_numpy() ^ pairs["representative_perceptual_hash"].to_numpy()
-    distances = np.bitwise_count(hashes)
+    video_codes = frames["video_key"].combine_chunks().dictionary_encode().indices.to_numpy()
     conditions = [
-        pc.equal(pairs["sha256"], pairs["representative_sha256"]).to_numpy(),
-        distances <= max_hash_distance,
-        pc.equal(pairs["video_key"], pairs["representative_video_key"]).to_numpy(),
+        appearances.have_equal_files(ids, named),
+        appearances.have_near_hashes(ids, named),
+        video_codes[ids] == video_codes[named],
     ]
     in_order = [
         DuplicateTier.EXACT,
@@ -225,5 +253,5 @@ def tiers_of(pairs: pa.Table, *, max_hash_distance: int) -> list[DuplicateTier]:
     chosen = np.select(conditions, range(len(conditions)), default=len(conditions))
     return [
         DuplicateTier(foreign) if foreign is not None else in_order[position]
-        for foreign, position in zip(pairs["foreign_tier"].to_pylist(), chosen.tolist(), strict=True)
+        for foreign, position in zip(frames["foreign_tier"].take(named).to_pylist(), chosen.tolist(), strict=True)
     ]

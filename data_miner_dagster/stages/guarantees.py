@@ -1,7 +1,9 @@
-"""The two guarantees of deduplication, proved or refuted from the vectors alone.
+"""The two guarantees of deduplication, proved or refuted from vectors, files and hashes alone.
 
-    1. No two representatives are within the threshold of each other.
-    2. Every removed frame is within the threshold of the representative it names, which comes before it in order.
+    1. No two representatives are within reach of each other.
+    2. Every removed frame is within reach of the representative it names, which comes before it in order.
+
+Within reach: equal files, near hashes, or a cosine at or above the threshold.
 
 Belongs here: the proof, written without the index and the shortcuts of the search it checks.
 """
@@ -13,7 +15,8 @@ from typing import Final
 import numpy as np
 
 from data_miner_dagster.protocols.indexes import single_precision_error
-from data_miner_dagster.stages.cosines import CandidatePairs, Float16Array, IntArray, VectorBlock, unit_rows
+from data_miner_dagster.stages.appearances import Appearances
+from data_miner_dagster.stages.cosines import ALIKE, CandidatePairs, Float16Array, IntArray, VectorBlock, unit_rows
 
 _BLOCK_ROWS: Final = 2048
 _LISTED_PAIRS: Final = 20
@@ -26,8 +29,8 @@ class GuaranteeReport:
     num_representatives: int
     num_representatives_checked: int  # fewer where only a sample was compared with all
     num_removed: int
-    num_too_close: int  # checked representatives with another representative within the threshold
-    num_unsupported: int  # removed frames whose named representative is not one, or not within the threshold
+    num_too_close: int  # checked representatives with another representative within reach
+    num_unsupported: int  # removed frames whose named representative is not one, or not within reach
     too_close_pairs: tuple[tuple[int, int], ...]
     unsupported_pairs: tuple[tuple[int, int], ...]
 
@@ -52,16 +55,18 @@ def verify_guarantees(
     representative_ids: IntArray,
     threshold: float,
     *,
+    appearances: Appearances | None = None,
     sample_size: int | None = None,
     block_rows: int = _BLOCK_ROWS,
 ) -> GuaranteeReport:
-    """Prove or refute both guarantees by comparing the vectors again, without any index.
+    """Prove or refute both guarantees by comparing all pairs again, without any index.
 
     Args:
         leaders: (L, D) representatives known before, which are not compared with each other.
         newcomers: (N, D), in order.
         representative_ids: (N,), as `Assignment` has them.
         threshold: as it was.
+        appearances: of leaders and newcomers, if they were told alike by them too.
         sample_size: compare only so many representatives, evenly spread, with all before them; None compares all.
         block_rows: does not change the result.
     """
@@ -76,7 +81,10 @@ def verify_guarantees(
     is_known = np.concatenate([np.ones(num_leaders, np.bool_), is_kept])
     supported = is_known[named] & (named < own_ids[removed_rows])
     pairs = CandidatePairs(removed_rows, named, np.zeros(len(named), np.float32))
-    supported &= everything.cosines(pairs) >= threshold
+    is_within = everything.cosines(pairs) >= threshold
+    if appearances is not None:
+        is_within |= appearances.are_alike(own_ids[removed_rows], named)
+    supported &= is_within
     unsupported = removed_rows[~supported]
 
     checked = np.arange(len(kept_rows))
@@ -84,7 +92,7 @@ def verify_guarantees(
         checked = np.linspace(0, len(kept_rows) - 1, sample_size).astype(np.int64)
     close_rows: set[int] = set()
     close_pairs: list[tuple[int, int]] = []
-    for rows, ids in _close_pairs(everything, kept_rows, checked, threshold, block_rows):
+    for rows, ids in _close_pairs(everything, appearances, kept_rows, checked, threshold, block_rows):
         close_rows.update(rows.tolist())
         close_pairs += zip((rows + num_leaders).tolist(), ids.tolist(), strict=True)
         close_pairs = close_pairs[:_LISTED_PAIRS]
@@ -106,9 +114,14 @@ def verify_guarantees(
 
 
 def _close_pairs(
-    everything: VectorBlock, kept_rows: IntArray, checked: IntArray, threshold: float, block_rows: int
+    everything: VectorBlock,
+    appearances: Appearances | None,
+    kept_rows: IntArray,
+    checked: IntArray,
+    threshold: float,
+    block_rows: int,
 ) -> Iterator[tuple[IntArray, IntArray]]:
-    # (rows, ids): checked representatives, and representatives before them within the threshold.
+    # (rows, ids): checked representatives, and representatives before them within reach.
     num_leaders = len(everything.leaders)
     minimum = np.float32(threshold - single_precision_error(everything.newcomers.shape[1]))
     earlier_ids = np.concatenate([np.arange(num_leaders), kept_rows + num_leaders])
@@ -119,9 +132,12 @@ def _close_pairs(
         for other_start in range(0, num_earlier, block_rows):
             ids = earlier_ids[other_start : min(other_start + block_rows, num_earlier)]
             others = unit_rows(everything.by_id(ids))
-            near_rows, near_columns = np.nonzero(units @ others.T >= minimum)
-            pairs = CandidatePairs(rows[near_rows], ids[near_columns], np.zeros(len(near_rows), np.float32))
+            products = units @ others.T
+            if appearances is not None:
+                products[appearances.are_alike((rows + num_leaders)[:, None], ids[None, :])] = ALIKE
+            near_rows, near_columns = np.nonzero(products >= minimum)
+            pairs = CandidatePairs(rows[near_rows], ids[near_columns], products[near_rows, near_columns])
             pairs = pairs.chosen(pairs.ids < pairs.rows + num_leaders)
-            is_close = everything.cosines(pairs) >= threshold
+            is_close = pairs.are_alike | (everything.cosines(pairs) >= threshold)
             if np.any(is_close):
                 yield pairs.rows[is_close], pairs.ids[is_close]

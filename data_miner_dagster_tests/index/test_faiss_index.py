@@ -1,4 +1,4 @@
-"""The contract of `VectorIndex`, on both implementations."""
+"""The contract of `VectorIndex`, on both implementations, and of `HashIndex`."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_miner_dagster.domain.records import Float32Array
-from data_miner_dagster.index.faiss_index import ClusteredFaissIndex, FaissIndex, num_clusters_for
+from data_miner_dagster.index.faiss_index import ClusteredFaissIndex, FaissHashIndex, FaissIndex, num_clusters_for
 from data_miner_dagster.protocols.indexes import VectorIndex
 
 RNG = np.random.default_rng(0)
@@ -64,3 +64,32 @@ def test_within__similarities_are_as_near_as_promised(make: Callable[[int], Vect
 
 def test_num_clusters_for__power_of_two_that_can_be_trained() -> None:
     assert [num_clusters_for(n) for n in (0, 1, 78, 1000, 1_000_000)] == [1, 1, 2, 16, 4096]
+
+
+@pytest.mark.parametrize("distance", [0, 1, 2, 4, 6, 7, 8, 20])
+def test_hash_index__finds_every_pair_within_the_distance_and_no_other(distance: int) -> None:
+    rng = np.random.default_rng(distance)
+    hashes = rng.integers(0, 2**64, 300, dtype=np.uint64)
+    # Of each a neighbour at every distance up to 10: bits of random places, the last one among them.
+    places = np.stack([rng.permutation(64)[:10] for _ in hashes]).astype(np.uint64)
+    masks = np.bitwise_or.accumulate(np.uint64(1) << places, axis=1)
+    queries = np.concatenate([hashes, (hashes[:, None] ^ masks).ravel()])
+    index = FaissHashIndex(distance)
+    index.add(hashes[:100])
+    index.add(hashes[100:100])
+    index.add(hashes[100:])
+    assert len(index) == 300
+    offsets, ids = index.within(queries)
+    found = set(zip(np.repeat(np.arange(len(queries)), np.diff(offsets)).tolist(), ids.tolist(), strict=True))
+    distances = np.bitwise_count(queries[:, None] ^ hashes[None, :])
+    assert found == set(zip(*(axis.tolist() for axis in np.nonzero(distances <= distance)), strict=True))
+    assert len(ids) == len(found)
+
+
+def test_hash_index__empty() -> None:
+    index = FaissHashIndex(4)
+    offsets, ids = index.within(np.zeros(2, np.uint64))
+    assert (offsets.tolist(), ids.tolist()) == ([0, 0, 0], [])
+    index.add(np.zeros(3, np.uint64))
+    offsets, ids = index.within(np.zeros(0, np.uint64))
+    assert (offsets.tolist(), ids.tolist()) == ([0], [])

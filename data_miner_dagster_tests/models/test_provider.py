@@ -19,7 +19,7 @@ def test_provider__names_follow_profile_and_overrides() -> None:
     assert standard.filter_encoder_fingerprint == standard.dedup_encoder_fingerprint
     assert standard.detector_name == "grounding-dino-base"
     assert standard.filter_encoder_calibration.positive_threshold == 0.10
-    assert lite.dedup_encoder_calibration.duplicate_threshold == 0.78
+    assert lite.dedup_encoder_calibration.duplicate_threshold == 0.70
 
 
 def test_provider__image_only_encoder_cannot_filter() -> None:

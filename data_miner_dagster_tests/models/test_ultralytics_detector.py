@@ -19,7 +19,7 @@ from data_miner_dagster.models.packages import package_folder
 from data_miner_dagster.models.pins import YOLOV3_TINY
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.registry import BUILT_IN
-from data_miner_dagster.models.ultralytics_detector import UltralyticsDetector
+from data_miner_dagster.models.ultralytics_detector import UltralyticsDetector, import_yolo
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.stages.detection import iou_matrix
 from data_miner_dagster_tests.models.detector_contract import assert_keeps_contract
@@ -138,3 +138,23 @@ def test_load__pickle_is_not_opened_without_its_checksum(tmp_path: Path) -> None
     with pytest.raises(ModelError, match="not the pinned 0123"):
         provider_of(path, sha256="0123").detector()
     assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("architecture", ["yolo11n", "yolo26n"])
+def test_load__pinned_weights_of_a_real_architecture(architecture: str, tmp_path: Path) -> None:
+    import torch
+
+    # The weights are random; the network and the file are as Ultralytics makes them.
+    torch.manual_seed(0)
+    yolo = import_yolo()(f"{architecture}.yaml", task="detect", verbose=False)
+    for name, parameter in yolo.model.model[-1].named_parameters():
+        if "cv3" in name and name.endswith("bias"):
+            torch.nn.init.normal_(parameter, -1, 1.5)  # classes that are seen, and told apart
+    path = tmp_path / f"{architecture}.pt"
+    yolo.save(path)
+    detector = provider_of(path, sha256=sha256_of_file(path)).detector()
+    classes = [ClassPrompts(f"class {name}", (name,)) for name in yolo.names.values()]
+    found = assert_keeps_contract(
+        detector, classes, images=[photo("bus.jpg")[:300, :211], np.zeros((1, 1, 3), np.uint8)]
+    )
+    assert len(found[0].prompts) > 3

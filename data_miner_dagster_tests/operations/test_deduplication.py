@@ -150,6 +150,45 @@ def test_deduplicate_project__tiers_and_counts(platform: PlantedPlatform) -> Non
     assert project.stage is ProjectStage.DETECT_READY
 
 
+def test_deduplicate_project__files_and_hashes_before_embeddings(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, CAT_ON_BUS, CAT_ON_SLIDE], sharpness=[9, 8, 7])
+    a = read_table(platform.layout.frames_table("site-a")).to_pylist()
+    near = [row["perceptual_hash"] ^ 0b1111 for row in a]
+    far = [row["perceptual_hash"] ^ 0b11111_0000 for row in a]
+    # Of frame 0 the file; of frame 2 the hash, one bit more, and the hash with too little contrast.
+    plant(
+        platform,
+        "site-b",
+        [CAT_ON_BUS] * 4,
+        sha256=[a[0]["sha256"], "1", "2", "3"],
+        perceptual_hash=[1, near[2], far[2], near[2]],
+        contrast=[50, 50, 50, 19],
+        sharpness=[9, 9, 9, 9],
+    )
+    save(platform, threshold=1.0, perceptual_hash_distance=4)
+    assert run(platform) == {
+        "site-a/000000": ("site-a/000000", None),
+        "site-a/000001": ("site-b/000001", "across_videos"),
+        "site-a/000002": ("site-b/000001", "perceptual_hash"),
+        "site-b/000000": ("site-a/000000", "exact"),
+        "site-b/000001": ("site-b/000001", None),
+        "site-b/000002": ("site-b/000001", "within_video"),
+        "site-b/000003": ("site-b/000001", "within_video"),
+    }
+    similarity = read_table(platform.layout.deduplicated_table("pets"))["similarity"].to_pylist()
+    assert similarity[2:4] == [pytest.approx(0.64, abs=1e-3), pytest.approx(0.8, abs=1e-3)]
+
+
+def test_check_deduplication__kept_frames_of_one_hash_or_file_are_found(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, CAT_ON_BUS, CAT_ON_SLIDE], perceptual_hash=[2**40 - 1] * 3, sha256=["1", "1", "2"])
+    decided = run(platform)
+    assert {tier for _, tier in decided.values()} == {None, "exact", "perceptual_hash"}
+    tamper(platform, 1, is_representative=True, representative_frame_id="site-a/000001", similarity=None, tier=None)
+    assert check_deduplication(platform, "pets").report.num_too_close == 1
+
+
 def test_deduplicate_project__better_frames_stand_for_worse(platform: PlantedPlatform) -> None:
     save(platform)
     plant(platform, "site-a", [NEARLY_CAT, CAT, CAT], sharpness=[99, 1, 2])

@@ -1,5 +1,6 @@
 """Greedy leaders against a brute-force oracle, and cases worked out by hand."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from data_miner_dagster.domain.reasons import DuplicateTier
-from data_miner_dagster.index.faiss_index import FaissIndex
+from data_miner_dagster.index.faiss_index import FaissHashIndex, FaissIndex
+from data_miner_dagster.stages.appearances import AlikeRepresentatives, Appearances
 from data_miner_dagster.stages.cosines import exact_cosines, unit_rows
 from data_miner_dagster.stages.deduplication import Assignment, find_representatives, quality_order, tiers_of
 from data_miner_dagster.stages.guarantees import verify_guarantees
@@ -36,14 +38,37 @@ def random_units(num: int, dimension: int, seed: int = 0) -> Float16Array:
 
 
 def find(
-    newcomers: Float16Array, threshold: float, leaders: Float16Array | None = None, block: int = 2048
+    newcomers: Float16Array,
+    threshold: float,
+    leaders: Float16Array | None = None,
+    block: int = 2048,
+    looks: Appearances | None = None,
 ) -> Assignment:
-    """Run with the exact index."""
+    """Run with the exact indexes."""
     known = none_of(newcomers.shape[1]) if leaders is None else leaders
-    return find_representatives(known, newcomers, threshold, FaissIndex(newcomers.shape[1]), block_rows=block)
+    alike = None if looks is None else AlikeRepresentatives(looks, FaissHashIndex(looks.max_hash_distance))
+    index = FaissIndex(newcomers.shape[1])
+    return find_representatives(known, newcomers, threshold, index, alike=alike, block_rows=block)
 
 
-def oracle(vectors: Float16Array, threshold: float) -> list[int]:
+def looking(
+    files: Sequence[int], hashes: Sequence[int], telling: Sequence[bool] | None = None, distance: int = 2
+) -> Appearances:
+    """Return what frames look like."""
+    is_telling = np.ones(len(files), np.bool_) if telling is None else np.asarray(telling, np.bool_)
+    return Appearances(np.asarray(files, np.int64), np.asarray(hashes, np.uint64), is_telling, distance)
+
+
+def look_alike(looks: Appearances | None, one: int, other: int) -> bool:
+    """The definition, in plain arithmetic."""
+    if looks is None:
+        return False
+    bits = bin(int(looks.hashes[one]) ^ int(looks.hashes[other])).count("1")
+    is_near = bits <= looks.max_hash_distance and bool(looks.is_telling[one]) and bool(looks.is_telling[other])
+    return is_near or int(looks.file_codes[one]) == int(looks.file_codes[other])
+
+
+def oracle(vectors: Float16Array, threshold: float, looks: Appearances | None = None) -> list[int]:
     """The definition, frame by frame, in rational arithmetic: the id that each frame names."""
     rows = [[Fraction(float(x)) for x in row] for row in vectors]
     squares = [sum(x * x for x in row) for row in rows]
@@ -56,7 +81,8 @@ def oracle(vectors: Float16Array, threshold: float) -> list[int]:
             dot = float(sum(x * y for x, y in zip(row, rows[j], strict=True)))
             length = float(np.sqrt(float(squares[i]) * float(squares[j])))
             cosine = dot / length if length else 0.0
-            if cosine >= threshold and (best is None or cosine > best[0]):
+            is_within = cosine >= threshold or look_alike(looks, i, j)
+            if is_within and (best is None or cosine > best[0]):
                 best = (cosine, j)
         named.append(i if best is None else best[1])
     return named
@@ -173,6 +199,83 @@ def test_find_representatives__both_guarantees_hold(seed: int, threshold: float,
     assert report.num_representatives + report.num_removed == num
 
 
+FAR_APART = np.eye(6, dtype=np.float16)
+
+
+def test_find_representatives__near_hashes_whatever_the_cosine() -> None:
+    looks = looking(range(4), [0b0000, 0b0011, 0b0111, 0b11110000])
+    assignment = find(FAR_APART[:4], 0.9, looks=looks)
+    assert assignment.representative_ids.tolist() == [0, 0, 2, 3]  # three bits from frame 0, and frame 1 is none
+    assert assignment.similarities.tolist() == [1.0, 0.0, 1.0, 1.0]  # the cosine, also where the hash decided
+
+
+def test_find_representatives__hashes_that_tell_nothing() -> None:
+    for telling in ([True, False], [False, True], [False, False]):
+        looks = looking(range(2), [5, 5], telling)
+        assert find(FAR_APART[:2], 0.9, looks=looks).representative_ids.tolist() == [0, 1]
+
+
+def test_find_representatives__equal_files_whatever_else() -> None:
+    looks = looking([7, 8, 7, 7], [0, 2**20 - 1, 2**40 - 1, 2**60 - 1], [False] * 4)
+    for block in (1, 2, 4):
+        assert find(FAR_APART[:4], 0.9, looks=looks, block=block).representative_ids.tolist() == [0, 1, 0, 0]
+
+
+def test_find_representatives__the_most_similar_of_all_within_reach() -> None:
+    # Frame 3: by hash within reach of frame 0 (cosine 0) and 1 (cosine .6); frame 2 (cosine .8) is out of reach.
+    vectors = halves([1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.6, 0.8])
+    looks = looking(range(4), [0b0011, 0b1100, 2**60 - 1, 0b0000])
+    assert find(vectors, 0.9, looks=looks).representative_ids.tolist() == [0, 1, 2, 1]
+    assert find(vectors, 0.79, looks=looks).representative_ids.tolist() == [0, 1, 2, 2]
+
+
+def test_find_representatives__200_equal_hashes_keep_one() -> None:
+    vectors = random_units(200, 64)
+    assignment = find(vectors, 0.99, looks=looking(range(200), [12345] * 200), block=32)
+    assert assignment.representative_ids.tolist() == [0] * 200
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    vectors=hnp.arrays(np.float16, st.just((12, 3)), elements=coordinates),
+    files=st.lists(st.integers(0, 5), min_size=12, max_size=12),
+    hashes=st.lists(st.sampled_from([0, 1, 3, 7, 15, 2**63, 2**63 + 1, 2**64 - 1]), min_size=12, max_size=12),
+    telling=st.lists(st.booleans(), min_size=12, max_size=12),
+    distance=st.sampled_from([0, 1, 2, 9]),
+    threshold=st.sampled_from([0.6, 0.7071067811865475, 0.9, 1.0]),
+    block=st.integers(1, 5),
+    num_earlier=st.integers(0, 12),
+)
+def test_find_representatives__equals_the_oracle_with_files_and_hashes(
+    vectors: Float16Array,
+    files: list[int],
+    hashes: list[int],
+    telling: list[bool],
+    distance: int,
+    threshold: float,
+    block: int,
+    num_earlier: int,
+) -> None:
+    def looks_of(rows: Sequence[int]) -> Appearances:
+        return looking(
+            [files[row] for row in rows], [hashes[row] for row in rows], [telling[row] for row in rows], distance
+        )
+
+    looks = looks_of(range(12))
+    expected = oracle(vectors, threshold, looks)
+    whole = find(vectors, threshold, block=block, looks=looks)
+    assert whole.representative_ids.tolist() == expected
+    none = none_of(3)
+    assert verify_guarantees(none, vectors, whole.representative_ids, threshold, appearances=looks, block_rows=5).holds
+
+    first = find(vectors[:num_earlier], threshold, block=block, looks=looks_of(range(num_earlier)))
+    kept = np.flatnonzero(first.is_representative)
+    ids = np.concatenate([kept, np.arange(num_earlier, 12)])
+    leaders = vectors[:num_earlier][kept]
+    second = find(vectors[num_earlier:], threshold, leaders, block=block, looks=looks_of(ids.tolist()))
+    assert ids[second.representative_ids].tolist() == expected[num_earlier:]
+
+
 def test_exact_cosines__does_not_depend_on_the_order_of_the_components() -> None:
     left, right = random_units(50, 1280, seed=5), random_units(50, 1280, seed=6)
     order = np.random.default_rng(0).permutation(1280)
@@ -215,29 +318,25 @@ def test_quality_order__empty() -> None:
 
 
 def test_tiers_of__plainest_first() -> None:
-    rows = [
-        # foreign, sha256 of both, hash of both, video of both
-        ("other_project", "s", "s", 0, 0, "v-1", "v-1"),
-        (None, "s", "s", 0, 0, "v-1", "v-1"),
-        (None, "s", "t", 0b1111, 0b1100, "v-1", "v-1"),
-        (None, "s", "t", 0b1111, 0b1000, "v-1", "v-1"),
-        (None, "s", "t", 2**63, 7, "v-1", "v-2"),
-    ]
-    names = [
-        "foreign_tier",
-        "sha256",
-        "representative_sha256",
-        "perceptual_hash",
-        "representative_perceptual_hash",
-        "video_key",
-        "representative_video_key",
-    ]
-    kinds = [pa.string(), pa.string(), pa.string(), pa.uint64(), pa.uint64(), pa.string(), pa.string()]
-    columns = [pa.array([row[i] for row in rows], kind) for i, kind in enumerate(kinds)]
-    assert tiers_of(pa.table(columns, names=names), max_hash_distance=2) == [
+    frames = pa.table(
+        {
+            "video_key": ["v-1", "v-1", "v-1", "v-1", "v-2", "v-9"],
+            "foreign_tier": pa.array([None, None, None, None, None, "other_project"], pa.string()),
+        }
+    )
+    looks = looking([1, 1, 2, 3, 4, 1], [0b1111, 0b1111, 0b1100, 0b1000, 2**63, 0b1111])
+    assert tiers_of(frames, looks, np.array([1, 1, 2, 3, 4]), np.array([5, 0, 0, 0, 0])) == [
         DuplicateTier.OTHER_PROJECT,
         DuplicateTier.EXACT,
         DuplicateTier.PERCEPTUAL_HASH,
         DuplicateTier.WITHIN_VIDEO,
         DuplicateTier.ACROSS_VIDEOS,
     ]
+    blind = looking([1, 2], [5, 5], [True, False])
+    assert tiers_of(frames, blind, np.array([1]), np.array([0])) == [DuplicateTier.WITHIN_VIDEO]
+
+
+def test_tiers_of__empty() -> None:
+    frames = pa.table({"video_key": pa.array([], pa.string()), "foreign_tier": pa.array([], pa.string())})
+    none = np.zeros(0, np.int64)
+    assert tiers_of(frames, looking([], []), none, none) == []

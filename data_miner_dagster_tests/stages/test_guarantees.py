@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from data_miner_dagster.stages.appearances import Appearances
 from data_miner_dagster.stages.guarantees import verify_guarantees
 
 AXES = np.eye(4, dtype=np.float16)
@@ -55,3 +56,24 @@ def test_verify_guarantees__sample_finds_its_part() -> None:
     vectors = np.repeat(AXES[:1], 10, axis=0)
     report = verify_guarantees(NONE, vectors, np.arange(10, dtype=np.int64), 0.9, sample_size=4)
     assert (report.num_representatives_checked, report.num_too_close) == (4, 3)  # the first has none before it
+
+
+def looks(files: list[int], hashes: list[int]) -> Appearances:
+    """Return what frames look like; hashes at most one bit apart are near."""
+    return Appearances(np.asarray(files), np.asarray(hashes, np.uint64), np.ones(len(files), np.bool_), 1)
+
+
+def test_verify_guarantees__removed_by_its_hash() -> None:
+    assert verify_guarantees(NONE, AXES[:2], ids(0, 0), 0.9, appearances=looks([1, 2], [6, 7])).holds
+    assert not verify_guarantees(NONE, AXES[:2], ids(0, 0), 0.9, appearances=looks([1, 2], [6, 5])).holds
+
+
+def test_verify_guarantees__removed_by_its_file() -> None:
+    assert verify_guarantees(NONE, AXES[:2], ids(0, 0), 0.9, appearances=looks([1, 1], [0, 63])).holds
+
+
+def test_verify_guarantees__two_representatives_with_near_hashes_or_equal_files() -> None:
+    report = verify_guarantees(
+        AXES[:1], AXES[1:4], ids(1, 2, 3), 0.9, appearances=looks([1, 2, 1, 3], [0, 63, 7, 62]), block_rows=1
+    )
+    assert report.too_close_pairs == ((2, 0), (3, 1))
