@@ -149,6 +149,15 @@ def repeat_clip(clip: Clip, path: Path, times: int) -> Clip:
     return Clip(path.stem, path, clip.seconds * times, clip.is_made)
 
 
+def own_peak_bytes() -> int:
+    """Peak resident memory of this process since its program was started.
+
+    `ru_maxrss` would count what the parent held when it forked. Source: proc(5), VmHWM.
+    """
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
 def cost_of(work: Callable[[], object]) -> Cost:
     """Run once and return what it cost."""
 
@@ -309,11 +318,12 @@ class Bench:
     def peak_bytes(self, clip: Clip) -> int:
         """Peak resident memory of a process that makes the frames of one video."""
         code = (
-            "import resource, sys; from pathlib import Path\n"
+            "import sys; from pathlib import Path\n"
+            "from benchmarks.extraction import own_peak_bytes\n"
             "from data_miner_dagster.config.extraction import ExtractionConfig\n"
             "from data_miner_dagster.operations.frame_folder import FrameFolderJob, make_frame_folder\n"
             "make_frame_folder(FrameFolderJob('b-1', Path(sys.argv[1]), Path(sys.argv[2]), 'b', ExtractionConfig()))\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+            "print(own_peak_bytes())"
         )
         command = [sys.executable, "-c", code, str(clip.path), str(self.fresh_folder())]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -106,9 +106,11 @@ def _from_bt709(y: Plane, u: Plane, v: Plane, *, is_full: bool) -> tuple[Plane, 
     matrix, gain, offset = _bt709_to_bt601(is_full)
     # Plane by plane: more than ten times as fast as `cv2.transform` of the planes merged, with the same result.
     new_u, new_v, change = (cv2.addWeighted(u, of_u, v, of_v, constant) for of_u, of_v, constant in matrix.tolist())
-    height, width = y.shape
-    at_full_size = np.repeat(cv2.merge([change, change]).reshape(len(change), -1), 2, axis=0)
-    luma = cv2.addWeighted(y, gain, at_full_size[:height, :width], 1.0, offset)
+    doubled = cv2.merge([change, change]).reshape(len(change), -1)[:, : y.shape[1]]
+    luma = np.empty_like(y, order="C")
+    for parity in (0, 1):  # two lines of luma share one of chroma
+        lines = luma[parity::2]
+        cv2.addWeighted(y[parity::2], gain, doubled[: len(lines)], 1.0, offset, dst=lines)
     return luma, (new_u, new_v)
 
 
