@@ -5,6 +5,8 @@ PYTHON ?= python3.11
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 DEMO_ROOT ?= demo_root
+# one worker a core of the smallest machine; a file's tests stay together, since they share what is costly to start
+PYTEST_ARGUMENTS ?= --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 

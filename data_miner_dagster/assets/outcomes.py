@@ -12,6 +12,7 @@ from data_miner_dagster.domain.errors import DataMinerError, TransientError
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
 from data_miner_dagster.operations.platform import ReportVideo
 from data_miner_dagster.partitions import PARTITION_TAG
+from data_miner_dagster.resources.run_processes import process_tags
 
 TRANSIENT_RETRIES: Final = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 
@@ -73,6 +74,7 @@ def materialize_videos(
     its reason, and fails nothing. A run that was asked for one single partition (not a range of one) ends as a failure
     if that video does not exist, since somebody wanted just that.
     """
+    context.instance.add_run_tags(context.run.run_id, process_tags())
     keys = context.partition_keys
     is_single = PARTITION_TAG in context.run.tags
     events: dict[str, Mapping[str, dg.MetadataValue]] = {}
@@ -129,6 +131,7 @@ def materialize_project(
     metadata_of: Callable[[str], Mapping[str, dg.MetadataValue]],
 ) -> dg.MaterializeResult[None]:
     """Run `work` on the project of this run and return its materialization, with its counts as a table."""
+    context.instance.add_run_tags(context.run.run_id, process_tags())
     project = context.partition_key
     with one_line_failures():
         outcome = work(project)
@@ -141,11 +144,12 @@ def materialize_project(
     )
     return dg.MaterializeResult(
         metadata={
+            # in the order in which the UI shows it: what one wants to see first
             "status": dg.MetadataValue.text(outcome.status.value),
-            "counts": counts_table(outcome.counts),
-            "fingerprint": dg.MetadataValue.text(outcome.fingerprint),
-            **_plain(outcome.metadata),
             **metadata_of(project),
+            "counts": counts_table(outcome.counts),
+            **_plain(outcome.metadata),
+            "fingerprint": dg.MetadataValue.text(outcome.fingerprint),
         },
         data_version=dg.DataVersion(outcome.fingerprint),
     )

@@ -64,9 +64,9 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
     from data_miner_dagster.operations.previews import filtering_preview
 
     return (
-        _path("dagster/uri", platform.layout.filtered_table(project))
+        _pictures(filtering_preview(platform, project))
         | _funnel(platform, project)
-        | _pictures(filtering_preview(platform, project))
+        | _path("dagster/uri", platform.layout.filtered_table(project))
     )
 
 
@@ -74,8 +74,8 @@ def deduplication_metadata(platform: Platform, project: str) -> Metadata:
     """Return the largest duplicate groups."""
     from data_miner_dagster.operations.previews import deduplication_preview
 
-    return _path("dagster/uri", platform.layout.deduplicated_table(project)) | _pictures(
-        deduplication_preview(platform, project)
+    return _pictures(deduplication_preview(platform, project)) | _path(
+        "dagster/uri", platform.layout.deduplicated_table(project)
     )
 
 
@@ -83,8 +83,8 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
     """Return frames with their boxes drawn."""
     from data_miner_dagster.operations.previews import detections_preview
 
-    return _path("dagster/uri", platform.layout.detections_table(project)) | _pictures(
-        detections_preview(platform, project)
+    return _pictures(detections_preview(platform, project)) | _path(
+        "dagster/uri", platform.layout.detections_table(project)
     )
 
 
@@ -95,7 +95,7 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
 
     funnel = project_funnel(platform, project)
     layout = platform.layout
-    metadata = _funnel(platform, project) | _pictures(dataset_preview(platform, project))
+    metadata = _pictures(dataset_preview(platform, project)) | _funnel(platform, project)
     if funnel.release is not None:
         metadata |= _path("dagster/uri", layout.release_folder(project, funnel.release))
         metadata |= {"report": dg.MetadataValue.url((layout.report_folder(project) / "index.html").as_uri())}

@@ -10,7 +10,6 @@ import itertools
 import logging
 import os
 import random
-import socket
 import threading
 import time
 import uuid
@@ -19,14 +18,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final, cast
 
 from sqlalchemy import CursorResult, delete, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
 from data_miner_dagster.catalog.schema import ClaimRow
 from data_miner_dagster.domain.errors import ClaimHeldError
 
@@ -43,48 +41,11 @@ _TOKENS_A_STATEMENT: Final = 500
 logger = logging.getLogger("data_miner")
 
 
-def _process_started(pid: int) -> str | None:
-    """Return a stamp that differs between two processes of the same pid, None if there is no such process.
-
-    Source: proc(5), field 22 of /proc/<pid>/stat, start time in clock ticks since boot. Elsewhere than on Linux, the
-    bare existence of the pid.
-    """
-    stat = Path(f"/proc/{pid}/stat")
-    if stat.parent.parent.joinpath("self").exists():
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        return None if fields[0] in ("Z", "X") else fields[19]
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "alive"
-
-
-@lru_cache(maxsize=1)
-def _host() -> str:
-    # The boot id tells two containers, or one machine before and after a restart, apart.
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    pid_namespace = Path("/proc/self/ns/pid")
-    parts = [socket.gethostname()]
-    if boot.exists():
-        parts.append(boot.read_text().strip())
-    if pid_namespace.exists():
-        parts.append(str(pid_namespace.readlink()))
-    return "|".join(parts)[:255]
-
-
 def is_claim_live(claim: ClaimRow, now: datetime) -> bool:
     """Return whether the holder of `claim` may still be at work."""
     if claim.expires_at <= now:
         return False
-    if claim.host != _host():
-        return True
-    return _process_started(claim.pid) == claim.process_started
+    return not ProcessIdentity(claim.host, claim.pid, claim.process_started).is_gone()
 
 
 @dataclass(slots=True)
@@ -102,6 +63,7 @@ class Claim:
 
 def try_claim(database: Database, resource: str, *, run_id: str | None = None) -> Claim | None:
     """Take a claim if nobody alive holds it, else return None; this process counts as somebody, too."""
+    process = this_process()
     with database.reading() as session:  # waiting for a claim must not compete for the write lock
         held = session.get(ClaimRow, resource)
         if held is not None and is_claim_live(held, database.now(session)):
@@ -112,9 +74,9 @@ def try_claim(database: Database, resource: str, *, run_id: str | None = None) -
             now = database.now(session)
             values: dict[str, Any] = {
                 "token": token,
-                "host": _host(),
-                "pid": os.getpid(),
-                "process_started": _process_started(os.getpid()) or "",
+                "host": process.host,
+                "pid": process.pid,
+                "process_started": process.started,
                 "run_id": run_id,
                 "claimed_at": now,
                 "expires_at": now + timedelta(seconds=LEASE_SECONDS),

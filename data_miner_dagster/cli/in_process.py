@@ -23,6 +23,7 @@ from data_miner_dagster.operations.preflight import check_before_work
 from data_miner_dagster.operations.registering import register_project_file
 from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
 from data_miner_dagster.resources.platform import open_platform
+from data_miner_dagster.resources.run_processes import end_dead_runs, process_tags
 from data_miner_dagster.sensors.in_flight import WORK_TAG
 from data_miner_dagster.sensors.planning import plan_dataset, plan_stage_ranges, plan_video_work
 from data_miner_dagster.sensors.states import project_states, video_states
@@ -59,7 +60,7 @@ class InProcessRunner:
         result = defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=partition_key,
-            tags=dict(tags or {}),
+            tags={**process_tags(), **(tags or {})},
             run_config=run_config,
             raise_on_error=False,
         )
@@ -151,6 +152,8 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
     check_before_work(platform, parsed)
     prepare_dagster_home(platform.layout)
     with dg.DagsterInstance.get() as instance, progress_lines():
+        for run_id in end_dead_runs(instance):
+            logger.warning("ended run %s, whose process is gone", run_id)
         register_project_file(platform, config_file)
         runner = InProcessRunner(platform, instance, parsed.name)
         runner.list_sources()

@@ -5,7 +5,8 @@ import dagster as dg
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.jobs import JOBS
 from data_miner_dagster.resources.platform import PlatformResource
-from data_miner_dagster.sensors.in_flight import WORK_TAG, active_runs, count_runs, keys_in_flight
+from data_miner_dagster.resources.run_processes import active_runs
+from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, plan_dataset
 from data_miner_dagster.sensors.states import project_states, video_states
 

@@ -11,19 +11,6 @@ from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_ST
 WORK_TAG: Final = "data_miner/work"
 """On every run that a sensor asks for: identifies the work, so that attempts at it can be counted."""
 
-ACTIVE_STATUSES: Final = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-
-
-def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
-    """Return the runs that are queued or at work."""
-    return instance.get_runs(dg.RunsFilter(statuses=ACTIVE_STATUSES))
-
 
 def keys_in_flight(runs: Sequence[dg.DagsterRun], job: str, ordered_keys: Sequence[str]) -> set[str]:
     """Return the partition keys on which any of `runs` works for an asset of `job`, however the run was launched."""

@@ -34,6 +34,7 @@ class ProjectState:
     name: str
     config_hash: str
     sourced_config_hash: str | None
+    models: str  # changes with any of the platform's models
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def plan_dataset(
     embedded than at the last release, while others are still on their way.
     """
     embedded = sorted(video.key for video in videos if video.status is VideoStatus.EXTRACTED and video.is_embedded)
-    inputs = fingerprint_of({"config": project.config_hash, "videos": embedded})
+    inputs = fingerprint_of({"config": project.config_hash, "models": project.models, "videos": embedded})
     if needs_sourcing(project):
         return DatasetPlan(False, inputs, "its sources have not been listed yet")
     if not videos:

@@ -10,7 +10,8 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.registering import register_project_file
 from data_miner_dagster.partitions import PROJECTS, add_partitions
 from data_miner_dagster.resources.platform import PlatformResource
-from data_miner_dagster.sensors.in_flight import WORK_TAG, active_runs, count_runs, keys_in_flight
+from data_miner_dagster.resources.run_processes import active_runs
+from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, needs_sourcing
 from data_miner_dagster.sensors.states import project_states
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from data_miner_dagster.catalog.queries import WantedVideo, wanted_videos
+from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sensors.planning import ProjectState, VideoState
@@ -11,7 +12,10 @@ from data_miner_dagster.sensors.planning import ProjectState, VideoState
 
 def project_states(platform: Platform) -> list[ProjectState]:
     """Return every project, by name."""
-    return [ProjectState(row.name, row.config_hash, row.sourced_config_hash) for row in platform.catalog.projects()]
+    models = fingerprint_of({"models": [entry.fingerprint for entry in platform.models.entries]})
+    return [
+        ProjectState(row.name, row.config_hash, row.sourced_config_hash, models) for row in platform.catalog.projects()
+    ]
 
 
 def _modified_by_key(folder: Path) -> dict[str, float]:

@@ -9,7 +9,8 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.jobs import JOBS
 from data_miner_dagster.partitions import VIDEOS, add_partitions, keys_between
 from data_miner_dagster.resources.platform import PlatformResource
-from data_miner_dagster.sensors.in_flight import WORK_TAG, active_runs, count_runs, keys_in_flight
+from data_miner_dagster.resources.run_processes import active_runs, end_dead_runs
+from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, plan_stage_ranges, plan_video_work
 from data_miner_dagster.sensors.states import video_states
 
@@ -28,6 +29,8 @@ _FAILED: Final = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult:
     """Level-triggered: a video that is wanted by a project, not done and not in flight is asked for."""
     opened = platform.open()
+    if ended := end_dead_runs(context.instance):
+        context.log.warning(f"ended runs whose process is gone: {', '.join(ended)}")
     freed = opened.catalog.reset_orphans()
     if freed:
         context.log.warning(f"the worker of {len(freed)} videos is gone; they are free again: {', '.join(freed[:5])}")

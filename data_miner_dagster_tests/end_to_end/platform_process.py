@@ -81,25 +81,12 @@ class Dagster:
         return dict(answer["data"])
 
     def runs(self) -> list[dict[str, Any]]:
-        """Return all runs: id, job, status, tags."""
-        query = "{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"
+        """Return all runs: id, job, status, start and end in seconds, tags."""
+        query = (
+            "{ runsOrError { ... on Runs { results { runId jobName status startTime endTime tags { key value } } } } }"
+        )
         runs = self.graphql(query)["runsOrError"]["results"]
         return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in runs]
-
-    def run_processes(self) -> dict[str, int]:
-        """Return the processes that execute runs: run id to pid. Source: their command lines in /proc."""
-        found = {}
-        known = {run["runId"] for run in self.runs()}
-        for folder in Path("/proc").iterdir():
-            if not folder.name.isdigit():
-                continue
-            try:
-                line = (folder / "cmdline").read_text()
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue
-            if "execute_run" in line:
-                found.update({run_id: int(folder.name) for run_id in known if run_id in line})
-        return found
 
 
 class RunningPlatform(Dagster):

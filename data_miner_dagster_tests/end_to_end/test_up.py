@@ -4,11 +4,14 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data_miner_dagster.catalog.processes import ProcessIdentity
+from data_miner_dagster.resources.run_processes import PROCESS_TAG
 from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
 from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, wait_for
@@ -93,6 +96,26 @@ def test_sensors__settle_down(platform: RunningPlatform) -> None:
     assert len(platform.runs()) == before
 
 
+def test_pools__bound_each_stage(platform: RunningPlatform) -> None:
+    """No two runs of one pool were at work at the same time."""
+    pools = {
+        "list_sources": "sourcing",
+        "download_videos": "download",
+        "extract_frames": "extract",
+        "embed_frames": "inference",
+        "build_dataset": "inference",
+    }
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for run in platform.runs():
+        if run["startTime"] is not None and run["endTime"] is not None:
+            spans.setdefault(pools[run["jobName"]], []).append((run["startTime"], run["endTime"]))
+    assert set(spans) == set(pools.values())
+    for pool, of_pool in spans.items():
+        of_pool.sort()
+        for (_, earlier_end), (later_start, _) in pairwise(of_pool):
+            assert earlier_end <= later_start, pool
+
+
 def active(platform: RunningPlatform) -> list[str]:
     return [run["runId"] for run in platform.runs() if run["status"] not in ("SUCCESS", "FAILURE", "CANCELED")]
 
@@ -144,15 +167,15 @@ def test_crash__a_killed_run_is_noticed_and_its_work_resumed(
 ) -> None:
     content = project("crash", [{"type": "files", "paths": [str(clips["bigbuckbunny.mp4"])]}])
     del content["platform"]
-    # another sharing of the same machinery: a second project, whose only new video is killed while it is worked on
+    # the run that works on the only video of a second project is killed
     write_yaml(platform.project_files / "crash.yaml", content)
 
     def killed() -> str | None:
         for run in platform.runs():
-            if run["jobName"] in ("extract_frames", "embed_frames") and run["status"] in ("STARTING", "STARTED"):
-                pid = platform.run_processes().get(run["runId"])
-                if pid is not None:
-                    os.kill(pid, signal.SIGKILL)
+            if run["jobName"] in ("extract_frames", "embed_frames") and run["status"] == "STARTED":
+                process = run["tags"].get(PROCESS_TAG)
+                if process is not None:
+                    os.kill(ProcessIdentity.parse(process).pid, signal.SIGKILL)
                     return str(run["runId"])
         return None
 
@@ -185,7 +208,7 @@ def test_browser__a_project_is_understood_without_the_terminal(platform: Running
         page.get_by_text("funnel").first.wait_for()
         assert page.locator("img[src^='data:image/']").count() >= 1
         page.goto(f"{platform.address}/asset-groups")
-        page.get_by_text("deduplicated_frames").first.wait_for(timeout=60_000)
+        page.get_by_text("acquisition").first.wait_for(timeout=60_000)
         report = platform.root / "reports" / "street" / "index.html"
         offline = browser.new_context(offline=True).new_page()
         failures: list[str] = []

@@ -31,8 +31,8 @@ def video(
     return VideoState(key, status, retry_after, has_file, is_embedded)
 
 
-def project(sourced: str | None = "hash") -> ProjectState:
-    return ProjectState("p", "hash", sourced)
+def project(sourced: str | None = "hash", models: str = "models") -> ProjectState:
+    return ProjectState("p", "hash", sourced, models)
 
 
 def work_by_job(*videos: VideoState) -> dict[str, tuple[str, ...]]:
@@ -138,6 +138,14 @@ def test_plan_dataset__grows_before_the_last_video_if_asked_to() -> None:
 def test_plan_dataset__nothing_to_build() -> None:
     assert not plan().is_ready
     assert not plan(*READY, sourced=None).is_ready
+
+
+def test_plan_dataset__inputs_change_with_the_models() -> None:
+    plans = [
+        plan_dataset(project(models=models), READY, NOW, wait_for_all=True, min_new_videos=1, num_released_videos=0)
+        for models in ("old", "new")
+    ]
+    assert plans[0].inputs != plans[1].inputs
 
 
 def test_plan_dataset__inputs_change_with_the_ready_videos_alone() -> None:

@@ -1,0 +1,54 @@
+"""Which process executes a run, and what happens when it is gone.
+
+Dagster notices the death of a run's process while the code server that started it lives. It does not notice it after a
+power cut, and never for a run that `data-miner run` or `dagster asset materialize` executes in process: such a run
+stays STARTED, keeps its pool slots and looks like work in flight. So every run carries the identity of its process, and
+whoever plans work ends the runs whose process is gone.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import dagster as dg
+
+from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
+
+PROCESS_TAG: Final = "data_miner/process"
+
+ACTIVE_STATUSES: Final = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+
+def process_tags() -> dict[str, str]:
+    """Return the tag that names the calling process."""
+    return {PROCESS_TAG: str(this_process())}
+
+
+def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    """Return the runs that are queued or at work."""
+    return instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Fail the active runs whose process on this host is gone and free their pool slots; return their ids.
+
+    Idempotent, and safe when several processes do it at once.
+    """
+    dead = []
+    for run in active_runs(instance):
+        process = run.tags.get(PROCESS_TAG)
+        if process is None or run.status is dg.DagsterRunStatus.QUEUED or not ProcessIdentity.parse(process).is_gone():
+            continue
+        # What it did in its last moment counts: look again before calling it dead.
+        current = instance.get_run_by_id(run.run_id)
+        if current is None or current.is_finished:
+            continue
+        instance.report_run_failed(current, f"its process ({process.partition('@')[0]}) is gone")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        dead.append(run.run_id)
+    return dead
