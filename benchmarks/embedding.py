@@ -3,15 +3,18 @@
     python -m benchmarks.embedding [--json] [--repeats 5] [--images 64]
 
 `embedding_cpu`: images a second from JPEGs on disk, over the bare forward pass on tensors already in memory, in the
-same process and with the same threads; DINOv2-small's architecture (random weights), 720p JPEGs. `embedding_gpu`: the
-same for SigLIP2-so400m-384's architecture in bfloat16, where there is CUDA. Median of the repeats, the two measured in
-turn, since other work on the machine would otherwise hit one of them.
+same process and with the same threads; DINOv2-small's architecture (random weights), 720p JPEGs. `embedding_cpu_lite`:
+the same for `lite-efficientnet`, where it has been fetched: a network so small that decoding counts. `embedding_gpu`:
+for SigLIP2-so400m-384's architecture in bfloat16, where there is CUDA. Median of the repeats, the two measured in
+turn, since other work on the machine would otherwise hit one of them. Peak memory is that of a process that embeds.
 """
 
 import argparse
 import hashlib
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +27,8 @@ import numpy as np
 
 from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
 from data_miner_dagster.media.images import read_stored_image_reduced
+from data_miner_dagster.models.packages import missing_packages
+from data_miner_dagster.models.pins import EFFICIENTNET_LITE0
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.protocols.encoders import ImageEncoder
 from data_miner_dagster.stages.embedding import embed_in_batches
@@ -85,10 +90,7 @@ def write_jpegs(folder: Path, count: int) -> list[StoredFile]:
 
 def compare(encoder: ImageEncoder, files: list[StoredFile], *, batch_size: int, threads: int, repeats: int) -> Any:
     """Return the figures of one encoder: images a second bare and from disk, and their ratio."""
-
-    def load(file: StoredFile) -> Any:
-        return read_stored_image_reduced(*file, encoder.input_side)
-
+    load = load_for(encoder)
     prepared = [encoder.preprocess(load(file)) for file in files]
     batches = [np.stack(prepared[start : start + batch_size]) for start in range(0, len(prepared), batch_size)]
 
@@ -102,10 +104,15 @@ def compare(encoder: ImageEncoder, files: list[StoredFile], *, batch_size: int, 
 
     bare()
     from_disk()
-    bare_seconds, disk_seconds = [], []
+    bare_seconds: list[float] = []
+    disk_seconds: list[float] = []
+    bare_cpu: list[float] = []
+    disk_cpu: list[float] = []
     for _ in range(repeats):
-        bare_seconds.append(_seconds(bare))
-        disk_seconds.append(_seconds(from_disk))
+        for work, seconds, cpu in ((bare, bare_seconds, bare_cpu), (from_disk, disk_seconds, disk_cpu)):
+            wall_used, cpu_used = _seconds(work)
+            seconds.append(wall_used)
+            cpu.append(cpu_used)
     bare_rate = len(files) / statistics.median(bare_seconds)
     disk_rate = len(files) / statistics.median(disk_seconds)
     return {
@@ -114,16 +121,47 @@ def compare(encoder: ImageEncoder, files: list[StoredFile], *, batch_size: int, 
         "ratio": round(disk_rate / bare_rate, 3),
         "num_images": len(files),
         "batch_size": batch_size,
+        "cpu_ms_per_image": round(1000 * statistics.median(disk_cpu) / len(files), 1),
+        "bare_cpu_ms_per_image": round(1000 * statistics.median(bare_cpu) / len(files), 1),
     }
 
 
-def _seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
+def _seconds(work: Callable[[], None]) -> tuple[float, float]:
+    """Return wall and processor time, of all threads."""
+    start, cpu_start = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu_start
 
 
-def measure(*, num_images: int, repeats: int) -> dict[str, Any]:
+def peak_megabytes(files: list[StoredFile]) -> float:
+    """Return the peak resident memory of a process that embeds these files with `lite-efficientnet`."""
+    code = (
+        "import json, sys; from pathlib import Path\n"
+        "from benchmarks.embedding import lite_models, load_for\n"
+        "from data_miner_dagster.stages.embedding import embed_in_batches\n"
+        "encoder = lite_models().dedup_encoder()\n"
+        "files = [(Path(path), sha256) for path, sha256 in json.load(sys.stdin)]\n"
+        "options = dict(batch_size=32, decode_threads=2, max_batch_bytes=1 << 28)\n"
+        "for _ in embed_in_batches(encoder, files, load_for(encoder), **options): pass\n"
+        "from benchmarks.extraction import own_peak_bytes\n"
+        "print(own_peak_bytes() / 2**20)"
+    )
+    content = json.dumps([(str(path), sha256) for path, sha256 in files])
+    command = [sys.executable, "-c", code]
+    return float(subprocess.run(command, check=True, input=content, capture_output=True, text=True).stdout)
+
+
+def lite_models() -> ModelProvider:
+    """Return the models of the `lite` profile."""
+    return ModelProvider(ModelsConfig(profile="lite"))
+
+
+def load_for(encoder: ImageEncoder) -> Callable[[StoredFile], Any]:
+    """Return what reads a file as the pipeline does for this encoder."""
+    return lambda file: read_stored_image_reduced(*file, encoder.input_side)
+
+
+def measure(*, num_images: int, repeats: int, only: str | None) -> dict[str, Any]:
     """Return one entry a key; `embedding_gpu` only where there is CUDA."""
     import torch
 
@@ -131,13 +169,22 @@ def measure(*, num_images: int, repeats: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         files = write_jpegs(root / "frames", num_images)
-        encoder = ModelProvider(save_dino_small(root / "dino")).dedup_encoder()
-        results["embedding_cpu"] = {
-            **compare(encoder, files, batch_size=16, threads=2, repeats=repeats),
-            "model": "DINOv2-small architecture, float32",
-            "wanted": 0.85,
-        }
-        if torch.cuda.is_available():
+        if only in (None, "embedding_cpu"):
+            encoder = ModelProvider(save_dino_small(root / "dino")).dedup_encoder()
+            results["embedding_cpu"] = {
+                **compare(encoder, files, batch_size=16, threads=2, repeats=repeats),
+                "model": "DINOv2-small architecture, float32",
+                "wanted": 0.85,
+            }
+        if only in (None, "embedding_cpu_lite") and not missing_packages([EFFICIENTNET_LITE0]):
+            results["embedding_cpu_lite"] = {
+                **compare(lite_models().dedup_encoder(), files, batch_size=32, threads=2, repeats=repeats),
+                "model": "lite-efficientnet",
+                "wanted": 0.85,
+                "peak_mb": round(peak_megabytes(files), 1),
+                "peak_mb_of_four_times_as_many": round(peak_megabytes(files * 4), 1),
+            }
+        if only in (None, "embedding_gpu") and torch.cuda.is_available():
             encoder = ModelProvider(save_siglip2_so400m(root / "siglip2")).dedup_encoder()
             results["embedding_gpu"] = {
                 **compare(encoder, files * 16, batch_size=64, threads=12, repeats=repeats),
@@ -153,17 +200,24 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--only", choices=("embedding_cpu", "embedding_cpu_lite", "embedding_gpu"))
     arguments = parser.parse_args()
-    results = measure(num_images=arguments.images, repeats=arguments.repeats)
+    results = measure(num_images=arguments.images, repeats=arguments.repeats, only=arguments.only)
     if arguments.json:
-        print(json.dumps(results, indent=2, sort_keys=True))
+        ratios = {key: figures["ratio"] for key, figures in results.items()}
+        print(json.dumps({**ratios, "details": results}, indent=2, sort_keys=True))
         return
-    print(f"{'key':<16}{'ratio':>8}{'wanted':>8}{'img/s':>9}{'bare img/s':>12}  model")
+    print(f"{'key':<16}{'ratio':>8}{'wanted':>8}{'img/s':>9}{'bare img/s':>12}{'cpu ms':>8}{'bare':>7}  model")
     for key, figures in results.items():
         print(
             f"{key:<16}{figures['ratio']:>8.3f}{figures['wanted']:>8.2f}{figures['images_per_second']:>9.1f}"
-            f"{figures['bare_images_per_second']:>12.1f}  {figures['model']}"
+            f"{figures['bare_images_per_second']:>12.1f}{figures['cpu_ms_per_image']:>8.1f}"
+            f"{figures['bare_cpu_ms_per_image']:>7.1f}  {figures['model']}"
         )
+        if "peak_mb" in figures:
+            print(
+                f"{'':<16}peak {figures['peak_mb']} MB; {figures['peak_mb_of_four_times_as_many']} MB for 4x the images"
+            )
 
 
 if __name__ == "__main__":

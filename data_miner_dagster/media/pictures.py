@@ -93,7 +93,7 @@ def _rgb_to_ycc(weights: tuple[float, float]) -> npt.NDArray[np.float64]:
 
 @lru_cache(maxsize=2)
 def _bt709_to_bt601(is_full: bool) -> tuple[npt.NDArray[np.float64], float, float]:
-    """Return (3, 3) affine matrix of (Cb, Cr, 1) to (Cb', Cr', luma change + 128), and luma's gain and offset."""
+    """Return the rows of (Cb, Cr, 1) to Cb', Cr' and luma change + 128, and luma's gain and offset."""
     change = _rgb_to_ycc(_LUMA_WEIGHTS_BT601) @ np.linalg.inv(_rgb_to_ycc(_LUMA_WEIGHTS_BT709))
     chroma_gain, luma_gain, black = (1.0, 1.0, 0.0) if is_full else (255 / 224, 255 / 219, 16.0)
     linear = np.stack([change[1, 1:], change[2, 1:], change[0, 1:]]) * chroma_gain
@@ -104,10 +104,13 @@ def _bt709_to_bt601(is_full: bool) -> tuple[npt.NDArray[np.float64], float, floa
 def _from_bt709(y: Plane, u: Plane, v: Plane, *, is_full: bool) -> tuple[Plane, tuple[Plane, Plane]]:
     """Neutral grey is the same in both spaces, so luma changes by a (small, half-size) function of chroma alone."""
     matrix, gain, offset = _bt709_to_bt601(is_full)
-    new_u, new_v, change = cv2.split(cv2.transform(cv2.merge([u, v]), matrix))
-    height, width = y.shape
-    at_full_size = cv2.resize(change, (2 * change.shape[1], 2 * change.shape[0]), interpolation=cv2.INTER_NEAREST)
-    luma = cv2.addWeighted(y, gain, at_full_size[:height, :width], 1.0, offset)
+    # Plane by plane: more than ten times as fast as `cv2.transform` of the planes merged, with the same result.
+    new_u, new_v, change = (cv2.addWeighted(u, of_u, v, of_v, constant) for of_u, of_v, constant in matrix.tolist())
+    doubled = cv2.merge([change, change]).reshape(len(change), -1)[:, : y.shape[1]]
+    luma = np.empty_like(y, order="C")
+    for parity in (0, 1):  # two lines of luma share one of chroma
+        lines = luma[parity::2]
+        cv2.addWeighted(y[parity::2], gain, doubled[: len(lines)], 1.0, offset, dst=lines)
     return luma, (new_u, new_v)
 
 

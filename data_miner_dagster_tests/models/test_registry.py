@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,12 @@ def test_fingerprint__follows_revision_and_options() -> None:
     ]
     assert len(set(variants)) == 4
     assert entry() == entry(licence="MIT", duplicate_threshold=0.5)
+
+
+def test_fingerprint__follows_preprocessing() -> None:
+    entry = entries_of(ModelsConfig())["lite-efficientnet"]
+    assert replace(entry, preprocessing_version=entry.preprocessing_version + 1).fingerprint != entry.fingerprint
+    assert replace(entry).fingerprint == entry.fingerprint
 
 
 def test_fingerprint__of_a_missing_folder_is_one_clear_line(tmp_path: Path) -> None:

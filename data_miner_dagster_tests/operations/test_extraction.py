@@ -116,6 +116,19 @@ def test_extract_frames__limits_and_workers_change_nothing(tmp_path: Path, clip_
     assert extract_frames(other, ["file-a"])[0].status is OutcomeStatus.REUSED
 
 
+def test_extract_frames__same_bytes_with_one_worker_and_with_two(tmp_path: Path, clip_bytes: bytes) -> None:
+    contents = []
+    for workers in (1, 2):
+        platform = make_platform(tmp_path / str(workers), workers=workers, every_seconds=0.5)
+        for key in ("file-a", "file-b", "file-c"):
+            add_video(platform, key, clip_bytes)
+        extract_frames(platform, ["file-a", "file-b", "file-c"])
+        root = platform.layout.frames
+        contents.append({str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()})
+    assert len(contents[0]) == 3 * (4 + 1)
+    assert contents[0] == contents[1]
+
+
 def test_extract_frames__one_bad_video_stops_no_other(tmp_path: Path, clip_bytes: bytes) -> None:
     platform = make_platform(tmp_path)
     add_video(platform, "file-a", clip_bytes)

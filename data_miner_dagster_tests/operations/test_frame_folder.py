@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from data_miner_dagster.config.extraction import ExtractionConfig, ExtractionLimitsConfig
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.models.packages import fetch_samples
 from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary, make_frame_folder
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
 from data_miner_dagster_tests.barcode_clips import make_clip, read_barcode_file
@@ -179,3 +181,12 @@ def test_make_frame_folder__limits(clip: Path, tmp_path: Path, limits: dict[str,
         make_frames(clip, tmp_path / "frames", limits=ExtractionLimitsConfig.model_validate(limits))
     assert failure.value.kind is VideoErrorKind.LIMIT_EXCEEDED
     assert next(iter(limits)) in str(failure.value)
+
+
+@pytest.mark.models
+def test_make_frame_folder__scene_finds_the_cuts_of_a_real_clip(tmp_path: Path) -> None:
+    # Seen by eye: the sample clip has cuts at 1.2, 3.04, 5.48, 7.48 and 9.68 s (25 frames a second, 250 frames).
+    bounds = [0, 30, 76, 137, 187, 242, 250]
+    _, rows = make_frames(fetch_samples()["bikes.mp4"], tmp_path / "frames", strategy="scene")
+    middles = [(start + end) // 2 for start, end in pairwise(bounds)]
+    assert [row["source_frame_number"] for row in rows] == middles

@@ -168,6 +168,48 @@ def test_plan_decoding__never_more_than_straight_through() -> None:
     assert not everything.restarts
 
 
+FILMS = {
+    "five seconds, three droppable": index_of(("I" + "Pbbb" * 37) * 12),
+    "two seconds, none droppable": index_of(("I" + "P" * 59) * 10),
+    "uneven groups": index_of("I" + "Pb" * 200 + "IPb" * 20 + "I" + "P" * 90),
+    "keyframes only": index_of("I" * 200),
+    "one group": index_of("I" + "Pbb" * 300),
+}
+
+
+@pytest.mark.parametrize("film", FILMS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"strategy": "time", "every_seconds": 1.0},
+        {"strategy": "time", "every_seconds": 1.0, "snap_tolerance_seconds": 0.5},
+        {"strategy": "time", "every_seconds": 30.0},
+        {"strategy": "interval", "every_frames": 1},
+        {"strategy": "interval", "every_frames": 7},
+        {"strategy": "keyframe", "max_gap_seconds": None},
+        {"strategy": "uniform", "num_frames": 5},
+    ],
+    ids=str,
+)
+def test_plan_decoding__no_fixed_choice_decodes_fewer_packets(film: str, settings: dict[str, object]) -> None:
+    index = FILMS[film]
+    targets = select_targets(index, ExtractionConfig.model_validate(settings))
+    places = np.flatnonzero(np.isin(index.pts, targets))
+    keyframes = np.flatnonzero(index.is_keyframe)
+    starts = keyframes[np.searchsorted(keyframes, places, side="right") - 1]
+    fixed_choices = {
+        "straight through": int(places[-1]) + 1,
+        "a seek a target": int(np.sum(places - starts + 1)),
+    }
+    if not index.is_droppable[places].any():
+        fixed_choices["skip what nothing refers to"] = int(np.sum(~index.is_droppable[: places[-1] + 1]))
+    if index.is_keyframe[places].all():
+        fixed_choices["keyframes only"] = int(np.sum(index.is_keyframe))
+    num_sent = plan_decoding(index, targets).num_sent
+    assert num_sent is not None
+    assert num_sent <= min(fixed_choices.values()), fixed_choices
+
+
 def test_find_cuts__no_frames() -> None:
     assert find_cuts(np.zeros(0, np.int64), np.zeros(0), Fraction(1), threshold=8, min_scene_seconds=0).tolist() == []
 
