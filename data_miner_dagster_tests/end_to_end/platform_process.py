@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,6 +80,30 @@ class Dagster:
         assert not answer.get("errors"), answer["errors"]
         return dict(answer["data"])
 
+    def launch_backfill(self, assets: Sequence[str], keys: Sequence[str]) -> str:
+        """Launch an asset backfill as the UI does; return its id."""
+        launched = self.graphql(
+            "mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) "
+            "{ __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }",
+            {"params": {"assetSelection": [{"path": [name]} for name in assets], "partitionNames": list(keys)}},
+        )["launchPartitionBackfill"]
+        assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        return str(launched["backfillId"])
+
+    def wait_for_backfill(self, backfill_id: str, *, timeout: float = 240) -> str:
+        """Return the status that a backfill ends with."""
+
+        def ended() -> str | None:
+            answer = self.graphql(
+                "query ($id: String!) { partitionBackfillOrError(backfillId: $id) "
+                "{ ... on PartitionBackfill { status error { message } } } }",
+                {"id": backfill_id},
+            )["partitionBackfillOrError"]
+            assert answer["error"] is None, answer
+            return str(answer["status"]) if answer["status"].startswith("COMPLETED") else None
+
+        return wait_for("the backfill", ended, timeout=timeout, every=2)
+
     def runs(self) -> list[dict[str, Any]]:
         """Return all runs: id, job, status, start and end in seconds, tags."""
         query = (
@@ -89,17 +113,16 @@ class Dagster:
         return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in runs]
 
 
-class RunningPlatform(Dagster):
-    """`data-miner up` over a root; `stop` sends SIGINT and expects an orderly end."""
+class OneCommand(Dagster):
+    """A command that serves Dagster until Ctrl-C; `stop` sends SIGINT and expects an orderly end."""
 
-    def __init__(self, root: Path, config: Path) -> None:
-        port = free_port()
+    def __init__(self, root: Path, port: int, arguments: Sequence[str], env: Mapping[str, str]) -> None:
         super().__init__(root, port)
-        self.log = root.parent / "up.log"
+        self.log = root.parent / "served.log"
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
-                command("up", "--root", root, "--config", config, "--port", str(port)),
-                env=environment(),
+                arguments,
+                env=dict(env),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -108,7 +131,7 @@ class RunningPlatform(Dagster):
         self.wait_until_loaded()
 
     def check_alive(self) -> None:
-        """Raise AssertionError with the log if `data-miner up` has ended."""
+        """Raise AssertionError with the log if the command has ended."""
         assert self.process.poll() is None, self.log.read_text()[-4000:]
 
     def stop(self) -> None:
@@ -119,6 +142,27 @@ class RunningPlatform(Dagster):
         finally:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
+
+
+class RunningPlatform(OneCommand):
+    """`data-miner up` over a root."""
+
+    def __init__(self, root: Path, config: Path) -> None:
+        port = free_port()
+        super().__init__(
+            root, port, command("up", "--root", root, "--config", config, "--port", str(port)), environment()
+        )
+
+
+class DagsterDev(OneCommand):
+    """`dagster dev` over a root, with the checkout's workspace.yaml."""
+
+    def __init__(self, root: Path) -> None:
+        port = free_port()
+        env = environment(DAGSTER_HOME=str(root / "dagster_home"), DATA_MINER_ROOT=str(root))
+        workspace = str(CHECKOUT / "workspace.yaml")
+        arguments = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
+        super().__init__(root, port, arguments, env)
 
 
 class Services(Dagster):

@@ -138,28 +138,8 @@ def num_ticks(platform: RunningPlatform) -> int:
 def test_backfill__over_a_range_from_the_ui_succeeds(platform: RunningPlatform) -> None:
     rows = json.loads(data_miner("videos", "--json", "--root", platform.root).stdout)
     keys = sorted(row["key"] for row in rows if row["status"] == "EXTRACTED")
-    launched = platform.graphql(
-        "mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) "
-        "{ __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }",
-        {
-            "params": {
-                "assetSelection": [{"path": [name]} for name in ("videos", "frames", "frame_embeddings")],
-                "partitionNames": keys,
-            }
-        },
-    )["launchPartitionBackfill"]
-    assert launched["__typename"] == "LaunchBackfillSuccess", launched
-
-    def ended() -> str | None:
-        answer = platform.graphql(
-            "query ($id: String!) { partitionBackfillOrError(backfillId: $id) "
-            "{ ... on PartitionBackfill { status error { message } } } }",
-            {"id": launched["backfillId"]},
-        )["partitionBackfillOrError"]
-        assert answer["error"] is None, answer
-        return str(answer["status"]) if answer["status"].startswith("COMPLETED") else None
-
-    assert wait_for("the backfill", ended, timeout=240, every=2) == "COMPLETED_SUCCESS"
+    backfill_id = platform.launch_backfill(["videos", "frames", "frame_embeddings"], keys)
+    assert platform.wait_for_backfill(backfill_id) == "COMPLETED_SUCCESS"
 
 
 def test_crash__a_killed_run_is_noticed_and_its_work_resumed(
