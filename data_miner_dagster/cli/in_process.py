@@ -102,7 +102,8 @@ class InProcessRunner:
         states = video_states(self.platform, self.project)
         add_partitions(self.instance, VIDEOS, [state.key for state in states])
         ordered = self.instance.get_dynamic_partitions(VIDEOS.name or "")
-        work = next(work for work in plan_video_work(states, utc_now()) if work.job == job)
+        planned = plan_video_work(states, utc_now(), wait_for_others=True)
+        work = next(work for work in planned if work.job == job)
         busy = [key for key in work.wanted if (job, key) in asked]
         ranges = plan_stage_ranges(work, ordered, busy, max_keys=MAX_KEYS_PER_RUN, max_ranges=len(ordered))
         asked.update((job, key) for key in work.wanted)

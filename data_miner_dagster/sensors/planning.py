@@ -51,14 +51,20 @@ def _may_try(video: VideoState, now: datetime) -> bool:
     return video.retry_after is None or video.retry_after <= now
 
 
-def plan_video_work(videos: Sequence[VideoState], now: datetime) -> list[StageWork]:
+def plan_video_work(videos: Sequence[VideoState], now: datetime, *, wait_for_others: bool = False) -> list[StageWork]:
     """Return what each per-video job should work on now, in the order of the pipeline.
 
-    A failed or unavailable video is asked for again only when it has a retry date and that has passed.
+    A failed or unavailable video is asked for again only when it has a retry date and that has passed. A video that
+    another worker is at is left to it, unless the caller means to `wait_for_others`: its run then waits for the claim
+    and finds the work done, or takes it over.
     """
     download, extract, embed = [], [], []
     for video in videos:
-        if video.status is VideoStatus.PENDING:
+        if wait_for_others and video.status is VideoStatus.DOWNLOADING:
+            download.append(video.key)
+        elif wait_for_others and video.status is VideoStatus.EXTRACTING:
+            extract.append(video.key)
+        elif video.status is VideoStatus.PENDING:
             if _may_try(video, now):
                 download.append(video.key)
         elif video.status is VideoStatus.DOWNLOADED:

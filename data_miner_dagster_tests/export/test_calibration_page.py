@@ -34,7 +34,7 @@ def test_render_calibration_page__foreign_text_is_escaped() -> None:
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed")
 def test_page__answers_by_key_and_button_are_exported(tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     path = tmp_path / "questions.html"
     questions = [question("local-a/000000"), question("local-a/000001"), question("local-b/000007", "keep")]
@@ -53,8 +53,10 @@ def test_page__answers_by_key_and_button_are_exported(tmp_path: Path) -> None:
         with page.expect_download() as download:
             page.locator("#export").click()
         exported = Path(download.value.path()).read_text()
-        page.reload()  # answers survive
-        assert page.locator("figure").first.get_attribute("data-answer") == "drop"
+        # answers survive; the browser hands its storage to the new page in its own time
+        page.wait_for_timeout(1000)
+        page.reload()
+        expect(page.locator("figure").first).to_have_attribute("data-answer", "drop", timeout=15_000)
         browser.close()
     assert exported == "frame_id,answer\nlocal-a/000000,drop\nlocal-a/000001,keep\nlocal-b/000007,keep\n"
     assert errors == []

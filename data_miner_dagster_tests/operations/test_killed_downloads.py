@@ -54,7 +54,8 @@ def test_kill__in_the_middle_and_again(tmp_path: Path) -> None:
         assert {request.path for request in again}.isdisjoint({path_of[key] for key in finished})
         for key, size in half_done.items():  # goes on where it was cut off
             starts = [r.range_start for r in again if r.path == path_of[key] and r.range_start is not None]
-            assert starts == ([size] if size < len(clip) else starts)
+            if 0 < size < len(clip):  # of an empty or a whole part there is nothing to ask for by range
+                assert starts == [size]
         assert {row.status for row in platform.catalog.videos()} == {VideoStatus.DOWNLOADED}
         assert {row.sha256 for row in platform.catalog.videos()} == {rows_sha(platform.layout.videos)}
 

@@ -56,6 +56,13 @@ def test_plan_video_work__each_status_has_one_next_step() -> None:
     ) == {"download_videos": ("pending",), "extract_frames": ("downloaded",), "embed_frames": ("extracted",)}
 
 
+def test_plan_video_work__waits_for_others_where_asked_to() -> None:
+    busy = [video("downloading", VideoStatus.DOWNLOADING), video("extracting", VideoStatus.EXTRACTING)]
+    assert [work.wanted for work in plan_video_work(busy, NOW)] == [(), (), ()]
+    waiting = plan_video_work(busy, NOW, wait_for_others=True)
+    assert [work.wanted for work in waiting] == [("downloading",), ("extracting",), ()]
+
+
 def test_plan_video_work__failed_videos_wait_for_their_date() -> None:
     assert work_by_job(
         video("due", VideoStatus.FAILED, retry_after=EARLIER),
