@@ -3,11 +3,18 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from data_miner_dagster.catalog.claims import hold_claim
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import atomic_path
 from data_miner_dagster.storage.layout import StorageLayout
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+_CREATION_SECONDS: Final = 120.0
 
 _PACKAGE: Final = Path(__file__).parent
 
@@ -36,3 +43,15 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
             shutil.copyfile(deployment_file("dagster.yaml"), partial)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def open_instance(platform: Platform) -> "DagsterInstance":
+    """Return Dagster's instance, its databases created if they are missing; the caller closes it.
+
+    One process at a time: on SQLite, two that create the same tables at once break each other.
+    """
+    from dagster import DagsterInstance
+
+    prepare_dagster_home(platform.layout)
+    with hold_claim(platform.catalog.database, "dagster_home", wait_seconds=_CREATION_SECONDS):
+        return DagsterInstance.get()

@@ -15,7 +15,7 @@ from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.cli.progress import progress_lines
 from data_miner_dagster.config.loading import load_project_file
 from data_miner_dagster.definitions import defs
-from data_miner_dagster.deployment import prepare_dagster_home
+from data_miner_dagster.deployment import open_instance
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.operations.platform import Platform
@@ -151,8 +151,7 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
     parsed = load_project_file(config_file)
     platform = open_platform()
     check_before_work(platform, parsed)
-    prepare_dagster_home(platform.layout)
-    with dg.DagsterInstance.get() as instance, progress_lines():
+    with open_instance(platform) as instance, progress_lines():
         for run_id in end_dead_runs(instance):
             logger.warning("ended run %s, whose process is gone", run_id)
         register_project_file(platform, config_file)

@@ -26,7 +26,8 @@ def up(
 ) -> None:
     """Start the web server and the daemon: materialize and backfill in the browser, sensors do the rest."""
     from data_miner_dagster.config.loading import load_platform_config, resolve_project_files, resolve_root
-    from data_miner_dagster.deployment import deployment_file, prepare_dagster_home
+    from data_miner_dagster.deployment import deployment_file, open_instance
+    from data_miner_dagster.operations.opening import open_platform
     from data_miner_dagster.operations.preflight import check_root_is_writable
     from data_miner_dagster.storage.layout import StorageLayout
 
@@ -38,7 +39,9 @@ def up(
     layout = StorageLayout(resolve_root(root, platform_config).absolute())
     check_root_is_writable(layout.root)
     os.environ["DATA_MINER_ROOT"] = str(layout.root)
-    home = prepare_dagster_home(layout)
+    # before the two servers, which would both try to create the databases
+    with open_instance(open_platform()) as instance:
+        home = Path(instance.root_directory)
     project_files = resolve_project_files(platform_config, layout.project_files)
     project_files.mkdir(parents=True, exist_ok=True)
     workspace = str(deployment_file("workspace.yaml"))
