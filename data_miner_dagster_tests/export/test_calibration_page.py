@@ -53,10 +53,21 @@ def test_page__answers_by_key_and_button_are_exported(tmp_path: Path) -> None:
         with page.expect_download() as download:
             page.locator("#export").click()
         exported = Path(download.value.path()).read_text()
-        # answers survive; the browser hands its storage to the new page in its own time
-        page.wait_for_timeout(1000)
-        page.reload()
-        expect(page.locator("figure").first).to_have_attribute("data-answer", "drop", timeout=15_000)
+        # Answers survive, in this tab and in the next. A loaded browser hands its storage on in its own time, so
+        # the page is opened until it shows them; answers that were never stored would not appear at all.
+        for tab in (page, context.new_page()):
+            for _ in range(30):
+                tab.goto(path.as_uri())
+                if tab.locator("#progress").inner_text() == "3 of 3 answered":
+                    break
+                tab.wait_for_timeout(500)
+            expect(tab.locator("figure").first).to_have_attribute("data-answer", "drop")
+        # two tabs that answer by turns keep each other's answers
+        page.locator("figure").nth(0).locator("button.keep").click()
+        expect(tab.locator("figure").first).to_have_attribute("data-answer", "keep", timeout=15_000)
+        tab.locator("figure").nth(1).locator("button.drop").click()
+        expect(page.locator("figure").nth(1)).to_have_attribute("data-answer", "drop", timeout=15_000)
+        assert page.locator("figure").first.get_attribute("data-answer") == "keep"
         browser.close()
     assert exported == "frame_id,answer\nlocal-a/000000,drop\nlocal-a/000001,keep\nlocal-b/000007,keep\n"
     assert errors == []
