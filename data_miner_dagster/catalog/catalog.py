@@ -180,8 +180,8 @@ class Catalog:
                 )
             )
 
-    def record_downloaded(self, session: Session, video_key: str, file: VideoFileRecord) -> bool:
-        """DOWNLOADING → DOWNLOADED with what the file proved to be. The file must be in place."""
+    def record_downloaded(self, session: Session, video_key: str, file: VideoFileRecord, **values: Any) -> bool:
+        """DOWNLOADING → DOWNLOADED with what the file proved to be, and other columns. The file must be in place."""
         known: dict[str, Any] = {
             column: value
             for column, value in (
@@ -206,6 +206,7 @@ class Catalog:
             error_kind=None,
             retry_after=None,
             **known,
+            **values,
         )
 
     def is_due(self, video: VideoRow, now: datetime | None = None) -> bool:

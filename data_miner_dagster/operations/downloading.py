@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.politeness import postpone_video
@@ -332,38 +332,41 @@ def _take_frames(platform: Platform, row: VideoRow) -> VideoInfo:
 
 
 def _record_done(platform: Platform, info: VideoInfo, rejections: Mapping[str, Rejection]) -> None:
+    channel = {} if info.channel_id is None else {"channel_id": info.channel_id}
     with platform.catalog.database.transaction() as session:
-        platform.catalog.record_downloaded(session, info.video_key, info.file)
-        values: dict[str, Any] = {"content_fingerprint": info.content_fingerprint}
-        if info.channel_id is not None:
-            values["channel_id"] = info.channel_id
-        values["duplicate_of"] = _duplicate_of(session, info)
-        session.execute(update(VideoRow).where(VideoRow.key == info.video_key).values(**values))
+        platform.catalog.record_downloaded(
+            session,
+            info.video_key,
+            info.file,
+            content_fingerprint=info.content_fingerprint,
+            duplicate_of=_duplicate_of(session, info),
+            **channel,
+        )
         _reject(session, info.video_key, rejections)
+
+
+_OTHERS: Final = (
+    select(VideoRow.key, VideoRow.duplicate_of, VideoRow.content_fingerprint)
+    .where(VideoRow.key != bindparam("key"), VideoRow.duplicate_of.is_distinct_from(bindparam("key")))
+    .order_by(VideoRow.created_at, VideoRow.key)
+)
+_SAME_BYTES: Final = _OTHERS.where(VideoRow.sha256 == bindparam("sha256")).limit(1)
+_NEAR: Final = _OTHERS.where(
+    VideoRow.content_fingerprint.is_not(None),
+    VideoRow.duration_seconds.between(bindparam("shortest"), bindparam("longest")),
+)
 
 
 def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
     """Return the first video with the same bytes, or else with the same pictures and duration, if it is another one."""
-    same_bytes = session.scalars(
-        select(VideoRow)
-        .where(VideoRow.sha256 == info.file.sha256, VideoRow.key != info.video_key)
-        .order_by(VideoRow.created_at, VideoRow.key)
-    ).all()
-    alike: Sequence[VideoRow] = same_bytes
-    if not alike and info.content_fingerprint is not None:
-        seconds = info.file.duration_seconds
-        near = session.scalars(
-            select(VideoRow)
-            .where(
-                VideoRow.content_fingerprint.is_not(None),
-                VideoRow.duration_seconds.between(seconds - SAME_DURATION_SECONDS, seconds + SAME_DURATION_SECONDS),
-                VideoRow.key != info.video_key,
-            )
-            .order_by(VideoRow.created_at, VideoRow.key)
-        )
-        alike = [row for row in near if is_same_content(row.content_fingerprint or "", info.content_fingerprint)]
+    fingerprint, seconds = info.content_fingerprint, info.file.duration_seconds
+    alike = session.execute(_SAME_BYTES, {"key": info.video_key, "sha256": info.file.sha256}).first()
+    if alike is None and fingerprint is not None:
+        window = {"shortest": seconds - SAME_DURATION_SECONDS, "longest": seconds + SAME_DURATION_SECONDS}
+        near = session.execute(_NEAR, {"key": info.video_key, **window})
+        alike = next((row for row in near if is_same_content(row.content_fingerprint, fingerprint)), None)
     # A link leads to the first of a set, which itself has none.
-    return next((row.duplicate_of or row.key for row in alike if row.duplicate_of != info.video_key), None)
+    return None if alike is None else alike.duplicate_of or alike.key
 
 
 def _reject(session: Session, video_key: str, rejections: Mapping[str, Rejection]) -> None:

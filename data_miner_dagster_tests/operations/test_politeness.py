@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from data_miner_dagster.catalog.politeness import EVERY_SITE, closed_gate
+from data_miner_dagster.catalog.politeness import EVERY_SITE, gate_state
 from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, VideoRow, utc_now
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus
@@ -67,7 +67,7 @@ def test_breaker__no_request_after_it_opens_until_its_time(
     # None by the thread that read the answer; the others may each have had one on its way.
     assert len(late) <= concurrency - 1
     assert all(request.at < opened_at + 2 for request in late)
-    gate = closed_gate(platform.catalog.database, "any site")
+    gate = gate_state(platform.catalog.database, "any site").closed
     assert gate is not None
     assert 890 < (gate.until - utc_now()).total_seconds() <= 900  # its own time, longer than the Retry-After
     assert "429" in gate.reason
@@ -99,7 +99,7 @@ def test_breaker__a_longer_retry_after_counts(tmp_path: Path, server: HostileSer
     platform = make_platform(tmp_path)
     keys = listed(platform, [server.add("/a.mp4", hostile.status(429, Retry_After="7200"))])
     download_videos(platform, keys)
-    gate = closed_gate(platform.catalog.database, "x")
+    gate = gate_state(platform.catalog.database, "x").closed
     assert gate is not None
     assert 7190 < (gate.until - utc_now()).total_seconds() <= 7200
 
@@ -112,7 +112,7 @@ def test_breaker__a_bot_check_opens_it(tmp_path: Path, server: HostileServer) ->
     platform = make_platform(tmp_path)
     keys = listed(platform, [server.add("/a.mp4", answer), server.url("/b.mp4")])
     assert download_videos(platform, keys[:1])[0].error_kind is VideoErrorKind.BOT_CHECK
-    assert closed_gate(platform.catalog.database, "x") is not None
+    assert gate_state(platform.catalog.database, "x").closed is not None
     asked = server.count()
     assert download_videos(platform, keys[1:])[0].error_kind is VideoErrorKind.RATE_LIMITED
     assert server.count() == asked
