@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from yt_dlp.downloader.http import HttpFD
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import RequestError
 from yt_dlp.utils import YoutubeDLError, unsmuggle_url
@@ -61,6 +62,13 @@ class ListingLimits:
     max_results: int | None = None
     known_keys: Collection[str] = ()  # stop after so many of these in a row
     is_too_old: Callable[[VideoCandidate], bool] = lambda _candidate: False  # of a listing, newest first
+
+
+class _QuietHttpFD(HttpFD):  # type: ignore[misc]
+    """yt-dlp's downloader of a file, without the lines of progress that nobody sees: a third of its time."""
+
+    def report_progress(self, s: Mapping[str, Any]) -> None:
+        pass
 
 
 class SiteClient:
@@ -324,7 +332,10 @@ class SiteClient:
         refuse(info)
         errand.refuses_opt_outs = self._config.politeness.respect_page_opt_outs
         path = folder / f"direct.{info['ext']}"
-        is_there, _ = ydl.dl(str(path), info)
+        downloader = _QuietHttpFD(ydl, ydl.params)
+        for hook in ydl._progress_hooks:
+            downloader.add_progress_hook(hook)
+        is_there, _ = downloader.download(str(path), info)
         errand.refuses_opt_outs = False
         info["requested_downloads"] = [{"filepath": str(path), "format_id": "direct"}] if is_there else []
         if not is_there:

@@ -7,6 +7,7 @@ through `GuardedHandler`, which opens each connection with `addresses.connect_ch
 import http.client
 import io
 import socket
+import ssl
 import threading
 import time
 import urllib.error
@@ -17,6 +18,7 @@ import weakref
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any, Final
 
 from yt_dlp.networking._urllib import (
@@ -174,10 +176,16 @@ def _inflate(raw: bytes, encoding: str) -> bytes:
 class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
     """Opens guarded connections, and unpacks compressed answers without trusting their size."""
 
-    def __init__(self, guard: Guard, context: object) -> None:
-        super().__init__(context=context)
+    def __init__(self, guard: Guard, make_context: Callable[[], ssl.SSLContext]) -> None:
+        super().__init__(context=None)
         self._guard = guard
+        self._make_context = make_context
         self._plain, self._secure = _connection_classes(guard)
+
+    @cached_property
+    def _trusting(self) -> ssl.SSLContext:
+        """Made at first use: reading the certificates that are trusted takes 30 ms."""
+        return self._make_context()
 
     def _open(self, request: urllib.request.Request, connection_class: type, **options: object) -> Any:
         socks_proxy = request.headers.pop("Ytdl-socks-proxy", None)
@@ -195,7 +203,7 @@ class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
         return self._open(request, self._plain)
 
     def https_open(self, request: urllib.request.Request) -> Any:
-        return self._open(request, self._secure, context=self._context)
+        return self._open(request, self._secure, context=self._trusting)
 
     def http_response(self, request: urllib.request.Request, response: Any) -> Any:
         if self._guard.errand is not None:
@@ -261,7 +269,7 @@ class GuardedHandler(UrllibRH):  # type: ignore[misc]
         opener = urllib.request.OpenerDirector()
         for handler in (
             ProxyHandler(proxies),
-            _GuardedHttp(self._guard, self._make_sslcontext(legacy_ssl_support=legacy_ssl_support)),
+            _GuardedHttp(self._guard, partial(self._make_sslcontext, legacy_ssl_support=legacy_ssl_support)),
             urllib.request.HTTPCookieProcessor(cookiejar),
             urllib.request.UnknownHandler(),
             urllib.request.HTTPDefaultErrorHandler(),
