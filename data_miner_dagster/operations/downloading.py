@@ -63,9 +63,7 @@ class _NotWantedError(Exception):
 
 
 def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
-    return "; ".join(
-        f"{project}: {rejection.rule.value}: {rejection.message}" for project, rejection in sorted(rejections.items())
-    )
+    return "; ".join(f"{project}: {rejection}" for project, rejection in sorted(rejections.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +374,7 @@ def _reject(session: Session, video_key: str, rejections: Mapping[str, Rejection
             project,
             video_key,
             ProjectVideoStatus.REJECTED,
-            reason=f"{rejection.rule.value}: {rejection.message}",
+            reason=str(rejection),
         )
 
 

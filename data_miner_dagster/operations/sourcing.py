@@ -4,6 +4,7 @@ import glob
 import hashlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -413,15 +414,15 @@ def _record_members(
             cap = max(0, cap - sum(not is_rejected for key, is_rejected in before.items() if key not in listed_now))
         # Members that passed before come first, so that the cap never swaps a finished video for a new one.
         ordered = sorted(decided, key=lambda pair: before.get(pair[0].video_key) is not False)
-        num_by_rule: dict[RejectionRule, int] = {}
-        num_new = num_changed = 0
-        for candidate, rejection in apply_cap(ordered, cap):
-            reason = None if rejection is None else f"{rejection.rule.value}: {rejection.message}"
-            is_new = platform.catalog.add_candidate(session, project, candidate, rejected_because=reason)
-            num_new += is_new
-            num_changed += is_new or before[candidate.video_key] is (rejection is None)
-            if rejection is not None:
-                num_by_rule[rejection.rule] = num_by_rule.get(rejection.rule, 0) + 1
+        capped = list(apply_cap(ordered, cap))
+        platform.catalog.add_candidates(
+            session, project, [(candidate, str(rejection) if rejection else None) for candidate, rejection in capped]
+        )
+        num_new = sum(candidate.video_key not in before for candidate, _ in capped)
+        num_changed = num_new + sum(
+            before.get(candidate.video_key) is (rejection is None) for candidate, rejection in capped
+        )
+        num_by_rule = Counter(rejection.rule for _, rejection in capped if rejection is not None)
         row = session.get_one(ProjectRow, project)
         row.sourced_config_hash, row.sourced_at = config_hash, utc_now()
         session.flush()
