@@ -26,7 +26,7 @@ from data_miner_dagster.sites.keys import is_direct_video_url, key_of_site_video
 from data_miner_dagster.sites.metadata import as_number, as_text, candidate_of, is_live, thumbnails_of
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.sites.references import expand_address
-from data_miner_dagster.sites.transport import Errand
+from data_miner_dagster.sites.transport import Deadlines, Errand
 
 _EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
 _REFERENCES: Final = ("url", "url_transparent")
@@ -93,6 +93,7 @@ class SiteClient:
         self._before_listing = before_listing
         self._may_request = may_request
         self._on_response = on_response
+        self._deadlines = Deadlines()
         self._threads = threading.local()
         self._instances: list[GuardedYoutubeDL] = []
         self._lock = threading.Lock()
@@ -104,6 +105,7 @@ class SiteClient:
         for instance in instances:
             instance.close()
         self._threads = threading.local()
+        self._deadlines.close()
 
     def __enter__(self) -> "SiteClient":
         return self
@@ -122,12 +124,15 @@ class SiteClient:
 
     @contextmanager
     def _errand(self, ydl: GuardedYoutubeDL, site: str, seconds: float) -> Iterator[Errand]:
-        with Errand(site, time.monotonic() + seconds, self._may_request, self._on_response) as errand:
-            ydl.guard.errand = errand
-            try:
-                yield errand
-            finally:
-                ydl.guard.errand = None
+        errand = Errand(site, time.monotonic() + seconds, self._may_request, self._on_response)
+        self._deadlines.add(errand)
+        ydl.guard.errand = errand
+        try:
+            yield errand
+        finally:
+            ydl.guard.errand = None
+            self._deadlines.remove(errand)
+            errand.end()
 
     # --- listing ---
 

@@ -6,6 +6,7 @@ through `GuardedHandler`, which opens each connection with `addresses.connect_ch
 
 import http.client
 import io
+import math
 import socket
 import ssl
 import threading
@@ -53,11 +54,7 @@ class QueueStoppedError(RequestError):  # type: ignore[misc]
 
 @dataclass(slots=True)
 class Errand:
-    """One listing or one download: its deadline, and the sockets that are open for it.
-
-    A deadline must also end a server that sends one byte a minute, in the midst of a header or of a TLS handshake,
-    where no timeout of a single read fires: so a timer shuts the sockets down.
-    """
+    """One listing or one download: its deadline, and the sockets that are open for it."""
 
     site: str  # what its requests count for: a host, or the name of a site
     deadline: float  # time.monotonic()
@@ -67,21 +64,14 @@ class Errand:
     is_expired: bool = False
     sockets: "weakref.WeakSet[socket.socket]" = field(default_factory=weakref.WeakSet)
     refused: list[Any] = field(default_factory=list)  # answers of an error status, which nobody else closes
-    _timer: threading.Timer | None = None
 
-    def __enter__(self) -> "Errand":
-        self._timer = threading.Timer(max(0.0, self.deadline - time.monotonic()), self._expire)
-        self._timer.daemon = True
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    def end(self) -> None:
+        """Close what nobody else closes."""
         for response in self.refused:
             response.close()
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """End every connection, whatever it waits for."""
         self.is_expired = True
         for open_socket in list(self.sockets):
             try:
@@ -100,6 +90,51 @@ class Errand:
             raise DeadlineExceededError("the wall time allowed for one video is over")
         if not self.may_request(self.site):
             raise QueueStoppedError("the circuit breaker is open: no request is made")
+
+
+class Deadlines:
+    """Ends the errands whose time is over, from one thread: one for each would cost as much as a small file.
+
+    A deadline must also end a server that sends one byte a minute, in the midst of a header or of a TLS handshake,
+    where no timeout of a single read fires: so the sockets are shut down.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._errands: dict[int, Errand] = {}
+        self._thread: threading.Thread | None = None
+        self._wakes_at = math.inf
+
+    def add(self, errand: Errand) -> None:
+        """Watch an errand until it is removed."""
+        with self._changed:
+            self._errands[id(errand)] = errand
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif errand.deadline < self._wakes_at:
+                self._changed.notify()
+
+    def remove(self, errand: Errand) -> None:
+        """Watch it no longer."""
+        with self._changed:
+            self._errands.pop(id(errand), None)
+
+    def close(self) -> None:
+        """End the thread; another errand would begin a new one."""
+        with self._changed:
+            self._thread = None
+            self._changed.notify()
+
+    def _run(self) -> None:
+        with self._changed:
+            while self._thread is threading.current_thread():
+                now = time.monotonic()
+                for errand in [errand for errand in self._errands.values() if errand.deadline <= now]:
+                    del self._errands[id(errand)]
+                    errand.expire()
+                self._wakes_at = min((errand.deadline for errand in self._errands.values()), default=math.inf)
+                self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
 
 
 @dataclass(slots=True)
