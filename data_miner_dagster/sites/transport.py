@@ -22,15 +22,16 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Final
 
+from yt_dlp.networking._helper import make_socks_proxy_opts
 from yt_dlp.networking._urllib import (
     HTTPHandler,
     ProxyHandler,
     RedirectHandler,
     UrllibResponseAdapter,
     UrllibRH,
-    make_socks_conn_class,
 )
 from yt_dlp.networking.exceptions import HTTPError, RequestError
+from yt_dlp.socks import sockssocket
 from yt_dlp.utils.networking import select_proxy
 
 from data_miner_dagster.sites.addresses import checked_addresses, connect_checked, normalise_host
@@ -145,16 +146,48 @@ class Guard:
     proxy_host: str | None = None  # of the user's own proxy, which may well be private
     errand: Errand | None = None
 
+    def check(self) -> None:
+        """Raise if no further request may be made (`Errand.check`)."""
+        if self.errand is not None:
+            self.errand.check()
+
     def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
         """Return a checked, watched connection."""
         allowed = self.allowed_private_hosts
         if self.proxy_host is not None and normalise_host(host) == self.proxy_host:
             allowed = (*allowed, host)
-        if self.errand is not None:
-            self.errand.check()
+        self.check()
         connection = connect_checked(host, port, timeout, allowed)
         self.watch(connection)
         return connection
+
+    def connect_through(self, socks_proxy: str, host: str, port: int, timeout: float | None) -> socket.socket:
+        """Return a watched connection that a SOCKS proxy makes, to an address checked as far as it resolves here."""
+        proxy = make_socks_proxy_opts(socks_proxy)
+        addresses = self.checked_behind_proxy(host, port, resolves_there=proxy["rdns"])
+        self.check()
+        family, address = checked_addresses(proxy["addr"], proxy["port"], (proxy["addr"],))[0]
+        connection = sockssocket(family, socket.SOCK_STREAM)
+        connection.setproxy(**{**proxy, "addr": address[0], "port": address[1]})
+        connection.settimeout(timeout)
+        try:
+            self.watch(connection)
+            # The address that was checked, unless the proxy is to resolve the name itself.
+            connection.connect((host if proxy["rdns"] else addresses[0][1][0], port))
+        except BaseException:
+            connection.close()
+            raise
+        opened: socket.socket = connection
+        return opened
+
+    def checked_behind_proxy(self, host: str, port: int, *, resolves_there: bool = True) -> list[tuple[int, Any]]:
+        """Return the checked addresses of a host that a proxy connects to, none if only the proxy can resolve it."""
+        try:
+            return checked_addresses(host, port, self.allowed_private_hosts)
+        except socket.gaierror:
+            if resolves_there:
+                return []
+            raise
 
     def watch(self, connection: socket.socket) -> None:
         """Have the deadline end this connection too."""
@@ -164,33 +197,41 @@ class Guard:
                 raise DeadlineExceededError("the wall time allowed for one video is over")
 
 
-def _connection_classes(guard: Guard) -> tuple[type[http.client.HTTPConnection], type[http.client.HTTPSConnection]]:
+def _connection_class(
+    guard: Guard, base: type[http.client.HTTPConnection], socks_proxy: str | None
+) -> type[http.client.HTTPConnection]:
+    """Return a connection that the guard makes, and that asks it once more when a request is sent."""
+
     def connect(
         address: tuple[str, int], timeout: Any = None, source_address: object = None, **_: object
     ) -> socket.socket:
-        host, port = address
-        return guard.connect(host, port, timeout if isinstance(timeout, (int, float)) else None)
+        seconds = timeout if isinstance(timeout, (int, float)) else None
+        if socks_proxy is not None:
+            return guard.connect_through(socks_proxy, *address, seconds)
+        return guard.connect(*address, seconds)
 
-    class GuardedHTTPConnection(http.client.HTTPConnection):
-        def connect(self) -> None:
-            self._create_connection = connect
-            super().connect()
+    class GuardedConnection(base):  # type: ignore[misc, valid-type]
+        sock: socket.socket | None
 
-    class GuardedHTTPSConnection(http.client.HTTPSConnection):
         def connect(self) -> None:
             self._create_connection = connect
             http.client.HTTPConnection.connect(self)
-            raw = self.sock
-            # The handshake is made after the wrapped socket is known to the deadline.
-            context: Any = vars(self)["_context"]
-            wrapped = context.wrap_socket(
-                raw, server_hostname=vars(self)["_tunnel_host"] or self.host, do_handshake_on_connect=False
-            )
-            self.sock = wrapped
-            guard.watch(wrapped)
-            wrapped.do_handshake()
+            if issubclass(base, http.client.HTTPSConnection):
+                # The handshake is made after the wrapped socket is known to the deadline.
+                wrapped = self._context.wrap_socket(
+                    self.sock, server_hostname=self._tunnel_host or self.host, do_handshake_on_connect=False
+                )
+                self.sock = wrapped
+                guard.watch(wrapped)
+                wrapped.do_handshake()
 
-    return GuardedHTTPConnection, GuardedHTTPSConnection
+        def send(self, data: Any) -> None:
+            if self.sock is None:
+                self.connect()
+            guard.check()  # connecting takes a while, in which the breaker may have opened
+            super().send(data)
+
+    return GuardedConnection
 
 
 def _inflate(raw: bytes, encoding: str) -> bytes:
@@ -215,30 +256,24 @@ class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
         super().__init__(context=None)
         self._guard = guard
         self._make_context = make_context
-        self._plain, self._secure = _connection_classes(guard)
 
     @cached_property
     def _trusting(self) -> ssl.SSLContext:
         """Made at first use: reading the certificates that are trusted takes 30 ms."""
         return self._make_context()
 
-    def _open(self, request: urllib.request.Request, connection_class: type, **options: object) -> Any:
+    def _open(self, request: urllib.request.Request, base: type[http.client.HTTPConnection], **options: object) -> Any:
         socks_proxy = request.headers.pop("Ytdl-socks-proxy", None)
-        if socks_proxy:
-            # The proxy resolves the name; what can be checked here is checked.
+        if request.has_proxy() or getattr(request, "_tunnel_host", None):
             target = urllib.parse.urlsplit(request.full_url)
-            checked_addresses(target.hostname or "", target.port or 443, self._guard.allowed_private_hosts)
-            connection_class = make_socks_conn_class(connection_class, socks_proxy)
-        elif request.has_proxy() or getattr(request, "_tunnel_host", None):
-            target = urllib.parse.urlsplit(request.full_url)
-            checked_addresses(target.hostname or "", target.port or 443, self._guard.allowed_private_hosts)
-        return self.do_open(connection_class, request, **options)
+            self._guard.checked_behind_proxy(target.hostname or "", target.port or 443)
+        return self.do_open(_connection_class(self._guard, base, socks_proxy), request, **options)
 
     def http_open(self, request: urllib.request.Request) -> Any:
-        return self._open(request, self._plain)
+        return self._open(request, http.client.HTTPConnection)
 
     def https_open(self, request: urllib.request.Request) -> Any:
-        return self._open(request, self._secure, context=self._trusting)
+        return self._open(request, http.client.HTTPSConnection, context=self._trusting)
 
     def http_response(self, request: urllib.request.Request, response: Any) -> Any:
         if self._guard.errand is not None:
