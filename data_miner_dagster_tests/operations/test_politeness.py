@@ -1,6 +1,7 @@
 """The breaker, the budgets and the secrets, seen from the hostile server."""
 
 import os
+import socket
 import threading
 import time
 from collections import Counter
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading import download_videos
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing import list_sources
+from data_miner_dagster.sites.addresses import connect_checked
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.sites.projects import add_project, make_platform
@@ -93,6 +96,33 @@ def test_breaker__no_request_after_it_opens_until_its_time(
     assert {outcome.status for outcome in download_videos(platform, keys)} == {OutcomeStatus.DONE, OutcomeStatus.REUSED}
     with platform.catalog.database.reading() as session:
         assert session.get_one(SiteGateRow, EVERY_SITE).num_trips == 0
+
+
+def test_breaker__what_was_connected_before_it_opened_sends_nothing_after(
+    tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four threads have passed the gate and are connected; one sends its request, and the answer is 429."""
+    platform = make_platform(tmp_path / "root", concurrent_downloads=4)
+    # Whichever is first gets the 429.
+    keys = listed(platform, [server.add(f"/{n}.mp4", hostile.status(429)) for n in range(8)])
+    are_connected = threading.Barrier(4)
+    lock, first = threading.Lock(), list[int]()
+
+    def connect_and_wait(*arguments: Any) -> socket.socket:
+        connection = connect_checked(*arguments)
+        are_connected.wait(60)
+        with lock:
+            first.append(threading.get_ident())
+        deadline = time.monotonic() + 60
+        while first[0] != threading.get_ident() and gate_state(platform.catalog.database, "x").closed is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return connection
+
+    monkeypatch.setattr("data_miner_dagster.sites.transport.connect_checked", connect_and_wait)
+    outcomes = download_videos(platform, keys)
+    assert {outcome.error_kind for outcome in outcomes} == {VideoErrorKind.RATE_LIMITED}
+    assert server.count() == 1
 
 
 def test_breaker__a_longer_retry_after_counts(tmp_path: Path, server: HostileServer) -> None:
