@@ -237,16 +237,17 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
         if rejections and len(rejections) == len(run.rules_by_video[row.key]):
             raise _NotWantedError(candidate, rejections)
 
-    if _is_local(row.url):
-        path = fetch_local_file(Path(row.url), partial, how=config.local_files)
-        known = VideoCandidate(row.key, row.url, "files", "", 0, utc_now(), title=row.title)
-        fetched = FetchedVideo(path, "file", None, known)
-    else:
-        fetched = run.client.fetch(row.key, row.url, partial, found_at=utc_now(), accept=accept)
     try:
+        if _is_local(row.url):
+            path = fetch_local_file(Path(row.url), partial, how=config.local_files)
+            known = VideoCandidate(row.key, row.url, "files", "", 0, utc_now(), title=row.title)
+            fetched = FetchedVideo(path, "file", None, known)
+        else:
+            fetched = run.client.fetch(row.key, row.url, partial, found_at=utc_now(), accept=accept)
         info = _prove(platform, row, fetched)
-    except VideoPermanentError:
-        shutil.rmtree(partial)  # these bytes are no start for another attempt
+    except VideoPermanentError as error:
+        if not error.kind.is_of_site:  # which may yet give the rest
+            shutil.rmtree(partial)  # these bytes are no start for another attempt
         raise
     platform.layout.video_info(row.key).unlink(missing_ok=True)  # from here on the old file does not count
     for old in folder.glob("video.*"):
