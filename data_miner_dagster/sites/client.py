@@ -366,7 +366,9 @@ class SiteClient:
             SourceError: the page could not be read.
         """
         ydl = self._ydl()
-        with self._errand(ydl, site_of_key(video_key) or self.site_of(address), _LISTING_SECONDS):
+        site = site_of_key(video_key) or self.site_of(address)
+        self._before_listing(site)
+        with self._errand(ydl, site, _LISTING_SECONDS):
             try:
                 info = ydl.extract_info(expand_address(address), download=False, process=False)
             except (YoutubeDLError, RequestError, OSError) as error:
