@@ -82,6 +82,28 @@ def test_fetch__the_smallest_that_satisfies_h264_first_in_one_extraction(
     assert [request.path for request in server.requests] == [f"/{expected}.mp4"]
 
 
+@pytest.mark.parametrize(("include_audio", "expected"), [(False, "silent"), (True, "both")])
+def test_fetch__sound_only_if_it_is_asked_for(
+    tmp_path: Path, server: HostileServer, include_audio: bool, expected: str
+) -> None:
+    silent, both, sound = offered(
+        server, ("silent", 720, "avc1.4d401f", 900), ("both", 720, "avc1.4d401f", 1000), ("sound", 0, "none", 100)
+    )
+    both["acodec"] = sound["acodec"] = "mp4a.40.2"
+    formats = [silent, both, {**sound, "height": None, "width": None}]
+
+    class SomeIE(InfoExtractor):  # type: ignore[misc]
+        _VALID_URL = r"https?://127\.0\.0\.1:\d+/watch/(?P<id>\w+)"
+
+        def _real_extract(self, url: str) -> Mapping[str, Any]:
+            return {"id": self._match_id(url), "title": "a", "formats": formats}
+
+    with SiteClient(config(include_audio=include_audio)) as client:
+        install(client, SomeIE)
+        assert fetch(client, "some-a", server.url("/watch/a"), tmp_path).format_id == expected
+    assert server.count() == 1
+
+
 @pytest.mark.parametrize("runtime", [None, "/usr/bin/deno"])
 def test_fetch__a_missing_javascript_runtime_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str | None
