@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from yt_dlp.downloader.http import HttpFD
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import RequestError
 from yt_dlp.utils import YoutubeDLError, unsmuggle_url
@@ -20,10 +19,11 @@ from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.errors import SourceError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
-from data_miner_dagster.sites.errors import classify, translate
-from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL, javascript_runtime
+from data_miner_dagster.sites.errors import classify, explained, translate
+from data_miner_dagster.sites.fetching import check_limits, fetch_direct, is_page, too_large
+from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
 from data_miner_dagster.sites.keys import is_direct_video_url, key_of_site_video, key_of_url, site_of_key
-from data_miner_dagster.sites.metadata import as_number, as_text, candidate_of, is_live, thumbnails_of
+from data_miner_dagster.sites.metadata import as_text, candidate_of, thumbnails_of
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.sites.references import expand_address
 from data_miner_dagster.sites.transport import Deadlines, Errand
@@ -62,13 +62,6 @@ class ListingLimits:
     max_results: int | None = None
     known_keys: Collection[str] = ()  # stop after so many of these in a row
     is_too_old: Callable[[VideoCandidate], bool] = lambda _candidate: False  # of a listing, newest first
-
-
-class _QuietHttpFD(HttpFD):  # type: ignore[misc]
-    """yt-dlp's downloader of a file, without the lines of progress that nobody sees: a third of its time."""
-
-    def report_progress(self, s: Mapping[str, Any]) -> None:
-        pass
 
 
 class SiteClient:
@@ -273,7 +266,7 @@ class SiteClient:
 
         def refuse(info: Mapping[str, Any], *, incomplete: bool = False) -> None:
             try:
-                _check_limits(info, config)
+                check_limits(info, config)
                 accept(described(info))
             except Exception as error:
                 refusals.append(error)
@@ -284,7 +277,7 @@ class SiteClient:
                 max(int(progress.get(name) or 0) for name in ("downloaded_bytes", "total_bytes"))
                 > config.max_size_bytes
             ):
-                raise _too_large(config)
+                raise too_large(config)
 
         template = f"{str(folder).replace('%', '%%')}/%(format_id)s.%(ext)s"
         ydl.params["outtmpl"] = {**ydl.params["outtmpl"], "default": template}
@@ -294,8 +287,8 @@ class SiteClient:
             try:
                 expanded = expand_address(address)
                 if is_generic and is_direct_video_url(expanded):
-                    info = self._fetch_direct(ydl, errand, expanded, folder, refuse)
-                    if not _is_page(info):
+                    info = fetch_direct(ydl, errand, expanded, folder, config, refuse)
+                    if not is_page(info):
                         return _fetched(info, folder, config, described)
                     Path(info["requested_downloads"][0]["filepath"]).unlink()
                 # 1,800 patterns need not be tried again: the key says that only the generic extractor takes it.
@@ -307,55 +300,8 @@ class SiteClient:
                     raise VideoTransientError(
                         VideoErrorKind.TRANSIENT, f"not done in max_wall_seconds {config.max_wall_seconds:g}"
                     ) from None
-                raise self._explained(translate(error), site) from None
+                raise explained(translate(error), site) from None
         return _fetched(info, folder, config, described)
-
-    def _fetch_direct(
-        self,
-        ydl: GuardedYoutubeDL,
-        errand: Errand,
-        url: str,
-        folder: Path,
-        refuse: Callable[[Mapping[str, Any]], None],
-    ) -> dict[str, Any]:
-        """Fetch an address that names a video file in one request: yt-dlp's downloader without its extraction.
-
-        What comes may yet be a page: the caller looks.
-        """
-        name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rpartition("/")[2]
-        stem, _, extension = name.rpartition(".")
-        info: dict[str, Any] = {
-            "id": stem,
-            "title": stem.replace("_", " "),
-            "url": url,
-            "ext": extension.lower(),
-            "format_id": "direct",
-            "protocol": "http",
-            "extractor": "generic",
-            "http_headers": dict(ydl.params["http_headers"]),
-        }
-        refuse(info)
-        errand.refuses_opt_outs = self._config.politeness.respect_page_opt_outs
-        path = folder / f"direct.{info['ext']}"
-        downloader = _QuietHttpFD(ydl, ydl.params)
-        for hook in ydl._progress_hooks:
-            downloader.add_progress_hook(hook)
-        is_there, _ = downloader.download(str(path), info)
-        errand.refuses_opt_outs = False
-        info["requested_downloads"] = [{"filepath": str(path), "format_id": "direct"}] if is_there else []
-        if not is_there:
-            raise _too_large(self._config)  # yt-dlp passes over files larger than max_filesize without a word
-        return info
-
-    def _explained(
-        self, error: VideoPermanentError | VideoTransientError, site: str
-    ) -> VideoPermanentError | VideoTransientError:
-        if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
-            hint = f"{error} (no JavaScript runtime was found, which YouTube needs: pip install 'yt-dlp[default,deno]')"
-            if isinstance(error, VideoTransientError):
-                return VideoTransientError(error.kind, hint, error.retry_after_seconds)
-            return VideoPermanentError(error.kind, hint)
-        return error
 
     # --- pictures ---
 
@@ -402,35 +348,6 @@ class SiteClient:
         return content
 
 
-_HINTS_AT_RUNTIME: Final = frozenset({VideoErrorKind.UNSUPPORTED, VideoErrorKind.FORBIDDEN, VideoErrorKind.BOT_CHECK})
-
-
-def _too_large(config: DownloadingConfig) -> VideoPermanentError:
-    return VideoPermanentError(
-        VideoErrorKind.TOO_LARGE, f"the file is larger than max_size_bytes {config.max_size_bytes}"
-    )
-
-
-def _check_limits(info: Mapping[str, Any], config: DownloadingConfig) -> None:
-    if is_live(info):
-        raise VideoPermanentError(VideoErrorKind.LIVE, "the video is live or has not started yet")
-    duration = as_number(info.get("duration"))
-    if duration is not None and duration > config.max_duration_seconds:
-        raise VideoPermanentError(
-            VideoErrorKind.TOO_LARGE,
-            f"the video lasts {duration:.0f} s, more than max_duration_seconds {config.max_duration_seconds:g}",
-        )
-    if (as_number(info.get("filesize")) or 0) > config.max_size_bytes:
-        raise _too_large(config)
-
-
-def _is_page(info: Mapping[str, Any]) -> bool:
-    """Return whether what was fetched for a video file is a page, or a playlist of one."""
-    with Path(info["requested_downloads"][0]["filepath"]).open("rb") as file:
-        head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return head.startswith((b"<!doctype html", b"<html", b"<head", b"#extm3u", b"<?xml", b"<mpd"))
-
-
 def _fetched(
     info: Mapping[str, Any] | None,
     folder: Path,
@@ -444,7 +361,7 @@ def _fetched(
     downloads: list[Mapping[str, Any]] = info.get("requested_downloads") or []
     path = Path(downloads[0]["filepath"]) if downloads else None
     if path is None or not path.exists():  # yt-dlp passes over files larger than max_filesize without a word
-        raise _too_large(config)
+        raise too_large(config)
     extension = path.suffix.lower().removeprefix(".")
     target = folder / f"video.{extension if _EXTENSION.fullmatch(extension) else 'bin'}"
     path.replace(target)

@@ -116,7 +116,7 @@ def test_fetch__a_missing_javascript_runtime_is_named(
 
     with SiteClient(config()) as client:
         install(client, YoutubeIE)
-        monkeypatch.setattr("data_miner_dagster.sites.client.javascript_runtime", lambda: runtime)
+        monkeypatch.setattr("data_miner_dagster.sites.errors.javascript_runtime", lambda: runtime)
         with pytest.raises(VideoPermanentError) as refused:
             fetch(client, "youtube-abc", "https://youtube.test/", tmp_path)
     assert refused.value.kind is VideoErrorKind.UNSUPPORTED
