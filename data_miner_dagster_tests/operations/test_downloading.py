@@ -12,7 +12,8 @@ from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.operations.downloading import PARTIAL_FOLDER, download_videos
+from data_miner_dagster.operations.download_records import PARTIAL_FOLDER
+from data_miner_dagster.operations.downloading import download_videos
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing import list_sources
 from data_miner_dagster.storage.videos import read_video_info

@@ -9,7 +9,8 @@ import pytest
 
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
-from data_miner_dagster.operations.downloading import PARTIAL_FOLDER, download_videos
+from data_miner_dagster.operations.download_records import PARTIAL_FOLDER
+from data_miner_dagster.operations.downloading import download_videos
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing import list_sources
 from data_miner_dagster_tests.sites import hostile_server as hostile
