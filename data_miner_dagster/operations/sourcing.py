@@ -65,6 +65,7 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             platform.config.downloading,
             may_request=politeness.may_request,
             on_response=politeness.on_response,
+            on_refusal=politeness.trip,
             before_listing=politeness.before_listing,
         ) as client:
             listings = _list_all(platform, client, row, queries, force=force)

@@ -71,6 +71,8 @@ class SiteClient:
         config: the `platform.downloading` section.
         may_request: asked with the site before each request; False ends what is being done.
         on_response: told (site, HTTP status, headers) of each answer, before anything is made of it.
+        on_refusal: told (site, seconds asked to wait or None, message) when a listing ends at a bot check or a rate
+            limit. Of a download the caller learns it by the error.
         before_listing: called with the site before a listing that needs the network; may sleep, may raise.
     """
 
@@ -80,12 +82,14 @@ class SiteClient:
         *,
         may_request: Callable[[str], bool] = lambda _site: True,
         on_response: Callable[[str, int, Mapping[str, str]], None] = lambda _site, _status, _headers: None,
+        on_refusal: Callable[[str, float | None, str], object] = lambda _site, _wait, _message: None,
         before_listing: Callable[[str], None] = lambda _site: None,
     ) -> None:
         self._config = config
         self._before_listing = before_listing
         self._may_request = may_request
         self._on_response = on_response
+        self._on_refusal = on_refusal
         self._deadlines = Deadlines()
         self._threads = threading.local()
         self._instances: list[GuardedYoutubeDL] = []
@@ -126,6 +130,12 @@ class SiteClient:
             ydl.guard.errand = None
             self._deadlines.remove(errand)
             errand.end()
+
+    def _source_error(self, error: Exception, site: str, shown: str) -> SourceError:
+        kind, message, wait = classify(error)
+        if kind in (VideoErrorKind.BOT_CHECK, VideoErrorKind.RATE_LIMITED):
+            self._on_refusal(site, wait, f"{site}: {message}")
+        return SourceError(f"{shown}: {message}")
 
     # --- listing ---
 
@@ -173,7 +183,7 @@ class SiteClient:
                 found = self._list(ydl, address, expanded, source, query, found_at, limits or ListingLimits())
             except (YoutubeDLError, RequestError, OSError) as error:
                 # `from None`: the original may carry signed addresses, and a traceback would print them.
-                raise SourceError(f"{shown}: {classify(error)[1]}") from None
+                raise self._source_error(error, site, shown) from None
         if not found and not (limits and limits.known_keys):
             raise SourceError(f"{shown}: lists no video")
         return found
@@ -318,7 +328,7 @@ class SiteClient:
             try:
                 info = ydl.extract_info(expand_address(address), download=False, process=False)
             except (YoutubeDLError, RequestError, OSError) as error:
-                raise SourceError(f"{redact_url(address)}: {classify(error)[1]}") from None
+                raise self._source_error(error, site, redact_url(address)) from None
         pictures = [Picture(url) for url in thumbnails_of(info)[:1]]
         boards = [form for form in info.get("formats") or () if form.get("rows") and form.get("columns")]
         if with_storyboards and boards:
@@ -342,7 +352,7 @@ class SiteClient:
                 with ydl.urlopen(Request(url)) as response:
                     content: bytes = response.read(_MAX_PICTURE_BYTES + 1)
             except (YoutubeDLError, RequestError, OSError) as error:
-                raise SourceError(f"{redact_url(url)}: {classify(error)[1]}") from None
+                raise self._source_error(error, site, redact_url(url)) from None
         if len(content) > _MAX_PICTURE_BYTES:
             raise SourceError(f"{redact_url(url)}: larger than {_MAX_PICTURE_BYTES} bytes")
         return content

@@ -126,6 +126,14 @@ def test_proxy__a_name_that_only_the_proxy_can_resolve(
     assert tunnel.targets == ["far.test:80"]
 
 
+def test_proxy__one_that_never_answers_ends_at_the_deadline(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        limits = {"max_wall_seconds": 0.5, "socket_timeout_seconds": 600}  # no single read times out
+        with SiteClient(config(proxy=f"socks5h://127.0.0.1:{mute.getsockname()[1]}", **limits)) as client:
+            error = refusal(client, f"http://{NOWHERE}/clip.mp4", tmp_path)
+    assert "max_wall_seconds" in str(error)
+
+
 def test_proxy__connect_for_https(
     tmp_path: Path,
     secure_server: HostileServer,
