@@ -42,8 +42,8 @@ def _serve(files: int, content: bytes, connection: Connection) -> None:
             connection.send((server.count(), sum(request.body_bytes_sent for request in server.requests)))
 
 
-def _ours(folder: Path, urls: list[str], threads: int) -> int:
-    """Run in a process of its own; return how many videos were downloaded."""
+def _ours(folder: Path, urls: list[str], threads: int) -> None:
+    """Run in a process of its own."""
     from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
     from data_miner_dagster.domain.records import OutcomeStatus
     from data_miner_dagster.operations.downloading import download_videos
@@ -65,36 +65,42 @@ def _ours(folder: Path, urls: list[str], threads: int) -> int:
     platform.catalog.save_project("benchmark", project.model_dump(mode="json"), "hash", None)
     list_sources(platform, "benchmark")
     outcomes = download_videos(platform, [row.key for row in platform.catalog.videos()])
-    return sum(outcome.status is OutcomeStatus.DONE for outcome in outcomes)
+    if not all(outcome.status is OutcomeStatus.DONE for outcome in outcomes):
+        raise SystemExit(f"{outcomes}")
 
 
-def _plain(folder: Path, urls: list[str]) -> int:
+def _start_plain(folder: Path, urls: list[str]) -> None:
+    """Run yt-dlp itself, as one would: a process that does nothing else."""
     folder.mkdir(parents=True)
     (folder / "list.txt").write_text("\n".join(urls))
     command = [sys.executable, "-m", "yt_dlp", "--quiet", "--no-warnings", "--ignore-config", "--proxy", ""]
     command += ["--batch-file", "list.txt", "--output", "%(id)s.%(ext)s"]
     subprocess.run(command, cwd=folder, check=True)
-    return len(list(folder.glob("*.mp4")))
+
+
+def _start_ours(folder: Path, urls: list[str], threads: int) -> None:
+    request = json.dumps({"folder": str(folder), "urls": urls, "threads": threads})
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.downloading", "--side"],
+        input=request,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
 
 
 def _timed(side: str, folder: Path, urls: list[str], threads: int) -> dict[str, Any]:
     """Run one side as a child process; return wall seconds, CPU seconds and the number of files."""
-    request = json.dumps({"side": side, "folder": str(folder), "urls": urls, "threads": threads})
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.downloading", "--side"],
-        input=request,
-        text=True,
-        capture_output=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-    )
+    if side == "plain":
+        _start_plain(folder, urls)
+    else:
+        _start_ours(folder, urls, threads)
     wall = time.monotonic() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    count = int(done.stdout.split()[-1])
-    return {"files": count, "wall_seconds": round(wall, 2), "cpu_seconds": round(cpu, 2)}
+    return {"files": len(list(folder.rglob("*.mp4"))), "wall_seconds": round(wall, 2), "cpu_seconds": round(cpu, 2)}
 
 
 def measure(files: int, threads: int, repeats: int) -> dict[str, Any]:
@@ -151,8 +157,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.side:
         request = json.loads(sys.stdin.read())
-        folder, urls = Path(request["folder"]), request["urls"]
-        print(_plain(folder, urls) if request["side"] == "plain" else _ours(folder, urls, request["threads"]))
+        _ours(Path(request["folder"]), request["urls"], request["threads"])
         return
     result = measure(arguments.files, arguments.threads, arguments.repeats)
     if arguments.json:
