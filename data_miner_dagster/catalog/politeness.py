@@ -8,9 +8,9 @@ opens (operations/politeness.py).
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
-from sqlalchemy import bindparam, delete, func, or_, select, update
+from sqlalchemy import Table, bindparam, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -60,8 +60,9 @@ class GateState:
     num_trips: int  # in a row
 
 
-_GATES: Final = select(SiteGateRow.site, SiteGateRow.closed_until, SiteGateRow.reason, SiteGateRow.num_trips).where(
-    or_(SiteGateRow.site == bindparam("site"), SiteGateRow.site == EVERY_SITE)
+_GATE: Final = cast("Table", SiteGateRow.__table__).c
+_GATES: Final = select(_GATE.site, _GATE.closed_until, _GATE.reason, _GATE.num_trips).where(
+    or_(_GATE.site == bindparam("site"), _GATE.site == EVERY_SITE)
 )
 
 

@@ -2,9 +2,9 @@
 
 import shutil
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
@@ -20,15 +20,16 @@ from data_miner_dagster.storage.videos import VideoInfo, read_video_info
 PARTIAL_FOLDER: Final = f"{PARTIAL_MARK}download"
 """Inside the video's folder; survives a kill, so that the next attempt goes on from its bytes."""
 
+_VIDEO: Final = cast("Table", VideoRow.__table__).c
 _OTHERS: Final = (
-    select(VideoRow.key, VideoRow.duplicate_of, VideoRow.content_fingerprint)
-    .where(VideoRow.key != bindparam("key"), VideoRow.duplicate_of.is_distinct_from(bindparam("key")))
-    .order_by(VideoRow.created_at, VideoRow.key)
+    select(_VIDEO.key, _VIDEO.duplicate_of, _VIDEO.content_fingerprint)
+    .where(_VIDEO.key != bindparam("key"), _VIDEO.duplicate_of.is_distinct_from(bindparam("key")))
+    .order_by(_VIDEO.created_at, _VIDEO.key)
 )
-_SAME_BYTES: Final = _OTHERS.where(VideoRow.sha256 == bindparam("sha256")).limit(1)
+_SAME_BYTES: Final = _OTHERS.where(_VIDEO.sha256 == bindparam("sha256")).limit(1)
 _NEAR: Final = _OTHERS.where(
-    VideoRow.content_fingerprint.is_not(None),
-    VideoRow.duration_seconds.between(bindparam("shortest"), bindparam("longest")),
+    _VIDEO.content_fingerprint.is_not(None),
+    _VIDEO.duration_seconds.between(bindparam("shortest"), bindparam("longest")),
 )
 
 
