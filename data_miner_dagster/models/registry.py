@@ -90,6 +90,15 @@ class ModelEntry:
         return Path(self.location).expanduser().absolute()
 
     @property
+    def option_files(self) -> dict[str, Path]:
+        """The options that name a file or folder of the user's own, `file:<path>`."""
+        return {
+            key: Path(value.removeprefix("file:")).expanduser().absolute()
+            for key, value in self.options.items()
+            if value.startswith("file:")
+        }
+
+    @property
     def is_local(self) -> bool:
         """True if the weights are the user's own files: then their content is the pin."""
         return self.scheme in ("file", "ultralytics")
@@ -118,6 +127,10 @@ class ModelEntry:
             ModelError: the folder of a `file:` source is missing.
         """
         files = folder_checksums(self.folder) if self.is_local else self.files
+        companions = {
+            key: [[file.path, file.sha256] for file in folder_checksums(path)]
+            for key, path in self.option_files.items()
+        }
         return fingerprint_of(
             {
                 "architecture": self.architecture,
@@ -125,7 +138,7 @@ class ModelEntry:
                 "revision": self.revision,
                 "files": [[file.path, file.sha256] for file in files],
                 "preprocessing_version": self.preprocessing_version,
-                "options": dict(self.options),
+                "options": {**self.options, **companions},
             }
         )
 
@@ -142,7 +155,7 @@ def folder_checksums(folder: Path) -> tuple[ModelFile, ...]:
         return (ModelFile(folder.name, _checksum(folder, folder.stat().st_size, folder.stat().st_mtime_ns)),)
     paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     if not paths:
-        raise ModelError(f"model folder {folder} is missing or empty; correct the `source` of its entry")
+        raise ModelError(f"model folder {folder} is missing or empty; correct its entry")
     return tuple(
         ModelFile(path.relative_to(folder).as_posix(), _checksum(path, path.stat().st_size, path.stat().st_mtime_ns))
         for path in paths

@@ -113,9 +113,9 @@ before = state()
 from data_miner_dagster.models.ultralytics_detector import import_yolo
 assert import_yolo().__name__ == "YOLO"
 assert state() == before
-from ultralytics.utils import ONLINE
+from ultralytics.utils import AUTOINSTALL, ONLINE, SAFE_LOAD
 from ultralytics.utils.events import events
-assert not ONLINE and not events.enabled
+assert SAFE_LOAD and not AUTOINSTALL and not ONLINE and not events.enabled
 """
 
 
@@ -124,19 +124,39 @@ def test_import_yolo__leaves_the_process_as_it_was(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", SIDE_EFFECTS], check=True, env=environment)
 
 
+class Bomb:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
 def test_load__pickle_is_not_opened_without_its_checksum(tmp_path: Path) -> None:
     import pickle
 
-    class Bomb:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return Path.touch, (Path(tmp_path / "exploded"),)  # type: ignore[return-value]
-
     path = tmp_path / "weights.pt"
-    path.write_bytes(pickle.dumps(Bomb()))
+    path.write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
     with pytest.raises(ModelError, match=f"pin it with `options: {{sha256: {sha256_of_file(path)}}}`"):
         provider_of(path).detector()
     with pytest.raises(ModelError, match="not the pinned 0123"):
         provider_of(path, sha256="0123").detector()
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_load__pinned_pickle_builds_no_foreign_classes(tmp_path: Path) -> None:
+    import pickle
+
+    import torch
+
+    path = tmp_path / "weights.pt"
+    for save in (torch.save, lambda content, file: file.write_bytes(pickle.dumps(content, protocol=2))):
+        save({"model": Bomb(tmp_path / "exploded")}, path)
+        with pytest.raises(ModelError, match=r"model own: weights\.pt is not a checkpoint of Ultralytics'") as raised:
+            provider_of(path, sha256=sha256_of_file(path)).detector()
+        assert "\n" not in str(raised.value)
     assert not (tmp_path / "exploded").exists()
 
 
