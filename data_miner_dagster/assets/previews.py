@@ -60,12 +60,15 @@ def sourcing_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def filtering_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the funnel and kept frames beside rejected ones."""
+    """Return the funnel, kept frames beside rejected ones, and how to tell whether the threshold is right."""
     from data_miner_dagster.operations.previews import filtering_preview
 
+    calibration = platform.layout.calibration_folder(project) / "questions.html"
     return (
         _pictures(filtering_preview(platform, project))
         | _funnel(platform, project)
+        | {"calibrate": dg.MetadataValue.md(f"`data-miner calibrate {project}`")}
+        | ({"calibration page": dg.MetadataValue.url(calibration.as_uri())} if calibration.is_file() else {})
         | _path("dagster/uri", platform.layout.filtered_table(project))
     )
 

@@ -34,13 +34,14 @@ class ReportTile:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """A section of pictures; `columns` is set where rows mean something."""
+    """A section of pictures; `columns` is set where rows mean something, `command` where something can be done."""
 
     anchor: str
     title: str
     note: str
     tiles: tuple[ReportTile, ...]
     columns: int | None = None
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,8 +118,10 @@ def _galleries(platform: Platform, project: str) -> list[Gallery]:
         Gallery(
             "threshold",
             "Near the threshold",
-            "The frames that were kept and dropped most narrowly: if these are wrong, the threshold is.",
+            "The frames that were kept and dropped most narrowly: if these are wrong, the threshold is. Say keep or "
+            "drop to more of them on a page of its own, and get the threshold for the precision or recall you want:",
             _report_tiles(narrow_tiles(platform, project, TILES_PER_GALLERY)),
+            command=f"data-miner calibrate {project}",
         ),
         Gallery(
             "rejected",
