@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -160,21 +161,42 @@ def test_load__pinned_pickle_builds_no_foreign_classes(tmp_path: Path) -> None:
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("architecture", ["yolo11n", "yolo26n"])
-def test_load__pinned_weights_of_a_real_architecture(architecture: str, tmp_path: Path) -> None:
+def save_random(architecture: str, path: Path) -> list[str]:
+    """Write a `.pt` as Ultralytics makes it, with random weights that see things; return its class names."""
     import torch
 
-    # The weights are random; the network and the file are as Ultralytics makes them.
     torch.manual_seed(0)
     yolo = import_yolo()(f"{architecture}.yaml", task="detect", verbose=False)
     for name, parameter in yolo.model.model[-1].named_parameters():
         if "cv3" in name and name.endswith("bias"):
             torch.nn.init.normal_(parameter, -1, 1.5)  # classes that are seen, and told apart
-    path = tmp_path / f"{architecture}.pt"
+    yolo.ckpt = {"train_args": {"imgsz": 160}}
     yolo.save(path)
+    return list(yolo.names.values())
+
+
+@pytest.mark.parametrize("architecture", ["yolo11n", "yolo26n"])
+def test_load__pinned_weights_of_a_real_architecture(architecture: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{architecture}.pt"
+    classes = [ClassPrompts(f"class {name}", (name,)) for name in save_random(architecture, path)]
     detector = provider_of(path, sha256=sha256_of_file(path)).detector()
-    classes = [ClassPrompts(f"class {name}", (name,)) for name in yolo.names.values()]
     found = assert_keeps_contract(
         detector, classes, images=[photo("bus.jpg")[:300, :211], np.zeros((1, 1, 3), np.uint8)]
     )
     assert len(found[0].prompts) > 3
+
+
+@pytest.mark.parametrize("architecture", ["yolo11n", "yolo26n"])
+def test_load__what_ultralytics_exports_finds_the_same(architecture: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{architecture}.pt"
+    classes = [ClassPrompts(f"class {name}", (name,)) for name in save_random(architecture, path)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, about tracing
+        exported = import_yolo()(str(path)).export(format="onnx", imgsz=160, simplify=False, verbose=False)
+    images = [photo("bus.jpg")[:300, :211], photo("zidane.jpg")]
+    theirs = provider_of(path, sha256=sha256_of_file(path)).detector().detect(images, classes, confidence_floor=0.3)
+    check_classes(provider_of(Path(exported)).detector_entry, classes)
+    ours = provider_of(Path(exported)).detector().detect(images, classes, confidence_floor=0.3)
+    for first, second in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(first.confidences[:20], second.confidences[:20], atol=1e-3)
+        assert (iou_matrix(first.boxes_xyxy[:20], second.boxes_xyxy).max(axis=1) > 0.98).all()
