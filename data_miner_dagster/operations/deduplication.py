@@ -37,12 +37,18 @@ from data_miner_dagster.operations.dedup_frames import (
     stacked,
 )
 from data_miner_dagster.operations.duplicate_search import SearchKind, choose_search
-from data_miner_dagster.operations.frame_vectors import EncoderChoice, choose_encoder, read_frame_vectors
+from data_miner_dagster.operations.frame_vectors import (
+    EncoderChoice,
+    choose_encoder,
+    duplicate_threshold,
+    read_frame_vectors,
+)
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.appearances import AlikeRepresentatives
 from data_miner_dagster.stages.deduplication import find_representatives, quality_order
 from data_miner_dagster.stages.guarantees import verify_guarantees
 from data_miner_dagster.stages.reuploads import find_reuploads
+from data_miner_dagster.stages.thresholds import check_same_scale
 from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
 from data_miner_dagster.storage.tables import (
     FINGERPRINT_KEY,
@@ -56,6 +62,8 @@ from data_miner_dagster.storage.tables import (
 ALGORITHM_VERSION: Final = 2
 """Raise it when the same input gives another table."""
 
+_UNNAMED: Final = "unnamed_values"
+"""Thresholds that do not say which encoder they are for: the next run must know whose they were."""
 _FINGERPRINT: Final = FINGERPRINT_KEY.decode()
 _DECISION_SCHEMA: Final = pa.schema(
     [DEDUPLICATED_SCHEMA.field(name) for name in ("is_representative", "representative_frame_id", "similarity", "tier")]
@@ -103,6 +111,7 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
             return _outcome(platform, project, OutcomeStatus.REUSED)
         _move(platform, project, ProjectStage.DEDUPING)
         try:
+            _check_threshold(inputs, earlier)
             _write_table(platform, project, inputs, {} if force else earlier)
         except Exception as error:
             _move(platform, project, ProjectStage.FAILED, error=str(error))
@@ -118,18 +127,19 @@ def read_inputs(platform: Platform, project: str) -> Inputs | None:
     """Return what the project's table is to be made from; None if it has not been filtered.
 
     Raises:
-        ConfigError: there is no such project, or one it is to be compared with has not been deduplicated.
+        ConfigError: there is no such project, one it is to be compared with has not been deduplicated, or there is no
+            threshold for its encoder.
     """
     config = platform.project_config(project)
     filtered_fingerprint = read_fingerprint(platform.layout.filtered_table(project))
     if filtered_fingerprint is None:
         return None
     encoder = choose_encoder(platform, config.deduplication.encoder)
-    threshold = config.deduplication.threshold
+    threshold = duplicate_threshold(config.deduplication, encoder.name, encoder.duplicate_threshold)
     basis = {
         "version": ALGORITHM_VERSION,
-        "deduplication": config.deduplication.model_dump(mode="json"),
-        "threshold": threshold if threshold is not None else encoder.duplicate_threshold,
+        "deduplication": config.deduplication.model_dump(mode="json", exclude={"threshold"}),
+        "threshold": threshold,
         "encoder": encoder.fingerprint,
         "filtering": config.filtering.model_dump(mode="json"),
         "filter_encoder": platform.models.filter_encoder_fingerprint,
@@ -138,10 +148,24 @@ def read_inputs(platform: Platform, project: str) -> Inputs | None:
     return Inputs(
         config=config,
         encoder=encoder,
-        threshold=threshold if threshold is not None else encoder.duplicate_threshold,
+        threshold=threshold,
         filtered_fingerprint=filtered_fingerprint,
         basis=fingerprint_of(basis),
     )
+
+
+def _check_threshold(inputs: Inputs, earlier: Mapping[str, str]) -> None:
+    """Refuse a number that was in force with another encoder."""
+    if _UNNAMED in earlier:
+        unnamed = _unnamed_threshold(inputs)
+        check_same_scale(
+            "deduplication", unnamed, inputs.encoder.name, earlier["encoder"], json.loads(earlier[_UNNAMED])
+        )
+
+
+def _unnamed_threshold(inputs: Inputs) -> dict[str, float]:
+    given = inputs.config.deduplication.threshold
+    return {"threshold": float(given)} if isinstance(given, int | float) else {}
 
 
 def _is_current(platform: Platform, project: str, inputs: Inputs) -> bool:
@@ -210,6 +234,7 @@ def _write_table(platform: Platform, project: str, inputs: Inputs, stored: Mappi
             "frames": json.dumps(video_fingerprints, sort_keys=True),
             "encoder": inputs.encoder.name,
             "threshold": repr(inputs.threshold),
+            _UNNAMED: json.dumps(_unnamed_threshold(inputs)),
             "num_newcomers": str(len(newcomers)),
             "num_reuploads": str(len(reuploads)),
             **decided.search,

@@ -247,6 +247,34 @@ def test_deduplicate_project__changed_threshold_decides_everything_anew(platform
     }
 
 
+def test_deduplicate_project__a_number_of_another_encoder_is_refused(platform: PlantedPlatform) -> None:
+    save(platform, threshold=0.7)
+    plant(platform, "site-a", [CAT, CAT_ON_BUS])
+    run(platform)
+    platform.encoder.name, platform.encoder.fingerprint = "other", "other-1"
+    plant(platform, "site-a", [CAT, CAT_ON_BUS])
+    filter_project(platform, "pets")
+    with pytest.raises(ConfigError, match=r"deduplication\.threshold = 0\.7 was set for encoder 'axis', and 'other'"):
+        deduplicate_project(platform, "pets")
+    row = platform.catalog.project("pets")
+    assert row is not None
+    assert row.stage is ProjectStage.FAILED
+    save(platform, threshold={"axis": 0.7})
+    filter_project(platform, "pets")
+    with pytest.raises(ConfigError, match=r"deduplication\.threshold is given for axis but not for 'other'"):
+        deduplicate_project(platform, "pets")
+    save(platform, threshold={"axis": 0.7, "other": 0.9})
+    assert run(platform)["site-a/000001"] == ("site-a/000001", None)
+
+
+def test_deduplicate_project__naming_the_encoder_of_a_number_decides_nothing_anew(platform: PlantedPlatform) -> None:
+    save(platform, threshold=0.7)
+    plant(platform, "site-a", [CAT, CAT_ON_BUS])
+    run(platform)
+    save(platform, threshold={"axis": 0.7, "other": 0.9})
+    assert deduplicate_project(platform, "pets").status is OutcomeStatus.REUSED
+
+
 def test_deduplicate_project__frames_whose_representative_is_gone_are_decided_again(platform: PlantedPlatform) -> None:
     save(platform)
     plant(platform, "site-a", [CAT, CAT_ON_BUS])
