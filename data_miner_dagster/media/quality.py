@@ -1,4 +1,4 @@
-"""Measures of a picture as a picture: sharpness, brightness, contrast, letterbox, perceptual hash."""
+"""Measures of a picture as a picture: sharpness, brightness, contrast, letterbox, perceptual hash, text."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from data_miner_dagster.media.slides import SlideMeasures, measure_slide
 
 MEASURED_LINES: Final = 360
 """Larger pictures are reduced to this short side first: cheaper, and the same blur means the same at 720p and 4K."""
@@ -20,17 +22,18 @@ _LEAST_BAR_SHARE: Final = 0.04
 
 @dataclass(frozen=True, slots=True)
 class FrameQuality:
-    """Of luma, 0..255, at `MEASURED_LINES`. `sharpness` is the variance of its Laplacian."""
+    """Of luma, 0..255, at `MEASURED_LINES`. `sharpness` is the variance of its Laplacian. `slide`: if asked for."""
 
     sharpness: float
     brightness: float
     contrast: float
     is_letterboxed: bool
     perceptual_hash: int
+    slide: SlideMeasures | None
 
 
-def measure(luma: npt.NDArray[np.uint8]) -> FrameQuality:
-    """Return the measures of a (H, W) full-range luma plane."""
+def measure(luma: npt.NDArray[np.uint8], *, looks_for_text: bool = False) -> FrameQuality:
+    """Return the measures of a (H, W) full-range luma plane; those of text cost as much as all others together."""
     small = reduced(luma)
     mean, deviation = cv2.meanStdDev(small)
     _, edge_deviation = cv2.meanStdDev(cv2.Laplacian(small, cv2.CV_16S))
@@ -40,6 +43,7 @@ def measure(luma: npt.NDArray[np.uint8]) -> FrameQuality:
         contrast=float(deviation[0, 0]),
         is_letterboxed=is_letterboxed(small),
         perceptual_hash=perceptual_hash(reduced(small, _HASHED_LINES)),
+        slide=measure_slide(small) if looks_for_text else None,
     )
 
 
