@@ -36,15 +36,20 @@ def measure(luma: npt.NDArray[np.uint8], *, looks_for_text: bool = False) -> Fra
     """Return the measures of a (H, W) full-range luma plane; those of text cost as much as all others together."""
     small = reduced(luma)
     mean, deviation = cv2.meanStdDev(small)
-    _, edge_deviation = cv2.meanStdDev(cv2.Laplacian(small, cv2.CV_16S))
     return FrameQuality(
-        sharpness=float(edge_deviation[0, 0]) ** 2,
+        sharpness=_variance(cv2.Laplacian(small, cv2.CV_16S)),
         brightness=float(mean[0, 0]),
         contrast=float(deviation[0, 0]),
         is_letterboxed=is_letterboxed(small),
         perceptual_hash=perceptual_hash(reduced(small, _HASHED_LINES)),
         slide=measure_slide(small) if looks_for_text else None,
     )
+
+
+def _variance(values: npt.NDArray[np.int16]) -> float:
+    """Sums of integers are exact and, unlike `cv2.meanStdDev` of 16 bits, fast: a sixteenth of its time."""
+    mean: float = cv2.sumElems(values)[0] / values.size
+    return max(0.0, cv2.norm(values, cv2.NORM_L2SQR) / values.size - mean**2)
 
 
 def reduced(luma: npt.NDArray[np.uint8], num_lines: int = MEASURED_LINES) -> npt.NDArray[np.uint8]:
