@@ -172,8 +172,7 @@ def import_yolo() -> Any:
     import PIL.Image
     import torch
 
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(_ENVIRONMENT)
     os.environ.setdefault("YOLO_CONFIG_DIR", str(model_cache_folder() / "ultralytics"))
     open_image, save, num_cv_threads = PIL.Image.open, torch.save, cv2.getNumThreads()
     with warnings.catch_warnings(), np.printoptions():

@@ -125,7 +125,13 @@ def load_phrase_setter(entry: ModelEntry, model: Any) -> PhraseSetter:
 
     script_name = None
     if is_yoloe(model.model):
-        script_name = _SCRIPTS[getattr(model.model, "text_model", "mobileclip:blt")]
+        trained_with = getattr(model.model, "text_model", "mobileclip:blt")
+        if trained_with not in _SCRIPTS:
+            raise ModelError(
+                f"model {entry.name}: {entry.folder.name} was trained with the text half {trained_with!r}; "
+                f"known: {', '.join(_SCRIPTS)}"
+            )
+        script_name = _SCRIPTS[trained_with]
     wanted = f"CLIP's tokenizer and {script_name}" if script_name else "CLIP ViT-B/32 and its tokenizer"
     folder = entry.option_files.get("text_model")
     if folder is None:
@@ -144,5 +150,9 @@ def load_phrase_setter(entry: ModelEntry, model: Any) -> PhraseSetter:
     check_pinned(entry, script, "text_sha256")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch would rather have another format than the published
-        script_module = torch.jit.load(script, map_location="cpu")  # type: ignore[no-untyped-call]
+        try:
+            script_module = torch.jit.load(script, map_location="cpu")  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"model {entry.name}: {script} is no TorchScript file: {reason}") from error
     return PhraseSetter(model, TextHalf(entry.name, tokenizer, script_module.eval()))

@@ -121,7 +121,7 @@ assert SAFE_LOAD and not AUTOINSTALL and not ONLINE and not events.enabled
 
 
 def test_import_yolo__leaves_the_process_as_it_was(tmp_path: Path) -> None:
-    environment = os.environ | {"YOLO_CONFIG_DIR": str(tmp_path)}
+    environment = os.environ | {"YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "True"}
     subprocess.run([sys.executable, "-c", SIDE_EFFECTS], check=True, env=environment)
 
 

@@ -160,6 +160,14 @@ def test_load__a_script_runs_code_and_wants_its_checksum(networks: dict[str, Pat
         provider_of(path, text_model=f"file:{tmp_path}", text_sha256="0123").detector()
 
 
+def test_load__a_pinned_file_that_is_no_script(networks: dict[str, Path], tmp_path: Path) -> None:
+    script = save_scripted_text(tmp_path) / "mobileclip_blt.ts"
+    script.write_bytes(script.read_bytes()[:-1000])
+    options = {"text_model": f"file:{tmp_path}", "text_sha256": sha256_of_file(script)}
+    with pytest.raises(ModelError, match=r"mobileclip_blt\.ts is no TorchScript file"):
+        provider_of(networks["yoloe-11n-seg"], **options).detector()
+
+
 def test_detect__text_half_of_another_length(networks: dict[str, Path], tmp_path: Path) -> None:
     script = save_scripted_text(tmp_path, dim=64) / "mobileclip_blt.ts"
     options = {"text_model": f"file:{tmp_path}", "text_sha256": sha256_of_file(script)}
