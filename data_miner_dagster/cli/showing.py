@@ -181,7 +181,7 @@ def _print_reuploads(found: "list[dict[str, object]]", most: int = 20) -> None:
         ]
         for row in found[:most]
     ]
-    print_table(["re-upload", "found in", "frames"], rows, numbers=["frames"])
+    print_table(["video found again", "in", "frames"], rows, numbers=["frames"])
     if len(found) > most:
         typer.echo(f"and {len(found) - most} more: --json")
 
