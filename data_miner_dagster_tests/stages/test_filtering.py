@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.domain.reasons import DropReason
+from data_miner_dagster.domain.reasons import DropReason, QualityFlag
 from data_miner_dagster.domain.records import SimilarityCalibration
 from data_miner_dagster.stages.filtering import (
     KEPT,
     REASONS,
     Decisions,
     FilteringRules,
-    check_same_scale,
     decide,
     resolve_rules,
     unnamed_values,
@@ -131,6 +130,11 @@ def test_decide__flags_come_first_and_can_be_let_pass() -> None:
     assert names(decide_one_video(similarities, lenient, flags=flags)) == ["black", "kept", "kept"]
 
 
+def test_decide__slides_and_text_are_reasons() -> None:
+    flags = [DropReason.SLIDE, DropReason.TEXT, None]
+    assert names(decide_one_video({"cat": [0.9, 0.9, 0.9]}, rules_of(), flags=flags)) == ["slide", "text", "kept"]
+
+
 def test_decide__unreadable() -> None:
     decisions = decide_one_video(
         {"cat": [np.nan, 0.9], "dog": [np.nan, 0.1]}, rules_of(negative=["dog"]), flags=[None, None]
@@ -164,7 +168,7 @@ def test_decide__cap_by_spread() -> None:
 
 
 def test_every_quality_flag_is_a_drop_reason() -> None:
-    assert rules_of().dropped_flags == (DropReason.BLACK, DropReason.FLAT, DropReason.BLURRED)
+    assert rules_of().dropped_flags == tuple(DropReason(flag) for flag in QualityFlag)
 
 
 # --- the oracle: one frame at a time, as docs/filtering.md puts it ---
@@ -321,18 +325,3 @@ def test_unnamed_values__only_bare_numbers() -> None:
         }
     )
     assert unnamed_values(config) == {"negative_margin": 0.125, "positive 'cat' threshold": 0.25}
-
-
-def test_check_same_scale__refuses_a_number_of_another_encoder() -> None:
-    config = FilteringConfig.model_validate({"positive": ["cat"], "positive_threshold": 0.25})
-    values = unnamed_values(config)
-    check_same_scale(config, "axis", "axis", values)
-    with pytest.raises(ConfigError, match=r"positive_threshold = 0\.25 was set for encoder 'axis', and 'other'"):
-        check_same_scale(config, "other", "axis", values)
-
-
-def test_check_same_scale__a_new_number_or_a_named_one_passes() -> None:
-    earlier = {"positive_threshold": 0.25}
-    for value in (0.125, {"other": 0.25}, None):
-        config = FilteringConfig.model_validate({"positive": ["cat"], "positive_threshold": value})
-        check_same_scale(config, "other", "axis", earlier)
