@@ -4,6 +4,7 @@ import base64
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.client import FetchedVideo, SiteClient
+from data_miner_dagster.sites.transport import Deadlines, Errand
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.sites.proxies import TunnelServer, tunnel_server
@@ -50,6 +52,30 @@ def refusal(client: SiteClient, url: str, folder: Path) -> VideoPermanentError |
     except (VideoPermanentError, VideoTransientError) as error:
         return error
     raise AssertionError(f"not refused: {fetched}")
+
+
+# --- deadlines ---
+
+
+def test_deadlines__each_errand_ends_at_its_own() -> None:
+    deadlines, now = Deadlines(), time.monotonic()
+    patient, hasty, removed = Errand("a", now + 3600), Errand("a", now + 0.1), Errand("a", now + 0.1)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        hasty.sockets.add(ours)
+        for errand in (patient, removed, hasty):  # the thread waits for the first, and is woken for the last
+            deadlines.add(errand)
+        deadlines.remove(removed)
+        assert ours.recv(1) == b""  # until it is shut down
+    assert (hasty.is_expired, patient.is_expired, removed.is_expired) == (True, False, False)
+    deadlines.close()
+    again = Errand("a", time.monotonic())
+    deadlines.add(again)
+    wait_until = time.monotonic() + 60
+    while not again.is_expired:
+        assert time.monotonic() < wait_until
+        time.sleep(0.01)
+    deadlines.close()
 
 
 # --- proxies ---
