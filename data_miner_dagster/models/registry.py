@@ -159,38 +159,43 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "siglip2": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.hub_encoders:load_siglip",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=0.10, duplicate_threshold=0.93),
     ),
     "siglip": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.hub_encoders:load_siglip",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=0.08, duplicate_threshold=0.93),
     ),
     "clip": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.hub_encoders:load_clip",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=0.22, duplicate_threshold=0.93),
     ),
     "dinov2": Architecture(
         Capability.IMAGE_ENCODER,
         f"{_MODELS}.hub_encoders:load_dino",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
     ),
     "dinov3": Architecture(
         Capability.IMAGE_ENCODER,
         f"{_MODELS}.hub_encoders:load_dino",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
     ),
     "lite-conse": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.lite_encoders:load_conse",
-        preprocessing_version=2,
+        preprocessing_version=3,
         calibration=SimilarityCalibration(positive_threshold=0.34, duplicate_threshold=0.97),
     ),
     "lite-efficientnet": Architecture(
         Capability.IMAGE_ENCODER,
         f"{_MODELS}.lite_encoders:load_efficientnet",
-        preprocessing_version=2,
+        preprocessing_version=3,
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.70),
     ),
     "yolov3-tiny": Architecture(Capability.DETECTOR, f"{_MODELS}.lite_detector:load"),
@@ -209,7 +214,6 @@ def _hub(
     licence: str,
     *,
     is_gated: bool = False,
-    options: Mapping[str, str] | None = None,
 ) -> ModelEntry:
     family = ARCHITECTURES[architecture]
     return ModelEntry(
@@ -223,7 +227,6 @@ def _hub(
         preprocessing_version=family.preprocessing_version,
         calibration=family.calibration,
         is_gated=is_gated,
-        options=options or {},
     )
 
 
