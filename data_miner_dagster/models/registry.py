@@ -5,13 +5,13 @@ A model of the user's own is an entry too: `platform.models.registry` of the con
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
+from data_miner_dagster.config.models import CpuBackend, ModelEntryConfig, ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.fingerprints import fingerprint_of, sha256_of_file
 from data_miner_dagster.domain.records import SimilarityCalibration
@@ -73,6 +73,7 @@ class ModelEntry:
     packages: tuple[PackagePin, ...] = ()
     is_gated: bool = False  # the hub asks for an accepted licence and a token
     options: Mapping[str, str] = field(default_factory=dict)
+    cpu_backend: CpuBackend = "torch"  # of the fingerprint no part: vectors are equal within what float16 keeps of them
 
     @property
     def scheme(self) -> str:
@@ -380,8 +381,8 @@ def entries_of(config: ModelsConfig) -> dict[str, ModelEntry]:
     Raises:
         ConfigError: an entry of the user's names an unknown architecture or an unpinned package.
     """
-    own = {name: _own_entry(name, entry) for name, entry in config.registry.items()}
-    return dict(sorted({**BUILT_IN, **own}.items()))
+    entries = {**BUILT_IN, **{name: _own_entry(name, entry) for name, entry in config.registry.items()}}
+    return {name: replace(entries[name], cpu_backend=config.cpu_backend) for name in sorted(entries)}
 
 
 def find_entry(config: ModelsConfig, name: str, *, setting: str, capabilities: frozenset[Capability]) -> ModelEntry:
