@@ -15,6 +15,13 @@ from data_miner_dagster.catalog.catalog import Catalog
 TEST_DATABASE_VARIABLE = "DATA_MINER_TEST_DATABASE_URL"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait for programs of others (a browser, Dagster's daemon) get a second chance, which is counted."""
+    for item in items:
+        if item.get_closest_marker("browser") or "end_to_end" in item.path.parts:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def postgres_server_url() -> Iterator[str]:
     """URL of a PostgreSQL server we may make databases in: the one named, or one started here for the session."""

@@ -21,6 +21,15 @@ class FrameQualityConfig(ConfigModel):
     """`flat`: standard deviation of luma below this."""
     blurred_sharpness: float = Field(default=15.0, ge=0)
     """`blurred`: variance of the Laplacian below this. 0 marks none."""
+    slide_plain_share: float | None = Field(default=None, gt=0, le=1)
+    """`slide`: more of the picture than this has no texture, and 2 % of it is lines of text. Try .6; None: no mark."""
+    text_share: float | None = Field(default=None, gt=0, le=1)
+    """`text`: more of the picture than this is lines of text, told by their shape. Try .06; None: no mark."""
+
+    @property
+    def looks_for_text(self) -> bool:
+        """Return whether a mark needs the measures of text, which are made only then."""
+        return self.slide_plain_share is not None or self.text_share is not None
 
 
 class ExtractionLimitsConfig(ConfigModel):
@@ -64,7 +73,7 @@ class ExtractionConfig(ConfigModel):
     jpeg_quality: int = Field(default=92, ge=1, le=100)
     """Quality of the stored JPEGs (and, for `webp`, of those). Chroma is stored at half resolution."""
     quality: FrameQualityConfig = FrameQualityConfig()
-    """When a frame is marked as black, flat or blurred."""
+    """When a frame is marked as black, flat, blurred, a slide or text."""
     limits: ExtractionLimitsConfig = ExtractionLimitsConfig()
     """What one video may cost."""
     workers: int | None = Field(default=None, ge=1, le=256)

@@ -91,6 +91,8 @@ class QualityFlag(StrEnum):
     BLACK = "black"
     FLAT = "flat"
     BLURRED = "blurred"
+    SLIDE = "slide"  # lines of text on a plain ground
+    TEXT = "text"
 
 
 class DropReason(StrEnum):
@@ -99,6 +101,8 @@ class DropReason(StrEnum):
     BLACK = "black"
     FLAT = "flat"
     BLURRED = "blurred"
+    SLIDE = "slide"
+    TEXT = "text"
     UNREADABLE = "unreadable"  # its image could not be decoded, so it was never compared with anything
     BELOW_POSITIVE = "below_positive"
     BEATEN_BY_NEGATIVE = "beaten_by_negative"

@@ -34,6 +34,8 @@ FRAMES_SCHEMA: Final = pa.schema(
         _not_null("contrast", pa.float32()),  # standard deviation of luma
         _not_null("is_letterboxed", pa.bool_()),
         _not_null("perceptual_hash", pa.uint64()),
+        pa.field("text_share", pa.float32()),  # of the picture inside lines of text; null where no mark needs it
+        pa.field("plain_share", pa.float32()),  # of the picture without texture; likewise
         pa.field("quality_flag", pa.string()),  # domain.reasons.QualityFlag, or null
     ]
 )

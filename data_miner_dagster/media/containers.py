@@ -24,6 +24,8 @@ _STORES_PRESENTATION_TIMES: Final = frozenset(
     {"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "ogg", "mxf", "asf"}
 )
 """Formats (libavformat's names) that say when a picture is shown; AVI and raw streams only count packets."""
+_DECODE_NOTHING: Final = {"skip_frame": "all"}
+"""For the decoder with which libavformat tries a stream's first pictures: that costs as much as a keyframe or two."""
 
 
 @contextmanager
@@ -38,7 +40,8 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
     if path.stat().st_size == 0:
         raise VideoPermanentError(VideoErrorKind.EMPTY_FILE, f"{path.name} has no bytes; download it again")
     try:
-        container = av.open(str(path), options=dict(CONTAINER_OPTIONS))
+        trial = _DECODE_NOTHING if _describes_its_streams(path) else {}
+        container = av.open(str(path), options={**CONTAINER_OPTIONS, **trial})
     except (av.FFmpegError, ValueError) as error:
         raise VideoPermanentError(VideoErrorKind.NOT_A_VIDEO, f"{path.name} is no video file: {error}") from error
     with container:
@@ -56,6 +59,13 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
         codec.thread_count = num_threads
         codec.thread_type = "AUTO" if num_threads > 1 else "SLICE"
         yield stream
+
+
+def _describes_its_streams(path: Path) -> bool:
+    """Return whether a file's header tells what libavformat finds out by decoding elsewhere: mp4, mov, mkv, webm."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    return head[4:] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3"  # ISO/IEC 14496-12, 4.3; RFC 8794, 11.2.1
 
 
 def _moving_pictures(container: InputContainer, path: Path) -> VideoStream:

@@ -1,4 +1,4 @@
-"""Measures of a picture as a picture: sharpness, brightness, contrast, letterbox, perceptual hash."""
+"""Measures of a picture as a picture: sharpness, brightness, contrast, letterbox, perceptual hash, text."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from data_miner_dagster.media.slides import SlideMeasures, measure_slide
 
 MEASURED_LINES: Final = 360
 """Larger pictures are reduced to this short side first: cheaper, and the same blur means the same at 720p and 4K."""
@@ -20,27 +22,34 @@ _LEAST_BAR_SHARE: Final = 0.04
 
 @dataclass(frozen=True, slots=True)
 class FrameQuality:
-    """Of luma, 0..255, at `MEASURED_LINES`. `sharpness` is the variance of its Laplacian."""
+    """Of luma, 0..255, at `MEASURED_LINES`. `sharpness` is the variance of its Laplacian. `slide`: if asked for."""
 
     sharpness: float
     brightness: float
     contrast: float
     is_letterboxed: bool
     perceptual_hash: int
+    slide: SlideMeasures | None
 
 
-def measure(luma: npt.NDArray[np.uint8]) -> FrameQuality:
-    """Return the measures of a (H, W) full-range luma plane."""
+def measure(luma: npt.NDArray[np.uint8], *, looks_for_text: bool = False) -> FrameQuality:
+    """Return the measures of a (H, W) full-range luma plane; those of text cost as much as all others together."""
     small = reduced(luma)
     mean, deviation = cv2.meanStdDev(small)
-    _, edge_deviation = cv2.meanStdDev(cv2.Laplacian(small, cv2.CV_16S))
     return FrameQuality(
-        sharpness=float(edge_deviation[0, 0]) ** 2,
+        sharpness=_variance(cv2.Laplacian(small, cv2.CV_16S)),
         brightness=float(mean[0, 0]),
         contrast=float(deviation[0, 0]),
         is_letterboxed=is_letterboxed(small),
         perceptual_hash=perceptual_hash(reduced(small, _HASHED_LINES)),
+        slide=measure_slide(small) if looks_for_text else None,
     )
+
+
+def _variance(values: npt.NDArray[np.int16]) -> float:
+    """Sums of integers are exact and, unlike `cv2.meanStdDev` of 16 bits, fast: a sixteenth of its time."""
+    mean: float = cv2.sumElems(values)[0] / values.size
+    return max(0.0, cv2.norm(values, cv2.NORM_L2SQR) / values.size - mean**2)
 
 
 def reduced(luma: npt.NDArray[np.uint8], num_lines: int = MEASURED_LINES) -> npt.NDArray[np.uint8]:

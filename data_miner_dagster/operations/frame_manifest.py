@@ -51,11 +51,16 @@ class FrameFolderWriter:
         """Store one picture: the bytes of its file, and the luma (H, W) that it is measured by."""
         file_name = frame_file_name(self.num_frames, extension)
         (self._folder / file_name).write_bytes(content)
-        quality = measure(luma)
+        quality = measure(luma, looks_for_text=self._config.quality.looks_for_text)
+        text_share, plain_share = (
+            (None, None) if (slide := quality.slide) is None else (slide.text_share, slide.plain_share)
+        )
         flag = quality_flag(
             sharpness=quality.sharpness,
             brightness=quality.brightness,
             contrast=quality.contrast,
+            text_share=text_share,
+            plain_share=plain_share,
             config=self._config.quality,
         )
         if flag is not None:
@@ -82,6 +87,8 @@ class FrameFolderWriter:
                 "contrast": quality.contrast,
                 "is_letterboxed": quality.is_letterboxed,
                 "perceptual_hash": quality.perceptual_hash,
+                "text_share": text_share,
+                "plain_share": plain_share,
                 "quality_flag": None if flag is None else flag.value,
             }
         )

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
+from skimage import data
 
 from data_miner_dagster.config.extraction import ExtractionConfig, ExtractionLimitsConfig
 from data_miner_dagster.domain.errors import VideoPermanentError
@@ -98,6 +100,32 @@ def test_make_frame_folder__same_bytes_whatever_the_threads(clip: Path, tmp_path
         )
         contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert contents[0] == contents[1]
+
+
+def test_make_frame_folder__slides_are_marked_and_stored(tmp_path: Path) -> None:
+    photo = cv2.resize(data.chelsea(), (640, 360))
+    card = np.full((360, 640, 3), 240, np.uint8)
+    for line in range(4):
+        cv2.putText(
+            card, "a line of words on a slide", (40, 90 + 60 * line), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (20, 20, 20), 2
+        )
+    path = tmp_path / "talk.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        for picture in (photo, card, photo, card):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    summary, rows = make_frames(path, tmp_path / "marked", quality={"slide_plain_share": 0.6, "text_share": 0.06})
+    assert [row["quality_flag"] for row in rows] == [None, "slide", None, "slide"]
+    assert summary.num_frames_by_flag == {"slide": 2}
+    assert all(row["text_share"] > 0.06 and row["plain_share"] > 0.6 for row in rows[1::2])
+    _, only_text = make_frames(path, tmp_path / "text", quality={"text_share": 0.06})
+    assert [row["quality_flag"] for row in only_text] == [None, "text", None, "text"]
+    _, unmarked = make_frames(path, tmp_path / "unmarked")
+    assert [(row["quality_flag"], row["text_share"], row["plain_share"]) for row in unmarked] == [
+        (None, None, None)
+    ] * 4
 
 
 def test_make_frame_folder__variable_rate_and_start_offset(tmp_path: Path) -> None:

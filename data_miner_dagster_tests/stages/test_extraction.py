@@ -243,6 +243,26 @@ def test_quality_flag__gravest_first(
     assert flag is expected
 
 
+@pytest.mark.parametrize(
+    ("text_share", "plain_share", "expected"),
+    [
+        (None, None, None),
+        (0.10, 0.90, QualityFlag.SLIDE),
+        (0.10, 0.30, QualityFlag.TEXT),  # a page of a book
+        (0.00, 0.90, None),  # a clear sky
+        (0.03, 0.30, None),  # a shop's sign
+    ],
+)
+def test_quality_flag__slides_and_text(
+    text_share: float | None, plain_share: float | None, expected: QualityFlag | None
+) -> None:
+    measures = {"sharpness": 500.0, "brightness": 120.0, "contrast": 50.0}
+    config = FrameQualityConfig(slide_plain_share=0.6, text_share=0.06)
+    assert config.looks_for_text
+    assert quality_flag(**measures, text_share=text_share, plain_share=plain_share, config=config) is expected
+    assert quality_flag(**measures, text_share=0.1, plain_share=0.9, config=FrameQualityConfig()) is None
+
+
 @given(
     kinds=st.text(alphabet="IPb", min_size=1, max_size=40).map(lambda rest: "I" + rest),
     shuffle=st.randoms(use_true_random=False),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.domain.reasons import DropReason
+from data_miner_dagster.domain.reasons import DropReason, QualityFlag
 from data_miner_dagster.domain.records import SimilarityCalibration
 from data_miner_dagster.stages.filtering import (
     KEPT,
@@ -131,6 +131,11 @@ def test_decide__flags_come_first_and_can_be_let_pass() -> None:
     assert names(decide_one_video(similarities, lenient, flags=flags)) == ["black", "kept", "kept"]
 
 
+def test_decide__slides_and_text_are_reasons() -> None:
+    flags = [DropReason.SLIDE, DropReason.TEXT, None]
+    assert names(decide_one_video({"cat": [0.9, 0.9, 0.9]}, rules_of(), flags=flags)) == ["slide", "text", "kept"]
+
+
 def test_decide__unreadable() -> None:
     decisions = decide_one_video(
         {"cat": [np.nan, 0.9], "dog": [np.nan, 0.1]}, rules_of(negative=["dog"]), flags=[None, None]
@@ -164,7 +169,7 @@ def test_decide__cap_by_spread() -> None:
 
 
 def test_every_quality_flag_is_a_drop_reason() -> None:
-    assert rules_of().dropped_flags == (DropReason.BLACK, DropReason.FLAT, DropReason.BLURRED)
+    assert rules_of().dropped_flags == tuple(DropReason(flag) for flag in QualityFlag)
 
 
 # --- the oracle: one frame at a time, as docs/filtering.md puts it ---
