@@ -8,8 +8,9 @@ same process and with the same threads; DINOv2-small's architecture (random weig
 the same for `lite-efficientnet`, where it has been fetched: a network so small that decoding counts. `embedding_gpu`:
 for SigLIP2-so400m-384's architecture, in bfloat16 on CUDA; `--device cpu --tiny` shows that the command works.
 `embedding_backends`: the bare forward pass by torch, ONNX Runtime and OpenVINO on the CPU. Median of the repeats, the
-two of a ratio measured in turn, since other work on the machine would otherwise hit one of them. Peak memory is that
-of a process that embeds.
+two of a ratio measured in turn, since other work on the machine would otherwise hit one of them. The ratio of processor
+times beside it holds on a busy machine too; of torch with OMP_NUM_THREADS=1 only, since its threads wait by spinning.
+Peak memory is that of a process that embeds.
 """
 
 import argparse
@@ -140,6 +141,7 @@ def compare(encoder: ImageEncoder, files: list[StoredFile], *, batch_size: int, 
             wall_used, cpu_used = _seconds(work)
             seconds.append(wall_used)
             cpu.append(cpu_used)
+    bare_cpu_used, disk_cpu_used = statistics.median(bare_cpu), statistics.median(disk_cpu)
     bare_rate = len(files) / statistics.median(bare_seconds)
     disk_rate = len(files) / statistics.median(disk_seconds)
     return {
@@ -148,8 +150,9 @@ def compare(encoder: ImageEncoder, files: list[StoredFile], *, batch_size: int, 
         "ratio": round(disk_rate / bare_rate, 3),
         "num_images": len(files),
         "batch_size": batch_size,
-        "cpu_ms_per_image": round(1000 * statistics.median(disk_cpu) / len(files), 1),
-        "bare_cpu_ms_per_image": round(1000 * statistics.median(bare_cpu) / len(files), 1),
+        "cpu_ratio": round(bare_cpu_used / disk_cpu_used, 3),
+        "cpu_ms_per_image": round(1000 * disk_cpu_used / len(files), 1),
+        "bare_cpu_ms_per_image": round(1000 * bare_cpu_used / len(files), 1),
     }
 
 
@@ -299,12 +302,14 @@ def main() -> None:
         details = {**results, "embedding_backends": backends}
         print(json.dumps({**ratios, **gains, "details": details}, indent=2, sort_keys=True))
         return
-    print(f"{'key':<16}{'ratio':>8}{'wanted':>8}{'img/s':>9}{'bare img/s':>12}{'cpu ms':>8}{'bare':>7}  model")
+    print(
+        f"{'key':<16}{'ratio':>8}{'wanted':>8}{'img/s':>9}{'bare img/s':>12}{'cpu ms':>8}{'bare':>7}{'ratio':>7}  model"
+    )
     for key, figures in results.items():
         print(
             f"{key:<16}{figures['ratio']:>8.3f}{figures['wanted']:>8.2f}{figures['images_per_second']:>9.1f}"
             f"{figures['bare_images_per_second']:>12.1f}{figures['cpu_ms_per_image']:>8.1f}"
-            f"{figures['bare_cpu_ms_per_image']:>7.1f}  {figures['model']}"
+            f"{figures['bare_cpu_ms_per_image']:>7.1f}{figures['cpu_ratio']:>7.3f}  {figures['model']}"
         )
         if "peak_mb" in figures:
             print(
