@@ -60,23 +60,53 @@ def sourcing_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def filtering_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the funnel and kept frames beside rejected ones."""
+    """Return the funnel, kept frames beside rejected ones, and how to tell whether the threshold is right."""
     from data_miner_dagster.operations.previews import filtering_preview
 
+    calibration = platform.layout.calibration_folder(project) / "questions.html"
     return (
         _pictures(filtering_preview(platform, project))
         | _funnel(platform, project)
+        | {"calibrate": dg.MetadataValue.md(f"`data-miner calibrate {project}`")}
+        | ({"calibration page": dg.MetadataValue.url(calibration.as_uri())} if calibration.is_file() else {})
         | _path("dagster/uri", platform.layout.filtered_table(project))
     )
 
 
 def deduplication_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the largest duplicate groups."""
+    """Return the largest duplicate groups, and a table of whole re-uploads where there are any."""
     from data_miner_dagster.operations.previews import deduplication_preview
 
-    return _pictures(deduplication_preview(platform, project)) | _path(
-        "dagster/uri", platform.layout.deduplicated_table(project)
+    return (
+        _pictures(deduplication_preview(platform, project))
+        | _reuploads(platform, project)
+        | _path("dagster/uri", platform.layout.deduplicated_table(project))
     )
+
+
+def _reuploads(platform: Platform, project: str) -> Metadata:
+    from data_miner_dagster.operations.reuploads import project_reuploads
+
+    records = [
+        dg.TableRecord(
+            {
+                "video": found.title,
+                "video key": found.video_key,
+                "found in": found.original_title,
+                "found in key": found.original_video_key,
+                "frames": f"{found.num_matched_frames} of {found.num_frames}",
+                "share": round(found.share, 3),
+                "share of the other": round(found.original_share, 3),
+            }
+        )
+        for found in project_reuploads(platform, project)[:_MAX_TABLE_ROWS]
+    ]
+    if not records:
+        return {}
+    texts = ("video", "video key", "found in", "found in key", "frames")
+    columns = [dg.TableColumn(name, "string") for name in texts]
+    columns += [dg.TableColumn(name, "float") for name in ("share", "share of the other")]
+    return {"reuploads": dg.MetadataValue.table(records=records, schema=dg.TableSchema(columns=columns))}
 
 
 def detection_metadata(platform: Platform, project: str) -> Metadata:

@@ -40,7 +40,8 @@ def calibrate(
         raise ConfigError("--answers without a goal: add --precision 0.9 or --recall 0.9")
     platform = opened_existing(root, config, profile)
     if precision is None and recall is None:
-        _show_sheet(write_questions(platform, project, num_questions=frames, restart=restart), project, as_json=as_json)
+        sheet = write_questions(platform, project, num_questions=frames, restart=restart)
+        _show_sheet(sheet, f"{project}{f' --root {root}' if root else ''}", as_json=as_json)
         return
     found = find_threshold(
         platform,
@@ -52,7 +53,7 @@ def calibrate(
     _show_threshold(found, as_json=as_json)
 
 
-def _show_sheet(sheet: "CalibrationSheet", project: str, *, as_json: bool) -> None:
+def _show_sheet(sheet: "CalibrationSheet", arguments: str, *, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -68,7 +69,7 @@ def _show_sheet(sheet: "CalibrationSheet", project: str, *, as_json: bool) -> No
         f"{sheet.num_questions} of {sheet.num_frames} frames to decide on, {sheet.num_answered} answered so far:\n"
         f"  {sheet.page}  keep or drop in the browser, then export answers.csv\n"
         f"  {sheet.table}  or fill in the column `answer` with keep or drop\n"
-        f"next: data-miner calibrate {project} --answers answers.csv --precision 0.9"
+        f"next: data-miner calibrate {arguments} --answers answers.csv --precision 0.9"
     )
 
 

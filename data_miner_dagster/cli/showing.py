@@ -20,6 +20,8 @@ def status(
     if project is not None:
         platform.project_config(project)  # the clear error for an unknown name
     content = _status(platform, project)
+    if project is not None:
+        content["reuploads"] = _reuploads(platform, project)
     if json:
         print_json(content)
         return
@@ -32,6 +34,7 @@ def status(
         rows = [list(row.values()) for row in content["members"]]
         print_table(["in the project", "reason", "count"], rows, numbers=["count"])
         _print_funnel(platform, project)
+        _print_reuploads(content["reuploads"])
     if content["working"]:
         typer.echo("")
         print_table(["being worked on", "by process", "on", "since"], [list(r.values()) for r in content["working"]])
@@ -156,6 +159,31 @@ def _print_funnel(platform: "Platform", project: str) -> None:
 
     typer.echo("")
     print_table(["step", "count", "reasons"], project_funnel(platform, project).as_rows(), numbers=["count"])
+
+
+def _reuploads(platform: "Platform", project: str) -> "list[dict[str, object]]":
+    from dataclasses import asdict
+
+    from data_miner_dagster.operations.reuploads import project_reuploads
+
+    return [asdict(found) for found in project_reuploads(platform, project)]
+
+
+def _print_reuploads(found: "list[dict[str, object]]", most: int = 20) -> None:
+    if not found:
+        return
+    typer.echo("")
+    rows = [
+        [
+            shortened(str(row["title"]), 40),
+            shortened(str(row["original_title"]), 40),
+            f"{row['num_matched_frames']} of {row['num_frames']}",
+        ]
+        for row in found[:most]
+    ]
+    print_table(["video found again", "in", "frames"], rows, numbers=["frames"])
+    if len(found) > most:
+        typer.echo(f"and {len(found) - most} more: --json")
 
 
 def _video(row: "VideoRow") -> "dict[str, object]":

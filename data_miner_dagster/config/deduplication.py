@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.config.thresholds import Threshold
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import check_project_name
 
@@ -26,8 +27,8 @@ def _checked_release(release: str) -> str:
 class DeduplicationConfig(ConfigModel):
     """The `deduplication` section of a project."""
 
-    threshold: float | None = Field(default=None, ge=-1, le=1)
-    """Cosine at or above which two frames are near-duplicates. Default: the encoder's own."""
+    threshold: Threshold | None = None
+    """Cosine at or above which two frames are near-duplicates, or one per encoder. Default: the encoder's own."""
     encoder: Literal["dedup", "filter"] = "dedup"
     """`dedup`: `platform.models.dedup_encoder`. `filter`: the embeddings that filtering made anyway, at no cost."""
     perceptual_hash_distance: int = Field(default=4, ge=0, le=64)

@@ -1,21 +1,14 @@
 """What a useful frame looks like, in words."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.config.thresholds import Margin, Threshold
 from data_miner_dagster.domain.reasons import QualityFlag
 
-_Similarity = Annotated[float, Field(ge=-1, le=1)]
-_Difference = Annotated[float, Field(ge=-2, le=2)]
 _PromptText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-
-Threshold = _Similarity | Mapping[str, _Similarity]
-"""A number for the encoder at hand, or one number per encoder: {"lite-conse": 0.42, "siglip2-so400m": 0.1}."""
-Margin = _Difference | Mapping[str, _Difference]
-"""A difference of similarities, likewise."""
 
 PromptSet = Literal["positive", "negative", "junk"]
 

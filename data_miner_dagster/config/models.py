@@ -36,7 +36,8 @@ class ModelEntryConfig(ConfigModel):
     duplicate_threshold: float | None = Field(default=None, ge=-1, le=1)
     """Cosine at or above which two images are near-duplicates. Default: the family's."""
     options: Mapping[str, str] = Field(default_factory=dict)
-    """Of the family: `pooling: pooler | cls | mean` for dinov2 and dinov3."""
+    """Of the family: `pooling: pooler | cls | mean` for dinov2 and dinov3; `sha256`, `text_model: file:<folder>` and
+    `text_sha256` for ultralytics."""
 
 
 class ModelsConfig(ConfigModel):

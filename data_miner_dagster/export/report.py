@@ -34,13 +34,14 @@ class ReportTile:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """A section of pictures; `columns` is set where rows mean something."""
+    """A section of pictures; `columns` is set where rows mean something, `command` where something can be done."""
 
     anchor: str
     title: str
     note: str
     tiles: tuple[ReportTile, ...]
     columns: int | None = None
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,7 @@ def render_report(
     galleries: Sequence[Gallery],
     class_colours: Sequence[str],
     release_link: str,
+    reuploads: Sequence[Mapping[str, Any]] = (),
     withdrawn: str | None = None,
 ) -> str:
     """Return the page. The same content gives the same bytes.
@@ -204,6 +206,7 @@ def render_report(
         galleries: sections of pictures, in order.
         class_colours: one `#rrggbb` per class.
         release_link: relative address of the release's folder, seen from the page.
+        reuploads: videos found again in others, by key: the fields of `ReportedReupload`.
         withdrawn: why the release must not be used any more, if that is so.
     """
     classes = [
@@ -233,6 +236,8 @@ def render_report(
         release=release,
         videos=videos[:MAX_VIDEOS_SHOWN],
         num_videos_left_out=max(0, len(videos) - MAX_VIDEOS_SHOWN),
+        reuploads=reuploads[:MAX_VIDEOS_SHOWN],
+        num_reuploads_left_out=max(0, len(reuploads) - MAX_VIDEOS_SHOWN),
         licences=counts_by_licence(videos),
         funnel=funnel_bars(funnel),
         histograms=histograms,

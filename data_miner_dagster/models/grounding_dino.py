@@ -9,15 +9,13 @@ MMDetection's `convert_grounding_to_cls_scores`.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import numpy as np
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.models.devices import resolve_device
-from data_miner_dagster.models.hub import hub_errors, pretrained_location
-from data_miner_dagster.models.phrase_detector import PhraseDetector, ScoredBoxes, boxes_from_centres
+from data_miner_dagster.models.phrase_detector import PhraseDetector, ScoredBoxes, boxes_from_centres, load_pretrained
 from data_miner_dagster.models.registry import ModelEntry
 
 _SEPARATORS: Final = str.maketrans(".?", "  ")
@@ -30,19 +28,10 @@ class GroundingDinoDetector(PhraseDetector):
     nms_iou: ClassVar[float] = 0.7
     batches_any_size: ClassVar[bool] = False
 
-    def __init__(
-        self, model: Any, image_processor: Any, tokenizer: Any, *, name: str, fingerprint: str, device: str
-    ) -> None:
-        super().__init__(name=name, fingerprint=fingerprint, device=device)
-        self._model = model.eval().to(device)
-        self._image_processor = image_processor
-        self._tokenizer = tokenizer
-        self._separator = int(tokenizer.convert_tokens_to_ids("."))
-
     @property
     def max_tokens(self) -> int:
         """The model's text limit, 256, less the two tokens that open and close the text."""
-        return int(self._model.config.max_text_len) - 2
+        return int(self.network.config.max_text_len) - 2
 
     def num_tokens(self, prompt: str) -> int:
         """Return the tokens of a phrase and of the separator behind it."""
@@ -50,20 +39,21 @@ class GroundingDinoDetector(PhraseDetector):
 
     def _token_ids(self, prompt: str) -> list[int]:
         plain = " ".join(prompt.lower().translate(_SEPARATORS).split())
-        ids: list[int] = self._tokenizer(plain, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self.tokenizer(plain, add_special_tokens=False)["input_ids"]
         if not ids:
             raise ConfigError(f"detection.classes: detector {self.name} reads nothing in the phrase {prompt!r}")
         return ids
 
     def text_of(self, prompts: Sequence[str]) -> tuple[list[int], list[slice]]:
         """Return the token ids of "phrase . phrase ." with opening and closing, and the span of each phrase in them."""
-        ids = [int(self._tokenizer.cls_token_id)]
+        separator = int(self.tokenizer.convert_tokens_to_ids("."))
+        ids = [int(self.tokenizer.cls_token_id)]
         spans = []
         for prompt in prompts:
             tokens = self._token_ids(prompt)
             spans.append(slice(len(ids), len(ids) + len(tokens)))
-            ids += [*tokens, self._separator]
-        return [*ids, int(self._tokenizer.sep_token_id)], spans
+            ids += [*tokens, separator]
+        return [*ids, int(self.tokenizer.sep_token_id)], spans
 
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
         """Run one forward pass on images of one size."""
@@ -71,11 +61,11 @@ class GroundingDinoDetector(PhraseDetector):
 
         ids, spans = self.text_of(prompts)
         input_ids = torch.tensor([ids] * len(images), device=self.device)
-        pixels = self._image_processor(images=list(images), input_data_format="channels_last", return_tensors="pt")
+        pixels = self.pixels_of(images)
         with self.inference():
-            outputs = self._model(
-                pixel_values=pixels["pixel_values"].to(self.device),
-                pixel_mask=pixels["pixel_mask"].to(self.device),
+            outputs = self.network(
+                pixel_values=pixels["pixel_values"],
+                pixel_mask=pixels["pixel_mask"],
                 input_ids=input_ids,
                 token_type_ids=torch.zeros_like(input_ids),
                 attention_mask=torch.ones_like(input_ids),
@@ -92,23 +82,11 @@ class GroundingDinoDetector(PhraseDetector):
 
 
 def load(entry: ModelEntry, device: str) -> GroundingDinoDetector:
-    """Load an entry of architecture `grounding-dino` from the hub's cache, the hub or a folder.
+    """Load an entry of architecture `grounding-dino`.
 
     Raises:
         ModelError: it cannot be had or is not what its entry says.
     """
-    from transformers import AutoImageProcessor, AutoTokenizer, GroundingDinoForObjectDetection
+    from transformers import GroundingDinoForObjectDetection
 
-    location, revision = pretrained_location(entry)
-    with hub_errors(entry):
-        model = GroundingDinoForObjectDetection.from_pretrained(location, revision=revision, use_safetensors=True)
-        image_processor = AutoImageProcessor.from_pretrained(location, revision=revision)
-        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
-    return GroundingDinoDetector(
-        model,
-        image_processor,
-        tokenizer,
-        name=entry.name,
-        fingerprint=entry.fingerprint,
-        device=resolve_device(device),
-    )
+    return load_pretrained(GroundingDinoDetector, GroundingDinoForObjectDetection, entry, device)

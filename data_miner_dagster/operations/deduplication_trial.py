@@ -21,6 +21,7 @@ from data_miner_dagster.media.quality import measure
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.dedup_frames import appearances_of, newcomers_tiers
 from data_miner_dagster.operations.duplicate_search import choose_search
+from data_miner_dagster.operations.frame_vectors import duplicate_threshold
 from data_miner_dagster.operations.trials import Trial, TrialRow, folder_images, read_in_batches
 from data_miner_dagster.protocols.encoders import embed_images
 from data_miner_dagster.stages.appearances import AlikeRepresentatives
@@ -38,7 +39,7 @@ def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, 
     """
     paths = folder_images(folder, limit=limit)
     encoder = models.dedup_encoder() if config.encoder == "dedup" else models.filter_encoder()
-    threshold = config.threshold if config.threshold is not None else encoder.calibration.duplicate_threshold
+    threshold = duplicate_threshold(config, encoder.name, encoder.calibration.duplicate_threshold)
     readable_paths: list[Path] = []
     vectors: list[npt.NDArray[np.float16]] = [np.zeros((0, encoder.embedding_dim), np.float16)]
     pictures: list[dict[str, object]] = []

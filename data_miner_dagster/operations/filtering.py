@@ -37,12 +37,12 @@ from data_miner_dagster.stages.filtering import (
     Decisions,
     FilteringRules,
     PromptRule,
-    check_same_scale,
     decide,
     resolve_rules,
     unnamed_values,
 )
 from data_miner_dagster.stages.histograms import count_similarities, histogram_line
+from data_miner_dagster.stages.thresholds import check_same_scale
 from data_miner_dagster.storage.atomic import sweep_partials
 from data_miner_dagster.storage.similarities import (
     SimilaritiesHeader,
@@ -126,7 +126,10 @@ def _check_encoder(platform: Platform, config: FilteringConfig, path: Path) -> N
     encoded = read_metadata(path).get(_SETTINGS_KEY)
     if encoded is not None:
         earlier = json.loads(encoded)
-        check_same_scale(config, platform.models.filter_encoder_name, earlier["encoder"], earlier["unnamed_values"])
+        encoder_name = platform.models.filter_encoder_name
+        check_same_scale(
+            "filtering", unnamed_values(config), encoder_name, earlier["encoder"], earlier["unnamed_values"]
+        )
 
 
 # --- files ---

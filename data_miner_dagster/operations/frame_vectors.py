@@ -7,9 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.operations.embedding import EncoderKind, ensure_embeddings, load_vectors
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.thresholds import value_for_encoder
 
 _LENGTH_TOLERANCE = 0.01
 """Of a unit vector in float16, by far more than rounding does."""
@@ -37,6 +39,16 @@ def choose_encoder(platform: Platform, kind: EncoderKind) -> EncoderChoice:
     return EncoderChoice(
         kind, models.dedup_encoder_name, models.dedup_encoder_fingerprint, calibration.duplicate_threshold
     )
+
+
+def duplicate_threshold(config: DeduplicationConfig, encoder_name: str, default: float) -> float:
+    """Return the cosine at or above which two frames are near-duplicates by an encoder.
+
+    Raises:
+        ConfigError: thresholds are given per encoder, and this one is not among them.
+    """
+    given = value_for_encoder("deduplication.threshold", config.threshold, encoder_name)
+    return default if given is None else given
 
 
 def read_frame_vectors(platform: Platform, encoder: EncoderChoice, frames: pa.Table) -> npt.NDArray[np.float16]:

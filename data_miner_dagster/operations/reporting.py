@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,10 +32,11 @@ from data_miner_dagster.operations.previews import (
     narrow_tiles,
     rejected_tiles,
 )
+from data_miner_dagster.operations.reuploads import project_reuploads
 from data_miner_dagster.storage.atomic import atomic_folder
 
 REPORT_FILE: Final = "index.html"
-REPORT_VERSION: Final = 1
+REPORT_VERSION: Final = 2
 """Bumped when the page changes, so that reports of standing releases are written again."""
 TILES_PER_GALLERY: Final = 12
 _MARK_FILE: Final = "release.txt"
@@ -64,6 +66,7 @@ def write_report(platform: Platform, project: str, version: str, *, rewrite: boo
         galleries=_galleries(platform, project),
         class_colours=[class_colour(index) for index in range(len(manifest["classes"]))],
         release_link=Path(os.path.relpath(release_folder, folder)).as_posix(),
+        reuploads=[asdict(found) for found in project_reuploads(platform, project)],
         withdrawn=withdrawn,
     )
     with atomic_folder(folder) as partial:
@@ -115,8 +118,10 @@ def _galleries(platform: Platform, project: str) -> list[Gallery]:
         Gallery(
             "threshold",
             "Near the threshold",
-            "The frames that were kept and dropped most narrowly: if these are wrong, the threshold is.",
+            "The frames that were kept and dropped most narrowly: if these are wrong, the threshold is. Say keep or "
+            "drop to more of them on a page of its own, and get the threshold for the precision or recall you want:",
             _report_tiles(narrow_tiles(platform, project, TILES_PER_GALLERY)),
+            command=f"data-miner calibrate {project}",
         ),
         Gallery(
             "rejected",

@@ -20,10 +20,11 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from data_miner_dagster.config.filtering import FilteringConfig, Margin, PromptConfig, Threshold
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.config.filtering import FilteringConfig, PromptConfig
+from data_miner_dagster.config.thresholds import Margin, Threshold
 from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import Float32Array, SimilarityCalibration
+from data_miner_dagster.stages.thresholds import value_for_encoder
 
 ALGORITHM_VERSION: Final = 1
 """Raise it when the same similarities give other decisions."""
@@ -69,16 +70,10 @@ def resolve_rules(config: FilteringConfig, encoder_name: str, calibration: Simil
     """
 
     def value(field: str, given: Threshold | Margin | None, default: float | None) -> float | None:
-        if given is None:
-            return default
-        if not isinstance(given, Mapping):
-            return float(given)
-        if encoder_name not in given:
-            raise ConfigError(
-                f"filtering.{field} is given for {', '.join(sorted(given))} but not for {encoder_name!r}, the encoder "
-                f"in use: add a value for it (`data-miner calibrate` finds one), or remove the field to use its default"
-            )
-        return float(given[encoder_name])
+        number = value_for_encoder(
+            f"filtering.{field}", given, encoder_name, remedy=" (`data-miner calibrate` finds one)"
+        )
+        return default if number is None else number
 
     def rules(
         set_name: str, prompts: Sequence[PromptConfig], threshold: float | None, margin: float | None
@@ -126,33 +121,6 @@ def unnamed_values(config: FilteringConfig) -> dict[str, float]:
             fields[f"{set_name} {prompt.text!r} margin"] = prompt.margin
     unnamed = {name: float(given) for name, given in fields.items() if isinstance(given, int | float)}
     return {name: number for name, number in unnamed.items() if number != 0 or not name.endswith("margin")}
-
-
-def check_same_scale(
-    config: FilteringConfig, encoder_name: str, earlier_encoder_name: str, earlier_values: Mapping[str, float]
-) -> None:
-    """Refuse thresholds that were set for another encoder.
-
-    Args:
-        config: what is asked for now.
-        encoder_name: registry name of the encoder in use.
-        earlier_encoder_name: the encoder the project was last filtered with.
-        earlier_values: `unnamed_values` of that time.
-
-    Raises:
-        ConfigError: the encoder has changed and a number has not.
-    """
-    if encoder_name == earlier_encoder_name:
-        return
-    carried = [name for name, number in unnamed_values(config).items() if earlier_values.get(name) == number]
-    if carried:
-        name = carried[0]
-        number = earlier_values[name]
-        raise ConfigError(
-            f"filtering.{name} = {number:g} was set for encoder {earlier_encoder_name!r}, and {encoder_name!r} is in "
-            f"use now: a threshold of one encoder means nothing for another; remove it to use {encoder_name!r}'s own, "
-            f"or name its encoder: {{{encoder_name}: {number:g}}}"
-        )
 
 
 @dataclass(frozen=True, slots=True)

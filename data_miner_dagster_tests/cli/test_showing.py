@@ -5,7 +5,9 @@ import pytest
 
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.tables import table_from_rows, write_table
 from data_miner_dagster_tests.builders import build_platform, build_project
 from data_miner_dagster_tests.cli.conftest import RunCommand
 
@@ -64,6 +66,17 @@ def test_status__of_a_project_shows_its_funnel_and_who_works(run_command: RunCom
     assert "undecodable" in text
     with pytest.raises(ConfigError, match="no project 'nobody'; known: cyclists"):
         run_command("status", "--project", "nobody", "--root", platform.root)
+
+
+def test_status__of_a_project_names_whole_reuploads(run_command: RunCommand, platform: Platform) -> None:
+    found = {"video_key": "files-bbb", "original_video_key": "files-aaa", "share": 0.9, "original_share": 0.5}
+    rows = [found | {"num_matched_frames": 9, "num_frames": 10}]
+    table = table_from_rows(rows, REUPLOADS_SCHEMA)
+    write_table(platform.layout.reuploads_table("cyclists"), table, fingerprint="1")
+    text = run_command("status", "--project", "cyclists", "--root", platform.root).stdout
+    assert [line.split() for line in text.splitlines()][-1] == ["Clip", "bbb", "Clip", "aaa", "9", "of", "10"]
+    content = json.loads(run_command("status", "--project", "cyclists", "--root", platform.root, "--json").stdout)
+    assert content["reuploads"] == [rows[0] | {"title": "Clip bbb", "original_title": "Clip aaa"}]
 
 
 def test_projects__table_and_json(run_command: RunCommand, platform: Platform) -> None:

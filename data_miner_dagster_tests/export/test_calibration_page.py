@@ -50,8 +50,13 @@ def test_page__answers_by_key_and_button_are_exported(tmp_path: Path) -> None:
         page.keyboard.press("d")  # the first frame has the focus, and hands it on
         page.locator("figure").nth(1).locator("button.keep").click()
         assert page.locator("#progress").inner_text() == "3 of 3 answered"
+        assert not page.locator("#next").is_visible()
         with page.expect_download() as download:
             page.locator("#export").click()
+        expect(page.locator("#next code")).to_have_text(
+            "data-miner calibrate pets --answers answers.csv --precision 0.9"
+        )
+        expect(page.locator("#next")).to_be_visible()
         exported = Path(download.value.path()).read_text()
         # Answers survive, in this tab and in the next. A loaded browser hands its storage on in its own time, so
         # the page is opened until it shows them; answers that were never stored would not appear at all.

@@ -101,7 +101,7 @@ def grounding_dino(folders: dict[str, Path]) -> GroundingDinoDetector:
 
 def test_grounding_dino__text_is_what_its_tokenizer_makes_of_the_whole(grounding_dino: GroundingDinoDetector) -> None:
     ids, spans = grounding_dino.text_of(["Car", "a red taxi", "gbus?"])
-    tokenizer = grounding_dino._tokenizer
+    tokenizer = grounding_dino.tokenizer
     assert ids == tokenizer("car . a red taxi . gbus .")["input_ids"]
     assert [tokenizer.decode(ids[span]) for span in spans] == ["car", "a red taxi", "gbus"]
     assert spans[2] == slice(7, 11)  # g, ##b, ##u, ##s: a word of several tokens is one span
@@ -111,10 +111,10 @@ def test_grounding_dino__each_phrase_by_its_own_tokens(grounding_dino: Grounding
     image = odd_images()[0]
     (scored,) = grounding_dino.score([image], PROMPTS)
     # By another route: the text as one string, the model called directly, tokens counted by hand.
-    tokens = grounding_dino._tokenizer("car . a red taxi . a person riding a bike .", return_tensors="pt")
-    pixels = grounding_dino._image_processor(images=[image], return_tensors="pt")
+    tokens = grounding_dino.tokenizer("car . a red taxi . a person riding a bike .", return_tensors="pt")
+    pixels = grounding_dino.image_processor(images=[image], return_tensors="pt")
     with torch.inference_mode():
-        outputs = grounding_dino._model(**pixels, **tokens)
+        outputs = grounding_dino.network(**pixels, **tokens)
     hot = outputs.logits[0].sigmoid().numpy()
     expected = np.stack([hot[:, 1], hot[:, 3:6].mean(axis=1), hot[:, 7:12].mean(axis=1)], axis=1)
     np.testing.assert_allclose(scored.phrase_scores, expected, atol=1e-6)
@@ -164,12 +164,12 @@ def test_owlv2__boxes_of_a_padded_image(folders: dict[str, Path]) -> None:
     images = odd_images()[:3]
     scored = detector.score(images, PROMPTS)
     # transformers' own post-processing knows that the padding is to the longer side.
-    text = detector._tokenizer(PROMPTS, padding="max_length", max_length=16, return_tensors="pt")
+    text = detector.tokenizer(PROMPTS, padding="max_length", max_length=16, return_tensors="pt")
     for image, ours in zip(images, scored, strict=True):
-        pixels = detector._image_processor(images=[image], return_tensors="pt")
+        pixels = detector.image_processor(images=[image], return_tensors="pt")
         with torch.inference_mode():
-            outputs = detector._model(**text, **pixels)
-        (theirs,) = detector._image_processor.post_process_object_detection(
+            outputs = detector.network(**text, **pixels)
+        (theirs,) = detector.image_processor.post_process_object_detection(
             outputs, threshold=0.0, target_sizes=[image.shape[:2]]
         )
         np.testing.assert_allclose(ours.boxes_xyxy, theirs["boxes"].numpy(), rtol=1e-3, atol=1e-2)
@@ -192,12 +192,12 @@ def test_omdet_turbo__as_its_own_post_processing(folders: dict[str, Path]) -> No
 
     detector = load("omdet-turbo", folders["omdet-turbo"])
     assert isinstance(detector, OmDetTurboDetector)
-    processor = OmDetTurboProcessor(detector._image_processor, detector._tokenizer)
+    processor = OmDetTurboProcessor(detector.image_processor, detector.tokenizer)
     image = odd_images()[0]
     (scored,) = detector.score([image], PROMPTS)
     inputs = processor(images=image, text=[PROMPTS], return_tensors="pt")
     with torch.inference_mode():
-        outputs = detector._model(**inputs)
+        outputs = detector.network(**inputs)
     (theirs,) = processor.post_process_grounded_object_detection(
         outputs, text_labels=[PROMPTS], threshold=0.0, nms_threshold=1.0, target_sizes=[(480, 640)], max_num_det=60
     )
@@ -216,7 +216,7 @@ def test_omdet_turbo__task_fits_the_text_limit(folders: dict[str, Path]) -> None
     assert len(chunks) > 1
     for chunk in chunks:
         task = f"Detect {', '.join(phrase.prompt for phrase in chunk)}."
-        assert len(detector._tokenizer(task)["input_ids"]) <= 77
+        assert len(detector.tokenizer(task)["input_ids"]) <= 77
 
 
 # --- loading ---

@@ -41,6 +41,14 @@ def test_check_available__missing_folder(tmp_path: Path) -> None:
         ModelProvider(ModelsConfig(filter_encoder="own", registry={"own": own})).check_available()
 
 
+def test_check_available__missing_companion_of_a_model(tmp_path: Path) -> None:
+    own = ModelEntryConfig(
+        architecture="clip", source=f"file:{tmp_path}", options={"text_model": f"file:{tmp_path}/no"}
+    )
+    with pytest.raises(ModelError, match=r"model own: there is no folder or file .*/no; correct its `text_model`"):
+        ModelProvider(ModelsConfig(filter_encoder="own", registry={"own": own})).check_available()
+
+
 def test_check_available__gated_model_without_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 

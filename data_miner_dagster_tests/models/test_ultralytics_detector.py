@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -113,26 +114,32 @@ before = state()
 from data_miner_dagster.models.ultralytics_detector import import_yolo
 assert import_yolo().__name__ == "YOLO"
 assert state() == before
-from ultralytics.utils import ONLINE
+from ultralytics.utils import AUTOINSTALL, ONLINE, SAFE_LOAD
 from ultralytics.utils.events import events
-assert not ONLINE and not events.enabled
+assert SAFE_LOAD and not AUTOINSTALL and not ONLINE and not events.enabled
 """
 
 
 def test_import_yolo__leaves_the_process_as_it_was(tmp_path: Path) -> None:
-    environment = os.environ | {"YOLO_CONFIG_DIR": str(tmp_path)}
+    environment = os.environ | {"YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "True"}
     subprocess.run([sys.executable, "-c", SIDE_EFFECTS], check=True, env=environment)
+
+
+class Bomb:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
 
 
 def test_load__pickle_is_not_opened_without_its_checksum(tmp_path: Path) -> None:
     import pickle
 
-    class Bomb:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return Path.touch, (Path(tmp_path / "exploded"),)  # type: ignore[return-value]
-
     path = tmp_path / "weights.pt"
-    path.write_bytes(pickle.dumps(Bomb()))
+    path.write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
     with pytest.raises(ModelError, match=f"pin it with `options: {{sha256: {sha256_of_file(path)}}}`"):
         provider_of(path).detector()
     with pytest.raises(ModelError, match="not the pinned 0123"):
@@ -140,21 +147,56 @@ def test_load__pickle_is_not_opened_without_its_checksum(tmp_path: Path) -> None
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("architecture", ["yolo11n", "yolo26n"])
-def test_load__pinned_weights_of_a_real_architecture(architecture: str, tmp_path: Path) -> None:
+def test_load__pinned_pickle_builds_no_foreign_classes(tmp_path: Path) -> None:
+    import pickle
+
     import torch
 
-    # The weights are random; the network and the file are as Ultralytics makes them.
+    path = tmp_path / "weights.pt"
+    for save in (torch.save, lambda content, file: file.write_bytes(pickle.dumps(content, protocol=2))):
+        save({"model": Bomb(tmp_path / "exploded")}, path)
+        with pytest.raises(ModelError, match=r"model own: weights\.pt is not a checkpoint of Ultralytics'") as raised:
+            provider_of(path, sha256=sha256_of_file(path)).detector()
+        assert "\n" not in str(raised.value)
+    assert not (tmp_path / "exploded").exists()
+
+
+def save_random(architecture: str, path: Path) -> list[str]:
+    """Write a `.pt` as Ultralytics makes it, with random weights that see things; return its class names."""
+    import torch
+
     torch.manual_seed(0)
     yolo = import_yolo()(f"{architecture}.yaml", task="detect", verbose=False)
     for name, parameter in yolo.model.model[-1].named_parameters():
         if "cv3" in name and name.endswith("bias"):
             torch.nn.init.normal_(parameter, -1, 1.5)  # classes that are seen, and told apart
-    path = tmp_path / f"{architecture}.pt"
+    yolo.ckpt = {"train_args": {"imgsz": 160}}
     yolo.save(path)
+    return list(yolo.names.values())
+
+
+@pytest.mark.parametrize("architecture", ["yolo11n", "yolo26n"])
+def test_load__pinned_weights_of_a_real_architecture(architecture: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{architecture}.pt"
+    classes = [ClassPrompts(f"class {name}", (name,)) for name in save_random(architecture, path)]
     detector = provider_of(path, sha256=sha256_of_file(path)).detector()
-    classes = [ClassPrompts(f"class {name}", (name,)) for name in yolo.names.values()]
     found = assert_keeps_contract(
         detector, classes, images=[photo("bus.jpg")[:300, :211], np.zeros((1, 1, 3), np.uint8)]
     )
     assert len(found[0].prompts) > 3
+
+
+@pytest.mark.parametrize("architecture", ["yolo11n", "yolo26n"])
+def test_load__what_ultralytics_exports_finds_the_same(architecture: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{architecture}.pt"
+    classes = [ClassPrompts(f"class {name}", (name,)) for name in save_random(architecture, path)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, about tracing
+        exported = import_yolo()(str(path)).export(format="onnx", imgsz=160, simplify=False, verbose=False)
+    images = [photo("bus.jpg")[:300, :211], photo("zidane.jpg")]
+    theirs = provider_of(path, sha256=sha256_of_file(path)).detector().detect(images, classes, confidence_floor=0.3)
+    check_classes(provider_of(Path(exported)).detector_entry, classes)
+    ours = provider_of(Path(exported)).detector().detect(images, classes, confidence_floor=0.3)
+    for first, second in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(first.confidences[:20], second.confidences[:20], atol=1e-3)
+        assert (iou_matrix(first.boxes_xyxy[:20], second.boxes_xyxy).max(axis=1) > 0.98).all()

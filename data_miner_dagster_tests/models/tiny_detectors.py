@@ -1,5 +1,6 @@
 """Randomly initialised networks of the real detector classes, a fraction of a megabyte each, saved as on the hub."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -153,4 +154,58 @@ def save_omdet_turbo(folder: Path) -> Path:
     transformers.OmDetTurboForObjectDetection(config).save_pretrained(folder)
     transformers.DetrImageProcessor(size={"height": 64, "width": 64}, do_pad=False).save_pretrained(folder)
     save_clip_tokenizer(folder, 77)
+    return folder
+
+
+def save_byte_tokenizer(folder: Path) -> None:
+    """Write CLIP's own tokenizer without merges: a token a letter, ending in `</w>` at a word's end."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    transformers.CLIPTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
+
+
+def save_clip_text(folder: Path) -> Path:
+    """Write the text half of a CLIP of the real class, with vectors as long as ViT-B/32's."""
+    torch.manual_seed(0)
+    config = transformers.CLIPTextConfig(
+        vocab_size=514,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        projection_dim=512,
+        bos_token_id=512,
+        eos_token_id=513,
+        pad_token_id=513,
+    )
+    network = transformers.CLIPTextModelWithProjection(config)
+    for parameter in network.parameters():
+        if parameter.dim() == 2:
+            torch.nn.init.normal_(parameter)  # so that other words give vectors that point elsewhere
+    network.save_pretrained(folder)
+    save_byte_tokenizer(folder)
+    return folder
+
+
+class _SumOfTokens(torch.nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(514, dim, padding_idx=0)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(self.embedding(ids).sum(dim=1), dim=-1)
+
+
+def save_scripted_text(folder: Path, *, file_name: str = "mobileclip_blt.ts", dim: int = 512) -> Path:
+    """Write a TorchScript text half as MobileCLIP's is traced: (P, 77) ids to unit vectors."""
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        example = torch.zeros(2, 77, dtype=torch.int64)
+        traced = torch.jit.trace(_SumOfTokens(dim).eval(), example)  # type: ignore[no-untyped-call]
+        traced.save(folder / file_name)
+    save_byte_tokenizer(folder)
     return folder

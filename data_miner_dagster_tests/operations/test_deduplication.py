@@ -1,93 +1,37 @@
 """Deduplication of planted projects: what is kept, what stands when videos are added, what is done again."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from data_miner_dagster.catalog.transitions import move_project
-from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
-from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.export.parquet import images_table
-from data_miner_dagster.operations.deduplication import check_deduplication, deduplicate_project
+from data_miner_dagster.operations.deduplication import deduplicate_project
 from data_miner_dagster.operations.filtering import filter_project
 from data_miner_dagster.storage.embeddings import read_embeddings, write_embeddings
 from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
-from data_miner_dagster.storage.tables import read_fingerprint, read_table, table_from_rows, write_table
-from data_miner_dagster_tests.operations.planted_project import PlantedPlatform, add_video, plant_frames
-
-CAT = (1.0, 0.0, 0.0, 0.0)
-CAT_ON_BUS = (0.8, 0.0, 0.0, 0.6)
-CAT_ON_SLIDE = (0.8, 0.0, 0.6, 0.0)
-NEARLY_CAT = (0.995, 0.1, 0.0, 0.0)  # cosine .995 with CAT
-DOG = (0.0, 1.0, 0.0, 0.0)  # not kept by filtering
+from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
+from data_miner_dagster_tests.operations.planted_duplicates import (
+    CAT,
+    CAT_ON_BUS,
+    CAT_ON_SLIDE,
+    DOG,
+    NEARLY_CAT,
+    plant,
+    run,
+    save,
+)
+from data_miner_dagster_tests.operations.planted_project import PlantedPlatform, add_video
 
 
 @pytest.fixture
 def platform(tmp_path: Path) -> PlantedPlatform:
     """An empty platform."""
     return PlantedPlatform(tmp_path)
-
-
-def save(platform: PlantedPlatform, name: str = "pets", **deduplication: Any) -> None:
-    """Save a project that keeps cats and compares frames by the planted embeddings, threshold .9."""
-    config = ProjectConfig.model_validate(
-        {
-            "name": name,
-            "sourcing": {"sources": [{"type": "files", "paths": ["."]}]},
-            "filtering": {"positive": ["cat"]},
-            "deduplication": {"encoder": "filter", **deduplication},
-            "detection": {"classes": {"cat": []}},
-        }
-    )
-    dump = config.model_dump(mode="json")
-    platform.catalog.save_project(name, dump, fingerprint_of(dump), None)
-
-
-def plant(
-    platform: PlantedPlatform,
-    key: str,
-    vectors: Sequence[Sequence[float]],
-    *,
-    project: str = "pets",
-    frames_fingerprint: str = "frames-1",
-    **columns: Sequence[object],
-) -> None:
-    """Add a video with these frames; unless `columns` say otherwise, all files and hashes differ."""
-    if platform.catalog.video(key) is None or key not in {m.video_key for m in platform.catalog.members(project)}:
-        add_video(platform, key, project=project)
-    plant_frames(platform, key, vectors, frames_fingerprint=frames_fingerprint)
-    path = platform.layout.frames_table(key)
-    table = read_table(path)
-    columns = {
-        "sha256": [fingerprint_of({"key": key, "index": index}) for index in range(len(vectors))],
-        "perceptual_hash": [int(fingerprint_of({"hash": key, "i": index})[:16], 16) for index in range(len(vectors))],
-        **columns,
-    }
-    for name, values in columns.items():
-        position = table.schema.get_field_index(name)
-        table = table.set_column(position, table.schema.field(name), pa.array(values, table.schema.field(name).type))
-    write_table(path, table, fingerprint=frames_fingerprint)
-
-
-def decisions(platform: PlantedPlatform, project: str = "pets") -> dict[str, tuple[str, str | None]]:
-    """Return (representative, tier) by frame id; checks both guarantees on the way."""
-    assert check_deduplication(platform, project).passed
-    rows = read_table(platform.layout.deduplicated_table(project)).to_pylist()
-    return {row["frame_id"]: (row["representative_frame_id"], row["tier"]) for row in rows}
-
-
-def run(platform: PlantedPlatform, project: str = "pets", **kwargs: Any) -> dict[str, tuple[str, str | None]]:
-    """Filter and deduplicate."""
-    filter_project(platform, project)
-    assert deduplicate_project(platform, project, **kwargs).status is OutcomeStatus.DONE
-    return decisions(platform, project)
 
 
 def test_deduplicate_project__not_filtered_yet_is_blocked(platform: PlantedPlatform) -> None:
@@ -178,15 +122,6 @@ def test_deduplicate_project__files_and_hashes_before_embeddings(platform: Plant
     }
     similarity = read_table(platform.layout.deduplicated_table("pets"))["similarity"].to_pylist()
     assert similarity[2:4] == [pytest.approx(0.64, abs=1e-3), pytest.approx(0.8, abs=1e-3)]
-
-
-def test_check_deduplication__kept_frames_of_one_hash_or_file_are_found(platform: PlantedPlatform) -> None:
-    save(platform)
-    plant(platform, "site-a", [CAT, CAT_ON_BUS, CAT_ON_SLIDE], perceptual_hash=[2**40 - 1] * 3, sha256=["1", "1", "2"])
-    decided = run(platform)
-    assert {tier for _, tier in decided.values()} == {None, "exact", "perceptual_hash"}
-    tamper(platform, 1, is_representative=True, representative_frame_id="site-a/000001", similarity=None, tier=None)
-    assert check_deduplication(platform, "pets").report.num_too_close == 1
 
 
 def test_deduplicate_project__better_frames_stand_for_worse(platform: PlantedPlatform) -> None:
@@ -312,6 +247,34 @@ def test_deduplicate_project__changed_threshold_decides_everything_anew(platform
     }
 
 
+def test_deduplicate_project__a_number_of_another_encoder_is_refused(platform: PlantedPlatform) -> None:
+    save(platform, threshold=0.7)
+    plant(platform, "site-a", [CAT, CAT_ON_BUS])
+    run(platform)
+    platform.encoder.name, platform.encoder.fingerprint = "other", "other-1"
+    plant(platform, "site-a", [CAT, CAT_ON_BUS])
+    filter_project(platform, "pets")
+    with pytest.raises(ConfigError, match=r"deduplication\.threshold = 0\.7 was set for encoder 'axis', and 'other'"):
+        deduplicate_project(platform, "pets")
+    row = platform.catalog.project("pets")
+    assert row is not None
+    assert row.stage is ProjectStage.FAILED
+    save(platform, threshold={"axis": 0.7})
+    filter_project(platform, "pets")
+    with pytest.raises(ConfigError, match=r"deduplication\.threshold is given for axis but not for 'other'"):
+        deduplicate_project(platform, "pets")
+    save(platform, threshold={"axis": 0.7, "other": 0.9})
+    assert run(platform)["site-a/000001"] == ("site-a/000001", None)
+
+
+def test_deduplicate_project__naming_the_encoder_of_a_number_decides_nothing_anew(platform: PlantedPlatform) -> None:
+    save(platform, threshold=0.7)
+    plant(platform, "site-a", [CAT, CAT_ON_BUS])
+    run(platform)
+    save(platform, threshold={"axis": 0.7, "other": 0.9})
+    assert deduplicate_project(platform, "pets").status is OutcomeStatus.REUSED
+
+
 def test_deduplicate_project__frames_whose_representative_is_gone_are_decided_again(platform: PlantedPlatform) -> None:
     save(platform)
     plant(platform, "site-a", [CAT, CAT_ON_BUS])
@@ -382,76 +345,6 @@ def test_deduplicate_project__broken_embedding_fails_the_project_with_a_reason(p
     assert project.stage is ProjectStage.FAILED
     assert project.error is not None
     assert "site-a" in project.error
-
-
-def test_check_deduplication__not_made_yet(platform: PlantedPlatform) -> None:
-    save(platform)
-    with pytest.raises(ConfigError, match="has not been deduplicated"):
-        check_deduplication(platform, "pets")
-    filter_project(platform, "pets")
-    with pytest.raises(ConfigError, match="has not been deduplicated"):
-        check_deduplication(platform, "pets")
-
-
-def tamper(platform: PlantedPlatform, row: int, **values: object) -> None:
-    """Change one row of the table as a bug would."""
-    path = platform.layout.deduplicated_table("pets")
-    table = read_table(path)
-    rows = table.to_pylist()
-    rows[row] |= values
-    write_table(path, table_from_rows(rows, table.schema.remove_metadata()), fingerprint=read_fingerprint(path) or "")
-
-
-def test_check_deduplication__kept_duplicate_is_found(platform: PlantedPlatform) -> None:
-    save(platform)
-    plant(platform, "site-a", [CAT, NEARLY_CAT, CAT_ON_BUS])
-    run(platform)
-    tamper(platform, 1, is_representative=True, representative_frame_id="site-a/000001", similarity=None, tier=None)
-    check = check_deduplication(platform, "pets")
-    assert not check.passed
-    assert check.report.num_too_close == 1
-    assert check.first_offenders == (("site-a/000001", "site-a/000000"),)
-    assert "site-a/000001 and site-a/000000" in check.description
-
-
-def test_check_deduplication__unsupported_removal_is_found(platform: PlantedPlatform) -> None:
-    save(platform)
-    plant(platform, "site-a", [CAT, NEARLY_CAT, CAT_ON_BUS])
-    run(platform)
-    tamper(platform, 1, representative_frame_id="site-a/000002")
-    check = check_deduplication(platform, "pets")
-    assert not check.passed
-    assert (check.report.num_too_close, check.report.num_unsupported) == (0, 1)
-
-
-def test_deduplicate_project__whole_reupload_is_reported(platform: PlantedPlatform) -> None:
-    save(platform)
-    plant(platform, "site-a", [CAT, CAT_ON_BUS, CAT_ON_SLIDE, DOG], sharpness=[9, 9, 9, 9])
-    plant(platform, "site-b", [CAT, CAT, CAT_ON_BUS, CAT_ON_SLIDE], sharpness=[1, 1, 1, 1])
-    plant(platform, "site-c", [CAT_ON_SLIDE, CAT_ON_BUS, CAT], sharpness=[2, 2, 2])
-    run(platform)
-    assert read_table(platform.layout.reuploads_table("pets")).to_pylist() == [
-        {
-            "video_key": "site-b",
-            "original_video_key": "site-a",
-            "share": 1.0,
-            "original_share": 1.0,
-            "num_matched_frames": 4,
-            "num_frames": 4,
-        }
-    ]
-    metadata = deduplicate_project(platform, "pets").metadata
-    assert metadata["num_reuploads"] == 1
-    assert metadata["reuploads"] == "site-b: 100% found in order in site-a"
-
-
-def test_deduplicate_project__without_the_reuploads_table_it_is_not_finished(platform: PlantedPlatform) -> None:
-    save(platform)
-    plant(platform, "site-a", [CAT])
-    run(platform)
-    platform.layout.reuploads_table("pets").unlink()
-    assert deduplicate_project(platform, "pets").status is OutcomeStatus.DONE
-    assert platform.layout.reuploads_table("pets").exists()
 
 
 def test_deduplicate_project__against_a_release(platform: PlantedPlatform) -> None:

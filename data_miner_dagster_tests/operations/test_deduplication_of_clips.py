@@ -10,11 +10,12 @@ from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.models.packages import fetch_samples
-from data_miner_dagster.operations.deduplication import check_deduplication, deduplicate_project
+from data_miner_dagster.operations.deduplication import deduplicate_project
 from data_miner_dagster.operations.downloading import download_videos
 from data_miner_dagster.operations.embedding import embed_frames
 from data_miner_dagster.operations.extraction import extract_frames
 from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.operations.guarantees import check_deduplication
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing import list_sources
 from data_miner_dagster.storage.tables import read_table

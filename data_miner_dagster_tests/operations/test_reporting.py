@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing import release_project
 from data_miner_dagster.operations.reporting import write_report
+from data_miner_dagster.storage.tables import table_from_rows, write_table
 from data_miner_dagster_tests.builders import SampleVideo, build_project
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -86,6 +88,7 @@ def test_write_report__shows_counts_reasons_and_provenance(platform: Platform) -
         "lite-conse",
         "Apache-2.0",
         "“a bicycle”",
+        "data-miner calibrate cyclists",
     ):
         assert phrase in text, phrase
 
@@ -98,6 +101,22 @@ def test_write_report__foreign_text_stays_text(tmp_path: Path) -> None:
     release_project(platform, "cyclists")
     assert hostile not in _html(platform)
     assert "&lt;script&gt;alert(1)" in _html(platform)
+
+
+def test_write_report__whole_reuploads(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    assert "reuploads" not in _Page(_html(platform)).anchors
+    found = {"video_key": "files-bbb", "original_video_key": "files-aaa", "share": 0.9, "original_share": 0.5}
+    table = table_from_rows([found | {"num_matched_frames": 9, "num_frames": 10}], REUPLOADS_SCHEMA)
+    write_table(platform.layout.reuploads_table("cyclists"), table, fingerprint="1")
+    write_report(platform, "cyclists", "v001", rewrite=True)
+    page = _Page(_html(platform))
+    assert {"reuploads"} <= page.anchors
+    assert page.open == []
+    assert "Clip bbb files-bbb Clip aaa files-aaa 9 of 10 50 %" in re.sub(
+        r"\s+", " ", re.sub("<[^>]*>", " ", _html(platform))
+    )
 
 
 def test_write_report__written_once(platform: Platform) -> None:

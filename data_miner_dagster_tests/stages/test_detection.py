@@ -61,6 +61,25 @@ def test_suppress_overlaps__what_is_suppressed_suppresses_nothing() -> None:
     assert suppress_overlaps(chain, 0.4, within_class=True).tolist() == [0, 2]
 
 
+def test_suppress_overlaps__as_supervision_does() -> None:
+    """An independent truth: another library on the same random boxes."""
+    import supervision
+
+    random = np.random.default_rng(0)
+    corners, sizes = random.uniform(0, 400, (300, 2)), random.uniform(20, 200, (300, 2))
+    boxes = np.concatenate([corners, corners + sizes], axis=1).astype(np.float32)
+    confidences = np.sort(random.uniform(0, 1, 300))[::-1].astype(np.float32)
+    classes = random.integers(0, 2, 300).astype(np.int32)
+    found = ImageDetections(boxes, confidences, classes, tuple(CLASSES[index].prompts[-1] for index in classes))
+    np.testing.assert_allclose(iou_matrix(boxes, boxes), supervision.box_iou_batch(boxes, boxes), atol=1e-5)
+    for within_class, category in ((True, classes), (False, np.zeros(300))):
+        rows = np.column_stack([boxes, confidences, category])
+        theirs = np.flatnonzero(supervision.box_non_max_suppression(rows, iou_threshold=0.4))
+        ours = suppress_overlaps(found, 0.4, within_class=within_class)
+        assert 10 < len(ours) < 290
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_detection_rows__no_boxes() -> None:
     found = FrameDetections(ImageDetections.empty(), np.zeros(0, np.int32))
     assert detection_rows("files-a/000000", "files-a", 0, found, classes=CLASSES, detector="d") == []

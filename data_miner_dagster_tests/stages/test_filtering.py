@@ -19,7 +19,6 @@ from data_miner_dagster.stages.filtering import (
     REASONS,
     Decisions,
     FilteringRules,
-    check_same_scale,
     decide,
     resolve_rules,
     unnamed_values,
@@ -326,18 +325,3 @@ def test_unnamed_values__only_bare_numbers() -> None:
         }
     )
     assert unnamed_values(config) == {"negative_margin": 0.125, "positive 'cat' threshold": 0.25}
-
-
-def test_check_same_scale__refuses_a_number_of_another_encoder() -> None:
-    config = FilteringConfig.model_validate({"positive": ["cat"], "positive_threshold": 0.25})
-    values = unnamed_values(config)
-    check_same_scale(config, "axis", "axis", values)
-    with pytest.raises(ConfigError, match=r"positive_threshold = 0\.25 was set for encoder 'axis', and 'other'"):
-        check_same_scale(config, "other", "axis", values)
-
-
-def test_check_same_scale__a_new_number_or_a_named_one_passes() -> None:
-    earlier = {"positive_threshold": 0.25}
-    for value in (0.125, {"other": 0.25}, None):
-        config = FilteringConfig.model_validate({"positive": ["cat"], "positive_threshold": value})
-        check_same_scale(config, "other", "axis", earlier)

@@ -1,0 +1,40 @@
+"""Weight files and their checksums: what a model of the user's own is known by."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One weight file and its checksum."""
+
+    path: str
+    sha256: str
+
+
+def folder_checksums(folder: Path) -> tuple[ModelFile, ...]:
+    """Return every file below `folder` with its sha256, by path; read once a process as long as nothing changes.
+
+    A single file stands for a folder of one.
+
+    Raises:
+        ModelError: there is no such folder, or it is empty.
+    """
+    if folder.is_file():
+        return (ModelFile(folder.name, _checksum(folder, folder.stat().st_size, folder.stat().st_mtime_ns)),)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    if not paths:
+        raise ModelError(f"model folder {folder} is missing or empty; correct its entry")
+    return tuple(
+        ModelFile(path.relative_to(folder).as_posix(), _checksum(path, path.stat().st_size, path.stat().st_mtime_ns))
+        for path in paths
+    )
+
+
+@lru_cache(maxsize=1024)
+def _checksum(path: Path, _size_bytes: int, _modified_ns: int) -> str:
+    return sha256_of_file(path)

@@ -1,0 +1,25 @@
+"""Files that can run code when they are opened: pickles and TorchScript."""
+
+from pathlib import Path
+
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.models.registry import ModelEntry
+
+
+def check_pinned(entry: ModelEntry, path: Path, option: str) -> None:
+    """See that the file is the one whose sha256 the entry's option gives, before anything opens it.
+
+    Raises:
+        ModelError: the option gives none, or another.
+    """
+    pinned = entry.options.get(option)
+    actual = sha256_of_file(path)
+    if pinned is None:
+        otherwise = ", or export it to .onnx" if path.suffix == ".pt" else ""
+        raise ModelError(
+            f"model {entry.name}: {path.name} can run any code when it is opened; if you trust it, pin it with "
+            f"`options: {{{option}: {actual}}}`{otherwise}"
+        )
+    if pinned.lower() != actual:
+        raise ModelError(f"model {entry.name}: {path} has sha256 {actual}, not the pinned {pinned}; fetch it again")

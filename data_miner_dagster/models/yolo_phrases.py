@@ -1,0 +1,158 @@
+"""Phrases for YOLO-World and YOLOE, whose weights come without the text half they were trained with.
+
+Belongs here: reading a text half from a folder on disk, and handing its embeddings to the network. Ultralytics' own
+way is not gone: it imports a package that only a Git repository carries, and fetches the weights by itself.
+
+The folder holds CLIP's tokenizer and, for YOLO-World, CLIP ViT-B/32 as the hub has it; for YOLOE one TorchScript file,
+which is a program: it is opened only if its entry pins its sha256.
+
+Source: Cheng et al. 2024, "YOLO-World"; Wang et al. 2025, "YOLOE"; Radford et al. 2021 (CLIP); Vasu et al. 2024
+(MobileCLIP).
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from data_miner_dagster.domain.errors import ConfigError, ModelError
+from data_miner_dagster.models.hub import hub_errors
+from data_miner_dagster.models.registry import ModelEntry
+from data_miner_dagster.models.trusted_files import check_pinned
+
+if TYPE_CHECKING:
+    import torch
+
+CONTEXT_LENGTH: Final = 77
+"""Tokens of a phrase with those that open and close it; the rest is zeros."""
+EMBEDDING_DIM: Final = 512
+"""What both networks were built for."""
+_SCRIPTS: Final[Mapping[str, str]] = {"mobileclip:blt": "mobileclip_blt.ts", "mobileclip2:b": "mobileclip2_b.ts"}
+"""YOLOE says which text half it was trained with; another would answer, and mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextHalf:
+    """A tokenizer, and a network from (P, 77) token ids to (P, 512) unit vectors, on the CPU."""
+
+    model_name: str
+    tokenizer: Any
+    encode: "Callable[[torch.Tensor], torch.Tensor]"
+
+    def embed(self, phrases: Sequence[str]) -> "torch.Tensor":
+        """Return (1, P, 512) unit vectors.
+
+        Raises:
+            ConfigError: a phrase is over the text limit.
+            ModelError: the network gives vectors of another length.
+        """
+        import torch
+
+        with torch.no_grad():
+            vectors = self.encode(self.token_ids(phrases)).float()
+        if vectors.shape != (len(phrases), EMBEDDING_DIM):
+            raise ModelError(
+                f"model {self.model_name}: its text_model gives vectors of {vectors.shape[-1]} numbers where "
+                f"{EMBEDDING_DIM} are wanted; it is not the one that the detector was trained with"
+            )
+        return torch.nn.functional.normalize(vectors, dim=-1)[None]
+
+    def token_ids(self, phrases: Sequence[str]) -> "torch.Tensor":
+        """Return (P, 77) int64, zeros behind each phrase: MobileCLIP was traced with that padding."""
+        import torch
+
+        ids = torch.zeros(len(phrases), CONTEXT_LENGTH, dtype=torch.int64)
+        for row, phrase in enumerate(phrases):
+            tokens = self.tokenizer(phrase.lower())["input_ids"]
+            if len(tokens) > CONTEXT_LENGTH:
+                raise ConfigError(
+                    f"detection.classes: the phrase {phrase!r} has {len(tokens)} tokens, detector {self.model_name} "
+                    f"reads {CONTEXT_LENGTH}; shorten it"
+                )
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+        return ids
+
+
+class PhraseSetter:
+    """Makes a YOLO-World or YOLOE model look for phrases."""
+
+    def __init__(self, model: Any, text: TextHalf) -> None:
+        self._model = model
+        self._text = text
+        self._phrases: list[str] = []
+
+    def set_phrases(self, phrases: Sequence[str]) -> None:
+        """Make output i of the model stand for phrase i. Does nothing if it does already.
+
+        Raises:
+            ConfigError: a phrase is over the text limit.
+        """
+        if self._phrases == list(phrases):
+            return
+        import torch
+
+        vectors, network = self._text.embed(phrases), self._model.model
+        if is_yoloe(network):
+            with torch.no_grad():
+                vectors = network.model[-1].get_tpe(vectors)
+            self._model.set_classes(list(phrases), vectors)
+        else:  # what its `set_classes` does once it has the vectors
+            network.txt_feats = vectors
+            network.model[-1].nc = len(phrases)
+            network.names = list(phrases)
+        self._model.predictor = None  # made from a copy of the network
+        self._phrases = list(phrases)
+
+
+def takes_phrases(model: Any) -> bool:
+    """Tell whether a loaded Ultralytics model is open to any phrase; YOLOE's prompt-free kind has names of its own."""
+    return hasattr(model, "set_classes") and not hasattr(model.model.model[-1], "lrpc")
+
+
+def is_yoloe(network: Any) -> bool:
+    """Tell YOLOE from YOLO-World."""
+    return hasattr(network, "get_cls_pe")
+
+
+def load_phrase_setter(entry: ModelEntry, model: Any) -> PhraseSetter:
+    """Read the text half that the entry's option `text_model` names.
+
+    Raises:
+        ModelError: there is none, it is not the one the detector was trained with, or a script is not pinned.
+    """
+    import torch
+    from transformers import AutoTokenizer, CLIPTextModelWithProjection
+
+    script_name = None
+    if is_yoloe(model.model):
+        trained_with = getattr(model.model, "text_model", "mobileclip:blt")
+        if trained_with not in _SCRIPTS:
+            raise ModelError(
+                f"model {entry.name}: {entry.folder.name} was trained with the text half {trained_with!r}; "
+                f"known: {', '.join(_SCRIPTS)}"
+            )
+        script_name = _SCRIPTS[trained_with]
+    wanted = f"CLIP's tokenizer and {script_name}" if script_name else "CLIP ViT-B/32 and its tokenizer"
+    folder = entry.option_files.get("text_model")
+    if folder is None:
+        raise ModelError(
+            f"model {entry.name}: {entry.folder.name} takes phrases and has no text half; put {wanted} into a folder "
+            "and name it: `options: {text_model: file:<folder>}`"
+        )
+    script = folder / script_name if script_name else folder / "config.json"
+    if not script.is_file():
+        raise ModelError(f"model {entry.name}: there is no file {script}; `text_model` wants {wanted} in one folder")
+    with hub_errors(entry):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        if script_name is None:
+            network = CLIPTextModelWithProjection.from_pretrained(folder, local_files_only=True).eval()
+            return PhraseSetter(model, TextHalf(entry.name, tokenizer, lambda ids: network(ids).text_embeds))
+    check_pinned(entry, script, "text_sha256")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch would rather have another format than the published
+        try:
+            script_module = torch.jit.load(script, map_location="cpu")  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"model {entry.name}: {script} is no TorchScript file: {reason}") from error
+    return PhraseSetter(model, TextHalf(entry.name, tokenizer, script_module.eval()))

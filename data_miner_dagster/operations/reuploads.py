@@ -1,0 +1,36 @@
+"""The whole re-uploads that deduplication found, with what people know videos by. stages/reuploads.py finds them."""
+
+from dataclasses import dataclass
+
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.tables import read_table
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedReupload:
+    """A video found again in another. Shares are of frames that filtering kept, found in order in the other video."""
+
+    video_key: str
+    title: str  # its key where it has none
+    original_video_key: str
+    original_title: str
+    share: float
+    original_share: float  # below one, the video is an excerpt
+    num_matched_frames: int
+    num_frames: int
+
+
+def project_reuploads(platform: Platform, project: str) -> list[ReportedReupload]:
+    """Return a project's re-uploads by video key; none before it is deduplicated."""
+    path = platform.layout.reuploads_table(project)
+    if not path.is_file():
+        return []
+
+    def title(video_key: str) -> str:
+        video = platform.catalog.video(video_key)
+        return (video.title if video is not None else None) or video_key
+
+    return [
+        ReportedReupload(title=title(row["video_key"]), original_title=title(row["original_video_key"]), **row)
+        for row in read_table(path).to_pylist()
+    ]

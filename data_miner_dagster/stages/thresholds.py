@@ -1,0 +1,64 @@
+"""Which number holds for the encoder in use, and refusing one that was set for another."""
+
+from collections.abc import Mapping
+
+from data_miner_dagster.config.thresholds import Margin, Threshold
+from data_miner_dagster.domain.errors import ConfigError
+
+
+def value_for_encoder(
+    field: str, given: Threshold | Margin | None, encoder_name: str, *, remedy: str = ""
+) -> float | None:
+    """Return the number that holds for an encoder, None if none is given.
+
+    Args:
+        field: where it is written in the project file.
+        given: a number, or numbers per encoder.
+        encoder_name: registry name of the encoder in use.
+        remedy: how a value is found, for the message.
+
+    Raises:
+        ConfigError: it is given per encoder, and this one is not among them.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        return float(given)
+    if encoder_name not in given:
+        raise ConfigError(
+            f"{field} is given for {', '.join(sorted(given))} but not for {encoder_name!r}, the encoder in use: "
+            f"add a value for it{remedy}, or remove the field to use its default"
+        )
+    return float(given[encoder_name])
+
+
+def check_same_scale(
+    section: str,
+    unnamed: Mapping[str, float],
+    encoder_name: str,
+    earlier_encoder_name: str,
+    earlier_unnamed: Mapping[str, float],
+) -> None:
+    """Refuse thresholds that were set for another encoder.
+
+    Args:
+        section: of the project file.
+        unnamed: its numbers that do not say which encoder they are for, by field.
+        encoder_name: registry name of the encoder in use.
+        earlier_encoder_name: the encoder that the project was last decided with.
+        earlier_unnamed: the numbers of that time.
+
+    Raises:
+        ConfigError: the encoder has changed and a number has not.
+    """
+    if encoder_name == earlier_encoder_name:
+        return
+    carried = [name for name, number in unnamed.items() if earlier_unnamed.get(name) == number]
+    if carried:
+        name = carried[0]
+        number = earlier_unnamed[name]
+        raise ConfigError(
+            f"{section}.{name} = {number:g} was set for encoder {earlier_encoder_name!r}, and {encoder_name!r} is in "
+            f"use now: a threshold of one encoder means nothing for another; remove it to use {encoder_name!r}'s own, "
+            f"or name its encoder: {{{encoder_name}: {number:g}}}"
+        )

@@ -1,0 +1,184 @@
+"""YOLO-World and YOLOE: Ultralytics' own networks and a text half from disk, random weights, no network."""
+
+import socket
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+import torch
+
+from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.domain.errors import ConfigError, ModelError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.records import ClassPrompts, RgbImage
+from data_miner_dagster.models.darknet import letterbox
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.models.ultralytics_detector import import_yolo
+from data_miner_dagster_tests.models.detector_contract import assert_alike, assert_keeps_contract, odd_images
+from data_miner_dagster_tests.models.tiny_detectors import save_clip_text, save_scripted_text
+
+SCRIPT_BY_NETWORK = {
+    "yolov8n-worldv2": None,
+    "yoloe-11n-seg": "mobileclip_blt.ts",
+    "yoloe-26n-seg": "mobileclip2_b.ts",
+}
+CLASSES = (ClassPrompts("vehicle", ("a red car", "a bus")), ClassPrompts("person", ("person",)))
+SIDE = 160
+PHRASES = ["a red car", "a bus", "person"]
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> NoReturn:
+        raise AssertionError("a detector that lies on disk asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def save_network(name: str, folder: Path) -> Path:
+    """Write a `.pt` as Ultralytics does, whose random network sees something and tells phrases apart."""
+    torch.manual_seed(0)
+    yolo = import_yolo()(f"{name}.yaml", verbose=False)
+    for module in yolo.model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # take over the statistics of the next batch: else a random network fades to zeros
+    for name_of, parameter in yolo.model.model[-1].named_parameters():
+        if "cv4" in name_of and name_of.endswith(("logit_scale", "bias")) and "norm" not in name_of:
+            torch.nn.init.constant_(parameter, -1.0)
+    with torch.no_grad():
+        yolo.model.train()(torch.stack([pixels_of(image) for image in odd_images()[:2]]))
+    yolo.ckpt = {"train_args": {"imgsz": SIDE}}
+    path = folder / f"{name}.pt"
+    yolo.save(path)
+    return path
+
+
+def pixels_of(image: RgbImage) -> torch.Tensor:
+    """Return (3, SIDE, SIDE) as the networks take it."""
+    return torch.from_numpy(letterbox(image, SIDE)[0]).permute(2, 0, 1).float() / 255
+
+
+def provider_of(path: Path, **options: str) -> ModelProvider:
+    options = {"sha256": sha256_of_file(path), **options}
+    entry = {"architecture": "ultralytics", "source": f"ultralytics:{path}", "options": options}
+    return ModelProvider(ModelsConfig.model_validate({"detector": "own", "registry": {"own": entry}, "device": "cpu"}))
+
+
+def with_text(path: Path, folder: Path) -> ModelProvider:
+    """Return a provider of the network with the text half it asks for, written to `folder`."""
+    script = SCRIPT_BY_NETWORK[path.stem]
+    if script is None:
+        return provider_of(path, text_model=f"file:{save_clip_text(folder)}")
+    save_scripted_text(folder, file_name=script)
+    return provider_of(path, text_model=f"file:{folder}", text_sha256=sha256_of_file(folder / script))
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("networks")
+    return {name: save_network(name, folder) for name in SCRIPT_BY_NETWORK}
+
+
+@pytest.mark.parametrize("name", SCRIPT_BY_NETWORK)
+def test_detect__contract(name: str, networks: dict[str, Path], tmp_path: Path) -> None:
+    detector = with_text(networks[name], tmp_path).detector()
+    found = assert_keeps_contract(detector, CLASSES, images=odd_images()[1:4:2])
+    assert {prompt for detections in found for prompt in detections.prompts} == set(PHRASES)
+
+
+@pytest.mark.parametrize("name", SCRIPT_BY_NETWORK)
+def test_detect__another_class_list_and_back(name: str, networks: dict[str, Path], tmp_path: Path) -> None:
+    """Ultralytics melts the phrases into the network that predicts; the next project asks for others."""
+    detector = with_text(networks[name], tmp_path).detector()
+    images = odd_images()[1:2]
+    (first,) = detector.detect(images, CLASSES, confidence_floor=0.05)
+    swapped = (ClassPrompts("person", ("person",)), ClassPrompts("vehicle", ("a bus", "a red car")))
+    (other,) = detector.detect(images, swapped, confidence_floor=0.05)
+    assert {prompt for row, prompt in enumerate(other.prompts) if other.class_indices[row] == 0} == {"person"}
+    np.testing.assert_allclose(other.confidences, first.confidences, atol=1e-4)
+    (single,) = detector.detect(images, [ClassPrompts("dog", ("dog",))], confidence_floor=0.05)
+    assert set(single.prompts) == {"dog"}
+    (again,) = detector.detect(images, CLASSES, confidence_floor=0.05)
+    assert_alike(first, again)
+
+
+def test_detect__yolo_world_as_its_network_answers_to_clip(networks: dict[str, Path], tmp_path: Path) -> None:
+    """Another route: transformers' CLIP through its own tokenizer, the network itself, and no post-processing."""
+    import transformers
+
+    detector = with_text(networks["yolov8n-worldv2"], tmp_path).detector()
+    image = odd_images()[1]
+    (found,) = detector.detect([image], CLASSES, confidence_floor=0.01)
+
+    clip: Any = transformers.CLIPTextModelWithProjection.from_pretrained(tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    network = import_yolo()(str(networks["yolov8n-worldv2"])).model.eval()
+    with torch.no_grad():
+        vectors = clip(**tokenizer(PHRASES, padding=True, return_tensors="pt")).text_embeds
+        network.txt_feats = torch.nn.functional.normalize(vectors, dim=-1)[None]
+        network.model[-1].nc = len(PHRASES)
+        scores = network(pixels_of(image)[None])[0][0, 4:]
+    led = scores.where(scores == scores.amax(dim=0), 0).amax(dim=1).numpy()  # a box goes to its one best phrase
+    best = [found.confidences[[prompt == phrase for prompt in found.prompts]].max() for phrase in PHRASES]
+    np.testing.assert_allclose(best, led, atol=0.001)
+
+
+def test_token_ids__as_mobileclip_was_traced(networks: dict[str, Path], tmp_path: Path) -> None:
+    detector: Any = with_text(networks["yoloe-11n-seg"], tmp_path).detector()
+    (ids,) = detector._phrases._text.token_ids(["A bus"]).numpy()
+    # The tokenizer has no merges: a token a letter, 256 more where it ends a word.
+    assert ids[0], ids[5] == (512, 513)
+    assert ids[4] - 256 == ids[3] + ord("s") - ord("u")
+    assert not ids[6:].any()
+    assert len(ids) == 77
+    with pytest.raises(ConfigError, match="has 82 tokens, detector own reads 77"):
+        detector.detect(odd_images()[3:4], [ClassPrompts("long", ("x" * 80,))], confidence_floor=0.5)
+
+
+def test_load__a_text_half_that_is_not_there(networks: dict[str, Path], tmp_path: Path) -> None:
+    world, yoloe = networks["yolov8n-worldv2"], networks["yoloe-26n-seg"]
+    with pytest.raises(ModelError, match=r"put CLIP ViT-B/32 and its tokenizer into a folder .*text_model: file:"):
+        provider_of(world).detector()
+    with pytest.raises(ModelError, match=r"mobileclip2_b\.ts into a folder"):
+        provider_of(yoloe).detector()
+    with pytest.raises(ModelError, match=r"model folder .*/none is missing or empty"):
+        provider_of(world, text_model=f"file:{tmp_path}/none").detector()
+    with pytest.raises(ModelError, match=r"there is no file .*mobileclip2_b\.ts"):
+        provider_of(yoloe, text_model=f"file:{save_clip_text(tmp_path / 'clip')}").detector()
+    scripted = save_scripted_text(tmp_path / "scripted")
+    with pytest.raises(ModelError, match=r"there is no file .*config\.json"):
+        provider_of(world, text_model=f"file:{scripted}").detector()
+
+
+def test_load__a_script_runs_code_and_wants_its_checksum(networks: dict[str, Path], tmp_path: Path) -> None:
+    path = networks["yoloe-11n-seg"]
+    script = save_scripted_text(tmp_path) / "mobileclip_blt.ts"
+    with pytest.raises(ModelError, match=f"text_sha256: {sha256_of_file(script)}"):
+        provider_of(path, text_model=f"file:{tmp_path}").detector()
+    with pytest.raises(ModelError, match="not the pinned 0123"):
+        provider_of(path, text_model=f"file:{tmp_path}", text_sha256="0123").detector()
+
+
+def test_load__a_pinned_file_that_is_no_script(networks: dict[str, Path], tmp_path: Path) -> None:
+    script = save_scripted_text(tmp_path) / "mobileclip_blt.ts"
+    script.write_bytes(script.read_bytes()[:-1000])
+    options = {"text_model": f"file:{tmp_path}", "text_sha256": sha256_of_file(script)}
+    with pytest.raises(ModelError, match=r"mobileclip_blt\.ts is no TorchScript file"):
+        provider_of(networks["yoloe-11n-seg"], **options).detector()
+
+
+def test_detect__text_half_of_another_length(networks: dict[str, Path], tmp_path: Path) -> None:
+    script = save_scripted_text(tmp_path, dim=64) / "mobileclip_blt.ts"
+    options = {"text_model": f"file:{tmp_path}", "text_sha256": sha256_of_file(script)}
+    detector = provider_of(networks["yoloe-11n-seg"], **options).detector()
+    with pytest.raises(ModelError, match="vectors of 64 numbers where 512 are wanted"):
+        detector.detect(odd_images()[3:4], CLASSES, confidence_floor=0.5)
+
+
+def test_fingerprint__follows_the_text_half_not_its_folder(networks: dict[str, Path], tmp_path: Path) -> None:
+    path = networks["yolov8n-worldv2"]
+    first = provider_of(path, text_model=f"file:{save_clip_text(tmp_path / 'a')}").detector_fingerprint
+    assert provider_of(path, text_model=f"file:{save_clip_text(tmp_path / 'b')}").detector_fingerprint == first
+    (tmp_path / "b" / "config.json").write_text("{}")
+    assert provider_of(path, text_model=f"file:{tmp_path / 'b'}").detector_fingerprint != first
