@@ -1,31 +1,38 @@
 """How near the embedding pipeline comes to the model's own speed.
 
-    python -m benchmarks.embedding [--json] [--repeats 5] [--images 64]
+    python -m benchmarks.embedding [--json] [--repeats 5] [--images 64] [--only KEY]
+    python -m benchmarks.embedding --only embedding_gpu [--device cuda] [--tiny]
 
 `embedding_cpu`: images a second from JPEGs on disk, over the bare forward pass on tensors already in memory, in the
 same process and with the same threads; DINOv2-small's architecture (random weights), 720p JPEGs. `embedding_cpu_lite`:
 the same for `lite-efficientnet`, where it has been fetched: a network so small that decoding counts. `embedding_gpu`:
-for SigLIP2-so400m-384's architecture in bfloat16, where there is CUDA. Median of the repeats, the two measured in
-turn, since other work on the machine would otherwise hit one of them. Peak memory is that of a process that embeds.
+for SigLIP2-so400m-384's architecture, in bfloat16 on CUDA; `--device cpu --tiny` shows that the command works.
+`embedding_backends`: the bare forward pass by torch, ONNX Runtime and OpenVINO on the CPU. Median of the repeats, the
+two of a ratio measured in turn, since other work on the machine would otherwise hit one of them. The ratio of processor
+times beside it holds on a busy machine too; of torch with OMP_NUM_THREADS=1 only, since its threads wait by spinning.
+Peak memory is that of a process that embeds.
 """
 
 import argparse
 import hashlib
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
 import cv2
 import numpy as np
 
-from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
+from data_miner_dagster.config.models import CpuBackend, ModelEntryConfig, ModelsConfig
+from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.media.images import read_stored_image_reduced
 from data_miner_dagster.models.packages import missing_packages
 from data_miner_dagster.models.pins import EFFICIENTNET_LITE0
@@ -43,31 +50,52 @@ def save_dino_small(folder: Path) -> ModelsConfig:
     config = Dinov2Config(hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=224, patch_size=14)
     Dinov2Model(config).save_pretrained(folder)
     CLIPImageProcessor(size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}).save_pretrained(folder)
-    entry = ModelEntryConfig(architecture="dinov2", source=f"file:{folder}")
-    return ModelsConfig(registry={"bench": entry}, dedup_encoder="bench", device="cpu")
+    return models_of("dinov2", folder)
 
 
-def save_siglip2_so400m(folder: Path) -> ModelsConfig:
-    """Save SigLIP2-so400m-patch14-384's vision architecture with random weights (and a small text tower)."""
+@dataclass(frozen=True, slots=True)
+class SiglipShape:
+    """What a SigLIP 2 of fixed resolution is made of."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    image_size: int
+    patch_size: int
+
+
+SO400M: Final = SiglipShape(1152, 4304, 27, 16, 384, 14)
+BASE: Final = SiglipShape(768, 3072, 12, 12, 224, 16)
+TINY: Final = SiglipShape(64, 128, 2, 4, 64, 16)
+
+
+def save_siglip2(folder: Path, shape: SiglipShape) -> ModelsConfig:
+    """Save SigLIP 2's vision architecture with random weights (and a small text tower)."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessor, SiglipModel
 
-    vision = {
-        "hidden_size": 1152,
-        "intermediate_size": 4304,
-        "num_hidden_layers": 27,
-        "num_attention_heads": 16,
-        "image_size": 384,
-        "patch_size": 14,
+    text = {
+        "hidden_size": shape.hidden_size,
+        "num_hidden_layers": 1,
+        "num_attention_heads": shape.num_attention_heads,
+        "vocab_size": 100,
+        "pad_token_id": 0,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
     }
-    text = {"hidden_size": 1152, "num_hidden_layers": 1, "num_attention_heads": 16, "vocab_size": 100}
-    SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
-    SiglipImageProcessor(size={"height": 384, "width": 384}).save_pretrained(folder)
+    SiglipModel(SiglipConfig(text_config=text, vision_config=asdict(shape))).save_pretrained(folder)
+    SiglipImageProcessor(size={"height": shape.image_size, "width": shape.image_size}).save_pretrained(folder)
     words = Tokenizer(WordLevel({"<pad>": 0, "<unk>": 1}, unk_token="<unk>"))
     PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>").save_pretrained(folder)
-    entry = ModelEntryConfig(architecture="siglip2", source=f"file:{folder}")
-    return ModelsConfig(registry={"bench": entry}, dedup_encoder="bench", device="cuda")
+    return models_of("siglip2", folder)
+
+
+def models_of(architecture: str, folder: Path) -> ModelsConfig:
+    """Return a configuration whose dedup encoder is what a folder holds."""
+    entry = ModelEntryConfig(architecture=architecture, source=f"file:{folder}")
+    return ModelsConfig(registry={"bench": entry}, dedup_encoder="bench", device="cpu")
 
 
 def write_jpegs(folder: Path, count: int) -> list[StoredFile]:
@@ -113,6 +141,7 @@ def compare(encoder: ImageEncoder, files: list[StoredFile], *, batch_size: int, 
             wall_used, cpu_used = _seconds(work)
             seconds.append(wall_used)
             cpu.append(cpu_used)
+    bare_cpu_used, disk_cpu_used = statistics.median(bare_cpu), statistics.median(disk_cpu)
     bare_rate = len(files) / statistics.median(bare_seconds)
     disk_rate = len(files) / statistics.median(disk_seconds)
     return {
@@ -121,12 +150,13 @@ def compare(encoder: ImageEncoder, files: list[StoredFile], *, batch_size: int, 
         "ratio": round(disk_rate / bare_rate, 3),
         "num_images": len(files),
         "batch_size": batch_size,
-        "cpu_ms_per_image": round(1000 * statistics.median(disk_cpu) / len(files), 1),
-        "bare_cpu_ms_per_image": round(1000 * statistics.median(bare_cpu) / len(files), 1),
+        "cpu_ratio": round(bare_cpu_used / disk_cpu_used, 3),
+        "cpu_ms_per_image": round(1000 * disk_cpu_used / len(files), 1),
+        "bare_cpu_ms_per_image": round(1000 * bare_cpu_used / len(files), 1),
     }
 
 
-def _seconds(work: Callable[[], None]) -> tuple[float, float]:
+def _seconds(work: Callable[[], object]) -> tuple[float, float]:
     """Return wall and processor time, of all threads."""
     start, cpu_start = time.perf_counter(), time.process_time()
     work()
@@ -151,6 +181,29 @@ def peak_megabytes(files: list[StoredFile]) -> float:
     return float(subprocess.run(command, check=True, input=content, capture_output=True, text=True).stdout)
 
 
+def compare_backends(config: ModelsConfig, *, num_images: int, repeats: int) -> dict[str, Any]:
+    """Return by backend the bare forward pass's processor time an image, beside torch's, and how far vectors differ.
+
+    Torch's waiting threads spin, so its processor time on a busy machine holds waiting too; both times are given.
+    """
+    results: dict[str, Any] = {}
+    reference: Float32Array | None = None
+    for backend in get_args(CpuBackend):
+        encoder = ModelProvider(config.model_copy(update={"cpu_backend": backend})).dedup_encoder()
+        side = encoder.input_side
+        batch = np.random.default_rng(0).integers(0, 256, (num_images, side, side, 3), np.uint8)
+        vectors = encoder.embed_batch(batch)
+        reference = vectors if reference is None else reference
+        times = [_seconds(partial(encoder.embed_batch, batch)) for _ in range(repeats)]
+        results[backend] = {
+            "ms_per_image": round(1000 * statistics.median(wall for wall, _ in times) / num_images, 1),
+            "cpu_ms_per_image": round(1000 * statistics.median(cpu for _, cpu in times) / num_images, 1),
+            "largest_difference": float(f"{np.abs(vectors - reference).max():.1e}"),
+            "least_cosine": round(float((vectors * reference).sum(axis=1).min()), 6),
+        }
+    return results
+
+
 def lite_models() -> ModelProvider:
     """Return the models of the `lite` profile."""
     return ModelProvider(ModelsConfig(profile="lite"))
@@ -161,21 +214,13 @@ def load_for(encoder: ImageEncoder) -> Callable[[StoredFile], Any]:
     return lambda file: read_stored_image_reduced(*file, encoder.input_side)
 
 
-def measure(*, num_images: int, repeats: int, only: str | None) -> dict[str, Any]:
-    """Return one entry a key; `embedding_gpu` only where there is CUDA."""
-    import torch
-
+def measure(*, num_images: int, repeats: int, only: str | None, device: str, is_tiny: bool) -> dict[str, Any]:
+    """Return one entry a key; `embedding_gpu` where there is CUDA, or where it is asked for."""
     results: dict[str, Any] = {}
+    # The graphs of random weights are of no use to anybody later.
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         files = write_jpegs(root / "frames", num_images)
-        if only in (None, "embedding_cpu"):
-            encoder = ModelProvider(save_dino_small(root / "dino")).dedup_encoder()
-            results["embedding_cpu"] = {
-                **compare(encoder, files, batch_size=16, threads=2, repeats=repeats),
-                "model": "DINOv2-small architecture, float32",
-                "wanted": 0.85,
-            }
         if only in (None, "embedding_cpu_lite") and not missing_packages([EFFICIENTNET_LITE0]):
             results["embedding_cpu_lite"] = {
                 **compare(lite_models().dedup_encoder(), files, batch_size=32, threads=2, repeats=repeats),
@@ -184,39 +229,98 @@ def measure(*, num_images: int, repeats: int, only: str | None) -> dict[str, Any
                 "peak_mb": round(peak_megabytes(files), 1),
                 "peak_mb_of_four_times_as_many": round(peak_megabytes(files * 4), 1),
             }
-        if only in (None, "embedding_gpu") and torch.cuda.is_available():
-            encoder = ModelProvider(save_siglip2_so400m(root / "siglip2")).dedup_encoder()
+        os.environ["DATA_MINER_MODEL_CACHE"] = str(root / "graphs")
+        if only in (None, "embedding_cpu"):
+            encoder = ModelProvider(save_dino_small(root / "dino")).dedup_encoder()
+            results["embedding_cpu"] = {
+                **compare(encoder, files, batch_size=16, threads=2, repeats=repeats),
+                "model": "DINOv2-small architecture, float32",
+                "wanted": 0.85,
+            }
+        if only in (None, "embedding_backends"):
+            architectures = {
+                "DINOv2-small": save_dino_small(root / "dino"),
+                "SigLIP2-base-patch16-224": save_siglip2(root / "siglip2_base", BASE),
+            }
+            results["embedding_backends"] = {
+                name: compare_backends(config, num_images=8, repeats=repeats) for name, config in architectures.items()
+            }
+        if only == "embedding_gpu" or (only is None and has_cuda()):
+            config = save_siglip2(root / "siglip2", TINY if is_tiny else SO400M)
+            encoder = ModelProvider(config.model_copy(update={"device": device})).dedup_encoder()
+            size = "a tiny SigLIP2" if is_tiny else "SigLIP2-so400m-384"
             results["embedding_gpu"] = {
-                **compare(encoder, files * 16, batch_size=64, threads=12, repeats=repeats),
-                "model": f"SigLIP2-so400m-384 architecture, bfloat16, {torch.cuda.get_device_name()}",
+                **compare(encoder, files if is_tiny else files * 16, batch_size=64, threads=12, repeats=repeats),
+                "model": f"{size} architecture, {device_name(device)}",
                 "wanted": 0.80,
             }
     return results
 
 
+def has_cuda() -> bool:
+    """Return whether there is a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def device_name(device: str) -> str:
+    """Return the device and the precision that encoders run in there."""
+    import torch
+
+    return f"bfloat16, {torch.cuda.get_device_name()}" if device.startswith("cuda") else f"float32, {device}"
+
+
 def main() -> None:
     """Print a table, or with `--json` one object."""
+    keys = ("embedding_cpu", "embedding_cpu_lite", "embedding_backends", "embedding_gpu")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--only", choices=("embedding_cpu", "embedding_cpu_lite", "embedding_gpu"))
+    parser.add_argument("--only", choices=keys)
+    parser.add_argument("--device", default="cuda", help="of embedding_gpu")
+    parser.add_argument("--tiny", action="store_true", help="embedding_gpu with a tiny network: does the command work?")
     arguments = parser.parse_args()
-    results = measure(num_images=arguments.images, repeats=arguments.repeats, only=arguments.only)
+    results = measure(
+        num_images=arguments.images,
+        repeats=arguments.repeats,
+        only=arguments.only,
+        device=arguments.device,
+        is_tiny=arguments.tiny,
+    )
+    backends = results.pop("embedding_backends", {})
     if arguments.json:
         ratios = {key: figures["ratio"] for key, figures in results.items()}
-        print(json.dumps({**ratios, "details": results}, indent=2, sort_keys=True))
+        gains = {
+            f"embedding_{backend.replace('-', '_')}_speedup": round(
+                min(found["torch"]["ms_per_image"] / found[backend]["ms_per_image"] for found in backends.values()), 2
+            )
+            for backend in get_args(CpuBackend)[1:]
+            if backends
+        }
+        details = {**results, "embedding_backends": backends}
+        print(json.dumps({**ratios, **gains, "details": details}, indent=2, sort_keys=True))
         return
-    print(f"{'key':<16}{'ratio':>8}{'wanted':>8}{'img/s':>9}{'bare img/s':>12}{'cpu ms':>8}{'bare':>7}  model")
+    print(
+        f"{'key':<16}{'ratio':>8}{'wanted':>8}{'img/s':>9}{'bare img/s':>12}{'cpu ms':>8}{'bare':>7}{'ratio':>7}  model"
+    )
     for key, figures in results.items():
         print(
             f"{key:<16}{figures['ratio']:>8.3f}{figures['wanted']:>8.2f}{figures['images_per_second']:>9.1f}"
             f"{figures['bare_images_per_second']:>12.1f}{figures['cpu_ms_per_image']:>8.1f}"
-            f"{figures['bare_cpu_ms_per_image']:>7.1f}  {figures['model']}"
+            f"{figures['bare_cpu_ms_per_image']:>7.1f}{figures['cpu_ratio']:>7.3f}  {figures['model']}"
         )
         if "peak_mb" in figures:
             print(
                 f"{'':<16}peak {figures['peak_mb']} MB; {figures['peak_mb_of_four_times_as_many']} MB for 4x the images"
+            )
+    for architecture, found in backends.items():
+        print(f"\n{architecture + ', bare, batch of 8':<40}{'ms/img':>8}{'cpu ms':>8}{'differs by':>12}{'cosine':>10}")
+        for backend, figures in found.items():
+            print(
+                f"{backend:<40}{figures['ms_per_image']:>8.1f}{figures['cpu_ms_per_image']:>8.1f}"
+                f"{figures['largest_difference']:>12.1e}{figures['least_cosine']:>10.6f}"
             )
 
 

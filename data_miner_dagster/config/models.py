@@ -17,6 +17,9 @@ def _safe_as_folder(name: str) -> str:
         raise ValueError(f"model name {name!r} is not safe as a folder name: letters, digits, '_', '-', '.'") from error
 
 
+CpuBackend = Literal["torch", "onnxruntime", "openvino", "openvino-bfloat16"]
+
+
 class ModelEntryConfig(ConfigModel):
     """One model of the user's own, under `platform.models.registry`."""
 
@@ -50,5 +53,7 @@ class ModelsConfig(ConfigModel):
     """Default: the profile's."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """`auto`: CUDA, then MPS, then CPU."""
+    cpu_backend: CpuBackend = "torch"
+    """What embeds images with a hub encoder where the device is the CPU. Does not change what counts as current."""
     registry: Mapping[Annotated[str, AfterValidator(_safe_as_folder)], ModelEntryConfig] = Field(default_factory=dict)
     """Models of your own, by name. A built-in name is replaced."""

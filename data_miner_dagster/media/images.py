@@ -11,8 +11,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from data_miner_dagster.domain.records import RgbImage
 
-REDUCTION_MARGIN: Final = 2
-"""At 1, vectors of an EfficientNet moved by up to .03 a component (cosine .995): the decoder's filter is no average."""
+REDUCTION_MARGIN: Final = 1.4
+"""Nearer to 1 the decoder's filter alone decides what is left. docs/models.md has what a margin does to vectors."""
 _REDUCTIONS: Final = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
     (4, cv2.IMREAD_REDUCED_COLOR_4),

@@ -5,16 +5,22 @@ files are (hub.py), resizing (pixels.py).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Float32Array, RgbImage
+from data_miner_dagster.models.cpu_graphs import GRAPH_VERSION, ForwardPass, open_graph, write_graph
+from data_miner_dagster.models.derived import derived_file
 from data_miner_dagster.models.devices import resolve_device
 from data_miner_dagster.models.hub import hub_errors, pretrained_location
-from data_miner_dagster.models.pixels import PixelPreparation
+from data_miner_dagster.models.pixels import PixelPreparation, on_device
 from data_miner_dagster.models.registry import ModelEntry
 
 if TYPE_CHECKING:
@@ -24,37 +30,99 @@ SIGLIP_TEXT_LENGTH: Final = 64
 """SigLIP was trained on prompts padded to this length, without a mask: padded otherwise, its rankings invert."""
 _BATCH_PROMPTS: Final = 64
 POOLINGS: Final = ("pooler", "cls", "mean")
+_NAFLEX: Final = "siglip2"
+"""SigLIP 2 of fixed resolution says `siglip` in its configuration; only the other kind has a type of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """A checkpoint whose settings have been read and whose weights have not."""
+
+    entry: ModelEntry
+    config: Any  # of transformers
+    preparation: PixelPreparation
+    device: str
+
+    @property
+    def graph_fingerprint(self) -> str:
+        """Changes with whatever decides the forward pass; an unpinned checkpoint's commit is known by now."""
+        commit = getattr(self.config, "_commit_hash", None)
+        return fingerprint_of({"weights": self.entry.fingerprint, "commit": commit, "graph": GRAPH_VERSION})
+
+    def load_network(self) -> Any:
+        """Read the weights.
+
+        Raises:
+            ModelError: they cannot be had, or are damaged.
+        """
+        import torch
+        from transformers import AutoModel
+
+        location, revision = pretrained_location(self.entry)
+        with hub_errors(self.entry):
+            network = AutoModel.from_pretrained(
+                location,
+                revision=revision,
+                use_safetensors=True,
+                dtype=torch.bfloat16 if self.device.startswith("cuda") else torch.float32,
+                attn_implementation="sdpa",
+            )
+        return network.eval().to(self.device)
 
 
 class _HubImageEncoder:
     """What all of them share. Subclasses say how pixels become one vector each."""
 
-    def __init__(self, entry: ModelEntry, network: Any, preparation: PixelPreparation, device: str) -> None:
-        self.name = entry.name
-        self.fingerprint = entry.fingerprint
-        self.calibration = entry.thresholds
-        self.input_side = max(preparation.output_wh)
-        self.preprocess_pixels = preparation
-        self._device = device
-        self._dtype = network.dtype
-        self._network = network
-        self.embedding_dim = 0  # known by subclasses
+    embedding_dim: int
+
+    def __init__(self, checkpoint: _Checkpoint) -> None:
+        self.name = checkpoint.entry.name
+        self.fingerprint = checkpoint.entry.fingerprint
+        self.calibration = checkpoint.entry.thresholds
+        self.input_side = max(checkpoint.preparation.output_wh)
+        self._checkpoint = checkpoint
+        uses_graph = checkpoint.device == "cpu" and checkpoint.entry.cpu_backend != "torch"
+        self._forward = self._open_graph() if uses_graph else self._open_network()
+
+    @cached_property
+    def _network(self) -> Any:
+        return self._checkpoint.load_network()
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[np.uint8]:
         """Return (H, W, 3) uint8 of the network's input size."""
-        return self.preprocess_pixels(image)
+        return self._checkpoint.preparation(image)
 
     def embed_batch(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
         """Return (N, embedding_dim) unit vectors."""
+        return self._forward(batch) if len(batch) else np.zeros((0, self.embedding_dim), np.float32)
+
+    def _open_network(self) -> ForwardPass:
         import torch
 
-        if not len(batch):
-            return np.zeros((0, self.embedding_dim), np.float32)
-        with torch.inference_mode():
-            pixels = self.preprocess_pixels.normalised(batch, self._device, self._dtype)
-            return _unit_vectors(self._pooled(pixels))
+        network, device = self._network, self._checkpoint.device
 
-    def _pooled(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        def run(batch: npt.NDArray[np.uint8]) -> Float32Array:
+            with torch.inference_mode():
+                vectors: Float32Array = self._vectors(network, on_device(batch, device)).cpu().numpy()
+                return vectors
+
+        return run
+
+    def _open_graph(self) -> ForwardPass:
+        checkpoint = self._checkpoint
+
+        def write(to: Path) -> None:
+            network = checkpoint.load_network()  # not kept: only prompts need it from now on
+            write_graph(network, partial(self._vectors, network), checkpoint.preparation.output_wh, to)
+
+        graph = derived_file(f"{checkpoint.entry.architecture}.onnx", checkpoint.graph_fingerprint, write)
+        return open_graph(checkpoint.entry.cpu_backend, graph)
+
+    def _vectors(self, network: Any, images: "torch.Tensor") -> "torch.Tensor":
+        """Return (N, D) unit vectors of (N, H, W, 3) uint8."""
+        return _unit(self._pooled(network, self._checkpoint.preparation.normalised(images, network.dtype)))
+
+    def _pooled(self, network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
         raise NotImplementedError
 
 
@@ -65,16 +133,17 @@ class DinoEncoder(_HubImageEncoder):
     layer) or `mean` (of the patches).
     """
 
-    def __init__(self, entry: ModelEntry, network: Any, preparation: PixelPreparation, device: str) -> None:
-        super().__init__(entry, network, preparation, device)
-        self.embedding_dim = int(network.config.hidden_size)
+    def __init__(self, checkpoint: _Checkpoint) -> None:
+        entry, config = checkpoint.entry, checkpoint.config
+        self.embedding_dim = int(config.hidden_size)
         self._pooling = entry.options.get("pooling", "pooler")
         if self._pooling not in POOLINGS:
             raise ModelError(f"model {entry.name}: pooling {self._pooling!r} is none of {', '.join(POOLINGS)}")
-        self._first_patch = 1 + int(getattr(network.config, "num_register_tokens", 0))
+        self._first_patch = 1 + int(getattr(config, "num_register_tokens", 0))
+        super().__init__(checkpoint)
 
-    def _pooled(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        outputs = self._network(pixel_values=pixels)
+    def _pooled(self, network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
+        outputs = network(pixel_values=pixels)
         pooled: torch.Tensor = outputs.pooler_output
         if self._pooling == "cls":
             pooled = outputs.last_hidden_state[:, 0]
@@ -84,26 +153,25 @@ class DinoEncoder(_HubImageEncoder):
 
 
 class _HubImageTextEncoder(_HubImageEncoder):
-    def __init__(
-        self, entry: ModelEntry, network: Any, preparation: PixelPreparation, tokenizer: Any, device: str
-    ) -> None:
-        super().__init__(entry, network, preparation, device)
-        self._tokenizer = tokenizer
+    def __init__(self, checkpoint: _Checkpoint) -> None:
+        super().__init__(checkpoint)
+        self._tokenizer = _load_tokenizer(checkpoint.entry)
 
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
         """Return (P, embedding_dim) unit vectors."""
         import torch
 
+        device = self._checkpoint.device
         vectors = [np.zeros((0, self.embedding_dim), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(prompts), _BATCH_PROMPTS):
                 tokens = self._tokenize(list(prompts[start : start + _BATCH_PROMPTS]))
-                outputs = self._network.get_text_features(**{key: ids.to(self._device) for key, ids in tokens.items()})
-                vectors.append(_unit_vectors(_features(outputs)))
+                outputs = self._network.get_text_features(**{key: ids.to(device) for key, ids in tokens.items()})
+                vectors.append(_unit(_features(outputs)).cpu().numpy())
         return np.concatenate(vectors)
 
-    def _pooled(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        return _features(self._network.get_image_features(pixel_values=pixels))
+    def _pooled(self, network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
+        return _features(network.get_image_features(pixel_values=pixels))
 
     def _tokenize(self, prompts: list[str]) -> "dict[str, torch.Tensor]":
         raise NotImplementedError
@@ -112,11 +180,9 @@ class _HubImageTextEncoder(_HubImageEncoder):
 class SiglipEncoder(_HubImageTextEncoder):
     """Implements ImageTextEncoder with SigLIP, or with a SigLIP 2 of fixed resolution."""
 
-    def __init__(
-        self, entry: ModelEntry, network: Any, preparation: PixelPreparation, tokenizer: Any, device: str
-    ) -> None:
-        super().__init__(entry, network, preparation, tokenizer, device)
-        self.embedding_dim = int(network.config.vision_config.hidden_size)
+    def __init__(self, checkpoint: _Checkpoint) -> None:
+        self.embedding_dim = int(checkpoint.config.vision_config.hidden_size)
+        super().__init__(checkpoint)
 
     def _tokenize(self, prompts: list[str]) -> "dict[str, torch.Tensor]":
         tokens = self._tokenizer(
@@ -132,12 +198,10 @@ class SiglipEncoder(_HubImageTextEncoder):
 class ClipEncoder(_HubImageTextEncoder):
     """Implements ImageTextEncoder with CLIP."""
 
-    def __init__(
-        self, entry: ModelEntry, network: Any, preparation: PixelPreparation, tokenizer: Any, device: str
-    ) -> None:
-        super().__init__(entry, network, preparation, tokenizer, device)
-        self.embedding_dim = int(network.config.projection_dim)
-        self._max_tokens = int(network.config.text_config.max_position_embeddings)
+    def __init__(self, checkpoint: _Checkpoint) -> None:
+        self.embedding_dim = int(checkpoint.config.projection_dim)
+        self._max_tokens = int(checkpoint.config.text_config.max_position_embeddings)
+        super().__init__(checkpoint)
 
     def _tokenize(self, prompts: list[str]) -> "dict[str, torch.Tensor]":
         tokens = self._tokenizer(
@@ -152,8 +216,7 @@ def load_siglip(entry: ModelEntry, device: str) -> SiglipEncoder:
     Raises:
         ModelError: it cannot be had, or is of another architecture.
     """
-    network, preparation, device = _load_vision(entry, device, model_types=("siglip",))
-    return SiglipEncoder(entry, network, preparation, _load_tokenizer(entry), device)
+    return SiglipEncoder(_open_checkpoint(entry, device, model_types=("siglip",)))
 
 
 def load_clip(entry: ModelEntry, device: str) -> ClipEncoder:
@@ -162,8 +225,7 @@ def load_clip(entry: ModelEntry, device: str) -> ClipEncoder:
     Raises:
         ModelError: it cannot be had, or is of another architecture.
     """
-    network, preparation, device = _load_vision(entry, device, model_types=("clip",))
-    return ClipEncoder(entry, network, preparation, _load_tokenizer(entry), device)
+    return ClipEncoder(_open_checkpoint(entry, device, model_types=("clip",)))
 
 
 def load_dino(entry: ModelEntry, device: str) -> DinoEncoder:
@@ -173,13 +235,11 @@ def load_dino(entry: ModelEntry, device: str) -> DinoEncoder:
         ModelError: it cannot be had, or is of another architecture.
     """
     types = ("dinov2", "dinov2_with_registers", "dinov3_vit")
-    network, preparation, device = _load_vision(entry, device, model_types=types)
-    return DinoEncoder(entry, network, preparation, device)
+    return DinoEncoder(_open_checkpoint(entry, device, model_types=types))
 
 
-def _load_vision(entry: ModelEntry, device: str, *, model_types: tuple[str, ...]) -> tuple[Any, PixelPreparation, str]:
-    import torch
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel
+def _open_checkpoint(entry: ModelEntry, device: str, *, model_types: tuple[str, ...]) -> _Checkpoint:
+    from transformers import AutoConfig, AutoImageProcessor
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -187,19 +247,17 @@ def _load_vision(entry: ModelEntry, device: str, *, model_types: tuple[str, ...]
     device = resolve_device(device)
     location, revision = pretrained_location(entry)
     with hub_errors(entry):
-        model_type = AutoConfig.from_pretrained(location, revision=revision).model_type
-        if model_type not in model_types:
+        config = AutoConfig.from_pretrained(location, revision=revision)
+        if config.model_type == _NAFLEX:
+            raise ModelError(
+                f"model {entry.name} ({entry.source}) is a NaFlex checkpoint, whose images differ in size; "
+                "use a SigLIP 2 of fixed resolution, as google/siglip2-so400m-patch14-384"
+            )
+        if config.model_type not in model_types:
             known = " or ".join(model_types)
-            raise ModelError(f"model {entry.name} ({entry.source}) is of type {model_type!r}, not {known}")
-        network = AutoModel.from_pretrained(
-            location,
-            revision=revision,
-            use_safetensors=True,
-            dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32,
-            attn_implementation="sdpa",
-        )
+            raise ModelError(f"model {entry.name} ({entry.source}) is of type {config.model_type!r}, not {known}")
         processor = AutoImageProcessor.from_pretrained(location, revision=revision)
-    return network.eval().to(device), PixelPreparation.of_processor(processor), device
+    return _Checkpoint(entry, config, PixelPreparation.of_processor(processor), device)
 
 
 def _load_tokenizer(entry: ModelEntry) -> Any:
@@ -216,8 +274,7 @@ def _features(outputs: Any) -> "torch.Tensor":
     return features
 
 
-def _unit_vectors(vectors: "torch.Tensor") -> Float32Array:
+def _unit(vectors: "torch.Tensor") -> "torch.Tensor":
     import torch
 
-    units: Float32Array = torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
-    return units
+    return torch.nn.functional.normalize(vectors.float(), dim=-1)

@@ -95,17 +95,24 @@ class PixelPreparation:
             picture = picture.crop((left, top, left + width, top + height))  # black where the picture is smaller
         return np.asarray(picture)
 
-    def normalised(self, batch: npt.NDArray[np.uint8], device: str, dtype: "torch.dtype") -> "torch.Tensor":
-        """Return (N, 3, H, W) on the device: moved as bytes, then normalised there."""
+    def normalised(self, batch: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
+        """Return (N, 3, H, W) of (N, H, W, 3) uint8, on the same device."""
         import torch
 
-        pixels = torch.from_numpy(np.ascontiguousarray(batch))
-        if device.startswith("cuda"):
-            pixels = pixels.pin_memory().to(device, non_blocking=True)
-        pixels = pixels.to(device).permute(0, 3, 1, 2).float()
-        mean = torch.tensor(self.mean, device=device).reshape(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=device).reshape(1, 3, 1, 1)
+        pixels = batch.permute(0, 3, 1, 2).float()
+        mean = torch.tensor(self.mean, device=batch.device).reshape(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=batch.device).reshape(1, 3, 1, 1)
         return pixels.sub_(mean).div_(std).to(dtype)
+
+
+def on_device(batch: npt.NDArray[np.uint8], device: str) -> "torch.Tensor":
+    """Return the batch on the device, moved as bytes."""
+    import torch
+
+    pixels = torch.from_numpy(np.ascontiguousarray(batch))
+    if device.startswith("cuda"):
+        return pixels.pin_memory().to(device, non_blocking=True)
+    return pixels.to(device)
 
 
 def _side(size: Mapping[str, int | None], name: str) -> int | None:

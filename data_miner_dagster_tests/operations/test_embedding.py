@@ -305,15 +305,20 @@ def test_embed_frames__a_broken_run_frees_its_claims_and_the_next_takes_up(
     assert statuses == ["reused", "done", "done"]
 
 
-def test_embed_frames__real_network_equals_one_image_at_a_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_embed_frames__real_network_equals_one_image_at_a_time(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_MINER_MODEL_CACHE", str(tmp_path / "cache"))
     models = tiny_config("siglip2", save_tiny("siglip2", tmp_path / "network"))
+    models = models.model_copy(update={"cpu_backend": backend})
     config = PlatformConfig(models=models, embedding=EmbeddingConfig(batch_size=3))
     platform = Platform(config, tmp_path / "root")
     colours = [(40 * index, 255 - 40 * index, 128) for index in range(6)]
     for key in ("file-a", "file-b"):
         _video(platform, key, *colours)
     assert [outcome.status.value for outcome in embed_frames(platform, ["file-a", "file-b"])] == ["done", "done"]
-    encoder = platform.models.filter_encoder()
+    encoder = ModelProvider(models.model_copy(update={"cpu_backend": "torch"})).filter_encoder()
     for key in ("file-a", "file-b"):
         stored = read_embeddings(platform.layout.embedding_file("tiny", key))
         assert stored is not None

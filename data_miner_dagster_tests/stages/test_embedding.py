@@ -173,6 +173,13 @@ def test_embed_in_batches__abandoned_stream_ends_its_threads() -> None:
         time.sleep(0.01)
 
 
+def test_is_out_of_memory__what_the_allocators_really_raise() -> None:
+    for allocate in (lambda: torch.empty(1 << 60, dtype=torch.uint8), lambda: np.empty(1 << 60, np.uint8)):
+        with pytest.raises((RuntimeError, MemoryError)) as raised:
+            allocate()
+        assert is_out_of_memory(raised.value)
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

@@ -1,0 +1,121 @@
+"""Hub encoders as ONNX graphs, and the runtimes that run those on a CPU in a fraction of torch's time.
+
+Belongs here: writing the graph, keeping it, opening it. Does not belong here: what is in a forward pass
+(hub_encoders.py). The graph goes from uint8 images to unit vectors, so both runtimes only differ in who multiplies.
+"""
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.config.models import CpuBackend
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.models.onnx_sessions import num_threads, open_session
+
+if TYPE_CHECKING:
+    import torch
+
+GRAPH_VERSION: Final = 1
+"""Raised when the same weights give another graph."""
+_OPSET: Final = 17
+
+ForwardPass = Callable[[npt.NDArray[np.uint8]], Float32Array]
+
+
+def check_installed(backend: CpuBackend) -> None:
+    """See that what a backend needs is installed, without importing it.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if backend.startswith("openvino") and importlib.util.find_spec("openvino") is None:
+        raise ModelError(
+            f"platform.models.cpu_backend is {backend!r} and the package openvino is not installed; "
+            "install `data-miner-dagster[openvino]`, or use `onnxruntime`"
+        )
+
+
+def write_graph(
+    network: "torch.nn.Module",
+    vectors_of: "Callable[[torch.Tensor], torch.Tensor]",
+    input_wh: tuple[int, int],
+    to: Path,
+) -> None:
+    """Write `vectors_of`, which calls `network`, as a graph from `images` (N, H, W, 3) uint8 to `vectors` (N, D).
+
+    Raises:
+        ModelError: the network cannot be written as one.
+    """
+    import torch
+
+    class ImagePass(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network  # so that its weights are found
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return vectors_of(images)
+
+    width, height = input_wh
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            # Tracing warns of every size that becomes a constant, and of its own successor, which needs more packages.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                ImagePass().eval(),
+                (torch.zeros((2, height, width, 3), dtype=torch.uint8),),
+                str(to),
+                input_names=["images"],
+                output_names=["vectors"],
+                dynamic_axes={"images": {0: "batch"}, "vectors": {0: "batch"}},
+                opset_version=_OPSET,
+                dynamo=False,
+            )
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"the network cannot be written as an ONNX graph ({reason}); use `platform.models.cpu_backend: torch`"
+        ) from error
+
+
+def open_graph(backend: CpuBackend, graph: Path) -> ForwardPass:
+    """Return the forward pass of a graph that `write_graph` wrote. Thread-safe.
+
+    Raises:
+        ModelError: the backend is not installed.
+    """
+    if backend == "onnxruntime":
+        session = open_session(graph)
+
+        def run(batch: npt.NDArray[np.uint8]) -> Float32Array:
+            vectors: Float32Array = session.run(["vectors"], {"images": batch})[0]
+            return vectors
+
+        return run
+    return _open_with_openvino(graph, "bf16" if backend == "openvino-bfloat16" else "f32", backend)
+
+
+def _open_with_openvino(graph: Path, precision: str, backend: CpuBackend) -> ForwardPass:
+    check_installed(backend)
+    # Only the runtime: openvino's own conversion reports its use over the network.
+    from openvino import Core
+
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, by all threads
+        "INFERENCE_NUM_THREADS": num_threads(),
+        "INFERENCE_PRECISION_HINT": precision,
+    }
+    compiled = Core().compile_model(str(graph), "CPU", settings)
+
+    def run(batch: npt.NDArray[np.uint8]) -> Float32Array:
+        # A request of its own: the compiled model's is shared by all threads.
+        vectors: Float32Array = compiled.create_infer_request().infer({0: batch})[0]
+        return vectors
+
+    return run
