@@ -1,4 +1,4 @@
-"""Accepted frames per download, with pre-screening by thumbnails and without, on the same candidates.
+"""Accepted frames per download, with pre-screening by thumbnails or storyboards and without, on the same candidates.
 
     python -m benchmarks.prescreening                  # about 35 candidates
     python -m benchmarks.prescreening --quick          # a third of them, to see that it works
@@ -6,9 +6,10 @@
 
 Real models (profile `lite`) through the real operations: sourcing, downloading, extraction, embedding, filtering. The
 candidates are pieces of two seconds of the sample clips, and still pictures that installed packages ship, panned over
-for two seconds. They are listed by an RSS feed with thumbnails and served over loopback. The project asks for street
-scenes, which about one in four shows. A thumbnail is a frame of the video; real ones are chosen to please. `by_slack`
-is what other values of the setting would have done to the same scores.
+for two seconds. They are listed by a playlist with thumbnails and served over loopback; their pages name a storyboard
+of nine frames. The project asks for street scenes, which about one in four shows. A thumbnail is a frame of the video;
+real ones are chosen to please. `by_slack` is what other values of the setting would have done to the same scores of
+thumbnails.
 
 Twice: `one_scene`, the pieces themselves, which show all through what their thumbnail shows; and `three_scenes`, three
 pieces one after the other, of which the thumbnail shows the first alone.
@@ -20,12 +21,12 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any, Final
 
 import cv2
 import numpy as np
+import pytest
 from PIL import Image
 from sqlalchemy import select
 
@@ -42,7 +43,8 @@ from data_miner_dagster.operations.extraction import extract_frames
 from data_miner_dagster.operations.filtering import filter_project
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing import list_sources
-from data_miner_dagster_tests.sites.hostile_server import HostileServer, hostile_server, page, whole_file
+from data_miner_dagster_tests.sites.extractors import TubeIE, TubeListIE, install_everywhere, offer_list, offer_page
+from data_miner_dagster_tests.sites.hostile_server import HostileServer, hostile_server, whole_file
 
 PROJECT: Final = "street"
 PROMPTS: Final = ("a street with traffic", "a car", "a bicycle")
@@ -50,11 +52,29 @@ SECONDS: Final = 2
 PAN_RATE: Final = 10
 THUMBNAIL_WIDTH: Final = 320
 SIZE_WH: Final = (480, 270)
+BOARD_SIDE: Final = 3
+TILE_WH: Final = (160, 90)  # of YouTube's largest storyboards
+HURRY: Final = {"min_sleep_seconds": 0, "max_sleep_seconds": 0, "hourly_budget": None, "daily_budget": None}
+WAYS: Final[Mapping[str, Mapping[str, object]]] = {
+    "without": {},
+    "with": {"enabled": True},
+    "with_storyboards": {"enabled": True, "storyboards": True},
+}
 SLACKS: Final = (0.0, 0.02, 0.05, 0.1, 0.15)
 
 
 Piece = tuple[str, Sequence[RgbImage], int]
 """Name, frames, frame rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A video as its site offers it: the file, and its pictures as JPEG."""
+
+    name: str
+    video: bytes
+    thumbnail: bytes
+    storyboard: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,47 +138,68 @@ def in_threes(clips: Sequence[Piece]) -> list[Piece]:
     return mixed
 
 
-def candidates(folder: Path, clips: Sequence[Piece]) -> list[tuple[str, bytes, bytes]]:
-    """Return (name, video, thumbnail) of each candidate. The thumbnail is the frame a second after the beginning."""
+def candidates(folder: Path, clips: Sequence[Piece]) -> list[Candidate]:
+    """Return each candidate. The thumbnail is the frame a second after the beginning."""
     made = []
     for name, pictures, rate in clips:
         video = encode(folder / "candidate.mp4", pictures, rate, ORIGINAL).read_bytes()
+        spread = [pictures[len(pictures) * number // BOARD_SIDE**2] for number in range(BOARD_SIDE**2)]
+        tiles = [cv2.resize(picture, TILE_WH, interpolation=cv2.INTER_AREA) for picture in spread]
+        rows = [np.hstack(tiles[start : start + BOARD_SIDE]) for start in range(0, BOARD_SIDE**2, BOARD_SIDE)]
         thumbnail = Image.fromarray(pictures[min(rate, len(pictures) - 1)])
         thumbnail.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
-        picture = io.BytesIO()
-        thumbnail.save(picture, "JPEG", quality=80)
-        made.append((name, video, picture.getvalue()))
+        made.append(Candidate(name, video, _jpeg(thumbnail), _jpeg(Image.fromarray(np.vstack(rows)))))
     return made
 
 
-def serve(server: HostileServer, made: Sequence[tuple[str, bytes, bytes]]) -> str:
-    """Serve the candidates and return the address of the feed that lists them."""
-    items = []
-    for name, video, thumbnail in made:
-        address = server.add(f"/{name}.mp4", whole_file(video))
-        picture = server.add(f"/{name}.jpg", whole_file(thumbnail, "image/jpeg"))
-        items.append(
-            f"<item><title>{escape(name)}</title><enclosure url='{address}'/><itunes:image href='{picture}'/></item>"
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+def serve(server: HostileServer, made: Sequence[Candidate]) -> str:
+    """Serve the candidates and return the address of the playlist that lists them."""
+    shown = {}
+    for number, candidate in enumerate(made):
+        video = server.add(f"/{number}.mp4", whole_file(candidate.video))
+        thumbnail = server.add(f"/{number}.jpg", whole_file(candidate.thumbnail, "image/jpeg"))
+        board = server.add(f"/{number}_board.jpg", whole_file(candidate.storyboard, "image/jpeg"))
+        storyboard = {
+            "format_id": "sb0",
+            "format_note": "storyboard",
+            "ext": "mhtml",
+            "protocol": "mhtml",
+            "vcodec": "none",
+            "acodec": "none",
+            "rows": BOARD_SIDE,
+            "columns": BOARD_SIDE,
+            "url": board,
+            "fragments": [{"url": board}],
+        }
+        described = {"title": candidate.name, "thumbnail": thumbnail}
+        offer_page(
+            server, f"v{number}", **described, formats=[{"format_id": "v", "url": video, "ext": "mp4"}, storyboard]
         )
-    feed = (
-        "<rss xmlns:itunes='http://www.itunes.com/dtds/podcast-1.0.dtd'><channel><title>candidates</title>"
-        f"{''.join(items)}</channel></rss>"
-    )
-    return server.add("/feed", page(feed, "text/xml"))
+        shown[f"v{number}"] = described
+    return offer_list(server, "candidates", shown)
 
 
-def mine(root: Path, feed: str, *, is_prescreened: bool) -> Outcome:
+def mine(root: Path, playlist: str, prescreening: Mapping[str, object]) -> Outcome:
     """Take a project from its sources to its filtered frames."""
     config = PlatformConfig.model_validate(
-        {"downloading": {"allowed_private_hosts": ["127.0.0.1"]}, "models": {"profile": "lite"}}
+        {
+            "downloading": {"allowed_private_hosts": ["127.0.0.1", "localhost"], "politeness": HURRY},
+            "models": {"profile": "lite"},
+        }
     )
     platform = Platform(config, root)
     project = ProjectConfig.model_validate(
         {
             "name": PROJECT,
             "sourcing": {
-                "sources": [{"type": "feeds", "urls": [feed]}],
-                "prescreening": {"enabled": is_prescreened},
+                "sources": [{"type": "playlists", "urls": [playlist]}],
+                "prescreening": dict(prescreening),
             },
             "filtering": {"positive": list(PROMPTS)},
             "detection": {"classes": {"car": []}},
@@ -196,21 +237,25 @@ def _figures(num_downloads: int, num_accepted: int, of_all: int) -> dict[str, fl
 
 def compare(clips: Sequence[Piece]) -> dict[str, Any]:
     """Return both ways on the same candidates, and what other slacks would have done."""
-    with tempfile.TemporaryDirectory(prefix="data_miner_benchmark_") as work, hostile_server() as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="data_miner_benchmark_") as work,
+        hostile_server() as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        install_everywhere(patch, TubeIE, TubeListIE)
         made = candidates(Path(work), clips)
-        feed = serve(server, made)
-        plain = mine(Path(work) / "without", feed, is_prescreened=False)
-        screened = mine(Path(work) / "with", feed, is_prescreened=True)
+        playlist = serve(server, made)
+        found = {way: mine(Path(work) / way, playlist, prescreening) for way, prescreening in WAYS.items()}
+    plain, screened = found["without"], found["with"]
     by_slack = {}
     for slack in SLACKS:
         passing = {key for key, score in screened.similarity_by_video.items() if score >= screened.threshold - slack}
         kept = sum(plain.accepted_by_video[key] for key in passing)
         by_slack[str(slack)] = _figures(len(passing), kept, plain.num_accepted)
     return {
-        "candidates": len(made),
+        "candidates": len(plain.accepted_by_video),
         "candidates_with_accepted_frames": sum(count > 0 for count in plain.accepted_by_video.values()),
-        "without": _figures(plain.num_downloads, plain.num_accepted, plain.num_accepted),
-        "with": _figures(screened.num_downloads, screened.num_accepted, plain.num_accepted),
+        **{way: _figures(made.num_downloads, made.num_accepted, plain.num_accepted) for way, made in found.items()},
         "by_slack": by_slack,
     }
 
@@ -223,7 +268,7 @@ def measure(*, is_quick: bool) -> dict[str, Any]:
     flat = {
         f"{kind}_{way}_{name}": value
         for kind, figures in found.items()
-        for way in ("without", "with")
+        for way in WAYS
         for name, value in figures[way].items()
     }
     return {"benchmark": "prescreening", **flat, **found}

@@ -95,49 +95,44 @@ class Catalog:
         A membership that exists keeps its first provenance. One that was rejected and now passes the rules becomes
         PENDING; one that passed and is now rejected becomes REJECTED.
         """
-        if session.get(VideoRow, candidate.video_key) is None:
-            session.add(
-                VideoRow(
-                    key=candidate.video_key,
-                    url=candidate.url,
-                    title=candidate.title,
-                    channel=candidate.channel,
-                    channel_id=candidate.channel_id,
-                    licence=candidate.licence,
-                    upload_date=candidate.upload_date,
-                    duration_seconds=candidate.duration_seconds,
-                    width=candidate.width,
-                    height=candidate.height,
-                    status=VideoStatus.PENDING,
+        return self.add_candidates(session, project, [(candidate, rejected_because)])[0]
+
+    def add_candidates(
+        self, session: Session, project: str, decided: Sequence[tuple[VideoCandidate, str | None]]
+    ) -> list[bool]:
+        """The same for many different ones, each with why it is rejected, in a few statements."""
+        keys = [candidate.video_key for candidate, _ in decided]
+        known: set[str] = set()
+        members: dict[str, ProjectVideoRow] = {}
+        for start in range(0, len(keys), KEYS_A_STATEMENT):
+            some = keys[start : start + KEYS_A_STATEMENT]
+            known.update(session.scalars(select(VideoRow.key).where(VideoRow.key.in_(some))))
+            is_member = ProjectVideoRow.project_name == project, ProjectVideoRow.video_key.in_(some)
+            members |= {row.video_key: row for row in session.scalars(select(ProjectVideoRow).where(*is_member))}
+        session.add_all(_video_of(candidate) for candidate, _ in decided if candidate.video_key not in known)
+        for candidate, rejected_because in decided:
+            status = ProjectVideoStatus.PENDING if rejected_because is None else ProjectVideoStatus.REJECTED
+            member = members.get(candidate.video_key)
+            if member is None:
+                session.add(
+                    ProjectVideoRow(
+                        project_name=project,
+                        video_key=candidate.video_key,
+                        source=candidate.source,
+                        query=candidate.query,
+                        rank=candidate.rank,
+                        found_at=candidate.found_at,
+                        status=status,
+                        reason=rejected_because,
+                    )
                 )
-            )
-            session.flush()
-        status = ProjectVideoStatus.PENDING if rejected_because is None else ProjectVideoStatus.REJECTED
-        member = session.scalar(
-            select(ProjectVideoRow).where(
-                ProjectVideoRow.project_name == project, ProjectVideoRow.video_key == candidate.video_key
-            )
-        )
-        if member is None:
-            session.add(
-                ProjectVideoRow(
-                    project_name=project,
-                    video_key=candidate.video_key,
-                    source=candidate.source,
-                    query=candidate.query,
-                    rank=candidate.rank,
-                    found_at=candidate.found_at,
-                    status=status,
-                    reason=rejected_because,
-                )
-            )
-            session.flush()
-            return True
-        was_rejected = member.status is ProjectVideoStatus.REJECTED
-        if was_rejected is (rejected_because is None):
-            member.status = status
-        member.reason = rejected_because
-        return False
+                continue
+            was_rejected = member.status is ProjectVideoStatus.REJECTED
+            if was_rejected is (rejected_because is None):
+                member.status = status
+            member.reason = rejected_because
+        session.flush()
+        return [key not in members for key in keys]
 
     def without_forgotten(self, candidates: Sequence[VideoCandidate]) -> list[VideoCandidate]:
         """Return the candidates that nobody asked to have removed, in their order (`data-miner forget`)."""
@@ -180,8 +175,8 @@ class Catalog:
                 )
             )
 
-    def record_downloaded(self, session: Session, video_key: str, file: VideoFileRecord) -> bool:
-        """DOWNLOADING → DOWNLOADED with what the file proved to be. The file must be in place."""
+    def record_downloaded(self, session: Session, video_key: str, file: VideoFileRecord, **values: Any) -> bool:
+        """DOWNLOADING → DOWNLOADED with what the file proved to be, and other columns. The file must be in place."""
         known: dict[str, Any] = {
             column: value
             for column, value in (
@@ -206,6 +201,7 @@ class Catalog:
             error_kind=None,
             retry_after=None,
             **known,
+            **values,
         )
 
     def is_due(self, video: VideoRow, now: datetime | None = None) -> bool:
@@ -244,3 +240,19 @@ class Catalog:
         query = select(ReleaseRow.num_videos).where(ReleaseRow.project_name == project).order_by(ReleaseRow.id.desc())
         with self.database.reading() as session:
             return session.scalar(query.limit(1)) or 0
+
+
+def _video_of(candidate: VideoCandidate) -> VideoRow:
+    return VideoRow(
+        key=candidate.video_key,
+        url=candidate.url,
+        title=candidate.title,
+        channel=candidate.channel,
+        channel_id=candidate.channel_id,
+        licence=candidate.licence,
+        upload_date=candidate.upload_date,
+        duration_seconds=candidate.duration_seconds,
+        width=candidate.width,
+        height=candidate.height,
+        status=VideoStatus.PENDING,
+    )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import CursorResult, Table, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data_miner_dagster.catalog.database import Database
@@ -34,9 +34,17 @@ RENEW_SECONDS: Final = 20.0
 """Several renewals may fail before a lease expires."""
 RENEW_AGAIN_SECONDS: Final = 5.0
 """After a renewal that the database refused."""
+_IDLE_SECONDS: Final = 1.0
+"""The thread that renews looks so often whether it is needed: claims follow each other faster than threads start."""
 POLL_SECONDS: Final = 0.5
 """The longest pause between two looks at a claim that somebody holds."""
 _TOKENS_A_STATEMENT: Final = 500
+_CLAIMS: Final = cast("Table", ClaimRow.__table__)
+"""Statements on the table, and those made once, take half the time; a claim is taken for every video."""
+_TAKE: Final = insert(_CLAIMS)
+_RELEASE: Final = delete(_CLAIMS).where(
+    _CLAIMS.c.resource == bindparam("resource"), _CLAIMS.c.token == bindparam("token")
+)
 
 logger = logging.getLogger("data_miner")
 
@@ -64,44 +72,46 @@ class Claim:
 def try_claim(database: Database, resource: str, *, run_id: str | None = None) -> Claim | None:
     """Take a claim if nobody alive holds it, else return None; this process counts as somebody, too."""
     process = this_process()
-    with database.reading() as session:  # waiting for a claim must not compete for the write lock
-        held = session.get(ClaimRow, resource)
-        if held is not None and is_claim_live(held, database.now(session)):
-            return None
-    token = uuid.uuid4().hex
+    claim = Claim(resource, uuid.uuid4().hex)
+
+    def values(now: datetime) -> dict[str, Any]:
+        return {
+            "token": claim.token,
+            "host": process.host,
+            "pid": process.pid,
+            "process_started": process.started,
+            "run_id": run_id,
+            "claimed_at": now,
+            "expires_at": now + timedelta(seconds=LEASE_SECONDS),
+        }
+
     try:
         with database.transaction() as session:
+            session.execute(_TAKE, {"resource": resource, **values(database.now(session))})
+    except IntegrityError:  # there is one
+        with database.transaction() as session:
             now = database.now(session)
-            values: dict[str, Any] = {
-                "token": token,
-                "host": process.host,
-                "pid": process.pid,
-                "process_started": process.started,
-                "run_id": run_id,
-                "claimed_at": now,
-                "expires_at": now + timedelta(seconds=LEASE_SECONDS),
-            }
             held = session.get(ClaimRow, resource)
-            if held is None:
-                session.add(ClaimRow(resource=resource, **values))
-            elif is_claim_live(held, now):
+            if held is None or is_claim_live(held, now):
                 return None
-            else:
-                taken = session.execute(
-                    update(ClaimRow).where(ClaimRow.resource == resource, ClaimRow.token == held.token).values(**values)
-                )
-                if cast("CursorResult[Any]", taken).rowcount != 1:
-                    return None
-                logger.info("%s: took over from process %s on %s, which is gone", resource, held.pid, held.host)
-    except IntegrityError:  # another process inserted first
-        return None
-    return Claim(resource, token)
+            is_same = _CLAIMS.c.resource == resource, _CLAIMS.c.token == held.token
+            taken = session.execute(update(_CLAIMS).where(*is_same).values(**values(now)))
+            if cast("CursorResult[Any]", taken).rowcount != 1:
+                return None
+            logger.info("%s: took over from process %s on %s, which is gone", resource, held.pid, held.host)
+    return claim
 
 
 def release_claim(database: Database, claim: Claim) -> None:
     """Give a claim back. Nothing happens if it has been lost."""
     with database.transaction() as session:
-        session.execute(delete(ClaimRow).where(ClaimRow.resource == claim.resource, ClaimRow.token == claim.token))
+        session.execute(_RELEASE, {"resource": claim.resource, "token": claim.token})
+
+
+def _is_held(database: Database, resource: str) -> bool:
+    with database.reading() as session:
+        held = session.get(ClaimRow, resource)
+        return held is not None and is_claim_live(held, database.now(session))
 
 
 def live_claims(database: Database) -> list[ClaimRow]:
@@ -150,7 +160,9 @@ def _wait_for_claim(
 ) -> Claim:
     deadline = time.monotonic() + wait_seconds
     for attempt in itertools.count():
-        claim = try_claim(database, resource, run_id=run_id)
+        # The first try finds it free, nearly always. Who waits must not compete for the write lock, and looks first.
+        is_worth_a_try = attempt == 0 or not _is_held(database, resource)
+        claim = try_claim(database, resource, run_id=run_id) if is_worth_a_try else None
         if claim is not None:
             return claim
         left = deadline - time.monotonic()
@@ -166,17 +178,17 @@ def _wait_for_claim(
 
 
 class _Renewer:
-    """One thread that renews all claims this process holds in one catalog; it lives while there are any."""
+    """One thread that renews all claims this process holds in one catalog; it ends soon after the last of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = weakref.ref(database)
         self._held: dict[str, Claim] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
     def add(self, claim: Claim) -> None:
-        with self._changed:
+        with self._lock:
             if self._pid != os.getpid():  # after a fork: the claims are the parent's, and so was the thread
                 self._held, self._thread, self._pid = {}, None, os.getpid()
             self._held[claim.token] = claim
@@ -185,30 +197,31 @@ class _Renewer:
                 self._thread.start()
 
     def remove(self, claim: Claim) -> None:
-        with self._changed:
+        with self._lock:
             self._held.pop(claim.token, None)
-            self._changed.notify()
 
     def _run(self) -> None:
-        pause = RENEW_SECONDS
+        due = time.monotonic() + RENEW_SECONDS
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: not self._held, timeout=pause)
+            time.sleep(min(_IDLE_SECONDS, max(0.0, due - time.monotonic())))
+            with self._lock:
                 database = self._database()
                 if not self._held or database is None:
                     self._thread = None
                     return
                 held = dict(self._held)
+            if time.monotonic() < due:
+                continue
             try:
                 kept = renew_claims(database, list(held))
             except SQLAlchemyError as error:  # the database restarts, a disk is full: the lease outlasts a few of these
                 logger.warning("%d claims could not be renewed, trying again: %s", len(held), error)
-                pause = RENEW_AGAIN_SECONDS
+                due = time.monotonic() + RENEW_AGAIN_SECONDS
                 continue
-            pause = RENEW_SECONDS
+            due = time.monotonic() + RENEW_SECONDS
             for token, claim in held.items():
                 claim.is_lost = claim.is_lost or token not in kept
-            with self._changed:
+            with self._lock:
                 for claim in [claim for claim in self._held.values() if claim.is_lost]:
                     logger.warning("%s was taken over by another process", claim.resource)
                     del self._held[claim.token]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -16,14 +16,12 @@ from data_miner_dagster.domain.errors import ConfigError, TransientError
 BUSY_SECONDS: Final = 60.0
 """How long a SQLite transaction waits for another process's to end."""
 
-_READ_ONLY: Final = "data_miner_read_only"
 
-
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, *, is_read_only: bool = False) -> Engine:
     """Return an engine; SQLite waits for locks, keeps foreign keys and writes ahead.
 
     A SQLite transaction that may write takes its lock at the start (BEGIN IMMEDIATE), so that a read followed by a
-    write never fails half-way because another process wrote in between. One that only reads takes no lock: under
+    write never fails half-way because another process wrote in between. One of a read-only engine takes no lock: under
     write-ahead logging it sees the state of its start, and neither waits for a writer nor holds one up.
 
     Raises:
@@ -52,14 +50,14 @@ def make_engine(url: str) -> Engine:
         _write_ahead(cursor)
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA query_only={'ON' if is_read_only else 'OFF'}")
         cursor.close()
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        is_read_only = connection.get_execution_options().get(_READ_ONLY, False)
-        connection.exec_driver_sql(f"PRAGMA query_only={'ON' if is_read_only else 'OFF'}")
-        connection.exec_driver_sql("BEGIN" if is_read_only else "BEGIN IMMEDIATE")
+    def begin(connection: Any) -> None:
+        connection.execute("BEGIN" if is_read_only else "BEGIN IMMEDIATE")
 
+    # Not by an event: an engine that listens to any makes every statement half as dear again.
+    engine.dialect.do_begin = begin  # type: ignore[method-assign, assignment]
     return engine
 
 
@@ -77,13 +75,17 @@ def _write_ahead(cursor: Any) -> None:
 
 
 class Database:
-    """One engine and its transactions. Cheap to make; connects at first use; safe to share between threads."""
+    """One catalog and its transactions. Cheap to make; connects at first use; safe to share between threads."""
 
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
-        reading = self.engine.execution_options(**{_READ_ONLY: True, "postgresql_readonly": self.is_postgresql})
-        self._reading_sessions = sessionmaker(reading, expire_on_commit=False)
+        self._reading_engine = (
+            self.engine.execution_options(postgresql_readonly=True)  # of the same pool
+            if self.is_postgresql
+            else make_engine(url, is_read_only=True)
+        )
+        self._reading_sessions = sessionmaker(self._reading_engine, expire_on_commit=False)
 
     @property
     def is_postgresql(self) -> bool:
@@ -128,3 +130,4 @@ class Database:
     def dispose(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+        self._reading_engine.dispose()

@@ -8,9 +8,9 @@ opens (operations/politeness.py).
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Table, bindparam, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -52,22 +52,30 @@ def _gate(session: Session, site: str) -> SiteGateRow:
     return gate
 
 
-def _closed(session: Session, sites: Collection[str], now: datetime) -> ClosedGate | None:
-    row = session.scalar(
-        select(SiteGateRow)
-        .where(SiteGateRow.site.in_(sites), SiteGateRow.closed_until > now)
-        .order_by(SiteGateRow.closed_until.desc())
-        .limit(1)
-    )
-    if row is None or row.closed_until is None:
-        return None
-    return ClosedGate(row.site, row.closed_until, row.reason or "")
+@dataclass(frozen=True, slots=True)
+class GateState:
+    """A site's own breaker and the one for every site, taken together."""
+
+    closed: ClosedGate | None
+    num_trips: int  # in a row
 
 
-def closed_gate(database: Database, site: str, now: datetime | None = None) -> ClosedGate | None:
-    """Return the breaker that keeps a site closed, its own or the one for every site; None if it may be asked."""
+_GATE: Final = cast("Table", SiteGateRow.__table__).c
+_GATES: Final = select(_GATE.site, _GATE.closed_until, _GATE.reason, _GATE.num_trips).where(
+    or_(_GATE.site == bindparam("site"), _GATE.site == EVERY_SITE)
+)
+
+
+def _state(session: Session, site: str, now: datetime) -> GateState:
+    gates = session.execute(_GATES, {"site": site}).all()
+    closed = [ClosedGate(name, until, reason or "") for name, until, reason, _ in gates if until and until > now]
+    return GateState(max(closed, key=lambda gate: gate.until, default=None), sum(trips for *_, trips in gates))
+
+
+def gate_state(database: Database, site: str, now: datetime | None = None) -> GateState:
+    """Return the breaker that keeps a site closed, if one does, and how often both have opened lately."""
     with database.reading() as session:
-        return _closed(session, (site, EVERY_SITE), now or utc_now())
+        return _state(session, site, now or utc_now())
 
 
 def closed_gates(database: Database, now: datetime | None = None) -> list[ClosedGate]:
@@ -105,9 +113,9 @@ def _admit(
 ) -> Admission:
     with database.transaction() as session:
         gate = _gate(session, site)
-        closed = _closed(session, (site, EVERY_SITE), now)
-        if closed is not None:
-            return Admission(None, closed.until, closed.reason)
+        state = _state(session, site, now)
+        if state.closed is not None:
+            return Admission(None, state.closed.until, state.closed.reason)
         start_at = max(now, gate.next_start_at or now)
         session.execute(
             delete(DownloadStartRow).where(DownloadStartRow.site == site, DownloadStartRow.started_at <= now - _DAY)
@@ -130,8 +138,7 @@ def _admit(
                 return Admission(None, until, f"the {word} budget of {budget} downloads from {site} is spent")
         gate.next_start_at = start_at + timedelta(seconds=spacing_seconds)
         session.add(DownloadStartRow(site=site, started_at=start_at))
-        everywhere = session.get(SiteGateRow, EVERY_SITE)
-        return Admission(start_at, num_trips=gate.num_trips + (everywhere.num_trips if everywhere is not None else 0))
+        return Admission(start_at, num_trips=state.num_trips)
 
 
 def close_gate(database: Database, site: str, until: datetime, reason: str) -> None:

@@ -5,12 +5,13 @@ Every function takes a session and never commits: the caller's transaction does,
 
 from collections.abc import Collection, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import CursorResult, bindparam, or_, update
+from sqlalchemy import Table, Update, bindparam, or_, update
 from sqlalchemy.orm import Session
 
-from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, VideoRow
+from data_miner_dagster.catalog.schema import Base, ProjectRow, ProjectVideoRow, VideoRow
 from data_miner_dagster.domain.statuses import (
     PROJECT_TRANSITIONS,
     PROJECT_VIDEO_TRANSITIONS,
@@ -28,6 +29,29 @@ def _allowed_sources(transitions: Mapping[_S, frozenset[_S]], target: _S, only_f
     return sources if only_from is None else [source for source in sources if source in only_from]
 
 
+@lru_cache(maxsize=256)
+def _statement(row: type[Base], column: str, keys: tuple[str, ...], sources: tuple[StrEnum, ...]) -> Update:
+    """Made once, since making it takes longer than running it. What is set comes with the parameters."""
+    table = cast("Table", row.__table__)
+    by_key = [table.c[key] == bindparam(f"of_{key}") for key in keys]
+    return update(table).where(*by_key, table.c[column].in_(sources))
+
+
+def _move(
+    session: Session,
+    row: type[Base],
+    keys: Mapping[str, str],
+    sources: Collection[StrEnum],
+    column: str,
+    values: Mapping[str, Any],
+) -> bool:
+    # Executed beneath the ORM: objects that the session has loaded keep what they were loaded with.
+    session.flush()
+    statement = _statement(row, column, tuple(keys), tuple(sources))
+    parameters = {**values, **{f"of_{name}": value for name, value in keys.items()}}
+    return session.connection().execute(statement, parameters).rowcount == 1
+
+
 def move_video(
     session: Session,
     video_key: str,
@@ -42,9 +66,7 @@ def move_video(
         True if this call made the change; False if the video stands elsewhere or does not exist.
     """
     sources = _allowed_sources(VIDEO_TRANSITIONS, target, only_from)
-    statement = update(VideoRow).where(VideoRow.key == video_key, VideoRow.status.in_(sources))
-    result = cast("CursorResult[Any]", session.execute(statement.values(status=target, **values)))
-    return result.rowcount == 1
+    return _move(session, VideoRow, {"key": video_key}, sources, "status", {"status": target, **values})
 
 
 def move_project_video(
@@ -58,13 +80,8 @@ def move_project_video(
 ) -> bool:
     """The same for one video in one project."""
     sources = _allowed_sources(PROJECT_VIDEO_TRANSITIONS, target, only_from)
-    statement = update(ProjectVideoRow).where(
-        ProjectVideoRow.project_name == project,
-        ProjectVideoRow.video_key == video_key,
-        ProjectVideoRow.status.in_(sources),
-    )
-    result = cast("CursorResult[Any]", session.execute(statement.values(status=target, **values)))
-    return result.rowcount == 1
+    keys = {"project_name": project, "video_key": video_key}
+    return _move(session, ProjectVideoRow, keys, sources, "status", {"status": target, **values})
 
 
 def move_project_videos(
@@ -107,6 +124,4 @@ def move_project(
 ) -> bool:
     """The same for a project's stage."""
     sources = _allowed_sources(PROJECT_TRANSITIONS, target, only_from)
-    statement = update(ProjectRow).where(ProjectRow.name == project, ProjectRow.stage.in_(sources))
-    result = cast("CursorResult[Any]", session.execute(statement.values(stage=target, **values)))
-    return result.rowcount == 1
+    return _move(session, ProjectRow, {"name": project}, sources, "stage", {"stage": target, **values})

@@ -49,6 +49,9 @@ class Rejection:
     rule: RejectionRule
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.rule.value}: {self.message}"
+
 
 @dataclass(frozen=True, slots=True)
 class VideoFileRecord:

@@ -9,14 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
-
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.politeness import postpone_video
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
-from data_miner_dagster.catalog.transitions import move_project_video, move_video
+from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -27,8 +23,17 @@ from data_miner_dagster.domain.records import (
     VideoFileRecord,
     VideoOutcome,
 )
-from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.media.probe import probe_video
+from data_miner_dagster.operations.download_records import (
+    PARTIAL_FOLDER,
+    NotWantedError,
+    mend_row,
+    record_done,
+    record_failure,
+    record_not_wanted,
+    stays_downloaded,
+)
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
 from data_miner_dagster.operations.project_rules import ProjectRules, load_rules_by_video, with_known
@@ -37,35 +42,13 @@ from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.local_files import FRAMES_PREFIX, fetch_local_file, key_of_frames, list_frames
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.downloading import (
-    SAME_DURATION_SECONDS,
     backoff_seconds,
-    decide_failure,
     durations_agree,
-    is_same_content,
     try_delay_seconds,
 )
-from data_miner_dagster.storage.atomic import PARTIAL_MARK
 from data_miner_dagster.storage.videos import VideoInfo, read_video_info, write_video_info
 
 logger = logging.getLogger("data_miner.downloading")
-
-PARTIAL_FOLDER: Final = f"{PARTIAL_MARK}download"
-"""Inside the video's folder; survives a kill, so that the next attempt goes on from its bytes."""
-
-
-class _NotWantedError(Exception):
-    """Every project that wanted the video turns it down, now that its page has been read."""
-
-    def __init__(self, candidate: VideoCandidate, rejections: Mapping[str, Rejection]) -> None:
-        super().__init__(_rejection_text(rejections))
-        self.candidate = candidate
-        self.rejections = rejections
-
-
-def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
-    return "; ".join(
-        f"{project}: {rejection.rule.value}: {rejection.message}" for project, rejection in sorted(rejections.items())
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +130,7 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
         )
     info = None if run.force else read_video_info(platform.layout, key)
     if info is not None:
-        _mend_row(platform, row, info)
+        mend_row(platform, row, info)
         return VideoOutcome(key, OutcomeStatus.REUSED, metadata=_metadata(info))
     has_failed = row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
     if has_failed and not run.force and not platform.catalog.is_due(row):
@@ -162,7 +145,7 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
             return _work(run, row)
     except PostponedError as error:
         with platform.catalog.database.transaction() as session:
-            if not _stays_downloaded(platform, session, key):
+            if not stays_downloaded(platform, session, key):
                 postpone_video(session, key, error.until, error.kind, str(error), attempts=row.attempts)
         return VideoOutcome(key, OutcomeStatus.FAILED, error.kind, str(error))
 
@@ -190,16 +173,16 @@ def _work(run: _Run, row: VideoRow) -> VideoOutcome:
             move_video(session, key, VideoStatus.DOWNLOADING, attempts=attempts)
     try:
         info, rejections = _fetch_with_tries(run, row)
-    except _NotWantedError as error:
-        return _record_not_wanted(platform, row, error)
+    except NotWantedError as error:
+        return record_not_wanted(platform, row, error)
     except (VideoPermanentError, VideoTransientError) as error:
         if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
             wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
             site = site_of_key(key) or (urllib.parse.urlsplit(row.url).hostname or "")
             until = run.politeness.trip(site, wait, f"{site}: {error}")
             raise PostponedError(error.kind, until, str(error)) from None
-        return _record_failure(platform, key, attempts, error)
-    _record_done(platform, info, rejections)
+        return record_failure(platform, key, attempts, error)
+    record_done(platform, info, rejections)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=_metadata(info))
 
 
@@ -237,18 +220,19 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
     def accept(candidate: VideoCandidate) -> None:
         rejections = _rejections_of(run, candidate)
         if rejections and len(rejections) == len(run.rules_by_video[row.key]):
-            raise _NotWantedError(candidate, rejections)
+            raise NotWantedError(candidate, rejections)
 
-    if _is_local(row.url):
-        path = fetch_local_file(Path(row.url), partial, how=config.local_files)
-        known = VideoCandidate(row.key, row.url, "files", "", 0, utc_now(), title=row.title)
-        fetched = FetchedVideo(path, "file", None, known)
-    else:
-        fetched = run.client.fetch(row.key, row.url, partial, found_at=utc_now(), accept=accept)
     try:
+        if _is_local(row.url):
+            path = fetch_local_file(Path(row.url), partial, how=config.local_files)
+            known = VideoCandidate(row.key, row.url, "files", "", 0, utc_now(), title=row.title)
+            fetched = FetchedVideo(path, "file", None, known)
+        else:
+            fetched = run.client.fetch(row.key, row.url, partial, found_at=utc_now(), accept=accept)
         info = _prove(platform, row, fetched)
-    except VideoPermanentError:
-        shutil.rmtree(partial)  # these bytes are no start for another attempt
+    except VideoPermanentError as error:
+        if not error.kind.is_of_site:  # which may yet give the rest
+            shutil.rmtree(partial)  # these bytes are no start for another attempt
         raise
     platform.layout.video_info(row.key).unlink(missing_ok=True)  # from here on the old file does not count
     for old in folder.glob("video.*"):
@@ -329,104 +313,6 @@ def _take_frames(platform: Platform, row: VideoRow) -> VideoInfo:
     )
     write_video_info(platform.layout, info)
     return info
-
-
-def _record_done(platform: Platform, info: VideoInfo, rejections: Mapping[str, Rejection]) -> None:
-    with platform.catalog.database.transaction() as session:
-        platform.catalog.record_downloaded(session, info.video_key, info.file)
-        values: dict[str, Any] = {"content_fingerprint": info.content_fingerprint}
-        if info.channel_id is not None:
-            values["channel_id"] = info.channel_id
-        values["duplicate_of"] = _duplicate_of(session, info)
-        session.execute(update(VideoRow).where(VideoRow.key == info.video_key).values(**values))
-        _reject(session, info.video_key, rejections)
-
-
-def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
-    """Return the first video with the same bytes, or else with the same pictures and duration, if it is another one."""
-    same_bytes = session.scalars(
-        select(VideoRow)
-        .where(VideoRow.sha256 == info.file.sha256, VideoRow.key != info.video_key)
-        .order_by(VideoRow.created_at, VideoRow.key)
-    ).all()
-    alike: Sequence[VideoRow] = same_bytes
-    if not alike and info.content_fingerprint is not None:
-        seconds = info.file.duration_seconds
-        near = session.scalars(
-            select(VideoRow)
-            .where(
-                VideoRow.content_fingerprint.is_not(None),
-                VideoRow.duration_seconds.between(seconds - SAME_DURATION_SECONDS, seconds + SAME_DURATION_SECONDS),
-                VideoRow.key != info.video_key,
-            )
-            .order_by(VideoRow.created_at, VideoRow.key)
-        )
-        alike = [row for row in near if is_same_content(row.content_fingerprint or "", info.content_fingerprint)]
-    # A link leads to the first of a set, which itself has none.
-    return next((row.duplicate_of or row.key for row in alike if row.duplicate_of != info.video_key), None)
-
-
-def _reject(session: Session, video_key: str, rejections: Mapping[str, Rejection]) -> None:
-    for project, rejection in sorted(rejections.items()):
-        move_project_video(
-            session,
-            project,
-            video_key,
-            ProjectVideoStatus.REJECTED,
-            reason=f"{rejection.rule.value}: {rejection.message}",
-        )
-
-
-def _record_not_wanted(platform: Platform, row: VideoRow, error: _NotWantedError) -> VideoOutcome:
-    """Back to PENDING: another project may want it. What its page said is kept."""
-    candidate = error.candidate
-    names = ("title", "channel", "channel_id", "licence", "upload_date", "duration_seconds", "width", "height")
-    known = {name: value for name in names if (value := getattr(candidate, name)) is not None}
-    with platform.catalog.database.transaction() as session:
-        move_video(session, row.key, VideoStatus.PENDING, attempts=row.attempts, **known)
-        _reject(session, row.key, error.rejections)
-    folder = platform.layout.video_folder(row.key)
-    shutil.rmtree(folder / PARTIAL_FOLDER, ignore_errors=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-    return VideoOutcome(row.key, OutcomeStatus.BLOCKED, message=f"no project wants it: {error}")
-
-
-def _record_failure(
-    platform: Platform, key: str, attempts: int, error: VideoPermanentError | VideoTransientError
-) -> VideoOutcome:
-    wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
-    decision = decide_failure(error.kind, attempts, wait, utc_now(), platform.config.downloading)
-    with platform.catalog.database.transaction() as session:
-        if not _stays_downloaded(platform, session, key):
-            move_video(
-                session,
-                key,
-                decision.status,
-                error=str(error),
-                error_kind=error.kind,
-                retry_after=decision.retry_after,
-            )
-    status = OutcomeStatus.UNAVAILABLE if decision.status is VideoStatus.UNAVAILABLE else OutcomeStatus.FAILED
-    return VideoOutcome(key, status, error.kind, str(error))
-
-
-def _stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
-    """Keep the file of an earlier download, where a forced one has failed: nothing that was good is lost."""
-    info = read_video_info(platform.layout, key)
-    return info is not None and platform.catalog.record_downloaded(session, key, info.file)
-
-
-def _mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
-    """Bring a row up to its file, after a kill between the two, or after a reset to PENDING."""
-    lags = row.status in (VideoStatus.PENDING, VideoStatus.DOWNLOADING) or (
-        row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and row.sha256 != info.file.sha256
-    )
-    if not lags:
-        return
-    with platform.catalog.database.transaction() as session:
-        move_video(session, row.key, VideoStatus.DOWNLOADING)
-    _record_done(platform, info, {})
 
 
 def _metadata(info: VideoInfo) -> dict[str, int | float | str]:

@@ -16,7 +16,7 @@ from data_miner_dagster.catalog.politeness import (
     EVERY_SITE,
     admit_download,
     close_gate,
-    closed_gate,
+    gate_state,
     note_success,
     num_trips,
 )
@@ -86,19 +86,20 @@ class SitePoliteness:
         logger.warning("%s: nothing is downloaded until %s", reason, _until_text(until))
         return until
 
-    def check_gate(self, site: str) -> None:
-        """Look whether any process has opened the breaker.
+    def check_gate(self, site: str) -> int:
+        """Look whether any process has opened the breaker; return how often it has opened lately.
 
         Raises:
             PostponedError: it is open.
         """
-        gate = closed_gate(self._database, site)
-        if gate is not None:
+        state = gate_state(self._database, site)
+        if (gate := state.closed) is not None:
             with self._lock:
                 self._closed_until[gate.site] = gate.until
             raise PostponedError(
                 VideoErrorKind.RATE_LIMITED, gate.until, f"{gate.reason}; goes on at {_until_text(gate.until)}"
             )
+        return state.num_trips
 
     def before_listing(self, site: str) -> None:
         """Wait until a site may be asked for a listing: spaced like downloads, but not counted as one.
@@ -144,8 +145,7 @@ class SitePoliteness:
     def _await_turn(self, site: str) -> int:
         """Wait, and return how often the site's breaker has opened lately."""
         if self._is_spared(site):
-            self.check_gate(site)
-            return num_trips(self._database, self._scope(site))
+            return self.check_gate(site)
         politeness = self._config.politeness
         admission = admit_download(
             self._database,

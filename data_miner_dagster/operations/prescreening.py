@@ -3,6 +3,7 @@
 import logging
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster.protocols.encoders import embed_images
 from data_miner_dagster.sites.client import Picture, SiteClient
 from data_miner_dagster.sites.keys import site_of_key
-from data_miner_dagster.stages.sourcing import prescreening_rejection, split_storyboard
+from data_miner_dagster.stages.sourcing import prescreening_rejection, split_storyboard, spread_over
 
 logger = logging.getLogger("data_miner.sourcing")
 
@@ -117,17 +118,17 @@ def _score(
 def _images(client: SiteClient, candidate: VideoCandidate, config: ProjectConfig) -> Iterator[RgbImage]:
     prescreening = config.sourcing.prescreening
     pictures = [Picture(candidate.thumbnail_url)] if candidate.thumbnail_url else []
-    num_images = 0
+    site = site_of_key(candidate.video_key) or (urllib.parse.urlsplit(candidate.url).hostname or "")
     try:
         if prescreening.storyboards:
             pictures = client.pictures_of(candidate.video_key, candidate.url, with_storyboards=True) or pictures
-        for picture in pictures:
-            site = site_of_key(candidate.video_key) or (urllib.parse.urlsplit(candidate.url).hostname or "")
-            image = decode_image(client.fetch_picture(site, picture.url), Path(candidate.video_key))
-            for tile in split_storyboard(image, picture.rows, picture.columns):
-                if num_images >= prescreening.max_pictures:
-                    return
-                num_images += 1
-                yield tile
+        sizes = [picture.rows * picture.columns for picture in pictures]
+        wanted = spread_over(sum(sizes), prescreening.max_pictures)
+        for picture, size, start in zip(pictures, sizes, accumulate(sizes, initial=0), strict=False):
+            here = [position - start for position in wanted if start <= position < start + size]
+            if here:
+                image = decode_image(client.fetch_picture(site, picture.url), Path(candidate.video_key))
+                tiles = split_storyboard(image, picture.rows, picture.columns)
+                yield from (tiles[position] for position in here if position < len(tiles))
     except (SourceError, PostponedError, ValueError) as error:
         logger.info("%s: no (more) pictures to look at: %s", candidate.video_key, error)

@@ -19,13 +19,14 @@ from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.errors import SourceError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
-from data_miner_dagster.sites.errors import classify, translate
-from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL, javascript_runtime
+from data_miner_dagster.sites.errors import classify, explained, translate
+from data_miner_dagster.sites.fetching import check_limits, fetch_direct, is_page, too_large
+from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
 from data_miner_dagster.sites.keys import is_direct_video_url, key_of_site_video, key_of_url, site_of_key
-from data_miner_dagster.sites.metadata import as_number, as_text, candidate_of, is_live, thumbnails_of
+from data_miner_dagster.sites.metadata import as_text, candidate_of, thumbnails_of
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.sites.references import expand_address
-from data_miner_dagster.sites.transport import Errand
+from data_miner_dagster.sites.transport import Deadlines, Errand
 
 _EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
 _REFERENCES: Final = ("url", "url_transparent")
@@ -70,6 +71,8 @@ class SiteClient:
         config: the `platform.downloading` section.
         may_request: asked with the site before each request; False ends what is being done.
         on_response: told (site, HTTP status, headers) of each answer, before anything is made of it.
+        on_refusal: told (site, seconds asked to wait or None, message) when a listing ends at a bot check or a rate
+            limit. Of a download the caller learns it by the error.
         before_listing: called with the site before a listing that needs the network; may sleep, may raise.
     """
 
@@ -79,12 +82,15 @@ class SiteClient:
         *,
         may_request: Callable[[str], bool] = lambda _site: True,
         on_response: Callable[[str, int, Mapping[str, str]], None] = lambda _site, _status, _headers: None,
+        on_refusal: Callable[[str, float | None, str], object] = lambda _site, _wait, _message: None,
         before_listing: Callable[[str], None] = lambda _site: None,
     ) -> None:
         self._config = config
         self._before_listing = before_listing
         self._may_request = may_request
         self._on_response = on_response
+        self._on_refusal = on_refusal
+        self._deadlines = Deadlines()
         self._threads = threading.local()
         self._instances: list[GuardedYoutubeDL] = []
         self._lock = threading.Lock()
@@ -96,6 +102,7 @@ class SiteClient:
         for instance in instances:
             instance.close()
         self._threads = threading.local()
+        self._deadlines.close()
 
     def __enter__(self) -> "SiteClient":
         return self
@@ -114,12 +121,21 @@ class SiteClient:
 
     @contextmanager
     def _errand(self, ydl: GuardedYoutubeDL, site: str, seconds: float) -> Iterator[Errand]:
-        with Errand(site, time.monotonic() + seconds, self._may_request, self._on_response) as errand:
-            ydl.guard.errand = errand
-            try:
-                yield errand
-            finally:
-                ydl.guard.errand = None
+        errand = Errand(site, time.monotonic() + seconds, self._may_request, self._on_response)
+        self._deadlines.add(errand)
+        ydl.guard.errand = errand
+        try:
+            yield errand
+        finally:
+            ydl.guard.errand = None
+            self._deadlines.remove(errand)
+            errand.end()
+
+    def _source_error(self, error: Exception, site: str, shown: str) -> SourceError:
+        kind, message, wait = classify(error)
+        if kind in (VideoErrorKind.BOT_CHECK, VideoErrorKind.RATE_LIMITED):
+            self._on_refusal(site, wait, f"{site}: {message}")
+        return SourceError(f"{shown}: {message}")
 
     # --- listing ---
 
@@ -167,7 +183,7 @@ class SiteClient:
                 found = self._list(ydl, address, expanded, source, query, found_at, limits or ListingLimits())
             except (YoutubeDLError, RequestError, OSError) as error:
                 # `from None`: the original may carry signed addresses, and a traceback would print them.
-                raise SourceError(f"{shown}: {classify(error)[1]}") from None
+                raise self._source_error(error, site, shown) from None
         if not found and not (limits and limits.known_keys):
             raise SourceError(f"{shown}: lists no video")
         return found
@@ -260,7 +276,7 @@ class SiteClient:
 
         def refuse(info: Mapping[str, Any], *, incomplete: bool = False) -> None:
             try:
-                _check_limits(info, config)
+                check_limits(info, config)
                 accept(described(info))
             except Exception as error:
                 refusals.append(error)
@@ -271,7 +287,7 @@ class SiteClient:
                 max(int(progress.get(name) or 0) for name in ("downloaded_bytes", "total_bytes"))
                 > config.max_size_bytes
             ):
-                raise _too_large(config)
+                raise too_large(config)
 
         template = f"{str(folder).replace('%', '%%')}/%(format_id)s.%(ext)s"
         ydl.params["outtmpl"] = {**ydl.params["outtmpl"], "default": template}
@@ -281,8 +297,8 @@ class SiteClient:
             try:
                 expanded = expand_address(address)
                 if is_generic and is_direct_video_url(expanded):
-                    info = self._fetch_direct(ydl, errand, expanded, folder, refuse)
-                    if not _is_page(info):
+                    info = fetch_direct(ydl, errand, expanded, folder, config, refuse)
+                    if not is_page(info):
                         return _fetched(info, folder, config, described)
                     Path(info["requested_downloads"][0]["filepath"]).unlink()
                 # 1,800 patterns need not be tried again: the key says that only the generic extractor takes it.
@@ -294,52 +310,8 @@ class SiteClient:
                     raise VideoTransientError(
                         VideoErrorKind.TRANSIENT, f"not done in max_wall_seconds {config.max_wall_seconds:g}"
                     ) from None
-                raise self._explained(translate(error), site) from None
+                raise explained(translate(error), site) from None
         return _fetched(info, folder, config, described)
-
-    def _fetch_direct(
-        self,
-        ydl: GuardedYoutubeDL,
-        errand: Errand,
-        url: str,
-        folder: Path,
-        refuse: Callable[[Mapping[str, Any]], None],
-    ) -> dict[str, Any]:
-        """Fetch an address that names a video file in one request: yt-dlp's downloader without its extraction.
-
-        What comes may yet be a page: the caller looks.
-        """
-        name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rpartition("/")[2]
-        stem, _, extension = name.rpartition(".")
-        info: dict[str, Any] = {
-            "id": stem,
-            "title": stem.replace("_", " "),
-            "url": url,
-            "ext": extension.lower(),
-            "format_id": "direct",
-            "protocol": "http",
-            "extractor": "generic",
-            "http_headers": dict(ydl.params["http_headers"]),
-        }
-        refuse(info)
-        errand.refuses_opt_outs = self._config.politeness.respect_page_opt_outs
-        path = folder / f"direct.{info['ext']}"
-        is_there, _ = ydl.dl(str(path), info)
-        errand.refuses_opt_outs = False
-        info["requested_downloads"] = [{"filepath": str(path), "format_id": "direct"}] if is_there else []
-        if not is_there:
-            raise _too_large(self._config)  # yt-dlp passes over files larger than max_filesize without a word
-        return info
-
-    def _explained(
-        self, error: VideoPermanentError | VideoTransientError, site: str
-    ) -> VideoPermanentError | VideoTransientError:
-        if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
-            hint = f"{error} (no JavaScript runtime was found, which YouTube needs: pip install 'yt-dlp[default,deno]')"
-            if isinstance(error, VideoTransientError):
-                return VideoTransientError(error.kind, hint, error.retry_after_seconds)
-            return VideoPermanentError(error.kind, hint)
-        return error
 
     # --- pictures ---
 
@@ -350,11 +322,13 @@ class SiteClient:
             SourceError: the page could not be read.
         """
         ydl = self._ydl()
-        with self._errand(ydl, site_of_key(video_key) or self.site_of(address), _LISTING_SECONDS):
+        site = site_of_key(video_key) or self.site_of(address)
+        self._before_listing(site)
+        with self._errand(ydl, site, _LISTING_SECONDS):
             try:
                 info = ydl.extract_info(expand_address(address), download=False, process=False)
             except (YoutubeDLError, RequestError, OSError) as error:
-                raise SourceError(f"{redact_url(address)}: {classify(error)[1]}") from None
+                raise self._source_error(error, site, redact_url(address)) from None
         pictures = [Picture(url) for url in thumbnails_of(info)[:1]]
         boards = [form for form in info.get("formats") or () if form.get("rows") and form.get("columns")]
         if with_storyboards and boards:
@@ -378,39 +352,10 @@ class SiteClient:
                 with ydl.urlopen(Request(url)) as response:
                     content: bytes = response.read(_MAX_PICTURE_BYTES + 1)
             except (YoutubeDLError, RequestError, OSError) as error:
-                raise SourceError(f"{redact_url(url)}: {classify(error)[1]}") from None
+                raise self._source_error(error, site, redact_url(url)) from None
         if len(content) > _MAX_PICTURE_BYTES:
             raise SourceError(f"{redact_url(url)}: larger than {_MAX_PICTURE_BYTES} bytes")
         return content
-
-
-_HINTS_AT_RUNTIME: Final = frozenset({VideoErrorKind.UNSUPPORTED, VideoErrorKind.FORBIDDEN, VideoErrorKind.BOT_CHECK})
-
-
-def _too_large(config: DownloadingConfig) -> VideoPermanentError:
-    return VideoPermanentError(
-        VideoErrorKind.TOO_LARGE, f"the file is larger than max_size_bytes {config.max_size_bytes}"
-    )
-
-
-def _check_limits(info: Mapping[str, Any], config: DownloadingConfig) -> None:
-    if is_live(info):
-        raise VideoPermanentError(VideoErrorKind.LIVE, "the video is live or has not started yet")
-    duration = as_number(info.get("duration"))
-    if duration is not None and duration > config.max_duration_seconds:
-        raise VideoPermanentError(
-            VideoErrorKind.TOO_LARGE,
-            f"the video lasts {duration:.0f} s, more than max_duration_seconds {config.max_duration_seconds:g}",
-        )
-    if (as_number(info.get("filesize")) or 0) > config.max_size_bytes:
-        raise _too_large(config)
-
-
-def _is_page(info: Mapping[str, Any]) -> bool:
-    """Return whether what was fetched for a video file is a page, or a playlist of one."""
-    with Path(info["requested_downloads"][0]["filepath"]).open("rb") as file:
-        head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return head.startswith((b"<!doctype html", b"<html", b"<head", b"#extm3u", b"<?xml", b"<mpd"))
 
 
 def _fetched(
@@ -426,7 +371,7 @@ def _fetched(
     downloads: list[Mapping[str, Any]] = info.get("requested_downloads") or []
     path = Path(downloads[0]["filepath"]) if downloads else None
     if path is None or not path.exists():  # yt-dlp passes over files larger than max_filesize without a word
-        raise _too_large(config)
+        raise too_large(config)
     extension = path.suffix.lower().removeprefix(".")
     target = folder / f"video.{extension if _EXTENSION.fullmatch(extension) else 'bin'}"
     path.replace(target)

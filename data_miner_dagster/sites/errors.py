@@ -20,6 +20,7 @@ from yt_dlp.utils import (
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.addresses import AddressRefusedError
+from data_miner_dagster.sites.guarded_ydl import javascript_runtime
 from data_miner_dagster.sites.opt_outs import OptedOutError
 from data_miner_dagster.sites.redaction import redact
 from data_miner_dagster.sites.transport import DeadlineExceededError, PageTooLargeError, QueueStoppedError
@@ -69,6 +70,7 @@ _BY_STATUS: Final = {
     429: _K.RATE_LIMITED,
     451: _K.GEO_BLOCKED,
 }
+_HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.FORBIDDEN, _K.BOT_CHECK})
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -170,3 +172,13 @@ def translate(error: BaseException) -> VideoPermanentError | VideoTransientError
     if kind.is_transient:
         return VideoTransientError(kind, message, wait)
     return VideoPermanentError(kind, message)
+
+
+def explained(error: VideoPermanentError | VideoTransientError, site: str) -> VideoPermanentError | VideoTransientError:
+    """Return an error with the remedy where a missing JavaScript runtime may be its cause."""
+    if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
+        hint = f"{error} (no JavaScript runtime was found, which YouTube needs: pip install 'yt-dlp[default,deno]')"
+        if isinstance(error, VideoTransientError):
+            return VideoTransientError(error.kind, hint, error.retry_after_seconds)
+        return VideoPermanentError(error.kind, hint)
+    return error

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import yt_dlp
 import yt_dlp.version
+from yt_dlp.extractor import gen_extractor_classes
 from yt_dlp.extractor.generic import GenericIE as _GenericIE
 
 from data_miner_dagster import __version__
@@ -62,13 +63,20 @@ class _Log:
 
 
 class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
-    """A yt-dlp whose every request obeys a guard. One per thread: making one costs 40 ms, and it is not thread-safe."""
+    """A yt-dlp whose every request obeys a guard. One per thread: it is not thread-safe."""
 
     def __init__(self, config: DownloadingConfig) -> None:
         self.guard = Guard(allowed_private_hosts=config.allowed_private_hosts)
         super().__init__(options_of(config), auto_init="no_verbose_header")
         if config.politeness.respect_page_opt_outs:
             self.add_info_extractor(GenericIE(self))
+
+    def add_default_info_extractors(self) -> None:
+        """Register all extractors. yt-dlp's own way picks them by name, in time quadratic in their number: 70 ms."""
+        by_name = {extractor.IE_NAME.lower(): extractor for extractor in gen_extractor_classes()}
+        for extractor in by_name.values():
+            if extractor._ENABLED:
+                self.add_info_extractor(extractor)
 
     def build_request_director(self, handlers: object, preferences: object = None) -> Any:
         """Return a director whose only handler is the guarded one."""
@@ -116,6 +124,7 @@ def options_of(config: DownloadingConfig) -> dict[str, Any]:
         "logger": _Log(),
         "quiet": True,
         "noprogress": True,
+        "buffersize": 8192,  # of the first block; yt-dlp doubles it as they come
         "color": "never",
         "ignoreerrors": False,
         "cachedir": False,

@@ -6,7 +6,9 @@ through `GuardedHandler`, which opens each connection with `addresses.connect_ch
 
 import http.client
 import io
+import math
 import socket
+import ssl
 import threading
 import time
 import urllib.error
@@ -17,17 +19,19 @@ import weakref
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any, Final
 
+from yt_dlp.networking._helper import make_socks_proxy_opts
 from yt_dlp.networking._urllib import (
     HTTPHandler,
     ProxyHandler,
     RedirectHandler,
     UrllibResponseAdapter,
     UrllibRH,
-    make_socks_conn_class,
 )
 from yt_dlp.networking.exceptions import HTTPError, RequestError
+from yt_dlp.socks import sockssocket
 from yt_dlp.utils.networking import select_proxy
 
 from data_miner_dagster.sites.addresses import checked_addresses, connect_checked, normalise_host
@@ -51,11 +55,7 @@ class QueueStoppedError(RequestError):  # type: ignore[misc]
 
 @dataclass(slots=True)
 class Errand:
-    """One listing or one download: its deadline, and the sockets that are open for it.
-
-    A deadline must also end a server that sends one byte a minute, in the midst of a header or of a TLS handshake,
-    where no timeout of a single read fires: so a timer shuts the sockets down.
-    """
+    """One listing or one download: its deadline, and the sockets that are open for it."""
 
     site: str  # what its requests count for: a host, or the name of a site
     deadline: float  # time.monotonic()
@@ -65,21 +65,14 @@ class Errand:
     is_expired: bool = False
     sockets: "weakref.WeakSet[socket.socket]" = field(default_factory=weakref.WeakSet)
     refused: list[Any] = field(default_factory=list)  # answers of an error status, which nobody else closes
-    _timer: threading.Timer | None = None
 
-    def __enter__(self) -> "Errand":
-        self._timer = threading.Timer(max(0.0, self.deadline - time.monotonic()), self._expire)
-        self._timer.daemon = True
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    def end(self) -> None:
+        """Close what nobody else closes."""
         for response in self.refused:
             response.close()
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """End every connection, whatever it waits for."""
         self.is_expired = True
         for open_socket in list(self.sockets):
             try:
@@ -100,6 +93,51 @@ class Errand:
             raise QueueStoppedError("the circuit breaker is open: no request is made")
 
 
+class Deadlines:
+    """Ends the errands whose time is over, from one thread: one for each would cost as much as a small file.
+
+    A deadline must also end a server that sends one byte a minute, in the midst of a header or of a TLS handshake,
+    where no timeout of a single read fires: so the sockets are shut down.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._errands: dict[int, Errand] = {}
+        self._thread: threading.Thread | None = None
+        self._wakes_at = math.inf
+
+    def add(self, errand: Errand) -> None:
+        """Watch an errand until it is removed."""
+        with self._changed:
+            self._errands[id(errand)] = errand
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif errand.deadline < self._wakes_at:
+                self._changed.notify()
+
+    def remove(self, errand: Errand) -> None:
+        """Watch it no longer."""
+        with self._changed:
+            self._errands.pop(id(errand), None)
+
+    def close(self) -> None:
+        """End the thread; another errand would begin a new one."""
+        with self._changed:
+            self._thread = None
+            self._changed.notify()
+
+    def _run(self) -> None:
+        with self._changed:
+            while self._thread is threading.current_thread():
+                now = time.monotonic()
+                for errand in [errand for errand in self._errands.values() if errand.deadline <= now]:
+                    del self._errands[id(errand)]
+                    errand.expire()
+                self._wakes_at = min((errand.deadline for errand in self._errands.values()), default=math.inf)
+                self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
+
+
 @dataclass(slots=True)
 class Guard:
     """What the handlers of one yt-dlp instance obey. `errand` changes from one video to the next."""
@@ -108,16 +146,48 @@ class Guard:
     proxy_host: str | None = None  # of the user's own proxy, which may well be private
     errand: Errand | None = None
 
+    def check(self) -> None:
+        """Raise if no further request may be made (`Errand.check`)."""
+        if self.errand is not None:
+            self.errand.check()
+
     def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
         """Return a checked, watched connection."""
         allowed = self.allowed_private_hosts
         if self.proxy_host is not None and normalise_host(host) == self.proxy_host:
             allowed = (*allowed, host)
-        if self.errand is not None:
-            self.errand.check()
+        self.check()
         connection = connect_checked(host, port, timeout, allowed)
         self.watch(connection)
         return connection
+
+    def connect_through(self, socks_proxy: str, host: str, port: int, timeout: float | None) -> socket.socket:
+        """Return a watched connection that a SOCKS proxy makes, to an address checked as far as it resolves here."""
+        proxy = make_socks_proxy_opts(socks_proxy)
+        addresses = self.checked_behind_proxy(host, port, resolves_there=proxy["rdns"])
+        self.check()
+        family, address = checked_addresses(proxy["addr"], proxy["port"], (proxy["addr"],))[0]
+        connection = sockssocket(family, socket.SOCK_STREAM)
+        connection.setproxy(**{**proxy, "addr": address[0], "port": address[1]})
+        connection.settimeout(timeout)
+        try:
+            self.watch(connection)
+            # The address that was checked, unless the proxy is to resolve the name itself.
+            connection.connect((host if proxy["rdns"] else addresses[0][1][0], port))
+        except BaseException:
+            connection.close()
+            raise
+        opened: socket.socket = connection
+        return opened
+
+    def checked_behind_proxy(self, host: str, port: int, *, resolves_there: bool = True) -> list[tuple[int, Any]]:
+        """Return the checked addresses of a host that a proxy connects to, none if only the proxy can resolve it."""
+        try:
+            return checked_addresses(host, port, self.allowed_private_hosts)
+        except socket.gaierror:
+            if resolves_there:
+                return []
+            raise
 
     def watch(self, connection: socket.socket) -> None:
         """Have the deadline end this connection too."""
@@ -127,33 +197,41 @@ class Guard:
                 raise DeadlineExceededError("the wall time allowed for one video is over")
 
 
-def _connection_classes(guard: Guard) -> tuple[type[http.client.HTTPConnection], type[http.client.HTTPSConnection]]:
+def _connection_class(
+    guard: Guard, base: type[http.client.HTTPConnection], socks_proxy: str | None
+) -> type[http.client.HTTPConnection]:
+    """Return a connection that the guard makes, and that asks it once more when a request is sent."""
+
     def connect(
         address: tuple[str, int], timeout: Any = None, source_address: object = None, **_: object
     ) -> socket.socket:
-        host, port = address
-        return guard.connect(host, port, timeout if isinstance(timeout, (int, float)) else None)
+        seconds = timeout if isinstance(timeout, (int, float)) else None
+        if socks_proxy is not None:
+            return guard.connect_through(socks_proxy, *address, seconds)
+        return guard.connect(*address, seconds)
 
-    class GuardedHTTPConnection(http.client.HTTPConnection):
-        def connect(self) -> None:
-            self._create_connection = connect
-            super().connect()
+    class GuardedConnection(base):  # type: ignore[misc, valid-type]
+        sock: socket.socket | None
 
-    class GuardedHTTPSConnection(http.client.HTTPSConnection):
         def connect(self) -> None:
             self._create_connection = connect
             http.client.HTTPConnection.connect(self)
-            raw = self.sock
-            # The handshake is made after the wrapped socket is known to the deadline.
-            context: Any = vars(self)["_context"]
-            wrapped = context.wrap_socket(
-                raw, server_hostname=vars(self)["_tunnel_host"] or self.host, do_handshake_on_connect=False
-            )
-            self.sock = wrapped
-            guard.watch(wrapped)
-            wrapped.do_handshake()
+            if issubclass(base, http.client.HTTPSConnection):
+                # The handshake is made after the wrapped socket is known to the deadline.
+                wrapped = self._context.wrap_socket(
+                    self.sock, server_hostname=self._tunnel_host or self.host, do_handshake_on_connect=False
+                )
+                self.sock = wrapped
+                guard.watch(wrapped)
+                wrapped.do_handshake()
 
-    return GuardedHTTPConnection, GuardedHTTPSConnection
+        def send(self, data: Any) -> None:
+            if self.sock is None:
+                self.connect()
+            guard.check()  # connecting takes a while, in which the breaker may have opened
+            super().send(data)
+
+    return GuardedConnection
 
 
 def _inflate(raw: bytes, encoding: str) -> bytes:
@@ -174,28 +252,28 @@ def _inflate(raw: bytes, encoding: str) -> bytes:
 class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
     """Opens guarded connections, and unpacks compressed answers without trusting their size."""
 
-    def __init__(self, guard: Guard, context: object) -> None:
-        super().__init__(context=context)
+    def __init__(self, guard: Guard, make_context: Callable[[], ssl.SSLContext]) -> None:
+        super().__init__(context=None)
         self._guard = guard
-        self._plain, self._secure = _connection_classes(guard)
+        self._make_context = make_context
 
-    def _open(self, request: urllib.request.Request, connection_class: type, **options: object) -> Any:
+    @cached_property
+    def _trusting(self) -> ssl.SSLContext:
+        """Made at first use: reading the certificates that are trusted takes 30 ms."""
+        return self._make_context()
+
+    def _open(self, request: urllib.request.Request, base: type[http.client.HTTPConnection], **options: object) -> Any:
         socks_proxy = request.headers.pop("Ytdl-socks-proxy", None)
-        if socks_proxy:
-            # The proxy resolves the name; what can be checked here is checked.
+        if request.has_proxy() or getattr(request, "_tunnel_host", None):
             target = urllib.parse.urlsplit(request.full_url)
-            checked_addresses(target.hostname or "", target.port or 443, self._guard.allowed_private_hosts)
-            connection_class = make_socks_conn_class(connection_class, socks_proxy)
-        elif request.has_proxy() or getattr(request, "_tunnel_host", None):
-            target = urllib.parse.urlsplit(request.full_url)
-            checked_addresses(target.hostname or "", target.port or 443, self._guard.allowed_private_hosts)
-        return self.do_open(connection_class, request, **options)
+            self._guard.checked_behind_proxy(target.hostname or "", target.port or 443)
+        return self.do_open(_connection_class(self._guard, base, socks_proxy), request, **options)
 
     def http_open(self, request: urllib.request.Request) -> Any:
-        return self._open(request, self._plain)
+        return self._open(request, http.client.HTTPConnection)
 
     def https_open(self, request: urllib.request.Request) -> Any:
-        return self._open(request, self._secure, context=self._context)
+        return self._open(request, http.client.HTTPSConnection, context=self._trusting)
 
     def http_response(self, request: urllib.request.Request, response: Any) -> Any:
         if self._guard.errand is not None:
@@ -261,7 +339,7 @@ class GuardedHandler(UrllibRH):  # type: ignore[misc]
         opener = urllib.request.OpenerDirector()
         for handler in (
             ProxyHandler(proxies),
-            _GuardedHttp(self._guard, self._make_sslcontext(legacy_ssl_support=legacy_ssl_support)),
+            _GuardedHttp(self._guard, partial(self._make_sslcontext, legacy_ssl_support=legacy_ssl_support)),
             urllib.request.HTTPCookieProcessor(cookiejar),
             urllib.request.UnknownHandler(),
             urllib.request.HTTPDefaultErrorHandler(),

@@ -200,6 +200,11 @@ def prescreening_rejection(similarity: float | None, prompt: str, threshold: flo
     return Rejection(RejectionRule.PRESCREENING, f"best picture {similarity:.3f} to {prompt!r}, below {threshold:.3f}")
 
 
+def spread_over(total: int, num: int) -> list[int]:
+    """Return `num` positions among `total`, evenly apart, the first among them; all if there are no more."""
+    return [position * total // num for position in range(num)] if total > num else list(range(total))
+
+
 def split_storyboard(image: RgbImage, rows: int, columns: int) -> list[RgbImage]:
     """Return the pictures of a storyboard, row by row; places left black at its end are left out."""
     if rows * columns == 1:

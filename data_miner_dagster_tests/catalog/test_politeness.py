@@ -9,8 +9,8 @@ from data_miner_dagster.catalog.politeness import (
     Admission,
     admit_download,
     close_gate,
-    closed_gate,
     closed_gates,
+    gate_state,
     note_success,
     num_trips,
 )
@@ -69,22 +69,22 @@ def test_admit_download__several_threads_get_exactly_the_budget(catalog: Catalog
 def test_close_gate__stops_its_site_and_star_stops_every_site(catalog: Catalog) -> None:
     later = utc_now() + timedelta(minutes=5)
     close_gate(catalog.database, "site", later, "HTTP 429")
-    assert closed_gate(catalog.database, "other") is None
-    gate = closed_gate(catalog.database, "site")
+    assert gate_state(catalog.database, "other").closed is None
+    gate = gate_state(catalog.database, "site").closed
     assert gate is not None
     assert (gate.until, gate.reason) == (later, "HTTP 429")
     assert admit(catalog, utc_now()).wait_until == later
     close_gate(catalog.database, EVERY_SITE, later, "bot check")
-    assert closed_gate(catalog.database, "other") is not None
+    assert gate_state(catalog.database, "other").closed is not None
     assert [gate.site for gate in closed_gates(catalog.database)] == [EVERY_SITE, "site"]
-    assert closed_gate(catalog.database, "site", later + timedelta(seconds=1)) is None  # goes on by itself
+    assert gate_state(catalog.database, "site", later + timedelta(seconds=1)).closed is None  # goes on by itself
 
 
 def test_close_gate__never_earlier_and_one_trip_is_one(catalog: Catalog) -> None:
     later = utc_now() + timedelta(minutes=5)
     close_gate(catalog.database, "site", later, "first")
     close_gate(catalog.database, "site", later - timedelta(minutes=1), "second")
-    gate = closed_gate(catalog.database, "site")
+    gate = gate_state(catalog.database, "site").closed
     assert gate is not None
     assert gate.until == later
     assert num_trips(catalog.database, "site") == 1

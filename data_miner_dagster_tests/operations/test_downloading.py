@@ -12,11 +12,13 @@ from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.operations.downloading import PARTIAL_FOLDER, download_videos
+from data_miner_dagster.operations.download_records import PARTIAL_FOLDER
+from data_miner_dagster.operations.downloading import download_videos
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing import list_sources
 from data_miner_dagster.storage.videos import read_video_info
 from data_miner_dagster_tests.sites import hostile_server as hostile
+from data_miner_dagster_tests.sites.extractors import TubeIE, install_everywhere, offer_page
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.sites.projects import add_project, make_platform
 from data_miner_dagster_tests.sites.tiny_videos import make_audio, make_video
@@ -307,3 +309,36 @@ def test_download_videos__a_file_without_manifest_is_not_there(
     _, row = one(platform, server.add("/clip.mp4", hostile.whole_file(clip)))
     platform.layout.video_info(row.key).unlink()
     assert download_videos(platform, [row.key])[0].status is OutcomeStatus.DONE
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message"),
+    [
+        ({"duration": 60.0}, VideoErrorKind.TRUNCATED, "the file lasts 6.0 s, its site says 60.0 s"),
+        ({"duration": 7200.0}, VideoErrorKind.TOO_LARGE, "max_duration_seconds"),
+        ({"filesize": 10**12}, VideoErrorKind.TOO_LARGE, "max_size_bytes"),
+        ({"live_status": "is_upcoming"}, VideoErrorKind.LIVE, "not started"),
+        ({"duration": 6.4}, None, ""),
+    ],
+)
+def test_download_videos__what_a_page_says_is_compared(
+    tmp_path: Path,
+    server: HostileServer,
+    clip: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    said: dict[str, object],
+    kind: VideoErrorKind | None,
+    message: str,
+) -> None:
+    """What may not be downloaded is found out before a byte of video; what is shorter than it should be, after."""
+    install_everywhere(monkeypatch, TubeIE)
+    video = server.add("/v.mp4", hostile.whole_file(clip))
+    url = offer_page(server, "a", title="a", url=video, ext="mp4", **said)
+    platform = make_platform(
+        tmp_path / "root", max_duration_seconds=600, allowed_private_hosts=("127.0.0.1", "localhost")
+    )
+    outcome, row = one(platform, url)
+    assert (outcome.error_kind, row.error_kind) == (kind, kind), outcome
+    assert message in outcome.message
+    assert server.count("/v.mp4") == (kind in (None, VideoErrorKind.TRUNCATED))
+    assert server.count("/tube/watch/a") == 1

@@ -1,6 +1,7 @@
 """The breaker, the budgets and the secrets, seen from the hostile server."""
 
 import os
+import socket
 import threading
 import time
 from collections import Counter
@@ -8,10 +9,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from yt_dlp.extractor.common import InfoExtractor
+from yt_dlp.utils import ExtractorError
 
-from data_miner_dagster.catalog.politeness import EVERY_SITE, closed_gate
+from data_miner_dagster.catalog.politeness import EVERY_SITE, gate_state
 from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, VideoRow, utc_now
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus
@@ -19,9 +23,12 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading import download_videos
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing import list_sources
+from data_miner_dagster.sites.addresses import connect_checked
 from data_miner_dagster_tests.sites import hostile_server as hostile
+from data_miner_dagster_tests.sites.extractors import install_everywhere
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.sites.projects import add_project, make_platform
+from data_miner_dagster_tests.sites.proxies import tunnel_server
 from data_miner_dagster_tests.sites.tiny_videos import make_video
 
 
@@ -67,7 +74,7 @@ def test_breaker__no_request_after_it_opens_until_its_time(
     # None by the thread that read the answer; the others may each have had one on its way.
     assert len(late) <= concurrency - 1
     assert all(request.at < opened_at + 2 for request in late)
-    gate = closed_gate(platform.catalog.database, "any site")
+    gate = gate_state(platform.catalog.database, "any site").closed
     assert gate is not None
     assert 890 < (gate.until - utc_now()).total_seconds() <= 900  # its own time, longer than the Retry-After
     assert "429" in gate.reason
@@ -95,11 +102,38 @@ def test_breaker__no_request_after_it_opens_until_its_time(
         assert session.get_one(SiteGateRow, EVERY_SITE).num_trips == 0
 
 
+def test_breaker__what_was_connected_before_it_opened_sends_nothing_after(
+    tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four threads have passed the gate and are connected; one sends its request, and the answer is 429."""
+    platform = make_platform(tmp_path / "root", concurrent_downloads=4)
+    # Whichever is first gets the 429.
+    keys = listed(platform, [server.add(f"/{n}.mp4", hostile.status(429)) for n in range(8)])
+    are_connected = threading.Barrier(4)
+    lock, first = threading.Lock(), list[int]()
+
+    def connect_and_wait(*arguments: Any) -> socket.socket:
+        connection = connect_checked(*arguments)
+        are_connected.wait(60)
+        with lock:
+            first.append(threading.get_ident())
+        deadline = time.monotonic() + 60
+        while first[0] != threading.get_ident() and gate_state(platform.catalog.database, "x").closed is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return connection
+
+    monkeypatch.setattr("data_miner_dagster.sites.transport.connect_checked", connect_and_wait)
+    outcomes = download_videos(platform, keys)
+    assert {outcome.error_kind for outcome in outcomes} == {VideoErrorKind.RATE_LIMITED}
+    assert server.count() == 1
+
+
 def test_breaker__a_longer_retry_after_counts(tmp_path: Path, server: HostileServer) -> None:
     platform = make_platform(tmp_path)
     keys = listed(platform, [server.add("/a.mp4", hostile.status(429, Retry_After="7200"))])
     download_videos(platform, keys)
-    gate = closed_gate(platform.catalog.database, "x")
+    gate = gate_state(platform.catalog.database, "x").closed
     assert gate is not None
     assert 7190 < (gate.until - utc_now()).total_seconds() <= 7200
 
@@ -112,10 +146,41 @@ def test_breaker__a_bot_check_opens_it(tmp_path: Path, server: HostileServer) ->
     platform = make_platform(tmp_path)
     keys = listed(platform, [server.add("/a.mp4", answer), server.url("/b.mp4")])
     assert download_videos(platform, keys[:1])[0].error_kind is VideoErrorKind.BOT_CHECK
-    assert closed_gate(platform.catalog.database, "x") is not None
+    assert gate_state(platform.catalog.database, "x").closed is not None
     asked = server.count()
     assert download_videos(platform, keys[1:])[0].error_kind is VideoErrorKind.RATE_LIMITED
     assert server.count() == asked
+
+
+def test_breaker__opens_at_a_listing_too(
+    tmp_path: Path, server: HostileServer, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site may refuse with a page that is no error by its status."""
+
+    class WaryIE(InfoExtractor):  # type: ignore[misc]
+        IE_NAME = "wary"
+        _VALID_URL = r"https?://localhost:\d+/wary/(?P<id>\w+)"
+
+        def _real_extract(self, url: str) -> Any:
+            self._download_webpage(url, self._match_id(url))
+            raise ExtractorError("Sign in to confirm you\u2019re not a bot", expected=True)
+
+    install_everywhere(monkeypatch, WaryIE)
+    platform = make_platform(
+        tmp_path / "root", concurrent_downloads=1, allowed_private_hosts=("127.0.0.1", "localhost")
+    )
+    for name in "ab":
+        server.add(f"/wary/{name}", hostile.page("<html></html>"))
+    lists = [server.url(f"/wary/{name}", host="localhost") for name in "ab"]
+    video = server.add("/v.mp4", hostile.whole_file(clip))
+    add_project(platform, [{"type": "playlists", "urls": lists}, {"type": "urls", "urls": [video]}])
+    assert list_sources(platform, "p").counts["failed_sources"] == 2
+    gate = gate_state(platform.catalog.database, "any site").closed
+    assert gate is not None
+    assert "not a bot" in gate.reason
+    (member,) = platform.catalog.members("p")
+    assert download_videos(platform, [member.video_key])[0].error_kind is VideoErrorKind.RATE_LIMITED
+    assert [request.path for request in server.requests] == ["/wary/a"]
 
 
 def test_breaker__of_one_site_stops_that_site_alone(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
@@ -245,6 +310,33 @@ def test_secrets__appear_nowhere_but_at_the_server(
         assert secret.encode() not in kept
         assert secret not in shown
     assert cookie_file.stat().st_mtime == 1  # the user's file is not written back
+
+
+def test_secrets__of_a_proxy_appear_nowhere(
+    tmp_path: Path,
+    server: HostileServer,
+    clip: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
+    server.add("/a.mp4", hostile.whole_file(clip))
+    root, credentials = tmp_path / "root", f"me:{SECRETS['TOKEN']}"
+    with tunnel_server(("127.0.0.1", server.server_address[1]), credentials) as tunnel:
+        monkeypatch.setenv("DATA_MINER_TEST_PROXY", tunnel.url("socks5h"))
+        platform = make_platform(
+            root, proxy="env:DATA_MINER_TEST_PROXY", allowed_private_hosts=("198.51.100.7",), tries_per_run=1
+        )
+        keys = listed(platform, ["http://198.51.100.7/a.mp4", "http://198.51.100.7/b.mp4"])
+        outcomes = download_videos(platform, keys[:1])
+        tunnel.credentials = "nobody:nothing"
+        outcomes += download_videos(platform, keys[1:])
+    assert [outcome.status.value for outcome in outcomes] == ["done", "failed"]
+    assert server.count() == 1
+    platform.catalog.database.dispose()
+    kept = b"".join(path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file())
+    assert SECRETS["TOKEN"].encode() not in kept
+    assert SECRETS["TOKEN"] not in caplog.text + repr(outcomes)
 
 
 def test_user_agent__is_honest(tmp_path: Path, server: HostileServer, clip: bytes) -> None:

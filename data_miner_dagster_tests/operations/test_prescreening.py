@@ -114,19 +114,28 @@ def test_prescreen__rejects_what_resembles_no_prompt_and_stores_every_score(
 
 
 def test_prescreen__storyboards_show_what_a_thumbnail_does_not(platform: Platform, server: HostileServer) -> None:
-    """Two by two pictures, the last place empty; the third one is red."""
-    tiles = [(0, 0, 200), (0, 0, 200), (200, 0, 0), (0, 0, 0)]
-    rows = [np.hstack([np.full((16, 16, 3), tile[::-1], np.uint8) for tile in pair]) for pair in (tiles[:2], tiles[2:])]
-    board = bytes(cv2.imencode(".png", np.vstack(rows))[1])
+    """Ten boards of two by two pictures; what is asked for shows late in the video."""
     blue = server.add("/blue.png", hostile.whole_file(picture((0, 0, 200)), "image/png"))
-    fragments = [{"url": server.add("/board.png", hostile.whole_file(board, "image/png"))}]
+    colours = [*[(0, 0, 200)] * 7, *[(200, 0, 0)] * 3]
+    fragments = [
+        {"url": server.add(f"/board{number}.png", hostile.whole_file(picture(colour), "image/png"))}
+        for number, colour in enumerate(colours)
+    ]
     small = [{"url": server.url("/small.png")}]
 
     class BoardIE(InfoExtractor):  # type: ignore[misc]
         _VALID_URL = r"https?://127\.0\.0\.1:\d+/watch/(?P<id>\w+)"
 
         def _real_extract(self, url: str) -> dict[str, Any]:
-            shared = {"ext": "mhtml", "vcodec": "none", "acodec": "none", "protocol": "mhtml", "rows": 2, "columns": 2}
+            shared: dict[str, Any] = {
+                "ext": "mhtml",
+                "vcodec": "none",
+                "acodec": "none",
+                "protocol": "mhtml",
+                "rows": 2,
+                "columns": 2,
+            }
+            shared["format_note"] = "storyboard"
             formats = [
                 {**shared, "format_id": "sb1", "url": small[0]["url"], "width": 8, "fragments": small},
                 {**shared, "format_id": "sb0", "url": fragments[0]["url"], "width": 16, "fragments": fragments},
@@ -142,11 +151,14 @@ def test_prescreen__storyboards_show_what_a_thumbnail_does_not(platform: Platfor
             filtering={"positive": ["red"]},
             prescreening={"enabled": True, "storyboards": storyboards},
         )
-        with SiteClient(platform.config.downloading) as client:
+        asked: list[str] = []
+        with SiteClient(platform.config.downloading, before_listing=asked.append) as client:
             install(client, BoardIE)
             rejections = prescreen(platform, client, name, platform.project_config(name), [video])
         assert bool(rejections) is is_rejected
+        assert asked == ["board"] * storyboards  # reading a page waits for its turn
     with platform.catalog.database.reading() as session:
         counts = {row.project_name: row.num_pictures for row in session.scalars(select(PrescreeningRow))}
-    assert counts == {"pfalse": 1, "ptrue": 4}  # the thumbnail, and three pictures of the board
+    assert counts == {"pfalse": 1, "ptrue": 4}  # the thumbnail, and one picture each of three boards
+    assert [server.count(f"/board{number}.png") for number in range(10)] == [0, 0, 1, 0, 1, 0, 0, 1, 0, 0]
     assert server.count("/small.png") == 0

@@ -19,6 +19,7 @@ from data_miner_dagster.operations.downloading import download_videos, imported_
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing import list_sources
 from data_miner_dagster_tests.sites import hostile_server as hostile
+from data_miner_dagster_tests.sites.extractors import TubeIE, TubeListIE, install_everywhere, offer_list, offer_page
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.sites.projects import add_project, make_platform
 from data_miner_dagster_tests.sites.tiny_videos import make_video
@@ -199,6 +200,48 @@ def test_rules__what_the_file_proves_counts_and_stays(
         "rejected_duration": 1,
         "failed_sources": 0,
     }
+
+
+def test_playlists__rules_decide_by_the_listing_and_a_video_is_extracted_once(
+    server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = make_platform(tmp_path / "root", allowed_private_hosts=("127.0.0.1", "localhost"))
+    install_everywhere(monkeypatch, TubeIE, TubeListIE)
+    video = server.add("/v.mp4", hostile.whole_file(make_video(tmp_path / "clip.mp4").read_bytes()))
+    good = {"title": "good", "view_count": 500, "duration": 2.0}
+    shown = {
+        "good": good,
+        "unseen": {**good, "view_count": 3},
+        "long": {**good, "duration": 3600.0},
+        "live": {**good, "live_status": "is_live"},
+        "bare": {},  # says nothing: its page will
+        "beyond": good,
+    }
+    url = offer_list(server, "all", shown)
+    page = {**good, "url": video, "ext": "mp4", "uploader": "A Person", "license": "CC BY", "upload_date": "20240131"}
+    offer_page(server, "good", **page)
+    offer_page(server, "bare", **{**page, "view_count": 4})
+    rules = {"min_views": 100, "max_duration_seconds": 60}
+    add_project(platform, [{"type": "playlists", "urls": [url], "max_results": 5}], rules=rules)
+    outcome = list_sources(platform, "p")
+    assert server.count() == server.count("/tube/list/all") == 1
+    assert outcome.counts["members"] == 2
+    members = {member.video_key: member for member in platform.catalog.members("p")}
+    assert {(member.source, member.query) for member in members.values()} == {("playlists", url)}
+    assert {key: (member.rank, str(member.reason).partition(":")[0]) for key, member in members.items()} == {
+        "tube-good": (0, "None"),
+        "tube-unseen": (1, "views"),
+        "tube-long": (2, "duration"),
+        "tube-live": (3, "live"),
+        "tube-bare": (4, "None"),
+    }
+    statuses = [outcome.status for outcome in download_videos(platform, ["tube-good", "tube-bare"])]
+    assert statuses == [OutcomeStatus.DONE, OutcomeStatus.BLOCKED]
+    asked = {request.path for request in server.requests}
+    assert asked == {"/tube/list/all", "/tube/watch/good", "/tube/watch/bare", "/v.mp4"}
+    assert server.count() == len(asked)
+    row = row_of(platform, "tube-good")
+    assert (row.channel, row.licence, row.upload_date) == ("A Person", "CC BY", date(2024, 1, 31))
 
 
 def test_duplicates__same_bytes_and_same_pictures_are_linked(

@@ -1,5 +1,7 @@
 """`list_sources`, on real folders and a real server."""
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing import list_sources
-from data_miner_dagster_tests.sites.hostile_server import HostileServer, hostile_server, page
+from data_miner_dagster_tests.sites.hostile_server import Answer, Exchange, HostileServer, hostile_server, page
 from data_miner_dagster_tests.sites.projects import add_project, make_platform
 
 
@@ -154,3 +156,36 @@ def test_list_sources__max_videos_keeps_members_and_records_the_rest(platform: P
     members = platform.catalog.members("p")
     assert {member.video_key for member in members if member.status is not ProjectVideoStatus.REJECTED} == before
     assert sum(member.status is ProjectVideoStatus.REJECTED for member in members) == 2
+
+
+def feed_of(server: HostileServer, name: str) -> str:
+    item = f"<item><title>{name}</title><enclosure url='{server.url(f'/{name}.mp4')}'/></item>"
+    return f"<rss><channel><title>F</title>{item}</channel></rss>"
+
+
+def test_list_sources__of_different_sites_at_once(tmp_path: Path, server: HostileServer) -> None:
+    """Neither feed is answered before both have been asked for."""
+    platform = make_platform(tmp_path / "root", allowed_private_hosts=("127.0.0.1", "127.0.0.2"))
+    both = threading.Barrier(2)
+
+    def when_both_are_asked(html: str) -> Answer:
+        def answer(exchange: Exchange) -> None:
+            both.wait(60)
+            page(html, "text/xml")(exchange)
+
+        return answer
+
+    with hostile_server("127.0.0.2") as other:
+        urls = [host.add("/feed", when_both_are_asked(feed_of(host, "a"))) for host in (server, other)]
+        add_project(platform, [{"type": "feeds", "urls": urls}])
+        assert list_sources(platform, "p").counts["members"] == 2
+
+
+def test_list_sources__of_one_site_apart(tmp_path: Path, server: HostileServer) -> None:
+    sleeps = {"min_sleep_seconds": 0.2, "max_sleep_seconds": 0.2, "spare_private_hosts": False}
+    platform = make_platform(tmp_path / "root", politeness=sleeps)
+    urls = [server.add(f"/feed{n}", page(feed_of(server, f"v{n}"), "text/xml")) for n in range(3)]
+    add_project(platform, [{"type": "feeds", "urls": urls}])
+    before = time.monotonic()
+    assert list_sources(platform, "p").counts["members"] == 3
+    assert max(request.at for request in server.requests) - before >= 0.4  # the last waited for two

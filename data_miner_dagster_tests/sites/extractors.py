@@ -1,13 +1,77 @@
 """Extractors of sites that do not exist, for what yt-dlp's own would ask a real site for."""
 
+import json
 from typing import Any
 
+import pytest
+from yt_dlp.extractor.common import InfoExtractor
+
 from data_miner_dagster.sites.client import SiteClient
+from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
+from data_miner_dagster_tests.sites import hostile_server as hostile
+from data_miner_dagster_tests.sites.hostile_server import HostileServer
 
 
 def install(client: SiteClient, extractor: type[Any]) -> None:
     """Have a client, in the calling thread, ask this extractor before all others."""
-    ydl = client._ydl()
+    _put_first(client._ydl(), extractor)
+
+
+def install_everywhere(monkeypatch: pytest.MonkeyPatch, *extractors: type[Any]) -> None:
+    """Have every client of a test ask these extractors before all others."""
+    add_defaults = GuardedYoutubeDL.add_default_info_extractors
+
+    def add(ydl: GuardedYoutubeDL) -> None:
+        add_defaults(ydl)
+        for extractor in extractors:
+            _put_first(ydl, extractor)
+
+    monkeypatch.setattr(GuardedYoutubeDL, "add_default_info_extractors", add)
+
+
+def _put_first(ydl: GuardedYoutubeDL, extractor: type[Any]) -> None:
     ydl.add_info_extractor(extractor(ydl))
     key = extractor.ie_key()
     ydl._ies = {key: ydl._ies[key], **ydl._ies}
+
+
+class TubeIE(InfoExtractor):  # type: ignore[misc]
+    """Pages of single videos: what a page says is the JSON it holds."""
+
+    IE_NAME = "tube"
+    _RETURN_TYPE = "video"
+    _VALID_URL = r"https?://localhost:\d+/tube/watch/(?P<id>\w+)"
+
+    def _real_extract(self, url: str) -> Any:
+        return {"id": self._match_id(url), **self._download_json(url, None)}
+
+
+class TubeListIE(InfoExtractor):  # type: ignore[misc]
+    """Playlists and channels of the same site, flat: each entry with what a listing shows of a video."""
+
+    IE_NAME = "tube:list"
+    _VALID_URL = r"https?://localhost:\d+/tube/list/(?P<id>\w+)"
+
+    def _real_extract(self, url: str) -> Any:
+        base = url.partition("/tube/")[0]
+        entries = [
+            self.url_result(f"{base}/tube/watch/{entry['id']}", TubeIE, entry["id"], **entry["shown"])
+            for entry in self._download_json(url, None)
+        ]
+        return self.playlist_result(entries, self._match_id(url))
+
+
+def offer_page(server: HostileServer, video_id: str, **page: Any) -> str:
+    """Serve a page of `TubeIE`; return its address."""
+    return _add(server, f"/tube/watch/{video_id}", page)
+
+
+def offer_list(server: HostileServer, name: str, shown_by_id: dict[str, dict[str, Any]]) -> str:
+    """Serve a list of `TubeListIE`; return its address."""
+    entries = [{"id": video_id, "shown": shown} for video_id, shown in shown_by_id.items()]
+    return _add(server, f"/tube/list/{name}", entries)
+
+
+def _add(server: HostileServer, path: str, content: object) -> str:
+    server.add(path, hostile.page(json.dumps(content), "application/json"))
+    return server.url(path, host="localhost")  # a number is taken for no site

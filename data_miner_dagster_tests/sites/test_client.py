@@ -1,8 +1,5 @@
-"""The client over real yt-dlp: which format, TLS, proxies, the hint at a missing runtime. All on this machine."""
+"""The client over real yt-dlp: which format, the hint at a missing runtime. All on this machine."""
 
-import base64
-import ssl
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +10,13 @@ from yt_dlp.utils import ExtractorError
 
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.config.downloading import DownloadingConfig
-from data_miner_dagster.domain.errors import ConfigError, VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.errors import ConfigError, VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.client import FetchedVideo, SiteClient
 from data_miner_dagster.sites.guarded_ydl import options_of
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.extractors import install
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
-
-SECRET = "pr0xy-5EC12E7"
 
 
 @pytest.fixture
@@ -87,6 +82,28 @@ def test_fetch__the_smallest_that_satisfies_h264_first_in_one_extraction(
     assert [request.path for request in server.requests] == [f"/{expected}.mp4"]
 
 
+@pytest.mark.parametrize(("include_audio", "expected"), [(False, "silent"), (True, "both")])
+def test_fetch__sound_only_if_it_is_asked_for(
+    tmp_path: Path, server: HostileServer, include_audio: bool, expected: str
+) -> None:
+    silent, both, sound = offered(
+        server, ("silent", 720, "avc1.4d401f", 900), ("both", 720, "avc1.4d401f", 1000), ("sound", 0, "none", 100)
+    )
+    both["acodec"] = sound["acodec"] = "mp4a.40.2"
+    formats = [silent, both, {**sound, "height": None, "width": None}]
+
+    class SomeIE(InfoExtractor):  # type: ignore[misc]
+        _VALID_URL = r"https?://127\.0\.0\.1:\d+/watch/(?P<id>\w+)"
+
+        def _real_extract(self, url: str) -> Mapping[str, Any]:
+            return {"id": self._match_id(url), "title": "a", "formats": formats}
+
+    with SiteClient(config(include_audio=include_audio)) as client:
+        install(client, SomeIE)
+        assert fetch(client, "some-a", server.url("/watch/a"), tmp_path).format_id == expected
+    assert server.count() == 1
+
+
 @pytest.mark.parametrize("runtime", [None, "/usr/bin/deno"])
 def test_fetch__a_missing_javascript_runtime_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str | None
@@ -99,7 +116,7 @@ def test_fetch__a_missing_javascript_runtime_is_named(
 
     with SiteClient(config()) as client:
         install(client, YoutubeIE)
-        monkeypatch.setattr("data_miner_dagster.sites.client.javascript_runtime", lambda: runtime)
+        monkeypatch.setattr("data_miner_dagster.sites.errors.javascript_runtime", lambda: runtime)
         with pytest.raises(VideoPermanentError) as refused:
             fetch(client, "youtube-abc", "https://youtube.test/", tmp_path)
     assert refused.value.kind is VideoErrorKind.UNSUPPORTED
@@ -139,78 +156,3 @@ def test_options_of__secrets_in_plain_are_refused() -> None:
 def test_options_of__cookies_of_a_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     options = options_of(config(cookies_from_browser="firefox:work"))
     assert options["cookiesfrombrowser"] == ("firefox", "work", None, None)
-
-
-# --- proxies ---
-
-
-def test_fetch__through_a_proxy_named_by_reference(
-    tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """198.51.100.7 (TEST-NET-2) exists nowhere: what comes, came through the proxy."""
-    caplog.set_level("DEBUG")
-    address = "http://198.51.100.7/clip.mp4"
-    server.answers[address] = hostile.whole_file(b"through the proxy")
-    monkeypatch.setenv("DATA_MINER_TEST_PROXY", server.url("").replace("://", f"://me:{SECRET}@"))
-    allowed = ["198.51.100.7"]
-    with SiteClient(config(proxy="env:DATA_MINER_TEST_PROXY", allowed_private_hosts=allowed)) as client:
-        fetched = fetch(client, "generic-clip", address, tmp_path)
-        assert fetched.path.read_bytes() == b"through the proxy"
-        (request,) = server.requests
-        credentials = base64.b64encode(f"me:{SECRET}".encode()).decode()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        assert headers["proxy-authorization"] == f"Basic {credentials}"
-        # an address that is not public is refused here, not left to the proxy
-        with pytest.raises(VideoPermanentError) as refused:
-            fetch(client, "generic-inner", "http://10.0.0.1/inner.mp4", tmp_path)
-        assert refused.value.kind is VideoErrorKind.POLICY
-        assert len(server.requests) == 1
-        # a proxy that refuses is an error without its password
-        server.answers["http://198.51.100.7/no.mp4"] = hostile.status(407)
-        with pytest.raises((VideoPermanentError, VideoTransientError)) as failed:
-            fetch(client, "generic-no", "http://198.51.100.7/no.mp4", tmp_path)
-    assert SECRET not in str(failed.value) + caplog.text
-    assert credentials not in str(failed.value) + caplog.text
-
-
-# --- TLS ---
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 that only this test trusts, with its key in the same file."""
-    key, path = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
-    named = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(path)]
-    subprocess.run([*command.split(), *named], check=True, capture_output=True)
-    path.write_text(path.read_text() + key.read_text())
-    return path
-
-
-@pytest.fixture
-def secure_server(server: HostileServer, certificate: Path) -> HostileServer:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    # The handshake is left to the thread of the exchange: one that fails must not end the server.
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    return server
-
-
-def test_fetch__https_with_a_certificate_that_is_trusted(
-    tmp_path: Path, secure_server: HostileServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    secure_server.add("/clip.mp4", hostile.whole_file(b"secure"))
-    monkeypatch.setattr("certifi.where", lambda: str(certificate))
-    with SiteClient(config()) as client:
-        url = secure_server.url("/clip.mp4").replace("http:", "https:")
-        assert fetch(client, "generic-clip", url, tmp_path).path.read_bytes() == b"secure"
-        with pytest.raises(VideoPermanentError, match="not a public address"):
-            fetch(client, "generic-clip", url.replace("127.0.0.1", "127.0.0.2"), tmp_path)
-
-
-def test_fetch__https_with_a_certificate_of_nobody_is_refused(tmp_path: Path, secure_server: HostileServer) -> None:
-    secure_server.add("/clip.mp4", hostile.whole_file(b"secure"))
-    with SiteClient(config()) as client, pytest.raises((VideoPermanentError, VideoTransientError)) as refused:
-        fetch(client, "generic-clip", secure_server.url("/clip.mp4").replace("http:", "https:"), tmp_path)
-    assert "certificate" in str(refused.value).lower()
-    assert secure_server.count() == 0

@@ -19,6 +19,7 @@ from data_miner_dagster.stages.sourcing import (
     prescreening_rejection,
     rejection_of,
     split_storyboard,
+    spread_over,
 )
 
 
@@ -132,6 +133,12 @@ def test_prescreening_rejection__at_the_threshold_passes() -> None:
     assert prescreening_rejection(None, "car", 0.3) is None
     assert prescreening_rejection(0.3, "car", 0.3) is None
     assert prescreening_rejection(0.29, "car", 0.3) is not None
+
+
+def test_spread_over__evenly_from_the_first() -> None:
+    assert spread_over(0, 4) == []
+    assert spread_over(3, 4) == [0, 1, 2]
+    assert spread_over(101, 4) == [0, 25, 50, 75]
 
 
 def test_split_storyboard__leaves_out_the_black_end() -> None:

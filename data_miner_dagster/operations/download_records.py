@@ -1,0 +1,137 @@
+"""What the catalog is told of a download: in transactions made when the files are in place."""
+
+import shutil
+from collections.abc import Mapping
+from typing import Final, cast
+
+from sqlalchemy import Table, bindparam, select
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.transitions import move_project_video, move_video
+from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.records import OutcomeStatus, Rejection, VideoCandidate, VideoOutcome
+from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.downloading import SAME_DURATION_SECONDS, decide_failure, is_same_content
+from data_miner_dagster.storage.atomic import PARTIAL_MARK
+from data_miner_dagster.storage.videos import VideoInfo, read_video_info
+
+PARTIAL_FOLDER: Final = f"{PARTIAL_MARK}download"
+"""Inside the video's folder; survives a kill, so that the next attempt goes on from its bytes."""
+
+_VIDEO: Final = cast("Table", VideoRow.__table__).c
+_OTHERS: Final = (
+    select(_VIDEO.key, _VIDEO.duplicate_of, _VIDEO.content_fingerprint)
+    .where(_VIDEO.key != bindparam("key"), _VIDEO.duplicate_of.is_distinct_from(bindparam("key")))
+    .order_by(_VIDEO.created_at, _VIDEO.key)
+)
+_SAME_BYTES: Final = _OTHERS.where(_VIDEO.sha256 == bindparam("sha256")).limit(1)
+_NEAR: Final = _OTHERS.where(
+    _VIDEO.content_fingerprint.is_not(None),
+    _VIDEO.duration_seconds.between(bindparam("shortest"), bindparam("longest")),
+)
+
+
+class NotWantedError(Exception):
+    """Every project that wanted the video turns it down, now that its page has been read."""
+
+    def __init__(self, candidate: VideoCandidate, rejections: Mapping[str, Rejection]) -> None:
+        super().__init__(_rejection_text(rejections))
+        self.candidate = candidate
+        self.rejections = rejections
+
+
+def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
+    return "; ".join(f"{project}: {rejection}" for project, rejection in sorted(rejections.items()))
+
+
+def record_done(platform: Platform, info: VideoInfo, rejections: Mapping[str, Rejection]) -> None:
+    """DOWNLOADED, linked to the first video that is the same; rejected in the projects that turn it down."""
+    channel = {} if info.channel_id is None else {"channel_id": info.channel_id}
+    with platform.catalog.database.transaction() as session:
+        platform.catalog.record_downloaded(
+            session,
+            info.video_key,
+            info.file,
+            content_fingerprint=info.content_fingerprint,
+            duplicate_of=_duplicate_of(session, info),
+            **channel,
+        )
+        _reject(session, info.video_key, rejections)
+
+
+def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
+    """Return the first video with the same bytes, or else with the same pictures and duration, if it is another one."""
+    fingerprint, seconds = info.content_fingerprint, info.file.duration_seconds
+    alike = session.execute(_SAME_BYTES, {"key": info.video_key, "sha256": info.file.sha256}).first()
+    if alike is None and fingerprint is not None:
+        window = {"shortest": seconds - SAME_DURATION_SECONDS, "longest": seconds + SAME_DURATION_SECONDS}
+        near = session.execute(_NEAR, {"key": info.video_key, **window})
+        alike = next((row for row in near if is_same_content(row.content_fingerprint, fingerprint)), None)
+    # A link leads to the first of a set, which itself has none.
+    return None if alike is None else alike.duplicate_of or alike.key
+
+
+def _reject(session: Session, video_key: str, rejections: Mapping[str, Rejection]) -> None:
+    for project, rejection in sorted(rejections.items()):
+        move_project_video(
+            session,
+            project,
+            video_key,
+            ProjectVideoStatus.REJECTED,
+            reason=str(rejection),
+        )
+
+
+def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) -> VideoOutcome:
+    """Back to PENDING: another project may want it. What its page said is kept."""
+    candidate = error.candidate
+    names = ("title", "channel", "channel_id", "licence", "upload_date", "duration_seconds", "width", "height")
+    known = {name: value for name in names if (value := getattr(candidate, name)) is not None}
+    with platform.catalog.database.transaction() as session:
+        move_video(session, row.key, VideoStatus.PENDING, attempts=row.attempts, **known)
+        _reject(session, row.key, error.rejections)
+    folder = platform.layout.video_folder(row.key)
+    shutil.rmtree(folder / PARTIAL_FOLDER, ignore_errors=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    return VideoOutcome(row.key, OutcomeStatus.BLOCKED, message=f"no project wants it: {error}")
+
+
+def record_failure(
+    platform: Platform, key: str, attempts: int, error: VideoPermanentError | VideoTransientError
+) -> VideoOutcome:
+    """FAILED or UNAVAILABLE, with the kind, the message, and when another try is due."""
+    wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
+    decision = decide_failure(error.kind, attempts, wait, utc_now(), platform.config.downloading)
+    with platform.catalog.database.transaction() as session:
+        if not stays_downloaded(platform, session, key):
+            move_video(
+                session,
+                key,
+                decision.status,
+                error=str(error),
+                error_kind=error.kind,
+                retry_after=decision.retry_after,
+            )
+    status = OutcomeStatus.UNAVAILABLE if decision.status is VideoStatus.UNAVAILABLE else OutcomeStatus.FAILED
+    return VideoOutcome(key, status, error.kind, str(error))
+
+
+def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
+    """Keep the file of an earlier download, where a forced one has failed: nothing that was good is lost."""
+    info = read_video_info(platform.layout, key)
+    return info is not None and platform.catalog.record_downloaded(session, key, info.file)
+
+
+def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
+    """Bring a row up to its file, after a kill between the two, or after a reset to PENDING."""
+    lags = row.status in (VideoStatus.PENDING, VideoStatus.DOWNLOADING) or (
+        row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and row.sha256 != info.file.sha256
+    )
+    if not lags:
+        return
+    with platform.catalog.database.transaction() as session:
+        move_video(session, row.key, VideoStatus.DOWNLOADING)
+    record_done(platform, info, {})

@@ -1,0 +1,234 @@
+"""What a project's sources ask: each query once, with how it is asked. Nothing is asked here."""
+
+import glob
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.config.sourcing import (
+    ChannelsSource,
+    FeedsSource,
+    FilesSource,
+    FramesSource,
+    HashtagsSource,
+    PlaylistsSource,
+    SearchSource,
+    Source,
+    UrlFilesSource,
+    UrlsSource,
+)
+from data_miner_dagster.domain.addresses import advice_for, secret_in_address
+from data_miner_dagster.domain.errors import SourceError
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.sites.client import ListingLimits, SiteClient
+from data_miner_dagster.sites.local_files import (
+    key_of_file,
+    key_of_frames,
+    list_frame_folders,
+    list_frames,
+    list_local_videos,
+)
+from data_miner_dagster.sites.queries import channel_address, hashtag_address, search_address
+from data_miner_dagster.sites.redaction import redact_url
+from data_miner_dagster.stages.sourcing import list_entries
+from data_miner_dagster.storage.file_hashes import FileHashes
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One thing to ask of one source."""
+
+    source: str  # its type
+    text: str  # for provenance: the path, address or words, without secrets
+    needs_network: bool
+    ask: Callable[[SiteClient], list[VideoCandidate]]
+
+
+def queries_of_project(
+    config: ProjectConfig, base_folder: Path, known_keys: Collection[str], hashes: FileHashes
+) -> Iterator[Query]:
+    """Yield each query of each source once, in order."""
+    seen: set[tuple[str, str]] = set()
+    for source in config.sourcing.sources:
+        for query in _queries_of(source, base_folder, known_keys, hashes):
+            if (query.source, query.text) not in seen:
+                seen.add((query.source, query.text))
+                yield query
+
+
+def _queries_of(source: Source, base_folder: Path, known_keys: Collection[str], hashes: FileHashes) -> Iterator[Query]:
+    match source:
+        case FilesSource():
+            for entry in source.paths:
+                yield Query(source.type, entry, False, partial(_list_files, entry, base_folder, hashes))
+        case FramesSource():
+            for entry in source.folders:
+                yield Query(source.type, entry, False, partial(_list_frame_folders, entry, base_folder, hashes))
+        case UrlsSource():
+            for url in source.urls:
+                yield _address(source.type, url, url)
+        case UrlFilesSource():
+            for entry in source.paths:
+                yield from _queries_of_url_file(source, entry, base_folder)
+        case SearchSource():
+            for words in source.queries:
+                yield _search(source, words, source.max_results)
+            for entry in source.query_files:
+                yield from _queries_of_query_file(source, entry, base_folder)
+        case HashtagsSource():
+            for tag in source.hashtags:
+                yield _address(source.type, tag, hashtag_address(tag), ListingLimits(source.max_results))
+        case PlaylistsSource() | FeedsSource():
+            for url in source.urls:
+                yield _address(source.type, url, url, ListingLimits(source.max_results))
+        case ChannelsSource():
+            limits = ListingLimits(
+                source.max_results,
+                known_keys if source.only_new else (),
+                lambda candidate: _is_before(candidate, source),
+            )
+            for url in source.urls:
+                yield _address(
+                    source.type, url, channel_address(url), limits, lambda candidate: not _is_after(candidate, source)
+                )
+
+
+def _is_before(candidate: VideoCandidate, source: ChannelsSource) -> bool:
+    return (
+        source.published_after is not None
+        and candidate.upload_date is not None
+        and candidate.upload_date < source.published_after
+    )
+
+
+def _is_after(candidate: VideoCandidate, source: ChannelsSource) -> bool:
+    return (
+        source.published_before is not None
+        and candidate.upload_date is not None
+        and candidate.upload_date >= source.published_before
+    )
+
+
+def _shown(text: str) -> str:
+    """A query without secrets, and still different from every other."""
+    shown = redact_url(text) if "://" in text else text
+    return shown if shown == text else f"{shown} #{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _address(
+    source: str,
+    text: str,
+    address: str,
+    limits: ListingLimits | None = None,
+    is_wanted: Callable[[VideoCandidate], bool] = lambda _candidate: True,
+) -> Query:
+    shown = _shown(text)
+
+    def ask(client: SiteClient) -> list[VideoCandidate]:
+        found = client.list_address(address, source=source, query=shown, found_at=utc_now(), limits=limits)
+        return [candidate for candidate in found if is_wanted(candidate)]
+
+    return Query(source, shown, True, ask)
+
+
+def _search(source: SearchSource, words: str, max_results: int) -> Query:
+    return _address(source.type, words, search_address(source.site, words, max_results), ListingLimits(max_results))
+
+
+def _failing(source: str, text: str, message: str) -> Query:
+    def ask(_client: SiteClient) -> list[VideoCandidate]:
+        raise SourceError(message)
+
+    return Query(source, text, False, ask)
+
+
+def _queries_of_url_file(source: UrlFilesSource, entry: str, base_folder: Path) -> Iterator[Query]:
+    try:
+        lines = [line for path in _text_files(entry, base_folder) for line in list_entries(path.read_text("utf-8"))]
+    except (SourceError, OSError, UnicodeDecodeError) as error:
+        yield _failing(source.type, entry, f"{entry}: {error}")
+        return
+    if not lines:
+        yield _failing(source.type, entry, f"{entry}: holds no address")
+    for line in lines:
+        if secret := secret_in_address(line):
+            yield _failing(source.type, _shown(line), f"{redact_url(line)}: {advice_for(secret)}")
+            continue
+        yield _address(source.type, line, line, ListingLimits(source.max_per_url))
+
+
+def _queries_of_query_file(source: SearchSource, entry: str, base_folder: Path) -> Iterator[Query]:
+    try:
+        for path in _text_files(entry, base_folder):
+            content = yaml.safe_load(path.read_text("utf-8"))
+            for words, max_results in _read_query_file(content, entry, source.max_results):
+                yield _search(source, words, max_results)
+    except (SourceError, OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        yield _failing(source.type, entry, f"{entry}: {' '.join(str(error).split())}")
+
+
+def _read_query_file(content: object, entry: str, max_results: int) -> Iterator[tuple[str, int]]:
+    queries = content.get("queries") if isinstance(content, dict) else content
+    if not isinstance(queries, list) or not queries:
+        raise SourceError(f"{entry}: holds no list of queries")
+    for item in queries:
+        if isinstance(item, str) and item.strip():
+            yield item, max_results
+        elif (
+            isinstance(item, dict)
+            and item.keys() <= {"query", "max_results"}
+            and isinstance(item.get("query"), str)
+            and isinstance(item.get("max_results", 1), int)
+            and item.get("max_results", 1) >= 1
+        ):
+            yield item["query"], item.get("max_results", max_results)
+        else:
+            raise SourceError(f"{entry}: {item!r} is neither words nor {{query: ..., max_results: ...}}")
+
+
+def _text_files(entry: str, base_folder: Path) -> list[Path]:
+    path = base_folder / Path(entry).expanduser()
+    if path.is_file():
+        return [path]
+    matches = glob.glob(str(path), recursive=True) if glob.has_magic(entry) else []  # noqa: PTH207  # may be absolute
+    found = sorted(match for match in map(Path, matches) if match.is_file())
+    if not found:
+        raise SourceError("there is no such file")
+    return found
+
+
+def _list_files(entry: str, base_folder: Path, hashes: FileHashes, _client: SiteClient) -> list[VideoCandidate]:
+    now = utc_now()
+    return [
+        VideoCandidate(
+            key_of_file(path, hashes.sha256_of)[0], os.fspath(path), "files", entry, rank, now, title=path.stem
+        )
+        for rank, path in enumerate(list_local_videos(entry, base_folder))
+    ]
+
+
+def _list_frame_folders(entry: str, base_folder: Path, hashes: FileHashes, _client: SiteClient) -> list[VideoCandidate]:
+    now = utc_now()
+    candidates = []
+    for rank, folder in enumerate(list_frame_folders(entry, base_folder)):
+        paths = list_frames(folder)
+        candidates.append(
+            VideoCandidate(
+                key_of_frames(paths, hashes.sha256_of)[0],
+                os.fspath(folder),
+                "frames",
+                entry,
+                rank,
+                now,
+                title=folder.name,
+                duration_seconds=float(len(paths)),
+            )
+        )
+    return candidates

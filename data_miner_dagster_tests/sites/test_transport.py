@@ -1,0 +1,228 @@
+"""The way out: proxies by reference, TLS, and the address policy in all of them. All on this machine."""
+
+import base64
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.sites.client import FetchedVideo, SiteClient
+from data_miner_dagster.sites.transport import Deadlines, Errand
+from data_miner_dagster_tests.sites import hostile_server as hostile
+from data_miner_dagster_tests.sites.hostile_server import HostileServer
+from data_miner_dagster_tests.sites.proxies import TunnelServer, tunnel_server
+
+SECRET = "pr0xy-5EC12E7"
+NOWHERE = "198.51.100.7"
+"""TEST-NET-2: exists nowhere. What comes from there, came through a proxy."""
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    with hostile.hostile_server() as running:
+        yield running
+
+
+@pytest.fixture
+def tunnel(server: HostileServer) -> Iterator[TunnelServer]:
+    with tunnel_server(("127.0.0.1", server.server_address[1]), f"me:{SECRET}") as running:
+        yield running
+
+
+def config(**values: object) -> DownloadingConfig:
+    return DownloadingConfig.model_validate({"allowed_private_hosts": [NOWHERE], **values})
+
+
+def fetch(client: SiteClient, url: str, folder: Path) -> FetchedVideo:
+    return client.fetch("generic-clip", url, folder, found_at=utc_now())
+
+
+def refusal(client: SiteClient, url: str, folder: Path) -> VideoPermanentError | VideoTransientError:
+    try:
+        fetched = fetch(client, url, folder)
+    except (VideoPermanentError, VideoTransientError) as error:
+        return error
+    raise AssertionError(f"not refused: {fetched}")
+
+
+# --- deadlines ---
+
+
+def test_deadlines__each_errand_ends_at_its_own() -> None:
+    deadlines, now = Deadlines(), time.monotonic()
+    patient, hasty, removed = Errand("a", now + 3600), Errand("a", now + 0.1), Errand("a", now + 0.1)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        hasty.sockets.add(ours)
+        for errand in (patient, removed, hasty):  # the thread waits for the first, and is woken for the last
+            deadlines.add(errand)
+        deadlines.remove(removed)
+        assert ours.recv(1) == b""  # until it is shut down
+    assert (hasty.is_expired, patient.is_expired, removed.is_expired) == (True, False, False)
+    deadlines.close()
+    again = Errand("a", time.monotonic())
+    deadlines.add(again)
+    wait_until = time.monotonic() + 60
+    while not again.is_expired:
+        assert time.monotonic() < wait_until
+        time.sleep(0.01)
+    deadlines.close()
+
+
+# --- proxies ---
+
+
+def test_proxy__http(
+    tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    address = f"http://{NOWHERE}/clip.mp4"
+    server.answers[address] = hostile.whole_file(b"through the proxy")
+    monkeypatch.setenv("DATA_MINER_TEST_PROXY", server.url("").replace("://", f"://me:{SECRET}@"))
+    with SiteClient(config(proxy="env:DATA_MINER_TEST_PROXY")) as client:
+        fetched = fetch(client, address, tmp_path)
+        assert fetched.path.read_bytes() == b"through the proxy"
+        (request,) = server.requests
+        credentials = base64.b64encode(f"me:{SECRET}".encode()).decode()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        assert headers["proxy-authorization"] == f"Basic {credentials}"
+        # an address that is not public is refused here, not left to the proxy
+        assert refusal(client, "http://10.0.0.1/inner.mp4", tmp_path).kind is VideoErrorKind.POLICY
+        assert len(server.requests) == 1
+        # a proxy that refuses is an error without its password
+        server.answers[f"http://{NOWHERE}/no.mp4"] = hostile.status(407)
+        shown = str(refusal(client, f"http://{NOWHERE}/no.mp4", tmp_path)) + caplog.text
+    assert SECRET not in shown
+    assert credentials not in shown
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_proxy__socks5(
+    tmp_path: Path,
+    server: HostileServer,
+    tunnel: TunnelServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    scheme: str,
+) -> None:
+    caplog.set_level("DEBUG")
+    server.add("/clip.mp4", hostile.whole_file(b"through the tunnel"))
+    monkeypatch.setenv("DATA_MINER_TEST_PROXY", tunnel.url(scheme))
+    with SiteClient(config(proxy="env:DATA_MINER_TEST_PROXY")) as client:
+        assert fetch(client, f"http://{NOWHERE}/clip.mp4", tmp_path).path.read_bytes() == b"through the tunnel"
+        assert tunnel.targets == [f"{NOWHERE}:80"]
+        # what is not public is refused here, and so is where a redirect leads
+        server.add("/away.mp4", hostile.redirect("http://127.0.0.2/inner.mp4"))
+        for url in ("http://10.0.0.1/a.mp4", "http://localhost/a.mp4", f"http://{NOWHERE}/away.mp4"):
+            assert refusal(client, url, tmp_path).kind is VideoErrorKind.POLICY
+        assert tunnel.targets == [f"{NOWHERE}:80"] * 2
+        tunnel.credentials = "another:user"
+        error = refusal(client, f"http://{NOWHERE}/clip.mp4", tmp_path)
+    assert error.kind is VideoErrorKind.TRANSIENT
+    assert SECRET not in str(error) + caplog.text
+
+
+def test_proxy__a_name_that_only_the_proxy_can_resolve(
+    tmp_path: Path,
+    server: HostileServer,
+    tunnel: TunnelServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server.add("/clip.mp4", hostile.whole_file(b"through the tunnel"))
+    monkeypatch.setenv("DATA_MINER_TEST_PROXY", tunnel.url("socks5h"))
+    resolve = socket.getaddrinfo
+
+    def resolve_numbers(host: str, *arguments: Any) -> Any:
+        if host == "far.test":
+            raise socket.gaierror(-2, "Name or service not known")
+        return resolve(host, *arguments)
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve_numbers)
+    with SiteClient(config(proxy="env:DATA_MINER_TEST_PROXY", allowed_private_hosts=[])) as client:
+        assert fetch(client, "http://far.test/clip.mp4", tmp_path).path.read_bytes() == b"through the tunnel"
+    assert tunnel.targets == ["far.test:80"]
+
+
+def test_proxy__one_that_never_answers_ends_at_the_deadline(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        limits = {"max_wall_seconds": 0.5, "socket_timeout_seconds": 600}  # no single read times out
+        with SiteClient(config(proxy=f"socks5h://127.0.0.1:{mute.getsockname()[1]}", **limits)) as client:
+            error = refusal(client, f"http://{NOWHERE}/clip.mp4", tmp_path)
+    assert "max_wall_seconds" in str(error)
+
+
+def test_proxy__connect_for_https(
+    tmp_path: Path,
+    secure_server: HostileServer,
+    tunnel: TunnelServer,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
+    secure_server.add("/clip.mp4", hostile.whole_file(b"sealed"))
+    monkeypatch.setattr("certifi.where", lambda: str(certificate))
+    monkeypatch.setenv("DATA_MINER_TEST_PROXY", tunnel.url("http"))
+    with SiteClient(config(proxy="env:DATA_MINER_TEST_PROXY")) as client:
+        assert fetch(client, f"https://{NOWHERE}/clip.mp4", tmp_path).path.read_bytes() == b"sealed"
+        assert refusal(client, "https://10.0.0.1/a.mp4", tmp_path).kind is VideoErrorKind.POLICY
+        assert tunnel.targets == [f"{NOWHERE}:443"]
+        tunnel.credentials = "another:user"
+        error = refusal(client, f"https://{NOWHERE}/clip.mp4", tmp_path)
+    assert SECRET not in str(error) + caplog.text
+    assert base64.b64encode(f"me:{SECRET}".encode()).decode() not in str(error) + caplog.text
+
+
+# --- TLS ---
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate that only this test trusts, with its key in the same file."""
+    key, path = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
+    named = ["-addext", "subjectAltName=IP:127.0.0.1,IP:198.51.100.7", "-keyout", str(key), "-out", str(path)]
+    subprocess.run([*command.split(), *named], check=True, capture_output=True)
+    path.write_text(path.read_text() + key.read_text())
+    return path
+
+
+@pytest.fixture
+def secure_server(server: HostileServer, certificate: Path) -> HostileServer:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    # The handshake is left to the thread of the exchange: one that fails must not end the server.
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    return server
+
+
+def test_https__with_a_certificate_that_is_trusted(
+    tmp_path: Path, secure_server: HostileServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secure_server.add("/clip.mp4", hostile.whole_file(b"secure"))
+    monkeypatch.setattr("certifi.where", lambda: str(certificate))
+    with SiteClient(config(allowed_private_hosts=["127.0.0.1"])) as client:
+        url = secure_server.url("/clip.mp4").replace("http:", "https:")
+        assert fetch(client, url, tmp_path).path.read_bytes() == b"secure"
+        with pytest.raises(VideoPermanentError, match="not a public address"):
+            fetch(client, url.replace("127.0.0.1", "127.0.0.2"), tmp_path)
+
+
+def test_https__with_a_certificate_of_nobody_is_refused(tmp_path: Path, secure_server: HostileServer) -> None:
+    secure_server.add("/clip.mp4", hostile.whole_file(b"secure"))
+    with (
+        SiteClient(config(allowed_private_hosts=["127.0.0.1"])) as client,
+        pytest.raises((VideoPermanentError, VideoTransientError)) as refused,
+    ):
+        fetch(client, secure_server.url("/clip.mp4").replace("http:", "https:"), tmp_path)
+    assert "certificate" in str(refused.value).lower()
+    assert secure_server.count() == 0
