@@ -120,7 +120,7 @@ def run_in_torch(weights: Path, batch: npt.NDArray[np.uint8]) -> tuple[Float32Ar
         convolution.bias.data, convolution.weight.data = take(255), take(255, inputs, 1, 1)
         return convolution
 
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference mode: what is built here are parameters, whose versions others may ask for
         features = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
         for inputs, outputs in ((3, 16), (16, 32), (32, 64), (64, 128), (128, 256)):
             shallow = block(inputs, outputs, 3)(features)
