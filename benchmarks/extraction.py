@@ -258,27 +258,34 @@ class Bench:
             assert plan.is_sent is not None
             plans.append((clip, plan.is_sent.tolist(), set(plan.target_pts.tolist())))
 
-        def loop(share: int, folder: Path) -> None:
-            for number, (clip, is_sent, wanted) in list(enumerate(plans))[share::num_processes]:
-                with av.open(str(clip.path)) as container:
-                    stream = container.streams.video[0]
-                    stream.codec_context.thread_count = 1
-                    # The demuxer ends with one empty packet, which empties the decoder.
-                    for packet, is_wanted in zip(container.demux(stream), [*is_sent, True], strict=True):
-                        for frame in packet.decode() if is_wanted else ():
-                            if frame.pts in wanted:
-                                content = encode(picture_of(frame), "jpg", QUALITY)
-                                (folder / f"{number}-{frame.pts}.jpg").write_bytes(content)
-
-        num_processes = min(len(plans), os.cpu_count() or 1)
+        def loop(number: int, folder: Path) -> None:
+            clip, is_sent, wanted = plans[number]
+            with av.open(str(clip.path)) as container:
+                stream = container.streams.video[0]
+                stream.codec_context.thread_count = 1
+                # The demuxer ends with one empty packet, which empties the decoder.
+                for packet, is_wanted in zip(container.demux(stream), [*is_sent, True], strict=True):
+                    for frame in packet.decode() if is_wanted else ():
+                        if frame.pts in wanted:
+                            content = encode(picture_of(frame), "jpg", QUALITY)
+                            (folder / f"{number}-{frame.pts}.jpg").write_bytes(content)
 
         def run() -> None:
             folder = self.fresh_folder()
-            # Forked: a bare loop has nothing to import.
-            processes = [
-                multiprocessing.get_context("fork").Process(target=loop, args=(share, folder))
-                for share in range(num_processes)
-            ]
+            # Forked: a bare loop has nothing to import. One loop a core, each taking the next video when it is free.
+            context = multiprocessing.get_context("fork")
+            following = context.Value("i", 0)
+
+            def take() -> None:
+                while True:
+                    with following.get_lock():
+                        number = following.value
+                        following.value += 1
+                    if number >= len(plans):
+                        return
+                    loop(number, folder)
+
+            processes = [context.Process(target=take) for _ in range(min(len(plans), os.cpu_count() or 1))]
             for process in processes:
                 process.start()
             for process in processes:
