@@ -164,6 +164,8 @@ def frames_of(key: str, num_frames: int, rng: np.random.Generator) -> pa.Table:
             "contrast": np.ones(num_frames, np.float32),
             "is_letterboxed": np.zeros(num_frames, bool),
             "perceptual_hash": indices.astype(np.uint64),
+            "text_share": pa.nulls(num_frames, pa.float32()),
+            "plain_share": pa.nulls(num_frames, pa.float32()),
             "quality_flag": pa.array(["blurred" if blurred else None for blurred in is_blurred.tolist()], pa.string()),
         },
         schema=FRAMES_SCHEMA,
