@@ -21,7 +21,7 @@ _LEAST_SEEK_BYTES: Final = 1 << 19
 0.2 a kilobyte; a seek with the keyframe behind it 36 to 103, or 6 to 10 packets of the same file."""
 
 _LEAST_TEXT_OF_SLIDE: Final = 0.02
-"""A clear sky is plain too. Of 45 photographs and frames without text those as plain as slides have under 1 %."""
+"""A clear sky is plain too. Of 40 photographs and frames without text those as plain as slides have none."""
 
 ALGORITHM_VERSION: Final = 3
 """Part of every frames fingerprint; raised when the same settings would store something else."""
