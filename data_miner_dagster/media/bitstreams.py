@@ -40,27 +40,26 @@ class DroppableTest:
             return _is_mpeg2_b_picture(packet)
         return packet.is_disposable
 
-    def _first_slice_header(self, packet: "Packet[Any]") -> bytes | None:
-        """Return the two bytes of the first NAL unit that is part of a picture."""
-        if self._length_size is None:
+    def _first_slice_header(self, packet: "Packet[Any]") -> tuple[int, int] | None:
+        """Return the two bytes of the header of the first NAL unit that is part of a picture."""
+        length_size = self._length_size
+        if length_size is None:
             return self._first_slice_after_start_code(packet)
         content = memoryview(packet)
-        position, end = 0, len(content)
-        while position + self._length_size + 2 <= end:
-            start = position + self._length_size
-            header = bytes(content[start : start + 2])
-            if self._is_slice(header[0]):
-                return header
-            position = start + int.from_bytes(content[position:start], "big")
+        start, end = length_size, len(content)
+        while start + 2 <= end:
+            if self._is_slice(content[start]):
+                return content[start], content[start + 1]
+            start += int.from_bytes(content[start - length_size : start], "big") + length_size
         return None
 
-    def _first_slice_after_start_code(self, packet: "Packet[Any]") -> bytes | None:
+    def _first_slice_after_start_code(self, packet: "Packet[Any]") -> tuple[int, int] | None:
         head = bytes(memoryview(packet)[:_HEAD_BYTES])
         position = -3
         while (position := head.find(b"\x00\x00\x01", position + 3)) >= 0:
             header = head[position + 3 : position + 5]
             if len(header) == 2 and self._is_slice(header[0]):
-                return header
+                return header[0], header[1]
         return None
 
     def _is_slice(self, first_byte: int) -> bool:

@@ -1,6 +1,7 @@
 """Measures of a picture as a picture: sharpness, brightness, contrast, letterbox, perceptual hash, text."""
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final
 
 import cv2
@@ -12,8 +13,9 @@ from data_miner_dagster.media.slides import SlideMeasures, measure_slide
 
 MEASURED_LINES: Final = 360
 """Larger pictures are reduced to this short side first: cheaper, and the same blur means the same at 720p and 4K."""
-_HASHED_LINES: Final = MEASURED_LINES // 2
-"""Enough for a hash of 32x32 pixels, and the exact resampling to those is then cheap. Halving is the fast reduction."""
+_HASHED_LINES: Final = (MEASURED_LINES // 2, MEASURED_LINES // 4)
+"""By halving, the fast reduction. Enough for a hash of 32x32 pixels: of 40 pictures the bits are as near to those of the
+whole picture as they are from 180 lines, and the exact resampling takes a third of the time."""
 _HASH_SIDE: Final = 8
 _HASH_PICTURE_SIDE: Final = 32
 _BAR_BRIGHTNESS: Final = 20.0
@@ -41,7 +43,7 @@ def measure(luma: npt.NDArray[np.uint8], *, looks_for_text: bool = False) -> Fra
         brightness=float(mean[0, 0]),
         contrast=float(deviation[0, 0]),
         is_letterboxed=is_letterboxed(small),
-        perceptual_hash=perceptual_hash(reduced(small, _HASHED_LINES)),
+        perceptual_hash=perceptual_hash(reduce(reduced, _HASHED_LINES, small)),
         slide=measure_slide(small) if looks_for_text else None,
     )
 
@@ -86,5 +88,7 @@ def perceptual_hash(luma: npt.NDArray[np.uint8]) -> int:
     coefficients[0] *= np.sqrt(2)
     coefficients[:, 0] *= np.sqrt(2)
     low = coefficients[:_HASH_SIDE, :_HASH_SIDE]
-    bits = (low > np.median(low)).ravel()
+    # Half the sum of the middle two: `np.median` of 64 numbers, less its overhead.
+    median = np.partition(low, (31, 32), axis=None)[31:33].mean()
+    bits = (low > median).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

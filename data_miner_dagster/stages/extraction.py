@@ -23,7 +23,7 @@ _LEAST_SEEK_BYTES: Final = 1 << 19
 _LEAST_TEXT_OF_SLIDE: Final = 0.02
 """A clear sky is plain too. Of 40 photographs and frames without text those as plain as slides have none."""
 
-ALGORITHM_VERSION: Final = 3
+ALGORITHM_VERSION: Final = 4
 """Part of every frames fingerprint; raised when the same settings would store something else."""
 
 
