@@ -389,11 +389,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _print_table(options: argparse.Namespace) -> dict[str, float]:
     def report(key: str, name: str, rival: Cost, own: Cost, value: float) -> None:
         print(
-            f"{key:<18}{name:<14}{rival.cpu:>9.2f} {rival.wall:>8.2f}   {own.cpu:>9.3f} {own.wall:>8.3f}{value:>9.2f}",
+            f"{key:<21}{name:<14}{rival.cpu:>9.2f} {rival.wall:>8.2f}   {own.cpu:>9.3f} {own.wall:>8.3f}{value:>9.2f}",
             flush=True,
         )
 
-    print(f"{'key':<18}{'clip':<14}{'rival cpu':>9} {'wall':>8}   {'ours cpu':>9} {'wall':>8}{'figure':>9}")
+    print(f"{'key':<21}{'clip':<14}{'rival cpu':>9} {'wall':>8}   {'ours cpu':>9} {'wall':>8}{'figure':>9}")
     with tempfile.TemporaryDirectory(prefix="bench-extraction-") as scratch:
         clips_folder = options.clips_in or Path(scratch)
         clips_folder.mkdir(parents=True, exist_ok=True)
@@ -404,7 +404,7 @@ def _print_table(options: argparse.Namespace) -> dict[str, float]:
         if key not in figures:
             continue
         is_met = figures[key] >= wanted if relation == ">=" else figures[key] <= wanted
-        print(f"{key:<18}{figures[key]:>9.2f}  wanted {relation} {wanted:<6g} {'met' if is_met else 'MISSED'}")
+        print(f"{key:<21}{figures[key]:>9.2f}  wanted {relation} {wanted:<6g} {'met' if is_met else 'MISSED'}")
     return figures
 
 

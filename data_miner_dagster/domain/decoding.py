@@ -1,6 +1,6 @@
 """What is known of a video before it is decoded, and the plan that is made of it.
 
-Belongs here: the two records that pass between planning (stages) and decoding (media). Neither decides nor decodes.
+Belongs here: the records that pass between planning (stages) and decoding (media). None decides or decodes.
 """
 
 from dataclasses import dataclass
@@ -51,6 +51,38 @@ class VideoIndex:
     def num_frames(self) -> int:
         """How many frames are shown."""
         return len(self.frame_pts)
+
+    @property
+    def last_pts(self) -> int:
+        """The pts of the last frame that is shown; there is one."""
+        return int(self.frame_pts[-1])
+
+    def frame_number_of(self, pts: int) -> int:
+        """Return the ordinal, among all frames that are shown, of one of `frame_pts`."""
+        return int(np.searchsorted(self.frame_pts, pts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyframeIndex(VideoIndex):
+    """The keyframes alone, all of them shown and reached by a seek: for a plan that takes nothing else.
+
+    `frame_numbers` are their ordinals among all `num_shown` frames that the file shows, the last at `shown_last`.
+    """
+
+    frame_numbers: Int64Array
+    num_shown: int
+    shown_last: int
+
+    @property
+    def num_frames(self) -> int:
+        return self.num_shown
+
+    @property
+    def last_pts(self) -> int:
+        return self.shown_last
+
+    def frame_number_of(self, pts: int) -> int:
+        return int(self.frame_numbers[np.searchsorted(self.pts, pts)])
 
 
 @dataclass(frozen=True, slots=True)

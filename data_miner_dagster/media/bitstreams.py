@@ -1,4 +1,4 @@
-"""The first bytes of coded pictures: which of them no other picture refers to, so that they need not be decoded.
+"""The first bytes of coded pictures: which of them no other picture refers to, and which are a clean start.
 
 In doubt the answer is no: a picture that is decoded in vain costs time, one that is left out wrongly costs the truth.
 """
@@ -13,8 +13,8 @@ _HEVC_SUB_LAYER_NON_REFERENCE: Final = frozenset({0, 2, 4, 6, 8, 10, 12, 14})
 """Source: ITU-T H.265, table 7-1. Such a picture is not referred to within its own temporal layer."""
 
 
-class DroppableTest:
-    """Says of each packet of one stream whether other pictures need it, as far as its first slice's header tells."""
+class PacketInspector:
+    """Says of the packets of one stream what the header of their first slice tells."""
 
     def __init__(self, stream: VideoStream) -> None:
         codec = stream.codec_context
@@ -23,7 +23,17 @@ class DroppableTest:
         self.has_temporal_layers = False
         """Seen so far: then nothing is droppable in HEVC, since a higher layer may refer to a lower one's pictures."""
 
-    def __call__(self, packet: "Packet[Any]") -> bool:
+    def is_instant_refresh(self, packet: "Packet[Any]") -> bool:
+        """Return whether all that follows in the file is also shown after this picture (IDR without leading pictures).
+
+        Source: ITU-T H.264, table 7-1 (5: IDR); ITU-T H.265, table 7-1 (20: IDR_N_LP).
+        """
+        header = self._first_slice_header(packet) if self._codec in ("h264", "hevc") else None
+        if header is None:
+            return False
+        return header[0] & 0x1F == 5 if self._codec == "h264" else header[0] >> 1 & 0x3F == 20
+
+    def is_droppable(self, packet: "Packet[Any]") -> bool:
         """Return whether no other picture refers to this one."""
         if self._codec == "h264":
             header = self._first_slice_header(packet)

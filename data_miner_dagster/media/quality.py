@@ -14,8 +14,8 @@ from data_miner_dagster.media.slides import SlideMeasures, measure_slide
 MEASURED_LINES: Final = 360
 """Larger pictures are reduced to this short side first: cheaper, and the same blur means the same at 720p and 4K."""
 _HASHED_LINES: Final = (MEASURED_LINES // 2, MEASURED_LINES // 4)
-"""By halving, the fast reduction. Enough for a hash of 32x32 pixels: of 40 pictures the bits are as near to those of the
-whole picture as they are from 180 lines, and the exact resampling takes a third of the time."""
+"""By halving, the fast reduction. Enough for a hash of 32x32 pixels: of 40 pictures the bits are as near to those of
+the whole picture as they are from 180 lines, and the exact resampling takes a third of the time."""
 _HASH_SIDE: Final = 8
 _HASH_PICTURE_SIDE: Final = 32
 _BAR_BRIGHTNESS: Final = 20.0

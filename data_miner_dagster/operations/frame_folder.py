@@ -8,21 +8,22 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
 from av.video.stream import VideoStream
 
 from data_miner_dagster.config.extraction import ExtractionConfig
-from data_miner_dagster.domain.decoding import Int64Array, VideoIndex
+from data_miner_dagster.domain.decoding import Int64Array, KeyframeIndex, VideoIndex
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.media.containers import open_video, read_index
+from data_miner_dagster.media.containers import open_video, read_index, read_keyframe_index
 from data_miner_dagster.media.decoding import DecodeTally, decode_targets, index_from_content
 from data_miner_dagster.media.pictures import encode, picture_of
 from data_miner_dagster.media.shots import measure_changes
 from data_miner_dagster.operations.frame_manifest import check_num_frames, check_num_pixels, frame_folder_writer
 from data_miner_dagster.stages.extraction import (
     find_cuts,
+    keyframes_suffice,
     plan_decoding,
     select_targets,
 )
@@ -60,45 +61,57 @@ class FrameFolderSummary:
         return {**values, **{f"num_{flag}": count for flag, count in sorted(by_flag.items())}}
 
 
+class IndexReader(Protocol):
+    """One way to learn what a freshly opened stream holds; None if the file does not say enough for it."""
+
+    def __call__(self, stream: VideoStream, *, max_frames: int | None = None) -> VideoIndex | None:
+        """Return the index; a `VideoPermanentError` if there are more than `max_frames`."""
+
+
 def make_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
     """Write the frames of a video and, last, their manifest `frames.parquet`. Same input, same bytes.
 
-    The file's own index is believed until a frame that it promises does not come; then everything is decoded, and
-    only what did come out counts.
+    The index is read in the cheapest way that suffices: the list of keyframes, every packet, every picture. What the
+    file says of itself is believed until a frame that it promises does not come.
 
     Raises:
         VideoPermanentError: the file is not usable, has no frame that can be decoded, or exceeds a limit.
     """
-    limits = job.config.limits
-    with _opened(job) as stream:
-        index = read_index(stream, max_frames=limits.max_source_frames)
-        cut_pts = _find_cuts(job, index) if index is not None else None
-        # Opening costs as much as decoding a keyframe or two: a stream that can be rewound is used again.
-        summary = _attempt(job, index, cut_pts, stream) if index is not None and index.is_seekable else None
-    if index is not None and summary is None:
-        with _opened(job) as stream:
-            summary = _attempt(job, index, cut_pts, stream)
-    if summary is not None:
-        if summary.num_unmet == 0:
+    readers: list[IndexReader] = [read_index, index_from_content]
+    if job.config.strategy == "keyframe":
+        readers.insert(0, read_keyframe_index)
+    for reader in readers:
+        summary = _attempt(job, reader)
+        if summary is not None and (summary.num_unmet == 0 or reader is index_from_content):
             return summary
         for leftover in job.folder.iterdir():
             leftover.unlink()
-    with _opened(job) as stream:
-        index = index_from_content(stream, max_frames=limits.max_source_frames)
-    if index.num_frames == 0:
-        raise VideoPermanentError(
-            VideoErrorKind.UNDECODABLE, f"{job.video_path.name}: not one frame could be decoded; download it again"
-        )
-    cut_pts = _find_cuts(job, index)
-    with _opened(job) as stream:
-        return _attempt(job, index, cut_pts, stream)
+    raise VideoPermanentError(
+        VideoErrorKind.UNDECODABLE, f"{job.video_path.name}: not one frame could be decoded; download it again"
+    )
 
 
 def _opened(job: FrameFolderJob) -> AbstractContextManager[VideoStream]:
     return open_video(job.video_path, num_threads=job.num_threads, max_pixels=job.config.limits.max_pixels)
 
 
-def _attempt(
+def _attempt(job: FrameFolderJob, reader: IndexReader) -> FrameFolderSummary | None:
+    """Return what comes of one way to read the index; None if it finds no frame, or not enough to plan by."""
+    with _opened(job) as stream:
+        index = reader(stream, max_frames=job.config.limits.max_source_frames)
+        if index is None or index.num_frames == 0:
+            return None
+        if isinstance(index, KeyframeIndex) and not keyframes_suffice(index, job.config):
+            return None
+        cut_pts = _find_cuts(job, index)
+        # Opening costs as much as decoding a keyframe or two: a stream that can be rewound is used again.
+        if index.is_seekable:
+            return _write_frames(job, index, cut_pts, stream)
+    with _opened(job) as stream:
+        return _write_frames(job, index, cut_pts, stream)
+
+
+def _write_frames(
     job: FrameFolderJob, index: VideoIndex, cut_pts: Int64Array | None, stream: VideoStream
 ) -> FrameFolderSummary:
     targets = select_targets(index, job.config, cut_pts)
@@ -115,7 +128,7 @@ def _attempt(
                 picture.luma,
                 pts=pts,
                 time_base=index.time_base,
-                source_frame_number=int(np.searchsorted(index.frame_pts, pts)),
+                source_frame_number=index.frame_number_of(pts),
                 is_keyframe=bool(frame.key_frame),
             )
     return FrameFolderSummary(

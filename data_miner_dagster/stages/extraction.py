@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from data_miner_dagster.config.extraction import ExtractionConfig, FrameQualityConfig
-from data_miner_dagster.domain.decoding import BoolArray, DecodePlan, Int64Array, VideoIndex
+from data_miner_dagster.domain.decoding import BoolArray, DecodePlan, Int64Array, KeyframeIndex, VideoIndex
 from data_miner_dagster.domain.reasons import QualityFlag
 
 _LEAST_PROMINENCE: Final = 2.5
@@ -124,21 +124,28 @@ def _nearest(candidates: Int64Array, wanted: Int64Array) -> Int64Array:
     return nearest
 
 
+def keyframes_suffice(index: VideoIndex, config: ExtractionConfig) -> bool:
+    """Return whether the settings ask for no frame but keyframes, so that nothing else need be known of the video."""
+    return config.strategy == "keyframe" and not _times_in_gaps(index, index.keyframe_pts, config.max_gap_seconds)
+
+
 def _without_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float | None) -> Int64Array:
     """Add frames so that neither two chosen ones nor an end and its nearest are further apart than the limit."""
+    added = _times_in_gaps(index, chosen, max_gap_seconds)
+    return np.union1d(chosen, frames_on_screen(index, added)) if added else chosen
+
+
+def _times_in_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float | None) -> list[Fraction]:
     if max_gap_seconds is None:
-        return chosen
+        return []
     limit = exact_seconds(max_gap_seconds)
-    first, last = _first_time(index), int(index.frame_pts[-1]) * index.time_base
     anchors = [int(pts) * index.time_base for pts in chosen]
-    bounds = [first, *anchors, last]
-    added = []
+    bounds = [_first_time(index), *anchors, index.last_pts * index.time_base]
+    times = []
     for start, end in pairwise(bounds):
         num_parts = -((start - end) / limit // 1)  # ceiling
-        added += [start + (end - start) * k / num_parts for k in range(1, int(num_parts))]
-    if not added:
-        return chosen
-    return np.union1d(chosen, frames_on_screen(index, added))
+        times += [start + (end - start) * k / num_parts for k in range(1, int(num_parts))]
+    return times
 
 
 def _middles_of_shots(index: VideoIndex, cut_pts: Int64Array) -> Int64Array:
@@ -193,6 +200,10 @@ def plan_decoding(index: VideoIndex, target_pts: Int64Array) -> DecodePlan:
     """
     if index.is_from_content or len(index) == 0:
         return plan_through(target_pts)
+    if isinstance(index, KeyframeIndex):
+        is_sent = np.isin(index.pts, target_pts)
+        sent = np.flatnonzero(is_sent).tolist()
+        return DecodePlan(target_pts, is_sent, restarts=frozenset(sent[1:]), seeks=frozenset(sent))
     is_target = np.isin(index.pts, target_pts) & index.is_shown
     keyframes = np.flatnonzero(index.is_keyframe)
     is_needed = np.zeros(len(index), np.bool_)

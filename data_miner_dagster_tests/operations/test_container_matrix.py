@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.media.containers import open_video, read_index, read_keyframe_index
 from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary, make_frame_folder
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests.barcode_clips import make_clip, read_barcode
@@ -81,6 +82,19 @@ CLIPS: dict[str, Callable[[Path], Path]] = {
     "flv": clip_of("b.flv", options=B_FRAMES),
     "avi, header count lies": lying_avi,
 }
+LISTED = {
+    "mp4, no B-frames",
+    "mp4, B-frames",
+    "mp4, one keyframe",
+    "mp4, fragmented",
+    "mp4, variable rate",
+    "mp4, starts late",
+    "mp4, 10 bit",
+    "mp4, odd size",
+    "mp4, interlaced",
+    "mp4, wide pixels",
+}
+"""Whose list of packets tells all about their keyframes: mp4 with closed groups and nothing hidden."""
 STRATEGIES: dict[str, dict[str, Any]] = {
     "time": {"strategy": "time", "every_seconds": 0.25},
     "snap": {"strategy": "time", "every_seconds": 0.25, "snap_tolerance_seconds": 0.1},
@@ -163,6 +177,41 @@ def test_make_frame_folder__times_and_pictures(clip: Path, tmp_path: Path) -> No
             with Image.open(folder / row["file_name"]) as image:
                 assert image.size == (row["width"], row["height"])
                 assert read_barcode(np.asarray(image.convert("RGB"))) == numbers_shown[row["source_frame_number"]]
+
+
+@pytest.mark.parametrize("name", list(CLIPS))
+def test_read_keyframe_index__agrees_with_every_packet(name: str, tmp_path: Path) -> None:
+    clip = CLIPS[name](tmp_path)
+    with open_video(clip) as stream:
+        listed = read_keyframe_index(stream)
+    assert (listed is not None) == (name in LISTED)
+    if listed is None:
+        return
+    with open_video(clip) as stream:
+        whole = read_index(stream)
+    assert whole is not None
+    keyframes = whole.keyframe_pts.tolist()
+    assert listed.keyframe_pts.tolist() == keyframes
+    assert [listed.frame_number_of(pts) for pts in keyframes] == [whole.frame_number_of(pts) for pts in keyframes]
+    assert (listed.num_frames, listed.last_pts) == (whole.num_frames, whole.last_pts)
+    assert listed.time_base == whole.time_base
+
+
+def bytes_read() -> int:
+    """By this process so far, through calls to read. Source: proc(5), rchar."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_read_keyframe_index__leaves_the_rest_unread(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (600, 128, 192, 3), dtype=np.uint8)
+    clip = make_clip(tmp_path / "noise.mp4", num_frames=600, gop=60, pictures=list(noise))
+    num_bytes = []
+    for reader in (read_keyframe_index, read_index):
+        with open_video(clip) as stream:
+            before = bytes_read()
+            assert reader(stream) is not None
+            num_bytes.append(bytes_read() - before)
+    assert num_bytes[0] < num_bytes[1] / 3
 
 
 def test_make_frame_folder__same_bytes_twice(clip: Path, tmp_path: Path) -> None:

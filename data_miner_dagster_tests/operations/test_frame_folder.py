@@ -87,6 +87,30 @@ def test_make_frame_folder__decodes_less_than_everything(clip: Path, tmp_path: P
     assert snapped.num_decoded == 4
 
 
+def test_make_frame_folder__keyframes_by_the_list(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", num_frames=240, gop=60, options={"bf": "2"})
+    summary, rows = make_frames(clip, tmp_path / "listed", strategy="keyframe")
+    assert [row["source_frame_number"] for row in rows] == numbers_in(tmp_path / "listed") == [0, 60, 120, 180]
+    assert (summary.num_source_frames, summary.num_decoded) == (240, 4)
+    # A gap of 2 s is filled with frames of which the list says nothing.
+    _, rows = make_frames(clip, tmp_path / "filled", strategy="keyframe", max_gap_seconds=1.0)
+    assert [row["source_frame_number"] for row in rows] == numbers_in(tmp_path / "filled")
+    assert len(rows) == 8
+    with pytest.raises(VideoPermanentError, match="max_source_frames=239"):
+        make_frames(clip, tmp_path / "limited", strategy="keyframe", limits={"max_source_frames": 239})
+
+
+def test_make_frame_folder__list_goes_on_beyond_a_cut(tmp_path: Path) -> None:
+    clip = make_clip(
+        tmp_path / "cut.mp4", num_frames=120, gop=30, options={"bf": "2"}, container_options={"movflags": "faststart"}
+    )
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+    summary, rows = make_frames(clip, tmp_path / "frames", strategy="keyframe", max_gap_seconds=None)
+    assert [row["source_frame_number"] for row in rows] == numbers_in(tmp_path / "frames")
+    assert [row["source_frame_number"] for row in rows] == [0, 30, 60]
+    assert 60 < summary.num_source_frames < 120
+
+
 @pytest.mark.parametrize("strategy", ["time", "interval", "keyframe", "scene", "uniform"])
 def test_make_frame_folder__same_bytes_whatever_the_threads(clip: Path, tmp_path: Path, strategy: str) -> None:
     contents = []
