@@ -7,6 +7,7 @@ import pytest
 
 from data_miner_dagster.export.calibration_page import Question, render_calibration_page
 
+ROOT = Path("/data/my pets")
 CHROMIUM = Path("/usr/bin/chromium")
 DOT = (
     "data:image/gif;base64,"
@@ -21,11 +22,13 @@ def question(frame_id: str, answer: str = "", *, image: str | None = DOT) -> Que
 
 
 def test_render_calibration_page__no_questions() -> None:
-    assert "<figure" not in render_calibration_page("pets", "axis", [], plan="p")
+    assert "<figure" not in render_calibration_page("pets", "axis", [], plan="p", root=ROOT)
 
 
 def test_render_calibration_page__foreign_text_is_escaped() -> None:
-    page = render_calibration_page("pets", "axis", [question('x"><script>alert(1)</script>', image=None)], plan="p")
+    page = render_calibration_page(
+        "pets", "axis", [question('x"><script>alert(1)</script>', image=None)], plan="p", root=ROOT
+    )
     assert "<script>alert" not in page
     assert "a &lt;b&gt;cat&lt;/b&gt;" in page
     assert "cannot be shown" in page
@@ -38,7 +41,7 @@ def test_page__answers_by_key_and_button_are_exported(tmp_path: Path) -> None:
 
     path = tmp_path / "questions.html"
     questions = [question("local-a/000000"), question("local-a/000001"), question("local-b/000007", "keep")]
-    path.write_text(render_calibration_page("pets", "axis", questions, plan="p"), encoding="utf-8")
+    path.write_text(render_calibration_page("pets", "axis", questions, plan="p", root=ROOT), encoding="utf-8")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
         context = browser.new_context(offline=True, accept_downloads=True)
@@ -54,7 +57,7 @@ def test_page__answers_by_key_and_button_are_exported(tmp_path: Path) -> None:
         with page.expect_download() as download:
             page.locator("#export").click()
         expect(page.locator("#next code")).to_have_text(
-            "data-miner calibrate pets --answers answers.csv --precision 0.9"
+            "data-miner calibrate pets --root '/data/my pets' --answers answers.csv --precision 0.9"
         )
         expect(page.locator("#next")).to_be_visible()
         exported = Path(download.value.path()).read_text()
