@@ -66,7 +66,8 @@ class VideoIndex:
 class KeyframeIndex(VideoIndex):
     """The keyframes alone, all of them shown and reached by a seek: for a plan that takes nothing else.
 
-    `frame_numbers` are their ordinals among all `num_shown` frames that the file shows, the last at `shown_last`.
+    All arrays, `frame_pts` too, have one entry a keyframe; the first is the first frame. `frame_numbers` are their
+    ordinals among all `num_shown` frames that the file shows, the last at `shown_last`.
     """
 
     frame_numbers: Int64Array

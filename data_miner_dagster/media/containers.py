@@ -4,6 +4,7 @@ from array import array
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,7 +90,8 @@ def read_keyframe_index(stream: VideoStream, *, max_frames: int | None = None) -
     Raises:
         VideoPermanentError: there are more than `max_frames` packets.
     """
-    listed, starts = stream.index_entries, list[int]()
+    listed = stream.index_entries
+    starts: list[int] = []
     for number, entry in enumerate(listed):
         if entry.is_discard or not entry.size:
             return None
@@ -103,10 +105,14 @@ def read_keyframe_index(stream: VideoStream, *, max_frames: int | None = None) -
     inspector = PacketInspector(stream)
     container, time_base = stream.container, stream.time_base
     assert isinstance(container, InputContainer)
-    pts, rest = array("q"), 0
+    pts: list[int] = []
     for start, end in zip(starts, [*starts[1:], len(listed)], strict=True):
-        # Seeks are by presentation, the list is in decode order: the middle of the group is after its start in both.
-        container.seek((listed[start].timestamp + listed[end - 1].timestamp) // 2, stream=stream)
+        # Seeks are by presentation, of which the list says nothing: the middle of the group in decode order is nearly
+        # always past its start in both. Where it is not, another packet than the one listed comes.
+        try:
+            container.seek((listed[start].timestamp + listed[end - 1].timestamp) // 2, stream=stream)
+        except av.FFmpegError:
+            return None
         packets = packets_of(stream)
         packet = next(packets, None)
         if packet is None or packet.dts != listed[start].timestamp or not inspector.is_instant_refresh(packet):
@@ -114,13 +120,10 @@ def read_keyframe_index(stream: VideoStream, *, max_frames: int | None = None) -
         if packet.pts is None or (pts and packet.pts <= pts[-1]):
             return None
         pts.append(packet.pts)
-    last_pts = pts[-1]
-    for rest, packet in enumerate(packets, start=1):
-        if packet.pts is None or rest == len(listed) - starts[-1]:
-            return None
-        last_pts = max(last_pts, packet.pts)
-    if rest != len(listed) - starts[-1] - 1 or time_base is None:
-        return None  # cut off, or goes on beyond what is listed
+    num_rest = len(listed) - starts[-1] - 1
+    rest = [packet.pts for packet in islice(packets, num_rest + 1) if packet.pts is not None]
+    if len(rest) != num_rest or time_base is None:
+        return None  # cut off, goes on beyond what is listed, or does not say when
     ones = np.ones(len(starts), np.bool_)
     return KeyframeIndex(
         time_base=Fraction(time_base),
@@ -132,7 +135,7 @@ def read_keyframe_index(stream: VideoStream, *, max_frames: int | None = None) -
         is_seekable=True,
         frame_numbers=np.array(starts, dtype=np.int64),
         num_shown=len(listed),
-        shown_last=last_pts,
+        shown_last=max([pts[-1], *rest]),
     )
 
 
