@@ -173,7 +173,7 @@ def peak_megabytes(files: list[StoredFile]) -> float:
         "files = [(Path(path), sha256) for path, sha256 in json.load(sys.stdin)]\n"
         "options = dict(batch_size=32, decode_threads=2, max_batch_bytes=1 << 28)\n"
         "for _ in embed_in_batches(encoder, files, load_for(encoder), **options): pass\n"
-        "from benchmarks.extraction import own_peak_bytes\n"
+        "from benchmarks.costs import own_peak_bytes\n"
         "print(own_peak_bytes() / 2**20)"
     )
     content = json.dumps([(str(path), sha256) for path, sha256 in files])

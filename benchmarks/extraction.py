@@ -16,15 +16,11 @@ import contextlib
 import json
 import multiprocessing
 import os
-import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +30,7 @@ import imageio_ffmpeg
 import numpy as np
 import simplejpeg
 
+from benchmarks.costs import Cost, compare
 from benchmarks.extraction_clips import GOP_SECONDS, RATE, Clip, make_clip, repeat_clip
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.transitions import move_video
@@ -71,47 +68,6 @@ REAL_CLIP = "720p_real"
 REAL_CLIP_SECONDS = 5.28
 PARTS = ("single", "folder", "memory")
 QUALITY = 95
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Seconds of this process and its finished children."""
-
-    cpu: float
-    wall: float
-
-
-def own_peak_bytes() -> int:
-    """Peak resident memory of this process since its program was started.
-
-    `ru_maxrss` would count what the parent held when it forked. Source: proc(5), VmHWM.
-    """
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
-
-
-def cost_of(work: Callable[[], object]) -> Cost:
-    """Run once and return what it cost."""
-
-    def cpu() -> float:
-        both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        return sum(usage.ru_utime + usage.ru_stime for usage in both)
-
-    before, started = cpu(), time.perf_counter()
-    work()
-    return Cost(cpu() - before, time.perf_counter() - started)
-
-
-def compare(rivals: Sequence[Callable[[], object]], rounds: int) -> list[Cost]:
-    """Return the median cost of each rival; they take turns, so that what disturbs one disturbs all."""
-    costs: list[list[Cost]] = [[] for _ in rivals]
-    for _ in range(rounds):
-        for position, rival in enumerate(rivals):
-            costs[position].append(cost_of(rival))
-    return [
-        Cost(statistics.median(cost.cpu for cost in each), statistics.median(cost.wall for cost in each))
-        for each in costs
-    ]
 
 
 class Bench:
@@ -288,7 +244,7 @@ class Bench:
         """Peak resident memory of a process that makes the frames of one video."""
         code = (
             "import sys; from pathlib import Path\n"
-            "from benchmarks.extraction import own_peak_bytes\n"
+            "from benchmarks.costs import own_peak_bytes\n"
             "from data_miner_dagster.config.extraction import ExtractionConfig\n"
             "from data_miner_dagster.operations.frame_folder import FrameFolderJob, make_frame_folder\n"
             "make_frame_folder(FrameFolderJob('b-1', Path(sys.argv[1]), Path(sys.argv[2]), 'b', ExtractionConfig()))\n"

@@ -1,0 +1,49 @@
+"""What a piece of work costs: processor and wall seconds of rivals that take turns, and peak memory."""
+
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds of this process and its finished children."""
+
+    cpu: float
+    wall: float
+
+
+def own_peak_bytes() -> int:
+    """Peak resident memory of this process since its program was started.
+
+    `ru_maxrss` would count what the parent held when it forked. Source: proc(5), VmHWM.
+    """
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+def cost_of(work: Callable[[], object]) -> Cost:
+    """Run once and return what it cost."""
+
+    def cpu() -> float:
+        both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+    before, started = cpu(), time.perf_counter()
+    work()
+    return Cost(cpu() - before, time.perf_counter() - started)
+
+
+def compare(rivals: Sequence[Callable[[], object]], rounds: int) -> list[Cost]:
+    """Return the median cost of each rival; they take turns, so that what disturbs one disturbs all."""
+    costs: list[list[Cost]] = [[] for _ in rivals]
+    for _ in range(rounds):
+        for position, rival in enumerate(rivals):
+            costs[position].append(cost_of(rival))
+    return [
+        Cost(statistics.median(cost.cpu for cost in each), statistics.median(cost.wall for cost in each))
+        for each in costs
+    ]
