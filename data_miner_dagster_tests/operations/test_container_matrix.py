@@ -215,8 +215,10 @@ def test_read_keyframe_index__leaves_the_rest_unread(tmp_path: Path) -> None:
 
 
 def test_make_frame_folder__same_bytes_twice(clip: Path, tmp_path: Path) -> None:
-    contents = []
-    for run in ("a", "b"):
-        make_frames(clip, tmp_path / run, STRATEGIES["time"])
-        contents.append({path.name: path.read_bytes() for path in (tmp_path / run).iterdir()})
-    assert contents[0] == contents[1]
+    for name, settings in STRATEGIES.items():
+        contents = []
+        for run in ("a", "b"):
+            folder = tmp_path / f"{name} {run}"
+            make_frames(clip, folder, settings)
+            contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
+        assert contents[0] == contents[1], name
