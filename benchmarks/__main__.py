@@ -15,6 +15,7 @@ BENCHMARKS: Final = (
     "prescreening",
     "same_video",
     "extraction",
+    "planning",
     "embedding",
     "filtering",
     "deduplication",
