@@ -3,7 +3,7 @@
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,13 +37,14 @@ def cost_of(work: Callable[[], object]) -> Cost:
     return Cost(cpu() - before, time.perf_counter() - started)
 
 
-def compare(rivals: Sequence[Callable[[], object]], rounds: int) -> list[Cost]:
-    """Return the median cost of each rival; they take turns, so that what disturbs one disturbs all."""
+def compare(
+    rivals: Sequence[Callable[[], object]],
+    rounds: int,
+    pick: Callable[[Iterable[float]], float] = statistics.median,
+) -> list[Cost]:
+    """Return the cost of each rival, picked of all rounds; they take turns, so that what disturbs one disturbs all."""
     costs: list[list[Cost]] = [[] for _ in rivals]
     for _ in range(rounds):
         for position, rival in enumerate(rivals):
             costs[position].append(cost_of(rival))
-    return [
-        Cost(statistics.median(cost.cpu for cost in each), statistics.median(cost.wall for cost in each))
-        for each in costs
-    ]
+    return [Cost(pick(cost.cpu for cost in each), pick(cost.wall for cost in each)) for each in costs]

@@ -39,7 +39,8 @@ from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.records import OutcomeStatus, VideoCandidate, VideoFileRecord
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.media.containers import open_video, packets_of, read_index
+from data_miner_dagster.media.containers import open_video, packets_of
+from data_miner_dagster.media.indexes import read_index
 from data_miner_dagster.media.pictures import encode, picture_of, plane_of
 from data_miner_dagster.models.cache import model_cache_folder
 from data_miner_dagster.operations.extraction import extract_frames

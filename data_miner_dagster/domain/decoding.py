@@ -38,9 +38,19 @@ class VideoIndex:
         return len(self.pts)
 
     @cached_property
+    def ordinals(self) -> Int64Array:
+        """The place of each packet among all packets of the stream."""
+        return np.arange(len(self))
+
+    @cached_property
     def frame_pts(self) -> Int64Array:
-        """The distinct pts of all frames that are shown, ascending: entry i is frame number i of the video."""
+        """The distinct pts of the frames that are shown and known, ascending."""
         return np.unique(self.pts[self.is_shown])
+
+    @cached_property
+    def frame_numbers(self) -> Int64Array:
+        """The ordinal of each of `frame_pts` among all frames that the video shows."""
+        return np.arange(len(self.frame_pts))
 
     @cached_property
     def keyframe_pts(self) -> Int64Array:
@@ -59,31 +69,45 @@ class VideoIndex:
 
     def frame_number_of(self, pts: int) -> int:
         """Return the ordinal, among all frames that are shown, of one of `frame_pts`."""
-        return int(np.searchsorted(self.frame_pts, pts))
+        return int(self.frame_numbers[np.searchsorted(self.frame_pts, pts)])
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeyframeIndex(VideoIndex):
-    """The keyframes alone, all of them shown and reached by a seek: for a plan that takes nothing else.
+class GroupIndex(VideoIndex):
+    """Every keyframe, and of some groups (a keyframe and what follows it up to the next) the other packets.
 
-    All arrays, `frame_pts` too, have one entry a keyframe; the first is the first frame. `frame_numbers` are their
-    ordinals among all `num_shown` frames that the file shows, the last at `shown_last`.
+    Every packet of the file is one frame that is shown, and none of a group is shown before or after all of another.
+    So the n-th group shows the frames whose numbers are its packets' ordinals. `file_ordinals` are those of the packets
+    that are known, ascending; the first packet and the whole last group are. The file has `num_packets`.
     """
 
-    frame_numbers: Int64Array
-    num_shown: int
-    shown_last: int
+    file_ordinals: Int64Array
+    num_packets: int
+
+    @property
+    def ordinals(self) -> Int64Array:
+        return self.file_ordinals
+
+    @cached_property
+    def frame_numbers(self) -> Int64Array:
+        groups = np.cumsum(self.is_keyframe) - 1  # the same in order of presentation: groups do not mix
+        first_of_group = np.flatnonzero(self.is_keyframe)
+        numbers: Int64Array = self.group_starts[groups] + np.arange(len(self)) - first_of_group[groups]
+        return numbers
 
     @property
     def num_frames(self) -> int:
-        return self.num_shown
+        return self.num_packets
 
-    @property
-    def last_pts(self) -> int:
-        return self.shown_last
+    @cached_property
+    def group_starts(self) -> Int64Array:
+        """The ordinals of the keyframes."""
+        return self.file_ordinals[self.is_keyframe]
 
-    def frame_number_of(self, pts: int) -> int:
-        return int(self.frame_numbers[np.searchsorted(self.pts, pts)])
+    @cached_property
+    def group_sizes(self) -> Int64Array:
+        """How many packets each group has."""
+        return np.diff(self.group_starts, append=self.num_packets)
 
 
 @dataclass(frozen=True, slots=True)

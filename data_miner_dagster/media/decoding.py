@@ -83,8 +83,9 @@ def _planned(
     container = stream.container
     assert isinstance(container, InputContainer)
     packets = packets_of(stream)
-    ordinal = -1
+    read_up_to = -1
     for target in np.flatnonzero(is_sent).tolist():
+        ordinal = int(index.ordinals[target])
         if target in plan.restarts:
             # Before the seek: it empties the decoder of what has not come out yet.
             yield from _frames_of(stream, None, tally)
@@ -95,10 +96,10 @@ def _planned(
             packets = packets_of(stream)
             packet = next((packet for packet in packets if packet.pts == pts), None)
         else:
-            packet = next(islice(packets, target - ordinal - 1, None), None)
+            packet = next(islice(packets, ordinal - read_up_to - 1, None), None)
         if packet is None:
             break
-        ordinal = target
+        read_up_to = ordinal
         yield from _frames_of(stream, packet, tally)
     yield from _frames_of(stream, None, tally)
 

@@ -3,27 +3,29 @@
 Belongs here: what one process does for one video. It knows no catalog and no claim, so that it can be run apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from av.video.stream import VideoStream
 
 from data_miner_dagster.config.extraction import ExtractionConfig
-from data_miner_dagster.domain.decoding import Int64Array, KeyframeIndex, VideoIndex
+from data_miner_dagster.domain.decoding import Int64Array, VideoIndex
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.media.containers import open_video, read_index, read_keyframe_index
+from data_miner_dagster.media.containers import open_video
 from data_miner_dagster.media.decoding import DecodeTally, decode_targets, index_from_content
+from data_miner_dagster.media.indexes import read_group_index, read_index
 from data_miner_dagster.media.pictures import encode, picture_of
 from data_miner_dagster.media.shots import measure_changes
 from data_miner_dagster.operations.frame_manifest import check_num_frames, check_num_pixels, frame_folder_writer
 from data_miner_dagster.stages.extraction import (
     find_cuts,
-    keyframes_suffice,
+    groups_to_read,
     plan_decoding,
     select_targets,
 )
@@ -68,19 +70,22 @@ class IndexReader(Protocol):
         """Return the index; a `VideoPermanentError` if there are more than `max_frames`."""
 
 
+def index_readers(config: ExtractionConfig) -> Sequence[IndexReader]:
+    """Return the ways to read an index, the cheapest first: some groups of packets, every packet, every picture."""
+    by_groups = partial(read_group_index, choose=partial(groups_to_read, config=config))
+    return [*([] if config.strategy == "scene" else [by_groups]), read_index, index_from_content]
+
+
 def make_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
     """Write the frames of a video and, last, their manifest `frames.parquet`. Same input, same bytes.
 
-    The index is read in the cheapest way that suffices: the list of keyframes, every packet, every picture. What the
-    file says of itself is believed until a frame that it promises does not come.
+    The index is read in the cheapest way that suffices. What the file says of itself is believed until a frame that it
+    promises does not come.
 
     Raises:
         VideoPermanentError: the file is not usable, has no frame that can be decoded, or exceeds a limit.
     """
-    readers: list[IndexReader] = [read_index, index_from_content]
-    if job.config.strategy == "keyframe":
-        readers.insert(0, read_keyframe_index)
-    for reader in readers:
+    for reader in index_readers(job.config):
         summary = _attempt(job, reader)
         if summary is not None and (summary.num_unmet == 0 or reader is index_from_content):
             return summary
@@ -100,8 +105,6 @@ def _attempt(job: FrameFolderJob, reader: IndexReader) -> FrameFolderSummary | N
     with _opened(job) as stream:
         index = reader(stream, max_frames=job.config.limits.max_source_frames)
         if index is None or index.num_frames == 0:
-            return None
-        if isinstance(index, KeyframeIndex) and not keyframes_suffice(index, job.config):
             return None
         cut_pts = _find_cuts(job, index)
         # Opening costs as much as decoding a keyframe or two: a stream that can be rewound is used again.

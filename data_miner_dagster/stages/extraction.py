@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from data_miner_dagster.config.extraction import ExtractionConfig, FrameQualityConfig
-from data_miner_dagster.domain.decoding import BoolArray, DecodePlan, Int64Array, KeyframeIndex, VideoIndex
+from data_miner_dagster.domain.decoding import BoolArray, DecodePlan, GroupIndex, Int64Array, VideoIndex
 from data_miner_dagster.domain.reasons import QualityFlag
 
 _LEAST_PROMINENCE: Final = 2.5
@@ -63,11 +63,9 @@ def select_targets(index: VideoIndex, config: ExtractionConfig, cut_pts: Int64Ar
         case "time":
             targets = _snapped(index, _regular_times(index, exact_seconds(config.every_seconds)), config)
         case "interval":
-            targets = index.frame_pts[:: config.every_frames]
+            targets = index.frame_pts[index.frame_numbers % config.every_frames == 0]
         case "uniform":
-            share = _duration(index) / config.num_frames
-            middles = [_first_time(index) + share * (2 * k + 1) / 2 for k in range(config.num_frames)]
-            targets = _snapped(index, middles, config)
+            targets = _snapped(index, _middles_of_shares(index, config.num_frames), config)
         case "keyframe":
             targets = _without_gaps(index, index.keyframe_pts, config.max_gap_seconds)
         case "scene":
@@ -83,16 +81,16 @@ def _first_time(index: VideoIndex) -> Fraction:
     return int(index.frame_pts[0]) * index.time_base
 
 
-def _duration(index: VideoIndex) -> Fraction:
-    """From the first frame to the end of the last, which is taken to last as long as the median frame."""
-    pts = index.frame_pts
-    last = int(np.median(np.diff(pts))) if len(pts) > 1 else 1
-    return (int(pts[-1]) - int(pts[0]) + last) * index.time_base
+def _middles_of_shares(index: VideoIndex, num_shares: int) -> list[Fraction]:
+    """Up to the end of the last frame, which is taken to last as long as the others do on average."""
+    num_frames = index.num_frames
+    duration = (index.last_pts * index.time_base - _first_time(index)) * num_frames / max(1, num_frames - 1)
+    return [_first_time(index) + duration * (2 * k + 1) / (2 * num_shares) for k in range(num_shares)]
 
 
 def _regular_times(index: VideoIndex, step: Fraction) -> list[Fraction]:
     first = _first_time(index)
-    last = int(index.frame_pts[-1]) * index.time_base
+    last = index.last_pts * index.time_base
     return [first + step * k for k in range(int((last - first) / step) + 1)]
 
 
@@ -102,7 +100,7 @@ def _snapped(index: VideoIndex, times: Sequence[Fraction], config: ExtractionCon
     Within the tolerance the nearest keyframe wins, else the nearest frame that others need anyway.
     """
     exact = frames_on_screen(index, times)
-    tolerance = int(exact_seconds(config.snap_tolerance_seconds) / index.time_base)
+    tolerance = _tolerance(index, config)
     if tolerance == 0 or index.is_from_content:
         return exact
     references = np.unique(index.pts[index.is_shown & ~index.is_droppable])
@@ -115,6 +113,10 @@ def _snapped(index: VideoIndex, times: Sequence[Fraction], config: ExtractionCon
     return np.unique(chosen)
 
 
+def _tolerance(index: VideoIndex, config: ExtractionConfig) -> int:
+    return int(exact_seconds(config.snap_tolerance_seconds) / index.time_base)
+
+
 def _nearest(candidates: Int64Array, wanted: Int64Array) -> Int64Array:
     """For each wanted value the nearest of the ascending candidates; the lower one of two as near."""
     after = np.clip(np.searchsorted(candidates, wanted), 0, len(candidates) - 1)
@@ -124,9 +126,42 @@ def _nearest(candidates: Int64Array, wanted: Int64Array) -> Int64Array:
     return nearest
 
 
-def keyframes_suffice(index: VideoIndex, config: ExtractionConfig) -> bool:
-    """Return whether the settings ask for no frame but keyframes, so that nothing else need be known of the video."""
-    return config.strategy == "keyframe" and not _times_in_gaps(index, index.keyframe_pts, config.max_gap_seconds)
+def groups_to_read(index: GroupIndex, config: ExtractionConfig) -> Int64Array | None:
+    """Return which groups must be known whole so that `select_targets` chooses as if all of them were.
+
+    Ordinals of groups, ascending. None if that is most of the file, or may be.
+    """
+    starts = index.keyframe_pts
+    match config.strategy:
+        case "interval":
+            wanted = np.arange(0, index.num_packets, config.every_frames)
+            groups = np.searchsorted(index.group_starts, wanted, side="right") - 1
+            is_sure = wanted == index.group_starts[groups]
+        case "keyframe":
+            wanted, groups = _groups_on_screen(index, _times_in_gaps(index, starts, config.max_gap_seconds))
+            is_sure = wanted == starts[groups]
+        case "time" | "uniform":
+            times = (
+                _regular_times(index, exact_seconds(config.every_seconds))
+                if config.strategy == "time"
+                else _middles_of_shares(index, config.num_frames)
+            )
+            wanted, groups = _groups_on_screen(index, times)
+            # The frame on screen lies between its group's keyframe and the wanted time, so the keyframe is even nearer.
+            since_start = wanted - starts[groups]
+            to_next = np.append(starts[1:], np.iinfo(np.int64).max)[groups] - wanted
+            is_sure = (since_start <= _tolerance(index, config)) & (since_start <= to_next)
+        case "scene":
+            return None
+    known = np.flatnonzero(np.bincount(np.cumsum(index.is_keyframe) - 1) == index.group_sizes)
+    unknown = np.setdiff1d(groups[~is_sure], known)
+    return unknown if 2 * int(index.group_sizes[unknown].sum()) <= index.num_packets else None
+
+
+def _groups_on_screen(index: GroupIndex, times: Sequence[Fraction]) -> tuple[Int64Array, Int64Array]:
+    """The times in ticks, rounded down, and the group that each falls into."""
+    ticks = np.array([time / index.time_base // 1 for time in times], dtype=np.int64)
+    return ticks, np.searchsorted(index.keyframe_pts, ticks, side="right") - 1
 
 
 def _without_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float | None) -> Int64Array:
@@ -200,10 +235,6 @@ def plan_decoding(index: VideoIndex, target_pts: Int64Array) -> DecodePlan:
     """
     if index.is_from_content or len(index) == 0:
         return plan_through(target_pts)
-    if isinstance(index, KeyframeIndex):
-        is_sent = np.isin(index.pts, target_pts)
-        sent = np.flatnonzero(is_sent).tolist()
-        return DecodePlan(target_pts, is_sent, restarts=frozenset(sent[1:]), seeks=frozenset(sent))
     is_target = np.isin(index.pts, target_pts) & index.is_shown
     keyframes = np.flatnonzero(index.is_keyframe)
     is_needed = np.zeros(len(index), np.bool_)
@@ -214,7 +245,8 @@ def plan_decoding(index: VideoIndex, target_pts: Int64Array) -> DecodePlan:
     for start, end in ends.items():
         is_needed[start:end] = True
     is_sent = is_needed & (is_target | ~index.is_droppable)
-    is_gap_before = is_needed & ~np.concatenate([[True], is_needed[:-1]])
+    is_next = np.diff(index.ordinals, prepend=-1) == 1
+    is_gap_before = is_needed & ~(is_next & np.concatenate([[True], is_needed[:-1]]))
     restarts = np.flatnonzero(is_gap_before)
     return DecodePlan(target_pts, is_sent, frozenset(restarts.tolist()), _worthwhile_seeks(index, is_needed, restarts))
 
@@ -231,8 +263,10 @@ def _worthwhile_seeks(index: VideoIndex, is_needed: BoolArray, restarts: Int64Ar
     for restart in restarts.tolist():
         position = int(np.searchsorted(needed, restart))
         gap_start = int(needed[position - 1]) + 1 if position > 0 else 0
+        read_up_to = int(index.ordinals[gap_start - 1]) if gap_start else -1
+        num_packets = int(index.ordinals[restart]) - read_up_to - 1
         num_bytes = int(bytes_before[restart] - bytes_before[gap_start])
-        if restart - gap_start >= _LEAST_SEEK_PACKETS or num_bytes >= _LEAST_SEEK_BYTES:
+        if num_packets >= _LEAST_SEEK_PACKETS or num_bytes >= _LEAST_SEEK_BYTES:
             seeks.append(restart)
     return frozenset(seeks)
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_miner_dagster.media.containers import open_video, read_index
+from data_miner_dagster.media.containers import open_video
+from data_miner_dagster.media.indexes import read_index
 from data_miner_dagster.media.shots import measure_changes
 from data_miner_dagster.stages.extraction import find_cuts
 from data_miner_dagster_tests.barcode_clips import make_clip

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from PIL import Image
 
 from data_miner_dagster.config.extraction import ExtractionConfig
-from data_miner_dagster.media.containers import open_video, read_index, read_keyframe_index
+from data_miner_dagster.media.containers import open_video
+from data_miner_dagster.media.indexes import read_group_index, read_index
 from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary, make_frame_folder
+from data_miner_dagster.stages.extraction import groups_to_read, select_targets
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests.barcode_clips import make_clip, read_barcode
 
@@ -180,21 +183,62 @@ def test_make_frame_folder__times_and_pictures(clip: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", list(CLIPS))
-def test_read_keyframe_index__agrees_with_every_packet(name: str, tmp_path: Path) -> None:
+def test_read_group_index__agrees_with_every_packet(name: str, tmp_path: Path) -> None:
     clip = CLIPS[name](tmp_path)
     with open_video(clip) as stream:
-        listed = read_keyframe_index(stream)
-    assert (listed is not None) == (name in LISTED)
-    if listed is None:
-        return
+        whole = read_index(stream)
+    for groups in ([], [0], [1], [0, 1]):
+        with open_video(clip) as stream:
+            listed = read_group_index(stream, choose=lambda _, groups=groups: np.array(groups, np.int64))
+        assert (listed is not None) == (name in LISTED)
+        if listed is None:
+            return
+        assert whole is not None
+        keyframes = whole.keyframe_pts.tolist()
+        assert listed.keyframe_pts.tolist() == keyframes
+        known = listed.frame_pts.tolist()
+        assert set(known) <= set(whole.frame_pts.tolist())
+        assert [listed.frame_number_of(pts) for pts in known] == [whole.frame_number_of(pts) for pts in known]
+        for field in ("pts", "is_keyframe", "is_droppable", "is_shown", "size_bytes"):
+            assert getattr(listed, field).tolist() == getattr(whole, field)[listed.ordinals].tolist()
+        assert (listed.num_frames, listed.last_pts) == (whole.num_frames, whole.last_pts)
+        assert listed.time_base == whole.time_base
+        if len(keyframes) == 1:
+            break
+
+
+@pytest.mark.parametrize("rate", ["constant", "variable"])
+def test_groups_to_read__the_same_frames_as_by_every_packet(rate: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    steps = np.full(400, 40) if rate == "constant" else rng.integers(5, 300, 400)
+    clip = make_clip(
+        tmp_path / "clip.mp4",
+        num_frames=400,
+        gop=25,
+        pts=np.cumsum(steps).tolist(),
+        time_base=Fraction(1, 1000),
+        options=B_FRAMES,
+    )
     with open_video(clip) as stream:
         whole = read_index(stream)
     assert whole is not None
-    keyframes = whole.keyframe_pts.tolist()
-    assert listed.keyframe_pts.tolist() == keyframes
-    assert [listed.frame_number_of(pts) for pts in keyframes] == [whole.frame_number_of(pts) for pts in keyframes]
-    assert (listed.num_frames, listed.last_pts) == (whole.num_frames, whole.last_pts)
-    assert listed.time_base == whole.time_base
+    strategies: set[str] = set()
+    for seconds in (0.9, 1, 2, 3, 5, 7.3, 12):
+        for settings in (
+            {"strategy": "time", "every_seconds": seconds},
+            {"strategy": "uniform", "num_frames": int(20 / seconds)},
+            {"strategy": "interval", "every_frames": int(25 * seconds)},
+            {"strategy": "keyframe", "max_gap_seconds": seconds},
+        ):
+            for tolerance in (0.0, 0.04, 0.3, 0.6, 2.0):
+                config = ExtractionConfig.model_validate({**settings, "snap_tolerance_seconds": tolerance})
+                with open_video(clip) as stream:
+                    index = read_group_index(stream, choose=partial(groups_to_read, config=config))
+                if index is not None:
+                    assert select_targets(index, config).tolist() == select_targets(whole, config).tolist(), config
+                    if len(index) < len(whole):
+                        strategies.add(config.strategy)
+    assert strategies == {"time", "uniform", "interval", "keyframe"}
 
 
 def bytes_read() -> int:
@@ -202,11 +246,11 @@ def bytes_read() -> int:
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
-def test_read_keyframe_index__leaves_the_rest_unread(tmp_path: Path) -> None:
+def test_read_group_index__leaves_the_rest_unread(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (600, 128, 192, 3), dtype=np.uint8)
     clip = make_clip(tmp_path / "noise.mp4", num_frames=600, gop=60, pictures=list(noise))
     num_bytes = []
-    for reader in (read_keyframe_index, read_index):
+    for reader in (partial(read_group_index, choose=lambda _: np.zeros(0, np.int64)), read_index):
         with open_video(clip) as stream:
             before = bytes_read()
             assert reader(stream) is not None

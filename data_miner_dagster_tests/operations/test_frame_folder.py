@@ -15,10 +15,14 @@ from skimage import data
 from data_miner_dagster.config.extraction import ExtractionConfig, ExtractionLimitsConfig
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.media.containers import open_video
+from data_miner_dagster.media.decoding import DecodeTally, decode_targets
+from data_miner_dagster.media.indexes import read_group_index
 from data_miner_dagster.models.packages import fetch_samples
 from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary, make_frame_folder
+from data_miner_dagster.stages.extraction import plan_decoding
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
-from data_miner_dagster_tests.barcode_clips import make_clip, read_barcode_file
+from data_miner_dagster_tests.barcode_clips import make_clip, read_barcode, read_barcode_file
 
 
 def make_frames(clip: Path, folder: Path, **settings: Any) -> tuple[FrameFolderSummary, list[dict[str, Any]]]:
@@ -92,12 +96,34 @@ def test_make_frame_folder__keyframes_by_the_list(tmp_path: Path) -> None:
     summary, rows = make_frames(clip, tmp_path / "listed", strategy="keyframe")
     assert [row["source_frame_number"] for row in rows] == numbers_in(tmp_path / "listed") == [0, 60, 120, 180]
     assert (summary.num_source_frames, summary.num_decoded) == (240, 4)
-    # A gap of 2 s is filled with frames of which the list says nothing.
+    # Three gaps of 2 s are filled with frames of which the list says nothing.
     _, rows = make_frames(clip, tmp_path / "filled", strategy="keyframe", max_gap_seconds=1.0)
     assert [row["source_frame_number"] for row in rows] == numbers_in(tmp_path / "filled")
     assert len(rows) == 8
     with pytest.raises(VideoPermanentError, match="max_source_frames=239"):
         make_frames(clip, tmp_path / "limited", strategy="keyframe", limits={"max_source_frames": 239})
+
+
+def test_decode_targets__short_groups_are_read_over(tmp_path: Path) -> None:
+    """Eleven packets are read more quickly than a seek is made, whether the index knows them or not."""
+    clip = make_clip(tmp_path / "clip.mp4", num_frames=240, gop=12, options={"bf": "2"})
+    with open_video(clip) as stream:
+        index = read_group_index(stream, choose=lambda _: np.array([3], np.int64))
+        assert index is not None
+        plan = plan_decoding(index, index.keyframe_pts)
+        frames = [frame for _, frame in decode_targets(stream, index, plan, DecodeTally())]
+    pictures = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in frames]
+    assert [read_barcode(picture) for picture in pictures] == list(range(0, 240, 12))
+    assert len(plan.seeks) == 1
+    assert len(plan.restarts) == 19
+
+
+def test_make_frame_folder__sparse_times_by_their_groups(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", num_frames=600, gop=30, options={"bf": "2"})
+    summary, rows = make_frames(clip, tmp_path / "frames", every_seconds=4.5)
+    assert [row["source_frame_number"] for row in rows] == numbers_in(tmp_path / "frames") == [0, 135, 270, 405, 540]
+    assert summary.num_source_frames == 600
+    assert summary.num_decoded < 40
 
 
 def test_make_frame_folder__list_goes_on_beyond_a_cut(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_miner_dagster.config.extraction import ExtractionConfig, FrameQualityConfig
-from data_miner_dagster.domain.decoding import VideoIndex
+from data_miner_dagster.domain.decoding import GroupIndex, VideoIndex
 from data_miner_dagster.domain.reasons import QualityFlag
 from data_miner_dagster.stages.extraction import (
     find_cuts,
     frames_on_screen,
+    groups_to_read,
     plan_decoding,
     quality_flag,
     select_targets,
@@ -35,6 +36,8 @@ def index_of(kinds: str, pts: list[int] | None = None, time_base: Fraction = Fra
     )
 
 
+P_B_B = [place for first in range(1, 25, 3) for place in (first + 2, first, first + 1)]
+"""In decode order the places on screen of 24 packets of which each third is a reference."""
 TEN_PER_SECOND = index_of("IPPPPPPPPP" * 3)  # three seconds, a keyframe a second
 
 
@@ -166,6 +169,76 @@ def test_plan_decoding__never_more_than_straight_through() -> None:
     everything = plan_decoding(TEN_PER_SECOND, TEN_PER_SECOND.frame_pts)
     assert everything.num_sent == len(TEN_PER_SECOND)
     assert not everything.restarts
+
+
+def groups_of(whole: VideoIndex, known: list[int]) -> GroupIndex:
+    """The keyframes, the last group, and the groups of these ordinals."""
+    group = np.cumsum(whole.is_keyframe) - 1
+    is_known = whole.is_keyframe | np.isin(group, [*known, group[-1]])
+    return GroupIndex(
+        time_base=whole.time_base,
+        pts=whole.pts[is_known],
+        is_keyframe=whole.is_keyframe[is_known],
+        is_droppable=whole.is_droppable[is_known],
+        is_shown=whole.is_shown[is_known],
+        size_bytes=whole.size_bytes[is_known],
+        is_seekable=True,
+        file_ordinals=np.flatnonzero(is_known),
+        num_packets=len(whole),
+    )
+
+
+TWENTY_GROUPS = index_of(("I" + "Pbb" * 8) * 20, [25 * g + k for g in range(20) for k in (0, *P_B_B)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"strategy": "keyframe"}, []),
+        ({"strategy": "keyframe", "max_gap_seconds": 2.0}, None),
+        ({"strategy": "time", "every_seconds": 5.0}, []),  # keyframes are 2.5 s apart
+        ({"strategy": "time", "every_seconds": 7.0}, [2, 5, 8, 11, 16]),  # 35 s is the 14th keyframe
+        ({"strategy": "time", "every_seconds": 7.0, "snap_tolerance_seconds": 0.5}, [2, 5, 8, 16]),
+        # a keyframe within reach, but the next one may be nearer
+        ({"strategy": "time", "every_seconds": 7.0, "snap_tolerance_seconds": 2.0}, [2, 5, 16]),
+        ({"strategy": "time", "every_seconds": 1.0}, None),
+        ({"strategy": "uniform", "num_frames": 3}, [3, 16]),
+        ({"strategy": "interval", "every_frames": 100}, []),
+        ({"strategy": "interval", "every_frames": 110}, [4, 8, 13, 17]),
+        ({"strategy": "scene"}, None),
+    ],
+    ids=str,
+)
+def test_groups_to_read__those_whose_frames_may_be_chosen(
+    settings: dict[str, object], expected: list[int] | None
+) -> None:
+    config = ExtractionConfig.model_validate(settings)
+    groups = groups_to_read(groups_of(TWENTY_GROUPS, []), config)
+    assert (None if groups is None else groups.tolist()) == expected
+    if groups is not None:
+        known = groups_of(TWENTY_GROUPS, groups.tolist())
+        assert select_targets(known, config).tolist() == select_targets(TWENTY_GROUPS, config).tolist()
+        nothing = groups_to_read(known, config)
+        assert nothing is not None
+        assert nothing.tolist() == []
+
+
+def test_group_index__numbers_are_those_of_the_whole_video() -> None:
+    known = groups_of(TWENTY_GROUPS, [0, 7])
+    assert len(known) == 20 + 3 * 24
+    assert known.num_frames == 500
+    for pts in known.frame_pts.tolist():
+        assert known.frame_number_of(pts) == TWENTY_GROUPS.frame_number_of(pts)
+
+
+def test_plan_decoding__what_is_not_known_is_passed_over_by_seeks() -> None:
+    known = groups_of(TWENTY_GROUPS, [1])
+    plan = plan_decoding(known, known.keyframe_pts[:4])
+    # 0, all 25 of group 1, 2, 3
+    assert plan.is_sent is not None
+    assert np.flatnonzero(plan.is_sent).tolist() == [0, 1, 26, 27]
+    assert plan.restarts == {1, 26, 27}
+    assert plan.seeks == {0, 1, 26, 27}
 
 
 FILMS = {

@@ -1,0 +1,198 @@
+"""Reading the index of a video file: times and kinds of its packets, all or some, nothing decoded."""
+
+from array import array
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice, pairwise
+from typing import Any, Final, Protocol
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from data_miner_dagster.domain.decoding import GroupIndex, Int64Array, VideoIndex
+from data_miner_dagster.domain.errors import VideoPermanentError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.media.bitstreams import PacketInspector
+from data_miner_dagster.media.containers import packets_of, stores_presentation_times
+
+_LEAST_GROUP_PACKETS: Final = 12
+"""On average from keyframe to keyframe, for a seek to each to be cheaper than reading on."""
+
+
+class _PacketColumns:
+    """What an index says of packets, gathered one by one."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self.inspector = PacketInspector(stream)
+        self.pts, self.sizes = array("q"), array("q")
+        self._keyframes, self._droppable, self._shown = bytearray(), bytearray(), bytearray()
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @property
+    def num_keyframes(self) -> int:
+        return sum(self._keyframes)
+
+    def add(self, packet: "Packet[Any]") -> bool:
+        """Return False, and add nothing, if the packet does not say when its picture is shown."""
+        if packet.pts is None:
+            return False
+        self.pts.append(packet.pts)
+        self.sizes.append(packet.size)
+        self._keyframes.append(packet.is_keyframe)
+        self._droppable.append(self.inspector.is_droppable(packet))
+        self._shown.append(not packet.is_discard)
+        return True
+
+    def as_arrays(self) -> dict[str, Any]:
+        """Return those fields of `VideoIndex` that have one entry a packet, in the order in which they were added."""
+        droppable = bytes(len(self)) if self.inspector.has_temporal_layers else bytes(self._droppable)
+        return {
+            "pts": np.array(self.pts, dtype=np.int64),
+            "is_keyframe": np.frombuffer(bytes(self._keyframes), dtype=np.bool_),
+            "is_droppable": np.frombuffer(droppable, dtype=np.bool_),
+            "is_shown": np.frombuffer(bytes(self._shown), dtype=np.bool_),
+            "size_bytes": np.array(self.sizes, dtype=np.int64),
+        }
+
+
+class ChooseGroups(Protocol):
+    """Decides how much is read, once the keyframes and the last group are known."""
+
+    def __call__(self, index: GroupIndex) -> Int64Array | None:
+        """Return the ordinals of further groups to read, ascending; None if all packets are to be read instead."""
+
+
+def read_group_index(stream: VideoStream, *, choose: ChooseGroups, max_frames: int | None = None) -> GroupIndex | None:
+    """Return the keyframes of a freshly opened stream and the chosen groups; None if only all packets tell enough.
+
+    Reads the keyframes, what follows the last one, and the chosen groups, by the file's own list of its packets (mp4,
+    mov). The list has no times of presentation, so frame numbers are sure only where every keyframe is an instant
+    refresh.
+
+    Raises:
+        VideoPermanentError: there are more than `max_frames` packets.
+    """
+    listed = stream.index_entries
+    starts: list[int] = []
+    for number, entry in enumerate(listed):
+        if entry.is_discard or not entry.size:
+            return None
+        if entry.is_keyframe:
+            starts.append(number)
+    if not starts or starts[0] != 0 or len(listed) < _LEAST_GROUP_PACKETS * len(starts):
+        return None
+    if not stores_presentation_times(stream) or stream.time_base is None:
+        return None
+    _check_num_packets(len(listed), max_frames)
+    columns, ordinals = _PacketColumns(stream), array("q")
+    bounds = list(pairwise([*starts, len(listed)]))
+    for start, end in bounds:
+        # Seeks are by presentation, of which the list says nothing: the middle of the group in decode order is nearly
+        # always past its start in both. Where it is not, another packet than the one listed comes.
+        packets = _sought(stream, (listed[start].timestamp + listed[end - 1].timestamp) // 2)
+        packet = next(packets, None)
+        if packet is None or packet.dts != listed[start].timestamp or not columns.inspector.is_instant_refresh(packet):
+            return None
+        ordinals.append(start)
+        if not columns.add(packet) or (len(columns) > 1 and columns.pts[-1] <= columns.pts[-2]):
+            return None
+    if not _add_rest(columns, ordinals, packets, bounds[-1]) or next(packets, None) is not None:
+        return None  # cut off, goes on beyond what is listed, or does not say when
+    index = _group_index(stream, columns, ordinals, len(listed))
+    chosen = None if index is None else choose(index)
+    if chosen is None:
+        return None
+    keyframe_pts = columns.pts[: len(starts)]
+    for group in chosen.tolist():
+        packets = _sought(stream, keyframe_pts[group])
+        packet = next(packets, None)
+        if packet is None or packet.pts != keyframe_pts[group]:
+            return None
+        if not _add_rest(columns, ordinals, packets, bounds[group]):
+            return None
+    return _group_index(stream, columns, ordinals, len(listed)) if len(chosen) else index
+
+
+def _sought(stream: VideoStream, pts: int) -> Iterator["Packet[Any]"]:
+    """The packets from the keyframe on that a seek leads to; none if it leads nowhere."""
+    container = stream.container
+    assert isinstance(container, InputContainer)
+    try:
+        container.seek(pts, stream=stream)
+    except av.FFmpegError:
+        return iter(())
+    return packets_of(stream)
+
+
+def _add_rest(
+    columns: _PacketColumns, ordinals: "array[int]", packets: Iterator["Packet[Any]"], bounds: tuple[int, int]
+) -> bool:
+    """Add the packets of one group after its keyframe; return whether there are as many as are listed."""
+    rest = range(bounds[0] + 1, bounds[1])
+    ordinals.extend(rest)
+    return sum(columns.add(packet) for packet in islice(packets, len(rest))) == len(rest)
+
+
+def _group_index(
+    stream: VideoStream, columns: _PacketColumns, ordinals: "array[int]", num_packets: int
+) -> GroupIndex | None:
+    """What is known of the packets in the order of the file; None if groups mix, or a time comes twice."""
+    order = np.argsort(np.array(ordinals))
+    arrays = {name: values[order] for name, values in columns.as_arrays().items()}
+    index = GroupIndex(
+        time_base=Fraction(stream.time_base or 1),
+        is_seekable=True,
+        file_ordinals=np.array(ordinals, dtype=np.int64)[order],
+        num_packets=num_packets,
+        **arrays,
+    )
+    groups = np.cumsum(index.is_keyframe) - 1
+    starts = index.pts[index.is_keyframe]
+    is_apart = (index.pts >= starts[groups]).all() and (
+        index.pts < np.append(starts[1:], np.iinfo(np.int64).max)[groups]
+    ).all()
+    return index if is_apart and len(index.frame_pts) == len(index) else None
+
+
+def _check_num_packets(num_packets: int, max_frames: int | None) -> None:
+    if max_frames is not None and num_packets > max_frames:
+        raise VideoPermanentError(
+            VideoErrorKind.LIMIT_EXCEEDED, f"more frames than extraction.limits.max_source_frames={max_frames}"
+        )
+
+
+def read_index(stream: VideoStream, *, max_frames: int | None = None) -> VideoIndex | None:
+    """Return the index of a freshly opened stream, or None if its packets do not say when their pictures are shown.
+
+    Reads the file from its start to its end (or to where it is cut off) and decodes nothing.
+
+    Raises:
+        VideoPermanentError: there are more than `max_frames` packets.
+    """
+    num_entries = len(stream.index_entries)
+    columns = _PacketColumns(stream)
+    for packet in packets_of(stream):
+        _check_num_packets(len(columns) + 1, max_frames)
+        if not columns.add(packet):
+            return None
+    if not len(columns) or stream.time_base is None:
+        return None
+    index = VideoIndex(
+        time_base=Fraction(stream.time_base),
+        # Known before anything was read: a seek goes straight to its place.
+        is_seekable=num_entries >= columns.num_keyframes > 0,
+        **columns.as_arrays(),
+    )
+    return index if _is_believable(index, stream) else None
+
+
+def _is_believable(index: VideoIndex, stream: VideoStream) -> bool:
+    """Return whether the packets' word is worth planning by: one time a picture, and a keyframe to start from."""
+    if len(np.unique(index.pts)) != len(index) or not index.is_keyframe.any():
+        return False
+    return stores_presentation_times(stream)
