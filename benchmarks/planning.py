@@ -43,16 +43,17 @@ from data_miner_dagster.stages.extraction import plan_decoding, select_targets
 WANTED: Final = 1.1
 FIXED: Final = ("through", "nonref", "nonkey", "seeks")
 _HOPELESS: Final = 1.5
-LOW: Final = ((1280, 720), 1_500_000, 5.0)
+LOW: Final = ((1280, 720), 1_500_000, 5.0, 20)
 CLIPS: Final = {
     "720p": LOW,
-    "720p_high": ((1280, 720), 6_000_000, 5.0),
-    "half_second": ((1280, 720), 3_000_000, 0.5),
-    "one_group": ((1280, 720), 1_500_000, 1000.0),
-    "keyframes": ((1280, 720), 12_000_000, 0.0),
-    "360p": ((640, 360), 400_000, 5.0),
+    "720p_high": ((1280, 720), 6_000_000, 5.0, 20),
+    "half_second": ((1280, 720), 3_000_000, 0.5, 20),
+    "one_group": ((1280, 720), 1_500_000, 1000.0, 20),
+    "keyframes": ((1280, 720), 12_000_000, 0.0, 20),
+    "360p": ((640, 360), 400_000, 5.0, 120),
     "matroska": LOW,
 }
+"""Size, bits a second, seconds from keyframe to keyframe, seconds in all."""
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "every frame": {"strategy": "interval", "every_frames": 1},
     "every 10th frame": {"strategy": "interval", "every_frames": 10},
@@ -73,13 +74,18 @@ class Wanted:
     groups: tuple[tuple[int, int], ...]
 
 
-def make_clips(folder: Path, names: Iterable[str], seconds: int) -> list[Clip]:
+def make_clips(folder: Path, names: Iterable[str], *, is_quick: bool) -> list[Clip]:
     """Make the clips, or take those that are there."""
     clips = []
     for name in names:
-        size, bit_rate, group_seconds = CLIPS[name]
+        size, bit_rate, group_seconds, seconds = CLIPS[name]
         clip = make_clip(
-            folder, "720p" if name == "matroska" else name, size, bit_rate, seconds, group_seconds=group_seconds
+            folder,
+            "720p" if name == "matroska" else name,
+            size,
+            bit_rate,
+            11 if is_quick else seconds,
+            group_seconds=group_seconds,
         )
         clips.append(repeat_clip(clip, folder / f"{name}.mkv", 1) if name == "matroska" else clip)
     return clips
@@ -182,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         folder = options.clips_in or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        clips = make_clips(folder, options.clips, 11 if options.quick else 20)
+        clips = make_clips(folder, options.clips, is_quick=options.quick)
         header = "".join(f"{name:>10}" for name in FIXED)
         print(f"{'clip':<14}{'setting':<22}{'ours cpu':>9}{header}   {'best':<9}{'figure':>7}")
         rounds = 1 if options.quick else options.rounds

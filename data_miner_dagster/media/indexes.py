@@ -77,6 +77,8 @@ def read_group_index(stream: VideoStream, *, choose: ChooseGroups, max_frames: i
     Raises:
         VideoPermanentError: there are more than `max_frames` packets.
     """
+    if not stores_presentation_times(stream) or stream.time_base is None:
+        return None
     listed = stream.index_entries
     starts: list[int] = []
     for number, entry in enumerate(listed):
@@ -85,8 +87,6 @@ def read_group_index(stream: VideoStream, *, choose: ChooseGroups, max_frames: i
         if entry.is_keyframe:
             starts.append(number)
     if not starts or starts[0] != 0 or len(listed) < _LEAST_GROUP_PACKETS * len(starts):
-        return None
-    if not stores_presentation_times(stream) or stream.time_base is None:
         return None
     _check_num_packets(len(listed), max_frames)
     columns, ordinals = _PacketColumns(stream), array("q")
