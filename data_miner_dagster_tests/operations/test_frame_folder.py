@@ -126,15 +126,24 @@ def test_make_frame_folder__sparse_times_by_their_groups(tmp_path: Path) -> None
     assert summary.num_decoded < 40
 
 
-def test_make_frame_folder__list_goes_on_beyond_a_cut(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"strategy": "keyframe", "max_gap_seconds": None}, [0, 30, 60]),
+        ({"strategy": "time", "every_seconds": 2.0}, [0, 60]),
+        ({"strategy": "interval", "every_frames": 45}, [0, 45]),
+    ],
+)
+def test_make_frame_folder__list_goes_on_beyond_a_cut(
+    tmp_path: Path, settings: dict[str, Any], expected: list[int]
+) -> None:
     clip = make_clip(
         tmp_path / "cut.mp4", num_frames=120, gop=30, options={"bf": "2"}, container_options={"movflags": "faststart"}
     )
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
-    summary, rows = make_frames(clip, tmp_path / "frames", strategy="keyframe", max_gap_seconds=None)
-    assert [row["source_frame_number"] for row in rows] == numbers_in(tmp_path / "frames")
-    assert [row["source_frame_number"] for row in rows] == [0, 30, 60]
-    assert 60 < summary.num_source_frames < 120
+    summary, rows = make_frames(clip, tmp_path / "frames", **settings)
+    assert [row["source_frame_number"] for row in rows] == numbers_in(tmp_path / "frames") == expected
+    assert 60 < summary.num_source_frames < 90
 
 
 @pytest.mark.parametrize("strategy", ["time", "interval", "keyframe", "scene", "uniform"])

@@ -223,6 +223,32 @@ def test_groups_to_read__those_whose_frames_may_be_chosen(
         assert nothing.tolist() == []
 
 
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=20),
+    seed=st.integers(0, 1000),
+    strategy=st.sampled_from(["time", "uniform", "interval", "keyframe"]),
+    every=st.integers(1, 300),
+    tolerance=st.sampled_from([0.0, 0.1, 0.5, 3.0]),
+)
+def test_groups_to_read__any_groups(sizes: list[int], seed: int, strategy: str, every: int, tolerance: float) -> None:
+    steps = np.random.default_rng(seed).integers(1, 12, sum(sizes))
+    whole = index_of("".join(("I" + "Pb" * 15)[:size] for size in sizes), np.cumsum(steps).tolist())
+    config = ExtractionConfig.model_validate(
+        {
+            "strategy": strategy,
+            "every_seconds": every / 10,
+            "num_frames": every,
+            "every_frames": every,
+            "max_gap_seconds": every / 10,
+            "snap_tolerance_seconds": tolerance,
+        }
+    )
+    groups = groups_to_read(groups_of(whole, []), config)
+    if groups is not None:
+        known = groups_of(whole, groups.tolist())
+        assert select_targets(known, config).tolist() == select_targets(whole, config).tolist()
+
+
 def test_group_index__numbers_are_those_of_the_whole_video() -> None:
     known = groups_of(TWENTY_GROUPS, [0, 7])
     assert len(known) == 20 + 3 * 24
