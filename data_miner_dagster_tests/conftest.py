@@ -7,12 +7,17 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from data_miner_dagster.catalog.catalog import Catalog
 
 TEST_DATABASE_VARIABLE = "DATA_MINER_TEST_DATABASE_URL"
+
+# No test is timed: an example that takes long on a busy machine is no failure.
+hypothesis.settings.register_profile("data_miner", deadline=None)
+hypothesis.settings.load_profile("data_miner")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -159,7 +159,7 @@ def test_find_representatives__threshold_is_inclusive_to_the_last_bit() -> None:
 coordinates = st.sampled_from([-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     vectors=hnp.arrays(np.float16, st.tuples(st.integers(0, 14), st.just(3)), elements=coordinates),
     threshold=st.sampled_from([-1.0, 0.0, 0.5, 0.6, 0.7071067811865475, 0.8, 0.9, 1.0]),
@@ -181,7 +181,7 @@ def test_find_representatives__equals_the_oracle_whole_and_in_two_batches(
     assert ids[second.representative_ids].tolist() == expected[num_earlier:]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     threshold=st.floats(0.3, 1.0),
@@ -235,7 +235,7 @@ def test_find_representatives__200_equal_hashes_keep_one() -> None:
     assert assignment.representative_ids.tolist() == [0] * 200
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     vectors=hnp.arrays(np.float16, st.just((12, 3)), elements=coordinates),
     files=st.lists(st.integers(0, 5), min_size=12, max_size=12),

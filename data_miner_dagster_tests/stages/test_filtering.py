@@ -240,7 +240,7 @@ def decide_plainly(
 sixteenths = st.integers(-16, 16).map(lambda number: number / 16)  # exact in float16: ties are frequent and real
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_decide__agrees_with_the_oracle(data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.integers(0, 8), min_size=1, max_size=4))
