@@ -5,6 +5,7 @@ last frame is through. Claims are taken in the order of the keys, whatever order
 callers never wait for each other.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -258,7 +259,9 @@ def _plan_whole_video(platform: Platform, video_key: str, *, force: bool) -> _Ta
     if video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
         status = OutcomeStatus.FAILED if video.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
         return VideoOutcome(video_key, status, video.error_kind, video.error or "")
-    frames_fingerprint = read_fingerprint(platform.layout.frames_table(video_key))
+    frames_table = platform.layout.frames_table(video_key)
+    extracted_ns = frames_table.stat().st_mtime_ns if frames_table.exists() else 0
+    frames_fingerprint = read_fingerprint(frames_table)
     if video.status is not VideoStatus.EXTRACTED or frames_fingerprint is None:
         message = f"the frames of {video_key} have not been extracted (it is {video.status.value})"
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=message)
@@ -266,6 +269,9 @@ def _plan_whole_video(platform: Platform, video_key: str, *, force: bool) -> _Ta
     target = platform.layout.embedding_file(name, video_key)
     fingerprint = embeddings_fingerprint_of(frames_fingerprint, platform.models.filter_encoder_fingerprint)
     if not force and read_embeddings_fingerprint(target) == fingerprint:
+        # The same frames may have been made again since: who looks at times alone must see that these are theirs.
+        if target.stat().st_mtime_ns < extracted_ns:
+            os.utime(target, ns=(extracted_ns, extracted_ns))
         return VideoOutcome(video_key, OutcomeStatus.REUSED, metadata={"encoder": name})
     task = _Task(video_key, target, fingerprint)
     task.wanted = _frames_of(platform, task, None)

@@ -31,18 +31,21 @@ def video_states(platform: Platform, project: str | None = None) -> list[VideoSt
     """Return the videos that a project, or any, wants, by key.
 
     Embeddings count as present if their file is not older than the frames: reading every file's fingerprint would
-    cost a tick too much, and the operation compares those itself.
+    cost a tick too much, and the operation compares those itself. A video whose frames have been taken away is one
+    that has been downloaded: they are made again.
     """
     layout = platform.layout
     embedded = _modified_by_key(layout.embeddings / platform.models.filter_encoder_name)
 
-    def is_embedded(video: WantedVideo) -> bool:
-        if video.status is not VideoStatus.EXTRACTED or video.key not in embedded:
-            return False
-        table = layout.frames_table(video.key)
-        return table.exists() and embedded[video.key] >= table.stat().st_mtime
+    def state_of(video: WantedVideo) -> VideoState:
+        status, is_embedded = video.status, False
+        if status is VideoStatus.EXTRACTED:
+            try:
+                extracted = layout.frames_table(video.key).stat().st_mtime
+            except FileNotFoundError:
+                status = VideoStatus.DOWNLOADED
+            else:
+                is_embedded = embedded.get(video.key, -1.0) >= extracted
+        return VideoState(video.key, status, video.retry_after, video.has_file, is_embedded)
 
-    return [
-        VideoState(video.key, video.status, video.retry_after, video.has_file, is_embedded(video))
-        for video in wanted_videos(platform.catalog.database, project)
-    ]
+    return [state_of(video) for video in wanted_videos(platform.catalog.database, project)]

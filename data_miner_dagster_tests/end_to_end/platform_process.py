@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -127,6 +128,8 @@ class OneCommand(Dagster):
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
+                preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
             )
         self.wait_until_loaded()
 

@@ -1,6 +1,7 @@
 """Real JPEGs and files; the encoder is one whose vectors are known by hand: the mean colour as a direction."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -187,6 +188,18 @@ def test_embed_frames__second_call_does_nothing_and_loads_nothing(platform: Colo
     assert _statuses(embed_frames(platform, ["file-a"])) == [("file-a", OutcomeStatus.REUSED)]
     assert (platform.colours.num_loaded, path.stat().st_mtime_ns) == (0, written)
     assert _statuses(embed_frames(platform, ["file-a"], force=True)) == [("file-a", OutcomeStatus.DONE)]
+
+
+def test_embed_frames__current_ones_are_no_older_than_frames_made_again(platform: ColourPlatform) -> None:
+    """Sensors compare times: the file would count as missing, and be asked for, for ever."""
+    _video(platform, "file-a", RED)
+    embed_frames(platform, ["file-a"])
+    path = platform.layout.embedding_file("colour", "file-a")
+    content = path.read_bytes()
+    later = path.stat().st_mtime_ns + 5 * 10**9
+    os.utime(platform.layout.frames_table("file-a"), ns=(later, later))
+    assert _statuses(embed_frames(platform, ["file-a"])) == [("file-a", OutcomeStatus.REUSED)]
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == (content, later)
 
 
 def test_embed_frames__new_frames_or_encoder_make_it_stale(platform: ColourPlatform) -> None:

@@ -164,6 +164,19 @@ def test_wanted_videos__the_work_of_the_dead_is_free_again(instance: dg.DagsterI
     assert request.job_name == "download_videos"
 
 
+def test_wanted_videos__frames_taken_away_are_made_again(instance: dg.DagsterInstance, platform: Platform) -> None:
+    drop_project(platform)
+    tick(instance, "project_files")
+    add_members(platform, ["generic-a"])
+    with platform.catalog.database.transaction() as session:
+        for status in (VideoStatus.DOWNLOADING, VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStatus.EXTRACTED):
+            assert move_video(session, "generic-a", status)
+    assert [request.job_name for request in requests_of(tick(instance, "wanted_videos"))] == ["extract_frames"]
+    platform.layout.frames_table("generic-a").parent.mkdir(parents=True)
+    platform.layout.frames_table("generic-a").touch()
+    assert [request.job_name for request in requests_of(tick(instance, "wanted_videos"))] == ["embed_frames"]
+
+
 def test_settled_projects__built_once_when_all_has_settled(instance: dg.DagsterInstance, platform: Platform) -> None:
     drop_project(platform)
     tick(instance, "project_files")
