@@ -90,14 +90,19 @@ class GroupIndex(VideoIndex):
 
     @cached_property
     def frame_numbers(self) -> Int64Array:
-        groups = np.cumsum(self.is_keyframe) - 1  # the same in order of presentation: groups do not mix
         first_of_group = np.flatnonzero(self.is_keyframe)
-        numbers: Int64Array = self.group_starts[groups] + np.arange(len(self)) - first_of_group[groups]
+        rank_in_group = np.arange(len(self)) - first_of_group[self.groups]
+        numbers: Int64Array = self.group_starts[self.groups] + rank_in_group
         return numbers
 
     @property
     def num_frames(self) -> int:
         return self.num_packets
+
+    @cached_property
+    def groups(self) -> Int64Array:
+        """The group of each packet; the same in order of presentation, since groups do not mix."""
+        return np.cumsum(self.is_keyframe) - 1
 
     @cached_property
     def group_starts(self) -> Int64Array:

@@ -142,20 +142,19 @@ def _group_index(
     stream: VideoStream, columns: _PacketColumns, ordinals: "array[int]", num_packets: int
 ) -> GroupIndex | None:
     """What is known of the packets in the order of the file; None if groups mix, or a time comes twice."""
+    assert stream.time_base is not None
     order = np.argsort(np.array(ordinals))
     arrays = {name: values[order] for name, values in columns.as_arrays().items()}
     index = GroupIndex(
-        time_base=Fraction(stream.time_base or 1),
+        time_base=Fraction(stream.time_base),
         is_seekable=True,
         file_ordinals=np.array(ordinals, dtype=np.int64)[order],
         num_packets=num_packets,
         **arrays,
     )
-    groups = np.cumsum(index.is_keyframe) - 1
     starts = index.pts[index.is_keyframe]
-    is_apart = (index.pts >= starts[groups]).all() and (
-        index.pts < np.append(starts[1:], np.iinfo(np.int64).max)[groups]
-    ).all()
+    ends = np.append(starts[1:], np.iinfo(np.int64).max)
+    is_apart = bool(((index.pts >= starts[index.groups]) & (index.pts < ends[index.groups])).all())
     return index if is_apart and len(index.frame_pts) == len(index) else None
 
 

@@ -23,7 +23,7 @@ _LEAST_SEEK_BYTES: Final = 1 << 19
 _LEAST_TEXT_OF_SLIDE: Final = 0.02
 """A clear sky is plain too. Of 40 photographs and frames without text those as plain as slides have none."""
 
-ALGORITHM_VERSION: Final = 4
+ALGORITHM_VERSION: Final = 5
 """Part of every frames fingerprint; raised when the same settings would store something else."""
 
 
@@ -37,9 +37,13 @@ def frames_on_screen(index: VideoIndex, times: Sequence[Fraction]) -> Int64Array
 
     The frame on screen at t is the last one with pts_seconds <= t; before the first frame, the first.
     """
-    ticks = np.array([time / index.time_base // 1 for time in times], dtype=np.int64)
-    positions = np.maximum(np.searchsorted(index.frame_pts, ticks, side="right") - 1, 0)
+    positions = np.maximum(np.searchsorted(index.frame_pts, _ticks(index, times), side="right") - 1, 0)
     return np.unique(index.frame_pts[positions])
+
+
+def _ticks(index: VideoIndex, times: Sequence[Fraction]) -> Int64Array:
+    """Rounded down."""
+    return np.array([time / index.time_base // 1 for time in times], dtype=np.int64)
 
 
 def spread(values: Int64Array, count: int | None) -> Int64Array:
@@ -153,14 +157,14 @@ def groups_to_read(index: GroupIndex, config: ExtractionConfig) -> Int64Array | 
             is_sure = (since_start <= _tolerance(index, config)) & (since_start <= to_next)
         case "scene":
             return None
-    known = np.flatnonzero(np.bincount(np.cumsum(index.is_keyframe) - 1) == index.group_sizes)
+    known = np.flatnonzero(np.bincount(index.groups) == index.group_sizes)
     unknown = np.setdiff1d(groups[~is_sure], known)
     return unknown if 2 * int(index.group_sizes[unknown].sum()) <= index.num_packets else None
 
 
 def _groups_on_screen(index: GroupIndex, times: Sequence[Fraction]) -> tuple[Int64Array, Int64Array]:
-    """The times in ticks, rounded down, and the group that each falls into."""
-    ticks = np.array([time / index.time_base // 1 for time in times], dtype=np.int64)
+    """The times in ticks, and the group that each falls into."""
+    ticks = _ticks(index, times)
     return ticks, np.searchsorted(index.keyframe_pts, ticks, side="right") - 1
 
 
