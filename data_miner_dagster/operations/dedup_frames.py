@@ -20,6 +20,7 @@ from data_miner_dagster.operations.frame_vectors import EncoderChoice, read_fram
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.appearances import Appearances, telling_hashes
 from data_miner_dagster.stages.deduplication import Assignment, tiers_of
+from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.representatives import read_representatives
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
 
@@ -178,23 +179,18 @@ def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
     frames = frames.sort_by("frame_id").combine_chunks()
     columns = ["frame_id", "sha256", "perceptual_hash", "contrast", "sharpness", "width", "height"]
     pictures = [pa.schema([FRAMES_SCHEMA.field(name) for name in columns]).empty_table()]
-    # Frame ids begin with the video's key: the frames of one video lie together.
-    videos = frames.group_by("video_key", use_threads=False).aggregate([("frame_id", "count")])
-    start = 0
-    for video_key, num_frames in zip(
-        videos["video_key"].to_pylist(), videos["frame_id_count"].to_pylist(), strict=True
-    ):
+    # Frame ids begin with the video's key, so one video's frames lie together once sorted.
+    for video_key, start, stop in runs_of(frames["video_key"].combine_chunks()):
         path = platform.layout.frames_table(video_key)
         if not path.exists():
             raise PermanentError(f"the frames of {video_key} are gone; extract them again")
         manifest = read_table(path, columns).combine_chunks()
-        wanted = frames["frame_id"].slice(start, num_frames)
+        wanted = frames["frame_id"].slice(start, stop - start)
         rows = pc.index_in(wanted, manifest["frame_id"].combine_chunks())
         if rows.null_count:
             missing = wanted.filter(pc.is_null(rows))[0]
             raise PermanentError(f"frame {missing} is gone since it was chosen; materialize filtered_frames again")
         pictures.append(manifest.take(rows))
-        start += num_frames
     together = stacked(pictures).combine_chunks()
     for name in ("sha256", "perceptual_hash", "contrast", "sharpness"):
         frames = frames.append_column(name, together[name])

@@ -1,4 +1,4 @@
-"""Reading a long table one video at a time, in memory that does not grow with the table."""
+"""Tables one video at a time: which rows are whose, and reading a long one in memory that does not grow with it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 _NO_GROUP: Final = -1
+
+
+def runs_of(keys: pa.Array) -> list[tuple[str, int, int]]:
+    """Return (key, start, stop) of each run of equal neighbours, in order; ranges are half-open.
+
+    A key has as many runs as places where it stands; in a sorted column, one.
+    """
+    if pa.types.is_dictionary(keys.type):
+        keys = keys.dictionary_decode()
+    runs = pc.run_end_encode(keys)
+    stops = runs.run_ends.to_pylist()
+    return list(zip(runs.values.to_pylist(), [0, *stops[:-1]], stops, strict=True)) if stops else []
 
 
 class TableByVideo:
@@ -24,13 +36,8 @@ class TableByVideo:
         self._places: dict[str, list[tuple[int, int, int]]] = {}  # video → (row group, offset, length)
         for group in range(self._file.num_row_groups):
             keys = self._file.read_row_group(group, columns=["video_key"])["video_key"].combine_chunks()
-            if pa.types.is_dictionary(keys.type):
-                keys = keys.dictionary_decode()
-            runs = pc.run_end_encode(keys)
-            start = 0
-            for key, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-                self._places.setdefault(key, []).append((group, start, end - start))
-                start = end
+            for key, start, stop in runs_of(keys):
+                self._places.setdefault(key, []).append((group, start, stop - start))
         self._cached_group = _NO_GROUP
         self._cached: pa.Table = self._file.schema_arrow.empty_table().select(self._columns)
 

@@ -4,13 +4,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_miner_dagster.storage.by_video import TableByVideo
+from data_miner_dagster.storage.by_video import TableByVideo, runs_of
 
 
 def _write(path: Path, keys: list[str], row_group_size: int) -> Path:
     table = pa.table({"video_key": pa.array(keys, pa.string()), "number": pa.array(range(len(keys)), pa.int64())})
     pq.write_table(table, path, row_group_size=row_group_size)
     return path
+
+
+def test_runs_of() -> None:
+    assert runs_of(pa.array([], pa.string())) == []
+    assert runs_of(pa.array(["x"])) == [("x", 0, 1)]
+    keys = pa.array(["x", "x", "y", "x"])
+    assert runs_of(keys) == runs_of(keys.dictionary_encode()) == [("x", 0, 2), ("y", 2, 3), ("x", 3, 4)]
 
 
 def test_table_by_video__empty(tmp_path: Path) -> None:
