@@ -236,3 +236,19 @@ class PrescreeningRow(Base):
     prompt: Mapped[str] = mapped_column(Text)  # the best one
     num_pictures: Mapped[int]
     scored_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class VideoSplitRow(Base):
+    """The split of one video in one project, under the shares it was drawn with: decided once, for good.
+
+    It outlives releases, memberships and the video itself, so that a video that comes back keeps its side.
+    """
+
+    __tablename__ = "video_splits"
+    __table_args__ = (UniqueConstraint("project_name", "shares", "video_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_name: Mapped[str] = mapped_column(String(100))
+    shares: Mapped[str] = mapped_column(Text)  # "train=0.8,test=0.1,val=0.1"
+    video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
+    split: Mapped[str] = mapped_column(Text)

@@ -28,7 +28,7 @@ class ReleaseDifference:
     boxes_by_class: dict[str, tuple[int, int]]  # before, after
     videos_added: tuple[str, ...]
     videos_removed: tuple[str, ...]
-    videos_moved: tuple[tuple[str, str, str], ...]  # key, split before, split after
+    videos_moved: tuple[tuple[str, str, str], ...]  # key, split when last released, split now
     settings: tuple[tuple[str, str, str], ...]  # name, before, after
 
     def as_json(self) -> dict[str, object]:
@@ -53,14 +53,20 @@ class ReleaseDifference:
     def as_line(self) -> str:
         """The difference in one line."""
         boxes = sum(after - before for before, after in self.boxes_by_class.values())
+        moved = f", {len(self.videos_moved):,} videos in another split" if self.videos_moved else ""
         return (
             f"against {self.before}: +{self.num_images_added:,} −{self.num_images_removed:,} images, "
-            f"{self.num_images_relabelled:,} relabelled, {boxes:+,} boxes"
+            f"{self.num_images_relabelled:,} relabelled, {boxes:+,} boxes{moved}"
         )
 
 
 def compare_releases(
-    before: Path, before_content: Mapping[str, Any], after: Path, after_content: Mapping[str, Any]
+    before: Path,
+    before_content: Mapping[str, Any],
+    after: Path,
+    after_content: Mapping[str, Any],
+    *,
+    last_splits: Mapping[str, str] | None = None,
 ) -> ReleaseDifference:
     """Return how one release differs from another, reading both as streams.
 
@@ -69,6 +75,7 @@ def compare_releases(
         before_content: what its manifest says.
         after: folder of the later one; its `data/` tables must be there.
         after_content: what its manifest says, or is about to say.
+        last_splits: where each video was when a release last held it, be that before `before`; of `before`, if None.
     """
     added = removed = kept = relabelled = 0
     for old, new in _side_by_side(read_images(before), read_images(after)):
@@ -83,6 +90,7 @@ def compare_releases(
     names += [name for name in before_content["classes"] if name not in names]
     old_splits = {video.video_key: video.split for video in read_videos(before)}
     new_splits = {video.video_key: video.split for video in read_videos(after)}
+    were = old_splits if last_splits is None else last_splits
     return ReleaseDifference(
         before=before_content["version"],
         after=after_content["version"],
@@ -97,9 +105,9 @@ def compare_releases(
         videos_added=tuple(sorted(new_splits.keys() - old_splits.keys())),
         videos_removed=tuple(sorted(old_splits.keys() - new_splits.keys())),
         videos_moved=tuple(
-            (key, old_splits[key], new_splits[key])
-            for key in sorted(old_splits.keys() & new_splits.keys())
-            if old_splits[key] != new_splits[key]
+            (key, were[key], new_splits[key])
+            for key in sorted(were.keys() & new_splits.keys())
+            if were[key] != new_splits[key]
         ),
         settings=tuple(_changed_settings(before_content, after_content)),
     )

@@ -49,6 +49,8 @@ class YoloWriter:
     def _data_yaml(self) -> str:
         comments = [f"# {self._header.title}: {sum(self._num_images.values())} images"]
         paths = {split: f"images/{split}" for split, number in self._num_images.items() if number}
+        if "train" not in paths:
+            comments.append("# every video here was released in another split before: there is nothing to train on")
         if "val" not in paths:
             # Ultralytics refuses a data set without `val`.
             comments.append("# no video fell into val: it points to train, so its metrics say nothing of new videos")

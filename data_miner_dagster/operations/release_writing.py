@@ -17,7 +17,7 @@ from data_miner_dagster.export.coco import CocoWriter
 from data_miner_dagster.export.datasheet import write_datasheet
 from data_miner_dagster.export.differences import compare_releases
 from data_miner_dagster.export.huggingface import ImageFolderWriter
-from data_miner_dagster.export.manifest import ChecksumWriter, is_release, read_manifest, write_manifest
+from data_miner_dagster.export.manifest import ChecksumWriter, read_manifest, write_manifest
 from data_miner_dagster.export.parquet import ParquetWriter, write_videos
 from data_miner_dagster.export.records import (
     ReleaseHeader,
@@ -32,8 +32,9 @@ from data_miner_dagster.export.yolo import YoloWriter
 from data_miner_dagster.operations.funnel import Funnel, project_funnel
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.release_source import ReleaseSource
+from data_miner_dagster.operations.split_memory import release_versions, remembered_splits
 from data_miner_dagster.stages.filtering import FilteringRules, resolve_rules
-from data_miner_dagster.stages.releasing import assign_splits, group_videos, version_number
+from data_miner_dagster.stages.releasing import assign_splits, divided_groups, group_videos, version_number
 from data_miner_dagster.storage.tables import read_metadata
 
 WRITERS: Final[tuple[Callable[[Path, ReleaseHeader], ReleaseWriter], ...]] = (
@@ -56,20 +57,12 @@ class ReleasePlan:
     fingerprint: str
     split_by_video: dict[str, str]
     group_by_video: dict[str, str]
+    divided_groups: list[tuple[str, ...]]
     models: tuple[ReleaseModel, ...]
     rules: FilteringRules
     duplicate_encoder: str
     duplicate_threshold: float
     funnel: Funnel
-
-
-def release_versions(platform: Platform, project: str) -> list[str]:
-    """Return the complete releases on disk, oldest first."""
-    folder = platform.layout.releases_folder(project)
-    if not folder.is_dir():
-        return []
-    versions = [entry.name for entry in folder.iterdir() if version_number(entry.name) and is_release(entry)]
-    return sorted(versions, key=version_number)
 
 
 def plan_release(
@@ -87,6 +80,7 @@ def plan_release(
     shares = config.releasing.ordered_splits
     duplicates = read_metadata(platform.layout.deduplicated_table(project))
     groups = group_videos(video_keys, source.duplicate_links())
+    splits = assign_splits(groups, shares, remembered_splits(platform, project, shares))
     return ReleasePlan(
         header=ReleaseHeader(
             project=project,
@@ -97,7 +91,8 @@ def plan_release(
         ),
         config=config,
         fingerprint=fingerprint,
-        split_by_video=assign_splits(groups, shares, _earlier_splits(platform, project, shares)),
+        split_by_video=splits,
+        divided_groups=divided_groups(groups, splits),
         group_by_video={video_key: group[0] for group in groups for video_key in group},
         models=_models(platform, config),
         rules=resolve_rules(
@@ -109,15 +104,6 @@ def plan_release(
         ),
         funnel=funnel,
     )
-
-
-def _earlier_splits(platform: Platform, project: str, shares: Mapping[str, float]) -> dict[str, str]:
-    """Return the splits of the latest release, withdrawn or not, if it was made with the same shares."""
-    versions = release_versions(platform, project)
-    manifest = read_manifest(platform.layout.release_folder(project, versions[-1])) if versions else None
-    if manifest is None or manifest["splits"]["shares"] != dict(shares):
-        return {}
-    return dict(manifest["splits"]["by_video"])
 
 
 def _models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseModel, ...]:
@@ -178,14 +164,18 @@ def _write_images(folder: Path, source: ReleaseSource, plan: ReleasePlan, checks
 
 
 def _changes(folder: Path, platform: Platform, content: Mapping[str, Any]) -> dict[str, object] | None:
-    """Return the differences from the release before, None for the first."""
+    """Return the differences from the release before, None for the first. Videos that moved: since any before."""
     project, number = content["project"], version_number(content["version"])
     earlier = [version for version in release_versions(platform, project) if version_number(version) < number]
-    if not earlier:
+    manifests = [read_manifest(platform.layout.release_folder(project, version)) for version in earlier]
+    known = [manifest for manifest in manifests if manifest is not None]
+    if not known:
         return None
-    before = platform.layout.release_folder(project, earlier[-1])
-    manifest = read_manifest(before)
-    return compare_releases(before, manifest, folder, content).as_json() if manifest else None
+    last_splits: dict[str, str] = {}
+    for manifest in known:
+        last_splits |= manifest["splits"]["by_video"]
+    before = platform.layout.release_folder(project, known[-1]["version"])
+    return compare_releases(before, known[-1], folder, content, last_splits=last_splits).as_json()
 
 
 def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool) -> None:
@@ -224,7 +214,7 @@ def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[Relea
         "images_by_class": tally.images_by_class,
         "boxes_by_class": tally.boxes_by_class,
         "classes": list(plan.header.class_names),
-        "splits": {"shares": config.releasing.ordered_splits, "by_video": plan.split_by_video},
+        "splits": _splits_content(plan),
         "thresholds": {name: config.releasing.threshold_of(name) for name in plan.header.class_names},
         "models": [asdict(model) for model in plan.models],
         "funnel": plan.funnel.as_json()["steps"],
@@ -239,3 +229,10 @@ def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[Relea
             for section in ("filtering", "deduplication", "detection", "releasing")
         },
     }
+
+
+def _splits_content(plan: ReleasePlan) -> dict[str, Any]:
+    content: dict[str, Any] = {"shares": plan.config.releasing.ordered_splits, "by_video": plan.split_by_video}
+    if plan.divided_groups:
+        content["divided_groups"] = plan.divided_groups
+    return content

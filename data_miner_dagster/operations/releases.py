@@ -26,7 +26,7 @@ from data_miner_dagster.export.parquet import ParquetWriter, read_images, videos
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseTally, ReleaseWriter
 from data_miner_dagster.export.yolo import YoloWriter
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.release_writing import release_versions
+from data_miner_dagster.operations.split_memory import release_versions
 from data_miner_dagster.stages.releasing import version_number
 from data_miner_dagster.storage.atomic import atomic_folder
 

@@ -15,8 +15,14 @@ from data_miner_dagster.export.manifest import damaged_files, read_manifest
 from data_miner_dagster.operations.funnel import project_funnel
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.release_source import ReleaseSource
-from data_miner_dagster.operations.release_writing import plan_release, release_versions, write_release
+from data_miner_dagster.operations.release_writing import plan_release, write_release
 from data_miner_dagster.operations.reporting import write_report
+from data_miner_dagster.operations.split_memory import (
+    release_versions,
+    released_splits,
+    remember_splits,
+    remembered_splits,
+)
 from data_miner_dagster.stages.releasing import next_version
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 
@@ -40,7 +46,8 @@ def release_project(platform: Platform, project: str, *, force: bool = False) ->
         sweep_partials(releases)
         source = ReleaseSource(platform, project, config)
         fingerprint = release_fingerprint(config, source.fingerprints)
-        existing = _find_release(platform, project, fingerprint)
+        remembered = remembered_splits(platform, project, config.releasing.ordered_splits)
+        existing = _find_release(platform, project, fingerprint, remembered)
         if existing is not None and not (force and damaged_files(releases / existing)):
             return _finish(platform, project, existing, OutcomeStatus.REUSED, rewrite_report=force)
         version = existing or next_version(_known_versions(platform, project))
@@ -77,12 +84,14 @@ def _stage_of(platform: Platform, project: str) -> Iterator[None]:
         raise
 
 
-def _find_release(platform: Platform, project: str, fingerprint: str) -> str | None:
-    """Return the newest release on disk with this fingerprint that was not withdrawn."""
+def _find_release(platform: Platform, project: str, fingerprint: str, remembered: Mapping[str, str]) -> str | None:
+    """Return the newest release on disk with this fingerprint that was not withdrawn, nor contradicts the splits."""
     withdrawn = {row.version for row in platform.catalog.releases(project) if row.withdrawn_reason}
     for version in reversed(release_versions(platform, project)):
         manifest = read_manifest(platform.layout.release_folder(project, version))
-        if manifest is not None and manifest["fingerprint"] == fingerprint and version not in withdrawn:
+        if manifest is None or manifest["fingerprint"] != fingerprint or version in withdrawn:
+            continue
+        if manifest["splits"]["by_video"].items() <= remembered.items():
             return version
     return None
 
@@ -106,7 +115,9 @@ def _finish(
     manifest = read_manifest(platform.layout.release_folder(project, version))
     if manifest is None:
         raise DataMinerError(f"release {project} {version} has vanished while it was being recorded")
+    released = released_splits(platform, project)
     with platform.catalog.database.transaction() as session:
+        remember_splits(session, project, released)
         platform.catalog.add_release(
             session,
             ReleaseRow(

@@ -72,32 +72,54 @@ def group_videos(video_keys: Sequence[str], links: Iterable[tuple[str, str]]) ->
 def assign_splits(
     groups: Sequence[tuple[str, ...]],
     shares: Mapping[str, float],
-    earlier: Mapping[str, str] | None = None,
+    remembered: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return the split of every video.
 
     A group's split follows from a hash of one of its keys, so it does not depend on which other videos there are,
-    and shares are met as closely as independent draws meet them. `earlier` (the release before, if it was made with
-    the same shares) takes precedence: a video keeps its split. Where a new link joins videos of different splits,
-    the group goes to the first of them in the order of `shares`: what was trained on is never tested on.
-    The first split is never empty: if no group falls into it, the one with the smallest hash does.
+    and shares are met as closely as independent draws meet them. A video that has a split keeps it, whatever else
+    changes; the others of its group go where it is. Where a group holds videos of different splits (a new link joined
+    them), the others go to the first of these in the order of `shares`, and `divided_groups` names the group.
+    The first split is not left empty as long as a group without any remembered video is there: the one with the
+    smallest hash goes there.
 
     Args:
         groups: of `group_videos`.
         shares: split to share, the training split first; the shares sum to 1.
-        earlier: video key to split.
+        remembered: video key to split, as decided before under the same shares.
     """
     order = list(shares)
+    known = remembered or {}
     splits: dict[str, str] = {}
     for group in groups:
-        known = {earlier[key] for key in group if key in earlier} if earlier else set()
-        kept = next((split for split in order if split in known), None)
+        taken = {known[key] for key in group if key in known}
+        kept = next((split for split in order if split in taken), None)
         split = kept or _split_at(_position(group), shares)
-        splits |= dict.fromkeys(group, split)
-    if groups and order[0] not in splits.values():
-        first = min(groups, key=lambda group: (_position(group), group))
+        splits |= {key: known.get(key, split) for key in group}
+    fresh = [group for group in groups if not any(key in known for key in group)]
+    if fresh and order[0] not in splits.values():
+        first = min(fresh, key=lambda group: (_position(group), group))
         splits |= dict.fromkeys(first, order[0])
     return splits
+
+
+def divided_groups(groups: Sequence[tuple[str, ...]], splits: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """Return the groups whose videos are in different splits: near-duplicates of training pictures may be tested on."""
+    return [group for group in groups if len({splits[key] for key in group}) > 1]
+
+
+def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) -> dict[str, str]:
+    """Return one split for every video of several releases, oldest first, that may contradict each other.
+
+    The newest release is right about its own videos. Of others, those that were ever in an earlier split of `order`
+    (the training split is the first) stay there: what was trained on is not tested on.
+    """
+    merged: dict[str, str] = {}
+    for splits in releases:
+        for key, split in splits.items():
+            known = merged.get(key, split)
+            merged[key] = min(known, split, key=order.index)
+    return {**merged, **(releases[-1] if releases else {})}
 
 
 def _position(group: tuple[str, ...]) -> float:

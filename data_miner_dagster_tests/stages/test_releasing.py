@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from data_miner_dagster.stages.releasing import (
     assign_splits,
     clip_box,
+    divided_groups,
     group_videos,
+    merge_splits,
     next_version,
     public_reference,
     version_number,
@@ -120,10 +122,27 @@ def test_assign_splits__groups_do_not_favour_a_split() -> None:
     assert abs(splits.count("train") / 5 - 2_000) < 95  # 3 * sqrt(4,000 * .25)
 
 
-def test_assign_splits__a_new_link_never_tests_on_what_was_trained_on() -> None:
-    earlier = {"files-a": "test", "files-b": "train", "files-c": "val"}
-    linked = assign_splits([("files-a", "files-b"), ("files-c",)], SHARES, earlier)
-    assert linked == {"files-a": "train", "files-b": "train", "files-c": "val"}
+def test_assign_splits__a_new_link_moves_no_video() -> None:
+    remembered = {"files-a": "test", "files-b": "train", "files-c": "val"}
+    groups = [("files-a", "files-b", "files-new"), ("files-c",)]
+    linked = assign_splits(groups, SHARES, remembered)
+    assert linked == {**remembered, "files-new": "train"}
+    assert divided_groups(groups, linked) == [("files-a", "files-b", "files-new")]
+
+
+def test_assign_splits__train_stays_empty_where_every_video_has_a_split() -> None:
+    assert assign_splits([("files-a",)], SHARES, {"files-a": "test"}) == {"files-a": "test"}
+
+
+def test_merge_splits__none() -> None:
+    assert merge_splits([], list(SHARES)) == {}
+
+
+def test_merge_splits__the_newest_is_right_and_what_was_trained_on_stays() -> None:
+    old = {"files-a": "test", "files-b": "val", "files-c": "test"}
+    middle = {"files-a": "train", "files-b": "train"}
+    new = {"files-a": "test"}
+    assert merge_splits([old, middle, new], list(SHARES)) == {"files-a": "test", "files-b": "train", "files-c": "test"}
 
 
 @pytest.mark.parametrize(

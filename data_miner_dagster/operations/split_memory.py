@@ -1,0 +1,55 @@
+"""What a project remembers of its videos' splits: the catalog's rows, and what its releases on disk say beside them.
+
+A video's split is decided once, and outlives every release that shows it. A release is in place before its rows are
+written, so the releases are always read too: a kill between the two, or a root that is older than the rows, loses
+nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.splits import add_splits, read_splits
+from data_miner_dagster.export.manifest import is_release, read_manifest
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.releasing import merge_splits, version_number
+
+
+def release_versions(platform: Platform, project: str) -> list[str]:
+    """Return the complete releases on disk, oldest first."""
+    folder = platform.layout.releases_folder(project)
+    if not folder.is_dir():
+        return []
+    versions = [entry.name for entry in folder.iterdir() if version_number(entry.name) and is_release(entry)]
+    return sorted(versions, key=version_number)
+
+
+def remembered_splits(platform: Platform, project: str, shares: Mapping[str, float]) -> dict[str, str]:
+    """Return the split of every video that the project ever released under these shares."""
+    text = _shares_text(shares)
+    rows = read_splits(platform.catalog.database, project, text)
+    return {**released_splits(platform, project).get(text, {}), **rows}
+
+
+def released_splits(platform: Platform, project: str) -> dict[str, dict[str, str]]:
+    """Return, for each set of shares, what the releases on disk say (withdrawn ones too): video key to split."""
+    by_shares: dict[str, list[dict[str, Any]]] = {}
+    for version in release_versions(platform, project):
+        manifest = read_manifest(platform.layout.release_folder(project, version))
+        if manifest is not None:
+            by_shares.setdefault(_shares_text(manifest["splits"]["shares"]), []).append(manifest["splits"])
+    return {
+        text: merge_splits([splits["by_video"] for splits in releases], list(releases[0]["shares"]))
+        for text, releases in by_shares.items()
+    }
+
+
+def remember_splits(session: Session, project: str, released: Mapping[str, Mapping[str, str]]) -> None:
+    """Keep in the catalog what `released_splits` found. Idempotent; what is known already stays as it is."""
+    for text, splits in sorted(released.items()):
+        add_splits(session, project, text, splits)
+
+
+def _shares_text(shares: Mapping[str, float]) -> str:
+    return ",".join(f"{name}={float(share)!r}" for name, share in shares.items())  # in the order of the draw
