@@ -13,7 +13,8 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.operations.frame_folder import FrameFolderJob
-from data_miner_dagster.operations.frame_workers import FrameWorkers, FrameWorkersClosedError
+from data_miner_dagster.operations.frame_workers import FrameWorkers
+from data_miner_dagster.workers.errors import WorkersClosedError
 from data_miner_dagster_tests.barcode_clips import make_clip
 
 
@@ -95,7 +96,7 @@ def test_close__while_a_job_runs(clip: Path, tmp_path: Path) -> None:
     workers = FrameWorkers()
     closer = threading.Timer(0.2, workers.close)
     closer.start()
-    with pytest.raises(FrameWorkersClosedError):
+    with pytest.raises(WorkersClosedError):
         workers.make_frame_folder(job_for(clip, tmp_path / "a"))
     closer.join()
     assert workers.process_ids == []

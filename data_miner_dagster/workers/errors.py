@@ -1,0 +1,92 @@
+"""What a worker's end looks like to its caller, and how an error crosses the pipe between them."""
+
+import traceback
+from pathlib import Path
+from typing import Any, Final
+
+import data_miner_dagster
+from data_miner_dagster.domain import errors as domain_errors
+from data_miner_dagster.domain.errors import DataMinerError, PermanentError, TransientError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+
+_PACKAGE: Final = Path(data_miner_dagster.__file__).parent
+_MAX_MESSAGE: Final = 2_000
+_MAX_TRACE: Final = 8_000
+
+
+class WorkerLimitError(PermanentError):
+    """A job needed more than it was allowed; `which` is `wall`, `cpu`, `memory` or `answer`."""
+
+    def __init__(self, which: str, message: str) -> None:
+        super().__init__(message)
+        self.which = which
+
+
+class WorkerDiedError(TransientError):
+    """A worker ended in the midst of a job; the message says how, with its last words."""
+
+
+class WorkersClosedError(RuntimeError):
+    """The pool was closed while a job ran: nothing is known of what it worked on."""
+
+
+class WorkerFaultError(Exception):
+    """An exception in a worker that nobody expected, with what is known of it there."""
+
+    def __init__(self, class_name: str, message: str, place: str, trace: str) -> None:
+        super().__init__(f"{class_name}: {message}" if message else class_name)
+        self.class_name = class_name
+        self.place = place
+        """The innermost line of this package that it went through, as `operations/frame_folder.py:120`."""
+        self.trace = trace
+
+
+class CallerError(BaseException):
+    """In a worker: the caller's own function raised; its exception waits there, and this one ends the job.
+
+    No `Exception`, so that no library takes it for one of its own.
+    """
+
+
+def place_of(error: BaseException) -> str:
+    """Return the innermost line of this package that an exception went through, "" if there is none."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(_PACKAGE) and path.parent.name != "workers":
+            return f"{path.relative_to(_PACKAGE)}:{frame.lineno}"
+    return ""
+
+
+def error_to_json(error: BaseException) -> dict[str, Any]:
+    """Return what the caller needs to raise the same error, or a fault that tells of it."""
+    if isinstance(error, CallerError):
+        return {"is_of_caller": True}
+    if isinstance(error, MemoryError):
+        return {"limit": "memory"}
+    name = type(error).__name__
+    if isinstance(error, DataMinerError) and getattr(domain_errors, name, None) is type(error):
+        return {"class": name, "message": str(error), "values": dict(vars(error))}
+    if isinstance(error, OSError) and error.errno is not None:
+        return {"errno": error.errno, "message": str(error.strerror or ""), "file": str(error.filename or "")}
+    trace = "".join(traceback.format_exception(error))
+    return {
+        "fault": name,
+        "message": " ".join(str(error).split())[:_MAX_MESSAGE],
+        "place": place_of(error),
+        "trace": trace[-_MAX_TRACE:],
+    }
+
+
+def error_from_json(content: dict[str, Any]) -> Exception:
+    """Return the error that `error_to_json` was given: domain errors and those of the system as themselves."""
+    if "class" in content:
+        cls = getattr(domain_errors, content["class"])
+        error = cls.__new__(cls)
+        assert isinstance(error, DataMinerError)
+        error.args = (content["message"],)
+        for name, value in content["values"].items():
+            setattr(error, name, VideoErrorKind(value) if name == "kind" else value)
+        return error
+    if "errno" in content:
+        return OSError(content["errno"], content["message"], *([content["file"]] if content["file"] else []))
+    return WorkerFaultError(content["fault"], content["message"], content["place"], content["trace"])

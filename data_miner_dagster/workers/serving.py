@@ -1,0 +1,156 @@
+"""The worker's end: a process that imports its jobs once and forks a worker whenever the pool asks for one.
+
+A worker serves one job after the other. Messages are lines of JSON on a socket of its own. When the pool's process
+ends, however suddenly, the first process leaves and the kernel kills its workers.
+"""
+
+import ctypes
+import gc
+import json
+import logging
+import mmap
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from data_miner_dagster.workers.errors import CallerError, error_to_json
+from data_miner_dagster.workers.limits import data_bytes, held_to
+
+Job = Callable[[dict[str, Any]], Any]
+"""From the arguments of a call to its answer, both of which JSON can say."""
+
+NUM_FILES: Final = 3  # that come with the wish for a worker: its socket, its standard error, the notices
+_PR_SET_PDEATHSIG: Final = 1
+_REAP_SECONDS: Final = 2.0
+
+
+def serve(jobs: Mapping[str, Job]) -> None:
+    """Fork workers on demand until the pool has gone. The last line of a module of jobs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pool's business, which then ends us
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    control = socket.socket(fileno=os.dup(0))
+    gc.collect()
+    gc.freeze()
+    while True:
+        message, files, _, _ = socket.recv_fds(control, 1024, NUM_FILES)
+        if not message:
+            os._exit(0)
+        wish = json.loads(message)
+        if "end" in wish:
+            control.send(json.dumps({"status": _end(wish["end"], wish["seconds"])}).encode())
+            continue
+        own = os.getpid()
+        if (process_id := os.fork()) == 0:
+            control.close()
+            _be_worker(jobs, own, *files)
+        for file in files:
+            os.close(file)
+        control.send(json.dumps({"process_id": process_id}).encode())
+
+
+def _end(process_id: int, seconds: float) -> int:
+    """Give a worker so many seconds to leave, then kill it; return its wait status."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (found := os.waitpid(process_id, os.WNOHANG))[0]:
+            return found[1]
+        time.sleep(0.002)
+    os.kill(process_id, signal.SIGKILL)
+    return os.waitpid(process_id, 0)[1]
+
+
+def _be_worker(jobs: Mapping[str, Job], nursery: int, channel: int, errors: int, notices: int) -> None:
+    status = 70
+    try:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != nursery:
+            return
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(errors, 1)  # what libraries print is no answer
+        os.dup2(errors, 2)
+        os.close(errors)
+        worker = _Worker(socket.socket(fileno=channel), mmap.mmap(notices, 8))
+        os.close(notices)
+        _the.append(worker)
+        logger = logging.getLogger("data_miner")
+        logger.handlers, logger.propagate = [_Forwarding()], False
+        worker.serve(jobs)
+        status = 0
+    except BaseException:  # noqa: BLE001 - printed, and the last thing done here
+        sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+class _Worker:
+    def __init__(self, channel: socket.socket, notices: mmap.mmap) -> None:
+        self.channel = channel
+        self.notices = notices
+        self._lines = channel.makefile("rb")
+        self._sending = threading.Lock()
+        self._asking = threading.Lock()
+
+    def serve(self, jobs: Mapping[str, Job]) -> None:
+        first_bytes: int | None = None
+        while line := self._lines.readline():
+            message = json.loads(line)
+            logging.getLogger("data_miner").setLevel(message["log_level"])
+            limits = message["limits"]
+            first_bytes = data_bytes() if first_bytes is None else first_bytes
+            answer: dict[str, Any]
+            try:
+                with held_to(limits):
+                    answer = {"answer": jobs[message["job"]](message["arguments"])}
+            except BaseException as error:  # noqa: BLE001 - raised where the job was asked for
+                answer = {"error": error_to_json(error)}
+            allowed = limits.get("memory_bytes")
+            # Limits count from what there is: a worker that has grown for good makes way for a new one.
+            is_last = allowed is not None and data_bytes() - first_bytes > allowed // 2
+            self.send({**answer, "is_last": is_last})
+
+    def send(self, message: dict[str, Any]) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        with self._sending:
+            self.channel.sendall(line)
+
+    def ask(self, name: str, arguments: dict[str, Any]) -> Any:
+        with self._asking:
+            self.send({"ask": name, "arguments": arguments})
+            line = self._lines.readline()
+        if not line:
+            os._exit(0)  # what is half done is of no use to anyone
+        reply = json.loads(line)
+        if "reply" not in reply:
+            raise CallerError
+        return reply["reply"]
+
+
+class _Forwarding(logging.Handler):
+    """Has the pool's process log what is logged here."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _the[0].send({"log": record.name, "level": record.levelno, "message": record.getMessage()})
+
+
+_the: list[_Worker] = []
+"""The worker that this process is, if it is one."""
+
+
+def ask(name: str, arguments: dict[str, Any]) -> Any:
+    """Have the caller of the running job answer (`on_call` of `WorkerPool.call`). What that raises ends the job."""
+    return _the[0].ask(name, arguments)
+
+
+def num_notices() -> int:
+    """Return how often the pool has given notice (`WorkerPool.notify`). Costs no message."""
+    number: int = struct.unpack_from("=Q", _the[0].notices)[0]
+    return number
