@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import select
@@ -27,6 +28,9 @@ from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus,
 
 class Catalog:
     """Questions to and changes of one catalog. Rows returned are detached: reading them is free, changing them is not.
+
+    What comes by key comes in the order of Python's strings. A database sorts by its own collation, which may pass over
+    case and punctuation, and the bytes of a project's tables must not depend on that.
 
     Methods that take a `Session` are parts of a caller's transaction; the others are transactions of their own.
     """
@@ -151,29 +155,25 @@ class Catalog:
 
     def videos(self, keys: Sequence[str] | None = None, *, project: str | None = None) -> list[VideoRow]:
         """Return videos by key: those named, those of one project (rejected ones left out), or all."""
-        query = select(VideoRow).order_by(VideoRow.key)
+        query = select(VideoRow)
         if project is not None:
             query = query.where(is_wanted(project))
         with self.database.reading() as session:
             if keys is None:
-                return list(session.scalars(query))
+                return sorted(session.scalars(query), key=attrgetter("key"))
             named = sorted(set(keys))
-            return [
+            rows = [
                 row
                 for start in range(0, len(named), KEYS_A_STATEMENT)
                 for row in session.scalars(query.where(VideoRow.key.in_(named[start : start + KEYS_A_STATEMENT])))
             ]
+            return sorted(rows, key=attrgetter("key"))
 
     def members(self, project: str) -> list[ProjectVideoRow]:
         """Return a project's memberships by video key, rejected ones included."""
         with self.database.reading() as session:
-            return list(
-                session.scalars(
-                    select(ProjectVideoRow)
-                    .where(ProjectVideoRow.project_name == project)
-                    .order_by(ProjectVideoRow.video_key)
-                )
-            )
+            rows = session.scalars(select(ProjectVideoRow).where(ProjectVideoRow.project_name == project))
+            return sorted(rows, key=attrgetter("video_key"))
 
     def record_downloaded(self, session: Session, video_key: str, file: VideoFileRecord, **values: Any) -> bool:
         """DOWNLOADING → DOWNLOADED with what the file proved to be, and other columns. The file must be in place."""

@@ -6,6 +6,7 @@ Belongs here: reading. Does not belong here: changes (catalog.py, upkeep.py). No
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Final
 
 from sqlalchemy import ColumnElement, and_, case, exists, func, select
@@ -63,8 +64,9 @@ def wanted_videos(database: Database, project: str | None = None) -> list[Wanted
     """Return the videos that a project, or any, wants, by key."""
     query = select(VideoRow.key, VideoRow.status, VideoRow.retry_after, VideoRow.sha256.is_not(None))
     with database.reading() as session:
-        rows = session.execute(query.where(is_wanted(project)).order_by(VideoRow.key))
-        return [WantedVideo(key, status, retry_after, bool(has_file)) for key, status, retry_after, has_file in rows]
+        rows = session.execute(query.where(is_wanted(project)))
+        wanted = [WantedVideo(key, status, retry_after, bool(file)) for key, status, retry_after, file in rows]
+    return sorted(wanted, key=attrgetter("key"))
 
 
 def project_progress(database: Database) -> list[ProjectProgress]:

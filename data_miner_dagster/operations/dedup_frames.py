@@ -20,6 +20,7 @@ from data_miner_dagster.operations.frame_vectors import EncoderChoice, read_fram
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.appearances import Appearances, telling_hashes
 from data_miner_dagster.stages.deduplication import Assignment, tiers_of
+from data_miner_dagster.storage.alignment import check_unique, rows_of_ids
 from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.representatives import read_representatives
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
@@ -176,7 +177,9 @@ def _each_once(tables: Sequence[pa.Table]) -> pa.Table:
 
 def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
     """Return the same rows, by frame id, with columns of the manifests of their videos."""
+    remedy = "materialize filtered_frames again"
     frames = frames.sort_by("frame_id").combine_chunks()
+    check_unique(frames["frame_id"], table="the list of frames to compare", remedy=remedy)
     columns = ["frame_id", "sha256", "perceptual_hash", "contrast", "sharpness", "width", "height"]
     pictures = [pa.schema([FRAMES_SCHEMA.field(name) for name in columns]).empty_table()]
     # Frame ids begin with the video's key, so one video's frames lie together once sorted.
@@ -186,11 +189,8 @@ def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
             raise PermanentError(f"the frames of {video_key} are gone; extract them again")
         manifest = read_table(path, columns).combine_chunks()
         wanted = frames["frame_id"].slice(start, stop - start)
-        rows = pc.index_in(wanted, manifest["frame_id"].combine_chunks())
-        if rows.null_count:
-            missing = wanted.filter(pc.is_null(rows))[0]
-            raise PermanentError(f"frame {missing} is gone since it was chosen; materialize filtered_frames again")
-        pictures.append(manifest.take(rows))
+        table = f"frames.parquet of {video_key}"
+        pictures.append(manifest.take(rows_of_ids(wanted, manifest["frame_id"], table=table, remedy=remedy)))
     together = stacked(pictures).combine_chunks()
     for name in ("sha256", "perceptual_hash", "contrast", "sharpness"):
         frames = frames.append_column(name, together[name])

@@ -52,6 +52,7 @@ from data_miner_dagster.stages.thresholds import check_same_scale
 from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
 from data_miner_dagster.storage.tables import (
     FINGERPRINT_KEY,
+    FRAMES_KEY,
     read_fingerprint,
     read_metadata,
     read_table,
@@ -231,7 +232,7 @@ def _write_table(platform: Platform, project: str, inputs: Inputs, stored: Mappi
             "basis": inputs.basis,
             "earlier": earlier_fingerprint,
             "generation": str(last_generation + 1 if len(newcomers) else max(last_generation, 0)),
-            "frames": json.dumps(video_fingerprints, sort_keys=True),
+            FRAMES_KEY: json.dumps(video_fingerprints, sort_keys=True),
             "encoder": inputs.encoder.name,
             "threshold": repr(inputs.threshold),
             _UNNAMED: json.dumps(_unnamed_threshold(inputs)),
@@ -260,7 +261,7 @@ def _standing_decisions(
     representative is gone is decided again, among the newcomers.
     """
     decided = read_table(platform.layout.deduplicated_table(project))
-    unchanged = [key for key, value in json.loads(stored["frames"]).items() if video_fingerprints.get(key) == value]
+    unchanged = [key for key, value in json.loads(stored[FRAMES_KEY]).items() if video_fingerprints.get(key) == value]
     is_alive = pc.and_(
         pc.is_in(decided["frame_id"], frames["frame_id"].combine_chunks()),
         pc.is_in(decided["video_key"], pa.array(unchanged, pa.string())),

@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.config.detection import DetectionConfig
@@ -34,6 +33,7 @@ from data_miner_dagster.stages.detection import (
     suppress,
 )
 from data_miner_dagster.storage.atomic import sweep_partials
+from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.detection_parts import DetectionParts, remove_other_parts
 from data_miner_dagster.storage.tables import (
     MADE_FROM_KEY,
@@ -161,10 +161,10 @@ def _representatives(platform: Platform, project: str) -> list[FrameToDetect]:
     table = read_table(
         platform.layout.deduplicated_table(project), ["frame_id", "video_key", "frame_index", "is_representative"]
     )
-    table = table.filter(table["is_representative"])
+    table = table.filter(table["is_representative"]).sort_by("frame_id")
     frames: list[FrameToDetect] = []
-    for video_key in sorted(set(table["video_key"].to_pylist())):
-        wanted = table.filter(pc.equal(table["video_key"], video_key))
+    for video_key, start, stop in runs_of(table["video_key"].combine_chunks()):
+        wanted = table.slice(start, stop - start)
         stored = read_table(
             platform.layout.frames_table(video_key), ["frame_id", "file_name", "pts_seconds", "sha256"]
         ).to_pylist()
@@ -180,7 +180,7 @@ def _representatives(platform: Platform, project: str) -> list[FrameToDetect]:
                 )
             path = platform.layout.frame_path(video_key, row["file_name"])
             frames.append(FrameToDetect(frame_id, video_key, frame_index, row["pts_seconds"], path, row["sha256"]))
-    return sorted(frames, key=lambda frame: frame.frame_id)
+    return frames
 
 
 def _write_tables(
@@ -236,18 +236,15 @@ def _write_tables(
 def _by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDetections]:
     """Return stored boxes, sorted by frame, as detections by frame id; frames without boxes are absent."""
     class_index_by_name = {wanted.class_name: index for index, wanted in enumerate(config.class_prompts)}
-    frame_ids = np.array(boxes["frame_id"].to_pylist(), dtype=np.str_)
     corners = np.stack([boxes[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")], axis=1)
     confidences = boxes["confidence"].to_numpy()
     class_indices = np.array([class_index_by_name[name] for name in boxes["class_name"].to_pylist()], np.int32)
     prompts = boxes["prompt"].to_pylist()
-    ids, starts = np.unique(frame_ids, return_index=True)
-    ends = [*starts.tolist(), len(frame_ids)][1:]
     return {
-        str(frame_id): ImageDetections(
-            corners[start:end], confidences[start:end], class_indices[start:end], tuple(prompts[start:end])
+        frame_id: ImageDetections(
+            corners[start:stop], confidences[start:stop], class_indices[start:stop], tuple(prompts[start:stop])
         )
-        for frame_id, start, end in zip(ids, starts.tolist(), ends, strict=True)
+        for frame_id, start, stop in runs_of(boxes["frame_id"].combine_chunks())
     }
 
 

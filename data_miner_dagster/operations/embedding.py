@@ -26,6 +26,7 @@ from data_miner_dagster.media.images import UnreadableImageError, read_stored_im
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.protocols.encoders import ImageEncoder
 from data_miner_dagster.stages.embedding import FrameLoadError, embed_in_batches
+from data_miner_dagster.storage.alignment import rows_of_indices
 from data_miner_dagster.storage.embeddings import (
     StoredEmbeddings,
     read_embeddings,
@@ -76,7 +77,7 @@ class _Task:
         if self.known is not None:
             indices = np.concatenate([self.known.frame_indices, indices])
             vectors = np.concatenate([self.known.vectors, vectors])
-            order = np.argsort(indices)
+            order = np.argsort(indices, kind="stable")
             indices, vectors = indices[order], vectors[order]
         return StoredEmbeddings(indices, vectors, self.fingerprint)
 
@@ -179,11 +180,16 @@ def load_vectors(platform: Platform, kind: EncoderKind, video_key: str, frame_in
     """
     path = platform.layout.embedding_file(_encoder_name(platform, kind), video_key)
     stored = _current(platform, kind, video_key, path)
-    wanted = np.asarray(frame_indices, np.int32)
-    positions = np.zeros(0, np.intp) if stored is None else np.searchsorted(stored.frame_indices, wanted)
-    if stored is None or not _has_all(stored, wanted):
-        raise PermanentError(f"{video_key} lacks embeddings by {_encoder_name(platform, kind)}; embed its frames first")
-    vectors = stored.vectors[positions].astype(np.float32)
+    encoder_name = _encoder_name(platform, kind)
+    if stored is None:
+        raise PermanentError(f"{video_key} lacks embeddings by {encoder_name}; embed its frames first")
+    rows = rows_of_indices(
+        np.asarray(frame_indices, np.int32),
+        stored.frame_indices,
+        table=f"the embeddings file of {video_key} by {encoder_name}",
+        remedy="embed its frames first",
+    )
+    vectors = stored.vectors[rows].astype(np.float32)
     # float16 rounds lengths by up to 1e-3.
     units: Float32Array = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
     return units
@@ -341,7 +347,3 @@ def _current(platform: Platform, kind: EncoderKind, video_key: str, path: Path) 
     whole = _whole_fingerprint(platform, kind, video_key)
     stored = read_embeddings(path)
     return stored if stored is not None and stored.fingerprint in (whole, _partial_fingerprint(whole)) else None
-
-
-def _has_all(stored: StoredEmbeddings, frame_indices: npt.NDArray[np.int32]) -> bool:
-    return bool(np.isin(frame_indices, stored.frame_indices).all())

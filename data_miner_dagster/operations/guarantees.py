@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_miner_dagster.domain.errors import ConfigError
@@ -19,7 +20,9 @@ from data_miner_dagster.operations.deduplication import FOREIGN_TIERS, SAMPLE_SI
 from data_miner_dagster.operations.duplicate_search import is_exact_affordable
 from data_miner_dagster.operations.frame_vectors import read_frame_vectors
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.cosines import IntArray
 from data_miner_dagster.stages.guarantees import GuaranteeReport, verify_guarantees
+from data_miner_dagster.storage.alignment import rows_of_ids
 from data_miner_dagster.storage.tables import read_table
 
 _ALL_CHECKED_UP_TO: Final = 100_000
@@ -71,22 +74,19 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     foreign = foreign_frames(platform, config)
     newcomers = read_frame_vectors(platform, inputs.encoder, decided)
     leaders = of_width(read_frame_vectors(platform, inputs.encoder, foreign), newcomers)
-    named = decided["representative_frame_id"]
-    ids = pc.if_else(
-        pc.is_in(decided["tier"], FOREIGN_TIERS),
-        pc.index_in(named, foreign["frame_id"].combine_chunks()),
-        pc.add(pc.index_in(named, decided["frame_id"].combine_chunks()), len(foreign)),
-    )
+    ids = _named_ids(decided, foreign, f"materialize deduplicated_frames of {project} again")
     is_exact = is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames)
     if sample_size is None and not (is_exact and len(newcomers) <= _ALL_CHECKED_UP_TO):
         sample_size = SAMPLE_SIZE
     pictures = with_pictures(platform, decided.select(["frame_id", "video_key", "frame_index"]))
-    pictures = pictures.take(pc.index_in(decided["frame_id"], pictures["frame_id"].combine_chunks()))
+    pictures = pictures.take(
+        rows_of_ids(decided["frame_id"], pictures["frame_id"], table="the pictures", remedy="check again")
+    )
     every = stacked([foreign.select(PICTURE_COLUMNS), pictures.select(PICTURE_COLUMNS)])
     report = verify_guarantees(
         leaders,
         newcomers,
-        ids.to_numpy().astype(np.int64),
+        ids,
         inputs.threshold,
         appearances=appearances_of(every, config),
         sample_size=sample_size,
@@ -98,3 +98,18 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
         minimum_recall=1.0 if is_exact else config.minimum_recall,
         first_offenders=tuple((every_id[one].as_py(), every_id[other].as_py()) for one, other in offenders),
     )
+
+
+def _named_ids(decided: pa.Table, foreign: pa.Table, remedy: str) -> IntArray:
+    """Return (N,) the representative that each row names: foreign frames count first, then `decided` in its order."""
+    is_foreign = pc.fill_null(pc.is_in(decided["tier"], FOREIGN_TIERS), False)
+    is_own = pc.invert(is_foreign)
+    named = decided["representative_frame_id"]
+    ids = np.empty(len(decided), np.int64)
+    ids[is_foreign.to_numpy()] = rows_of_ids(
+        named.filter(is_foreign), foreign["frame_id"], table="what the project is compared with", remedy=remedy
+    )
+    ids[is_own.to_numpy()] = len(foreign) + rows_of_ids(
+        named.filter(is_own), decided["frame_id"], table="deduplicated.parquet", remedy=remedy
+    )
+    return ids

@@ -1,5 +1,6 @@
 """What there is to release: the tables of a project brought together, one video at a time."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ from data_miner_dagster.operations.funnel import num_unreadable_frames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.releasing import clip_box, public_reference
 from data_miner_dagster.storage.by_video import TableByVideo
-from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata
+from data_miner_dagster.storage.tables import FRAMES_KEY, MADE_FROM_KEY, read_fingerprint, read_metadata
 
 _DECIMALS: Final = 6
 """Of stored float32 values: enough to tell any two of them apart where it matters, and short to read."""
@@ -81,6 +82,8 @@ class ReleaseSource:
         )
         self._detections = TableByVideo(self._paths["detections"], _BOX_COLUMNS)
         self._num_duplicates = self._count_duplicates()
+        decided = read_metadata(self._paths["deduplicated_frames"])
+        self._frames_fingerprints: dict[str, str] = json.loads(decided.get(FRAMES_KEY, "{}"))
         self.video_keys: list[str] = self._unique.video_keys
 
     def images_of(self, video_key: str, *, split: str = "", first_image_id: int = 1) -> list[ReleaseImage]:
@@ -212,6 +215,9 @@ class ReleaseSource:
         path = self._platform.layout.frames_table(video_key)
         if not path.is_file():
             raise self._stale("frames", f"the frames of {video_key} are gone")
+        seen = self._frames_fingerprints.get(video_key)
+        if seen is not None and read_fingerprint(path) != seen:
+            raise self._stale("filtered_frames", f"the frames of {video_key} were made anew since they were chosen")
         return _by_frame_index(pq.ParquetFile(path).read(columns=list(_FRAME_COLUMNS)))
 
     def _boxes_of(self, video_key: str) -> dict[int, list[dict[str, Any]]]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
@@ -20,6 +19,7 @@ from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.operations.members import MemberFrames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.prompts import embed_prompts
+from data_miner_dagster.storage.alignment import rows_of_indices
 from data_miner_dagster.storage.embeddings import read_embeddings
 from data_miner_dagster.storage.similarities import (
     FRAME_COLUMNS,
@@ -124,11 +124,11 @@ def _score_video(member: MemberFrames, video: ScoredVideo, texts: Sequence[str],
         )
     similarities = np.full((video.num_frames, len(texts)), np.nan, np.float16)
     if len(stored.frame_indices):
-        similarities[_rows_of(frames, stored.frame_indices)] = stored.vectors.astype(np.float32) @ prompts.T
+        rows = rows_of_indices(
+            stored.frame_indices,
+            frames.column("frame_index").to_numpy(),
+            table=f"frames.parquet of {video.video_key}",
+            remedy=f"extract the frames of {video.video_key} again",
+        )
+        similarities[rows] = stored.vectors.astype(np.float32) @ prompts.T
     return similarities_of(frames, texts, similarities)
-
-
-def _rows_of(frames: pa.Table, embedded_indices: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Return the row of the frames table that each vector belongs to. Both ascend."""
-    rows: npt.NDArray[np.int64] = np.searchsorted(frames.column("frame_index").to_numpy(), embedded_indices)
-    return rows

@@ -105,7 +105,7 @@ def list_frames(folder: Path) -> list[Path]:
 def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
     # frame_2 before frame_10; the name itself decides between 2 and 02
     parts = re.split(r"(\d+)", path.name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts], path.name
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
 def list_frame_folders(entry: str, base_folder: Path) -> list[Path]:

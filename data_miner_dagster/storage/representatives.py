@@ -36,4 +36,5 @@ def read_representatives(path: Path, *, fingerprint: str) -> StoredRepresentativ
     with np.load(path, allow_pickle=False) as archive:
         if str(archive["fingerprint"]) != fingerprint:
             return None
-        return StoredRepresentatives(archive["frame_ids"], archive["vectors"], fingerprint)
+        stored = StoredRepresentatives(archive["frame_ids"], archive["vectors"], fingerprint)
+    return stored if len(stored.frame_ids) == len(stored.vectors) else None

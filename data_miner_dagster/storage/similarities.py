@@ -17,7 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.tables import read_metadata, table_writer
 
 ROW_GROUP_FRAMES: Final = 65_536
@@ -149,18 +151,31 @@ class SimilaritiesPart:
 
 
 def read_parts(path: Path, header: SimilaritiesHeader) -> Iterator[SimilaritiesPart]:
-    """Yield the row groups in order, one in memory at a time. Videos without frames are in the part they fall in."""
+    """Yield the row groups in order, one in memory at a time. Videos without frames are in the part they fall in.
+
+    Raises:
+        PermanentError: the rows are not those of the header's videos, in their order.
+    """
     with pq.ParquetFile(path) as file:
         remaining = list(reversed(header.videos))
         for group in range(file.num_row_groups):
             rows = file.read_row_group(group)
             videos: list[ScoredVideo] = []
             num_frames = 0
-            while num_frames < rows.num_rows:
+            while num_frames < rows.num_rows and remaining:
                 videos.append(remaining.pop())
                 num_frames += videos[-1].num_frames
+            _check_whose(rows, videos)
             offsets = np.cumsum([0, *(video.num_frames for video in videos)], dtype=np.int64)
             yield SimilaritiesPart(tuple(videos), offsets, rows)
+
+
+def _check_whose(rows: pa.Table, videos: Sequence[ScoredVideo]) -> None:
+    found = [(key, stop - start) for key, start, stop in runs_of(rows["video_key"].combine_chunks())]
+    if found != [(video.video_key, video.num_frames) for video in videos if video.num_frames]:
+        raise PermanentError(
+            "similarities.parquet does not hold the videos that its header names; filter the project again with force"
+        )
 
 
 def read_videos(path: Path, header: SimilaritiesHeader) -> Iterator[tuple[ScoredVideo, pa.Table]]:

@@ -15,6 +15,8 @@ from data_miner_dagster.storage.atomic import atomic_path
 FINGERPRINT_KEY: Final = b"data_miner.fingerprint"
 MADE_FROM_KEY: Final = "data_miner.made_from"
 """Metadata key for the fingerprint of the table that the rows were made from, where a stage has one such table."""
+FRAMES_KEY: Final = "frames"
+"""Metadata key for a JSON object of video key to fingerprint: of which frames a table's rows speak."""
 
 
 def write_table(path: Path, table: pa.Table, *, fingerprint: str, metadata: Mapping[str, str] | None = None) -> None:

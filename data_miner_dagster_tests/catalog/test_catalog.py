@@ -1,9 +1,14 @@
+import sqlite3
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from data_miner_dagster.catalog.catalog import Catalog
+from data_miner_dagster.catalog.queries import wanted_videos
 from data_miner_dagster.catalog.schema import ReleaseRow, VideoRow
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.records import VideoCandidate, VideoFileRecord
@@ -82,6 +87,34 @@ def test_videos__many_keys_sorted_whatever_their_order(catalog: Catalog) -> None
         "urls-00001",
         "urls-00002",
     ]
+
+
+@pytest.fixture
+def reversed_catalog(tmp_path: Path) -> Iterator[Catalog]:
+    """A catalog whose SQLite gives what is asked for in no order in reverse."""
+
+    def reverse(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA reverse_unordered_selects=ON")
+
+    event.listen(Engine, "connect", reverse)
+    catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
+    catalog.initialise()
+    yield catalog
+    catalog.database.dispose()
+    event.remove(Engine, "connect", reverse)
+
+
+def test_videos__in_the_order_of_python_whatever_the_database_does(reversed_catalog: Catalog) -> None:
+    catalog = reversed_catalog
+    add_project(catalog, "bikes")
+    keys = ["youtube-B", "youtube-_a", "youtube-a", "youtube-A", "youtube--b", "youtube-b", "youtubea-c"]
+    for key in keys:
+        add_video(catalog, key, "bikes")
+    expected = ["youtube--b", "youtube-A", "youtube-B", "youtube-_a", "youtube-a", "youtube-b", "youtubea-c"]
+    assert [video.key for video in catalog.videos()] == expected
+    assert [video.key for video in catalog.videos(keys)] == expected
+    assert [member.video_key for member in catalog.members("bikes")] == expected
+    assert [video.key for video in wanted_videos(catalog.database, "bikes")] == expected
 
 
 def test_record_downloaded__needs_downloading_and_keeps_known_titles(catalog: Catalog) -> None:

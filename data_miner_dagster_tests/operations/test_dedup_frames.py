@@ -75,5 +75,12 @@ def test_with_pictures__of_videos_with_random_keys(platform: Platform, num_video
 def test_with_pictures__a_frame_that_is_gone(platform: Platform) -> None:
     _write_manifest(platform, "youtube-short", 2)
     table = pa.table({"frame_id": ["youtube-short/000001", "youtube-short/000002"], "video_key": ["youtube-short"] * 2})
-    with pytest.raises(PermanentError, match="frame youtube-short/000002 is gone since it was chosen"):
+    with pytest.raises(PermanentError, match=r"youtube-short/000002 is not in frames\.parquet of youtube-short; mat"):
+        with_pictures(platform, table)
+
+
+def test_with_pictures__a_frame_named_twice(platform: Platform) -> None:
+    _write_manifest(platform, "youtube-twice", 2)
+    table = pa.table({"frame_id": ["youtube-twice/000001"] * 2, "video_key": ["youtube-twice"] * 2})
+    with pytest.raises(PermanentError, match="names youtube-twice/000001 more than once"):
         with_pictures(platform, table)

@@ -81,6 +81,6 @@ def test_load_vectors__not_made(platform: ColourPlatform) -> None:
     with pytest.raises(PermanentError, match="lacks embeddings by tone"):
         load_vectors(platform, "dedup", "file-a", [0])
     ensure_embeddings(platform, "dedup", {"file-a": [0]})
-    with pytest.raises(PermanentError, match="lacks embeddings"):
+    with pytest.raises(PermanentError, match="file-a by tone lacks frame 1; embed"):
         load_vectors(platform, "dedup", "file-a", [1])
     assert load_vectors(platform, "dedup", "file-a", []).shape == (0, 3)

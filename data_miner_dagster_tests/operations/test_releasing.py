@@ -21,7 +21,14 @@ from data_miner_dagster.operations.funnel import FunnelStep, project_funnel
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing import release_fingerprint, release_project
 from data_miner_dagster.stages.releasing import assign_splits, group_videos
-from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_table, table_from_rows, write_table
+from data_miner_dagster.storage.tables import (
+    FRAMES_KEY,
+    MADE_FROM_KEY,
+    read_fingerprint,
+    read_table,
+    table_from_rows,
+    write_table,
+)
 from data_miner_dagster_tests.builders import SAMPLE_VIDEOS, SampleVideo, build_project, project_config
 
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
@@ -332,6 +339,19 @@ def test_release_project__a_table_made_from_an_older_one(tmp_path: Path) -> None
     with pytest.raises(DataMinerError, match="detections is out of date"):
         release_project(platform, "cyclists")
     write_table(path, rows, fingerprint=fingerprint, metadata={MADE_FROM_KEY: deduplicated})
+    assert release_project(platform, "cyclists").status is OutcomeStatus.DONE
+
+
+def test_release_project__frames_made_anew_since_they_were_chosen(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    path = platform.layout.deduplicated_table("cyclists")
+    rows, fingerprint = read_table(path).replace_schema_metadata(None), read_fingerprint(path)
+    frames = {key: read_fingerprint(platform.layout.frames_table(key)) for key in ("files-aaa", "files-bbb")}
+    assert fingerprint is not None
+    write_table(path, rows, fingerprint=fingerprint, metadata={FRAMES_KEY: json.dumps(frames | {"files-bbb": "old"})})
+    with pytest.raises(DataMinerError, match="the frames of files-bbb were made anew since they were chosen"):
+        release_project(platform, "cyclists")
+    write_table(path, rows, fingerprint=fingerprint, metadata={FRAMES_KEY: json.dumps(frames)})
     assert release_project(platform, "cyclists").status is OutcomeStatus.DONE
 
 

@@ -1,11 +1,13 @@
 """Similarities on disk: whole videos in row groups, read back as written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.storage import similarities as similarities_module
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, read_embeddings_fingerprint, write_embeddings
@@ -75,6 +77,17 @@ def test_similarities__whole_videos_in_row_groups(tmp_path: Path, monkeypatch: p
     assert (identity.fingerprint, identity.num_rows) == ("fp", 12)
     by_video = {video.video_key: rows.column("frame_id").to_pylist() for video, rows in read_videos(path, header)}
     assert by_video["local-2"] == ["local-2/000000", "local-2/000001"]
+
+
+@pytest.mark.parametrize("num_frames", [(2, 3), (3, 3), (5,), (3, 2, 1)])
+def test_read_parts__rows_of_other_videos(tmp_path: Path, num_frames: tuple[int, ...]) -> None:
+    path = tmp_path / "similarities.parquet"
+    write(path, header_of(3, 2))
+    header = header_of(*num_frames)
+    if num_frames == (3, 2, 1):
+        header = replace(header, videos=(header.videos[2], *header.videos[:2]))
+    with pytest.raises(PermanentError, match="does not hold the videos that its header names"):
+        list(read_parts(path, header))
 
 
 def test_similarities__float16_with_null_for_unreadable(tmp_path: Path) -> None:

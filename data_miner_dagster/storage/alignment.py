@@ -1,0 +1,64 @@
+"""What must hold where two stored things meet, checked instead of believed.
+
+Rows of two tables belong together by a key, never by standing in the same place. Where a place is used all the same
+(a vector's row, a run of a sorted column), it is one that was checked here.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.domain.errors import PermanentError
+
+
+def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray, *, table: str, remedy: str) -> npt.NDArray[np.int64]:
+    """Return the row of `known` at which each of `wanted` stands; each must stand at exactly one.
+
+    Args:
+        wanted: (N,) ids, in any order.
+        known: (M,) ids of the table that is looked into.
+        table: its name, for the user.
+        remedy: what to do where an id is missing.
+
+    Raises:
+        PermanentError: an id is missing, or `known` names one twice.
+    """
+    known = known.combine_chunks()
+    check_unique(known, table=table, remedy=remedy)
+    rows = pc.index_in(wanted.combine_chunks(), known)
+    if rows.null_count:
+        missing = wanted.filter(pc.is_null(rows))
+        more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
+        raise PermanentError(f"{missing[0]} is not in {table}{more}; {remedy}")
+    return np.asarray(rows.to_numpy(), np.int64)
+
+
+def check_unique(ids: pa.Array | pa.ChunkedArray, *, table: str, remedy: str) -> None:
+    """Do nothing if no id comes twice.
+
+    Raises:
+        PermanentError: one does.
+    """
+    if pc.count_distinct(ids, mode="all").as_py() == len(ids):
+        return
+    twice = next(entry["values"] for entry in pc.value_counts(ids).to_pylist() if entry["counts"] > 1)
+    raise PermanentError(f"{table} names {twice} more than once; {remedy}")
+
+
+def rows_of_indices(
+    wanted: npt.NDArray[np.integer], known: npt.NDArray[np.integer], *, table: str, remedy: str
+) -> npt.NDArray[np.int64]:
+    """Return the row of `known`, which must ascend, at which each of `wanted` stands.
+
+    Raises:
+        PermanentError: `known` does not ascend strictly, or one that is wanted is missing.
+    """
+    if np.any(known[1:] <= known[:-1]):
+        raise PermanentError(f"{table} is not in order of frames; {remedy}")
+    rows = np.searchsorted(known, wanted)
+    is_there = rows < len(known)
+    is_there[is_there] = known[rows[is_there]] == wanted[is_there]
+    if not is_there.all():
+        raise PermanentError(f"{table} lacks frame {int(wanted[~is_there][0])}; {remedy}")
+    return np.asarray(rows, np.int64)
