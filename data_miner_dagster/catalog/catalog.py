@@ -12,7 +12,7 @@ from sqlalchemy.orm.attributes import flag_modified
 from data_miner_dagster.catalog import upkeep
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.migrations import migrate
-from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, is_wanted
+from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, due_at, is_wanted
 from data_miner_dagster.catalog.schema import (
     ForgottenRow,
     ProjectRow,
@@ -205,8 +205,9 @@ class Catalog:
         )
 
     def is_due(self, video: VideoRow, now: datetime | None = None) -> bool:
-        """Return whether a FAILED or UNAVAILABLE video may be tried again: it has a retry date, and it has passed."""
-        return video.retry_after is not None and video.retry_after <= (now or utc_now())
+        """Return whether a FAILED or UNAVAILABLE video may be tried again: its date, if it has one, has passed."""
+        due = due_at(video.error_kind, video.internal_error_version, video.retry_after)
+        return due is not None and due <= (now or utc_now())
 
     def reset_orphans(self) -> list[str]:
         """Move videos in a working status that no live worker holds one step back; return their keys."""

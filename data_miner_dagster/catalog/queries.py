@@ -5,12 +5,13 @@ Belongs here: reading. Does not belong here: changes (catalog.py, upkeep.py). No
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Final
 
 from sqlalchemy import ColumnElement, and_, case, exists, func, select
 
+from data_miner_dagster import __version__
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, VideoRow
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -50,23 +51,56 @@ def is_wanted(project: str | None = None) -> ColumnElement[bool]:
     return exists().where(condition)
 
 
+def due_at(
+    error_kind: VideoErrorKind | None, internal_error_version: str | None, retry_after: datetime | None
+) -> datetime | None:
+    """Return when a failed video may be tried again: after an internal error, as soon as another version is at work.
+
+    None if it waits for a person.
+    """
+    if error_kind is VideoErrorKind.INTERNAL_ERROR and internal_error_version != __version__:
+        return datetime.min.replace(tzinfo=UTC)
+    return retry_after
+
+
 @dataclass(frozen=True, slots=True)
 class WantedVideo:
     """The facts of one video that decide what it needs next."""
 
     key: str
     status: VideoStatus
-    retry_after: datetime | None
+    retry_after: datetime | None  # with what an update of this package makes due
     has_file: bool  # a downloaded and proven file is on record
 
 
 def wanted_videos(database: Database, project: str | None = None) -> list[WantedVideo]:
     """Return the videos that a project, or any, wants, by key."""
-    query = select(VideoRow.key, VideoRow.status, VideoRow.retry_after, VideoRow.sha256.is_not(None))
+    query = select(
+        VideoRow.key,
+        VideoRow.status,
+        VideoRow.error_kind,
+        VideoRow.internal_error_version,
+        VideoRow.retry_after,
+        VideoRow.sha256.is_not(None),
+    )
     with database.reading() as session:
         rows = session.execute(query.where(is_wanted(project)))
-        wanted = [WantedVideo(key, status, retry_after, bool(file)) for key, status, retry_after, file in rows]
+        wanted = [
+            WantedVideo(key, status, due_at(kind, version, retry_after), bool(has_file))
+            for key, status, kind, version, retry_after, has_file in rows
+        ]
     return sorted(wanted, key=attrgetter("key"))
+
+
+def keys_with_internal_errors(database: Database, video_keys: Collection[str]) -> set[str]:
+    """Return which of these videos ever met an internal error."""
+    keys = sorted(set(video_keys))
+    query = select(VideoRow.key).where(VideoRow.internal_error_version.is_not(None))
+    found: set[str] = set()
+    with database.reading() as session:
+        for start in range(0, len(keys), KEYS_A_STATEMENT):
+            found.update(session.scalars(query.where(VideoRow.key.in_(keys[start : start + KEYS_A_STATEMENT]))))
+    return found
 
 
 def project_progress(database: Database) -> list[ProjectProgress]:

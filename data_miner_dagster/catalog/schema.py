@@ -106,6 +106,7 @@ class VideoRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
     attempts: Mapped[int] = mapped_column(default=0)
     retry_after: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    internal_error_version: Mapped[str | None] = mapped_column(String(64))  # of this package, when it last met one
     file_name: Mapped[str | None] = mapped_column(Text)
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64), index=True)

@@ -5,6 +5,7 @@ from typing import Any, Final, cast
 
 from sqlalchemy import CursorResult, delete, select, update
 
+from data_miner_dagster import __version__
 from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, is_wanted
@@ -139,6 +140,28 @@ def give_up(database: Database, video_keys: Collection[str], reason: str) -> lis
             ):
                 given_up.append(key)
     return given_up
+
+
+def record_internal_error(database: Database, video_key: str, line: str, *, only_from: Collection[VideoStatus]) -> bool:
+    """Set a video to FAILED/INTERNAL_ERROR under this version, unless a live worker holds it; return if it was set.
+
+    Not if it stands elsewhere than `only_from`: another worker has brought it further since. It is due when another
+    version is at work, and `retry_videos` gives it another chance.
+    """
+    values = {
+        "error": line,
+        "error_kind": VideoErrorKind.INTERNAL_ERROR,
+        "retry_after": None,
+        "internal_error_version": __version__,
+    }
+    with database.transaction() as session:
+        claim = session.get(ClaimRow, f"video/{video_key}")
+        if claim is not None and is_claim_live(claim, database.now(session)):
+            return False
+        # What failed before fails again, with another reason: by way of PENDING, since no status follows itself.
+        has_failed = {VideoStatus.FAILED, VideoStatus.UNAVAILABLE} & set(only_from)
+        move_video(session, video_key, VideoStatus.PENDING, only_from=has_failed)
+        return move_video(session, video_key, VideoStatus.FAILED, only_from={*only_from, VideoStatus.PENDING}, **values)
 
 
 def delete_dead_claims(database: Database) -> list[str]:

@@ -8,6 +8,7 @@ is wrong, with which value, and the remedy.
     ├── NothingToReleaseError  the run finished and has nothing to release; the message carries the funnel
     ├── SourceError            one source could not be listed; the others are
     ├── ClaimHeldError         another live worker holds the work that was asked for
+    ├── SystematicFaultError   the same fault met every item, or ten in a row: a fault of ours, not of the data
     ├── PermanentError         trying again gives the same answer
     │   ├── VideoPermanentError(kind)
     │   └── ModelError
@@ -36,6 +37,10 @@ class SourceError(DataMinerError):
 
 class ClaimHeldError(DataMinerError):
     """Another live worker is doing this work, and the caller did not want to wait any longer."""
+
+
+class SystematicFaultError(DataMinerError):
+    """A fault that is not of single items: nothing was recorded of any, and the run ends."""
 
 
 class PermanentError(DataMinerError):

@@ -33,6 +33,8 @@ class VideoErrorKind(StrEnum):
     LIMIT_EXCEEDED = "limit_exceeded"
     # of the worker
     CRASHED = "crashed"
+    # of our code: an exception that nobody expected
+    INTERNAL_ERROR = "internal_error"
 
     @property
     def is_transient(self) -> bool:

@@ -2,16 +2,21 @@
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, cast
 
 from sqlalchemy import Table, bindparam, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_project_video, move_video
+from data_miner_dagster.catalog.upkeep import record_internal_error
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, Rejection, VideoCandidate, VideoOutcome
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.operations.item_faults import ItemFault
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.downloading import SAME_DURATION_SECONDS, decide_failure, is_same_content
 from data_miner_dagster.storage.atomic import PARTIAL_MARK
@@ -117,6 +122,22 @@ def record_failure(
             )
     status = OutcomeStatus.UNAVAILABLE if decision.status is VideoStatus.UNAVAILABLE else OutcomeStatus.FAILED
     return VideoOutcome(key, status, error.kind, str(error))
+
+
+def put_back(platform: Platform, row: VideoRow) -> None:
+    """Let a row stand as before the attempt, which an exception that nobody expected has ended; the guard decides."""
+    with suppress(SQLAlchemyError), platform.catalog.database.transaction() as session:
+        if not stays_downloaded(platform, session, row.key):
+            move_video(
+                session, row.key, VideoStatus.PENDING, only_from={VideoStatus.DOWNLOADING}, attempts=row.attempts
+            )
+
+
+def record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome:
+    """FAILED by an internal error, unless an earlier download of the video stands."""
+    has_no_file = {VideoStatus.PENDING, VideoStatus.DOWNLOADING, VideoStatus.FAILED, VideoStatus.UNAVAILABLE}
+    record_internal_error(platform.catalog.database, key, fault.line, only_from=has_no_file)
+    return VideoOutcome(key, OutcomeStatus.FAILED, VideoErrorKind.INTERNAL_ERROR, fault.line)
 
 
 def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from data_miner_dagster.catalog.politeness import postpone_video
+from data_miner_dagster.catalog.queries import keys_with_internal_errors
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
@@ -29,11 +30,14 @@ from data_miner_dagster.operations.download_records import (
     PARTIAL_FOLDER,
     NotWantedError,
     mend_row,
+    put_back,
     record_done,
     record_failure,
+    record_fault,
     record_not_wanted,
     stays_downloaded,
 )
+from data_miner_dagster.operations.item_faults import item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
 from data_miner_dagster.operations.project_rules import ProjectRules, load_rules_by_video, with_known
@@ -80,18 +84,27 @@ def download_videos(
     rules_by_video = load_rules_by_video(platform, keys)
     with SiteClient(config, may_request=politeness.may_request, on_response=politeness.on_response) as client:
         run = _Run(platform, client, politeness, rules_by_video, force)
+        outcomes: dict[str, VideoOutcome] = {}
 
-        def one(key: str) -> VideoOutcome:
-            outcome = _download_one(run, key)
+        def settle(outcome: VideoOutcome) -> None:
+            outcomes[outcome.video_key] = outcome
             if report is not None:
                 report(outcome)
-            return outcome
 
-        threads = ThreadPoolExecutor(config.concurrent_downloads, "download")
-        try:
-            outcomes = dict(zip(keys, threads.map(one, keys), strict=True))
-        finally:
-            threads.shutdown(cancel_futures=True)
+        def one(key: str) -> None:
+            outcome = guard.attempt(
+                key, lambda: _download_one(run, key), lambda fault: settle(record_fault(platform, key, fault))
+            )
+            if outcome is not None:
+                settle(outcome)
+
+        with item_guard("download_videos", keys_with_internal_errors(platform.catalog.database, keys)) as guard:
+            threads = ThreadPoolExecutor(config.concurrent_downloads, "download")
+            try:
+                for _ in threads.map(one, keys):
+                    pass
+            finally:
+                threads.shutdown(cancel_futures=True)
     return [outcomes[key] for key in video_keys]
 
 
@@ -182,6 +195,9 @@ def _work(run: _Run, row: VideoRow) -> VideoOutcome:
             until = run.politeness.trip(site, wait, f"{site}: {error}")
             raise PostponedError(error.kind, until, str(error)) from None
         return record_failure(platform, key, attempts, error)
+    except Exception:
+        put_back(platform, row)
+        raise
     record_done(platform, info, rejections)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=_metadata(info))
 

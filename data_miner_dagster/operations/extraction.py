@@ -4,12 +4,18 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from data_miner_dagster.catalog.queries import keys_with_internal_errors
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.upkeep import record_internal_error
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import (
     ClaimHeldError,
@@ -23,6 +29,7 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading import imported_frame_paths
 from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.operations.frame_workers import FrameWorkers
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
@@ -34,6 +41,7 @@ _RETRY_AFTER = timedelta(minutes=5)
 _MOST_ATTEMPTS = 5
 _MOST_DECODER_THREADS = 4
 _HAS_NO_FILE = frozenset({VideoStatus.PENDING, VideoStatus.DOWNLOADING})
+_HAS_FILE = frozenset({VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStatus.EXTRACTED, VideoStatus.FAILED})
 
 
 def frames_fingerprint(video_sha256: str, config: ExtractionConfig) -> str:
@@ -55,15 +63,28 @@ def extract_frames(
     num_workers = min(platform.config.extraction.workers or num_cores, max(1, len(keys)))
     num_threads = min(_MOST_DECODER_THREADS, max(1, num_cores // num_workers))
     outcomes: dict[str, VideoOutcome] = {}
-    with ThreadPoolExecutor(num_workers, thread_name_prefix="extraction") as pool, FrameWorkers() as workers:
+
+    def settle(outcome: VideoOutcome) -> None:
+        outcomes[outcome.video_key] = outcome
+        if report is not None:
+            report(outcome)
+
+    def record(fault: ItemFault, key: str) -> None:
+        settle(_record_fault(platform, key, fault))
+
+    with (
+        item_guard("extract_frames", keys_with_internal_errors(platform.catalog.database, keys)) as guard,
+        ThreadPoolExecutor(num_workers, thread_name_prefix="extraction") as pool,
+        FrameWorkers() as workers,
+    ):
         maker = _FolderMaker(platform, workers, num_threads)
-        pending = [pool.submit(_extract_one, platform, maker, key, force) for key in keys]
+        pending = {pool.submit(_extract_one, platform, maker, key, force): key for key in keys}
         try:
             for future in as_completed(pending):
-                outcome = future.result()
-                outcomes[outcome.video_key] = outcome
-                if report is not None:
-                    report(outcome)
+                key = pending[future]
+                outcome = guard.attempt(key, future.result, partial(record, key=key))
+                if outcome is not None:
+                    settle(outcome)
         except BaseException:
             # Videos at work are left EXTRACTING without a claim: whoever asks next takes over.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -126,6 +147,9 @@ def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool
         summary = maker.make(key, row.file_name, wanted)
     except (VideoPermanentError, VideoTransientError) as error:
         return _record_failed(platform, row, error.kind, str(error))
+    except Exception:
+        _put_back(platform, key)
+        raise
     _record_extracted(platform, key, summary.num_frames)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=summary.as_metadata())
 
@@ -148,6 +172,17 @@ def _record_extracted(platform: Platform, key: str, num_frames: int) -> None:
     with platform.catalog.database.transaction() as session:
         move_video(session, key, VideoStatus.EXTRACTING)
         move_video(session, key, VideoStatus.EXTRACTED, **values)
+
+
+def _put_back(platform: Platform, key: str) -> None:
+    """Let a row stand one step back: an exception that nobody expected has ended the attempt, and the guard decides."""
+    with suppress(SQLAlchemyError), platform.catalog.database.transaction() as session:
+        move_video(session, key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTING})
+
+
+def _record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome:
+    record_internal_error(platform.catalog.database, key, fault.line, only_from=_HAS_FILE)
+    return VideoOutcome(key, OutcomeStatus.FAILED, VideoErrorKind.INTERNAL_ERROR, fault.line)
 
 
 def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, message: str) -> VideoOutcome:

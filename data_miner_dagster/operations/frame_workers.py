@@ -6,7 +6,7 @@ from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransient
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.operations.frame_jobs import job_to_json
-from data_miner_dagster.workers.errors import WorkerDiedError, WorkerFaultError, WorkerLimitError
+from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
 from data_miner_dagster.workers.limits import WorkerLimits
 from data_miner_dagster.workers.pool import WorkerPool
 
@@ -40,6 +40,7 @@ class FrameWorkers:
         Raises:
             VideoPermanentError: as the function does; LIMIT_EXCEEDED too when time or memory runs out.
             VideoTransientError: DISK_FULL, or CRASHED: the worker died.
+            WorkerFaultError: an exception that nobody expected, met in the worker.
             WorkersClosedError: `close` was called meanwhile.
         """
         limits = job.config.limits
@@ -55,6 +56,6 @@ class FrameWorkers:
                 "memory": f"needs more than extraction.limits.max_memory_bytes={limits.max_memory_bytes}",
             }.get(error.which, str(error))
             raise VideoPermanentError(VideoErrorKind.LIMIT_EXCEEDED, f"decoding {reason}") from error
-        except (WorkerDiedError, WorkerFaultError) as error:
+        except WorkerDiedError as error:
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the decoder {error}") from error
         return FrameFolderSummary(**summary)

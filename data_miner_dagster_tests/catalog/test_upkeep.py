@@ -1,16 +1,19 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import select, update
 
 from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.claims import hold_claim, live_claims, try_claim
+from data_miner_dagster.catalog.queries import keys_with_internal_errors, wanted_videos
 from data_miner_dagster.catalog.schema import ClaimRow, PrescreeningRow, ReleaseRow, utc_now
 from data_miner_dagster.catalog.upkeep import (
     delete_dead_claims,
     delete_project,
     delete_videos,
     give_up,
+    record_internal_error,
     reset_orphans,
     retry_videos,
 )
@@ -148,3 +151,53 @@ def test_give_up__every_status_but_under_a_live_worker(catalog: Catalog) -> None
         "five runs died of it",
         None,
     )
+
+
+ANY_STATUS = frozenset(VideoStatus)
+
+
+def test_record_internal_error__due_by_itself_in_another_version_only(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_project(catalog, "bikes")
+    add_video(catalog, "urls-a", "bikes", status=VideoStatus.DOWNLOADING)
+    add_video(catalog, "urls-b", "bikes", status=VideoStatus.FAILED, error_kind=VideoErrorKind.TRUNCATED)
+
+    assert record_internal_error(catalog.database, "urls-a", "KeyError: 'x' (a.py:1)", only_from=ANY_STATUS)
+    assert record_internal_error(catalog.database, "urls-b", "KeyError: 'x' (a.py:1)", only_from=ANY_STATUS)
+
+    for key in ("urls-a", "urls-b"):
+        video = catalog.video(key)
+        assert video is not None
+        assert (video.status, video.error_kind) == (VideoStatus.FAILED, VideoErrorKind.INTERNAL_ERROR)
+        assert video.error == "KeyError: 'x' (a.py:1)"
+        assert not catalog.is_due(video)
+    assert [video.retry_after for video in wanted_videos(catalog.database)] == [None, None]
+    assert keys_with_internal_errors(catalog.database, ["urls-a", "urls-c"]) == {"urls-a"}
+
+    monkeypatch.setattr("data_miner_dagster.catalog.queries.__version__", "99.0")
+    video = catalog.video("urls-a")
+    assert video is not None
+    assert catalog.is_due(video)
+    due = wanted_videos(catalog.database)[0].retry_after
+    assert due is not None
+    assert due < utc_now()
+
+
+def test_record_internal_error__not_under_a_live_worker_and_not_what_went_further(catalog: Catalog) -> None:
+    add_video(catalog, "urls-held", status=VideoStatus.DOWNLOADING)
+    add_video(catalog, "urls-done", status=VideoStatus.EXTRACTED)
+    claim = try_claim(catalog.database, "video/urls-held")
+    assert claim is not None
+
+    assert not record_internal_error(catalog.database, "urls-held", "e", only_from=ANY_STATUS)
+    assert not record_internal_error(catalog.database, "urls-done", "e", only_from={VideoStatus.PENDING})
+    assert statuses(catalog) == {"urls-done": "EXTRACTED", "urls-held": "DOWNLOADING"}
+
+
+def test_retry_videos__of_internal_errors(catalog: Catalog) -> None:
+    add_video(catalog, "urls-a", status=VideoStatus.DOWNLOADING)
+    record_internal_error(catalog.database, "urls-a", "e", only_from=ANY_STATUS)
+
+    assert retry_videos(catalog.database, kinds={VideoErrorKind.INTERNAL_ERROR}) == ["urls-a"]
+    assert keys_with_internal_errors(catalog.database, ["urls-a"]) == {"urls-a"}  # which still is no news

@@ -1,9 +1,11 @@
 """Worker processes that are killed, hang or run out of memory, for real."""
 
 import os
+import re
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransient
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.operations.frame_folder import FrameFolderJob
 from data_miner_dagster.operations.frame_workers import FrameWorkers
-from data_miner_dagster.workers.errors import WorkersClosedError
+from data_miner_dagster.workers.errors import WorkerFaultError, WorkersClosedError
 from data_miner_dagster_tests.barcode_clips import make_clip
 
 
@@ -55,6 +57,20 @@ def test_make_frame_folder__bad_video_keeps_its_reason_and_the_worker(clip: Path
         with pytest.raises(VideoPermanentError) as failure:
             workers.make_frame_folder(job_for(tmp_path / "none.mp4", tmp_path / "a"))
         assert failure.value.kind is VideoErrorKind.MISSING_FILE
+        before = workers.process_ids
+        assert workers.make_frame_folder(job_for(clip, tmp_path / "b")).num_frames == 2
+        assert workers.process_ids == before
+
+
+def test_make_frame_folder__an_exception_says_which_and_where_and_the_worker_stays(clip: Path, tmp_path: Path) -> None:
+    job = job_for(clip, tmp_path / "a")
+    broken = replace(job, config=job.config.model_copy(update={"jpeg_quality": -1}))
+    with FrameWorkers() as workers:
+        with pytest.raises(
+            WorkerFaultError, match=r"^ValidationError: 1 validation error for ExtractionConfig"
+        ) as fault:
+            workers.make_frame_folder(broken)
+        assert re.fullmatch(r"operations/frame_jobs\.py:\d+", fault.value.place)
         before = workers.process_ids
         assert workers.make_frame_folder(job_for(clip, tmp_path / "b")).num_frames == 2
         assert workers.process_ids == before

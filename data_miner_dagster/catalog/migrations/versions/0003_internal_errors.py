@@ -1,5 +1,8 @@
 """Which version of the package met an internal error."""
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -8,7 +11,11 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
+    with op.batch_alter_table("videos", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("internal_error_version", sa.String(length=64), nullable=True))
 
 
 def downgrade() -> None:
     """Take back."""
+    with op.batch_alter_table("videos", schema=None) as batch_op:
+        batch_op.drop_column("internal_error_version")

@@ -1,0 +1,268 @@
+"""One item cannot end another's work: what becomes of an exception that nobody expected.
+
+Every loop over items (videos, queries, entries of a listing, pictures, frames, project files, projects of a tick) runs
+each item through `ItemGuard.attempt`. What the item's own code raises becomes an `ItemFault`, the others go on, and
+the stage records it as that item's outcome. Errors that are expected of an item are the stage's own business: it
+catches them inside.
+
+A fault is held back until another item has succeeded, or the batch ends. If the same one has then met every item of the
+batch (three or more), or ten in a row, it is no item's: `SystematicFaultError` ends the run, and nothing is recorded of
+any item. A bug that hits everything must not look like bad data.
+"""
+
+import errno
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final, TypeVar
+
+import sqlalchemy.exc
+
+import data_miner_dagster
+from data_miner_dagster.domain.errors import (
+    ConfigError,
+    DataMinerError,
+    ModelError,
+    SystematicFaultError,
+    TransientError,
+)
+from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
+from data_miner_dagster.operations.logs import redacted
+from data_miner_dagster.workers.errors import WorkerFaultError, WorkersClosedError
+
+IN_A_ROW: Final = 10
+"""So many items in a row with the same fault are no coincidence."""
+SMALLEST_BATCH: Final = 3
+"""A batch of one or two items cannot tell a fault of all from a fault of one."""
+
+_MAX_LINE: Final = 400
+_PACKAGE: Final = Path(data_miner_dagster.__file__).parent
+_OF_THE_MACHINE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
+
+T = TypeVar("T")
+
+logger = logging.getLogger("data_miner.faults")
+"""What it says comes with a traceback. Assets pass it on to the log of their run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFault:
+    """An exception of one item. `line` is `Class: message (folder/file.py:line)`, cleaned, for catalog and terminal."""
+
+    line: str
+    error_class: str
+    place: str  # innermost in our own package
+
+    @property
+    def signature(self) -> tuple[str, str]:
+        """What two faults of the same cause have in common: their messages often name the item."""
+        return (self.error_class, self.place)
+
+
+def concerns_all_items(error: BaseException) -> bool:
+    """Return whether an error is no item's own: it passes through a guard and ends the run.
+
+    - `ConfigError`, `ModelError`: a setting or a model is wrong or missing, for every item alike. A loop in which they
+      are one item's (a source whose variable is not set, a file of the watched folder) catches them inside.
+    - `SystematicFaultError`: an inner loop has decided so.
+    - `TransientError` itself: the platform's (a catalog that cannot be opened). Its kinds (`VideoTransientError`,
+      `WorkerDiedError`) are of what was worked on.
+    - `WorkersClosedError`: the batch is being taken down.
+    - The catalog is away or damaged: SQLAlchemy's `OperationalError`, `InterfaceError`, `TimeoutError` (no connection
+      is free), a plain `DatabaseError` (SQLite: not a database, malformed), and any error that took the connection
+      along. Not `IntegrityError` and `DataError`: those are of the row, and so of the item.
+    - `OSError` with ENOSPC, EDQUOT, EROFS (the store takes nothing: reading never says so, so it is not a source's),
+      EMFILE and ENFILE (the process has no file left to open). Not EACCES, ENOENT, EIO, ESTALE: they are of one path
+      as often as of all, and if of all, they meet every item.
+
+    A `MemoryError` is the item's that asked for too much; where memory is short for all, it meets every item too.
+    `KeyboardInterrupt`, `SystemExit` and Dagster's interrupt are no `Exception` and never come here.
+    """
+    if isinstance(error, ConfigError | ModelError | SystematicFaultError | WorkersClosedError):
+        return True
+    if type(error) is TransientError:
+        return True
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        return (
+            error.connection_invalidated
+            or isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
+            or type(error) is sqlalchemy.exc.DatabaseError
+        )
+    if isinstance(error, sqlalchemy.exc.TimeoutError):
+        return True
+    return isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
+
+
+def fault_of(error: Exception) -> ItemFault:
+    """Return what is to be kept of an exception."""
+    if isinstance(error, WorkerFaultError):
+        return ItemFault(_line(str(error), error.place), error.class_name, error.place)
+    if isinstance(error, DataMinerError):  # raised on purpose: its message is for the user already
+        return ItemFault(_one_line(_message_of(error)), type(error).__name__, _place_of(error))
+    name, message, place = type(error).__name__, _message_of(error), _place_of(error)
+    return ItemFault(_line(f"{name}: {message}" if message else name, place), name, place)
+
+
+def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
+    """Return what `work` returns, or its fault, logged, where an item is not one of many (a preview, a report)."""
+    try:
+        return work()
+    except Exception as error:
+        if concerns_all_items(error):
+            raise
+        return _logged(stage, item, error)
+
+
+@contextmanager
+def item_guard(stage: str, known_faulty: Collection[str] = ()) -> "Iterator[ItemGuard]":
+    """Yield a guard for one batch of items; the faults still held are recorded when the block ends.
+
+    If the block raises, nothing more is recorded: what it raised may be the cause.
+
+    Args:
+        stage: what is being done, for messages.
+        known_faulty: items that met an internal error before. Theirs are recorded at once and prove nothing: what is
+            left over of many batches, and tried again together, must not look like a fault of all.
+
+    Raises:
+        SystematicFaultError: the same fault on all items that were worked on (three or more), or on ten in a row.
+    """
+    guard = ItemGuard(stage, known_faulty)
+    yield guard
+    guard.finish()
+
+
+class ItemGuard:
+    """Keeps the items of one batch apart. Safe to share by threads."""
+
+    def __init__(self, stage: str, known_faulty: Collection[str] = ()) -> None:
+        self._stage = stage
+        self._known_faulty = frozenset(known_faulty)
+        self._lock = threading.Lock()
+        self._held: list[tuple[str, ItemFault, Callable[[ItemFault], object]]] = []
+        self._row: dict[str, ItemFault] = {}  # by item, all of one signature
+        self._has_succeeded = False
+        self._is_systematic = False
+
+    def attempt(
+        self, item: str, work: Callable[[], T], on_fault: Callable[[ItemFault], object], *, proves: bool = True
+    ) -> T | None:
+        """Return what `work` returns; None if it raised what nobody expected, which `on_fault` then records.
+
+        `on_fault` is called later, in whatever thread comes to know that the fault is the item's own, and not at all
+        if it is not. Several faults of one item (frames of a video) count once. A `VideoOutcome` that is not DONE
+        proves nothing; anything else that is returned is a success, unless `proves` is False: a first step of several.
+
+        Raises:
+            SystematicFaultError: this is the tenth item in a row with the same fault.
+            Exception: what concerns all items (`concerns_all_items`).
+        """
+        try:
+            result = work()
+        except Exception as error:
+            if concerns_all_items(error):
+                raise
+            self._hold(item, _logged(self._stage, item, error), on_fault)
+            return None
+        if proves and (not isinstance(result, VideoOutcome) or result.status is OutcomeStatus.DONE):
+            self.succeed()
+        return result
+
+    def succeed(self) -> None:
+        """Take note that an item has come through: what is held is recorded as the items' own."""
+        with self._lock:
+            self._has_succeeded = True
+            self._row.clear()
+            held, self._held = self._held, []
+            if self._is_systematic:  # a straggler of another thread
+                return
+        _record(held)
+
+    def finish(self) -> None:
+        """Record what is still held.
+
+        Raises:
+            SystematicFaultError: it is the same fault on every item of three or more.
+        """
+        with self._lock:
+            held, self._held = self._held, []
+            items = {item for item, _, _ in held}
+            signatures = {fault.signature for _, fault, _ in held}
+            is_of_all = len(items) >= SMALLEST_BATCH and len(signatures) == 1 and not self._has_succeeded
+            if self._is_systematic:
+                return
+        if is_of_all:
+            raise self._systematic(held[0][1], f"all {len(items)} items")
+        _record(held)
+
+    def _hold(self, item: str, fault: ItemFault, on_fault: Callable[[ItemFault], object]) -> None:
+        if item in self._known_faulty:
+            on_fault(fault)
+            return
+        with self._lock:
+            if self._row and next(iter(self._row.values())).signature != fault.signature:
+                self._row.clear()
+            self._row[item] = fault
+            self._held.append((item, fault, on_fault))
+            if len(self._row) < IN_A_ROW:
+                return
+            self._is_systematic = True
+        raise self._systematic(fault, f"{IN_A_ROW} items in a row")
+
+    def _systematic(self, fault: ItemFault, which: str) -> SystematicFaultError:
+        return SystematicFaultError(
+            f"{self._stage}: {which} met the same internal error, which is a fault of this program and not of the "
+            f"data: {fault.line}; nothing was recorded of them; update data-miner, or report this line, then run again"
+        )
+
+
+def _record(held: list[tuple[str, ItemFault, Callable[[ItemFault], object]]]) -> None:
+    for _, fault, on_fault in held:
+        on_fault(fault)
+
+
+def _logged(stage: str, item: str, error: Exception) -> ItemFault:
+    fault = fault_of(error)
+    if isinstance(error, WorkerFaultError):
+        error.add_note(f"In the worker:\n{error.trace}")
+    logger.error("%s: %s: %s", stage, item, fault.line, exc_info=error)
+    return fault
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:  # noqa: BLE001 - an exception's own words are foreign code, too
+        return f"(its message cannot be had: {type(failure).__name__})"
+
+
+def _line(what: str, place: str) -> str:
+    return f"{_one_line(what, _MAX_LINE - len(place) - 3)} ({place})" if place else _one_line(what)
+
+
+def _one_line(text: str, max_length: int = _MAX_LINE) -> str:
+    """Return a text without secrets, control characters and lone surrogates, and not too long."""
+    printable = "".join(character if character.isprintable() else " " for character in text[: 4 * _MAX_LINE])
+    line = redacted(" ".join(printable.split()))
+    return line if len(line) <= max_length else f"{line[: max_length - 1]}…"
+
+
+def _place_of(error: BaseException) -> str:
+    """Return `folder/file.py:line` of the innermost frame in our own package, "" if it has none."""
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if (inside := _path_in_package(frame)) is not None:
+            place = f"{inside}:{line}"
+    return place
+
+
+def _path_in_package(frame: FrameType) -> str | None:
+    path = Path(frame.f_code.co_filename)
+    if not path.is_relative_to(_PACKAGE) or path == Path(__file__) or path.parent.name == "workers":
+        return None  # not ours, or what every fault comes by
+    return path.relative_to(_PACKAGE).as_posix()
