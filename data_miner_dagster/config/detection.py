@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.config.words import checked_names
 from data_miner_dagster.domain.records import ClassPrompts
 
 Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
@@ -27,7 +28,7 @@ class TilingConfig(ConfigModel):
 class DetectionConfig(ConfigModel):
     """The `detection` section of a project."""
 
-    classes: Mapping[Phrase, tuple[Phrase, ...]] = Field(min_length=1)
+    classes: Annotated[Mapping[Phrase, tuple[Phrase, ...]], BeforeValidator(checked_names)] = Field(min_length=1)
     """Class name to the phrases that stand for it; an empty list means the name itself. Their order is the class id."""
     detectors: tuple[str, ...] = Field(default=(), max_length=3)
     """Entries of the model registry. Default: the platform's detector. Two or three are an ensemble: their boxes are

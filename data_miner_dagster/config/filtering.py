@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, field_validator,
 
 from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.config.thresholds import Margin, Threshold
+from data_miner_dagster.config.words import is_read_as_other
 from data_miner_dagster.domain.reasons import QualityFlag
 
 _PromptText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -25,6 +26,8 @@ class PromptConfig(ConfigModel):
 
 
 def _prompt_of_text(value: Any) -> Any:
+    if is_read_as_other(value):
+        raise ValueError("must be text; put it in quotes")
     return {"text": value} if isinstance(value, str) else value
 
 

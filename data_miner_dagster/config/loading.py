@@ -10,18 +10,37 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import OmegaConf
+from omegaconf.errors import (
+    ConfigTypeError,
+    KeyValidationError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    UnsupportedValueType,
+)
 from pydantic import BaseModel, ValidationError
 
 from data_miner_dagster.config.problems import describe_problems, did_you_mean
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, ProjectFile
+from data_miner_dagster.config.text_files import check_interpolations, check_yaml_shape, read_text_file
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 
 CONFIG_VARIABLE: Final = "DATA_MINER_CONFIG"
 ROOT_VARIABLE: Final = "DATA_MINER_ROOT"
 CATALOG_URL_VARIABLE: Final = "DATA_MINER_CATALOG_URL"
+
+_SCHEMA_HINT: Final = "`data-miner config schema` shows what it may hold"
+_UNFORESEEN: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What parsers raise on text that their authors did not foresee: the same file gives the same again."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Content = dict[str, object]
@@ -147,16 +166,20 @@ def _read(path: Path) -> tuple[_Content, _Content]:
         ConfigError: there is no such file, it cannot be read, is empty, is not YAML, or an interpolation fails.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text_file(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; check the path given by --config or {CONFIG_VARIABLE}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(f"{path}: cannot be read ({reason}); give a YAML file") from None
     if not text.strip():
-        raise ConfigError(f"{path}: the file is empty; `data-miner config schema` shows what it may hold")
+        raise ConfigError(f"{path}: the file is empty; {_SCHEMA_HINT}")
     try:
-        loaded = OmegaConf.create(text)
+        if check_yaml_shape(text) is not yaml.MappingStartEvent:
+            raise ConfigError(f"must be a mapping of keys and values; {_SCHEMA_HINT}")
+        loaded = OmegaConf.create(text, max_yaml_expanded_nodes=None)  # they were counted
+        unresolved = OmegaConf.to_container(loaded, resolve=False)
+        check_interpolations(unresolved, len(text))
+        resolved = OmegaConf.to_container(loaded, resolve=True, throw_on_missing=True)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
@@ -166,13 +189,10 @@ def _read(path: Path) -> tuple[_Content, _Content]:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {_interpolation_problem(error)}") from None
-    if not isinstance(loaded, DictConfig) or not loaded:
-        raise ConfigError(f"{path}: must be a mapping of keys and values; `data-miner config schema` shows them")
-    try:
-        resolved = OmegaConf.to_container(loaded, resolve=True, throw_on_missing=True)
-        unresolved = OmegaConf.to_container(loaded, resolve=False)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {_interpolation_problem(error)}") from None
+    except _UNFORESEEN as error:
+        raise ConfigError(f"{path}: cannot be understood ({type(error).__name__}); {_SCHEMA_HINT}") from None
+    if not resolved:
+        raise ConfigError(f"{path}: must be a mapping of keys and values; {_SCHEMA_HINT}")
     return _with_text_keys(unresolved), _with_text_keys(resolved)
 
 
@@ -189,4 +209,8 @@ def _interpolation_problem(error: OmegaConfBaseException) -> str:
     if "Environment variable" in message:
         variable = message.split("'")[1] if "'" in message else ""
         return f"{key}: environment variable {variable!r} is not set; set it, or write ${{oc.env:{variable},default}}"
+    if isinstance(error, KeyValidationError):
+        return f"{key}: a name in it, such as null, is not text to YAML: put it in quotes"
+    if isinstance(error, UnsupportedValueType | ConfigTypeError):
+        return f"{key}: {message[:1].lower()}{message[1:]}; {_SCHEMA_HINT}"
     return f"{key}: interpolation failed: {message}; `${{section.key}}` starts at the top of the file"

@@ -15,6 +15,8 @@ from pydantic_core import ErrorDetails
 Location = tuple[int | str, ...]
 
 MAX_PROBLEMS: Final = 3
+_MAX_DESCRIBED: Final = 100
+"""Of a file of nonsense, no more problems are put into words than this."""
 _MAX_VALUE_LENGTH: Final = 60
 _SECRET_KEY: Final = re.compile(r"cookie|token|secret|passw|proxy|credential|api_?key|_url$", re.IGNORECASE)
 
@@ -31,9 +33,10 @@ def describe_problems(error: ValidationError, model: type[BaseModel], unresolved
     errors = sorted(error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden")
     # A list whose only entry is wrong is also reported as too short: the entry's own problem is the one to read.
     inner = {details["loc"][:depth] for details in errors for depth in range(len(details["loc"]))}
-    problems = [_describe(details, model, unresolved, prefix) for details in errors if details["loc"] not in inner]
-    shown = list(dict.fromkeys(problems))
-    more = f"; and {len(shown) - MAX_PROBLEMS} more" if len(shown) > MAX_PROBLEMS else ""
+    outer = [details for details in errors if details["loc"] not in inner]
+    shown = list(dict.fromkeys(_describe(details, model, unresolved, prefix) for details in outer[:_MAX_DESCRIBED]))
+    num_more = len(shown) - MAX_PROBLEMS + max(0, len(outer) - _MAX_DESCRIBED)
+    more = f"; and {num_more} more" if num_more > 0 else ""
     return "; ".join(shown[:MAX_PROBLEMS]) + more
 
 

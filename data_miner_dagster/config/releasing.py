@@ -3,13 +3,13 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from data_miner_dagster.config.base import ConfigModel
-
-TRAIN_SPLIT: Final = "train"
+from data_miner_dagster.config.words import checked_names
+from data_miner_dagster.domain.splits import TRAIN_SPLIT, split_role
 
 
 class ReleasingConfig(ConfigModel):
@@ -17,12 +17,15 @@ class ReleasingConfig(ConfigModel):
 
     confidence_threshold: float = Field(default=0.3, ge=0, le=1)
     """Boxes below are left out of the release."""
-    class_thresholds: Mapping[str, float] = Field(default_factory=dict)
-    """Overrides per class."""
+    class_thresholds: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(default_factory=dict)
+    """Overrides per class, by names of `detection.classes`."""
     include_frames_without_boxes: bool = True
     """Keep frames in which no class was found, as negatives."""
-    splits: Mapping[str, float] = Field(default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1})
-    """Shares of the splits, summing to 1, `train` among them; by groups of videos that share duplicates."""
+    splits: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(
+        default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1}
+    )
+    """Shares of the splits, summing to 1, `train` among them; by groups of videos that share duplicates. No two names
+    of one purpose, such as `val` and `valid`: YOLO says `val`, Hugging Face `validation`, whatever it is called."""
     copy_images: bool = False
     """Copy images instead of hard-linking the frames: for those who mean to change a release's images in place."""
 
@@ -44,6 +47,11 @@ class ReleasingConfig(ConfigModel):
                 raise ValueError(f"the share of split {name!r} is {share}; it must be above 0 (or leave it out)")
         if "all" in splits:
             raise ValueError("no split can be called 'all': that is the file of all annotations")
+        names: dict[str, str] = {}
+        for name in splits:
+            other = names.setdefault(split_role(name), name)
+            if other != name:
+                raise ValueError(f"splits {other!r} and {name!r} are one split to trainers and to `datasets`: keep one")
         if TRAIN_SPLIT not in splits:
             raise ValueError(f"splits must name {TRAIN_SPLIT!r}; it names {', '.join(sorted(splits)) or 'none'}")
         if not math.isclose(sum(splits.values()), 1.0, abs_tol=1e-6):

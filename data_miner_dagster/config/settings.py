@@ -1,8 +1,8 @@
 """A whole project file, and the platform's settings."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.config.deduplication import DeduplicationConfig
@@ -12,6 +12,7 @@ from data_miner_dagster.config.embedding import EmbeddingConfig
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.problems import did_you_mean
 from data_miner_dagster.config.refreshing import RefreshConfig
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.config.sourcing import SourcingConfig
@@ -82,6 +83,14 @@ class ProjectConfig(ConfigModel):
     """What goes into a release."""
     refresh: RefreshConfig = RefreshConfig()
     """When the dataset is built again."""
+
+    @model_validator(mode="after")
+    def _check_class_thresholds(self) -> Self:
+        for name in self.releasing.class_thresholds:
+            if name not in self.detection.classes:
+                hint = did_you_mean(name, list(self.detection.classes))
+                raise ValueError(f"releasing.class_thresholds: {name!r} is none of detection.classes{hint}")
+        return self
 
 
 class ProjectFile(ProjectConfig):

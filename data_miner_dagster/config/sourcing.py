@@ -1,11 +1,11 @@
 """Where to look for videos, and which to turn down before a download."""
 
-from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.config.words import Day
 from data_miner_dagster.domain.addresses import advice_for, secret_in_address
 
 _LocalPaths = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -102,9 +102,9 @@ class ChannelsSource(ConfigModel):
     type: Literal["channels"]
     urls: _Urls
     """Their addresses; a YouTube handle such as `@name` will do."""
-    published_after: date | None = None
+    published_after: Day | None = None
     """Older videos are left out; listing stops there."""
-    published_before: date | None = None
+    published_before: Day | None = None
     """Videos of that day and younger ones are left out."""
     only_new: bool = False
     """Listing again stops at the first videos that the project knows already."""
@@ -146,9 +146,9 @@ class RulesConfig(ConfigModel):
     """Shorter videos are rejected."""
     max_duration_seconds: float | None = Field(default=None, gt=0)
     """Longer videos are rejected."""
-    published_after: date | None = None
+    published_after: Day | None = None
     """Videos uploaded before this day are rejected."""
-    published_before: date | None = None
+    published_before: Day | None = None
     """Videos uploaded on this day or later are rejected."""
     min_views: int | None = Field(default=None, ge=0)
     """Videos seen less often are rejected."""

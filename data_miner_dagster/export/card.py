@@ -8,11 +8,11 @@ from typing import Final
 
 import yaml
 
+from data_miner_dagster.domain.splits import hub_name
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseTally
 from data_miner_dagster.export.templating import render
 
 CARD_FILE: Final = "README.md"
-_HUB_NAMES: Final = {"val": "validation"}
 
 
 def write_card(folder: Path, header: ReleaseHeader, tally: ReleaseTally, *, path_of: str = "images/{split}/**") -> None:
@@ -26,7 +26,7 @@ def write_card(folder: Path, header: ReleaseHeader, tally: ReleaseTally, *, path
     """
     is_image_folder = path_of.startswith("images/")
     data_files = [
-        {"split": _HUB_NAMES.get(split, split), "path": path_of.format(split=split)}
+        {"split": hub_name(split), "path": path_of.format(split=split)}
         for split in header.splits
         if tally.images_by_split[split]
     ]

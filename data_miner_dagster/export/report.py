@@ -18,6 +18,7 @@ from data_miner_dagster.export.templating import render
 HISTOGRAM_BINS: Final = 48
 MAX_VIDEOS_SHOWN: Final = 300
 
+_NARROWEST: Final = 0.01
 _WIDTH: Final = 640.0
 _HEIGHT: Final = 150.0
 
@@ -69,11 +70,14 @@ class Histogram:
 
 
 class HistogramCounts:
-    """Counts of values between two bounds, in equal bins, one row per series; values outside count at the ends."""
+    """Counts of values between two bounds, in equal bins, one row per series; values outside count at the ends.
+
+    Bounds that meet (a threshold of 1.0 and the largest cosine) are drawn a little apart.
+    """
 
     def __init__(self, series: Sequence[str], low: float, high: float, *, bins: int = HISTOGRAM_BINS) -> None:
         self.series = tuple(series)
-        self.low, self.high = low, high
+        self.low, self.high = (low, high) if low < high else (low - _NARROWEST / 2, low + _NARROWEST / 2)
         self.counts = np.zeros((len(self.series), bins), np.int64)
 
     def add(self, series: str, values: npt.NDArray[np.float64]) -> None:

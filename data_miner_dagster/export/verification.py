@@ -7,6 +7,7 @@ import pandas as pd
 import yaml
 from PIL import Image
 
+from data_miner_dagster.domain.splits import yolo_name
 from data_miner_dagster.export.coco import ALL_SPLITS, annotation_file, read_coco
 from data_miner_dagster.export.parquet import boxes_table, images_table, read_images
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage, ReleaseTally
@@ -60,7 +61,7 @@ def _yolo_problems(folder: Path, header: ReleaseHeader) -> list[str]:
         problems.append(f"{DATA_FILE}: names {content['names']}, expected {header.class_names}")
     problems += [
         f"{DATA_FILE}: there is no folder {content[split]}"
-        for split in (*header.splits, "val")
+        for split in sorted({*map(yolo_name, header.splits), "val"})
         if split in content and not (folder / content[split]).is_dir()
     ]
     for image in read_images(folder):

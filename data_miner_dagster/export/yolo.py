@@ -10,6 +10,7 @@ from typing import Final
 
 import yaml
 
+from data_miner_dagster.domain.splits import TRAIN_SPLIT, yolo_name
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
 
 DATA_FILE: Final = "data.yaml"
@@ -48,13 +49,13 @@ class YoloWriter:
 
     def _data_yaml(self) -> str:
         comments = [f"# {self._header.title}: {sum(self._num_images.values())} images"]
-        paths = {split: f"images/{split}" for split, number in self._num_images.items() if number}
+        paths = {yolo_name(split): f"images/{split}" for split, number in self._num_images.items() if number}
         if "train" not in paths:
             comments.append("# every video here was released in another split before: there is nothing to train on")
         if "val" not in paths:
             # Ultralytics refuses a data set without `val`.
             comments.append("# no video fell into val: it points to train, so its metrics say nothing of new videos")
-            paths["val"] = paths.get("train", "images/train")
+            paths["val"] = paths.get("train", f"images/{TRAIN_SPLIT}")
         content = {**paths, "names": dict(enumerate(self._header.class_names))}
         return "\n".join(comments) + "\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 

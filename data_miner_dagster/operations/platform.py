@@ -14,6 +14,7 @@ from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.claims import Claim, hold_claim
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.problems import describe_problems
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import VideoOutcome
@@ -111,7 +112,14 @@ class Platform:
         if row is None:
             known = ", ".join(row.name for row in self.catalog.projects()) or "none"
             raise ConfigError(f"no project {project!r}; known: {known}; `data-miner populate --config FILE` adds one")
-        return ProjectConfig.model_validate(row.config)
+        try:
+            return ProjectConfig.model_validate(row.config)
+        except ValidationError as error:
+            raise ConfigError(
+                f"project {project!r}, as it was registered, does not fit this version: "
+                f"{describe_problems(error, ProjectConfig, None)}; correct {row.config_file or 'its file'} and run it, "
+                "or `data-miner populate` it, again"
+            ) from None
 
     @contextmanager
     def hold_video(self, video_key: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from data_miner_dagster.catalog.queries import projects_wanting
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.sourcing import RulesConfig
+from data_miner_dagster.config.text_files import MAX_LIST_BYTES, read_text_file
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import Rejection, VideoCandidate
 from data_miner_dagster.operations.platform import Platform
@@ -45,9 +46,9 @@ def load_rules(platform: Platform, project: str) -> ProjectRules:
             return []
         path = folder / Path(file).expanduser()
         try:
-            return list_entries(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            return list_entries(read_text_file(path, max_bytes=MAX_LIST_BYTES))
+        except (OSError, ConfigError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
             raise ConfigError(f"project {project!r}: blocklist {path} cannot be read: {reason}") from error
 
     return ProjectRules(

@@ -1,8 +1,10 @@
 """Registering a project file: load, check, and keep a snapshot of it in the catalog. No listing, no download."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.config.loading import config_hash, load_project_file, resolve_project_files
@@ -22,14 +24,23 @@ class RegisteredProject:
     is_changed: bool
 
 
-def register_project_file(platform: Platform, path: Path) -> RegisteredProject:
+def register_project_file(
+    platform: Platform, path: Path, *, taken: Mapping[str, Path] = MappingProxyType({})
+) -> RegisteredProject:
     """Load a project file and save its snapshot. Idempotent. Relative paths in it start at its folder.
 
+    Args:
+        platform: the platform of one root.
+        path: the file.
+        taken: names that other files have already, with the file.
+
     Raises:
-        ConfigError: the file is wrong, or asks for another sampling than this root's.
+        ConfigError: the file is wrong, has another's name, or asks for another sampling than this root's.
     """
     path = path.absolute()
     file = load_project_file(path)
+    if file.name in taken:
+        raise ConfigError(f"project {file.name!r} is that of {taken[file.name]} already; give one of them another name")
     _check_platform(platform.config, file, path)
     platform.check_sampling()
     known = platform.catalog.project(file.name)

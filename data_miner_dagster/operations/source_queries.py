@@ -24,8 +24,9 @@ from data_miner_dagster.config.sourcing import (
     UrlFilesSource,
     UrlsSource,
 )
+from data_miner_dagster.config.text_files import MAX_LIST_BYTES, check_yaml_shape, read_text_file
 from data_miner_dagster.domain.addresses import advice_for, secret_in_address
-from data_miner_dagster.domain.errors import SourceError
+from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.sites.client import ListingLimits, SiteClient
 from data_miner_dagster.sites.local_files import (
@@ -151,8 +152,12 @@ def _failing(source: str, text: str, message: str) -> Query:
 
 def _queries_of_url_file(source: UrlFilesSource, entry: str, base_folder: Path) -> Iterator[Query]:
     try:
-        lines = [line for path in _text_files(entry, base_folder) for line in list_entries(path.read_text("utf-8"))]
-    except (SourceError, OSError, UnicodeDecodeError) as error:
+        lines = [
+            line
+            for path in _text_files(entry, base_folder)
+            for line in list_entries(read_text_file(path, max_bytes=MAX_LIST_BYTES))
+        ]
+    except (SourceError, ConfigError, OSError) as error:
         yield _failing(source.type, entry, f"{entry}: {error}")
         return
     if not lines:
@@ -167,10 +172,12 @@ def _queries_of_url_file(source: UrlFilesSource, entry: str, base_folder: Path) 
 def _queries_of_query_file(source: SearchSource, entry: str, base_folder: Path) -> Iterator[Query]:
     try:
         for path in _text_files(entry, base_folder):
-            content = yaml.safe_load(path.read_text("utf-8"))
+            text = read_text_file(path)
+            check_yaml_shape(text)
+            content = yaml.safe_load(text)
             for words, max_results in _read_query_file(content, entry, source.max_results):
                 yield _search(source, words, max_results)
-    except (SourceError, OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (SourceError, ConfigError, OSError, ValueError, yaml.YAMLError) as error:
         yield _failing(source.type, entry, f"{entry}: {' '.join(str(error).split())}")
 
 

@@ -1,11 +1,13 @@
 """Project files → projects, their partitions, and runs that list their sources."""
 
+import os
+from pathlib import Path
 from typing import Final
 
 import dagster as dg
 
 from data_miner_dagster.config.loading import resolve_project_files
-from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.jobs import JOBS
 from data_miner_dagster.operations.platform import Platform
@@ -27,14 +29,19 @@ def register_project_files(platform: Platform) -> list[str]:
     folder = resolve_project_files(platform.config, platform.layout.project_files)
     if not folder.is_dir():
         return []
+    known = {row.config_file for row in platform.catalog.projects()}
+    found = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")]
+    registered: dict[str, Path] = {}
     refused = []
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in _SUFFIXES or path.name.startswith("."):
-            continue
+    # Of two files with one project's name, the one that has it keeps it.
+    for path in sorted(found, key=lambda path: (str(path) not in known, path.name)):
+        shown = os.fsencode(path.name).decode("utf-8", "backslashreplace")
         try:
-            register_project_file(platform, path)
+            if shown != path.name:
+                raise ConfigError("its name is not UTF-8: rename it")
+            registered[register_project_file(platform, path, taken=registered).name] = path
         except DataMinerError as error:
-            refused.append(f"{path.name}: {error}")
+            refused.append(f"{shown}: {error}")
     return refused
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.compute as pc
 import pytest
+import yaml
 
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.records import OutcomeStatus
@@ -25,6 +26,7 @@ from data_miner_dagster.storage.tables import (
     FRAMES_KEY,
     MADE_FROM_KEY,
     read_fingerprint,
+    read_metadata,
     read_table,
     table_from_rows,
     write_table,
@@ -141,6 +143,33 @@ def test_release_project__boxes_are_traceable(tmp_path: Path) -> None:
     assert videos.loc["files-bbb", "group"] == "files-aaa"
     assert videos.loc["files-bbb", "licence"] == "CC-BY-4.0"
     assert list(videos["num_boxes"]) == [2, 2, 1]
+
+
+def test_release_project__a_split_goes_by_the_name_of_each_format(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, releasing={"splits": {"train": 0.1, "valid": 0.9}})
+    outcome = release_project(platform, "cyclists")
+    assert outcome.counts["images in valid"] > 0
+    data = yaml.safe_load((_release_folder(platform) / "data.yaml").read_text())
+    assert {name: data[name] for name in data if name != "names"} == {"train": "images/train", "val": "images/valid"}
+    card = (_release_folder(platform) / "README.md").read_text()
+    front_matter = yaml.safe_load(card.split("---")[1])
+    assert front_matter["configs"][0]["data_files"] == [
+        {"split": "train", "path": "images/train/**"},
+        {"split": "validation", "path": "images/valid/**"},
+    ]
+
+
+def test_release_project__only_what_is_identical_is_a_duplicate(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, deduplication={"threshold": 1.0})
+    table = platform.layout.deduplicated_table("cyclists")
+    write_table(
+        table,
+        read_table(table).replace_schema_metadata(None),
+        fingerprint=read_fingerprint(table) or "",
+        metadata={**read_metadata(table), "threshold": "1.0"},
+    )
+    outcome = release_project(platform, "cyclists")
+    assert "Cosine of duplicates" in Path(str(outcome.metadata["report"])).read_text()
 
 
 def test_release_project__reads_back_with_pycocotools(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The sensors' shells, evaluated on a real instance and a real catalog."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_ST
 from data_miner_dagster.resources.platform import PlatformResource, open_platform
 from data_miner_dagster.sensors.in_flight import WORK_TAG
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS
+from data_miner_dagster.sensors.project_files import register_project_files
 from data_miner_dagster.sensors.videos import MAX_KEYS_PER_RUN, MAX_RUNS_PER_TICK
 from data_miner_dagster_tests.end_to_end.commands import project, write_yaml
 
@@ -106,6 +108,31 @@ def test_project_files__a_wrong_file_is_named_and_holds_up_no_other(
     reason = tick(instance, "project_files").skip_reason
     assert reason is not None
     assert "bad.yaml" in str(reason.skip_message)
+
+
+def test_register_project_files__one_file_decides_for_no_other(platform: Platform) -> None:
+    folder = platform.layout.project_files
+    drop_project(platform, "good")
+    assert register_project_files(platform) == []
+    drop_project(platform, "good").rename(folder / "a_copy.yaml")  # before it in the alphabet
+    drop_project(platform, "good", description="the first has the name")
+    drop_project(platform, "upper").rename(folder / "E.YAML")
+    (folder / "b.yaml").write_text("d: " + "[" * 100_000)
+    (folder / "c.yaml").write_text("12")
+    os.mkfifo(folder / "d.yaml")
+    drop_project(platform, "latin").rename(folder / os.fsdecode(b"caf\xe9.yaml"))
+    refused = register_project_files(platform)
+    assert [line.partition(":")[0] for line in refused] == [
+        "a_copy.yaml",
+        "b.yaml",
+        "c.yaml",
+        "caf\\xe9.yaml",
+        "d.yaml",
+    ]
+    assert f"is that of {folder / 'good.yaml'} already" in refused[0]
+    assert not any("\n" in line for line in refused)
+    assert [row.name for row in platform.catalog.projects()] == ["good", "upper"]
+    assert platform.project_config("good").description == "the first has the name"
 
 
 def test_wanted_videos__one_batch_of_partitions_and_ranges_with_a_cap(

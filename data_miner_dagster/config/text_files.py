@@ -1,0 +1,162 @@
+"""Reading the text files that a user names or drops: regular files of a bounded size, and YAML of a bounded shape.
+
+Parsers recurse: a hundred kilobytes of `[` end the process from inside libyaml, and a few aliases or interpolations
+that double each other fill any memory. So the events of a file are counted before anything is built from them.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from data_miner_dagster.domain.errors import ConfigError
+
+MAX_YAML_BYTES: Final = 1_000_000
+MAX_LIST_BYTES: Final = 64_000_000
+"""Of a list with an entry a line."""
+_MAX_DEPTH: Final = 40
+_MAX_NODES: Final = 100_000
+_MAX_REPEATED_NODES: Final = 10_000
+"""What aliases stand for, counted every time."""
+_MAX_DIGITS: Final = 100
+_MAX_REFERENCES: Final = 200
+_MAX_REFERENCES_A_VALUE: Final = 20
+_MAX_CHAINED_REFERENCES: Final = 12
+"""References to what has references itself: of these twelve can make 3 * 3 * 3 * 3 copies of a value, and no more."""
+_MAX_INTERPOLATED_CHARACTERS: Final = 2_000
+_MAX_EXPANDED_CHARACTERS: Final = 5_000_000
+
+_NUMBER: Final = re.compile(r"[-+]?[0-9][0-9_.:eE+-]*")
+_ENVIRONMENT: Final = re.compile(r"\$\{oc\.env:[^${}]*\}")
+_PLAIN_REFERENCE: Final = re.compile(r"\$\{[^${}:]*?([^${}.:\[\]]+)\]?\}")
+
+
+def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
+    """Return the text of a regular file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConfigError: it is a pipe, a device or a folder, is larger, cannot be read, or is not UTF-8.
+    """
+    try:
+        # A pipe without a writer would hold up an ordinary open for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ConfigError(f"{path}: is no regular file; give a file of text")
+            content = file.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise ConfigError(f"{path}: cannot be read ({reason}); give a file of text") from None
+    if len(content) > max_bytes:
+        raise ConfigError(f"{path}: is larger than {max_bytes / 1e6:g} MB; split it")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: cannot be read (not UTF-8 text); save it as UTF-8") from None
+
+
+def check_yaml_shape(text: str) -> type[yaml.Event] | None:
+    """Refuse a YAML text that is nested, repeated or long beyond what anybody writes, at a cost of its length.
+
+    Returns:
+        The event that begins the document's content: of a mapping, a list or a scalar; None if there is none.
+
+    Raises:
+        ConfigError: with the line, without the file's name.
+        yaml.YAMLError: it is not YAML.
+    """
+    root: type[yaml.Event] | None = None
+    depth = num_nodes = num_repeated = 0
+    open_anchors: list[tuple[str | None, int]] = []
+    sizes: dict[str, int] = {}
+    # libyaml's events come from a loop; only its tree is built by recursion
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        line = event.start_mark.line + 1 if event.start_mark is not None else 0
+        if root is None and isinstance(event, yaml.NodeEvent):
+            root = type(event)
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                known = any(anchor == event.anchor for anchor, _ in open_anchors)
+                raise ConfigError(
+                    f"line {line}: *{event.anchor} {'stands inside itself' if known else 'stands for nothing'}"
+                )
+            num_nodes += sizes[event.anchor]
+            num_repeated += sizes[event.anchor]
+        elif isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            open_anchors.append((event.anchor, num_nodes))
+            num_nodes += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+            anchor, before = open_anchors.pop()
+            if anchor is not None:
+                sizes[anchor] = num_nodes - before
+        elif isinstance(event, yaml.ScalarEvent):
+            num_nodes += 1
+            if event.anchor is not None:
+                sizes[event.anchor] = 1
+            if len(event.value) > _MAX_DIGITS and event.implicit[0] and _NUMBER.fullmatch(event.value):
+                raise ConfigError(f"line {line}: a number of {len(event.value)} digits; put it in quotes if it is text")
+            num_references = event.value.count("${")  # their grammar is parsed by recursion as well
+            if num_references > _MAX_REFERENCES_A_VALUE or (
+                num_references and len(event.value) > _MAX_INTERPOLATED_CHARACTERS
+            ):
+                raise ConfigError(
+                    f"line {line}: a value with ${{...}} may have {_MAX_INTERPOLATED_CHARACTERS:,} characters and "
+                    f"{_MAX_REFERENCES_A_VALUE} references; write the value itself"
+                )
+        if depth > _MAX_DEPTH:
+            raise ConfigError(f"line {line}: nested more than {_MAX_DEPTH} deep; check brackets and indentation")
+        if num_repeated > _MAX_REPEATED_NODES:
+            raise ConfigError(f"line {line}: aliases stand for more than {_MAX_REPEATED_NODES:,} values")
+        if num_nodes > _MAX_NODES:
+            raise ConfigError(f"line {line}: holds more than {_MAX_NODES:,} values; put lists into files of their own")
+    return root
+
+
+def check_interpolations(content: object, num_characters: int) -> None:
+    """Refuse `${...}` that could make much more of a text than is in it. Call it on content of a checked shape.
+
+    Raises:
+        ConfigError: without the file's name.
+    """
+    references: list[str | None] = []  # the last word of what is referred to, None where that is not known
+    holders: set[str] = set()  # keys whose value holds a reference, themselves or further down
+    for keys, text in _texts_of(content, ()):
+        if "${" not in text:
+            continue
+        without_environment = _ENVIRONMENT.sub("", text)
+        plain = _PLAIN_REFERENCE.findall(without_environment)
+        num_other = _PLAIN_REFERENCE.sub("", without_environment).count("${")
+        references += [*plain, *[None] * num_other]
+        if plain or num_other:
+            holders.update(keys)
+    num_chained = sum(word is None or word.strip() in holders or word.strip().isdigit() for word in references)
+    if (
+        len(references) > _MAX_REFERENCES
+        or num_chained > _MAX_CHAINED_REFERENCES
+        or len(references) * num_characters > _MAX_EXPANDED_CHARACTERS
+    ):
+        raise ConfigError(
+            f"{len(references)} references by ${{...}}, {num_chained} of them to values that refer to others: more "
+            "than a file may have; write the values themselves"
+        )
+
+
+def _texts_of(content: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    children: Iterator[tuple[Any, Any]] = iter(())
+    if isinstance(content, str):
+        yield keys, content
+    elif isinstance(content, Mapping):
+        children = iter(content.items())
+    elif isinstance(content, list):
+        children = iter(enumerate(content))
+    for key, value in children:
+        yield from _texts_of(value, (*keys, str(key)))

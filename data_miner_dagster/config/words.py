@@ -1,0 +1,58 @@
+"""Words and days as a user means them, where YAML reads something else: `no` is false, `20240101` a number.
+
+Belongs here: what several sections check in the same way. Does not belong here: fields and ranges.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DAY_WITHOUT_HYPHENS: Final = re.compile(r"(\d{4})(\d{2})(\d{2})")
+
+
+def checked_names(content: Any) -> Any:
+    """Return a mapping with its keys stripped; what is no mapping is left to the field's own check.
+
+    Raises:
+        ValueError: a key is not text, or two keys are one name without the blanks around them or their case.
+    """
+    if not isinstance(content, Mapping):
+        return content
+    written: dict[str, str] = {}
+    for name in content:
+        if not isinstance(name, str):
+            raise ValueError(f"the name {_as_yaml(name)} is not text to YAML: put it in quotes")
+        other = written.setdefault(name.strip().casefold(), name)
+        if other != name:
+            raise ValueError(f"{other!r} and {name!r} are one name: keep one")
+    return {name.strip(): value for name, value in content.items()}
+
+
+def _as_yaml(value: object) -> str:
+    """Return a value that YAML has read, as YAML would write it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)
+
+
+def is_read_as_other(value: object) -> bool:
+    """Return whether YAML has read a number, a truth value, a day or nothing where words were meant."""
+    return value is None or isinstance(value, bool | int | float | date)
+
+
+def _checked_day(value: object) -> object:
+    if value is None or type(value) is date:
+        return value
+    if isinstance(value, str) and _DAY.fullmatch(value.strip()):
+        return value.strip()
+    bare = _DAY_WITHOUT_HYPHENS.fullmatch(str(value).strip()) if not isinstance(value, bool | datetime) else None
+    example = "-".join(bare.groups()) if bare is not None else "2024-01-01"
+    raise ValueError(f"not a day: write {example}")
+
+
+Day = Annotated[date, BeforeValidator(_checked_day)]
+"""A day as YYYY-MM-DD. A number is none: pydantic alone would take it for seconds since 1970."""

@@ -1,0 +1,107 @@
+"""What a project file may say is right, or refused with the remedy that helps."""
+
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.config.loading import load_project_file
+from data_miner_dagster.domain.errors import ConfigError
+
+PROJECT = """\
+name: bikes
+sourcing:
+  sources: [{type: files, paths: [clips]}]
+filtering: {positive: [a bicycle]}
+detection: {classes: {bicycle: []}}
+"""
+
+
+def problem_of(folder: Path, before: str, after: str) -> str:
+    path = folder / "project.yaml"
+    assert before in PROJECT
+    path.write_text(PROJECT.replace(before, after), encoding="utf-8")
+    with pytest.raises(ConfigError) as raised:
+        load_project_file(path)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+def splits_problem(folder: Path, splits: str) -> str:
+    return problem_of(folder, "name: bikes", f"name: bikes\nreleasing: {{splits: {splits}}}")
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        "{train: .8, val: .1, validation: .1}",
+        "{train: .8, valid: .1, val: .1}",
+        "{train: .8, training: .2}",
+        "{train: .8, test: .1, Testing: .1}",
+        "{train: .8, dev: .1, valid: .1}",
+        "{train: .8, a: .1, A: .1}",
+        "{train: .8, 'a ': .1, a: .1}",
+    ],
+)
+def test_splits__names_that_meet_are_refused(tmp_path: Path, splits: str) -> None:
+    assert "keep one" in splits_problem(tmp_path, splits)
+
+
+def test_splits__other_names_stay(tmp_path: Path) -> None:
+    path = tmp_path / "project.yaml"
+    path.write_text(PROJECT + "releasing: {splits: {train: .5, valid: .3, holdout: .2}}\n", encoding="utf-8")
+    assert list(load_project_file(path).releasing.ordered_splits) == ["train", "holdout", "valid"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("[a bicycle]", "[no]", "filtering.positive.0 is False: must be text; put it in quotes"),
+        ("[a bicycle]", "[42]", "filtering.positive.0 is 42: must be text; put it in quotes"),
+        ("[a bicycle]", "[~]", "filtering.positive.0 is empty: must be text; put it in quotes"),
+        ("{bicycle: []}", "{null: []}", "detection.classes: a name in it, such as null, is not text to YAML"),
+        ("{bicycle: []}", "{no: []}", "detection.classes: the name false is not text to YAML: put it in quotes"),
+        ("{bicycle: []}", "{1: []}", "detection.classes: the name 1 is not text to YAML: put it in quotes"),
+        ("{bicycle: []}", "{bicycle: [7]}", "detection.classes.bicycle.0 is 7: must be text; put it in quotes"),
+        ("{bicycle: []}", "{'cat ': [], cat: [lion]}", "detection.classes: 'cat ' and 'cat' are one name: keep one"),
+        ("{bicycle: []}", "{Cat: [tiger], cat: [lion]}", "detection.classes: 'Cat' and 'cat' are one name: keep one"),
+        (
+            "name: bikes",
+            "name: bikes\nreleasing: {class_thresholds: {Bicycle: .9}}",
+            "releasing.class_thresholds: 'Bicycle' is none of detection.classes; did you mean 'bicycle'?",
+        ),
+        (
+            "name: bikes",
+            "name: bikes\nreleasing: {class_thresholds: {bicycle: .9, 'bicycle ': .8}}",
+            "releasing.class_thresholds: 'bicycle' and 'bicycle ' are one name: keep one",
+        ),
+        ("paths: [clips]}]", "paths: [clips]}]\n  rules: {published_after: 20240131}", "not a day: write 2024-01-31"),
+        ("paths: [clips]}]", "paths: [clips]}]\n  rules: {published_after: 86400}", "not a day: write 2024-01-01"),
+        ("paths: [clips]}]", "paths: [clips]}]\n  rules: {published_after: yes}", "not a day: write 2024-01-01"),
+        ("paths: [clips]}]", "paths: [clips]}]\n  rules: {published_after: 1/2/2024}", "not a day: write 2024-01-01"),
+        ("paths: [clips]}]", "paths: [clips]}]\n  rules: {min_duration_seconds: .inf}", "must be a finite number"),
+        ("paths: [clips]}]", "paths: [clips]}]\n  rules: {languages: [no]}", "put it in quotes"),
+    ],
+)
+def test_words_that_yaml_types__are_refused_with_the_remedy(
+    tmp_path: Path, before: str, after: str, expected: str
+) -> None:
+    assert expected in problem_of(tmp_path, before, after)
+
+
+def test_class_thresholds__names_are_stripped_like_those_of_classes(tmp_path: Path) -> None:
+    path = tmp_path / "project.yaml"
+    path.write_text(
+        PROJECT.replace("bicycle:", "'bicycle ':") + "releasing: {class_thresholds: {' bicycle': .9}}\n",
+        encoding="utf-8",
+    )
+    assert load_project_file(path).releasing.threshold_of("bicycle") == 0.9
+
+
+def test_days__as_iso_8601(tmp_path: Path) -> None:
+    path = tmp_path / "project.yaml"
+    path.write_text(
+        PROJECT.replace("paths: [clips]}]", "paths: [clips]}]\n  rules: {published_after: 2024-01-31}"),
+        encoding="utf-8",
+    )
+    assert str(load_project_file(path).sourcing.rules.published_after) == "2024-01-31"

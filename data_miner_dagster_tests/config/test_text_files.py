@@ -1,0 +1,92 @@
+"""Files that a stranger might drop: each one line within a moment, in a process that lives on."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.config.loading import load_project_file
+from data_miner_dagster.config.text_files import MAX_YAML_BYTES, read_text_file
+from data_miner_dagster.domain.errors import ConfigError
+
+GOOD = """\
+name: bikes
+sourcing: {sources: [{type: files, paths: [clips]}]}
+filtering: {positive: [a bicycle]}
+detection: {classes: {bicycle: []}}
+"""
+
+
+def _doubling(first: str, step: str, levels: int) -> str:
+    return f"a0: {first}\n" + "".join(f"a{n}: {step.replace('N', str(n - 1))}\n" for n in range(1, levels))
+
+
+HOSTILE = {
+    "list without end": (GOOD + "d: " + "[" * 100_000, "nested more than"),
+    "block list without end": (GOOD + "d:\n" + "- " * 100_000, "nested more than"),
+    "map without end": (GOOD + "d: " + "{a: " * 50_000, "nested more than"),
+    "a number": ("12", "must be a mapping"),
+    "words": ("hello", "must be a mapping"),
+    "nothing": ("~", "must be a mapping"),
+    "a long number": (GOOD + "n: " + "9" * 5000, "a number of 5000 digits"),
+    "aliases": (
+        "".join(f"a{n}: &a{n} [" + ",".join([f"*a{n - 1}" if n else "1"] * 9) + "]\n" for n in range(9)) + GOOD,
+        "aliases stand for more than",
+    ),
+    "an alias in itself": (GOOD + "z: &z [*z]", "stands inside itself"),
+    "an alias of nothing": (GOOD + "z: *y", "stands for nothing"),
+    "text doubled": (GOOD + _doubling("x", "${aN}${aN}", 60), "more than a file may have"),
+    "maps doubled": (GOOD + _doubling("{x: 1}", "{l: '${aN}', r: '${aN}'}", 60), "more than a file may have"),
+    "lists doubled": (GOOD + _doubling("[1]", "['${aN}', '${aN}']", 60), "more than a file may have"),
+    "elements doubled": (
+        GOOD + "l: [" + "x, " + ", ".join(f"'${{l[{n}]}}${{l.{n}}}'" for n in range(50)) + "]",
+        "more than a file may have",
+    ),
+    "references in references": (GOOD + "r: " + "${a" * 600 + "}" * 600, "20 references"),
+    "much text often": (
+        GOOD + f"t: {'x' * 100_000}\nr: [" + ", ".join(["'${t}'"] * 100) + "]",
+        "more than a file may have",
+    ),
+    "many values": (GOOD + "m: [" + "1, " * 200_000 + "]", "holds more than"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_load_project_file__hostile_text_is_one_line_at_once(tmp_path: Path, case: str) -> None:
+    text, expected = HOSTILE[case]
+    path = tmp_path / "project.yaml"
+    path.write_text(text, encoding="utf-8")
+    started = time.process_time()
+    with pytest.raises(ConfigError) as raised:
+        load_project_file(path)
+    assert time.process_time() - started < 2
+    assert expected in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_load_project_file__thousands_of_addresses_and_some_references_are_taken(tmp_path: Path) -> None:
+    urls = [f"https://example.org/{number}.mp4" for number in range(10_500)]
+    text = GOOD.replace("{type: files, paths: [clips]}", "{type: urls, urls: " + str(urls) + "}")
+    text += "description: '${name} by ${oc.env:USER,nobody}, ${sourcing.sources[0].type}'\n"
+    path = tmp_path / "project.yaml"
+    path.write_text(text, encoding="utf-8")
+    file = load_project_file(path)
+    assert file.description.startswith("bikes by ")
+    assert len(file.model_dump()["sourcing"]["sources"][0]["urls"]) == 10_500
+
+
+def test_read_text_file__regular_files_only(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo.yaml"
+    os.mkfifo(fifo)
+    for path in (fifo, Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="is no regular file"):
+            read_text_file(path)
+    large = tmp_path / "large.yaml"
+    large.write_bytes(b"a" * (MAX_YAML_BYTES + 1))
+    with pytest.raises(ConfigError, match="larger than 1 MB"):
+        read_text_file(large)
+    link = tmp_path / "link.yaml"
+    link.symlink_to(fifo)
+    with pytest.raises(ConfigError, match="is no regular file"):
+        read_text_file(link)
