@@ -26,6 +26,7 @@ import numpy as np
 
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
 from data_miner_dagster.domain.records import ClassPrompts, RgbImage, VideoCandidate
@@ -146,7 +147,9 @@ def plant(platform: Platform, images: Sequence[RgbImage], batch_size: int) -> No
         }
     ).model_dump(mode="json")
     platform.catalog.save_project(PROJECT, config, fingerprint_of(config), None)
-    candidate = VideoCandidate(KEY, f"/{KEY}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC))
+    candidate = VideoCandidate(
+        KEY, f"/{KEY}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
+    )
     with platform.catalog.database.transaction() as session:
         platform.catalog.add_candidate(session, PROJECT, candidate, rejected_because=None)
     folder = platform.layout.frames_folder(KEY)

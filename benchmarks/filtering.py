@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
 from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
 from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration, VideoCandidate
@@ -119,7 +120,9 @@ def plant(platform: Platform, *, num_frames: int, num_videos: int, embedding_dim
     with platform.catalog.database.transaction() as session:
         for video in range(num_videos):
             key = f"local-{video:06d}"
-            candidate = VideoCandidate(key, f"/{key}.mp4", "files", ".", video, datetime(2026, 1, 1, tzinfo=UTC))
+            candidate = VideoCandidate(
+                key, f"/{key}.mp4", "files", ".", video, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
+            )
             platform.catalog.add_candidate(session, PROJECT, candidate, rejected_because=None)
             session.get_one(VideoRow, key).status = VideoStatus.EXTRACTED
     for video in range(num_videos):

@@ -22,6 +22,7 @@ from data_miner_dagster.catalog.schema import (
     utc_now,
 )
 from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.records import VideoCandidate, VideoFileRecord
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
 
@@ -97,7 +98,8 @@ class Catalog:
         """Insert the video and its membership; return True if the membership is new.
 
         A membership that exists keeps its first provenance. One that was rejected and now passes the rules becomes
-        PENDING; one that passed and is now rejected becomes REJECTED.
+        PENDING; one that passed and is now rejected becomes REJECTED. An address that was known by a listing alone
+        becomes the user's own when the user writes it.
         """
         return self.add_candidates(session, project, [(candidate, rejected_because)])[0]
 
@@ -106,14 +108,19 @@ class Catalog:
     ) -> list[bool]:
         """The same for many different ones, each with why it is rejected, in a few statements."""
         keys = [candidate.video_key for candidate, _ in decided]
-        known: set[str] = set()
+        known: dict[str, Origin] = {}
         members: dict[str, ProjectVideoRow] = {}
         for start in range(0, len(keys), KEYS_A_STATEMENT):
             some = keys[start : start + KEYS_A_STATEMENT]
-            known.update(session.scalars(select(VideoRow.key).where(VideoRow.key.in_(some))))
+            some_rows = session.execute(select(VideoRow.key, VideoRow.origin).where(VideoRow.key.in_(some)))
+            known |= {row.key: row.origin for row in some_rows}
             is_member = ProjectVideoRow.project_name == project, ProjectVideoRow.video_key.in_(some)
             members |= {row.video_key: row for row in session.scalars(select(ProjectVideoRow).where(*is_member))}
         session.add_all(_video_of(candidate) for candidate, _ in decided if candidate.video_key not in known)
+        for candidate, _ in decided:
+            if candidate.origin is Origin.OWN and known.get(candidate.video_key) is Origin.FOREIGN:
+                row = session.get_one(VideoRow, candidate.video_key)
+                row.url, row.origin = candidate.url, candidate.origin
         for candidate, rejected_because in decided:
             status = ProjectVideoStatus.PENDING if rejected_because is None else ProjectVideoStatus.REJECTED
             member = members.get(candidate.video_key)
@@ -247,6 +254,7 @@ def _video_of(candidate: VideoCandidate) -> VideoRow:
     return VideoRow(
         key=candidate.video_key,
         url=candidate.url,
+        origin=candidate.origin,
         title=candidate.title,
         channel=candidate.channel,
         channel_id=candidate.channel_id,

@@ -20,6 +20,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.keys import MAX_KEY_LENGTH
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
@@ -91,6 +92,10 @@ class VideoRow(Base):
 
     key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)
     url: Mapped[str] = mapped_column(Text)
+    origin: Mapped[Origin] = mapped_column(  # who wrote `url`: foreign text is never expanded, and is no path
+        Enum(Origin, native_enum=False, length=16, values_callable=lambda kinds: [kind.value for kind in kinds]),
+        default=Origin.FOREIGN,
+    )
     title: Mapped[str | None] = mapped_column(Text)
     channel: Mapped[str | None] = mapped_column(Text)
     channel_id: Mapped[str | None] = mapped_column(Text)

@@ -7,7 +7,7 @@ import typer
 
 from data_miner_dagster.cli.forcing import ProjectArgument
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProfileOption, RootOption, opened_existing
-from data_miner_dagster.cli.output import print_json, print_table
+from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.domain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _show_sheet(sheet: "CalibrationSheet", arguments: str, *, as_json: bool) -> 
             }
         )
         return
-    typer.echo(
+    echo(
         f"{sheet.num_questions} of {sheet.num_frames} frames to decide on, {sheet.num_answered} answered so far:\n"
         f"  {sheet.page}  keep or drop in the browser, then export answers.csv\n"
         f"  {sheet.table}  or fill in the column `answer` with keep or drop\n"
@@ -103,13 +103,13 @@ def _show_threshold(found: "CalibratedThreshold", *, as_json: bool) -> None:
     if rows:
         columns = ("threshold", found.encoder, "precision (95% interval)", "recall (95% interval)", "frames kept")
         print_table(columns, rows, numbers=("frames kept",))
-    typer.echo(f"{result.num_answers} answers; {result.remark}")
+    echo(f"{result.num_answers} answers; {result.remark}")
     if found.num_unknown:
-        typer.echo(f"{found.num_unknown} answers are about frames that are not open to question, and were left out")
+        echo(f"{found.num_unknown} answers are about frames that are not open to question, and were left out")
     if found.settings:
-        typer.echo("put under `filtering:` in the project file:")
+        echo("put under `filtering:` in the project file:")
         for name, value in found.settings.items():
-            typer.echo(f"  {name}: {_yaml(value)}")
+            echo(f"  {name}: {_yaml(value)}")
 
 
 def _text(estimate: "Estimate") -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, opened
-from data_miner_dagster.cli.output import print_table
+from data_miner_dagster.cli.output import echo, print_table
 
 
 def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
@@ -15,7 +15,7 @@ def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
 
     platform = opened(root, config)
     url = platform.catalog.database.engine.url.render_as_string(hide_password=True)
-    typer.echo(f"catalog {url} is at revision {head_revision()}")
+    echo(f"catalog {url} is at revision {head_revision()}")
 
 
 def populate(
@@ -31,11 +31,11 @@ def populate(
     platform = opened(root, config, profile)
     registered = register_project_file(platform, config)
     outcome = list_sources(platform, registered.name, force=force)
-    typer.echo(f"project {registered.name}: {'new configuration' if registered.is_changed else 'unchanged'}")
+    echo(f"project {registered.name}: {'new configuration' if registered.is_changed else 'unchanged'}")
     print_table(["candidates", "count"], list(outcome.counts.items()), numbers=["count"])
     for name, message in outcome.metadata.items():
-        typer.echo(f"{name}: {message}", err=True)
-    typer.echo(f"next: data-miner run --config {config}, or data-miner up")
+        echo(f"{name}: {message}", err=True)
+    echo(f"next: data-miner run --config {config}, or data-miner up")
 
 
 def add_video(
@@ -48,4 +48,4 @@ def add_video(
     from data_miner_dagster.operations.adding import add_video as add
 
     for key, is_new in add(opened(root, config), project, address):
-        typer.echo(f"{key}: {'added to' if is_new else 'is already in'} {project}")
+        echo(f"{key}: {'added to' if is_new else 'is already in'} {project}")

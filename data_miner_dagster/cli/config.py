@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from data_miner_dagster.cli.output import print_json
+from data_miner_dagster.cli.output import echo, print_json
 
 app = typer.Typer(help="Configuration: what a file may hold, and whether one is right.", no_args_is_help=True)
 
@@ -21,7 +21,7 @@ def schema(
     if json:
         print_json(ProjectFile.model_json_schema())
     else:
-        typer.echo(reference_text())
+        echo(reference_text())
 
 
 @app.command()
@@ -31,8 +31,8 @@ def check(file: Annotated[Path, typer.Argument(help="A project file, or one with
 
     if is_platform_file(file):
         load_platform_config(file)
-        typer.echo(f"{file}: valid platform settings, no project")
+        echo(f"{file}: valid platform settings, no project")
         return
     loaded = load_project_file(file)
     num_classes = len(loaded.detection.classes)
-    typer.echo(f"{file}: valid; project {loaded.name}, {len(loaded.sourcing.sources)} sources, {num_classes} classes")
+    echo(f"{file}: valid; project {loaded.name}, {len(loaded.sourcing.sources)} sources, {num_classes} classes")

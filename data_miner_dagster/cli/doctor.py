@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, RootOption, opened_existing
-from data_miner_dagster.cli.output import print_json, print_table
+from data_miner_dagster.cli.output import echo, print_json, print_table
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.inspection import Finding
@@ -36,11 +36,9 @@ def doctor(
         print_json({"findings": content, "num_mended": num_mended, "num_left": len(left)})
     elif findings:
         print_table(["what", "where", "remedy"], [[item.drift.value, item.subject, item.remedy] for item in findings])
-        typer.echo(
-            f"{len(findings)} found, {num_mended} mended, {len(left)} left" + ("" if fix else "; mend with --fix")
-        )
+        echo(f"{len(findings)} found, {num_mended} mended, {len(left)} left" + ("" if fix else "; mend with --fix"))
     else:
-        typer.echo("catalog, files and partitions agree")
+        echo("catalog, files and partitions agree")
     if left:
         raise typer.Exit(1)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, opened_existing
-from data_miner_dagster.cli.output import print_table
+from data_miner_dagster.cli.output import echo, print_table
 
 if TYPE_CHECKING:
     from data_miner_dagster.domain.records import ProjectOutcome
@@ -33,4 +33,4 @@ def force_detect(
 
 def _print_outcome(outcome: "ProjectOutcome") -> None:
     print_table([outcome.project, "count"], list(outcome.counts.items()), numbers=["count"])
-    typer.echo("next: data-miner run --config FILE, or the running daemon, releases it again")
+    echo("next: data-miner run --config FILE, or the running daemon, releases it again")

@@ -26,6 +26,7 @@ from data_miner_dagster.cli.options import (
     RootOption,
     set_environment,
 )
+from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.releases import export, releases
 from data_miner_dagster.cli.run import run
 from data_miner_dagster.cli.showing import projects, status, videos
@@ -81,7 +82,7 @@ def main() -> None:
     except DataMinerError as error:
         if os.environ.get("DATA_MINER_DEBUG") == "1":
             raise
-        print(f"error: {error}", file=sys.stderr)
+        echo(f"error: {error}", err=True)
         sys.exit(EXIT_MISUSE if isinstance(error, ConfigError) else EXIT_FAILED)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProfileOption, RootOption, opened
-from data_miner_dagster.cli.output import print_json, print_table
+from data_miner_dagster.cli.output import echo, print_json, print_table
 
 app = typer.Typer(help="Models: what there is, and fetching it.", no_args_is_help=True)
 
@@ -57,9 +57,9 @@ def fetch_models(
 
     if samples:
         for path in fetch_samples(typer.echo).values():
-            typer.echo(str(path))
+            echo(str(path))
         return
     if profile not in PROFILES:
         raise ConfigError(f"--profile {profile!r} is none{did_you_mean(profile, sorted(PROFILES))}")
     fetch_profile(profile, typer.echo)
-    typer.echo(f"the {profile} profile's models are in {model_cache_folder()}")
+    echo(f"the {profile} profile's models are in {model_cache_folder()}")

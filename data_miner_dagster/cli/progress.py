@@ -4,15 +4,16 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from data_miner_dagster.cli.output import PlainConsole
+from data_miner_dagster.domain.foreign_text import printable
 
-console = Console(highlight=False, soft_wrap=True)
+console = PlainConsole(soft_wrap=True)
 
 
 class _ConsoleLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else None
-        console.print(f"  {record.getMessage()}", markup=False, style=style)
+        console.print(f"  {printable(record.getMessage())}", style=style)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from data_miner_dagster.cli.options import (
     RootOption,
     opened_existing,
 )
-from data_miner_dagster.cli.output import print_json, print_table
+from data_miner_dagster.cli.output import echo, print_json, print_table
 
 ProjectArgument = Annotated[str, typer.Argument(help="The project's name.")]
 FormatOption = Annotated[str, typer.Option("--format", "-f", help="all, coco, yolo, parquet, huggingface or crops.")]
@@ -35,9 +35,7 @@ def export(
     outcome = export_release(
         opened_existing(root, config, profile), project, format=format, to=to.expanduser(), version=version
     )
-    typer.echo(
-        f"{project} {outcome.version}: {outcome.num_images:,} images, {outcome.num_boxes:,} boxes → {outcome.folder}"
-    )
+    echo(f"{project} {outcome.version}: {outcome.num_images:,} images, {outcome.num_boxes:,} boxes → {outcome.folder}")
 
 
 def releases(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProjectOption, RootOption, opened_existing
-from data_miner_dagster.cli.output import print_json, print_table, shortened
+from data_miner_dagster.cli.output import echo, print_json, print_table, shortened
 
 if TYPE_CHECKING:
     from data_miner_dagster.catalog.schema import VideoRow
@@ -25,18 +25,18 @@ def status(
     if json:
         print_json(content)
         return
-    typer.echo(f"root {platform.root}")
+    echo(f"root {platform.root}")
     _print_projects(content["projects"])
-    typer.echo("")
+    echo("")
     print_table(["videos", "reason", "count"], [list(row.values()) for row in content["videos"]], numbers=["count"])
     if project is not None:
-        typer.echo("")
+        echo("")
         rows = [list(row.values()) for row in content["members"]]
         print_table(["in the project", "reason", "count"], rows, numbers=["count"])
         _print_funnel(platform, project)
         _print_reuploads(content["reuploads"])
     if content["working"]:
-        typer.echo("")
+        echo("")
         print_table(["being worked on", "by process", "on", "since"], [list(r.values()) for r in content["working"]])
 
 
@@ -90,7 +90,7 @@ def videos(
         for video in found
     ]
     print_table(columns, rows, numbers=["seconds", "frames"])
-    typer.echo(f"{len(found)} videos")
+    echo(f"{len(found)} videos")
 
 
 def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[str, object]]]":
@@ -157,7 +157,7 @@ def _remark(project: "dict[str, object]") -> str:
 def _print_funnel(platform: "Platform", project: str) -> None:
     from data_miner_dagster.operations.funnel import project_funnel
 
-    typer.echo("")
+    echo("")
     print_table(["step", "count", "reasons"], project_funnel(platform, project).as_rows(), numbers=["count"])
 
 
@@ -172,7 +172,7 @@ def _reuploads(platform: "Platform", project: str) -> "list[dict[str, object]]":
 def _print_reuploads(found: "list[dict[str, object]]", most: int = 20) -> None:
     if not found:
         return
-    typer.echo("")
+    echo("")
     rows = [
         [
             shortened(str(row["title"]), 40),
@@ -183,16 +183,17 @@ def _print_reuploads(found: "list[dict[str, object]]", most: int = 20) -> None:
     ]
     print_table(["video found again", "in", "frames"], rows, numbers=["frames"])
     if len(found) > most:
-        typer.echo(f"and {len(found) - most} more: --json")
+        echo(f"and {len(found) - most} more: --json")
 
 
 def _video(row: "VideoRow") -> "dict[str, object]":
+    from data_miner_dagster.domain.addresses import Origin
     from data_miner_dagster.sites.redaction import redact_url
 
     return {
         "key": row.key,
         "status": row.status.value,
-        "url": redact_url(row.url) if "://" in row.url else row.url,
+        "url": row.url if row.origin is Origin.LOCAL else redact_url(row.url),
         "title": row.title,
         "channel": row.channel,
         "channel_id": row.channel_id,

@@ -1,6 +1,7 @@
 """The end of a run: the funnel, where the release and the report are, what to do next."""
 
 from rich.table import Table
+from rich.text import Text
 
 from data_miner_dagster.cli.progress import console
 from data_miner_dagster.operations.funnel import Funnel, project_funnel
@@ -27,7 +28,8 @@ def print_summary(platform: Platform, project: str) -> None:
     for row in platform.catalog.videos(project=project):
         if row.error_kind is not None:
             when = f"; tried again from {row.retry_after:%Y-%m-%d %H:%M} UTC" if row.retry_after else ""
-            console.print(f"[yellow]{row.key}[/]: {row.error_kind.value}: {row.error}{when}")
+            reason = f": {row.error_kind.value}: {row.error}{when}"
+            console.print(Text.assemble((row.key, "yellow"), reason))
     if funnel.release is not None:
         console.print(f"release  {platform.layout.release_folder(project, funnel.release)}")
         console.print(f"report   {platform.layout.report_folder(project) / 'index.html'}")

@@ -4,15 +4,14 @@ A command here reads its options, calls its trial in `operations/` (`filtering_t
 the answer to `show_trial`. It decides nothing.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
+from data_miner_dagster.cli.output import PlainConsole, print_json
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.config.filtering import FilteringConfig
@@ -82,9 +81,9 @@ def show_trial(trial: "Trial", folder: Path, *, sheet: Path, as_json: bool) -> N
     if as_json:
         rows = [{"file": names[row.path], **dict(zip(trial.columns, row.cells, strict=True))} for row in trial.rows]
         content = {"title": trial.title, "summary": trial.summary, "sheet": str(sheet), "images": rows}
-        typer.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        print_json(content)
         return
-    console = Console()
+    console = PlainConsole()
     table = Table(title=trial.title, title_justify="left")
     table.add_column("file", overflow="fold")
     for column in trial.columns:
@@ -93,9 +92,9 @@ def show_trial(trial: "Trial", folder: Path, *, sheet: Path, as_json: bool) -> N
         table.add_row(names[row.path], *row.cells)
     console.print(table)
     if len(trial.rows) > _MAX_ROWS:
-        console.print(f"... and {len(trial.rows) - _MAX_ROWS} more; --json lists all", markup=False)
-    console.print(trial.summary, markup=False)
-    console.print(f"contact sheet of {num_shown}: {sheet}", markup=False, soft_wrap=True)
+        console.print(f"... and {len(trial.rows) - _MAX_ROWS} more; --json lists all")
+    console.print(trial.summary)
+    console.print(f"contact sheet of {num_shown}: {sheet}", soft_wrap=True)
 
 
 @app.command("detect")

@@ -12,7 +12,7 @@ from data_miner_dagster.cli.options import (
     confirm,
     opened_existing,
 )
-from data_miner_dagster.cli.output import size_text
+from data_miner_dagster.cli.output import echo, size_text
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.removal import Removal
@@ -45,8 +45,8 @@ def retry(
         video_keys=keys or None,
     )
     for key in retried:
-        typer.echo(key)
-    typer.echo(f"{len(retried)} videos will be tried again by the next run, or at once by a running `data-miner up`")
+        echo(key)
+    echo(f"{len(retried)} videos will be tried again by the next run, or at once by a running `data-miner up`")
 
 
 def delete_project(
@@ -64,8 +64,8 @@ def delete_project(
     platform.project_config(name)
     confirm(f"Remove project {name} from {platform.root}?", yes=yes)
     for path in remove_project(platform, name, with_files=files, with_releases=releases):
-        typer.echo(f"{path}: {'renamed' if path.exists() else 'removed'}")
-    typer.echo(f"project {name} removed")
+        echo(f"{path}: {'renamed' if path.exists() else 'removed'}")
+    echo(f"project {name} removed")
 
 
 def delete_videos(
@@ -98,7 +98,7 @@ def cleanup_orphans(yes: YesOption = False, root: RootOption = None, config: Con
         confirm(f"Remove {num_unwanted} videos that no project wants from {platform.root}?", yes=yes)
     _print_removal(remove_unwanted_videos(platform))
     num_mended = mend_platform(platform, inspect_platform(platform))
-    typer.echo(f"{num_mended} leftovers mended")
+    echo(f"{num_mended} leftovers mended")
 
 
 def forget(
@@ -120,12 +120,12 @@ def forget(
     forgotten = forget_videos(platform, target, reason=reason, delete_releases=delete_releases)
     _print_removal(forgotten.removal)
     for release in forgotten.withdrawn_releases:
-        typer.echo(f"release {release} contained it: {'removed' if delete_releases else 'marked as withdrawn'}")
+        echo(f"release {release} contained it: {'removed' if delete_releases else 'marked as withdrawn'}")
 
 
 def _print_removal(removal: "Removal") -> None:
     for key in removal.removed:
-        typer.echo(f"{key}: removed")
+        echo(f"{key}: removed")
     for key, reason in removal.kept.items():
-        typer.echo(f"{key}: kept, {reason}", err=True)
-    typer.echo(f"{len(removal.removed)} videos removed, {size_text(removal.freed_bytes)} freed")
+        echo(f"{key}: kept, {reason}", err=True)
+    echo(f"{len(removal.removed)} videos removed, {size_text(removal.freed_bytes)} freed")

@@ -83,6 +83,7 @@ class RejectionRule(StrEnum):
     BLOCKED_HASHTAG = "blocked_hashtag"
     BLOCKED_CHANNEL = "blocked_channel"
     SECRET_ADDRESS = "secret_address"  # listed with a signature or token, which is not kept  # noqa: S105  # a word
+    REFUSED_ADDRESS = "refused_address"  # listed with an address that is none of the web's, or malformed
     PRESCREENING = "prescreening"
     MAX_VIDEOS = "max_videos"
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.reasons import RejectionRule, VideoErrorKind
 
 RgbImage = npt.NDArray[np.uint8]
@@ -21,7 +22,7 @@ class VideoCandidate:
     """One video found by a source, before anything is downloaded. Unknown metadata is None."""
 
     video_key: str
-    url: str  # http(s) address, or an absolute local path
+    url: str  # http(s) address, or an absolute local path: `origin` says which
     source: str  # kind of source: "urls", "files", "search", ...
     query: str  # what was asked: the URL, path, glob or search words
     rank: int  # position in the answer, from 0
@@ -40,6 +41,8 @@ class VideoCandidate:
     tags: tuple[str, ...] = ()
     description: str | None = None
     thumbnail_url: str | None = None
+    origin: Origin = Origin.FOREIGN  # who wrote `url`; `{env:NAME}` and paths are read in a user's words alone
+    refusal: str | None = None  # why a foreign `url` cannot be taken
 
 
 @dataclass(frozen=True, slots=True)

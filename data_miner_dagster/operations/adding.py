@@ -1,10 +1,11 @@
 """Adding one video to a project by hand, past its sources and its rules."""
 
+import logging
 import os
 from pathlib import Path
 
 from data_miner_dagster.catalog.schema import utc_now
-from data_miner_dagster.domain.addresses import advice_for, secret_in_address
+from data_miner_dagster.domain.addresses import Origin, OwnAddress, advice_for, secret_in_address
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.platform import Platform
@@ -12,6 +13,8 @@ from data_miner_dagster.operations.politeness import PostponedError, SitePoliten
 from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
 from data_miner_dagster.sites.redaction import redact_url
+
+logger = logging.getLogger("data_miner.sourcing")
 
 BY_HAND = "by_hand"
 """The source named as the origin of such a member."""
@@ -35,6 +38,9 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
         raise ConfigError(f"{shown}: {error}") from None
     except SourceError as error:
         raise ConfigError(str(error) if shown in str(error) else f"{shown}: {error}") from None
+    if refusals := [candidate.refusal for candidate in found if candidate.refusal is not None]:
+        logger.warning("%s: %d entries are passed over; the first is %s", shown, len(refusals), refusals[0])
+        found = [candidate for candidate in found if candidate.refusal is None]
     if not found:
         raise ConfigError(f"{shown} holds no video; give the address of one, or of a page that has some")
     if secrets := [secret for candidate in found if (secret := secret_in_address(candidate.url))]:
@@ -55,7 +61,16 @@ def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:
     if "://" not in address:
         paths = list_local_videos(address, Path.cwd())
         return [
-            VideoCandidate(key_of_file(path)[0], os.fspath(path), BY_HAND, address, rank, now, title=path.stem)
+            VideoCandidate(
+                key_of_file(path)[0],
+                os.fspath(path),
+                BY_HAND,
+                address,
+                rank,
+                now,
+                title=path.stem,
+                origin=Origin.LOCAL,
+            )
             for rank, path in enumerate(paths)
         ]
     politeness = SitePoliteness(platform)
@@ -65,4 +80,4 @@ def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:
         on_response=politeness.on_response,
         before_listing=politeness.before_listing,
     ) as client:
-        return client.list_address(address, source=BY_HAND, query=redact_url(address), found_at=now)
+        return client.list_address(OwnAddress(address), source=BY_HAND, query=redact_url(address), found_at=now)

@@ -3,7 +3,6 @@
 import logging
 import shutil
 import time
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from data_miner_dagster.catalog.politeness import postpone_video
 from data_miner_dagster.catalog.queries import keys_with_internal_errors
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.domain.addresses import AddressError, LocalPath, Origin, address_of, host_of
 from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -117,8 +117,8 @@ def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | Non
     if not video_key.startswith(FRAMES_PREFIX):
         return None
     row = platform.catalog.video(video_key)
-    folder = Path(row.url if row is not None else "")
-    paths = list_frames(folder)
+    folder = Path(row.url if row is not None and row.origin is Origin.LOCAL else "")
+    paths = list_frames(folder) if folder.is_absolute() else []
     if not paths or key_of_frames(paths)[0] != video_key:
         raise VideoPermanentError(
             VideoErrorKind.MISSING_FILE, f"{folder} is gone or has changed since it was listed; list the sources again"
@@ -150,9 +150,9 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
         status = OutcomeStatus.FAILED if row.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
         return VideoOutcome(key, status, row.error_kind, row.error or "")
     try:
-        if _is_local(row.url):
+        if row.origin is Origin.LOCAL:
             return _work(run, row)
-        site = site_of_key(key) or (urllib.parse.urlsplit(row.url).hostname or "")
+        site = site_of_key(key) or host_of(row.url)
         _check_head_room(platform, row)
         with run.politeness.place(site):
             return _work(run, row)
@@ -161,10 +161,6 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
             if not stays_downloaded(platform, session, key):
                 postpone_video(session, key, error.until, error.kind, str(error), attempts=row.attempts)
         return VideoOutcome(key, OutcomeStatus.FAILED, error.kind, str(error))
-
-
-def _is_local(url: str) -> bool:
-    return url.startswith("/")
 
 
 def _check_head_room(platform: Platform, row: VideoRow) -> None:
@@ -191,7 +187,7 @@ def _work(run: _Run, row: VideoRow) -> VideoOutcome:
     except (VideoPermanentError, VideoTransientError) as error:
         if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
             wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
-            site = site_of_key(key) or (urllib.parse.urlsplit(row.url).hostname or "")
+            site = site_of_key(key) or host_of(row.url)
             until = run.politeness.trip(site, wait, f"{site}: {error}")
             raise PostponedError(error.kind, until, str(error)) from None
         return record_failure(platform, key, attempts, error)
@@ -239,13 +235,16 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
             raise NotWantedError(candidate, rejections)
 
     try:
-        if _is_local(row.url):
-            path = fetch_local_file(Path(row.url), partial, how=config.local_files)
-            known = VideoCandidate(row.key, row.url, "files", "", 0, utc_now(), title=row.title)
+        address = address_of(row.origin, row.url)
+        if isinstance(address, LocalPath):
+            path = fetch_local_file(Path(address.text), partial, how=config.local_files)
+            known = VideoCandidate(row.key, row.url, "files", "", 0, utc_now(), title=row.title, origin=row.origin)
             fetched = FetchedVideo(path, "file", None, known)
         else:
-            fetched = run.client.fetch(row.key, row.url, partial, found_at=utc_now(), accept=accept)
+            fetched = run.client.fetch(row.key, address, partial, found_at=utc_now(), accept=accept)
         info = _prove(platform, row, fetched)
+    except AddressError as error:
+        raise VideoPermanentError(VideoErrorKind.POLICY, f"its address was listed, and {error}") from None
     except VideoPermanentError as error:
         if not error.kind.is_of_site:  # which may yet give the rest
             shutil.rmtree(partial)  # these bytes are no start for another attempt
@@ -262,8 +261,7 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
         width=info.file.width,
         height=max(info.file.height, fetched.candidate.height or 0),  # a greater one was on offer
     )
-    is_from_site = not _is_local(row.url)
-    return info, _rejections_of(run, proven if is_from_site else with_known(proven, row))
+    return info, _rejections_of(run, with_known(proven, row) if row.origin is Origin.LOCAL else proven)
 
 
 def _prove(platform: Platform, row: VideoRow, fetched: FetchedVideo) -> VideoInfo:
@@ -281,7 +279,7 @@ def _prove(platform: Platform, row: VideoRow, fetched: FetchedVideo) -> VideoInf
             VideoErrorKind.TRUNCATED, f"the file lasts {probed.duration_seconds:.1f} s, its site says {said:.1f} s"
         )
     sha256 = sha256_of_file(fetched.path)
-    if _is_local(row.url) and row.key.startswith("file-") and row.key != f"file-{sha256[:32]}":
+    if row.origin is Origin.LOCAL and row.key.startswith("file-") and row.key != f"file-{sha256[:32]}":
         raise VideoPermanentError(
             VideoErrorKind.MISSING_FILE, f"{row.url} has changed since it was listed; list the sources again"
         )
@@ -300,7 +298,7 @@ def _prove(platform: Platform, row: VideoRow, fetched: FetchedVideo) -> VideoInf
             licence=candidate.licence,
             upload_date=candidate.upload_date,
         ),
-        url=None if _is_local(row.url) else candidate.url,
+        url=None if row.origin is Origin.LOCAL else candidate.url,
         extractor=fetched.extractor,
         format_id=fetched.format_id,
         channel_id=candidate.channel_id,

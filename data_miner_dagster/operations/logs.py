@@ -5,9 +5,10 @@ import logging
 import re
 import sys
 import time
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from data_miner_dagster.config.settings import LoggingConfig
+from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.sites.redaction import redact
 
 _STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -27,7 +28,7 @@ class RedactingFilter(logging.Filter):
         """Rewrite the record in place."""
         record.msg, record.args = redacted(record.getMessage()), None
         if record.exc_info and not record.exc_text:
-            record.exc_text = redacted(logging.Formatter().formatException(record.exc_info))
+            record.exc_text = printable(redacted(logging.Formatter().formatException(record.exc_info)))
         return True
 
 
@@ -48,7 +49,22 @@ class JsonFormatter(logging.Formatter):
                 content[name] = value if isinstance(value, (int, float, bool, type(None))) else redacted(str(value))
         if record.exc_text:
             content["exception"] = record.exc_text
-        return json.dumps(content, ensure_ascii=False)
+        return printable(json.dumps(content, ensure_ascii=False))
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people, on which nothing a site says can look like another line or move the cursor."""
+
+    def __init__(self) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
+        """Return the line, without a traceback."""
+        return printable(super().formatMessage(record).replace("\n", "\\n"))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's own name
+        """Return a traceback."""
+        return printable(super().formatException(ei))
 
 
 def set_up_logging(
@@ -67,8 +83,6 @@ def set_up_logging(
     handler = logging.StreamHandler(stream or sys.stderr)
     setattr(handler, _MARK, True)
     handler.addFilter(RedactingFilter())
-    handler.setFormatter(
-        JsonFormatter() if config.format == "json" else logging.Formatter("%(levelname)s %(name)s: %(message)s")
-    )
+    handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if verbose else config.level)

@@ -1,7 +1,6 @@
 """Pre-screening: a candidate's pictures are scored against the project's prompts before a download is spent on it."""
 
 import logging
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -11,6 +10,7 @@ from sqlalchemy import select
 
 from data_miner_dagster.catalog.schema import PrescreeningRow, utc_now
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.addresses import LocalPath, address_of, host_of
 from data_miner_dagster.domain.errors import SourceError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Rejection, RgbImage, VideoCandidate
@@ -118,10 +118,11 @@ def _score(
 def _images(client: SiteClient, candidate: VideoCandidate, config: ProjectConfig) -> Iterator[RgbImage]:
     prescreening = config.sourcing.prescreening
     pictures = [Picture(candidate.thumbnail_url)] if candidate.thumbnail_url else []
-    site = site_of_key(candidate.video_key) or (urllib.parse.urlsplit(candidate.url).hostname or "")
+    site = site_of_key(candidate.video_key) or host_of(candidate.url)
     try:
-        if prescreening.storyboards:
-            pictures = client.pictures_of(candidate.video_key, candidate.url, with_storyboards=True) or pictures
+        address = address_of(candidate.origin, candidate.url)
+        if prescreening.storyboards and not isinstance(address, LocalPath):
+            pictures = client.pictures_of(candidate.video_key, address, with_storyboards=True) or pictures
         sizes = [picture.rows * picture.columns for picture in pictures]
         wanted = spread_over(sum(sizes), prescreening.max_pictures)
         for picture, size, start in zip(pictures, sizes, accumulate(sizes, initial=0), strict=False):

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.export.records import ReleaseBox, ReleaseImage, ReleaseVideo
@@ -253,7 +254,7 @@ class ReleaseSource:
 
     def _url_of(self, video_key: str) -> str:
         video = self._platform.catalog.video(video_key)
-        return public_reference(video.url) if video is not None else ""
+        return public_reference(video.url, is_path=video.origin is Origin.LOCAL) if video is not None else ""
 
 
 def _as_float32(value: float) -> float:
@@ -271,7 +272,7 @@ def _release_video(
         video_key=video.key,
         split=split,
         group=group,
-        url=public_reference(video.url),
+        url=public_reference(video.url, is_path=video.origin is Origin.LOCAL),
         title=video.title,
         channel=video.channel,
         licence=video.licence,
@@ -279,7 +280,7 @@ def _release_video(
         duration_seconds=video.duration_seconds,
         sha256=video.sha256,
         source=member.source,
-        query=public_reference(member.query),
+        query=public_reference(member.query, is_path=video.origin is Origin.LOCAL),
         num_frames=video.num_frames or 0,
         num_images=num_images,
         num_boxes=num_boxes,

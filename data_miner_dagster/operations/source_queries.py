@@ -25,7 +25,7 @@ from data_miner_dagster.config.sourcing import (
     UrlsSource,
 )
 from data_miner_dagster.config.text_files import MAX_LIST_BYTES, check_yaml_shape, read_text_file
-from data_miner_dagster.domain.addresses import advice_for, secret_in_address
+from data_miner_dagster.domain.addresses import Origin, OwnAddress, advice_for, secret_in_address
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.sites.client import ListingLimits, SiteClient
@@ -133,7 +133,7 @@ def _address(
     shown = _shown(text)
 
     def ask(client: SiteClient) -> list[VideoCandidate]:
-        found = client.list_address(address, source=source, query=shown, found_at=utc_now(), limits=limits)
+        found = client.list_address(OwnAddress(address), source=source, query=shown, found_at=utc_now(), limits=limits)
         return [candidate for candidate in found if is_wanted(candidate)]
 
     return Query(source, shown, True, ask)
@@ -215,7 +215,14 @@ def _list_files(entry: str, base_folder: Path, hashes: FileHashes, _client: Site
     now = utc_now()
     return [
         VideoCandidate(
-            key_of_file(path, hashes.sha256_of)[0], os.fspath(path), "files", entry, rank, now, title=path.stem
+            key_of_file(path, hashes.sha256_of)[0],
+            os.fspath(path),
+            "files",
+            entry,
+            rank,
+            now,
+            title=path.stem,
+            origin=Origin.LOCAL,
         )
         for rank, path in enumerate(list_local_videos(entry, base_folder))
     ]
@@ -236,6 +243,7 @@ def _list_frame_folders(entry: str, base_folder: Path, hashes: FileHashes, _clie
                 now,
                 title=folder.name,
                 duration_seconds=float(len(paths)),
+                origin=Origin.LOCAL,
             )
         )
     return candidates

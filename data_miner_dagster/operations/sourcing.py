@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT
 from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, SourceListingRow, VideoRow, utc_now
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.domain.addresses import secret_in_address
+from data_miner_dagster.domain.addresses import Origin, secret_in_address
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import RejectionRule
@@ -141,6 +141,9 @@ def _decide(
         rows |= {row.key: row for row in platform.catalog.videos(keys[start : start + KEYS_A_STATEMENT])}
     decided: list[tuple[VideoCandidate, Rejection | None]] = []
     for listed in candidates:
+        if listed.refusal is not None:
+            decided.append((listed, Rejection(RejectionRule.REFUSED_ADDRESS, listed.refusal)))
+            continue
         if secret := secret_in_address(listed.url):
             # A site listed it so. It would expire before long, and has no place in the catalog.
             shown = replace(listed, url=redact_url(listed.url), thumbnail_url=None)
@@ -148,7 +151,7 @@ def _decide(
             continue
         row = rows.get(listed.video_key)
         candidate = with_known(listed, row)
-        is_complete = row is not None and row.sha256 is not None and not listed.url.startswith("/")
+        is_complete = row is not None and row.sha256 is not None and listed.origin is not Origin.LOCAL
         decided.append((candidate, rules.rejection_of(candidate, is_complete=is_complete)))
     if not config.sourcing.prescreening.enabled:
         return decided

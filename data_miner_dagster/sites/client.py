@@ -3,11 +3,11 @@
 import re
 import threading
 import time
-import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,21 +16,38 @@ from yt_dlp.networking.exceptions import RequestError
 from yt_dlp.utils import YoutubeDLError, unsmuggle_url
 
 from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.domain.addresses import (
+    AddressError,
+    ForeignAddress,
+    NetworkAddress,
+    Origin,
+    OwnAddress,
+    host_of,
+    problem_of_address,
+)
 from data_miner_dagster.domain.errors import SourceError, VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.foreign_text import clean_text, clean_whole
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.sites.errors import classify, explained, translate
 from data_miner_dagster.sites.fetching import check_limits, fetch_direct, is_page, too_large
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
-from data_miner_dagster.sites.keys import is_direct_video_url, key_of_site_video, key_of_url, site_of_key
-from data_miner_dagster.sites.metadata import as_text, candidate_of, thumbnails_of
-from data_miner_dagster.sites.redaction import redact_url
+from data_miner_dagster.sites.keys import (
+    is_direct_video_url,
+    key_of_refused,
+    key_of_site_video,
+    key_of_url,
+    site_of_key,
+)
+from data_miner_dagster.sites.metadata import address_in, candidate_of, thumbnails_of
+from data_miner_dagster.sites.redaction import redact, redact_url
 from data_miner_dagster.sites.references import expand_address
 from data_miner_dagster.sites.transport import Deadlines, Errand
 
 _EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
 _REFERENCES: Final = ("url", "url_transparent")
 _MAX_PICTURE_BYTES: Final = 10_000_000
+_MAX_TILES_A_SIDE: Final = 100  # of a storyboard
 _LISTING_SECONDS: Final = 600.0
 KNOWN_IN_A_ROW: Final = 10
 """So many known videos in a row end a listing that asks for new ones: a pinned or reordered one does not."""
@@ -139,19 +156,20 @@ class SiteClient:
 
     # --- listing ---
 
-    def site_of(self, address: str) -> str:
+    def site_of(self, address: NetworkAddress) -> str:
         """Return the site that an address counts for: an extractor's name, or the host."""
         extractor = self._ydl().extractor_for(expand_address(address))
         name = str(extractor.IE_NAME).partition(":")[0].lower()
-        return (urllib.parse.urlsplit(address).hostname or name) if extractor.ie_key() == "Generic" else name
+        return (host_of(address.text) or name) if extractor.ie_key() == "Generic" else name
 
     def list_address(
-        self, address: str, *, source: str, query: str, found_at: datetime, limits: ListingLimits | None = None
+        self, address: OwnAddress, *, source: str, query: str, found_at: datetime, limits: ListingLimits | None = None
     ) -> list[VideoCandidate]:
         """Return the videos behind an address, in its order, without downloading any.
 
         A direct video URL, and a page of an extractor whose pages are single videos, cost no request: what is to be
-        known of them is read once, at the download. Playlists, channels, searches and feeds are listed flat.
+        known of them is read once, at the download. Playlists, channels, searches and feeds are listed flat. An entry
+        whose address cannot be taken is returned with its `refusal`.
 
         Args:
             address: http or https, or one of `sites.queries`; may hold `{env:NAME}`.
@@ -162,26 +180,28 @@ class SiteClient:
             SourceError: the address is of another scheme, could not be listed, or lists nothing.
             ConfigError: `{env:NAME}` is not set.
         """
-        address = address.strip()
+        text = address.text.strip()
+        address, shown = OwnAddress(text), redact_url(text)
         expanded = expand_address(address)
-        shown = redact_url(address)
         ydl = self._ydl()
-        scheme = urllib.parse.urlsplit(expanded).scheme.lower()
+        scheme = expanded.partition(":")[0].lower() if ":" in expanded else ""
+        if scheme in ("http", "https") and (problem := problem_of_address(expanded)):
+            raise SourceError(f"{shown}: {problem}")
         extractor = ydl.extractor_for(expanded)
         if scheme not in ("http", "https") and not (scheme.endswith("search") and extractor.ie_key() != "Generic"):
             raise SourceError(f"{shown}: only http and https addresses are taken, not {scheme or 'none'!r}")
         if extractor.ie_key() == "Generic":
             if is_direct_video_url(expanded):
-                return [VideoCandidate(key_of_url(address), address, source, query, 0, found_at)]
+                return [VideoCandidate(key_of_url(text), text, source, query, 0, found_at, origin=Origin.OWN)]
         elif extractor.is_single_video(expanded) and (video_id := extractor.get_temp_id(expanded)):
             key = key_of_site_video(str(extractor.IE_NAME), video_id)
-            return [VideoCandidate(key, address, source, query, 0, found_at)]
+            return [VideoCandidate(key, text, source, query, 0, found_at, origin=Origin.OWN)]
         site = self.site_of(address)
         self._before_listing(site)
         with self._errand(ydl, site, _LISTING_SECONDS):
             try:
                 found = self._list(ydl, address, expanded, source, query, found_at, limits or ListingLimits())
-            except (YoutubeDLError, RequestError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # translated: an extractor may raise anything
                 # `from None`: the original may carry signed addresses, and a traceback would print them.
                 raise self._source_error(error, site, shown) from None
         if not found and not (limits and limits.known_keys):
@@ -191,7 +211,7 @@ class SiteClient:
     def _list(
         self,
         ydl: GuardedYoutubeDL,
-        address: str,
+        address: OwnAddress,
         expanded: str,
         source: str,
         query: str,
@@ -223,30 +243,37 @@ class SiteClient:
         self,
         ydl: GuardedYoutubeDL,
         entry: Mapping[str, Any],
-        address: str,
+        address: OwnAddress,
         source: str,
         query: str,
         rank: int,
         found_at: datetime,
     ) -> VideoCandidate:
-        is_reference = entry.get("_type", "video") in _REFERENCES
-        url = str(entry["url"]) if is_reference else address
+        said = str(entry.get("url") or "")
         ie_key = str(entry.get("ie_key") or entry.get("extractor_key") or "Generic")
-        if ie_key == "Generic":
-            url, _ = unsmuggle_url(url)  # a feed's item carries its guid so, which is no part of its address
-        key = key_of_url(url)
+        described = partial(candidate_of, entry, source=source, query=query, rank=rank, found_at=found_at)
+        taken: NetworkAddress = address  # the page's own video
+        if entry.get("_type", "video") in _REFERENCES:
+            try:
+                taken = _foreign(said, ie_key)
+            except AddressError as error:
+                refusal = f"listed as {redact(clean_text(said, 80) or '')!r}: {error}"
+                # kept without the address: what is left of it once it is cleaned and cut may look like a good one
+                return described(video_key=key_of_refused(said), url="", origin=Origin.FOREIGN, refusal=refusal)
+        key = key_of_url(taken.text)
         if ie_key != "Generic":
             extractor = ydl.get_info_extractor(ie_key)
-            if video_id := entry.get("id") or extractor.get_temp_id(url):
+            if video_id := entry.get("id") or extractor.get_temp_id(taken.text):
                 key = key_of_site_video(str(extractor.IE_NAME), str(video_id))
-        return candidate_of(entry, video_key=key, url=url, source=source, query=query, rank=rank, found_at=found_at)
+        origin = Origin.OWN if isinstance(taken, OwnAddress) else Origin.FOREIGN
+        return described(video_key=key, url=taken.text, origin=origin)
 
     # --- fetching ---
 
     def fetch(
         self,
         video_key: str,
-        address: str,
+        address: NetworkAddress,
         folder: Path,
         *,
         found_at: datetime,
@@ -256,7 +283,7 @@ class SiteClient:
 
         Args:
             video_key: says which site it counts for.
-            address: of a page or of a file; may hold `{env:NAME}`.
+            address: of a page or of a file; a user's own may hold `{env:NAME}`.
             folder: exists, and belongs to this video alone.
             found_at: for the candidate returned.
             accept: given what the site says of the video, after its one extraction and before any byte of it; what
@@ -268,11 +295,21 @@ class SiteClient:
         """
         ydl, config = self._ydl(), self._config
         is_generic = site_of_key(video_key) is None
-        site = site_of_key(video_key) or (urllib.parse.urlsplit(address).hostname or "")
+        site = site_of_key(video_key) or host_of(address.text)
+        origin = Origin.OWN if isinstance(address, OwnAddress) else Origin.FOREIGN
         refusals: list[Exception] = []
 
         def described(info: Mapping[str, Any]) -> VideoCandidate:
-            return candidate_of(info, video_key=video_key, url=address, source="", query="", rank=0, found_at=found_at)
+            return candidate_of(
+                info,
+                video_key=video_key,
+                url=address.text,
+                source="",
+                query="",
+                rank=0,
+                found_at=found_at,
+                origin=origin,
+            )
 
         def refuse(info: Mapping[str, Any], *, incomplete: bool = False) -> None:
             try:
@@ -284,7 +321,7 @@ class SiteClient:
 
         def hook(progress: Mapping[str, Any]) -> None:
             if (
-                max(int(progress.get(name) or 0) for name in ("downloaded_bytes", "total_bytes"))
+                max(clean_whole(progress.get(name)) or 0 for name in ("downloaded_bytes", "total_bytes"))
                 > config.max_size_bytes
             ):
                 raise too_large(config)
@@ -315,7 +352,7 @@ class SiteClient:
 
     # --- pictures ---
 
-    def pictures_of(self, video_key: str, address: str, *, with_storyboards: bool) -> list[Picture]:
+    def pictures_of(self, video_key: str, address: NetworkAddress, *, with_storyboards: bool) -> list[Picture]:
         """Return the thumbnails of a video and, if asked, its storyboards: one extraction of its page.
 
         Raises:
@@ -327,16 +364,17 @@ class SiteClient:
         with self._errand(ydl, site, _LISTING_SECONDS):
             try:
                 info = ydl.extract_info(expand_address(address), download=False, process=False)
-            except (YoutubeDLError, RequestError, OSError) as error:
-                raise self._source_error(error, site, redact_url(address)) from None
+            except Exception as error:  # noqa: BLE001  # translated: an extractor may raise anything
+                raise self._source_error(error, site, redact_url(address.text)) from None
         pictures = [Picture(url) for url in thumbnails_of(info)[:1]]
-        boards = [form for form in info.get("formats") or () if form.get("rows") and form.get("columns")]
+        boards = [form for form in info.get("formats") or () if _tiles(form) is not None]
         if with_storyboards and boards:
-            best = max(boards, key=lambda form: form.get("width") or 0)
+            best = max(boards, key=lambda form: clean_whole(form.get("width")) or 0)
+            rows, columns = _tiles(best) or (1, 1)
             pictures += [
-                Picture(str(fragment["url"]), int(best["rows"]), int(best["columns"]))
+                Picture(board.text, rows, columns)
                 for fragment in best.get("fragments") or ()
-                if fragment.get("url")
+                if (board := address_in(fragment.get("url")))
             ]
         return pictures
 
@@ -351,11 +389,28 @@ class SiteClient:
             try:
                 with ydl.urlopen(Request(url)) as response:
                     content: bytes = response.read(_MAX_PICTURE_BYTES + 1)
-            except (YoutubeDLError, RequestError, OSError) as error:
+            except (YoutubeDLError, RequestError, OSError, ValueError) as error:
                 raise self._source_error(error, site, redact_url(url)) from None
         if len(content) > _MAX_PICTURE_BYTES:
             raise SourceError(f"{redact_url(url)}: larger than {_MAX_PICTURE_BYTES} bytes")
         return content
+
+
+def _tiles(form: Mapping[str, Any]) -> tuple[int, int] | None:
+    rows, columns = (clean_whole(form.get(name), _MAX_TILES_A_SIDE) for name in ("rows", "columns"))
+    return (rows, columns) if rows and columns else None
+
+
+def _foreign(said: str, ie_key: str) -> ForeignAddress:
+    """Return the address that an entry of a listing names; only an extractor of a known site may name others than http.
+
+    Raises:
+        AddressError: it cannot be taken.
+    """
+    if ie_key != "Generic":
+        return ForeignAddress.of_extractor(said)
+    url, _ = unsmuggle_url(said)  # a feed's item carries its guid so, which is no part of its address
+    return ForeignAddress.parse(url)
 
 
 def _fetched(
@@ -379,6 +434,6 @@ def _fetched(
     return FetchedVideo(
         path=target,
         extractor=str(info.get("extractor") or "generic"),
-        format_id=as_text(downloads[0].get("format_id")),
-        candidate=replace(candidate, url=redact_url(str(info.get("webpage_url") or candidate.url))),
+        format_id=clean_text(downloads[0].get("format_id"), 100),
+        candidate=replace(candidate, url=redact_url(clean_text(info.get("webpage_url")) or candidate.url)),
     )

@@ -12,9 +12,10 @@ from yt_dlp.downloader.http import HttpFD
 
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.errors import VideoPermanentError
+from data_miner_dagster.domain.foreign_text import clean_number
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
-from data_miner_dagster.sites.metadata import as_number, is_live
+from data_miner_dagster.sites.metadata import duration_of, is_live
 from data_miner_dagster.sites.transport import Errand
 
 
@@ -85,11 +86,11 @@ def check_limits(info: Mapping[str, Any], config: DownloadingConfig) -> None:
     """
     if is_live(info):
         raise VideoPermanentError(VideoErrorKind.LIVE, "the video is live or has not started yet")
-    duration = as_number(info.get("duration"))
+    duration = duration_of(info)
     if duration is not None and duration > config.max_duration_seconds:
         raise VideoPermanentError(
             VideoErrorKind.TOO_LARGE,
             f"the video lasts {duration:.0f} s, more than max_duration_seconds {config.max_duration_seconds:g}",
         )
-    if (as_number(info.get("filesize")) or 0) > config.max_size_bytes:
+    if (clean_number(info.get("filesize")) or 0) > config.max_size_bytes:
         raise too_large(config)

@@ -20,7 +20,7 @@ def _readable(text: str) -> str:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def key_of_site_video(extractor: str, video_id: str) -> str:
@@ -60,6 +60,11 @@ def key_of_url(url: str) -> str:
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rstrip("/").rpartition("/")[2]
     name = _readable(name.rpartition(".")[0] or name) or "video"
     return check_video_key(f"generic-{name}.{_digest(canonical_url(url))}")
+
+
+def key_of_refused(text: str) -> str:
+    """Return the key of something that was listed as a video, and whose address cannot be taken."""
+    return check_video_key(f"generic-refused.{_digest(text)}")
 
 
 def is_direct_video_url(url: str) -> bool:

@@ -1,12 +1,22 @@
 """What yt-dlp says of a video, as records: the one place where its dictionaries are read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
+from itertools import islice
 from typing import Any
 
+from data_miner_dagster.domain.addresses import AddressError, ForeignAddress, Origin
+from data_miner_dagster.domain.foreign_text import (
+    MAX_PIXELS_A_SIDE,
+    clean_number,
+    clean_text,
+    clean_texts,
+    clean_whole,
+)
 from data_miner_dagster.domain.records import VideoCandidate
 
-_MAX_TEXT = 5000
+_MAX_DURATION_SECONDS = 1e9  # thirty years: what is longer is no duration
+_MAX_LISTED = 1000  # formats and thumbnails that are looked at
 
 
 def as_date(value: object) -> date | None:
@@ -17,26 +27,24 @@ def as_date(value: object) -> date | None:
         return None
 
 
-def as_text(value: object) -> str | None:
-    """Return a text in one line, None if there is none."""
-    return " ".join(str(value).split())[:_MAX_TEXT] if value not in (None, "") else None
+def duration_of(info: Mapping[str, Any]) -> float | None:
+    """Return how long a video lasts in seconds, None if its site says nothing that could be true."""
+    seconds = clean_number(info.get("duration"))
+    return seconds if seconds is not None and 0 <= seconds <= _MAX_DURATION_SECONDS else None
 
 
-def as_number(value: object) -> float | None:
-    """Return a number, None for anything else."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def as_whole(value: object) -> int | None:
-    """Return a whole number, None for anything else."""
-    number = as_number(value)
-    return int(number) if number is not None else None
+def address_in(value: object) -> ForeignAddress | None:
+    """Return the http or https address that a page names, None if it is none."""
+    try:
+        return ForeignAddress.parse(value) if isinstance(value, str) else None
+    except AddressError:
+        return None
 
 
 def upload_date_of(info: Mapping[str, Any]) -> date | None:
     """Return the upload date, by the site or by its time stamp."""
     day = as_date(info.get("upload_date"))
-    stamp = as_number(info.get("timestamp"))
+    stamp = clean_number(info.get("timestamp"))
     if day is None and stamp is not None and 0 <= stamp < 2**33:
         day = datetime.fromtimestamp(stamp, UTC).date()
     return day
@@ -52,16 +60,25 @@ def is_live(info: Mapping[str, Any]) -> bool | None:
 
 def height_of(info: Mapping[str, Any]) -> int | None:
     """Return the greatest height a video is offered at."""
-    heights = [as_whole(form.get("height")) for form in info.get("formats") or ()]
-    known = [height for height in (*heights, as_whole(info.get("height"))) if height]
+    heights = [_side(form.get("height")) for form in _mappings(info.get("formats"))]
+    known = [height for height in (*heights, _side(info.get("height"))) if height]
     return max(known, default=None)
 
 
 def thumbnails_of(info: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the addresses of a video's pictures, best first."""
-    listed = [str(item["url"]) for item in info.get("thumbnails") or () if item.get("url")]
-    best = [str(info["thumbnail"])] if info.get("thumbnail") else []
-    return tuple(dict.fromkeys((*best, *reversed(listed))))
+    """Return the addresses of a video's pictures, best first; what is no address of the web is left out."""
+    listed = [item.get("url") for item in _mappings(info.get("thumbnails"))]
+    found = [address_in(value) for value in (info.get("thumbnail"), *reversed(listed))]
+    return tuple(dict.fromkeys(address.text for address in found if address is not None))
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    listed = islice(value, _MAX_LISTED) if isinstance(value, Iterable) else ()
+    return [item for item in listed if isinstance(item, Mapping)]
+
+
+def _side(value: object) -> int | None:
+    return clean_whole(value, MAX_PIXELS_A_SIDE)
 
 
 def candidate_of(
@@ -73,8 +90,10 @@ def candidate_of(
     query: str,
     rank: int,
     found_at: datetime,
+    origin: Origin,
+    refusal: str | None = None,
 ) -> VideoCandidate:
-    """Return a candidate with all that an entry of a listing, or a whole extraction, says of it."""
+    """Return a candidate with all that an entry of a listing, or a whole extraction, says of it, cleaned."""
     return VideoCandidate(
         video_key=video_key,
         url=url,
@@ -82,18 +101,20 @@ def candidate_of(
         query=query,
         rank=rank,
         found_at=found_at,
-        title=as_text(info.get("title")),
-        channel=as_text(info.get("channel") or info.get("uploader")),
-        channel_id=as_text(info.get("channel_id") or info.get("uploader_id")),
-        licence=as_text(info.get("license")),
+        title=clean_text(info.get("title")),
+        channel=clean_text(info.get("channel") or info.get("uploader"), 500),
+        channel_id=clean_text(info.get("channel_id") or info.get("uploader_id"), 250),
+        licence=clean_text(info.get("license"), 500),
         upload_date=upload_date_of(info),
-        duration_seconds=as_number(info.get("duration")),
-        view_count=as_whole(info.get("view_count")),
-        language=as_text(info.get("language")),
+        duration_seconds=duration_of(info),
+        view_count=clean_whole(info.get("view_count")),
+        language=clean_text(info.get("language"), 100),
         is_live=is_live(info),
-        width=as_whole(info.get("width")),
+        width=_side(info.get("width")),
         height=height_of(info),
-        tags=tuple(str(tag) for tag in info.get("tags") or ()),
-        description=as_text(info.get("description")),
+        tags=clean_texts(info.get("tags")),
+        description=clean_text(info.get("description")),
         thumbnail_url=next(iter(thumbnails_of(info)), None),
+        origin=origin,
+        refusal=refusal,
     )

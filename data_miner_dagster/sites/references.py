@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.config.downloading import is_reference
+from data_miner_dagster.domain.addresses import ForeignAddress, NetworkAddress, OwnAddress
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.sites.redaction import remember_secret
 
@@ -59,8 +60,10 @@ def cookie_file_text(reference: str) -> str:
     return text
 
 
-def expand_address(address: str) -> str:
-    """Return an address with each `{env:NAME}` replaced by the variable's value, which becomes a secret.
+def expand_address(address: NetworkAddress) -> str:
+    """Return what is to be asked for: in a user's own address each `{env:NAME}` gives way to the variable's value.
+
+    The values become secrets. A foreign address is returned as it is, whatever it holds.
 
     Raises:
         ConfigError: a variable is not set.
@@ -71,4 +74,8 @@ def expand_address(address: str) -> str:
         remember_secret(secret)
         return secret
 
-    return _PLACEHOLDER.sub(value, address)
+    match address:
+        case OwnAddress(text):
+            return _PLACEHOLDER.sub(value, text)
+        case ForeignAddress(text):
+            return text

@@ -10,15 +10,14 @@ from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from data_miner_dagster.domain.secret_names import is_secret_name
+
 _VERSION: Final = re.compile(r"v(\d+)")
 MIN_BOX_SIDE_PIXELS: Final = 1.0
 """A box that is thinner once it has been cut to the image labels nothing that can be learnt."""
 
-_SECRET: Final = re.compile(
-    r"(^|[-_.])(token|sig|signature|secret|password|passwd|pwd|key|auth|credential|session|expires?|policy)s?($|[-_.])"
-    r"|apikey|accesskey",
-    re.IGNORECASE,
-)
+_OF_A_SIGNATURE: Final = frozenset({"expires", "expire", "policy", "x-amz-expires"})
+"""No secrets, but parts of a signed address that has expired long before anybody reads a release."""
 
 BoxXyxy = tuple[float, float, float, float]
 
@@ -140,14 +139,23 @@ def _split_at(position: float, shares: Mapping[str, float]) -> str:
     return list(shares)[-1]  # the shares may sum to a hair less than 1
 
 
-def public_reference(reference: str) -> str:
-    """Return an address or path as a release may show it: the same on every machine, and without secrets.
+def public_reference(reference: str, *, is_path: bool) -> str:
+    """Return an address, path or words as a release may show them: the same on every machine, and without secrets.
 
-    A local path becomes its last part. An address loses its user name, password and fragment, and the values of
-    query parameters that carry signatures, tokens or keys.
+    A local path becomes its last part, whatever its name looks like. An address loses its user name, password and
+    fragment, and query parameters that carry signatures, tokens or keys.
     """
-    parts = urlsplit(reference)
-    if parts.scheme == "file" or not (parts.scheme and parts.netloc):
-        return PurePosixPath(parts.path or reference).name if "/" in reference else reference
-    query = [(name, value) for name, value in parse_qsl(parts.query, True) if not _SECRET.search(name)]
+    if is_path:
+        return PurePosixPath(reference).name
+    try:
+        parts = urlsplit(reference)
+    except ValueError:
+        return ""
+    if not (parts.scheme and parts.netloc):
+        return reference
+    query = [(name, value) for name, value in parse_qsl(parts.query, True) if not _is_private(name)]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(query), ""))
+
+
+def _is_private(parameter: str) -> bool:
+    return is_secret_name(parameter) or parameter.lower() in _OF_A_SIGNATURE

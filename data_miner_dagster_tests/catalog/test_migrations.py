@@ -61,3 +61,44 @@ def test_migrate__several_processes_at_once(catalog_url: str) -> None:
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert [worker.communicate(timeout=60)[0] for worker in workers] == ["done\n"] * 4
     assert [worker.returncode for worker in workers] == [0] * 4
+
+
+def test_migrate__who_wrote_an_address_is_told_by_what_was_asked_for(catalog: Catalog) -> None:
+    from alembic import command
+
+    found = {
+        "file-0a": ("/clips/a.mp4", "files", "/clips"),
+        "frames-0b": ("/clips/b", "frames", "/clips/*"),
+        "file-0c": ("/clips/c.mp4", "by_hand", "c.mp4"),
+        "generic-d": ("http://a.test/d.mp4", "urls", "http://a.test/d.mp4"),
+        "generic-e": ("http://a.test/{env:T}/e.mp4", "url_files", "http://a.test/{env:T}/e.mp4"),
+        "generic-f": ("http://a.test/f.mp4", "feeds", "http://a.test/feed"),
+        "generic-g": ("/etc/passwd", "feeds", "http://a.test/feed"),
+        "generic-h": ("/etc/hosts", "by_hand", "http://a.test/page"),
+    }
+    insert_video = text(
+        "INSERT INTO videos (key, url, status, attempts, created_at, updated_at) "
+        "VALUES (:key, :url, 'PENDING', 0, '2026-01-01', '2026-01-01')"
+    )
+    insert_member = text(
+        "INSERT INTO project_videos (project_name, video_key, source, query, rank, found_at, status) "
+        "VALUES ('bikes', :key, :source, :query, 0, '2026-01-01', 'PENDING')"
+    )
+    catalog.save_project("bikes", {}, "hash", None)
+    with catalog.database.engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0003")
+        for key, (url, source, query) in found.items():
+            connection.execute(insert_video, {"key": key, "url": url})
+            connection.execute(insert_member, {"key": key, "source": source, "query": query})
+        command.upgrade(alembic_config(connection), "head")
+        origins = {row.key: row.origin for row in connection.execute(text("SELECT key, origin FROM videos"))}
+    assert origins == {
+        "file-0a": "local",
+        "frames-0b": "local",
+        "file-0c": "local",
+        "generic-d": "own",
+        "generic-e": "own",
+        "generic-f": "foreign",
+        "generic-g": "foreign",
+        "generic-h": "foreign",
+    }

@@ -14,6 +14,7 @@ from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.embedding import EmbeddingConfig
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
 from data_miner_dagster.domain.records import (
     Float32Array,
@@ -92,7 +93,9 @@ class ColourPlatform(Platform):
 
 
 def add_video(platform: Platform, key: str, status: VideoStatus = VideoStatus.EXTRACTED) -> None:
-    candidate = VideoCandidate(key, f"/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC))
+    candidate = VideoCandidate(
+        key, f"/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
+    )
     platform.catalog.save_project("pets", {}, "hash", None)
     with platform.catalog.database.transaction() as session:
         platform.catalog.add_candidate(session, "pets", candidate, rejected_because=None)

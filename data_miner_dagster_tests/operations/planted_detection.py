@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage, VideoCandidate
@@ -143,7 +144,9 @@ def plant_frames(
     platform: Platform, key: str, frames: Sequence[Sequence[Shape]], *, seconds_apart: float = 1.0
 ) -> None:
     """Write the frames of one video."""
-    candidate = VideoCandidate(key, f"/clips/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC))
+    candidate = VideoCandidate(
+        key, f"/clips/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
+    )
     with platform.catalog.database.transaction() as session:
         platform.catalog.add_candidate(session, PROJECT, candidate, rejected_because=None)
     folder = platform.layout.frames_folder(key)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
 from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -122,7 +123,9 @@ def add_video(
     rejected_because: str | None = None,
 ) -> None:
     """Make `key` a member of the project, with its video in the given status."""
-    candidate = VideoCandidate(key, f"/clips/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC))
+    candidate = VideoCandidate(
+        key, f"/clips/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
+    )
     with platform.catalog.database.transaction() as session:
         platform.catalog.add_candidate(session, project, candidate, rejected_because=rejected_because)
         row = session.get_one(VideoRow, key)

@@ -93,3 +93,15 @@ def test_set_up_logging__second_call_replaces_the_first() -> None:
     logging.getLogger("data_miner").info("once")
     assert first.getvalue() == ""
     assert second.getvalue().count("once") == 1
+
+
+def test_set_up_logging__a_message_is_one_line_that_no_terminal_acts_upon() -> None:
+    stream = logged(LoggingConfig())
+    logging.getLogger("data_miner.sites").warning("site said %s", "x\x1b]52;c;Zg==\x07 \x9b31m \u202e\nERROR fake: y")
+    assert stream.getvalue() == (
+        r"WARNING data_miner.sites: site said x\u001b]52;c;Zg==\u0007 \u009b31m \u202e\nERROR fake: y" + "\n"
+    )
+    stream = logged(LoggingConfig(format="json"))
+    logging.getLogger("data_miner.sites").warning("site said \x9b31m\u202e")
+    assert "\x9b" not in stream.getvalue()
+    assert json.loads(stream.getvalue())["message"] == "site said \x9b31m\u202e"

@@ -10,6 +10,7 @@ from yt_dlp.utils import ExtractorError
 
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.domain.addresses import OwnAddress
 from data_miner_dagster.domain.errors import ConfigError, VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.client import FetchedVideo, SiteClient
@@ -30,7 +31,7 @@ def config(**values: object) -> DownloadingConfig:
 
 
 def fetch(client: SiteClient, key: str, url: str, folder: Path) -> FetchedVideo:
-    return client.fetch(key, url, folder, found_at=utc_now())
+    return client.fetch(key, OwnAddress(url), folder, found_at=utc_now())
 
 
 def offered(server: HostileServer, *formats: tuple[str, int, str, int]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import pytest
 
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.domain.addresses import OwnAddress
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.client import FetchedVideo, SiteClient
@@ -43,7 +44,7 @@ def config(**values: object) -> DownloadingConfig:
 
 
 def fetch(client: SiteClient, url: str, folder: Path) -> FetchedVideo:
-    return client.fetch("generic-clip", url, folder, found_at=utc_now())
+    return client.fetch("generic-clip", OwnAddress(url), folder, found_at=utc_now())
 
 
 def refusal(client: SiteClient, url: str, folder: Path) -> VideoPermanentError | VideoTransientError:

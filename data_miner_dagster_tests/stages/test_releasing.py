@@ -151,13 +151,25 @@ def test_merge_splits__the_newest_is_right_and_what_was_trained_on_stays() -> No
         ("https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=3", "https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=3"),
         ("https://me:secret@host.example/a.mp4#t=3", "https://host.example/a.mp4"),
         ("https://cdn.example/a.mp4?id=7&X-Amz-Signature=abc&token=def&Expires=1", "https://cdn.example/a.mp4?id=7"),
-        ("/home/someone/clips/bikes.mp4", "bikes.mp4"),
-        ("file:///home/someone/clips/bikes.mp4", "bikes.mp4"),
-        ("/home/someone/clips/*.mp4", "*.mp4"),
-        ("clips", "clips"),
         ("people cycling in the rain", "people cycling in the rain"),
+        ("cats/dogs", "cats/dogs"),
+        ("https://[::1/x", ""),
         ("", ""),
     ],
 )
-def test_public_reference__no_machine_and_no_secret(reference: str, shown: str) -> None:
-    assert public_reference(reference) == shown
+def test_public_reference__no_secret(reference: str, shown: str) -> None:
+    assert public_reference(reference, is_path=False) == shown
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/home/someone/clips/bikes.mp4", "bikes.mp4"),
+        ("/home/someone/clips/*.mp4", "*.mp4"),
+        ("clips", "clips"),
+        ("/home/someone/Part #1 of 2?.mp4", "Part #1 of 2?.mp4"),
+        ("/home/someone/http:/a.test?token=1", "a.test?token=1"),
+    ],
+)
+def test_public_reference__of_a_path_its_last_part(path: str, shown: str) -> None:
+    assert public_reference(path, is_path=True) == shown

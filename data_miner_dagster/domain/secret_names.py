@@ -1,0 +1,29 @@
+"""What the name of a secret looks like: one definition, for refusing secrets in plain and for redacting them.
+
+Belongs here: names. Does not belong here: where they are looked for (addresses.py, sites/redaction.py, config/).
+"""
+
+import re
+from typing import Final
+
+_WORDS: Final = (
+    r"token|sig|signature|hmac|secret|passw|passwd|password|passphrase|pwd|key|keyid|auth|authorization|credential"
+    r"|session|sessionid|cookie|jwt|bearer|ticket"
+)
+_JOINED: Final = (
+    r"apikey|accesskey|authkey|secretkey|privatekey|signingkey|accesstoken|authtoken|idtoken|refreshtoken|potoken"
+    r"|sessiontoken|sessionid|visitordata|clientsecret|setcookie"
+)
+_NAME: Final = re.compile(rf"(?:^|[-_.\s])(?:{_WORDS})s?(?:$|[-_.\s])|{_JOINED}", re.IGNORECASE)
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_SEPARATORS: Final = re.compile(r"[-_.\s]+")
+_MAX_LENGTH: Final = 200
+
+
+def is_secret_name(name: str) -> bool:
+    """Return whether a parameter, header, key or argument of this name holds a secret: `po_token`, `X-Api-Key`, `sig`.
+
+    Words are told apart by `-`, `_`, `.`, spaces and capital letters: `keyword` and `monkey` are no secrets.
+    """
+    words = _CAMEL.sub("_", name[:_MAX_LENGTH])
+    return _NAME.search(words) is not None or _NAME.search(_SEPARATORS.sub("", words)) is not None

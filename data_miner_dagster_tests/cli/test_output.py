@@ -1,0 +1,45 @@
+"""What reaches a terminal: the text, and no sequence that it would act upon."""
+
+import io
+import json
+import logging
+import sys
+
+import pytest
+
+from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.progress import console, progress_lines
+
+TITLE = "x\x1b]52;c;ZXZpbA==\x1b\\ \x1b[31mRED \x9b31m \u202eflip \x07 [bold]b[/bold]"
+SHOWN = r"x\u001b]52;c;ZXZpbA==\u001b\ \u001b[31mRED \u009b31m \u202eflip \u0007 [bold]b[/bold]"
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_print_table__on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "200")
+    print_table(["title"], [[TITLE]])
+    assert SHOWN in terminal.getvalue()
+    assert not {"\x9b", "\u202e", "\x07"} & set(terminal.getvalue())
+
+
+def test_progress_lines__on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr(console, "file", terminal)
+    with progress_lines():
+        logging.getLogger("data_miner.x").warning("site said %s", TITLE)
+    assert SHOWN in terminal.getvalue()
+
+
+def test_echo_and_print_json(capsys: pytest.CaptureFixture[str]) -> None:
+    echo(f"one\ntwo {TITLE}")
+    assert capsys.readouterr().out == f"one\ntwo {SHOWN}\n"
+    print_json([TITLE])
+    printed = capsys.readouterr().out
+    assert not {"\x9b", "\u202e", "\x1b"} & set(printed)
+    assert json.loads(printed) == [TITLE]
