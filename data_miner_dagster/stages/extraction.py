@@ -3,9 +3,11 @@
 Belongs here: targets and plans, as functions of a video's index. Does not belong here: opening or decoding anything.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 
 import numpy as np
@@ -20,6 +22,7 @@ _LEAST_SEEK_BYTES: Final = 1 << 19
 """Measured on mp4 of 720 and 1080 lines from the page cache: reading a packet takes 5 to 14 microseconds, growing by
 0.2 a kilobyte; a seek with the keyframe behind it 36 to 103, or 6 to 10 packets of the same file."""
 
+_LAST_TICK: Final = int(np.iinfo(np.int64).max)
 _LEAST_TEXT_OF_SLIDE: Final = 0.02
 """A clear sky is plain too. Of 40 photographs and frames without text those as plain as slides have none."""
 
@@ -43,7 +46,38 @@ def frames_on_screen(index: VideoIndex, times: Sequence[Fraction]) -> Int64Array
 
 def _ticks(index: VideoIndex, times: Sequence[Fraction]) -> Int64Array:
     """Rounded down."""
-    return np.array([time / index.time_base // 1 for time in times], dtype=np.int64)
+    return np.array([min(time / index.time_base // 1, _LAST_TICK) for time in times], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class RegularTimes:
+    """`count` times, a step apart: as few numbers as it takes, since a file can claim that it lasts for centuries."""
+
+    start: Fraction
+    step: Fraction
+    count: int
+
+    def __iter__(self) -> Iterator[Fraction]:
+        return (self.start + self.step * k for k in range(self.count))
+
+    def frames_on_screen(self, index: VideoIndex) -> Int64Array:
+        """Return the distinct pts of the frames on screen at these times, ascending.
+
+        Goes through the times or through the frames, whichever are fewer.
+        """
+        ends = _ticks(index, [self.start, self.start + self.step * (self.count - 1)])
+        first, last = np.maximum(np.searchsorted(index.frame_pts, ends, side="right") - 1, 0).tolist()
+        between = index.frame_pts[first : last + 1]
+        if self.count <= len(between):
+            return frames_on_screen(index, list(self))
+        unit = math.lcm(self.start.denominator, self.step.denominator, index.time_base.denominator)
+        start, step, tick = (int(value * unit) for value in (self.start, self.step, index.time_base))
+        bounds = [start, *(pts * tick for pts in between.tolist()[1:]), start + step * self.count]
+        is_met = [
+            max(0, -((start - shown) // step)) < min(self.count, -((start - gone) // step))
+            for shown, gone in pairwise(bounds)
+        ]
+        return between[np.array(is_met, np.bool_)]
 
 
 def spread(values: Int64Array, count: int | None) -> Int64Array:
@@ -65,11 +99,12 @@ def select_targets(index: VideoIndex, config: ExtractionConfig, cut_pts: Int64Ar
         return np.zeros(0, np.int64)
     match config.strategy:
         case "time":
-            targets = _snapped(index, _regular_times(index, exact_seconds(config.every_seconds)), config)
+            times = _regular_times(index, exact_seconds(config.every_seconds))
+            targets = _snapped(index, times.frames_on_screen(index), config)
         case "interval":
             targets = index.frame_pts[index.frame_numbers % config.every_frames == 0]
         case "uniform":
-            targets = _snapped(index, _middles_of_shares(index, config.num_frames), config)
+            targets = _snapped(index, frames_on_screen(index, _middles_of_shares(index, config.num_frames)), config)
         case "keyframe":
             targets = _without_gaps(index, index.keyframe_pts, config.max_gap_seconds)
         case "scene":
@@ -92,18 +127,17 @@ def _middles_of_shares(index: VideoIndex, num_shares: int) -> list[Fraction]:
     return [_first_time(index) + duration * (2 * k + 1) / (2 * num_shares) for k in range(num_shares)]
 
 
-def _regular_times(index: VideoIndex, step: Fraction) -> list[Fraction]:
+def _regular_times(index: VideoIndex, step: Fraction) -> RegularTimes:
     first = _first_time(index)
     last = index.last_pts * index.time_base
-    return [first + step * k for k in range(int((last - first) / step) + 1)]
+    return RegularTimes(first, step, int((last - first) / step) + 1)
 
 
-def _snapped(index: VideoIndex, times: Sequence[Fraction], config: ExtractionConfig) -> Int64Array:
-    """The frames on screen at `times`, or where the tolerance allows it a cheaper frame nearby.
+def _snapped(index: VideoIndex, exact: Int64Array, config: ExtractionConfig) -> Int64Array:
+    """The frames wanted, or where the tolerance allows it a cheaper frame near each.
 
     Within the tolerance the nearest keyframe wins, else the nearest frame that others need anyway.
     """
-    exact = frames_on_screen(index, times)
     tolerance = _tolerance(index, config)
     if tolerance == 0 or index.is_from_content:
         return exact
@@ -142,15 +176,19 @@ def groups_to_read(index: GroupIndex, config: ExtractionConfig) -> Int64Array | 
             groups = np.searchsorted(index.group_starts, wanted, side="right") - 1
             is_sure = wanted == index.group_starts[groups]
         case "keyframe":
-            wanted, groups = _groups_on_screen(index, _times_in_gaps(index, starts, config.max_gap_seconds))
+            gaps = _times_in_gaps(index, starts, config.max_gap_seconds)
+            if sum(times.count for times in gaps) > index.num_packets:
+                return None
+            wanted, groups = _groups_on_screen(index, list(chain.from_iterable(gaps)))
             is_sure = wanted == starts[groups]
         case "time" | "uniform":
-            times = (
-                _regular_times(index, exact_seconds(config.every_seconds))
-                if config.strategy == "time"
-                else _middles_of_shares(index, config.num_frames)
-            )
-            wanted, groups = _groups_on_screen(index, times)
+            if config.strategy == "time":
+                times = _regular_times(index, exact_seconds(config.every_seconds))
+                if times.count > index.num_packets:
+                    return None
+                wanted, groups = _groups_on_screen(index, list(times))
+            else:
+                wanted, groups = _groups_on_screen(index, _middles_of_shares(index, config.num_frames))
             # The frame on screen lies between its group's keyframe and the wanted time, so the keyframe is even nearer.
             since_start = wanted - starts[groups]
             to_next = np.append(starts[1:], np.iinfo(np.int64).max)[groups] - wanted
@@ -170,11 +208,11 @@ def _groups_on_screen(index: GroupIndex, times: Sequence[Fraction]) -> tuple[Int
 
 def _without_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float | None) -> Int64Array:
     """Add frames so that neither two chosen ones nor an end and its nearest are further apart than the limit."""
-    added = _times_in_gaps(index, chosen, max_gap_seconds)
-    return np.union1d(chosen, frames_on_screen(index, added)) if added else chosen
+    added = [times.frames_on_screen(index) for times in _times_in_gaps(index, chosen, max_gap_seconds)]
+    return np.union1d(chosen, np.concatenate(added)) if added else chosen
 
 
-def _times_in_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float | None) -> list[Fraction]:
+def _times_in_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float | None) -> list[RegularTimes]:
     if max_gap_seconds is None:
         return []
     limit = exact_seconds(max_gap_seconds)
@@ -182,8 +220,10 @@ def _times_in_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float
     bounds = [_first_time(index), *anchors, index.last_pts * index.time_base]
     times = []
     for start, end in pairwise(bounds):
-        num_parts = -((start - end) / limit // 1)  # ceiling
-        times += [start + (end - start) * k / num_parts for k in range(1, int(num_parts))]
+        num_parts = int(-((start - end) / limit // 1))  # ceiling
+        if num_parts > 1:
+            step = (end - start) / num_parts
+            times.append(RegularTimes(start + step, step, num_parts - 1))
     return times
 
 

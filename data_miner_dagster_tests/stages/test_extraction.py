@@ -13,6 +13,7 @@ from data_miner_dagster.config.extraction import ExtractionConfig, FrameQualityC
 from data_miner_dagster.domain.decoding import GroupIndex, VideoIndex
 from data_miner_dagster.domain.reasons import QualityFlag
 from data_miner_dagster.stages.extraction import (
+    RegularTimes,
     find_cuts,
     frames_on_screen,
     groups_to_read,
@@ -391,3 +392,27 @@ def test_plan_decoding__any_group_structure(kinds: str, shuffle: Random, is_seek
 
 def _start_of(restarts: frozenset[int], place: int) -> int:
     return max((restart for restart in restarts if restart <= place), default=0)
+
+
+@given(
+    pts=st.lists(st.integers(0, 300), min_size=1, max_size=12, unique=True).map(sorted),
+    start=st.fractions(0, 40, max_denominator=9),
+    step=st.fractions(Fraction(1, 90), 3, max_denominator=90),
+    count=st.integers(1, 300),
+)
+def test_regular_times__frames_as_by_every_single_time(
+    pts: list[int], start: Fraction, step: Fraction, count: int
+) -> None:
+    index = index_of("I" * len(pts), pts)
+    times = RegularTimes(start, step, count)
+    expected = {max((p for p in pts if Fraction(p, 10) <= time), default=pts[0]) for time in times}
+    assert times.frames_on_screen(index).tolist() == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"every_seconds": 0.5}, {"strategy": "keyframe"}, {"strategy": "uniform", "num_frames": 3}]
+)
+def test_select_targets__work_does_not_grow_with_claimed_times(settings: dict[str, object]) -> None:
+    index = index_of("IPPIPI", [0, 1, 2, 10**12, 4 * 10**15, 4 * 10**15 + 1])
+    config = ExtractionConfig.model_validate(settings)
+    assert set(select_targets(index, config).tolist()) <= set(index.frame_pts.tolist())
