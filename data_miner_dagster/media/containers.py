@@ -8,19 +8,29 @@ from typing import Any, Final
 import av
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.media.probe import CONTAINER_OPTIONS
 
-_ATTACHED_PICTURE: Final = "attached_pic"
+CONTAINER_OPTIONS: Final = {
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,mxf,h264,hevc",
+    "protocol_whitelist": "file",
+}
+"""For `av.open(..., options=...)` of any file that came from outside: container demuxers alone, so that a playlist or a
+concatenation script that calls itself a video cannot make the decoder open other files or addresses."""
+
+_COVERS: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 _STORES_PRESENTATION_TIMES: Final = frozenset(
     {"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "ogg", "mxf", "asf"}
 )
 """Formats (libavformat's names) that say when a picture is shown; AVI and raw streams only count packets."""
 _DECODE_NOTHING: Final = {"skip_frame": "all"}
 """For the decoder with which libavformat tries a stream's first pictures: that costs as much as a keyframe or two."""
+
+_LEAST_SEARCHED_BYTES: Final = 1 << 15
+"""Source: libavformat/mpegts.c, MAX_RESYNC_SIZE (65536): it gives up after so many, and goes on when asked again."""
 
 
 @contextmanager
@@ -40,7 +50,11 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
     except (av.FFmpegError, ValueError) as error:
         raise VideoPermanentError(VideoErrorKind.NOT_A_VIDEO, f"{path.name} is no video file: {error}") from error
     with container:
-        stream = _moving_pictures(container, path)
+        stream = moving_pictures(container)
+        if stream is None:
+            raise VideoPermanentError(
+                VideoErrorKind.NO_VIDEO_STREAM, f"{path.name} has no moving pictures (sound or a cover at most)"
+            )
         codec = stream.codec_context
         if codec is None:
             raise VideoPermanentError(
@@ -63,13 +77,20 @@ def _describes_its_streams(path: Path) -> bool:
     return head[4:] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3"  # ISO/IEC 14496-12, 4.3; RFC 8794, 11.2.1
 
 
-def _moving_pictures(container: InputContainer, path: Path) -> VideoStream:
-    streams = [stream for stream in container.streams.video if _ATTACHED_PICTURE not in str(stream.disposition).lower()]
-    if not streams:
-        raise VideoPermanentError(
-            VideoErrorKind.NO_VIDEO_STREAM, f"{path.name} has no moving pictures (sound or a cover at most)"
-        )
-    return max(streams, key=lambda stream: ("default" in str(stream.disposition).lower(), -stream.index))
+def moving_pictures(container: InputContainer) -> VideoStream | None:
+    """Return the stream that the video is: no cover; one that can be decoded, the default, the largest, the first.
+
+    None if there are no moving pictures. Where no stream can be decoded its `codec_context` is None.
+    """
+    streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
+    return max(streams, key=_preference, default=None)
+
+
+def _preference(stream: VideoStream) -> tuple[bool, bool, int, int]:
+    codec = stream.codec_context
+    # Not always a codec, whatever its type says: there is none where libav knows no decoder.
+    num_pixels = codec.width * codec.height if codec is not None else 0
+    return codec is not None, bool(stream.disposition & Disposition.default), num_pixels, -stream.index
 
 
 def stores_presentation_times(stream: VideoStream) -> bool:
@@ -81,11 +102,24 @@ def packets_of(stream: VideoStream) -> Generator["Packet[Any]", None, None]:
     """Yield the packets of one stream, in decode order, up to the end or to where the file becomes unreadable."""
     container = stream.container
     assert isinstance(container, InputContainer)
-    demuxer = container.demux(stream)
-    while True:
+    return packets_in(container, stream)
+
+
+def packets_in(container: InputContainer, stream: VideoStream | None = None) -> Generator["Packet[Any]", None, None]:
+    """Yield the packets of a stream, or of all, from where the container stands."""
+    streams = () if stream is None else (stream,)
+    demuxer = container.demux(*streams)
+    num_empty, most_empty = 0, 1 + container.size // _LEAST_SEARCHED_BYTES
+    while num_empty <= most_empty:
         try:
             packet = next(demuxer)
-        except (StopIteration, av.InvalidDataError, av.EOFError):
+        except av.BlockingIOError:  # no packet in a stretch of padding or noise: the next may be behind it
+            demuxer, num_empty = container.demux(*streams), num_empty + 1
+            continue
+        except MemoryError:  # libav's too, which is an FFmpegError as well
+            raise
+        except (StopIteration, av.FFmpegError):
             return
+        num_empty = 0
         if packet.size:
             yield packet

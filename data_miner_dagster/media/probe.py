@@ -1,7 +1,7 @@
-"""Proof that a file is a video: it opens, has a picture, and is all there. Cheap: two frames are decoded.
+"""Proof that a file is a video: it opens, has a picture, and is all there.
 
-The file is foreign. It is opened by container demuxers alone, so that a playlist or a concatenation script that calls
-itself a video cannot make the decoder open other files or addresses.
+Cheap first: two frames are decoded, and what lies near the end is read. What a header or a seek suggests condemns
+nothing, though: where the cheap proof fails, and in formats without a header, the file is read from its start.
 """
 
 from dataclasses import dataclass
@@ -12,19 +12,24 @@ import av
 import av.error
 import numpy as np
 import numpy.typing as npt
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-
-CONTAINER_OPTIONS: Final = {
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,mxf,h264,hevc",
-    "protocol_whitelist": "file",
-}
-"""For `av.open(..., options=...)` of any file that came from outside."""
+from data_miner_dagster.media.containers import CONTAINER_OPTIONS, moving_pictures, packets_in
+from data_miner_dagster.media.file_ends import FileEnd, asf_seconds, file_end
+from data_miner_dagster.media.readings import Reading, decodes_at_its_end, frames_in, read_through
 
 _TAIL_SECONDS: Final = (0.5, 2.0)
 _TAIL_SHARE: Final = 0.02
 """A header may promise so much more than there is: 2 %, at least and at most the seconds above."""
+_TAIL_SECONDS_OF_CUT: Final = 0.1
+"""The same of a file that its own structure calls too short."""
+_HAS_NO_HEADER: Final = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "mjpeg", "obu", "vc1", "dv"})
+"""Formats (libavformat's names) that can begin, end and be joined anywhere; of them any length is a guess."""
+_COUNTS_FROM_ZERO: Final = frozenset({"matroska", "webm"})
+"""Of them libavformat's duration counts from 0 and not from the first time."""
 _MAX_DECODE_PACKETS: Final = 400
 _MIN_CONTRAST: Final = 4.0
 """Standard deviation of luma: flatter pictures are alike in all videos."""
@@ -32,7 +37,7 @@ _MIN_CONTRAST: Final = 4.0
 
 @dataclass(frozen=True, slots=True)
 class ProbedVideo:
-    """What a file proved to be. `duration_seconds` is from the header, or from the packets if it has none."""
+    """What a file proved to be. `duration_seconds` is from the header where the packets agree, or from the packets."""
 
     duration_seconds: float
     width: int
@@ -66,30 +71,12 @@ def _looks_like_video(path: Path) -> bool:
     )
 
 
-def _decode_one(container: "av.container.InputContainer", stream: "av.VideoStream") -> "av.VideoFrame | None":
-    for number, packet in enumerate(container.demux(stream)):
-        for frame in packet.decode():
-            return frame
-        if number > _MAX_DECODE_PACKETS:
-            break
-    return None
-
-
-def _last_seconds(container: "av.container.InputContainer", start_seconds: float) -> tuple[float, bool]:
-    """Return (the end of the last packet read, whether any packet was damaged), reading from where it stands."""
-    last, is_damaged = start_seconds, False
-    for packet in container.demux():
-        if packet.pts is not None and packet.time_base is not None:
-            last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        is_damaged = is_damaged or packet.is_corrupt
-    return last, is_damaged
-
-
 def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
     """Return what a video file proves to be.
 
     The first frame is decoded, and one near the end; packets are read from there to the end, which shows a file that
-    was cut off: its header promises more than there is. A stream format without a header (MPEG-TS) cannot show it.
+    was cut off: its header promises more than there is, and what is missing was not read. A stream format without a
+    header (MPEG-TS) cannot show it.
 
     Raises:
         VideoPermanentError: EMPTY_FILE, NOT_A_VIDEO, NO_VIDEO_STREAM, TRUNCATED, UNDECODABLE or LIMIT_EXCEEDED.
@@ -102,78 +89,132 @@ def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
             raise _bad(VideoErrorKind.TRUNCATED, "the file begins as a video and its index is missing") from error
         raise _bad(VideoErrorKind.NOT_A_VIDEO, "the file is in no video format known") from error
     with container:
-        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
-        if not streams:
+        stream = moving_pictures(container)
+        if stream is None:
             raise _bad(VideoErrorKind.NO_VIDEO_STREAM, "the file has no video stream")
-        stream = streams[0]
+        if stream.codec_context is None:
+            raise _bad(VideoErrorKind.UNDECODABLE, "the video is in a codec that no decoder here knows; re-encode it")
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > max_pixels:
             raise _bad(VideoErrorKind.LIMIT_EXCEEDED, f"frames of {width}x{height} exceed max_pixels {max_pixels}")
         try:
-            return _prove(container, stream)
+            return _prove(path, container, stream)
         except (av.error.FFmpegError, ValueError, MemoryError) as error:
             raise _bad(VideoErrorKind.UNDECODABLE, f"the video cannot be decoded: {error}") from error
 
 
-def _is_cover(stream: "av.VideoStream") -> bool:
-    return "attached_pic" in str(getattr(stream, "disposition", "")).lower()
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    """What the header says: content from `start` to `end` seconds, of which the last `tolerance` may be missing."""
+
+    start: float
+    end: float
+    tolerance: float
+
+    def is_kept_by(self, reading: Reading) -> bool:
+        return reading.end_seconds >= self.end - self.tolerance and not reading.is_damaged_at_end
 
 
-def _prove(container: "av.container.InputContainer", stream: "av.VideoStream") -> ProbedVideo:
-    first = _decode_one(container, stream)
+def _promise_of(container: InputContainer, path: Path, end: FileEnd) -> _Promise | None:
+    formats = set(container.format.name.split(","))
+    header = float(container.duration) / av.time_base if container.duration else 0.0
+    if "asf" in formats:
+        header = asf_seconds(path) or header
+    if header <= 0 or formats & _HAS_NO_HEADER:
+        return None
+    start = float(container.start_time or 0) / av.time_base
+    tolerance = (
+        _TAIL_SECONDS_OF_CUT
+        if end is FileEnd.CUT
+        else min(max(_TAIL_SECONDS[0], _TAIL_SHARE * header), _TAIL_SECONDS[1])
+    )
+    return _Promise(start, header if formats & _COUNTS_FROM_ZERO else start + header, tolerance)
+
+
+def _prove(path: Path, container: InputContainer, stream: VideoStream) -> ProbedVideo:
+    first = next(frames_in(packets_in(container, stream), stream), None)
     if first is None:
         raise _bad(VideoErrorKind.UNDECODABLE, "no frame of the video can be decoded")
-    start = float(container.start_time or 0) / av.time_base
-    header = float(container.duration) / av.time_base if container.duration else None
-    tolerance = min(max(_TAIL_SECONDS[0], _TAIL_SHARE * (header or 0.0)), _TAIL_SECONDS[1])
-    if header is not None and header > 2 * tolerance:
-        container.seek(int((start + header - tolerance) * av.time_base), backward=True)
-        near_end = _decode_one(container, stream)
-        container.seek(int((start + header - tolerance) * av.time_base), backward=True)
-    else:
-        near_end = first
-        container.seek(int(start * av.time_base), backward=True)
-    last, is_damaged = _last_seconds(container, start)
-    if header is not None and last - start < header - tolerance:
-        raise _bad(VideoErrorKind.TRUNCATED, f"the header promises {header:.1f} s, and the file ends before")
-    if is_damaged:
-        raise _bad(VideoErrorKind.TRUNCATED, "the last packets of the file are incomplete")
-    if near_end is None:
-        raise _bad(VideoErrorKind.UNDECODABLE, "no frame near the end of the video can be decoded")
-    duration = header if header is not None else last - start
+    width, height, start = first.width, first.height, float(container.start_time or 0) / av.time_base
+    end = file_end(path)
+    promise = _promise_of(container, path, end)
+    reading = None if promise is None else _read_tail(container, stream, promise)
+    if promise is None or reading is None:
+        reading = read_through(path)
+        if reading.is_damaged_at_end and promise is not None:
+            raise _bad(VideoErrorKind.TRUNCATED, "the last packets of the file are incomplete")
+        if promise is not None and not promise.is_kept_by(reading) and _is_missing(promise, reading, path, end):
+            said = promise.end - promise.start
+            raise _bad(VideoErrorKind.TRUNCATED, f"the header promises {said:.1f} s, and the file ends before")
+        if not decodes_at_its_end(path, reading):
+            raise _bad(VideoErrorKind.UNDECODABLE, "no frame near the end of the video can be decoded")
+    duration = _duration(promise, reading)
     return ProbedVideo(
         duration_seconds=round(duration, 6),
-        width=first.width,
-        height=first.height,
+        width=width,
+        height=height,
         codec=stream.codec_context.name,
         container=container.format.name,
-        content_fingerprint=_content_fingerprint(container, start, duration),
+        content_fingerprint=_content_fingerprint(container, stream, start, duration),
     )
 
 
-def _content_fingerprint(container: "av.container.InputContainer", start: float, duration: float) -> str | None:
+def _read_tail(container: InputContainer, stream: VideoStream, promise: _Promise) -> Reading | None:
+    """Return what was read from near the end; None if that does not prove that the promise is kept."""
+    try:
+        container.seek(int(max(promise.start, promise.end - promise.tolerance) * av.time_base), backward=True)
+        reading, is_decoded = Reading(promise.start), False
+        for packet in packets_in(container):
+            reading.add(packet)
+            is_decoded = is_decoded or (packet.stream is stream and any(True for _ in frames_in([packet], stream)))
+    except (av.error.FFmpegError, OverflowError):
+        return None
+    return reading if is_decoded and promise.is_kept_by(reading) else None
+
+
+def _is_missing(promise: _Promise, reading: Reading, path: Path, end: FileEnd) -> bool:
+    """Return whether what is missing was in the file once, or is in it and cannot be read.
+
+    A file that is as long as its structure says may have a header that promises too much: what was not read of it is
+    then too little for what is missing.
+    """
+    if end is not FileEnd.WHOLE:
+        return True
+    num_read, seconds_read = reading.end_byte - reading.start_byte, reading.end_seconds - promise.start
+    num_missing = (promise.end - reading.end_seconds) * num_read / seconds_read if seconds_read > 0 else 0.0
+    return path.stat().st_size - reading.end_byte > num_missing / 2
+
+
+def _duration(promise: _Promise | None, reading: Reading) -> float:
+    if promise is None:
+        return reading.played_seconds
+    read, said = reading.end_seconds - promise.start, promise.end - promise.start
+    return said if abs(read - said) <= promise.tolerance else read
+
+
+def _content_fingerprint(container: InputContainer, stream: VideoStream, start: float, duration: float) -> str | None:
     """Return the difference hashes of the pictures at one and two thirds, as hex, joined by "-"."""
     hashes = []
     for share in (1 / 3, 2 / 3):
-        picture = _picture_at(container, start + share * duration)
+        picture = _picture_at(container, stream, start + share * duration)
         if picture is None or picture.std() < _MIN_CONTRAST:
             return None
         hashes.append(f"{_difference_hash(picture):016x}")
     return "-".join(hashes)
 
 
-def _picture_at(container: "av.container.InputContainer", seconds: float) -> "npt.NDArray[np.float32] | None":
+def _picture_at(container: InputContainer, stream: VideoStream, seconds: float) -> "npt.NDArray[np.float32] | None":
     """Return the luma on screen at a time as (8, 9), None if it is too far from a keyframe to be cheap."""
     shown = None
     try:
         container.seek(int(seconds * av.time_base), backward=True)
-        for number, frame in enumerate(container.decode(video=0)):
+        for number, frame in enumerate(container.decode(stream)):
             if frame.time is not None and frame.time > seconds and shown is not None:
                 break
             shown = frame
             if number > _MAX_DECODE_PACKETS:
                 return None
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, OverflowError):
         return None
     if shown is None:
         return None

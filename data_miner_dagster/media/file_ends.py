@@ -1,0 +1,148 @@
+"""Whether a file is as long as its own structure says: the cheapest sign of one that was cut off, and the surest.
+
+Sizes are asked, never durations: a header may promise more time than there is, and nothing be missing. Only the
+outermost structure is read, a few bytes a box; what it says is not believed beyond that.
+"""
+
+import os
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, Final
+
+_MOST_BOXES: Final = 1_000_000
+_RIFF_UNFINISHED: Final = frozenset({0, 0xFFFFFFFF})
+"""As written before the recording, and never mended."""
+_EBML_SEGMENT: Final = b"\x18\x53\x80\x67"
+_ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FILE_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_IS_BROADCAST: Final = 1
+_MOST_ASF_HEADER_BYTES: Final = 1 << 20
+
+
+class FileEnd(StrEnum):
+    """What the structure of a file says of its length."""
+
+    WHOLE = "whole"
+    CUT = "cut"
+    UNKNOWN = "unknown"  # the format does not say, or this file does not
+
+
+def file_end(path: Path) -> FileEnd:
+    """Return whether a file ends where its structure does: ISO media (mp4, mov), Matroska, RIFF (AVI), FLV, ASF."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(16)
+        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
+            return _of_iso_media(file, size)
+        if head.startswith(b"\x1a\x45\xdf\xa3"):
+            return _of_matroska(file, size)
+        if head.startswith(b"RIFF"):
+            said = int.from_bytes(head[4:8], "little")
+            return FileEnd.UNKNOWN if said in _RIFF_UNFINISHED else _judged(said + 8, size)
+        if head.startswith(b"FLV"):
+            return _of_flv(file, size)
+        if head.startswith(_ASF_HEADER):
+            return _of_asf(file, size)
+    return FileEnd.UNKNOWN
+
+
+def _judged(end: int, size: int) -> FileEnd:
+    return FileEnd.CUT if end > size else FileEnd.WHOLE
+
+
+def _of_iso_media(file: BinaryIO, size: int) -> FileEnd:
+    """Only a box of content or of tables that ends behind the file makes it a cut one. ISO/IEC 14496-12, 4.2."""
+    end = 0
+    for kind, end in _boxes(file, size):
+        if end > size:
+            return FileEnd.CUT if kind in (b"mdat", b"moov", b"moof") else FileEnd.WHOLE
+    return FileEnd.WHOLE if end == size else FileEnd.UNKNOWN
+
+
+def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+    """Yield (kind, end) of the boxes of a file, as far as they are boxes; the last may end behind it."""
+    start = 0
+    for _ in range(_MOST_BOXES):
+        file.seek(start)
+        head = file.read(16)
+        if len(head) < 8:
+            return
+        length, header = int.from_bytes(head[:4], "big"), 8
+        if length == 1 and len(head) == 16:
+            length, header = int.from_bytes(head[8:], "big"), 16
+        elif length == 0:  # to the end of the file
+            length = size - start
+        if length < header or not head[4:8].isascii():
+            return
+        start += length
+        yield head[4:8], start
+        if start >= size:
+            return
+
+
+def _of_matroska(file: BinaryIO, size: int) -> FileEnd:
+    """The segment holds all; while a recording runs its size is unknown, all ones. RFC 8794, 6."""
+    file.seek(4)
+    header = _ebml_size(file)
+    if header is None:
+        return FileEnd.UNKNOWN
+    file.seek(header, os.SEEK_CUR)
+    if file.read(4) != _EBML_SEGMENT:
+        return FileEnd.UNKNOWN
+    segment = _ebml_size(file)
+    return FileEnd.UNKNOWN if segment is None else _judged(file.tell() + segment, size)
+
+
+def _ebml_size(file: BinaryIO) -> int | None:
+    """Return the size that stands next; None if it is unknown or none."""
+    first = file.read(1)
+    if not first or first[0] == 0:
+        return None
+    length = 9 - first[0].bit_length()
+    rest = file.read(length - 1)
+    value = int.from_bytes(first + rest, "big") & ((1 << 7 * length) - 1)
+    return None if len(rest) != length - 1 or value == (1 << 7 * length) - 1 else value
+
+
+def _of_flv(file: BinaryIO, size: int) -> FileEnd:
+    """After the last tag its size is repeated; where that leads to a tag of this size, nothing is missing.
+
+    Source: Adobe Flash Video File Format 10.1, E.3 and E.4.1.
+    """
+    file.seek(size - 4)
+    length = int.from_bytes(file.read(4), "big")
+    if not 11 <= length <= size - 4 - 9:
+        return FileEnd.UNKNOWN
+    file.seek(size - 4 - length)
+    head = file.read(4)
+    is_tag = head[0] & 0x1F in (8, 9, 18) and int.from_bytes(head[1:], "big") + 11 == length
+    return FileEnd.WHOLE if is_tag else FileEnd.UNKNOWN
+
+
+def _of_asf(file: BinaryIO, size: int) -> FileEnd:
+    """The header tells the size of the file, but not while it is broadcast."""
+    properties = _asf_properties(file)
+    if properties is None:
+        return FileEnd.UNKNOWN
+    said = int.from_bytes(properties[40:48], "little")
+    return _judged(said, size) if said else FileEnd.UNKNOWN
+
+
+def asf_seconds(path: Path) -> float | None:
+    """Return how long an ASF file says it plays: libavformat guesses where the size is another than the header says."""
+    with path.open("rb") as file:
+        properties = _asf_properties(file)
+    if properties is None:
+        return None
+    ticks, preroll = (int.from_bytes(properties[start : start + 8], "little") for start in (64, 80))
+    return ticks / 1e7 - preroll / 1e3
+
+
+def _asf_properties(file: BinaryIO) -> bytes | None:
+    """Return the object that tells size and length, unless they were not known. Source: ASF 01.20.03, 3.2."""
+    file.seek(0)
+    head = file.read(_MOST_ASF_HEADER_BYTES)
+    found = head.find(_ASF_FILE_PROPERTIES) if head.startswith(_ASF_HEADER) else -1
+    properties = head[found : found + 92]
+    return None if found < 0 or len(properties) < 92 or properties[88] & _ASF_IS_BROADCAST else properties

@@ -1,0 +1,138 @@
+"""Reading a foreign file from its start to its end: what is in it, whatever its header says of it.
+
+Work is proportional to packets, never to the times that they claim.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Final
+
+import av
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from data_miner_dagster.media.containers import CONTAINER_OPTIONS, moving_pictures, packets_in
+
+_MOST_STEP_SECONDS: Final = 60.0
+"""From one packet of a stream to its next: where more has passed, or less than nothing, recordings were joined."""
+_MOST_SILENT_PACKETS: Final = 5
+_MOST_SILENT_SHARE: Final = 0.02
+"""So many packets at the end may give no frame, the greater of the two: a recording that was switched off."""
+
+
+@dataclass(slots=True)
+class _Played:
+    """How long one stream plays, step by step, joints left out."""
+
+    last: float | None = None
+    step: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, time: float | None, duration: float) -> None:
+        if time is None or self.last is None:
+            self.seconds += duration if time is None else 0.0
+        else:
+            step = time - self.last
+            if 0 <= step <= _MOST_STEP_SECONDS:
+                self.step = step or self.step
+                self.seconds += step
+            else:
+                self.seconds += duration or self.step
+        if time is not None:
+            self.last, self.step = time, duration or self.step
+
+
+@dataclass(slots=True)
+class Reading:
+    """What reading packets, one after the other, has shown so far."""
+
+    start_seconds: float | None = None
+    end_seconds: float = 0.0  # the end of the last one shown, by their own times
+    start_byte: int = 0  # of the content read
+    end_byte: int = 0
+    num_pictures: int = 0  # packets of the stream that is the video
+    last_keyframe: int = 0  # its ordinal among those
+    is_damaged_at_end: bool = False  # the last packet is incomplete
+    _played: dict[int, _Played] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.end_seconds = self.start_seconds or 0.0
+
+    @property
+    def played_seconds(self) -> float:
+        """How long the longest stream plays; where recordings were joined, without what lies between their times."""
+        return max((played.seconds + played.step for played in self._played.values()), default=0.0)
+
+    def add(self, packet: "Packet[Any]", *, is_picture: bool = False) -> None:
+        """Take note of a packet."""
+        base = float(packet.time_base) if packet.time_base else 0.0
+        duration = (packet.duration or 0) * base
+        if packet.pts is not None:
+            self.end_seconds = max(self.end_seconds, packet.pts * base + duration)
+        if packet.pos is not None and packet.pos >= 0:
+            self.start_byte = min(self.start_byte or packet.pos, packet.pos)
+            self.end_byte = max(self.end_byte, packet.pos + packet.size)
+        self.is_damaged_at_end = packet.is_corrupt
+        if packet.stream.type in ("video", "audio"):
+            time = packet.dts if packet.dts is not None else packet.pts
+            played = self._played.setdefault(packet.stream_index, _Played())
+            played.add(None if time is None else time * base, duration)
+        if is_picture:
+            self.last_keyframe = self.num_pictures if packet.is_keyframe else self.last_keyframe
+            self.num_pictures += 1
+
+
+def frames_in(packets: "Iterable[Packet[Any] | None]", stream: VideoStream) -> Iterator[VideoFrame]:
+    """Yield what packets of a stream decode to; those that do not decode are passed over. None empties the decoder."""
+    for packet in packets:
+        try:
+            yield from stream.codec_context.decode(packet)
+        except MemoryError:  # libav's too, which is an FFmpegError as well
+            raise
+        except av.FFmpegError:
+            continue
+
+
+def read_through(path: Path) -> Reading:
+    """Return what all packets of a file show; nothing is decoded."""
+    with av.open(str(path), options=dict(CONTAINER_OPTIONS)) as container:
+        stream = moving_pictures(container)
+        reading = Reading()
+        for packet in packets_in(container):
+            reading.add(packet, is_picture=packet.stream is stream)
+        return reading
+
+
+def decodes_at_its_end(path: Path, reading: Reading) -> bool:
+    """Return whether frames come out near the end: from the last keyframe on, or else from the very start."""
+    return any(
+        num_silent is not None and num_silent <= max(_MOST_SILENT_PACKETS, _MOST_SILENT_SHARE * reading.num_pictures)
+        for num_silent in (_num_silent(path, start) for start in dict.fromkeys((reading.last_keyframe, 0)))
+    )
+
+
+def _num_silent(path: Path, start: int) -> int | None:
+    """Return how many packets lie behind the last frame, decoding from one on; None if none gives a frame.
+
+    By their times, since a decoder holds frames back; where there are none, by its answers.
+    """
+    with av.open(str(path), options=dict(CONTAINER_OPTIONS)) as container:
+        stream = moving_pictures(container)
+        assert stream is not None
+        times: list[int] = []
+        last_frame: int | None = None
+        num_frames = num_silent = 0
+        for packet in chain(islice(packets_in(container, stream), start, None), [None]):
+            num_silent += 1
+            if packet is not None and packet.pts is not None:
+                times.append(packet.pts)
+            for frame in frames_in([packet], stream):
+                num_frames, num_silent = num_frames + 1, 0
+                if frame.pts is not None:
+                    last_frame = frame.pts if last_frame is None else max(last_frame, frame.pts)
+        if last_frame is not None and times:
+            return sum(time > last_frame for time in times)
+        return num_silent if num_frames else None
