@@ -15,6 +15,7 @@ def boxes_lie_inside(context: dg.AssetCheckExecutionContext, platform: PlatformR
     found = count_boxes(platform.open(), context.partition_key)
     return dg.AssetCheckResult(
         passed=found.holds,
+        description=None if found.holds else found.description,
         metadata={
             "boxes": found.num_boxes,
             "outside their frame or empty": found.num_misplaced,

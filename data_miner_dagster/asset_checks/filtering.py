@@ -15,6 +15,7 @@ def every_frame_is_decided(context: dg.AssetCheckExecutionContext, platform: Pla
     found = count_decisions(platform.open(), context.partition_key)
     return dg.AssetCheckResult(
         passed=found.holds,
+        description=None if found.holds else found.description,
         metadata={
             "frames": found.num_frames,
             "decisions": found.num_decisions,

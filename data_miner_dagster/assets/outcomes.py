@@ -9,6 +9,7 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster.domain.errors import DataMinerError, TransientError
+from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
 from data_miner_dagster.operations.platform import ReportVideo
 from data_miner_dagster.partitions import PARTITION_TAG
@@ -19,6 +20,9 @@ TRANSIENT_RETRIES: Final = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Ba
 OWNERS: Final = ["team:data-miner"]
 
 MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
+
+FAILURE_KIND: Final = "kind"
+"""Metadata of a failed step: the class of the error."""
 
 progress = logging.getLogger("data_miner.progress")
 """One line per finished video or project; `data-miner run` shows it."""
@@ -49,10 +53,19 @@ def one_line_failures() -> Iterator[None]:
     try:
         yield
     except DataMinerError as error:
-        raise dg.Failure(str(error), allow_retries=isinstance(error, TransientError)) from error
+        raise failure(
+            str(error), type(error), may_pass=isinstance(error, TransientError) or is_disk_full(error)
+        ) from error
     except Exception as error:
+        if is_disk_full(error):
+            raise failure(disk_full_line("the root"), TransientError, may_pass=True) from error
         # a fault of ours: the same again and again, so say it once, with its trace
-        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+        raise failure(f"{type(error).__name__}: {error}", type(error)) from error
+
+
+def failure(line: str, kind: type[Exception], *, may_pass: bool = False) -> dg.Failure:
+    """Return a step's failure, with the class of the error for who has to tell one kind from another."""
+    return dg.Failure(line, metadata={FAILURE_KIND: kind.__name__}, allow_retries=may_pass)
 
 
 def counts_table(counts: Mapping[str, int], name: str = "what") -> dg.MetadataValue:
@@ -112,7 +125,7 @@ def materialize_videos(
     )
     missing = [outcome for outcome in outcomes if not outcome.status.exists]
     if is_single and missing:
-        raise dg.Failure(f"{missing[0].video_key}: {missing[0].message}", allow_retries=False)
+        raise failure(f"{missing[0].video_key}: {missing[0].message}", DataMinerError)
     if missing:
         return
     has_more_steps = len(context.assets_def.keys) < len(context.job_def.asset_layer.selected_asset_keys)
@@ -130,11 +143,17 @@ def materialize_project(
     work: Callable[[str], ProjectOutcome],
     metadata_of: Callable[[str], Mapping[str, dg.MetadataValue]],
 ) -> dg.MaterializeResult[None]:
-    """Run `work` on the project of this run and return its materialization, with its counts as a table."""
+    """Run `work` on the project of this run and return its materialization, with its counts as a table.
+
+    A project that has to wait for an earlier stage is a failure: the stages after must not take it for done.
+    """
     context.instance.add_run_tags(context.run.run_id, process_tags())
     project = context.partition_key
     with one_line_failures():
         outcome = work(project)
+        if not outcome.status.exists:
+            # an earlier stage has not been done: nothing is there that could count as this one's
+            raise DataMinerError(str(outcome.metadata.get("message") or f"{project}: {outcome.status.value}"))
     progress.info(
         "%s %s: %s (%s)",
         context.asset_key.to_user_string(),

@@ -11,12 +11,20 @@ from typing import Final
 
 import dagster as dg
 
+from data_miner_dagster.assets.outcomes import FAILURE_KIND
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.cli.progress import progress_lines
 from data_miner_dagster.config.loading import load_project_file
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.deployment import open_instance
-from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
+from data_miner_dagster.domain.errors import (
+    ConfigError,
+    DataMinerError,
+    ModelError,
+    NothingToReleaseError,
+    SystematicFaultError,
+    TransientError,
+)
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
@@ -32,6 +40,12 @@ MAX_ROUNDS: Final = 3
 """A round asks for every wanted video once; the next asks for those that have come due meanwhile."""
 
 MAX_KEYS_PER_RUN: Final = 25
+
+_ERRORS: Final[Mapping[str, type[DataMinerError]]] = {
+    error.__name__: error
+    for error in (ConfigError, ModelError, NothingToReleaseError, SystematicFaultError, TransientError)
+}
+"""What a run's failure is raised as here: the kinds that a caller, or the exit status, tells apart."""
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -54,8 +68,8 @@ class InProcessRunner:
         partition_key: str | None = None,
         tags: Mapping[str, str] | None = None,
         forced_ops: Sequence[str] = (),
-    ) -> str | None:
-        """Run one job; return None if it succeeded, else the one line that says why not."""
+    ) -> DataMinerError | None:
+        """Run one job; return None if it succeeded, and otherwise what to raise: one line of the kind it failed by."""
         run_config: dict[str, object] = {**_QUIET, "ops": {op: {"config": {"force": True}} for op in forced_ops}}
         result = defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,
@@ -70,22 +84,26 @@ class InProcessRunner:
             if event.is_step_materialization
             and event.step_materialization_data.materialization.metadata["status"].value == OutcomeStatus.DONE.value
         )
+        if failed := _failed_checks(result):
+            return DataMinerError(failed)
         if result.success:
             return None
         for event in result.get_step_failure_events():
             failure = event.step_failure_data
-            if failure.user_failure_data is not None:
-                return str(failure.user_failure_data.description)
+            if (described := failure.user_failure_data) is not None:
+                kind = described.metadata.get(FAILURE_KIND)
+                error = _ERRORS.get(str(kind.value) if kind is not None else "", DataMinerError)
+                return error(str(described.description))
             if failure.error is not None:
                 innermost = failure.error.cause or failure.error
-                return innermost.message.strip().splitlines()[0]
-        return f"run {result.run_id} of {job} failed; `data-miner up` shows its log"
+                return DataMinerError(innermost.message.strip().splitlines()[0])
+        return DataMinerError(f"run {result.run_id} of {job} failed; `data-miner up` shows its log")
 
     def list_sources(self) -> None:
         """Materialize `project_videos`."""
         add_partitions(self.instance, PROJECTS, [self.project])
         if failure := self.execute("list_sources", partition_key=self.project, forced_ops=["project_videos"]):
-            raise DataMinerError(failure)
+            raise failure
 
     def settle_videos(self) -> None:
         """Materialize `videos`, `frames` and `frame_embeddings` of every member until nothing more can be done now."""
@@ -110,13 +128,14 @@ class InProcessRunner:
         for keys in ranges:
             logger.info("%s: %d videos", job, keys.num_keys)
             if failure := self.execute(job, tags=keys.tags):
-                raise DataMinerError(failure)
+                raise failure
 
     def build_dataset(self, *, force: bool) -> None:
         """Materialize the project's assets, tagged like the sensor's runs so that the daemon need not do it again.
 
         Raises:
             NothingToReleaseError: nothing survived to the release.
+            DataMinerError: a stage failed, or what it made does not pass its check.
         """
         state = next(state for state in project_states(self.platform) if state.name == self.project)
         plan = plan_dataset(
@@ -132,7 +151,20 @@ class InProcessRunner:
             "build_dataset", partition_key=self.project, tags={WORK_TAG: plan.work_of(self.project)}, forced_ops=forced
         )
         if failure:
-            raise NothingToReleaseError(failure)
+            raise failure
+
+
+def _failed_checks(result: dg.ExecuteInProcessResult) -> str:
+    """Return which checks of a run failed and why, in one line; "" if none did."""
+    return "; ".join(
+        f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: {check.description or 'no reason'}"
+        for check in (
+            event.asset_check_evaluation_data
+            for event in result.all_events
+            if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        )
+        if not check.passed
+    )
 
 
 def run_project_file(config_file: Path, *, root: Path | None, profile: str | None, force: bool) -> InProcessRunner:

@@ -24,6 +24,14 @@ class DecisionCounts:
         """True if every frame has one decision and every drop a reason."""
         return self.num_frames == self.num_decisions and not self.num_repeated and not self.num_without_reason
 
+    @property
+    def description(self) -> str:
+        """One line for the user."""
+        return (
+            f"{self.num_frames:,} frames, {self.num_decisions:,} decisions, {self.num_repeated:,} of them made twice, "
+            f"{self.num_without_reason:,} without a reason; filter the project again with force"
+        )
+
 
 def count_decisions(platform: Platform, project: str) -> DecisionCounts:
     """Compare a project's decisions with the frames of its members.
@@ -56,6 +64,15 @@ class BoxCounts:
     def holds(self) -> bool:
         """True if no box is wrong."""
         return not (self.num_misplaced or self.num_unknown_class or self.num_bad_confidence)
+
+    @property
+    def description(self) -> str:
+        """One line for the user."""
+        return (
+            f"of {self.num_boxes:,} boxes {self.num_misplaced:,} lie outside their frame or are empty, "
+            f"{self.num_unknown_class:,} are of no class of the project, {self.num_bad_confidence:,} have a confidence "
+            "out of range; `data-miner force-detect` makes them again"
+        )
 
 
 def count_boxes(platform: Platform, project: str) -> BoxCounts:

@@ -57,6 +57,12 @@ class ReleaseCheck:
         """True if every file of the manifest is there with its sha256."""
         return not self.problems
 
+    @property
+    def description(self) -> str:
+        """One line for the user."""
+        more = f" and {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
+        return f"release {self.version}: {', '.join(self.problems[:3])}{more}; `data-miner run --force` writes it again"
+
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSummary:

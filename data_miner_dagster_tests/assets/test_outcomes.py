@@ -1,12 +1,19 @@
 """How outcomes become Dagster events, on a real instance."""
 
+import errno
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import pytest
 
-from data_miner_dagster.assets.outcomes import ForceConfig, materialize_project, materialize_videos
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.assets.outcomes import (
+    FAILURE_KIND,
+    ForceConfig,
+    materialize_project,
+    materialize_videos,
+    one_line_failures,
+)
+from data_miner_dagster.domain.errors import ConfigError, TransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
 from data_miner_dagster.operations.platform import ReportVideo
@@ -43,6 +50,10 @@ def project_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Non
     def decide(project: str) -> ProjectOutcome:
         if project == "private":
             raise ConfigError("no such class: 'unicorn'; known: horse")
+        if project == "b":
+            return ProjectOutcome(project, OutcomeStatus.BLOCKED, "", {}, {"message": "b has not been filtered"})
+        if project == "z":
+            raise OSError(errno.ENOSPC, "No space left on device")
         return ProjectOutcome(project, OutcomeStatus.DONE, "f" * 32, {"kept": 2, "black": 1})
 
     return materialize_project(context, decide, lambda project: {"extra": dg.MetadataValue.text(project)})
@@ -129,3 +140,39 @@ def test_materialize_project__our_errors_are_one_line(instance: dg.DagsterInstan
     user_failure = event.step_failure_data.user_failure_data
     assert user_failure is not None
     assert user_failure.description == "no such class: 'unicorn'; known: horse"
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "line"),
+    [
+        ("private", "ConfigError", "no such class: 'unicorn'; known: horse"),
+        ("b", "DataMinerError", "b has not been filtered"),
+        ("z", "TransientError", "no space is left on the disk of the root: free some; what failed is tried again"),
+    ],
+)
+def test_materialize_project__a_failure_says_its_kind_and_materializes_nothing(
+    instance: dg.DagsterInstance, key: str, kind: str, line: str
+) -> None:
+    result = run(instance, "project", key=key)
+    assert not result.success
+    assert materialized(instance, "project_asset") == set()
+    (event,) = result.get_step_failure_events()
+    user_failure = event.step_failure_data.user_failure_data
+    assert user_failure is not None
+    assert user_failure.description == line
+    assert user_failure.metadata[FAILURE_KIND].value == kind
+
+
+@pytest.mark.parametrize(
+    ("error", "may_pass"),
+    [
+        (ConfigError("no such class"), False),
+        (ValueError("a fault of ours"), False),
+        (TransientError("the catalog does not answer"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+    ],
+)
+def test_one_line_failures__only_what_may_pass_is_tried_again(error: Exception, may_pass: bool) -> None:
+    with pytest.raises(dg.Failure) as raised, one_line_failures():
+        raise error
+    assert raised.value.allow_retries is may_pass
