@@ -61,6 +61,7 @@ def make_clip(
     time_base: Fraction | None = None,
     pictures: Sequence[npt.NDArray[np.uint8]] | None = None,
     rotation: int = 0,
+    matrix: Sequence[int] | None = None,
     sample_aspect_ratio: Fraction | None = None,
 ) -> Path:
     """Write a clip; frame i carries barcode i and has the pts `pts[i]` in `time_base` (default: constant rate)."""
@@ -79,6 +80,8 @@ def make_clip(
             stream.codec_context.sample_aspect_ratio = sample_aspect_ratio
         if rotation:
             stream.set_display_rotation(rotation)
+        if matrix is not None:
+            stream.set_display_matrix(matrix)
         for number in range(num_frames):
             content = pictures[number] if pictures is not None else barcode_picture(number, *size)
             frame = av.VideoFrame.from_ndarray(content, format="rgb24")

@@ -18,12 +18,15 @@ from av.video.frame import VideoFrame
 from PIL import Image
 
 from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.media.high_range import HLG, PQ, standard_range
 
 Plane = npt.NDArray[np.uint8]
 
 _PLANAR_420: Final = frozenset({"yuv420p", "yuvj420p"})
 _FULL_RANGE: Final = 2  # AVCOL_RANGE_JPEG
 _BT709: Final = 1  # AVCOL_SPC_BT709
+_LIKE_BT601: Final = frozenset({0, 2, 3, 4, 5, 6})  # AVCOL_SPC_: none of a YCbCr, unknown, FCC, BT470BG, SMPTE170M
+_HIGH_RANGE: Final = frozenset({PQ, HLG})
 _LUMA_WEIGHTS_BT601: Final = (0.299, 0.114)  # red, blue. Source: ITU-R BT.601
 _LUMA_WEIGHTS_BT709: Final = (0.2126, 0.0722)  # Source: ITU-R BT.709
 
@@ -54,16 +57,20 @@ def picture_of(frame: VideoFrame, *, sample_aspect_ratio: Fraction | None = None
         sample_aspect_ratio: width over height of a pixel; the width is scaled by it. None: square.
     """
     is_square = sample_aspect_ratio is None or sample_aspect_ratio in (0, 1)
-    if frame.format.name in _PLANAR_420 and is_square and frame.rotation % 360 == 0:
+    colorspace = int(frame.colorspace)
+    is_plain = int(frame.color_trc) not in _HIGH_RANGE and (colorspace == _BT709 or colorspace in _LIKE_BT601)
+    orientation = _orientation(frame)
+    if frame.format.name in _PLANAR_420 and is_square and is_plain and orientation == _AS_STORED:
         y, u, v = (plane_of(frame, position) for position in range(3))
         is_full = frame.format.name == "yuvj420p" or int(frame.color_range) == _FULL_RANGE
-        if int(frame.colorspace) == _BT709:
+        if colorspace == _BT709:
             return Picture(*_from_bt709(y, u, v, is_full=is_full), rgb=None)
         if is_full:
             return Picture(y, (u, v), rgb=None)
         luma_table, chroma_table = _full_range_tables()
         return Picture(cv2.LUT(y, luma_table), (cv2.LUT(u, chroma_table), cv2.LUT(v, chroma_table)), rgb=None)
-    rgb = _upright_rgb(frame, Fraction(1) if is_square or sample_aspect_ratio is None else sample_aspect_ratio)
+    aspect = Fraction(1) if is_square or sample_aspect_ratio is None else sample_aspect_ratio
+    rgb = orientation.applied_to(_rgb(frame, aspect))
     return Picture(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), None, rgb)
 
 
@@ -114,12 +121,45 @@ def _from_bt709(y: Plane, u: Plane, v: Plane, *, is_full: bool) -> tuple[Plane, 
     return luma, (new_u, new_v)
 
 
-def _upright_rgb(frame: VideoFrame, sample_aspect_ratio: Fraction) -> RgbImage:
+def _rgb(frame: VideoFrame, sample_aspect_ratio: Fraction) -> RgbImage:
     width = max(1, round(frame.width * sample_aspect_ratio))
-    colorspace: Any = "ITU709" if int(frame.colorspace) == _BT709 else None
-    rgb = frame.reformat(width=width, format="rgb24", src_colorspace=colorspace, interpolation="BICUBIC").to_ndarray()
-    # `rotation` is what the container asks a player to turn the picture by, counter-clockwise.
-    return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90) % 4))
+    colorspace: Any = "ITU709" if int(frame.colorspace) == _BT709 else None  # None: what the frame says
+    transfer = int(frame.color_trc)
+    if transfer in _HIGH_RANGE:
+        rgb16 = frame.reformat(width=width, format="rgb48le", src_colorspace=colorspace, interpolation="BICUBIC")
+        return standard_range(np.asarray(rgb16.to_ndarray(), np.uint16), transfer)
+    rgb = frame.reformat(width=width, format="rgb24", src_colorspace=colorspace, interpolation="BICUBIC")
+    return np.asarray(rgb.to_ndarray(), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Orientation:
+    """How a stored picture becomes an upright one: rows and columns change places first, then it is mirrored."""
+
+    is_transposed: bool
+    is_mirrored: bool  # left and right
+    is_flipped: bool  # top and bottom
+
+    def applied_to(self, rgb: RgbImage) -> RgbImage:
+        turned = rgb.swapaxes(0, 1) if self.is_transposed else rgb
+        return np.ascontiguousarray(turned[:: -1 if self.is_flipped else 1, :: -1 if self.is_mirrored else 1])
+
+
+_AS_STORED: Final = _Orientation(False, False, False)
+
+
+def _orientation(frame: VideoFrame) -> _Orientation:
+    """Return what the container asks a player to do, to the nearest quarter turn.
+
+    Source: ISO/IEC 14496-12, 8.5.2.3; of the matrix (a b u; c d v; x y w) a point (p, q) goes to (ap + cq, bp + dq).
+    """
+    side: Any = frame.side_data.get("DISPLAYMATRIX")
+    if side is None or side.buffer_size < 9 * 4:
+        return _AS_STORED
+    a, b, _, c, d = np.frombuffer(memoryview(side), np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return _Orientation(True, c < 0, b < 0)
+    return _Orientation(False, a < 0, d < 0)
 
 
 def encode(picture: Picture, image_format: Literal["jpg", "png", "webp"], quality: int) -> bytes:
