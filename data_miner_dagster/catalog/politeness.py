@@ -41,9 +41,11 @@ class ClosedGate:
     site: str
     until: datetime
     reason: str
+    is_event: bool = False  # the whole site was found to refuse (catalog/site_events.py)
 
 
-def _gate(session: Session, site: str) -> SiteGateRow:
+def locked_gate(session: Session, site: str) -> SiteGateRow:
+    """Return the row of a site, made if there is none; no other transaction changes it before this one ends."""
     gate = session.scalar(select(SiteGateRow).where(SiteGateRow.site == site).with_for_update())
     if gate is None:
         gate = SiteGateRow(site=site, num_trips=0)
@@ -58,18 +60,27 @@ class GateState:
 
     closed: ClosedGate | None
     num_trips: int  # in a row
+    is_event: bool = False  # of the site, whether it is closed or its time is over
 
 
 _GATE: Final = cast("Table", SiteGateRow.__table__).c
-_GATES: Final = select(_GATE.site, _GATE.closed_until, _GATE.reason, _GATE.num_trips).where(
+_GATES: Final = select(_GATE.site, _GATE.closed_until, _GATE.reason, _GATE.num_trips, _GATE.event_since).where(
     or_(_GATE.site == bindparam("site"), _GATE.site == EVERY_SITE)
 )
 
 
 def _state(session: Session, site: str, now: datetime) -> GateState:
     gates = session.execute(_GATES, {"site": site}).all()
-    closed = [ClosedGate(name, until, reason or "") for name, until, reason, _ in gates if until and until > now]
-    return GateState(max(closed, key=lambda gate: gate.until, default=None), sum(trips for *_, trips in gates))
+    closed = [
+        ClosedGate(name, until, reason or "", event_since is not None)
+        for name, until, reason, _, event_since in gates
+        if until and until > now
+    ]
+    return GateState(
+        closed=max(closed, key=lambda gate: gate.until, default=None),
+        num_trips=sum(trips for *_, trips, _ in gates),
+        is_event=any(event_since is not None for *_, event_since in gates),
+    )
 
 
 def gate_state(database: Database, site: str, now: datetime | None = None) -> GateState:
@@ -84,7 +95,11 @@ def closed_gates(database: Database, now: datetime | None = None) -> list[Closed
         rows = session.scalars(
             select(SiteGateRow).where(SiteGateRow.closed_until > (now or utc_now())).order_by(SiteGateRow.site)
         )
-        return [ClosedGate(row.site, row.closed_until, row.reason or "") for row in rows if row.closed_until]
+        return [
+            ClosedGate(row.site, row.closed_until, row.reason or "", row.event_since is not None)
+            for row in rows
+            if row.closed_until
+        ]
 
 
 def admit_download(
@@ -112,7 +127,7 @@ def _admit(
     database: Database, site: str, hourly: int | None, daily: int | None, spacing_seconds: float, now: datetime
 ) -> Admission:
     with database.transaction() as session:
-        gate = _gate(session, site)
+        gate = locked_gate(session, site)
         state = _state(session, site, now)
         if state.closed is not None:
             return Admission(None, state.closed.until, state.closed.reason)
@@ -151,7 +166,7 @@ def close_gate(database: Database, site: str, until: datetime, reason: str) -> N
 
 def _close(database: Database, site: str, until: datetime, reason: str) -> None:
     with database.transaction() as session:
-        gate = _gate(session, site)
+        gate = locked_gate(session, site)
         if gate.closed_until is None or gate.closed_until <= utc_now():
             gate.num_trips += 1  # several failures of one trip are one
         if gate.closed_until is None or gate.closed_until < until:

@@ -215,6 +215,20 @@ class SiteGateRow(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     num_trips: Mapped[int] = mapped_column(default=0)  # in a row, without a success between
     next_start_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    event_since: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when the whole site was found to refuse
+    probe_key: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # the one video asked for when time is over
+
+
+class SiteRefusalRow(Base):
+    """A video that its site refused lately, in a way that may concern the whole site (catalog/site_events.py)."""
+
+    __tablename__ = "site_refusals"
+
+    site: Mapped[str] = mapped_column(String(255), primary_key=True)
+    video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))  # RefusalState
+    counts: Mapped[bool]  # False: known to be the video's own
+    refused_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class DownloadStartRow(Base):

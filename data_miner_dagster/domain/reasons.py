@@ -11,6 +11,8 @@ class VideoErrorKind(StrEnum):
     RATE_LIMITED = "rate_limited"
     BOT_CHECK = "bot_check"
     DISK_FULL = "disk_full"
+    CUT_OFF = "cut_off"
+    SITE_REFUSAL = "site_refusal"
     # of the site
     PRIVATE = "private"
     REMOVED = "removed"
@@ -19,6 +21,7 @@ class VideoErrorKind(StrEnum):
     MEMBERS_ONLY = "members_only"
     LIVE = "live"
     UNSUPPORTED = "unsupported"
+    NO_FORMATS = "no_formats"
     FORBIDDEN = "forbidden"
     # of ours
     TOO_LARGE = "too_large"
@@ -53,6 +56,8 @@ _TRANSIENT_KINDS = frozenset(
         VideoErrorKind.RATE_LIMITED,
         VideoErrorKind.BOT_CHECK,
         VideoErrorKind.DISK_FULL,
+        VideoErrorKind.CUT_OFF,
+        VideoErrorKind.SITE_REFUSAL,
         VideoErrorKind.CRASHED,
     }
 )

@@ -6,12 +6,14 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from data_miner_dagster.catalog.politeness import postpone_video
 from data_miner_dagster.catalog.queries import keys_with_internal_errors
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.site_events import refused_in_events
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.addresses import AddressError, LocalPath, Origin, address_of, host_of
 from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
@@ -25,6 +27,7 @@ from data_miner_dagster.domain.records import (
     VideoOutcome,
 )
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.media.boxes import is_cut_off
 from data_miner_dagster.media.probe import probe_video
 from data_miner_dagster.operations.download_records import (
     PARTIAL_FOLDER,
@@ -50,9 +53,11 @@ from data_miner_dagster.stages.downloading import (
     durations_agree,
     try_delay_seconds,
 )
+from data_miner_dagster.stages.site_health import SUSPECT_KINDS
 from data_miner_dagster.storage.videos import VideoInfo, read_video_info, write_video_info
 
 logger = logging.getLogger("data_miner.downloading")
+_MAY_BE_CUT_OFF: Final = (VideoErrorKind.NOT_A_VIDEO, VideoErrorKind.NO_VIDEO_STREAM, VideoErrorKind.UNDECODABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ class _Run:
     politeness: SitePoliteness
     rules_by_video: Mapping[str, Mapping[str, ProjectRules]]
     force: bool
+    is_another_try: bool = False  # of what was cut off, within the same run
 
 
 def download_videos(
@@ -82,6 +88,8 @@ def download_videos(
     config = platform.config.downloading
     politeness = SitePoliteness(platform)
     rules_by_video = load_rules_by_video(platform, keys)
+    refused = refused_in_events(platform.catalog.database, keys)
+    keys.sort(key=lambda key: key in refused)  # another one shows better whether a site serves again
     with SiteClient(config, may_request=politeness.may_request, on_response=politeness.on_response) as client:
         run = _Run(platform, client, politeness, rules_by_video, force)
         outcomes: dict[str, VideoOutcome] = {}
@@ -91,21 +99,40 @@ def download_videos(
             if report is not None:
                 report(outcome)
 
-        def one(key: str) -> None:
-            outcome = guard.attempt(
-                key, lambda: _download_one(run, key), lambda fault: settle(record_fault(platform, key, fault))
-            )
-            if outcome is not None:
-                settle(outcome)
-
-        with item_guard("download_videos", keys_with_internal_errors(platform.catalog.database, keys)) as guard:
-            threads = ThreadPoolExecutor(config.concurrent_downloads, "download")
-            try:
-                for _ in threads.map(one, keys):
-                    pass
-            finally:
-                threads.shutdown(cancel_futures=True)
+        _download_all(run, keys, settle)
+        for tries in range(1, config.tries_per_run):
+            # Not at once: three that are cut off one after another are no fault of theirs.
+            cut_off = [key for key, outcome in outcomes.items() if outcome.error_kind is VideoErrorKind.CUT_OFF]
+            if not cut_off:
+                break
+            time.sleep(try_delay_seconds(tries, config) or 0.0)
+            _download_all(replace(run, is_another_try=True), cut_off, settle)
+        for key, outcome in list(outcomes.items()):
+            # charged before it was known that the whole site refuses
+            row = platform.catalog.video(key) if outcome.error_kind in SUSPECT_KINDS else None
+            if row is not None and (now := _as_of_site(run, row, outcome)) is not outcome:
+                settle(now)
     return [outcomes[key] for key in video_keys]
+
+
+def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
+    """Download videos, several at once."""
+    platform = run.platform
+
+    def one(key: str) -> None:
+        outcome = guard.attempt(
+            key, lambda: _download_one(run, key), lambda fault: settle(record_fault(platform, key, fault))
+        )
+        if outcome is not None:
+            settle(outcome)
+
+    with item_guard("download_videos", keys_with_internal_errors(platform.catalog.database, keys)) as guard:
+        threads = ThreadPoolExecutor(platform.config.downloading.concurrent_downloads, "download")
+        try:
+            for _ in threads.map(one, keys):
+                pass
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
 def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | None:
@@ -146,21 +173,25 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
         mend_row(platform, row, info)
         return VideoOutcome(key, OutcomeStatus.REUSED, metadata=_metadata(info))
     has_failed = row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
-    if has_failed and not run.force and not platform.catalog.is_due(row):
+    if has_failed and not (run.force or run.is_another_try or platform.catalog.is_due(row)):
         status = OutcomeStatus.FAILED if row.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
         return VideoOutcome(key, status, row.error_kind, row.error or "")
     try:
         if row.origin is Origin.LOCAL:
             return _work(run, row)
-        site = site_of_key(key) or host_of(row.url)
         _check_head_room(platform, row)
-        with run.politeness.place(site):
-            return _work(run, row)
+        with run.politeness.place(_site_of(row), key) as begun_at:
+            return _work(run, row, begun_at)
     except PostponedError as error:
         with platform.catalog.database.transaction() as session:
             if not stays_downloaded(platform, session, key):
                 postpone_video(session, key, error.until, error.kind, str(error), attempts=row.attempts)
         return VideoOutcome(key, OutcomeStatus.FAILED, error.kind, str(error))
+
+
+def _site_of(row: VideoRow) -> str:
+    """Return what a video's requests count for: a site, or a host."""
+    return site_of_key(row.key) or host_of(row.url)
 
 
 def _check_head_room(platform: Platform, row: VideoRow) -> None:
@@ -175,8 +206,9 @@ def _check_head_room(platform: Platform, row: VideoRow) -> None:
         )
 
 
-def _work(run: _Run, row: VideoRow) -> VideoOutcome:
-    platform, key, attempts = run.platform, row.key, row.attempts + 1
+def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOutcome:
+    """Download one video; `begun_at`: since when its site is asked for it, None of a local one."""
+    platform, key, attempts = run.platform, row.key, row.attempts + (0 if run.is_another_try else 1)
     with platform.catalog.database.transaction() as session:
         if row.status is not VideoStatus.DOWNLOADING:  # DOWNLOADING: left by a dead worker, whose claim is ours now
             move_video(session, key, VideoStatus.DOWNLOADING, attempts=attempts)
@@ -187,15 +219,29 @@ def _work(run: _Run, row: VideoRow) -> VideoOutcome:
     except (VideoPermanentError, VideoTransientError) as error:
         if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
             wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
-            site = site_of_key(key) or host_of(row.url)
+            site = _site_of(row)
+            if wait is None and error.kind is VideoErrorKind.RATE_LIMITED:
+                run.politeness.check_gate(site)  # opened by another video, which knows why
             until = run.politeness.trip(site, wait, f"{site}: {error}")
             raise PostponedError(error.kind, until, str(error)) from None
-        return record_failure(platform, key, attempts, error)
+        return _as_of_site(run, row, record_failure(platform, key, attempts, error))
     except Exception:
         put_back(platform, row)
         raise
     record_done(platform, info, rejections)
+    if begun_at is not None:
+        run.politeness.note_served(key, _site_of(row), begun_at)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=_metadata(info))
+
+
+def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
+    """Return the outcome of a charged video as it is now: what its whole site refuses is not its fault."""
+    if row.origin is Origin.LOCAL or outcome.error_kind not in SUSPECT_KINDS:
+        return outcome
+    reason = run.politeness.put_back(row.key, _site_of(row))
+    return (
+        outcome if reason is None else VideoOutcome(row.key, OutcomeStatus.FAILED, VideoErrorKind.SITE_REFUSAL, reason)
+    )
 
 
 def _fetch_with_tries(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
@@ -204,7 +250,9 @@ def _fetch_with_tries(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Re
         tries += 1
         try:
             return _fetch(run, row)
-        except VideoTransientError as error:
+        except (VideoPermanentError, VideoTransientError) as error:
+            if error.kind in SUSPECT_KINDS and row.origin is not Origin.LOCAL:
+                run.politeness.note_refusal(row, _site_of(row), error.kind, str(error))
             delay = try_delay_seconds(tries, run.platform.config.downloading)
             if delay is None or error.kind is not VideoErrorKind.TRANSIENT:
                 raise
@@ -266,7 +314,12 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
 
 def _prove(platform: Platform, row: VideoRow, fetched: FetchedVideo) -> VideoInfo:
     config = platform.config.downloading
-    probed = probe_video(fetched.path, max_pixels=config.max_pixels)
+    try:
+        probed = probe_video(fetched.path, max_pixels=config.max_pixels)
+    except VideoPermanentError as error:
+        if error.kind in _MAY_BE_CUT_OFF and is_cut_off(fetched.path):
+            raise VideoPermanentError(VideoErrorKind.TRUNCATED, f"the file is cut off ({error})") from None
+        raise
     if probed.duration_seconds > config.max_duration_seconds:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,

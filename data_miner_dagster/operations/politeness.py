@@ -11,22 +11,42 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from data_miner_dagster.catalog.politeness import (
     EVERY_SITE,
+    GateState,
     admit_download,
     close_gate,
     gate_state,
     note_success,
     num_trips,
 )
-from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.site_events import (
+    declare_event,
+    end_probe,
+    note_refusal,
+    note_served,
+    put_back_if_of_event,
+    take_probe,
+)
 from data_miner_dagster.domain.errors import TransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.addresses import normalise_host
 from data_miner_dagster.sites.errors import retry_after_seconds
+from data_miner_dagster.sites.guarded_ydl import YT_DLP_VERSION
 from data_miner_dagster.stages.downloading import breaker_seconds
+from data_miner_dagster.stages.site_health import (
+    STREAK_LASTS,
+    SUSPECT_KINDS,
+    VIDEOS_OF_AN_EVENT,
+    refusal_reason,
+)
+
+_PROBE_POLL_SECONDS: Final = 0.2
 
 logger = logging.getLogger("data_miner.downloading")
 
@@ -58,10 +78,15 @@ class SitePoliteness:
     def _scope(self, site: str) -> str:
         return EVERY_SITE if self._config.breaker.stops == "all" else site
 
+    def _known_until(self, site: str) -> datetime | None:
+        """Return until when nothing is asked of a site, as far as this process knows; None if it may be asked."""
+        now = utc_now()
+        dates = [self._closed_until.get(name) for name in (site, EVERY_SITE)]
+        return max((date for date in dates if date is not None and date > now), default=None)
+
     def may_request(self, site: str) -> bool:
         """Return whether a request may be made now, as far as this process knows."""
-        until = self._closed_until.get(self._scope(site))
-        return until is None or until <= utc_now()
+        return self._known_until(site) is None
 
     def on_response(self, site: str, status: int, headers: Mapping[str, str]) -> None:
         """Open the breaker at HTTP 429, the moment it is read."""
@@ -72,11 +97,11 @@ class SitePoliteness:
         """Open the breaker, or leave it open; return until when nothing is asked."""
         scope = self._scope(site)
         with self._lock:
-            now, known = utc_now(), self._closed_until.get(scope)
+            now, known = utc_now(), self._known_until(site)
             asked = now + timedelta(seconds=wait_seconds or 0.0)
-            if known is not None and known > now and known >= asked:
+            if known is not None and known >= asked:
                 return known  # it is open already: one trip, however many answers say so
-            is_open = known is not None and known > now
+            is_open = known is not None
             # At once for this process; the exact date follows.
             self._closed_until[scope] = max(asked, now + timedelta(seconds=self._config.breaker.open_seconds))
             seconds = breaker_seconds(num_trips(self._database, scope), wait_seconds, self._config.breaker)
@@ -86,8 +111,8 @@ class SitePoliteness:
         logger.warning("%s: nothing is downloaded until %s", reason, _until_text(until))
         return until
 
-    def check_gate(self, site: str) -> int:
-        """Look whether any process has opened the breaker; return how often it has opened lately.
+    def check_gate(self, site: str) -> GateState:
+        """Look whether any process has opened the breaker; return how the site stands.
 
         Raises:
             PostponedError: it is open.
@@ -96,10 +121,57 @@ class SitePoliteness:
         if (gate := state.closed) is not None:
             with self._lock:
                 self._closed_until[gate.site] = gate.until
-            raise PostponedError(
-                VideoErrorKind.RATE_LIMITED, gate.until, f"{gate.reason}; goes on at {_until_text(gate.until)}"
-            )
-        return state.num_trips
+            kind = VideoErrorKind.SITE_REFUSAL if gate.is_event else VideoErrorKind.RATE_LIMITED
+            raise PostponedError(kind, gate.until, f"{gate.reason}; goes on at {_until_text(gate.until)}")
+        return state
+
+    # --- refusals of the whole site ---
+
+    def note_refusal(self, row: VideoRow, site: str, kind: VideoErrorKind, message: str) -> None:
+        """Count a refused video.
+
+        The third in a row, in whatever process, is a refusal of the whole site: its breaker
+        opens, and `put_back` gives the videos its date.
+        """
+        since = utc_now() - STREAK_LASTS
+        may_count = row.status is not VideoStatus.UNAVAILABLE  # that has been its own before
+        num_in_a_row, is_on = note_refusal(self._database, site, row.key, may_count=may_count, since=since)
+        if not is_on and num_in_a_row < VIDEOS_OF_AN_EVENT:
+            return
+        with self._lock:
+            state = gate_state(self._database, site)
+            seconds = breaker_seconds(state.num_trips, None, self._config.breaker)
+            is_closed = state.closed is not None and state.closed.is_event  # by another refusal of the same event
+            until = state.closed.until if state.closed and is_closed else utc_now() + timedelta(seconds=seconds)
+            reason = refusal_reason(site, kind, message, YT_DLP_VERSION, utc_now().date())
+            declare_event(self._database, site, until, reason, since=since, kinds=SUSPECT_KINDS)
+            self._closed_until[site] = until  # last: who is stopped by it looks the reason up
+        if not is_closed:
+            logger.warning("%s: nothing is asked of it until %s", reason, _until_text(until))
+
+    def put_back(self, video_key: str, site: str) -> str | None:
+        """Uncharge a video that was just charged, if its refusal is the site's; return the reason if so."""
+        return put_back_if_of_event(self._database, site, video_key, SUSPECT_KINDS)
+
+    def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:
+        """Forget what the site refused before it served a video that was asked for at `begun_at`."""
+        if note_served(self._database, site, video_key, begun_at):
+            logger.info("%s serves again", site)
+
+    def _await_probe(self, site: str, video_key: str) -> tuple[GateState, bool]:
+        """After an event's time, let one video be asked for, and the others wait until it is known how that ends.
+
+        Returns:
+            How the site stands, and whether the video is that one.
+
+        Raises:
+            PostponedError: the site refuses still.
+        """
+        while (state := self.check_gate(site)).is_event:
+            if take_probe(self._database, site, video_key):
+                return state, True
+            time.sleep(_PROBE_POLL_SECONDS)
+        return state, False
 
     def before_listing(self, site: str) -> None:
         """Wait until a site may be asked for a listing: spaced like downloads, but not counted as one.
@@ -124,8 +196,8 @@ class SitePoliteness:
         return random.uniform(politeness.min_sleep_seconds, politeness.max_sleep_seconds)  # noqa: S311  # no secret
 
     @contextmanager
-    def place(self, site: str) -> Iterator[None]:
-        """Hold one of the site's places in this run, and begin when its turn in all runs has come.
+    def place(self, site: str, video_key: str) -> Iterator[datetime]:
+        """Hold one of the site's places in this run, and begin when its turn in all runs has come: yields that time.
 
         A block that ends well is a success: earlier trips of the breaker are forgotten.
 
@@ -137,15 +209,18 @@ class SitePoliteness:
                 site, threading.BoundedSemaphore(self._config.politeness.concurrent_per_site)
             )
         with places:
-            trips = self._await_turn(site)
-            yield
+            state, is_probe = self._await_probe(site, video_key)
+            trips = state.num_trips if self._is_spared(site) else self._await_turn(site)
+            try:
+                yield utc_now()
+            finally:
+                if is_probe:
+                    end_probe(self._database, site, video_key)
             if trips:  # the block did not raise: the site answers again
                 note_success(self._database, {site, self._scope(site)})
 
     def _await_turn(self, site: str) -> int:
         """Wait, and return how often the site's breaker has opened lately."""
-        if self._is_spared(site):
-            return self.check_gate(site)
         politeness = self._config.politeness
         admission = admit_download(
             self._database,
@@ -155,6 +230,7 @@ class SitePoliteness:
             spacing_seconds=self._spacing_seconds(site),
         )
         if admission.start_at is None:
+            self.check_gate(site)  # closed since it was looked at, or else a budget is spent
             until = admission.wait_until or utc_now()
             raise PostponedError(
                 VideoErrorKind.RATE_LIMITED, until, f"{admission.reason}; goes on at {_until_text(until)}"

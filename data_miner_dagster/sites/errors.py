@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from yt_dlp.networking.exceptions import HTTPError, TransportError
+from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
 from yt_dlp.utils import (
     ContentTooShortError,
     DownloadError,
@@ -51,12 +51,10 @@ _BY_MESSAGE: Final[tuple[tuple[re.Pattern[str], VideoErrorKind], ...]] = tuple(
         (r"HTTP Error 40[13]|login required|log ?in|sign in|requires? authentication|cookies", _K.FORBIDDEN),
         (r"larger than max-filesize|file is too large", _K.TOO_LARGE),
         (r"no space left|disk quota", _K.DISK_FULL),
-        (r"unsupported url|no video formats|requested format is not available|drm|ffmpeg|no suitable", _K.UNSUPPORTED),
-        (
-            r"timed? ?out|connection (reset|refused|aborted|closed)|temporar|HTTP Error 5\d\d|incomplete"
-            r"|bytes, expected|broke off",
-            _K.TRANSIENT,
-        ),
+        (r"no video formats|requested format is not available|only images are available", _K.NO_FORMATS),
+        (r"unsupported url|drm|ffmpeg|no suitable", _K.UNSUPPORTED),
+        (r"incomplete|bytes, expected|bytes read|did not get any data|file is empty", _K.CUT_OFF),
+        (r"timed? ?out|connection (reset|refused|aborted|closed)|temporar|HTTP Error 5\d\d|broke off", _K.TRANSIENT),
     )
 )
 _BY_STATUS: Final = {
@@ -70,7 +68,7 @@ _BY_STATUS: Final = {
     429: _K.RATE_LIMITED,
     451: _K.GEO_BLOCKED,
 }
-_HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.FORBIDDEN, _K.BOT_CHECK})
+_HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.NO_FORMATS, _K.FORBIDDEN, _K.BOT_CHECK})
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -139,6 +137,8 @@ def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
             return _K.DISK_FULL, message, None
         if isinstance(item, GeoRestrictedError):
             return _K.GEO_BLOCKED, message, None
+        if isinstance(item, IncompleteRead | ContentTooShortError):
+            return _K.CUT_OFF, message, None
         if isinstance(item, UserNotLive):
             return _K.LIVE, message, None
         if isinstance(item, HTTPError):
@@ -157,7 +157,7 @@ def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
     for item in chain:
         if isinstance(item, UnsupportedError):
             return _K.UNSUPPORTED, message, None
-        if isinstance(item, TransportError | ContentTooShortError | OSError):
+        if isinstance(item, TransportError | OSError):
             return _K.TRANSIENT, message, None
     # An extractor that breaks does so for everyone until yt-dlp is updated: worth another try, some day.
     return (_K.UNSUPPORTED if isinstance(chain[0], DownloadError | ExtractorError) else _K.TRANSIENT), message, None

@@ -27,7 +27,8 @@ from data_miner_dagster.sites.transport import Guard, GuardedHandler
 
 logger = logging.getLogger("data_miner.sites")
 
-USER_AGENT: Final = f"data-miner/{__version__} (yt-dlp/{yt_dlp.version.__version__})"
+YT_DLP_VERSION: Final = str(yt_dlp.version.__version__)
+USER_AGENT: Final = f"data-miner/{__version__} (yt-dlp/{YT_DLP_VERSION})"
 _NO_FFMPEG: Final = "/nonexistent/ffmpeg"
 """ffmpeg would open connections of its own, past the address policy; formats that need it are not chosen."""
 _NUMERIC_HOST: Final = re.compile(r"https?://(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\])(?::\d+)?/")

@@ -192,7 +192,7 @@ def test_download_videos__resume_downloads_no_byte_twice(tmp_path: Path, server:
     url = server.add("/clip.mp4", hostile.cut_off(clip, 0.5))
     platform = make_platform(tmp_path / "root", tries_per_run=1)
     outcome, row = one(platform, url)
-    assert outcome.error_kind is VideoErrorKind.TRANSIENT, outcome
+    assert outcome.error_kind is VideoErrorKind.CUT_OFF, outcome
     half = len(clip) // 2
     part = next((platform.layout.video_folder(row.key) / PARTIAL_FOLDER).glob("*.part"))
     assert part.read_bytes() == clip[:half]
@@ -276,7 +276,7 @@ def test_download_videos__content_length_too_long_is_no_success(
 ) -> None:
     url = server.add("/clip.mp4", hostile.wrong_length(clip, len(clip) + 500))
     outcome, _ = one(make_platform(tmp_path, tries_per_run=1), url)
-    assert outcome.error_kind is VideoErrorKind.TRANSIENT
+    assert outcome.error_kind is VideoErrorKind.CUT_OFF
 
 
 def test_download_videos__content_length_too_short_is_found_by_the_proof(

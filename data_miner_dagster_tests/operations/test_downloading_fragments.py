@@ -98,7 +98,7 @@ def test_fragments__after_a_cut_none_is_downloaded_twice(
     fragments = in_fragments(clip)
     server.add(f"/{CUT}.frag", hostile.cut_off(fragments[CUT], 0.5))
     outcome = download(platform, url)
-    assert outcome.error_kind is VideoErrorKind.TRANSIENT, outcome
+    assert outcome.error_kind is VideoErrorKind.CUT_OFF, outcome
     assert server.count(f"/{CUT + 1}.frag") == 0
     half_way = bytes_sent(server, f"/{CUT}.frag")
     assert 0 < half_way < len(fragments[CUT])

@@ -120,7 +120,7 @@ def test_fetch__a_missing_javascript_runtime_is_named(
         monkeypatch.setattr("data_miner_dagster.sites.errors.javascript_runtime", lambda: runtime)
         with pytest.raises(VideoPermanentError) as refused:
             fetch(client, "youtube-abc", "https://youtube.test/", tmp_path)
-    assert refused.value.kind is VideoErrorKind.UNSUPPORTED
+    assert refused.value.kind is VideoErrorKind.NO_FORMATS
     assert ("pip install 'yt-dlp[default,deno]'" in str(refused.value)) == (runtime is None)
 
 

@@ -34,7 +34,11 @@ K = VideoErrorKind
         ("Premieres in 5 days", K.LIVE),
         ("Unsupported URL: https://example.com/", K.UNSUPPORTED),
         ("This video is DRM protected", K.UNSUPPORTED),
-        ("Requested format is not available", K.UNSUPPORTED),
+        ("Requested format is not available", K.NO_FORMATS),
+        ("Only images are available for download", K.NO_FORMATS),
+        ("download broke off: 1151 bytes read, 40 more expected", K.CUT_OFF),
+        ("Did not get any data blocks", K.CUT_OFF),
+        ("download broke off: something", K.TRANSIENT),
         ("HTTP Error 403: Forbidden", K.FORBIDDEN),
         ("HTTP Error 410: Gone", K.REMOVED),
         ("HTTP Error 503: Service Unavailable", K.TRANSIENT),
@@ -52,7 +56,7 @@ def test_classify__messages(message: str, kind: VideoErrorKind) -> None:
 def test_classify__types_come_before_words() -> None:
     assert classify(GeoRestrictedError("no"))[0] is K.GEO_BLOCKED
     assert classify(UnsupportedError("http://a.test/x"))[0] is K.UNSUPPORTED
-    assert classify(ContentTooShortError(5, 10))[0] is K.TRANSIENT
+    assert classify(ContentTooShortError(5, 10))[0] is K.CUT_OFF
     assert classify(OSError(28, "full"))[0] is K.DISK_FULL
     assert classify(ExtractorError("something new", expected=True))[0] is K.UNSUPPORTED
 

@@ -1,5 +1,8 @@
 """What sites answered lately."""
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -8,7 +11,24 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
+    op.create_table(
+        "site_refusals",
+        sa.Column("site", sa.String(length=255), nullable=False),
+        sa.Column("video_key", sa.String(length=200), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("counts", sa.Boolean(), nullable=False),
+        sa.Column("refused_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("site", "video_key", name=op.f("pk_site_refusals")),
+    )
+    with op.batch_alter_table("site_gates", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("event_since", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("probe_key", sa.String(length=200), nullable=True))
 
 
 def downgrade() -> None:
     """Take back."""
+    with op.batch_alter_table("site_gates", schema=None) as batch_op:
+        batch_op.drop_column("probe_key")
+        batch_op.drop_column("event_since")
+
+    op.drop_table("site_refusals")

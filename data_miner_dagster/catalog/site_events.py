@@ -1,0 +1,213 @@
+"""Refusals of whole sites, as all runs of a root see them: streaks, events, probes, and videos that are put back.
+
+Belongs here: the rows and their changes. Does not belong here: when a streak is an event (stages/site_health.py), and
+what follows from one (operations/politeness.py).
+"""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import case, delete, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.claims import is_claim_live
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.politeness import locked_gate
+from data_miner_dagster.catalog.schema import ClaimRow, SiteGateRow, SiteRefusalRow, VideoRow, utc_now
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import VideoStatus
+
+_REMEMBERED_FOR: Final = timedelta(days=30)
+
+
+class RefusalState(StrEnum):
+    """What a refusal belongs to."""
+
+    STREAK = "streak"  # refused since the site last served; charged to the video
+    EVENT = "event"  # a refusal of the whole site; not charged
+    CLEARED = "cleared"  # of an event that is over: another one is the video's own
+
+
+def note_refusal(
+    database: Database, site: str, video_key: str, *, may_count: bool, since: datetime
+) -> tuple[int, bool]:
+    """Record a refused video; return how many were refused in a row, and whether an event is on.
+
+    Args:
+        may_count: False if the video is known to be refused whatever its site does for others.
+        since: earlier refusals are forgotten.
+    """
+    try:
+        return _note(database, site, video_key, may_count, since)
+    except IntegrityError:  # another process made the site's first row at the same time
+        return _note(database, site, video_key, may_count, since)
+
+
+def _note(database: Database, site: str, video_key: str, may_count: bool, since: datetime) -> tuple[int, bool]:
+    with database.transaction() as session:
+        gate = locked_gate(session, site)
+        is_on = gate.event_since is not None
+        row = session.get(SiteRefusalRow, (site, video_key))
+        if row is None:
+            row = SiteRefusalRow(site=site, video_key=video_key, counts=may_count)
+            session.add(row)
+        elif row.state == RefusalState.CLEARED:
+            row.counts = False
+        row.state = RefusalState.EVENT if is_on else RefusalState.STREAK
+        row.refused_at = utc_now()
+        session.flush()
+        in_a_row = select(func.count()).where(
+            SiteRefusalRow.site == site,
+            SiteRefusalRow.state == RefusalState.STREAK,
+            SiteRefusalRow.counts,
+            SiteRefusalRow.refused_at > since,
+        )
+        return session.scalar(in_a_row) or 0, is_on
+
+
+def declare_event(
+    database: Database, site: str, until: datetime, reason: str, *, since: datetime, kinds: Collection[VideoErrorKind]
+) -> None:
+    """Close a site's gate for a refusal of the whole site, and put back the videos that were charged for it.
+
+    Args:
+        since: what was refused earlier is left alone.
+        kinds: what a video was charged with, if it was for this.
+    """
+    with database.transaction() as session:
+        gate = locked_gate(session, site)
+        if gate.closed_until is None or gate.closed_until <= utc_now():
+            gate.num_trips += 1
+        if gate.closed_until is None or gate.closed_until < until:
+            gate.closed_until = until
+        gate.reason = reason
+        gate.event_since = gate.event_since or utc_now()
+        session.execute(
+            update(SiteRefusalRow)
+            .where(
+                SiteRefusalRow.site == site,
+                SiteRefusalRow.state == RefusalState.STREAK,
+                SiteRefusalRow.refused_at > since,
+            )
+            .values(state=RefusalState.EVENT)
+        )
+        session.flush()
+        _put_back(session, gate, kinds)
+
+
+def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorKind]) -> None:
+    """Give the videos of an event its date instead of their own, and the attempt back that it cost them."""
+    of_event = select(SiteRefusalRow.video_key).where(
+        SiteRefusalRow.site == gate.site, SiteRefusalRow.state == RefusalState.EVENT
+    )
+    session.execute(
+        update(VideoRow)
+        .where(
+            VideoRow.key.in_(of_event),
+            VideoRow.status.in_((VideoStatus.FAILED, VideoStatus.UNAVAILABLE)),
+            VideoRow.error_kind.in_(kinds),
+        )
+        .values(
+            status=VideoStatus.FAILED,
+            error_kind=VideoErrorKind.SITE_REFUSAL,
+            error=gate.reason,
+            retry_after=gate.closed_until,
+            attempts=case((VideoRow.attempts > 0, VideoRow.attempts - 1), else_=0),
+        )
+    )
+
+
+def put_back_if_of_event(
+    database: Database, site: str, video_key: str, kinds: Collection[VideoErrorKind]
+) -> str | None:
+    """Put a video back that has just been charged, if its refusal belongs to an event; return the event's reason."""
+    with database.reading() as session:
+        row = session.get(SiteRefusalRow, (site, video_key))
+        if row is None or row.state != RefusalState.EVENT:
+            return None
+    with database.transaction() as session:
+        gate = locked_gate(session, site)
+        if gate.event_since is None:
+            return None
+        _put_back(session, gate, kinds)
+        return gate.reason or ""
+
+
+def note_served(database: Database, site: str, video_key: str, begun_at: datetime) -> bool:
+    """Record that a site served a video asked for at `begun_at`: what it refused before is over.
+
+    What was on its way when the refusals began proves nothing of them. Writes only where there is something to change.
+
+    Returns:
+        True if this ended an event.
+    """
+    refused_before = (
+        SiteRefusalRow.site == site,
+        or_(SiteRefusalRow.state != RefusalState.CLEARED, SiteRefusalRow.video_key == video_key),
+        SiteRefusalRow.refused_at <= begun_at,
+    )
+    with database.reading() as session:
+        if session.scalar(select(SiteRefusalRow.video_key).where(*refused_before).limit(1)) is None:
+            return False
+    with database.transaction() as session:
+        gate = locked_gate(session, site)
+        ends = gate.event_since is not None and gate.event_since <= begun_at
+        if ends:
+            gate.event_since = gate.closed_until = gate.reason = gate.probe_key = None
+            gate.num_trips = 0
+            session.execute(
+                update(SiteRefusalRow)
+                .where(SiteRefusalRow.site == site, SiteRefusalRow.state == RefusalState.EVENT)
+                .values(state=RefusalState.CLEARED)
+            )
+        session.execute(
+            delete(SiteRefusalRow).where(
+                SiteRefusalRow.site == site,
+                or_(
+                    SiteRefusalRow.video_key == video_key,
+                    (SiteRefusalRow.state == RefusalState.STREAK) & (SiteRefusalRow.refused_at <= begun_at),
+                    SiteRefusalRow.refused_at <= utc_now() - _REMEMBERED_FOR,
+                ),
+            )
+        )
+        return ends
+
+
+def take_probe(database: Database, site: str, video_key: str) -> bool:
+    """Return whether a video, claimed by the caller, may be asked for now of a site whose event's time is over.
+
+    One at a time; that of a process that is gone does not count.
+    """
+    with database.transaction() as session:
+        gate = locked_gate(session, site)
+        if gate.event_since is None or gate.probe_key == video_key:
+            return True
+        if gate.closed_until is not None and gate.closed_until > utc_now():
+            return False  # closed again since the caller looked
+        claim = session.get(ClaimRow, f"video/{gate.probe_key}")
+        if claim is not None and is_claim_live(claim, database.now(session)):
+            return False
+        gate.probe_key = video_key
+        return True
+
+
+def end_probe(database: Database, site: str, video_key: str) -> None:
+    """Let another video be asked for."""
+    with database.transaction() as session:
+        session.execute(
+            update(SiteGateRow)
+            .where(SiteGateRow.site == site, SiteGateRow.probe_key == video_key)
+            .values(probe_key=None)
+        )
+
+
+def refused_in_events(database: Database, video_keys: Collection[str]) -> set[str]:
+    """Return those of the videos that a site refused in an event that is not over."""
+    with database.reading() as session:
+        known = session.scalars(
+            select(SiteRefusalRow.video_key).where(SiteRefusalRow.state == RefusalState.EVENT)
+        ).all()
+    return set(known) & set(video_keys)

@@ -1,0 +1,43 @@
+from datetime import date
+
+import pytest
+
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.stages.site_health import age_days, age_text, age_warning, refusal_reason
+
+
+@pytest.mark.parametrize(
+    ("version", "days"),
+    [
+        ("2026.08.19", 31),
+        ("2026.8.19", 31),
+        ("2026.08.19.232854", 31),  # a nightly build
+        ("2026.09.20", 0),  # made tomorrow, in another time zone
+        ("2026.13.01", None),
+        ("2026.02.30", None),
+        ("dev", None),
+        ("", None),
+    ],
+)
+def test_age_days__is_of_the_date_in_the_version(version: str, days: int | None) -> None:
+    assert age_days(version, date(2026, 9, 19)) == days
+
+
+def test_age_warning__after_30_days() -> None:
+    assert age_warning("2026.08.19", date(2026, 9, 18)) is None
+    warning = age_warning("2026.08.19", date(2026, 9, 19))
+    assert warning is not None
+    assert "yt-dlp 2026.08.19, 31 days old" in warning
+    assert "pip install -U yt-dlp" in warning
+    assert age_warning("unknown", date(2026, 9, 19)) is None
+
+
+def test_refusal_reason__names_version_and_age() -> None:
+    today = date(2026, 8, 20)
+    assert age_text("2026.08.19", today) == "yt-dlp 2026.08.19, 1 day old"
+    reason = refusal_reason("youtube", VideoErrorKind.NO_FORMATS, "Only images are available", "2026.08.19", today)
+    assert reason == (
+        "youtube refuses everything (no_formats), last: Only images are available (yt-dlp 2026.08.19, 1 day old)"
+    )
+    reason = refusal_reason("youtube", VideoErrorKind.FORBIDDEN, "HTTP Error 403", "2026.08.19", date(2026, 10, 1))
+    assert reason.endswith("(yt-dlp 2026.08.19, 43 days old; update it: pip install -U yt-dlp)")
