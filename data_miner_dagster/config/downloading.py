@@ -36,13 +36,12 @@ Reference = Annotated[str, AfterValidator(_checked_reference)]
 class BreakerConfig(ConfigModel):
     """The `platform.downloading.breaker` section: what happens after HTTP 429 or a bot check."""
 
-    stops: Literal["all", "site"] = "all"
-    """`all`: every download of every run waits. `site`: those of that site."""
+    stops: Literal["all", "site"] = "site"
+    """`site`: the downloads of that site wait. `all`: every download of every run."""
     open_seconds: float = Field(default=900, gt=0)
-    """How long, at the least; a Retry-After of the server that is longer counts. Doubled each time it opens again
-    without a download between."""
+    """How long, at the least. Doubled each time it opens again without a download between."""
     max_open_seconds: float = Field(default=6 * 3600, gt=0)
-    """The longest, but for a Retry-After."""
+    """The longest. A longer Retry-After of the server counts for its own site, up to a day."""
 
 
 class PolitenessConfig(ConfigModel):

@@ -38,7 +38,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.addresses import normalise_host
 from data_miner_dagster.sites.errors import retry_after_seconds
 from data_miner_dagster.sites.guarded_ydl import YT_DLP_VERSION
-from data_miner_dagster.stages.downloading import breaker_seconds
+from data_miner_dagster.stages.downloading import breaker_seconds, granted_wait_seconds
 from data_miner_dagster.stages.site_health import (
     STREAK_LASTS,
     SUSPECT_KINDS,
@@ -98,7 +98,7 @@ class SitePoliteness:
         scope = self._scope(site)
         with self._lock:
             now, known = utc_now(), self._known_until(site)
-            asked = now + timedelta(seconds=wait_seconds or 0.0)
+            asked = now + timedelta(seconds=granted_wait_seconds(wait_seconds, self._config.breaker))
             if known is not None and known >= asked:
                 return known  # it is open already: one trip, however many answers say so
             is_open = known is not None

@@ -91,19 +91,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
     """Return the seconds that a Retry-After header asks for, from its number or its date; None if it says neither.
 
-    Source: RFC 9110, 10.2.3.
+    How much of it is granted is decided elsewhere (stages/downloading.py). Source: RFC 9110, 10.2.3.
     """
     if header is None:
         return None
     text = header.strip()
     if text.isascii() and text.isdigit():
-        return float(min(int(text), 7 * 24 * 3600))
+        return float(text[:12])  # a server may send any number of digits
     try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
+        date = parsedate_to_datetime(text[:100])
+    except (ValueError, OverflowError):
         return None
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return min(max(0.0, (date - (now or datetime.now(UTC))).total_seconds()), 7 * 24 * 3600.0)
+    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
 
 
 def _message_of(error: BaseException) -> str:

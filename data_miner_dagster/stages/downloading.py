@@ -15,6 +15,8 @@ MAX_DIFFERENT_BITS: Final = 10
 """Of 64. Source: `python -m benchmarks.same_video`. 84 encodings of 12 clips (three codecs, crf 40, a third of the
 size, half the frame rate) lie 0 to 10 bits from the original; 48 pairs of different scenes at least 26. Other moments
 of one resting scene may be as near as 3: five of 18 such pairs are linked, if they last equally long."""
+MAX_WAIT_SECONDS: Final = 24 * 3600.0
+"""The most that a server's Retry-After is granted."""
 SAME_DURATION_SECONDS: Final = 0.5
 """Encodings of one video differ less in duration."""
 
@@ -49,7 +51,7 @@ def decide_failure(
         days = config.unavailable_retry_days
         return FailureDecision(VideoStatus.UNAVAILABLE, None if days is None else now + timedelta(days=days))
     if kind.is_transient and attempts < config.max_attempts:
-        delay = max(backoff_seconds(attempts, config), retry_after_seconds or 0.0)
+        delay = max(backoff_seconds(attempts, config), min(retry_after_seconds or 0.0, MAX_WAIT_SECONDS))
         return FailureDecision(VideoStatus.FAILED, now + timedelta(seconds=delay))
     return FailureDecision(VideoStatus.FAILED, None)
 
@@ -61,10 +63,16 @@ def try_delay_seconds(tries: int, config: DownloadingConfig) -> float | None:
     return float(config.try_delay_seconds * 2.0 ** (tries - 1))
 
 
+def granted_wait_seconds(asked_seconds: float | None, config: BreakerConfig) -> float:
+    """Return how much of a server's Retry-After is granted: a day for its own site, less where others wait with it."""
+    longest = config.max_open_seconds if config.stops == "all" else max(config.max_open_seconds, MAX_WAIT_SECONDS)
+    return min(asked_seconds or 0.0, longest)
+
+
 def breaker_seconds(num_trips: int, retry_after_seconds: float | None, config: BreakerConfig) -> float:
     """Return how long a breaker stays open that has opened `num_trips` times in a row before."""
     own = min(config.open_seconds * 2.0 ** min(num_trips, 40), config.max_open_seconds)
-    return max(own, retry_after_seconds or 0.0)
+    return max(own, granted_wait_seconds(retry_after_seconds, config))
 
 
 def durations_agree(file_seconds: float, site_seconds: float | None, tolerance: float) -> bool:

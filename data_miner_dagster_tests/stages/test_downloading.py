@@ -74,6 +74,14 @@ def test_breaker_seconds__doubles_and_obeys_the_server() -> None:
     assert [breaker_seconds(trips, None, config) for trips in (0, 1, 2, 9)] == [100, 200, 300, 300]
     assert breaker_seconds(0, 5.0, config) == 100
     assert breaker_seconds(0, 900.0, config) == 900
+    assert breaker_seconds(0, 99_999_999.0, config) == 24 * 3600
+    for_all = BreakerConfig(stops="all", open_seconds=100, max_open_seconds=300)
+    assert breaker_seconds(0, 99_999_999.0, for_all) == 300
+
+
+def test_decide_failure__a_server_is_granted_a_day() -> None:
+    decision = decide_failure(VideoErrorKind.TRANSIENT, 1, 99_999_999.0, NOW, CONFIG)
+    assert decision.retry_after == NOW + timedelta(days=1)
 
 
 def test_durations_agree() -> None:
