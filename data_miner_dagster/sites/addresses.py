@@ -1,16 +1,16 @@
 """Which network addresses may be spoken to. Decided at the socket: every resolved address of every connection.
 
-Belongs here: the policy and the one function that connects. Does not belong here: HTTP, yt-dlp.
+Belongs here: the policy and the one function that connects. Does not belong here: the table of addresses
+(special_addresses.py), HTTP, yt-dlp.
 """
 
-import ipaddress
 import socket
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any
 
 from yt_dlp.networking.exceptions import RequestError
 
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+from data_miner_dagster.sites.special_addresses import is_public_address
 
 
 class AddressRefusedError(RequestError):  # type: ignore[misc]  # yt-dlp carries no types
@@ -18,18 +18,6 @@ class AddressRefusedError(RequestError):  # type: ignore[misc]  # yt-dlp carries
 
     A `RequestError` and no `TransportError` or `OSError`: yt-dlp then neither retries nor swallows it.
     """
-
-
-def is_public_address(address: str) -> bool:
-    """Return whether an IP address is global unicast, looking through the ways IPv6 can wrap an IPv4 address."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is None and ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public_address(str(inner))
-    return ip.is_global and not ip.is_multicast
 
 
 def normalise_host(host: str) -> str:

@@ -326,7 +326,7 @@ class SiteClient:
             ):
                 raise too_large(config)
 
-        template = f"{str(folder).replace('%', '%%')}/%(format_id)s.%(ext)s"
+        template = f"{str(folder).replace('%', '%%')}/%(format_id).80B.%(ext).8B"
         ydl.params["outtmpl"] = {**ydl.params["outtmpl"], "default": template}
         ydl.params["match_filter"] = refuse
         ydl._progress_hooks = [hook]

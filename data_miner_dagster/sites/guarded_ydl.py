@@ -24,6 +24,7 @@ from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_
 from data_miner_dagster.sites.redaction import redact, remember_secret
 from data_miner_dagster.sites.references import cookie_file_text, resolve_reference
 from data_miner_dagster.sites.transport import Guard, GuardedHandler
+from data_miner_dagster.sites.yt_dlp_limits import served_formats
 
 logger = logging.getLogger("data_miner.sites")
 
@@ -86,6 +87,10 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
             return GuardedHandler(guard=self.guard, **options)
 
         return super().build_request_director([guarded], None)
+
+    def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
+        """Choose among the formats that are served, and go on."""
+        return super().process_video_result(served_formats(info_dict), download)
 
     def extractor_for(self, url: str) -> Any:
         """Return the extractor class that takes an address; the generic one takes any.

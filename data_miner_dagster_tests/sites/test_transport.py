@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yt_dlp.networking import Request
 
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.config.downloading import DownloadingConfig
@@ -227,3 +228,53 @@ def test_https__with_a_certificate_of_nobody_is_refused(tmp_path: Path, secure_s
         fetch(client, secure_server.url("/clip.mp4").replace("http:", "https:"), tmp_path)
     assert "certificate" in str(refused.value).lower()
     assert secure_server.count() == 0
+
+
+# --- redirects ---
+
+
+@pytest.mark.parametrize(("target", "follows"), [("127.0.0.1", True), ("127.0.0.2", False)])
+def test_redirect__credentials_stay_with_the_host_they_were_given_to(
+    tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch, target: str, follows: bool
+) -> None:
+    monkeypatch.setenv("DM_PW", "pass-word-123")
+    with hostile.hostile_server("127.0.0.2") as other:
+        there = server if follows else other
+        there.add("/v.mp4", hostile.whole_file(b"a video"))
+        server.add("/away.mp4", hostile.redirect(there.url("/v.mp4")))
+        with SiteClient(config(allowed_private_hosts=["127.0.0.1", "127.0.0.2"])) as client:
+            fetch(client, server.url("/away.mp4").replace("//", "//me:{env:DM_PW}@"), tmp_path)
+        expected = f"Basic {base64.b64encode(b'me:pass-word-123').decode()}"
+        assert server.requests[0].headers.get("Authorization") == expected
+        arrived = there.requests[-1]
+        assert (arrived.path, arrived.headers.get("Authorization")) == ("/v.mp4", expected if follows else None)
+
+
+def test_redirect__no_header_of_a_secret_and_no_referer_to_another_port(server: HostileServer) -> None:
+    with hostile.hostile_server() as other, SiteClient(config(allowed_private_hosts=["127.0.0.1"])) as client:
+        server.add("/a", hostile.redirect(other.add("/b", hostile.page("b"))))
+        secrets = {"Authorization": "a", "Cookie": "b=c", "X-Api-Key": "d", "Referer": "http://127.0.0.1/?token=e"}
+        with client._ydl().urlopen(Request(server.url("/a"), headers={**secrets, "X-Kind": "kept"})) as response:
+            assert response.read() == b"b"
+    (asked,), (arrived,) = server.requests, other.requests
+    assert secrets.items() <= asked.headers.items()
+    assert not secrets.keys() & arrived.headers.keys()
+    assert arrived.headers["X-Kind"] == "kept"
+
+
+def test_segments__credentials_of_a_playlist_stay_with_its_host(
+    tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DM_PW", "pass-word-123")
+    with hostile.hostile_server("127.0.0.2") as other:
+        segment = other.add("/{env:DM_PW}.ts", hostile.whole_file(b"G" * 188))
+        other.add("/%7Benv:DM_PW%7D.ts", hostile.whole_file(b"G" * 188))
+        playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{segment}\n#EXT-X-ENDLIST\n"
+        address = server.add("/list.m3u8", hostile.page(playlist, "application/vnd.apple.mpegurl"))
+        with SiteClient(config(allowed_private_hosts=["127.0.0.1", "127.0.0.2"])) as client:
+            fetch(client, address.replace("//", "//me:{env:DM_PW}@"), tmp_path)
+        assert other.requests
+        for request in other.requests:
+            assert "pass-word-123" not in request.path
+            assert not {"Authorization", "Cookie"} & request.headers.keys()
+            assert "pass-word-123" not in str(request.headers)

@@ -1,0 +1,72 @@
+"""What yt-dlp may load, run and fetch in this process: no plugin, no program but deno, no protocol but ours.
+
+Set when this module is imported, before the first YoutubeDL is made. Does not belong here: its options
+(guarded_ydl.py), its connections (transport.py).
+"""
+
+import errno
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any, Final
+
+from yt_dlp import downloader
+from yt_dlp.globals import all_plugins_loaded, plugin_dirs
+from yt_dlp.utils import ExtractorError, Popen, determine_protocol
+
+PROTOCOLS: Final = frozenset(
+    {"http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism", "f4m", "mhtml"}  # of mhtml, storyboards
+)
+"""Of formats: those whose every byte comes through the guarded handler. rtmp, mms, rtsp and ws open sockets of their
+own, or have a program do it."""
+_PROGRAMS: Final = frozenset({"deno", "kwallet-query", "dbus-send", "security"})
+"""deno runs YouTube's scripts; the others hold the key of a browser's cookies, which only a user's setting asks for."""
+
+
+def served_formats(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was extracted without the formats of other protocols.
+
+    Raises:
+        ExtractorError: there are formats, and none of them is served.
+    """
+    forms = info.get("formats") or ([info] if info.get("url") else [])
+    kept = [form for form in forms if _protocol_of(form) in PROTOCOLS]
+    if forms and not kept:
+        offered = {_protocol_of(form) for form in forms}
+        raise ExtractorError(
+            f"offered by {', '.join(sorted(offered))} alone, which is unsupported: what is fetched comes over HTTP "
+            "(as a file, HLS, DASH, ISM or F4M)",
+            expected=True,
+        )
+    return {**info, "formats": kept} if info.get("formats") else dict(info)
+
+
+def _protocol_of(form: Mapping[str, Any]) -> str:
+    try:
+        return str(determine_protocol(form))
+    except (KeyError, TypeError, ValueError):  # an address that is none
+        return "no address"
+
+
+def _limit_programs() -> None:
+    start = Popen.__init__
+
+    def guarded(self: Any, args: Any, *rest: Any, **options: Any) -> None:
+        program = PurePath(args if isinstance(args, str) else args[0]).name
+        if program not in _PROGRAMS or options.get("shell"):
+            # as where it is not installed, which yt-dlp knows how to live with
+            raise FileNotFoundError(errno.ENOENT, "is not run by this program", program)
+        start(self, args, *rest, **options)
+
+    Popen.__init__ = guarded
+
+
+def _limit_downloaders() -> None:
+    # rtmpdump is started past `Popen`; a protocol without an entry is asked for over HTTP, which refuses its scheme
+    for protocol in {*downloader.PROTOCOL_MAP} - PROTOCOLS | {"m3u8"}:  # `m3u8` would be ffmpeg's
+        del downloader.PROTOCOL_MAP[protocol]
+
+
+plugin_dirs.value = []
+all_plugins_loaded.value = True
+_limit_programs()
+_limit_downloaders()
