@@ -23,6 +23,7 @@ from data_miner_dagster.catalog.schema import (
 )
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.keys import forgotten_subject
 from data_miner_dagster.domain.records import VideoCandidate, VideoFileRecord
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
 
@@ -152,8 +153,14 @@ class Catalog:
         return [
             candidate
             for candidate in candidates
-            if f"video/{candidate.video_key}" not in forgotten and f"channel/{candidate.channel_id}" not in forgotten
+            if forgotten_subject("video", candidate.video_key) not in forgotten
+            and forgotten_subject("channel", candidate.channel_id or "") not in forgotten
         ]
+
+    def is_forgotten(self, subject: str) -> bool:
+        """Return whether this (of `forgotten_subject`) was removed on request."""
+        with self.database.reading() as session:
+            return session.get(ForgottenRow, subject) is not None
 
     def video(self, key: str) -> VideoRow | None:
         """Return one video."""

@@ -3,8 +3,9 @@
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
@@ -74,6 +75,17 @@ def _write_ahead(cursor: Any) -> None:
             time.sleep(0.02)
 
 
+def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
+    """Write an SQLite file anew, its log emptied, so that nothing of deleted rows is left; False if it is in use."""
+    with closing(sqlite3.connect(path, timeout=wait_seconds, isolation_level=None)) as connection:
+        try:
+            connection.execute("VACUUM")
+            (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError:
+            return False
+    return not is_busy
+
+
 class Database:
     """One catalog and its transactions. Cheap to make; connects at first use; safe to share between threads."""
 
@@ -126,6 +138,14 @@ class Database:
             raise TransientError(
                 f"catalog {url} cannot be opened: {reason}; check its path, server and rights"
             ) from None
+
+    def reclaim_space(self) -> bool:
+        """Write an SQLite file anew, so that nothing of deleted rows is left in it; False if another process uses it.
+
+        PostgreSQL does this by itself, in its own time (VACUUM).
+        """
+        file = self.engine.url.database
+        return self.is_postgresql or not file or compact_sqlite(Path(file))
 
     def dispose(self) -> None:
         """Close all connections."""

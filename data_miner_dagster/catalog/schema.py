@@ -164,11 +164,11 @@ class ClaimRow(Base):
 
 
 class ForgottenRow(Base):
-    """A video or channel that was removed on request: no listing brings it back."""
+    """A video or channel that was removed on request: no listing brings it back. Its name is not kept."""
 
     __tablename__ = "forgotten"
 
-    subject: Mapped[str] = mapped_column(String(300), primary_key=True)  # "video/<key>", "channel/<id>"
+    subject: Mapped[str] = mapped_column(String(300), primary_key=True)  # of `forgotten_subject`
     reason: Mapped[str] = mapped_column(Text)
     forgotten_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
@@ -272,3 +272,18 @@ class VideoSplitRow(Base):
     shares: Mapped[str] = mapped_column(Text)  # "train=0.8,test=0.1,val=0.1"
     video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
     split: Mapped[str] = mapped_column(Text)
+
+
+class VideoGenerationRow(Base):
+    """The number of the first release that a video's kept frames were decided on for: what was published comes first.
+
+    It outlives releases, memberships and the video itself, as its split does.
+    """
+
+    __tablename__ = "video_generations"
+    __table_args__ = (UniqueConstraint("project_name", "video_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_name: Mapped[str] = mapped_column(String(100))
+    video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
+    generation: Mapped[int]

@@ -1,4 +1,4 @@
-"""The split of every video that a project has ever released, under the shares it was drawn with.
+"""What a project remembers of its videos for good: their splits, by the shares they were drawn with, and generations.
 
 Belongs here: keeping and finding them. Does not belong here: drawing them (stages/releasing.py), or what releases on
 disk say (operations/split_memory.py).
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT
-from data_miner_dagster.catalog.schema import VideoSplitRow
+from data_miner_dagster.catalog.schema import VideoGenerationRow, VideoSplitRow
 
 
 def read_splits(database: Database, project: str, shares: str) -> dict[str, str]:
@@ -38,14 +38,40 @@ def add_splits(session: Session, project: str, shares: str, splits: Mapping[str,
         session.execute(insert(VideoSplitRow), rows)
 
 
-def delete_splits_of_videos(session: Session, video_keys: Collection[str]) -> None:
+def read_generations(database: Database, project: str) -> dict[str, int]:
+    """Return video key to the number of the first release it was decided on for, by key."""
+    query = (
+        select(VideoGenerationRow.video_key, VideoGenerationRow.generation)
+        .where(VideoGenerationRow.project_name == project)
+        .order_by(VideoGenerationRow.video_key)
+    )
+    with database.reading() as session:
+        return {row.video_key: row.generation for row in session.execute(query)}
+
+
+def add_generations(session: Session, project: str, generations: Mapping[str, int]) -> None:
+    """Keep the generations of videos that have none yet; one that is known never changes."""
+    query = select(VideoGenerationRow.video_key).where(VideoGenerationRow.project_name == project)
+    known = set(session.scalars(query))
+    rows = [
+        {"project_name": project, "video_key": video_key, "generation": generation}
+        for video_key, generation in sorted(generations.items())
+        if video_key not in known
+    ]
+    if rows:
+        session.execute(insert(VideoGenerationRow), rows)
+
+
+def delete_memory_of_videos(session: Session, video_keys: Collection[str]) -> None:
     """Remove what every project remembers of these videos."""
     keys = sorted(set(video_keys))
     for start in range(0, len(keys), KEYS_A_STATEMENT):
         some = keys[start : start + KEYS_A_STATEMENT]
-        session.execute(delete(VideoSplitRow).where(VideoSplitRow.video_key.in_(some)))
+        for table in (VideoSplitRow, VideoGenerationRow):
+            session.execute(delete(table).where(table.video_key.in_(some)))
 
 
-def delete_splits_of_project(session: Session, project: str) -> None:
+def delete_memory_of_project(session: Session, project: str) -> None:
     """Remove what one project remembers."""
-    session.execute(delete(VideoSplitRow).where(VideoSplitRow.project_name == project))
+    for table in (VideoSplitRow, VideoGenerationRow):
+        session.execute(delete(table).where(table.project_name == project))

@@ -84,7 +84,7 @@ def delete_videos(database: Database, video_keys: Collection[str], *, only_unwan
 
 
 def remember_forgotten(database: Database, subjects: Collection[str], reason: str) -> None:
-    """Note that these ("video/<key>", "channel/<id>") were removed on request. Idempotent."""
+    """Note that these (of `forgotten_subject`) were removed on request. Idempotent."""
     with database.transaction() as session:
         for subject in sorted(set(subjects)):
             if session.get(ForgottenRow, subject) is None:

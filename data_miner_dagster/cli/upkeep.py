@@ -15,6 +15,10 @@ from data_miner_dagster.cli.options import (
 from data_miner_dagster.cli.output import echo, size_text
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from data_miner_dagster.operations.forgetting import HeldRelease
+    from data_miner_dagster.operations.platform import Platform
     from data_miner_dagster.operations.removal import Removal
 
 
@@ -66,6 +70,7 @@ def delete_project(
     for path in remove_project(platform, name, with_files=files, with_releases=releases):
         echo(f"{path}: {'renamed' if path.exists() else 'removed'}")
     echo(f"project {name} removed")
+    _remove_partitions(platform)
 
 
 def delete_videos(
@@ -82,6 +87,7 @@ def delete_videos(
     confirm(f"Remove {len(keys)} videos from {platform.root}?", yes=yes)
     removal = remove_videos(platform, keys, force=force)
     _print_removal(removal)
+    _remove_partitions(platform)
     if removal.kept:
         raise typer.Exit(1)
 
@@ -99,28 +105,86 @@ def cleanup_orphans(yes: YesOption = False, root: RootOption = None, config: Con
     _print_removal(remove_unwanted_videos(platform))
     num_mended = mend_platform(platform, inspect_platform(platform))
     echo(f"{num_mended} leftovers mended")
+    _remove_partitions(platform)
 
 
 def forget(
     target: Annotated[str, typer.Argument(help="A video's key, or a channel's id or exact name.")],
-    reason: Annotated[str, typer.Option("--reason", help="Kept on record, beside the key.")] = "on request",
-    delete_releases: Annotated[
-        bool, typer.Option("--delete-releases", help="Remove the releases that contain it, instead of marking them.")
+    reason: Annotated[str, typer.Option("--reason", help="Kept on record. Without names, please.")] = "on request",
+    keep_releases: Annotated[
+        bool, typer.Option("--keep-releases", help="Mark the releases that hold it as withdrawn; their pictures stay.")
     ] = False,
+    delete_releases: Annotated[bool, typer.Option("--delete-releases", hidden=True)] = False,  # what it does anyway
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
     yes: YesOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove a video, or all of a channel, with all that was derived from it, and never take it in again."""
-    from data_miner_dagster.operations.removal import find_forgettable, forget_videos
+    """Remove a video, or all of a channel, so that nothing shows or names it any more, and never take it in again."""
+    from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.operations.forgetting import find_forgettable, forget_videos, releases_holding
+    from data_miner_dagster.operations.traces import needles_of
 
+    if keep_releases and delete_releases:
+        raise ConfigError("--keep-releases and --delete-releases contradict each other")
     platform = opened_existing(root, config)
     videos, _ = find_forgettable(platform, target)
-    confirm(f"Forget {', '.join(video.key for video in videos)}? This cannot be taken back.", yes=yes)
-    forgotten = forget_videos(platform, target, reason=reason, delete_releases=delete_releases)
+    keys = [video.key for video in videos]
+    others = [row for row in platform.catalog.videos() if row.key not in set(keys)]
+    needles = needles_of(videos, others)
+    for release in releases_holding(platform, keys):
+        what = "stays, marked as withdrawn" if keep_releases else "goes"
+        echo(f"release {release}: {what}")
+    if dry_run:
+        echo(f"{len(keys)} videos would be forgotten: {', '.join(keys)}")
+        return
+    confirm(f"Forget {', '.join(keys)}? This cannot be taken back.", yes=yes)
+    forgotten = forget_videos(platform, target, reason=reason, keep_releases=keep_releases)
     _print_removal(forgotten.removal)
-    for release in forgotten.withdrawn_releases:
-        echo(f"release {release} contained it: {'removed' if delete_releases else 'marked as withdrawn'}")
+    num_runs = forget_in_history(platform, needles, forgotten.projects)
+    if num_runs:
+        echo(f"{num_runs} runs that showed or named it are gone from Dagster's history")
+    remove_stray_partitions(platform)
+    _tell_traces(platform, needles, forgotten.releases if keep_releases else ())
+
+
+def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:
+    """Search everything once more, and say what is left; exit status 1 if that was not asked for."""
+    from data_miner_dagster.catalog.schema import Base
+    from data_miner_dagster.cli.dagster_history import dagster_home
+    from data_miner_dagster.operations.traces import find_rows, find_traces
+
+    home = dagster_home(platform)
+    folders = [platform.root] if home is None or home.is_relative_to(platform.root) else [platform.root, home]
+    kept_folders = [platform.layout.release_folder(release.project, release.version) for release in kept]
+    left, num_kept = [], 0
+    for trace in find_traces(folders, needles):
+        if any(trace.path.is_relative_to(folder) for folder in kept_folders):
+            num_kept += 1
+        else:
+            left.append(str(trace))
+    with platform.catalog.database.reading() as session:
+        left += [f"the catalog: table {name}" for name in find_rows(session, Base.metadata, needles)]
+    if num_kept:
+        echo(f"{num_kept} files of releases that were to be kept show or name it")
+    for line in left:
+        echo(f"left: {line}", err=True)
+    if left:
+        echo(
+            f"{len(left)} places still name it. A project file is yours to change; for the rest stop `data-miner up` "
+            "and say the same again",
+            err=True,
+        )
+        raise typer.Exit(1)
+    echo("searched the root and Dagster's storage: nothing is left")
+
+
+def _remove_partitions(platform: "Platform") -> None:
+    from data_miner_dagster.cli.dagster_history import remove_stray_partitions
+
+    if remove_stray_partitions(platform) is None:
+        echo("a run is in flight: `data-miner doctor --fix` removes Dagster's partitions once it has ended")
 
 
 def _print_removal(removal: "Removal") -> None:

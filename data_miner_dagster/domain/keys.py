@@ -1,5 +1,6 @@
 """Video keys, project names and frame ids: what they may look like, checked in one place."""
 
+import hashlib
 import re
 from typing import Final
 
@@ -52,3 +53,8 @@ def split_frame_id(frame_id: str) -> tuple[str, int]:
 def frame_file_name(frame_index: int, extension: str = "jpg") -> str:
     """Return the file name of a sampled frame inside its video's folder."""
     return f"{frame_index:06d}.{extension}"
+
+
+def forgotten_subject(kind: str, name: str) -> str:
+    """Return how the catalog remembers that a "video" or "channel" was forgotten, without remembering its name."""
+    return f"{kind}/{hashlib.sha256(name.encode()).hexdigest()}"

@@ -69,7 +69,6 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             before_listing=politeness.before_listing,
         ) as client:
             listings = _list_all(platform, client, row, queries, force=force)
-            hashes.save()
             _record_listings(platform, project, listings)
             failed = [listing for listing in listings if listing.error is not None]
             if failed and len(failed) == len(listings) and not platform.catalog.videos(project=project):
@@ -84,6 +83,9 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             )
             num_listed = len(candidates) + num_repeats
             allowed = platform.catalog.without_forgotten(candidates)
+            forgotten = {item.video_key for item in candidates} - {item.video_key for item in allowed}
+            hashes.drop([key.removeprefix("file-") for key in sorted(forgotten) if key.startswith("file-")])
+            hashes.save()
             decided = _decide(platform, client, project, config, allowed)
         counts = _record_members(platform, project, config, decided, row.config_hash)
     changed = counts.pop("changed")

@@ -1,8 +1,8 @@
-"""What a project remembers of its videos' splits: the catalog's rows, and what its releases on disk say beside them.
+"""What a project remembers of its videos: the catalog's rows, and what its releases on disk say beside them.
 
-A video's split is decided once, and outlives every release that shows it. A release is in place before its rows are
-written, so the releases are always read too: a kill between the two, or a root that is older than the rows, loses
-nothing.
+A video's split is decided once, and outlives every release that shows it; so does its generation, the number of the
+first release that its frames were decided on for. A release is in place before its rows are written, so the releases
+are always read too: a kill between the two, or a root that is older than the rows, loses nothing.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from data_miner_dagster.catalog.splits import add_splits, read_splits
+from data_miner_dagster.catalog.splits import add_splits, read_generations, read_splits
 from data_miner_dagster.export.manifest import is_release, read_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.releasing import merge_splits, version_number
@@ -53,3 +53,18 @@ def remember_splits(session: Session, project: str, released: Mapping[str, Mappi
 
 def _shares_text(shares: Mapping[str, float]) -> str:
     return ",".join(f"{name}={float(share)!r}" for name, share in shares.items())  # in the order of the draw
+
+
+def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
+    """Return the generation of every video that the project ever decided on for a release."""
+    return {**released_generations(platform, project), **read_generations(platform.catalog.database, project)}
+
+
+def released_generations(platform: Platform, project: str) -> dict[str, int]:
+    """Return video key to the number of the first release on disk that shows it."""
+    generations: dict[str, int] = {}
+    for version in release_versions(platform, project):
+        manifest = read_manifest(platform.layout.release_folder(project, version))
+        for video_key in manifest["splits"]["by_video"] if manifest is not None else ():
+            generations.setdefault(video_key, version_number(version))
+    return generations

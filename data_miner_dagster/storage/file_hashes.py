@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +45,13 @@ class FileHashes:
         with self._lock:
             self._seen[str(path)] = (*identity, sha256)
         return sha256
+
+    def drop(self, sha256_prefixes: Collection[str]) -> None:
+        """Do not keep the names of files whose sha256 begins like this; they are read again every time."""
+        with self._lock:
+            self._seen = {
+                path: known for path, known in self._seen.items() if not known[2].startswith(tuple(sha256_prefixes))
+            }
 
     def save(self) -> None:
         """Keep what was asked for; forget the rest. Writes only what differs."""

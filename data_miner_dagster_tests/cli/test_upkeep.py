@@ -60,8 +60,3 @@ def test_delete_project__then_cleanup_orphans(run_command: RunCommand, platform:
     assert "0 videos removed" in run_command("cleanup-orphans", *root).stdout
     with pytest.raises(ConfigError, match="no project 'cyclists'"):
         run_command("delete-project", "cyclists", "--yes", *root)
-
-
-def test_forget__unknown(run_command: RunCommand, platform: Platform) -> None:
-    with pytest.raises(ConfigError, match="'nobody' is neither a video's key nor a channel"):
-        run_command("forget", "nobody", "--yes", "--root", platform.root)

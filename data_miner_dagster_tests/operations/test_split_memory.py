@@ -3,7 +3,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from data_miner_dagster.catalog.splits import delete_splits_of_project, read_splits
+from data_miner_dagster.catalog.splits import delete_memory_of_project, read_splits
 from data_miner_dagster.export.differences import ReleaseDifference
 from data_miner_dagster.operations.releasing import release_project
 from data_miner_dagster.operations.split_memory import remembered_splits
@@ -52,7 +52,7 @@ def test_release__splits_of_an_older_root_are_taken_from_its_releases(tmp_path: 
     release(tmp_path, SampleVideo(BY_HASH_IN_TEST))
     platform = build_project(tmp_path, videos=[])
     with platform.catalog.database.transaction() as session:
-        delete_splits_of_project(session, "cyclists")
+        delete_memory_of_project(session, "cyclists")
     release(tmp_path, with_nothing_kept(BY_HASH_IN_TEST), SampleVideo(BY_HASH_IN_TRAIN))
     assert read_splits(platform.catalog.database, "cyclists", TEXT) == {
         BY_HASH_IN_TEST: "train",

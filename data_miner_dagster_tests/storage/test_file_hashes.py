@@ -64,3 +64,16 @@ def test_file_hashes__a_damaged_file_is_empty(tmp_path: Path, content: str) -> N
     (tmp_path / "hashes.json").write_text(content)
     write(tmp_path / "a", b"a")
     assert FileHashes(tmp_path / "hashes.json").sha256_of(tmp_path / "a") == hashlib.sha256(b"a").hexdigest()
+
+
+def test_drop__a_forgotten_file_is_not_named(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write(tmp_path / name, name.encode())
+    hashes = FileHashes(tmp_path / "hashes.json")
+    sha256 = [hashes.sha256_of(tmp_path / name) for name in ("a.mp4", "b.mp4")]
+    hashes.drop([])
+    hashes.drop([sha256[0][:32]])
+    hashes.save()
+    kept = (tmp_path / "hashes.json").read_text()
+    assert "b.mp4" in kept
+    assert "a.mp4" not in kept

@@ -1,0 +1,147 @@
+"""What Dagster keeps of videos and projects, and how it goes when these are removed or forgotten.
+
+Belongs here: the instance's partitions, runs, events and logs. Does not belong here: the catalog and the files
+(operations/removal.py, operations/forgetting.py).
+"""
+
+import os
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from data_miner_dagster.operations.platform import Platform
+
+_RUNS_A_PAGE: Final = 500
+_REMARK: Final = "the runs that this came from were removed with a forgotten video"
+
+
+def dagster_home(platform: "Platform") -> Path | None:
+    """Return the folder of Dagster's instance, None where there is none yet. Creates nothing."""
+    home = Path(os.environ.get("DAGSTER_HOME") or platform.layout.dagster_home)
+    return home if (home / "dagster.yaml").exists() else None
+
+
+@contextmanager
+def open_history(platform: "Platform") -> "Iterator[dg.DagsterInstance | None]":
+    """Yield Dagster's instance, None where there is none yet."""
+    home = dagster_home(platform)
+    if home is None:
+        yield None
+        return
+    import dagster as dg
+
+    os.environ["DAGSTER_HOME"] = str(home)
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def is_running(instance: "dg.DagsterInstance") -> bool:
+    """Return whether any run is in flight."""
+    import dagster as dg
+
+    return bool(instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])))
+
+
+def remove_stray_partitions(platform: "Platform") -> int | None:
+    """Remove the partitions of videos and projects that the catalog does not know; return how many.
+
+    None, and nothing is removed, while a run is in flight: it may be working on them.
+    """
+    from data_miner_dagster.partitions import PROJECTS, VIDEOS
+
+    with open_history(platform) as instance:
+        if instance is None:
+            return 0
+        in_catalog = {
+            VIDEOS: {video.key for video in platform.catalog.videos()},
+            PROJECTS: {row.name for row in platform.catalog.projects()},
+        }
+        strays = [
+            (str(definition.name), key)
+            for definition, known in in_catalog.items()
+            for key in instance.get_dynamic_partitions(str(definition.name))
+            if key not in known
+        ]
+        if strays and is_running(instance):
+            return None
+        for name, key in strays:
+            instance.delete_dynamic_partition(name, key)
+        return len(strays)
+
+
+def forget_in_history(platform: "Platform", needles: Collection[str], projects: Collection[str]) -> int:
+    """Delete every run that names one of `needles`, or that worked on one of `projects`; return how many.
+
+    A run of a project keeps previews with pictures, so all of these go: what Dagster shows of the past gets shorter,
+    and nothing that is needed for going on is lost. A run in flight stays.
+    """
+    from data_miner_dagster.catalog.database import compact_sqlite
+
+    home = dagster_home(platform)
+    with open_history(platform) as instance:
+        if instance is None or home is None:
+            return 0
+        run_ids = [run.run_id for run in _runs(instance) if _concerns(instance, run, needles, projects)]
+        for run_id in run_ids:
+            instance.delete_run(run_id)
+            instance.compute_log_manager.delete_logs(prefix=[run_id])
+        _forget_in_events(instance)
+        _forget_in_ticks(instance, needles)
+        kept = {run.run_id for run in _runs(instance)}
+    for path in sorted(home.rglob("*.db")):
+        if path.stem not in kept:
+            compact_sqlite(path)
+    return len(run_ids)
+
+
+def _runs(instance: "dg.DagsterInstance") -> "Iterator[dg.DagsterRun]":
+    cursor = None
+    while page := instance.get_runs(cursor=cursor, limit=_RUNS_A_PAGE):
+        yield from page
+        cursor = page[-1].run_id
+
+
+def _concerns(
+    instance: "dg.DagsterInstance", run: "dg.DagsterRun", needles: Collection[str], projects: Collection[str]
+) -> bool:
+    from dagster import serialize_value
+
+    from data_miner_dagster.operations.traces import text_forms
+    from data_miner_dagster.partitions import PARTITION_TAG
+
+    if not run.is_finished:
+        return False
+    if run.tags.get(PARTITION_TAG) in projects:
+        return True
+    forms = text_forms(needles)
+    texts = (serialize_value(run), *map(serialize_value, instance.all_logs(run.run_id)))
+    return any(form in text for text in texts for form in forms)
+
+
+def _forget_in_events(instance: "dg.DagsterInstance") -> None:
+    """Overwrite what Dagster keeps beside the events: the last materialization of each asset, and summaries."""
+    import dagster as dg
+    from dagster._core.instance import RUNLESS_RUN_ID
+
+    instance.event_log_storage.delete_events(RUNLESS_RUN_ID)  # of an earlier call
+    for asset_key in instance.get_asset_keys():
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset_key, metadata={"status": _REMARK}))
+        instance.wipe_asset_cached_status([asset_key])
+
+
+def _forget_in_ticks(instance: "dg.DagsterInstance", needles: Collection[str]) -> None:
+    from dagster import serialize_value
+
+    from data_miner_dagster.operations.traces import text_forms
+
+    forms = text_forms(needles)
+    for state in instance.all_instigator_state():
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id)
+        texts = [serialize_value(cast(Any, tick.tick_data)) for tick in ticks]
+        if any(form in text for text in texts for form in forms):
+            instance.purge_ticks(state.instigator_origin_id, state.selector_id, before=time.time())

@@ -1,0 +1,186 @@
+"""Finding what is left of a video under a root: names, and texts in files and rows, whatever format they are in.
+
+Belongs here: searching. Does not belong here: removing (forgetting.py).
+"""
+
+import html
+import json
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import MetaData, select
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.schema import VideoRow
+
+MIN_NEEDLE_LENGTH: Final = 10
+"""Shorter texts are part of too many others: "one" is found everywhere and tells nothing."""
+
+_CHUNK_BYTES: Final = 8 << 20
+_PICTURE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_SQLITE_MAGIC: Final = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One place that still names a video: a path, and where inside it."""
+
+    path: Path
+    where: str
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"{self.path}: {self.where}"
+
+
+def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) -> tuple[str, ...]:
+    """Return the texts that tell these videos: key, the identity in it, sha256, address, title.
+
+    A text that is short, or that one of the `others` has too, tells nothing and is left out; a key is always in.
+    """
+    common = {text for other in others for text in (other.title, other.url) if text}
+    needles: set[str] = set()
+    for video in videos:
+        identity = video.key.partition("-")[2]
+        texts = {text for text in (identity, video.sha256, video.url, video.title) if text}
+        needles |= {video.key, *(text for text in texts if len(text) >= MIN_NEEDLE_LENGTH and text not in common)}
+    return tuple(sorted(needle for needle in needles if not any(part != needle and part in needle for part in needles)))
+
+
+def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[Trace]:
+    """Yield every file under the folders that names one of `needles`, in its path or inside.
+
+    Parquet, NumPy and SQLite files are read as what they are, everything else as bytes. The bytes of pictures and of
+    other videos' files are not read: nothing of ours writes a name into them.
+    """
+    wanted = sorted(set(needles))
+    forms = _byte_forms(wanted)
+    for folder in folders:
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            if any(needle in part for needle in wanted for part in path.relative_to(folder).parts):
+                yield Trace(path, "its name")
+            elif path.is_file() and not _is_media(path):
+                where = _where_inside(path, wanted, forms)
+                if where is not None:
+                    yield Trace(path, where)
+
+
+def find_rows(session: Session, metadata: MetaData, needles: Collection[str]) -> Iterator[str]:
+    """Yield the name of every table of the catalog with a row that names one of `needles`."""
+    forms = text_forms(needles)
+    for table in metadata.sorted_tables:
+        rows = session.execute(select(table))
+        if any(form in text for row in rows for text in map(str, row) for form in forms):
+            yield table.name
+
+
+def _is_media(path: Path) -> bool:
+    return path.suffix.lower() in _PICTURE_SUFFIXES or (path.stem == "video" and path.suffix != ".json")
+
+
+def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) -> str | None:
+    """Return where a file names one of the needles, None if nowhere."""
+    try:
+        if path.suffix == ".parquet":
+            return _in_parquet(path, needles)
+        if path.suffix in (".npz", ".npy"):
+            return "its rows" if any(needle in text for text in _numpy_texts(path) for needle in needles) else None
+        if not _holds(path, forms):
+            return None
+        return _in_sqlite(path, needles)
+    except FileNotFoundError:
+        return None  # it went away meanwhile
+    except (OSError, ValueError, pa.ArrowException, sqlite3.Error) as error:
+        return f"cannot be read, so nobody knows ({error})"
+
+
+def _holds(path: Path, forms: Sequence[bytes]) -> bool:
+    overlap = max(map(len, forms), default=1) - 1
+    tail = b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            chunk = tail + chunk
+            if any(form in chunk for form in forms):
+                return True
+            tail = chunk[-overlap:] if overlap else b""
+    return False
+
+
+def _in_parquet(path: Path, needles: Sequence[str]) -> str | None:
+    with pq.ParquetFile(path) as file:
+        metadata = b" ".join(value for pair in (file.schema_arrow.metadata or {}).items() for value in pair)
+        if any(form in metadata for form in _byte_forms(needles)):
+            return "its metadata"
+        columns = [field.name for field in file.schema_arrow if _is_text(field.type)]
+        for batch in file.iter_batches(columns=columns) if columns else ():
+            for name in batch.schema.names:
+                texts = batch.column(name)
+                for value in (texts.dictionary if pa.types.is_dictionary(texts.type) else texts.unique()).to_pylist():
+                    if value and any(needle in value for needle in needles):
+                        return f"column {name}"
+    return None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type))
+    )
+
+
+def _numpy_texts(path: Path) -> Iterator[str]:
+    with np.load(path, allow_pickle=False) if path.suffix == ".npz" else closing(_Single(path)) as arrays:
+        for name in arrays.files:
+            yield name
+            array = arrays[name]
+            if array.dtype.kind == "U":
+                yield from (str(value) for value in np.unique(array))
+
+
+class _Single:
+    """One .npy file, to be read as an archive of one."""
+
+    files = ("",)
+
+    def __init__(self, path: Path) -> None:
+        self._array = np.load(path, allow_pickle=False)
+
+    def __getitem__(self, name: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
+        return np.asarray(self._array)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
+    """Return the tables of an SQLite file whose rows name one of the needles; other files just hold the bytes."""
+    with path.open("rb") as file:
+        if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
+            return "its content"
+    forms = text_forms(needles)
+    found = []
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for name in sorted(names):
+            rows = connection.execute(f'SELECT * FROM "{name}"')  # noqa: S608 - a name from its own list
+            if any(form in text for row in rows for text in map(str, row) for form in forms):
+                found.append(name)
+    return f"table {', '.join(found)}" if found else "space of deleted rows, not tidied while the file was in use"
+
+
+def text_forms(needles: Collection[str]) -> list[str]:
+    """A text as it stands, as JSON escapes it, and as HTML does."""
+    forms = {form for needle in needles for form in (needle, json.dumps(needle)[1:-1], html.escape(needle))}
+    return sorted(forms)
+
+
+def _byte_forms(needles: Collection[str]) -> list[bytes]:
+    return [form.encode("utf-8", "surrogatepass") for form in text_forms(needles)]

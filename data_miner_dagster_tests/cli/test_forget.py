@@ -1,0 +1,111 @@
+import base64
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from data_miner_dagster.cli.dagster_history import remove_stray_partitions
+from data_miner_dagster.deployment import prepare_dagster_home
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing import release_project
+from data_miner_dagster.partitions import PROJECTS, VIDEOS
+from data_miner_dagster_tests.builders import build_project
+from data_miner_dagster_tests.cli.conftest import RunCommand
+
+KEYS = ["files-aaa", "files-bbb"]
+PICTURE = "data:image/webp;base64," + base64.b64encode(b"a picture of a forgotten video").decode()
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    return platform
+
+
+def make_history(platform: Platform) -> None:
+    """Runs of two videos, the project, and a stranger's, as Dagster keeps them on SQLite."""
+    prepare_dagster_home(platform.layout)
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions(str(VIDEOS.name), KEYS)
+        instance.add_dynamic_partitions(str(PROJECTS.name), ["cyclists"])
+
+        @dg.asset(partitions_def=VIDEOS)
+        def frames(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+            context.log.info(f"looking at {context.partition_key}")
+            return dg.MaterializeResult(metadata={"preview": dg.MetadataValue.md(PICTURE)})
+
+        @dg.asset(partitions_def=PROJECTS)
+        def dataset() -> dg.MaterializeResult[None]:
+            return dg.MaterializeResult(metadata={"preview": dg.MetadataValue.md(PICTURE)})
+
+        for key in reversed(KEYS):  # the forgotten one is the last that Dagster saw
+            dg.materialize([frames], partition_key=key, instance=instance)
+        dg.materialize([dataset], partition_key="cyclists", instance=instance)
+
+
+def files_with(root: Path, text: str) -> list[str]:
+    return sorted(
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.is_file() and (text in str(path) or text.encode() in path.read_bytes())
+    )
+
+
+def test_forget__unknown(run_command: RunCommand, platform: Platform) -> None:
+    with pytest.raises(ConfigError, match="'nobody' is neither a video's key nor a channel"):
+        run_command("forget", "nobody", "--yes", "--root", platform.root)
+    with pytest.raises(ConfigError, match="contradict each other"):
+        run_command("forget", KEYS[0], "--keep-releases", "--delete-releases", "--root", platform.root)
+
+
+def test_forget__a_dry_run_changes_nothing(run_command: RunCommand, platform: Platform) -> None:
+    told = run_command("forget", KEYS[0], "--dry-run", "--root", platform.root).stdout
+    assert told == "release cyclists v001 (1 of its 3 videos): goes\n1 videos would be forgotten: files-aaa\n"
+    assert platform.catalog.video(KEYS[0]) is not None
+
+
+def test_forget__no_picture_and_no_name_is_left(run_command: RunCommand, platform: Platform) -> None:
+    make_history(platform)
+    assert "dagster_home/history/runs/index.db" in files_with(platform.root, KEYS[0])
+    result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
+    assert result.stdout.endswith("searched the root and Dagster's storage: nothing is left\n")
+    assert "2 runs that showed or named it are gone" in result.stdout
+    assert files_with(platform.root, KEYS[0]) == []
+    # the other video's run is its own; the project's showed both, and is gone
+    (left,) = [name for name in files_with(platform.root, PICTURE) if not name.endswith("index.db")]
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs()
+        assert Path(left).stem == run.run_id
+        assert instance.get_dynamic_partitions(str(VIDEOS.name)) == [KEYS[1]]
+        assert instance.get_materialized_partitions(dg.AssetKey("frames")) == {KEYS[1]}
+    assert run_command("forget", KEYS[1], "--yes", "--root", platform.root).exit_code == 0
+    assert files_with(platform.root, PICTURE) == files_with(platform.root, KEYS[1]) == []
+
+
+def test_forget__what_a_person_wrote_is_named_and_stays(run_command: RunCommand, platform: Platform) -> None:
+    file = platform.layout.project_files / "cyclists.yaml"
+    file.parent.mkdir()
+    file.write_text("urls: [https://videos.example/files-aaa.mp4]\n")
+    result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"left: {file}: its content\n1 places still name it")
+
+
+def test_forget__kept_releases_are_named(run_command: RunCommand, platform: Platform) -> None:
+    result = run_command("forget", KEYS[0], "--keep-releases", "--yes", "--root", platform.root)
+    assert result.exit_code == 0
+    assert "files of releases that were to be kept show or name it" in result.stdout
+
+
+def test_removal__leaves_nothing_for_doctor(run_command: RunCommand, platform: Platform) -> None:
+    assert remove_stray_partitions(platform) == 0  # Dagster has seen nothing yet
+    prepare_dagster_home(platform.layout)
+    root = ["--yes", "--root", str(platform.root)]
+    run_command("doctor", "--fix", *root[1:])  # adds all partitions
+    run_command("delete-videos", KEYS[0], "--force", *root)
+    run_command("delete-project", "cyclists", "--files", "--releases", *root)
+    run_command("cleanup-orphans", *root)
+    result = run_command("doctor", *root[1:])
+    assert (result.exit_code, result.stdout) == (0, "catalog, files and partitions agree\n")
