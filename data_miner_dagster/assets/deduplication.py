@@ -3,7 +3,7 @@
 import dagster as dg
 
 from data_miner_dagster.assets.filtering import filtered_frames
-from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
+from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import deduplication_metadata
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
@@ -18,7 +18,6 @@ from data_miner_dagster.resources.platform import PlatformResource
     tags={"scope": "project"},
     pool="inference",
     code_version="1",
-    retry_policy=TRANSIENT_RETRIES,
 )
 def deduplicated_frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource

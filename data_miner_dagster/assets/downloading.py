@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_videos
+from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_videos
 from data_miner_dagster.assets.sourcing import project_videos
 from data_miner_dagster.partitions import LINEAGE_ONLY, VIDEOS
 from data_miner_dagster.resources.platform import PlatformResource
@@ -19,7 +19,6 @@ from data_miner_dagster.resources.platform import PlatformResource
     tags={"scope": "shared"},
     pool="download",
     code_version="1",
-    retry_policy=TRANSIENT_RETRIES,
     # Unequal batch sizes keep a backfill from putting two of the per-video assets into one run, where the failure of
     # one video would skip the later steps of all of them.
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=25),

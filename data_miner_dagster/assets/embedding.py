@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from data_miner_dagster.assets.extraction import frames
-from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_videos
+from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_videos
 from data_miner_dagster.partitions import VIDEOS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -19,7 +19,6 @@ from data_miner_dagster.resources.platform import PlatformResource
     tags={"scope": "shared"},
     pool="inference",
     code_version="1",
-    retry_policy=TRANSIENT_RETRIES,
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=50),
     output_required=False,
 )

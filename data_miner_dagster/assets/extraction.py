@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from data_miner_dagster.assets.downloading import videos
-from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_videos
+from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_videos
 from data_miner_dagster.assets.previews import frames_metadata
 from data_miner_dagster.partitions import VIDEOS
 from data_miner_dagster.resources.platform import PlatformResource
@@ -20,7 +20,6 @@ from data_miner_dagster.resources.platform import PlatformResource
     tags={"scope": "shared"},
     pool="extract",
     code_version="1",
-    retry_policy=TRANSIENT_RETRIES,
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=20),
     output_required=False,
 )

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from data_miner_dagster.assets.embedding import frame_embeddings
-from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
+from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import filtering_metadata
 from data_miner_dagster.assets.sourcing import project_videos
 from data_miner_dagster.partitions import LINEAGE_ONLY, PROJECTS
@@ -19,7 +19,6 @@ from data_miner_dagster.resources.platform import PlatformResource
     tags={"scope": "project"},
     pool="inference",
     code_version="1",
-    retry_policy=TRANSIENT_RETRIES,
 )
 def filtered_frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource

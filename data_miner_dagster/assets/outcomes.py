@@ -4,18 +4,25 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import dagster as dg
 
-from data_miner_dagster.domain.errors import DataMinerError, TransientError
+from data_miner_dagster import __version__
+from data_miner_dagster.domain.errors import DataMinerError, SystematicFaultError, TransientError
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra, fault_of, may_pass
+from data_miner_dagster.operations.item_faults import logger as faults
+from data_miner_dagster.operations.logs import RedactingFilter
 from data_miner_dagster.operations.platform import ReportVideo
 from data_miner_dagster.partitions import PARTITION_TAG
-from data_miner_dagster.resources.run_processes import process_tags
+from data_miner_dagster.resources.run_processes import SYSTEMATIC_FAULT_TAG, process_tags
 
-TRANSIENT_RETRIES: Final = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
+MAX_RETRIES: Final = 2
+_RETRY_SECONDS: Final = 10
+"""Before the first; three times as long before the second."""
 
 OWNERS: Final = ["team:data-miner"]
 
@@ -48,24 +55,62 @@ def _plain(metadata: Mapping[str, int | float | str]) -> dict[str, dg.MetadataVa
 
 
 @contextmanager
-def one_line_failures() -> Iterator[None]:
-    """Turn errors into step failures of one line; only the transient ones of this package may be retried."""
+def one_line_failures(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Turn errors into step failures of one line, and ask for another attempt where the error may pass.
+
+    Assets have no retry policy: with one, Dagster takes the interrupt of a cancelled run, too, for a reason to try
+    again, and the run goes on. A fault of ours is the same again and again: it is said once, with its trace.
+    """
     try:
         yield
-    except DataMinerError as error:
-        raise failure(
-            str(error), type(error), may_pass=isinstance(error, TransientError) or is_disk_full(error)
-        ) from error
     except Exception as error:
-        if is_disk_full(error):
-            raise failure(disk_full_line("the root"), TransientError, may_pass=True) from error
-        # a fault of ours: the same again and again, so say it once, with its trace
-        raise failure(f"{type(error).__name__}: {error}", type(error)) from error
+        if isinstance(error, SystematicFaultError):
+            context.instance.add_run_tags(context.run.run_id, {SYSTEMATIC_FAULT_TAG: __version__})
+        failed = failure_of(error)
+        if may_pass(error):
+            wait = _RETRY_SECONDS * 3**context.retry_number
+            raise dg.RetryRequested(MAX_RETRIES, seconds_to_wait=wait) from failed
+        raise failed from error
 
 
-def failure(line: str, kind: type[Exception], *, may_pass: bool = False) -> dg.Failure:
-    """Return a step's failure, with the class of the error for who has to tell one kind from another."""
-    return dg.Failure(line, metadata={FAILURE_KIND: kind.__name__}, allow_retries=may_pass)
+def failure_of(error: Exception) -> dg.Failure:
+    """Return a step's failure in one line, with the class of the error for who has to tell one kind from another."""
+    line, kind = fault_of(error).line, type(error)
+    if isinstance(error, DataMinerError):
+        line = str(error)
+    elif is_disk_full(error):
+        line, kind = disk_full_line("the root"), TransientError
+    failed = dg.Failure(line, metadata={FAILURE_KIND: kind.__name__})
+    failed.__cause__ = error
+    return failed
+
+
+class _FaultsOf(logging.Handler):
+    """Has the log of a run keep what is said of items' faults, with their tracebacks."""
+
+    def __init__(self, context: dg.AssetExecutionContext) -> None:
+        super().__init__()
+        self.addFilter(RedactingFilter())
+        self._context = context
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._context.log.error("\n".join(filter(None, (record.getMessage(), record.exc_text))))
+
+
+@contextmanager
+def _faults_logged(context: dg.AssetExecutionContext) -> Iterator[None]:
+    handler = _FaultsOf(context)
+    faults.addHandler(handler)
+    try:
+        yield
+    finally:
+        faults.removeHandler(handler)
+
+
+def _drawn(item: str, draw: Callable[[], Mapping[str, dg.MetadataValue]]) -> Mapping[str, dg.MetadataValue]:
+    """Return metadata that is there for people: what was made stands, whether it can be shown or not."""
+    drawn = attempt_extra("metadata", item, draw)
+    return {"preview": dg.MetadataValue.text(f"not drawn: {drawn.line}")} if isinstance(drawn, ItemFault) else drawn
 
 
 def counts_table(counts: Mapping[str, int], name: str = "what") -> dg.MetadataValue:
@@ -106,7 +151,7 @@ def materialize_videos(
         )
         if outcome.status.exists:
             if metadata_of is not None:
-                metadata.update(metadata_of(outcome))
+                metadata.update(_drawn(outcome.video_key, partial(metadata_of, outcome)))
             events[outcome.video_key] = metadata
             if not is_single:
                 context.log_event(
@@ -116,7 +161,7 @@ def materialize_videos(
             context.log_event(dg.AssetObservation(context.asset_key, partition=outcome.video_key, metadata=metadata))
             context.log.warning(f"{outcome.video_key}: {outcome.status.value}: {outcome.message}")
 
-    with one_line_failures():
+    with one_line_failures(context), _faults_logged(context):
         outcomes = work(keys, log)
     counts = Counter(outcome.status for outcome in outcomes)
     context.log.info(
@@ -125,7 +170,7 @@ def materialize_videos(
     )
     missing = [outcome for outcome in outcomes if not outcome.status.exists]
     if is_single and missing:
-        raise failure(f"{missing[0].video_key}: {missing[0].message}", DataMinerError)
+        raise failure_of(DataMinerError(f"{missing[0].video_key}: {missing[0].message}"))
     if missing:
         return
     has_more_steps = len(context.assets_def.keys) < len(context.job_def.asset_layer.selected_asset_keys)
@@ -149,11 +194,12 @@ def materialize_project(
     """
     context.instance.add_run_tags(context.run.run_id, process_tags())
     project = context.partition_key
-    with one_line_failures():
+    with one_line_failures(context), _faults_logged(context):
         outcome = work(project)
         if not outcome.status.exists:
             # an earlier stage has not been done: nothing is there that could count as this one's
             raise DataMinerError(str(outcome.metadata.get("message") or f"{project}: {outcome.status.value}"))
+        extra = _drawn(project, partial(metadata_of, project))
     progress.info(
         "%s %s: %s (%s)",
         context.asset_key.to_user_string(),
@@ -165,7 +211,7 @@ def materialize_project(
         metadata={
             # in the order in which the UI shows it: what one wants to see first
             "status": dg.MetadataValue.text(outcome.status.value),
-            **metadata_of(project),
+            **extra,
             "counts": counts_table(outcome.counts),
             **_plain(outcome.metadata),
             "fingerprint": dg.MetadataValue.text(outcome.fingerprint),

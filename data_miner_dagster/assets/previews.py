@@ -4,6 +4,7 @@ Every byte is stored in Dagster's event log, so pictures are capped by operation
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import dagster as dg
@@ -18,7 +19,12 @@ Metadata = dict[str, dg.MetadataValue]
 _MAX_TABLE_ROWS: Final = 50
 
 
-def _pictures(preview: "Preview | None") -> Metadata:
+def _pictures(item: str, draw: Callable[[], "Preview | None"]) -> Metadata:
+    from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
+
+    preview = attempt_extra("preview", item, draw)
+    if isinstance(preview, ItemFault):
+        return {"preview": dg.MetadataValue.text(f"not drawn: {preview.line}")}
     if preview is None:
         return {}
     return {
@@ -42,7 +48,7 @@ def frames_metadata(platform: Platform, video_key: str) -> Metadata:
     from data_miner_dagster.operations.previews import frames_preview
 
     return _path("dagster/uri", platform.layout.frames_folder(video_key)) | _pictures(
-        frames_preview(platform, video_key)
+        video_key, lambda: frames_preview(platform, video_key)
     )
 
 
@@ -65,7 +71,7 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
 
     calibration = platform.layout.calibration_folder(project) / "questions.html"
     return (
-        _pictures(filtering_preview(platform, project))
+        _pictures(project, lambda: filtering_preview(platform, project))
         | _funnel(platform, project)
         | {"calibrate": dg.MetadataValue.md(f"`data-miner calibrate {project}`")}
         | ({"calibration page": dg.MetadataValue.url(calibration.as_uri())} if calibration.is_file() else {})
@@ -78,7 +84,7 @@ def deduplication_metadata(platform: Platform, project: str) -> Metadata:
     from data_miner_dagster.operations.previews import deduplication_preview
 
     return (
-        _pictures(deduplication_preview(platform, project))
+        _pictures(project, lambda: deduplication_preview(platform, project))
         | _reuploads(platform, project)
         | _path("dagster/uri", platform.layout.deduplicated_table(project))
     )
@@ -113,7 +119,7 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
     """Return frames with their boxes drawn."""
     from data_miner_dagster.operations.previews import detections_preview
 
-    return _pictures(detections_preview(platform, project)) | _path(
+    return _pictures(project, lambda: detections_preview(platform, project)) | _path(
         "dagster/uri", platform.layout.detections_table(project)
     )
 
@@ -125,7 +131,7 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
 
     funnel = project_funnel(platform, project)
     layout = platform.layout
-    metadata = _pictures(dataset_preview(platform, project)) | _funnel(platform, project)
+    metadata = _pictures(project, lambda: dataset_preview(platform, project)) | _funnel(platform, project)
     if funnel.release is not None:
         metadata |= _path("dagster/uri", layout.release_folder(project, funnel.release))
         metadata |= {"report": dg.MetadataValue.url((layout.report_folder(project) / "index.html").as_uri())}

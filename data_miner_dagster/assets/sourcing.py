@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from data_miner_dagster.assets.outcomes import OWNERS, TRANSIENT_RETRIES, ForceConfig, materialize_project
+from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import sourcing_metadata
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
@@ -17,7 +17,6 @@ from data_miner_dagster.resources.platform import PlatformResource
     tags={"scope": "project"},
     pool="sourcing",
     code_version="1",
-    retry_policy=TRANSIENT_RETRIES,
 )
 def project_videos(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource

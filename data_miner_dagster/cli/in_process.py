@@ -95,8 +95,10 @@ class InProcessRunner:
                 error = _ERRORS.get(str(kind.value) if kind is not None else "", DataMinerError)
                 return error(str(described.description))
             if failure.error is not None:
-                innermost = failure.error.cause or failure.error
-                return DataMinerError(innermost.message.strip().splitlines()[0])
+                innermost = failure.error
+                while innermost.cause is not None:
+                    innermost = innermost.cause
+                return DataMinerError(" ".join(innermost.message.split()))
         return DataMinerError(f"run {result.run_id} of {job} failed; `data-miner up` shows its log")
 
     def list_sources(self) -> None:

@@ -32,4 +32,5 @@ def print_summary(platform: Platform, project: str) -> None:
             console.print(Text.assemble((row.key, "yellow"), reason))
     if funnel.release is not None:
         console.print(f"release  {platform.layout.release_folder(project, funnel.release)}")
-        console.print(f"report   {platform.layout.report_folder(project) / 'index.html'}")
+        report = platform.layout.report_folder(project) / "index.html"
+        console.print(f"report   {report if report.is_file() else 'not drawn; the log says why'}")

@@ -90,6 +90,7 @@ class RejectionRule(StrEnum):
     SECRET_ADDRESS = "secret_address"  # listed with a signature or token, which is not kept  # noqa: S105  # a word
     REFUSED_ADDRESS = "refused_address"  # listed with an address that is none of the web's, or malformed
     PRESCREENING = "prescreening"
+    INTERNAL_ERROR = "internal_error"  # of our code, while its entry of a listing was read
     MAX_VIDEOS = "max_videos"
 
 

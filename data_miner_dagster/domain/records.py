@@ -43,6 +43,7 @@ class VideoCandidate:
     thumbnail_url: str | None = None
     origin: Origin = Origin.FOREIGN  # who wrote `url`; `{env:NAME}` and paths are read in a user's words alone
     refusal: str | None = None  # why a foreign `url` cannot be taken
+    fault: str | None = None  # the internal error that its entry of the listing met; little else is known then
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Picture i is frame i, a second after the one before it. A picture that cannot be
 
 import io
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.operations.frame_manifest import check_num_frames, check_num_pixels, frame_folder_writer
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.stages.extraction import spread
 
 _EXTENSION_BY_FORMAT: Final = {"JPEG": "jpg", "PNG": "png"}
@@ -32,10 +34,10 @@ def import_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
     check_num_frames(len(numbers), job.config)
     with frame_folder_writer(job.folder, job.video_key, job.fingerprint, job.config) as writer:
         for number in numbers:
-            content = job.picture_paths[number].read_bytes()
-            read = _read(content, job.config)
-            if read is not None:
-                extension, luma = read
+            path = job.picture_paths[number]
+            read = attempt_alone("extract_frames", path.name, partial(_read, path, job.config))
+            if read is not None and not isinstance(read, ItemFault):
+                content, extension, luma = read
                 writer.add(
                     content,
                     extension,
@@ -59,11 +61,12 @@ def import_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
     )
 
 
-def _read(content: bytes, config: ExtractionConfig) -> tuple[str, npt.NDArray[np.uint8]] | None:
-    """Return (extension, luma) of a picture by its content, whatever its name says; None if it cannot be read."""
+def _read(path: Path, config: ExtractionConfig) -> tuple[bytes, str, npt.NDArray[np.uint8]] | None:
+    """Return (content, extension, luma) of a picture, whatever its name says; None if it cannot be read."""
+    content = path.read_bytes()
     try:
         with Image.open(io.BytesIO(content), formats=list(_EXTENSION_BY_FORMAT)) as image:
             check_num_pixels(*image.size, config)
-            return _EXTENSION_BY_FORMAT[image.format or ""], np.asarray(image.convert("L"))
+            return content, _EXTENSION_BY_FORMAT[image.format or ""], np.asarray(image.convert("L"))
     except (OSError, ImportError, SyntaxError, ValueError):  # Pillow's ways to say that a file is damaged
         return None

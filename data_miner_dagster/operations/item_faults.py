@@ -31,6 +31,7 @@ from data_miner_dagster.domain.errors import (
     SystematicFaultError,
     TransientError,
 )
+from data_miner_dagster.domain.full_disks import is_disk_full
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.operations.logs import redacted
 from data_miner_dagster.workers.errors import WorkerFaultError, WorkersClosedError
@@ -42,7 +43,7 @@ SMALLEST_BATCH: Final = 3
 
 _MAX_LINE: Final = 400
 _PACKAGE: Final = Path(data_miner_dagster.__file__).parent
-_OF_THE_MACHINE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
+_OF_THE_MACHINE: Final = frozenset({errno.EROFS, errno.EMFILE, errno.ENFILE})
 
 T = TypeVar("T")
 
@@ -76,9 +77,9 @@ def concerns_all_items(error: BaseException) -> bool:
     - The catalog is away or damaged: SQLAlchemy's `OperationalError`, `InterfaceError`, `TimeoutError` (no connection
       is free), a plain `DatabaseError` (SQLite: not a database, malformed), and any error that took the connection
       along. Not `IntegrityError` and `DataError`: those are of the row, and so of the item.
-    - `OSError` with ENOSPC, EDQUOT, EROFS (the store takes nothing: reading never says so, so it is not a source's),
-      EMFILE and ENFILE (the process has no file left to open). Not EACCES, ENOENT, EIO, ESTALE: they are of one path
-      as often as of all, and if of all, they meet every item.
+    - The store takes nothing: a full disk or quota in whatever class (`is_disk_full`), and `OSError` with EROFS.
+      Reading never says so, so it is not a source's. Likewise EMFILE and ENFILE: the process can open no file more.
+      Not EACCES, ENOENT, EIO, ESTALE: they are of one path as often as of all, and if of all, they meet every item.
 
     A `MemoryError` is the item's that asked for too much; where memory is short for all, it meets every item too.
     `KeyboardInterrupt`, `SystemExit` and Dagster's interrupt are no `Exception` and never come here.
@@ -95,7 +96,9 @@ def concerns_all_items(error: BaseException) -> bool:
         )
     if isinstance(error, sqlalchemy.exc.TimeoutError):
         return True
-    return isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        return True
+    return not isinstance(error, DataMinerError) and is_disk_full(error)
 
 
 def fault_of(error: Exception) -> ItemFault:
@@ -103,19 +106,41 @@ def fault_of(error: Exception) -> ItemFault:
     if isinstance(error, WorkerFaultError):
         return ItemFault(_line(str(error), error.place), error.class_name, error.place)
     if isinstance(error, DataMinerError):  # raised on purpose: its message is for the user already
-        return ItemFault(_one_line(_message_of(error)), type(error).__name__, _place_of(error))
+        return ItemFault(_one_line(_message_of(error), 2 * _MAX_LINE), type(error).__name__, _place_of(error))
     name, message, place = type(error).__name__, _message_of(error), _place_of(error)
     return ItemFault(_line(f"{name}: {message}" if message else name, place), name, place)
 
 
 def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
-    """Return what `work` returns, or its fault, logged, where an item is not one of many (a preview, a report)."""
+    """Return what `work` returns, or its fault, logged: for items of which each stands for itself (project files).
+
+    Raises:
+        Exception: what concerns all items (`concerns_all_items`).
+    """
     try:
         return work()
     except Exception as error:
         if concerns_all_items(error):
             raise
         return _logged(stage, item, error)
+
+
+def attempt_extra(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
+    """Return what `work` returns, or its fault, logged, whatever it is: for what nothing depends on, such as pictures.
+
+    A release stands without its report.
+    """
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - logged, and shown in the place of what was to be made
+        return _logged(stage, item, error)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Return whether the same run may succeed a little later: the package says so, or store or catalog are away."""
+    if isinstance(error, DataMinerError):
+        return isinstance(error, TransientError) or is_disk_full(error)
+    return concerns_all_items(error)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from data_miner_dagster.domain.errors import SourceError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Rejection, RgbImage, VideoCandidate
 from data_miner_dagster.media.images import decode_image
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError
 from data_miner_dagster.operations.prompts import embed_prompts
@@ -41,16 +43,23 @@ def prescreen(
     threshold = threshold_of(platform, config)
     stored = _stored(platform, project, fingerprint_of_prescreening(platform, config))
     rejections = {}
-    for candidate in candidates:
-        if candidate.video_key not in stored:
-            scored = _score(platform, client, project, config, candidate)
-            if scored is None:
-                continue
-            stored[candidate.video_key] = scored
-        similarity, prompt = stored[candidate.video_key]
-        if (rejection := prescreening_rejection(similarity, prompt, threshold)) is not None:
-            rejections[candidate.video_key] = rejection
+    with item_guard("prescreening") as guard:
+        for candidate in candidates:
+            key = candidate.video_key
+            if key not in stored:
+                score = partial(_score, platform, client, project, config, candidate)
+                scored = guard.attempt(key, score, _pass_over)
+                if scored is None:
+                    continue
+                stored[key] = scored
+            similarity, prompt = stored[key]
+            if (rejection := prescreening_rejection(similarity, prompt, threshold)) is not None:
+                rejections[key] = rejection
     return rejections
+
+
+def _pass_over(_fault: ItemFault) -> None:
+    """Not seen is not bad: the candidate passes, and the log has said why."""
 
 
 def threshold_of(platform: Platform, config: ProjectConfig) -> float:

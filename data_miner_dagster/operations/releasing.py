@@ -13,6 +13,7 @@ from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
 from data_miner_dagster.export.manifest import damaged_files, read_manifest
 from data_miner_dagster.operations.funnel import project_funnel
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.release_source import ReleaseSource
 from data_miner_dagster.operations.release_writing import plan_release, write_release
@@ -131,7 +132,9 @@ def _finish(
         )
     platform.catalog.update_project(project, released_version=version, error=None)
     counts = project_funnel(platform, project).as_counts()
-    write_report(platform, project, version, rewrite=rewrite_report)
+    report = attempt_extra(
+        "report", project, lambda: str(write_report(platform, project, version, rewrite=rewrite_report))
+    )
     with platform.catalog.database.transaction() as session:
         move_project(session, project, ProjectStage.COMPLETE)
     platform.catalog.update_project(project, counts=counts)
@@ -151,6 +154,6 @@ def _finish(
         metadata={
             "version": version,
             "release": str(release),
-            "report": str(platform.layout.report_folder(project) / "index.html"),
+            "report": f"not drawn: {report.line}" if isinstance(report, ItemFault) else report,
         },
     )

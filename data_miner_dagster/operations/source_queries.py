@@ -3,7 +3,7 @@
 import glob
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,10 +28,12 @@ from data_miner_dagster.config.text_files import MAX_LIST_BYTES, check_yaml_shap
 from data_miner_dagster.domain.addresses import Origin, OwnAddress, advice_for, secret_in_address
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.sites.client import ListingLimits, SiteClient
 from data_miner_dagster.sites.local_files import (
     key_of_file,
     key_of_frames,
+    key_of_path,
     list_frame_folders,
     list_frames,
     list_local_videos,
@@ -213,37 +215,50 @@ def _text_files(entry: str, base_folder: Path) -> list[Path]:
 
 def _list_files(entry: str, base_folder: Path, hashes: FileHashes, _client: SiteClient) -> list[VideoCandidate]:
     now = utc_now()
-    return [
-        VideoCandidate(
-            key_of_file(path, hashes.sha256_of)[0],
-            os.fspath(path),
-            "files",
-            entry,
-            rank,
-            now,
-            title=path.stem,
-            origin=Origin.LOCAL,
-        )
-        for rank, path in enumerate(list_local_videos(entry, base_folder))
-    ]
+
+    def candidate_of(path: Path, rank: int) -> VideoCandidate:
+        key, _ = key_of_file(path, hashes.sha256_of)
+        return VideoCandidate(key, os.fspath(path), "files", entry, rank, now, title=path.stem, origin=Origin.LOCAL)
+
+    return _candidates("files", entry, list_local_videos(entry, base_folder), candidate_of)
 
 
 def _list_frame_folders(entry: str, base_folder: Path, hashes: FileHashes, _client: SiteClient) -> list[VideoCandidate]:
     now = utc_now()
-    candidates = []
-    for rank, folder in enumerate(list_frame_folders(entry, base_folder)):
+
+    def candidate_of(folder: Path, rank: int) -> VideoCandidate:
         paths = list_frames(folder)
-        candidates.append(
-            VideoCandidate(
-                key_of_frames(paths, hashes.sha256_of)[0],
-                os.fspath(folder),
-                "frames",
-                entry,
-                rank,
-                now,
-                title=folder.name,
-                duration_seconds=float(len(paths)),
-                origin=Origin.LOCAL,
-            )
+        return VideoCandidate(
+            key_of_frames(paths, hashes.sha256_of)[0],
+            os.fspath(folder),
+            "frames",
+            entry,
+            rank,
+            now,
+            title=folder.name,
+            duration_seconds=float(len(paths)),
+            origin=Origin.LOCAL,
         )
-    return candidates
+
+    return _candidates("frames", entry, list_frame_folders(entry, base_folder), candidate_of)
+
+
+def _candidates(
+    source: str, entry: str, paths: Sequence[Path], candidate_of: Callable[[Path, int], VideoCandidate]
+) -> list[VideoCandidate]:
+    """Return a candidate a path, in order; of one that an internal error kept from being looked at, the `fault`."""
+    found: dict[int, VideoCandidate] = {}
+
+    def record(fault: ItemFault, rank: int, path: Path) -> None:
+        found[rank] = VideoCandidate(
+            key_of_path(path), os.fspath(path), source, entry, rank, utc_now(), origin=Origin.LOCAL, fault=fault.line
+        )
+
+    with item_guard("list_sources") as guard:
+        for rank, path in enumerate(paths):
+            candidate = guard.attempt(
+                os.fspath(path), partial(candidate_of, path, rank), partial(record, rank=rank, path=path)
+            )
+            if candidate is not None:
+                found[rank] = candidate
+    return [found[rank] for rank in sorted(found)]

@@ -17,6 +17,7 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import RejectionRule
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, Rejection, VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
 from data_miner_dagster.operations.project_rules import base_folder_of, load_rules, with_known
@@ -31,7 +32,7 @@ logger = logging.getLogger("data_miner.sourcing")
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What one query gave: candidates, or an error, never neither."""
+    """What one query gave: candidates, or an error, never neither; both where some of its entries met a fault."""
 
     source: str
     query: str
@@ -71,13 +72,15 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             listings = _list_all(platform, client, row, queries, force=force)
             _record_listings(platform, project, listings)
             failed = [listing for listing in listings if listing.error is not None]
-            if failed and len(failed) == len(listings) and not platform.catalog.videos(project=project):
+            has_any = any(listing.candidates for listing in failed)
+            if failed and len(failed) == len(listings) and not has_any and not platform.catalog.videos(project=project):
                 raise ConfigError(
                     f"project {project!r}: no source could be listed: "
                     + "; ".join(str(item.error) for item in failed[:3])
                 )
             for listing in failed:
-                logger.warning("%s: %s could not be listed: %s", project, listing.source, listing.error)
+                how = "in part" if listing.candidates else "not"
+                logger.warning("%s: %s could %s be listed: %s", project, listing.source, how, listing.error)
             candidates, num_repeats = first_of_each(
                 candidate for listing in listings for candidate in listing.candidates
             )
@@ -87,6 +90,7 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             hashes.drop([key.removeprefix("file-") for key in sorted(forgotten) if key.startswith("file-")])
             hashes.save()
             decided = _decide(platform, client, project, config, allowed)
+        _forget_mended_entries(platform, project, listings)
         counts = _record_members(platform, project, config, decided, row.config_hash)
     changed = counts.pop("changed")
     counts = {
@@ -124,12 +128,31 @@ def _list_all(
 
     def ask(query: Query) -> Listing:
         try:
-            return Listing(query.source, query.text, tuple(query.ask(client)), None)
+            candidates = tuple(query.ask(client))
+            faults = [candidate.fault for candidate in candidates if candidate.fault is not None]
+            error = f"{len(faults)} of {len(candidates)} entries met an internal error: {faults[0]}" if faults else None
+            return Listing(query.source, query.text, candidates, error)
         except (SourceError, PostponedError, ConfigError) as error:
             return Listing(query.source, query.text, (), str(error))
 
-    with ThreadPoolExecutor(platform.config.downloading.concurrent_downloads, "sourcing") as threads:
-        return list(threads.map(ask, wanted))
+    answers: dict[str, Listing] = {}  # by name
+
+    def ask_guarded(query: Query) -> None:
+        name = f"{query.source} {query.text}"
+
+        def record(fault: ItemFault) -> None:
+            answers[name] = Listing(query.source, query.text, (), fault.line)
+
+        listing = guard.attempt(name, lambda: ask(query), record)
+        if listing is not None:
+            answers[name] = listing
+
+    with (
+        item_guard("list_sources") as guard,
+        ThreadPoolExecutor(platform.config.downloading.concurrent_downloads, "sourcing") as threads,
+    ):
+        list(threads.map(ask_guarded, wanted))
+    return [answers[f"{query.source} {query.text}"] for query in wanted]
 
 
 def _decide(
@@ -143,6 +166,9 @@ def _decide(
         rows |= {row.key: row for row in platform.catalog.videos(keys[start : start + KEYS_A_STATEMENT])}
     decided: list[tuple[VideoCandidate, Rejection | None]] = []
     for listed in candidates:
+        if listed.fault is not None:
+            decided.append((listed, Rejection(RejectionRule.INTERNAL_ERROR, listed.fault)))
+            continue
         if listed.refusal is not None:
             decided.append((listed, Rejection(RejectionRule.REFUSED_ADDRESS, listed.refusal)))
             continue
@@ -179,7 +205,19 @@ def _record_listings(platform: Platform, project: str, listings: list[Listing]) 
                 row = SourceListingRow(project_name=project, source=listing.source, query=listing.query)
                 session.add(row)
             row.listed_at, row.error = utc_now(), listing.error
-            row.num_found = None if listing.error is not None else len(listing.candidates)
+            row.num_found = None if listing.error is not None and not listing.candidates else len(listing.candidates)
+
+
+def _forget_mended_entries(platform: Platform, project: str, listings: list[Listing]) -> None:
+    """Take away what stood for entries that met a fault, where the same query now gives them as they are."""
+    listed = {(listing.source, listing.query) for listing in listings if listing.candidates}
+    still = {candidate.video_key for listing in listings for candidate in listing.candidates}
+    is_of_fault = ProjectVideoRow.reason.startswith(f"{RejectionRule.INTERNAL_ERROR.value}: ")
+    with platform.catalog.database.transaction() as session:
+        query = select(ProjectVideoRow).where(ProjectVideoRow.project_name == project, is_of_fault)
+        for member in session.scalars(query).all():
+            if (member.source, member.query) in listed and member.video_key not in still:
+                session.delete(member)
 
 
 def _record_members(

@@ -14,6 +14,8 @@ import dagster as dg
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
 
 PROCESS_TAG: Final = "data_miner/process"
+SYSTEMATIC_FAULT_TAG: Final = "data_miner/systematic_fault"
+"""On a run that a fault of this program has ended: the version at fault."""
 
 ACTIVE_STATUSES: Final = (
     dg.DagsterRunStatus.QUEUED,
@@ -34,6 +36,13 @@ def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
     return instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))
 
 
+def _is_gone(process: str) -> bool:
+    try:
+        return ProcessIdentity.parse(process).is_gone()
+    except ValueError:
+        return False  # a tag of another hand: nothing is known of that process
+
+
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Fail the active runs whose process on this host is gone and free their pool slots; return their ids.
 
@@ -42,7 +51,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     dead = []
     for run in active_runs(instance):
         process = run.tags.get(PROCESS_TAG)
-        if process is None or run.status is dg.DagsterRunStatus.QUEUED or not ProcessIdentity.parse(process).is_gone():
+        if process is None or run.status is dg.DagsterRunStatus.QUEUED or not _is_gone(process):
             continue
         # What it did in its last moment counts: look again before calling it dead.
         current = instance.get_run_by_id(run.run_id)

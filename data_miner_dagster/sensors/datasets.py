@@ -1,14 +1,40 @@
 """Settled projects → runs that filter, deduplicate, detect and release."""
 
+from functools import partial
+
 import dagster as dg
 
 from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.jobs import JOBS
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
+from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.resources.run_processes import active_runs
-from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight
-from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, plan_dataset
+from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight, num_ended_by_other_versions
+from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, DatasetPlan, ProjectState, plan_dataset
 from data_miner_dagster.sensors.states import project_states, video_states
+
+
+def _plan_or_problem(platform: Platform, state: ProjectState) -> DatasetPlan | str:
+    """Return the plan of a project, or why there is none, which is that project's alone."""
+    try:
+        plan = attempt_alone("settled_projects", state.name, partial(_plan_of, platform, state))
+    except ConfigError as error:
+        return str(error)
+    return plan.line if isinstance(plan, ItemFault) else plan
+
+
+def _plan_of(platform: Platform, state: ProjectState) -> DatasetPlan:
+    refresh = platform.project_config(state.name).refresh
+    return plan_dataset(
+        state,
+        video_states(platform, state.name),
+        utc_now(),
+        wait_for_all=refresh.wait_for_all,
+        min_new_videos=refresh.min_new_videos,
+        num_released_videos=platform.catalog.num_released_videos(state.name),
+    )
 
 
 @dg.sensor(
@@ -24,15 +50,11 @@ def settled_projects(context: dg.SensorEvaluationContext, platform: PlatformReso
     busy = keys_in_flight(active_runs(context.instance), "build_dataset", [])
     requests, waiting = [], []
     for state in states:
-        refresh = opened.project_config(state.name).refresh
-        plan = plan_dataset(
-            state,
-            video_states(opened, state.name),
-            utc_now(),
-            wait_for_all=refresh.wait_for_all,
-            min_new_videos=refresh.min_new_videos,
-            num_released_videos=opened.catalog.num_released_videos(state.name),
-        )
+        plan = _plan_or_problem(opened, state)
+        if isinstance(plan, str):
+            context.log.error(f"{state.name}: {plan}")
+            waiting.append(f"{state.name}: {plan}")
+            continue
         if not plan.is_ready or state.name in busy:
             waiting.append(f"{state.name}: {'at work' if state.name in busy else plan.reason}")
             continue
@@ -41,7 +63,7 @@ def settled_projects(context: dg.SensorEvaluationContext, platform: PlatformReso
             waiting.append(f"{state.name}: released")
             continue
         attempts = count_runs(context.instance, work)
-        if attempts >= MAX_FAILED_RUNS:
+        if attempts - num_ended_by_other_versions(context.instance, work) >= MAX_FAILED_RUNS:
             waiting.append(f"{state.name}: given up after {attempts} failed runs")
             continue
         context.log.info(f"{state.name}: {plan.reason}")

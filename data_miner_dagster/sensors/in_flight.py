@@ -5,8 +5,10 @@ from typing import Final
 
 import dagster as dg
 
+from data_miner_dagster import __version__
 from data_miner_dagster.jobs import ASSET_KEYS_BY_JOB
 from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, keys_between
+from data_miner_dagster.resources.run_processes import SYSTEMATIC_FAULT_TAG
 
 WORK_TAG: Final = "data_miner/work"
 """On every run that a sensor asks for: identifies the work, so that attempts at it can be counted."""
@@ -22,9 +24,25 @@ def keys_in_flight(runs: Sequence[dg.DagsterRun], job: str, ordered_keys: Sequen
             continue
         if (key := run.tags.get(PARTITION_TAG)) is not None:
             busy.add(key)
-        if (start := run.tags.get(RANGE_START_TAG)) is not None:
-            busy.update(keys_between(ordered_keys, start, run.tags[RANGE_END_TAG]))
+        start, end = run.tags.get(RANGE_START_TAG), run.tags.get(RANGE_END_TAG)
+        if start is not None and end is not None:
+            busy.update(keys_between(ordered_keys, start, end))
     return busy
+
+
+def num_ended_by_other_versions(instance: dg.DagsterInstance, work: str) -> int:
+    """Return how many runs at a piece of work were ended by a fault of another version of this package.
+
+    They say nothing of this one.
+    """
+    runs = instance.get_runs(dg.RunsFilter(tags={WORK_TAG: work}))
+    return sum(run.tags.get(SYSTEMATIC_FAULT_TAG, __version__) != __version__ for run in runs)
+
+
+def num_ended_by_this_version(instance: dg.DagsterInstance, work: str, statuses: Sequence[dg.DagsterRunStatus]) -> int:
+    """The same for this version."""
+    tags = {WORK_TAG: work, SYSTEMATIC_FAULT_TAG: __version__}
+    return instance.get_runs_count(dg.RunsFilter(tags=tags, statuses=list(statuses)))
 
 
 def count_runs(instance: dg.DagsterInstance, work: str, statuses: Sequence[dg.DagsterRunStatus] | None = None) -> int:

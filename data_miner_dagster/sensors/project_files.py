@@ -1,6 +1,7 @@
 """Project files → projects, their partitions, and runs that list their sources."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -10,12 +11,13 @@ from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.jobs import JOBS
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.registering import register_project_file
 from data_miner_dagster.partitions import PROJECTS, add_partitions
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.resources.run_processes import active_runs
-from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight
+from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight, num_ended_by_other_versions
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, needs_sourcing
 from data_miner_dagster.sensors.states import project_states
 
@@ -25,7 +27,10 @@ MAX_LISTINGS_AT_ONCE: Final = 25
 
 
 def register_project_files(platform: Platform) -> list[str]:
-    """Register every project file of the watched folder; return one line per file that is refused. Idempotent."""
+    """Register every project file of the watched folder; return one line per file that is refused. Idempotent.
+
+    Whatever a file holds, it decides for itself alone.
+    """
     folder = resolve_project_files(platform.config, platform.layout.project_files)
     if not folder.is_dir():
         return []
@@ -39,9 +44,15 @@ def register_project_files(platform: Platform) -> list[str]:
         try:
             if shown != path.name:
                 raise ConfigError("its name is not UTF-8: rename it")
-            registered[register_project_file(platform, path, taken=registered).name] = path
+            register = partial(register_project_file, platform, path, taken=registered)
+            outcome = attempt_alone("project_files", shown, register)
         except DataMinerError as error:
             refused.append(f"{shown}: {error}")
+        else:
+            if isinstance(outcome, ItemFault):
+                refused.append(f"{shown}: {outcome.line}")
+            else:
+                registered[outcome.name] = path
     return refused
 
 
@@ -70,7 +81,7 @@ def project_files(context: dg.SensorEvaluationContext, platform: PlatformResourc
             break  # the next tick goes on
         work = fingerprint_of({"job": "list_sources", "project": state.name, "config": state.config_hash})
         attempts = count_runs(context.instance, work)
-        if attempts >= MAX_FAILED_RUNS:
+        if attempts - num_ended_by_other_versions(context.instance, work) >= MAX_FAILED_RUNS:
             given_up += 1
             continue
         requests.append(dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work}))

@@ -44,6 +44,8 @@ def video_states(platform: Platform, project: str | None = None) -> list[VideoSt
                 extracted = layout.frames_table(video.key).stat().st_mtime
             except FileNotFoundError:
                 status = VideoStatus.DOWNLOADED
+            except OSError:
+                pass  # not known to be embedded: the stage says of this video what is wrong with it
             else:
                 is_embedded = embedded.get(video.key, -1.0) >= extracted
         return VideoState(video.key, status, video.retry_after, video.has_file, is_embedded)

@@ -10,7 +10,13 @@ from data_miner_dagster.jobs import JOBS
 from data_miner_dagster.partitions import VIDEOS, add_partitions, keys_between
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.resources.run_processes import active_runs, end_dead_runs
-from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight
+from data_miner_dagster.sensors.in_flight import (
+    WORK_TAG,
+    count_runs,
+    keys_in_flight,
+    num_ended_by_other_versions,
+    num_ended_by_this_version,
+)
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, plan_stage_ranges, plan_video_work
 from data_miner_dagster.sensors.states import video_states
 
@@ -49,7 +55,15 @@ def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResourc
         ranges = plan_stage_ranges(work, ordered, busy, max_keys=MAX_KEYS_PER_RUN, max_ranges=max_ranges)
         for keys in ranges:
             identity = fingerprint_of({"job": work.job, "keys": keys_between(ordered, keys.start, keys.end)})
-            if count_runs(context.instance, identity, _FAILED) >= MAX_FAILED_RUNS:
+            by_faults = num_ended_by_this_version(context.instance, identity, _FAILED)
+            if by_faults >= MAX_FAILED_RUNS:
+                context.log.error(
+                    f"{work.job}: {by_faults} runs at {keys.num_keys} videos were ended by a fault of this program; "
+                    "they are asked for again when another version is installed"
+                )
+                continue
+            by_others = num_ended_by_other_versions(context.instance, identity)
+            if count_runs(context.instance, identity, _FAILED) - by_faults - by_others >= MAX_FAILED_RUNS:
                 lost = [key for key in keys_between(ordered, keys.start, keys.end) if key in set(work.wanted)]
                 opened.catalog.give_up(lost, f"{MAX_FAILED_RUNS} runs of {work.job} died on its batch")
                 context.log.error(f"{work.job}: gave up {keys.num_keys} videos after {MAX_FAILED_RUNS} failed runs")

@@ -145,8 +145,13 @@ def key_of_file(path: Path, sha256_of: Callable[[Path], str] = sha256_of_file) -
     try:
         sha256 = sha256_of(path)
     except OSError:
-        return f"file-path-{hashlib.sha256(str(path).encode()).hexdigest()[:32]}", None
+        return key_of_path(path), None
     return f"file-{sha256[:32]}", sha256
+
+
+def key_of_path(path: Path) -> str:
+    """Return the key of a file or folder whose content is not known."""
+    return f"file-path-{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}"
 
 
 def _copy_sharing_blocks(source: Path, target: Path) -> None:

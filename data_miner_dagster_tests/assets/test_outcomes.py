@@ -1,25 +1,30 @@
 """How outcomes become Dagster events, on a real instance."""
 
 import errno
+import os
+import signal
+import time
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import pytest
 
+from data_miner_dagster import __version__
 from data_miner_dagster.assets.outcomes import (
     FAILURE_KIND,
     ForceConfig,
     materialize_project,
     materialize_videos,
-    one_line_failures,
 )
-from data_miner_dagster.domain.errors import ConfigError, TransientError
+from data_miner_dagster.domain.errors import ConfigError, SystematicFaultError, TransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
 from data_miner_dagster.operations.platform import ReportVideo
 from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
+from data_miner_dagster.resources.run_processes import SYSTEMATIC_FAULT_TAG
 
-KEYS = ["a", "b", "private", "z"]
+KEYS = ["a", "b", "broken", "busy", "full", "interrupted", "private", "z"]
+ATTEMPTS: list[str] = []
 PARTITIONS = dg.DynamicPartitionsDefinition(name="outcome_tests")
 
 
@@ -52,11 +57,25 @@ def project_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Non
             raise ConfigError("no such class: 'unicorn'; known: horse")
         if project == "b":
             return ProjectOutcome(project, OutcomeStatus.BLOCKED, "", {}, {"message": "b has not been filtered"})
-        if project == "z":
+        if project == "full":
             raise OSError(errno.ENOSPC, "No space left on device")
+        if project == "busy" and not context.retry_number:
+            raise TransientError("the catalog cannot be opened")
+        if project == "interrupted":
+            ATTEMPTS.append(project)
+            context.instance.report_run_canceling(context.run)  # what Dagster does to a run that is terminated
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(30)
+        if project == "broken":
+            raise SystematicFaultError("detections: all 3 items met the same internal error")
         return ProjectOutcome(project, OutcomeStatus.DONE, "f" * 32, {"kept": 2, "black": 1})
 
-    return materialize_project(context, decide, lambda project: {"extra": dg.MetadataValue.text(project)})
+    def metadata_of(project: str) -> dict[str, dg.MetadataValue]:
+        if project == "z":
+            raise ZeroDivisionError("planted")
+        return {"extra": dg.MetadataValue.text(project)}
+
+    return materialize_project(context, decide, metadata_of)
 
 
 DEFINITIONS = dg.Definitions(
@@ -91,7 +110,7 @@ def materialized(instance: dg.DagsterInstance, asset: str) -> set[str]:
 
 def test_materialize_videos__one_bad_video_fails_neither_its_batch_nor_the_run(instance: dg.DagsterInstance) -> None:
     assert run(instance, "one", start="a", end="z").success
-    assert materialized(instance, "first") == {"a", "b", "z"}
+    assert materialized(instance, "first") == set(KEYS) - {"private"}
     observed = instance.fetch_observations(dg.AssetKey("first"), limit=10).records
     assert [record.partition_key for record in observed] == ["private"]
     metadata = observed[0].asset_observation.metadata if observed[0].asset_observation else {}
@@ -147,12 +166,13 @@ def test_materialize_project__our_errors_are_one_line(instance: dg.DagsterInstan
     [
         ("private", "ConfigError", "no such class: 'unicorn'; known: horse"),
         ("b", "DataMinerError", "b has not been filtered"),
-        ("z", "TransientError", "no space is left on the disk of the root: free some; what failed is tried again"),
+        ("full", "TransientError", "no space is left on the disk of the root: free some; what failed is tried again"),
     ],
 )
 def test_materialize_project__a_failure_says_its_kind_and_materializes_nothing(
-    instance: dg.DagsterInstance, key: str, kind: str, line: str
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, key: str, kind: str, line: str
 ) -> None:
+    monkeypatch.setattr("data_miner_dagster.assets.outcomes._RETRY_SECONDS", 0)
     result = run(instance, "project", key=key)
     assert not result.success
     assert materialized(instance, "project_asset") == set()
@@ -163,16 +183,41 @@ def test_materialize_project__a_failure_says_its_kind_and_materializes_nothing(
     assert user_failure.metadata[FAILURE_KIND].value == kind
 
 
-@pytest.mark.parametrize(
-    ("error", "may_pass"),
-    [
-        (ConfigError("no such class"), False),
-        (ValueError("a fault of ours"), False),
-        (TransientError("the catalog does not answer"), True),
-        (OSError(errno.ENOSPC, "No space left on device"), True),
-    ],
-)
-def test_one_line_failures__only_what_may_pass_is_tried_again(error: Exception, may_pass: bool) -> None:
-    with pytest.raises(dg.Failure) as raised, one_line_failures():
-        raise error
-    assert raised.value.allow_retries is may_pass
+def test_materialize_project__what_may_pass_is_tried_again(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_miner_dagster.assets.outcomes._RETRY_SECONDS", 0)
+    result = run(instance, "project", key="busy")
+    assert result.success
+    (retry,) = [event for event in result.all_events if event.is_step_up_for_retry]
+    assert retry.step_retry_data.error is not None
+    assert retry.step_retry_data.error.cause is not None
+    assert "the catalog cannot be opened" in retry.step_retry_data.error.cause.message
+
+
+def test_materialize_project__a_cancelled_run_ends_and_is_not_tried_again(instance: dg.DagsterInstance) -> None:
+    ATTEMPTS.clear()
+    started = time.monotonic()
+    assert not run(instance, "project", key="interrupted").success
+    assert time.monotonic() - started < 20
+    assert ATTEMPTS == ["interrupted"]
+    (cancelled,) = instance.get_runs()
+    assert cancelled.status is dg.DagsterRunStatus.CANCELED
+
+
+def test_materialize_project__a_run_that_a_fault_of_all_has_ended_says_in_which_version(
+    instance: dg.DagsterInstance,
+) -> None:
+    assert not run(instance, "project", key="broken").success
+    (failed,) = instance.get_runs()
+    assert failed.tags[SYSTEMATIC_FAULT_TAG] == __version__
+
+
+def test_materialize_project__what_cannot_be_drawn_fails_nothing(instance: dg.DagsterInstance) -> None:
+    assert run(instance, "project", key="z").success
+    (record,) = instance.fetch_materializations(dg.AssetKey("project_asset"), limit=1).records
+    materialization = record.asset_materialization
+    assert materialization is not None
+    assert materialization.metadata["preview"].value == "not drawn: ZeroDivisionError: planted"
+    logged = [entry.user_message for entry in instance.all_logs(record.run_id) if entry.level == 40]
+    assert any("metadata: z: ZeroDivisionError: planted" in line and "Traceback" in line for line in logged), logged

@@ -1,6 +1,7 @@
 """The sensors' shells, evaluated on a real instance and a real catalog."""
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,14 +9,18 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from data_miner_dagster import __version__
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.config.loading import load_project_file
+from data_miner_dagster.config.settings import ProjectFile
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from data_miner_dagster.resources.platform import PlatformResource, open_platform
+from data_miner_dagster.resources.run_processes import SYSTEMATIC_FAULT_TAG
 from data_miner_dagster.sensors.in_flight import WORK_TAG
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS
 from data_miner_dagster.sensors.project_files import register_project_files
@@ -135,6 +140,23 @@ def test_register_project_files__one_file_decides_for_no_other(platform: Platfor
     assert platform.project_config("good").description == "the first has the name"
 
 
+def test_register_project_files__a_fault_of_ours_is_that_file_s(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop_project(platform, "bad")
+    drop_project(platform, "good")
+
+    def load(path: Path) -> ProjectFile:
+        if path.name == "bad.yaml":
+            raise ZeroDivisionError("planted")
+        return load_project_file(path)
+
+    monkeypatch.setattr("data_miner_dagster.operations.registering.load_project_file", load)
+    (refused,) = register_project_files(platform)
+    assert re.fullmatch(r"bad.yaml: ZeroDivisionError: planted \(operations/registering.py:\d+\)", refused)
+    assert [row.name for row in platform.catalog.projects()] == ["good"]
+
+
 def test_wanted_videos__one_batch_of_partitions_and_ranges_with_a_cap(
     instance: dg.DagsterInstance, platform: Platform
 ) -> None:
@@ -179,6 +201,45 @@ def test_wanted_videos__work_whose_runs_keep_dying_is_given_up_with_a_reason(
     assert row.status is VideoStatus.FAILED
     assert row.error is not None
     assert "download_videos" in row.error
+
+
+def test_wanted_videos__a_fault_of_ours_gives_no_video_up_and_waits_for_another_version(
+    instance: dg.DagsterInstance, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop_project(platform)
+    tick(instance, "project_files")
+    add_members(platform, ["generic-a", "generic-b"])
+    (request,) = requests_of(tick(instance, "wanted_videos"))
+    tags = {WORK_TAG: request.tags[WORK_TAG], SYSTEMATIC_FAULT_TAG: __version__}
+    job = defs.resolve_job_def("download_videos")
+    for _ in range(MAX_FAILED_RUNS):
+        instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.FAILURE)
+    assert requests_of(tick(instance, "wanted_videos")) == []
+    row = platform.catalog.video("generic-a")
+    assert row is not None
+    assert row.status is VideoStatus.PENDING
+
+    monkeypatch.setattr("data_miner_dagster.sensors.in_flight.__version__", "99.0")
+    (again,) = requests_of(tick(instance, "wanted_videos"))
+    assert again.tags[WORK_TAG] == request.tags[WORK_TAG]
+
+
+def test_settled_projects__a_project_that_cannot_be_planned_holds_up_no_other(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform)
+    drop_project(platform, "broken")
+    tick(instance, "project_files")
+    platform.catalog.update_project("broken", config={"name": 5})  # as an older version may have kept it
+    add_members(platform, ["generic-a"])
+    with platform.catalog.database.transaction() as session:
+        move_video(session, "generic-a", VideoStatus.FAILED)
+    for name in ("street", "broken"):
+        row = platform.catalog.project(name)
+        assert row is not None
+        platform.catalog.update_project(name, sourced_config_hash=row.config_hash)
+    (request,) = requests_of(tick(instance, "settled_projects"))
+    assert request.partition_key == "street"
 
 
 def test_wanted_videos__the_work_of_the_dead_is_free_again(instance: dg.DagsterInstance, platform: Platform) -> None:
