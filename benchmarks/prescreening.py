@@ -43,7 +43,7 @@ from data_miner_dagster.operations.extraction import extract_frames
 from data_miner_dagster.operations.filtering import filter_project
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing import list_sources
-from data_miner_dagster_tests.sites.extractors import TubeIE, TubeListIE, install_everywhere, offer_list, offer_page
+from data_miner_dagster_tests.sites.extractors import install_everywhere, offer_list, offer_page
 from data_miner_dagster_tests.sites.hostile_server import HostileServer, hostile_server, whole_file
 
 PROJECT: Final = "street"
@@ -242,7 +242,7 @@ def compare(clips: Sequence[Piece]) -> dict[str, Any]:
         hostile_server() as server,
         pytest.MonkeyPatch.context() as patch,
     ):
-        install_everywhere(patch, TubeIE, TubeListIE)
+        install_everywhere(patch)
         made = candidates(Path(work), clips)
         playlist = serve(server, made)
         found = {way: mine(Path(work) / way, playlist, prescreening) for way, prescreening in WAYS.items()}

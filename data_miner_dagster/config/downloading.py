@@ -69,6 +69,18 @@ class PolitenessConfig(ConfigModel):
         return self
 
 
+class DownloadingLimitsConfig(ConfigModel):
+    """The `platform.downloading.limits` section: what reading one video's pages, or one listing, may cost.
+
+    What is over a limit is given up with a reason, and stops nothing else.
+    """
+
+    max_cpu_seconds: float = Field(default=300.0, ge=1)
+    """CPU time of the process that lists an address, or fetches a video."""
+    max_memory_bytes: int = Field(default=2 << 30, ge=64 << 20)
+    """Memory of that process, beyond what yt-dlp itself takes."""
+
+
 class DownloadingConfig(ConfigModel):
     """The `platform.downloading` section."""
 
@@ -106,6 +118,8 @@ class DownloadingConfig(ConfigModel):
     """The longest such delay."""
     unavailable_retry_days: float | None = Field(default=30, gt=0)
     """A private, removed or blocked video is looked at again after so long. null: never by itself."""
+    limits: DownloadingLimitsConfig = DownloadingLimitsConfig()
+    """What one video, or one listing, may cost."""
     politeness: PolitenessConfig = PolitenessConfig()
     """Sleeps and budgets."""
     breaker: BreakerConfig = BreakerConfig()

@@ -10,7 +10,7 @@ from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
-from data_miner_dagster.sites.client import SiteClient
+from data_miner_dagster.operations.site_workers import SiteWorkers
 from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
 from data_miner_dagster.sites.redaction import redact_url
 
@@ -74,10 +74,11 @@ def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:
             for rank, path in enumerate(paths)
         ]
     politeness = SitePoliteness(platform)
-    with SiteClient(
+    with SiteWorkers(
         platform.config.downloading,
         may_request=politeness.may_request,
         on_response=politeness.on_response,
         before_listing=politeness.before_listing,
     ) as client:
+        politeness.when_closed = client.recheck
         return client.list_address(OwnAddress(address), source=BY_HAND, query=redact_url(address), found_at=now)

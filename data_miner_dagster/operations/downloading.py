@@ -44,9 +44,10 @@ from data_miner_dagster.operations.item_faults import item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
 from data_miner_dagster.operations.project_rules import ProjectRules, load_rules_by_video, with_known
-from data_miner_dagster.sites.client import FetchedVideo, SiteClient
+from data_miner_dagster.operations.site_workers import SiteWorkers
 from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.local_files import FRAMES_PREFIX, fetch_local_file, key_of_frames, list_frames
+from data_miner_dagster.sites.records import FetchedVideo
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.downloading import (
     backoff_seconds,
@@ -65,7 +66,7 @@ class _Run:
     """What all videos of one call share."""
 
     platform: Platform
-    client: SiteClient
+    client: SiteWorkers
     politeness: SitePoliteness
     rules_by_video: Mapping[str, Mapping[str, ProjectRules]]
     force: bool
@@ -90,7 +91,8 @@ def download_videos(
     rules_by_video = load_rules_by_video(platform, keys)
     refused = refused_in_events(platform.catalog.database, keys)
     keys.sort(key=lambda key: key in refused)  # another one shows better whether a site serves again
-    with SiteClient(config, may_request=politeness.may_request, on_response=politeness.on_response) as client:
+    with SiteWorkers(config, may_request=politeness.may_request, on_response=politeness.on_response) as client:
+        politeness.when_closed = client.recheck
         run = _Run(platform, client, politeness, rules_by_video, force)
         outcomes: dict[str, VideoOutcome] = {}
 
@@ -131,6 +133,9 @@ def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
         try:
             for _ in threads.map(one, keys):
                 pass
+        except BaseException:
+            run.client.close()  # nobody waits any longer for what is on its way
+            raise
         finally:
             threads.shutdown(cancel_futures=True)
 

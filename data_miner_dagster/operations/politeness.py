@@ -8,7 +8,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -35,9 +35,8 @@ from data_miner_dagster.domain.errors import TransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.sites.addresses import normalise_host
-from data_miner_dagster.sites.errors import retry_after_seconds
-from data_miner_dagster.sites.guarded_ydl import YT_DLP_VERSION
+from data_miner_dagster.sites.hosts import normalise_host, retry_after_seconds
+from data_miner_dagster.sites.versions import yt_dlp_version
 from data_miner_dagster.stages.downloading import breaker_seconds, granted_wait_seconds
 from data_miner_dagster.stages.site_health import (
     STREAK_LASTS,
@@ -71,7 +70,9 @@ class SitePoliteness:
         self._config = platform.config.downloading
         self._database = platform.catalog.database
         self._lock = threading.Lock()
-        self._closed_until: dict[str, datetime] = {}  # by scope
+        self._closed_until: dict[str, datetime] = {}  # by scope; changed by `_close`
+        self.when_closed: Callable[[], None] = lambda: None
+        """Called whenever what `may_request` answers may have become no."""
         self._places: dict[str, threading.BoundedSemaphore] = {}
         self._next_listing: dict[str, float] = {}  # time.monotonic()
 
@@ -103,13 +104,17 @@ class SitePoliteness:
                 return known  # it is open already: one trip, however many answers say so
             is_open = known is not None
             # At once for this process; the exact date follows.
-            self._closed_until[scope] = max(asked, now + timedelta(seconds=self._config.breaker.open_seconds))
+            self._close(scope, max(asked, now + timedelta(seconds=self._config.breaker.open_seconds)))
             seconds = breaker_seconds(num_trips(self._database, scope), wait_seconds, self._config.breaker)
             until = asked if is_open else now + timedelta(seconds=seconds)
             close_gate(self._database, scope, until, reason)
-            self._closed_until[scope] = until
+            self._close(scope, until)
         logger.warning("%s: nothing is downloaded until %s", reason, _until_text(until))
         return until
+
+    def _close(self, scope: str, until: datetime) -> None:
+        self._closed_until[scope] = until
+        self.when_closed()
 
     def check_gate(self, site: str) -> GateState:
         """Look whether any process has opened the breaker; return how the site stands.
@@ -120,7 +125,7 @@ class SitePoliteness:
         state = gate_state(self._database, site)
         if (gate := state.closed) is not None:
             with self._lock:
-                self._closed_until[gate.site] = gate.until
+                self._close(gate.site, gate.until)
             kind = VideoErrorKind.SITE_REFUSAL if gate.is_event else VideoErrorKind.RATE_LIMITED
             raise PostponedError(kind, gate.until, f"{gate.reason}; goes on at {_until_text(gate.until)}")
         return state
@@ -143,9 +148,9 @@ class SitePoliteness:
             seconds = breaker_seconds(state.num_trips, None, self._config.breaker)
             is_closed = state.closed is not None and state.closed.is_event  # by another refusal of the same event
             until = state.closed.until if state.closed and is_closed else utc_now() + timedelta(seconds=seconds)
-            reason = refusal_reason(site, kind, message, YT_DLP_VERSION, utc_now().date())
+            reason = refusal_reason(site, kind, message, yt_dlp_version(), utc_now().date())
             declare_event(self._database, site, until, reason, since=since, kinds=SUSPECT_KINDS)
-            self._closed_until[site] = until  # last: who is stopped by it looks the reason up
+            self._close(site, until)  # last: who is stopped by it looks the reason up
         if not is_closed:
             logger.warning("%s: nothing is asked of it until %s", reason, _until_text(until))
 

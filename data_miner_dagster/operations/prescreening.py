@@ -20,9 +20,10 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError
 from data_miner_dagster.operations.prompts import embed_prompts
+from data_miner_dagster.operations.site_workers import SiteWorkers
 from data_miner_dagster.protocols.encoders import embed_images
-from data_miner_dagster.sites.client import Picture, SiteClient
 from data_miner_dagster.sites.keys import site_of_key
+from data_miner_dagster.sites.records import Picture
 from data_miner_dagster.stages.sourcing import prescreening_rejection, split_storyboard, spread_over
 
 logger = logging.getLogger("data_miner.sourcing")
@@ -30,7 +31,7 @@ logger = logging.getLogger("data_miner.sourcing")
 
 def prescreen(
     platform: Platform,
-    client: SiteClient,
+    client: SiteWorkers,
     project: str,
     config: ProjectConfig,
     candidates: Sequence[VideoCandidate],
@@ -99,7 +100,7 @@ def _stored(platform: Platform, project: str, fingerprint: str) -> dict[str, tup
 
 
 def _score(
-    platform: Platform, client: SiteClient, project: str, config: ProjectConfig, candidate: VideoCandidate
+    platform: Platform, client: SiteWorkers, project: str, config: ProjectConfig, candidate: VideoCandidate
 ) -> tuple[float, str] | None:
     images = list(_images(client, candidate, config))
     if not images:
@@ -124,7 +125,7 @@ def _score(
     return similarity, prompt
 
 
-def _images(client: SiteClient, candidate: VideoCandidate, config: ProjectConfig) -> Iterator[RgbImage]:
+def _images(client: SiteWorkers, candidate: VideoCandidate, config: ProjectConfig) -> Iterator[RgbImage]:
     prescreening = config.sourcing.prescreening
     pictures = [Picture(candidate.thumbnail_url)] if candidate.thumbnail_url else []
     site = site_of_key(candidate.video_key) or host_of(candidate.url)

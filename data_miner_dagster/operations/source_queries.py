@@ -29,7 +29,7 @@ from data_miner_dagster.domain.addresses import Origin, OwnAddress, advice_for, 
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
-from data_miner_dagster.sites.client import ListingLimits, SiteClient
+from data_miner_dagster.operations.site_workers import SiteWorkers
 from data_miner_dagster.sites.local_files import (
     key_of_file,
     key_of_frames,
@@ -39,6 +39,7 @@ from data_miner_dagster.sites.local_files import (
     list_local_videos,
 )
 from data_miner_dagster.sites.queries import channel_address, hashtag_address, search_address
+from data_miner_dagster.sites.records import ListingLimits
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.sourcing import list_entries
 from data_miner_dagster.storage.file_hashes import FileHashes
@@ -51,7 +52,7 @@ class Query:
     source: str  # its type
     text: str  # for provenance: the path, address or words, without secrets
     needs_network: bool
-    ask: Callable[[SiteClient], list[VideoCandidate]]
+    ask: Callable[[SiteWorkers], list[VideoCandidate]]
 
 
 def queries_of_project(
@@ -93,22 +94,12 @@ def _queries_of(source: Source, base_folder: Path, known_keys: Collection[str], 
                 yield _address(source.type, url, url, ListingLimits(source.max_results))
         case ChannelsSource():
             limits = ListingLimits(
-                source.max_results,
-                known_keys if source.only_new else (),
-                lambda candidate: _is_before(candidate, source),
+                source.max_results, frozenset(known_keys) if source.only_new else frozenset(), source.published_after
             )
             for url in source.urls:
                 yield _address(
                     source.type, url, channel_address(url), limits, lambda candidate: not _is_after(candidate, source)
                 )
-
-
-def _is_before(candidate: VideoCandidate, source: ChannelsSource) -> bool:
-    return (
-        source.published_after is not None
-        and candidate.upload_date is not None
-        and candidate.upload_date < source.published_after
-    )
 
 
 def _is_after(candidate: VideoCandidate, source: ChannelsSource) -> bool:
@@ -134,7 +125,7 @@ def _address(
 ) -> Query:
     shown = _shown(text)
 
-    def ask(client: SiteClient) -> list[VideoCandidate]:
+    def ask(client: SiteWorkers) -> list[VideoCandidate]:
         found = client.list_address(OwnAddress(address), source=source, query=shown, found_at=utc_now(), limits=limits)
         return [candidate for candidate in found if is_wanted(candidate)]
 
@@ -146,7 +137,7 @@ def _search(source: SearchSource, words: str, max_results: int) -> Query:
 
 
 def _failing(source: str, text: str, message: str) -> Query:
-    def ask(_client: SiteClient) -> list[VideoCandidate]:
+    def ask(_client: SiteWorkers) -> list[VideoCandidate]:
         raise SourceError(message)
 
     return Query(source, text, False, ask)
@@ -213,7 +204,7 @@ def _text_files(entry: str, base_folder: Path) -> list[Path]:
     return found
 
 
-def _list_files(entry: str, base_folder: Path, hashes: FileHashes, _client: SiteClient) -> list[VideoCandidate]:
+def _list_files(entry: str, base_folder: Path, hashes: FileHashes, _client: SiteWorkers) -> list[VideoCandidate]:
     now = utc_now()
 
     def candidate_of(path: Path, rank: int) -> VideoCandidate:
@@ -223,7 +214,9 @@ def _list_files(entry: str, base_folder: Path, hashes: FileHashes, _client: Site
     return _candidates("files", entry, list_local_videos(entry, base_folder), candidate_of)
 
 
-def _list_frame_folders(entry: str, base_folder: Path, hashes: FileHashes, _client: SiteClient) -> list[VideoCandidate]:
+def _list_frame_folders(
+    entry: str, base_folder: Path, hashes: FileHashes, _client: SiteWorkers
+) -> list[VideoCandidate]:
     now = utc_now()
 
     def candidate_of(folder: Path, rank: int) -> VideoCandidate:

@@ -21,8 +21,8 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
 from data_miner_dagster.operations.project_rules import base_folder_of, load_rules, with_known
+from data_miner_dagster.operations.site_workers import SiteWorkers
 from data_miner_dagster.operations.source_queries import Query, queries_of_project
-from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.sourcing import apply_cap, first_of_each
 from data_miner_dagster.storage.file_hashes import FileHashes
@@ -62,13 +62,14 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
         hashes = FileHashes(platform.layout.file_hashes(project))
         queries = list(queries_of_project(config, base_folder_of(row.config_file), known_keys, hashes))
         politeness = SitePoliteness(platform)
-        with SiteClient(
+        with SiteWorkers(
             platform.config.downloading,
             may_request=politeness.may_request,
             on_response=politeness.on_response,
             on_refusal=politeness.trip,
             before_listing=politeness.before_listing,
         ) as client:
+            politeness.when_closed = client.recheck
             listings = _list_all(platform, client, row, queries, force=force)
             _record_listings(platform, project, listings)
             failed = [listing for listing in listings if listing.error is not None]
@@ -113,7 +114,7 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
 
 
 def _list_all(
-    platform: Platform, client: SiteClient, row: ProjectRow, queries: list[Query], *, force: bool
+    platform: Platform, client: SiteWorkers, row: ProjectRow, queries: list[Query], *, force: bool
 ) -> list[Listing]:
     """Ask what is to be asked, several at once; return the answers in order."""
     is_changed = row.sourced_config_hash != row.config_hash
@@ -156,7 +157,7 @@ def _list_all(
 
 
 def _decide(
-    platform: Platform, client: SiteClient, project: str, config: ProjectConfig, candidates: list[VideoCandidate]
+    platform: Platform, client: SiteWorkers, project: str, config: ProjectConfig, candidates: list[VideoCandidate]
 ) -> list[tuple[VideoCandidate, Rejection | None]]:
     """Apply the rules with what the catalog knows already, then look at pictures of those that pass."""
     rules = load_rules(platform, project)

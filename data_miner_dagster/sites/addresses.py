@@ -10,6 +10,7 @@ from typing import Any
 
 from yt_dlp.networking.exceptions import RequestError
 
+from data_miner_dagster.sites.hosts import normalise_host
 from data_miner_dagster.sites.special_addresses import is_public_address
 
 
@@ -18,11 +19,6 @@ class AddressRefusedError(RequestError):  # type: ignore[misc]  # yt-dlp carries
 
     A `RequestError` and no `TransportError` or `OSError`: yt-dlp then neither retries nor swallows it.
     """
-
-
-def normalise_host(host: str) -> str:
-    """Return `host` as hosts are compared: lower case, without brackets and the root dot."""
-    return host.strip("[]").rstrip(".").lower()
 
 
 def checked_addresses(host: str, port: int, allowed_private_hosts: Collection[str]) -> list[tuple[int, Any]]:

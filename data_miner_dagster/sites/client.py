@@ -3,9 +3,9 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from data_miner_dagster.domain.errors import SourceError, VideoPermanentError, V
 from data_miner_dagster.domain.foreign_text import clean_text, clean_whole
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
-from data_miner_dagster.sites.errors import classify, explained, translate
+from data_miner_dagster.sites.errors import classify, explained, is_out_of_memory, translate
 from data_miner_dagster.sites.fetching import check_limits, fetch_direct, is_page, too_large
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
 from data_miner_dagster.sites.keys import (
@@ -40,6 +40,7 @@ from data_miner_dagster.sites.keys import (
     site_of_key,
 )
 from data_miner_dagster.sites.metadata import address_in, candidate_of, thumbnails_of
+from data_miner_dagster.sites.records import FetchedVideo, ListingLimits, Picture
 from data_miner_dagster.sites.redaction import redact, redact_url
 from data_miner_dagster.sites.references import expand_address
 from data_miner_dagster.sites.transport import Deadlines, Errand
@@ -51,34 +52,6 @@ _MAX_TILES_A_SIDE: Final = 100  # of a storyboard
 _LISTING_SECONDS: Final = 600.0
 KNOWN_IN_A_ROW: Final = 10
 """So many known videos in a row end a listing that asks for new ones: a pinned or reordered one does not."""
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedVideo:
-    """A file in the folder it was fetched into, not yet proven, and what its site says of it."""
-
-    path: Path
-    extractor: str
-    format_id: str | None
-    candidate: VideoCandidate
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A thumbnail, or a storyboard of several pictures in rows and columns."""
-
-    url: str
-    rows: int = 1
-    columns: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class ListingLimits:
-    """Where a listing may stop. It is read page by page, so that stopping early spares requests."""
-
-    max_results: int | None = None
-    known_keys: Collection[str] = ()  # stop after so many of these in a row
-    is_too_old: Callable[[VideoCandidate], bool] = lambda _candidate: False  # of a listing, newest first
 
 
 class SiteClient:
@@ -149,6 +122,8 @@ class SiteClient:
             errand.end()
 
     def _source_error(self, error: Exception, site: str, shown: str) -> SourceError:
+        if is_out_of_memory(error):
+            raise MemoryError from None
         kind, message, wait = classify(error)
         if kind in (VideoErrorKind.BOT_CHECK, VideoErrorKind.RATE_LIMITED):
             self._on_refusal(site, wait, f"{site}: {message}")
@@ -341,6 +316,8 @@ class SiteClient:
                 # 1,800 patterns need not be tried again: the key says that only the generic extractor takes it.
                 info = ydl.extract_info(expanded, download=True, ie_key="Generic" if is_generic else None)
             except Exception as error:  # noqa: BLE001  # translated: an extractor may raise anything
+                if is_out_of_memory(error):
+                    raise MemoryError from None
                 if refusals:
                     raise refusals[0] from None
                 if errand.is_expired:

@@ -3,8 +3,6 @@
 import errno
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
@@ -21,6 +19,7 @@ from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransient
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.addresses import AddressRefusedError
 from data_miner_dagster.sites.guarded_ydl import javascript_runtime
+from data_miner_dagster.sites.hosts import retry_after_seconds
 from data_miner_dagster.sites.opt_outs import OptedOutError
 from data_miner_dagster.sites.redaction import redact
 from data_miner_dagster.sites.transport import DeadlineExceededError, PageTooLargeError, QueueStoppedError
@@ -88,22 +87,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         pending.extend(item for item in inner if isinstance(item, BaseException))
 
 
-def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds that a Retry-After header asks for, from its number or its date; None if it says neither.
-
-    How much of it is granted is decided elsewhere (stages/downloading.py). Source: RFC 9110, 10.2.3.
-    """
-    if header is None:
-        return None
-    text = header.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])  # a server may send any number of digits
-    try:
-        date = parsedate_to_datetime(text[:100])
-    except (ValueError, OverflowError):
-        return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether a MemoryError is at the bottom of an error: that is of this process, and of no site."""
+    return any(isinstance(item, MemoryError) for item in _chain(error))
 
 
 def _message_of(error: BaseException) -> str:

@@ -6,7 +6,6 @@ be smuggled in through a configuration.
 
 import io
 import logging
-import re
 import shutil
 import sys
 import urllib.parse
@@ -14,25 +13,24 @@ from pathlib import Path
 from typing import Any, Final
 
 import yt_dlp
-import yt_dlp.version
 from yt_dlp.extractor import gen_extractor_classes
 from yt_dlp.extractor.generic import GenericIE as _GenericIE
 
 from data_miner_dagster import __version__
 from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.sites.hosts import has_numeric_host
 from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_of
 from data_miner_dagster.sites.redaction import redact, remember_secret
 from data_miner_dagster.sites.references import cookie_file_text, resolve_reference
 from data_miner_dagster.sites.transport import Guard, GuardedHandler
+from data_miner_dagster.sites.versions import yt_dlp_version
 from data_miner_dagster.sites.yt_dlp_limits import served_formats
 
 logger = logging.getLogger("data_miner.sites")
 
-YT_DLP_VERSION: Final = str(yt_dlp.version.__version__)
-USER_AGENT: Final = f"data-miner/{__version__} (yt-dlp/{YT_DLP_VERSION})"
+USER_AGENT: Final = f"data-miner/{__version__} (yt-dlp/{yt_dlp_version()})"
 _NO_FFMPEG: Final = "/nonexistent/ffmpeg"
 """ffmpeg would open connections of its own, past the address policy; formats that need it are not chosen."""
-_NUMERIC_HOST: Final = re.compile(r"https?://(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\])(?::\d+)?/")
 
 
 class GenericIE(_GenericIE):  # type: ignore[misc]
@@ -95,9 +93,9 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
     def extractor_for(self, url: str) -> Any:
         """Return the extractor class that takes an address; the generic one takes any.
 
-        Sites have names: a host that is a bare number spares the trial of 1,800 patterns.
+        A host that is a bare number spares the trial of 1,800 patterns.
         """
-        if _NUMERIC_HOST.match(url):
+        if has_numeric_host(url):
             return self._ies["Generic"]
         return next(extractor for extractor in self._ies.values() if extractor.suitable(url))
 

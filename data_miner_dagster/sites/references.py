@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +14,17 @@ from data_miner_dagster.sites.redaction import remember_secret
 _PLACEHOLDER: Final = re.compile(r"\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
+_provided: dict[str, str] = {}
+
+
+def provide(variables: Mapping[str, str]) -> None:
+    """Have references in this process find these variables, beside those of its environment."""
+    _provided.clear()
+    _provided.update(variables)
+
+
 def _from_environment(name: str) -> str:
-    value = os.environ.get(name)
+    value = _provided.get(name) or os.environ.get(name)
     if not value:
         raise ConfigError(f"environment variable {name} is not set; platform.downloading refers to it")
     return value

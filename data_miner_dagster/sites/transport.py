@@ -35,7 +35,8 @@ from yt_dlp.socks import sockssocket
 from yt_dlp.utils.networking import select_proxy
 
 from data_miner_dagster.domain.secret_names import is_secret_name
-from data_miner_dagster.sites.addresses import checked_addresses, connect_checked, normalise_host
+from data_miner_dagster.sites.addresses import checked_addresses, connect_checked
+from data_miner_dagster.sites.hosts import normalise_host
 from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_of
 
 MAX_PAGE_BYTES: Final = 64 << 20

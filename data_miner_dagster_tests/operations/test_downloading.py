@@ -18,7 +18,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing import list_sources
 from data_miner_dagster.storage.videos import read_video_info
 from data_miner_dagster_tests.sites import hostile_server as hostile
-from data_miner_dagster_tests.sites.extractors import TubeIE, install_everywhere, offer_page
+from data_miner_dagster_tests.sites.extractors import install_everywhere, offer_page
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.sites.projects import add_project, make_platform
 from data_miner_dagster_tests.sites.tiny_videos import make_audio, make_video
@@ -331,7 +331,7 @@ def test_download_videos__what_a_page_says_is_compared(
     message: str,
 ) -> None:
     """What may not be downloaded is found out before a byte of video; what is shorter than it should be, after."""
-    install_everywhere(monkeypatch, TubeIE)
+    install_everywhere(monkeypatch)
     video = server.add("/v.mp4", hostile.whole_file(clip))
     url = offer_page(server, "a", title="a", url=video, ext="mp4", **said)
     platform = make_platform(

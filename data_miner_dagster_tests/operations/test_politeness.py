@@ -1,7 +1,6 @@
 """The breaker, the budgets and the secrets, seen from the hostile server."""
 
 import os
-import socket
 import threading
 import time
 from collections import Counter
@@ -9,11 +8,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
-from yt_dlp.extractor.common import InfoExtractor
-from yt_dlp.utils import ExtractorError
 
 from data_miner_dagster.catalog.politeness import gate_state
 from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, VideoRow, utc_now
@@ -22,8 +18,8 @@ from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading import download_videos
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.site_workers import SiteWorkers
 from data_miner_dagster.operations.sourcing import list_sources
-from data_miner_dagster.sites.addresses import connect_checked
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.extractors import install_everywhere
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
@@ -110,22 +106,22 @@ def test_breaker__what_was_connected_before_it_opened_sends_nothing_after(
     platform = make_platform(tmp_path / "root", concurrent_downloads=4)
     # Whichever is first gets the 429.
     keys = listed(platform, [server.add(f"/{n}.mp4", hostile.status(429)) for n in range(8)])
-    are_connected = threading.Barrier(4)
-    lock, first = threading.Lock(), list[int]()
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    monkeypatch.setenv("TMPDIR", str(meeting))
+    monkeypatch.setattr(SiteWorkers, "jobs_module", "data_miner_dagster_tests.sites.meeting_jobs")
 
-    def connect_and_wait(*arguments: Any) -> socket.socket:
-        connection = connect_checked(*arguments)
-        are_connected.wait(60)
-        with lock:
-            first.append(threading.get_ident())
+    def say_when_closed() -> None:
         deadline = time.monotonic() + 60
-        while first[0] != threading.get_ident() and gate_state(platform.catalog.database, "127.0.0.1").closed is None:
-            assert time.monotonic() < deadline
+        while gate_state(platform.catalog.database, "127.0.0.1").closed is None and time.monotonic() < deadline:
             time.sleep(0.01)
-        return connection
+        (meeting / "closed").touch()
 
-    monkeypatch.setattr("data_miner_dagster.sites.transport.connect_checked", connect_and_wait)
+    watcher = threading.Thread(target=say_when_closed)
+    watcher.start()
     outcomes = download_videos(platform, keys)
+    watcher.join()
+    assert len(list(meeting.glob("*.connected"))) == 4
     assert {outcome.error_kind for outcome in outcomes} == {VideoErrorKind.RATE_LIMITED}
     assert server.count() == 1
 
@@ -158,15 +154,7 @@ def test_breaker__opens_at_a_listing_too(
 ) -> None:
     """A site may refuse with a page that is no error by its status."""
 
-    class WaryIE(InfoExtractor):  # type: ignore[misc]
-        IE_NAME = "wary"
-        _VALID_URL = r"https?://localhost:\d+/wary/(?P<id>\w+)"
-
-        def _real_extract(self, url: str) -> Any:
-            self._download_webpage(url, self._match_id(url))
-            raise ExtractorError("Sign in to confirm you\u2019re not a bot", expected=True)
-
-    install_everywhere(monkeypatch, WaryIE)
+    install_everywhere(monkeypatch)
     platform = make_platform(
         tmp_path / "root",
         concurrent_downloads=1,

@@ -1,5 +1,6 @@
 """Pre-screening, with an encoder that sees colours: red pictures resemble the prompt "red"."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from sqlalchemy import select
-from yt_dlp.extractor.common import InfoExtractor
 
 from data_miner_dagster.catalog.schema import PrescreeningRow, utc_now
 from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration, VideoCandidate
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.prescreening import prescreen, threshold_of
-from data_miner_dagster.sites.client import SiteClient
+from data_miner_dagster.operations.site_workers import SiteWorkers
 from data_miner_dagster_tests.sites import hostile_server as hostile
-from data_miner_dagster_tests.sites.extractors import install
+from data_miner_dagster_tests.sites.extractors import install_everywhere
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.sites.projects import add_project, make_platform
 
@@ -76,7 +76,7 @@ def candidate(name: str, thumbnail_url: str | None) -> VideoCandidate:
 
 def test_prescreen__none(platform: Platform) -> None:
     add_project(platform, [{"type": "urls", "urls": ["http://127.0.0.1/x.mp4"]}], filtering={"positive": ["red"]})
-    with SiteClient(platform.config.downloading) as client:
+    with SiteWorkers(platform.config.downloading) as client:
         assert prescreen(platform, client, "p", platform.project_config("p"), []) == {}
 
 
@@ -98,7 +98,7 @@ def test_prescreen__rejects_what_resembles_no_prompt_and_stores_every_score(
         candidate("broken", server.add("/broken.png", hostile.page("<html></html>"))),
         candidate("bare", None),
     ]
-    with SiteClient(platform.config.downloading) as client:
+    with SiteWorkers(platform.config.downloading) as client:
         rejections = prescreen(platform, client, "p", config, candidates)
         assert rejections.keys() == {"generic-blue"}  # not seen is not bad
         assert rejections["generic-blue"].message == "best picture 0.600 to 'green', below 0.850"
@@ -113,7 +113,9 @@ def test_prescreen__rejects_what_resembles_no_prompt_and_stores_every_score(
         assert server.count("/red.png") == asked  # scored once
 
 
-def test_prescreen__storyboards_show_what_a_thumbnail_does_not(platform: Platform, server: HostileServer) -> None:
+def test_prescreen__storyboards_show_what_a_thumbnail_does_not(
+    platform: Platform, server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ten boards of two by two pictures; what is asked for shows late in the video."""
     blue = server.add("/blue.png", hostile.whole_file(picture((0, 0, 200)), "image/png"))
     colours = [*[(0, 0, 200)] * 7, *[(200, 0, 0)] * 3]
@@ -123,26 +125,23 @@ def test_prescreen__storyboards_show_what_a_thumbnail_does_not(platform: Platfor
     ]
     small = [{"url": server.url("/small.png")}]
 
-    class BoardIE(InfoExtractor):  # type: ignore[misc]
-        _VALID_URL = r"https?://127\.0\.0\.1:\d+/watch/(?P<id>\w+)"
-
-        def _real_extract(self, url: str) -> dict[str, Any]:
-            shared: dict[str, Any] = {
-                "ext": "mhtml",
-                "vcodec": "none",
-                "acodec": "none",
-                "protocol": "mhtml",
-                "rows": 2,
-                "columns": 2,
-            }
-            shared["format_note"] = "storyboard"
-            formats = [
-                {**shared, "format_id": "sb1", "url": small[0]["url"], "width": 8, "fragments": small},
-                {**shared, "format_id": "sb0", "url": fragments[0]["url"], "width": 16, "fragments": fragments},
-            ]
-            return {"id": self._match_id(url), "title": "a", "thumbnail": blue, "formats": formats}
-
-    video = VideoCandidate("board-a", server.url("/watch/a"), "urls", "q", 0, utc_now(), thumbnail_url=blue)
+    shared: dict[str, Any] = {
+        "ext": "mhtml",
+        "vcodec": "none",
+        "acodec": "none",
+        "protocol": "mhtml",
+        "rows": 2,
+        "columns": 2,
+        "format_note": "storyboard",
+    }
+    formats = [
+        {**shared, "format_id": "sb1", "url": small[0]["url"], "width": 8, "fragments": small},
+        {**shared, "format_id": "sb0", "url": fragments[0]["url"], "width": 16, "fragments": fragments},
+    ]
+    said = {"title": "a", "thumbnail": blue, "formats": formats}
+    page = server.add("/watch/a", hostile.page(json.dumps(said), "application/json"))
+    install_everywhere(monkeypatch)
+    video = VideoCandidate("board-a", page, "urls", "q", 0, utc_now(), thumbnail_url=blue)
     for storyboards, is_rejected in ((False, True), (True, False)):
         name = add_project(
             platform,
@@ -152,8 +151,7 @@ def test_prescreen__storyboards_show_what_a_thumbnail_does_not(platform: Platfor
             prescreening={"enabled": True, "storyboards": storyboards},
         )
         asked: list[str] = []
-        with SiteClient(platform.config.downloading, before_listing=asked.append) as client:
-            install(client, BoardIE)
+        with SiteWorkers(platform.config.downloading, before_listing=asked.append) as client:
             rejections = prescreen(platform, client, name, platform.project_config(name), [video])
         assert bool(rejections) is is_rejected
         assert asked == ["board"] * storyboards  # reading a page waits for its turn

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,9 +16,10 @@ from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.operations.downloading import download_videos, imported_frame_paths
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.site_workers import SiteWorkers
 from data_miner_dagster.operations.sourcing import list_sources
 from data_miner_dagster_tests.sites import hostile_server as hostile
-from data_miner_dagster_tests.sites.extractors import TubeIE, TubeListIE, install_everywhere, offer_list, offer_page
+from data_miner_dagster_tests.sites.extractors import install_everywhere, offer_list, offer_page
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.sites.projects import add_project, make_platform
 from data_miner_dagster_tests.sites.tiny_videos import make_video
@@ -95,17 +95,13 @@ def test_search__query_files(platform: Platform, server: HostileServer, tmp_path
     (tmp_path / "a.mp4").write_bytes(b"one")
     add_project(platform, [source, {"type": "files", "paths": ["a.mp4"]}], config_file=tmp_path / "p.yaml")
     with pytest.MonkeyPatch.context() as patch:  # no network in a test: every name is unknown
-        patch.setattr("socket.getaddrinfo", _no_names)
+        patch.setattr(SiteWorkers, "jobs_module", "data_miner_dagster_tests.sites.nameless_jobs")
         outcome = list_sources(platform, "p")
     assert outcome.counts["members"] == 1
     found = errors(platform)
     assert found.keys() == {"red cars", "blue cars", "bad.yaml", "gone.yaml", "a.mp4"}
     assert "neither words nor" in str(found["bad.yaml"])
     assert all(found[query] for query in ("red cars", "blue cars", "gone.yaml"))  # an error, no empty list
-
-
-def _no_names(host: str, *_: object) -> list[Any]:
-    raise OSError(-2, f"Name or service not known: {host}")
 
 
 def test_frames__a_folder_is_one_video(platform: Platform, tmp_path: Path) -> None:
@@ -206,7 +202,7 @@ def test_playlists__rules_decide_by_the_listing_and_a_video_is_extracted_once(
     server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform = make_platform(tmp_path / "root", allowed_private_hosts=("127.0.0.1", "localhost"))
-    install_everywhere(monkeypatch, TubeIE, TubeListIE)
+    install_everywhere(monkeypatch)
     video = server.add("/v.mp4", hostile.whole_file(make_video(tmp_path / "clip.mp4").read_bytes()))
     good = {"title": "good", "view_count": 500, "duration": 2.0}
     shown = {

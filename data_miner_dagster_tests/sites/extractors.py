@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from yt_dlp.extractor.common import InfoExtractor
+from yt_dlp.utils import ExtractorError
 
+from data_miner_dagster.operations.site_workers import SiteWorkers
 from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
 from data_miner_dagster_tests.sites import hostile_server as hostile
@@ -17,8 +19,13 @@ def install(client: SiteClient, extractor: type[Any]) -> None:
     _put_first(client._ydl(), extractor)
 
 
-def install_everywhere(monkeypatch: pytest.MonkeyPatch, *extractors: type[Any]) -> None:
-    """Have every client of a test ask these extractors before all others."""
+def install_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the workers of a test ask the extractors of this module before all others."""
+    monkeypatch.setattr(SiteWorkers, "jobs_module", "data_miner_dagster_tests.sites.tube_jobs")
+
+
+def install_in_this_process(*extractors: type[Any]) -> None:
+    """Have every client of this process, from now on, ask these extractors before all others."""
     add_defaults = GuardedYoutubeDL.add_default_info_extractors
 
     def add(ydl: GuardedYoutubeDL) -> None:
@@ -26,7 +33,7 @@ def install_everywhere(monkeypatch: pytest.MonkeyPatch, *extractors: type[Any]) 
         for extractor in extractors:
             _put_first(ydl, extractor)
 
-    monkeypatch.setattr(GuardedYoutubeDL, "add_default_info_extractors", add)
+    setattr(GuardedYoutubeDL, add_defaults.__name__, add)
 
 
 def _put_first(ydl: GuardedYoutubeDL, extractor: type[Any]) -> None:
@@ -59,6 +66,39 @@ class TubeListIE(InfoExtractor):  # type: ignore[misc]
             for entry in self._download_json(url, None)
         ]
         return self.playlist_result(entries, self._match_id(url))
+
+
+class WaryIE(InfoExtractor):  # type: ignore[misc]
+    """A site that refuses with a page that is no error by its status."""
+
+    IE_NAME = "wary"
+    _VALID_URL = r"https?://localhost:\d+/wary/(?P<id>\w+)"
+
+    def _real_extract(self, url: str) -> Any:
+        self._download_webpage(url, self._match_id(url))
+        raise ExtractorError("Sign in to confirm you\u2019re not a bot", expected=True)
+
+
+class BoardIE(InfoExtractor):  # type: ignore[misc]
+    """Pages whose JSON is what yt-dlp makes of a page, formats and all."""
+
+    _VALID_URL = r"https?://127\.0\.0\.1:\d+/watch/(?P<id>\w+)"
+
+    def _real_extract(self, url: str) -> Any:
+        return {"id": self._match_id(url), **self._download_json(url, None)}
+
+
+class ChangedIE(InfoExtractor):  # type: ignore[misc]
+    """A site whose pages offer pictures alone, or nothing."""
+
+    IE_NAME = "changed"
+    _RETURN_TYPE = "video"
+    _VALID_URL = r"https?://localhost:\d+/changed/(?P<id>\w+)"
+
+    def _real_extract(self, url: str) -> Any:
+        page = self._download_webpage(url, self._match_id(url))
+        pictures = [{"url": url, "format_id": "sb0", "vcodec": "none", "acodec": "none", "ext": "mhtml"}]
+        return {"id": self._match_id(url), "title": "x", "formats": pictures if "pictures" in page else []}
 
 
 def offer_page(server: HostileServer, video_id: str, **page: Any) -> str:

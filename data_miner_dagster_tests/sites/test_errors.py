@@ -6,7 +6,8 @@ import pytest
 from yt_dlp.utils import ContentTooShortError, DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError
 
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.sites.errors import classify, retry_after_seconds
+from data_miner_dagster.sites.errors import classify
+from data_miner_dagster.sites.hosts import retry_after_seconds
 
 K = VideoErrorKind
 

@@ -17,7 +17,8 @@ from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.addresses import OwnAddress
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.sites.client import FetchedVideo, SiteClient
+from data_miner_dagster.sites.client import SiteClient
+from data_miner_dagster.sites.records import FetchedVideo
 from data_miner_dagster.sites.transport import Deadlines, Errand
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.hostile_server import HostileServer

@@ -1,0 +1,15 @@
+"""The jobs of site workers, with extractors of sites that do not exist."""
+
+from data_miner_dagster.operations.site_jobs import main
+from data_miner_dagster_tests.sites.extractors import (
+    BoardIE,
+    ChangedIE,
+    TubeIE,
+    TubeListIE,
+    WaryIE,
+    install_in_this_process,
+)
+
+if __name__ == "__main__":
+    install_in_this_process(TubeIE, TubeListIE, WaryIE, BoardIE, ChangedIE)
+    main()
