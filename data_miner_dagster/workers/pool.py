@@ -1,5 +1,6 @@
 """The caller's end: a pool of worker processes, started as they are needed, reused, and replaced when they end."""
 
+import atexit
 import json
 import logging
 import mmap
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -100,7 +101,7 @@ class WorkerPool:
             worker.close_files()
         with self._starting:
             if self._nursery is not None:
-                self._nursery.close()
+                _keep(self._nursery)
         self._notices.close()
         self._notices_file.close()
 
@@ -197,17 +198,16 @@ class WorkerPool:
             if self._nursery is None or not self._nursery.is_alive:
                 if self._nursery is not None:
                     self._nursery.close()
-                self._nursery = _Nursery(self._module, self._environment)
+                self._nursery = _nursery_of(self._module, self._environment)
             return self._nursery
 
 
 class _Nursery:
     """The process that has imported the module, and forks workers."""
 
-    def __init__(self, module: str, names: Collection[str]) -> None:
-        source = str(Path(data_miner_dagster.__file__).parent.parent)  # the same code as ours, wherever we stand
-        path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-        environment = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name in names}
+    def __init__(self, module: str, environment: Mapping[str, str]) -> None:
+        self.module = module
+        self.environment = environment
         self._control, theirs = socket.socketpair()
         self._lock = threading.Lock()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
@@ -217,7 +217,7 @@ class _Nursery:
                 stdin=theirs.fileno(),
                 stdout=self._errors,
                 stderr=self._errors,
-                env={**environment, "PYTHONPATH": path},
+                env=environment,
             )
 
     @property
@@ -267,6 +267,38 @@ class _Nursery:
             self._process.kill()
             self._process.wait()
         self._errors.close()
+
+
+_spare: dict[str, _Nursery] = {}
+"""By module, that of a pool which has been closed: whoever needs the module next finds it imported."""
+_changing_spare = threading.Lock()
+
+
+def _nursery_of(module: str, names: Collection[str]) -> _Nursery:
+    source = str(Path(data_miner_dagster.__file__).parent.parent)  # the same code as ours, wherever we stand
+    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    allowed = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name in names}
+    environment = {**allowed, "PYTHONPATH": path}
+    with _changing_spare:
+        spare = _spare.pop(module, None)
+    if spare is not None:
+        if spare.is_alive and spare.environment == environment:
+            return spare
+        spare.close()
+    return _Nursery(module, environment)
+
+
+def _keep(nursery: _Nursery) -> None:
+    with _changing_spare:
+        other, _spare[nursery.module] = _spare.get(nursery.module), nursery
+    if other is not None:
+        other.close()
+
+
+@atexit.register
+def _close_spare() -> None:
+    while _spare:
+        _spare.popitem()[1].close()
 
 
 class _Worker:

@@ -25,6 +25,10 @@ def process(_: dict[str, Any]) -> Any:
     return os.getpid()
 
 
+def parent(_: dict[str, Any]) -> Any:
+    return os.getppid()
+
+
 def environment(_: dict[str, Any]) -> Any:
     return dict(os.environ)
 
@@ -94,6 +98,7 @@ JOBS = {
     for function in (
         echo,
         process,
+        parent,
         environment,
         hold_the_lock,
         sleep,

@@ -220,6 +220,16 @@ def test_close__ends_idle_and_busy_workers() -> None:
     pool.close()
 
 
+def test_close__what_has_been_imported_serves_the_next_pool() -> None:
+    parents = []
+    for _ in range(2):
+        with WorkerPool(JOBS) as pool:
+            parents.append(pool.call("parent", {}))
+    assert parents[0] == parents[1] != os.getpid()
+    with WorkerPool(JOBS, environment=["PYTEST_CURRENT_TEST"]) as pool:
+        assert pool.call("parent", {}) not in parents  # it must not see what it was not given
+
+
 def test_call__a_module_that_cannot_be_imported_says_so() -> None:
     with (
         WorkerPool("data_miner_dagster_tests.workers.no_such_module") as pool,
