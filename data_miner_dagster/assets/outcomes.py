@@ -11,11 +11,12 @@ import dagster as dg
 
 from data_miner_dagster import __version__
 from data_miner_dagster.domain.errors import DataMinerError, SystematicFaultError, TransientError
+from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra, fault_of, may_pass
 from data_miner_dagster.operations.item_faults import logger as faults
-from data_miner_dagster.operations.logs import RedactingFilter
+from data_miner_dagster.operations.logs import RedactingFilter, redacted
 from data_miner_dagster.operations.platform import ReportVideo
 from data_miner_dagster.partitions import PARTITION_TAG
 from data_miner_dagster.resources.run_processes import SYSTEMATIC_FAULT_TAG, process_tags
@@ -80,7 +81,7 @@ def failure_of(error: Exception) -> dg.Failure:
         line = str(error)
     elif is_disk_full(error):
         line, kind = disk_full_line("the root"), TransientError
-    failed = dg.Failure(line, metadata={FAILURE_KIND: kind.__name__})
+    failed = dg.Failure(printable(redacted(line)), metadata={FAILURE_KIND: kind.__name__})
     failed.__cause__ = error
     return failed
 

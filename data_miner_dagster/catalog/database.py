@@ -37,12 +37,15 @@ def make_engine(url: str, *, is_read_only: bool = False) -> Engine:
         ) from None
     if backend == "postgresql":
         # A connection that the server or a firewall dropped is noticed before use, a hung host within half a minute.
-        return create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 30})
+        # An error names its statement, and none of the values: addresses and configurations are among them.
+        return create_engine(parsed, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": 30})
     if backend != "sqlite":
         raise ConfigError(
             f"platform.storage.catalog_url names {backend!r}; the catalog is kept in sqlite or postgresql"
         )
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    engine = create_engine(
+        parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
+    )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:

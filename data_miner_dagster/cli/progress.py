@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from data_miner_dagster.cli.output import PlainConsole
 from data_miner_dagster.domain.foreign_text import printable
+from data_miner_dagster.operations.logs import redacted
 
 console = PlainConsole(soft_wrap=True)
 
@@ -13,7 +14,7 @@ console = PlainConsole(soft_wrap=True)
 class _ConsoleLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else None
-        console.print(f"  {printable(record.getMessage())}", style=style)
+        console.print(f"  {printable(redacted(record.getMessage()))}", style=style)
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.domain.secret_names import is_secret_name
 
 _REFERENCE: Final = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
-_SECRET_ARGUMENTS: Final = re.compile(r"token|visitor|password|secret|cookie|session|auth|key", re.IGNORECASE)
 
 
 def is_reference(text: str) -> bool:
@@ -145,6 +145,6 @@ class DownloadingConfig(ConfigModel):
     def _check_extractor_args(self) -> Self:
         for extractor, arguments in self.extractor_args.items():
             for name, values in arguments.items():
-                if _SECRET_ARGUMENTS.search(name) and not all(map(is_reference, values)):
+                if is_secret_name(name) and not all(map(is_reference, values)):
                     raise ValueError(f"extractor_args.{extractor}.{name}: write env:NAME or file:PATH, not the secret")
         return self

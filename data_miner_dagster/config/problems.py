@@ -12,13 +12,15 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from data_miner_dagster.domain.secret_names import is_secret_name
+
 Location = tuple[int | str, ...]
 
 MAX_PROBLEMS: Final = 3
 _MAX_DESCRIBED: Final = 100
 """Of a file of nonsense, no more problems are put into words than this."""
 _MAX_VALUE_LENGTH: Final = 60
-_SECRET_KEY: Final = re.compile(r"cookie|token|secret|passw|proxy|credential|api_?key|_url$", re.IGNORECASE)
+_MAY_HOLD_A_PASSWORD: Final = frozenset({"proxy", "catalog_url"})
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel], unresolved: object, prefix: str = "") -> str:
@@ -110,7 +112,7 @@ def _shown_value(location: Location, value: object, unresolved: object) -> str:
             unresolved = None
     if isinstance(unresolved, str) and "${" in unresolved:
         return f"'{unresolved}' (interpolated)"
-    if any(isinstance(part, str) and _SECRET_KEY.search(part) for part in location):
+    if any(isinstance(part, str) and (is_secret_name(part) or part in _MAY_HOLD_A_PASSWORD) for part in location):
         return "a value that is not shown"
     if isinstance(value, Mapping):
         return "a mapping"

@@ -17,6 +17,10 @@ _JOINED: Final = (
 _NAME: Final = re.compile(rf"(?:^|[-_.\s])(?:{_WORDS})s?(?:$|[-_.\s])|{_JOINED}", re.IGNORECASE)
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATORS: Final = re.compile(r"[-_.\s]+")
+_HARMLESS: Final = frozenset(
+    ["assetkey", "foreignkey", "framekey", "partitionkey", "primarykey", "projectkey", "runkey", "sortkey", "videokey"]
+)
+"""Keys that name something."""
 _MAX_LENGTH: Final = 200
 
 
@@ -26,4 +30,7 @@ def is_secret_name(name: str) -> bool:
     Words are told apart by `-`, `_`, `.`, spaces and capital letters: `keyword` and `monkey` are no secrets.
     """
     words = _CAMEL.sub("_", name[:_MAX_LENGTH])
-    return _NAME.search(words) is not None or _NAME.search(_SEPARATORS.sub("", words)) is not None
+    joined = _SEPARATORS.sub("", words)
+    if joined.lower() in _HARMLESS:
+        return False
+    return _NAME.search(words) is not None or _NAME.search(joined) is not None

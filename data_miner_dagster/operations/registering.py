@@ -10,6 +10,8 @@ from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.config.loading import config_hash, load_project_file, resolve_project_files
 from data_miner_dagster.config.settings import PlatformConfig, ProjectFile
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.secret_names import is_secret_name
+from data_miner_dagster.operations.logs import redacted
 from data_miner_dagster.operations.platform import Platform
 
 logger = logging.getLogger("data_miner")
@@ -72,7 +74,9 @@ def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> N
     for section_name in sorted(file.platform.model_fields_set - {"storage", "logging"}):
         asked, has = getattr(file.platform, section_name), getattr(running, section_name)
         differing = [
-            f"{name} is {getattr(asked, name)!r}, the platform's is {getattr(has, name)!r}"
+            f"{name} is another"
+            if is_secret_name(name) or name == "proxy"
+            else redacted(f"{name} is {getattr(asked, name)!r}, the platform's is {getattr(has, name)!r}")
             for name in sorted(asked.model_fields_set)
             if getattr(asked, name) != getattr(has, name)
         ]

@@ -16,6 +16,7 @@ from yt_dlp.utils import (
 )
 
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.foreign_text import clean_text
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.addresses import AddressRefusedError
 from data_miner_dagster.sites.guarded_ydl import javascript_runtime
@@ -67,6 +68,7 @@ _BY_STATUS: Final = {
     429: _K.RATE_LIMITED,
     451: _K.GEO_BLOCKED,
 }
+_MAX_RAW_MESSAGE: Final = 5000
 _HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.NO_FORMATS, _K.FORBIDDEN, _K.BOT_CHECK})
 
 
@@ -93,12 +95,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _message_of(error: BaseException) -> str:
-    text = str(error.orig_msg if isinstance(error, ExtractorError) else error)
+    text = str(error.orig_msg if isinstance(error, ExtractorError) else error)[:_MAX_RAW_MESSAGE]
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     text = re.sub(r"^(ERROR:\s*)+", "", text.strip())
     text = re.sub(r"^\[download\] Got error:\s*", "download broke off: ", text)
     text = text.partition("; please report this issue")[0].partition("(caused by")[0]
-    return redact(" ".join(text.split()))[:500] or type(error).__name__
+    return clean_text(redact(text), 500) or type(error).__name__
 
 
 def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:

@@ -4,6 +4,8 @@ import re
 import urllib.parse
 from typing import Final
 
+from data_miner_dagster.domain.secret_names import is_secret_name
+
 PUBLIC_QUERY_KEYS: Final = frozenset(
     {"v", "list", "id", "p", "page", "q", "video", "video_id", "clip", "index", "t", "search_query", "sp"}
 )
@@ -11,15 +13,21 @@ PUBLIC_QUERY_KEYS: Final = frozenset(
 
 _URL: Final = re.compile(r"https?://[^\s\"'<>\\]+", re.IGNORECASE)
 _PLACEHOLDER: Final = re.compile(r"\{env:\w+\}")
-_SECRET_HEADER: Final = re.compile(
-    r"((?:authorization|cookie|set-cookie|x-[a-z-]*token|po_?token|visitor_?data|api[_-]?key|access_token|password)"
-    r"\s*[:=]\s*)(?:(?:bearer|basic)\s+)?[^\s,;\"']+",
+# Each linear in the text: a name begins where no name goes on, and is of a bounded length.
+_NAME_AND_SIGN: Final = re.compile(r"(?<![\w.-])([A-Za-z][\w.-]{0,60})[\"']?\s{0,3}([:=])\s{0,3}")
+_VALUE: Final = re.compile(
+    r"\"[^\"\n]*\"?|'[^'\n]*'?"  # quoted
+    r"|(?:bearer|basic|digest|token)\s{1,3}[^\s,;\"']+|[^\s,;\"'&]+",
     re.IGNORECASE,
 )
+_COOKIES: Final = re.compile(r"[^\s=;,]+=[^\s;]*(?:;\s?[^\s=;,]+=[^\s;]*)*")
 
 
 _MIN_SECRET_LENGTH: Final = 6
 """Shorter values would blot out ordinary words."""
+
+_WORDS_OF_PROSE: Final = frozenset({"key", "keys", "session", "sessions", "ticket", "tickets", "cookies"})
+"""What stands behind their colon explains them; behind `=` it is a value."""
 
 _secrets: set[str] = set()
 
@@ -59,4 +67,15 @@ def redact(text: str) -> str:
     for secret in _secrets:
         text = text.replace(secret, "***")
     text = _URL.sub(lambda match: redact_url(match[0]), text)
-    return _SECRET_HEADER.sub(r"\1***", text)
+    kept, end = [], 0
+    for match in _NAME_AND_SIGN.finditer(text):
+        name, sign = match[1], match[2]
+        if match.start() < end or not is_secret_name(name) or (sign == ":" and name.lower() in _WORDS_OF_PROSE):
+            continue
+        value = (_COOKIES.match(text, match.end()) if "cookie" in name.lower() else None) or _VALUE.match(
+            text, match.end()
+        )
+        if value is not None:
+            kept += [text[end : match.end()], "***"]
+            end = value.end()
+    return "".join((*kept, text[end:]))

@@ -13,6 +13,7 @@ from data_miner_dagster import __version__
 from data_miner_dagster.assets.outcomes import (
     FAILURE_KIND,
     ForceConfig,
+    failure_of,
     materialize_project,
     materialize_videos,
 )
@@ -221,3 +222,8 @@ def test_materialize_project__what_cannot_be_drawn_fails_nothing(instance: dg.Da
     assert materialization.metadata["preview"].value == "not drawn: ZeroDivisionError: planted"
     logged = [entry.user_message for entry in instance.all_logs(record.run_id) if entry.level == 40]
     assert any("metadata: z: ZeroDivisionError: planted" in line and "Traceback" in line for line in logged), logged
+
+
+def test_failure_of__holds_neither_secrets_nor_control_characters() -> None:
+    failed = failure_of(ConfigError("no \x1b[31m answer of https://me:5EC12E7@a.test/?token=5EC12E7"))
+    assert failed.description == r"no \u001b[31m answer of https://a.test/?token=***"

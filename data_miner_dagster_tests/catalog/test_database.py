@@ -89,3 +89,11 @@ def test_check_connection__password_is_not_repeated() -> None:
         Catalog("postgresql+psycopg2://miner:hunter2@127.0.0.1:1/catalog").initialise()
     assert "hunter2" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_transaction__an_error_names_no_values(catalog: Catalog) -> None:
+    with pytest.raises(DBAPIError) as failed, catalog.database.transaction() as session:
+        session.execute(text("INSERT INTO nowhere (a) VALUES (:a)"), {"a": "5EC12E7"})
+    assert "parameters hidden" in str(failed.value)
+    shown_by_server = catalog.database.engine.dialect.name == "postgresql"  # which repeats the faulty line
+    assert ("5EC12E7" in str(failed.value)) is shown_by_server

@@ -1,5 +1,7 @@
 """Secrets kept out of texts."""
 
+import time
+
 import pytest
 
 from data_miner_dagster.sites.redaction import redact, redact_url, remember_secret
@@ -41,3 +43,29 @@ def test_redact__words_stay() -> None:
 def test_redact__remembered_values_in_any_spelling() -> None:
     remember_secret("my+long/secret")
     assert redact("a my+long/secret b my%2Blong%2Fsecret c") == "a *** b *** c"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("error: token=5EC12E7; gone", "error: token=***; gone"),
+        ("Cookie: a=5EC12E7; b=5EC12E8 and more", "Cookie: *** and more"),
+        ('{"password": "5EC 12E7", "id": 7}', '{"password": ***, "id": 7}'),
+        ("X-Api-Key: 5EC12E7", "X-Api-Key: ***"),
+        ("clientSecret = 5EC12E7", "clientSecret = ***"),
+        ("visitorData=5EC12E7&v=abc", "visitorData=***&v=abc"),
+        ("authorization: Digest 5EC12E7", "authorization: ***"),
+        ("no such key: filtering.positive", "no such key: filtering.positive"),
+        ("video_key=youtube-abc partition_key: p", "video_key=youtube-abc partition_key: p"),
+        ("monkey=business", "monkey=business"),
+    ],
+)
+def test_redact__values_behind_names_of_secrets(text: str, expected: str) -> None:
+    assert redact(text) == expected
+
+
+def test_redact__takes_time_proportional_to_the_text() -> None:
+    for text in ("x-" * 200_000, "a:" * 200_000, "token=" * 100_000, "cookie: " + "a=b;" * 100_000, "<meta " * 50_000):
+        begun = time.monotonic()
+        redact(text)
+        assert time.monotonic() - begun < 5
