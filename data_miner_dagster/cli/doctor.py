@@ -7,6 +7,7 @@ import typer
 
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.warnings import platform_warnings
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.inspection import Finding
@@ -27,18 +28,22 @@ def doctor(
     num_mended = 0
     if fix and findings:
         num_mended = mend_platform(platform, findings) + len(partition_findings(platform, fix=True))
+    warnings = platform_warnings()
     left = [*inspect_platform(platform), *partition_findings(platform, fix=False)] if fix else findings
     if json:
         content = [
             {"drift": item.drift.value, "subject": item.subject, "remedy": item.remedy, "is_fixable": item.is_fixable}
             for item in findings
         ]
-        print_json({"findings": content, "num_mended": num_mended, "num_left": len(left)})
+        print_json({"findings": content, "num_mended": num_mended, "num_left": len(left), "warnings": warnings})
     elif findings:
         print_table(["what", "where", "remedy"], [[item.drift.value, item.subject, item.remedy] for item in findings])
         echo(f"{len(findings)} found, {num_mended} mended, {len(left)} left" + ("" if fix else "; mend with --fix"))
     else:
         echo("catalog, files and partitions agree")
+    if not json:
+        for warning in warnings:
+            echo(f"warning: {warning}", err=True)
     if left:
         raise typer.Exit(1)
 

@@ -6,6 +6,7 @@ import typer
 
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProjectOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo, print_json, print_table, shortened
+from data_miner_dagster.cli.warnings import platform_warnings
 
 if TYPE_CHECKING:
     from data_miner_dagster.catalog.schema import VideoRow
@@ -35,6 +36,11 @@ def status(
         print_table(["in the project", "reason", "count"], rows, numbers=["count"])
         _print_funnel(platform, project)
         _print_reuploads(content["reuploads"])
+    if content["sites"]:
+        echo("")
+        print_table(["nothing is asked of", "until", "because"], [list(row.values()) for row in content["sites"]])
+    for warning in content["warnings"]:
+        echo(f"warning: {warning['message']}", err=True)
     if content["working"]:
         echo("")
         print_table(["being worked on", "by process", "on", "since"], [list(r.values()) for r in content["working"]])
@@ -95,6 +101,7 @@ def videos(
 
 def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[str, object]]]":
     from data_miner_dagster.catalog.claims import live_claims
+    from data_miner_dagster.catalog.politeness import EVERY_SITE, closed_gates
     from data_miner_dagster.catalog.queries import count_project_videos, count_videos
 
     database = platform.catalog.database
@@ -107,6 +114,15 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
             {"status": row.status, "reason": row.reason, "count": row.count}
             for row in count_project_videos(database, project)
         ],
+        "sites": [
+            {
+                "site": "every site" if gate.site == EVERY_SITE else gate.site,
+                "until": f"{gate.until:%Y-%m-%d %H:%M:%S}Z",
+                "reason": gate.reason,
+            }
+            for gate in closed_gates(database)
+        ],
+        "warnings": [{"message": warning} for warning in platform_warnings()],
         "working": [
             {
                 "resource": claim.resource,

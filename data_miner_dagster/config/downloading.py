@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -81,6 +82,14 @@ class DownloadingLimitsConfig(ConfigModel):
     """Memory of that process, beyond what yt-dlp itself takes."""
 
 
+class PoTokenConfig(ConfigModel):
+    """The `platform.downloading.po_token` section: a provider of proof-of-origin tokens for YouTube."""
+
+    url: str = Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
+    """The address of a server that speaks as bgutil-ytdlp-pot-provider does, such as `http://127.0.0.1:4416`. Its host
+    must be one of `allowed_private_hosts`."""
+
+
 class DownloadingConfig(ConfigModel):
     """The `platform.downloading` section."""
 
@@ -137,9 +146,19 @@ class DownloadingConfig(ConfigModel):
     extractor_args: Mapping[str, Mapping[str, tuple[str, ...]]] = Field(default_factory=dict)
     """yt-dlp's extractor arguments, such as `{youtube: {po_token: ["env:PO_TOKEN"]}}`. Each value may be `env:NAME` or
     `file:PATH`; one that holds a token must be."""
+    po_token: PoTokenConfig | None = None
+    """Where YouTube's proof-of-origin tokens come from."""
     local_files: Literal["copy", "hardlink"] = "copy"
     """`copy` shares blocks where the file system can, and is safe from later edits. `hardlink` takes no space, but an
     edit in place of the original changes the platform's file too."""
+
+    @model_validator(mode="after")
+    def _check_po_token(self) -> Self:
+        if self.po_token is not None:
+            host = (urlsplit(self.po_token.url).hostname or "").lower()
+            if host not in {allowed.lower() for allowed in self.allowed_private_hosts}:
+                raise ValueError(f"po_token.url: add its host {host!r} to platform.downloading.allowed_private_hosts")
+        return self
 
     @model_validator(mode="after")
     def _check_extractor_args(self) -> Self:

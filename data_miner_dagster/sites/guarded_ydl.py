@@ -67,6 +67,9 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
 
     def __init__(self, config: DownloadingConfig) -> None:
         self.guard = Guard(allowed_private_hosts=config.allowed_private_hosts)
+        self.po_token_url = config.po_token.url if config.po_token is not None else None
+        if self.po_token_url is not None:
+            import data_miner_dagster.sites.po_tokens  # noqa: F401  # registers the provider; not cheap
         super().__init__(options_of(config), auto_init="no_verbose_header")
         if config.politeness.respect_page_opt_outs:
             self.add_info_extractor(GenericIE(self))
@@ -118,6 +121,18 @@ def format_wanted(config: DownloadingConfig) -> str:
     return "/".join((*fitting, *larger, *kinds))
 
 
+def _argument(value: str) -> str:
+    """Return an extractor's argument, looked up if it is a reference.
+
+    Tokens are given as `CLIENT.CONTEXT+TOKEN`, several with commas between, and used alone.
+    """
+    text = resolve_reference(value)
+    if text != value:
+        for part in text.split(","):
+            remember_secret(part.rpartition("+")[2])
+    return text
+
+
 def options_of(config: DownloadingConfig) -> dict[str, Any]:
     """Return the options of yt-dlp.
 
@@ -159,7 +174,7 @@ def options_of(config: DownloadingConfig) -> dict[str, Any]:
             # dates in listings of channels, as far as the page shows them
             "youtubetab": {"approximate_date": [""]},
             **{
-                extractor: {name: [resolve_reference(value) for value in values] for name, values in arguments.items()}
+                extractor: {name: [_argument(value) for value in values] for name, values in arguments.items()}
                 for extractor, arguments in config.extractor_args.items()
             },
         },

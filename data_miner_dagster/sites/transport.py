@@ -17,7 +17,8 @@ import urllib.request
 import urllib.response
 import weakref
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Final
@@ -67,6 +68,7 @@ class Errand:
     is_expired: bool = False
     sockets: "weakref.WeakSet[socket.socket]" = field(default_factory=weakref.WeakSet)
     refused: list[Any] = field(default_factory=list)  # answers of an error status, which nobody else closes
+    forbidden: dict[object, str] = field(default_factory=dict)  # requests that were answered 401 or 403, and how
 
     def end(self) -> None:
         """Close what nobody else closes."""
@@ -147,6 +149,19 @@ class Guard:
     allowed_private_hosts: tuple[str, ...]
     proxy_host: str | None = None  # of the user's own proxy, which may well be private
     errand: Errand | None = None
+
+    @contextmanager
+    def asking_for_others(self) -> Iterator[None]:
+        """While the block runs, answers are not the site's: what they say opens no breaker."""
+        errand = self.errand
+        if errand is None:
+            yield
+            return
+        on_response, errand.on_response = errand.on_response, lambda _site, _status, _headers: None
+        try:
+            yield
+        finally:
+            errand.on_response = on_response
 
     def check(self) -> None:
         """Raise if no further request may be made (`Errand.check`)."""
@@ -376,12 +391,18 @@ class GuardedHandler(UrllibRH):  # type: ignore[misc]
             self._guard.errand.check()
         proxy = select_proxy(request.url, self._get_proxies(request))
         self._guard.proxy_host = normalise_host(urllib.parse.urlsplit(proxy).hostname or "") if proxy else None
+        errand = self._guard.errand
+        same = (request.method, request.url, frozenset(request.headers.items())) if request.data is None else None
+        if errand is not None and (answer := errand.forbidden.get(same)) is not None:
+            raise RequestError(answer)  # yt-dlp asks three times for each fragment, whatever the answer
         try:
             response = super()._send(request)
         except HTTPError as error:
             error.response.__class__ = _CappedResponse
-            if self._guard.errand is not None:
-                self._guard.errand.refused.append(error.response)
+            if errand is not None:
+                errand.refused.append(error.response)
+                if error.status in (401, 403) and same is not None:
+                    errand.forbidden[same] = str(error)
             raise
         response.__class__ = _CappedResponse
         return response

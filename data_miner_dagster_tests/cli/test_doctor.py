@@ -24,6 +24,17 @@ def test_doctor__agreement(run_command: RunCommand, platform: Platform) -> None:
     assert result.stdout == "catalog, files and partitions agree\n"
 
 
+def test_doctor__warns_of_an_old_yt_dlp_without_finding_fault(
+    run_command: RunCommand, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_miner_dagster.cli.warnings.yt_dlp_version", lambda: "2020.1.2")
+    result = run_command("doctor", "--root", platform.root)
+    assert result.exit_code == 0
+    assert "warning: yt-dlp 2020.1.2, " in result.stderr
+    as_json = json.loads(run_command("doctor", "--json", "--root", platform.root).stdout)
+    assert [warning.partition(",")[0] for warning in as_json["warnings"]] == ["yt-dlp 2020.1.2"]
+
+
 def test_doctor__finds_then_fixes(run_command: RunCommand, platform: Platform) -> None:
     stray = platform.layout.frames_folder("files-zzz")
     stray.mkdir(parents=True)

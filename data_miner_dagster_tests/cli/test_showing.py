@@ -1,9 +1,11 @@
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.politeness import close_gate
+from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
 from data_miner_dagster.operations.platform import Platform
@@ -26,8 +28,31 @@ def test_status__no_catalog_is_a_mistake_and_makes_none(run_command: RunCommand,
 def test_status__empty_catalog(run_command: RunCommand, tmp_path: Path) -> None:
     build_platform(tmp_path).catalog.projects()
     result = run_command("status", "--root", tmp_path, "--json")
-    assert json.loads(result.stdout) == {"projects": [], "videos": [], "members": [], "working": []}
+    content = json.loads(result.stdout)
+    del content["warnings"]  # of the yt-dlp that is installed
+    assert content == {"projects": [], "videos": [], "members": [], "sites": [], "working": []}
     assert run_command("videos", "--root", tmp_path).stdout.endswith("0 videos\n")
+
+
+def test_status__says_which_site_refuses_and_that_yt_dlp_is_old(
+    run_command: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = build_platform(tmp_path)
+    until = utc_now() + timedelta(hours=1)
+    close_gate(platform.catalog.database, "youtube", until, "youtube refuses everything (forbidden)")
+    monkeypatch.setattr("data_miner_dagster.cli.warnings.yt_dlp_version", lambda: "2020.1.2")
+    result = run_command("status", "--root", tmp_path)
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("youtube")]
+    assert f"{until:%Y-%m-%d %H:%M:%S}Z" in line
+    assert line.endswith("youtube refuses everything (forbidden)")
+    assert "warning: yt-dlp 2020.1.2, " in result.stderr
+    assert "pip install -U yt-dlp" in result.stderr
+    content = json.loads(run_command("status", "--root", tmp_path, "--json").stdout)
+    assert [site["site"] for site in content["sites"]] == ["youtube"]
+    assert len(content["warnings"]) == 1
+    today = f"{utc_now():%Y.%m.%d}"
+    monkeypatch.setattr("data_miner_dagster.cli.warnings.yt_dlp_version", lambda: today)
+    assert run_command("status", "--root", tmp_path).stderr == ""
 
 
 def test_status__counts_by_status_with_reasons(run_command: RunCommand, platform: Platform) -> None:

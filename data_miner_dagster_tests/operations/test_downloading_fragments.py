@@ -90,6 +90,17 @@ def bytes_sent(server: HostileServer, path: str) -> int:
 
 
 @pytest.mark.parametrize("kind", MANIFESTS)
+def test_fragments__one_that_is_forbidden_is_asked_for_once(
+    tmp_path: Path, server: HostileServer, clip: bytes, kind: str
+) -> None:
+    urls = offer_fragments(server, clip)
+    server.add("/0.frag", hostile.status(403))
+    outcome = download(make_platform(tmp_path / "root"), offer(server, kind, urls))
+    assert outcome.error_kind is VideoErrorKind.FORBIDDEN, outcome
+    assert [request.path for request in server.requests if request.path.endswith(".frag")] == ["/0.frag"]
+
+
+@pytest.mark.parametrize("kind", MANIFESTS)
 def test_fragments__after_a_cut_none_is_downloaded_twice(
     tmp_path: Path, server: HostileServer, clip: bytes, kind: str
 ) -> None:

@@ -42,6 +42,12 @@ class Exchange(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
+    def do_POST(self) -> None:
+        with self.server.lock:
+            answer = self.server.posts.get(self.path, status(404))
+        self.seen = Request(time.monotonic(), self.path, None, dict(self.headers.items()))
+        answer(self)
+
     def do_HEAD(self) -> None:
         self.send_error(405)
 
@@ -75,6 +81,7 @@ class HostileServer(ThreadingHTTPServer):
     def __init__(self, host: str) -> None:
         super().__init__((host, 0), Exchange)
         self.answers: dict[str, Answer] = {}
+        self.posts: dict[str, Answer] = {}  # what is posted is not among the requests
         self.requests: list[Request] = []
         self.lock = threading.Lock()
         self.stopping = threading.Event()

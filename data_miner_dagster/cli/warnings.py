@@ -1,0 +1,12 @@
+"""What `status` and `doctor` warn of that is no drift and nothing to mend in the root."""
+
+from datetime import UTC, datetime
+
+from data_miner_dagster.sites.versions import yt_dlp_version
+from data_miner_dagster.stages.site_health import age_warning
+
+
+def platform_warnings() -> list[str]:
+    """Return one line for each."""
+    old = age_warning(yt_dlp_version(), datetime.now(UTC).date())
+    return [] if old is None else [old]

@@ -1,0 +1,105 @@
+"""Proof-of-origin tokens from a provider of the user's, asked over HTTP through the guarded handler.
+
+YouTube wants such tokens with requests for media. yt-dlp asks whatever providers are registered with it; this one is
+built in, so that no plugin has to be loaded, and speaks the protocol of bgutil-ytdlp-pot-provider's server.
+
+Importing this module imports yt-dlp's YouTube extractor, and registers the provider.
+"""
+
+import json
+from datetime import datetime
+from typing import Any, Final
+
+from yt_dlp.extractor.youtube.pot._provider import BuiltinIEContentProvider
+from yt_dlp.extractor.youtube.pot.provider import (
+    PoTokenContext,
+    PoTokenProvider,
+    PoTokenProviderError,
+    PoTokenProviderRejectedRequest,
+    PoTokenResponse,
+    register_provider,
+)
+from yt_dlp.extractor.youtube.pot.utils import WEBPO_CLIENTS, get_webpo_content_binding
+from yt_dlp.networking import Request
+from yt_dlp.networking.exceptions import HTTPError, RequestError
+
+from data_miner_dagster.sites.redaction import remember_secret
+
+_MAX_ANSWER_BYTES: Final = 100_000
+
+
+@register_provider
+class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[misc]
+    """Asks the provider that the yt-dlp instance was configured with; not available in any other instance."""
+
+    _SUPPORTED_CLIENTS = WEBPO_CLIENTS
+    _SUPPORTED_CONTEXTS = (PoTokenContext.GVS, PoTokenContext.PLAYER, PoTokenContext.SUBS)
+    _SUPPORTED_EXTERNAL_REQUEST_FEATURES = None  # no request but to the provider
+
+    @property
+    def _url(self) -> str | None:
+        url: str | None = getattr(self.ie._downloader, "po_token_url", None)
+        return url
+
+    def is_available(self) -> bool:
+        """Return whether a provider is configured."""
+        return self._url is not None
+
+    def _real_request_pot(self, request: Any) -> Any:
+        binding, _ = get_webpo_content_binding(request)
+        if not binding:
+            raise PoTokenProviderRejectedRequest("the request says nothing that a token could be bound to")
+        question = {
+            "content_binding": binding,
+            "bypass_cache": request.bypass_cache,
+            "innertube_context": request.innertube_context,
+            "challenge": None,
+            "proxy": None,  # may hold a password
+            "disable_tls_verification": False,
+            "source_address": None,
+        }
+        answer = self._ask(json.dumps(question).encode())
+        token = answer.get("poToken")
+        if not isinstance(token, str) or not token:
+            raise PoTokenProviderError("the provider's answer holds no poToken", expected=True)
+        remember_secret(token)
+        return PoTokenResponse(token, expires_at=_seconds_of(answer.get("expiresAt")))
+
+    def _ask(self, question: bytes) -> dict[str, Any]:
+        ydl = self.ie._downloader
+        try:
+            with (
+                ydl.guard.asking_for_others(),
+                ydl.urlopen(
+                    Request(
+                        f"{str(self._url).rstrip('/')}/get_pot",
+                        data=question,
+                        headers={"Content-Type": "application/json"},
+                        proxies={"all": None},  # it is one's own
+                    )
+                ) as response,
+            ):
+                content = response.read(_MAX_ANSWER_BYTES + 1)
+        except HTTPError as error:
+            raise PoTokenProviderError(f"the provider answered HTTP {error.status}", expected=True) from None
+        except (RequestError, OSError) as error:
+            raise PoTokenProviderError(f"the provider could not be asked: {error}", expected=True) from None
+        try:
+            if len(content) > _MAX_ANSWER_BYTES:
+                raise ValueError
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise PoTokenProviderError("the provider's answer is no JSON object", expected=True)
+        return answer
+
+
+def _seconds_of(date: object) -> int | None:
+    """Return a date as seconds since 1970, None if it is none."""
+    if not isinstance(date, str):
+        return None
+    try:
+        return int(datetime.fromisoformat(date).timestamp())
+    except (ValueError, OverflowError):
+        return None
