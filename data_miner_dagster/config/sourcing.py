@@ -31,7 +31,7 @@ class FilesSource(ConfigModel):
 
 
 class FramesSource(ConfigModel):
-    """Folders of `.jpg` or `.png` frames that exist already. Each folder is one video, its frames a second apart."""
+    """Folders of pictures (`.jpg`, `.png`, `.webp`, `.bmp`). Each folder is one video, its frames a second apart."""
 
     type: Literal["frames"]
     folders: _LocalPaths

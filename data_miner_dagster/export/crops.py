@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage
 
@@ -30,7 +30,8 @@ class CropsWriter:
             return
         stem = PurePosixPath(image.file_name).stem
         with Image.open(self._release / "images" / image.file_name) as opened:
-            picture = opened.convert("RGB")
+            # A no-op but for releases from before orientation was applied to stored pictures.
+            picture = ImageOps.exif_transpose(opened).convert("RGB")
         for number, box in enumerate(image.boxes):
             folder = self._folder / image.split / self._class_folders[box.class_index]
             folder.mkdir(parents=True, exist_ok=True)

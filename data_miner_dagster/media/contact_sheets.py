@@ -14,6 +14,7 @@ from typing import Final
 from PIL import Image, ImageDraw, ImageFont
 
 from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.media.foreign_pictures import small_picture, upright_size_wh
 
 MAX_SHEET_BYTES: Final = 44_000
 """As base64 this is below 60 kB, what a Dagster event may carry without hurting the event log."""
@@ -164,10 +165,7 @@ def _load(source: Path | RgbImage, at_least_wh: tuple[int, int]) -> Image.Image:
     if not isinstance(source, Path):
         return Image.fromarray(source)
     try:
-        with Image.open(source) as image:
-            # JPEG only: decodes at 1/2, 1/4 or 1/8 size, many times faster.
-            image.draft("RGB", at_least_wh)
-            return image.convert("RGB")
+        return small_picture(source, at_least_wh)
     except Exception:  # noqa: BLE001 - missing, truncated, a bomb, no image: a page of pictures stands without one
         return Image.new("RGB", at_least_wh, _EMPTY_TILE)
 
@@ -176,8 +174,7 @@ def _full_size_wh(source: Path | RgbImage) -> tuple[int, int]:
     if not isinstance(source, Path):
         return source.shape[1], source.shape[0]
     try:
-        with Image.open(source) as image:
-            return image.size
+        return upright_size_wh(source)
     except Exception:  # noqa: BLE001 - as above
         return 1, 1
 

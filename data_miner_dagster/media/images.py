@@ -1,4 +1,4 @@
-"""Stored images to arrays, checked against what was stored."""
+"""Stored images to arrays, checked against what was stored. Those of strangers: `foreign_pictures.py`."""
 
 import hashlib
 import io
@@ -69,24 +69,13 @@ def read_stored_image_reduced(path: Path, sha256: str, min_side: int) -> RgbImag
     return decode_image(content, path, flags)
 
 
-def read_image(path: Path) -> RgbImage:
-    """Return any image file at full size, in RGB. Thread-safe.
-
-    Raises:
-        UnreadableImageError: the file is missing or no image.
-    """
-    try:
-        return decode_image(path.read_bytes(), path)
-    except FileNotFoundError as error:
-        raise UnreadableImageError(f"{path} is missing") from error
-
-
 def decode_image(content: bytes, path: Path, flags: int = cv2.IMREAD_COLOR) -> RgbImage:
-    """Return the image in `content`; `path` is for the message.
+    """Return the image in `content` as its pixels are stored; `path` is for the message.
 
     Raises:
         UnreadableImageError: it is no image that can be decoded.
     """
+    flags |= cv2.IMREAD_IGNORE_ORIENTATION
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     if decoded is None:
         raise UnreadableImageError(f"{path} is no image that can be decoded")

@@ -3,9 +3,9 @@
 import io
 from pathlib import Path
 
-from PIL import Image
-
 from data_miner_dagster.media.contact_sheets import data_uri
+from data_miner_dagster.media.foreign_pictures import small_picture
+from data_miner_dagster.media.images import UnreadableImageError
 
 _QUALITY = 70
 
@@ -14,11 +14,9 @@ def thumbnail_uri(path: Path, *, within_wh: tuple[int, int] = (320, 240)) -> str
     """Return an image as the `data:` URI of a small WebP, None if it cannot be read."""
     buffer = io.BytesIO()
     try:
-        with Image.open(path) as image:
-            image.draft("RGB", within_wh)  # JPEG only: decodes at 1/2, 1/4 or 1/8 size
-            small = image.convert("RGB")
-            small.thumbnail(within_wh)
-            small.save(buffer, "WEBP", quality=_QUALITY)
-    except (OSError, ImportError):  # not an image; ultralytics, once imported, makes Pillow miss a plug-in for such
+        small = small_picture(path, within_wh)
+    except UnreadableImageError:
         return None
+    small.thumbnail(within_wh)
+    small.save(buffer, "WEBP", quality=_QUALITY)
     return data_uri(buffer.getvalue())

@@ -7,7 +7,7 @@ from data_miner_dagster.media.contact_sheets import TileBox, Verdict
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.detector_runs import detect_tiled
-from data_miner_dagster.operations.trials import Trial, TrialRow, folder_images, read_in_batches
+from data_miner_dagster.operations.trials import UNREADABLE, Trial, TrialRow, folder_images, read_in_batches
 from data_miner_dagster.stages.detection import FrameDetections, fuse_detections, suppress
 
 
@@ -43,9 +43,11 @@ def try_detect(
             for box in boxes:
                 num_by_class[config.class_prompts[box.class_index].class_name] += 1
             rows.append(_row(path, boxes))
-        rows += [TrialRow(path, ("", "", reason), "unreadable", Verdict.REJECTED) for path, reason in unreadable]
+        rows += [TrialRow(path, (UNREADABLE, "", reason), UNREADABLE, Verdict.REJECTED) for path, reason in unreadable]
     rows.sort(key=lambda row: row.path)
     counts = ", ".join(f"{count} {name}" for name, count in num_by_class.items())
+    if num_unreadable := sum(row.cells[0] == UNREADABLE for row in rows):
+        counts += f"; {num_unreadable} unreadable"
     return Trial(
         title=f"detect with {' + '.join(entry.name for entry in entries)}, confidence at or above {threshold:g}",
         columns=("boxes", "best", "found"),

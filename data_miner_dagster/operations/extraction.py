@@ -31,6 +31,7 @@ from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFold
 from data_miner_dagster.operations.frame_workers import FrameWorkers
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
+from data_miner_dagster.sites.local_files import FRAMES_PREFIX
 from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 from data_miner_dagster.storage.tables import num_rows, read_fingerprint
@@ -44,9 +45,12 @@ _HAS_NO_FILE = frozenset({VideoStatus.PENDING, VideoStatus.DOWNLOADING})
 _HAS_FILE = frozenset({VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStatus.EXTRACTED, VideoStatus.FAILED})
 
 
-def frames_fingerprint(video_sha256: str, config: ExtractionConfig) -> str:
+def frames_fingerprint(video_key: str, video_sha256: str, config: ExtractionConfig) -> str:
     """Return what `frames.parquet` carries if it is current for these bytes and settings."""
-    return fingerprint_of({"video": video_sha256, "settings": config.sampling_settings(), "version": ALGORITHM_VERSION})
+    content = {"video": video_sha256, "settings": config.sampling_settings(), "version": ALGORITHM_VERSION}
+    if video_key.startswith(FRAMES_PREFIX):
+        content["max_pixels"] = config.limits.max_pixels  # decides which pictures of a folder are left out
+    return fingerprint_of(content)
 
 
 def extract_frames(
@@ -132,7 +136,7 @@ def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool
         return standing
     assert row.sha256 is not None
     assert row.file_name is not None
-    wanted = frames_fingerprint(row.sha256, platform.config.extraction)
+    wanted = frames_fingerprint(key, row.sha256, platform.config.extraction)
     table = platform.layout.frames_table(key)
     sweep_partials(platform.layout.frames, key)
     if not force and read_fingerprint(table) == wanted:
@@ -150,6 +154,8 @@ def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool
     except Exception:
         _put_back(platform, key)
         raise
+    for picture in summary.left_out:
+        logger.warning("%s: a picture is left out: %s", row.url or key, picture)
     _record_extracted(platform, key, summary.num_frames)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=summary.as_metadata())
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from av.video.stream import VideoStream
 
@@ -30,6 +30,8 @@ from data_miner_dagster.stages.extraction import (
     select_targets,
 )
 
+_MOST_NAMED: Final = 10
+
 
 @dataclass(frozen=True, slots=True)
 class FrameFolderJob:
@@ -46,7 +48,10 @@ class FrameFolderJob:
 
 @dataclass(frozen=True, slots=True)
 class FrameFolderSummary:
-    """What was made. `num_unmet` targets could not be decoded; `num_decode_errors` packets were damaged."""
+    """What was made. `num_unmet` targets could not be decoded; `num_decode_errors` packets were damaged.
+
+    `left_out` are the pictures of a folder that were not taken, by name, each with the reason.
+    """
 
     num_frames: int
     num_source_frames: int
@@ -55,12 +60,17 @@ class FrameFolderSummary:
     num_decode_errors: int
     size_bytes: int
     num_frames_by_flag: Mapping[str, int] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
 
     def as_metadata(self) -> dict[str, int | float | str]:
         """Return plain numbers worth showing."""
         values = asdict(self)
-        by_flag = values.pop("num_frames_by_flag")
-        return {**values, **{f"num_{flag}": count for flag, count in sorted(by_flag.items())}}
+        by_flag, left_out = values.pop("num_frames_by_flag"), values.pop("left_out")
+        shown = {f"num_{flag}": count for flag, count in sorted(by_flag.items())}
+        if left_out:
+            more = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
+            shown["left_out"] = "; ".join(left_out[:_MOST_NAMED]) + more
+        return {**values, **shown}
 
 
 class IndexReader(Protocol):

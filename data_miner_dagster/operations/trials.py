@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from data_miner_dagster.config.extraction import ExtractionLimitsConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.media.contact_sheets import Tile, TileBox, Verdict, contact_sheet
-from data_miner_dagster.media.images import UnreadableImageError, read_image
+from data_miner_dagster.media.foreign_pictures import read_image
+from data_miner_dagster.media.images import UnreadableImageError
 from data_miner_dagster.storage.atomic import atomic_path
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+_MAX_PIXELS: Final = ExtractionLimitsConfig().max_pixels
+UNREADABLE: Final = "unreadable"
 MAX_TILES: Final = 120
 MAX_SHEET_BYTES: Final = 4_000_000
 
@@ -68,7 +72,7 @@ def read_in_batches(
         unreadable: list[tuple[Path, str]] = []
         for path in paths[start : start + batch_size]:
             try:
-                images.append(read_image(path))
+                images.append(read_image(path, max_pixels=_MAX_PIXELS))
                 readable.append(path)
             except UnreadableImageError as error:
                 unreadable.append((path, str(error)))

@@ -39,6 +39,9 @@ VIDEO_EXTENSIONS: Final = frozenset(
 )
 """What is taken for a video in a folder or by a glob; a file that is named itself is always taken."""
 
+PICTURE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+"""What is taken for a picture in a folder of frames."""
+
 FRAMES_PREFIX: Final = "frames-"
 """Of the keys of videos that are folders of frames."""
 
@@ -97,7 +100,7 @@ def list_frames(folder: Path) -> list[Path]:
     pictures = [
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png") and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()
     ]
     return sorted(pictures, key=_natural_order)
 
@@ -125,7 +128,7 @@ def list_frame_folders(entry: str, base_folder: Path) -> list[Path]:
         below = [folder for folder in root.rglob("*") if folder.is_dir()] if not list_frames(root) else []
         found |= {folder.parent.resolve() / folder.name for folder in (root, *below) if list_frames(folder)}
     if not found:
-        raise SourceError(f"{entry}: no folder with .jpg or .png pictures ({path})")
+        raise SourceError(f"{entry}: no folder with {', '.join(sorted(PICTURE_SUFFIXES))} pictures ({path})")
     return sorted(found)
 
 

@@ -31,13 +31,13 @@ def test_try_detect__boxes_by_path(folder: Path) -> None:
     assert [(row.path.name, row.cells[:2]) for row in trial.rows] == [
         ("a.jpg", ("1", "0.50")),
         ("b.jpg", ("1", "0.12")),
-        ("broken.jpg", ("", "")),
+        ("broken.jpg", ("unreadable", "")),
         ("c.jpg", ("0", "")),
     ]
     assert trial.rows[0].boxes[0].box_xyxy == (0, 0, 32, 48)
-    assert "decoded" in trial.rows[2].cells[2]
+    assert "cannot be read" in trial.rows[2].cells[2]
     assert [row.verdict for row in trial.rows[2:]] == [Verdict.REJECTED, Verdict.NEUTRAL]
-    assert trial.summary == "4 images, 2 with boxes: 2 red, 0 sea"
+    assert trial.summary == "4 images, 2 with boxes: 2 red, 0 sea; 1 unreadable"
 
 
 def test_try_detect__lower_threshold_and_limit(folder: Path) -> None:

@@ -11,6 +11,7 @@ from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoCandidate, VideoFileRecord, VideoOutcome
@@ -207,7 +208,8 @@ def test_extract_frames__pictures_that_exist_already(tmp_path: Path) -> None:
     key, sha256 = key_of_frames(list_frames(folder))
     add_video(platform, key, None)
     with platform.catalog.database.transaction() as session:
-        session.get_one(VideoRow, key).url = str(folder)
+        row = session.get_one(VideoRow, key)
+        row.url, row.origin = str(folder), Origin.LOCAL
         move_video(session, key, VideoStatus.DOWNLOADING)
         platform.catalog.record_downloaded(session, key, VideoFileRecord("", 1, sha256, 4.0, 0, 0))
     [outcome] = extract_frames(platform, [key])

@@ -1,0 +1,213 @@
+"""A picture from outside, decoded once: what is seen in it here, and the file in which every reader sees the same.
+
+Readers differ in what they make of an orientation tag, transparency, grey of 16 bits and CMYK. A picture with any of
+these is stored anew, so that whatever reads a stored picture need not know of it.
+"""
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.media.images import UnreadableImageError, decode_image
+
+_JPEG_START: Final = b"\xff\xd8\xff"
+_READERS: Final = (
+    # The plug-ins themselves, not Image.open: ultralytics replaces that by one which may install packages.
+    (_JPEG_START, JpegImageFile),  # of several pictures in one file (MPO) the first
+    (b"\x89PNG\r\n\x1a\n", PngImageFile),
+    (b"RIFF", WebPImageFile),
+    (b"GIF8", GifImageFile),
+    (b"BM", BmpImageFile),
+)
+_EXTENSIONS: Final = {JpegImageFile: "jpg", PngImageFile: "png", WebPImageFile: "webp"}
+"""Of what may be stored as it came."""
+_DAMAGED: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+"""Pillow's ways to say that a file is no picture, or damaged."""
+_ORIENTATION_TAG: Final = 0x0112
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Source: CIPA DC-008 (Exif 3.0), 4.6.5.1.6."""
+_ON_ITS_SIDE: Final = frozenset({5, 6, 7, 8})
+_MOST_PIXELS_SHOWN: Final = 1 << 28
+"""Of a picture in a sheet or a page; stored ones are within `extraction.limits.max_pixels`, which may be raised."""
+_SHALLOW_MODES: Final = frozenset({"1", "L", "P", "RGB"})
+_DEEP_GREYS: Final = ("I;16", "I;16L", "I;16B")
+_WHITE: Final = (255, 255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenPicture:
+    """A picture upright, in 8 bits and without transparency; `content` is the file that shows just that."""
+
+    content: bytes
+    extension: str  # jpg, png or webp
+    rgb: RgbImage
+
+
+def take_picture(content: bytes, *, max_pixels: int, quality: int) -> TakenPicture:
+    """Return the picture in a foreign JPEG (MPO), PNG, WebP, GIF or BMP; of several the first. Same input, same bytes.
+
+    Its bytes are kept where every reader sees the same in them. Otherwise a JPEG becomes a JPEG of `quality`, anything
+    else a PNG, without loss. Transparency is laid on white; grey of 16 bits keeps its upper eight; CMYK becomes RGB.
+
+    Raises:
+        UnreadableImageError: it is empty, no picture, damaged, or has more than `max_pixels`; the message says which.
+    """
+    image, is_as_it_is = _decoded(content, max_pixels)
+    rgb = np.ascontiguousarray(image, np.uint8)
+    extension = _EXTENSIONS.get(_reader_of(content))
+    if is_as_it_is and extension is not None:
+        return TakenPicture(content, extension, rgb)
+    if extension == "jpg":
+        jpeg = bytes(simplejpeg.encode_jpeg(rgb, quality, "RGB", "420"))
+        return TakenPicture(jpeg, "jpg", decode_image(jpeg, Path("a JPEG of our own")))
+    _, png = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    return TakenPicture(png.tobytes(), "png", rgb)
+
+
+def read_image(path: Path, *, max_pixels: int) -> RgbImage:
+    """Return what `take_picture` would see in a file.
+
+    Raises:
+        UnreadableImageError: as there, or the file is missing; the message names it.
+    """
+    try:
+        return see_picture(path.read_bytes(), max_pixels=max_pixels)
+    except FileNotFoundError as error:
+        raise UnreadableImageError(f"{path} is missing") from error
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"{path} cannot be read: {error}") from error
+
+
+def see_picture(content: bytes, *, max_pixels: int) -> RgbImage:
+    """Return only what `take_picture` sees in it.
+
+    Raises:
+        UnreadableImageError: as there.
+    """
+    return np.asarray(_decoded(content, max_pixels)[0], np.uint8)
+
+
+def small_picture(path: Path, at_least_wh: tuple[int, int]) -> Image.Image:
+    """Return what `take_picture` would see in a file, as RGB; a JPEG at 1/2, 1/4 or 1/8 where enough.
+
+    Raises:
+        UnreadableImageError: as there, or the file is missing.
+    """
+    try:
+        return _decoded(path.read_bytes(), _MOST_PIXELS_SHOWN, at_least_wh)[0]
+    except OSError as error:
+        raise UnreadableImageError(f"{path} is missing") from error
+
+
+def upright_size_wh(path: Path) -> tuple[int, int]:
+    """Return width and height that `take_picture` would give a file; its pixels are not decoded.
+
+    Raises:
+        UnreadableImageError: the file is missing or no picture.
+    """
+    try:
+        content = path.read_bytes()
+        with _opened(content, _MOST_PIXELS_SHOWN) as image:
+            width, height = image.size
+            return (height, width) if image.getexif().get(_ORIENTATION_TAG) in _ON_ITS_SIDE else (width, height)
+    except _DAMAGED as error:
+        raise UnreadableImageError(f"{path} is no picture") from error
+
+
+def _reader_of(content: bytes) -> type[ImageFile]:
+    for start, reader in _READERS:
+        if content.startswith(start):
+            return reader
+    raise UnreadableImageError("no JPEG, PNG, WebP, GIF or BMP" if content else "empty")
+
+
+def _decoded(content: bytes, max_pixels: int, at_least_wh: tuple[int, int] | None = None) -> tuple[Image.Image, bool]:
+    """Return the picture as RGB, upright, and whether its file shows that to every reader."""
+    try:
+        with _opened(content, max_pixels) as image:
+            if at_least_wh is not None:
+                image.draft("RGB", at_least_wh)
+            image.load()
+            turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+            shown, is_same = _shallow(image)
+            is_same = is_same and turn is None and getattr(image, "n_frames", 1) == 1
+            return (shown if turn is None else shown.transpose(turn)), is_same
+    except UnreadableImageError:
+        raise
+    except MemoryError as error:
+        raise UnreadableImageError("needs more memory than there is") from error
+    except _DAMAGED as error:
+        raise UnreadableImageError(f"damaged: {' '.join(str(error).split())}") from error
+
+
+def _opened(content: bytes, max_pixels: int) -> ImageFile:
+    reader = _reader_of(content)
+    if reader is WebPImageFile:  # makes room for the pixels when it is opened
+        _check_size(_webp_size_wh(content), max_pixels)
+    image = reader(io.BytesIO(content))
+    _check_size(image.size, max_pixels)
+    return image
+
+
+def _check_size(size_wh: tuple[int, int], max_pixels: int) -> None:
+    if size_wh[0] * size_wh[1] > max_pixels:
+        raise UnreadableImageError(f"{size_wh[0]}x{size_wh[1]} are more than max_pixels={max_pixels}")
+
+
+def _webp_size_wh(content: bytes) -> tuple[int, int]:
+    """Return the size in the first chunk of a WebP; (0, 0) if there is none. Source: RFC 9649, 2.5 to 2.7."""
+    kind, head = content[12:16], content[20:30]
+    if kind == b"VP8X":
+        return int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
+    return 0, 0
+
+
+def _shallow(image: ImageFile) -> tuple[Image.Image, bool]:
+    """Return the picture in 8-bit RGB, and whether every reader sees that in its file."""
+    if image.mode in _DEEP_GREYS:
+        high = np.asarray(image, np.uint16) >> 8
+        return Image.fromarray(high.astype(np.uint8)).convert("RGB"), False
+    if image.has_transparency_data:
+        clear = image.convert("RGBA")
+        if clear.getchannel("A").getextrema() != (255, 255):
+            return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), clear).convert("RGB"), False
+    return image.convert("RGB"), image.mode in _SHALLOW_MODES or image.mode in ("RGBA", "LA")

@@ -1,0 +1,208 @@
+"""Pictures as phones, cameras and strangers leave them: what is seen is what every reader of the stored file sees."""
+
+import hashlib
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.media.foreign_pictures import read_image, small_picture, take_picture, upright_size_wh
+from data_miner_dagster.media.images import UnreadableImageError, read_stored_image
+
+ROWS, COLUMNS = np.mgrid[0:120, 0:160]
+GREY = ((np.sin(COLUMNS / 9) + np.cos(ROWS / 7)) * 55 + 120).astype(np.uint8)
+PIXELS = np.dstack([GREY, np.roll(GREY, 9, 0), np.roll(GREY, 9, 1)])
+PHOTO = Image.fromarray(PIXELS)
+LIMITS = {"max_pixels": 10**6, "quality": 92}
+EXACT, LOSSY = 0.0, 3.0
+
+
+def coded(image: Image.Image, form: str, **settings: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **settings)
+    return buffer.getvalue()
+
+
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def half_clear() -> Image.Image:
+    """The upper half is transparent; what is hidden there is red."""
+    pixels = np.dstack([PIXELS, np.full(GREY.shape, 255, np.uint8)])
+    pixels[:60] = (255, 0, 0, 0)
+    return Image.fromarray(pixels)
+
+
+def on_white() -> RgbImage:
+    pixels = PIXELS.copy()
+    pixels[:60] = 255
+    return pixels
+
+
+def grey() -> RgbImage:
+    return np.dstack([GREY] * 3)
+
+
+def png_of_16_bits(channels: RgbImage) -> bytes:
+    return bytes(cv2.imencode(".png", channels.astype(np.uint16) * 257)[1])
+
+
+KEPT: dict[str, tuple[Callable[[], bytes], RgbImage, float]] = {
+    "JPEG": (lambda: coded(PHOTO, "JPEG", quality=97), PIXELS, LOSSY),
+    "grey JPEG": (lambda: coded(Image.fromarray(GREY), "JPEG", quality=97), grey(), LOSSY),
+    "JPEG with a second picture": (
+        lambda: coded(PHOTO, "MPO", quality=97, save_all=True, append_images=[PHOTO.resize((80, 60))]),
+        PIXELS,
+        LOSSY,
+    ),
+    "PNG": (lambda: coded(PHOTO, "PNG"), PIXELS, EXACT),
+    "grey PNG": (lambda: coded(Image.fromarray(GREY), "PNG"), grey(), EXACT),
+    "palette": (lambda: coded(PHOTO.quantize(64), "PNG"), np.asarray(PHOTO.quantize(64).convert("RGB")), EXACT),
+    "opaque alpha": (lambda: coded(PHOTO.convert("RGBA"), "PNG"), PIXELS, EXACT),
+    "16 bit colour": (lambda: png_of_16_bits(PIXELS[..., ::-1]), PIXELS, EXACT),
+    "WebP": (lambda: coded(PHOTO, "WEBP", lossless=True), PIXELS, EXACT),
+}
+STORED_ANEW: dict[str, tuple[Callable[[], bytes], RgbImage, float, str]] = {
+    "16 bit grey": (lambda: png_of_16_bits(GREY), grey(), EXACT, "png"),
+    "transparent PNG": (lambda: coded(half_clear(), "PNG"), on_white(), EXACT, "png"),
+    "transparent WebP": (lambda: coded(half_clear(), "WEBP", lossless=True), on_white(), EXACT, "png"),
+    "CMYK": (lambda: coded(PHOTO.convert("CMYK"), "JPEG", quality=97), PIXELS, LOSSY, "jpg"),
+    "BMP": (lambda: coded(PHOTO, "BMP"), PIXELS, EXACT, "png"),
+    "GIF": (lambda: coded(PHOTO.quantize(64), "GIF"), np.asarray(PHOTO.quantize(64).convert("RGB")), EXACT, "png"),
+    "moving PNG": (
+        lambda: coded(PHOTO, "PNG", save_all=True, append_images=[PHOTO.rotate(180)]),
+        PIXELS,
+        EXACT,
+        "png",
+    ),
+}
+
+
+def differs_by(one: RgbImage, other: RgbImage) -> float:
+    return float(np.abs(one.astype(int) - other).mean()) if one.shape == other.shape else 255.0
+
+
+def seen_by_all(content: bytes, extension: str, folder: Path) -> RgbImage:
+    """What Pillow and OpenCV, heeding orientation as they do, and our own reader see in a file: the same."""
+    path = folder / f"picture.{extension}"
+    path.write_bytes(content)
+    ours = read_stored_image(path, hashlib.sha256(content).hexdigest())
+    with Image.open(path) as image:
+        assert differs_by(np.asarray(image.convert("RGB")), ours) == 0
+    assert differs_by(np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)), ours) == 0
+    assert upright_size_wh(path) == (ours.shape[1], ours.shape[0])
+    assert differs_by(np.asarray(small_picture(path, (10_000, 10_000))), ours) == 0
+    return ours
+
+
+@pytest.mark.parametrize("name", list(KEPT))
+def test_take_picture__bytes_are_kept(name: str, tmp_path: Path) -> None:
+    make, expected, most = KEPT[name]
+    content = make()
+    taken = take_picture(content, **LIMITS)
+    assert taken.content == content
+    assert differs_by(taken.rgb, expected) <= most
+    assert differs_by(taken.rgb, seen_by_all(taken.content, taken.extension, tmp_path)) == 0
+
+
+@pytest.mark.parametrize("name", list(STORED_ANEW))
+def test_take_picture__stored_anew(name: str, tmp_path: Path) -> None:
+    make, expected, most, extension = STORED_ANEW[name]
+    taken = take_picture(make(), **LIMITS)
+    assert taken.extension == extension
+    assert differs_by(taken.rgb, expected) <= most
+    assert differs_by(taken.rgb, seen_by_all(taken.content, taken.extension, tmp_path)) == 0
+    assert take_picture(make(), **LIMITS).content == taken.content
+
+
+TURNS = {
+    1: PIXELS,
+    2: PIXELS[:, ::-1],
+    3: PIXELS[::-1, ::-1],
+    4: PIXELS[::-1],
+    5: PIXELS.swapaxes(0, 1),
+    6: np.rot90(PIXELS, -1),
+    7: PIXELS.swapaxes(0, 1)[::-1, ::-1],
+    8: np.rot90(PIXELS),
+}
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", list(TURNS))
+def test_take_picture__orientation(orientation: int, form: str, tmp_path: Path) -> None:
+    content = coded(PHOTO, form, exif=turned(orientation), quality=97, **({"lossless": True} if form == "WEBP" else {}))
+    path = tmp_path / "as_it_came"
+    path.write_bytes(content)
+    taken = take_picture(content, **LIMITS)
+    assert (taken.content == content) == (orientation == 1)
+    assert differs_by(taken.rgb, TURNS[orientation]) <= LOSSY
+    assert upright_size_wh(path) == (taken.rgb.shape[1], taken.rgb.shape[0])
+    assert differs_by(np.asarray(small_picture(path, (10_000, 10_000))), taken.rgb) <= LOSSY
+    assert differs_by(taken.rgb, seen_by_all(taken.content, taken.extension, tmp_path)) == 0
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of one bit whose header promises more than follows."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1 + width // 8))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"no picture at all", "no JPEG, PNG, WebP, GIF or BMP"),
+        (coded(PHOTO, "TIFF"), "no JPEG, PNG, WebP, GIF or BMP"),
+        (coded(PHOTO, "JPEG")[:900], "damaged"),
+        (coded(PHOTO, "JPEG")[:-600], "damaged"),
+        (coded(PHOTO, "PNG")[:-600], "damaged"),
+        (coded(PHOTO, "WEBP")[:-600], "damaged"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged"),
+        (bomb(40_000, 40_000), "40000x40000 are more than max_pixels=1000000"),
+        (bomb(2**31 - 1, 2**31 - 1), "are more than max_pixels=1000000"),
+        (b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\xff\xff\x03\xff\xff\x03", "262144x262144 are more than"),
+        (
+            b"GIF89a"
+            + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0)
+            + b","
+            + struct.pack("<4HB", 0, 0, 60_000, 60_000, 0)
+            + b"\x02\x02\x4c\x01\0;",
+            "60000x60000 are more than",
+        ),
+        (coded(PHOTO.resize((1200, 1000)), "JPEG"), "1200x1000 are more than max_pixels=1000000"),
+    ],
+)
+def test_take_picture__left_out(content: bytes, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImageError, match=reason):
+        take_picture(content, **LIMITS)
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableImageError, match=r"broken\.jpg cannot be read: "):
+        read_image(path, max_pixels=10**6)
+
+
+def test_read_image__missing(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImageError, match="is missing"):
+        read_image(tmp_path / "missing.jpg", max_pixels=10**6)
+
+
+def test_small_picture__jpeg_is_reduced_while_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    path.write_bytes(coded(PHOTO.resize((1600, 1200)), "JPEG", exif=turned(6)))
+    assert small_picture(path, (240, 135)).size == (300, 400)
+    assert upright_size_wh(path) == (1200, 1600)
