@@ -1,6 +1,6 @@
-"""The frames that deduplication decides on, and those of elsewhere that come before them.
+"""The frames that deduplication decides on, with what is known of them as pictures.
 
-Belongs here: reading them, with what is known of them as pictures. Does not belong here: any decision.
+Does not belong here: any decision, or the frames of other projects and of releases (dedup_foreign.py).
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_miner_dagster.config.deduplication import DeduplicationConfig
-from data_miner_dagster.domain.errors import ConfigError, PermanentError
+from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
-from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.operations.frame_vectors import EncoderChoice, read_frame_vectors
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.appearances import Appearances, telling_hashes
@@ -23,92 +22,18 @@ from data_miner_dagster.stages.deduplication import Assignment, tiers_of
 from data_miner_dagster.storage.alignment import check_unique, rows_of_ids
 from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.representatives import read_representatives
-from data_miner_dagster.storage.tables import read_fingerprint, read_table
+from data_miner_dagster.storage.tables import read_table
 
 PICTURE_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "sha256", "perceptual_hash", "contrast")
 """What a frame is, here and elsewhere."""
 
-_KEY_COLUMNS: Final = ("frame_id", "video_key", "frame_index")
-_KEY_SCHEMA: Final = pa.schema([FRAMES_SCHEMA.field(name) for name in _KEY_COLUMNS])
-_FOREIGN_SCHEMA: Final = pa.schema(
-    [*(FRAMES_SCHEMA.field(name) for name in PICTURE_COLUMNS), pa.field("foreign_tier", pa.string(), nullable=False)]
-)
+KEY_COLUMNS: Final = ("frame_id", "video_key", "frame_index")
 
 
 def kept_frames(platform: Platform, project: str) -> pa.Table:
     """Return the frames that filtering kept, by frame id: `PICTURE_COLUMNS` and what `quality_order` goes by."""
-    filtered = read_table(platform.layout.filtered_table(project), [*_KEY_COLUMNS, "positive_similarity", "is_kept"])
+    filtered = read_table(platform.layout.filtered_table(project), [*KEY_COLUMNS, "positive_similarity", "is_kept"])
     return with_pictures(platform, filtered.filter(filtered["is_kept"]).drop_columns(["is_kept"]))
-
-
-def foreign_frames(platform: Platform, config: DeduplicationConfig) -> pa.Table:
-    """Return what other projects keep and releases hold, each frame once: `PICTURE_COLUMNS` and `foreign_tier`.
-
-    Projects come first, each part by frame id.
-    """
-    of_projects = [_KEY_SCHEMA.empty_table()]
-    for other in config.against_projects:
-        decided = read_table(platform.layout.deduplicated_table(other), [*_KEY_COLUMNS, "is_representative"])
-        of_projects.append(decided.filter(decided["is_representative"]).select(_KEY_COLUMNS))
-    of_releases = [_KEY_SCHEMA.empty_table()]
-    for release in config.against_releases:
-        project, _, version = release.partition("/")
-        of_releases.append(read_table(images_table(platform.layout.release_folder(project, version)), _KEY_COLUMNS))
-    in_projects = _each_once(of_projects)
-    in_releases = _each_once(of_releases)
-    in_releases = in_releases.filter(
-        pc.invert(pc.is_in(in_releases["frame_id"], in_projects["frame_id"].combine_chunks()))
-    )
-    parts = []
-    for frames, tier in ((in_projects, DuplicateTier.OTHER_PROJECT), (in_releases, DuplicateTier.EARLIER_RELEASE)):
-        pictures = with_pictures(platform, frames).select(PICTURE_COLUMNS)
-        parts.append(
-            pictures.append_column("foreign_tier", pa.array([tier.value] * len(frames), pa.string())).cast(
-                _FOREIGN_SCHEMA
-            )
-        )
-    return pa.concat_tables(parts).combine_chunks()
-
-
-def foreign_fingerprints(platform: Platform, project: str, config: DeduplicationConfig) -> dict[str, str]:
-    """Return the fingerprints of what the project is to be compared with, by name.
-
-    Raises:
-        ConfigError: one of them does not exist, or two projects are to give way to each other.
-    """
-    fingerprints: dict[str, str] = {}
-    for other in config.against_projects:
-        _check_no_circle(platform, project, other)
-        fingerprint = read_fingerprint(platform.layout.deduplicated_table(other))
-        if fingerprint is None:
-            raise ConfigError(
-                f"deduplication.against_projects of {project} names {other!r}, which has not been deduplicated; "
-                f"materialize deduplicated_frames of {other} first"
-            )
-        fingerprints[other] = fingerprint
-    for release in config.against_releases:
-        name, _, version = release.partition("/")
-        if not images_table(platform.layout.release_folder(name, version)).exists():
-            raise ConfigError(
-                f"deduplication.against_releases of {project} names {release!r}, and there is no such release"
-            )
-        fingerprints[release] = release  # releases are immutable
-    return fingerprints
-
-
-def _check_no_circle(platform: Platform, project: str, other: str) -> None:
-    # Two projects that give way to each other would never settle.
-    seen: set[str] = set()
-    open_names = [other]
-    while open_names:
-        name = open_names.pop()
-        if name == project:
-            raise ConfigError(
-                f"deduplication.against_projects of {project} leads back to it through {other}; take one out"
-            )
-        if name not in seen:
-            seen.add(name)
-            open_names += platform.project_config(name).deduplication.against_projects
 
 
 def representative_vectors(
@@ -169,10 +94,6 @@ def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assig
     for row, tier in zip(removed.tolist(), found, strict=True):
         tiers[row] = tier
     return tiers
-
-
-def _each_once(tables: Sequence[pa.Table]) -> pa.Table:
-    return stacked(tables).group_by(list(_KEY_COLUMNS)).aggregate([])
 
 
 def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:

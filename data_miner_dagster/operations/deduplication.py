@@ -1,8 +1,9 @@
 """Deduplication of one project: which of the frames kept by filtering stand for the others.
 
-Frames belong to generations. All frames of a first run are generation 0, ordered by quality. When videos are added
-and nothing else changes, the frames already decided stay what they are, and the new ones are compared with the
-representatives alone, as generation 1, and so on. A changed setting, or `force`, starts again from generation 0.
+Frames belong to generations: those of videos that were decided on for an earlier release come before later ones, and
+within a generation quality decides. What is kept therefore follows from the frames, the settings and what has been
+published, never from the runs in between. Decisions that cannot have changed are taken over from the table that is
+there: a prefix of the order. So adding videos costs new frames x representatives.
 """
 
 import json
@@ -24,11 +25,10 @@ from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, REUPLOADS_SCHEMA
 from data_miner_dagster.index.faiss_index import FaissHashIndex
+from data_miner_dagster.operations.dedup_foreign import foreign_fingerprints, foreign_frames
 from data_miner_dagster.operations.dedup_frames import (
     PICTURE_COLUMNS,
     appearances_of,
-    foreign_fingerprints,
-    foreign_frames,
     kept_frames,
     newcomers_tiers,
     of_width,
@@ -44,8 +44,9 @@ from data_miner_dagster.operations.frame_vectors import (
     read_frame_vectors,
 )
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.split_memory import remembered_generations
 from data_miner_dagster.stages.appearances import AlikeRepresentatives
-from data_miner_dagster.stages.deduplication import find_representatives, quality_order
+from data_miner_dagster.stages.deduplication import find_representatives, quality_order, standing_prefix
 from data_miner_dagster.stages.guarantees import verify_guarantees
 from data_miner_dagster.stages.reuploads import find_reuploads
 from data_miner_dagster.stages.thresholds import check_same_scale
@@ -60,7 +61,7 @@ from data_miner_dagster.storage.tables import (
     write_table,
 )
 
-ALGORITHM_VERSION: Final = 2
+ALGORITHM_VERSION: Final = 3
 """Raise it when the same input gives another table."""
 
 _UNNAMED: Final = "unnamed_values"
@@ -72,6 +73,7 @@ _DECISION_SCHEMA: Final = pa.schema(
 FOREIGN_TIERS: Final = pa.array([DuplicateTier.OTHER_PROJECT.value, DuplicateTier.EARLIER_RELEASE.value])
 SAMPLE_SIZE: Final = 2000
 """Representatives compared with all others where comparing all with all is not affordable."""
+_UNRELEASED: Final = 1 << 31
 _NO_DECISIONS: Final = DEDUPLICATED_SCHEMA.empty_table()
 
 
@@ -83,17 +85,21 @@ class Inputs:
     encoder: EncoderChoice
     threshold: float
     filtered_fingerprint: str
-    basis: str  # while it stays the same, earlier decisions stand
+    basis: str  # while it stays the same, decisions on the same frames in the same order stand
+    generations: Mapping[str, int]  # of every video with a kept frame, from 0 without gaps
 
-    def fingerprint(self, earlier: str) -> str:
-        """Return the table's fingerprint, given that of the table it continues ("" where it starts anew)."""
-        return fingerprint_of({"basis": self.basis, "filtered": self.filtered_fingerprint, "earlier": earlier})
+    @property
+    def fingerprint(self) -> str:
+        """Return the table's fingerprint: the same inputs give the same, whatever was there before."""
+        return fingerprint_of(
+            {"basis": self.basis, "filtered": self.filtered_fingerprint, "generations": dict(self.generations)}
+        )
 
 
 def deduplicate_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """Write deduplicated.parquet: one row per frame that filtering kept, with its representative.
 
-    Idempotent: a table made from the same inputs is left alone. `force` decides everything anew, as generation 0.
+    Idempotent: a table made from the same inputs is left alone. `force` compares everything anew, with the same result.
 
     Raises:
         ConfigError: there is no such project, or one it is to be compared with has not been deduplicated.
@@ -142,8 +148,6 @@ def read_inputs(platform: Platform, project: str) -> Inputs | None:
         "deduplication": config.deduplication.model_dump(mode="json", exclude={"threshold"}),
         "threshold": threshold,
         "encoder": encoder.fingerprint,
-        "filtering": config.filtering.model_dump(mode="json"),
-        "filter_encoder": platform.models.filter_encoder_fingerprint,
         "against": foreign_fingerprints(platform, project, config.deduplication),
     }
     return Inputs(
@@ -152,7 +156,21 @@ def read_inputs(platform: Platform, project: str) -> Inputs | None:
         threshold=threshold,
         filtered_fingerprint=filtered_fingerprint,
         basis=fingerprint_of(basis),
+        generations=project_generations(platform, project),
     )
+
+
+def project_generations(platform: Platform, project: str) -> dict[str, int]:
+    """Return the generation of every video with a kept frame: its place in the order of their first releases, from 0.
+
+    Videos that no release was decided on yet are the last.
+    """
+    filtered = read_table(platform.layout.filtered_table(project), ["video_key", "is_kept"])
+    keys = sorted(pc.unique(filtered.filter(filtered["is_kept"])["video_key"]).to_pylist())
+    first_releases = remembered_generations(platform, project)
+    ages = [first_releases.get(key, _UNRELEASED) for key in keys]
+    places = {age: place for place, age in enumerate(sorted(set(ages)))}
+    return {key: places[age] for key, age in zip(keys, ages, strict=True)}
 
 
 def _check_threshold(inputs: Inputs, earlier: Mapping[str, str]) -> None:
@@ -171,8 +189,8 @@ def _unnamed_threshold(inputs: Inputs) -> dict[str, float]:
 
 def _is_current(platform: Platform, project: str, inputs: Inputs) -> bool:
     stored = read_metadata(platform.layout.deduplicated_table(project))
-    wanted = inputs.fingerprint(stored.get("earlier", ""))
-    return stored.get(_FINGERPRINT) == wanted == read_fingerprint(platform.layout.reuploads_table(project))
+    reuploads = read_fingerprint(platform.layout.reuploads_table(project))
+    return stored.get(_FINGERPRINT) == inputs.fingerprint == reuploads
 
 
 # --- the work ---
@@ -181,22 +199,25 @@ def _is_current(platform: Platform, project: str, inputs: Inputs) -> bool:
 def _write_table(platform: Platform, project: str, inputs: Inputs, stored: Mapping[str, str]) -> None:
     frames = kept_frames(platform, project)
     video_fingerprints = _frames_fingerprints(platform, frames)
-    continues = stored.get("basis") == inputs.basis
-    earlier = _standing_decisions(platform, project, frames, video_fingerprints, stored) if continues else _NO_DECISIONS
-    last_generation = int(stored["generation"]) if continues else -1
-
-    positions = pc.index_in(frames["frame_id"], earlier["frame_id"].combine_chunks())
-    generations = pc.fill_null(earlier["generation"].take(positions), last_generation + 1)
-    frames = frames.append_column("generation", generations.cast(pa.int32()))
+    generations = pa.array([inputs.generations[key] for key in frames["video_key"].to_pylist()], pa.int32())
+    frames = frames.append_column("generation", generations)
     frames = frames.take(quality_order(frames)).combine_chunks()
 
-    # Newcomers are of the last generation, so they come after all that stands.
-    standing, newcomers = frames.slice(0, len(earlier)), frames.slice(len(earlier))
-    standing_decisions = earlier.take(pc.index_in(standing["frame_id"], earlier["frame_id"].combine_chunks()))
+    standing_decisions = _NO_DECISIONS
+    if stored.get("basis") == inputs.basis:
+        standing_decisions = standing_prefix(
+            read_table(platform.layout.deduplicated_table(project)),
+            frames["frame_id"],
+            unchanged_videos=[
+                key for key, value in json.loads(stored["frames"]).items() if video_fingerprints.get(key) == value
+            ],
+        )
+    standing, newcomers = frames.slice(0, len(standing_decisions)), frames.slice(len(standing_decisions))
     representatives = standing.filter(standing_decisions["is_representative"])
-    foreign = foreign_frames(platform, inputs.config.deduplication)
-    earlier_fingerprint = stored[_FINGERPRINT] if continues else ""
-    earlier_vectors = representative_vectors(platform, project, inputs.encoder, representatives, earlier_fingerprint)
+    foreign, num_gone = foreign_frames(platform, inputs.config.deduplication)
+    earlier_vectors = representative_vectors(
+        platform, project, inputs.encoder, representatives, stored.get(_FINGERPRINT, "")
+    )
     decided = _decide(platform, inputs, foreign, representatives, earlier_vectors, newcomers)
 
     table = stacked([standing_decisions.select(_DECISION_SCHEMA.names), decided.decisions])
@@ -205,7 +226,7 @@ def _write_table(platform: Platform, project: str, inputs: Inputs, stored: Mappi
     table = table.append_column("quality_rank", pa.array(np.arange(len(frames), dtype=np.int32)))
     table = table.select(DEDUPLICATED_SCHEMA.names).cast(DEDUPLICATED_SCHEMA).sort_by("frame_id").combine_chunks()
 
-    fingerprint = inputs.fingerprint(earlier_fingerprint)
+    fingerprint = inputs.fingerprint
     new_ids = newcomers["frame_id"].filter(decided.decisions["is_representative"])
     write_representatives(
         platform.layout.representatives_file(project),
@@ -230,14 +251,14 @@ def _write_table(platform: Platform, project: str, inputs: Inputs, stored: Mappi
         fingerprint=fingerprint,
         metadata={
             "basis": inputs.basis,
-            "earlier": earlier_fingerprint,
-            "generation": str(last_generation + 1 if len(newcomers) else max(last_generation, 0)),
+            "generation": str(max(inputs.generations.values(), default=0)),
             FRAMES_KEY: json.dumps(video_fingerprints, sort_keys=True),
             "encoder": inputs.encoder.name,
             "threshold": repr(inputs.threshold),
             _UNNAMED: json.dumps(_unnamed_threshold(inputs)),
             "num_newcomers": str(len(newcomers)),
             "num_reuploads": str(len(reuploads)),
+            "num_foreign_gone": str(num_gone),
             **decided.search,
         },
     )
@@ -246,32 +267,6 @@ def _write_table(platform: Platform, project: str, inputs: Inputs, stored: Mappi
 def _frames_fingerprints(platform: Platform, frames: pa.Table) -> dict[str, str]:
     keys = sorted(pc.unique(frames["video_key"]).to_pylist())
     return {key: read_fingerprint(platform.layout.frames_table(key)) or "" for key in keys}
-
-
-def _standing_decisions(
-    platform: Platform,
-    project: str,
-    frames: pa.Table,
-    video_fingerprints: Mapping[str, str],
-    stored: Mapping[str, str],
-) -> pa.Table:
-    """Return the earlier rows that are still true, by frame id.
-
-    Their frame is still kept and still the same picture, and so is the representative they name. A frame whose
-    representative is gone is decided again, among the newcomers.
-    """
-    decided = read_table(platform.layout.deduplicated_table(project))
-    unchanged = [key for key, value in json.loads(stored[FRAMES_KEY]).items() if video_fingerprints.get(key) == value]
-    is_alive = pc.and_(
-        pc.is_in(decided["frame_id"], frames["frame_id"].combine_chunks()),
-        pc.is_in(decided["video_key"], pa.array(unchanged, pa.string())),
-    )
-    alive = decided.filter(is_alive)
-    is_supported = pc.or_(
-        pc.is_in(alive["representative_frame_id"], alive["frame_id"].combine_chunks()),
-        pc.is_in(alive["tier"], FOREIGN_TIERS),
-    )
-    return alive.filter(is_supported).combine_chunks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +343,7 @@ def _outcome(platform: Platform, project: str, status: OutcomeStatus) -> Project
         "generation": int(stored["generation"]),
         "num_newcomers": int(stored["num_newcomers"]),
         "num_reuploads": int(stored["num_reuploads"]),
+        "num_foreign_gone": int(stored["num_foreign_gone"]),
         "search": stored["search"],
         "measured_recall": float(stored["measured_recall"]),
     }

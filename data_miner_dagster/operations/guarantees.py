@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.dedup_foreign import foreign_frames
 from data_miner_dagster.operations.dedup_frames import (
     PICTURE_COLUMNS,
     appearances_of,
-    foreign_frames,
     of_width,
     stacked,
     with_pictures,
@@ -71,7 +71,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
         raise ConfigError(f"{project} has not been deduplicated; materialize deduplicated_frames of {project} first")
     config = inputs.config.deduplication
     decided = read_table(path).sort_by("quality_rank")
-    foreign = foreign_frames(platform, config)
+    foreign, _ = foreign_frames(platform, config)
     newcomers = read_frame_vectors(platform, inputs.encoder, decided)
     leaders = of_width(read_frame_vectors(platform, inputs.encoder, foreign), newcomers)
     ids = _named_ids(decided, foreign, f"materialize deduplicated_frames of {project} again")

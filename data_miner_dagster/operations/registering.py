@@ -11,6 +11,7 @@ from data_miner_dagster.config.loading import config_hash, load_project_file, re
 from data_miner_dagster.config.settings import PlatformConfig, ProjectFile
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.secret_names import is_secret_name
+from data_miner_dagster.operations.dedup_foreign import check_comparisons
 from data_miner_dagster.operations.logs import redacted
 from data_miner_dagster.operations.platform import Platform
 
@@ -37,7 +38,8 @@ def register_project_file(
         taken: names that other files have already, with the file.
 
     Raises:
-        ConfigError: the file is wrong, has another's name, or asks for another sampling than this root's.
+        ConfigError: the file is wrong, has another's name, asks for another sampling than this root's, or names a
+            project or release to compare with that never was.
     """
     path = path.absolute()
     file = load_project_file(path)
@@ -49,6 +51,7 @@ def register_project_file(
     if known is not None and known.config_file not in (None, str(path)) and Path(str(known.config_file)).exists():
         logger.warning("project %s was registered from %s; %s takes its place", file.name, known.config_file, path)
     project = file.project
+    check_comparisons(platform, file.name, project)
     digest = config_hash(project)
     is_changed = platform.catalog.save_project(file.name, project.model_dump(mode="json"), digest, str(path))
     return RegisteredProject(file.name, digest, is_changed)

@@ -11,6 +11,7 @@ Belongs here: which frames are kept, and why. Does not belong here: where vector
 `guarantees.py` proves both.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,6 +75,28 @@ def quality_order(frames: pa.Table) -> IntArray:
         ("frame_id", "ascending"),
     ]
     return np.asarray(pc.sort_indices(frames, sort_keys=keys).to_numpy(), np.int64)
+
+
+def standing_prefix(decided: pa.Table, order: pa.ChunkedArray, *, unchanged_videos: Sequence[str]) -> pa.Table:
+    """Return the rows of an earlier table that are still true of the first frames of a new order, in that order.
+
+    What becomes of a frame follows from the frames before it alone. So decisions stand as far as the two orders agree;
+    a frame that was removed as a duplicate and is gone now was nobody's representative, and is passed over.
+
+    Args:
+        decided: an earlier table, with `frame_id`, `video_key`, `quality_rank` and `is_representative`.
+        order: the ids of the frames to decide on, in order.
+        unchanged_videos: those whose frames are still the same pictures.
+    """
+    earlier = decided.sort_by("quality_rank").combine_chunks()
+    is_unchanged = pc.is_in(earlier["video_key"], pa.array(unchanged_videos, pa.string()))
+    is_there = pc.and_(is_unchanged, pc.is_in(earlier["frame_id"], order.combine_chunks()))
+    is_counted = pc.or_(earlier["is_representative"], is_there)
+    earlier, is_there = earlier.filter(is_counted), is_there.filter(is_counted)
+    length = min(len(earlier), len(order))
+    is_same = pc.and_(pc.equal(earlier["frame_id"].slice(0, length), order.slice(0, length)), is_there.slice(0, length))
+    first_other = pc.index(is_same, False).as_py()  # -1: they agree to the end
+    return earlier.slice(0, length if first_other < 0 else first_other).combine_chunks()
 
 
 class _GrowingIds:

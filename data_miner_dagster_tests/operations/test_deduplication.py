@@ -1,17 +1,23 @@
 """Deduplication of planted projects: what is kept, what stands when videos are added, what is done again."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from data_miner_dagster.catalog.schema import ReleaseRow
+from data_miner_dagster.catalog.splits import add_generations
 from data_miner_dagster.catalog.transitions import move_project
+from data_miner_dagster.catalog.upkeep import delete_project
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.export.parquet import images_table
+from data_miner_dagster.operations.dedup_foreign import check_comparisons
 from data_miner_dagster.operations.deduplication import deduplicate_project
 from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.operations.removal import remove_videos
 from data_miner_dagster.storage.embeddings import read_embeddings, write_embeddings
 from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
 from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
@@ -32,6 +38,12 @@ from data_miner_dagster_tests.operations.planted_project import PlantedPlatform,
 def platform(tmp_path: Path) -> PlantedPlatform:
     """An empty platform."""
     return PlantedPlatform(tmp_path)
+
+
+def publish(platform: PlantedPlatform, *keys: str, generation: int = 1) -> None:
+    """Remember that these videos were decided on for a release."""
+    with platform.catalog.database.transaction() as session:
+        add_generations(session, "pets", dict.fromkeys(keys, generation))
 
 
 def test_deduplicate_project__not_filtered_yet_is_blocked(platform: PlantedPlatform) -> None:
@@ -175,6 +187,7 @@ def test_deduplicate_project__added_video_never_displaces_what_was_kept(platform
     plant(platform, "site-a", [NEARLY_CAT, CAT_ON_BUS])
     first = run(platform)
     assert {representative for representative, _ in first.values()} == {"site-a/000000", "site-a/000001"}
+    publish(platform, "site-a")
     plant(platform, "site-b", [CAT, CAT_ON_SLIDE])  # CAT is better than NEARLY_CAT, but came later
     second = run(platform)
     assert {key: second[key] for key in first} == first
@@ -191,6 +204,7 @@ def test_deduplicate_project__added_video_reads_nothing_of_the_earlier_ones(plat
     save(platform)
     plant(platform, "site-a", [CAT, CAT_ON_BUS])
     run(platform)
+    publish(platform, "site-a")
     plant(platform, "site-b", [NEARLY_CAT, CAT_ON_SLIDE])
     filter_project(platform, "pets")
     platform.layout.embedding_file("axis", "site-a").unlink()
@@ -204,6 +218,7 @@ def test_deduplicate_project__added_video_without_the_stored_representatives(
     save(platform)
     plant(platform, "site-a", [CAT, CAT_ON_BUS])
     run(platform)
+    publish(platform, "site-a")
     path = platform.layout.representatives_file("pets")
     if damage == "gone":
         path.unlink()
@@ -214,37 +229,54 @@ def test_deduplicate_project__added_video_without_the_stored_representatives(
     assert run(platform)["site-b/000000"] == ("site-a/000000", "across_videos")
 
 
-def test_deduplicate_project__force_decides_everything_anew(platform: PlantedPlatform, tmp_path: Path) -> None:
+def test_deduplicate_project__force_gives_the_same(platform: PlantedPlatform, tmp_path: Path) -> None:
     save(platform)
     plant(platform, "site-a", [NEARLY_CAT])
     run(platform)
+    publish(platform, "site-a")
     plant(platform, "site-b", [CAT])
     assert run(platform)["site-a/000000"] == ("site-a/000000", None)
     path = platform.layout.deduplicated_table("pets")
-    incremental = read_fingerprint(path)
-    assert run(platform, force=True)["site-a/000000"] == ("site-b/000000", "across_videos")
-    assert read_fingerprint(path) != incremental  # what was made from it must be made again
+    incremental, fingerprint = read_table(path), read_fingerprint(path)
+    run(platform, force=True)
+    assert read_table(path).equals(incremental)
+    assert read_fingerprint(path) == fingerprint  # what was made from it stands
 
+
+def test_deduplicate_project__what_was_not_published_leaves_no_mark(platform: PlantedPlatform, tmp_path: Path) -> None:
+    save(platform)
+    plant(platform, "site-a", [NEARLY_CAT])
+    run(platform)  # and no release: interrupted, say
+    plant(platform, "site-b", [CAT])
+    assert run(platform)["site-a/000000"] == ("site-b/000000", "across_videos")
     at_once = PlantedPlatform(tmp_path / "at_once")
     save(at_once)
     plant(at_once, "site-a", [NEARLY_CAT])
     plant(at_once, "site-b", [CAT])
     run(at_once)
-    assert at_once.layout.deduplicated_table("pets").read_bytes() == path.read_bytes()
+    paths = [each.layout.deduplicated_table("pets") for each in (platform, at_once)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_deduplicate_project__changed_threshold_decides_everything_anew(platform: PlantedPlatform) -> None:
+def test_deduplicate_project__back_to_earlier_settings(platform: PlantedPlatform) -> None:
+    path = platform.layout.deduplicated_table("pets")
     save(platform)
     plant(platform, "site-a", [NEARLY_CAT])
     run(platform)
+    publish(platform, "site-a")
     plant(platform, "site-b", [CAT, CAT_ON_BUS])
     run(platform)
+    before, fingerprint = read_table(path), read_fingerprint(path)
+    publish(platform, "site-b", generation=2)
     save(platform, threshold=0.7)
     assert run(platform) == {
-        "site-a/000000": ("site-b/000000", "across_videos"),
-        "site-b/000000": ("site-b/000000", None),
-        "site-b/000001": ("site-b/000000", "within_video"),
+        "site-a/000000": ("site-a/000000", None),
+        "site-b/000000": ("site-a/000000", "across_videos"),
+        "site-b/000001": ("site-a/000000", "across_videos"),
     }
+    save(platform)
+    run(platform)
+    assert (read_table(path), read_fingerprint(path)) == (before, fingerprint)
 
 
 def test_deduplicate_project__a_number_of_another_encoder_is_refused(platform: PlantedPlatform) -> None:
@@ -372,3 +404,51 @@ def test_deduplicate_project__clustered_search_reports_its_recall(platform: Plan
     metadata = deduplicate_project(platform, "pets").metadata
     assert metadata["search"] == "clustered"
     assert float(metadata["measured_recall"]) >= 0.5
+
+
+def test_deduplicate_project__what_it_is_compared_with_goes(platform: PlantedPlatform) -> None:
+    save(platform, "earlier")
+    plant(platform, "site-a", [CAT], project="earlier")
+    plant(platform, "site-c", [CAT_ON_BUS], project="earlier")
+    run(platform, "earlier")
+    released = read_table(platform.layout.frames_table("site-c"), ["frame_id", "video_key", "frame_index"])
+    images = images_table(platform.layout.release_folder("earlier", "v001"))
+    write_table(images, released, fingerprint="v001")
+    with platform.catalog.database.transaction() as session:
+        row = ReleaseRow(project_name="earlier", version="v001", fingerprint="f", num_images=7, num_boxes=0)
+        platform.catalog.add_release(session, row)
+    save(platform, against_projects=["earlier"], against_releases=["earlier/v001"])
+    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_BUS])
+    assert {tier for _, tier in run(platform).values()} == {"other_project"}
+    remove_videos(platform, ["site-a"], force=True)
+    assert run(platform)["site-b/000000"] == ("site-b/000000", None)
+    assert deduplicate_project(platform, "pets").metadata["num_foreign_gone"] == 1
+    delete_project(platform.catalog.database, "earlier")
+    assert run(platform)["site-b/000001"] == ("site-c/000000", "earlier_release")
+    shutil.rmtree(images.parent.parent)
+    assert run(platform)["site-b/000001"] == ("site-b/000001", None)
+    assert deduplicate_project(platform, "pets").metadata["num_foreign_gone"] == 7
+
+
+def test_check_comparisons__names_that_never_were(platform: PlantedPlatform) -> None:
+    save(platform, "earlier")
+    release = images_table(platform.layout.release_folder("earlier", "v001")).parent.parent
+    release.mkdir(parents=True)
+    (release / "release.json").write_text("{}")
+
+    def check(**deduplication: list[str]) -> None:
+        save(platform, "new", **deduplication)
+        config = platform.project_config("new")
+        delete_project(platform.catalog.database, "new")
+        check_comparisons(platform, "new", config)
+
+    check()
+    check(against_projects=["earlier"])
+    with pytest.raises(ConfigError, match=r"'earlie', and there is no such project; did you mean 'earlier'\?"):
+        check(against_projects=["earlie"])
+    with pytest.raises(ConfigError, match=r"'earlier/v1', and there is no such release; did you mean 'earlier/v001'\?"):
+        check(against_releases=["earlier/v1"])
+    with pytest.raises(ConfigError, match="names itself"):
+        check(against_projects=["new"])
+    save(platform, "old", against_projects=["gone"], against_releases=["gone/v001"])
+    check_comparisons(platform, "old", platform.project_config("old"))  # it had them before: they have gone since

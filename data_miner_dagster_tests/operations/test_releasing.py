@@ -291,6 +291,10 @@ def test_release_fingerprint__class_order_is_the_class_id() -> None:
     assert release_fingerprint(project_config(), {}) == release_fingerprint(linked, {})
 
 
+def test_release_fingerprint__what_the_release_says_counts() -> None:
+    assert release_fingerprint(project_config(), {}) != release_fingerprint(project_config(description="Other."), {})
+
+
 def test_release_project__killed_before_the_row(tmp_path: Path) -> None:
     platform = build_project(tmp_path)
     release_project(platform, "cyclists")
