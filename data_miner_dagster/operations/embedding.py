@@ -11,11 +11,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.catalog.queries import keys_with_internal_errors
+from data_miner_dagster.catalog.upkeep import record_internal_error
 from data_miner_dagster.domain.errors import ClaimHeldError, PermanentError
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
 from data_miner_dagster.domain.keys import make_frame_id
@@ -23,6 +25,8 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import Float32Array, OutcomeStatus, RgbImage, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.media.images import UnreadableImageError, read_stored_image_reduced
+from data_miner_dagster.operations.item_faults import ItemFault, concerns_all_items, item_guard, log_fault
+from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.protocols.encoders import ImageEncoder
 from data_miner_dagster.stages.embedding import FrameLoadError, embed_in_batches
@@ -36,6 +40,7 @@ from data_miner_dagster.storage.embeddings import (
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
 
 EncoderKind = Literal["filter", "dedup"]
+T = TypeVar("T")
 
 _MEGABYTE: Final = 1 << 20
 
@@ -61,15 +66,19 @@ class _Task:
     vectors: list[npt.NDArray[np.float16]] = field(default_factory=list)
     frame_indices: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    fault: Exception | None = None  # the first that nobody expected of a frame
     num_seen: int = 0
 
-    def add(self, frame_index: int, vector: Float32Array | None, problem: str) -> None:
+    def add(self, frame_index: int, vector: Float32Array | None, error: Exception | None) -> None:
         self.num_seen += 1
-        if vector is None:
-            self.problems.append(problem)
-        else:
+        if vector is not None:
             self.frame_indices.append(frame_index)
             self.vectors.append(vector.astype(np.float16))
+        elif error is None or isinstance(error, FrameLoadError):
+            self.problems.append(str(error))
+        else:
+            self.fault = self.fault or error
+            self.problems.append(log_fault("embedding", make_frame_id(self.video_key, frame_index), error).line)
 
     def stored(self, embedding_dim: int) -> StoredEmbeddings:
         vectors = np.stack(self.vectors) if self.vectors else np.zeros((0, embedding_dim), np.float16)
@@ -102,44 +111,65 @@ def embed_frames(
         if report is not None:
             report(outcome)
 
-    def finish(task: _Task) -> None:
+    def finish(task: _Task) -> VideoOutcome:
         num_frames = len(task.wanted)
         if task.problems and not task.vectors:
+            if task.fault is not None:
+                raise task.fault
             message = f"no frame of {task.video_key} can be read: {task.problems[0]}; extract its frames again"
-            settle(VideoOutcome(task.video_key, OutcomeStatus.FAILED, VideoErrorKind.UNDECODABLE, message))
-            return
+            return VideoOutcome(task.video_key, OutcomeStatus.FAILED, VideoErrorKind.UNDECODABLE, message)
         write_embeddings(task.target, task.stored(platform.models.filter_encoder().embedding_dim))
-        settle(
-            VideoOutcome(
-                task.video_key,
-                OutcomeStatus.DONE,
-                message=f"{len(task.problems)} frames cannot be read: {task.problems[0]}" if task.problems else "",
-                metadata={
-                    "encoder": name,
-                    "num_frames": num_frames,
-                    "num_embedded": len(task.vectors),
-                    "num_unreadable": len(task.problems),
-                },
-            )
+        return VideoOutcome(
+            task.video_key,
+            OutcomeStatus.DONE,
+            message=f"{len(task.problems)} frames cannot be read: {task.problems[0]}" if task.problems else "",
+            metadata={
+                "encoder": name,
+                "num_frames": num_frames,
+                "num_embedded": len(task.vectors),
+                "num_unreadable": len(task.problems),
+            },
         )
+
+    def record(fault: ItemFault, key: str) -> None:
+        record_internal_error(platform.catalog.database, key, fault.line, only_from={VideoStatus.EXTRACTED})
+        settle(VideoOutcome(key, OutcomeStatus.FAILED, VideoErrorKind.INTERNAL_ERROR, fault.line))
+
+    def opened(key: str) -> _Task | VideoOutcome:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(platform.hold_video(key))
+            except ClaimHeldError as error:
+                return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
+            planned = _plan_whole_video(platform, key, force=force)
+            if isinstance(planned, _Task):
+                planned.claim = stack.pop_all()
+            return planned
 
     def tasks() -> Iterator[_Task]:
         for key in sorted(set(video_keys)):
-            with ExitStack() as stack:
-                try:
-                    stack.enter_context(platform.hold_video(key))
-                except ClaimHeldError as error:
-                    settle(VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error)))
-                    continue
-                planned = _plan_whole_video(platform, key, force=force)
-                if isinstance(planned, VideoOutcome):
-                    settle(planned)
-                    continue
-                planned.claim = stack.pop_all()
-            yield planned
+            planned = guard.attempt(key, partial(opened, key), partial(record, key=key), proves=False)
+            if isinstance(planned, VideoOutcome):
+                settle(planned)
+            elif planned is not None:
+                yield planned
 
-    _run_tasks(platform, tasks(), platform.models.filter_encoder, finish)
+    def close(task: _Task) -> None:
+        outcome = guard.attempt(task.video_key, partial(_finished, finish, task), partial(record, key=task.video_key))
+        if outcome is not None:
+            settle(outcome)
+
+    with item_guard("embed_frames", keys_with_internal_errors(platform.catalog.database, video_keys)) as guard:
+        _run_tasks(platform, tasks(), platform.models.filter_encoder, close)
     return [outcomes[key] for key in video_keys]
+
+
+def _finished(finish: Callable[[_Task], T], task: _Task) -> T:
+    """Return what `finish` makes of a task, and let its claim go."""
+    try:
+        return finish(task)
+    finally:
+        task.claim.close()
 
 
 def ensure_embeddings(platform: Platform, kind: EncoderKind, frames: Mapping[str, Sequence[int]]) -> None:
@@ -148,28 +178,45 @@ def ensure_embeddings(platform: Platform, kind: EncoderKind, frames: Mapping[str
     What is stored for other frames of the same videos stays. Only videos that lack something are claimed.
 
     Raises:
-        PermanentError: a video has no frames, or not those that are named, or an image of them is damaged.
+        VideosLeftOutError: videos have no frames, or not those that are named, or an image of them is damaged, or else
+            cannot be embedded. All others are done then.
         ModelError: the encoder is missing, or not what was pinned.
     """
+    faults: dict[str, ItemFault] = {}
 
     def finish(task: _Task) -> None:
+        if task.fault is not None:
+            raise task.fault
         if task.problems:
             raise PermanentError(f"{task.problems[0]}; extract the frames of {task.video_key} again")
         write_embeddings(task.target, task.stored(_encoder(platform, kind).embedding_dim))
 
+    def opened(key: str) -> _Task | None:
+        if _plan_some_frames(platform, kind, key, frames[key]) is None:
+            return None
+        with ExitStack() as stack:
+            stack.enter_context(platform.hold_video(key))
+            planned = _plan_some_frames(platform, kind, key, frames[key])  # another worker may have made them
+            if planned is not None:
+                planned.claim = stack.pop_all()
+            return planned
+
     def tasks() -> Iterator[_Task]:
         for key in sorted(frames):
-            if _plan_some_frames(platform, kind, key, frames[key]) is None:
-                continue
-            with ExitStack() as stack:
-                stack.enter_context(platform.hold_video(key))
-                planned = _plan_some_frames(platform, kind, key, frames[key])  # another worker may have made them
-                if planned is None:
-                    continue
-                planned.claim = stack.pop_all()
-            yield planned
+            planned = guard.attempt(key, partial(opened, key), partial(faults.__setitem__, key), proves=False)
+            if planned is not None:
+                yield planned
+            elif key not in faults and not guard.holds(key):
+                guard.succeed()  # its vectors are there
 
-    _run_tasks(platform, tasks(), lambda: _encoder(platform, kind), finish)
+    def close(task: _Task) -> None:
+        key = task.video_key
+        guard.attempt(key, partial(_finished, finish, task), partial(faults.__setitem__, key))
+
+    with item_guard("embedding for a project") as guard:
+        _run_tasks(platform, tasks(), lambda: _encoder(platform, kind), close)
+    if faults:
+        raise VideosLeftOutError(faults)
 
 
 def load_vectors(platform: Platform, kind: EncoderKind, video_key: str, frame_indices: Sequence[int]) -> Float32Array:
@@ -201,16 +248,13 @@ def _run_tasks(
     load_encoder: Callable[[], ImageEncoder],
     finish: Callable[[_Task], None],
 ) -> None:
-    """Put the frames of all tasks through the encoder; `finish` each when its last frame is through."""
+    """Put the frames of all tasks through the encoder; `finish` each, which ends its claim, after its last frame."""
     config = platform.config.embedding
     open_tasks: list[_Task] = []
 
     def close(task: _Task) -> None:
-        try:
-            finish(task)
-        finally:
-            open_tasks.remove(task)
-            task.claim.close()
+        open_tasks.remove(task)
+        finish(task)
 
     def opened() -> Iterator[_Task]:
         for task in tasks:
@@ -238,11 +282,12 @@ def _run_tasks(
             batch_size=config.batch_size,
             decode_threads=config.decode_threads,
             max_batch_bytes=config.max_batch_megabytes * _MEGABYTE,
+            is_of_frame=lambda error: not concerns_all_items(error),
         )
         with closing(stream):
             for embedded in stream:
                 task = embedded.frame.task
-                task.add(embedded.frame.frame_index, embedded.vector, embedded.problem)
+                task.add(embedded.frame.frame_index, embedded.vector, embedded.error)
                 if task.num_seen == len(task.wanted):
                     close(task)
     finally:

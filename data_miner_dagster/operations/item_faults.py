@@ -122,7 +122,7 @@ def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault
     except Exception as error:
         if concerns_all_items(error):
             raise
-        return _logged(stage, item, error)
+        return log_fault(stage, item, error)
 
 
 def attempt_extra(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
@@ -133,7 +133,7 @@ def attempt_extra(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - logged, and shown in the place of what was to be made
-        return _logged(stage, item, error)
+        return log_fault(stage, item, error)
 
 
 def may_pass(error: BaseException) -> bool:
@@ -192,11 +192,16 @@ class ItemGuard:
         except Exception as error:
             if concerns_all_items(error):
                 raise
-            self._hold(item, _logged(self._stage, item, error), on_fault)
+            self._hold(item, log_fault(self._stage, item, error), on_fault)
             return None
         if proves and (not isinstance(result, VideoOutcome) or result.status is OutcomeStatus.DONE):
             self.succeed()
         return result
+
+    def holds(self, item: str) -> bool:
+        """Return whether a fault of an item is held back."""
+        with self._lock:
+            return any(name == item for name, _, _ in self._held)
 
     def succeed(self) -> None:
         """Take note that an item has come through: what is held is recorded as the items' own."""
@@ -251,7 +256,8 @@ def _record(held: list[tuple[str, ItemFault, Callable[[ItemFault], object]]]) ->
         on_fault(fault)
 
 
-def _logged(stage: str, item: str, error: Exception) -> ItemFault:
+def log_fault(stage: str, item: str, error: Exception) -> ItemFault:
+    """Return the fault of an item's exception, after its line and its traceback went to the log."""
     fault = fault_of(error)
     if isinstance(error, WorkerFaultError):
         error.add_note(f"In the worker:\n{error.trace}")

@@ -28,11 +28,11 @@ class FrameLoadError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedFrame(Generic[Frame]):
-    """What became of one frame: its (D,) unit vector, or None and the problem."""
+    """What became of one frame: its (D,) unit vector, or None and the error."""
 
     frame: Frame
     vector: Float32Array | None
-    problem: str = ""
+    error: Exception | None = None
 
 
 def embed_in_batches(
@@ -43,6 +43,7 @@ def embed_in_batches(
     batch_size: int,
     decode_threads: int,
     max_batch_bytes: int,
+    is_of_frame: Callable[[Exception], bool] = lambda _error: False,
 ) -> Generator[EmbeddedFrame[Frame], None, None]:
     """Yield every frame with its vector, in the order given. Closing the generator ends its threads.
 
@@ -57,15 +58,21 @@ def embed_in_batches(
         batch_size: images per forward pass, at most.
         decode_threads: threads that load and preprocess.
         max_batch_bytes: a batch's preprocessed images take at most this much memory, but for a single image.
+        is_of_frame: whether another error than FrameLoadError, met with a frame, is that frame's alone. A batch that
+            the model refuses so is put through it again, frame by frame, unless it refuses by now what it took before.
     """
     source = iter(frames)
-    waiting: deque[tuple[Frame, Future[npt.NDArray[Any] | FrameLoadError]]] = deque()
-    runner = _BatchRunner(encoder, batch_size, max_batch_bytes)
+    waiting: deque[tuple[Frame, Future[npt.NDArray[Any] | Exception]]] = deque()
+    runner = _BatchRunner(encoder, batch_size, max_batch_bytes, is_of_frame)
 
-    def prepare(frame: Frame) -> npt.NDArray[Any] | FrameLoadError:
+    def prepare(frame: Frame) -> npt.NDArray[Any] | Exception:
         try:
             return encoder.preprocess(load(frame))
         except FrameLoadError as error:
+            return error
+        except Exception as error:
+            if not is_of_frame(error):
+                raise
             return error
 
     with ThreadPoolExecutor(decode_threads, thread_name_prefix="decode") as pool:
@@ -80,19 +87,20 @@ def embed_in_batches(
         try:
             fill()
             while waiting:
-                taken: list[tuple[Frame, npt.NDArray[Any] | FrameLoadError]] = []
+                taken: list[tuple[Frame, npt.NDArray[Any] | Exception]] = []
                 while waiting and len(taken) < runner.batch_size:
                     frame, future = waiting.popleft()
                     taken.append((frame, future.result()))
                     runner.fit(taken[-1][1])
                 fill()  # before the model runs, so that the threads have work meanwhile
-                arrays = [array for _, array in taken if not isinstance(array, FrameLoadError)]
+                arrays = [array for _, array in taken if not isinstance(array, Exception)]
                 vectors = iter(runner.run(arrays))
                 for frame, array in taken:
-                    if isinstance(array, FrameLoadError):
-                        yield EmbeddedFrame(frame, None, str(array))
+                    result = array if isinstance(array, Exception) else next(vectors)
+                    if isinstance(result, Exception):
+                        yield EmbeddedFrame(frame, None, result)
                     else:
-                        yield EmbeddedFrame(frame, next(vectors))
+                        yield EmbeddedFrame(frame, result)
         finally:
             for _, future in waiting:
                 future.cancel()
@@ -101,30 +109,56 @@ def embed_in_batches(
 class _BatchRunner:
     """Runs the model in batches that fit, and remembers what fits."""
 
-    def __init__(self, encoder: ImageEncoder, batch_size: int, max_batch_bytes: int) -> None:
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        batch_size: int,
+        max_batch_bytes: int,
+        is_of_frame: Callable[[Exception], bool],
+    ) -> None:
         self._encoder = encoder
+        self._is_of_frame = is_of_frame
         self._max_batch_bytes = max_batch_bytes
         self.batch_size = batch_size
+        self._proven: npt.NDArray[Any] | None = None  # the model took this one
 
-    def fit(self, array: npt.NDArray[Any] | FrameLoadError) -> None:
+    def fit(self, array: npt.NDArray[Any] | Exception) -> None:
         """Take the size of a preprocessed image into account."""
-        if not isinstance(array, FrameLoadError) and array.nbytes:
+        if not isinstance(array, Exception) and array.nbytes:
             self.batch_size = max(1, min(self.batch_size, self._max_batch_bytes // array.nbytes))
 
-    def run(self, arrays: list[npt.NDArray[Any]]) -> Iterator[Float32Array]:
-        """Yield one vector an array, in order."""
+    def run(self, arrays: list[npt.NDArray[Any]]) -> Iterator[Float32Array | Exception]:
+        """Yield one vector an array, in order, or the error that is its own."""
         start = 0
         while start < len(arrays):
             part = arrays[start : start + self.batch_size]
             try:
                 vectors = self._encoder.embed_batch(np.stack(part))
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or len(part) == 1:
+            except Exception as error:
+                if is_out_of_memory(error) and len(part) > 1:
+                    self.batch_size = len(part) // 2
+                    continue
+                if is_out_of_memory(error) or not self._is_of_frame(error):
                     raise
-                self.batch_size = len(part) // 2
-                continue
-            yield from vectors
+                yield from self._one_by_one(part)
+            else:
+                self._proven = part[0]
+                yield from vectors
             start += len(part)
+
+    def _one_by_one(self, arrays: list[npt.NDArray[Any]]) -> Iterator[Float32Array | Exception]:
+        for array in arrays:
+            try:
+                vector = self._encoder.embed_batch(array[np.newaxis])[0]
+            except Exception as error:
+                if is_out_of_memory(error) or not self._is_of_frame(error):
+                    raise
+                if self._proven is not None:
+                    self._encoder.embed_batch(self._proven[np.newaxis])  # raises if the model itself is at its end
+                yield error
+            else:
+                self._proven = array
+                yield vector
 
 
 def is_out_of_memory(error: BaseException) -> bool:

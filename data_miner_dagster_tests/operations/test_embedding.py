@@ -1,6 +1,7 @@
 """Every frame of a video: real JPEGs and files, an encoder whose vectors are known by hand."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import (
     Float32Array,
     OutcomeStatus,
+    RgbImage,
 )
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.media.foreign_pictures import read_image
+from data_miner_dagster.media.images import read_stored_image_reduced
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.embedding import embed_frames
 from data_miner_dagster.operations.platform import Platform
@@ -199,6 +202,29 @@ def test_embed_frames__a_broken_run_frees_its_claims_and_the_next_takes_up(
             pass
     statuses = [outcome.status.value for outcome in embed_frames(platform, ["file-a", "file-b", "file-c"])]
     assert statuses == ["reused", "done", "done"]
+
+
+def test_embed_frames__a_fault_of_some_frames_leaves_them_out_of_all_frames_fails_that_video(
+    platform: ColourPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("file-a", "file-b", "file-c"):
+        plant_video(platform, key, RED, GREEN)
+
+    def read(path: Path, sha256: str, min_side: int) -> RgbImage:
+        if "file-b" in str(path) or ("file-c" in str(path) and path.name == frame_file_name(1, "jpg")):
+            raise ZeroDivisionError("planted")
+        return read_stored_image_reduced(path, sha256, min_side)
+
+    monkeypatch.setattr("data_miner_dagster.operations.embedding.read_stored_image_reduced", read)
+    outcomes = embed_frames(platform, ["file-a", "file-b", "file-c"])
+
+    assert [outcome.status for outcome in outcomes] == [OutcomeStatus.DONE, OutcomeStatus.FAILED, OutcomeStatus.DONE]
+    assert outcomes[1].error_kind is VideoErrorKind.INTERNAL_ERROR
+    assert re.fullmatch(r"ZeroDivisionError: planted \(operations/embedding.py:\d+\)", outcomes[1].message)
+    assert (outcomes[2].metadata["num_embedded"], outcomes[2].metadata["num_unreadable"]) == (1, 1)
+    row = platform.catalog.video("file-b")
+    assert row is not None
+    assert (row.status, row.error) == (VideoStatus.FAILED, outcomes[1].message)
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime"])

@@ -82,7 +82,7 @@ def test_embed_in_batches__last_batch_is_smaller() -> None:
 def test_embed_in_batches__damaged_frame_keeps_its_place_and_holds_up_nobody() -> None:
     results = _embed(LevelEncoder(), range(10, 17))
     assert [result.frame for result in results if result.vector is None] == [13]
-    assert results[3].problem == "frame 13 is damaged"
+    assert str(results[3].error) == "frame 13 is damaged"
     assert [result.frame for result in results] == list(range(10, 17))
 
 
@@ -115,6 +115,31 @@ def test_embed_in_batches__other_errors_of_the_model_are_not_swallowed() -> None
 
     with pytest.raises(RuntimeError, match="mat1"):
         _embed(Broken(), range(20, 22))
+
+
+def test_embed_in_batches__what_the_model_refuses_of_one_frame_is_that_frame_s() -> None:
+    class Choosy(LevelEncoder):
+        def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:
+            if np.any(batch == batch.dtype.type(_grey(22)[0, 0, 0])):
+                raise ZeroDivisionError("planted")
+            return super().embed_batch(batch)
+
+    encoder = Choosy()
+    results = list(
+        embed_in_batches(
+            encoder,
+            range(20, 28),
+            _grey,
+            batch_size=4,
+            decode_threads=2,
+            max_batch_bytes=1 << 30,
+            is_of_frame=lambda error: isinstance(error, ZeroDivisionError),
+        )
+    )
+    assert [result.frame for result in results] == list(range(20, 28))
+    assert [result.frame for result in results if result.vector is None] == [22]
+    assert isinstance(results[2].error, ZeroDivisionError)
+    assert encoder.batch_sizes == [1, 1, 1, 1, 4]  # 20, 21, 21 again since 22 was refused, 23, and a batch
 
 
 def test_embed_in_batches__batches_are_sized_by_memory() -> None:

@@ -1,0 +1,37 @@
+"""Videos that a stage of a project goes on without: their files turned out to be damaged, or a fault of ours met them.
+
+A stage that finds such a video starts again without it, and says so: in its outcome's counts, and on the member. The
+next build looks at it again.
+"""
+
+from collections.abc import Mapping
+
+from data_miner_dagster.catalog.transitions import move_project_videos
+from data_miner_dagster.domain.errors import PermanentError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import ProjectVideoStatus
+from data_miner_dagster.operations.item_faults import ItemFault
+from data_miner_dagster.operations.platform import Platform
+
+
+class VideosLeftOutError(PermanentError):
+    """Videos of a project cannot be worked with, and why, by key. The others can."""
+
+    def __init__(self, faults: Mapping[str, ItemFault]) -> None:
+        key = min(faults)
+        more = f" (and {len(faults) - 1} more videos)" if len(faults) > 1 else ""
+        super().__init__(f"{key}: {faults[key].line}{more}")
+        self.lines = {key: fault.line for key, fault in sorted(faults.items())}
+
+
+def reason_of(line: str) -> str:
+    """Return the reason that a membership keeps of a video that was left out."""
+    return f"{VideoErrorKind.INTERNAL_ERROR.value}: {line}"
+
+
+def record_left_out(platform: Platform, project: str, lines: Mapping[str, str]) -> None:
+    """Set the memberships of videos that were left out to FAILED, with the reason."""
+    reasons: dict[str, tuple[int | None, str | None]] = {key: (None, reason_of(line)) for key, line in lines.items()}
+    with platform.catalog.database.transaction() as session:
+        move_project_videos(session, project, ProjectVideoStatus.FILTERING, dict.fromkeys(lines, (None, None)))
+        move_project_videos(session, project, ProjectVideoStatus.FAILED, reasons)
