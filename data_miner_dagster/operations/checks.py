@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
+from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.operations.members import project_inputs
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.tables import num_rows, read_table
@@ -39,8 +40,14 @@ def count_decisions(platform: Platform, project: str) -> DecisionCounts:
     Raises:
         FileNotFoundError: the project has not been filtered.
     """
-    num_frames = sum(num_rows(member.frames_table) for member in project_inputs(platform, project))
-    table = read_table(platform.layout.filtered_table(project), ["frame_id", "is_kept", "drop_reason"])
+    path = platform.layout.filtered_table(project)
+    left_out = read_left_out(path)
+    num_frames = sum(
+        num_rows(member.frames_table)
+        for member in project_inputs(platform, project)
+        if member.video_key not in left_out
+    )
+    table = read_table(path, ["frame_id", "is_kept", "drop_reason"])
     is_kept = table["is_kept"].to_numpy()
     has_reason = pc.is_valid(table["drop_reason"]).to_numpy()
     return DecisionCounts(

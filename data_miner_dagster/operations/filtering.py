@@ -27,6 +27,7 @@ from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
 from data_miner_dagster.domain.tables import FILTERED_SCHEMA
 from data_miner_dagster.operations.drift import read_drift
+from data_miner_dagster.operations.left_out import VideosLeftOutError, as_metadata
 from data_miner_dagster.operations.members import ProjectMembers, failures_by_kind, project_members
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.scoring import score_project, similarities_fingerprint, similarities_header
@@ -77,17 +78,27 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
         path = platform.layout.filtered_table(project)
         _check_encoder(platform, config, path)
         rules = resolve_rules(config, platform.models.filter_encoder_name, platform.models.filter_encoder_calibration)
-        members = project_members(platform, project)
+        all_members = members = project_members(platform, project)
         _tell_left_out(project, members)
-        header = similarities_header(platform, config, members.ready)
-        fingerprint = filtered_fingerprint(header, rules)
         num_scored = 0
-        is_current = not force and read_fingerprint(path) == fingerprint
-        if not is_current:
+        left_out: dict[str, str] = {}
+        while True:
+            header = similarities_header(platform, config, members.ready)
+            fingerprint = filtered_fingerprint(header, rules)
+            is_current = not force and read_fingerprint(path) == fingerprint
+            if is_current:
+                break
             _start(platform, project, members)
             similarities = platform.layout.similarities_table(project)
-            num_scored = score_project(platform, similarities, header, members.ready, force=force)
-            _write_decisions(similarities, path, header, rules, fingerprint, _settings(platform, config))
+            try:
+                num_scored = score_project(platform, similarities, header, members.ready, force=force)
+            except VideosLeftOutError as error:  # once more, without them
+                left_out |= error.lines
+                members = all_members.without(left_out)
+                continue
+            settings = _settings(platform, config) | as_metadata(left_out)
+            _write_decisions(similarities, path, header, rules, fingerprint, settings)
+            break
         tally = _read_tally(path)
         _finish(platform, project, members, tally)
         return ProjectOutcome(

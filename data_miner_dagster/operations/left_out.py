@@ -4,7 +4,10 @@ A stage that finds such a video starts again without it, and says so: in its out
 next build looks at it again.
 """
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
 
 from data_miner_dagster.catalog.transitions import move_project_videos
 from data_miner_dagster.domain.errors import PermanentError
@@ -12,6 +15,9 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.item_faults import ItemFault
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.tables import read_metadata
+
+_KEY: Final = "data_miner.left_out"
 
 
 class VideosLeftOutError(PermanentError):
@@ -22,6 +28,17 @@ class VideosLeftOutError(PermanentError):
         more = f" (and {len(faults) - 1} more videos)" if len(faults) > 1 else ""
         super().__init__(f"{key}: {faults[key].line}{more}")
         self.lines = {key: fault.line for key, fault in sorted(faults.items())}
+
+
+def as_metadata(lines: Mapping[str, str]) -> dict[str, str]:
+    """Return what a table says of the videos that are missing in it; nothing if there are none."""
+    return {_KEY: json.dumps(dict(sorted(lines.items())), ensure_ascii=False)} if lines else {}
+
+
+def read_left_out(path: Path) -> dict[str, str]:
+    """Return the videos that a table was made without, and why, by key."""
+    lines: dict[str, str] = json.loads(read_metadata(path).get(_KEY, "{}"))
+    return lines
 
 
 def reason_of(line: str) -> str:

@@ -5,7 +5,7 @@ files (what exists and is current), so that no two stages disagree about what a 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
@@ -46,6 +46,14 @@ class ProjectMembers:
     not_embedded: tuple[str, ...]  # frames exist; embeddings by the filter encoder are missing or stale
     unsettled: tuple[str, ...]  # still to be downloaded or decoded
     failed: tuple[FailedMember, ...]
+
+    def without(self, lines: Mapping[str, str]) -> "ProjectMembers":
+        """Return the same, but for videos that a stage goes on without: they have failed, each with its line."""
+        if not lines:
+            return self
+        left_out = [FailedMember(key, VideoErrorKind.INTERNAL_ERROR, line) for key, line in sorted(lines.items())]
+        ready = tuple(member for member in self.ready if member.video_key not in lines)
+        return replace(self, ready=ready, failed=(*self.failed, *left_out))
 
 
 def project_members(platform: Platform, project: str) -> ProjectMembers:

@@ -3,8 +3,9 @@
 Only videos whose embeddings have changed are scored again; the others' rows are carried over from the table as it is.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,8 @@ from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.members import MemberFrames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.prompts import embed_prompts
@@ -70,8 +73,9 @@ def score_project(
     """Bring the table at `path` up to date; return how many videos were scored. Needs the project's claim.
 
     Raises:
-        DataMinerError: a video's embeddings vanished since its members were listed; running again puts it right.
+        VideosLeftOutError: frames or embeddings of videos cannot be read, or changed since their members were listed.
     """
+    faults: dict[str, ItemFault] = {}
     fingerprint = similarities_fingerprint(header)
     if not force and read_fingerprint(path) == fingerprint:
         return 0
@@ -89,14 +93,26 @@ def score_project(
     with (
         threadpool_limits(1, user_api="blas"),
         similarities_writer(path, header, fingerprint=fingerprint) as writer,
+        _all_or_left_out(faults),
+        item_guard("filtered_frames") as guard,
     ):
         for member, video in zip(ready, header.videos, strict=True):
             rows = carried.rows_of(video)
             if rows is None:
-                rows = _score_video(member, video, header.texts, prompts())
+                score = partial(_score_video, member, video, header.texts, prompts())
+                rows = guard.attempt(video.video_key, score, partial(faults.__setitem__, video.video_key))
                 num_scored += 1
-            writer.write_video(rows)
+            if rows is not None:
+                writer.write_video(rows)
     return num_scored
+
+
+@contextmanager
+def _all_or_left_out(faults: Mapping[str, ItemFault]) -> Iterator[None]:
+    """Keep a table from appearing in which videos are missing that its header names."""
+    yield
+    if faults:
+        raise VideosLeftOutError(faults)
 
 
 class _Carried:

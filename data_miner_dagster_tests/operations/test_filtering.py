@@ -1,5 +1,6 @@
 """From planted embeddings to decisions, statuses and counts."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,11 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
 from data_miner_dagster.domain.tables import FILTERED_SCHEMA
+from data_miner_dagster.operations.checks import count_decisions
 from data_miner_dagster.operations.filtering import filter_project
 from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster.storage import similarities as similarities_storage
+from data_miner_dagster.storage.embeddings import StoredEmbeddings, read_embeddings
 from data_miner_dagster.storage.similarities import read_header
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests.operations.planted_project import (
@@ -267,6 +270,33 @@ def test_filter_project__a_video_lost_after_filtering_fails_its_member(platform:
     assert standing(platform) == {"local-a": ("FAILED", None), "local-b": ("FILTERED_EMPTY", 0)}
 
 
+def test_filter_project__goes_on_without_a_video_that_a_fault_meets(
+    platform: PlantedPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_videos(platform)
+
+    def read(path: Path) -> StoredEmbeddings | None:
+        if path.stem == "local-b":
+            raise ZeroDivisionError("planted")
+        return read_embeddings(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("data_miner_dagster.operations.scoring.read_embeddings", read)
+        outcome = filter_project(platform, "pets")
+        assert outcome.status is OutcomeStatus.DONE
+        assert outcome.counts == {"frames": 3, "kept": 2, "below_positive": 1, "failed_internal_error": 1}
+        assert count_decisions(platform, "pets").holds
+        again = filter_project(platform, "pets")
+        assert (again.status, again.fingerprint) == (OutcomeStatus.REUSED, outcome.fingerprint)
+    assert standing(platform) == {"local-a": ("FILTERED", 2), "local-b": ("FAILED", None)}
+    (member,) = [row for row in platform.catalog.members("pets") if row.video_key == "local-b"]
+    assert re.fullmatch(
+        r"internal_error: ZeroDivisionError: planted \(operations/scoring.py:\d+\)", member.reason or ""
+    )
+    assert filter_project(platform, "pets").counts["frames"] == 5
+    assert standing(platform)["local-b"][0] == "FILTERED_EMPTY"
+
+
 def test_filter_project__rejected_members_stay_rejected(platform: PlantedPlatform) -> None:
     two_videos(platform)
     with platform.catalog.database.transaction() as session:
@@ -284,6 +314,7 @@ def test_filter_project__deciding_again_imports_no_torch(tmp_path: Path) -> None
     program = """
 import sys
 from pathlib import Path
+from data_miner_dagster.operations.checks import count_decisions
 from data_miner_dagster.operations.filtering import filter_project
 from data_miner_dagster_tests.operations.planted_project import PlantedPlatform
 platform = PlantedPlatform(Path(sys.argv[1]))
