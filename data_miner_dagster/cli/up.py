@@ -15,6 +15,7 @@ from data_miner_dagster.cli.progress import console
 from data_miner_dagster.domain.errors import DataMinerError
 
 _STOP_SECONDS: Final = 20.0
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 def up(
@@ -23,6 +24,10 @@ def up(
     profile: Annotated[str | None, typer.Option("--profile", help="lite or standard.")] = None,
     port: Annotated[int, typer.Option("--port", help="Of the web server.")] = 3000,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option("--allowed-host", help="A name by which a reverse proxy reaches it; may be repeated."),
+    ] = None,
 ) -> None:
     """Start the web server and the daemon: materialize and backfill in the browser, sensors do the rest."""
     from data_miner_dagster.config.loading import load_platform_config, resolve_project_files, resolve_root
@@ -39,6 +44,9 @@ def up(
     layout = StorageLayout(resolve_root(root, platform_config).absolute())
     check_root_is_writable(layout.root)
     os.environ["DATA_MINER_ROOT"] = str(layout.root)
+    if allowed_hosts:
+        named = os.environ.get("DATA_MINER_WEB_HOSTS", "")
+        os.environ["DATA_MINER_WEB_HOSTS"] = ",".join(filter(None, (named, *allowed_hosts)))
     # before the two servers, which would both try to create the databases
     with open_instance(open_platform()) as instance:
         home = Path(instance.root_directory)
@@ -46,13 +54,19 @@ def up(
     project_files.mkdir(parents=True, exist_ok=True)
     workspace = str(deployment_file("workspace.yaml"))
     commands = {
-        "web server": ["dagster_webserver", "-w", workspace, "-h", host, "-p", str(port)],
+        "web server": ["data_miner_dagster.web.dagster_webserver", "-w", workspace, "-h", host, "-p", str(port)],
         "daemon": ["dagster._daemon", "run", "-w", workspace],
     }
     console.print(f"root           {layout.root}")
     console.print(f"DAGSTER_HOME   {home}")
     console.print(f"project files  {project_files} (drop a YAML file here)")
     console.print(f"web            http://{host}:{port} (Ctrl-C stops)")
+    if host not in _LOOPBACK:
+        console.print(
+            f"warning: whoever reaches port {port} of this machine can start and delete runs, without a password: see "
+            "'Who may reach the UI' in docs/deployment.md",
+            style="yellow",
+        )
     raise typer.Exit(_supervise(commands, home))
 
 

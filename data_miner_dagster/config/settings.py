@@ -16,6 +16,7 @@ from data_miner_dagster.config.problems import did_you_mean
 from data_miner_dagster.config.refreshing import RefreshConfig
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.config.sourcing import SourcingConfig
+from data_miner_dagster.config.web import WebConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import check_project_name
 
@@ -60,6 +61,8 @@ class PlatformConfig(ConfigModel):
     """How frames are embedded."""
     models: ModelsConfig = ModelsConfig()
     """Which models do the work."""
+    web: WebConfig = WebConfig()
+    """Who may reach the web server."""
     logging: LoggingConfig = LoggingConfig()
     """How the log looks."""
 

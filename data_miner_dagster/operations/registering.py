@@ -74,7 +74,7 @@ def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> N
     """Compare what the file says of the platform with the platform that runs; only sampling is a reason to refuse."""
     if "platform" not in file.model_fields_set:
         return
-    for section_name in sorted(file.platform.model_fields_set - {"storage", "logging"}):
+    for section_name in sorted(file.platform.model_fields_set - {"storage", "logging", "web"}):
         asked, has = getattr(file.platform, section_name), getattr(running, section_name)
         differing = [
             f"{name} is another"

@@ -181,7 +181,10 @@ class Services(Dagster):
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._start("code", [*code, "-m", "data_miner_dagster.definitions"])
         wait_for("the code server", self._code_server_is_healthy, timeout=120)
-        self._start("webserver", ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", workspace])
+        self._start(
+            "webserver",
+            ["-m", "data_miner_dagster.web.dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", workspace],
+        )
         self._start("daemon", ["-m", "dagster._daemon", "run", "-w", workspace])
         self.wait_until_loaded()
 

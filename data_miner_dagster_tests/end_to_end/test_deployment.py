@@ -60,8 +60,10 @@ def test_compose__says_what_the_services_here_are_started_with() -> None:
     services = compose["services"]
     assert services["code"]["command"][:3] == ["dagster", "code-server", "start"]
     assert services["code"]["command"][-1] == "data_miner_dagster.definitions"
-    assert services["webserver"]["command"][0] == "dagster-webserver"
+    assert services["webserver"]["command"][:3] == ["python", "-m", "data_miner_dagster.web.dagster_webserver"]
     assert services["daemon"]["command"][:2] == ["dagster-daemon", "run"]
+    assert [name for name in services if "HF_TOKEN" in services[name]["environment"]] == ["code"]
+    assert all(service["security_opt"] == ["no-new-privileges:true"] for service in services.values())
     named = {
         value["env"]
         for name in ("dagster.yaml", "workspace.yaml")

@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -203,3 +206,23 @@ def test_browser__a_project_is_understood_without_the_terminal(platform: Running
         assert sizes
         assert all(sizes)
         browser.close()
+
+
+def test_up__takes_no_mutation_from_a_strangers_page(platform: RunningPlatform) -> None:
+    mutation = 'mutation { setConcurrencyLimit(concurrencyKey: "stranger", limit: 77) }'
+    as_json = json.dumps({"query": mutation}).encode()
+    by_get = f"{platform.address}/graphql?query={urllib.parse.quote(mutation)}"
+    foreign = {"Host": "evil.example", "Origin": "http://evil.example"}
+    for address, body, headers, expected in (
+        (by_get, None, foreign, 421),
+        (by_get, None, {"Origin": "http://evil.example"}, 403),
+        (by_get, None, {}, 405),
+        (f"{platform.address}/graphql", as_json, {"Content-Type": "text/plain"}, 415),
+        (f"{platform.address}/graphql", as_json, {"Content-Type": "application/json", **foreign}, 421),
+    ):
+        request = urllib.request.Request(address, data=body, headers=headers)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=30)
+        assert refused.value.code == expected
+    limits = platform.graphql("{ instance { concurrencyLimits { concurrencyKey } } }")["instance"]["concurrencyLimits"]
+    assert "stranger" not in {limit["concurrencyKey"] for limit in limits}

@@ -1,0 +1,43 @@
+"""`python -m data_miner_dagster.web.dagster_webserver`: Dagster's own command and options, its application guarded.
+
+The names that the server answers to are, beside loopback, `-h`'s, `platform.web.hosts` and DATA_MINER_WEB_HOSTS.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from dagster_webserver import cli
+
+from data_miner_dagster.config.loading import load_platform_config
+from data_miner_dagster.web.guard import Guard
+
+HOSTS_VARIABLE: Final = "DATA_MINER_WEB_HOSTS"
+"""Names, with commas between."""
+_MAKE_APP: Final = "create_app_from_workspace_process_context"
+
+
+def known_hosts(arguments: Sequence[str]) -> list[str]:
+    """Return the names that the server is known by, beside those of loopback."""
+    bound = [value for option, value in pairwise(arguments) if option in ("-h", "--host")]
+    bound += [argument.partition("=")[2] for argument in arguments if argument.startswith("--host=")]
+    named = [name.strip() for name in os.environ.get(HOSTS_VARIABLE, "").split(",")]
+    return [host for host in (*bound, *named, *load_platform_config().web.hosts) if host]
+
+
+def main() -> None:
+    """Serve until stopped."""
+    hosts = known_hosts(sys.argv[1:])
+    make_app = getattr(cli, _MAKE_APP)  # raises where Dagster has it no more: unguarded nothing is served
+
+    def guarded(*arguments: Any, **options: Any) -> Guard:
+        return Guard(make_app(*arguments, **options), hosts)
+
+    setattr(cli, _MAKE_APP, guarded)
+    cli.main()  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Who may ask the web server for what: a layer of ASGI that refuses what a stranger's page makes a browser send.
+
+Dagster's web server has no accounts, and listens at loopback. But a browser reaches loopback for any page it shows:
+by a form or a link to a mutation, by a WebSocket, or by a name that the page's owner points at 127.0.0.1 (DNS
+rebinding). So the Host has to be a name of ours, the Origin that Host, and a mutation comes by POST as JSON, which no
+page can send to another origin without asking first.
+
+Belongs here: headers and methods. Knows nothing of Dagster but that /graphql speaks GraphQL.
+"""
+
+import ipaddress
+import urllib.parse
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from typing import Any, Final
+
+from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_MAX_QUERY: Final = 100_000
+
+
+def host_name(text: str) -> str | None:
+    """Return the host of `host:port`, in lower case, without brackets and the root dot; None if it is malformed."""
+    try:
+        parts = urllib.parse.urlsplit(f"//{text}")
+        _ = parts.port
+    except ValueError:
+        return None
+    if parts.username is not None or parts.path or parts.query or parts.fragment:
+        return None
+    return (parts.hostname or "").rstrip(".") or None
+
+
+def changes_something(query: str) -> bool:
+    """Return whether a GraphQL document holds anything but queries. What is no GraphQL changes nothing."""
+    if len(query) > _MAX_QUERY:
+        return True
+    try:
+        document = parse(query)
+    except GraphQLError:
+        return False
+    except RecursionError:
+        return True
+    return any(
+        isinstance(node, OperationDefinitionNode) and node.operation is not OperationType.QUERY
+        for node in document.definitions
+    )
+
+
+class Guard:
+    """An ASGI application before another.
+
+    Args:
+        app: the one that is guarded.
+        hosts: names by which it is reached, beside those of loopback: the one that it is bound to, a reverse proxy's.
+    """
+
+    def __init__(self, app: App, hosts: Collection[str] = ()) -> None:
+        self._app = app
+        self._named = frozenset(name for host in hosts if (name := host_name(host)) and not _is_any_address(name))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        if refusal := self._refusal(scope):
+            await _refuse(scope, receive, send, *refusal)
+            return
+
+        async def send_unframed(message: Message) -> None:
+            if message["type"] == "http.response.start":  # a page that frames ours could have its buttons pressed
+                message["headers"] = [*message.get("headers", ()), (b"x-frame-options", b"SAMEORIGIN")]
+            await send(message)
+
+        await self._app(scope, receive, send_unframed)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """Return the status and the line with which a request is refused, None if it is not."""
+        headers = _headers(scope)
+        host = headers.get("host", "")
+        name = host_name(host)
+        if name is None or name not in LOOPBACK_NAMES | self._named | _own_address(scope):
+            return 421, (
+                f"this server is not known as {host!r}; name a reverse proxy's host in platform.web.hosts or "
+                "DATA_MINER_WEB_HOSTS"
+            )
+        origin = headers.get("origin")
+        if origin is not None and not self._is_own(origin, host):
+            return 403, f"requests of pages of {origin!r} are not answered"
+        if scope["type"] == "websocket":
+            return None
+        if scope["method"] in _READING:
+            query = urllib.parse.parse_qs(scope["query_string"].decode("latin-1")).get("query", [])
+            if scope["path"].rstrip("/").endswith("/graphql") and any(map(changes_something, query)):
+                return 405, "a mutation is sent by POST, as application/json"
+            return None
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return 403, "requests of pages of other sites are not answered"
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return 415, "what changes something is sent as application/json"
+        return None
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        try:
+            parts = urllib.parse.urlsplit(origin)
+            if parts.scheme not in ("http", "https"):
+                return False
+            return parts.netloc.lower() == host.lower() or host_name(parts.netloc) in self._named - LOOPBACK_NAMES
+        except ValueError:
+            return False
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Return the headers by name; one that comes twice is malformed, and counts as both."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]},{text}" if key in found else text
+    return found
+
+
+def _own_address(scope: Scope) -> frozenset[str]:
+    """Return the number at which the connection was taken: no page can have a name resolved to look like it."""
+    server = scope.get("server")
+    return frozenset({str(server[0]).lower()}) if server and not _is_any_address(str(server[0])) else frozenset()
+
+
+def _is_any_address(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_unspecified
+    except ValueError:
+        return False
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, line: str) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    body = f"{line}\n".encode(errors="replace")
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
