@@ -93,7 +93,7 @@ class Platform:
         """The catalog, its tables created or migrated."""
         catalog = Catalog(self._catalog_url or f"sqlite:///{self.layout.catalog_file}")
         if self._catalog_url is None:
-            self.layout.root.mkdir(parents=True, exist_ok=True)
+            self.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         catalog.initialise()
         return catalog
 

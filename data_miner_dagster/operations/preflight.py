@@ -18,7 +18,7 @@ def check_root_is_writable(root: Path) -> None:
     """
     probe = root / f".writable-{uuid.uuid4().hex[:8]}"
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
