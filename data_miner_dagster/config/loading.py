@@ -21,15 +21,18 @@ from omegaconf.errors import (
 from pydantic import BaseModel, ValidationError
 
 from data_miner_dagster.config.problems import describe_problems, did_you_mean
+from data_miner_dagster.config.project_limits import ProjectLimits, variables_in
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, ProjectFile
 from data_miner_dagster.config.text_files import check_interpolations, check_yaml_shape, read_text_file
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.secret_values import remember_secret, without_secret_values
 
 CONFIG_VARIABLE: Final = "DATA_MINER_CONFIG"
 ROOT_VARIABLE: Final = "DATA_MINER_ROOT"
 CATALOG_URL_VARIABLE: Final = "DATA_MINER_CATALOG_URL"
 
+_UNLIMITED: Final = ProjectLimits()
 _SCHEMA_HINT: Final = "`data-miner config schema` shows what it may hold"
 _UNFORESEEN: Final = (
     ArithmeticError,
@@ -46,13 +49,15 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _Content = dict[str, object]
 
 
-def load_project_file(path: Path) -> ProjectFile:
+def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED) -> ProjectFile:
     """Return a project file, validated. Keys of `platform` that it leaves out come from DATA_MINER_CONFIG's file.
+
+    `limits` bound what it may reach for (`limits_of`).
 
     Raises:
         ConfigError: the file is missing, empty, not YAML, or says something that the models do not allow.
     """
-    unresolved, resolved = _read(path)
+    unresolved, resolved = _read(path, limits)
     base = _platform_content(_platform_path())
     platform = resolved.get("platform") or {}
     if base and isinstance(platform, Mapping):
@@ -156,11 +161,12 @@ def _validated(
         return model.model_validate(content)
     except ValidationError as error:
         # `from None`: pydantic's own text repeats the values, secrets included.
-        raise ConfigError(f"{path}: {describe_problems(error, model, unresolved, prefix)}") from None
+        problems = describe_problems(error, model, unresolved, prefix)
+        raise ConfigError(f"{path}: {without_secret_values(problems)}") from None
 
 
-def _read(path: Path) -> tuple[_Content, _Content]:
-    """Return the file's content before and after interpolation.
+def _read(path: Path, limits: ProjectLimits = _UNLIMITED) -> tuple[_Content, _Content]:
+    """Return the file's content before and after interpolation; values of variables are kept out of every message.
 
     Raises:
         ConfigError: there is no such file, it cannot be read, is empty, is not YAML, or an interpolation fails.
@@ -177,6 +183,9 @@ def _read(path: Path) -> tuple[_Content, _Content]:
         loaded = OmegaConf.create(text, max_yaml_expanded_nodes=None)  # they were counted
         unresolved = OmegaConf.to_container(loaded, resolve=False)
         check_interpolations(unresolved, len(text))
+        limits.check_references(unresolved)
+        for name in variables_in(unresolved):
+            remember_secret(os.environ.get(name, ""), f"${{oc.env:{name}}}")
         resolved = OmegaConf.to_container(loaded, resolve=True, throw_on_missing=True)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
@@ -188,7 +197,7 @@ def _read(path: Path) -> tuple[_Content, _Content]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {_interpolation_problem(error)}") from None
+        raise ConfigError(f"{path}: {without_secret_values(_interpolation_problem(error))}") from None
     except _UNFORESEEN as error:
         raise ConfigError(f"{path}: cannot be understood ({type(error).__name__}); {_SCHEMA_HINT}") from None
     if not resolved:

@@ -30,8 +30,9 @@ One YAML file describes a project. It may carry the platform's settings, shared 
 project file leaves out of `platform` come from that file, then from what the root last ran with.
 
 Unknown keys are errors. `${oc.env:NAME}` stands for an environment variable, `${oc.env:NAME,default}` for one that may
-be missing, `${section.key}` for another key of the same file. `data-miner config check FILE` checks a file without
-doing anything; `data-miner config schema --json` prints a JSON Schema for editors.
+be missing, `${section.key}` for another key of the same file. A file of the watched folder reads only the variables and
+folders that `platform.storage` allows (`project_variables`, `project_paths`). `data-miner config check FILE` checks a
+file without doing anything; `data-miner config schema --json` prints a JSON Schema for editors.
 
 | variable | meaning |
 |---|---|

@@ -37,6 +37,12 @@ class StorageConfig(ConfigModel):
     """SQLAlchemy URL of the catalog. Default: SQLite under the root. DATA_MINER_CATALOG_URL overrides it."""
     project_files: str | None = None
     """The folder watched for project files. Default: `project_files` under the root."""
+    project_variables: tuple[str, ...] = ()
+    """Environment variables that files of the watched folder may read, by `${oc.env:NAME}` or `{env:NAME}`. A file that
+    lies elsewhere, named by `--config`, may read any."""
+    project_paths: tuple[str, ...] | None = None
+    """Folders below which files of the watched folder may name videos, pictures and lists, beside that folder itself.
+    null: videos and pictures anywhere, lists (of addresses, searches and blocked words) in that folder alone."""
 
 
 class LoggingConfig(ConfigModel):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from data_miner_dagster.catalog.queries import projects_wanting
 from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.config.loading import resolve_project_files
+from data_miner_dagster.config.project_limits import ProjectLimits, limits_of
 from data_miner_dagster.config.sourcing import RulesConfig
 from data_miner_dagster.config.text_files import MAX_LIST_BYTES, read_text_file
 from data_miner_dagster.domain.errors import ConfigError
@@ -31,6 +33,12 @@ def base_folder_of(config_file: str | None) -> Path:
     return Path(config_file).absolute().parent if config_file else Path.cwd()
 
 
+def limits_of_file(platform: Platform, config_file: Path | str | None) -> ProjectLimits:
+    """Return what the project of a file may reach for."""
+    watched = resolve_project_files(platform.config, platform.layout.project_files)
+    return limits_of(platform.config.storage, watched, Path(config_file) if config_file is not None else None)
+
+
 def load_rules(platform: Platform, project: str) -> ProjectRules:
     """Return a project's rules.
 
@@ -39,12 +47,15 @@ def load_rules(platform: Platform, project: str) -> ProjectRules:
     """
     rules = platform.project_config(project).sourcing.rules
     row = platform.catalog.project(project)
-    folder = base_folder_of(row.config_file if row is not None else None)
+    config_file = row.config_file if row is not None else None
+    folder, limits = base_folder_of(config_file), limits_of_file(platform, config_file)
 
     def entries(file: str | None) -> list[str]:
         if file is None:
             return []
         path = folder / Path(file).expanduser()
+        if problem := limits.problem_of_path(path, is_text=True):
+            raise ConfigError(f"project {project!r}: blocklist {problem}")
         try:
             return list_entries(read_text_file(path, max_bytes=MAX_LIST_BYTES))
         except (OSError, ConfigError) as error:

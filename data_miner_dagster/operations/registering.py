@@ -8,12 +8,14 @@ from types import MappingProxyType
 
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.config.loading import config_hash, load_project_file, resolve_project_files
+from data_miner_dagster.config.project_limits import ProjectLimits
 from data_miner_dagster.config.settings import PlatformConfig, ProjectFile
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.secret_names import is_secret_name
 from data_miner_dagster.operations.dedup_foreign import check_comparisons
 from data_miner_dagster.operations.logs import redacted
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_rules import limits_of_file
 
 logger = logging.getLogger("data_miner")
 
@@ -42,7 +44,9 @@ def register_project_file(
             project or release to compare with that never was.
     """
     path = path.absolute()
-    file = load_project_file(path)
+    limits = limits_of_file(platform, path)
+    file = load_project_file(path, limits)
+    _check_addresses(file, limits, path)
     if file.name in taken:
         raise ConfigError(f"project {file.name!r} is that of {taken[file.name]} already; give one of them another name")
     _check_platform(platform.config, file, path)
@@ -55,6 +59,13 @@ def register_project_file(
     digest = config_hash(project)
     is_changed = platform.catalog.save_project(file.name, project.model_dump(mode="json"), digest, str(path))
     return RegisteredProject(file.name, digest, is_changed)
+
+
+def _check_addresses(file: ProjectFile, limits: ProjectLimits, path: Path) -> None:
+    for number, source in enumerate(file.sourcing.sources):
+        for address in getattr(source, "urls", ()):
+            if problem := limits.problem_of_address(address):
+                raise ConfigError(f"{path}: sourcing.sources.{number}.urls: {problem}")
 
 
 def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:

@@ -18,10 +18,11 @@ from data_miner_dagster.domain.addresses import ForeignAddress, NetworkAddress, 
 from data_miner_dagster.domain.errors import SourceError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.domain.secret_values import remember_secret
 from data_miner_dagster.sites.hosts import has_numeric_host
 from data_miner_dagster.sites.keys import is_direct_video_url, key_of_url
 from data_miner_dagster.sites.records import CANDIDATES, FETCHED, LIMITS, PICTURES, FetchedVideo, ListingLimits, Picture
-from data_miner_dagster.sites.redaction import redact_url, remember_secret
+from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
 from data_miner_dagster.workers.limits import WorkerLimits
 from data_miner_dagster.workers.pool import OnCall, WorkerPool

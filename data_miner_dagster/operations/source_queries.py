@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.config.project_limits import ProjectLimits
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.config.sourcing import (
     ChannelsSource,
@@ -55,37 +56,58 @@ class Query:
     ask: Callable[[SiteWorkers], list[VideoCandidate]]
 
 
+@dataclass(frozen=True, slots=True)
+class ProjectFolder:
+    """Where relative paths of a project's configuration start, and what they may lead to."""
+
+    path: Path
+    limits: ProjectLimits
+
+    def checked(self, paths: Sequence[Path], *, is_text: bool = False) -> Sequence[Path]:
+        """Return the paths, all of them allowed.
+
+        Raises:
+            SourceError: one lies where the project's file may not reach.
+        """
+        for path in paths:
+            if problem := self.limits.problem_of_path(path, is_text=is_text):
+                raise SourceError(problem)
+        return paths
+
+
 def queries_of_project(
-    config: ProjectConfig, base_folder: Path, known_keys: Collection[str], hashes: FileHashes
+    config: ProjectConfig, folder: ProjectFolder, known_keys: Collection[str], hashes: FileHashes
 ) -> Iterator[Query]:
     """Yield each query of each source once, in order."""
     seen: set[tuple[str, str]] = set()
     for source in config.sourcing.sources:
-        for query in _queries_of(source, base_folder, known_keys, hashes):
+        for query in _queries_of(source, folder, known_keys, hashes):
             if (query.source, query.text) not in seen:
                 seen.add((query.source, query.text))
                 yield query
 
 
-def _queries_of(source: Source, base_folder: Path, known_keys: Collection[str], hashes: FileHashes) -> Iterator[Query]:
+def _queries_of(
+    source: Source, folder: ProjectFolder, known_keys: Collection[str], hashes: FileHashes
+) -> Iterator[Query]:
     match source:
         case FilesSource():
             for entry in source.paths:
-                yield Query(source.type, entry, False, partial(_list_files, entry, base_folder, hashes))
+                yield Query(source.type, entry, False, partial(_list_files, entry, folder, hashes))
         case FramesSource():
             for entry in source.folders:
-                yield Query(source.type, entry, False, partial(_list_frame_folders, entry, base_folder, hashes))
+                yield Query(source.type, entry, False, partial(_list_frame_folders, entry, folder, hashes))
         case UrlsSource():
             for url in source.urls:
                 yield _address(source.type, url, url)
         case UrlFilesSource():
             for entry in source.paths:
-                yield from _queries_of_url_file(source, entry, base_folder)
+                yield from _queries_of_url_file(source, entry, folder)
         case SearchSource():
             for words in source.queries:
                 yield _search(source, words, source.max_results)
             for entry in source.query_files:
-                yield from _queries_of_query_file(source, entry, base_folder)
+                yield from _queries_of_query_file(source, entry, folder)
         case HashtagsSource():
             for tag in source.hashtags:
                 yield _address(source.type, tag, hashtag_address(tag), ListingLimits(source.max_results))
@@ -143,11 +165,11 @@ def _failing(source: str, text: str, message: str) -> Query:
     return Query(source, text, False, ask)
 
 
-def _queries_of_url_file(source: UrlFilesSource, entry: str, base_folder: Path) -> Iterator[Query]:
+def _queries_of_url_file(source: UrlFilesSource, entry: str, folder: ProjectFolder) -> Iterator[Query]:
     try:
         lines = [
             line
-            for path in _text_files(entry, base_folder)
+            for path in _text_files(entry, folder)
             for line in list_entries(read_text_file(path, max_bytes=MAX_LIST_BYTES))
         ]
     except (SourceError, ConfigError, OSError) as error:
@@ -156,15 +178,18 @@ def _queries_of_url_file(source: UrlFilesSource, entry: str, base_folder: Path) 
     if not lines:
         yield _failing(source.type, entry, f"{entry}: holds no address")
     for line in lines:
+        if problem := folder.limits.problem_of_address(line):
+            yield _failing(source.type, _shown(line), f"{redact_url(line)}: {problem}")
+            continue
         if secret := secret_in_address(line):
             yield _failing(source.type, _shown(line), f"{redact_url(line)}: {advice_for(secret)}")
             continue
         yield _address(source.type, line, line, ListingLimits(source.max_per_url))
 
 
-def _queries_of_query_file(source: SearchSource, entry: str, base_folder: Path) -> Iterator[Query]:
+def _queries_of_query_file(source: SearchSource, entry: str, folder: ProjectFolder) -> Iterator[Query]:
     try:
-        for path in _text_files(entry, base_folder):
+        for path in _text_files(entry, folder):
             text = read_text_file(path)
             check_yaml_shape(text)
             content = yaml.safe_load(text)
@@ -193,29 +218,29 @@ def _read_query_file(content: object, entry: str, max_results: int) -> Iterator[
             raise SourceError(f"{entry}: {item!r} is neither words nor {{query: ..., max_results: ...}}")
 
 
-def _text_files(entry: str, base_folder: Path) -> list[Path]:
-    path = base_folder / Path(entry).expanduser()
+def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:
+    path = folder.path / Path(entry).expanduser()
     if path.is_file():
-        return [path]
+        return [*folder.checked([path], is_text=True)]
     matches = glob.glob(str(path), recursive=True) if glob.has_magic(entry) else []  # noqa: PTH207  # may be absolute
     found = sorted(match for match in map(Path, matches) if match.is_file())
     if not found:
         raise SourceError("there is no such file")
-    return found
+    return [*folder.checked(found, is_text=True)]
 
 
-def _list_files(entry: str, base_folder: Path, hashes: FileHashes, _client: SiteWorkers) -> list[VideoCandidate]:
+def _list_files(entry: str, folder: ProjectFolder, hashes: FileHashes, _client: SiteWorkers) -> list[VideoCandidate]:
     now = utc_now()
 
     def candidate_of(path: Path, rank: int) -> VideoCandidate:
         key, _ = key_of_file(path, hashes.sha256_of)
         return VideoCandidate(key, os.fspath(path), "files", entry, rank, now, title=path.stem, origin=Origin.LOCAL)
 
-    return _candidates("files", entry, list_local_videos(entry, base_folder), candidate_of)
+    return _candidates("files", entry, folder.checked(list_local_videos(entry, folder.path)), candidate_of)
 
 
 def _list_frame_folders(
-    entry: str, base_folder: Path, hashes: FileHashes, _client: SiteWorkers
+    entry: str, folder: ProjectFolder, hashes: FileHashes, _client: SiteWorkers
 ) -> list[VideoCandidate]:
     now = utc_now()
 
@@ -233,7 +258,7 @@ def _list_frame_folders(
             origin=Origin.LOCAL,
         )
 
-    return _candidates("frames", entry, list_frame_folders(entry, base_folder), candidate_of)
+    return _candidates("frames", entry, folder.checked(list_frame_folders(entry, folder.path)), candidate_of)
 
 
 def _candidates(

@@ -20,9 +20,9 @@ from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
-from data_miner_dagster.operations.project_rules import base_folder_of, load_rules, with_known
+from data_miner_dagster.operations.project_rules import base_folder_of, limits_of_file, load_rules, with_known
 from data_miner_dagster.operations.site_workers import SiteWorkers
-from data_miner_dagster.operations.source_queries import Query, queries_of_project
+from data_miner_dagster.operations.source_queries import ProjectFolder, Query, queries_of_project
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.sourcing import apply_cap, first_of_each
 from data_miner_dagster.storage.file_hashes import FileHashes
@@ -60,7 +60,8 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
         assert row is not None
         known_keys = {member.video_key for member in platform.catalog.members(project)}
         hashes = FileHashes(platform.layout.file_hashes(project))
-        queries = list(queries_of_project(config, base_folder_of(row.config_file), known_keys, hashes))
+        folder = ProjectFolder(base_folder_of(row.config_file), limits_of_file(platform, row.config_file))
+        queries = list(queries_of_project(config, folder, known_keys, hashes))
         politeness = SitePoliteness(platform)
         with SiteWorkers(
             platform.config.downloading,

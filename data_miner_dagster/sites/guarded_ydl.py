@@ -18,9 +18,10 @@ from yt_dlp.extractor.generic import GenericIE as _GenericIE
 
 from data_miner_dagster import __version__
 from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.domain.secret_values import remember_secret
 from data_miner_dagster.sites.hosts import has_numeric_host
 from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_of
-from data_miner_dagster.sites.redaction import redact, remember_secret
+from data_miner_dagster.sites.redaction import redact
 from data_miner_dagster.sites.references import cookie_file_text, resolve_reference
 from data_miner_dagster.sites.transport import Guard, GuardedHandler
 from data_miner_dagster.sites.versions import yt_dlp_version

@@ -23,7 +23,7 @@ from yt_dlp.extractor.youtube.pot.utils import WEBPO_CLIENTS, get_webpo_content_
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import HTTPError, RequestError
 
-from data_miner_dagster.sites.redaction import remember_secret
+from data_miner_dagster.domain.secret_values import remember_secret
 
 _MAX_ANSWER_BYTES: Final = 100_000
 

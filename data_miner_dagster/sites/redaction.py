@@ -5,6 +5,7 @@ import urllib.parse
 from typing import Final
 
 from data_miner_dagster.domain.secret_names import is_secret_name
+from data_miner_dagster.domain.secret_values import without_secret_values
 
 PUBLIC_QUERY_KEYS: Final = frozenset(
     {"v", "list", "id", "p", "page", "q", "video", "video_id", "clip", "index", "t", "search_query", "sp"}
@@ -23,19 +24,8 @@ _VALUE: Final = re.compile(
 _COOKIES: Final = re.compile(r"[^\s=;,]+=[^\s;]*(?:;\s?[^\s=;,]+=[^\s;]*)*")
 
 
-_MIN_SECRET_LENGTH: Final = 6
-"""Shorter values would blot out ordinary words."""
-
 _WORDS_OF_PROSE: Final = frozenset({"key", "keys", "session", "sessions", "ticket", "tickets", "cookies"})
 """What stands behind their colon explains them; behind `=` it is a value."""
-
-_secrets: set[str] = set()
-
-
-def remember_secret(value: str) -> None:
-    """Have a value that was looked up by reference replaced wherever text is redacted in this process."""
-    if len(value) >= _MIN_SECRET_LENGTH:
-        _secrets.update((value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)))
 
 
 def redact_url(url: str) -> str:
@@ -43,8 +33,7 @@ def redact_url(url: str) -> str:
 
     `{env:NAME}` is no secret, but the name of one, and stays.
     """
-    for secret in _secrets:
-        url = url.replace(secret, "***")
+    url = without_secret_values(url)
     try:
         parts = urllib.parse.urlsplit(url)
         port = f":{parts.port}" if parts.port is not None else ""
@@ -64,9 +53,7 @@ def redact_url(url: str) -> str:
 
 def redact(text: str) -> str:
     """Return a text with the URLs in it redacted and the values behind names of secrets replaced by `***`."""
-    for secret in _secrets:
-        text = text.replace(secret, "***")
-    text = _URL.sub(lambda match: redact_url(match[0]), text)
+    text = _URL.sub(lambda match: redact_url(match[0]), without_secret_values(text))
     kept, end = [], 0
     for match in _NAME_AND_SIGN.finditer(text):
         name, sign = match[1], match[2]

@@ -9,7 +9,7 @@ from typing import Final
 from data_miner_dagster.config.downloading import is_reference
 from data_miner_dagster.domain.addresses import ForeignAddress, NetworkAddress, OwnAddress
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.sites.redaction import remember_secret
+from data_miner_dagster.domain.secret_values import remember_secret
 
 _PLACEHOLDER: Final = re.compile(r"\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 

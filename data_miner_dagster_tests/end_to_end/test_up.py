@@ -224,5 +224,6 @@ def test_up__takes_no_mutation_from_a_strangers_page(platform: RunningPlatform) 
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=30)
         assert refused.value.code == expected
+        refused.value.close()
     limits = platform.graphql("{ instance { concurrencyLimits { concurrencyKey } } }")["instance"]["concurrencyLimits"]
     assert "stranger" not in {limit["concurrencyKey"] for limit in limits}

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from data_miner_dagster.sites.redaction import redact, redact_url, remember_secret
+from data_miner_dagster.domain.secret_values import remember_secret
+from data_miner_dagster.sites.redaction import redact, redact_url
 
 
 @pytest.mark.parametrize(
