@@ -71,15 +71,15 @@ class PolitenessConfig(ConfigModel):
 
 
 class DownloadingLimitsConfig(ConfigModel):
-    """The `platform.downloading.limits` section: what reading one video's pages, or one listing, may cost.
+    """The `platform.downloading.limits` section: what reading what a site sends may cost.
 
     What is over a limit is given up with a reason, and stops nothing else.
     """
 
-    max_cpu_seconds: float = Field(default=300.0, ge=1)
-    """CPU time of the process that lists an address, or fetches a video."""
+    max_cpu_seconds: float = Field(default=60.0, ge=1)
+    """CPU time for one answer of a site: a page, a feed, a manifest."""
     max_memory_bytes: int = Field(default=2 << 30, ge=64 << 20)
-    """Memory of that process, beyond what yt-dlp itself takes."""
+    """Memory of the process that lists an address, or fetches a video, beyond what yt-dlp itself takes."""
 
 
 class PoTokenConfig(ConfigModel):

@@ -148,7 +148,12 @@ def host_of(text: str) -> str:
 
 
 def problem_of_address(text: str) -> str | None:
-    """Return why an http or https address cannot be asked for, None if it can: no host, no such port, no such name."""
+    """Return why an http or https address cannot be asked for, None if it can.
+
+    It may have no host, no such port or no such name, or be longer than what is taken of anybody.
+    """
+    if len(text) > MAX_FOREIGN_LENGTH:
+        return f"it has more than {MAX_FOREIGN_LENGTH} characters"
     try:
         parts = urllib.parse.urlsplit(text)
         host, _ = parts.hostname or "", parts.port

@@ -12,7 +12,7 @@ from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.sites.redaction import redact
 
 _STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_DATABASE_PASSWORD: Final = re.compile(r"(\b[a-z][a-z0-9+]*://[^\s:/@]+:)[^\s@/]+(@)")
+_DATABASE_PASSWORD: Final = re.compile(r"(\b[a-z][a-z0-9+]{0,30}://[^\s:/@]+:)[^\s@/]+(@)")
 _MARK: Final = "_data_miner_handler"
 
 

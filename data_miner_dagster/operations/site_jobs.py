@@ -17,6 +17,7 @@ from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
 from data_miner_dagster.sites.records import CANDIDATES, FETCHED, LIMITS, PICTURES
 from data_miner_dagster.sites.references import provide
+from data_miner_dagster.workers.limits import renew_cpu_limit
 from data_miner_dagster.workers.serving import ask, num_notices, serve
 
 _A_PORTION: Final = 500
@@ -40,6 +41,7 @@ class _Manners:
 
     @staticmethod
     def on_response(site: str, status: int, headers: Mapping[str, str]) -> None:
+        renew_cpu_limit()
         if status >= _FIRST_ERROR_STATUS:
             shown = {"Retry-After": wait} if (wait := headers.get("Retry-After")) is not None else {}
             ask("on_response", {"site": site, "status": status, "headers": shown})
@@ -66,6 +68,7 @@ def _client(arguments: dict[str, Any]) -> SiteClient:
             on_response=manners.on_response,
             on_refusal=lambda site, wait, message: ask("on_refusal", {"site": site, "wait": wait, "message": message}),
             before_listing=lambda site: ask("before_listing", {"site": site}),
+            on_bytes=renew_cpu_limit,
         )
     return _clients[config]
 

@@ -47,6 +47,7 @@ from data_miner_dagster.sites.transport import Deadlines, Errand
 
 _EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
 _REFERENCES: Final = ("url", "url_transparent")
+_SHOWN: Final = 200
 _MAX_PICTURE_BYTES: Final = 10_000_000
 _MAX_TILES_A_SIDE: Final = 100  # of a storyboard
 _LISTING_SECONDS: Final = 600.0
@@ -64,6 +65,7 @@ class SiteClient:
         on_refusal: told (site, seconds asked to wait or None, message) when a listing ends at a bot check or a rate
             limit. Of a download the caller learns it by the error.
         before_listing: called with the site before a listing that needs the network; may sleep, may raise.
+        on_bytes: called whenever bytes of a video have come in.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class SiteClient:
         on_response: Callable[[str, int, Mapping[str, str]], None] = lambda _site, _status, _headers: None,
         on_refusal: Callable[[str, float | None, str], object] = lambda _site, _wait, _message: None,
         before_listing: Callable[[str], None] = lambda _site: None,
+        on_bytes: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
+        self._on_bytes = on_bytes
         self._before_listing = before_listing
         self._may_request = may_request
         self._on_response = on_response
@@ -161,7 +165,7 @@ class SiteClient:
         ydl = self._ydl()
         scheme = expanded.partition(":")[0].lower() if ":" in expanded else ""
         if scheme in ("http", "https") and (problem := problem_of_address(expanded)):
-            raise SourceError(f"{shown}: {problem}")
+            raise SourceError(f"{shown[:_SHOWN]}: {problem}")
         extractor = ydl.extractor_for(expanded)
         if scheme not in ("http", "https") and not (scheme.endswith("search") and extractor.ie_key() != "Generic"):
             raise SourceError(f"{shown}: only http and https addresses are taken, not {scheme or 'none'!r}")
@@ -295,6 +299,7 @@ class SiteClient:
                 raise
 
         def hook(progress: Mapping[str, Any]) -> None:
+            self._on_bytes()
             if (
                 max(clean_whole(progress.get(name)) or 0 for name in ("downloaded_bytes", "total_bytes"))
                 > config.max_size_bytes

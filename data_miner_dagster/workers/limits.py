@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 _STATM: Final = Path("/proc/self/statm")
+_cpu_seconds: list[float] = []
+"""That of the running job, if it is limited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +34,22 @@ def held_to(limits: dict[str, Any]) -> Iterator[None]:
     """
     before = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_CPU, resource.RLIMIT_DATA)}
     if (seconds := limits.get("cpu_seconds")) is not None:
-        _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds))
+        _cpu_seconds.append(seconds)
+        renew_cpu_limit()
     if (num_bytes := limits.get("memory_bytes")) is not None:
         _limit(resource.RLIMIT_DATA, data_bytes() + num_bytes)
     try:
         yield
     finally:
+        _cpu_seconds.clear()
         for kind, values in before.items():
             resource.setrlimit(kind, values)
 
 
-def lift_cpu_limit() -> None:
-    """End the limit of CPU of the running job: what is left to do is bounded by other means."""
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+def renew_cpu_limit() -> None:
+    """Begin to count the CPU time of the running job anew: what it was allowed for is done, and more is to come."""
+    for seconds in _cpu_seconds:
+        _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds))
 
 
 def _limit(kind: int, wanted: int) -> None:
