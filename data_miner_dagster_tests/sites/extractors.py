@@ -1,6 +1,8 @@
 """Extractors of sites that do not exist, for what yt-dlp's own would ask a real site for."""
 
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.utils import ExtractorError
 
 from data_miner_dagster.operations.site_workers import SiteWorkers
+from data_miner_dagster.sites import references
 from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
 from data_miner_dagster_tests.sites import hostile_server as hostile
@@ -99,6 +102,27 @@ class ChangedIE(InfoExtractor):  # type: ignore[misc]
         page = self._download_webpage(url, self._match_id(url))
         pictures = [{"url": url, "format_id": "sb0", "vcodec": "none", "acodec": "none", "ext": "mhtml"}]
         return {"id": self._match_id(url), "title": "x", "formats": pictures if "pictures" in page else []}
+
+
+class CrashIE(InfoExtractor):  # type: ignore[misc]
+    """A page that ends the process that reads it."""
+
+    IE_NAME = "crash"
+    _VALID_URL = r"https?://localhost:\d+/crash/(?P<id>\w+)"
+
+    def _real_extract(self, url: str) -> Any:
+        os.kill(os.getpid(), signal.Signals[self._match_id(url)])
+
+
+class EnvironmentIE(InfoExtractor):  # type: ignore[misc]
+    """A page that tells, as the description of its video, which variables the process that reads it can see."""
+
+    _VALID_URL = r"https?://localhost:\d+/environment/(?P<id>[\w-]+)"
+
+    def _real_extract(self, url: str) -> Any:
+        secrets = [name for name, value in os.environ.items() if "5EC12E7" in value]
+        found = {"provided": sorted(references._provided), "secrets": secrets}
+        return {"id": self._match_id(url), "title": "x", "description": json.dumps(found)}
 
 
 def offer_page(server: HostileServer, video_id: str, **page: Any) -> str:

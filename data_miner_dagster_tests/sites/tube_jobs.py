@@ -4,6 +4,8 @@ from data_miner_dagster.operations.site_jobs import main
 from data_miner_dagster_tests.sites.extractors import (
     BoardIE,
     ChangedIE,
+    CrashIE,
+    EnvironmentIE,
     TubeIE,
     TubeListIE,
     WaryIE,
@@ -11,5 +13,5 @@ from data_miner_dagster_tests.sites.extractors import (
 )
 
 if __name__ == "__main__":
-    install_in_this_process(TubeIE, TubeListIE, WaryIE, BoardIE, ChangedIE)
+    install_in_this_process(TubeIE, TubeListIE, WaryIE, BoardIE, ChangedIE, CrashIE, EnvironmentIE)
     main()
