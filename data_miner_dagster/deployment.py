@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from data_miner_dagster.catalog.claims import hold_claim
+from data_miner_dagster.catalog.failures import quick_check
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import atomic_path
@@ -38,20 +39,58 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
     """
     home = Path(os.environ.get("DAGSTER_HOME") or layout.dagster_home).expanduser().absolute()
     settings = home / "dagster.yaml"
-    if not settings.exists():
+    if not settings.exists() or _is_half_copied(settings):
         with atomic_path(settings) as partial:
             shutil.copyfile(deployment_file("dagster.yaml"), partial)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
 
 
+def _is_half_copied(settings: Path) -> bool:
+    """Return whether a dagster.yaml is the beginning of ours: nobody meant it so."""
+    ours, theirs = deployment_file("dagster.yaml").read_bytes(), settings.read_bytes()
+    return len(theirs) < len(ours) and ours.startswith(theirs)
+
+
+def existing_instance(home: Path) -> "DagsterInstance":
+    """Return the instance of `home`, which DAGSTER_HOME must name; the caller closes it.
+
+    Raises:
+        ConfigError: its settings, or one of its databases, cannot be used; the message names the file.
+    """
+    from dagster import DagsterInstance
+
+    try:
+        return DagsterInstance.get()
+    except Exception as error:
+        # What damaged settings make of Dagster, of what they name and of its databases can be anything.
+        raise ConfigError(damage_of_home(home) or _settings_line(home, error)) from error
+
+
+def damage_of_home(home: Path) -> str | None:
+    """Return which of Dagster's own databases is damaged, in one line; None if none is."""
+    for path in (*sorted(home.glob("history/*.db")), *sorted(home.glob("schedules/*.db"))):
+        if why := quick_check(path):
+            return (
+                f"{path} is damaged ({why}): remove {path.parent}, or restore it from a copy; Dagster begins it anew, "
+                "without what it says of earlier runs, and no work is lost"
+            )
+    return None
+
+
+def _settings_line(home: Path, error: Exception) -> str:
+    why = (" ".join(str(error).split()) or type(error).__name__)[:200]
+    return f"{home / 'dagster.yaml'} cannot be used ({why}): correct it, or remove it, and it is written anew"
+
+
 def open_instance(platform: Platform) -> "DagsterInstance":
     """Return Dagster's instance, its databases created if they are missing; the caller closes it.
 
     One process at a time: on SQLite, two that create the same tables at once break each other.
-    """
-    from dagster import DagsterInstance
 
-    prepare_dagster_home(platform.layout)
+    Raises:
+        ConfigError: Dagster's settings, or one of its databases, cannot be used.
+    """
+    home = prepare_dagster_home(platform.layout)
     with hold_claim(platform.catalog.database, "dagster_home", wait_seconds=_CREATION_SECONDS):
-        return DagsterInstance.get()
+        return existing_instance(home)

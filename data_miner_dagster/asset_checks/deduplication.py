@@ -12,7 +12,9 @@ def duplicates_are_covered(context: dg.AssetCheckExecutionContext, platform: Pla
     """No two representatives are within the threshold; every removed frame is within it of the one it names."""
     from data_miner_dagster.operations.guarantees import check_deduplication
 
-    found = check_deduplication(platform.open(), context.partition_key)
+    opened = platform.open()
+    with opened.mending():
+        found = check_deduplication(opened, context.partition_key)
     return dg.AssetCheckResult(
         passed=found.passed,
         description=found.description,

@@ -12,7 +12,9 @@ def boxes_lie_inside(context: dg.AssetCheckExecutionContext, platform: PlatformR
     """Every box lies inside its frame, has an area, a class of the project and a confidence from 0 to 1."""
     from data_miner_dagster.operations.checks import count_boxes
 
-    found = count_boxes(platform.open(), context.partition_key)
+    opened = platform.open()
+    with opened.mending():
+        found = count_boxes(opened, context.partition_key)
     return dg.AssetCheckResult(
         passed=found.holds,
         description=None if found.holds else found.description,

@@ -12,7 +12,9 @@ def every_frame_is_decided(context: dg.AssetCheckExecutionContext, platform: Pla
     """Every frame of every ready member video has exactly one decision, and every dropped frame a reason."""
     from data_miner_dagster.operations.checks import count_decisions
 
-    found = count_decisions(platform.open(), context.partition_key)
+    opened = platform.open()
+    with opened.mending():
+        found = count_decisions(opened, context.partition_key)
     return dg.AssetCheckResult(
         passed=found.holds,
         description=None if found.holds else found.description,

@@ -11,7 +11,8 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from data_miner_dagster.catalog import upkeep
 from data_miner_dagster.catalog.database import Database
-from data_miner_dagster.catalog.migrations import migrate
+from data_miner_dagster.catalog.failures import one_line_failures
+from data_miner_dagster.catalog.migrations import current_revision, migrate
 from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, due_at, is_wanted
 from data_miner_dagster.catalog.schema import (
     ForgottenRow,
@@ -45,10 +46,23 @@ class Catalog:
 
         Raises:
             TransientError: the database cannot be opened.
+            CatalogError: it is damaged.
             ConfigError: it was made by a newer version of this package.
         """
         self.database.check_connection()
-        migrate(self.database.engine)
+        with one_line_failures(self.database.engine):
+            migrate(self.database.engine)
+
+    def is_new(self) -> bool:
+        """Return whether there are no tables of ours yet.
+
+        Raises:
+            TransientError: the database cannot be opened.
+            CatalogError: it is damaged.
+        """
+        self.database.check_connection()
+        with one_line_failures(self.database.engine), self.database.engine.connect() as connection:
+            return current_revision(connection) is None
 
     # --- projects ---
 

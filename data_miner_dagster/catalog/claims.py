@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
 from data_miner_dagster.catalog.schema import ClaimRow
-from data_miner_dagster.domain.errors import ClaimHeldError
+from data_miner_dagster.domain.errors import ClaimHeldError, DataMinerError
 
 LEASE_SECONDS: Final = 90.0
 """A holder on another host that has not renewed for so long is taken for dead."""
@@ -146,7 +146,7 @@ def hold_claim(
         renewer.remove(claim)
         try:
             release_claim(database, claim)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, DataMinerError) as error:
             # Not worth losing the block's own result or error for: nobody renews it any more, so it expires.
             logger.warning("%s could not be released and expires in %.0f s: %s", resource, LEASE_SECONDS, error)
 
@@ -214,7 +214,8 @@ class _Renewer:
                 continue
             try:
                 kept = renew_claims(database, list(held))
-            except SQLAlchemyError as error:  # the database restarts, a disk is full: the lease outlasts a few of these
+            except (SQLAlchemyError, DataMinerError) as error:
+                # the database restarts, a disk is full: the lease outlasts a few of these
                 logger.warning("%d claims could not be renewed, trying again: %s", len(held), error)
                 due = time.monotonic() + RENEW_AGAIN_SECONDS
                 continue

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import QueuePool
 
+from data_miner_dagster.catalog.failures import one_line_failures
 from data_miner_dagster.domain.errors import ConfigError, TransientError
 
 BUSY_SECONDS: Final = 60.0
@@ -101,6 +104,8 @@ class Database:
             else make_engine(url, is_read_only=True)
         )
         self._reading_sessions = sessionmaker(self._reading_engine, expire_on_commit=False)
+        # At the latest when the process ends: a root that is copied without its -wal file must not be an empty one.
+        weakref.finalize(self, _dispose, self.engine, self._reading_engine)
 
     @property
     def is_postgresql(self) -> bool:
@@ -110,13 +115,13 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Yield a session that commits when the block ends well and rolls back when it does not."""
-        with self._sessions.begin() as session:
+        with one_line_failures(self.engine), self._sessions.begin() as session:
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Yield a session that sees one state of the catalog and can change nothing. Takes no lock."""
-        with self._reading_sessions.begin() as session:
+        with one_line_failures(self.engine, is_read_only=True), self._reading_sessions.begin() as session:
             yield session
 
     def now(self, session: Session) -> datetime:
@@ -131,9 +136,10 @@ class Database:
 
         Raises:
             TransientError: the database does not answer; the message names it without its password.
+            CatalogError: it is damaged.
         """
         try:
-            with self.engine.connect():
+            with one_line_failures(self.engine), self.engine.connect():
                 pass
         except OperationalError as error:
             reason = str(error.orig).splitlines()[0]
@@ -151,6 +157,23 @@ class Database:
         return self.is_postgresql or not file or compact_sqlite(Path(file))
 
     def dispose(self) -> None:
-        """Close all connections."""
-        self.engine.dispose()
-        self._reading_engine.dispose()
+        """Close all connections, and bring what SQLite wrote ahead into its file, if nobody else is at it."""
+        _dispose(self.engine, self._reading_engine)
+
+
+def _dispose(engine: Engine, reading_engine: Engine) -> None:
+    # Those that only read go first: SQLite checkpoints by itself when the last one closes, but none that only reads.
+    reading_engine.dispose()
+    if engine.dialect.name == "sqlite" and isinstance(engine.pool, QueuePool) and engine.pool.checkedin():
+        try:
+            connection = engine.raw_connection()
+            try:
+                cursor = connection.cursor()
+                cursor.execute("PRAGMA busy_timeout=200")  # the last to close does it
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                cursor.close()
+            finally:
+                connection.close()
+        except (DBAPIError, sqlite3.Error):  # damaged, full or gone: there is nothing to save
+            pass
+    engine.dispose()

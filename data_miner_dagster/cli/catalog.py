@@ -14,6 +14,7 @@ def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
     from data_miner_dagster.catalog.migrations import head_revision
 
     platform = opened(root, config)
+    platform.may_begin_catalog = True
     url = platform.catalog.database.engine.url.render_as_string(hide_password=True)
     echo(f"catalog {url} is at revision {head_revision()}")
 

@@ -1,6 +1,7 @@
 """`data-miner doctor`: compares the catalog, the files and Dagster's partitions, and mends what drifted."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,9 +22,12 @@ def doctor(
     config: ConfigOption = None,
 ) -> None:
     """Compare the catalog, the files and Dagster's partitions; exit status 1 while something is left to mend."""
+    from data_miner_dagster.catalog.failures import damaged_catalog, quick_check
     from data_miner_dagster.operations.inspection import inspect_platform, mend_platform
 
     platform = opened_existing(root, config)
+    if why := quick_check(platform.layout.catalog_file):
+        raise damaged_catalog(platform.layout.catalog_file, why)
     findings = [*inspect_platform(platform), *partition_findings(platform, fix=False)]
     num_mended = 0
     if fix and findings:
@@ -59,12 +63,13 @@ def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
     import dagster as dg
 
     from data_miner_dagster.catalog.queries import wanted_videos
+    from data_miner_dagster.deployment import existing_instance
     from data_miner_dagster.operations.inspection import Drift, Finding
     from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
 
     os.environ["DAGSTER_HOME"] = home
     findings = []
-    with dg.DagsterInstance.get() as instance:
+    with existing_instance(Path(home)) as instance:
         in_flight = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
         wanted = {
             PROJECTS: {row.name for row in platform.catalog.projects()},

@@ -39,6 +39,9 @@ from data_miner_dagster.sensors.states import project_states, video_states
 MAX_ROUNDS: Final = 3
 """A round asks for every wanted video once; the next asks for those that have come due meanwhile."""
 
+MAX_MENDINGS: Final = 5
+"""Each removes all damaged files that there are: more than two or three mean a disk that breaks what is written."""
+
 MAX_KEYS_PER_RUN: Final = 25
 
 _ERRORS: Final[Mapping[str, type[DataMinerError]]] = {
@@ -106,6 +109,27 @@ class InProcessRunner:
         add_partitions(self.instance, PROJECTS, [self.project])
         if failure := self.execute("list_sources", partition_key=self.project, forced_ops=["project_videos"]):
             raise failure
+
+    def settle_and_build(self, *, force: bool) -> None:
+        """Take every member as far as it comes, then build the dataset; again where damaged files had to be removed.
+
+        Raises:
+            NothingToReleaseError: nothing survived to the release.
+            DataMinerError: a run failed as a whole.
+        """
+        for _ in range(MAX_MENDINGS):
+            num_removed = self.platform.num_removed_files
+            try:
+                self.settle_videos()
+                if self.platform.num_removed_files == num_removed:
+                    self.build_dataset(force=force)
+                    return
+            except DataMinerError:
+                if self.platform.num_removed_files == num_removed:
+                    raise
+            num_removed = self.platform.num_removed_files - num_removed
+            logger.warning("%d damaged files were removed and are made again", num_removed)
+        raise DataMinerError(f"files under {self.platform.root} are damaged again and again: check its disk")
 
     def settle_videos(self) -> None:
         """Materialize `videos`, `frames` and `frame_embeddings` of every member until nothing more can be done now."""
@@ -191,6 +215,5 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
         register_project_file(platform, config_file)
         runner = InProcessRunner(platform, instance, parsed.name)
         runner.list_sources()
-        runner.settle_videos()
-        runner.build_dataset(force=force)
+        runner.settle_and_build(force=force)
     return runner

@@ -16,6 +16,7 @@ from data_miner_dagster.cli import models as model_commands
 from data_miner_dagster.cli import try_folder
 from data_miner_dagster.cli.calibrate import calibrate
 from data_miner_dagster.cli.catalog import add_video, init_db, populate
+from data_miner_dagster.cli.damage import damage_behind
 from data_miner_dagster.cli.demo import demo
 from data_miner_dagster.cli.doctor import doctor
 from data_miner_dagster.cli.forcing import force_dedup, force_detect
@@ -84,6 +85,11 @@ def main() -> None:
             raise
         echo(f"error: {error}", err=True)
         sys.exit(EXIT_MISUSE if isinstance(error, ConfigError) else EXIT_FAILED)
+    except Exception as error:
+        if os.environ.get("DATA_MINER_DEBUG") == "1" or (line := damage_behind(error)) is None:
+            raise
+        echo(f"error: {line}", err=True)
+        sys.exit(EXIT_FAILED)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
     from data_miner_dagster.domain.errors import ConfigError
 
     platform = opened(root, config, profile)
-    if not platform.has_catalog:
+    if not platform.has_catalog and not platform.layout.filled_rooms():  # beside files, its absence is another mistake
         raise ConfigError(
             f"there is no catalog under {platform.root} yet; name its root with --root or DATA_MINER_ROOT, "
             "or start one with `data-miner populate --config FILE`"

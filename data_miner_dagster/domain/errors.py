@@ -9,6 +9,8 @@ is wrong, with which value, and the remedy.
     ├── SourceError            one source could not be listed; the others are
     ├── ClaimHeldError         another live worker holds the work that was asked for
     ├── SystematicFaultError   the same fault met every item, or ten in a row: a fault of ours, not of the data
+    ├── CatalogError           the catalog is damaged, or it is not the one that belongs to the files
+    ├── DamagedFileError       a derived file cannot be read: it is removed, and a run makes it again
     ├── PermanentError         trying again gives the same answer
     │   ├── VideoPermanentError(kind)
     │   └── ModelError
@@ -41,6 +43,14 @@ class ClaimHeldError(DataMinerError):
 
 class SystematicFaultError(DataMinerError):
     """A fault that is not of single items: nothing was recorded of any, and the run ends."""
+
+
+class CatalogError(DataMinerError):
+    """The catalog is damaged, or missing beside files that it must know."""
+
+
+class DamagedFileError(DataMinerError):
+    """A derived file cannot be read. For what is kept (a release, the catalog, settings) there are other errors."""
 
 
 class PermanentError(DataMinerError):

@@ -10,11 +10,42 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 
 MANIFEST_FILE: Final = "release.json"
 CHECKSUMS_FILE: Final = "SHA256SUMS"
 FORMAT_VERSION: Final = 1
+_READ_BY_OTHERS: Final = {
+    "project": str,
+    "version": str,
+    "fingerprint": str,
+    "num_videos": int,
+    "description": str,
+    "num_images": int,
+    "num_images_without_boxes": int,
+    "num_boxes": int,
+    "images_by_split": dict,
+    "boxes_by_class": dict,
+    "classes": list,
+    "splits": dict,
+    "thresholds": dict,
+    "models": list,
+    "funnel": list,
+    "prompts": dict,
+    "duplicates": dict,
+    "checksums": dict,
+}
+"""What every manifest has, and of which type."""
+_INNER: Final = (
+    ("splits", "shares"),
+    ("splits", "by_video"),
+    ("prompts", "positive"),
+    ("duplicates", "threshold"),
+    ("checksums", "file"),
+    ("checksums", "sha256"),
+    ("checksums", "num_files"),
+)
 
 
 class ChecksumWriter:
@@ -62,12 +93,31 @@ def is_release(folder: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest of a release, None where there is no complete release."""
+    """Return the manifest of a release, None where there is no complete release.
+
+    Raises:
+        DataMinerError: there is one, and it cannot be read.
+    """
     path = folder / MANIFEST_FILE
     if not path.is_file():
         return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for name, kind in _READ_BY_OTHERS.items():
+            if not isinstance(content[name], kind):
+                raise TypeError(f"{name} is no {kind.__name__}")
+        for name, inner in _INNER:
+            _ = content[name][inner]
+        for name in content["classes"]:
+            _ = content["thresholds"][name], content["boxes_by_class"][name]
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise DataMinerError(
+            f"{path} is damaged ({why[:120]}); restore the release from a copy, or remove {folder}: a run then makes "
+            "a new version"
+        ) from error
+    manifest: dict[str, Any] = content
+    return manifest
 
 
 def read_checksums(folder: Path) -> Iterator[tuple[str, str]]:

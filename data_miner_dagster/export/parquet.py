@@ -6,12 +6,14 @@ that gave an image. `images/<split>/metadata.parquet` holds the same in the Hugg
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage, ReleaseVideo
 
 ROWS_PER_GROUP: Final = 10_000
@@ -172,7 +174,9 @@ def write_videos(folder: Path, videos: Sequence[ReleaseVideo]) -> None:
 
 def read_videos(folder: Path) -> list[ReleaseVideo]:
     """Return the videos of a release, by key."""
-    return [ReleaseVideo(**row) for row in pq.ParquetFile(videos_table(folder)).read().to_pylist()]
+    path = videos_table(folder)
+    with _reading(path):
+        return [ReleaseVideo(**row) for row in pq.ParquetFile(path).read().to_pylist()]
 
 
 def read_images(folder: Path) -> Iterator[ReleaseImage]:
@@ -199,5 +203,25 @@ def read_images(folder: Path) -> Iterator[ReleaseImage]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP):
+    with _reading(path):
+        batches = pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP)
+    while True:
+        with _reading(path):
+            batch = next(batches, None)
+        if batch is None:
+            return
         yield from batch.to_pylist()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Let what Arrow says of a damaged table of a release be one line with what to do."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DataMinerError(
+            f"{path} is damaged ({str(error).splitlines()[0][:120]}); restore the release from a copy, or let "
+            "`data-miner run --force` write it again"
+        ) from error

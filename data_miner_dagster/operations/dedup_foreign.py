@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.config.problems import did_you_mean
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, DamagedFileError, PermanentError
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.export.parquet import images_table
@@ -156,7 +156,13 @@ def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
     for release in config.against_releases:
         path = images_table(_release_folder(platform, release))
         if path.exists():
-            yield read_table(path, KEY_COLUMNS)
+            try:
+                yield read_table(path, KEY_COLUMNS)
+            except DamagedFileError as error:  # which nothing makes again
+                raise PermanentError(
+                    f"release {release} cannot be compared with: {path} is damaged; restore it from a copy, or take it "
+                    "out of deduplication.against_releases"
+                ) from error
 
 
 def _present(platform: Platform, frames: pa.Table) -> pa.Table:

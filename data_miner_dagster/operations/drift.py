@@ -5,6 +5,7 @@ covers. Filtering compares the other videos with it. No reference, or one of oth
 """
 
 import json
+import logging
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
@@ -13,15 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.domain.errors import DamagedFileError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.calibration import Drift, ScoreDistribution, counts_within, distribution_of, drift
 from data_miner_dagster.storage.atomic import write_json
+from data_miner_dagster.storage.damage import reading
+from data_miner_dagster.storage.tables import read_batches
 
 _FILE: Final = "reference.json"
+
+logger = logging.getLogger("data_miner")
 
 
 def scale_fingerprint(platform: Platform, config: FilteringConfig) -> str:
@@ -37,7 +42,7 @@ def scale_fingerprint(platform: Platform, config: FilteringConfig) -> str:
 
 def save_reference(platform: Platform, project: str, config: FilteringConfig) -> None:
     """Remember how the project's frames score now."""
-    groups = list(_scores_by_group(_table(platform, project), ()))
+    groups = list(_scores_by_batch(_table(platform, project), ()))
     distribution = distribution_of(np.concatenate([np.zeros(0), *(scores for _, scores in groups)]))
     write_json(
         platform.layout.calibration_folder(project) / _FILE,
@@ -55,12 +60,18 @@ def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Dri
     path = platform.layout.calibration_folder(project) / _FILE
     if not path.is_file():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if content["scale"] != scale_fingerprint(platform, config):
+    try:
+        with reading(path):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            scale, known = content["scale"], list(content["video_keys"])
+            reference = ScoreDistribution(tuple(content["edges"]), tuple(content["counts"]))
+    except DamagedFileError as error:
+        logger.warning("%s", error)
         return None
-    reference = ScoreDistribution(tuple(content["edges"]), tuple(content["counts"]))
+    if scale != scale_fingerprint(platform, config):
+        return None
     counts = np.zeros(len(reference.counts), np.int64)
-    for _, scores in _scores_by_group(_table(platform, project), content["video_keys"]):
+    for _, scores in _scores_by_batch(_table(platform, project), known):
         counts += counts_within(reference.edges, scores)
     return drift(reference, counts)
 
@@ -69,14 +80,12 @@ def _table(platform: Platform, project: str) -> Path:
     return platform.layout.filtered_table(project)
 
 
-def _scores_by_group(
+def _scores_by_batch(
     path: Path, without_videos: Collection[str]
 ) -> Iterator[tuple[list[str], npt.NDArray[np.float64]]]:
-    """Yield (video keys, positive similarities of readable frames) of each row group."""
+    """Yield (video keys, positive similarities of readable frames) of each batch of rows."""
     excluded = pa.array(sorted(without_videos), pa.string())
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            rows = file.read_row_group(group, columns=["video_key", "positive_similarity"])
-            rows = rows.filter(pc.invert(pc.is_in(rows.column("video_key"), value_set=excluded)))
-            scores = rows.column("positive_similarity").drop_null().to_numpy().astype(np.float64)
-            yield rows.column("video_key").unique().to_pylist(), scores
+    for batch in read_batches(path, ["video_key", "positive_similarity"]):
+        rows = batch.filter(pc.invert(pc.is_in(batch.column("video_key"), value_set=excluded)))
+        scores = rows.column("positive_similarity").drop_null().to_numpy(zero_copy_only=False).astype(np.float64)
+        yield rows.column("video_key").unique().to_pylist(), scores

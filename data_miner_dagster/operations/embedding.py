@@ -5,6 +5,7 @@ last frame is through. Claims are taken in the order of the keys, whatever order
 callers never wait for each other.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from data_miner_dagster.catalog.queries import keys_with_internal_errors
 from data_miner_dagster.catalog.upkeep import record_internal_error
-from data_miner_dagster.domain.errors import ClaimHeldError, PermanentError
+from data_miner_dagster.domain.errors import ClaimHeldError, DamagedFileError, PermanentError
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
 from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -31,6 +32,7 @@ from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.protocols.encoders import ImageEncoder
 from data_miner_dagster.stages.embedding import FrameLoadError, embed_in_batches
 from data_miner_dagster.storage.alignment import rows_of_indices
+from data_miner_dagster.storage.damage import damaged
 from data_miner_dagster.storage.embeddings import (
     StoredEmbeddings,
     read_embeddings,
@@ -43,6 +45,8 @@ EncoderKind = Literal["filter", "dedup"]
 T = TypeVar("T")
 
 _MEGABYTE: Final = 1 << 20
+
+logger = logging.getLogger("data_miner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,11 @@ def embed_frames(
                 stack.enter_context(platform.hold_video(key))
             except ClaimHeldError as error:
                 return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
-            planned = _plan_whole_video(platform, key, force=force)
+            try:
+                with platform.mending():
+                    planned = _plan_whole_video(platform, key, force=force)
+            except DamagedFileError as error:  # removed: its frames are made again, and then it is asked for again
+                return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
             if isinstance(planned, _Task):
                 planned.claim = stack.pop_all()
             return planned
@@ -313,6 +321,8 @@ def _plan_whole_video(platform: Platform, video_key: str, *, force: bool) -> _Ta
     frames_table = platform.layout.frames_table(video_key)
     extracted_ns = frames_table.stat().st_mtime_ns if frames_table.exists() else 0
     frames_fingerprint = read_fingerprint(frames_table)
+    if video.status is VideoStatus.EXTRACTED and frames_fingerprint is None and extracted_ns:
+        raise damaged(frames_table, "no table of frames")
     if video.status is not VideoStatus.EXTRACTED or frames_fingerprint is None:
         message = f"the frames of {video_key} have not been extracted (it is {video.status.value})"
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=message)
@@ -376,6 +386,8 @@ def _encoder(platform: Platform, kind: EncoderKind) -> ImageEncoder:
 
 def _whole_fingerprint(platform: Platform, kind: EncoderKind, video_key: str) -> str:
     frames_fingerprint = read_fingerprint(platform.layout.frames_table(video_key))
+    if frames_fingerprint is None and platform.layout.frames_table(video_key).exists():
+        raise damaged(platform.layout.frames_table(video_key), "no table of frames")
     if frames_fingerprint is None:
         raise PermanentError(f"the frames of {video_key} are missing; extract them first")
     models = platform.models
@@ -390,5 +402,9 @@ def _partial_fingerprint(whole: str) -> str:
 
 def _current(platform: Platform, kind: EncoderKind, video_key: str, path: Path) -> StoredEmbeddings | None:
     whole = _whole_fingerprint(platform, kind, video_key)
-    stored = read_embeddings(path)
+    try:
+        stored = read_embeddings(path)
+    except DamagedFileError as error:  # written again, as if it were absent
+        logger.warning("%s", error)
+        return None
     return stored if stored is not None and stored.fingerprint in (whole, _partial_fingerprint(whole)) else None

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_miner_dagster.catalog.transitions import move_project, move_project_videos
 from data_miner_dagster.config.filtering import FilteringConfig
@@ -51,7 +50,7 @@ from data_miner_dagster.storage.similarities import (
     read_parts,
     similarity_values,
 )
-from data_miner_dagster.storage.tables import read_fingerprint, read_metadata, table_writer
+from data_miner_dagster.storage.tables import read_batches, read_fingerprint, read_metadata, table_writer
 
 _SETTINGS_KEY: Final = "data_miner.filtering"
 
@@ -224,16 +223,14 @@ def _read_tally(path: Path) -> _Tally:
     dropped: Counter[DropReason] = Counter()
     kept: Counter[str] = Counter()
     similarities = count_similarities(np.zeros(0))
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            rows = file.read_row_group(group, columns=["video_key", "drop_reason", "positive_similarity"])
-            similarities += count_similarities(rows.column("positive_similarity").to_numpy())
-            num_frames += rows.num_rows
-            for entry in rows.column("drop_reason").drop_null().value_counts().to_pylist():
-                dropped[DropReason(entry["values"])] += entry["counts"]
-            kept_keys = rows.column("video_key").filter(rows.column("drop_reason").is_null())
-            for entry in kept_keys.value_counts().to_pylist():
-                kept[entry["values"]] += entry["counts"]
+    for rows in read_batches(path, ["video_key", "drop_reason", "positive_similarity"]):
+        similarities += count_similarities(rows.column("positive_similarity").to_numpy(zero_copy_only=False))
+        num_frames += rows.num_rows
+        for entry in rows.column("drop_reason").drop_null().value_counts().to_pylist():
+            dropped[DropReason(entry["values"])] += entry["counts"]
+        kept_keys = rows.column("video_key").filter(rows.column("drop_reason").is_null())
+        for entry in kept_keys.value_counts().to_pylist():
+            kept[entry["values"]] += entry["counts"]
     return _Tally(num_frames, dropped, kept, similarities)
 
 

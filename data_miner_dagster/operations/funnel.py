@@ -4,7 +4,6 @@ Counts are exact and come from the catalog, from Parquet footers and from single
 time: what a stage has not made yet is absent (None), which is not zero.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,14 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.operations.detection import NUM_UNREADABLE_KEY
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.storage.tables import read_metadata
+from data_miner_dagster.storage.tables import read_batches, read_metadata, read_table
 
 
 class FunnelStep(StrEnum):
@@ -127,6 +126,7 @@ def project_funnel(platform: Platform, project: str) -> Funnel:
 
     Raises:
         ConfigError: there is no such project.
+        DataMinerError: a table, or the release's manifest, is there and cannot be read.
     """
     config = platform.project_config(project)
     layout = platform.layout
@@ -139,7 +139,7 @@ def project_funnel(platform: Platform, project: str) -> Funnel:
         *_box_steps(layout.detections_table(project), config.releasing, list(config.detection.classes)),
     ]
     version = _latest_version(platform, project)
-    steps += _release_steps(layout.release_folder(project, version) / "release.json" if version else None)
+    steps += _release_steps(read_manifest(layout.release_folder(project, version)) if version else None)
     return Funnel(project, tuple(steps), version)
 
 
@@ -180,7 +180,7 @@ def _frames_step(platform: Platform, project: str) -> FunnelCount:
         path = platform.layout.frames_table(video.key)
         if video.status is VideoStatus.EXTRACTED and path.is_file():
             is_any = True
-            column = pq.ParquetFile(path).read(columns=["quality_flag"])["quality_flag"]
+            column = read_table(path, ["quality_flag"])["quality_flag"]
             total += len(column)
             flags.update(_value_counts(column))
     kinds = _in_order(flags, [flag.value for flag in QualityFlag])
@@ -195,7 +195,7 @@ def _value_counts(column: Any) -> dict[str, int]:
 def _filtered_step(path: Path) -> FunnelCount:
     if not path.is_file():
         return FunnelCount(FunnelStep.FILTERED, None)
-    table = pq.ParquetFile(path).read(columns=["is_kept", "drop_reason"])
+    table = read_table(path, ["is_kept", "drop_reason"])
     lost = _in_order(_value_counts(table["drop_reason"]), [reason.value for reason in DropReason])
     return FunnelCount(FunnelStep.FILTERED, pc.sum(table["is_kept"]).as_py() or 0, lost=lost)
 
@@ -203,7 +203,7 @@ def _filtered_step(path: Path) -> FunnelCount:
 def _unique_step(path: Path) -> FunnelCount:
     if not path.is_file():
         return FunnelCount(FunnelStep.UNIQUE, None)
-    table = pq.ParquetFile(path).read(columns=["is_representative", "tier"])
+    table = read_table(path, ["is_representative", "tier"])
     tiers = _in_order(_value_counts(table["tier"]), [tier.value for tier in DuplicateTier])
     lost = {f"duplicate {tier}": number for tier, number in tiers.items()}
     return FunnelCount(FunnelStep.UNIQUE, pc.sum(table["is_representative"]).as_py() or 0, lost=lost)
@@ -212,7 +212,7 @@ def _unique_step(path: Path) -> FunnelCount:
 def _detected_step(path: Path) -> FunnelCount:
     if not path.is_file():
         return FunnelCount(FunnelStep.DETECTED, None)
-    num_boxes = pq.ParquetFile(path).read(columns=["num_boxes"])["num_boxes"]
+    num_boxes = read_table(path, ["num_boxes"])["num_boxes"]
     empty = pc.sum(pc.equal(num_boxes, 0)).as_py() or 0
     kinds = {"with boxes": len(num_boxes) - empty, "without": empty}
     unreadable = num_unreadable_frames(path)
@@ -234,7 +234,7 @@ def _box_steps(path: Path, releasing: ReleasingConfig, class_names: list[str]) -
         return [FunnelCount(FunnelStep.BOXES, None), FunnelCount(FunnelStep.BOXES_RELEASABLE, None)]
     found: Counter[str] = Counter()
     passing: Counter[str] = Counter()
-    for batch in pq.ParquetFile(path).iter_batches(columns=["class_name", "confidence"]):
+    for batch in read_batches(path, ["class_name", "confidence"]):
         names = batch["class_name"]
         found.update(_value_counts(names))
         for name in pc.unique(names).to_pylist():
@@ -257,11 +257,10 @@ def _latest_version(platform: Platform, project: str) -> str | None:
     return releases[-1].version if releases else None
 
 
-def _release_steps(manifest: Path | None) -> list[FunnelCount]:
-    if manifest is None or not manifest.is_file():
+def _release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
+    if manifest is None:
         return [FunnelCount(FunnelStep.RELEASED_IMAGES, None), FunnelCount(FunnelStep.RELEASED_BOXES, None)]
-    content = json.loads(manifest.read_text(encoding="utf-8"))
     return [
-        FunnelCount(FunnelStep.RELEASED_IMAGES, content["num_images"], kinds=content["images_by_split"]),
-        FunnelCount(FunnelStep.RELEASED_BOXES, content["num_boxes"], kinds=content["boxes_by_class"]),
+        FunnelCount(FunnelStep.RELEASED_IMAGES, manifest["num_images"], kinds=manifest["images_by_split"]),
+        FunnelCount(FunnelStep.RELEASED_BOXES, manifest["num_boxes"], kinds=manifest["boxes_by_class"]),
     ]

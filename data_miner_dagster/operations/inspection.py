@@ -17,6 +17,7 @@ from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.upkeep import delete_dead_claims, reset_orphans
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.damage import find_damaged_files, remove_damaged_files
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import PARTIAL_MARK
 
@@ -33,6 +34,7 @@ class Drift(StrEnum):
     STRAY_FILES = "stray_files"  # files of a video that the catalog does not know
     STRAY_PROJECT = "stray_project"  # tables of a project that the catalog does not know
     PARTIAL = "partial"  # what a killed writer left
+    DAMAGED = "damaged"  # a file that cannot be read
     RELEASE_MISSING = "release_missing"  # on record, and no such folder
     PARTITION_MISSING = "partition_missing"  # in the catalog, not in Dagster
     PARTITION_STRAY = "partition_stray"  # in Dagster, not in the catalog
@@ -52,12 +54,14 @@ def inspect_platform(platform: Platform) -> list[Finding]:
     """Return every disagreement between the catalog and the files, in a fixed order. Changes nothing."""
     videos = {video.key: video for video in platform.catalog.videos()}
     claimed = {claim.resource for claim in live_claims(platform.catalog.database)}
-    return [
+    known = [
         *_of_videos(platform, list(videos.values()), claimed),
         *_strays(platform, videos),
         *_partials(platform),
         *_releases(platform),
     ]
+    subjects = {finding.subject for finding in known}
+    return [*known, *(finding for finding in _damaged(platform) if finding.subject not in subjects)]
 
 
 def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
@@ -69,6 +73,8 @@ def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
     for finding in findings:
         if finding.drift in (Drift.FRAMES_MISSING, Drift.VIDEO_MISSING):
             num_mended += _step_back(platform, finding.subject)
+        elif finding.drift is Drift.DAMAGED:
+            continue  # all at once, below
         elif finding.drift in (Drift.STRAY_FILES, Drift.PARTIAL):
             path = platform.root / finding.subject
             if path.is_dir():
@@ -77,6 +83,12 @@ def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
             elif path.exists():
                 path.unlink()
                 num_mended += 1
+    if any(finding.drift is Drift.DAMAGED and finding.is_fixable for finding in findings):
+        removed = remove_damaged_files(platform.layout)
+        num_mended += len(removed)
+        for path in removed:
+            if path.parent.parent in (platform.layout.frames, platform.layout.videos):
+                _step_back(platform, path.parent.name)
     return num_mended
 
 
@@ -149,6 +161,14 @@ def _partials(platform: Platform) -> Iterator[Finding]:
                 inside_another = any(part.startswith(PARTIAL_MARK) for part in path.relative_to(room).parts[:-1])
                 if not inside_another and path.stat().st_mtime < oldest:
                     yield Finding(Drift.PARTIAL, str(path.relative_to(layout.root)), "remove it: its writer is gone")
+
+
+def _damaged(platform: Platform) -> Iterator[Finding]:
+    for damaged in find_damaged_files(platform.layout):
+        remedy = "remove it, so that it is made again" if damaged.is_derived else "restore it from a copy"
+        yield Finding(
+            Drift.DAMAGED, str(damaged.path.relative_to(platform.root)), remedy, is_fixable=damaged.is_derived
+        )
 
 
 def _releases(platform: Platform) -> Iterator[Finding]:

@@ -25,7 +25,9 @@ import sqlalchemy.exc
 
 import data_miner_dagster
 from data_miner_dagster.domain.errors import (
+    CatalogError,
     ConfigError,
+    DamagedFileError,
     DataMinerError,
     ModelError,
     SystematicFaultError,
@@ -44,6 +46,8 @@ SMALLEST_BATCH: Final = 3
 _MAX_LINE: Final = 400
 _PACKAGE: Final = Path(data_miner_dagster.__file__).parent
 _OF_THE_MACHINE: Final = frozenset({errno.EROFS, errno.EMFILE, errno.ENFILE})
+
+_OF_ALL: Final = (CatalogError, ConfigError, DamagedFileError, ModelError, SystematicFaultError, WorkersClosedError)
 
 T = TypeVar("T")
 
@@ -68,6 +72,8 @@ class ItemFault:
 def concerns_all_items(error: BaseException) -> bool:
     """Return whether an error is no item's own: it passes through a guard and ends the run.
 
+    - `CatalogError`: the catalog is damaged, for every item alike.
+    - `DamagedFileError`: whoever holds the claim removes the file, and the same work goes through then.
     - `ConfigError`, `ModelError`: a setting or a model is wrong or missing, for every item alike. A loop in which they
       are one item's (a source whose variable is not set, a file of the watched folder) catches them inside.
     - `SystematicFaultError`: an inner loop has decided so.
@@ -84,7 +90,7 @@ def concerns_all_items(error: BaseException) -> bool:
     A `MemoryError` is the item's that asked for too much; where memory is short for all, it meets every item too.
     `KeyboardInterrupt`, `SystemExit` and Dagster's interrupt are no `Exception` and never come here.
     """
-    if isinstance(error, ConfigError | ModelError | SystematicFaultError | WorkersClosedError):
+    if isinstance(error, _OF_ALL):
         return True
     if type(error) is TransientError:
         return True

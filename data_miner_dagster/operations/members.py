@@ -12,6 +12,7 @@ from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.damage import damaged
 from data_miner_dagster.storage.embeddings import read_embeddings_fingerprint
 from data_miner_dagster.storage.tables import read_identity
 
@@ -63,6 +64,7 @@ def project_members(platform: Platform, project: str) -> ProjectMembers:
 
     Raises:
         ConfigError: there is no such project.
+        DamagedFileError: the frames or embeddings of a member are there and cannot be read.
     """
     platform.project_config(project)  # the clear error for an unknown name
     encoder_name = platform.models.filter_encoder_name
@@ -77,12 +79,18 @@ def project_members(platform: Platform, project: str) -> ProjectMembers:
             continue
         frames_table = platform.layout.frames_table(video.key)
         frames = read_identity(frames_table) if video.status is VideoStatus.EXTRACTED else None
+        if frames is None and video.status is VideoStatus.EXTRACTED and frames_table.exists():
+            raise damaged(frames_table, "no table of frames")
         if frames is None or frames.fingerprint is None:
             unsettled.append(video.key)
             continue
         embeddings_file = platform.layout.embedding_file(encoder_name, video.key)
         embeddings_fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder_fingerprint)
-        if read_embeddings_fingerprint(embeddings_file) != embeddings_fingerprint:
+        stored_fingerprint = read_embeddings_fingerprint(embeddings_file)
+        if stored_fingerprint is None and embeddings_file.exists():
+            # Whoever plans work looks at times alone: it would count as done for ever.
+            raise damaged(embeddings_file, "no embeddings")
+        if stored_fingerprint != embeddings_fingerprint:
             not_embedded.append(video.key)
             continue
         ready.append(

@@ -16,9 +16,10 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.problems import describe_problems
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import CatalogError, ConfigError, DamagedFileError
 from data_miner_dagster.domain.records import VideoOutcome
 from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.operations.damage import remove_damaged_files
 from data_miner_dagster.storage.atomic import write_json
 from data_miner_dagster.storage.layout import StorageLayout
 
@@ -35,13 +36,20 @@ REMEMBERED_SECTIONS: Final = ("downloading", "embedding", "extraction", "models"
 
 
 def _remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
-    if not layout.platform_file.exists():
-        return {}
+    path = layout.platform_file
     try:
-        content = json.loads(layout.platform_file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{layout.platform_file} is not JSON ({error}); restore it, or use another --root") from error
-    return {name: section for name, section in content.items() if name in REMEMBERED_SECTIONS}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: dict(content[name]) for name in REMEMBERED_SECTIONS if name in content}
+    except FileNotFoundError:
+        return {}
+    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        why = (
+            error.strerror if isinstance(error, OSError) else "not UTF-8" if isinstance(error, UnicodeError) else error
+        )
+        raise ConfigError(
+            f"{path} cannot be read ({str(why).splitlines()[0]}): restore it from a copy, or remove it if the settings "
+            "of the platform are unchanged since"
+        ) from error
 
 
 class Platform:
@@ -52,6 +60,8 @@ class Platform:
         self.layout = StorageLayout(root.absolute())
         self._catalog_url = catalog_url or config.storage.catalog_url
         self.run_id: str | None = None
+        self.may_begin_catalog = False  # even beside files that a catalog knew: somebody has asked for it
+        self.num_removed_files = 0  # that could not be read, by this process
 
     @classmethod
     def open(
@@ -90,8 +100,22 @@ class Platform:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The catalog, its tables created or migrated."""
-        catalog = Catalog(self._catalog_url or f"sqlite:///{self.layout.catalog_file}")
+        """The catalog, its tables created or migrated.
+
+        Raises:
+            CatalogError: it is damaged, or it is a new one beside files that a catalog knew.
+        """
+        file = self.layout.catalog_file
+        catalog = Catalog(self._catalog_url or f"sqlite:///{file}")
+        rooms = [] if self.may_begin_catalog else self.layout.filled_rooms()
+        is_missing = self._catalog_url is None and not file.exists()
+        if rooms and (is_missing or catalog.is_new()):
+            what = "missing" if is_missing else "empty"
+            raise CatalogError(
+                f"the catalog {catalog.database.engine.url.render_as_string(hide_password=True)} is {what}, and "
+                f"{', '.join(rooms)} under {self.root} are not: restore it from a copy, with its -wal file if there is "
+                "one; or begin a new one over these files with `data-miner init-db`, and run the project files again"
+            )
         if self._catalog_url is None:
             self.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         catalog.initialise()
@@ -122,15 +146,27 @@ class Platform:
             ) from None
 
     @contextmanager
+    def mending(self) -> Iterator[None]:
+        """Remove the derived files that cannot be read, all of the root's, if the block meets one; it still raises.
+
+        They are absent from then on, and so they are made again by whoever asks next.
+        """
+        try:
+            yield
+        except DamagedFileError:
+            self.num_removed_files += len(remove_damaged_files(self.layout))
+            raise
+
+    @contextmanager
     def hold_video(self, video_key: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
         """Hold the only claim there is on a video, whatever the stage."""
-        with self._hold(f"video/{video_key}", wait_seconds) as claim:
+        with self._hold(f"video/{video_key}", wait_seconds) as claim, self.mending():
             yield claim
 
     @contextmanager
     def hold_project(self, project: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
         """Hold the only claim there is on a project's derived tables, whatever the stage."""
-        with self._hold(f"project/{project}", wait_seconds) as claim:
+        with self._hold(f"project/{project}", wait_seconds) as claim, self.mending():
             yield claim
 
     @contextmanager

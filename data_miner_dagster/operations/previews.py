@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.keys import split_frame_id
 from data_miner_dagster.domain.reasons import DropReason
@@ -25,6 +24,7 @@ from data_miner_dagster.media.contact_sheets import (
 )
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.tables import read_table
 
 TILES_PER_PREVIEW: Final = 12
 COLUMNS: Final = 4
@@ -56,7 +56,7 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
     path = platform.layout.frames_table(video_key)
     if not path.is_file():
         return None
-    table = pq.ParquetFile(path).read(columns=["file_name", "pts_seconds", "quality_flag"])
+    table = read_table(path, ["file_name", "pts_seconds", "quality_flag"])
     tiles = []
     for row in table.take(_spread(table.num_rows, num_tiles)).to_pylist():
         flag = row["quality_flag"]
@@ -254,7 +254,7 @@ def _drop_caption(row: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path, columns: list[str]) -> pa.Table | None:
-    return pq.ParquetFile(path).read(columns=columns) if path.is_file() else None
+    return read_table(path, columns) if path.is_file() else None
 
 
 def _spread(num_rows: int, num_wanted: int) -> pa.Array:

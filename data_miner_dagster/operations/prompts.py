@@ -10,10 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.errors import DamagedFileError, ModelError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.arrays import read_arrays
 from data_miner_dagster.storage.atomic import atomic_path
 
 _SHORTEST: Final = 1e-6
@@ -56,11 +57,14 @@ def _embed_sentence(platform: Platform, sentence: str) -> Float32Array:
     # One sentence a call, so that its vector does not depend on which others were new at the time.
     digest = fingerprint_of({"encoder": platform.models.filter_encoder_fingerprint, "text": sentence})
     path = platform.layout.prompt_embedding_file(platform.models.filter_encoder_name, digest)
-    if path.is_file():
-        stored: Float32Array = np.load(path, allow_pickle=False)
+    try:
+        stored: Float32Array
+        (stored,) = read_arrays(path, "vector")
         return stored
+    except (FileNotFoundError, DamagedFileError):
+        pass
     logger.info("embedding prompt %r with %s", sentence, platform.models.filter_encoder_name)
     vector: Float32Array = platform.models.filter_encoder().embed_texts([sentence])[0].astype(np.float32)
     with atomic_path(path) as partial, partial.open("wb") as file:
-        np.save(file, vector, allow_pickle=False)
+        np.savez(file, vector=vector)
     return vector

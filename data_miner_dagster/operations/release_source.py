@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
 from data_miner_dagster.config.settings import ProjectConfig
@@ -19,7 +18,14 @@ from data_miner_dagster.operations.funnel import num_unreadable_frames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.releasing import clip_box, public_reference
 from data_miner_dagster.storage.by_video import TableByVideo
-from data_miner_dagster.storage.tables import FRAMES_KEY, MADE_FROM_KEY, read_fingerprint, read_metadata
+from data_miner_dagster.storage.tables import (
+    FRAMES_KEY,
+    MADE_FROM_KEY,
+    read_batches,
+    read_fingerprint,
+    read_metadata,
+    read_table,
+)
 
 _DECIMALS: Final = 6
 """Of stored float32 values: enough to tell any two of them apart where it matters, and short to read."""
@@ -150,8 +156,8 @@ class ReleaseSource:
     def duplicate_links(self) -> set[tuple[str, str]]:
         """Return each pair of videos of which one re-uploads the other, or holds a near-duplicate of a frame of it."""
         links: set[tuple[str, str]] = set()
-        for batch in pq.ParquetFile(self._paths["deduplicated_frames"]).iter_batches(
-            columns=["video_key", "is_representative", "representative_frame_id"]
+        for batch in read_batches(
+            self._paths["deduplicated_frames"], ["video_key", "is_representative", "representative_frame_id"]
         ):
             removed = batch.filter(pc.invert(batch["is_representative"]))
             links |= {
@@ -162,7 +168,7 @@ class ReleaseSource:
             }
         reuploads = self._platform.layout.reuploads_table(self._project)
         if reuploads.is_file():
-            table = pq.ParquetFile(reuploads).read(columns=["video_key", "original_video_key"])
+            table = read_table(reuploads, ["video_key", "original_video_key"])
             links |= set(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
         return {link for link in links if link[0] != link[1]}
 
@@ -181,19 +187,19 @@ class ReleaseSource:
             )
 
     def _unique_frame_ids(self) -> pa.ChunkedArray:
-        table = pq.ParquetFile(self._paths["deduplicated_frames"]).read(columns=["frame_id", "is_representative"])
+        table = read_table(self._paths["deduplicated_frames"], ["frame_id", "is_representative"])
         return table.filter(table["is_representative"])["frame_id"]
 
     def _check_current(self, unique: pa.ChunkedArray) -> set[str]:
         """See that each table was made from the one before; return the frames that turned out to be unreadable."""
-        filtered = pq.ParquetFile(self._paths["filtered_frames"]).read(columns=["frame_id", "is_kept"])
+        filtered = read_table(self._paths["filtered_frames"], ["frame_id", "is_kept"])
         if not pc.all(pc.is_in(unique, filtered.filter(filtered["is_kept"])["frame_id"]), min_count=0).as_py():
             raise self._stale("deduplicated_frames", "it names frames that filtering does not keep")
         for downstream, upstream in (("deduplicated_frames", "filtered_frames"), ("detections", "deduplicated_frames")):
             made_from = read_metadata(self._paths[downstream]).get(MADE_FROM_KEY)
             if made_from is not None and made_from != self.fingerprints[upstream]:
                 raise self._stale(downstream, f"{upstream} has changed since")
-        seen = pq.ParquetFile(self._paths["detected frames"]).read(columns=["frame_id"])["frame_id"]
+        seen = read_table(self._paths["detected frames"], ["frame_id"])["frame_id"]
         unseen = set(unique.filter(pc.invert(pc.is_in(unique, seen))).to_pylist())
         if len(unseen) != num_unreadable_frames(self._paths["detected frames"]):
             raise self._stale("detections", "there are unique frames that no detector has looked at")
@@ -204,9 +210,7 @@ class ReleaseSource:
 
     def _count_duplicates(self) -> dict[str, int]:
         counts: dict[str, int] = {}
-        for batch in pq.ParquetFile(self._paths["deduplicated_frames"]).iter_batches(
-            columns=["is_representative", "representative_frame_id"]
-        ):
+        for batch in read_batches(self._paths["deduplicated_frames"], ["is_representative", "representative_frame_id"]):
             removed = batch.filter(pc.invert(batch["is_representative"]))
             for entry in pc.value_counts(removed["representative_frame_id"]).to_pylist():
                 counts[entry["values"]] = counts.get(entry["values"], 0) + entry["counts"]
@@ -219,7 +223,7 @@ class ReleaseSource:
         seen = self._frames_fingerprints.get(video_key)
         if seen is not None and read_fingerprint(path) != seen:
             raise self._stale("filtered_frames", f"the frames of {video_key} were made anew since they were chosen")
-        return _by_frame_index(pq.ParquetFile(path).read(columns=list(_FRAME_COLUMNS)))
+        return _by_frame_index(read_table(path, _FRAME_COLUMNS))
 
     def _boxes_of(self, video_key: str) -> dict[int, list[dict[str, Any]]]:
         boxes: dict[int, list[dict[str, Any]]] = {}

@@ -1,7 +1,7 @@
 """The report of a project's release: `reports/<name>/index.html`, which opens from disk without a network."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.export.parquet import read_videos
 from data_miner_dagster.export.report import (
@@ -34,6 +34,7 @@ from data_miner_dagster.operations.previews import (
 )
 from data_miner_dagster.operations.reuploads import project_reuploads
 from data_miner_dagster.storage.atomic import atomic_folder
+from data_miner_dagster.storage.tables import read_batches
 
 REPORT_FILE: Final = "index.html"
 REPORT_VERSION: Final = 2
@@ -55,8 +56,7 @@ def write_report(platform: Platform, project: str, version: str, *, rewrite: boo
         raise DataMinerError(f"there is no release {version} of project {project!r}")
     withdrawn = _withdrawn_reason(platform, project, version)
     mark = f"{REPORT_VERSION} {version} {manifest['fingerprint']} {withdrawn or ''}\n"
-    shown = folder / _MARK_FILE
-    if not rewrite and shown.is_file() and shown.read_text(encoding="utf-8") == mark:
+    if not rewrite and _shown_mark(folder) == mark:
         return folder / REPORT_FILE
     html = render_report(
         release=manifest,
@@ -71,8 +71,17 @@ def write_report(platform: Platform, project: str, version: str, *, rewrite: boo
     )
     with atomic_folder(folder) as partial:
         (partial / REPORT_FILE).write_text(html, encoding="utf-8")
-        (partial / _MARK_FILE).write_text(mark, encoding="utf-8")
+        (partial / _MARK_FILE).write_text(mark + sha256_of_file(partial / REPORT_FILE), encoding="utf-8")
     return folder / REPORT_FILE
+
+
+def _shown_mark(folder: Path) -> str | None:
+    """Return the mark of the report that is there, None where there is none whose page is whole."""
+    try:
+        mark, newline, sha256 = (folder / _MARK_FILE).read_text(encoding="utf-8").rpartition("\n")
+        return mark + newline if sha256 == sha256_of_file(folder / REPORT_FILE) else None
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
 
 
 def _withdrawn_reason(platform: Platform, project: str, version: str) -> str | None:
@@ -209,8 +218,8 @@ def _confidence_histograms(path: Path, manifest: dict[str, Any], most_classes: i
     ]
 
 
-def _batches(path: Path, columns: list[str]) -> Sequence[pa.RecordBatch]:
-    return pq.ParquetFile(path).iter_batches(columns=columns) if path.is_file() else ()
+def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    return read_batches(path, columns) if path.is_file() else iter(())
 
 
 def _floats(column: pa.Array) -> "np.ndarray[Any, np.dtype[np.float64]]":

@@ -6,7 +6,9 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+
+from data_miner_dagster.storage.damage import reading
+from data_miner_dagster.storage.tables import open_table
 
 _NO_GROUP: Final = -1
 
@@ -27,19 +29,22 @@ class TableByVideo:
     """Rows of a table with a `video_key` column, video by video, in the order in which they are stored.
 
     Opening reads that one column, as an index of which rows are whose; asking reads the row groups concerned, of which
-    the last is kept, so that asking in stored order reads every group once.
+    the last is kept, so that asking in stored order reads every group once. Both raise `DamagedFileError`.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self._file = pq.ParquetFile(path)
+        self._path = path
+        self._file = open_table(path)
         self._columns = list(columns)
         self._places: dict[str, list[tuple[int, int, int]]] = {}  # video → (row group, offset, length)
         for group in range(self._file.num_row_groups):
-            keys = self._file.read_row_group(group, columns=["video_key"])["video_key"].combine_chunks()
+            with reading(path):
+                keys = self._file.read_row_group(group, columns=["video_key"])["video_key"].combine_chunks()
             for key, start, stop in runs_of(keys):
                 self._places.setdefault(key, []).append((group, start, stop - start))
         self._cached_group = _NO_GROUP
-        self._cached: pa.Table = self._file.schema_arrow.empty_table().select(self._columns)
+        with reading(path):
+            self._cached: pa.Table = self._file.schema_arrow.empty_table().select(self._columns)
 
     @property
     def video_keys(self) -> list[str]:
@@ -53,6 +58,7 @@ class TableByVideo:
 
     def _group(self, group: int) -> pa.Table:
         if group != self._cached_group:
-            self._cached = self._file.read_row_group(group, columns=self._columns)
+            with reading(self._path):
+                self._cached = self._file.read_row_group(group, columns=self._columns)
             self._cached_group = group
         return self._cached

@@ -34,9 +34,16 @@ class DetectionParts:
         sweep_partials(self.folder)
 
     def _numbers(self) -> list[int]:
-        paths = self.folder.glob(f"*{_FRAMES_SUFFIX}")
+        """Return the parts of which both tables are there and this list's."""
+        names = (path.name.removesuffix(_FRAMES_SUFFIX) for path in self.folder.glob(f"*{_FRAMES_SUFFIX}"))
         return sorted(
-            int(path.name.removesuffix(_FRAMES_SUFFIX)) for path in paths if read_fingerprint(path) == self.fingerprint
+            int(name)
+            for name in names
+            if name.isdigit()
+            and all(
+                read_fingerprint(self.folder / f"{name}{suffix}") == self.fingerprint
+                for suffix in (_FRAMES_SUFFIX, _BOXES_SUFFIX)
+            )
         )
 
     def append(self, boxes: Iterable[Mapping[str, object]], frames: Iterable[Mapping[str, object]]) -> None:

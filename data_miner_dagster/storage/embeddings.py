@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.errors import DamagedFileError
+from data_miner_dagster.storage.arrays import read_arrays
 from data_miner_dagster.storage.atomic import atomic_path
+from data_miner_dagster.storage.damage import damaged, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +37,26 @@ def write_embeddings(path: Path, embeddings: StoredEmbeddings) -> None:
 
 
 def read_embeddings(path: Path) -> StoredEmbeddings | None:
-    """Return the stored embeddings, or None where there is no such file. Never unpickles."""
+    """Return the stored embeddings, or None where there is no such file. Never unpickles.
+
+    Raises:
+        DamagedFileError: there is one, and it cannot be read.
+    """
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as archive:
-        return StoredEmbeddings(archive["frame_indices"], archive["vectors"], str(archive["fingerprint"]))
+    frame_indices, vectors, fingerprint = read_arrays(path, "frame_indices", "vectors", "fingerprint")
+    if vectors.ndim != 2 or frame_indices.shape != vectors.shape[:1]:
+        raise damaged(path, f"{frame_indices.shape} frames, {vectors.shape} vectors")
+    return StoredEmbeddings(frame_indices, vectors, str(fingerprint))
 
 
 def read_embeddings_fingerprint(path: Path) -> str | None:
-    """Return only the fingerprint: the vectors are not read."""
-    if not path.is_file():
+    """Return only the fingerprint, None where there is no readable file: the vectors are not read."""
+    try:
+        with reading(path), zipfile.ZipFile(path) as archive:
+            array = archive.read("fingerprint.npy")
+            # numpy's header is one line of text; what follows is the string as UTF-32. Parsing the header properly
+            # would take twice as long as all the rest, and every stage asks this of every video of a project.
+            return array.partition(b"\n")[2].decode("utf-32-le").rstrip("\0")
+    except (FileNotFoundError, DamagedFileError):
         return None
-    with zipfile.ZipFile(path) as archive:
-        array = archive.read("fingerprint.npy")
-    # numpy's header is one line of text; what follows is the string as UTF-32. Parsing the header properly would take
-    # twice as long as all the rest, and every stage asks this of every video of a project.
-    return array.partition(b"\n")[2].decode("utf-32-le").rstrip("\0")

@@ -47,6 +47,14 @@ class StorageLayout:
         """One folder an encoder."""
         return self.root / "embeddings"
 
+    def filled_rooms(self) -> list[str]:
+        """Return which folders hold what a catalog knows of: videos, frames, tables of projects, releases."""
+        return [
+            room
+            for room in ("videos", "frames", "projects", "releases")
+            if any(not entry.name.startswith(".") for entry in (self.root / room).glob("*"))
+        ]
+
     def video_folder(self, video_key: str) -> Path:
         """Holds `video.<ext>` and `info.json`; valid once `info.json` is there."""
         return self.videos / check_video_key(video_key)
@@ -73,7 +81,7 @@ class StorageLayout:
 
     def prompt_embedding_file(self, encoder_name: str, digest: str) -> Path:
         """One encoder's embedding of one text, by the fingerprint of both."""
-        return self.embeddings / check_project_name(encoder_name) / "prompts" / f"{check_project_name(digest)}.npy"
+        return self.embeddings / check_project_name(encoder_name) / "prompts" / f"{check_project_name(digest)}.npz"
 
     def project_folder(self, project: str) -> Path:
         """The derived tables of a project."""

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.errors import DamagedFileError
+from data_miner_dagster.storage.arrays import read_arrays
 from data_miner_dagster.storage.atomic import atomic_path
 
 
@@ -30,11 +32,12 @@ def write_representatives(path: Path, representatives: StoredRepresentatives) ->
 
 
 def read_representatives(path: Path, *, fingerprint: str) -> StoredRepresentatives | None:
-    """Return what is stored for the table of this fingerprint, or None. Never unpickles."""
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as archive:
-        if str(archive["fingerprint"]) != fingerprint:
+    """Return what is stored for the table of this fingerprint, None where that cannot be had. Never unpickles."""
+    try:
+        (made_for,) = read_arrays(path, "fingerprint")
+        if str(made_for) != fingerprint:
             return None
-        stored = StoredRepresentatives(archive["frame_ids"], archive["vectors"], fingerprint)
-    return stored if len(stored.frame_ids) == len(stored.vectors) else None
+        frame_ids, vectors = read_arrays(path, "frame_ids", "vectors")
+    except (FileNotFoundError, DamagedFileError):
+        return None
+    return StoredRepresentatives(frame_ids, vectors, fingerprint) if frame_ids.shape == vectors.shape[:1] else None

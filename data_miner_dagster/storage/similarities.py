@@ -17,10 +17,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_miner_dagster.domain.errors import PermanentError
+from data_miner_dagster.domain.errors import DamagedFileError, PermanentError
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.storage.by_video import runs_of
-from data_miner_dagster.storage.tables import read_metadata, table_writer
+from data_miner_dagster.storage.damage import reading
+from data_miner_dagster.storage.tables import open_table, read_metadata, table_writer
 
 ROW_GROUP_FRAMES: Final = 65_536
 """A row group is closed once it has so many: memory is bounded by this and the longest video."""
@@ -131,14 +132,18 @@ def read_header(path: Path) -> SimilaritiesHeader | None:
     encoded = read_metadata(path).get(_HEADER_KEY)
     if encoded is None:
         return None
-    content = json.loads(encoded)
-    return SimilaritiesHeader(
-        encoder_name=content["encoder_name"],
-        encoder_fingerprint=content["encoder_fingerprint"],
-        texts=tuple(content["texts"]),
-        templates=tuple(content["templates"]),
-        videos=tuple(ScoredVideo(*video) for video in content["videos"]),
-    )
+    try:
+        with reading(path):
+            content = json.loads(encoded)
+            return SimilaritiesHeader(
+                encoder_name=content["encoder_name"],
+                encoder_fingerprint=content["encoder_fingerprint"],
+                texts=tuple(content["texts"]),
+                templates=tuple(content["templates"]),
+                videos=tuple(ScoredVideo(*video) for video in content["videos"]),
+            )
+    except DamagedFileError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +159,14 @@ def read_parts(path: Path, header: SimilaritiesHeader) -> Iterator[SimilaritiesP
     """Yield the row groups in order, one in memory at a time. Videos without frames are in the part they fall in.
 
     Raises:
+        DamagedFileError: the table cannot be read.
         PermanentError: the rows are not those of the header's videos, in their order.
     """
-    with pq.ParquetFile(path) as file:
+    with open_table(path) as file:
         remaining = list(reversed(header.videos))
         for group in range(file.num_row_groups):
-            rows = file.read_row_group(group)
+            with reading(path):
+                rows = file.read_row_group(group)
             videos: list[ScoredVideo] = []
             num_frames = 0
             while num_frames < rows.num_rows and remaining:

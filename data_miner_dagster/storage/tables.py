@@ -1,6 +1,5 @@
 """Parquet tables that know what they were made from."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_miner_dagster.domain.errors import DamagedFileError
 from data_miner_dagster.storage.atomic import atomic_path
+from data_miner_dagster.storage.damage import reading
 
 FINGERPRINT_KEY: Final = b"data_miner.fingerprint"
 MADE_FROM_KEY: Final = "data_miner.made_from"
@@ -46,6 +47,7 @@ def table_writer(
             partial,
             schema.with_metadata({FINGERPRINT_KEY: fingerprint.encode(), **extra}),
             use_dictionary=True if dictionary_columns is None else list(dictionary_columns),
+            write_page_checksum=True,  # Snappy has none: a flipped bit would be another number
         ) as writer,
     ):
         yield writer
@@ -63,12 +65,16 @@ def read_identity(path: Path) -> TableIdentity | None:
     """Return a table's fingerprint and row count from one look at its footer, None where there is no readable table."""
     try:
         # Not by name: resolving a file system by name costs as much again as reading the footer.
-        with pa.OSFile(str(path)) as file:
+        with reading(path), pa.OSFile(str(path)) as file:
             footer = pq.ParquetFile(file).metadata
-    except (FileNotFoundError, pa.ArrowInvalid):
+            metadata = _decoded(footer.metadata)
+    except (FileNotFoundError, DamagedFileError):
         return None
-    fingerprint = (footer.metadata or {}).get(FINGERPRINT_KEY)
-    return TableIdentity(fingerprint.decode() if fingerprint is not None else None, footer.num_rows)
+    return TableIdentity(metadata.get(FINGERPRINT_KEY.decode()), footer.num_rows)
+
+
+def _decoded(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in (metadata or {}).items() if not key.startswith(b"ARROW:")}
 
 
 def read_fingerprint(path: Path) -> str | None:
@@ -79,10 +85,21 @@ def read_fingerprint(path: Path) -> str | None:
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the table's own metadata (fingerprint included); empty where there is no readable table."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (FileNotFoundError, pa.ArrowInvalid):
+        with reading(path):
+            return _decoded(pq.read_schema(path).metadata)
+    except (FileNotFoundError, DamagedFileError):
         return {}
-    return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW:")}
+
+
+def open_table(path: Path) -> pq.ParquetFile:
+    """Return an open table, its pages to be compared with their checksums; read it inside `damage.reading`.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+        DamagedFileError: it cannot be read.
+    """
+    with reading(path):
+        return pq.ParquetFile(path, page_checksum_verification=True)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -90,8 +107,36 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
     Raises:
         FileNotFoundError: there is no such table.
+        DamagedFileError: it cannot be read.
     """
-    return pq.ParquetFile(path).read(columns=list(columns) if columns is not None else None)
+    with reading(path), open_table(path) as file:
+        _check_columns(file, columns)
+        return file.read(columns=list(columns) if columns is not None else None)
+
+
+def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in batches, in order.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+        DamagedFileError: it cannot be read.
+    """
+    with open_table(path) as file:
+        with reading(path):
+            _check_columns(file, columns)
+        batches = file.iter_batches(columns=list(columns))
+        while True:
+            with reading(path):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+
+def _check_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
+    missing = set(columns or ()) - set(file.schema_arrow.names)  # Arrow leaves them out without a word
+    if missing:
+        raise KeyError(f"it has no column {', '.join(sorted(missing))}")
 
 
 def table_from_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -104,7 +149,7 @@ def num_rows(path: Path) -> int:
 
     Raises:
         FileNotFoundError: there is no such table.
+        DamagedFileError: it cannot be read.
     """
-    if not os.path.exists(path):  # noqa: PTH110 - pq opens lazily; this gives the plain error
-        raise FileNotFoundError(path)
-    return int(pq.read_metadata(path).num_rows)
+    with open_table(path) as file:
+        return int(file.metadata.num_rows)

@@ -61,6 +61,6 @@ def read_video_info(layout: StorageLayout, video_key: str) -> VideoInfo | None:
         if not info.file.file_name:  # a folder of frames has no file of its own
             return info if info.video_key == video_key else None
         actual_size = (path.parent / info.file.file_name).stat().st_size
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, AttributeError, LookupError, TypeError, ValueError):
         return None
     return info if actual_size == info.file.size_bytes and info.video_key == video_key else None

@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_miner_dagster.catalog.schema import ReleaseRow
@@ -69,7 +70,7 @@ def test_inspect_platform__strays_of_videos_go_of_projects_stay(platform: Platfo
     prompt = layout.prompt_embedding_file("lite-conse", "0123")
     for path in (stray, prompt):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
+        np.savez(path, vector=np.zeros(3))
     layout.project_folder("somebody").mkdir()
     findings = inspect_platform(platform)
     assert drifts(findings) == [

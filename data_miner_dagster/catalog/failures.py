@@ -1,0 +1,76 @@
+"""What a database says when it is damaged, full or out of reach, as one line with what to do."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from data_miner_dagster.domain.errors import CatalogError, DataMinerError, TransientError
+from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
+
+_DAMAGED: Final = ("malformed", "not a database", "no such table", "no such column", "unsupported file format")
+_OUT_OF_REACH: Final = ("disk I/O error", "unable to open")
+_NOT_WRITABLE: Final = "readonly database"
+
+
+@contextmanager
+def one_line_failures(engine: Engine, *, is_read_only: bool = False) -> Iterator[None]:
+    """Let a database's own errors be this package's where the whole database is what is wrong.
+
+    Others pass: those of a row are their caller's, and one that is locked is waited for.
+
+    Raises:
+        CatalogError: its file is damaged.
+        TransientError: its disk is full, or does not answer.
+    """
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        if (translated := _translated(error, engine, is_read_only)) is None:
+            raise
+        raise translated from error
+
+
+def quick_check(path: Path) -> str | None:
+    """Return what SQLite finds wrong with a database file, None if it is sound or not there. Changes nothing."""
+    if not path.is_file():
+        return None
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+        try:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        # locked, or no right to write the -shm file beside it: not the file's fault
+        return str(error) if any(word in str(error) for word in _DAMAGED) else None
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if found == "ok" else " ".join(str(found).split())
+
+
+def damaged_catalog(where: object, why: object) -> CatalogError:
+    """Return the error for a catalog that is damaged."""
+    return CatalogError(
+        f"the catalog {where} is damaged ({why}): restore it from a copy; without one move it, and the files beside it "
+        "that begin with its name, out of the way, make a new one with `data-miner init-db`, and run the project files "
+        "again: videos and frames are found again, the history of releases is not"
+    )
+
+
+def _translated(error: DBAPIError | sqlite3.Error, engine: Engine, is_read_only: bool) -> DataMinerError | None:
+    reason = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()[0]
+    where = engine.url.database if engine.dialect.name == "sqlite" else engine.url.render_as_string(hide_password=True)
+    if is_disk_full(error):
+        return TransientError(disk_full_line(f"the catalog {where}"))
+    if engine.dialect.name != "sqlite":
+        return None
+    if any(word in reason for word in _DAMAGED):
+        return damaged_catalog(where, reason)
+    if any(word in reason for word in _OUT_OF_REACH) or (_NOT_WRITABLE in reason and not is_read_only):
+        return TransientError(f"the catalog {where} cannot be opened: {reason}; check its disk, path and rights")
+    return None

@@ -1,0 +1,32 @@
+"""Whether an unexpected error comes of a damaged database: the one kind that can surface anywhere."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+
+def damage_behind(error: Exception) -> str | None:
+    """Return which database under the root is damaged, in one line, if that is what an error comes of; None if not.
+
+    Looked for only where a database's library is in the error's trace, so that a fault of ours stays one.
+    """
+    modules = {
+        str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    }
+    if "sqlalchemy" not in modules or "data_miner_dagster.operations.opening" not in sys.modules:
+        return None
+    from data_miner_dagster.catalog.failures import damaged_catalog, quick_check
+    from data_miner_dagster.deployment import damage_of_home
+    from data_miner_dagster.operations.opening import open_platform
+
+    layout = open_platform().layout
+    if why := quick_check(layout.catalog_file):
+        return str(damaged_catalog(layout.catalog_file, why))
+    if line := damage_of_home(Path(os.environ.get("DAGSTER_HOME") or layout.dagster_home)):
+        return line
+    if isinstance(error, LookupError | TypeError | ValueError):  # a word or a date that nobody wrote
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        return str(damaged_catalog(layout.catalog_file, why))
+    return None

@@ -1,0 +1,105 @@
+"""Damaged files of a root: found by reading them, and, where they can be made again, removed so that they are.
+
+Belongs here: what a whole look at the files says. Does not belong here: what each reader makes of the one file it wants
+(storage/damage.py), and where catalog and files disagree (operations/inspection.py).
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.export.manifest import read_manifest
+from data_miner_dagster.storage.arrays import read_arrays
+from data_miner_dagster.storage.damage import reading
+from data_miner_dagster.storage.embeddings import read_embeddings
+from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.tables import open_table
+
+logger = logging.getLogger("data_miner")
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedFile:
+    """A file that cannot be read. `message` is one line that names it; what is not derived nothing can make again."""
+
+    path: Path
+    message: str
+    is_derived: bool
+
+
+def find_damaged_files(layout: StorageLayout) -> Iterator[DamagedFile]:
+    """Yield the files under a root that cannot be read: tables, vectors, manifests. Reads every byte of them.
+
+    Not the images and videos, which have checksums that are compared where they are used.
+    """
+    for path, is_derived in _candidates(layout):
+        try:
+            _read(path)
+        except FileNotFoundError:  # gone since it was listed
+            continue
+        except (DataMinerError, OSError) as error:
+            yield DamagedFile(path, str(error), is_derived)
+
+
+def remove_damaged_files(layout: StorageLayout) -> list[Path]:
+    """Remove the derived files that cannot be read, so that they are made again; return which.
+
+    Safe beside workers: they replace files by renaming, and a file that was replaced meanwhile is left alone.
+    """
+    removed = []
+    identities = {path: _identity(path) for path, is_derived in _candidates(layout) if is_derived}
+    for damaged in find_damaged_files(layout):
+        if damaged.is_derived and _identity(damaged.path) == identities.get(damaged.path):
+            damaged.path.unlink(missing_ok=True)
+            logger.warning("removed %s; it is made again", damaged.message.partition(";")[0])
+            removed.append(damaged.path)
+    return removed
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return (status.st_ino, status.st_mtime_ns)
+
+
+def _candidates(layout: StorageLayout) -> Iterator[tuple[Path, bool]]:
+    """Yield (path, whether it is derived)."""
+    patterns = (
+        (layout.frames, "*/frames.parquet", True),
+        (layout.embeddings, "*/*.npz", True),
+        (layout.embeddings, "*/prompts/*.npz", True),
+        (layout.root / "projects", "*/*.parquet", True),
+        (layout.root / "projects", "*/*.npz", True),
+        (layout.root / "projects", "*/detection_parts/*/*.parquet", True),
+        (layout.root / "projects", "*/calibration/reference.json", True),
+        (layout.videos, "*/info.json", True),
+        (layout.root / "releases", "*/*/release.json", False),
+    )
+    for folder, pattern, is_derived in patterns:
+        for path in sorted(folder.glob(pattern)) if folder.is_dir() else ():
+            if path.is_file():
+                yield path, is_derived
+
+
+def _read(path: Path) -> None:
+    if path.name == "release.json":
+        read_manifest(path.parent)
+    elif path.suffix == ".json":
+        with reading(path):
+            if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+                raise ValueError("no mapping of keys and values")
+    elif path.parent.name == "prompts":
+        read_arrays(path, "vector")
+    elif path.name == "representatives.npz":
+        read_arrays(path, "frame_ids", "vectors", "fingerprint")
+    elif path.suffix == ".npz":
+        read_embeddings(path)
+    else:
+        with reading(path), open_table(path) as file:
+            for group in range(file.num_row_groups):
+                file.read_row_group(group)
