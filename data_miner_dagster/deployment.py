@@ -69,12 +69,13 @@ def existing_instance(home: Path) -> "DagsterInstance":
 
 def damage_of_home(home: Path) -> str | None:
     """Return which of Dagster's own databases is damaged, in one line; None if none is."""
-    for path in (*sorted(home.glob("history/*.db")), *sorted(home.glob("schedules/*.db"))):
-        if why := quick_check(path):
-            return (
-                f"{path} is damaged ({why}): remove {path.parent}, or restore it from a copy; Dagster begins it anew, "
-                "without what it says of earlier runs, and no work is lost"
-            )
+    for pattern in ("history/*.db", "history/runs/index.db", "schedules/*.db", "history/runs/*.db"):
+        for path in sorted(home.glob(pattern)):
+            if why := quick_check(path):
+                return (
+                    f"{path} is damaged ({why}): restore it from a copy, or remove it: Dagster begins it anew, without "
+                    "what it said of earlier runs, and no work is lost"
+                )
     return None
 
 
