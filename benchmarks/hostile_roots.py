@@ -4,8 +4,8 @@
 
 A small real project is run once. Every root is a copy of what it left, with one to three files damaged: emptied, cut in
 half, with flipped bits, or of noise. Each command runs in a process of its own with a limit of time. Right is: it
-succeeds, or ends in one line with a path. Counted as a fault: a crash (a signal), a hang, a traceback, more than one line
-of error, and a `run` that succeeds with another release than the sound root's, or none (a silent loss). All are 0.
+succeeds, or ends in one line with a path. Counted as a fault: a crash (a signal), a hang, a traceback, more than one
+line of error, and a `run` that succeeds with another release than the sound root's, or none (a silent loss). All are 0.
 """
 
 import argparse
@@ -53,6 +53,7 @@ PATTERNS: Final = (
     "reports/*/index.html",
     "reports/*/release.txt",
 )
+FAULTS: Final = ("crash", "hang", "traceback", "no line", "status", "silent loss")
 TIME_LIMIT: Final = 120.0
 NAME: Final = "demo"
 
@@ -210,7 +211,7 @@ def _outcome(command: str, content: dict[str, Any], *, is_hanging: bool, exit_co
 
 
 def content_of(root: Path) -> dict[str, Any]:
-    """Return what a finished root holds, whatever its tables were written by: to compare a mended one with a sound one."""
+    """Return what a finished root holds, to compare a mended one with a sound one."""
     import pyarrow.parquet as pq
 
     releases = root / "releases" / NAME
@@ -225,9 +226,7 @@ def content_of(root: Path) -> dict[str, Any]:
     }
 
 
-def examine(
-    sound: Path, config: Path, damages: Sequence[Damage], copy: Path
-) -> Iterator[tuple[Sequence[Damage], Outcome]]:
+def examine(sound: Path, config: Path, damages: Sequence[Damage], copy: Path) -> Iterator[Outcome]:
     """Damage a copy of a root and yield what each command makes of it."""
     shutil.copytree(sound, copy, symlinks=True)
     for damage in damages:
@@ -236,7 +235,7 @@ def examine(
         fault = outcome.fault
         if outcome.command == "run" and outcome.status == 0 and not fault and content_of(copy) != content_of(sound):
             fault = "silent loss"
-        yield damages, Outcome(outcome.command, outcome.status, outcome.said, fault)
+        yield Outcome(outcome.command, outcome.status, outcome.said, fault)
     shutil.rmtree(copy)
 
 
@@ -249,20 +248,17 @@ def measure(num_roots: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         sound, config = make_root(Path(folder))
         for number, damages in enumerate(draw_damages(sound, num_roots, random.Random(seed))):
-            for damaged, outcome in examine(sound, config, damages, Path(folder) / f"copy{number}"):
+            for outcome in examine(sound, config, damages, Path(folder) / f"copy{number}"):
                 ended[f"{outcome.command}: status {outcome.status}"] += 1
                 if outcome.fault:
                     faults[outcome.fault] += 1
-                    what = ", ".join(f"{damage.path} {damage.kind}" for damage in damaged)
+                    what = ", ".join(f"{damage.path} {damage.kind}" for damage in damages)
                     named.append(f"{outcome.command}: {outcome.fault}: {what}: {outcome.said}")
                     print(named[-1], file=sys.stderr, flush=True)
     return {
         "roots": num_roots,
         "seed": seed,
-        **{
-            f"faults: {kind}": faults[kind]
-            for kind in ("crash", "hang", "traceback", "no line", "status", "silent loss")
-        },
+        **{f"faults: {kind}": faults[kind] for kind in FAULTS},
         **dict(sorted(ended.items())),
         "seconds": round(time.monotonic() - started),
         "faults": named,
