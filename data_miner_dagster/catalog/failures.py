@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from data_miner_dagster.domain.errors import CatalogError, DataMinerError, TransientError
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
 
-_DAMAGED: Final = ("malformed", "not a database", "no such table", "no such column", "unsupported file format")
+_DAMAGED: Final = ("malformed", "not a database", "unsupported file format")
 _OUT_OF_REACH: Final = ("disk I/O error", "unable to open")
 _NOT_WRITABLE: Final = "readonly database"
 

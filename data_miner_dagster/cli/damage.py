@@ -26,7 +26,8 @@ def damage_behind(error: Exception) -> str | None:
         return str(damaged_catalog(layout.catalog_file, why))
     if line := damage_of_home(Path(os.environ.get("DAGSTER_HOME") or layout.dagster_home)):
         return line
-    if isinstance(error, LookupError | TypeError | ValueError):  # a word or a date that nobody wrote
+    # a word or a date that nobody wrote, a table that has gone
+    if isinstance(error, LookupError | TypeError | ValueError) or "no such table" in str(error):
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         return str(damaged_catalog(layout.catalog_file, why))
     return None
