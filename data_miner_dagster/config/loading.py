@@ -26,7 +26,7 @@ from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, Pr
 from data_miner_dagster.config.text_files import check_interpolations, check_yaml_shape, read_text_file
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.secret_values import remember_secret, without_secret_values
+from data_miner_dagster.domain.secret_values import remember_reference, with_references
 
 CONFIG_VARIABLE: Final = "DATA_MINER_CONFIG"
 ROOT_VARIABLE: Final = "DATA_MINER_ROOT"
@@ -162,7 +162,7 @@ def _validated(
     except ValidationError as error:
         # `from None`: pydantic's own text repeats the values, secrets included.
         problems = describe_problems(error, model, unresolved, prefix)
-        raise ConfigError(f"{path}: {without_secret_values(problems)}") from None
+        raise ConfigError(f"{path}: {with_references(problems)}") from None
 
 
 def _read(path: Path, limits: ProjectLimits = _UNLIMITED) -> tuple[_Content, _Content]:
@@ -185,7 +185,7 @@ def _read(path: Path, limits: ProjectLimits = _UNLIMITED) -> tuple[_Content, _Co
         check_interpolations(unresolved, len(text))
         limits.check_references(unresolved)
         for name in variables_in(unresolved):
-            remember_secret(os.environ.get(name, ""), f"${{oc.env:{name}}}")
+            remember_reference(os.environ.get(name, ""), f"${{oc.env:{name}}}")
         resolved = OmegaConf.to_container(loaded, resolve=True, throw_on_missing=True)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
@@ -197,7 +197,7 @@ def _read(path: Path, limits: ProjectLimits = _UNLIMITED) -> tuple[_Content, _Co
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {without_secret_values(_interpolation_problem(error))}") from None
+        raise ConfigError(f"{path}: {with_references(_interpolation_problem(error))}") from None
     except _UNFORESEEN as error:
         raise ConfigError(f"{path}: cannot be understood ({type(error).__name__}); {_SCHEMA_HINT}") from None
     if not resolved:

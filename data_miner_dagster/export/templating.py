@@ -2,8 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from data_miner_dagster.domain.foreign_text import printable
+
+_BLOCK_STARTS: Final = ("#", "-", "+", "=", "~")
+"""What begins a heading, list, rule or fence of markdown at the start of a line."""
 
 
 @lru_cache(maxsize=1)
@@ -20,6 +26,7 @@ def _environment() -> Environment:
         "size": _size,
         "duration": _duration,
         "cell": _cell,
+        "prose": _prose,
         "counts": _counts,
         "firsts": _firsts,
     }
@@ -62,10 +69,21 @@ def _firsts(names: Sequence[str], most: int = 12) -> str:
 def _cell(value: object) -> str:
     """A value as one cell of a markdown table: titles of videos are foreign text."""
     text = "unknown" if value is None or value == "" else str(value)
-    cleaned = " ".join(text.split()).replace("\\", "\\\\")
+    return _literal(printable(" ".join(text.split())))
+
+
+def _prose(text: str) -> str:
+    """A description in paragraphs: its words alone, without elements, links or headings of its own."""
+    lines = [_literal(printable(line.strip())) for line in text.splitlines()]
+    return "\n".join(f"\\{line}" if line.startswith(_BLOCK_STARTS) else line for line in lines)
+
+
+def _literal(text: str) -> str:
+    """A text of one line that markdown shows as it is."""
+    text = text.replace("\\", "\\\\")
     for character in "|`*_[]<>":
-        cleaned = cleaned.replace(character, f"\\{character}")
-    return cleaned
+        text = text.replace(character, f"\\{character}")
+    return text
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final, TextIO
 
 from data_miner_dagster.config.settings import LoggingConfig
 from data_miner_dagster.domain.foreign_text import printable
+from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.sites.redaction import redact
 
 _STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -18,7 +19,7 @@ _MARK: Final = "_data_miner_handler"
 
 def redacted(text: str) -> str:
     """Return a text without cookies, tokens, signed query strings of URLs, and passwords of database URLs."""
-    return _DATABASE_PASSWORD.sub(r"\1***\2", redact(text))
+    return _DATABASE_PASSWORD.sub(r"\1***\2", with_references(redact(text)))
 
 
 class RedactingFilter(logging.Filter):

@@ -5,7 +5,7 @@ import urllib.parse
 from typing import Final
 
 from data_miner_dagster.domain.secret_names import is_secret_name
-from data_miner_dagster.domain.secret_values import without_secret_values
+from data_miner_dagster.domain.secret_values import without_secrets
 
 PUBLIC_QUERY_KEYS: Final = frozenset(
     {"v", "list", "id", "p", "page", "q", "video", "video_id", "clip", "index", "t", "search_query", "sp"}
@@ -33,7 +33,7 @@ def redact_url(url: str) -> str:
 
     `{env:NAME}` is no secret, but the name of one, and stays.
     """
-    url = without_secret_values(url)
+    url = without_secrets(url)
     try:
         parts = urllib.parse.urlsplit(url)
         port = f":{parts.port}" if parts.port is not None else ""
@@ -53,7 +53,7 @@ def redact_url(url: str) -> str:
 
 def redact(text: str) -> str:
     """Return a text with the URLs in it redacted and the values behind names of secrets replaced by `***`."""
-    text = _URL.sub(lambda match: redact_url(match[0]), without_secret_values(text))
+    text = _URL.sub(lambda match: redact_url(match[0]), without_secrets(text))
     kept, end = [], 0
     for match in _NAME_AND_SIGN.finditer(text):
         name, sign = match[1], match[2]

@@ -10,6 +10,8 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.storage.atomic import atomic_path
 
 _ANSWERS: Final = {"keep": True, "drop": False}
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What begins a formula, to spreadsheets of the East in full width too. Source: OWASP, CSV Injection."""
 
 
 def answer_word(answers: Mapping[str, bool], frame_id: str) -> str:
@@ -53,8 +55,19 @@ def write_answers(path: Path, answers: Mapping[str, bool]) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a table for people, atomically."""
+    """Write a table for people, atomically. No cell is a formula to a spreadsheet, whatever its text begins with."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([columns, *rows])
+    csv.writer(buffer, lineterminator="\n").writerows([columns, *([_inert(cell) for cell in row] for row in rows)])
     with atomic_path(path) as partial:
         partial.write_text(buffer.getvalue(), encoding="utf-8")
+
+
+def _inert(cell: object) -> object:
+    """Return a cell as it is, or with an apostrophe before what a spreadsheet would calculate. Numbers stay numbers."""
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell

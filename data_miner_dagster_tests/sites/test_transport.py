@@ -263,6 +263,15 @@ def test_redirect__no_header_of_a_secret_and_no_referer_to_another_port(server: 
     assert arrived.headers["X-Kind"] == "kept"
 
 
+def test_redirect__names_no_variable(tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DM_PW", "pass-word-123")
+    server.add("/v.mp4", hostile.whole_file(b"a video"))
+    server.add("/away.mp4", hostile.redirect(server.url("/v.mp4?k={env:DM_PW}")))
+    with SiteClient(config(allowed_private_hosts=["127.0.0.1"])) as client:
+        fetch(client, server.url("/away.mp4"), tmp_path)
+    assert [request.path for request in server.requests] == ["/away.mp4", "/v.mp4?k=%7Benv:DM_PW%7D"]
+
+
 def test_segments__credentials_of_a_playlist_stay_with_its_host(
     tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
