@@ -6,7 +6,7 @@ since nobody can bring it back. A name that never was is a mistake, and is refus
 Belongs here: reading and naming them. Does not belong here: any decision.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,13 @@ from data_miner_dagster.domain.errors import ConfigError, DamagedFileError, Perm
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.export.parquet import images_table
-from data_miner_dagster.operations.dedup_frames import KEY_COLUMNS, PICTURE_COLUMNS, stacked, with_pictures
+from data_miner_dagster.operations.dedup_frames import (
+    KEY_COLUMNS,
+    PICTURE_COLUMNS,
+    stacked,
+    with_pictures,
+    without_videos,
+)
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.split_memory import release_versions
 from data_miner_dagster.storage.by_video import runs_of
@@ -33,11 +39,16 @@ _FOREIGN_SCHEMA: Final = pa.schema(
 _GONE: Final = "gone"
 
 
-def foreign_frames(platform: Platform, config: DeduplicationConfig) -> tuple[pa.Table, int]:
+def foreign_frames(
+    platform: Platform, config: DeduplicationConfig, left_out: Collection[str] = ()
+) -> tuple[pa.Table, int]:
     """Return what other projects keep and releases hold, each frame once: `PICTURE_COLUMNS` and `foreign_tier`.
 
     Projects come first, each part by frame id. The number is how many frames were passed over because they are gone,
-    a whole release by the number of images it had.
+    a whole release by the number of images it had. Those of the videos in `left_out` are passed over, too.
+
+    Raises:
+        VideosLeftOutError: the frames of other videos cannot be read.
     """
     in_projects = _each_once(list(_of_projects(platform, config)))
     in_releases = _each_once(list(_of_releases(platform, config)))
@@ -53,7 +64,7 @@ def foreign_frames(platform: Platform, config: DeduplicationConfig) -> tuple[pa.
     )
     parts = []
     for frames, tier in ((in_projects, DuplicateTier.OTHER_PROJECT), (in_releases, DuplicateTier.EARLIER_RELEASE)):
-        present = _present(platform, frames)
+        present = without_videos(_present(platform, frames), left_out)
         num_gone += len(frames) - len(present)
         pictures = with_pictures(platform, present).select(PICTURE_COLUMNS)
         tiers = pa.array([tier.value] * len(present), pa.string())

@@ -3,7 +3,8 @@
 Does not belong here: any decision, or the frames of other projects and of releases (dedup_foreign.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,8 @@ from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.operations.frame_vectors import EncoderChoice, read_frame_vectors
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.appearances import Appearances, telling_hashes
 from data_miner_dagster.stages.deduplication import Assignment, tiers_of
@@ -30,10 +33,27 @@ PICTURE_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "sha256", "per
 KEY_COLUMNS: Final = ("frame_id", "video_key", "frame_index")
 
 
-def kept_frames(platform: Platform, project: str) -> pa.Table:
-    """Return the frames that filtering kept, by frame id: `PICTURE_COLUMNS` and what `quality_order` goes by."""
+def kept_frames(platform: Platform, project: str, left_out: Collection[str] = ()) -> pa.Table:
+    """Return the frames that filtering kept, by frame id: `PICTURE_COLUMNS` and what `quality_order` goes by.
+
+    Args:
+        platform: of the project.
+        project: one that has been filtered.
+        left_out: videos to go on without.
+
+    Raises:
+        VideosLeftOutError: the frames of other videos cannot be read, or are no longer those that were chosen.
+    """
     filtered = read_table(platform.layout.filtered_table(project), [*KEY_COLUMNS, "positive_similarity", "is_kept"])
-    return with_pictures(platform, filtered.filter(filtered["is_kept"]).drop_columns(["is_kept"]))
+    kept = filtered.filter(filtered["is_kept"]).drop_columns(["is_kept"])
+    return with_pictures(platform, without_videos(kept, left_out))
+
+
+def without_videos(frames: pa.Table, left_out: Collection[str]) -> pa.Table:
+    """Return the rows of all but some videos."""
+    if not left_out:
+        return frames
+    return frames.filter(pc.invert(pc.is_in(frames["video_key"], pa.array(sorted(left_out), pa.string()))))
 
 
 def representative_vectors(
@@ -97,21 +117,37 @@ def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assig
 
 
 def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
-    """Return the same rows, by frame id, with columns of the manifests of their videos."""
+    """Return the same rows, by frame id, with columns of the manifests of their videos.
+
+    Raises:
+        VideosLeftOutError: manifests cannot be read, or lack a frame.
+    """
     remedy = "materialize filtered_frames again"
     frames = frames.sort_by("frame_id").combine_chunks()
     check_unique(frames["frame_id"], table="the list of frames to compare", remedy=remedy)
     columns = ["frame_id", "sha256", "perceptual_hash", "contrast", "sharpness", "width", "height"]
     pictures = [pa.schema([FRAMES_SCHEMA.field(name) for name in columns]).empty_table()]
-    # Frame ids begin with the video's key, so one video's frames lie together once sorted.
-    for video_key, start, stop in runs_of(frames["video_key"].combine_chunks()):
+    faults: dict[str, ItemFault] = {}
+
+    def pictures_of(video_key: str, wanted: pa.ChunkedArray) -> pa.Table:
         path = platform.layout.frames_table(video_key)
         if not path.exists():
             raise PermanentError(f"the frames of {video_key} are gone; extract them again")
         manifest = read_table(path, columns).combine_chunks()
-        wanted = frames["frame_id"].slice(start, stop - start)
         table = f"frames.parquet of {video_key}"
-        pictures.append(manifest.take(rows_of_ids(wanted, manifest["frame_id"], table=table, remedy=remedy)))
+        return manifest.take(rows_of_ids(wanted, manifest["frame_id"], table=table, remedy=remedy))
+
+    with item_guard("deduplicated_frames") as guard:
+        # Frame ids begin with the video's key, so one video's frames lie together once sorted.
+        for video_key, start, stop in runs_of(frames["video_key"].combine_chunks()):
+            wanted = frames["frame_id"].slice(start, stop - start)
+            found = guard.attempt(
+                video_key, partial(pictures_of, video_key, wanted), partial(faults.__setitem__, video_key)
+            )
+            if found is not None:
+                pictures.append(found)
+    if faults:
+        raise VideosLeftOutError(faults)
     together = stacked(pictures).combine_chunks()
     for name in ("sha256", "perceptual_hash", "contrast", "sharpness"):
         frames = frames.append_column(name, together[name])

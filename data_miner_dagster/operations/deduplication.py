@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -43,6 +44,7 @@ from data_miner_dagster.operations.frame_vectors import (
     duplicate_threshold,
     read_frame_vectors,
 )
+from data_miner_dagster.operations.left_out import as_metadata, going_on_without, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.split_memory import remembered_generations
 from data_miner_dagster.stages.appearances import AlikeRepresentatives
@@ -88,12 +90,10 @@ class Inputs:
     basis: str  # while it stays the same, decisions on the same frames in the same order stand
     generations: Mapping[str, int]  # of every video with a kept frame, from 0 without gaps
 
-    @property
-    def fingerprint(self) -> str:
-        """Return the table's fingerprint: the same inputs give the same, whatever was there before."""
-        return fingerprint_of(
-            {"basis": self.basis, "filtered": self.filtered_fingerprint, "generations": dict(self.generations)}
-        )
+    def fingerprint(self, left_out: Collection[str] = ()) -> str:
+        """Return the table's fingerprint, made without some videos: the same inputs give the same, always."""
+        content = {"basis": self.basis, "filtered": self.filtered_fingerprint, "generations": dict(self.generations)}
+        return fingerprint_of({**content, "left_out": sorted(left_out)} if left_out else content)
 
 
 def deduplicate_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -103,7 +103,10 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
 
     Raises:
         ConfigError: there is no such project, or one it is to be compared with has not been deduplicated.
-        DataMinerError: embeddings are missing or broken. The project is then FAILED, with the reason.
+        DataMinerError: the work cannot be done. The project is then FAILED, with the reason.
+
+    Videos whose frames or embeddings cannot be had are left out, counted, and marked on their membership; the next
+    run looks at them again.
     """
     with platform.hold_project(project):
         inputs = read_inputs(platform, project)
@@ -119,11 +122,13 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
         _move(platform, project, ProjectStage.DEDUPING)
         try:
             _check_threshold(inputs, earlier)
-            _write_table(platform, project, inputs, {} if force else earlier)
+            write = partial(_write_table, platform, project, inputs, {} if force else earlier)
+            _, left_out = going_on_without(write)
         except Exception as error:
             _move(platform, project, ProjectStage.FAILED, error=str(error))
             raise
         _move(platform, project, ProjectStage.DETECT_READY, error=None)
+        record_left_out(platform, project, left_out)
         return _outcome(platform, project, OutcomeStatus.DONE)
 
 
@@ -190,14 +195,16 @@ def _unnamed_threshold(inputs: Inputs) -> dict[str, float]:
 def _is_current(platform: Platform, project: str, inputs: Inputs) -> bool:
     stored = read_metadata(platform.layout.deduplicated_table(project))
     reuploads = read_fingerprint(platform.layout.reuploads_table(project))
-    return stored.get(_FINGERPRINT) == inputs.fingerprint == reuploads
+    return stored.get(_FINGERPRINT) == inputs.fingerprint() == reuploads
 
 
 # --- the work ---
 
 
-def _write_table(platform: Platform, project: str, inputs: Inputs, stored: Mapping[str, str]) -> None:
-    frames = kept_frames(platform, project)
+def _write_table(
+    platform: Platform, project: str, inputs: Inputs, stored: Mapping[str, str], left_out: Mapping[str, str]
+) -> None:
+    frames = kept_frames(platform, project, left_out)
     video_fingerprints = _frames_fingerprints(platform, frames)
     generations = pa.array([inputs.generations[key] for key in frames["video_key"].to_pylist()], pa.int32())
     frames = frames.append_column("generation", generations)
@@ -214,7 +221,7 @@ def _write_table(platform: Platform, project: str, inputs: Inputs, stored: Mappi
         )
     standing, newcomers = frames.slice(0, len(standing_decisions)), frames.slice(len(standing_decisions))
     representatives = standing.filter(standing_decisions["is_representative"])
-    foreign, num_gone = foreign_frames(platform, inputs.config.deduplication)
+    foreign, num_gone = foreign_frames(platform, inputs.config.deduplication, left_out)
     earlier_vectors = representative_vectors(
         platform, project, inputs.encoder, representatives, stored.get(_FINGERPRINT, "")
     )
@@ -226,7 +233,7 @@ def _write_table(platform: Platform, project: str, inputs: Inputs, stored: Mappi
     table = table.append_column("quality_rank", pa.array(np.arange(len(frames), dtype=np.int32)))
     table = table.select(DEDUPLICATED_SCHEMA.names).cast(DEDUPLICATED_SCHEMA).sort_by("frame_id").combine_chunks()
 
-    fingerprint = inputs.fingerprint
+    fingerprint = inputs.fingerprint(left_out)
     new_ids = newcomers["frame_id"].filter(decided.decisions["is_representative"])
     write_representatives(
         platform.layout.representatives_file(project),
@@ -260,6 +267,7 @@ def _write_table(platform: Platform, project: str, inputs: Inputs, stored: Mappi
             "num_reuploads": str(len(reuploads)),
             "num_foreign_gone": str(num_gone),
             **decided.search,
+            **as_metadata(left_out),
         },
     )
 
@@ -337,6 +345,8 @@ def _outcome(platform: Platform, project: str, status: OutcomeStatus) -> Project
     num_by_tier = Counter(decided["tier"].to_pylist())
     counts = {"frames": len(decided), "representatives": num_by_tier[None]}
     counts |= {tier.value: num_by_tier[tier.value] for tier in DuplicateTier}
+    if left_out := read_left_out(path):
+        counts["left_out_videos"] = len(left_out)
     metadata: dict[str, int | float | str] = {
         "encoder": stored["encoder"],
         "threshold": float(stored["threshold"]),

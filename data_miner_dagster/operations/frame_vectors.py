@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,8 @@ import pyarrow as pa
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.operations.embedding import EncoderKind, ensure_embeddings, load_vectors
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.thresholds import value_for_encoder
 
@@ -62,17 +65,30 @@ def read_frame_vectors(platform: Platform, encoder: EncoderChoice, frames: pa.Ta
         frames: has `video_key` and `frame_index`; in any order.
 
     Raises:
-        DataMinerError: a frame could not be embedded, or what is stored for it is no unit vector.
+        VideosLeftOutError: frames could not be embedded, or what is stored for them is no unit vector.
     """
+    faults: dict[str, ItemFault] = {}
     rows_by_video = _rows_by_video(frames["video_key"].to_pylist())
     frame_indices = frames["frame_index"].to_numpy()
     ensure_embeddings(platform, encoder.kind, {key: frame_indices[rows] for key, rows in rows_by_video.items()})
     vectors: npt.NDArray[np.float16] | None = None
-    for video_key, rows in rows_by_video.items():
+
+    def vectors_of(video_key: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
         of_video = load_vectors(platform, encoder.kind, video_key, frame_indices[rows]).astype(np.float16)
-        if vectors is None:
-            vectors = np.empty((len(frame_indices), of_video.shape[1]), np.float16)
-        vectors[rows] = _checked(of_video, encoder, video_key)
+        return _checked(of_video, encoder, video_key)
+
+    with item_guard("deduplicated_frames") as guard:
+        for video_key, rows in rows_by_video.items():
+            of_video = guard.attempt(
+                video_key, partial(vectors_of, video_key, rows), partial(faults.__setitem__, video_key)
+            )
+            if of_video is None:
+                continue
+            if vectors is None:
+                vectors = np.empty((len(frame_indices), of_video.shape[1]), np.float16)
+            vectors[rows] = of_video
+    if faults:
+        raise VideosLeftOutError(faults)
     return vectors if vectors is not None else np.zeros((0, 1), np.float16)
 
 

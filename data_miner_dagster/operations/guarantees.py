@@ -19,6 +19,7 @@ from data_miner_dagster.operations.dedup_frames import (
 from data_miner_dagster.operations.deduplication import FOREIGN_TIERS, SAMPLE_SIZE, read_inputs
 from data_miner_dagster.operations.duplicate_search import is_exact_affordable
 from data_miner_dagster.operations.frame_vectors import read_frame_vectors
+from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.cosines import IntArray
 from data_miner_dagster.stages.guarantees import GuaranteeReport, verify_guarantees
@@ -71,7 +72,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
         raise ConfigError(f"{project} has not been deduplicated; materialize deduplicated_frames of {project} first")
     config = inputs.config.deduplication
     decided = read_table(path).sort_by("quality_rank")
-    foreign, _ = foreign_frames(platform, config)
+    foreign, _ = foreign_frames(platform, config, read_left_out(path))
     newcomers = read_frame_vectors(platform, inputs.encoder, decided)
     leaders = of_width(read_frame_vectors(platform, inputs.encoder, foreign), newcomers)
     ids = _named_ids(decided, foreign, f"materialize deduplicated_frames of {project} again")

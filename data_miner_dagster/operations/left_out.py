@@ -5,9 +5,9 @@ next build looks at it again.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from data_miner_dagster.catalog.transitions import move_project_videos
 from data_miner_dagster.domain.errors import PermanentError
@@ -16,6 +16,8 @@ from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.item_faults import ItemFault
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.tables import read_metadata
+
+T = TypeVar("T")
 
 _KEY: Final = "data_miner.left_out"
 
@@ -28,6 +30,21 @@ class VideosLeftOutError(PermanentError):
         more = f" (and {len(faults) - 1} more videos)" if len(faults) > 1 else ""
         super().__init__(f"{key}: {faults[key].line}{more}")
         self.lines = {key: fault.line for key, fault in sorted(faults.items())}
+
+
+def going_on_without(work: Callable[[Mapping[str, str]], T]) -> tuple[T, dict[str, str]]:
+    """Return what `work` returns, and the videos that it went on without, with why, by key.
+
+    It is called with those known so far, and again whenever it raises a VideosLeftOutError that names others.
+    """
+    lines: dict[str, str] = {}
+    while True:
+        try:
+            return work(lines), lines
+        except VideosLeftOutError as error:
+            if error.lines.keys() <= lines.keys():
+                raise
+            lines |= error.lines
 
 
 def as_metadata(lines: Mapping[str, str]) -> dict[str, str]:

@@ -10,13 +10,14 @@ from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.splits import add_generations
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.upkeep import delete_project
-from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.errors import ConfigError, SystematicFaultError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.operations.dedup_foreign import check_comparisons
 from data_miner_dagster.operations.deduplication import deduplicate_project
 from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.operations.guarantees import check_deduplication
 from data_miner_dagster.operations.removal import remove_videos
 from data_miner_dagster.storage.embeddings import read_embeddings, write_embeddings
 from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
@@ -361,22 +362,51 @@ def test_deduplicate_project__projects_in_a_circle(platform: PlantedPlatform) ->
         deduplicate_project(platform, "one")
 
 
-def test_deduplicate_project__broken_embedding_fails_the_project_with_a_reason(platform: PlantedPlatform) -> None:
-    save(platform)
-    plant(platform, "site-a", [CAT, NEARLY_CAT])
-    filter_project(platform, "pets")
-    path = platform.layout.embedding_file("axis", "site-a")
+def break_embeddings(platform: PlantedPlatform, key: str) -> None:
+    path = platform.layout.embedding_file("axis", key)
     stored = read_embeddings(path)
     assert stored is not None
-    stored.vectors[1] = np.nan
+    stored.vectors[0] = np.nan
     write_embeddings(path, stored)
-    with pytest.raises(DataMinerError, match="no unit vectors"):
+
+
+def test_deduplicate_project__goes_on_without_a_video_whose_embeddings_are_broken(platform: PlantedPlatform) -> None:
+    save(platform)
+    plant(platform, "site-a", [CAT, NEARLY_CAT])
+    plant(platform, "site-b", [CAT_ON_BUS])
+    filter_project(platform, "pets")
+    path = platform.layout.embedding_file("axis", "site-a")
+    whole = path.read_bytes()
+    break_embeddings(platform, "site-a")
+
+    outcome = deduplicate_project(platform, "pets")
+
+    assert (outcome.counts["frames"], outcome.counts["left_out_videos"]) == (1, 1)
+    assert read_table(platform.layout.deduplicated_table("pets"))["video_key"].to_pylist() == ["site-b"]
+    reasons = {row.video_key: (row.status.value, row.reason) for row in platform.catalog.members("pets")}
+    assert reasons["site-b"] == ("FILTERED", None)
+    assert reasons["site-a"][0] == "FAILED"
+    assert str(reasons["site-a"][1]).startswith("internal_error: 1 embeddings of site-a by axis are no unit vectors")
+    assert check_deduplication(platform, "pets").passed
+    # a table that lacks a video is looked at again, and is the same while the video is
+    assert deduplicate_project(platform, "pets").fingerprint == outcome.fingerprint
+    path.write_bytes(whole)
+    assert deduplicate_project(platform, "pets").counts["frames"] == 3
+
+
+def test_deduplicate_project__a_broken_model_fails_the_project_and_no_video(platform: PlantedPlatform) -> None:
+    save(platform)
+    for key in ("site-a", "site-b", "site-c"):
+        plant(platform, key, [CAT])
+    filter_project(platform, "pets")
+    for key in ("site-a", "site-b", "site-c"):
+        break_embeddings(platform, key)
+    with pytest.raises(SystematicFaultError, match=r"all 3 items met the same internal error.*no unit vectors"):
         deduplicate_project(platform, "pets")
     project = platform.catalog.project("pets")
     assert project is not None
     assert project.stage is ProjectStage.FAILED
-    assert project.error is not None
-    assert "site-a" in project.error
+    assert {row.status.value for row in platform.catalog.members("pets")} == {"FILTERED"}
 
 
 def test_deduplicate_project__against_a_release(platform: PlantedPlatform) -> None:
