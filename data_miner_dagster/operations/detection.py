@@ -6,6 +6,8 @@ stage makes of it (fusion, suppression, second opinion) is decided anew from the
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Final
 
@@ -22,6 +24,8 @@ from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.detector_runs import FrameToDetect, frame_row, look_at_unseen
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.left_out import as_metadata, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.detection import (
     DetectionRow,
@@ -68,7 +72,7 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
 
     Raises:
         ConfigError: there is no such project, or a detector has no such class.
-        PermanentError: the frames have not been deduplicated, or the tables do not fit together.
+        PermanentError: the frames have not been deduplicated.
         ModelError: the detector cannot be had.
     """
     config = platform.project_config(project).detection
@@ -97,11 +101,13 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         with _stage(platform, project):
             if force:
                 remove_other_parts(platform.layout.detection_parts(project), keep=())
-            frames = _representatives(platform, project)
+            faults: dict[str, str] = {}
+            frames, num_lost = _representatives(platform, project, faults)
             for name, part in parts.items():
-                look_at_unseen(platform, name, part, frames, config)
-            metadata = {MADE_FROM_KEY: deduplicated_fingerprint}
-            _write_tables(platform, project, parts, frames, config, found_fingerprint, fingerprint, metadata)
+                look_at_unseen(platform, name, part, frames, config, faults)
+            made_from = _MadeFrom(deduplicated_fingerprint, found_fingerprint, fingerprint, num_lost, faults)
+            left_out = _write_tables(platform, project, parts, frames, config, made_from)
+            record_left_out(platform, project, left_out)
             remove_other_parts(platform.layout.detection_parts(project), keep=[part.folder for part in parts.values()])
         return _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
 
@@ -152,35 +158,55 @@ def _stage(platform: Platform, project: str) -> Iterator[None]:
         raise
 
 
-def _representatives(platform: Platform, project: str) -> list[FrameToDetect]:
-    """Return the frames to look at, by frame id, with where their images are.
+def _representatives(platform: Platform, project: str, faults: dict[str, str]) -> tuple[list[FrameToDetect], int]:
+    """Return the frames to look at, by frame id, with where their images are, and how many of others cannot be had.
 
-    Raises:
-        PermanentError: a representative is not among the frames of its video.
+    Those are of videos whose frames cannot be read, or are no longer those that were chosen: `faults` gets the lines.
     """
     table = read_table(
         platform.layout.deduplicated_table(project), ["frame_id", "video_key", "frame_index", "is_representative"]
     )
     table = table.filter(table["is_representative"]).sort_by("frame_id")
     frames: list[FrameToDetect] = []
-    for video_key, start, stop in runs_of(table["video_key"].combine_chunks()):
-        wanted = table.slice(start, stop - start)
-        stored = read_table(
-            platform.layout.frames_table(video_key), ["frame_id", "file_name", "pts_seconds", "sha256"]
-        ).to_pylist()
-        row_by_id = {row["frame_id"]: row for row in stored}
-        for frame_id, frame_index in zip(
-            wanted["frame_id"].to_pylist(), wanted["frame_index"].to_pylist(), strict=True
-        ):
-            row = row_by_id.get(frame_id)
-            if row is None:
-                raise PermanentError(
-                    f"frame {frame_id} is kept by deduplication and missing in frames.parquet of its video: the frames "
-                    "were extracted anew since; materialize `filtered_frames` and `deduplicated_frames` again"
-                )
-            path = platform.layout.frame_path(video_key, row["file_name"])
-            frames.append(FrameToDetect(frame_id, video_key, frame_index, row["pts_seconds"], path, row["sha256"]))
+    with item_guard("detections") as guard:
+        for video_key, start, stop in runs_of(table["video_key"].combine_chunks()):
+            wanted = table.slice(start, stop - start)
+            read = partial(_representatives_of, platform, video_key, wanted)
+            frames += guard.attempt(video_key, read, partial(_keep_line, faults, video_key)) or []
+    return frames, len(table) - len(frames)
+
+
+def _keep_line(faults: dict[str, str], video_key: str, fault: ItemFault) -> None:
+    faults.setdefault(video_key, fault.line)
+
+
+def _representatives_of(platform: Platform, video_key: str, wanted: pa.Table) -> list[FrameToDetect]:
+    stored = read_table(
+        platform.layout.frames_table(video_key), ["frame_id", "file_name", "pts_seconds", "sha256"]
+    ).to_pylist()
+    row_by_id = {row["frame_id"]: row for row in stored}
+    frames = []
+    for frame_id, frame_index in zip(wanted["frame_id"].to_pylist(), wanted["frame_index"].to_pylist(), strict=True):
+        row = row_by_id.get(frame_id)
+        if row is None:
+            raise PermanentError(
+                f"frame {frame_id} is kept by deduplication and missing in frames.parquet of its video: the frames "
+                "were extracted anew since; materialize `filtered_frames` and `deduplicated_frames` again"
+            )
+        path = platform.layout.frame_path(video_key, row["file_name"])
+        frames.append(FrameToDetect(frame_id, video_key, frame_index, row["pts_seconds"], path, row["sha256"]))
     return frames
+
+
+@dataclass(frozen=True, slots=True)
+class _MadeFrom:
+    """What the tables are made from, and without."""
+
+    deduplicated_fingerprint: str
+    found_fingerprint: str
+    fingerprint: str
+    num_lost: int  # representatives of videos whose frames cannot be had
+    faults: dict[str, str]  # line by video: of all its representatives, or of some
 
 
 def _write_tables(
@@ -189,11 +215,14 @@ def _write_tables(
     parts: Mapping[str, DetectionParts],
     frames: Sequence[FrameToDetect],
     config: DetectionConfig,
-    found_fingerprint: str,
-    fingerprint: str,
-    metadata: Mapping[str, str],
-) -> None:
-    """Decide what the parts amount to, video by video, and write both tables; `detected_frames.parquet` last."""
+    made_from: _MadeFrom,
+) -> dict[str, str]:
+    """Decide what the parts amount to, video by video, and write both tables; `detected_frames.parquet` last.
+
+    Returns:
+        The videos that the tables are without as a whole, and why.
+    """
+    metadata = {MADE_FROM_KEY: made_from.deduplicated_fingerprint}
     sweep_partials(platform.layout.project_folder(project))
     seen = [part.seen() for part in parts.values()]
     sha256_by_frame = {
@@ -203,14 +232,22 @@ def _write_tables(
     }
     found = [_by_frame(part.boxes_of(sha256_by_frame), config) for part in parts.values()]
     frame_rows: list[dict[str, str | int | float]] = []
-    with table_writer(
-        platform.layout.detections_table(project), DETECTIONS_SCHEMA, fingerprint=fingerprint, metadata=metadata
-    ) as writer:
+    seen_videos: set[str] = set()
+    path = platform.layout.detections_table(project)
+    with (
+        table_writer(path, DETECTIONS_SCHEMA, fingerprint=made_from.fingerprint, metadata=metadata) as writer,
+        item_guard("detections") as guard,
+    ):
         box_rows: list[DetectionRow] = []
         readable = (frame for frame in frames if frame.frame_id in sha256_by_frame)
-        for _, group in groupby(readable, key=lambda frame: frame.video_key):
+        for video_key, group in groupby(readable, key=lambda frame: frame.video_key):
             video = list(group)
-            for frame, decided in zip(video, _decide(video, found, config), strict=True):
+            decide = partial(_decide, video, found, config)
+            answers = guard.attempt(video_key, decide, partial(_keep_line, made_from.faults, video_key))
+            if answers is None:
+                continue
+            seen_videos.add(video_key)
+            for frame, decided in zip(video, answers, strict=True):
                 rows = detection_rows(
                     frame.frame_id,
                     frame.video_key,
@@ -220,17 +257,23 @@ def _write_tables(
                     detector="+".join(parts),
                 )
                 box_rows += rows
-                frame_rows.append(frame_row(frame, found_fingerprint, len(rows)))
+                frame_rows.append(frame_row(frame, made_from.found_fingerprint, len(rows)))
             if len(box_rows) >= ROW_GROUP_BOXES:
                 writer.write_table(table_from_rows(box_rows, DETECTIONS_SCHEMA))
                 box_rows = []
         writer.write_table(table_from_rows(box_rows, DETECTIONS_SCHEMA))
+    left_out = {key: line for key, line in made_from.faults.items() if key not in seen_videos}
     write_table(
         platform.layout.detected_frames_table(project),
         table_from_rows(frame_rows, DETECTED_FRAMES_SCHEMA),
-        fingerprint=fingerprint,
-        metadata={**metadata, NUM_UNREADABLE_KEY: str(len(frames) - len(frame_rows))},
+        fingerprint=made_from.fingerprint,
+        metadata={
+            **metadata,
+            NUM_UNREADABLE_KEY: str(len(frames) + made_from.num_lost - len(frame_rows)),
+            **as_metadata(left_out),
+        },
     )
+    return left_out
 
 
 def _by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDetections]:
@@ -287,5 +330,7 @@ def _outcome(
     num_unreadable = int(read_metadata(frames_table).get(NUM_UNREADABLE_KEY, "0"))
     if num_unreadable:
         counts["unreadable_frames"] = num_unreadable
+    if left_out := read_left_out(frames_table):
+        counts["left_out_videos"] = len(left_out)
     metadata = {"detectors": ", ".join(config.detectors or (platform.models.detector_name,))}
     return ProjectOutcome(project, status, fingerprint, counts, metadata)

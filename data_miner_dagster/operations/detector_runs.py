@@ -5,20 +5,23 @@ Belongs here: what costs time and can be killed. Does not belong here: what a pr
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.records import ImageDetections, RgbImage
 from data_miner_dagster.media.images import UnreadableImageError, read_stored_image
+from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, concerns_all_items, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.stages.detection import FrameDetections, detection_rows
+from data_miner_dagster.stages.embedding import is_out_of_memory
 from data_miner_dagster.stages.tiling import merge_tiles, tile_windows
 from data_miner_dagster.storage.detection_parts import DetectionParts
 
@@ -27,6 +30,8 @@ PART_SECONDS: Final = 60.0
 """What is found is written down after so many frames or so much time: a kill loses no more than that."""
 
 logger = logging.getLogger("data_miner")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +46,21 @@ class FrameToDetect:
     sha256: str
 
 
+_Decoding = tuple[FrameToDetect, Future[RgbImage | None]]
+
+
 def look_at_unseen(
-    platform: Platform, name: str, parts: DetectionParts, frames: Sequence[FrameToDetect], config: DetectionConfig
+    platform: Platform,
+    name: str,
+    parts: DetectionParts,
+    frames: Sequence[FrameToDetect],
+    config: DetectionConfig,
+    faults: dict[str, str],
 ) -> None:
-    """Run one detector on the frames it has not seen. A frame that cannot be read stays unseen."""
+    """Run one detector on the frames it has not seen. A frame that cannot be read stays unseen.
+
+    So does one that an internal error meets; `faults` then gets the line, by video.
+    """
     parts.prepare()
     seen = parts.seen()
     unseen = [frame for frame in frames if seen.get(frame.frame_id) != frame.sha256]
@@ -56,23 +72,71 @@ def look_at_unseen(
     boxes: list[dict[str, str | int | float]] = []
     looked_at: list[dict[str, str | int | float]] = []
     started = time.monotonic()
-    for batch in _decoded_batches(unseen, config):
-        readable = [(frame, image) for frame, image in batch if image is not None]
-        found = detect_tiled(detector, [image for _, image in readable], config)
-        for (frame, _), detected in zip(readable, found, strict=True):
-            alone = FrameDetections(detected, np.ones(len(detected.prompts), np.int32))
-            rows = detection_rows(
-                frame.frame_id, frame.video_key, frame.frame_index, alone, classes=classes, detector=name
-            )
-            boxes += rows
-            looked_at.append(frame_row(frame, parts.fingerprint, len(rows)))
-        num_done += len(batch)
-        # Parts end between batches, so a resumed run forms the same batches as an undisturbed one.
-        if len(looked_at) >= PART_FRAMES or time.monotonic() - started >= PART_SECONDS or num_done == len(unseen):
-            if looked_at:
-                parts.append(boxes, looked_at)
-            boxes, looked_at, started = [], [], time.monotonic()
-            logger.info("detection: %s has looked at %d of %d frames", name, num_done, len(unseen))
+    with item_guard("detections") as guard:
+        careful = _CarefulDetector(detector, config, guard, faults)
+        for batch in _decoded_batches(unseen, config):
+            for frame, detected in careful.look_at(batch):
+                alone = FrameDetections(detected, np.ones(len(detected.prompts), np.int32))
+                rows = detection_rows(
+                    frame.frame_id, frame.video_key, frame.frame_index, alone, classes=classes, detector=name
+                )
+                boxes += rows
+                looked_at.append(frame_row(frame, parts.fingerprint, len(rows)))
+            num_done += len(batch)
+            # Parts end between batches, so a resumed run forms the same batches as an undisturbed one.
+            if len(looked_at) >= PART_FRAMES or time.monotonic() - started >= PART_SECONDS or num_done == len(unseen):
+                if looked_at:
+                    parts.append(boxes, looked_at)
+                boxes, looked_at, started = [], [], time.monotonic()
+                logger.info("detection: %s has looked at %d of %d frames", name, num_done, len(unseen))
+
+
+class _CarefulDetector:
+    """Keeps a frame that an internal error meets from ending the work on all the others."""
+
+    def __init__(
+        self, detector: ObjectDetector, config: DetectionConfig, guard: ItemGuard, faults: dict[str, str]
+    ) -> None:
+        self._detector = detector
+        self._config = config
+        self._guard = guard
+        self._faults = faults
+        self._proven: RgbImage | None = None  # the detector took this one
+
+    def look_at(self, batch: Sequence[_Decoding]) -> list[tuple[FrameToDetect, ImageDetections]]:
+        """Return what there is on the frames of a batch, without those that cannot be read or looked at."""
+        decoded = [(frame, self._attempt(frame, image.result, proves=False)) for frame, image in batch]
+        readable = [(frame, image) for frame, image in decoded if image is not None]
+        images = [image for _, image in readable]
+        try:
+            found = detect_tiled(self._detector, images, self._config)
+        except Exception as error:
+            if concerns_all_items(error) or is_out_of_memory(error):
+                raise
+            return self._one_by_one(readable)
+        if images:
+            self._proven = images[0]
+            self._guard.succeed()
+        return [(frame, detected) for (frame, _), detected in zip(readable, found, strict=True)]
+
+    def _one_by_one(
+        self, readable: Sequence[tuple[FrameToDetect, RgbImage]]
+    ) -> list[tuple[FrameToDetect, ImageDetections]]:
+        found = []
+        for frame, image in readable:
+            detected = self._attempt(frame, partial(detect_tiled, self._detector, [image], self._config))
+            if detected is not None:
+                self._proven = image
+                found += [(frame, detected[0])]
+        if not found and self._proven is not None:
+            detect_tiled(self._detector, [self._proven], self._config)  # raises if the detector itself is at its end
+        return found
+
+    def _attempt(self, frame: FrameToDetect, work: Callable[[], T], *, proves: bool = True) -> T | None:
+        def record(fault: ItemFault) -> None:
+            self._faults.setdefault(frame.video_key, fault.line)
+
+        return self._guard.attempt(frame.video_key, work, record, proves=proves)
 
 
 def detect_tiled(
@@ -97,9 +161,7 @@ def detect_tiled(
     return found
 
 
-def _decoded_batches(
-    frames: Sequence[FrameToDetect], config: DetectionConfig
-) -> Iterator[list[tuple[FrameToDetect, RgbImage | None]]]:
+def _decoded_batches(frames: Sequence[FrameToDetect], config: DetectionConfig) -> Iterator[list[_Decoding]]:
     """Yield batches in order; an image that cannot be read is None. The next batch is decoded meanwhile."""
     batches = [frames[start : start + config.batch_size] for start in range(0, len(frames), config.batch_size)]
     with ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode") as pool:
@@ -110,7 +172,7 @@ def _decoded_batches(
         ahead = submit(batches[0]) if batches else []
         for number, batch in enumerate(batches):
             current, ahead = ahead, submit(batches[number + 1]) if number + 1 < len(batches) else []
-            yield [(frame, future.result()) for frame, future in zip(batch, current, strict=True)]
+            yield list(zip(batch, current, strict=True))
 
 
 def _read(frame: FrameToDetect) -> RgbImage | None:

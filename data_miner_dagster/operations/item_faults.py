@@ -267,7 +267,8 @@ def log_fault(stage: str, item: str, error: Exception) -> ItemFault:
     fault = fault_of(error)
     if isinstance(error, WorkerFaultError):
         error.add_note(f"In the worker:\n{error.trace}")
-    logger.error("%s: %s: %s", stage, item, fault.line, exc_info=error)
+    is_expected = isinstance(error, DataMinerError)  # and says all there is to say
+    logger.error("%s: %s: %s", stage, item, fault.line, exc_info=None if is_expected else error)
     return fault
 
 

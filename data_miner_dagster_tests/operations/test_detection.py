@@ -1,13 +1,20 @@
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from data_miner_dagster.domain.errors import ConfigError, PermanentError
-from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.domain.errors import ConfigError, PermanentError, SystematicFaultError
+from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, RgbImage
 from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.media.foreign_pictures import read_image
+from data_miner_dagster.media.images import read_stored_image
 from data_miner_dagster.operations.detection import detect_project
+from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata, read_table
 from data_miner_dagster_tests.operations.planted_detection import (
@@ -232,7 +239,50 @@ def test_detect_project__frames_extracted_anew_are_looked_at_again(tmp_path: Pat
 def test_detect_project__deduplicated_table_older_than_frames(tmp_path: Path) -> None:
     platform = planted(tmp_path)
     plant_frames(platform, "files-a", [[BLUE]])
-    with pytest.raises(PermanentError, match="extracted anew"):
+    counts = detect_project(platform, PROJECT).counts
+    assert (counts["frames"], counts["unreadable_frames"], counts["left_out_videos"]) == (1, 3, 1)
+    (line,) = read_left_out(platform.layout.detected_frames_table(PROJECT)).values()
+    assert "the frames were extracted anew since" in line
+
+
+def test_detect_project__goes_on_without_the_frames_that_a_fault_meets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    set_detection(platform, batch_size=4)
+    refused = read_image(platform.layout.frame_path("files-a", "000001.jpg"), max_pixels=10_000)
+
+    def detect(images: Sequence[RgbImage], *arguments: Any, **named: Any) -> list[ImageDetections]:
+        if any(np.array_equal(image, refused) for image in images):
+            raise ZeroDivisionError("of the detector")
+        return ColourDetector.detect(detector, images, *arguments, **named)
+
+    def read(path: Path, sha256: str) -> RgbImage:
+        if path.parent.name == "files-b":
+            raise ZeroDivisionError("of the decoder")
+        return read_stored_image(path, sha256)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(detector, "detect", detect)
+        patched.setattr("data_miner_dagster.operations.detector_runs.read_stored_image", read)
+        counts = detect_project(platform, PROJECT).counts
+
+    assert (counts["frames"], counts["unreadable_frames"], counts["left_out_videos"]) == (2, 2, 1)
+    left_out = read_left_out(platform.layout.detected_frames_table(PROJECT))
+    assert list(left_out) == ["files-b"]
+    assert re.fullmatch(r"ZeroDivisionError: of the decoder \(operations/detector_runs.py:\d+\)", left_out["files-b"])
+    assert detect_project(platform, PROJECT).counts["frames"] == 4
+
+
+def test_detect_project__a_detector_that_refuses_all_fails_the_project(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    detector.dies_at_batch = 0
+    for key in ("files-c", "files-d", "files-e"):
+        plant_frames(platform, key, [[BLUE]])
+    plant_deduplicated(platform, {key: [0] for key in ("files-c", "files-d", "files-e")}, duplicates={})
+    with pytest.raises(SystematicFaultError, match=r"all 3 items .*RuntimeError: the machine lost power"):
         detect_project(platform, PROJECT)
     assert stage(platform) is ProjectStage.FAILED
 
