@@ -13,6 +13,7 @@ import dagster as dg
 
 from data_miner_dagster.assets.outcomes import FAILURE_KIND
 from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.cli.interrupts import ending_on_interrupt
 from data_miner_dagster.cli.progress import progress_lines
 from data_miner_dagster.config.loading import load_project_file
 from data_miner_dagster.definitions import defs
@@ -194,7 +195,7 @@ def _failed_checks(result: dg.ExecuteInProcessResult) -> str:
 
 
 def run_project_file(config_file: Path, *, root: Path | None, profile: str | None, force: bool) -> InProcessRunner:
-    """Take a project file to its release; return the runner, which knows what was done.
+    """Take a project file to its release; return the runner, which knows what was done. Ctrl-C ends the process.
 
     Raises:
         ConfigError: something is wrong that can be known before any work.
@@ -209,7 +210,7 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
     parsed = load_project_file(config_file)
     platform = open_platform()
     check_before_work(platform, parsed)
-    with open_instance(platform) as instance, progress_lines():
+    with ending_on_interrupt(), open_instance(platform) as instance, progress_lines():
         for run_id in end_dead_runs(instance):
             logger.warning("ended run %s, whose process is gone", run_id)
         register_project_file(platform, config_file)

@@ -1,0 +1,54 @@
+"""Ctrl-C ends a command at once, whatever the work is doing.
+
+Threads that download, libraries in their own code, and Dagster, which keeps interrupts back while it writes events,
+would make it wait for minutes. Since everything we write appears whole or not at all, and the next run takes back the
+claims and runs of a process that is gone, nothing is lost by not waiting.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from data_miner_dagster.cli.output import echo
+
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells say it
+_LINE: Final = "interrupted; run again to go on"
+
+
+@contextmanager
+def ending_on_interrupt() -> Iterator[None]:
+    """End the process with one line and status 130 as soon as Ctrl-C comes while the block runs.
+
+    The interrupt is heard beside Python's handlers, which libraries replace, and which wait for the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+
+    def listen() -> None:
+        while signals := reading.recv(1):
+            if signals[0] == signal.SIGINT:
+                echo(_LINE, err=True)
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(EXIT_INTERRUPTED)
+
+    listener = threading.Thread(target=listen, name="interrupts", daemon=True)
+    listener.start()
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    except KeyboardInterrupt:
+        listener.join()  # it ends the process
+    finally:
+        signal.set_wakeup_fd(before)
+        writing.close()
+        listener.join()
+        reading.close()
