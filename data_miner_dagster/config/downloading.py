@@ -80,6 +80,8 @@ class DownloadingLimitsConfig(ConfigModel):
     """CPU time for one answer of a site: a page, a feed, a manifest."""
     max_memory_bytes: int = Field(default=2 << 30, ge=64 << 20)
     """Memory of the process that lists an address, or fetches a video, beyond what yt-dlp itself takes."""
+    max_entries: int = Field(default=100_000, ge=1)
+    """Entries taken of one playlist, channel or feed. Where a listing is cut short by it, that is said."""
 
 
 class PoTokenConfig(ConfigModel):

@@ -1,9 +1,11 @@
 """`list_sources`: from a project's sources to its members in the catalog."""
 
 import logging
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -29,6 +31,11 @@ from data_miner_dagster.storage.file_hashes import FileHashes
 
 logger = logging.getLogger("data_miner.sourcing")
 
+_A_PORTION: Final = 2_000
+"""Candidates written in one transaction: some tenths of a second, in which nobody else writes."""
+_PAUSE_SECONDS: Final = 0.02
+"""Between two portions: whoever waits for the lock looks for it every so often."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -38,6 +45,7 @@ class Listing:
     query: str
     candidates: tuple[VideoCandidate, ...]
     error: str | None
+    is_of_network: bool = False
 
 
 def list_sources(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -72,14 +80,19 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
         ) as client:
             politeness.when_closed = client.recheck
             listings = _list_all(platform, client, row, queries, force=force)
-            _record_listings(platform, project, listings)
             failed = [listing for listing in listings if listing.error is not None]
+            with platform.catalog.database.transaction() as session:
+                _record_listings(session, project, failed)
             has_any = any(listing.candidates for listing in failed)
             if failed and len(failed) == len(listings) and not has_any and not platform.catalog.videos(project=project):
                 raise ConfigError(
                     f"project {project!r}: no source could be listed: "
                     + "; ".join(str(item.error) for item in failed[:3])
                 )
+            most = platform.config.downloading.limits.max_entries
+            cut_short = [listing for listing in listings if listing.is_of_network and len(listing.candidates) >= most]
+            for listing in cut_short:
+                logger.warning("%s: %s: %s", project, listing.query, _cut_short(platform, listing))
             for listing in failed:
                 how = "in part" if listing.candidates else "not"
                 logger.warning("%s: %s could %s be listed: %s", project, listing.source, how, listing.error)
@@ -93,7 +106,7 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             hashes.save()
             decided = _decide(platform, client, project, config, allowed)
         _forget_mended_entries(platform, project, listings)
-        counts = _record_members(platform, project, config, decided, row.config_hash)
+        counts = _record_members(platform, project, config, decided, row.config_hash, listings)
     changed = counts.pop("changed")
     counts = {
         "listed": num_listed,
@@ -107,7 +120,17 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
         status=OutcomeStatus.DONE if changed else OutcomeStatus.REUSED,
         fingerprint=fingerprint_of({"config": row.config_hash, "members": counts["members"]}),
         counts=counts,
-        metadata={f"failed: {listing.query}"[:200]: str(listing.error) for listing in failed},
+        metadata={
+            **{f"failed: {listing.query}"[:200]: str(listing.error) for listing in failed},
+            **{f"cut short: {listing.query}"[:200]: _cut_short(platform, listing) for listing in cut_short},
+        },
+    )
+
+
+def _cut_short(platform: Platform, listing: Listing) -> str:
+    return (
+        f"the first {len(listing.candidates)} entries were taken, if there are more: "
+        f"platform.downloading.limits.max_entries is {platform.config.downloading.limits.max_entries}"
     )
 
 
@@ -133,7 +156,7 @@ def _list_all(
             candidates = tuple(query.ask(client))
             faults = [candidate.fault for candidate in candidates if candidate.fault is not None]
             error = f"{len(faults)} of {len(candidates)} entries met an internal error: {faults[0]}" if faults else None
-            return Listing(query.source, query.text, candidates, error)
+            return Listing(query.source, query.text, candidates, error, query.needs_network)
         except (SourceError, PostponedError, ConfigError) as error:
             return Listing(query.source, query.text, (), str(error))
 
@@ -195,19 +218,18 @@ def _decide(
 # --- recording ---
 
 
-def _record_listings(platform: Platform, project: str, listings: list[Listing]) -> None:
-    with platform.catalog.database.transaction() as session:
-        known = {
-            (row.source, row.query): row
-            for row in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == project))
-        }
-        for listing in listings:
-            row = known.get((listing.source, listing.query))
-            if row is None:
-                row = SourceListingRow(project_name=project, source=listing.source, query=listing.query)
-                session.add(row)
-            row.listed_at, row.error = utc_now(), listing.error
-            row.num_found = None if listing.error is not None and not listing.candidates else len(listing.candidates)
+def _record_listings(session: Session, project: str, listings: list[Listing]) -> None:
+    known = {
+        (row.source, row.query): row
+        for row in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == project))
+    }
+    for listing in listings:
+        row = known.get((listing.source, listing.query))
+        if row is None:
+            row = SourceListingRow(project_name=project, source=listing.source, query=listing.query)
+            session.add(row)
+        row.listed_at, row.error = utc_now(), listing.error
+        row.num_found = None if listing.error is not None and not listing.candidates else len(listing.candidates)
 
 
 def _forget_mended_entries(platform: Platform, project: str, listings: list[Listing]) -> None:
@@ -228,29 +250,43 @@ def _record_members(
     config: ProjectConfig,
     decided: list[tuple[VideoCandidate, Rejection | None]],
     config_hash: str,
+    listings: list[Listing],
 ) -> dict[str, int]:
-    """Apply the cap and write the memberships, in one transaction; return counts."""
-    with platform.catalog.database.transaction() as session:
+    """Apply the cap and write the memberships; return counts.
+
+    In portions, between which others write: a feed may have any number of entries. That they are listed is written
+    with the last: until then the same is asked again, and what is there already stays as it is.
+    """
+    database = platform.catalog.database
+    with database.reading() as session:
         before = _is_rejected_by_key(session, project)
-        listed_now = {candidate.video_key for candidate, _ in decided}
-        cap = config.sourcing.max_videos
-        if cap is not None:  # members of earlier listings that were not listed now keep their places
-            cap = max(0, cap - sum(not is_rejected for key, is_rejected in before.items() if key not in listed_now))
-        # Members that passed before come first, so that the cap never swaps a finished video for a new one.
-        ordered = sorted(decided, key=lambda pair: before.get(pair[0].video_key) is not False)
-        capped = list(apply_cap(ordered, cap))
-        platform.catalog.add_candidates(
-            session, project, [(candidate, str(rejection) if rejection else None) for candidate, rejection in capped]
-        )
-        num_new = sum(candidate.video_key not in before for candidate, _ in capped)
-        num_changed = num_new + sum(
-            before.get(candidate.video_key) is (rejection is None) for candidate, rejection in capped
-        )
-        num_by_rule = Counter(rejection.rule for _, rejection in capped if rejection is not None)
+    listed_now = {candidate.video_key for candidate, _ in decided}
+    cap = config.sourcing.max_videos
+    if cap is not None:  # members of earlier listings that were not listed now keep their places
+        cap = max(0, cap - sum(not is_rejected for key, is_rejected in before.items() if key not in listed_now))
+    # Members that passed before come first, so that the cap never swaps a finished video for a new one.
+    ordered = sorted(decided, key=lambda pair: before.get(pair[0].video_key) is not False)
+    capped = list(apply_cap(ordered, cap))
+    for start in range(0, len(capped), _A_PORTION):
+        portion = capped[start : start + _A_PORTION]
+        with database.transaction() as session:
+            platform.catalog.add_candidates(
+                session,
+                project,
+                [(candidate, str(rejection) if rejection else None) for candidate, rejection in portion],
+            )
+        time.sleep(_PAUSE_SECONDS if len(portion) == _A_PORTION else 0.0)
+    with database.transaction() as session:
+        _record_listings(session, project, listings)
         row = session.get_one(ProjectRow, project)
         row.sourced_config_hash, row.sourced_at = config_hash, utc_now()
         session.flush()
         num_members = sum(not is_rejected for is_rejected in _is_rejected_by_key(session, project).values())
+    num_new = sum(candidate.video_key not in before for candidate, _ in capped)
+    num_changed = num_new + sum(
+        before.get(candidate.video_key) is (rejection is None) for candidate, rejection in capped
+    )
+    num_by_rule = Counter(rejection.rule for _, rejection in capped if rejection is not None)
     return {
         "new": num_new,
         "members": num_members,

@@ -1,11 +1,9 @@
 """yt-dlp behind three questions: which videos does an address hold, fetch this one, fetch this picture."""
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,12 +23,12 @@ from data_miner_dagster.domain.addresses import (
     host_of,
     problem_of_address,
 )
-from data_miner_dagster.domain.errors import SourceError, VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.errors import SourceError, VideoTransientError
 from data_miner_dagster.domain.foreign_text import clean_text, clean_whole
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.sites.errors import classify, explained, is_out_of_memory, translate
-from data_miner_dagster.sites.fetching import check_limits, fetch_direct, is_page, too_large
+from data_miner_dagster.sites.fetching import check_limits, fetch_direct, fetched_video, is_page, too_large
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
 from data_miner_dagster.sites.keys import (
     is_direct_video_url,
@@ -45,7 +43,6 @@ from data_miner_dagster.sites.redaction import redact, redact_url
 from data_miner_dagster.sites.references import expand_address
 from data_miner_dagster.sites.transport import Deadlines, Errand
 
-_EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
 _REFERENCES: Final = ("url", "url_transparent")
 _SHOWN: Final = 200
 _MAX_PICTURE_BYTES: Final = 10_000_000
@@ -203,9 +200,10 @@ class SiteClient:
                 break
             listed = ydl.extract_info(listed["url"], download=False, process=False, ie_key=listed.get("ie_key"))
         found: list[VideoCandidate] = []
+        most = min(self._config.limits.max_entries, limits.max_results or self._config.limits.max_entries)
         num_known = 0
         for entry in listed.get("entries", [listed]):
-            if limits.max_results is not None and len(found) >= limits.max_results:
+            if len(found) >= most:
                 break
             if not entry:
                 continue
@@ -316,7 +314,7 @@ class SiteClient:
                 if is_generic and is_direct_video_url(expanded):
                     info = fetch_direct(ydl, errand, expanded, folder, config, refuse)
                     if not is_page(info):
-                        return _fetched(info, folder, config, described)
+                        return fetched_video(info, folder, config, described)
                     Path(info["requested_downloads"][0]["filepath"]).unlink()
                 # 1,800 patterns need not be tried again: the key says that only the generic extractor takes it.
                 info = ydl.extract_info(expanded, download=True, ie_key="Generic" if is_generic else None)
@@ -330,7 +328,7 @@ class SiteClient:
                         VideoErrorKind.TRANSIENT, f"not done in max_wall_seconds {config.max_wall_seconds:g}"
                     ) from None
                 raise explained(translate(error), site) from None
-        return _fetched(info, folder, config, described)
+        return fetched_video(info, folder, config, described)
 
     # --- pictures ---
 
@@ -393,29 +391,3 @@ def _foreign(said: str, ie_key: str) -> ForeignAddress:
         return ForeignAddress.of_extractor(said)
     url, _ = unsmuggle_url(said)  # a feed's item carries its guid so, which is no part of its address
     return ForeignAddress.parse(url)
-
-
-def _fetched(
-    info: Mapping[str, Any] | None,
-    folder: Path,
-    config: DownloadingConfig,
-    described: Callable[[Mapping[str, Any]], VideoCandidate],
-) -> FetchedVideo:
-    if not info:
-        raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "nothing was downloaded: the page holds no video")
-    if "entries" in info:
-        raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "the address holds several videos; list it as a playlist")
-    downloads: list[Mapping[str, Any]] = info.get("requested_downloads") or []
-    path = Path(downloads[0]["filepath"]) if downloads else None
-    if path is None or not path.exists():  # yt-dlp passes over files larger than max_filesize without a word
-        raise too_large(config)
-    extension = path.suffix.lower().removeprefix(".")
-    target = folder / f"video.{extension if _EXTENSION.fullmatch(extension) else 'bin'}"
-    path.replace(target)
-    candidate = described(info)
-    return FetchedVideo(
-        path=target,
-        extractor=str(info.get("extractor") or "generic"),
-        format_id=clean_text(downloads[0].get("format_id"), 100),
-        candidate=replace(candidate, url=redact_url(clean_text(info.get("webpage_url")) or candidate.url)),
-    )

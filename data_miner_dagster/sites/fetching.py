@@ -3,20 +3,27 @@
 Does not belong here: connections (transport.py), extractors (client.py).
 """
 
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from yt_dlp.downloader.http import HttpFD
 
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.errors import VideoPermanentError
-from data_miner_dagster.domain.foreign_text import clean_number
+from data_miner_dagster.domain.foreign_text import clean_number, clean_text
 from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
 from data_miner_dagster.sites.metadata import duration_of, is_live
+from data_miner_dagster.sites.records import FetchedVideo
+from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.sites.transport import Errand
+
+_EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
 
 
 class _QuietHttpFD(HttpFD):  # type: ignore[misc]
@@ -94,3 +101,34 @@ def check_limits(info: Mapping[str, Any], config: DownloadingConfig) -> None:
         )
     if (clean_number(info.get("filesize")) or 0) > config.max_size_bytes:
         raise too_large(config)
+
+
+def fetched_video(
+    info: Mapping[str, Any] | None,
+    folder: Path,
+    config: DownloadingConfig,
+    described: Callable[[Mapping[str, Any]], VideoCandidate],
+) -> FetchedVideo:
+    """Return the file that yt-dlp has fetched, under a name of ours, and what its page says.
+
+    Raises:
+        VideoPermanentError: UNSUPPORTED or TOO_LARGE: there is none.
+    """
+    if not info:
+        raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "nothing was downloaded: the page holds no video")
+    if "entries" in info:
+        raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "the address holds several videos; list it as a playlist")
+    downloads: list[Mapping[str, Any]] = info.get("requested_downloads") or []
+    path = Path(downloads[0]["filepath"]) if downloads else None
+    if path is None or not path.exists():  # yt-dlp passes over files larger than max_filesize without a word
+        raise too_large(config)
+    extension = path.suffix.lower().removeprefix(".")
+    target = folder / f"video.{extension if _EXTENSION.fullmatch(extension) else 'bin'}"
+    path.replace(target)
+    candidate = described(info)
+    return FetchedVideo(
+        path=target,
+        extractor=str(info.get("extractor") or "generic"),
+        format_id=clean_text(downloads[0].get("format_id"), 100),
+        candidate=replace(candidate, url=redact_url(clean_text(info.get("webpage_url")) or candidate.url)),
+    )

@@ -4,9 +4,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.schema import SourceListingRow
 from data_miner_dagster.domain.errors import ConfigError
@@ -189,3 +191,51 @@ def test_list_sources__of_one_site_apart(tmp_path: Path, server: HostileServer) 
     before = time.monotonic()
     assert list_sources(platform, "p").counts["members"] == 3
     assert max(request.at for request in server.requests) - before >= 0.4  # the last waited for two
+
+
+def rss(server: HostileServer, count: int) -> str:
+    items = "".join(f"<item><link>{server.url(f'/{number}.mp4')}</link></item>" for number in range(count))
+    return server.add("/feed", page(f"<rss><channel><title>F</title>{items}</channel></rss>", "text/xml"))
+
+
+def test_list_sources__many_entries_are_recorded_in_portions_and_after_a_kill_the_rest(
+    platform: Platform, server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_miner_dagster.operations.sourcing._A_PORTION", 2)
+    add_project(platform, [{"type": "feeds", "urls": [rss(server, 5)]}])
+    add_candidates, sizes = platform.catalog.add_candidates, list[int]()
+
+    def killed_in_the_second(session: Session, project: str, decided: list[Any]) -> list[bool]:
+        sizes.append(len(decided))
+        if len(sizes) == 2:
+            raise SystemExit
+        return add_candidates(session, project, decided)
+
+    monkeypatch.setattr(platform.catalog, "add_candidates", killed_in_the_second)
+    with pytest.raises(SystemExit):
+        list_sources(platform, "p")
+    assert len(platform.catalog.members("p")) == 2
+    project = platform.catalog.project("p")
+    assert project is not None
+    assert project.sourced_config_hash is None  # so a run asks again
+    assert listings(platform) == {}
+
+    outcome = list_sources(platform, "p")
+    assert (outcome.counts["new"], outcome.counts["members"]) == (3, 5)
+    assert sizes == [2, 2, 2, 2, 1]
+    assert [member.rank for member in platform.catalog.members("p")] == [0, 1, 2, 3, 4]
+    (listing,) = listings(platform).values()
+    assert (listing.num_found, listing.error) == (5, None)
+    assert server.count("/feed") == 2
+
+
+def test_list_sources__a_listing_that_is_cut_short_is_said_to_be(tmp_path: Path, server: HostileServer) -> None:
+    platform = make_platform(tmp_path / "root", limits={"max_entries": 4})
+    url = rss(server, 5)
+    add_project(platform, [{"type": "feeds", "urls": [url]}])
+    outcome = list_sources(platform, "p")
+    assert outcome.counts["members"] == 4
+    said = outcome.metadata[f"cut short: {url}"]
+    assert "the first 4 entries were taken" in str(said)
+    add_project(platform, [{"type": "feeds", "urls": [url], "max_results": 3}], name="q")
+    assert "cut short" not in str(list_sources(platform, "q").metadata)
