@@ -46,6 +46,8 @@ from data_miner_dagster.stages.site_health import (
 )
 
 _PROBE_POLL_SECONDS: Final = 0.2
+_ONE_TRIP: Final = timedelta(seconds=5)
+"""The answer that opens a breaker is read once as an answer and once as an error."""
 
 logger = logging.getLogger("data_miner.downloading")
 
@@ -100,7 +102,7 @@ class SitePoliteness:
         with self._lock:
             now, known = utc_now(), self._known_until(site)
             asked = now + timedelta(seconds=granted_wait_seconds(wait_seconds, self._config.breaker))
-            if known is not None and known >= asked:
+            if known is not None and known >= asked - _ONE_TRIP:
                 return known  # it is open already: one trip, however many answers say so
             is_open = known is not None
             # At once for this process; the exact date follows.
@@ -109,7 +111,8 @@ class SitePoliteness:
             until = asked if is_open else now + timedelta(seconds=seconds)
             close_gate(self._database, scope, until, reason)
             self._close(scope, until)
-        logger.warning("%s: nothing is downloaded until %s", reason, _until_text(until))
+        what = "nothing is downloaded" if scope == EVERY_SITE else f"nothing is asked of {site}"
+        logger.warning("%s: %s until %s", reason, what, _until_text(until))
         return until
 
     def _close(self, scope: str, until: datetime) -> None:

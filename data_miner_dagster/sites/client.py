@@ -250,7 +250,7 @@ class SiteClient:
     def fetch(
         self,
         video_key: str,
-        address: NetworkAddress,
+        address: NetworkAddress | str,
         folder: Path,
         *,
         found_at: datetime,
@@ -260,7 +260,8 @@ class SiteClient:
 
         Args:
             video_key: says which site it counts for.
-            address: of a page or of a file; a user's own may hold `{env:NAME}`.
+            address: of a page or of a file; a user's own may hold `{env:NAME}`. A text of which nobody says whose it is
+                is foreign.
             folder: exists, and belongs to this video alone.
             found_at: for the candidate returned.
             accept: given what the site says of the video, after its one extraction and before any byte of it; what
@@ -270,6 +271,11 @@ class SiteClient:
             VideoPermanentError, VideoTransientError: with the kind; the message carries no secret.
             ConfigError: `{env:NAME}` is not set.
         """
+        if isinstance(address, str):
+            try:
+                address = ForeignAddress.parse(address)
+            except AddressError as error:
+                raise VideoPermanentError(VideoErrorKind.POLICY, f"its address cannot be taken: {error}") from None
         ydl, config = self._ydl(), self._config
         is_generic = site_of_key(video_key) is None
         site = site_of_key(video_key) or host_of(address.text)

@@ -9,10 +9,10 @@ from data_miner_dagster.domain.addresses import AddressError, ForeignAddress, Or
 from data_miner_dagster.domain.foreign_text import (
     MAX_PIXELS_A_SIDE,
     clean_number,
-    clean_text,
     clean_texts,
     clean_whole,
 )
+from data_miner_dagster.domain.foreign_text import clean_text as as_text
 from data_miner_dagster.domain.records import VideoCandidate
 
 _MAX_DURATION_SECONDS = 1e9  # thirty years: what is longer is no duration
@@ -101,19 +101,19 @@ def candidate_of(
         query=query,
         rank=rank,
         found_at=found_at,
-        title=clean_text(info.get("title")),
-        channel=clean_text(info.get("channel") or info.get("uploader"), 500),
-        channel_id=clean_text(info.get("channel_id") or info.get("uploader_id"), 250),
-        licence=clean_text(info.get("license"), 500),
+        title=as_text(info.get("title")),
+        channel=as_text(info.get("channel") or info.get("uploader"), 500),
+        channel_id=as_text(info.get("channel_id") or info.get("uploader_id"), 250),
+        licence=as_text(info.get("license"), 500),
         upload_date=upload_date_of(info),
         duration_seconds=duration_of(info),
         view_count=clean_whole(info.get("view_count")),
-        language=clean_text(info.get("language"), 100),
+        language=as_text(info.get("language"), 100),
         is_live=is_live(info),
         width=_side(info.get("width")),
         height=height_of(info),
         tags=clean_texts(info.get("tags")),
-        description=clean_text(info.get("description")),
+        description=as_text(info.get("description")),
         thumbnail_url=next(iter(thumbnails_of(info)), None),
         origin=origin,
         refusal=refusal,
