@@ -23,7 +23,7 @@ from data_miner_dagster.domain.addresses import (
     host_of,
     problem_of_address,
 )
-from data_miner_dagster.domain.errors import SourceError, VideoTransientError
+from data_miner_dagster.domain.errors import SourceError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.foreign_text import clean_text, clean_whole
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate

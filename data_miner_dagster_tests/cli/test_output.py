@@ -3,10 +3,13 @@
 import io
 import json
 import logging
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.cli import output
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.progress import console, progress_lines
 
@@ -43,3 +46,16 @@ def test_echo_and_print_json(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert not {"\x9b", "\u202e", "\x1b"} & set(printed)
     assert json.loads(printed) == [TITLE]
+
+
+def test_output__is_the_only_way_to_the_terminal() -> None:
+    folder = Path(output.__file__).parent
+    direct = re.compile(r"(?<![\w.])(?:print|Console)\(|typer\.(?:echo|secho)\(")
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted(folder.glob("*.py"))
+        if path.name != "output.py"
+        for line in path.read_text().splitlines()
+        if direct.search(line)
+    ]
+    assert found == []
