@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 from data_miner_dagster.catalog.claims import hold_claim
 from data_miner_dagster.catalog.failures import quick_check
@@ -36,14 +37,29 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
     """Return DAGSTER_HOME, from the environment or under the root, with a dagster.yaml in it. Sets the variable.
 
     A dagster.yaml that is already there is left as it is: it may name a PostgreSQL server.
+
+    Raises:
+        ConfigError: Dagster would keep its history elsewhere than in a folder of this name.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or layout.dagster_home).expanduser().absolute()
     settings = home / "dagster.yaml"
+    if not _is_found_by_dagster(home) and not (
+        settings.exists() and "postgres" in settings.read_text(encoding="utf-8", errors="replace")
+    ):
+        raise ConfigError(
+            f"{home}: Dagster makes an address of the path of its history, in which `?`, and `%` before two digits, "
+            "mean something else; use another --root, or set DAGSTER_HOME to another folder"
+        )
     if not settings.exists() or _is_half_copied(settings):
         with atomic_path(settings) as partial:
             shutil.copyfile(deployment_file("dagster.yaml"), partial)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def _is_found_by_dagster(home: Path) -> bool:
+    """Return whether the address that Dagster makes of a path leads to that path."""
+    return "?" not in str(home) and unquote(str(home)) == str(home)
 
 
 def _is_half_copied(settings: Path) -> bool:

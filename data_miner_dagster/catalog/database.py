@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import QueuePool
@@ -21,7 +21,12 @@ BUSY_SECONDS: Final = 60.0
 """How long a SQLite transaction waits for another process's to end."""
 
 
-def make_engine(url: str, *, is_read_only: bool = False) -> Engine:
+def sqlite_url(path: Path) -> URL:
+    """Return the URL of an SQLite file, whatever its path is called: in a text `?` and `%20` would mean something."""
+    return URL.create("sqlite", database=str(path))
+
+
+def make_engine(url: str | URL, *, is_read_only: bool = False) -> Engine:
     """Return an engine; SQLite waits for locks, keeps foreign keys and writes ahead.
 
     A SQLite transaction that may write takes its lock at the start (BEGIN IMMEDIATE), so that a read followed by a
@@ -95,7 +100,7 @@ def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
 class Database:
     """One catalog and its transactions. Cheap to make; connects at first use; safe to share between threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         self.engine = make_engine(url)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._reading_engine = (

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 
 from data_miner_dagster import __version__
 from data_miner_dagster.catalog.database import Database
-from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, VideoRow
+from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, SourceListingRow, VideoRow
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import SETTLED_STATUSES, ProjectStage, ProjectVideoStatus, VideoStatus
 
@@ -188,6 +188,19 @@ def count_project_videos(database: Database, project: str | None = None) -> list
         StatusCount(status.value, reason, counts[status, reason])
         for status, reason in sorted(counts, key=lambda key: (order.index(key[0]), key[1]))
     ]
+
+
+def remarkable_listings(database: Database, project: str | None = None) -> Sequence[SourceListingRow]:
+    """Return the last listings that failed, in part or wholly, or that passed files over, by project and source."""
+    query = select(SourceListingRow).where(
+        or_(SourceListingRow.error.is_not(None), SourceListingRow.passed_over.is_not(None))
+    )
+    if project is not None:
+        query = query.where(SourceListingRow.project_name == project)
+    with database.reading() as session:
+        return session.scalars(
+            query.order_by(SourceListingRow.project_name, SourceListingRow.source, SourceListingRow.query)
+        ).all()
 
 
 def unwanted_videos(database: Database) -> Sequence[VideoRow]:

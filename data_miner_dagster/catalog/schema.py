@@ -186,6 +186,7 @@ class SourceListingRow(Base):
     listed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     num_found: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(Text)
+    passed_over: Mapped[str | None] = mapped_column(Text)  # what a folder holds besides videos, counted by reason
 
 
 class ReleaseRow(Base):

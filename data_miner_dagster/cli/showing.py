@@ -36,6 +36,10 @@ def status(
         print_table(["in the project", "reason", "count"], rows, numbers=["count"])
         _print_funnel(platform, project)
         _print_reuploads(content["reuploads"])
+    if content["sources"]:
+        echo("")
+        rows = [[row["project"], f"{row['source']} {row['query']}", row["remark"]] for row in content["sources"]]
+        print_table(["project", "source", "remark"], rows)
     if content["sites"]:
         echo("")
         print_table(["nothing is asked of", "until", "because"], [list(row.values()) for row in content["sites"]])
@@ -43,7 +47,8 @@ def status(
         echo(f"warning: {warning['message']}", err=True)
     if content["working"]:
         echo("")
-        print_table(["being worked on", "by process", "on", "since"], [list(r.values()) for r in content["working"]])
+        columns = ["being worked on", "which is", "by process", "on", "since"]
+        print_table(columns, [list(row.values()) for row in content["working"]])
 
 
 def projects(json: JsonOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
@@ -78,20 +83,22 @@ def videos(
         if status.upper() not in known:
             raise ConfigError(f"--status {status!r} is none{did_you_mean(status.upper(), known)}")
         statuses = {VideoStatus(status.upper())}
-    found = [_video(row) for row in find_videos(platform.catalog.database, project=project, statuses=statuses)]
+    most_frames = platform.config.extraction.max_frames_per_video
+    rows_found = find_videos(platform.catalog.database, project=project, statuses=statuses)
+    found = [_video(row, most_frames) for row in rows_found]
     if json:
         print_json(found)
         return
-    columns = ["key", "status", "seconds", "frames", "reason", "try again", "title"]
+    columns = ["name", "status", "seconds", "frames", "reason", "try again", "key"]
     rows = [
         [
-            video["key"],
+            shortened(str(video["name"]), 60),
             video["status"],
             None if video["duration_seconds"] is None else f"{video['duration_seconds']:.0f}",
             video["num_frames"],
-            shortened(": ".join(str(video[part]) for part in ("error_kind", "error") if video[part]), 80),
+            shortened(_reason(video), 80),
             video["retry_after"],
-            shortened(str(video["title"] or ""), 40),
+            video["key"],
         ]
         for video in found
     ]
@@ -102,9 +109,13 @@ def videos(
 def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[str, object]]]":
     from data_miner_dagster.catalog.claims import live_claims
     from data_miner_dagster.catalog.politeness import EVERY_SITE, closed_gates
-    from data_miner_dagster.catalog.queries import count_project_videos, count_videos
+    from data_miner_dagster.catalog.queries import count_project_videos, count_videos, remarkable_listings
+    from data_miner_dagster.operations.naming import name_of_video
 
     database = platform.catalog.database
+    claims = live_claims(database)
+    keys = [claim.resource.removeprefix("video/") for claim in claims if claim.resource.startswith("video/")]
+    names = {row.key: name_of_video(row) for row in platform.catalog.videos(keys)} if keys else {}
     return {
         "projects": _projects(platform, project),
         "videos": [
@@ -113,6 +124,16 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
         "members": [
             {"status": row.status, "reason": row.reason, "count": row.count}
             for row in count_project_videos(database, project)
+        ],
+        "sources": [
+            {
+                "project": listing.project_name,
+                "source": listing.source,
+                "query": listing.query,
+                "remark": "; ".join(filter(None, (listing.error, listing.passed_over))),
+                "is_failed": listing.error is not None,
+            }
+            for listing in remarkable_listings(database, project)
         ],
         "sites": [
             {
@@ -126,11 +147,12 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
         "working": [
             {
                 "resource": claim.resource,
+                "name": names.get(claim.resource.removeprefix("video/"), ""),
                 "process": claim.pid,
                 "host": claim.host.partition("|")[0],
                 "since": f"{claim.claimed_at:%Y-%m-%d %H:%M:%S}Z",
             }
-            for claim in live_claims(database)
+            for claim in claims
         ],
     }
 
@@ -202,12 +224,22 @@ def _print_reuploads(found: "list[dict[str, object]]", most: int = 20) -> None:
         echo(f"and {len(found) - most} more: --json")
 
 
-def _video(row: "VideoRow") -> "dict[str, object]":
+def _reason(video: "dict[str, object]") -> str:
+    from data_miner_dagster.operations.naming import left_out_text
+
+    if num_left_out := video["pictures_left_out"]:
+        return left_out_text(int(str(num_left_out)))
+    return ": ".join(str(video[part]) for part in ("error_kind", "error") if video[part])
+
+
+def _video(row: "VideoRow", most_frames: int | None) -> "dict[str, object]":
     from data_miner_dagster.domain.addresses import Origin
+    from data_miner_dagster.operations.naming import name_of_video, num_pictures_left_out
     from data_miner_dagster.sites.redaction import redact_url
 
     return {
         "key": row.key,
+        "name": name_of_video(row),
         "status": row.status.value,
         "url": row.url if row.origin is Origin.LOCAL else redact_url(row.url),
         "title": row.title,
@@ -218,6 +250,7 @@ def _video(row: "VideoRow") -> "dict[str, object]":
         "size_bytes": row.size_bytes,
         "sha256": row.sha256,
         "num_frames": row.num_frames,
+        "pictures_left_out": num_pictures_left_out(row, most_frames),
         "attempts": row.attempts,
         "error_kind": row.error_kind.value if row.error_kind is not None else None,
         "error": row.error,

@@ -3,8 +3,10 @@
 from rich.table import Table
 from rich.text import Text
 
+from data_miner_dagster.catalog.queries import remarkable_listings
 from data_miner_dagster.cli.progress import console
 from data_miner_dagster.operations.funnel import Funnel, project_funnel
+from data_miner_dagster.operations.naming import left_out_text, name_of_video, num_pictures_left_out
 from data_miner_dagster.operations.platform import Platform
 
 
@@ -25,11 +27,18 @@ def print_summary(platform: Platform, project: str) -> None:
     console.print()
     console.print(funnel_table(funnel))
     console.print()
+    for listing in remarkable_listings(platform.catalog.database, project):
+        remark = "; ".join(filter(None, (listing.error, listing.passed_over)))
+        console.print(Text.assemble((f"{listing.source} {listing.query}", "yellow"), f": {remark}"))
+    most_frames = platform.config.extraction.max_frames_per_video
     for row in platform.catalog.videos(project=project):
+        name = name_of_video(row)
         if row.error_kind is not None:
             when = f"; tried again from {row.retry_after:%Y-%m-%d %H:%M} UTC" if row.retry_after else ""
-            reason = f": {row.error_kind.value}: {row.error}{when}"
-            console.print(Text.assemble((row.key, "yellow"), reason))
+            reason = f" ({row.key}): {row.error_kind.value}: {row.error}{when}"
+            console.print(Text.assemble((name, "yellow"), reason))
+        if num_left_out := num_pictures_left_out(row, most_frames):
+            console.print(Text.assemble((name, "yellow"), f" ({row.key}): {left_out_text(num_left_out)}"))
     if funnel.release is not None:
         console.print(f"release  {platform.layout.release_folder(project, funnel.release)}")
         report = platform.layout.report_folder(project) / "index.html"

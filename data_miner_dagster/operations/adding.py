@@ -59,7 +59,7 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
 def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:
     now = utc_now()
     if "://" not in address:
-        paths = list_local_videos(address, Path.cwd())
+        paths = list_local_videos(address, Path.cwd()).paths
         return [
             VideoCandidate(
                 key_of_file(path)[0],

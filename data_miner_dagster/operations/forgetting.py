@@ -274,6 +274,7 @@ def _forget_in_catalog(platform: Platform, keys: Sequence[str], urls: Sequence[s
         for name in (*keys, *urls):
             listed = [SourceListingRow.query.contains(name, autoescape=True)]
             listed.append(SourceListingRow.error.contains(name, autoescape=True))
+            listed.append(SourceListingRow.passed_over.contains(name, autoescape=True))
             session.execute(delete(SourceListingRow).where(or_(*listed)))
             for column in (ProjectRow.error, VideoRow.error, ProjectVideoRow.reason, ReleaseRow.withdrawn_reason):
                 for text in session.scalars(select(column).where(column.contains(name, autoescape=True))).all():

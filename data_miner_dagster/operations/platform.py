@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.claims import Claim, hold_claim
+from data_miner_dagster.catalog.database import sqlite_url
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.problems import describe_problems
@@ -53,10 +55,17 @@ def _remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
 
 
 class Platform:
-    """Everything an operation needs. Making one reads and creates nothing; each part is made at first use."""
+    """Everything an operation needs. Making one reads and creates nothing; each part is made at first use.
+
+    Raises:
+        ConfigError: the root's path is not UTF-8.
+    """
 
     def __init__(self, config: PlatformConfig, root: Path, *, catalog_url: str | None = None) -> None:
         self.config = config
+        shown = os.fsencode(root.absolute()).decode("utf-8", "backslashreplace")
+        if shown != str(root.absolute()):
+            raise ConfigError(f"--root {shown}: its path is not UTF-8, and could not be written down; use another")
         self.layout = StorageLayout(root.absolute())
         self._catalog_url = catalog_url or config.storage.catalog_url
         self.run_id: str | None = None
@@ -106,7 +115,7 @@ class Platform:
             CatalogError: it is damaged, or it is a new one beside files that a catalog knew.
         """
         file = self.layout.catalog_file
-        catalog = Catalog(self._catalog_url or f"sqlite:///{file}")
+        catalog = Catalog(self._catalog_url or sqlite_url(file))
         rooms = [] if self.may_begin_catalog else self.layout.filled_rooms()
         is_missing = self._catalog_url is None and not file.exists()
         if rooms and (is_missing or catalog.is_new()):

@@ -1,6 +1,5 @@
 """What a project's sources ask: each query once, with how it is asked. Nothing is asked here."""
 
-import glob
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -31,6 +30,7 @@ from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.site_workers import SiteWorkers
+from data_miner_dagster.sites.folders import is_glob, located, matches_of
 from data_miner_dagster.sites.local_files import (
     key_of_file,
     key_of_frames,
@@ -53,7 +53,15 @@ class Query:
     source: str  # its type
     text: str  # for provenance: the path, address or words, without secrets
     needs_network: bool
-    ask: Callable[[SiteWorkers], list[VideoCandidate]]
+    ask: Callable[[SiteWorkers], "Answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a query gave, and in words what it passed over; empty if nothing."""
+
+    candidates: Sequence[VideoCandidate]
+    passed_over: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +155,9 @@ def _address(
 ) -> Query:
     shown = _shown(text)
 
-    def ask(client: SiteWorkers) -> list[VideoCandidate]:
+    def ask(client: SiteWorkers) -> Answer:
         found = client.list_address(OwnAddress(address), source=source, query=shown, found_at=utc_now(), limits=limits)
-        return [candidate for candidate in found if is_wanted(candidate)]
+        return Answer([candidate for candidate in found if is_wanted(candidate)])
 
     return Query(source, shown, True, ask)
 
@@ -159,7 +167,7 @@ def _search(source: SearchSource, words: str, max_results: int) -> Query:
 
 
 def _failing(source: str, text: str, message: str) -> Query:
-    def ask(_client: SiteWorkers) -> list[VideoCandidate]:
+    def ask(_client: SiteWorkers) -> Answer:
         raise SourceError(message)
 
     return Query(source, text, False, ask)
@@ -219,29 +227,28 @@ def _read_query_file(content: object, entry: str, max_results: int) -> Iterator[
 
 
 def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:
-    path = folder.path / Path(entry).expanduser()
+    path = located(entry, folder.path)
     if path.is_file():
         return [*folder.checked([path], is_text=True)]
-    matches = glob.glob(str(path), recursive=True) if glob.has_magic(entry) else []  # noqa: PTH207  # may be absolute
-    found = sorted(match for match in map(Path, matches) if match.is_file())
+    matches = matches_of(entry, folder.path) if is_glob(entry) else []
+    found = [match for match in matches if match.is_file()]
     if not found:
         raise SourceError("there is no such file")
     return [*folder.checked(found, is_text=True)]
 
 
-def _list_files(entry: str, folder: ProjectFolder, hashes: FileHashes, _client: SiteWorkers) -> list[VideoCandidate]:
+def _list_files(entry: str, folder: ProjectFolder, hashes: FileHashes, _client: SiteWorkers) -> Answer:
     now = utc_now()
 
     def candidate_of(path: Path, rank: int) -> VideoCandidate:
         key, _ = key_of_file(path, hashes.sha256_of)
         return VideoCandidate(key, os.fspath(path), "files", entry, rank, now, title=path.stem, origin=Origin.LOCAL)
 
-    return _candidates("files", entry, folder.checked(list_local_videos(entry, folder.path)), candidate_of)
+    found = list_local_videos(entry, folder.path)
+    return Answer(_candidates("files", entry, folder.checked(found.paths), candidate_of), found.remark)
 
 
-def _list_frame_folders(
-    entry: str, folder: ProjectFolder, hashes: FileHashes, _client: SiteWorkers
-) -> list[VideoCandidate]:
+def _list_frame_folders(entry: str, folder: ProjectFolder, hashes: FileHashes, _client: SiteWorkers) -> Answer:
     now = utc_now()
 
     def candidate_of(folder: Path, rank: int) -> VideoCandidate:
@@ -258,7 +265,8 @@ def _list_frame_folders(
             origin=Origin.LOCAL,
         )
 
-    return _candidates("frames", entry, folder.checked(list_frame_folders(entry, folder.path)), candidate_of)
+    found = list_frame_folders(entry, folder.path)
+    return Answer(_candidates("frames", entry, folder.checked(found.paths), candidate_of), found.remark)
 
 
 def _candidates(

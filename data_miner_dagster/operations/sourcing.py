@@ -46,6 +46,7 @@ class Listing:
     candidates: tuple[VideoCandidate, ...]
     error: str | None
     is_of_network: bool = False
+    passed_over: str = ""  # what a folder or glob holds besides, in words
 
 
 def list_sources(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -83,6 +84,7 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             failed = [listing for listing in listings if listing.error is not None]
             with platform.catalog.database.transaction() as session:
                 _record_listings(session, project, failed)
+                _forget_listings(session, project, queries, is_complete=not failed)
             has_any = any(listing.candidates for listing in failed)
             if failed and len(failed) == len(listings) and not has_any and not platform.catalog.videos(project=project):
                 raise ConfigError(
@@ -96,6 +98,9 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             for listing in failed:
                 how = "in part" if listing.candidates else "not"
                 logger.warning("%s: %s could %s be listed: %s", project, listing.source, how, listing.error)
+            for listing in listings:
+                if listing.passed_over:
+                    logger.info("%s: %s %s: %s", project, listing.source, listing.query, listing.passed_over)
             candidates, num_repeats = first_of_each(
                 candidate for listing in listings for candidate in listing.candidates
             )
@@ -123,6 +128,7 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
         metadata={
             **{f"failed: {listing.query}"[:200]: str(listing.error) for listing in failed},
             **{f"cut short: {listing.query}"[:200]: _cut_short(platform, listing) for listing in cut_short},
+            **{f"in {listing.query}"[:200]: listing.passed_over for listing in listings if listing.passed_over},
         },
     )
 
@@ -153,10 +159,11 @@ def _list_all(
 
     def ask(query: Query) -> Listing:
         try:
-            candidates = tuple(query.ask(client))
+            answer = query.ask(client)
+            candidates = tuple(answer.candidates)
             faults = [candidate.fault for candidate in candidates if candidate.fault is not None]
             error = f"{len(faults)} of {len(candidates)} entries met an internal error: {faults[0]}" if faults else None
-            return Listing(query.source, query.text, candidates, error, query.needs_network)
+            return Listing(query.source, query.text, candidates, error, query.needs_network, answer.passed_over)
         except (SourceError, PostponedError, ConfigError) as error:
             return Listing(query.source, query.text, (), str(error))
 
@@ -228,8 +235,20 @@ def _record_listings(session: Session, project: str, listings: list[Listing]) ->
         if row is None:
             row = SourceListingRow(project_name=project, source=listing.source, query=listing.query)
             session.add(row)
-        row.listed_at, row.error = utc_now(), listing.error
+        row.listed_at, row.error, row.passed_over = utc_now(), listing.error, listing.passed_over or None
         row.num_found = None if listing.error is not None and not listing.candidates else len(listing.candidates)
+
+
+def _forget_listings(session: Session, project: str, queries: list[Query], *, is_complete: bool) -> None:
+    """Forget what queries gave that are asked no more: an error of one would be reported for ever.
+
+    Args:
+        is_complete: False if a file of queries may not have been read. What its queries gave well is kept then.
+    """
+    asked = {(query.source, query.text) for query in queries}
+    for row in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == project)).all():
+        if (row.source, row.query) not in asked and (is_complete or row.error or row.passed_over):
+            session.delete(row)
 
 
 def _forget_mended_entries(platform: Platform, project: str, listings: list[Listing]) -> None:

@@ -167,7 +167,7 @@ def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
             return "its content"
     forms = text_forms(needles)
     found = []
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for name in sorted(names):
             rows = connection.execute(f'SELECT * FROM "{name}"')  # noqa: S608 - a name from its own list

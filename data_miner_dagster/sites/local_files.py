@@ -1,66 +1,110 @@
 """Videos that are files on this machine: found, keyed by content, brought under the root."""
 
-import glob
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.domain.errors import SourceError, VideoPermanentError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.sites.folders import folders_below, is_glob, located, matches_of
 
-VIDEO_EXTENSIONS: Final = frozenset(
-    [
-        "3gp",
-        "asf",
-        "avi",
-        "flv",
-        "gif",
-        "m2ts",
-        "m4v",
-        "mkv",
-        "mov",
-        "mp4",
-        "mpeg",
-        "mpg",
-        "mts",
-        "mxf",
-        "ogm",
-        "ogv",
-        "ts",
-        "vob",
-        "webm",
-        "wmv",
-    ]
-)
-"""What is taken for a video in a folder or by a glob; a file that is named itself is always taken."""
+# fmt: off
+VIDEO_ENDINGS: Final = frozenset((
+    "264", "265", "3g2", "3gp", "asf", "avc", "avi", "divx", "f4v", "flv", "gif", "h264", "h265", "h26l",
+    "hevc", "ism", "ismv", "m1v", "m2t", "m2ts", "m2v", "m4v", "mj2", "mk3d", "mkv", "mov", "mp4", "mpeg",
+    "mpg", "mpv", "mts", "mxf", "ogg", "ogm", "ogv", "psp", "ts", "vob", "webm", "wmv",
+))
+# fmt: on
+"""What is taken for a video in a folder or by a glob; a file that is named itself is always tried.
 
-PICTURE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+Source: the extensions that libavformat gives to the formats of `media.containers.CONTAINER_OPTIONS`, without those of
+sound, subtitles and pictures, and a few that are in use besides (divx, m4v, mpv, ogm).
+"""
+PICTURE_ENDINGS: Final = frozenset({"bmp", "jpeg", "jpg", "png", "webp"})
 """What is taken for a picture in a folder of frames."""
+_MOST_REASONS: Final = 8
 
 FRAMES_PREFIX: Final = "frames-"
 """Of the keys of videos that are folders of frames."""
 
 
-def is_video_name(path: Path) -> bool:
-    """Return whether a file's extension is one of a video and the file is not hidden."""
-    return path.suffix.lower().removeprefix(".") in VIDEO_EXTENSIONS and not path.name.startswith(".")
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an entry stands for, and how much was passed over on the way, by reason (an ending, or words)."""
+
+    paths: list[Path]
+    passed_over: Mapping[str, int]
+
+    @property
+    def remark(self) -> str:
+        """What was passed over, for people: `6 files passed over: .txt 5, .swf 1`; empty if nothing was."""
+        total = sum(self.passed_over.values())
+        if not total:
+            return ""
+        by_count = sorted(self.passed_over.items(), key=lambda item: (-item[1], item[0]))
+        shown = ", ".join(f"{reason} {count}" for reason, count in by_count[:_MOST_REASONS])
+        more = f", and {len(by_count) - _MOST_REASONS} other reasons" if len(by_count) > _MOST_REASONS else ""
+        return f"{total} file{'' if total == 1 else 's'} passed over: {shown}{more}"
+
+
+def _ending(path: Path) -> str:
+    return path.suffix.lower().removeprefix(".")
+
+
+def _why_not(path: Path, endings: Collection[str] | None) -> str | None:
+    """Return why a path is passed over, None if it is taken; `endings`: None for any."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        return f"not UTF-8 ({os.fsencode(path.name).decode(errors='backslashreplace')})"
+    if endings is not None and _ending(path) not in endings:
+        ending = printable(_ending(path))
+        return f".{ending}" if ending else "no ending"
+    return None if path.is_file() else "no file, or a link to none"
+
+
+def _sorted_out(paths: Iterable[Path], endings: Collection[str] | None) -> Found:
+    """Return those of the paths that are taken, at their real folders, sorted, each once. Hidden ones do not count."""
+    taken: set[Path] = set()
+    passed_over: Counter[str] = Counter()
+    real_folders: dict[Path, Path] = {}
+    for path in paths:
+        if (reason := _why_not(path, endings)) is not None:
+            if not path.name.startswith("."):
+                passed_over[reason] += 1
+        elif not path.name.startswith("."):
+            if path.parent not in real_folders:
+                real_folders[path.parent] = path.parent.resolve()
+            real = real_folders[path.parent] / path.name
+            if _is_utf8(real):
+                taken.add(real)
+            else:
+                passed_over["in a folder whose name is not UTF-8"] += 1
+    return Found(sorted(taken), passed_over)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _files_below(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    for parent, folder_names, file_names in os.walk(folder):
-        folder_names[:] = sorted(name for name in folder_names if not name.startswith("."))
-        found.extend(path for name in file_names if is_video_name(path := Path(parent) / name))
-    return found
+    return [path for _, files in folders_below(folder) for path in files]
 
 
-def list_local_videos(entry: str, base_folder: Path) -> list[Path]:
-    """Return the absolute paths that one path, folder or glob stands for, sorted, each once.
+def list_local_videos(entry: str, base_folder: Path) -> Found:
+    """Return the absolute paths that one path, folder or glob stands for, sorted, each once; and what it passes over.
 
     Args:
         entry: a file (taken whatever it is), a folder (videos below it), or a glob (videos among what it matches;
@@ -68,41 +112,65 @@ def list_local_videos(entry: str, base_folder: Path) -> list[Path]:
         base_folder: absolute.
 
     Raises:
-        SourceError: the entry names nothing, or a folder without a video. Never an empty list.
+        SourceError: the entry names nothing, or a folder without a video. Never without a path.
     """
-    path = base_folder / Path(entry).expanduser()
     try:
+        path = located(entry, base_folder)
         if path.is_file():
-            return [path.parent.resolve() / path.name]
+            return _sorted_out_named(entry, path)
         if path.is_dir():
-            found = _files_below(path)
-        elif glob.has_magic(entry):
-            found = []
-            for match in map(Path, glob.glob(str(path), recursive=True)):  # noqa: PTH207  # takes absolute patterns
-                if match.is_dir():
-                    # `**` names every folder by itself: only its last match is a folder to search
-                    found.extend([] if "**" in entry else _files_below(match))
-                elif is_video_name(match) or (glob.has_magic(Path(entry).suffix) is False and Path(entry).suffix):
-                    found.append(match)
+            found = _sorted_out(_files_below(path), VIDEO_ENDINGS)
+        elif is_glob(entry):
+            found = _of_glob(entry, base_folder)
         else:
             raise SourceError(f"{entry}: there is no such file or folder ({path})")
-    except OSError as error:
-        raise SourceError(f"{entry}: {error.strerror or error}") from error
-    if not found:
-        raise SourceError(f"{entry}: no video found below or matching {path}")
-    return sorted({file.parent.resolve() / file.name for file in found})
+    except (OSError, ValueError) as error:  # ValueError: a NUL
+        raise SourceError(f"{entry}: {getattr(error, 'strerror', None) or error}") from error
+    if not found.paths:
+        remark = f"; {found.remark}" if found.remark else ""
+        raise SourceError(f"{entry}: no video found below or matching {path}{remark}")
+    return found
+
+
+def _sorted_out_named(entry: str, path: Path) -> Found:
+    real = path.parent.resolve() / path.name
+    if not _is_utf8(real):
+        shown = os.fsencode(real).decode(errors="backslashreplace")
+        raise SourceError(f"{entry}: rename it: its path is not UTF-8 ({shown})")
+    return Found([real], {})
+
+
+def _of_glob(entry: str, base_folder: Path) -> Found:
+    # `**` names every folder by itself: only its last match is a folder to search
+    descends = "**" in entry.split("/")
+    suffix = Path(entry).suffix
+    endings = None if suffix and not is_glob(suffix) else VIDEO_ENDINGS  # None: the glob names the ending
+    named, below = list[Path](), list[Path]()
+    for match in matches_of(entry, base_folder):
+        if not match.is_dir():
+            named.append(match)
+        elif not descends:
+            below.extend(_files_below(match))
+    one, other = _sorted_out(named, endings), _sorted_out(below, VIDEO_ENDINGS)
+    return Found(sorted({*one.paths, *other.paths}), Counter(one.passed_over) + Counter(other.passed_over))
 
 
 def list_frames(folder: Path) -> list[Path]:
     """Return the pictures directly inside a folder, by name, numbers in names by value; empty if there are none."""
-    if not folder.is_dir():
-        return []
-    pictures = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
-    return sorted(pictures, key=_natural_order)
+    return _pictures_in(folder)[0] if folder.is_dir() else []
+
+
+def _pictures_in(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Return the pictures in a folder, in order, and how much else is there, by reason."""
+    pictures, others = list[Path](), Counter[str]()
+    for path in folder.iterdir():
+        if path.name.startswith(".") or path.is_dir():
+            continue
+        if (reason := _why_not(path, PICTURE_ENDINGS)) is None:
+            pictures.append(path)
+        else:
+            others[reason] += 1
+    return sorted(pictures, key=_natural_order), others
 
 
 def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
@@ -111,25 +179,38 @@ def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
-def list_frame_folders(entry: str, base_folder: Path) -> list[Path]:
+def list_frame_folders(entry: str, base_folder: Path) -> Found:
     """Return the folders with pictures that one path or glob stands for: itself, or else the folders below it.
 
     Raises:
         SourceError: there is none.
     """
-    path = base_folder / Path(entry).expanduser()
-    if path.is_dir():
-        roots = [path]
-    else:
-        matches = glob.glob(str(path), recursive=True) if glob.has_magic(entry) else []  # noqa: PTH207
-        roots = [folder for folder in map(Path, matches) if folder.is_dir()]
-    found = set()
-    for root in roots:
-        below = [folder for folder in root.rglob("*") if folder.is_dir()] if not list_frames(root) else []
-        found |= {folder.parent.resolve() / folder.name for folder in (root, *below) if list_frames(folder)}
+    found: set[Path] = set()
+    passed_over: Counter[str] = Counter()
+    try:
+        path = located(entry, base_folder)
+        matches = [path] if path.is_dir() else matches_of(entry, base_folder) if is_glob(entry) else []
+        for root in matches:
+            if not root.is_dir():
+                continue
+            for folder in [root] if list_frames(root) else [below for below, _ in folders_below(root)]:
+                pictures, others = _pictures_in(folder)
+                real = folder.parent.resolve() / folder.name
+                if not pictures or real in found:
+                    continue
+                passed_over += others
+                if _is_utf8(real):
+                    found.add(real)
+                else:
+                    passed_over["in a folder whose name is not UTF-8"] += len(pictures)
+    except (OSError, ValueError) as error:  # ValueError: a NUL
+        raise SourceError(f"{entry}: {getattr(error, 'strerror', None) or error}") from error
+    listed = Found(sorted(found), passed_over)
     if not found:
-        raise SourceError(f"{entry}: no folder with {', '.join(sorted(PICTURE_SUFFIXES))} pictures ({path})")
-    return sorted(found)
+        shown = ", ".join(f".{ending}" for ending in sorted(PICTURE_ENDINGS))
+        remark = f"; {listed.remark}" if passed_over else ""
+        raise SourceError(f"{entry}: no folder with {shown} pictures ({path}){remark}")
+    return listed
 
 
 def key_of_frames(paths: Sequence[Path], sha256_of: Callable[[Path], str] = sha256_of_file) -> tuple[str, str]:

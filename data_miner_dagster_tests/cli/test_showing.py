@@ -1,3 +1,4 @@
+import io
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -5,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.catalog.politeness import close_gate
-from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow, utc_now
+from data_miner_dagster.cli import progress, summary
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.tables import table_from_rows, write_table
-from data_miner_dagster_tests.builders import build_platform, build_project
+from data_miner_dagster_tests.builders import SampleVideo, build_platform, build_project
 from data_miner_dagster_tests.cli.conftest import RunCommand
 
 
@@ -30,7 +34,7 @@ def test_status__empty_catalog(run_command: RunCommand, tmp_path: Path) -> None:
     result = run_command("status", "--root", tmp_path, "--json")
     content = json.loads(result.stdout)
     del content["warnings"]  # of the yt-dlp that is installed
-    assert content == {"projects": [], "videos": [], "members": [], "sites": [], "working": []}
+    assert content == {"projects": [], "videos": [], "members": [], "sources": [], "sites": [], "working": []}
     assert run_command("videos", "--root", tmp_path).stdout.endswith("0 videos\n")
 
 
@@ -123,6 +127,59 @@ def test_videos__all_failed_by_status_and_by_project(run_command: RunCommand, pl
     assert "undecodable: no frame decodes" in text
     with pytest.raises(ConfigError, match=r"--status 'extrcted' is none; did you mean 'EXTRACTED'\?"):
         keys("--status", "extrcted")
+
+
+def test_names__of_files_and_titles_are_shown_not_only_keys(run_command: RunCommand, tmp_path: Path) -> None:
+    videos = (
+        SampleVideo("frames-1", num_frames=5),
+        SampleVideo("files-bbb"),
+        SampleVideo("files-ddd", failed=VideoErrorKind.UNDECODABLE),
+    )
+    platform = build_project(tmp_path, videos=videos, through="extraction")
+    with platform.catalog.database.transaction() as session:
+        failed, folder = session.get_one(VideoRow, "files-ddd"), session.get_one(VideoRow, "frames-1")
+        failed.origin, failed.url = Origin.LOCAL, "/videos/Part #1 of 2 [x].mp4"
+        folder.origin, folder.url = Origin.LOCAL, "/pictures/[b] 100%"
+        folder.duration_seconds = 7.0  # so many pictures; 5 frames
+        session.add(
+            SourceListingRow(
+                project_name="cyclists",
+                source="files",
+                query="clips [1]",
+                listed_at=utc_now(),
+                num_found=3,
+                passed_over="6 files passed over: .swf 6",
+            )
+        )
+        session.add(
+            SourceListingRow(
+                project_name="cyclists",
+                source="feeds",
+                query="http://a.test/feed",
+                listed_at=utc_now(),
+                error="HTTP 404",
+            )
+        )
+    text = run_command("videos", "--root", platform.root).stdout
+    assert any(line.startswith("Part #1 of 2 [x].mp4 ") and line.endswith(" files-ddd") for line in text.splitlines())
+    assert "2 pictures left out: damaged or too large; the log names each" in text
+    assert "Clip bbb" in text
+    with platform.hold_video("files-ddd"):
+        text = run_command("status", "--root", platform.root).stdout
+        working = json.loads(run_command("status", "--root", platform.root, "--json").stdout)["working"]
+    lines = [line.split() for line in text.splitlines()]
+    assert ["cyclists", "feeds", "http://a.test/feed", "HTTP", "404"] in lines
+    assert ["cyclists", "files", "clips", "[1]", "6", "files", "passed", "over:", ".swf", "6"] in lines
+    assert working[0]["name"] == "Part #1 of 2 [x].mp4"
+    console = io.StringIO()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(progress.console, "file", console)
+        summary.print_summary(platform, "cyclists")
+    printed = console.getvalue()
+    assert "Part #1 of 2 [x].mp4 (files-ddd): undecodable: no frame decodes" in printed
+    assert "[b] 100% (frames-1): 2 pictures left out" in printed
+    assert "files clips [1]: 6 files passed over: .swf 6" in printed
+    assert "feeds http://a.test/feed: HTTP 404" in printed
 
 
 def test_videos__a_title_is_neither_markup_nor_control_characters(run_command: RunCommand, platform: Platform) -> None:

@@ -1,5 +1,6 @@
 """`list_sources`, on real folders and a real server."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -239,3 +240,30 @@ def test_list_sources__a_listing_that_is_cut_short_is_said_to_be(tmp_path: Path,
     assert "the first 4 entries were taken" in str(said)
     add_project(platform, [{"type": "feeds", "urls": [url], "max_results": 3}], name="q")
     assert "cut short" not in str(list_sources(platform, "q").metadata)
+
+
+def test_list_sources__what_a_folder_holds_besides_is_kept(platform: Platform, tmp_path: Path) -> None:
+    folder = tmp_path / "[work] 100% #1?"
+    folder.mkdir()
+    (folder / "Part #1 of 2.mp4").write_bytes(b"one")
+    for name in ("a.swf", "b.SWF", "notes.txt"):
+        (folder / name).touch()
+    (Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mp4"))).write_bytes(b"two")
+    sources = [{"type": "files", "paths": ["*", "~nobodyhere/x.mp4"]}, {"type": "frames", "folders": ["none"]}]
+    add_project(platform, sources, config_file=folder / "p.yaml")
+    outcome = list_sources(platform, "p")
+    assert (outcome.counts["members"], outcome.counts["failed_sources"]) == (1, 2)
+    kept = listings(platform)
+    assert kept["*"].passed_over == "4 files passed over: .swf 2, .txt 1, not UTF-8 (caf\\xe9.mp4) 1"
+    assert outcome.metadata["in *"] == kept["*"].passed_over
+    assert (
+        kept["~nobodyhere/x.mp4"].error
+        == "~nobodyhere/x.mp4: nobody here is called 'nobodyhere', and there is no file '~nobodyhere'"
+    )
+    (row,) = platform.catalog.videos()
+    assert row.url == str(folder.resolve() / "Part #1 of 2.mp4")
+
+    add_project(platform, [{"type": "files", "paths": ["Part #1 of 2.mp4"]}], config_file=folder / "p.yaml")
+    list_sources(platform, "p")
+    (listing,) = listings(platform).values()  # what is asked no more is not reported for ever
+    assert (listing.query, listing.error, listing.passed_over) == ("Part #1 of 2.mp4", None, None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alembic import command
 
-from data_miner_dagster.catalog.database import make_engine
+from data_miner_dagster.catalog.database import make_engine, sqlite_url
 from data_miner_dagster.catalog.migrations import alembic_config, head_revision, migrate
 
 
@@ -14,7 +14,7 @@ def write_revision(message: str) -> None:
     """Write `versions/<number>_<message>.py` against an empty database that stands at the newest revision."""
     head = head_revision()
     with tempfile.TemporaryDirectory() as folder:
-        engine = make_engine(f"sqlite:///{Path(folder) / 'catalog.sqlite'}")
+        engine = make_engine(sqlite_url(Path(folder) / "catalog.sqlite"))
         if head is not None:
             migrate(engine)
         with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""What sites answered lately."""
+"""What sites answered lately, and what folders hold besides videos."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,10 +23,15 @@ def upgrade() -> None:
     with op.batch_alter_table("site_gates", schema=None) as batch_op:
         batch_op.add_column(sa.Column("event_since", sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("probe_key", sa.String(length=200), nullable=True))
+    with op.batch_alter_table("source_listings", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("passed_over", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
     """Take back."""
+    with op.batch_alter_table("source_listings", schema=None) as batch_op:
+        batch_op.drop_column("passed_over")
+
     with op.batch_alter_table("site_gates", schema=None) as batch_op:
         batch_op.drop_column("probe_key")
         batch_op.drop_column("event_since")

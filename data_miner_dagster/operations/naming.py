@@ -1,0 +1,37 @@
+"""What a person calls a video: its file, folder or title, and not its key. Imports nothing heavy."""
+
+from pathlib import PurePosixPath
+
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.sites.local_files import FRAMES_PREFIX
+from data_miner_dagster.sites.redaction import redact_url
+
+
+def name_of_video(row: VideoRow) -> str:
+    """Return the name of the file or folder on this machine, else the title, else the address without secrets."""
+    if row.origin is Origin.LOCAL:
+        return PurePosixPath(row.url).name
+    return row.title or redact_url(row.url)
+
+
+def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
+    """Return how many pictures of a folder were not taken for frames, being damaged or too large; 0 of any video file.
+
+    Args:
+        most_frames: `extraction.max_frames_per_video`.
+    """
+    is_folder = row.key.startswith(FRAMES_PREFIX) and row.status is VideoStatus.EXTRACTED
+    if not is_folder or row.duration_seconds is None or row.num_frames is None:
+        return 0
+    num_pictures = round(row.duration_seconds)  # a second each
+    wanted = num_pictures if most_frames is None else min(num_pictures, most_frames)
+    return max(0, wanted - row.num_frames)
+
+
+def left_out_text(num_pictures: int) -> str:
+    """Return what to say of so many pictures."""
+    return (
+        f"{num_pictures} picture{'' if num_pictures == 1 else 's'} left out: damaged or too large; the log names each"
+    )

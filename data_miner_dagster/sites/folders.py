@@ -1,0 +1,124 @@
+"""Files and folders that an entry of a project file stands for: `~`, globs, folders searched once whatever links say.
+
+Does not belong here: which of them are videos or pictures (local_files.py).
+"""
+
+import fnmatch
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from data_miner_dagster.domain.errors import SourceError
+
+
+def located(entry: str, base_folder: Path) -> Path:
+    """Return the absolute path that an entry names: relative ones start at `base_folder`, `~` is a home folder.
+
+    Raises:
+        SourceError: the entry begins with `~NAME`, there is no such user, and no file is called so.
+    """
+    if not entry.startswith("~") or os.path.lexists(base_folder / entry):
+        return base_folder / entry
+    try:
+        return Path(entry).expanduser()
+    except RuntimeError:
+        name = entry.partition("/")[0]
+        raise SourceError(f"{entry}: nobody here is called {name[1:]!r}, and there is no file {name!r}") from None
+
+
+def is_glob(entry: str) -> bool:
+    """Return whether an entry has characters that stand for others."""
+    return glob.has_magic(entry)
+
+
+def matches_of(entry: str, base_folder: Path) -> list[Path]:
+    """Return the absolute paths that a glob matches, by name; what is hidden only where the glob says so.
+
+    `**` descends into every folder, linked ones too, and comes to each once. What the base folder and `~` are called
+    is no part of the glob.
+
+    Raises:
+        SourceError: as `located`.
+    """
+    start, _, rest = entry.partition("/") if entry.startswith("~") else ("", "", entry)
+    root = located(start, base_folder) if start else base_folder
+    if rest.startswith("/"):
+        root = Path("/")
+    parts = [part for part in rest.split("/") if part not in ("", ".")]
+    plain = parts[: parts.index("**")] if "**" in parts else parts
+    found = [root]
+    if plain:
+        pattern = os.path.join(glob.escape(os.fspath(root)), *plain)  # noqa: PTH118  # a pattern, not a path
+        found = [Path(match) for match in glob.glob(pattern)]  # noqa: PTH207  # takes absolute patterns
+    if len(plain) == len(parts):
+        return sorted(found)
+    wanted = parts[len(plain) :]
+    return sorted(
+        {
+            path
+            for folder in found
+            if folder.is_dir()
+            for below, files in folders_below(folder)
+            for path in (below, *files)
+            if _is_match(path.relative_to(folder).parts, wanted)
+        }
+    )
+
+
+def _is_match(parts: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Return whether the parts of a path are as a glob wants them; `**` stands for any number of parts."""
+    reached = {0}  # how many of `wanted` may be used up; as a set, since `**` may go on or not
+    for part in ("", *parts):
+        step = set(reached) if part == "" else set[int]()
+        for position in reached if part else ():
+            if position < len(wanted) and wanted[position] == "**":
+                step.add(position)
+            elif position < len(wanted) and _fits(part, wanted[position]):
+                step.add(position + 1)
+        pending = list(step)
+        while pending:  # `**` may also stand for none
+            position = pending.pop()
+            if position < len(wanted) and wanted[position] == "**" and position + 1 not in step:
+                step.add(position + 1)
+                pending.append(position + 1)
+        reached = step
+    return len(wanted) in reached
+
+
+def _fits(name: str, wanted: str) -> bool:
+    return (not name.startswith(".") or wanted.startswith(".")) and fnmatch.fnmatchcase(name, wanted)
+
+
+def folders_below(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Yield a folder and all below it, each once, with the other entries of each by name; hidden folders are not.
+
+    Linked folders are searched when the others have been, so that what is within reach without a link is found there.
+
+    Raises:
+        OSError: the folder itself cannot be read. One below that cannot is taken for empty.
+    """
+    seen: set[tuple[int, int]] = set()
+    pending, linked = [folder], list[Path]()
+    is_first = True
+    while pending or linked:
+        current = pending.pop() if pending else linked.pop(0)
+        try:
+            status = current.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            entries = sorted(current.iterdir())
+        except OSError:
+            if is_first:
+                raise
+            continue
+        is_first = False
+        files, folders = list[Path](), list[Path]()
+        for path in entries:
+            if not path.is_dir():
+                files.append(path)
+            elif not path.name.startswith("."):
+                (linked if path.is_symlink() else folders).append(path)
+        pending.extend(reversed(folders))
+        yield current, files
