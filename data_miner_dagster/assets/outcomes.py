@@ -95,7 +95,7 @@ class _FaultsOf(logging.Handler):
         self._context = context
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._context.log.error("\n".join(filter(None, (record.getMessage(), record.exc_text))))
+        self._context.log.error(printable("\n".join(filter(None, (record.getMessage(), record.exc_text)))))
 
 
 @contextmanager

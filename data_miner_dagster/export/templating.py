@@ -18,6 +18,7 @@ def _environment() -> Environment:
         loader=PackageLoader("data_miner_dagster.export"),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
         undefined=StrictUndefined,
+        finalize=_printable,  # a file's name may hold what turns a line around, or is no character at all
         keep_trailing_newline=True,
     )
     environment.filters |= {
@@ -36,6 +37,10 @@ def _environment() -> Environment:
 def render(template: str, **values: object) -> str:
     """Return a template filled in. A name that is not given is an error."""
     return _environment().get_template(template).render(**values)
+
+
+def _printable(value: object) -> object:
+    return printable(value) if type(value) is str else value  # not Markup, which is ours
 
 
 def _thousands(number: int) -> str:
@@ -69,12 +74,12 @@ def _firsts(names: Sequence[str], most: int = 12) -> str:
 def _cell(value: object) -> str:
     """A value as one cell of a markdown table: titles of videos are foreign text."""
     text = "unknown" if value is None or value == "" else str(value)
-    return _literal(printable(" ".join(text.split())))
+    return _literal(" ".join(text.split()))
 
 
 def _prose(text: str) -> str:
     """A description in paragraphs: its words alone, without elements, links or headings of its own."""
-    lines = [_literal(printable(line.strip())) for line in text.splitlines()]
+    lines = [_literal(line.strip()) for line in text.splitlines()]
     return "\n".join(f"\\{line}" if line.startswith(_BLOCK_STARTS) else line for line in lines)
 
 

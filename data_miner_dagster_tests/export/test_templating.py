@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_miner_dagster.export.templating import _cell, _prose
+from data_miner_dagster.export.templating import _cell, _prose, render
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,6 @@ from data_miner_dagster.export.templating import _cell, _prose
         ("<img src=x onerror=alert(1)>", r"\<img src=x onerror=alert(1)\>"),
         ("![](http://a.test/t) `x`", r"!\[\](http://a.test/t) \`x\`"),
         ("two\nlines", "two lines"),
-        ("\x1b[31mred\u202e", r"\\u001b\[31mred\\u202e"),
     ],
 )
 def test_cell(value: object, shown: str) -> None:
@@ -31,3 +30,17 @@ def test_cell(value: object, shown: str) -> None:
 )
 def test_prose(text: str, shown: str) -> None:
     assert _prose(text) == shown
+
+
+def test_render__holds_no_control_characters() -> None:
+    header = {"title": "x\x1b[31m", "description": "flip \u202e \udcff", "class_names": ()}
+    text = render(
+        "card.md.j2",
+        header=header,
+        tally={"num_images": 1, "num_boxes": 2},
+        is_image_folder=False,
+        front_matter="a: b\n",
+    )
+    assert r"# x\u001b[31m" in text
+    assert r"flip \u202e \udcff" in text
+    assert text.startswith("---\na: b\n---\n")
