@@ -7,19 +7,17 @@ Belongs here: reading and naming them. Does not belong here: any decision.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_miner_dagster.config.deduplication import DeduplicationConfig
-from data_miner_dagster.config.problems import did_you_mean
-from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError, DamagedFileError, PermanentError
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.export.parquet import images_table
+from data_miner_dagster.operations.comparisons import folder_of_release, no_release, was_released
 from data_miner_dagster.operations.dedup_frames import (
     KEY_COLUMNS,
     PICTURE_COLUMNS,
@@ -28,7 +26,6 @@ from data_miner_dagster.operations.dedup_frames import (
     without_videos,
 )
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.split_memory import release_versions
 from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
 
@@ -58,7 +55,7 @@ def foreign_frames(
     num_gone = sum(
         row.num_images
         for release in config.against_releases
-        if not images_table(_release_folder(platform, release)).exists()
+        if not images_table(folder_of_release(platform, release)).exists()
         for row in platform.catalog.releases(release.partition("/")[0])
         if row.version == release.partition("/")[2]
     )
@@ -93,12 +90,12 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
             )
         fingerprints[other] = fingerprint
     for release in config.against_releases:
-        if images_table(_release_folder(platform, release)).exists():
+        if images_table(folder_of_release(platform, release)).exists():
             fingerprints[release] = release  # releases are immutable
-        elif _was_released(platform, release):
+        elif was_released(platform, release):
             fingerprints[release] = _GONE
         else:
-            raise _no_release(platform, project, release)
+            raise no_release(platform, project, release)
     gone = [
         key
         for table in (*_of_projects(platform, config), *_of_releases(platform, config))
@@ -106,51 +103,6 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
         if not platform.layout.frames_table(key).exists()
     ]
     return fingerprints | {f"{_GONE}/{key}": _GONE for key in gone}
-
-
-def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -> None:
-    """Check the names in `against_projects` and `against_releases`, before any work.
-
-    A name that the project had before may have gone since: that is no mistake.
-
-    Raises:
-        ConfigError: there is no such project or release.
-    """
-    row = platform.catalog.project(project)
-    before = ProjectConfig.model_validate(row.config).deduplication if row is not None else DeduplicationConfig()
-    wanted = config.deduplication
-    for other in wanted.against_projects:
-        if other == project:
-            raise ConfigError(f"deduplication.against_projects of {project} names itself; take it out")
-        if other not in before.against_projects and platform.catalog.project(other) is None:
-            known = [known.name for known in platform.catalog.projects() if known.name != project]
-            raise ConfigError(
-                f"deduplication.against_projects of {project} names {other!r}, and there is no such project"
-                f"{did_you_mean(other, known) if known else ''}"
-            )
-    for release in wanted.against_releases:
-        exists = images_table(_release_folder(platform, release)).exists() or _was_released(platform, release)
-        if release not in before.against_releases and not exists:
-            raise _no_release(platform, project, release)
-
-
-def _no_release(platform: Platform, project: str, release: str) -> ConfigError:
-    name = release.partition("/")[0]
-    versions = [f"{name}/{version}" for version in release_versions(platform, name)]
-    return ConfigError(
-        f"deduplication.against_releases of {project} names {release!r}, and there is no such release"
-        f"{did_you_mean(release, versions) if versions else ''}"
-    )
-
-
-def _release_folder(platform: Platform, release: str) -> Path:
-    name, _, version = release.partition("/")
-    return platform.layout.release_folder(name, version)
-
-
-def _was_released(platform: Platform, release: str) -> bool:
-    name, _, version = release.partition("/")
-    return any(row.version == version for row in platform.catalog.releases(name))
 
 
 def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
@@ -165,7 +117,7 @@ def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
 def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
     """Yield the images of each release that is there."""
     for release in config.against_releases:
-        path = images_table(_release_folder(platform, release))
+        path = images_table(folder_of_release(platform, release))
         if path.exists():
             try:
                 yield read_table(path, KEY_COLUMNS)

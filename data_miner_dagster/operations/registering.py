@@ -12,7 +12,7 @@ from data_miner_dagster.config.project_limits import ProjectLimits
 from data_miner_dagster.config.settings import PlatformConfig, ProjectFile
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.secret_names import is_secret_name
-from data_miner_dagster.operations.dedup_foreign import check_comparisons
+from data_miner_dagster.operations.comparisons import check_comparisons
 from data_miner_dagster.operations.logs import redacted
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_rules import limits_of_file

@@ -14,7 +14,7 @@ from data_miner_dagster.domain.errors import ConfigError, SystematicFaultError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.export.parquet import images_table
-from data_miner_dagster.operations.dedup_foreign import check_comparisons
+from data_miner_dagster.operations.comparisons import check_comparisons
 from data_miner_dagster.operations.deduplication import deduplicate_project
 from data_miner_dagster.operations.filtering import filter_project
 from data_miner_dagster.operations.guarantees import check_deduplication

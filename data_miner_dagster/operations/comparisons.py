@@ -1,0 +1,63 @@
+"""The names in `against_projects` and `against_releases`: checked before any work, and where they lead.
+
+Belongs here: what the catalog and the folders say of a name, with light imports alone, since Dagster's definitions come
+by. Does not belong here: the frames behind a name (dedup_foreign.py).
+"""
+
+from pathlib import Path
+
+from data_miner_dagster.config.deduplication import DeduplicationConfig
+from data_miner_dagster.config.problems import did_you_mean
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.export.parquet import images_table
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.split_memory import release_versions
+
+
+def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -> None:
+    """Check the names in `against_projects` and `against_releases`, before any work.
+
+    A name that the project had before may have gone since: that is no mistake.
+
+    Raises:
+        ConfigError: there is no such project or release.
+    """
+    row = platform.catalog.project(project)
+    before = ProjectConfig.model_validate(row.config).deduplication if row is not None else DeduplicationConfig()
+    wanted = config.deduplication
+    for other in wanted.against_projects:
+        if other == project:
+            raise ConfigError(f"deduplication.against_projects of {project} names itself; take it out")
+        if other not in before.against_projects and platform.catalog.project(other) is None:
+            known = [known.name for known in platform.catalog.projects() if known.name != project]
+            raise ConfigError(
+                f"deduplication.against_projects of {project} names {other!r}, and there is no such project"
+                f"{did_you_mean(other, known) if known else ''}"
+            )
+    for release in wanted.against_releases:
+        exists = images_table(folder_of_release(platform, release)).exists() or was_released(platform, release)
+        if release not in before.against_releases and not exists:
+            raise no_release(platform, project, release)
+
+
+def no_release(platform: Platform, project: str, release: str) -> ConfigError:
+    """Return the error that says that there is no such release, with the nearest one that there is."""
+    name = release.partition("/")[0]
+    versions = [f"{name}/{version}" for version in release_versions(platform, name)]
+    return ConfigError(
+        f"deduplication.against_releases of {project} names {release!r}, and there is no such release"
+        f"{did_you_mean(release, versions) if versions else ''}"
+    )
+
+
+def folder_of_release(platform: Platform, release: str) -> Path:
+    """Return where a release named as `project/version` is kept."""
+    name, _, version = release.partition("/")
+    return platform.layout.release_folder(name, version)
+
+
+def was_released(platform: Platform, release: str) -> bool:
+    """Return whether the catalog knows of a release named as `project/version`, whatever has become of it."""
+    name, _, version = release.partition("/")
+    return any(row.version == version for row in platform.catalog.releases(name))
