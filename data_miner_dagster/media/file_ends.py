@@ -52,12 +52,15 @@ def _judged(end: int, size: int) -> FileEnd:
 
 
 def _of_iso_media(file: BinaryIO, size: int) -> FileEnd:
-    """Only a box of content or of tables that ends behind the file makes it a cut one. ISO/IEC 14496-12, 4.2."""
-    end = 0
+    """Padding alone may be cut, once content and tables have come. Source: ISO/IEC 14496-12, 4.2."""
+    kinds: set[bytes] = set()
     for kind, end in _boxes(file, size):
         if end > size:
-            return FileEnd.CUT if kind in (b"mdat", b"moov", b"moof") else FileEnd.WHOLE
-    return FileEnd.WHOLE if end == size else FileEnd.UNKNOWN
+            return FileEnd.WHOLE if kind in (b"free", b"skip") and {b"mdat", b"moov"} <= kinds else FileEnd.CUT
+        if end == size:
+            return FileEnd.WHOLE
+        kinds.add(kind)
+    return FileEnd.UNKNOWN
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
@@ -66,14 +69,14 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
     for _ in range(_MOST_BOXES):
         file.seek(start)
         head = file.read(16)
-        if len(head) < 8:
-            return
         length, header = int.from_bytes(head[:4], "big"), 8
-        if length == 1 and len(head) == 16:
-            length, header = int.from_bytes(head[8:], "big"), 16
-        elif length == 0:  # to the end of the file
+        if length == 1:
+            length, header = int.from_bytes(head[8:16], "big") if len(head) == 16 else size, 16
+        elif length == 0 and len(head) >= 8:  # to the end of the file
             length = size - start
-        if length < header or not head[4:8].isascii():
+        if len(head) < 8:  # not even a header
+            length = size
+        elif length < header:
             return
         start += length
         yield head[4:8], start
@@ -110,9 +113,11 @@ def _of_flv(file: BinaryIO, size: int) -> FileEnd:
 
     Source: Adobe Flash Video File Format 10.1, E.3 and E.4.1.
     """
+    if size < 9 + 4 + 11 + 4:
+        return FileEnd.UNKNOWN
     file.seek(size - 4)
     length = int.from_bytes(file.read(4), "big")
-    if not 11 <= length <= size - 4 - 9:
+    if not 11 <= length <= size - 9 - 4 - 4:
         return FileEnd.UNKNOWN
     file.seek(size - 4 - length)
     head = file.read(4)

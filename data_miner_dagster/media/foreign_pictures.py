@@ -98,20 +98,6 @@ def take_picture(content: bytes, *, max_pixels: int, quality: int) -> TakenPictu
     return TakenPicture(png.tobytes(), "png", rgb)
 
 
-def read_image(path: Path, *, max_pixels: int) -> RgbImage:
-    """Return what `take_picture` would see in a file.
-
-    Raises:
-        UnreadableImageError: as there, or the file is missing; the message names it.
-    """
-    try:
-        return see_picture(path.read_bytes(), max_pixels=max_pixels)
-    except FileNotFoundError as error:
-        raise UnreadableImageError(f"{path} is missing") from error
-    except UnreadableImageError as error:
-        raise UnreadableImageError(f"{path} cannot be read: {error}") from error
-
-
 def see_picture(content: bytes, *, max_pixels: int) -> RgbImage:
     """Return only what `take_picture` sees in it.
 

@@ -30,6 +30,7 @@ _HAS_NO_HEADER: Final = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"
 """Formats (libavformat's names) that can begin, end and be joined anywhere; of them any length is a guess."""
 _COUNTS_FROM_ZERO: Final = frozenset({"matroska", "webm"})
 """Of them libavformat's duration counts from 0 and not from the first time."""
+_MAY_BE_CUT: Final = (VideoErrorKind.NOT_A_VIDEO, VideoErrorKind.NO_VIDEO_STREAM, VideoErrorKind.UNDECODABLE)
 _MAX_DECODE_PACKETS: Final = 400
 _MIN_CONTRAST: Final = 4.0
 """Standard deviation of luma: flatter pictures are alike in all videos."""
@@ -82,6 +83,15 @@ def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
         VideoPermanentError: EMPTY_FILE, NOT_A_VIDEO, NO_VIDEO_STREAM, TRUNCATED, UNDECODABLE or LIMIT_EXCEEDED.
     """
     _refuse_by_first_bytes(path)
+    try:
+        return _probe(path, max_pixels)
+    except VideoPermanentError as error:
+        if error.kind in _MAY_BE_CUT and file_end(path) is FileEnd.CUT:
+            raise _bad(VideoErrorKind.TRUNCATED, f"the file is cut off ({error})") from error
+        raise
+
+
+def _probe(path: Path, max_pixels: int) -> ProbedVideo:
     try:
         container = av.open(str(path), options=dict(CONTAINER_OPTIONS))
     except (av.error.FFmpegError, ValueError, OSError) as error:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
 
 from data_miner_dagster.catalog.politeness import postpone_video
 from data_miner_dagster.catalog.queries import keys_with_internal_errors
@@ -27,8 +26,6 @@ from data_miner_dagster.domain.records import (
     VideoOutcome,
 )
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.media.boxes import is_cut_off
-from data_miner_dagster.media.probe import probe_video
 from data_miner_dagster.operations.download_records import (
     PARTIAL_FOLDER,
     NotWantedError,
@@ -41,6 +38,7 @@ from data_miner_dagster.operations.download_records import (
     stays_downloaded,
 )
 from data_miner_dagster.operations.item_faults import item_guard
+from data_miner_dagster.operations.media_workers import MediaWorkers, media_workers
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
 from data_miner_dagster.operations.project_rules import ProjectRules, load_rules_by_video, with_known
@@ -58,7 +56,6 @@ from data_miner_dagster.stages.site_health import SUSPECT_KINDS
 from data_miner_dagster.storage.videos import VideoInfo, read_video_info, write_video_info
 
 logger = logging.getLogger("data_miner.downloading")
-_MAY_BE_CUT_OFF: Final = (VideoErrorKind.NOT_A_VIDEO, VideoErrorKind.NO_VIDEO_STREAM, VideoErrorKind.UNDECODABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +64,7 @@ class _Run:
 
     platform: Platform
     client: SiteWorkers
+    media: MediaWorkers
     politeness: SitePoliteness
     rules_by_video: Mapping[str, Mapping[str, ProjectRules]]
     force: bool
@@ -91,9 +89,12 @@ def download_videos(
     rules_by_video = load_rules_by_video(platform, keys)
     refused = refused_in_events(platform.catalog.database, keys)
     keys.sort(key=lambda key: key in refused)  # another one shows better whether a site serves again
-    with SiteWorkers(config, may_request=politeness.may_request, on_response=politeness.on_response) as client:
+    with (
+        SiteWorkers(config, may_request=politeness.may_request, on_response=politeness.on_response) as client,
+        media_workers(config) as media,
+    ):
         politeness.when_closed = client.recheck
-        run = _Run(platform, client, politeness, rules_by_video, force)
+        run = _Run(platform, client, media, politeness, rules_by_video, force)
         outcomes: dict[str, VideoOutcome] = {}
 
         def settle(outcome: VideoOutcome) -> None:
@@ -135,6 +136,7 @@ def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
                 pass
         except BaseException:
             run.client.close()  # nobody waits any longer for what is on its way
+            run.media.close()
             raise
         finally:
             threads.shutdown(cancel_futures=True)
@@ -281,6 +283,7 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
     folder = platform.layout.video_folder(row.key)
     partial = folder / PARTIAL_FOLDER
     partial.mkdir(parents=True, exist_ok=True)
+    run.media.start()  # imports while the file comes
 
     def accept(candidate: VideoCandidate) -> None:
         rejections = _rejections_of(run, candidate)
@@ -295,7 +298,7 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
             fetched = FetchedVideo(path, "file", None, known)
         else:
             fetched = run.client.fetch(row.key, address, partial, found_at=utc_now(), accept=accept)
-        info = _prove(platform, row, fetched)
+        info = _prove(run, row, fetched)
     except AddressError as error:
         raise VideoPermanentError(VideoErrorKind.POLICY, f"its address was listed, and {error}") from None
     except VideoPermanentError as error:
@@ -317,14 +320,9 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
     return info, _rejections_of(run, with_known(proven, row) if row.origin is Origin.LOCAL else proven)
 
 
-def _prove(platform: Platform, row: VideoRow, fetched: FetchedVideo) -> VideoInfo:
-    config = platform.config.downloading
-    try:
-        probed = probe_video(fetched.path, max_pixels=config.max_pixels)
-    except VideoPermanentError as error:
-        if error.kind in _MAY_BE_CUT_OFF and is_cut_off(fetched.path):
-            raise VideoPermanentError(VideoErrorKind.TRUNCATED, f"the file is cut off ({error})") from None
-        raise
+def _prove(run: _Run, row: VideoRow, fetched: FetchedVideo) -> VideoInfo:
+    config = run.platform.config.downloading
+    probed = run.media.probe(fetched.path)
     if probed.duration_seconds > config.max_duration_seconds:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,

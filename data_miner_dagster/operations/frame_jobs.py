@@ -1,15 +1,24 @@
-"""What the workers of extraction do: one folder of frames from one video, or from pictures. Run by `FrameWorkers`."""
+"""What workers do with files of strangers: prove a video, see a picture, make a folder of frames.
+
+Run by `FrameWorkers` and `MediaWorkers`.
+"""
 
 import errno
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.media.foreign_pictures import see_picture
+from data_miner_dagster.media.images import UnreadableImageError
+from data_miner_dagster.media.probe import probe_video
 from data_miner_dagster.operations.frame_folder import FrameFolderJob, make_frame_folder
 from data_miner_dagster.operations.frame_import import import_frame_folder
+from data_miner_dagster.stages.sourcing import split_storyboard
 from data_miner_dagster.workers.serving import serve
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -51,5 +60,22 @@ def _make(arguments: dict[str, Any]) -> dict[str, Any]:
         raise VideoTransientError(VideoErrorKind.DISK_FULL, f"no space left for frames: {error}") from error
 
 
+def _probe(arguments: dict[str, Any]) -> dict[str, Any]:
+    return asdict(probe_video(Path(arguments["path"]), max_pixels=arguments["max_pixels"]))
+
+
+def _see(arguments: dict[str, Any]) -> str | None:
+    """Write what is wanted of a picture beside it as one array; return why there is nothing to see, if there is not."""
+    folder = Path(arguments["folder"])
+    try:
+        image = see_picture((folder / "picture").read_bytes(), max_pixels=arguments["max_pixels"])
+    except UnreadableImageError as error:
+        return str(error)
+    tiles = split_storyboard(image, arguments["rows"], arguments["columns"])
+    seen = [tiles[place] for place in arguments["wanted"] if place < len(tiles)]
+    np.save(folder / "seen.npy", np.stack(seen) if seen else np.zeros((0, 1, 1, 3), np.uint8))
+    return None
+
+
 if __name__ == "__main__":
-    serve({"make_frame_folder": _make})
+    serve({"make_frame_folder": _make, "probe_video": _probe, "see_picture": _see})

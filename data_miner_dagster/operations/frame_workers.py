@@ -10,14 +10,14 @@ from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
 from data_miner_dagster.workers.limits import WorkerLimits
 from data_miner_dagster.workers.pool import WorkerPool
 
-_JOBS: Final = "data_miner_dagster.operations.frame_jobs"
+JOBS_MODULE: Final = "data_miner_dagster.operations.frame_jobs"
 
 
 class FrameWorkers:
     """Worker processes that make folders of frames. Safe to share by threads."""
 
     def __init__(self) -> None:
-        self._pool = WorkerPool(_JOBS)
+        self._pool = WorkerPool(JOBS_MODULE)
 
     def __enter__(self) -> "FrameWorkers":
         return self

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
-from pathlib import Path
 
 import numpy as np
 from sqlalchemy import select
@@ -15,8 +14,8 @@ from data_miner_dagster.domain.addresses import LocalPath, address_of, host_of
 from data_miner_dagster.domain.errors import SourceError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Rejection, RgbImage, VideoCandidate
-from data_miner_dagster.media.images import decode_image
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.media_workers import MediaWorkers, media_workers
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError
 from data_miner_dagster.operations.prompts import embed_prompts
@@ -24,7 +23,7 @@ from data_miner_dagster.operations.site_workers import SiteWorkers
 from data_miner_dagster.protocols.encoders import embed_images
 from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.records import Picture
-from data_miner_dagster.stages.sourcing import prescreening_rejection, split_storyboard, spread_over
+from data_miner_dagster.stages.sourcing import prescreening_rejection, spread_over
 
 logger = logging.getLogger("data_miner.sourcing")
 
@@ -44,11 +43,11 @@ def prescreen(
     threshold = threshold_of(platform, config)
     stored = _stored(platform, project, fingerprint_of_prescreening(platform, config))
     rejections = {}
-    with item_guard("prescreening") as guard:
+    with media_workers(platform.config.downloading) as media, item_guard("prescreening") as guard:
         for candidate in candidates:
             key = candidate.video_key
             if key not in stored:
-                score = partial(_score, platform, client, project, config, candidate)
+                score = partial(_score, platform, client, media, project, config, candidate)
                 scored = guard.attempt(key, score, _pass_over)
                 if scored is None:
                     continue
@@ -100,9 +99,14 @@ def _stored(platform: Platform, project: str, fingerprint: str) -> dict[str, tup
 
 
 def _score(
-    platform: Platform, client: SiteWorkers, project: str, config: ProjectConfig, candidate: VideoCandidate
+    platform: Platform,
+    client: SiteWorkers,
+    media: MediaWorkers,
+    project: str,
+    config: ProjectConfig,
+    candidate: VideoCandidate,
 ) -> tuple[float, str] | None:
-    images = list(_images(client, candidate, config))
+    images = list(_images(client, media, candidate, config))
     if not images:
         return None
     prompts = config.filtering.texts_of("positive")
@@ -125,7 +129,9 @@ def _score(
     return similarity, prompt
 
 
-def _images(client: SiteWorkers, candidate: VideoCandidate, config: ProjectConfig) -> Iterator[RgbImage]:
+def _images(
+    client: SiteWorkers, media: MediaWorkers, candidate: VideoCandidate, config: ProjectConfig
+) -> Iterator[RgbImage]:
     prescreening = config.sourcing.prescreening
     pictures = [Picture(candidate.thumbnail_url)] if candidate.thumbnail_url else []
     site = site_of_key(candidate.video_key) or host_of(candidate.url)
@@ -138,8 +144,7 @@ def _images(client: SiteWorkers, candidate: VideoCandidate, config: ProjectConfi
         for picture, size, start in zip(pictures, sizes, accumulate(sizes, initial=0), strict=False):
             here = [position - start for position in wanted if start <= position < start + size]
             if here:
-                image = decode_image(client.fetch_picture(site, picture.url), Path(candidate.video_key))
-                tiles = split_storyboard(image, picture.rows, picture.columns)
-                yield from (tiles[position] for position in here if position < len(tiles))
+                content = client.fetch_picture(site, picture.url)
+                yield from media.see(content, rows=picture.rows, columns=picture.columns, wanted=here)
     except (SourceError, PostponedError, ValueError) as error:
         logger.info("%s: no (more) pictures to look at: %s", candidate.video_key, error)

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from data_miner_dagster.config.extraction import ExtractionLimitsConfig
+from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.media.contact_sheets import Tile, TileBox, Verdict, contact_sheet
-from data_miner_dagster.media.foreign_pictures import read_image
 from data_miner_dagster.media.images import UnreadableImageError
+from data_miner_dagster.operations.media_workers import media_workers
 from data_miner_dagster.storage.atomic import atomic_path
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-_MAX_PIXELS: Final = ExtractionLimitsConfig().max_pixels
 UNREADABLE: Final = "unreadable"
 MAX_TILES: Final = 120
 MAX_SHEET_BYTES: Final = 4_000_000
@@ -66,17 +65,18 @@ def read_in_batches(
     paths: Sequence[Path], batch_size: int
 ) -> Iterator[tuple[list[Path], list[RgbImage], list[tuple[Path, str]]]]:
     """Yield (paths, images at full size, unreadable paths with the reason) of each batch, in order."""
-    for start in range(0, len(paths), batch_size):
-        readable: list[Path] = []
-        images: list[RgbImage] = []
-        unreadable: list[tuple[Path, str]] = []
-        for path in paths[start : start + batch_size]:
-            try:
-                images.append(read_image(path, max_pixels=_MAX_PIXELS))
-                readable.append(path)
-            except UnreadableImageError as error:
-                unreadable.append((path, str(error)))
-        yield readable, images, unreadable
+    with media_workers(DownloadingConfig()) as media:
+        for start in range(0, len(paths), batch_size):
+            readable: list[Path] = []
+            images: list[RgbImage] = []
+            unreadable: list[tuple[Path, str]] = []
+            for path in paths[start : start + batch_size]:
+                try:
+                    images += media.see(path.read_bytes())
+                    readable.append(path)
+                except (UnreadableImageError, OSError) as error:
+                    unreadable.append((path, f"{path} cannot be read: {error}"))
+            yield readable, images, unreadable
 
 
 def write_contact_sheet(trial: Trial, path: Path) -> int:

@@ -10,7 +10,7 @@ import skimage.data
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.media.foreign_pictures import read_image
+from data_miner_dagster.media.foreign_pictures import see_picture
 from data_miner_dagster.media.images import read_stored_image_reduced
 from data_miner_dagster.models.lite_encoders import imagenet_concepts, unit_rows
 from data_miner_dagster.models.packages import missing_packages, package_folder
@@ -88,7 +88,9 @@ class TestRealWeights:
             assert cv2.imwrite(str(path), cv2.cvtColor(large, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
             reduced = read_stored_image_reduced(path, sha256_of_file(path), encoder.input_side)
             assert reduced.shape == (320, 480, 3)
-            whole_vector, reduced_vector = embed_images(encoder, [read_image(path, max_pixels=10**7), reduced])
+            whole_vector, reduced_vector = embed_images(
+                encoder, [see_picture(path.read_bytes(), max_pixels=10**7), reduced]
+            )
             assert whole_vector @ reduced_vector > HALF_SIZE_COSINE
 
     def test_fingerprints__known_before_loading(self, provider: ModelProvider) -> None:

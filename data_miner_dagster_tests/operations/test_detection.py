@@ -11,7 +11,7 @@ import pytest
 from data_miner_dagster.domain.errors import ConfigError, PermanentError, SystematicFaultError
 from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, RgbImage
 from data_miner_dagster.domain.statuses import ProjectStage
-from data_miner_dagster.media.foreign_pictures import read_image
+from data_miner_dagster.media.foreign_pictures import see_picture
 from data_miner_dagster.media.images import read_stored_image
 from data_miner_dagster.operations.detection import detect_project
 from data_miner_dagster.operations.left_out import read_left_out
@@ -251,7 +251,7 @@ def test_detect_project__goes_on_without_the_frames_that_a_fault_meets(
     detector = ColourDetector()
     platform = planted(tmp_path, detector)
     set_detection(platform, batch_size=4)
-    refused = read_image(platform.layout.frame_path("files-a", "000001.jpg"), max_pixels=10_000)
+    refused = see_picture(platform.layout.frame_path("files-a", "000001.jpg").read_bytes(), max_pixels=10_000)
 
     def detect(images: Sequence[RgbImage], *arguments: Any, **named: Any) -> list[ImageDetections]:
         if any(np.array_equal(image, refused) for image in images):

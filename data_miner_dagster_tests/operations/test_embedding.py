@@ -21,7 +21,7 @@ from data_miner_dagster.domain.records import (
     RgbImage,
 )
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.media.foreign_pictures import read_image
+from data_miner_dagster.media.foreign_pictures import see_picture
 from data_miner_dagster.media.images import read_stored_image_reduced
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.embedding import embed_frames
@@ -245,5 +245,6 @@ def test_embed_frames__real_network_equals_one_image_at_a_time(
         stored = read_embeddings(platform.layout.embedding_file("tiny", key))
         assert stored is not None
         for index, vector in zip(stored.frame_indices, stored.vectors, strict=True):
-            image = read_image(platform.layout.frame_path(key, frame_file_name(int(index))), max_pixels=10**7)
+            path = platform.layout.frame_path(key, frame_file_name(int(index)))
+            image = see_picture(path.read_bytes(), max_pixels=10**7)
             np.testing.assert_allclose(vector, embed_images(encoder, [image])[0], atol=1e-3)
