@@ -25,6 +25,7 @@ from data_miner_dagster.catalog.schema import (
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.keys import forgotten_subject
+from data_miner_dagster.domain.reasons import RejectionRule
 from data_miner_dagster.domain.records import VideoCandidate, VideoFileRecord
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
 
@@ -108,18 +109,30 @@ class Catalog:
     # --- videos and members ---
 
     def add_candidate(
-        self, session: Session, project: str, candidate: VideoCandidate, *, rejected_because: str | None
+        self,
+        session: Session,
+        project: str,
+        candidate: VideoCandidate,
+        *,
+        rejected_because: str | None,
+        takes_back: bool = False,
     ) -> bool:
         """Insert the video and its membership; return True if the membership is new.
 
         A membership that exists keeps its first provenance. One that was rejected and now passes the rules becomes
-        PENDING; one that passed and is now rejected becomes REJECTED. An address that was known by a listing alone
-        becomes the user's own when the user writes it.
+        PENDING; one that passed and is now rejected becomes REJECTED. One that a person took out of the project stays
+        out, unless a person `takes_back`. An address that was known by a listing alone becomes the user's own when the
+        user writes it.
         """
-        return self.add_candidates(session, project, [(candidate, rejected_because)])[0]
+        return self.add_candidates(session, project, [(candidate, rejected_because)], takes_back=takes_back)[0]
 
     def add_candidates(
-        self, session: Session, project: str, decided: Sequence[tuple[VideoCandidate, str | None]]
+        self,
+        session: Session,
+        project: str,
+        decided: Sequence[tuple[VideoCandidate, str | None]],
+        *,
+        takes_back: bool = False,
     ) -> list[bool]:
         """The same for many different ones, each with why it is rejected, in a few statements."""
         keys = [candidate.video_key for candidate, _ in decided]
@@ -153,12 +166,28 @@ class Catalog:
                     )
                 )
                 continue
+            if (member.reason or "").startswith(f"{RejectionRule.BY_HAND.value}:") and not takes_back:
+                continue
             was_rejected = member.status is ProjectVideoStatus.REJECTED
             if was_rejected is (rejected_because is None):
                 member.status = status
             member.reason = rejected_because
         session.flush()
         return [key not in members for key in keys]
+
+    def take_out(self, project: str, video_keys: Sequence[str]) -> list[str]:
+        """Reject members by hand; return the keys of those that the project wanted, sorted."""
+        with self.database.transaction() as session:
+            rows = session.scalars(
+                select(ProjectVideoRow)
+                .where(ProjectVideoRow.project_name == project, ProjectVideoRow.video_key.in_(sorted(set(video_keys))))
+                .order_by(ProjectVideoRow.video_key)
+            ).all()
+            wanted = [row.video_key for row in rows if row.status is not ProjectVideoStatus.REJECTED]
+            for row in rows:
+                row.status = ProjectVideoStatus.REJECTED
+                row.reason = f"{RejectionRule.BY_HAND.value}: taken out of the project"
+        return wanted
 
     def without_forgotten(self, candidates: Sequence[VideoCandidate]) -> list[VideoCandidate]:
         """Return the candidates that nobody asked to have removed, in their order (`data-miner forget`)."""

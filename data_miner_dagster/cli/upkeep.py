@@ -76,17 +76,37 @@ def delete_project(
 def delete_videos(
     keys: Annotated[list[str], typer.Argument(help="Video keys.")],
     force: Annotated[bool, typer.Option("--force", help="Also those that projects want.")] = False,
+    project: Annotated[
+        str | None, typer.Option("--project", "-p", help="Take them out of this project only; nothing is removed.")
+    ] = None,
     yes: YesOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove videos with their frames and embeddings; refused for those that a project wants."""
-    from data_miner_dagster.operations.removal import remove_videos
+    """Remove videos with their frames and embeddings, or take them out of one project.
 
+    Refused for those that a project wants. With --force, those that a source lists come back with its next listing.
+    """
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.operations.removal import remove_videos, take_out_of_project
+
+    if force and project is not None:
+        raise ConfigError("--force removes videos from all projects, --project takes them out of one: give one of them")
     platform = opened_existing(root, config)
+    if project is not None:
+        taken = take_out_of_project(platform, project, keys)
+        for key in taken.removed:
+            echo(f"{key}: taken out of {project}; its next release is without it, `add-video` takes it back")
+        for key, reason in taken.kept.items():
+            echo(f"{key}: {reason}", err=True)
+        if taken.kept:
+            raise typer.Exit(1)
+        return
     confirm(f"Remove {len(keys)} videos from {platform.root}?", yes=yes)
     removal = remove_videos(platform, keys, force=force)
     _print_removal(removal)
+    if force and removal.removed:
+        echo("a video that a source lists comes back with its next listing; `forget` keeps it out")
     _remove_partitions(platform)
     if removal.kept:
         raise typer.Exit(1)

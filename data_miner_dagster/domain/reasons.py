@@ -75,7 +75,7 @@ _SITE_KINDS = frozenset(
 
 
 class RejectionRule(StrEnum):
-    """The rule of a project that turned a candidate down before any download."""
+    """The rule of a project that turned a candidate down before any download, or took a member out."""
 
     DURATION = "duration"
     UPLOAD_DATE = "upload_date"
@@ -90,6 +90,7 @@ class RejectionRule(StrEnum):
     SECRET_ADDRESS = "secret_address"  # listed with a signature or token, which is not kept  # noqa: S105  # a word
     REFUSED_ADDRESS = "refused_address"  # listed with an address that is none of the web's, or malformed
     PRESCREENING = "prescreening"
+    BY_HAND = "by_hand"  # a person took it out of this project; no listing takes it back
     INTERNAL_ERROR = "internal_error"  # of our code, while its entry of a listing was read
     MAX_VIDEOS = "max_videos"
 

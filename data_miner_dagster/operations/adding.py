@@ -51,7 +51,7 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
     added = []
     with platform.hold_project(project), platform.catalog.database.transaction() as session:
         for candidate in candidates:
-            is_new = platform.catalog.add_candidate(session, project, candidate, rejected_because=None)
+            is_new = platform.catalog.add_candidate(session, project, candidate, rejected_because=None, takes_back=True)
             added.append((candidate.video_key, is_new))
     return added
 

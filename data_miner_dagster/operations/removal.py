@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_miner_dagster.catalog.queries import projects_wanting, unwanted_videos
+from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.upkeep import delete_project, delete_videos
 from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.domain.errors import ClaimHeldError
+from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.layout import StorageLayout
 
@@ -49,6 +51,25 @@ def remove_videos(platform: Platform, video_keys: Iterable[str], *, force: bool 
         except ClaimHeldError:
             kept[key] = "being worked on"
     return Removal(tuple(removed), kept, freed)
+
+
+def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[str]) -> Removal:
+    """Take videos out of one project: its next release is without them, and no listing takes them back.
+
+    Other projects keep them, and so does what was published. `add-video` takes one back.
+
+    Raises:
+        ConfigError: there is no such project.
+        ClaimHeldError: it is being worked on.
+    """
+    platform.project_config(project)
+    keys = sorted(set(video_keys))
+    with platform.hold_project(project, wait_seconds=0):
+        taken = platform.catalog.take_out(project, keys)
+        if taken:
+            with platform.catalog.database.transaction() as session:
+                move_project(session, project, ProjectStage.POPULATING)  # what it had derived is out of date
+    return Removal(tuple(taken), {key: f"no video of {project}" for key in keys if key not in taken}, 0)
 
 
 def remove_unwanted_videos(platform: Platform) -> Removal:

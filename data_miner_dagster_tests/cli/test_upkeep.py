@@ -44,6 +44,16 @@ def test_delete_videos__wanted_ones_are_refused(run_command: RunCommand, platfor
     assert not platform.layout.frames_folder("files-aaa").exists()
 
 
+def test_delete_videos__out_of_one_project(run_command: RunCommand, platform: Platform) -> None:
+    root = ["--root", str(platform.root)]
+    told = run_command("delete-videos", "files-aaa", "--project", "cyclists", *root)
+    assert (told.exit_code, told.stdout.partition(";")[0]) == (0, "files-aaa: taken out of cyclists")
+    assert platform.layout.frames_folder("files-aaa").exists()
+    assert run_command("delete-videos", "files-aaa", "--project", "cyclists", *root).exit_code == 1
+    with pytest.raises(ConfigError, match="give one of them"):
+        run_command("delete-videos", "files-aaa", "--project", "cyclists", "--force", *root)
+
+
 def test_delete_videos__a_no_changes_nothing(run_command: RunCommand, platform: Platform) -> None:
     result = run_command("delete-videos", "files-eee", "--root", platform.root, answer="n\n")
     assert result.exit_code == 1

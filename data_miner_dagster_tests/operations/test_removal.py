@@ -5,6 +5,7 @@ import pytest
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.upkeep import delete_project
 from data_miner_dagster.domain.errors import ClaimHeldError
+from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.export.manifest import CHECKSUMS_FILE, write_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.removal import (
@@ -12,8 +13,9 @@ from data_miner_dagster.operations.removal import (
     remove_project,
     remove_unwanted_videos,
     remove_videos,
+    take_out_of_project,
 )
-from data_miner_dagster_tests.builders import build_project
+from data_miner_dagster_tests.builders import FOUND_AT, build_project
 
 
 @pytest.fixture
@@ -85,3 +87,23 @@ def test_remove_project__busy(platform: Platform) -> None:
     with platform.hold_project("cyclists"), pytest.raises(ClaimHeldError):
         remove_project(platform, "cyclists", with_files=True)
     assert platform.catalog.project("cyclists") is not None
+
+
+def test_take_out_of_project__stays_out_and_other_projects_keep_it(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, name="other", through="sourcing")
+    build_project(tmp_path, through="sourcing")
+    taken = take_out_of_project(platform, "cyclists", ["files-aaa", "files-zzz"])
+    assert taken == Removal(("files-aaa",), {"files-zzz": "no video of cyclists"}, 0)
+    assert [row.key for row in platform.catalog.videos(project="cyclists")] == ["files-bbb", "files-ccc", "files-ddd"]
+    assert "files-aaa" in [row.key for row in platform.catalog.videos(project="other")]
+    candidate = VideoCandidate("files-aaa", "u", "urls", "q", 0, FOUND_AT)
+
+    def is_in(*, takes_back: bool) -> bool:
+        with platform.catalog.database.transaction() as session:
+            catalog = platform.catalog
+            catalog.add_candidate(session, "cyclists", candidate, rejected_because=None, takes_back=takes_back)
+        return "files-aaa" in {row.key for row in platform.catalog.videos(project="cyclists")}
+
+    assert not is_in(takes_back=False)  # listed again
+    assert is_in(takes_back=True)  # `add-video`
+    assert is_in(takes_back=False)
