@@ -26,6 +26,8 @@ _STORES_PRESENTATION_TIMES: Final = frozenset(
     {"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "ogg", "mxf", "asf"}
 )
 """Formats (libavformat's names) that say when a picture is shown; AVI and raw streams only count packets."""
+_BARE_STREAMS: Final = frozenset({"mpegvideo", "h264", "hevc", "m4v", "mjpeg", "obu", "vc1"})
+"""Formats that are no containers: pictures one after the other, without a time."""
 _DECODE_NOTHING: Final = {"skip_frame": "all"}
 """For the decoder with which libavformat tries a stream's first pictures: that costs as much as a keyframe or two."""
 
@@ -91,6 +93,11 @@ def _preference(stream: VideoStream) -> tuple[bool, bool, int, int]:
     # Not always a codec, whatever its type says: there is none where libav knows no decoder.
     num_pixels = codec.width * codec.height if codec is not None else 0
     return codec is not None, bool(stream.disposition & Disposition.default), num_pixels, -stream.index
+
+
+def is_bare_stream(stream: VideoStream) -> bool:
+    """Return whether a file is pictures one after the other, in no container."""
+    return not _BARE_STREAMS.isdisjoint(stream.container.format.name.split(","))
 
 
 def stores_presentation_times(stream: VideoStream) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any, Final
 
 import av
@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from data_miner_dagster.domain.decoding import BoolArray, DecodePlan, VideoIndex
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.media.containers import packets_of, stores_presentation_times
+from data_miner_dagster.media.containers import is_bare_stream, packets_of, stores_presentation_times
 
 _USUAL_RATE: Final = 25
 
@@ -124,12 +124,14 @@ def index_from_content(stream: VideoStream, *, max_frames: int | None = None) ->
     """Return the index of a freshly opened stream by decoding all of it: for files whose packets have no true times.
 
     Decoders give pictures in order of presentation. Where the times that come with them are out of order, they are
-    put in order; where there are none, the pictures are taken to follow each other at the stream's rate.
+    put in order; where there are none, the pictures are taken to follow each other: in a bare stream each lasts as long
+    as it says, else as the stream's rate has it.
 
     Raises:
         VideoPermanentError: there are more than `max_frames`.
     """
     pts: list[int | None] = []
+    durations: list[int] = []
     is_keyframe: list[bool] = []
     for frame in decode_all(stream, DecodeTally()):
         if max_frames is not None and len(pts) >= max_frames:
@@ -137,10 +139,14 @@ def index_from_content(stream: VideoStream, *, max_frames: int | None = None) ->
                 VideoErrorKind.LIMIT_EXCEEDED, f"more frames than extraction.limits.max_source_frames={max_frames}"
             )
         pts.append(frame.pts)
+        durations.append(frame.duration or 0)
         is_keyframe.append(bool(frame.key_frame))
     times = sorted({value for value in pts if value is not None})
     time_base = Fraction(stream.time_base or 1)
-    if len(times) < len(pts):
+    if is_bare_stream(stream) and all(durations):
+        # What libavformat guesses for the first pictures may be a picture too late, or leave one out.
+        times = [0, *accumulate(durations[:-1])]
+    elif len(times) < len(pts):
         times = list(range(len(pts)))
         time_base = 1 / Fraction(stream.guessed_rate or stream.average_rate or _USUAL_RATE)
     elif times and not stores_presentation_times(stream):

@@ -28,7 +28,7 @@ _TAIL_SECONDS_OF_CUT: Final = 0.1
 """The same of a file that its own structure calls too short."""
 _HAS_NO_HEADER: Final = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "mjpeg", "obu", "vc1", "dv"})
 """Formats (libavformat's names) that can begin, end and be joined anywhere; of them any length is a guess."""
-_COUNTS_FROM_ZERO: Final = frozenset({"matroska", "webm"})
+_COUNTS_FROM_ZERO: Final = frozenset({"matroska", "webm", "asf"})
 """Of them libavformat's duration counts from 0 and not from the first time."""
 _MAY_BE_CUT: Final = (VideoErrorKind.NOT_A_VIDEO, VideoErrorKind.NO_VIDEO_STREAM, VideoErrorKind.UNDECODABLE)
 _MAX_DECODE_PACKETS: Final = 400

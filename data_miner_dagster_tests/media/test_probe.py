@@ -1,5 +1,6 @@
 """The proof that a file is a video, on real tiny files."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.probe import probe_video
+from data_miner_dagster_tests.barcode_clips import make_clip
 from data_miner_dagster_tests.sites.tiny_videos import make_audio, make_video
 
 PIXELS = 10**7
@@ -31,6 +33,18 @@ def test_probe_video__one_frame(tmp_path: Path) -> None:
 
 def test_probe_video__no_header_duration(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.ts", num_frames=50, frame_rate=25, codec="mpeg2video")
+    assert probe_video(path, max_pixels=PIXELS).duration_seconds == pytest.approx(2.0, abs=0.1)
+
+
+def test_probe_video__asf_counts_its_length_from_zero(tmp_path: Path) -> None:
+    path = make_clip(
+        tmp_path / "a.asf",
+        num_frames=50,
+        frame_rate=Fraction(25),
+        codec="msmpeg4",
+        pts=[round(60_000 * (1.4 + number / 25)) for number in range(50)],
+        time_base=Fraction(1, 60_000),
+    )
     assert probe_video(path, max_pixels=PIXELS).duration_seconds == pytest.approx(2.0, abs=0.1)
 
 
