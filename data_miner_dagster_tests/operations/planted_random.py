@@ -1,0 +1,193 @@
+"""Many videos at random, planted as if they had been extracted and embedded: keys, frames, vectors, files and boxes."""
+
+import hashlib
+import io
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from sqlalchemy import update
+
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
+from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
+from data_miner_dagster.storage.tables import write_table
+from data_miner_dagster_tests.operations.planted_project import WORDS, PlantedPlatform
+from data_miner_dagster_tests.oracle import FrameFacts
+
+PROJECT: Final = "random"
+FRAME_WH: Final = (64, 48)
+_FLAGS: Final = ("black", "flat", "blurred")
+_ID_ALPHABET: Final = np.array([*string.ascii_letters, *string.digits, "_", "-"])
+
+
+@dataclass(frozen=True)
+class PlantedVideos:
+    """What was planted, by frame id: facts for the oracle, and the vector of each frame that has one."""
+
+    facts: Sequence[FrameFacts]
+    vectors: dict[str, np.ndarray]
+
+
+def random_keys(rng: np.random.Generator, number: int) -> list[str]:
+    """Return different video keys of all forms, some of them the beginning of others."""
+    keys: dict[str, None] = {}
+    while len(keys) < number:
+        word = "".join(rng.choice(_ID_ALPHABET, 11))
+        digest = hashlib.sha256(word.encode()).hexdigest()
+        forms = (f"youtube-{word}", f"generic-clip.{digest[:16]}", f"file-{digest[:32]}")
+        keys[forms[int(rng.integers(3))]] = None
+        if rng.random() < 0.1:
+            keys[f"{next(reversed(keys))}{rng.choice(['-b', '.b', '0', 'B'])}"] = None
+    return list(keys)[:number]
+
+
+def save_random_project(platform: PlantedPlatform, filtering: dict[str, Any], **sections: Any) -> ProjectConfig:
+    """Write the project to the catalog; near-duplicates are told by the planted vectors."""
+    config = ProjectConfig.model_validate(
+        {
+            "name": PROJECT,
+            "sourcing": {"sources": [{"type": "files", "paths": ["."]}]},
+            "filtering": filtering,
+            "deduplication": {"encoder": "filter"},
+            "detection": {"classes": {"cat": [], "dog": [], "bus": []}},
+            **sections,
+        }
+    )
+    dump = config.model_dump(mode="json")
+    platform.catalog.save_project(PROJECT, dump, fingerprint_of(dump), None)
+    return config
+
+
+def plant_videos(
+    platform: PlantedPlatform, rng: np.random.Generator, num_videos: int, most_frames: int
+) -> PlantedVideos:
+    """Plant videos of up to so many frames each. Scenes, files and hashes are shared by some frames of some videos."""
+    keys = random_keys(rng, num_videos)
+    _add_to_catalog(platform, keys)
+    scenes = rng.normal(size=(max(2, num_videos // 2), len(WORDS))) + np.array([1.5, 0, 0, 0])
+    picture = _jpeg()
+    facts: list[FrameFacts] = []
+    vectors: dict[str, np.ndarray] = {}
+    for key in keys:
+        num_frames = int(rng.integers(1, most_frames + 1))
+        shown = scenes[rng.integers(len(scenes), size=num_frames)] + rng.normal(0, 0.15, (num_frames, len(WORDS)))
+        units = (shown / np.linalg.norm(shown, axis=1, keepdims=True)).astype(np.float16)
+        is_read = rng.random(num_frames) > 0.03
+        columns = _columns(rng, key, num_frames)
+        folder = platform.layout.frames_folder(key)
+        folder.mkdir(parents=True)
+        for index, content in enumerate(_contents(rng, picture, num_frames)):
+            (folder / frame_file_name(index)).write_bytes(content)
+            columns["sha256"].append(hashlib.sha256(content).hexdigest())
+            columns["size_bytes"].append(len(content))
+        table = pa.table(columns, schema=FRAMES_SCHEMA)
+        write_table(platform.layout.frames_table(key), table, fingerprint=f"frames of {key}")
+        encoder = platform.encoder
+        stored = StoredEmbeddings(
+            np.flatnonzero(is_read).astype(np.int32),
+            units[is_read],
+            embeddings_fingerprint_of(f"frames of {key}", encoder.fingerprint),
+        )
+        write_embeddings(platform.layout.embedding_file(encoder.name, key), stored)
+        for index, row in enumerate(table.to_pylist()):
+            similarity = dict(zip(WORDS, units[index].astype(float).tolist(), strict=True)) if is_read[index] else None
+            facts.append(_facts_of(row, similarity))
+            if is_read[index]:
+                vectors[row["frame_id"]] = units[index]
+    return PlantedVideos(facts, vectors)
+
+
+def _add_to_catalog(platform: PlantedPlatform, keys: Sequence[str]) -> None:
+    found_at = datetime(2026, 1, 1, tzinfo=UTC)
+    candidates = [VideoCandidate(key, f"/clips/{key}", "files", ".", 0, found_at, origin=Origin.LOCAL) for key in keys]
+    with platform.catalog.database.transaction() as session:
+        platform.catalog.add_candidates(session, PROJECT, [(candidate, None) for candidate in candidates])
+        session.execute(update(VideoRow).values(status=VideoStatus.EXTRACTED))
+
+
+def _jpeg() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", FRAME_WH, (90, 120, 60)).save(content, "JPEG")
+    return content.getvalue()
+
+
+def _contents(rng: np.random.Generator, picture: bytes, num_frames: int) -> list[bytes]:
+    """Files that are the same picture and differ in what follows it; a few are equal to others, here or elsewhere."""
+    names = [int(rng.integers(20)) if rng.random() < 0.05 else int(rng.integers(1 << 60)) for _ in range(num_frames)]
+    return [picture + str(name).encode() for name in names]
+
+
+def _columns(rng: np.random.Generator, key: str, num_frames: int) -> dict[str, list[Any]]:
+    ticks = np.cumsum(rng.choice([100, 250, 500, 900], num_frames)).tolist()
+    hashes = rng.integers(0, 1 << 64, num_frames, np.uint64)
+    shared = np.uint64(0x0F0F_3C3C_5A5A_A5A5) ^ (np.uint64(1) << rng.integers(0, 8, num_frames, np.uint64))
+    hashes = np.where(rng.random(num_frames) < 0.08, shared, hashes)
+    return {
+        "frame_id": [make_frame_id(key, index) for index in range(num_frames)],
+        "video_key": [key] * num_frames,
+        "frame_index": list(range(num_frames)),
+        "file_name": [frame_file_name(index) for index in range(num_frames)],
+        "pts": ticks,
+        "time_base_numerator": [1] * num_frames,
+        "time_base_denominator": [1000] * num_frames,
+        "pts_seconds": [tick / 1000 for tick in ticks],
+        "source_frame_number": list(range(num_frames)),
+        "is_keyframe": [True] * num_frames,
+        "width": [FRAME_WH[0]] * num_frames,
+        "height": [FRAME_WH[1]] * num_frames,
+        "size_bytes": [],
+        "sha256": [],
+        "sharpness": rng.choice([50.0, 100.0, 200.0], num_frames).tolist(),
+        "brightness": [100.0] * num_frames,
+        "contrast": rng.choice([10.0, 50.0], num_frames).tolist(),
+        "is_letterboxed": [False] * num_frames,
+        "perceptual_hash": hashes.tolist(),
+        "text_share": [None] * num_frames,
+        "plain_share": [None] * num_frames,
+        "quality_flag": [_FLAGS[int(rng.integers(3))] if rng.random() < 0.06 else None for _ in range(num_frames)],
+    }
+
+
+def _facts_of(row: dict[str, Any], similarity: dict[str, float] | None) -> FrameFacts:
+    return FrameFacts(
+        row["frame_id"],
+        row["video_key"],
+        row["frame_index"],
+        row["pts_seconds"],
+        row["quality_flag"],
+        row["sha256"],
+        row["perceptual_hash"],
+        row["contrast"],
+        row["sharpness"],
+        row["width"] * row["height"],
+        similarity,
+    )
+
+
+Box = tuple[str, float, tuple[float, float, float, float]]  # class name, confidence, corners
+
+
+def random_boxes(rng: np.random.Generator) -> list[Box]:
+    """Return up to four boxes as a detector says them, by descending confidence, some over each other."""
+    boxes: list[Box] = []
+    for _ in range(int(rng.integers(0, 5))):
+        left, top = (float(value) for value in rng.integers(0, 30, 2))
+        width, height = (float(value) for value in rng.integers(4, 40, 2))
+        corners = (left, top, min(left + width, FRAME_WH[0]), min(top + height, FRAME_WH[1]))
+        if boxes and rng.random() < 0.4:
+            corners = boxes[-1][2]
+        confidence = round(float(rng.uniform(0.05, 1)), 4)
+        boxes.append((("cat", "dog", "bus")[int(rng.integers(3))], confidence, corners))
+    return sorted(boxes, key=lambda box: (-box[1], box[0], *box[2]))

@@ -1,0 +1,299 @@
+"""What a project must come to, worked out plainly from what is stored of its frames: the stages' judge.
+
+Written from docs/filtering.md, docs/deduplication.md and docs/releasing.md with loops and dictionaries, without the
+stages' own code. Only numbers of a whole row at a time go through numpy. Slow, and small enough to be believed.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+REASON_ORDER: Final = ("black", "flat", "blurred", "slide", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFacts:
+    """What is stored of one frame. `similarity` is by prompt, None where the picture could not be read."""
+
+    frame_id: str
+    video_key: str
+    frame_index: int
+    seconds: float
+    flag: str | None
+    sha256: str
+    perceptual_hash: int
+    contrast: float
+    sharpness: float
+    num_pixels: int
+    similarity: Mapping[str, float] | None
+
+
+# --- filtering ---
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRules:
+    """Prompts with the numbers that are in force for each."""
+
+    positive: Mapping[str, float]  # to the threshold
+    negative: Mapping[str, tuple[float | None, float]]  # to threshold and margin
+    junk: Mapping[str, tuple[float, float | None]]  # to threshold and margin
+    dropped_flags: Sequence[str] = REASON_ORDER
+    min_gap_seconds: float = 0.0
+    max_frames_per_video: int | None = None
+    cap_by: Literal["similarity", "spread"] = "similarity"
+
+
+def filter_decisions(frames: Sequence[FrameFacts], rules: FilterRules) -> dict[str, str | None]:
+    """Return why each frame is dropped, None where it is kept, by frame id."""
+    reasons = {frame.frame_id: _own_reason(frame, rules) for frame in frames}
+    headroom = {frame.frame_id: _headroom(frame, rules) for frame in frames}
+    by_video: dict[str, list[FrameFacts]] = {}
+    for frame in sorted(frames, key=lambda frame: frame.frame_index):
+        by_video.setdefault(frame.video_key, []).append(frame)
+    for of_video in by_video.values():
+        _drop_too_close(of_video, reasons, headroom, rules.min_gap_seconds)
+        _drop_over_cap(of_video, reasons, headroom, rules)
+    return reasons
+
+
+def _headroom(frame: FrameFacts, rules: FilterRules) -> float:
+    if frame.similarity is None:
+        return float("-inf")
+    return max(frame.similarity[text] - threshold for text, threshold in rules.positive.items())
+
+
+def leading_similarity(frame: FrameFacts, rules: FilterRules) -> float | None:
+    """Return the similarity to the positive prompt that leads: of equals, the first."""
+    if frame.similarity is None:
+        return None
+    similarity = frame.similarity
+    best = max(rules.positive, key=lambda text: similarity[text] - rules.positive[text])
+    return similarity[best]
+
+
+def _own_reason(frame: FrameFacts, rules: FilterRules) -> str | None:
+    if frame.flag in rules.dropped_flags:
+        return frame.flag
+    positive = leading_similarity(frame, rules)
+    if frame.similarity is None or positive is None:
+        return "unreadable"
+    if _headroom(frame, rules) < 0:
+        return "below_positive"
+    for text, (threshold, margin) in rules.negative.items():
+        if (threshold is None or frame.similarity[text] >= threshold) and positive < frame.similarity[text] + margin:
+            return "beaten_by_negative"
+    for text, (least, lead) in rules.junk.items():
+        if frame.similarity[text] >= least and (lead is None or frame.similarity[text] >= positive + lead):
+            return "junk"
+    return None
+
+
+def _drop_too_close(
+    frames: Sequence[FrameFacts], reasons: dict[str, str | None], headroom: Mapping[str, float], gap: float
+) -> None:
+    kept: list[float] = []
+    candidates = [frame for frame in frames if reasons[frame.frame_id] is None]
+    for frame in sorted(candidates, key=lambda frame: (-headroom[frame.frame_id], frame.frame_index)):
+        if any(frame.seconds > other - gap and frame.seconds < other + gap for other in kept):
+            reasons[frame.frame_id] = "too_close_in_time"
+        else:
+            kept.append(frame.seconds)
+
+
+def _drop_over_cap(
+    frames: Sequence[FrameFacts], reasons: dict[str, str | None], headroom: Mapping[str, float], rules: FilterRules
+) -> None:
+    candidates = [frame for frame in frames if reasons[frame.frame_id] is None]
+    most = rules.max_frames_per_video
+    if most is None or len(candidates) <= most:
+        return
+    if rules.cap_by == "similarity":
+        best = sorted(candidates, key=lambda frame: (-headroom[frame.frame_id], frame.frame_index))[:most]
+    else:
+        size, larger = divmod(len(candidates), most)
+        best, start = [], 0
+        for part in range(most):
+            stop = start + size + (part < larger)
+            best.append(max(candidates[start:stop], key=lambda frame: headroom[frame.frame_id]))
+            start = stop
+    for frame in candidates:
+        if frame not in best:
+            reasons[frame.frame_id] = "over_video_cap"
+
+
+# --- deduplication ---
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """What became of a kept frame. `tier` is None for a representative, which stands for itself."""
+
+    representative: str
+    tier: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateRules:
+    """When two frames are near-duplicates."""
+
+    threshold: float
+    max_hash_distance: int = 4
+    least_contrast: float = 20.0
+
+
+def deduplicate(
+    kept: Sequence[FrameFacts],
+    similarity: Mapping[str, float],
+    vectors: Mapping[str, np.ndarray],
+    rules: DuplicateRules,
+) -> dict[str, Duplicate]:
+    """Return what becomes of each kept frame: taken best first, each stands for those after it that are near.
+
+    Args:
+        kept: frames that filtering kept.
+        similarity: to the leading positive prompt, by frame id.
+        vectors: stored vectors by frame id.
+        rules: when two are near.
+    """
+    ordered = sorted(
+        kept, key=lambda frame: (-similarity[frame.frame_id], -frame.sharpness, -frame.num_pixels, frame.frame_id)
+    )
+    if not ordered:
+        return {}
+    matrix = np.stack([vectors[frame.frame_id].astype(np.float64) for frame in ordered])
+    squares = (matrix * matrix).sum(axis=1)
+    hashes = np.array([frame.perceptual_hash for frame in ordered], np.uint64)
+    says_something = np.array(
+        [frame.contrast >= rules.least_contrast and frame.perceptual_hash.bit_count() >= 16 for frame in ordered]
+    )
+    files = np.array([frame.sha256 for frame in ordered])
+    found: dict[str, Duplicate] = {}
+    chosen: list[int] = []
+    for row, frame in enumerate(ordered):
+        cosines = (matrix[chosen] * matrix[row]).sum(axis=1) / np.sqrt(squares[chosen] * squares[row])
+        is_same_file = files[chosen] == files[row]
+        is_near_hash = np.bitwise_count(hashes[chosen] ^ hashes[row]) <= rules.max_hash_distance
+        is_near_hash &= says_something[chosen] & says_something[row]
+        within = np.flatnonzero((cosines >= rules.threshold) | is_same_file | is_near_hash)
+        if not len(within):
+            found[frame.frame_id] = Duplicate(frame.frame_id, None)
+            chosen.append(row)
+            continue
+        best = max(within.tolist(), key=lambda place: (cosines[place], -place))
+        other = ordered[chosen[best]]
+        if is_same_file[best]:
+            tier = "exact"
+        elif is_near_hash[best]:
+            tier = "perceptual_hash"
+        else:
+            tier = "within_video" if other.video_key == frame.video_key else "across_videos"
+        found[frame.frame_id] = Duplicate(other.frame_id, tier)
+    return found
+
+
+def reuploads(
+    kept: Sequence[FrameFacts], found: Mapping[str, Duplicate], least_share: float = 0.8, least_pictures: int = 3
+) -> dict[str, str]:
+    """Return the video that each re-uploaded video is found again in."""
+    runs: dict[str, list[tuple[str, int]]] = {}
+    num_own: dict[str, int] = {}
+    for frame in sorted(kept, key=lambda frame: (frame.video_key, frame.frame_index)):
+        group = found[frame.frame_id].representative
+        num_own[frame.video_key] = num_own.get(frame.video_key, 0) + (group == frame.frame_id)
+        of_video = runs.setdefault(frame.video_key, [])
+        if of_video and of_video[-1][0] == group:
+            of_video[-1] = (group, of_video[-1][1] + 1)
+        else:
+            of_video.append((group, 1))
+    videos_by_group: dict[str, set[str]] = {}
+    for key, of_video in runs.items():
+        for group, _ in of_video:
+            videos_by_group.setdefault(group, set()).add(key)
+    shared: dict[tuple[str, str], int] = {}
+    for videos in videos_by_group.values():
+        if len(videos) <= 50:
+            ordered = sorted(videos)
+            for place, one in enumerate(ordered):
+                for other in ordered[place + 1 :]:
+                    shared[one, other] = shared.get((one, other), 0) + 1
+    candidates: dict[str, list[tuple[float, int, str]]] = {}
+    for (one, other), number in shared.items():
+        if number < least_pictures:
+            continue
+        original, copy = sorted((one, other), key=lambda key: (-num_own[key], key))
+        for video, within in ((copy, original), (original, copy)):
+            num_frames = sum(length for _, length in runs[video])
+            matched, pictures = _in_order(runs[video], runs[within])
+            if matched >= least_share * num_frames and pictures >= least_pictures:
+                candidates.setdefault(video, []).append((-matched / num_frames, -num_own[within], within))
+                break
+    return {video: min(others)[2] for video, others in candidates.items()}
+
+
+def _in_order(runs: Sequence[tuple[str, int]], others: Sequence[tuple[str, int]]) -> tuple[int, int]:
+    """Return (frames, pictures) of the common subsequence that covers most frames of `runs`, then most pictures."""
+    best = [(0, 0)] * (len(others) + 1)
+    for group, length in runs:
+        row = [(0, 0)]
+        for place, (other, _) in enumerate(others):
+            longest = max(best[place + 1], row[place])
+            if other == group:
+                frames, pictures = best[place]
+                longest = max(longest, (frames + length, pictures + 1))
+            row.append(longest)
+        best = row
+    return best[-1]
+
+
+# --- releasing ---
+
+
+def split_groups(video_keys: Sequence[str], links: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Return the videos that must share a split, each group sorted: linked directly or by way of others."""
+    neighbours: dict[str, set[str]] = {}
+    for one, other in links:
+        neighbours.setdefault(one, set()).add(other)
+        neighbours.setdefault(other, set()).add(one)
+    groups, seen = [], set[str]()
+    for key in sorted(video_keys):
+        if key in seen:
+            continue
+        group, pending = set[str](), [key]
+        while pending:
+            current = pending.pop()
+            if current not in group:
+                group.add(current)
+                pending.extend(neighbours.get(current, ()))
+        seen |= group
+        groups.append(sorted(group & set(video_keys)))
+    return groups
+
+
+def splits(groups: Sequence[Sequence[str]], shares: Mapping[str, float]) -> dict[str, str]:
+    """Return the split of every video of a first release; `shares` name the training split first."""
+
+    def number(word: str, key: str) -> bytes:
+        return hashlib.sha256(f"{word}:{key}".encode()).digest()
+
+    def place(group: Sequence[str]) -> float:
+        speaker = min(group, key=lambda key: number("speaker", key))
+        return int.from_bytes(number("split", speaker)[:7], "big") / 2**56
+
+    found: dict[str, str] = {}
+    for group in groups:
+        bound = 0.0
+        split = list(shares)[-1]
+        for name, share in shares.items():
+            bound += share
+            if place(group) < bound:
+                split = name
+                break
+        found.update(dict.fromkeys(group, split))
+    first = next(iter(shares))
+    if groups and first not in found.values():
+        found.update(dict.fromkeys(min(groups, key=lambda group: place(list(group))), first))
+    return found
