@@ -22,6 +22,7 @@ BENCHMARKS: Final = (
     "dedup_truth",
     "detection",
     "lite_quality",
+    "real_size",
 )
 RESULTS: Final = Path(__file__).parent / "results"
 

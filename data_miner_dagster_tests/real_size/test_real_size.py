@@ -1,0 +1,148 @@
+"""Two hundred clips of all kinds as one project, by the commands a user types: nothing is lost, nothing is wrong."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.models.packages import fetch_profile, fetch_samples
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster_tests.end_to_end.commands import data_miner, digests
+from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, wait_for
+from data_miner_dagster_tests.real_size import checking
+from data_miner_dagster_tests.real_size.collection import PART_SIZE, Clip, make_collection
+from data_miner_dagster_tests.real_size.project import RULES, absolute, project_content, serving, write_project
+from data_miner_dagster_tests.sites.hostile_server import HostileServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.models, pytest.mark.timeout(1200)]
+
+NUM_CLIPS = 200
+ALL, SOME = "two-hundred", "forty"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The clips and the server of those that are fetched."""
+
+    folder: Path
+    clips: Sequence[Clip]
+    server: HostileServer
+
+    @property
+    def some(self) -> list[Clip]:
+        """A fifth of the clips, bad ones among them: those of every fifth folder."""
+        return [clip for clip in self.clips if clip.number // PART_SIZE % 5 == 0]
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
+    try:
+        fetch_profile("lite")
+        samples = fetch_samples()
+    except ModelError as error:
+        pytest.skip(f"the lite models and sample clips cannot be fetched: {error}")
+    folder = tmp_path_factory.mktemp("collection")
+    clips = make_collection(folder, NUM_CLIPS, [path for _, path in sorted(samples.items())])
+    with serving(clips) as server:
+        yield Collection(folder, clips, server)
+
+
+@pytest.fixture(scope="module")
+def platform(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    """A platform that is at work on the smaller project meanwhile."""
+    folder = tmp_path_factory.mktemp("up")
+    content = project_content(SOME, collection.some, collection.folder, collection.server)
+    running = RunningPlatform(
+        folder / "root", write_project(folder / "platform.yaml", {"platform": content.pop("platform")})
+    )
+    # Relative paths are those of the file, which lies elsewhere now.
+    write_project(running.project_files / f"{SOME}.yaml", absolute(content, collection.folder))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def root(collection: Collection, platform: RunningPlatform, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `data-miner run` has taken all clips to a release, and then a fifth of them to another."""
+    root = tmp_path_factory.mktemp("run") / "root"
+    for name, clips in ((ALL, collection.clips), (SOME, collection.some)):
+        content = project_content(name, clips, collection.folder, collection.server)
+        config = write_project(root.parent / f"{name}.yaml", absolute(content, collection.folder))
+        done = data_miner("run", "--config", config, "--root", root, timeout=900)
+        assert done.returncode == 0, done.stdout[-4000:]
+        assert "Traceback" not in done.stdout
+    return root
+
+
+@pytest.fixture(scope="module")
+def rows(collection: Collection, root: Path) -> dict[int, checking.Row]:
+    """What `data-miner videos` says of each clip."""
+    shown = data_miner("videos", "--project", ALL, "--json", "--root", root)
+    assert shown.returncode == 0, shown.stdout
+    return checking.rows_of_clips(collection.clips, collection.server, json.loads(shown.stdout))
+
+
+@pytest.fixture(scope="module", params=[ALL, SOME])
+def project(request: pytest.FixtureRequest, root: Path) -> checking.StoredProject:
+    platform = Platform(PlatformConfig.model_validate({"models": {"profile": "lite"}}), root)
+    return checking.StoredProject(platform, request.param)
+
+
+def test_collection__a_tenth_is_bad_and_half_is_served(collection: Collection) -> None:
+    assert sum(not clip.is_good for clip in collection.clips) == NUM_CLIPS // 10
+    assert NUM_CLIPS * 0.4 < sum(clip.place.is_served for clip in collection.clips) < NUM_CLIPS * 0.6
+    assert len(collection.some) == 40
+
+
+def test_run__every_good_clip_is_taken_and_every_bad_one_has_its_reason(
+    collection: Collection, rows: dict[int, checking.Row]
+) -> None:
+    assert list(checking.check_outcomes(collection.clips, rows)) == []
+
+
+def test_run__frames_are_those_on_screen(collection: Collection, root: Path, rows: dict[int, checking.Row]) -> None:
+    platform = Platform(PlatformConfig.model_validate({"models": {"profile": "lite"}}), root)
+    taken = [clip for clip in collection.clips if clip.is_good and rows[clip.number]["status"] == "EXTRACTED"]
+    problems = [line for clip in taken for line in checking.check_frames(platform, clip, rows[clip.number]["key"])]
+    assert problems == []
+
+
+def test_run__every_frame_is_embedded(project: checking.StoredProject) -> None:
+    assert list(checking.check_similarities(project)) == []
+
+
+def test_run__decisions_are_the_oracle_s(project: checking.StoredProject) -> None:
+    assert list(checking.check_filtering(project, project.facts(), RULES)) == []
+    if project.name == ALL:
+        reasons = {row["drop_reason"] for row in project.table("filtered")}
+        assert reasons >= {None, "below_positive", "beaten_by_negative", "junk", "too_close_in_time"}
+
+
+def test_run__duplicate_groups_are_the_oracle_s(project: checking.StoredProject) -> None:
+    vectors = project.vectors(project.platform.models.dedup_encoder_name)
+    assert list(checking.check_deduplication(project, project.facts(), RULES, vectors)) == []
+    if project.name == ALL:
+        assert {row["tier"] for row in project.table("deduplicated")} >= {None, "within_video", "across_videos"}
+
+
+def test_run__images_and_splits_are_the_oracle_s(project: checking.StoredProject) -> None:
+    folder = project.platform.layout.release_folder(project.name, "v001")
+    assert list(checking.check_release(project, folder)) == []
+    manifest = json.loads((folder / "release.json").read_text(encoding="utf-8"))
+    assert min(manifest["images_by_split"].values()) > 0
+    assert manifest["num_boxes"] > 0
+
+
+def test_up__the_same_release_as_by_run(platform: RunningPlatform, root: Path) -> None:
+    release = platform.root / "releases" / SOME / "v001"
+
+    def look() -> bool | None:
+        platform.check_alive()
+        return True if (release / "release.json").is_file() else None
+
+    wait_for("the release", look, timeout=600, every=1)
+    assert digests(release) == digests(root / "releases" / SOME / "v001")
