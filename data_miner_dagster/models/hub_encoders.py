@@ -66,6 +66,7 @@ class _Checkpoint:
                 use_safetensors=True,
                 dtype=torch.bfloat16 if self.device.startswith("cuda") else torch.float32,
                 attn_implementation="sdpa",
+                trust_remote_code=False,  # else it would ask at the terminal whether to run a folder's code
             )
         return network.eval().to(self.device)
 
@@ -247,7 +248,7 @@ def _open_checkpoint(entry: ModelEntry, device: str, *, model_types: tuple[str, 
     device = resolve_device(device)
     location, revision = pretrained_location(entry)
     with hub_errors(entry):
-        config = AutoConfig.from_pretrained(location, revision=revision)
+        config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
         if config.model_type == _NAFLEX:
             raise ModelError(
                 f"model {entry.name} ({entry.source}) is a NaFlex checkpoint, whose images differ in size; "
@@ -256,7 +257,7 @@ def _open_checkpoint(entry: ModelEntry, device: str, *, model_types: tuple[str, 
         if config.model_type not in model_types:
             known = " or ".join(model_types)
             raise ModelError(f"model {entry.name} ({entry.source}) is of type {config.model_type!r}, not {known}")
-        processor = AutoImageProcessor.from_pretrained(location, revision=revision)
+        processor = AutoImageProcessor.from_pretrained(location, revision=revision, trust_remote_code=False)
     return _Checkpoint(entry, config, PixelPreparation.of_processor(processor), device)
 
 
@@ -265,7 +266,7 @@ def _load_tokenizer(entry: ModelEntry) -> Any:
 
     location, revision = pretrained_location(entry)
     with hub_errors(entry):
-        return AutoTokenizer.from_pretrained(location, revision=revision)
+        return AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
 
 
 def _features(outputs: Any) -> "torch.Tensor":

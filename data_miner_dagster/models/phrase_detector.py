@@ -195,8 +195,8 @@ def load_pretrained(kind: type[Kind], network_class: Any, entry: ModelEntry, dev
     location, revision = pretrained_location(entry)
     with hub_errors(entry):
         network = network_class.from_pretrained(location, revision=revision, use_safetensors=True)
-        image_processor = AutoImageProcessor.from_pretrained(location, revision=revision)
-        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
+        image_processor = AutoImageProcessor.from_pretrained(location, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
     return kind(
         network,
         image_processor,

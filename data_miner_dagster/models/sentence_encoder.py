@@ -36,8 +36,10 @@ class SentenceEncoder:
         disable_progress_bar()
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            network = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            network = AutoModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             raise ModelError(f"{folder} does not hold a sentence encoder: {error}") from error
         return cls(tokenizer, network.eval().to(device), device)

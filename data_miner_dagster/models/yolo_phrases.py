@@ -143,7 +143,7 @@ def load_phrase_setter(entry: ModelEntry, model: Any) -> PhraseSetter:
     if not script.is_file():
         raise ModelError(f"model {entry.name}: there is no file {script}; `text_model` wants {wanted} in one folder")
     with hub_errors(entry):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if script_name is None:
             network = CLIPTextModelWithProjection.from_pretrained(folder, local_files_only=True).eval()
             return PhraseSetter(model, TextHalf(entry.name, tokenizer, lambda ids: network(ids).text_embeds))
