@@ -9,6 +9,7 @@ line of error, and a `run` that succeeds with another release than the sound roo
 """
 
 import argparse
+import atexit
 import contextlib
 import io
 import json
@@ -172,6 +173,7 @@ def _command(command: str, root: Path, config: Path, said: Path) -> None:
         except BaseException:  # noqa: BLE001 - to be told apart from a line
             status = None
             traceback.print_exc(file=errors)
+    atexit._run_exitfuncs()  # as when the command's own process ends: this one is left without
     content = {"status": status, "output": output.getvalue(), "errors": errors.getvalue()}
     said.write_text(json.dumps(content), encoding="utf-8")
 

@@ -76,6 +76,9 @@ def existing_instance(home: Path) -> "DagsterInstance":
     """
     from dagster import DagsterInstance
 
+    index = home / "history" / "runs" / "index.db"
+    if index.is_file() and not index.stat().st_size and not index.with_name("index.db-wal").exists():
+        index.unlink()  # Dagster makes its tables in a file that is not there, and in an empty one it does not
     try:
         return DagsterInstance.get()
     except Exception as error:

@@ -88,7 +88,7 @@ class InProcessRunner:
             if event.is_step_materialization
             and event.step_materialization_data.materialization.metadata["status"].value == OutcomeStatus.DONE.value
         )
-        if failed := _failed_checks(result):
+        if failed := failed_checks(result):
             return DataMinerError(failed)
         if result.success:
             return None
@@ -181,7 +181,7 @@ class InProcessRunner:
             raise failure
 
 
-def _failed_checks(result: dg.ExecuteInProcessResult) -> str:
+def failed_checks(result: dg.ExecuteInProcessResult) -> str:
     """Return which checks of a run failed and why, in one line; "" if none did."""
     return "; ".join(
         f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: {check.description or 'no reason'}"

@@ -1,7 +1,12 @@
 """Telling a store that takes nothing more from a bad item: whatever met it may succeed once there is room."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
+
+from data_miner_dagster.domain.errors import PermanentError, VideoTransientError
+from data_miner_dagster.domain.reasons import VideoErrorKind
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _TEXTS: Final = (
@@ -26,6 +31,23 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+@contextmanager
+def disk_full_is_the_videos(where: object) -> Iterator[None]:
+    """Let a full disk, whatever says so, be a failure of the video at hand that may pass.
+
+    Raises:
+        VideoTransientError: DISK_FULL.
+    """
+    try:
+        yield
+    except VideoTransientError:
+        raise
+    except (OSError, PermanentError) as error:
+        if not is_disk_full(error):
+            raise
+        raise VideoTransientError(VideoErrorKind.DISK_FULL, disk_full_line(where)) from error
 
 
 def disk_full_line(where: object) -> str:

@@ -46,9 +46,10 @@ class CocoWriter:
             self._files[split].add(_image(image), annotations)
 
     def close(self) -> None:
-        """Finish every file."""
-        for file in self._files.values():
-            file.close()
+        """Finish every file, and close all of them where one cannot be finished."""
+        with contextlib.ExitStack() as stack:
+            for file in self._files.values():
+                stack.callback(file.close)
 
 
 def read_coco(path: Path) -> Any:
@@ -82,13 +83,13 @@ class _CocoFile:
             self._separators[1] = ",\n"
 
     def close(self) -> None:
-        self._images.write('\n],\n"annotations": [')
-        self._annotations.close()
-        with self._spool.open(encoding="utf-8") as spooled:
-            shutil.copyfileobj(spooled, self._images)
+        with self._images, self._annotations:
+            self._images.write('\n],\n"annotations": [')
+            self._annotations.flush()
+            with self._spool.open(encoding="utf-8") as spooled:
+                shutil.copyfileobj(spooled, self._images)
+            self._images.write("\n]}\n")
         self._spool.unlink()
-        self._images.write("\n]}\n")
-        self._images.close()
 
 
 def _json(value: object) -> str:

@@ -17,6 +17,7 @@ from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.addresses import AddressError, LocalPath, Origin, address_of, host_of
 from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import (
     OutcomeStatus,
@@ -53,6 +54,7 @@ from data_miner_dagster.stages.downloading import (
     try_delay_seconds,
 )
 from data_miner_dagster.stages.site_health import SUSPECT_KINDS
+from data_miner_dagster.storage.atomic import flush
 from data_miner_dagster.storage.videos import VideoInfo, read_video_info, write_video_info
 
 logger = logging.getLogger("data_miner.downloading")
@@ -185,6 +187,8 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
         return VideoOutcome(key, status, row.error_kind, row.error or "")
     try:
         if row.origin is Origin.LOCAL:
+            if platform.config.downloading.local_files == "copy" and not key.startswith(FRAMES_PREFIX):
+                _check_head_room(platform, row)
             return _work(run, row)
         _check_head_room(platform, row)
         with run.politeness.place(_site_of(row), key) as begun_at:
@@ -220,10 +224,14 @@ def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOu
         if row.status is not VideoStatus.DOWNLOADING:  # DOWNLOADING: left by a dead worker, whose claim is ours now
             move_video(session, key, VideoStatus.DOWNLOADING, attempts=attempts)
     try:
-        info, rejections = _fetch_with_tries(run, row)
+        with disk_full_is_the_videos(platform.root):
+            info, rejections = _fetch_with_tries(run, row)
     except NotWantedError as error:
         return record_not_wanted(platform, row, error)
     except (VideoPermanentError, VideoTransientError) as error:
+        if error.kind is VideoErrorKind.DISK_FULL:  # no fault of the video's, so no attempt
+            until = utc_now() + timedelta(seconds=backoff_seconds(attempts, platform.config.downloading))
+            raise PostponedError(error.kind, until, str(error)) from error
         if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
             wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
             site = _site_of(row)
@@ -308,6 +316,7 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
     platform.layout.video_info(row.key).unlink(missing_ok=True)  # from here on the old file does not count
     for old in folder.glob("video.*"):
         old.unlink()
+    flush(fetched.path)  # before the manifest says that it is there
     fetched.path.replace(folder / info.file.file_name)
     write_video_info(platform.layout, info)
     shutil.rmtree(partial)

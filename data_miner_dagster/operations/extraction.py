@@ -23,6 +23,7 @@ from data_miner_dagster.domain.errors import (
     VideoTransientError,
 )
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -148,7 +149,8 @@ def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool
     with platform.catalog.database.transaction() as session:
         move_video(session, key, VideoStatus.EXTRACTING)
     try:
-        summary = maker.make(key, row.file_name, wanted)
+        with disk_full_is_the_videos(platform.root):
+            summary = maker.make(key, row.file_name, wanted)
     except (VideoPermanentError, VideoTransientError) as error:
         return _record_failed(platform, row, error.kind, str(error))
     except Exception:
@@ -192,7 +194,7 @@ def _record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcom
 
 
 def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, message: str) -> VideoOutcome:
-    attempts = row.attempts + 1
+    attempts = row.attempts + (0 if kind is VideoErrorKind.DISK_FULL else 1)  # which is no fault of the video's
     may_pass = kind.is_transient and attempts < _MOST_ATTEMPTS
     with platform.catalog.database.transaction() as session:
         move_video(

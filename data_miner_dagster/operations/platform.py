@@ -41,6 +41,8 @@ def _remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
     path = layout.platform_file
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError("no mapping of sections")
         return {name: dict(content[name]) for name in REMEMBERED_SECTIONS if name in content}
     except FileNotFoundError:
         return {}

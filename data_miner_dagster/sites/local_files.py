@@ -3,12 +3,11 @@
 import hashlib
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from data_miner_dagster.domain.errors import SourceError, VideoPermanentError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
@@ -238,6 +237,17 @@ def key_of_path(path: Path) -> str:
     return f"file-path-{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}"
 
 
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class _SourceError(Exception):
+    """The file that is read fails, not the one that is written."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
 def _copy_sharing_blocks(source: Path, target: Path) -> None:
     # copy_file_range lets a file system share blocks (reflink) instead of copying them; across file systems it may
     # refuse, and then the bytes are copied.
@@ -250,7 +260,27 @@ def _copy_sharing_blocks(source: Path, target: Path) -> None:
                     break
                 remaining -= copied
     except (AttributeError, OSError):
-        shutil.copyfile(source, target)
+        _copy_bytes(source, target)
+
+
+def _copy_bytes(source: Path, target: Path) -> None:
+    """Copy, telling errors of the source (`_SourceError`) from those of the target (as they are)."""
+    try:
+        reader = source.open("rb")
+    except OSError as error:
+        raise _SourceError(error) from error
+    with reader, target.open("wb", buffering=0) as writer:
+        while chunk := _read(reader):
+            written = 0
+            while written < len(chunk):
+                written += writer.write(chunk[written:])
+
+
+def _read(reader: BinaryIO) -> bytes:
+    try:
+        return reader.read(_CHUNK_BYTES)
+    except OSError as error:
+        raise _SourceError(error) from error
 
 
 def fetch_local_file(source: Path, folder: Path, *, how: str) -> Path:
@@ -263,22 +293,36 @@ def fetch_local_file(source: Path, folder: Path, *, how: str) -> Path:
 
     Raises:
         VideoPermanentError: the file is gone, empty or cannot be read.
+        OSError: what is written fails, such as for want of space.
     """
     extension = source.suffix.lower().removeprefix(".")
     target = folder / f"video.{extension if extension.isalnum() and extension.isascii() else 'bin'}"
     target.unlink(missing_ok=True)
     try:
-        if source.stat().st_size == 0:
-            raise VideoPermanentError(VideoErrorKind.EMPTY_FILE, f"{source} is empty")
-        if how == "hardlink":
-            try:
-                os.link(source, target)
-            except OSError:
-                _copy_sharing_blocks(source, target)
-        else:
-            _copy_sharing_blocks(source, target)
+        size_bytes = source.stat().st_size
     except OSError as error:
-        raise VideoPermanentError(
-            VideoErrorKind.MISSING_FILE, f"{source} cannot be read: {error.strerror or error}"
-        ) from error
+        raise _unreadable(source, error) from error
+    if size_bytes == 0:
+        raise VideoPermanentError(VideoErrorKind.EMPTY_FILE, f"{source} is empty")
+    try:
+        if how == "hardlink" and _is_linked(source, target):
+            return target
+        _copy_sharing_blocks(source, target)
+    except _SourceError as error:
+        raise _unreadable(source, error.cause) from error
+    except OSError:
+        target.unlink(missing_ok=True)  # half a copy takes space and is of no use
+        raise
     return target
+
+
+def _is_linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
+
+
+def _unreadable(source: Path, error: OSError) -> VideoPermanentError:
+    return VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{source} cannot be read: {error.strerror or error}")

@@ -5,8 +5,12 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+_FLUSHED_AT_ONCE: Final = 8
 
 PARTIAL_MARK = ".partial-"
 """In the name of everything unfinished, so that a sweep can tell."""
@@ -15,6 +19,37 @@ PARTIAL_MARK = ".partial-"
 def _partial_sibling(path: Path) -> Path:
     # Keeps the suffix: libraries choose a format by it.
     return path.with_name(f"{PARTIAL_MARK}{uuid.uuid4().hex[:12]}-{path.name}")
+
+
+def flush(path: Path) -> None:
+    """Flush one file, or one folder's entries, to disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_tree(folder: Path) -> None:
+    """Flush everything in a folder to disk, the folder included.
+
+    A file with another name elsewhere (a release's image is a frame) was flushed under that.
+    """
+    files, folders = [], [folder]
+    for parent, names, file_names in os.walk(folder):
+        folders += [Path(parent, name) for name in names]
+        files += [path for path in (Path(parent, name) for name in file_names) if path.lstat().st_nlink == 1]
+    if len(files) < _FLUSHED_AT_ONCE:
+        for file in files:
+            flush(file)
+    else:
+        # Side by side, so that the file system writes many with one commit: alone, each waits for a commit of its own,
+        # which takes ten times as long in all.
+        with ThreadPoolExecutor(_FLUSHED_AT_ONCE, thread_name_prefix="flushing") as pool:
+            for _ in pool.map(flush, files):
+                pass
+    for entry in reversed(folders):
+        flush(entry)
 
 
 @contextmanager
@@ -27,8 +62,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     partial = _partial_sibling(path)
     try:
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -39,13 +73,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling folder to fill; on success it takes the place of `path`.
 
     An existing `path` is moved aside first and removed after, so between the two renames, a moment, there is none:
-    readers decide by the manifest inside the folder.
+    readers decide by the manifest inside the folder. Its files, and the folders themselves, are flushed to disk before
+    the rename, and the rename after it: what a crash leaves is whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial_sibling(path)
     partial.mkdir()
     try:
         yield partial
+        flush_tree(partial)
         if path.exists():
             aside = _partial_sibling(path)
             path.rename(aside)
@@ -53,6 +89,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(aside)
         else:
             partial.rename(path)
+        flush(path.parent)
     finally:
         if partial.exists():
             shutil.rmtree(partial)

@@ -1,0 +1,109 @@
+"""What a catalog says of itself when it is damaged, and that its file holds all of it once it is closed."""
+
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from data_miner_dagster.catalog.catalog import Catalog
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.failures import quick_check
+from data_miner_dagster.domain.errors import CatalogError, TransientError
+from data_miner_dagster_tests.operations.full_disks import small_disk
+
+PROJECTS = 400
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A catalog of some size, closed."""
+    catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
+    catalog.initialise()
+    for number in range(PROJECTS):
+        catalog.save_project(f"p{number}", {"description": "x" * 300}, "hash", None)
+    catalog.database.dispose()
+    return tmp_path / "catalog.sqlite"
+
+
+def test_dispose__the_file_alone_is_the_whole_catalog(file: Path, tmp_path: Path) -> None:
+    assert not file.with_name("catalog.sqlite-wal").exists()
+    shutil.copyfile(file, tmp_path / "copy.sqlite")
+    copy = Catalog(f"sqlite:///{tmp_path / 'copy.sqlite'}")
+    assert len(copy.projects()) == PROJECTS
+    copy.database.dispose()
+
+
+def test_dispose__what_another_still_has_open_is_checkpointed_all_the_same(file: Path, tmp_path: Path) -> None:
+    reader = sqlite3.connect(file)
+    reader.execute("SELECT count(*) FROM projects").fetchone()
+    catalog = Catalog(f"sqlite:///{file}")
+    catalog.save_project("last", {}, "hash", None)
+    catalog.database.dispose()
+    shutil.copyfile(file, tmp_path / "copy.sqlite")
+    reader.close()
+    copy = Catalog(f"sqlite:///{tmp_path / 'copy.sqlite'}")
+    assert len(copy.projects()) == PROJECTS + 1
+    copy.database.dispose()
+
+
+def test_process_exit__closes_the_catalog(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom data_miner_dagster.catalog.catalog import Catalog\n"
+        "catalog = Catalog(sys.argv[1])\ncatalog.initialise()\ncatalog.save_project('p', {}, 'hash', None)\n"
+        "assert [row.name for row in catalog.projects()] == ['p']\n"
+    )
+    file = tmp_path / "catalog.sqlite"
+    subprocess.run([sys.executable, "-c", script, f"sqlite:///{file}"], check=True, timeout=60)
+    assert [path.name for path in tmp_path.iterdir()] == ["catalog.sqlite"]
+    alone = sqlite3.connect(f"{file.as_uri()}?immutable=1", uri=True)
+    assert alone.execute("SELECT name FROM projects").fetchall() == [("p",)]
+    alone.close()
+
+
+@pytest.mark.parametrize("damage", ["noise", "cut", "hole"])
+def test_catalog__damage_is_one_line(file: Path, damage: str) -> None:
+    content = bytearray(file.read_bytes())
+    if damage == "noise":
+        content = bytearray(random.Random(1).randbytes(len(content)))
+    elif damage == "cut":
+        content = content[: len(content) // 2]
+    else:
+        content[4096:-4096] = bytes(len(content) - 8192)
+    file.write_bytes(bytes(content))
+    assert quick_check(file) is not None
+    catalog = Catalog(f"sqlite:///{file}")
+
+    def look() -> None:
+        catalog.initialise()
+        catalog.projects()
+
+    with pytest.raises(CatalogError, match=r"catalog\.sqlite is damaged \(.*init-db") as raised:
+        look()
+    assert "\n" not in str(raised.value)
+    catalog.database.dispose()
+
+
+def test_quick_check__sound_or_not_there(file: Path, tmp_path: Path) -> None:
+    assert quick_check(file) is None
+    assert quick_check(tmp_path / "nowhere") is None
+
+
+def test_transaction__a_full_disk_may_pass(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", size_bytes=1_000_000) as disk:
+        database = Database(f"sqlite:///{disk / 'catalog.sqlite'}")
+        with database.transaction() as session:
+            session.execute(text("CREATE TABLE t (x TEXT)"))
+
+        def write_much() -> None:
+            for _ in range(100):
+                with database.transaction() as session:
+                    session.execute(text("INSERT INTO t VALUES (:x)"), {"x": "x" * 50_000})
+
+        with pytest.raises(TransientError, match="no space is left on the disk of the catalog"):
+            write_much()
+        database.dispose()
