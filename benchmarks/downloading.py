@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yt_dlp.version
+from data_miner_dagster.sites.versions import yt_dlp_version
 
 SIDES = ("plain", "ours")
 
@@ -134,7 +134,7 @@ def measure(files: int, threads: int, repeats: int) -> dict[str, Any]:
     return {
         "benchmark": "downloading",
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "yt_dlp": yt_dlp.version.__version__,
+        "yt_dlp": yt_dlp_version(),
         "cores": os.cpu_count(),
         "files": files,
         "file_bytes": len(clip),

@@ -96,6 +96,8 @@ def download_videos(
         media_workers(config) as media,
     ):
         politeness.when_closed = client.recheck
+        if any(_needs_a_site(platform, key) for key in keys):
+            client.start()
         run = _Run(platform, client, media, politeness, rules_by_video, force)
         outcomes: dict[str, VideoOutcome] = {}
 
@@ -198,6 +200,10 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
             if not stays_downloaded(platform, session, key):
                 postpone_video(session, key, error.until, error.kind, str(error), attempts=row.attempts)
         return VideoOutcome(key, OutcomeStatus.FAILED, error.kind, str(error))
+
+
+def _needs_a_site(platform: Platform, key: str) -> bool:
+    return not key.startswith(("file-", FRAMES_PREFIX)) and not platform.layout.video_info(key).exists()
 
 
 def _site_of(row: VideoRow) -> str:

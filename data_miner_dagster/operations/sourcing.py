@@ -156,6 +156,8 @@ def _list_all(
         for query in queries
         if not query.needs_network or force or is_changed or (query.source, query.text) not in listed_well
     ]
+    if any(query.needs_network for query in wanted):
+        client.start()
 
     def ask(query: Query) -> Listing:
         try:
