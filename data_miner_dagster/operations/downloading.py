@@ -98,6 +98,7 @@ def download_videos(
         politeness.when_closed = client.recheck
         if any(_needs_a_site(platform, key) for key in keys):
             client.start()
+            media.start()
         run = _Run(platform, client, media, politeness, rules_by_video, force)
         outcomes: dict[str, VideoOutcome] = {}
 
