@@ -1,13 +1,19 @@
 """The end of a run: the funnel, where the release and the report are, what to do next."""
 
+from typing import Final
+
 from rich.table import Table
 from rich.text import Text
 
 from data_miner_dagster.catalog.queries import remarkable_listings
+from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.cli.progress import console
 from data_miner_dagster.operations.funnel import Funnel, project_funnel
 from data_miner_dagster.operations.naming import left_out_text, name_of_video, num_pictures_left_out
 from data_miner_dagster.operations.platform import Platform
+
+_MOST_OF_A_REASON: Final = 3
+"""A site that refuses is the reason of many videos."""
 
 
 def funnel_table(funnel: Funnel) -> Table:
@@ -30,15 +36,22 @@ def print_summary(platform: Platform, project: str) -> None:
     for listing in remarkable_listings(platform.catalog.database, project):
         remark = "; ".join(filter(None, (listing.error, listing.passed_over)))
         console.print(Text.assemble((f"{listing.source} {listing.query}", "yellow"), f": {remark}"))
-    most_frames = platform.config.extraction.max_frames_per_video
-    for row in platform.catalog.videos(project=project):
-        name = name_of_video(row)
+    videos = platform.catalog.videos(project=project)
+    by_reason: dict[str, list[VideoRow]] = {}
+    for row in videos:
         if row.error_kind is not None:
             when = f"; tried again from {row.retry_after:%Y-%m-%d %H:%M} UTC" if row.retry_after else ""
-            reason = f" ({row.key}): {row.error_kind.value}: {row.error}{when}"
-            console.print(Text.assemble((name, "yellow"), reason))
+            by_reason.setdefault(f"{row.error_kind.value}: {row.error}{when}", []).append(row)
+    for reason, rows in by_reason.items():
+        for row in rows[:_MOST_OF_A_REASON]:
+            console.print(Text.assemble((name_of_video(row), "yellow"), f" ({row.key}): {reason}"))
+        if len(rows) > _MOST_OF_A_REASON:
+            console.print(f"and {len(rows) - _MOST_OF_A_REASON} more for this reason: data-miner videos --failed")
+    most_frames = platform.config.extraction.max_frames_per_video
+    for row in videos:
         if num_left_out := num_pictures_left_out(row, most_frames):
-            console.print(Text.assemble((name, "yellow"), f" ({row.key}): {left_out_text(num_left_out)}"))
+            text = f" ({row.key}): {left_out_text(num_left_out)}"
+            console.print(Text.assemble((name_of_video(row), "yellow"), text))
     if funnel.release is not None:
         console.print(f"release  {platform.layout.release_folder(project, funnel.release)}")
         report = platform.layout.report_folder(project) / "index.html"

@@ -14,6 +14,7 @@ from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.media.contact_sheets import Tile, TileBox, Verdict, contact_sheet
 from data_miner_dagster.media.images import UnreadableImageError
 from data_miner_dagster.operations.media_workers import media_workers
+from data_miner_dagster.sites.folders import folders_below
 from data_miner_dagster.storage.atomic import atomic_path
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -44,7 +45,7 @@ class Trial:
 
 
 def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
-    """Return the images in a folder and below, by path, at most `limit`.
+    """Return the images in a folder and below, by path, at most `limit`. Linked folders are searched, each once.
 
     Raises:
         ConfigError: there is no such folder, or no image in it.
@@ -53,7 +54,8 @@ def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
         raise ConfigError(f"{folder} is no folder; give one that holds images")
     paths = sorted(
         path
-        for path in folder.rglob("*")
+        for _, paths_inside in folders_below(folder)
+        for path in paths_inside
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
     )
     if not paths:

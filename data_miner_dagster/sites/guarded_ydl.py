@@ -18,6 +18,7 @@ from yt_dlp.extractor.generic import GenericIE as _GenericIE
 
 from data_miner_dagster import __version__
 from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.secret_values import remember_secret
 from data_miner_dagster.sites.hosts import has_numeric_host
 from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_of
@@ -70,7 +71,7 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
         self.guard = Guard(allowed_private_hosts=config.allowed_private_hosts)
         self.po_token_url = config.po_token.url if config.po_token is not None else None
         if self.po_token_url is not None:
-            import data_miner_dagster.sites.po_tokens  # noqa: F401  # registers the provider; not cheap
+            _register_token_provider()
         super().__init__(options_of(config), auto_init="no_verbose_header")
         if config.politeness.respect_page_opt_outs:
             self.add_info_extractor(GenericIE(self))
@@ -102,6 +103,16 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
         if has_numeric_host(url):
             return self._ies["Generic"]
         return next(extractor for extractor in self._ies.values() if extractor.suitable(url))
+
+
+def _register_token_provider() -> None:
+    try:
+        import data_miner_dagster.sites.po_tokens  # noqa: F401  # registers it; not cheap
+    except ImportError as error:
+        raise ConfigError(
+            f"platform.downloading.po_token: yt-dlp {yt_dlp_version()} takes providers of tokens in another way "
+            f"than is known here ({error}); take the setting out, or update data-miner"
+        ) from None
 
 
 def javascript_runtime() -> str | None:

@@ -204,3 +204,16 @@ def test_status__a_project_without_its_file_says_so(run_command: RunCommand, pla
     assert "its file is gone" in run_command("status", "--root", platform.root).stdout
     (platform.layout.project_files / "cyclists.yaml").touch()
     assert "its file is gone" not in run_command("status", "--root", platform.root).stdout
+
+
+def test_print_summary__one_reason_of_many_videos_is_said_three_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = tuple(SampleVideo(f"files-{number}", failed=VideoErrorKind.UNDECODABLE) for number in range(9))
+    platform = build_project(tmp_path, videos=videos, through="extraction")
+    console = io.StringIO()
+    monkeypatch.setattr(progress.console, "file", console)
+    summary.print_summary(platform, "cyclists")
+    printed = console.getvalue()
+    assert printed.count("undecodable: no frame decodes") == 3
+    assert "and 6 more for this reason: data-miner videos --failed" in printed
