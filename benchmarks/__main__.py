@@ -16,6 +16,7 @@ BENCHMARKS: Final = (
     "same_video",
     "extraction",
     "planning",
+    "hostile_media",
     "embedding",
     "filtering",
     "deduplication",

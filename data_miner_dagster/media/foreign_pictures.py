@@ -130,7 +130,7 @@ def upright_size_wh(path: Path) -> tuple[int, int]:
         with _opened(content, _MOST_PIXELS_SHOWN) as image:
             width, height = image.size
             return (height, width) if image.getexif().get(_ORIENTATION_TAG) in _ON_ITS_SIDE else (width, height)
-    except _DAMAGED as error:
+    except (*_DAMAGED, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImageError(f"{path} is no picture") from error
 
 
@@ -154,6 +154,8 @@ def _decoded(content: bytes, max_pixels: int, at_least_wh: tuple[int, int] | Non
             return (shown if turn is None else shown.transpose(turn)), is_same
     except UnreadableImageError:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # of a frame within, not the header
+        raise UnreadableImageError("more pixels than a picture may have") from error
     except MemoryError as error:
         raise UnreadableImageError("needs more memory than there is") from error
     except _DAMAGED as error:

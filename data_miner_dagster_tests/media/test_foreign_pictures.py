@@ -177,6 +177,10 @@ def bomb(width: int, height: int) -> bytes:
         (bomb(2**31 - 1, 2**31 - 1), "are more than max_pixels=1000000"),
         (b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\xff\xff\x03\xff\xff\x03", "262144x262144 are more than"),
         (
+            b"GIF89a" + struct.pack("<HHBBB", 8, 8, 0, 0, 0) + b"," + struct.pack("<4HB", 0, 0, 60_000, 60_000, 0),
+            "more pixels than a picture may have",
+        ),
+        (
             b"GIF89a"
             + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0)
             + b","
