@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from data_miner_dagster.config.settings import StorageConfig
 from data_miner_dagster.domain.errors import ConfigError
 
@@ -49,6 +51,14 @@ class ProjectLimits:
             return None
         names = [name for name in _PLACEHOLDER.findall(address) if name not in self.variables]
         return _not_allowed(names[0]) if names else None
+
+    def problem_of_source(self, source: BaseModel) -> str | None:
+        """Return why a source may not be asked, with the key that is wrong."""
+        for key, value in source.model_dump(mode="json").items():
+            for text in value if isinstance(value, list) else [value]:
+                if problem := self.problem_of_address(str(text)):
+                    return f"{key}: {problem}"
+        return None
 
     def problem_of_path(self, path: Path, *, is_text: bool = False) -> str | None:
         """Return why a file may not be read: it lies outside of the folders allowed, wherever links lead to."""

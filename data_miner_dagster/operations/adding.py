@@ -41,6 +41,8 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
     if refusals := [candidate.refusal for candidate in found if candidate.refusal is not None]:
         logger.warning("%s: %d entries are passed over; the first is %s", shown, len(refusals), refusals[0])
         found = [candidate for candidate in found if candidate.refusal is None]
+        if not found:
+            raise ConfigError(f"{shown} holds no address that can be taken: {refusals[0]}")
     if not found:
         raise ConfigError(f"{shown} holds no video; give the address of one, or of a page that has some")
     if secrets := [secret for candidate in found if (secret := secret_in_address(candidate.url))]:

@@ -63,9 +63,8 @@ def register_project_file(
 
 def _check_addresses(file: ProjectFile, limits: ProjectLimits, path: Path) -> None:
     for number, source in enumerate(file.sourcing.sources):
-        for address in getattr(source, "urls", ()):
-            if problem := limits.problem_of_address(address):
-                raise ConfigError(f"{path}: sourcing.sources.{number}.urls: {problem}")
+        if problem := limits.problem_of_source(source):
+            raise ConfigError(f"{path}: sourcing.sources.{number}.{problem}")
 
 
 def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:

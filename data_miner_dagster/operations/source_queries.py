@@ -88,7 +88,10 @@ def queries_of_project(
 ) -> Iterator[Query]:
     """Yield each query of each source once, in order."""
     seen: set[tuple[str, str]] = set()
-    for source in config.sourcing.sources:
+    for number, source in enumerate(config.sourcing.sources):
+        if problem := folder.limits.problem_of_source(source):  # allowed when it was registered, and no more
+            yield _failing(source.type, f"sourcing.sources.{number}", f"sourcing.sources.{number}.{problem}")
+            continue
         for query in _queries_of(source, folder, known_keys, hashes):
             if (query.source, query.text) not in seen:
                 seen.add((query.source, query.text))
@@ -202,7 +205,10 @@ def _queries_of_query_file(source: SearchSource, entry: str, folder: ProjectFold
             check_yaml_shape(text)
             content = yaml.safe_load(text)
             for words, max_results in _read_query_file(content, entry, source.max_results):
-                yield _search(source, words, max_results)
+                if problem := folder.limits.problem_of_address(words):
+                    yield _failing(source.type, words, f"{entry}: {problem}")
+                else:
+                    yield _search(source, words, max_results)
     except (SourceError, ConfigError, OSError, ValueError, yaml.YAMLError) as error:
         yield _failing(source.type, entry, f"{entry}: {' '.join(str(error).split())}")
 

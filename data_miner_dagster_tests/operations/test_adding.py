@@ -56,6 +56,21 @@ def test_add_video__a_page_that_lists_several_adds_them_all(platform: Platform, 
     assert server.count() == 1
 
 
+def test_add_video__an_entry_that_is_no_address_of_the_web_is_passed_over(
+    platform: Platform, server: HostileServer, tmp_path: Path
+) -> None:
+    private = make_video(tmp_path / "private.mp4")
+    items = f"<item><link>{private}</link></item><item><link>{server.url('/a.mp4')}</link></item>"
+    page = server.add("/feed", hostile.page(f"<rss version='2.0'><channel>{items}</channel></rss>", "text/xml"))
+    ((key, _),) = add_video(platform, "p", page)
+    assert [(row.key, row.url) for row in platform.catalog.videos()] == [(key, server.url("/a.mp4"))]
+    items = f"<item><link>{private}</link></item>"
+    server.add("/feed", hostile.page(f"<rss version='2.0'><channel>{items}</channel></rss>", "text/xml"))
+    with pytest.raises(ConfigError, match=r"holds no address that can be taken: .*it is no http or https address"):
+        add_video(platform, "p", page)
+    assert len(platform.catalog.videos()) == 1
+
+
 def test_add_video__an_open_breaker_is_one_line_and_no_request(platform: Platform, server: HostileServer) -> None:
     url = feed(server, "a.mp4")
     close_gate(platform.catalog.database, EVERY_SITE, utc_now() + timedelta(seconds=60), "x.test answered HTTP 429")

@@ -61,6 +61,8 @@ def drop(folder: Path, *, description: str = "d", source: str = LISTED, rules: s
         {"source": "{type: urls, urls: ['http://127.0.0.1:9/?q=${oc.env:DM_TEST_SECRET}']}"},
         {"source": "{type: feeds, urls: ['http://127.0.0.1:9/{env:DM_TEST_SECRET}.xml']}"},
         {"source": "{type: search, queries: ['${oc.env:DM_TEST_SECRET}']}"},
+        {"source": "{type: search, queries: ['{env:DM_TEST_SECRET}']}"},
+        {"source": "{type: hashtags, hashtags: ['{env:DM_TEST_SECRET}']}"},
     ],
 )
 def test_register_project_files__no_variable_unless_it_is_allowed(
@@ -147,6 +149,25 @@ def test_list_sources__a_line_of_a_list_reads_no_variable(tmp_path: Path, outsid
     assert register_project_files(platform) == []
     outcome = list_sources(platform, "stranger")
     assert (outcome.counts["members"], outcome.counts["failed_sources"]) == (1, 1)
+
+
+def test_list_sources__a_search_of_a_list_reads_no_variable(tmp_path: Path, outside: Path) -> None:
+    platform = make_platform(tmp_path)
+    folder = platform.layout.project_files
+    (folder / "queries.yml.txt").write_text("['{env:DM_TEST_SECRET}']\n")
+    drop(folder, source="{type: search, query_files: [queries.yml.txt]}")
+    assert register_project_files(platform) == []
+    with pytest.raises(ConfigError, match="may not read the environment variable DM_TEST_SECRET"):
+        list_sources(platform, "stranger")
+
+
+def test_list_sources__a_variable_that_was_allowed_once(tmp_path: Path, outside: Path) -> None:
+    platform = make_platform(tmp_path, project_variables=["DM_TEST_ALLOWED"])
+    drop(platform.layout.project_files, source="{type: urls, urls: ['http://127.0.0.1:9/{env:DM_TEST_ALLOWED}.mp4']}")
+    assert register_project_files(platform) == []
+    stricter = Platform(PlatformConfig(), tmp_path / "root")
+    with pytest.raises(ConfigError, match="may not read the environment variable DM_TEST_ALLOWED"):
+        list_sources(stricter, "stranger")
 
 
 def test_load_rules__a_blocklist_outside(tmp_path: Path, outside: Path) -> None:
