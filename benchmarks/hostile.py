@@ -1,0 +1,54 @@
+"""Everything that is bad on purpose: damaged roots, dropped YAML, and the other parts that lie beside this file.
+
+    python -m benchmarks.hostile [--json] [--quick] [PART ...]
+
+Each part is a benchmark of its own, `benchmarks/hostile_<part>.py`, with figures `faults: <kind>`: crashes, hangs,
+tracebacks, silent losses, bytes leaked. All are 0; the exit status is 1 where one is not.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+PREFIX: Final = "hostile_"
+PARTS: Final = tuple(sorted(path.stem.removeprefix(PREFIX) for path in Path(__file__).parent.glob(f"{PREFIX}*.py")))
+
+
+def run_part(part: str, *, is_quick: bool) -> dict[str, Any]:
+    """Run one part in a process of its own; a part that ends without figures is one fault."""
+    command = [sys.executable, "-m", f"benchmarks.{PREFIX}{part}", "--json", *(["--quick"] if is_quick else [])]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    try:
+        return dict(json.loads(ended.stdout[ended.stdout.index("{") :]))
+    except ValueError:
+        return {"faults: the benchmark itself": 1, "status": ended.returncode}
+
+
+def main() -> int:
+    """Print a table, or JSON with the parts' figures by `part: name`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="a tenth of each")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.parts) - set(PARTS)):
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    figures: dict[str, Any] = {}
+    for part in options.parts or PARTS:
+        of_part = run_part(part, is_quick=options.quick)
+        figures |= {f"{part}: {name}": value for name, value in of_part.items()}
+        if not options.json:
+            print(f"== {part}")
+            for name, value in of_part.items():
+                print(f"   {name:<36} {value}", flush=True)
+    num_faults = sum(value for name, value in figures.items() if ": faults: " in name and isinstance(value, int))
+    figures["faults"] = num_faults
+    print(json.dumps(figures, indent=2) if options.json else f"faults of all parts: {num_faults}")
+    return 1 if num_faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

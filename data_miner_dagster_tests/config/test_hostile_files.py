@@ -1,0 +1,10 @@
+"""A tenth of `benchmarks.hostile_yaml`, drawn anew for the tests: everything that it counts is 0."""
+
+from benchmarks.hostile_yaml import measure
+
+
+def test_hostile_files__no_fault() -> None:
+    figures = measure(20, seed=7)
+    assert figures["faults"] == []
+    assert figures["files"] == 20
+    assert figures["valid"] < 10
