@@ -58,6 +58,7 @@ class ReleasePlan:
     split_by_video: dict[str, str]
     group_by_video: dict[str, str]
     divided_groups: list[tuple[str, ...]]
+    videos_without_images: list[str]  # decided on, and every frame of theirs gave way to another's or was left out
     models: tuple[ReleaseModel, ...]
     rules: FilteringRules
     duplicate_encoder: str
@@ -93,6 +94,7 @@ def plan_release(
         fingerprint=fingerprint,
         split_by_video=splits,
         divided_groups=divided_groups(groups, splits),
+        videos_without_images=sorted(set(source.video_keys) - set(video_keys)),
         group_by_video={video_key: group[0] for group in groups for video_key in group},
         models=_models(platform, config),
         rules=resolve_rules(
@@ -215,6 +217,7 @@ def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[Relea
         "boxes_by_class": tally.boxes_by_class,
         "classes": list(plan.header.class_names),
         "splits": _splits_content(plan),
+        **({"videos_without_images": plan.videos_without_images} if plan.videos_without_images else {}),
         "thresholds": {name: config.releasing.threshold_of(name) for name in plan.header.class_names},
         "models": [asdict(model) for model in plan.models],
         "funnel": plan.funnel.as_json()["steps"],

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-import pyarrow.compute as pc
-
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.splits import add_generations
 from data_miner_dagster.catalog.transitions import move_project
@@ -28,9 +26,8 @@ from data_miner_dagster.operations.split_memory import (
     remember_splits,
     remembered_splits,
 )
-from data_miner_dagster.stages.releasing import next_version, version_number
+from data_miner_dagster.stages.releasing import next_version
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
-from data_miner_dagster.storage.tables import read_table
 
 RELEASE_VERSION: Final = 3
 """Bumped when the same tables lead to other bytes."""
@@ -110,12 +107,6 @@ def _known_versions(platform: Platform, project: str) -> set[str]:
     return on_disk | {row.version for row in platform.catalog.releases(project)}
 
 
-def _videos_decided_on(platform: Platform, project: str) -> list[str]:
-    decided = read_table(platform.layout.deduplicated_table(project), ["video_key"])
-    keys: list[str] = pc.unique(decided["video_key"]).to_pylist()
-    return keys
-
-
 def _num_videos_considered(platform: Platform, project: str) -> int:
     considered = (ProjectVideoStatus.FILTERED, ProjectVideoStatus.FILTERED_EMPTY)
     return sum(member.status in considered for member in platform.catalog.members(project))
@@ -129,10 +120,7 @@ def _finish(
     if manifest is None:
         raise DataMinerError(f"release {project} {version} has vanished while it was being recorded")
     released = released_splits(platform, project)
-    generations = {
-        **dict.fromkeys(_videos_decided_on(platform, project), version_number(version)),
-        **released_generations(platform, project),
-    }
+    generations = released_generations(platform, project)
     with platform.catalog.database.transaction() as session:
         remember_splits(session, project, released)
         add_generations(session, project, generations)

@@ -61,10 +61,11 @@ def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
 
 
 def released_generations(platform: Platform, project: str) -> dict[str, int]:
-    """Return video key to the number of the first release on disk that shows it."""
+    """Return video key to the number of the first release on disk that it was decided on for, with an image or not."""
     generations: dict[str, int] = {}
     for version in release_versions(platform, project):
         manifest = read_manifest(platform.layout.release_folder(project, version))
-        for video_key in manifest["splits"]["by_video"] if manifest is not None else ():
-            generations.setdefault(video_key, version_number(version))
+        if manifest is not None:
+            for video_key in (*manifest["splits"]["by_video"], *manifest.get("videos_without_images", ())):
+                generations.setdefault(video_key, version_number(version))
     return generations

@@ -1,0 +1,167 @@
+"""A project that can live: real pictures and tables, real operations, and models whose answers are known by hand.
+
+A picture is an angle. Its similarity to the prompt is the cosine of the angle, and two pictures are near-duplicates if
+their angles are near: so what every stage does to a project can be worked out on paper.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
+from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.models.checksums import ModelFile
+from data_miner_dagster.models.registry import Capability, ModelEntry
+from data_miner_dagster.operations.deduplication import deduplicate_project
+from data_miner_dagster.operations.detection import detect_project
+from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.protocols.detectors import ObjectDetector
+from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
+from data_miner_dagster.storage.tables import table_from_rows, write_table
+from data_miner_dagster_tests.operations.planted_detection import FRAME_WH, ColourDetector, jpeg_of
+from data_miner_dagster_tests.operations.planted_project import AxisEncoder, PlantedModels, PlantedPlatform
+
+PROJECT = "life"
+STAGES = (filter_project, deduplicate_project, detect_project)
+
+
+class LivingModels(PlantedModels):
+    """The axis encoder, and a detector that counts what it looks at."""
+
+    def __init__(self, encoder: AxisEncoder) -> None:
+        super().__init__(encoder)
+        self.colours = ColourDetector()
+
+    @property
+    def filter_entry(self) -> ModelEntry:
+        """What a release says of the encoder."""
+        return _entry(self.encoder.name, Capability.IMAGE_TEXT_ENCODER)
+
+    @property
+    def dedup_encoder_name(self) -> str:
+        """That of the filter: its embeddings are used."""
+        return self.encoder.name
+
+    def detector_entries(self, names: Sequence[str] = ()) -> tuple[ModelEntry, ...]:
+        """The one detector."""
+        return (_entry(self.colours.name, Capability.DETECTOR),)
+
+    def detector(self, name: str | None = None) -> ObjectDetector:
+        """The one detector."""
+        return self.colours
+
+    @property
+    def num_looked_at(self) -> int:
+        """How many frames the detector has seen, each time counted."""
+        return sum(self.colours.batch_sizes)
+
+
+def _entry(name: str, capability: Capability) -> ModelEntry:
+    return ModelEntry(
+        name=name,
+        architecture="planted",
+        capability=capability,
+        source="pypi:planted",
+        revision=None,
+        licence="none",
+        loader="",
+        files=(ModelFile("weights", "1"),),
+    )
+
+
+class LivingPlatform(PlantedPlatform):
+    """A platform of one root with one project."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.living = LivingModels(self.encoder)
+        self.__dict__["models"] = self.living
+
+    def configure(self, *, keep: float, near: float, splits: Mapping[str, float], confidence: float) -> None:
+        """Save the project with these settings."""
+        config = ProjectConfig.model_validate(
+            {
+                "name": PROJECT,
+                "sourcing": {"sources": [{"type": "files", "paths": ["."]}]},
+                "filtering": {"positive": ["cat"], "positive_threshold": keep},
+                "deduplication": {
+                    "encoder": "filter",
+                    "threshold": near,
+                    "perceptual_hash_minimum_contrast": 256,
+                    "perceptual_hash_distance": 0,
+                },
+                "detection": {"classes": {"red": []}, "confidence_floor": 0.001},
+                "releasing": {"splits": dict(splits), "confidence_threshold": confidence},
+            }
+        )
+        dump = config.model_dump(mode="json")
+        self.catalog.save_project(PROJECT, dump, fingerprint_of(dump), None)
+
+    def add(self, key: str, angles: Sequence[int]) -> None:
+        """Make a video a member, as a listing does that a person wrote, with frames at these angles in degrees."""
+        candidate = VideoCandidate(
+            key, f"/clips/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
+        )
+        with self.catalog.database.transaction() as session:
+            self.catalog.add_candidate(session, PROJECT, candidate, rejected_because=None, takes_back=True)
+            row = session.get_one(VideoRow, key)
+            row.status, row.num_frames, row.sha256 = VideoStatus.EXTRACTED, len(angles), "0" * 64
+        if self.layout.frames_table(key).exists():
+            return
+        folder = self.layout.frames_folder(key)
+        folder.mkdir(parents=True)
+        rows: list[Mapping[str, Any]] = []
+        for index, angle in enumerate(angles):
+            content = jpeg_of([("red", (2, 2, 2 + angle // 3, 30))])
+            (folder / frame_file_name(index)).write_bytes(content)
+            rows.append(_frame_row(key, index, content))
+        write_table(self.layout.frames_table(key), table_from_rows(rows, FRAMES_SCHEMA), fingerprint=f"frames of {key}")
+        radians = np.radians(np.asarray(angles, np.float64))
+        vectors = np.zeros((len(angles), self.encoder.embedding_dim), np.float16)
+        vectors[:, 0], vectors[:, 1] = np.cos(radians), np.sin(radians)
+        stored = StoredEmbeddings(
+            np.arange(len(angles), dtype=np.int32),
+            vectors,
+            embeddings_fingerprint_of(f"frames of {key}", self.encoder.fingerprint),
+        )
+        write_embeddings(self.layout.embedding_file(self.encoder.name, key), stored)
+
+    def run_stages(self, number: int = len(STAGES)) -> None:
+        """Run the first so many stages between frames and a release."""
+        for stage in STAGES[:number]:
+            stage(self, PROJECT)
+
+
+def _frame_row(key: str, index: int, content: bytes) -> Mapping[str, Any]:
+    return {
+        "frame_id": make_frame_id(key, index),
+        "video_key": key,
+        "frame_index": index,
+        "source_frame_number": index,
+        "file_name": frame_file_name(index),
+        "pts": index,
+        "time_base_numerator": 1,
+        "time_base_denominator": 1,
+        "pts_seconds": float(index),
+        "is_keyframe": True,
+        "width": FRAME_WH[0],
+        "height": FRAME_WH[1],
+        "size_bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "sharpness": 100.0,
+        "brightness": 100.0,
+        "contrast": 50.0,
+        "is_letterboxed": False,
+        "perceptual_hash": index,
+        "quality_flag": None,
+    }
