@@ -9,7 +9,7 @@ from data_miner_dagster.cli.output import echo, print_json, print_table, shorten
 from data_miner_dagster.cli.warnings import platform_warnings
 
 if TYPE_CHECKING:
-    from data_miner_dagster.catalog.schema import VideoRow
+    from data_miner_dagster.catalog.schema import ProjectRow, VideoRow
     from data_miner_dagster.operations.platform import Platform
 
 
@@ -172,6 +172,7 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
             "with_frames": progress.num_extracted,
             "rejected": progress.num_rejected,
             "release": rows[progress.name].released_version,
+            "release_withdrawn": _withdrawn_reason(platform, rows[progress.name]),
             "is_withdrawn": is_withdrawn(platform, rows[progress.name]),
             "error": rows[progress.name].error,
         }
@@ -188,8 +189,15 @@ def _print_projects(found: "list[dict[str, object]]") -> None:
 
 
 def _remark(project: "dict[str, object]") -> str:
+    reason = project["release_withdrawn"]
+    withdrawn = f"release {project['release']} is withdrawn: {reason}" if reason else ""
     gone = "its file is gone: its sources are not listed again" if project["is_withdrawn"] else ""
-    return "; ".join(filter(None, (str(project["error"] or ""), gone)))
+    return "; ".join(filter(None, (str(project["error"] or ""), withdrawn, gone)))
+
+
+def _withdrawn_reason(platform: "Platform", project: "ProjectRow") -> str | None:
+    releases = platform.catalog.releases(project.name) if project.released_version is not None else []
+    return next((row.withdrawn_reason for row in releases if row.version == project.released_version), None)
 
 
 def _print_funnel(platform: "Platform", project: str) -> None:

@@ -1,6 +1,8 @@
 """What can be done with releases that stand: check them, and export them in one format."""
 
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -40,6 +42,7 @@ _WRITERS: Final[Mapping[str, Callable[[Path, ReleaseHeader, Path], ReleaseWriter
 }
 EXPORT_FORMATS: Final = (_WHOLE, *_WRITERS)
 """What `export_release` can write. A new format is a module in export/ and an entry above."""
+_ROOMS: Final = frozenset({"videos", "frames", "embeddings", "projects", "project_files", "releases", "reports"})
 _WITH_IMAGES: Final = frozenset({"coco", "yolo", "parquet"})
 
 
@@ -69,7 +72,7 @@ class ReleaseSummary:
     """One release in a list. `folder` is None where the files are gone, `created_at` where the catalog forgot it."""
 
     version: str
-    num_videos: int  # that gave an image
+    num_videos: int | None  # that gave an image; None where the files are gone: nobody knows
     num_images: int
     num_boxes: int
     created_at: datetime | None
@@ -153,7 +156,7 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
         row, folder = rows.get(version), platform.layout.release_folder(project, version)
         manifest = read_manifest(folder)
         counts = manifest or {
-            "num_videos": row.num_videos if row else 0,
+            "num_videos": None,
             "num_images": row.num_images if row else 0,
             "num_boxes": row.num_boxes if row else 0,
             "changes": None,
@@ -184,14 +187,14 @@ def export_release(
     `huggingface` is Parquet with the images inside, ready for the hub; `crops` is one picture per box by class.
 
     Raises:
-        ConfigError: no such project, release or format, or `to` exists and is not empty.
+        ConfigError: no such project, release or format, or `to` exists and is not empty, cannot be written to, or is
+            one of the root's own folders.
         DataMinerError: the release was withdrawn, or is damaged.
     """
     if format not in EXPORT_FORMATS:
         raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_FORMATS)}")
     version = _existing_version(platform, project, version)
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise ConfigError(f"{to} exists and is not empty; name a new folder")
+    check_export_folder(platform, to)
     release = platform.layout.release_folder(project, version)
     withdrawn = [row.withdrawn_reason for row in platform.catalog.releases(project) if row.version == version]
     if withdrawn and withdrawn[0]:
@@ -224,6 +227,30 @@ def export_release(
         if format == "huggingface":
             write_card(folder, header, tally, path_of="data/{split}-*.parquet")
     return ExportOutcome(version, to.absolute(), tally.num_images, tally.num_boxes)
+
+
+def check_export_folder(platform: Platform, to: Path) -> None:
+    """See that a folder is free, can be written to, and is none of the root's own.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    inside = to.resolve().relative_to(platform.root.resolve()).parts if _is_inside(to, platform.root) else ()
+    if inside and inside[0] in _ROOMS:
+        raise ConfigError(f"{to} is in the root's own {inside[0]}, where it would be taken for one; name another")
+    try:
+        if to.exists() and (not to.is_dir() or any(to.iterdir())):
+            raise ConfigError(f"{to} exists and is not empty; name a new folder")
+        to.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=to.absolute().parent):
+            pass
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise ConfigError(f"{to} cannot be written to ({why}); name another folder") from error
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def release_header(release: Path) -> ReleaseHeader:

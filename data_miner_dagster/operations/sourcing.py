@@ -120,6 +120,15 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
         **counts,
         "failed_sources": len(failed),
     }
+    if num_left := _num_of_removed_sources(platform, project, queries):
+        counts["of_removed_sources"] = num_left
+        logger.warning(
+            "%s: %d videos are of sources that the project file no longer names; they stay: `data-miner delete-videos "
+            "KEY --project %s` takes one out",
+            project,
+            num_left,
+            project,
+        )
     return ProjectOutcome(
         project=project,
         status=OutcomeStatus.DONE if changed else OutcomeStatus.REUSED,
@@ -130,6 +139,17 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             **{f"cut short: {listing.query}"[:200]: _cut_short(platform, listing) for listing in cut_short},
             **{f"in {listing.query}"[:200]: listing.passed_over for listing in listings if listing.passed_over},
         },
+    )
+
+
+def _num_of_removed_sources(platform: Platform, project: str, queries: list[Query]) -> int:
+    """Return how many videos the project wants that came by a query it no longer has, and not by hand."""
+    present = {(query.source, query.text) for query in queries}
+    return sum(
+        member.status is not ProjectVideoStatus.REJECTED
+        and member.source != RejectionRule.BY_HAND.value
+        and (member.source, member.query) not in present
+        for member in platform.catalog.members(project)
     )
 
 

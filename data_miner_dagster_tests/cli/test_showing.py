@@ -7,12 +7,14 @@ import pytest
 
 from data_miner_dagster.catalog.politeness import close_gate
 from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow, utc_now
+from data_miner_dagster.catalog.upkeep import withdraw_release
 from data_miner_dagster.cli import progress, summary
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing import release_project
 from data_miner_dagster.storage.tables import table_from_rows, write_table
 from data_miner_dagster_tests.builders import SampleVideo, build_platform, build_project
 from data_miner_dagster_tests.cli.conftest import RunCommand
@@ -80,6 +82,7 @@ def test_status__counts_by_status_with_reasons(run_command: RunCommand, platform
             "with_frames": 3,
             "rejected": 1,
             "release": None,
+            "release_withdrawn": None,
             "is_withdrawn": False,
             "error": None,
         }
@@ -95,6 +98,14 @@ def test_status__of_a_project_shows_its_funnel_and_who_works(run_command: RunCom
     assert "undecodable" in text
     with pytest.raises(ConfigError, match="no project 'nobody'; known: cyclists"):
         run_command("status", "--project", "nobody", "--root", platform.root)
+
+
+def test_status__a_withdrawn_release_is_shown_as_such(run_command: RunCommand, tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    withdraw_release(platform.catalog.database, "cyclists", "v001", "asked by its author")
+    shown = run_command("status", "--root", tmp_path).stdout
+    assert "release v001 is withdrawn: asked by its author" in shown
 
 
 def test_status__of_a_project_names_whole_reuploads(run_command: RunCommand, platform: Platform) -> None:

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +21,10 @@ from data_miner_dagster.export.yolo import read_yolo_labels
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releases import (
     EXPORT_FORMATS,
+    check_export_folder,
     check_release,
     export_release,
+    list_releases,
     release_header,
 )
 from data_miner_dagster.operations.releasing import release_project
@@ -200,3 +203,23 @@ def test_withdrawn_release__is_neither_exported_nor_reused(tmp_path: Path) -> No
     # the same tables again: what was withdrawn is not handed out a second time
     again = release_project(platform, "cyclists")
     assert (again.status, again.metadata["version"]) == (OutcomeStatus.DONE, "v002")
+
+
+def test_check_export_folder__the_roots_own_and_unwritable_ones(released: Platform, tmp_path: Path) -> None:
+    check_export_folder(released, tmp_path / "new" / "out")
+    check_export_folder(released, released.root / "exports" / "v001")
+    with pytest.raises(ConfigError, match=r"is in the root's own releases, where it would be taken for one"):
+        check_export_folder(released, released.layout.release_folder("cyclists", "v009"))
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot be written to \(File exists\); name another folder"):
+        check_export_folder(released, tmp_path / "file" / "out")
+    with pytest.raises(ConfigError, match="cannot be written to"):
+        check_export_folder(released, Path("/proc/nowhere/out"))
+
+
+def test_list_releases__files_are_gone(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    shutil.rmtree(platform.layout.releases_folder("cyclists"))
+    (listed,) = list_releases(platform, "cyclists")
+    assert (listed.state, listed.num_videos, listed.num_images) == ("files are gone", None, 7)

@@ -267,3 +267,15 @@ def test_list_sources__what_a_folder_holds_besides_is_kept(platform: Platform, t
     list_sources(platform, "p")
     (listing,) = listings(platform).values()  # what is asked no more is not reported for ever
     assert (listing.query, listing.error, listing.passed_over) == ("Part #1 of 2.mp4", None, None)
+
+
+def test_list_sources__videos_of_a_source_that_was_taken_out_are_told(platform: Platform, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.mp4").write_bytes(name.encode())
+    both = [{"type": "files", "paths": ["one"]}, {"type": "files", "paths": ["two"]}]
+    add_project(platform, both, config_file=tmp_path / "p.yaml")
+    assert "of_removed_sources" not in list_sources(platform, "p").counts
+    add_project(platform, both[:1], config_file=tmp_path / "p.yaml")
+    assert list_sources(platform, "p").counts["of_removed_sources"] == 1
+    assert len(platform.catalog.videos(project="p")) == 2
