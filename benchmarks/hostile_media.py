@@ -27,8 +27,8 @@ from PIL import Image
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.media.images import UnreadableImageError
-from data_miner_dagster.operations.frame_folder import FrameFolderJob
+from data_miner_dagster.media.outcomes import UnreadableImageError
+from data_miner_dagster.operations.frame_requests import FrameFolderJob
 from data_miner_dagster.operations.frame_workers import FrameWorkers
 from data_miner_dagster.operations.media_workers import MediaWorkers
 from data_miner_dagster.workers.errors import WorkerFaultError

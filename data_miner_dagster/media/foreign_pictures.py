@@ -23,7 +23,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.media.images import UnreadableImageError, decode_image
+from data_miner_dagster.media.images import decode_image
+from data_miner_dagster.media.outcomes import UnreadableImageError
 
 _JPEG_START: Final = b"\xff\xd8\xff"
 _READERS: Final = (

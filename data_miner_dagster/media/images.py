@@ -10,6 +10,7 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
 from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.media.outcomes import UnreadableImageError
 
 REDUCTION_MARGIN: Final = 1.4
 """Nearer to 1 the decoder's filter alone decides what is left. docs/models.md has what a margin does to vectors."""
@@ -18,10 +19,6 @@ _REDUCTIONS: Final = (
     (4, cv2.IMREAD_REDUCED_COLOR_4),
     (2, cv2.IMREAD_REDUCED_COLOR_2),
 )
-
-
-class UnreadableImageError(ValueError):
-    """A stored image is missing, damaged or no image; the message names the file and what is wrong with it."""
 
 
 def read_stored_image(path: Path, sha256: str) -> RgbImage:

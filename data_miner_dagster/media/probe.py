@@ -19,6 +19,7 @@ from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.containers import CONTAINER_OPTIONS, moving_pictures, packets_in
 from data_miner_dagster.media.file_ends import FileEnd, asf_seconds, file_end
+from data_miner_dagster.media.outcomes import ProbedVideo
 from data_miner_dagster.media.readings import Reading, decodes_at_its_end, frames_in, read_through
 
 _TAIL_SECONDS: Final = (0.5, 2.0)
@@ -34,18 +35,6 @@ _MAY_BE_CUT: Final = (VideoErrorKind.NOT_A_VIDEO, VideoErrorKind.NO_VIDEO_STREAM
 _MAX_DECODE_PACKETS: Final = 400
 _MIN_CONTRAST: Final = 4.0
 """Standard deviation of luma: flatter pictures are alike in all videos."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProbedVideo:
-    """What a file proved to be. `duration_seconds` is from the header where the packets agree, or from the packets."""
-
-    duration_seconds: float
-    width: int
-    height: int
-    codec: str
-    container: str
-    content_fingerprint: str | None  # of two pictures; None where they show too little to tell videos apart
 
 
 def _bad(kind: VideoErrorKind, message: str) -> VideoPermanentError:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data_miner_dagster.media.contact_sheets import data_uri
 from data_miner_dagster.media.foreign_pictures import small_picture
-from data_miner_dagster.media.images import UnreadableImageError
+from data_miner_dagster.media.outcomes import UnreadableImageError
 
 _QUALITY = 70
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.records import ImageDetections, RgbImage
-from data_miner_dagster.media.images import UnreadableImageError, read_stored_image
+from data_miner_dagster.media.images import read_stored_image
+from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, concerns_all_items, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.detectors import ObjectDetector

@@ -25,7 +25,8 @@ from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import Float32Array, OutcomeStatus, RgbImage, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.media.images import UnreadableImageError, read_stored_image_reduced
+from data_miner_dagster.media.images import read_stored_image_reduced
+from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.item_faults import ItemFault, concerns_all_items, item_guard, log_fault
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform, ReportVideo

@@ -3,13 +3,11 @@
 Belongs here: what one process does for one video. It knows no catalog and no claim, so that it can be run apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from av.video.stream import VideoStream
 
@@ -23,54 +21,13 @@ from data_miner_dagster.media.indexes import read_group_index, read_index
 from data_miner_dagster.media.pictures import encode, picture_of
 from data_miner_dagster.media.shots import measure_changes
 from data_miner_dagster.operations.frame_manifest import check_num_frames, check_num_pixels, frame_folder_writer
+from data_miner_dagster.operations.frame_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.stages.extraction import (
     find_cuts,
     groups_to_read,
     plan_decoding,
     select_targets,
 )
-
-_MOST_NAMED: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class FrameFolderJob:
-    """One video, or pictures that stand for one, to make a folder of frames from. `folder` exists and is empty."""
-
-    video_key: str
-    video_path: Path  # of no meaning where there are `picture_paths`
-    folder: Path
-    fingerprint: str
-    config: ExtractionConfig
-    num_threads: int = 1
-    picture_paths: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FrameFolderSummary:
-    """What was made. `num_unmet` targets could not be decoded; `num_decode_errors` packets were damaged.
-
-    `left_out` are the pictures of a folder that were not taken, by name, each with the reason.
-    """
-
-    num_frames: int
-    num_source_frames: int
-    num_decoded: int
-    num_unmet: int
-    num_decode_errors: int
-    size_bytes: int
-    num_frames_by_flag: Mapping[str, int] = field(default_factory=dict)
-    left_out: Sequence[str] = ()
-
-    def as_metadata(self) -> dict[str, int | float | str]:
-        """Return plain numbers worth showing."""
-        values = asdict(self)
-        by_flag, left_out = values.pop("num_frames_by_flag"), values.pop("left_out")
-        shown = {f"num_{flag}": count for flag, count in sorted(by_flag.items())}
-        if left_out:
-            more = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
-            shown["left_out"] = "; ".join(left_out[:_MOST_NAMED]) + more
-        return {**values, **shown}
 
 
 class IndexReader(Protocol):

@@ -15,9 +15,9 @@ from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.foreign_text import clean_text
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.foreign_pictures import TakenPicture, take_picture
-from data_miner_dagster.media.images import UnreadableImageError
-from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary
+from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.frame_manifest import check_num_frames, frame_folder_writer
+from data_miner_dagster.operations.frame_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.stages.extraction import spread
 

@@ -10,44 +10,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.foreign_pictures import see_picture
-from data_miner_dagster.media.images import UnreadableImageError
+from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.media.probe import probe_video
-from data_miner_dagster.operations.frame_folder import FrameFolderJob, make_frame_folder
+from data_miner_dagster.operations.frame_folder import make_frame_folder
 from data_miner_dagster.operations.frame_import import import_frame_folder
+from data_miner_dagster.operations.frame_requests import job_from_json
 from data_miner_dagster.stages.sourcing import split_storyboard
 from data_miner_dagster.workers.serving import serve
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-def job_to_json(job: FrameFolderJob) -> dict[str, Any]:
-    """Return what `job_from_json` makes the same job of."""
-    return {
-        "video_key": job.video_key,
-        "video_path": str(job.video_path),
-        "folder": str(job.folder),
-        "fingerprint": job.fingerprint,
-        "config": job.config.model_dump(mode="json"),
-        "num_threads": job.num_threads,
-        "picture_paths": [str(path) for path in job.picture_paths],
-    }
-
-
-def job_from_json(content: dict[str, Any]) -> FrameFolderJob:
-    """Return the job that `job_to_json` was given."""
-    return FrameFolderJob(
-        video_key=content["video_key"],
-        video_path=Path(content["video_path"]),
-        folder=Path(content["folder"]),
-        fingerprint=content["fingerprint"],
-        config=ExtractionConfig.model_validate(content["config"]),
-        num_threads=content["num_threads"],
-        picture_paths=tuple(map(Path, content["picture_paths"])),
-    )
 
 
 def _make(arguments: dict[str, Any]) -> dict[str, Any]:

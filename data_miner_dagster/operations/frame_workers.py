@@ -1,16 +1,11 @@
 """Each video is decoded in a process apart: a decoder that crashes, hangs or eats memory ends that video only."""
 
-from typing import Final
-
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary
-from data_miner_dagster.operations.frame_jobs import job_to_json
+from data_miner_dagster.operations.frame_requests import JOBS_MODULE, FrameFolderJob, FrameFolderSummary, job_to_json
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
 from data_miner_dagster.workers.limits import WorkerLimits
 from data_miner_dagster.workers.pool import WorkerPool
-
-JOBS_MODULE: Final = "data_miner_dagster.operations.frame_jobs"
 
 
 class FrameWorkers:

@@ -15,9 +15,8 @@ from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.media.images import UnreadableImageError
-from data_miner_dagster.media.probe import ProbedVideo
-from data_miner_dagster.operations.frame_workers import JOBS_MODULE
+from data_miner_dagster.media.outcomes import ProbedVideo, UnreadableImageError
+from data_miner_dagster.operations.frame_requests import JOBS_MODULE
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
 from data_miner_dagster.workers.limits import WorkerLimits
 from data_miner_dagster.workers.pool import WorkerPool

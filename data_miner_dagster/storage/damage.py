@@ -3,6 +3,7 @@
 Every reader of a derived file reads inside `reading`, so that the libraries' many ways to say it become one.
 """
 
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -10,12 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-
 from data_miner_dagster.domain.errors import DamagedFileError
 
 _SAID_BY_LIBRARIES: Final = (
-    pa.ArrowException,
     zipfile.BadZipFile,
     zlib.error,
     ArithmeticError,
@@ -27,6 +25,12 @@ _SAID_BY_LIBRARIES: Final = (
     ValueError,
 )
 _REMEDY: Final = "it is removed and made again by the next run, or by `data-miner doctor --fix`"
+
+
+def _said_by_libraries() -> tuple[type[Exception], ...]:
+    """Looked up when something was raised: PyArrow is costly to import, and raises nothing where it is not."""
+    arrow = sys.modules.get("pyarrow")
+    return _SAID_BY_LIBRARIES if arrow is None else (*_SAID_BY_LIBRARIES, arrow.ArrowException)
 
 
 @contextmanager
@@ -43,7 +47,7 @@ def reading(path: Path) -> Iterator[None]:
         if error.errno is not None or isinstance(error, FileNotFoundError):
             raise
         raise damaged(path, error) from error  # Arrow: "Couldn't deserialize thrift"
-    except _SAID_BY_LIBRARIES as error:
+    except _said_by_libraries() as error:
         raise damaged(path, error) from error
 
 

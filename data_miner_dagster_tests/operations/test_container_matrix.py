@@ -16,7 +16,8 @@ from PIL import Image
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.media.containers import open_video
 from data_miner_dagster.media.indexes import read_group_index, read_index
-from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary, make_frame_folder
+from data_miner_dagster.operations.frame_folder import make_frame_folder
+from data_miner_dagster.operations.frame_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.stages.extraction import groups_to_read, select_targets
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests.barcode_clips import make_clip, read_barcode

@@ -19,7 +19,8 @@ from data_miner_dagster.media.containers import open_video
 from data_miner_dagster.media.decoding import DecodeTally, decode_targets
 from data_miner_dagster.media.indexes import read_group_index
 from data_miner_dagster.models.packages import fetch_samples
-from data_miner_dagster.operations.frame_folder import FrameFolderJob, FrameFolderSummary, make_frame_folder
+from data_miner_dagster.operations.frame_folder import make_frame_folder
+from data_miner_dagster.operations.frame_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.stages.extraction import plan_decoding
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
 from data_miner_dagster_tests.barcode_clips import make_clip, read_barcode, read_barcode_file

@@ -9,8 +9,8 @@ from PIL import Image
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.operations.frame_folder import FrameFolderJob
 from data_miner_dagster.operations.frame_import import import_frame_folder
+from data_miner_dagster.operations.frame_requests import FrameFolderJob
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests.media.test_foreign_pictures import GREY, PHOTO, bomb, coded, png_of_16_bits, turned
 

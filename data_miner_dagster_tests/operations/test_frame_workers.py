@@ -14,7 +14,7 @@ import pytest
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.operations.frame_folder import FrameFolderJob
+from data_miner_dagster.operations.frame_requests import FrameFolderJob
 from data_miner_dagster.operations.frame_workers import FrameWorkers
 from data_miner_dagster.workers.errors import WorkerFaultError, WorkersClosedError
 from data_miner_dagster_tests.barcode_clips import make_clip
@@ -70,7 +70,7 @@ def test_make_frame_folder__an_exception_says_which_and_where_and_the_worker_sta
             WorkerFaultError, match=r"^ValidationError: 1 validation error for ExtractionConfig"
         ) as fault:
             workers.make_frame_folder(broken)
-        assert re.fullmatch(r"operations/frame_jobs\.py:\d+", fault.value.place)
+        assert re.fullmatch(r"operations/frame_requests\.py:\d+", fault.value.place)
         before = workers.process_ids
         assert workers.make_frame_folder(job_for(clip, tmp_path / "b")).num_frames == 2
         assert workers.process_ids == before

@@ -13,7 +13,8 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.probe import probe_video
-from data_miner_dagster.operations.frame_folder import FrameFolderJob, make_frame_folder
+from data_miner_dagster.operations.frame_folder import make_frame_folder
+from data_miner_dagster.operations.frame_requests import FrameFolderJob
 from data_miner_dagster_tests.barcode_clips import barcode_picture, make_clip
 from data_miner_dagster_tests.operations.test_container_matrix import lying_avi, times_by_ffmpeg
 
