@@ -15,7 +15,8 @@ from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 
 CONTAINER_OPTIONS: Final = {
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,mxf,h264,hevc",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,mxf,h264,hevc,"
+    "ivf,dv,m4v,mjpeg,obu,vc1,nut,wtv,yuv4mpegpipe",
     "protocol_whitelist": "file",
 }
 """For `av.open(..., options=...)` of any file that came from outside: container demuxers alone, so that a playlist or a

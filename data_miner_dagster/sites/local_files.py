@@ -17,15 +17,16 @@ from data_miner_dagster.sites.folders import folders_below, is_glob, located, ma
 
 # fmt: off
 VIDEO_ENDINGS: Final = frozenset((
-    "264", "265", "3g2", "3gp", "asf", "avc", "avi", "divx", "f4v", "flv", "gif", "h264", "h265", "h26l",
-    "hevc", "ism", "ismv", "m1v", "m2t", "m2ts", "m2v", "m4v", "mj2", "mk3d", "mkv", "mov", "mp4", "mpeg",
-    "mpg", "mpv", "mts", "mxf", "ogg", "ogm", "ogv", "psp", "ts", "vob", "webm", "wmv",
+    "264", "265", "3g2", "3gp", "asf", "avc", "avi", "dif", "divx", "dv", "f4v", "flv", "gif", "h264",
+    "h265", "h26l", "hevc", "ism", "ismv", "ivf", "m1v", "m2t", "m2ts", "m2v", "m4v", "mj2", "mjpeg",
+    "mjpg", "mk3d", "mkv", "mov", "mp4", "mpeg", "mpg", "mpv", "mts", "mxf", "nut", "obu", "ogg", "ogm",
+    "ogv", "psp", "ts", "vc1", "vob", "webm", "wmv", "wtv", "y4m",
 ))
 # fmt: on
 """What is taken for a video in a folder or by a glob; a file that is named itself is always tried.
 
 Source: the extensions that libavformat gives to the formats of `media.containers.CONTAINER_OPTIONS`, without those of
-sound, subtitles and pictures, and a few that are in use besides (divx, m4v, mpv, ogm).
+sound, subtitles and pictures, and a few that are in use besides (divx, mpv, ogm).
 """
 PICTURE_ENDINGS: Final = frozenset({"bmp", "jpeg", "jpg", "png", "webp"})
 """What is taken for a picture in a folder of frames."""

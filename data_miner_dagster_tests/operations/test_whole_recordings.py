@@ -30,14 +30,8 @@ def clip(path: Path, seconds: int, keyframe_every: int, *, starts_at: int | None
     if starts_at is not None:
         settings["pts"] = [starts_at + TICKS * number for number in range(seconds * RATE)]
         settings |= {"time_base": Fraction(1, 90000), "container_options": {"mpegts_copyts": "1"}}
-    return make_clip(
-        path,
-        num_frames=seconds * RATE,
-        frame_rate=Fraction(RATE),
-        gop=keyframe_every * RATE,
-        size=(96, 64),
-        **settings,
-    )
+    defaults: dict[str, Any] = {"frame_rate": Fraction(RATE), "gop": keyframe_every * RATE, "size": (96, 64)}
+    return make_clip(path, num_frames=seconds * RATE, **{**defaults, **settings})
 
 
 def joined(path: Path, *starts: int, seconds: int, tail: bytes = b"") -> Path:
@@ -79,6 +73,11 @@ def late_matroska(path: Path) -> Path:
     return clip(path, 10, 1, pts=[16 + number for number in range(10 * RATE)], time_base=Fraction(1, RATE))
 
 
+def dv(path: Path) -> Path:
+    """Write ten frames as a camera on tape does."""
+    return make_clip(path, num_frames=10, frame_rate=Fraction(25), size=(720, 576), codec="dvvideo")
+
+
 WHOLE: dict[str, tuple[Callable[[Path], Path], int, float]] = {
     "MPEG-TS, 2 s groups": (lambda folder: clip(folder / "a.ts", 20, 2), 100, 20),
     "MPEG-TS, 10 s groups, B-frames": (
@@ -113,6 +112,17 @@ WHOLE: dict[str, tuple[Callable[[Path], Path], int, float]] = {
     "mp4, long sound": (lambda folder: with_sound(folder / "a.mp4", 12, 15), 60, 15),
     "mkv, very long sound": (lambda folder: with_sound(folder / "a.mkv", 1, 20), 5, 20),
     "MPEG-TS, long sound": (lambda folder: with_sound(folder / "a.ts", 12, 15), 60, 15),
+    "IVF": (lambda folder: clip(folder / "a.ivf", 4, 1, codec="libvpx", options={"deadline": "realtime"}), 20, 4),
+    "DV": (lambda folder: dv(folder / "a.dv"), 10, 0.4),
+    "raw MPEG-4": (lambda folder: clip(folder / "a.m4v", 4, 1, codec="mpeg4", container_format="m4v"), 20, 4),
+    "NUT": (lambda folder: clip(folder / "a.nut", 4, 1, codec="mpeg4"), 20, 4),
+    "Windows TV": (lambda folder: clip(folder / "a.wtv", 4, 1, codec="mpeg2video", frame_rate=Fraction(25)), 20, 0.8),
+    "Motion JPEG": (
+        lambda folder: clip(folder / "a.mjpeg", 4, 1, codec="mjpeg", pix_fmt="yuvj420p", container_format="mjpeg"),
+        20,
+        0.8,
+    ),
+    "Y4M": (lambda folder: clip(folder / "a.y4m", 4, 1, codec="wrapped_avframe"), 20, 4),
     "avi, header count lies": (lying_avi, 40, 40 * 1001 / 30000),
 }
 """How it is made; frames and seconds by construction."""
