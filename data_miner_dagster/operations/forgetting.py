@@ -193,7 +193,7 @@ def _forget_in_releases(
 
 def _take_names_out(folder: Path, keys: Sequence[str]) -> None:
     """Rewrite the texts of a release that name one of the videos, and the checksums of these texts; nothing else."""
-    texts = [path for path in sorted(folder.iterdir()) if path.suffix in (".md", ".json")]
+    texts = [path for path in sorted(folder.iterdir()) if path.suffix in (".md", ".json", ".txt")]
     naming = [path for path in texts if any(key in path.read_text(encoding="utf-8") for key in keys)]
     if not naming:
         return

@@ -28,14 +28,21 @@ def check_root_is_writable(root: Path) -> None:
 
 
 def check_before_work(platform: Platform, project: ProjectConfig) -> None:
-    """Check everything that can be known to be wrong without any work: root, sampling, models, classes.
+    """Check everything that can be known to be wrong without any work: root, sampling, models, classes, projects.
 
     Raises:
-        ConfigError: the root is unwritable, was sampled with other settings, or the detector knows no such class.
+        ConfigError: the root is unwritable, was sampled with other settings, the detector knows no such class, or a
+            project to compare with has nothing to compare with yet.
         ModelError: weights are missing.
     """
     check_root_is_writable(platform.root)
     platform.check_sampling()
+    for other in project.deduplication.against_projects:
+        is_there = platform.has_catalog and platform.catalog.project(other) is not None
+        if is_there and not platform.layout.deduplicated_table(other).exists():
+            raise ConfigError(
+                f"deduplication.against_projects names {other!r}, which is not deduplicated yet; run that project first"
+            )
     platform.models.check_available(project.detection.detectors)
     for entry in platform.models.detector_entries(project.detection.detectors):
         check_classes(entry, project.detection.class_prompts)

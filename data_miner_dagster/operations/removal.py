@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_miner_dagster.catalog.queries import projects_wanting, unwanted_videos
+from data_miner_dagster.catalog.splits import delete_memory_of_project
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.upkeep import delete_project, delete_videos
 from data_miner_dagster.config.loading import resolve_project_files
@@ -101,6 +102,9 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
             if file.parent == watched and file.exists():
                 touched.append(file.replace(file.with_name(f"{file.name}.removed")))
         delete_project(platform.catalog.database, name)
+        if with_releases:
+            with platform.catalog.database.transaction() as session:
+                delete_memory_of_project(session, name)  # of a next project of this name nothing was ever released
         folders = [layout.project_folder(name), layout.report_folder(name)] if with_files else []
         folders += [layout.releases_folder(name)] if with_releases else []
         for folder in folders:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.catalog.schema import ReleaseRow
+from data_miner_dagster.catalog.splits import add_splits, read_splits
 from data_miner_dagster.catalog.upkeep import delete_project
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.records import VideoCandidate
@@ -107,3 +108,13 @@ def test_take_out_of_project__stays_out_and_other_projects_keep_it(tmp_path: Pat
     assert not is_in(takes_back=False)  # listed again
     assert is_in(takes_back=True)  # `add-video`
     assert is_in(takes_back=False)
+
+
+def test_remove_project__with_its_releases_its_memory_goes(platform: Platform) -> None:
+    with platform.catalog.database.transaction() as session:
+        add_splits(session, "cyclists", "train=1.0", {"files-aaa": "train"})
+    remove_project(platform, "cyclists", with_files=False)
+    assert read_splits(platform.catalog.database, "cyclists", "train=1.0") == {"files-aaa": "train"}
+    build_project(platform.root, through="sourcing")
+    remove_project(platform, "cyclists", with_files=False, with_releases=True)
+    assert read_splits(platform.catalog.database, "cyclists", "train=1.0") == {}
