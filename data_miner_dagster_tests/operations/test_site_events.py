@@ -237,3 +237,32 @@ def test_wave__is_counted_across_processes(tmp_path: Path, server: HostileServer
     rows = platform.catalog.videos()
     assert {(row.status, row.error_kind) for row in rows} == {(VideoStatus.FAILED, VideoErrorKind.SITE_REFUSAL)}
     assert {row.attempts for row in rows} == {0}
+
+
+def test_wave__of_two_processes_at_once_is_one_event_and_heals_by_one_probe(
+    tmp_path: Path, server: HostileServer, clip: bytes
+) -> None:
+    root = tmp_path / "root"
+    platform = make_platform(root)
+    listed(platform, offer(server, hostile.status(403)))
+
+    def two_workers() -> None:
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+        command = [sys.executable, "-m", "data_miner_dagster_tests.operations.download_worker", str(root)]
+        workers = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(2)]
+        assert [worker.wait() for worker in workers] == [0, 0]
+
+    two_workers()
+    assert server.count() <= 3 + 2 * 4 - 1  # what eight threads had on its way
+    rows = platform.catalog.videos()
+    assert {(row.status, row.error_kind) for row in rows} == {(VideoStatus.FAILED, VideoErrorKind.SITE_REFUSAL)}
+    assert {row.attempts for row in rows} == {0}
+
+    let_time_pass(platform)
+    offer(server, hostile.slow_body(clip, 0.05, pieces=5))
+    asked = server.count()
+    two_workers()
+    assert {row.status for row in platform.catalog.videos()} == {VideoStatus.DOWNLOADED}
+    first, second = server.requests[asked : asked + 2]
+    assert second.at - first.at >= 0.2  # after the last byte of the first
+    assert server.count() == asked + NUM_VIDEOS
