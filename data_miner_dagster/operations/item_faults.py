@@ -30,6 +30,7 @@ from data_miner_dagster.domain.errors import (
     DamagedFileError,
     DataMinerError,
     ModelError,
+    OutOfDateError,
     SystematicFaultError,
     TransientError,
 )
@@ -47,7 +48,15 @@ _MAX_LINE: Final = 400
 _PACKAGE: Final = Path(data_miner_dagster.__file__).parent
 _OF_THE_MACHINE: Final = frozenset({errno.EROFS, errno.EMFILE, errno.ENFILE})
 
-_OF_ALL: Final = (CatalogError, ConfigError, DamagedFileError, ModelError, SystematicFaultError, WorkersClosedError)
+_OF_ALL: Final = (
+    CatalogError,
+    ConfigError,
+    DamagedFileError,
+    ModelError,
+    OutOfDateError,
+    SystematicFaultError,
+    WorkersClosedError,
+)
 
 T = TypeVar("T")
 
@@ -76,6 +85,7 @@ def concerns_all_items(error: BaseException) -> bool:
     - `DamagedFileError`: whoever holds the claim removes the file, and the same work goes through then.
     - `ConfigError`, `ModelError`: a setting or a model is wrong or missing, for every item alike. A loop in which they
       are one item's (a source whose variable is not set, a file of the watched folder) catches them inside.
+    - `OutOfDateError`: the tables of the stages do not belong together.
     - `SystematicFaultError`: an inner loop has decided so.
     - `TransientError` itself: the platform's (a catalog that cannot be opened). Its kinds (`VideoTransientError`,
       `WorkerDiedError`) are of what was worked on.

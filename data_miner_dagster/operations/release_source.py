@@ -1,7 +1,7 @@
 """What there is to release: the tables of a project brought together, one video at a time."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
-from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.errors import DataMinerError, OutOfDateError, PermanentError
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.export.records import ReleaseBox, ReleaseImage, ReleaseVideo
 from data_miner_dagster.operations.funnel import num_unreadable_frames
@@ -92,6 +92,8 @@ class ReleaseSource:
         decided = read_metadata(self._paths["deduplicated_frames"])
         self._frames_fingerprints: dict[str, str] = json.loads(decided.get(FRAMES_KEY, "{}"))
         self.video_keys: list[str] = self._unique.video_keys
+        self.left_out: Collection[str] = ()
+        """Videos and frames (by key and id) to go on without, since their files cannot be had."""
 
     def images_of(self, video_key: str, *, split: str = "", first_image_id: int = 1) -> list[ReleaseImage]:
         """Return the images of one video that the configuration lets into a release, in order of time.
@@ -99,6 +101,8 @@ class ReleaseSource:
         Raises:
             DataMinerError: the frames are not those that deduplication saw.
         """
+        if video_key in self.left_out:
+            return []
         unique = self._unique.rows_of(video_key)
         wanted = sorted(unique.filter(unique["is_representative"])["frame_index"].to_pylist())
         if not wanted:
@@ -110,7 +114,7 @@ class ReleaseSource:
         images: list[ReleaseImage] = []
         for frame_index in wanted:
             frame_id = make_frame_id(video_key, frame_index)
-            if frame_id in self._unseen:
+            if frame_id in self._unseen or frame_id in self.left_out:
                 continue
             frame = frames.get(frame_index)
             if frame is None:
@@ -205,8 +209,8 @@ class ReleaseSource:
             raise self._stale("detections", "there are unique frames that no detector has looked at")
         return unseen
 
-    def _stale(self, asset: str, why: str) -> DataMinerError:
-        return DataMinerError(f"project {self._project!r}: {asset} is out of date ({why}); materialize it again")
+    def _stale(self, asset: str, why: str) -> OutOfDateError:
+        return OutOfDateError(f"project {self._project!r}: {asset} is out of date ({why}); materialize it again")
 
     def _count_duplicates(self) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -219,7 +223,7 @@ class ReleaseSource:
     def _frames_of(self, video_key: str) -> dict[int, dict[str, Any]]:
         path = self._platform.layout.frames_table(video_key)
         if not path.is_file():
-            raise self._stale("frames", f"the frames of {video_key} are gone")
+            raise PermanentError(f"the frames of {video_key} are gone; extract them again")
         seen = self._frames_fingerprints.get(video_key)
         if seen is not None and read_fingerprint(path) != seen:
             raise self._stale("filtered_frames", f"the frames of {video_key} were made anew since they were chosen")

@@ -3,9 +3,10 @@
 import errno
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ from data_miner_dagster.export.records import (
 from data_miner_dagster.export.verification import release_problems
 from data_miner_dagster.export.yolo import YoloWriter
 from data_miner_dagster.operations.funnel import Funnel, project_funnel
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.release_source import ReleaseSource
 from data_miner_dagster.operations.split_memory import release_versions, remembered_splits
@@ -64,6 +67,7 @@ class ReleasePlan:
     duplicate_encoder: str
     duplicate_threshold: float
     funnel: Funnel
+    left_out: Collection[str]  # videos and frames whose files cannot be had
 
 
 def plan_release(
@@ -73,9 +77,10 @@ def plan_release(
 
     Raises:
         NothingToReleaseError: no frame survived; the message is the funnel in one line.
+        VideosLeftOutError: frames of videos cannot be had.
     """
     funnel = project_funnel(platform, project).before_release()
-    video_keys = [video_key for video_key in source.video_keys if source.images_of(video_key)]
+    video_keys = _videos_with_images(source)
     if not video_keys:
         raise NothingToReleaseError(f"project {project!r} has nothing to release: {funnel.as_line()}")
     shares = config.releasing.ordered_splits
@@ -105,7 +110,21 @@ def plan_release(
             duplicates.get("threshold") or platform.models.dedup_encoder_calibration.duplicate_threshold
         ),
         funnel=funnel,
+        left_out=source.left_out,
     )
+
+
+def _videos_with_images(source: ReleaseSource) -> list[str]:
+    faults: dict[str, ItemFault] = {}
+    with item_guard("dataset") as guard:
+        found = [
+            key
+            for key in source.video_keys
+            if guard.attempt(key, partial(source.images_of, key), partial(faults.__setitem__, key))
+        ]
+    if faults:
+        raise VideosLeftOutError(faults)
+    return found
 
 
 def _models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseModel, ...]:
@@ -124,7 +143,8 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
     """Fill an empty folder with a complete release, read back; the manifest comes last.
 
     Raises:
-        DataMinerError: a frame's image is not what was extracted, or the release does not read back.
+        VideosLeftOutError: images of frames are missing, or not what was extracted: videos by key, frames by id.
+        DataMinerError: the release does not read back.
     """
     with closing(ChecksumWriter(folder)) as checksums:
         tally = _write_images(folder, source, plan, checksums)
@@ -148,20 +168,30 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
 
 def _write_images(folder: Path, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter) -> ReleaseTally:
     tally = ReleaseTally.of(plan.header)
+    faults: dict[str, ItemFault] = {}
     for split in plan.header.splits:
         (folder / "images" / split).mkdir(parents=True)
     with ExitStack() as stack:
         writers = [stack.enter_context(closing(make(folder, plan.header))) for make in WRITERS]
+        guard = stack.enter_context(item_guard("dataset"))
         for video_key in sorted(plan.split_by_video):
-            files = source.image_files_of(video_key)
+            files = guard.attempt(
+                video_key, partial(source.image_files_of, video_key), partial(faults.__setitem__, video_key)
+            )
+            if files is None:
+                continue
             split = plan.split_by_video[video_key]
             for image in source.images_of(video_key, split=split, first_image_id=tally.num_images + 1):
-                name = f"images/{image.file_name}"
-                _place_image(files[image.frame_index], folder / name, image, copy=plan.config.releasing.copy_images)
-                checksums.add(name, image.sha256)
+                target = folder / f"images/{image.file_name}"
+                place = partial(_place_image, files, target, image, copy=plan.config.releasing.copy_images)
+                if guard.attempt(video_key, place, partial(faults.__setitem__, image.frame_id)) is None:
+                    continue
+                checksums.add(f"images/{image.file_name}", image.sha256)
                 for writer in writers:
                     writer.add(image)
                 tally.add(image)
+    if faults:
+        raise VideosLeftOutError(faults)
     return tally
 
 
@@ -180,8 +210,9 @@ def _changes(folder: Path, platform: Platform, content: Mapping[str, Any]) -> di
     return compare_releases(before, known[-1], folder, content, last_splits=last_splits).as_json()
 
 
-def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool) -> None:
-    """Hard-link or copy one frame, after its bytes were checked against the frames' manifest."""
+def _place_image(files: Mapping[int, Path], target: Path, image: ReleaseImage, *, copy: bool) -> Path:
+    """Hard-link or copy one frame, after its bytes were checked against the frames' manifest; return `target`."""
+    source = files[image.frame_index]
     if not source.is_file() or sha256_of_file(source) != image.sha256:
         what = "differs from what was extracted" if source.is_file() else "is missing"
         raise DataMinerError(
@@ -194,8 +225,9 @@ def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool)
             if error.errno not in _NO_HARD_LINK:
                 raise
         else:
-            return
+            return target
     shutil.copyfile(source, target)
+    return target
 
 
 def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[ReleaseVideo]) -> dict[str, Any]:
@@ -211,6 +243,7 @@ def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[Relea
         "num_images_without_boxes": tally.num_images_without_boxes,
         "num_boxes": tally.num_boxes,
         "images_size_bytes": tally.size_bytes,
+        **({"left_out": sorted(plan.left_out)} if plan.left_out else {}),
         "images_by_split": tally.images_by_split,
         "boxes_by_split": tally.boxes_by_split,
         "images_by_class": tally.images_by_class,

@@ -1,7 +1,8 @@
 """The last stage: an immutable, verified release of a project, and its report."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from data_miner_dagster.catalog.schema import ReleaseRow
@@ -15,6 +16,7 @@ from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
 from data_miner_dagster.export.manifest import damaged_files, read_manifest
 from data_miner_dagster.operations.funnel import project_funnel
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
+from data_miner_dagster.operations.left_out import going_on_without, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.release_source import ReleaseSource
 from data_miner_dagster.operations.release_writing import plan_release, write_release
@@ -38,6 +40,7 @@ def release_project(platform: Platform, project: str, *, force: bool = False) ->
 
     The release appears in one rename, after it was read back; then its row, then its report. With `force`, every byte
     of an existing release is checked against its manifest, and the release is written again if any has changed.
+    Frames whose images cannot be had are left out and counted: that is a release of its own, until they are there.
 
     Raises:
         NothingToReleaseError: no frame survived; the message is the funnel in one line.
@@ -48,22 +51,32 @@ def release_project(platform: Platform, project: str, *, force: bool = False) ->
         releases = platform.layout.releases_folder(project)
         sweep_partials(releases)
         source = ReleaseSource(platform, project, config)
-        fingerprint = release_fingerprint(config, source.fingerprints)
         remembered = remembered_splits(platform, project, config.releasing.ordered_splits)
-        existing = _find_release(platform, project, fingerprint, remembered)
-        if existing is not None and not (force and damaged_files(releases / existing)):
-            return _finish(platform, project, existing, OutcomeStatus.REUSED, rewrite_report=force)
-        version = existing or next_version(_known_versions(platform, project))
-        plan = plan_release(platform, project, config, source, fingerprint, version)
-        with atomic_folder(releases / version) as folder:
-            write_release(folder, platform, source, plan)
-        return _finish(platform, project, version, OutcomeStatus.DONE, rewrite_report=True)
+
+        def publish(left_out: Mapping[str, str]) -> tuple[str, OutcomeStatus]:
+            source.left_out = sorted(left_out)
+            fingerprint = release_fingerprint(config, source.fingerprints, source.left_out)
+            existing = _find_release(platform, project, fingerprint, remembered)
+            if existing is not None and not (force and damaged_files(releases / existing)):
+                return existing, OutcomeStatus.REUSED
+            version = existing or next_version(_known_versions(platform, project))
+            plan = plan_release(platform, project, config, source, fingerprint, version)
+            with atomic_folder(releases / version) as folder:
+                write_release(folder, platform, source, plan)
+            return version, OutcomeStatus.DONE
+
+        (version, status), left_out = going_on_without(publish)
+        record_left_out(platform, project, {key: line for key, line in left_out.items() if key in source.video_keys})
+        is_new = status is OutcomeStatus.DONE
+        outcome = _finish(platform, project, version, status, rewrite_report=force or is_new)
+        return replace(outcome, counts={**outcome.counts, "left out": len(left_out)}) if left_out else outcome
 
 
-def release_fingerprint(config: ProjectConfig, tables: Mapping[str, str]) -> str:
+def release_fingerprint(config: ProjectConfig, tables: Mapping[str, str], left_out: Collection[str] = ()) -> str:
     """Return what the content of a release follows from."""
     return fingerprint_of(
         {
+            **({"left_out": sorted(left_out)} if left_out else {}),
             "version": RELEASE_VERSION,
             "description": config.description,
             "releasing": config.releasing.model_dump(mode="json", exclude={"copy_images"}),

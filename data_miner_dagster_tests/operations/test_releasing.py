@@ -329,10 +329,29 @@ def test_release_project__force_mends_a_damaged_release(tmp_path: Path) -> None:
 
 def test_release_project__a_frame_that_changed_on_disk(tmp_path: Path) -> None:
     platform = build_project(tmp_path)
-    platform.layout.frame_path("files-aaa", "000001.jpg").write_bytes(b"rotten")
-    with pytest.raises(DataMinerError, match="frame files-aaa/000001 differs from what was extracted"):
-        release_project(platform, "cyclists")
-    assert list(platform.layout.releases_folder("cyclists").iterdir()) == []
+    path = platform.layout.frame_path("files-aaa", "000001.jpg")
+    content = path.read_bytes()
+    path.write_bytes(b"rotten")
+    outcome = release_project(platform, "cyclists")
+    assert (outcome.counts["images"], outcome.counts["left out"]) == (6, 1)
+    manifest = json.loads((_release_folder(platform, "v001") / "release.json").read_text())
+    assert manifest["left_out"] == ["files-aaa/000001"]
+    assert release_project(platform, "cyclists").metadata["version"] == "v001"  # nothing has changed
+    path.write_bytes(content)
+    whole = release_project(platform, "cyclists")
+    assert (whole.metadata["version"], whole.counts["images"]) == ("v002", 7)
+
+
+def test_release_project__goes_on_without_a_video_whose_frames_are_gone(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    platform.layout.frames_table("files-bbb").unlink()
+    outcome = release_project(platform, "cyclists")
+    assert outcome.counts["left out"] == 1
+    (member,) = [row for row in platform.catalog.members("cyclists") if row.video_key == "files-bbb"]
+    assert (member.status.value, member.reason) == (
+        "FAILED",
+        "internal_error: the frames of files-bbb are gone; extract them again",
+    )
 
 
 def test_release_project__stale_tables_are_refused(tmp_path: Path) -> None:
