@@ -5,6 +5,7 @@ nothing, though: where the cheap proof fails, and in formats without a header, t
 """
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -131,7 +132,7 @@ def _promise_of(container: InputContainer, path: Path, end: FileEnd) -> _Promise
 
 
 def _prove(path: Path, container: InputContainer, stream: VideoStream) -> ProbedVideo:
-    first = next(frames_in(packets_in(container, stream), stream), None)
+    first = next(frames_in(chain(packets_in(container, stream), [None]), stream), None)  # a clip of one picture, too
     if first is None:
         raise _bad(VideoErrorKind.UNDECODABLE, "no frame of the video can be decoded")
     width, height, start = first.width, first.height, float(container.start_time or 0) / av.time_base

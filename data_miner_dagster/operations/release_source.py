@@ -82,7 +82,7 @@ class ReleaseSource:
             if not path.is_file():
                 raise DataMinerError(f"project {project!r} has no {name} yet: materialize the stages before `dataset`")
         self.fingerprints = {name: read_fingerprint(path) or "" for name, path in self._paths.items()}
-        self._unseen = self._check_current(self._unique_frame_ids())
+        self.unseen = self._check_current(self._unique_frame_ids())
         self._unique = TableByVideo(self._paths["deduplicated_frames"], ["frame_index", "is_representative"])
         self._filtered = TableByVideo(
             self._paths["filtered_frames"], ["frame_index", "positive_similarity", "positive_prompt"]
@@ -114,7 +114,7 @@ class ReleaseSource:
         images: list[ReleaseImage] = []
         for frame_index in wanted:
             frame_id = make_frame_id(video_key, frame_index)
-            if frame_id in self._unseen or frame_id in self.left_out:
+            if frame_id in self.unseen or frame_id in self.left_out:
                 continue
             frame = frames.get(frame_index)
             if frame is None:

@@ -175,9 +175,8 @@ def _write_images(folder: Path, source: ReleaseSource, plan: ReleasePlan, checks
         writers = [stack.enter_context(closing(make(folder, plan.header))) for make in WRITERS]
         guard = stack.enter_context(item_guard("dataset"))
         for video_key in sorted(plan.split_by_video):
-            files = guard.attempt(
-                video_key, partial(source.image_files_of, video_key), partial(faults.__setitem__, video_key)
-            )
+            list_files = partial(source.image_files_of, video_key)
+            files = guard.attempt(video_key, list_files, partial(faults.__setitem__, video_key), proves=False)
             if files is None:
                 continue
             split = plan.split_by_video[video_key]

@@ -55,7 +55,8 @@ def release_project(platform: Platform, project: str, *, force: bool = False) ->
 
         def publish(left_out: Mapping[str, str]) -> tuple[str, OutcomeStatus]:
             source.left_out = sorted(left_out)
-            fingerprint = release_fingerprint(config, source.fingerprints, source.left_out)
+            missing = {*source.left_out, *source.unseen}
+            fingerprint = release_fingerprint(config, source.fingerprints, missing)
             existing = _find_release(platform, project, fingerprint, remembered)
             if existing is not None and not (force and damaged_files(releases / existing)):
                 return existing, OutcomeStatus.REUSED
@@ -72,11 +73,11 @@ def release_project(platform: Platform, project: str, *, force: bool = False) ->
         return replace(outcome, counts={**outcome.counts, "left out": len(left_out)}) if left_out else outcome
 
 
-def release_fingerprint(config: ProjectConfig, tables: Mapping[str, str], left_out: Collection[str] = ()) -> str:
-    """Return what the content of a release follows from."""
+def release_fingerprint(config: ProjectConfig, tables: Mapping[str, str], missing: Collection[str] = ()) -> str:
+    """Return what the content of a release follows from: `missing` are videos and frames that should be in it."""
     return fingerprint_of(
         {
-            **({"left_out": sorted(left_out)} if left_out else {}),
+            **({"missing": sorted(missing)} if missing else {}),
             "version": RELEASE_VERSION,
             "description": config.description,
             "releasing": config.releasing.model_dump(mode="json", exclude={"copy_images"}),

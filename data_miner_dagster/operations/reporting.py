@@ -1,7 +1,7 @@
 """The report of a project's release: `reports/<name>/index.html`, which opens from disk without a network."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from data_miner_dagster.export.report import (
     render_report,
 )
 from data_miner_dagster.media.contact_sheets import Tile, class_colour, data_uri, thumbnail
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.previews import (
     COLUMNS,
@@ -111,20 +112,20 @@ def _whole_funnel(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _galleries(platform: Platform, project: str) -> list[Gallery]:
-    galleries = [
-        Gallery(
+    made: tuple[Callable[[], Gallery], ...] = (
+        lambda: Gallery(
             "boxes",
             "Boxes",
             "Frames with the boxes that reach the release's thresholds, the most confident of each class in turn.",
             _report_tiles(detection_tiles(platform, project, TILES_PER_GALLERY)),
         ),
-        Gallery(
+        lambda: Gallery(
             "kept",
             "Kept",
             "The frames most like what was asked for. The number is the similarity to the prompt beside it.",
             _report_tiles(kept_tiles(platform, project, TILES_PER_GALLERY)),
         ),
-        Gallery(
+        lambda: Gallery(
             "threshold",
             "Near the threshold",
             "The frames that were kept and dropped most narrowly: if these are wrong, the threshold is. Say keep or "
@@ -132,21 +133,22 @@ def _galleries(platform: Platform, project: str) -> list[Gallery]:
             _report_tiles(narrow_tiles(platform, project, TILES_PER_GALLERY)),
             command=f"data-miner calibrate {project}",
         ),
-        Gallery(
+        lambda: Gallery(
             "rejected",
             "Rejected",
             "Dropped frames, the reasons in turn, those most like what was asked for first.",
             _report_tiles(rejected_tiles(platform, project, TILES_PER_GALLERY)),
         ),
-        Gallery(
+        lambda: Gallery(
             "duplicates",
             "Duplicates",
             "One row a group: the frame that was kept, then the nearest of those it stands for, with their cosine.",
             _report_tiles(duplicate_tiles(platform, project, TILES_PER_GALLERY)),
             columns=COLUMNS,
         ),
-    ]
-    return [gallery for gallery in galleries if gallery.tiles]
+    )
+    galleries = [attempt_extra("report", f"a gallery of {project}", make) for make in made]
+    return [gallery for gallery in galleries if not isinstance(gallery, ItemFault) and gallery.tiles]
 
 
 def _report_tiles(tiles: Sequence[Tile]) -> tuple[ReportTile, ...]:

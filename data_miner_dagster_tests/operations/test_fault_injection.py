@@ -1,0 +1,326 @@
+"""An exception that nobody expects, raised at each boundary of each stage for one of twenty videos.
+
+Real clips, files, catalog and workers; the models are planted, since what they see is not the point.
+"""
+
+import importlib
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from data_miner_dagster.catalog.queries import count_project_videos, count_videos
+from data_miner_dagster.catalog.upkeep import retry_videos
+from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.errors import SystematicFaultError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import (
+    ClassPrompts,
+    Float32Array,
+    ImageDetections,
+    ProjectOutcome,
+    RgbImage,
+    SimilarityCalibration,
+)
+from data_miner_dagster.models.checksums import ModelFile
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.models.registry import Capability, ModelEntry
+from data_miner_dagster.operations.deduplication import deduplicate_project
+from data_miner_dagster.operations.detection import detect_project
+from data_miner_dagster.operations.downloading import download_videos
+from data_miner_dagster.operations.embedding import embed_frames
+from data_miner_dagster.operations.extraction import extract_frames
+from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.registering import register_project_file
+from data_miner_dagster.operations.releasing import release_project
+from data_miner_dagster.operations.sourcing import list_sources
+from data_miner_dagster.protocols.detectors import ObjectDetector
+from data_miner_dagster_tests.barcode_clips import make_clip
+from data_miner_dagster_tests.end_to_end.commands import write_yaml
+
+NUM_VIDEOS = 20
+VICTIM = "clip_13"
+PROJECT = "things"
+OPERATIONS = "data_miner_dagster.operations"
+
+pytestmark = pytest.mark.slow
+
+
+class _PlantedError(ZeroDivisionError):
+    """Nobody's business."""
+
+
+def _blocks(number: int) -> npt.NDArray[np.uint8]:
+    """The (8, 8) blocks that video `number` shows."""
+    return np.random.default_rng(number).choice(np.array([20, 128, 235], np.uint8), (8, 8))
+
+
+KNOWN = np.stack([_blocks(number).reshape(-1) for number in range(NUM_VIDEOS)]).astype(np.float32)
+
+
+class _BlocksEncoder:
+    """Every video at right angles to every other, and all equally like every prompt."""
+
+    name = "blocks"
+    fingerprint = "blocks-1"
+    embedding_dim = 1 + NUM_VIDEOS
+    input_side = 128
+    calibration = SimilarityCalibration(0.5, 0.9)
+
+    def preprocess(self, image: RgbImage) -> npt.NDArray[Any]:
+        height, width = image.shape[0] // 8, image.shape[1] // 8
+        grey = image[: 8 * height, : 8 * width].mean(axis=2).reshape(8, height, 8, width)
+        return np.asarray(grey.mean(axis=(1, 3)).reshape(-1), np.float32)
+
+    def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:
+        nearest = np.abs(batch[:, None] - KNOWN[None]).sum(axis=2).argmin(axis=1)
+        vectors = np.zeros((len(batch), self.embedding_dim), np.float32)
+        vectors[:, 0], vectors[np.arange(len(batch)), 1 + nearest] = 0.6, 0.8
+        return vectors
+
+    def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
+        vectors = np.zeros((len(prompts), self.embedding_dim), np.float32)
+        vectors[:, 0] = 1
+        return vectors
+
+
+class _OneBox:
+    name = "one-box"
+    fingerprint = "1"
+
+    def detect(
+        self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
+    ) -> list[ImageDetections]:
+        box = ImageDetections(
+            np.array([[8, 8, 64, 64]], np.float32), np.array([0.9], np.float32), np.array([0], np.int32), ("thing",)
+        )
+        return [box for _ in images]
+
+
+class _PlantedModels(ModelProvider):
+    def __init__(self) -> None:
+        super().__init__(ModelsConfig(profile="lite"))
+        self.encoder = _BlocksEncoder()
+
+    filter_encoder_name = dedup_encoder_name = _BlocksEncoder.name
+    filter_encoder_fingerprint = dedup_encoder_fingerprint = _BlocksEncoder.fingerprint
+    filter_encoder_calibration = dedup_encoder_calibration = _BlocksEncoder.calibration
+
+    def filter_encoder(self) -> _BlocksEncoder:
+        return self.encoder
+
+    def dedup_encoder(self) -> _BlocksEncoder:
+        return self.encoder
+
+    def detector(self, name: str | None = None) -> ObjectDetector:
+        return _OneBox()
+
+    def detector_entries(self, names: Sequence[str] = ()) -> tuple[ModelEntry, ...]:
+        files = (ModelFile("weights", "1"),)
+        return (ModelEntry("one-box", "boxes", Capability.DETECTOR, "pypi:boxes", None, "none", "", files=files),)
+
+
+def _platform(root: Path) -> Platform:
+    config = PlatformConfig.model_validate({"downloading": {"local_files": "hardlink"}, "extraction": {"workers": 2}})
+    platform = Platform(config, root)
+    platform.__dict__["models"] = _PlantedModels()
+    return platform
+
+
+def _run(platform: Platform) -> ProjectOutcome:
+    list_sources(platform, PROJECT)
+    keys = [video.key for video in platform.catalog.videos(project=PROJECT)]
+    download_videos(platform, keys)
+    extract_frames(platform, keys)
+    embed_frames(platform, keys)
+    filter_project(platform, PROJECT)
+    deduplicate_project(platform, PROJECT)
+    detect_project(platform, PROJECT)
+    return release_project(platform, PROJECT)
+
+
+@pytest.fixture(scope="module")
+def project_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("twenty")
+    (folder / "clips").mkdir()
+    for number in range(NUM_VIDEOS):
+        picture = np.kron(_blocks(number), np.ones((16, 24), np.uint8))[..., None].repeat(3, axis=2)
+        make_clip(folder / "clips" / f"clip_{number:02}.mp4", num_frames=2, pictures=[picture] * 2)
+    content = {
+        "name": PROJECT,
+        "sourcing": {"sources": [{"type": "files", "paths": ["clips"]}]},
+        "filtering": {"positive": ["a thing"]},
+        "detection": {"classes": {"thing": []}},
+    }
+    return write_yaml(folder / f"{PROJECT}.yaml", content)
+
+
+@pytest.fixture(scope="module")
+def extracted(project_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root in which all twenty have their frames."""
+    platform = _platform(tmp_path_factory.mktemp("extracted") / "root")
+    register_project_file(platform, project_file)
+    list_sources(platform, PROJECT)
+    keys = [video.key for video in platform.catalog.videos()]
+    assert len(keys) == NUM_VIDEOS
+    download_videos(platform, keys)
+    assert {outcome.status.value for outcome in extract_frames(platform, keys)} == {"done"}
+    platform.catalog.database.engine.dispose()
+    return platform.root
+
+
+@pytest.fixture
+def platform(tmp_path: Path, project_file: Path) -> Platform:
+    made = _platform(tmp_path / "root")
+    register_project_file(made, project_file)
+    return made
+
+
+@pytest.fixture
+def later_platform(tmp_path: Path, extracted: Path) -> Platform:
+    shutil.copytree(extracted, tmp_path / "root")
+    return _platform(tmp_path / "root")
+
+
+def _victim_key(platform: Platform) -> str:
+    return next(video.key for video in platform.catalog.videos() if VICTIM in video.url)
+
+
+def _plant(monkeypatch: pytest.MonkeyPatch, boundary: str, is_hit: Callable[[str], bool]) -> None:
+    """Have a boundary raise whenever what it is called with speaks of a victim."""
+    module, _, name = boundary.partition(":")
+    *owners, attribute = name.split(".")
+    owner: Any = importlib.import_module(f"{OPERATIONS}.{module}")
+    for step in owners:
+        owner = getattr(owner, step)
+    original = getattr(owner, attribute)
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        if any(is_hit(repr(argument)) for argument in (*arguments, *named.values())):
+            raise _PlantedError("planted")
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(owner, attribute, wrapped)
+
+
+def _reasons(platform: Platform) -> list[str]:
+    """Return the reason of every video that failed, and of every member that the project goes on without."""
+    videos = [video.error or "" for video in platform.catalog.videos() if video.error_kind is not None]
+    members = [member.reason.partition(": ")[2] for member in platform.catalog.members(PROJECT) if member.reason]
+    return sorted(set(videos + members))
+
+
+def _status_counts(platform: Platform) -> dict[str, int]:
+    """Return how often `data-miner status` counts internal errors, by what it counts."""
+    database = platform.catalog.database
+    counted = {"videos": count_videos(database, PROJECT), "members": count_project_videos(database, PROJECT)}
+    return {
+        name: number
+        for name, rows in counted.items()
+        if (number := sum(row.count for row in rows if row.reason == "internal_error"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("boundary", "counts"),
+    [
+        ("source_queries:key_of_file", {"members": 1}),
+        ("downloading:fetch_local_file", {"videos": 1, "members": 1}),
+        ("downloading:probe_video", {"videos": 1, "members": 1}),
+        ("extraction:FrameWorkers.make_frame_folder", {"videos": 1, "members": 1}),
+    ],
+)
+def test_run__one_of_twenty_until_its_frames_exist(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, boundary: str, counts: dict[str, int]
+) -> None:
+    names = [VICTIM]
+    with monkeypatch.context() as patched:
+        if boundary != "source_queries:key_of_file":  # from the listing on, things go by keys
+            list_sources(platform, PROJECT)
+            names.append(_victim_key(platform))
+        _plant(patched, boundary, lambda text: any(name in text for name in names))
+        outcome = _run(platform)
+    assert outcome.counts["images"] == NUM_VIDEOS - 1
+    assert _status_counts(platform) == counts
+    (line,) = _reasons(platform)
+    assert re.fullmatch(r"_PlantedError: planted \(operations/[a-z_]+\.py:\d+\)", line)
+
+    retry_videos(platform.catalog.database, kinds={VideoErrorKind.INTERNAL_ERROR})
+    assert _run(platform).counts["images"] == NUM_VIDEOS
+    assert _status_counts(platform) == {}
+
+
+@pytest.mark.parametrize(
+    ("boundary", "counts"),
+    [
+        ("embedding:read_stored_image_reduced", {"videos": 1, "members": 1}),
+        ("scoring:read_embeddings", {"members": 1}),
+        ("frame_vectors:load_vectors", {"members": 1}),
+        ("detector_runs:read_stored_image", {"members": 1}),
+        ("release_writing:_place_image", {}),
+    ],
+)
+def test_run__one_of_twenty_whose_frames_exist(
+    later_platform: Platform, monkeypatch: pytest.MonkeyPatch, boundary: str, counts: dict[str, int]
+) -> None:
+    key = _victim_key(later_platform)
+    with monkeypatch.context() as patched:
+        _plant(patched, boundary, lambda text: key in text)
+        outcome = _run(later_platform)
+    assert outcome.counts["images"] == NUM_VIDEOS - 1
+    assert _status_counts(later_platform) == counts
+    if counts:
+        (line,) = _reasons(later_platform)
+        assert re.fullmatch(r"_PlantedError: planted \(operations/[a-z_]+\.py:\d+\)", line)
+    else:  # an image, not the video
+        assert outcome.counts["left out"] == 1
+    retry_videos(later_platform.catalog.database, kinds={VideoErrorKind.INTERNAL_ERROR})
+    assert _run(later_platform).counts["images"] == NUM_VIDEOS
+
+
+@pytest.mark.parametrize("boundary", ["releasing:write_report", "reporting:detection_tiles"])
+def test_run__a_report_that_cannot_be_drawn_fails_no_release(
+    later_platform: Platform, monkeypatch: pytest.MonkeyPatch, boundary: str
+) -> None:
+    _plant(monkeypatch, boundary, lambda _text: True)
+    outcome = _run(later_platform)
+    assert outcome.counts["images"] == NUM_VIDEOS
+    assert later_platform.layout.release_folder(PROJECT, "v001").is_dir()
+    if boundary == "releasing:write_report":
+        assert re.fullmatch(r"not drawn: _PlantedError: planted \(.*\)", str(outcome.metadata["report"]))
+    else:  # the page lacks one gallery
+        assert Path(str(outcome.metadata["report"])).is_file()
+
+
+@pytest.mark.parametrize(
+    ("boundary", "which"),
+    [
+        ("source_queries:key_of_file", "10 items in a row"),
+        ("downloading:probe_video", "10 items in a row"),
+        ("extraction:FrameWorkers.make_frame_folder", "10 items in a row"),
+        ("embedding:read_stored_image_reduced", "10 items in a row"),
+        ("scoring:read_embeddings", "10 items in a row"),
+        ("frame_vectors:load_vectors", "10 items in a row"),
+        ("detector_runs:read_stored_image", "10 items in a row"),
+        ("release_writing:_place_image", "10 items in a row"),
+    ],
+)
+def test_run__a_fault_of_all_ends_the_run_and_charges_nobody(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, boundary: str, which: str
+) -> None:
+    is_early = boundary.startswith(("source_queries", "downloading", "extraction"))
+    platform: Platform = request.getfixturevalue("platform" if is_early else "later_platform")
+    with monkeypatch.context() as patched:
+        _plant(patched, boundary, lambda _text: True)
+        with pytest.raises(SystematicFaultError, match=rf"{which} met the same .*: _PlantedError: planted"):
+            _run(platform)
+    assert _status_counts(platform) == {}
+    assert {(video.error_kind, video.attempts > 1) for video in platform.catalog.videos()} <= {(None, False)}
+    assert _run(platform).counts["images"] == NUM_VIDEOS
