@@ -24,8 +24,9 @@ _HOST: Final = re.compile(r"[A-Za-z0-9._\-:\u0080-\U0010ffff]+")
 _OF_EXTRACTOR: Final = re.compile(
     r"(?!(?:file|data|ftp|javascript|about|rtmp\w*|wss?)(?::|$))[A-Za-z0-9][^\s{}\\\x00-\x1f]*", re.IGNORECASE
 )
-_UNSEEN: Final = re.compile("[{}\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
-_FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_UNSEEN: Final = re.compile("[{}\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+_LINE_BREAKS: Final = re.compile("[\t\n\r]")  # which browsers leave out of an address, wherever they stand
+_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class AddressError(ValueError):
@@ -107,9 +108,10 @@ class ForeignAddress:
 
     @classmethod
     def _encoded(cls, text: str) -> "ForeignAddress":
+        text = _LINE_BREAKS.sub("", text.strip())
         if _FORBIDDEN.search(text):
             raise AddressError("it holds control characters")
-        return cls(_UNSEEN.sub(lambda match: urllib.parse.quote(match[0]), text.strip()))
+        return cls(_UNSEEN.sub(lambda match: urllib.parse.quote(match[0]), text))
 
     @property
     def is_http(self) -> bool:

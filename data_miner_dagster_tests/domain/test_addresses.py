@@ -44,6 +44,7 @@ def test_secret_in_address(address: str, found: str | None) -> None:
         (" HTTP://A.test:8080/x ", "HTTP://A.test:8080/x"),
         ("https://a.test/x.mp4?k={env:HF_TOKEN}", "https://a.test/x.mp4?k=%7Benv:HF_TOKEN%7D"),
         ("https://a.test/\u202ex", "https://a.test/%E2%80%AEx"),
+        ("https://a.test/\r\n\tx\u2028y", "https://a.test/x%E2%80%A8y"),
         ("https://[2001:db8::1]:443/x", "https://[2001:db8::1]:443/x"),
         ("https://bücher.test/x", "https://bücher.test/x"),
     ],
