@@ -130,16 +130,18 @@ class Life(RuleBasedStateMachine):
         self.platform.catalog.database.dispose()
         shutil.rmtree(self.root)
 
-    @initialize(keys=st.sets(st.sampled_from(sorted(VIDEOS)), min_size=2, max_size=3))
-    def begin(self, keys: set[str]) -> None:
+    @initialize(key=st.sampled_from(sorted(VIDEOS)))
+    def begin(self, key: str) -> None:
         self._configure()
-        for key in sorted(keys):
-            self._add(key)
+        self._add(key)
+        self._release()
 
-    @rule(key=st.sampled_from(sorted(VIDEOS)))
-    def add(self, key: str) -> None:
-        if key not in self.model.forgotten:
-            self._add(key)
+    @precondition(lambda self: VIDEOS.keys() - self.model.members - self.model.forgotten)
+    @rule(data=st.data(), at_once=st.booleans())
+    def add(self, data: st.DataObject, at_once: bool) -> None:
+        self._add(data.draw(st.sampled_from(sorted(VIDEOS.keys() - self.model.members - self.model.forgotten))))
+        if at_once:
+            self._release()
 
     @precondition(lambda self: self.model.members)
     @rule(data=st.data(), completely=st.booleans())
@@ -151,10 +153,12 @@ class Life(RuleBasedStateMachine):
             assert take_out_of_project(self.platform, PROJECT, [key]).removed == (key,)
         self.model.members.remove(key)
 
-    @rule(keep=st.sampled_from(KEEP), near=st.sampled_from(NEAR))
-    def change(self, keep: float, near: float) -> None:
+    @rule(keep=st.sampled_from(KEEP), near=st.sampled_from(NEAR), at_once=st.booleans())
+    def change(self, keep: float, near: float, at_once: bool) -> None:
         self.model.settings = (keep, near, *self.model.settings[2:])
         self._configure()
+        if at_once:
+            self._release()
 
     @rule(splits=st.integers(0, 1), confidence=st.sampled_from(CONFIDENCE))
     def change_the_release(self, splits: int, confidence: float) -> None:
