@@ -5,9 +5,9 @@ The same number makes the same bytes. Half of the clips lie in folders, half are
 
 import io
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -60,6 +60,7 @@ class Clip:
     has_stamps: bool = True
     reasons: frozenset[VideoErrorKind] = frozenset()
     answer: Answer | None = None
+    parts: Mapping[str, bytes] = field(default_factory=dict)  # what is served besides, by path
 
     @property
     def is_good(self) -> bool:
@@ -117,6 +118,7 @@ def _make_good(folder: Path, position: int, kind: GoodKind, samples: tuple[Path,
     pictures = scene_pictures(position % _NUM_SCENES, kind.num_pictures + kind.num_hidden, kind.size_wh, samples)
     kind.make(plain := _plain_path(folder, position, kind.suffix), pictures)
     plain.rename(path)
+    parts = {f"/{part.name}": part.read_bytes() for part in plain.parent.glob(f"{position}-*")}
     return Clip(
         position,
         kind.name,
@@ -127,6 +129,7 @@ def _make_good(folder: Path, position: int, kind: GoodKind, samples: tuple[Path,
         tolerance=kind.tolerance,
         has_stamps=kind.has_stamps,
         answer=whole_file(path.read_bytes(), "application/octet-stream"),
+        parts=parts,
     )
 
 

@@ -88,6 +88,21 @@ def by_ffmpeg(*arguments: str, first_pass: Sequence[str] = ()) -> Writer:
     return write
 
 
+_IN_SECONDS: Final = ("-pix_fmt", "yuv420p", "-g", "25")
+
+
+def _in_segments(*arguments: str) -> Writer:
+    """Return a writer of a playlist, with its segments beside it; their names begin with the playlist's and "-"."""
+
+    def write(path: Path, pictures: Sequence[Picture], kind: GoodKind) -> None:
+        # One format wants whole paths, others names beside the playlist.
+        whole = [argument.replace("NAME", str(path.with_suffix(""))) for argument in arguments]
+        names = [argument.replace("STEM", path.stem) for argument in whole]
+        by_ffmpeg("-c:v", "libx264", "-preset", "ultrafast", "-crf", "16", *_IN_SECONDS, *names)(path, pictures, kind)
+
+    return write
+
+
 def _two_recordings(path: Path, pictures: Sequence[Picture], kind: GoodKind) -> None:
     """Two MPEG-TS recordings one after the other in one file; the second one's times start anew."""
     half = len(pictures) // 2
@@ -239,6 +254,34 @@ SPECIAL_KINDS: Final[tuple[GoodKind, ...]] = (
     GoodKind("MTS", "MTS", _over(H264, container="mpegts")),
     GoodKind("mpg, groups of 2 s", "mpg", _over(MPEG2, group=50), seconds=Fraction(49, 10)),
     GoodKind("vob, groups of 2 s", "vob", _over(MPEG2, group=50, container="vob"), seconds=Fraction(49, 10)),
+    # in pieces
+    GoodKind(
+        "HLS, MPEG-TS",
+        "m3u8",
+        seconds=Fraction(39, 10),
+        write=_in_segments("-f", "hls", "-hls_time", "1", "-hls_list_size", "0", "-hls_segment_filename", "NAME-%d.ts"),
+        is_served=True,
+    ),
+    GoodKind(
+        "HLS, mp4",
+        "m3u8",
+        seconds=Fraction(39, 10),
+        write=_in_segments(
+            *("-f", "hls", "-hls_time", "1", "-hls_list_size", "0", "-hls_segment_type", "fmp4"),
+            *("-hls_fmp4_init_filename", "STEM-init.mp4", "-hls_segment_filename", "NAME-%d.m4s"),
+        ),
+        is_served=True,
+    ),
+    GoodKind(
+        "DASH",
+        "mpd",
+        seconds=Fraction(39, 10),
+        write=_in_segments(
+            *("-f", "dash", "-seg_duration", "1", "-init_seg_name", "STEM-i.m4s"),
+            *("-media_seg_name", "STEM-$Number$.m4s"),
+        ),
+        is_served=True,
+    ),
     # the rest
     GoodKind("avi, the header lies", "avi", _over(H264), patch=_lying_avi),
     GoodKind("raw H.264", "h264", _over(H264, container="h264"), is_named=True, is_served=False),

@@ -10,7 +10,7 @@ import yaml
 
 from data_miner_dagster_tests.oracle import FilterRules
 from data_miner_dagster_tests.real_size.collection import Clip, Place
-from data_miner_dagster_tests.sites.hostile_server import HostileServer, hostile_server, page
+from data_miner_dagster_tests.sites.hostile_server import HostileServer, hostile_server, page, whole_file
 
 EVERY_SECONDS: Final = 0.5
 FILTERING: Final[Mapping[str, Any]] = {
@@ -93,4 +93,6 @@ def serving(clips: Sequence[Clip]) -> Iterator[HostileServer]:
         for clip in clips:
             if clip.place.is_served and clip.answer is not None:
                 server.add(clip.route, clip.answer)
+            for route, content in clip.parts.items():
+                server.add(route, whole_file(content, "application/octet-stream"))
         yield server

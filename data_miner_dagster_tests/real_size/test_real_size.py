@@ -1,6 +1,7 @@
 """Two hundred clips of all kinds as one project, by the commands a user types: nothing is lost, nothing is wrong."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster_tests.end_to_end.commands import data_miner, digests
 from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, wait_for
 from data_miner_dagster_tests.real_size import checking
-from data_miner_dagster_tests.real_size.collection import PART_SIZE, Clip, make_collection
+from data_miner_dagster_tests.real_size.collection import PART_SIZE, Clip, Place, make_collection
 from data_miner_dagster_tests.real_size.project import RULES, absolute, project_content, serving, write_project
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 
@@ -22,6 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.models, pytest.mark.timeout(1200)]
 
 NUM_CLIPS = 200
 ALL, SOME = "two-hundred", "forty"
+NO_UTF8 = os.fsdecode(b"caf\xe9.mp4")
+"""A name that no table can hold: the file is left out, with a word."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
     folder = tmp_path_factory.mktemp("collection")
     clips = make_collection(folder, NUM_CLIPS, [path for _, path in sorted(samples.items())])
     with serving(clips) as server:
+        found = next(clip.path for clip in clips if clip.place is Place.FOLDER)
+        os.link(found, found.with_name(NO_UTF8))
         yield Collection(folder, clips, server)
 
 
@@ -75,6 +80,7 @@ def root(collection: Collection, platform: RunningPlatform, tmp_path_factory: py
         done = data_miner("run", "--config", config, "--root", root, timeout=900)
         assert done.returncode == 0, done.stdout[-4000:]
         assert "Traceback" not in done.stdout
+        assert "not UTF-8 (caf\\xe9.mp4)" in done.stdout
     return root
 
 
