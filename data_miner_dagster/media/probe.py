@@ -111,8 +111,11 @@ class _Promise:
     end: float
     tolerance: float
 
+    def is_reached_by(self, reading: Reading) -> bool:
+        return reading.end_seconds >= self.end - self.tolerance
+
     def is_kept_by(self, reading: Reading) -> bool:
-        return reading.end_seconds >= self.end - self.tolerance and not reading.is_damaged_at_end
+        return self.is_reached_by(reading) and not reading.is_damaged_at_end
 
 
 def _promise_of(container: InputContainer, path: Path, end: FileEnd) -> _Promise | None:
@@ -141,9 +144,9 @@ def _prove(path: Path, container: InputContainer, stream: VideoStream) -> Probed
     reading = None if promise is None else _read_tail(container, stream, promise)
     if promise is None or reading is None:
         reading = read_through(path)
-        if reading.is_damaged_at_end and promise is not None:
+        if promise is not None and reading.is_damaged_at_end and end is not FileEnd.WHOLE:
             raise _bad(VideoErrorKind.TRUNCATED, "the last packets of the file are incomplete")
-        if promise is not None and not promise.is_kept_by(reading) and _is_missing(promise, reading, path, end):
+        if promise is not None and not promise.is_reached_by(reading) and _is_missing(promise, reading, path, end):
             said = promise.end - promise.start
             raise _bad(VideoErrorKind.TRUNCATED, f"the header promises {said:.1f} s, and the file ends before")
         if not decodes_at_its_end(path, reading):

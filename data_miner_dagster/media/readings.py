@@ -70,7 +70,7 @@ class Reading:
         """Take note of a packet."""
         base = float(packet.time_base) if packet.time_base else 0.0
         duration = (packet.duration or 0) * base
-        if packet.pts is not None:
+        if packet.pts is not None and not packet.is_discard:  # what an edit list leaves out is not shown
             self.end_seconds = max(self.end_seconds, packet.pts * base + duration)
         if packet.pos is not None and packet.pos >= 0:
             self.start_byte = min(self.start_byte or packet.pos, packet.pos)

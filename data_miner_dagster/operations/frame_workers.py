@@ -43,7 +43,11 @@ class FrameWorkers:
             summary = self._pool.call(
                 "make_frame_folder",
                 job_to_json(job),
-                limits=WorkerLimits(wall_seconds=limits.max_seconds, memory_bytes=limits.max_memory_bytes),
+                limits=WorkerLimits(
+                    wall_seconds=limits.max_seconds,
+                    cpu_seconds=limits.max_seconds * (job.num_threads + 1),  # threads decode while one encodes
+                    memory_bytes=limits.max_memory_bytes,
+                ),
             )
         except WorkerLimitError as error:
             reason = {

@@ -1,11 +1,14 @@
 """Intact recordings whose headers or seeks suggest otherwise are taken whole; those that were cut off are refused."""
 
+import struct
+import subprocess
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
@@ -179,3 +182,20 @@ def test_probe_video__cut_within_a_fragment(tmp_path: Path) -> None:
     with pytest.raises(VideoPermanentError) as error:
         probe_video(path, max_pixels=10**6)
     assert error.value.kind is VideoErrorKind.TRUNCATED
+
+
+def test_probe_video__packets_say_that_it_lasts_longer_than_its_header(tmp_path: Path) -> None:
+    days = 26 * 86400 * 1000
+    path = clip(tmp_path / "a.flv", 1, 1, pts=[0, 200, 400, 600, days], time_base=Fraction(1, 1000))
+    content = bytearray(path.read_bytes())
+    place = content.index(b"duration") + len(b"duration") + 1
+    content[place : place + 8] = struct.pack(">d", 1.0)
+    path.write_bytes(content)
+    assert probe_video(path, max_pixels=10**6).duration_seconds > days / 1000 - 1
+
+
+def test_probe_video__edit_list_leaves_out_the_end(tmp_path: Path) -> None:
+    path, cut = clip(tmp_path / "a.mp4", 10, 2), tmp_path / "cut.mp4"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-ss", "3", "-t", "4", "-i", str(path), "-c", "copy"]
+    subprocess.run([*command, str(cut)], check=True)
+    assert probe_video(cut, max_pixels=10**6).duration_seconds == pytest.approx(4, abs=0.5)
