@@ -9,7 +9,16 @@ from data_miner_dagster import __version__
 from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, is_wanted
-from data_miner_dagster.catalog.schema import ClaimRow, ForgottenRow, PrescreeningRow, ProjectRow, ReleaseRow, VideoRow
+from data_miner_dagster.catalog.schema import (
+    ClaimRow,
+    ForgottenRow,
+    PrescreeningRow,
+    ProjectRow,
+    ReleaseRow,
+    SiteGateRow,
+    SiteRefusalRow,
+    VideoRow,
+)
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -77,6 +86,8 @@ def delete_videos(database: Database, video_keys: Collection[str], *, only_unwan
                 query = query.where(~is_wanted())
             some = sorted(session.scalars(query))
             session.execute(delete(PrescreeningRow).where(PrescreeningRow.video_key.in_(some)))
+            session.execute(delete(SiteRefusalRow).where(SiteRefusalRow.video_key.in_(some)))
+            session.execute(update(SiteGateRow).where(SiteGateRow.probe_key.in_(some)).values(probe_key=None))
             session.execute(update(VideoRow).where(VideoRow.duplicate_of.in_(some)).values(duplicate_of=None))
             session.execute(delete(VideoRow).where(VideoRow.key.in_(some)))
             removed += some

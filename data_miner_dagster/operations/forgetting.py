@@ -20,6 +20,7 @@ from data_miner_dagster.catalog.schema import (
     ProjectRow,
     ProjectVideoRow,
     ReleaseRow,
+    SiteGateRow,
     SourceListingRow,
     VideoRow,
     utc_now,
@@ -276,7 +277,8 @@ def _forget_in_catalog(platform: Platform, keys: Sequence[str], urls: Sequence[s
             listed.append(SourceListingRow.error.contains(name, autoescape=True))
             listed.append(SourceListingRow.passed_over.contains(name, autoescape=True))
             session.execute(delete(SourceListingRow).where(or_(*listed)))
-            for column in (ProjectRow.error, VideoRow.error, ProjectVideoRow.reason, ReleaseRow.withdrawn_reason):
+            said = (ProjectRow.error, VideoRow.error, ProjectVideoRow.reason, ReleaseRow.withdrawn_reason)
+            for column in (*said, SiteGateRow.reason):
                 for text in session.scalars(select(column).where(column.contains(name, autoescape=True))).all():
                     session.execute(
                         update(column.class_).where(column == text).values({column.key: _without(str(text), [name])})

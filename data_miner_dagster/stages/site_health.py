@@ -4,6 +4,7 @@ Pure functions. A site that changes its player, wants a token or has had enough 
 failures, and none of them says anything about the video: charging each one alone would park all of them for a month.
 """
 
+import re
 from datetime import date, timedelta
 from typing import Final
 
@@ -15,6 +16,8 @@ STREAK_LASTS: Final = timedelta(hours=24)
 """Refusals further apart than this have nothing to do with each other."""
 OLD_AFTER_DAYS: Final = 30
 """A yt-dlp older than this is the likely cause of what a site refuses."""
+_NAME_OF_VIDEO: Final = re.compile(r"^\[[^\[\]\s]{1,50}\] [^\s:]{1,200}: ")
+"""With which yt-dlp begins what an extractor says: `[youtube] ID: `."""
 SUSPECT_KINDS: Final = frozenset(
     {
         VideoErrorKind.FORBIDDEN,
@@ -61,7 +64,8 @@ def age_warning(version: str, today: date) -> str | None:
 
 
 def refusal_reason(site: str, kind: VideoErrorKind, last_message: str, version: str, today: date) -> str:
-    """Return the reason of an event in one line."""
+    """Return the reason of an event in one line: it stands at many videos, and names none of them."""
+    last_message = _NAME_OF_VIDEO.sub("", last_message)
     days = age_days(version, today)
     remedy = "; update it: pip install -U yt-dlp" if days is not None and days > OLD_AFTER_DAYS else ""
     return f"{site} refuses everything ({kind.value}), last: {last_message} ({age_text(version, today)}{remedy})"

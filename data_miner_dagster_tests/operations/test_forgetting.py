@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_miner_dagster.catalog.schema import Base, SourceListingRow, VideoRow
+from data_miner_dagster.catalog.schema import Base, SiteGateRow, SiteRefusalRow, SourceListingRow, VideoRow
 from data_miner_dagster.catalog.splits import read_generations, read_splits
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import forgotten_subject
@@ -57,6 +57,9 @@ def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     with platform.catalog.database.transaction() as session:
         listing = SourceListingRow(project_name="cyclists", source="urls", query=NEEDLES[1], listed_at=FOUND_AT)
         session.add(listing)
+        since = {"state": "event", "counts": True, "refused_at": FOUND_AT}
+        session.add(SiteRefusalRow(site="tube", video_key=KEY, **since))
+        session.add(SiteGateRow(site="tube", num_trips=1, reason=f"{KEY}: 403", probe_key=KEY))
     platform.catalog.update_project("cyclists", error=f"{KEY}: its frames are gone")
     assert len(traces(platform)) > 20
     forgotten = forget_videos(platform, KEY, reason="asked by its author")

@@ -39,5 +39,7 @@ def test_refusal_reason__names_version_and_age() -> None:
     assert reason == (
         "youtube refuses everything (no_formats), last: Only images are available (yt-dlp 2026.08.19, 1 day old)"
     )
+    of_one = "[youtube] dQw4w9WgXcQ: Only images are available"
+    assert refusal_reason("youtube", VideoErrorKind.NO_FORMATS, of_one, "2026.08.19", today) == reason
     reason = refusal_reason("youtube", VideoErrorKind.FORBIDDEN, "HTTP Error 403", "2026.08.19", date(2026, 10, 1))
     assert reason.endswith("(yt-dlp 2026.08.19, 43 days old; update it: pip install -U yt-dlp)")
