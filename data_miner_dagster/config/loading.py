@@ -5,7 +5,8 @@ Does not belong here: fields and ranges (the modules beside this one), and anyth
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -47,17 +48,19 @@ _UNFORESEEN: Final = (
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Content = dict[str, object]
+ParseFile = Callable[[Path], _Content]
+"""Returns what a file says before interpolation, as `parse_file` does."""
 
 
-def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED) -> ProjectFile:
+def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile | None = None) -> ProjectFile:
     """Return a project file, validated. Keys of `platform` that it leaves out come from DATA_MINER_CONFIG's file.
 
-    `limits` bound what it may reach for (`limits_of`).
+    `limits` bound what it may reach for (`limits_of`); `parse` is `parse_file`, or does the same elsewhere.
 
     Raises:
         ConfigError: the file is missing, empty, not YAML, or says something that the models do not allow.
     """
-    unresolved, resolved = _read(path, limits)
+    unresolved, resolved = _read(path, limits, parse or parse_file)
     base = _platform_content(_platform_path())
     platform = resolved.get("platform") or {}
     if base and isinstance(platform, Mapping):
@@ -165,11 +168,11 @@ def _validated(
         raise ConfigError(f"{path}: {with_references(problems)}") from None
 
 
-def _read(path: Path, limits: ProjectLimits = _UNLIMITED) -> tuple[_Content, _Content]:
-    """Return the file's content before and after interpolation; values of variables are kept out of every message.
+def parse_file(path: Path) -> _Content:
+    """Return what a file says before interpolation: plain values, of a bounded size.
 
     Raises:
-        ConfigError: there is no such file, it cannot be read, is empty, is not YAML, or an interpolation fails.
+        ConfigError: there is no such file, it cannot be read, is empty, is not YAML, or is beyond what anybody writes.
     """
     try:
         text = read_text_file(path)
@@ -177,16 +180,37 @@ def _read(path: Path, limits: ProjectLimits = _UNLIMITED) -> tuple[_Content, _Co
         raise ConfigError(f"{path}: no such file; check the path given by --config or {CONFIG_VARIABLE}") from None
     if not text.strip():
         raise ConfigError(f"{path}: the file is empty; {_SCHEMA_HINT}")
-    try:
+    with _one_line(path):
         if check_yaml_shape(text) is not yaml.MappingStartEvent:
             raise ConfigError(f"must be a mapping of keys and values; {_SCHEMA_HINT}")
         loaded = OmegaConf.create(text, max_yaml_expanded_nodes=None)  # they were counted
-        unresolved = OmegaConf.to_container(loaded, resolve=False)
-        check_interpolations(unresolved, len(text))
+        content = OmegaConf.to_container(loaded, resolve=False)
+        check_interpolations(content, len(text))
+    if not content:
+        raise ConfigError(f"{path}: must be a mapping of keys and values; {_SCHEMA_HINT}")
+    return _with_text_keys(content)
+
+
+def _read(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile = parse_file) -> tuple[_Content, _Content]:
+    """Return the file's content before and after interpolation; values of variables are kept out of every message.
+
+    Raises:
+        ConfigError: the file cannot be parsed, or an interpolation fails.
+    """
+    unresolved = parse(path)
+    with _one_line(path):
         limits.check_references(unresolved)
         for name in variables_in(unresolved):
             remember_reference(os.environ.get(name, ""), f"${{oc.env:{name}}}")
-        resolved = OmegaConf.to_container(loaded, resolve=True, throw_on_missing=True)
+        resolved = OmegaConf.to_container(OmegaConf.create(unresolved), resolve=True, throw_on_missing=True)
+    return unresolved, _with_text_keys(resolved)
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Let what parsing and interpolation raise be one line that names the file and the place in it."""
+    try:
+        yield
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except yaml.MarkedYAMLError as error:
@@ -200,9 +224,6 @@ def _read(path: Path, limits: ProjectLimits = _UNLIMITED) -> tuple[_Content, _Co
         raise ConfigError(f"{path}: {with_references(_interpolation_problem(error))}") from None
     except _UNFORESEEN as error:
         raise ConfigError(f"{path}: cannot be understood ({type(error).__name__}); {_SCHEMA_HINT}") from None
-    if not resolved:
-        raise ConfigError(f"{path}: must be a mapping of keys and values; {_SCHEMA_HINT}")
-    return _with_text_keys(unresolved), _with_text_keys(resolved)
 
 
 def _with_text_keys(content: object) -> _Content:

@@ -7,7 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from data_miner_dagster.catalog.schema import ProjectRow
-from data_miner_dagster.config.loading import config_hash, load_project_file, resolve_project_files
+from data_miner_dagster.config.loading import (
+    ParseFile,
+    config_hash,
+    load_project_file,
+    parse_file,
+    resolve_project_files,
+)
 from data_miner_dagster.config.project_limits import ProjectLimits
 from data_miner_dagster.config.settings import PlatformConfig, ProjectFile
 from data_miner_dagster.domain.errors import ConfigError
@@ -30,7 +36,11 @@ class RegisteredProject:
 
 
 def register_project_file(
-    platform: Platform, path: Path, *, taken: Mapping[str, Path] = MappingProxyType({})
+    platform: Platform,
+    path: Path,
+    *,
+    taken: Mapping[str, Path] = MappingProxyType({}),
+    parse: ParseFile = parse_file,
 ) -> RegisteredProject:
     """Load a project file and save its snapshot. Idempotent. Relative paths in it start at its folder.
 
@@ -38,6 +48,7 @@ def register_project_file(
         platform: the platform of one root.
         path: the file.
         taken: names that other files have already, with the file.
+        parse: how it is parsed: here, or in a process apart.
 
     Raises:
         ConfigError: the file is wrong, has another's name, asks for another sampling than this root's, or names a
@@ -45,7 +56,7 @@ def register_project_file(
     """
     path = path.absolute()
     limits = limits_of_file(platform, path)
-    file = load_project_file(path, limits)
+    file = load_project_file(path, limits, parse)
     _check_addresses(file, limits, path)
     if file.name in taken:
         raise ConfigError(f"project {file.name!r} is that of {taken[file.name]} already; give one of them another name")

@@ -13,6 +13,7 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.jobs import JOBS
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_file_workers import ProjectFileWorkers
 from data_miner_dagster.operations.registering import register_project_file
 from data_miner_dagster.partitions import PROJECTS, add_partitions
 from data_miner_dagster.resources.platform import PlatformResource
@@ -34,6 +35,11 @@ def register_project_files(platform: Platform) -> list[str]:
     folder = resolve_project_files(platform.config, platform.layout.project_files)
     if not folder.is_dir():
         return []
+    with ProjectFileWorkers() as workers:
+        return _registered(platform, folder, workers)
+
+
+def _registered(platform: Platform, folder: Path, workers: ProjectFileWorkers) -> list[str]:
     known = {row.config_file for row in platform.catalog.projects()}
     found = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")]
     registered: dict[str, Path] = {}
@@ -44,7 +50,7 @@ def register_project_files(platform: Platform) -> list[str]:
         try:
             if shown != path.name:
                 raise ConfigError("its name is not UTF-8: rename it")
-            register = partial(register_project_file, platform, path, taken=registered)
+            register = partial(register_project_file, platform, path, taken=registered, parse=workers.parse)
             outcome = attempt_alone("project_files", shown, register)
         except DataMinerError as error:
             refused.append(f"{shown}: {error}")

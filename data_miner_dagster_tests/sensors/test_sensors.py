@@ -12,7 +12,7 @@ import pytest
 from data_miner_dagster import __version__
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.transitions import move_video
-from data_miner_dagster.config.loading import load_project_file
+from data_miner_dagster.config.loading import ParseFile, load_project_file
 from data_miner_dagster.config.project_limits import ProjectLimits
 from data_miner_dagster.config.settings import ProjectFile
 from data_miner_dagster.definitions import defs
@@ -147,10 +147,10 @@ def test_register_project_files__a_fault_of_ours_is_that_file_s(
     drop_project(platform, "bad")
     drop_project(platform, "good")
 
-    def load(path: Path, limits: ProjectLimits) -> ProjectFile:
+    def load(path: Path, limits: ProjectLimits, parse: ParseFile) -> ProjectFile:
         if path.name == "bad.yaml":
             raise ZeroDivisionError("planted")
-        return load_project_file(path, limits)
+        return load_project_file(path, limits, parse)
 
     monkeypatch.setattr("data_miner_dagster.operations.registering.load_project_file", load)
     (refused,) = register_project_files(platform)

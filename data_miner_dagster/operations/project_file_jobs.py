@@ -1,0 +1,37 @@
+"""What a worker does with a file of the watched folder: parses it. The entry of the worker process.
+
+`${...}` is resolved by the caller, which has the variables; here is neither a variable nor a secret.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data_miner_dagster.config.loading import parse_file
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.workers.serving import serve
+
+
+def _parse(arguments: dict[str, Any]) -> dict[str, object]:
+    path = Path(arguments["path"])
+    content = parse_file(path)
+    _check_plain(content, path)
+    return content
+
+
+def _check_plain(content: object, path: Path) -> None:
+    """Refuse what JSON would make something else of."""
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            if not isinstance(key, str):
+                raise ConfigError(f"{path}: the name {key!r} is not text to YAML: put it in quotes")
+            _check_plain(value, path)
+    elif isinstance(content, list):
+        for value in content:
+            _check_plain(value, path)
+    elif content is not None and not isinstance(content, str | int | float):
+        raise ConfigError(f"{path}: holds a value of type {type(content).__name__}; write it as text")
+
+
+if __name__ == "__main__":
+    serve({"parse": _parse})
