@@ -17,6 +17,7 @@ BENCHMARKS: Final = (
     "extraction",
     "planning",
     "hostile_media",
+    "hostile_sites",
     "embedding",
     "filtering",
     "deduplication",

@@ -45,6 +45,7 @@ _PASSED_ON: Final = frozenset(
         "SSL_CERT_DIR",
         "LD_LIBRARY_PATH",
         "PYTHONHOME",
+        "PYTHONUTF8",
         "PYTHONDONTWRITEBYTECODE",
         "PYTHONPYCACHEPREFIX",
         "OMP_NUM_THREADS",
