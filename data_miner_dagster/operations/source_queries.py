@@ -272,6 +272,8 @@ def _list_frame_folders(entry: str, folder: ProjectFolder, hashes: FileHashes, _
         )
 
     found = list_frame_folders(entry, folder.path)
+    if folder.limits.media_folders is not None:
+        folder.checked([picture for path in found.paths for picture in list_frames(path)])  # each may be a link
     return Answer(_candidates("frames", entry, folder.checked(found.paths), candidate_of), found.remark)
 
 

@@ -109,6 +109,7 @@ def test_register_project_file__an_error_repeats_no_value_of_a_variable(
         ("{type: files, paths: ['OUTSIDE/private.mp4']}", True),
         ("{type: files, paths: ['../../outside']}", True),
         ("{type: frames, folders: ['OUTSIDE/frames']}", True),
+        ("{type: frames, folders: [pictures]}", True),
     ],
 )
 def test_list_sources__no_file_outside_of_the_folders_allowed(
@@ -119,6 +120,8 @@ def test_list_sources__no_file_outside_of_the_folders_allowed(
     (platform.layout.project_files / "link.txt").symlink_to(outside / "list.txt")
     (outside / "frames").mkdir()
     (outside / "frames" / "a.jpg").write_bytes(b"x")
+    (platform.layout.project_files / "pictures").mkdir()
+    (platform.layout.project_files / "pictures" / "a.jpg").symlink_to(outside / "frames" / "a.jpg")
     drop(platform.layout.project_files, source=source.replace("OUTSIDE", str(outside)))
     assert register_project_files(platform) == []
     with pytest.raises(ConfigError, match=r"name its folder in platform\.storage\.project_paths") as refused:
