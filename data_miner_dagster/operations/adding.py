@@ -43,6 +43,9 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
         found = [candidate for candidate in found if candidate.refusal is None]
         if not found:
             raise ConfigError(f"{shown} holds no address that can be taken: {refusals[0]}")
+    if faults := [candidate.fault for candidate in found if candidate.fault is not None]:
+        logger.warning("%s: %d entries met an internal error; the first is %s", shown, len(faults), faults[0])
+        found = [candidate for candidate in found if candidate.fault is None]
     if not found:
         raise ConfigError(f"{shown} holds no video; give the address of one, or of a page that has some")
     if secrets := [secret for candidate in found if (secret := secret_in_address(candidate.url))]:

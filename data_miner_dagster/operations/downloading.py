@@ -38,6 +38,7 @@ from data_miner_dagster.operations.download_records import (
     record_not_wanted,
     stays_downloaded,
 )
+from data_miner_dagster.operations.imported_frames import take_frames
 from data_miner_dagster.operations.item_faults import item_guard
 from data_miner_dagster.operations.media_workers import MediaWorkers, media_workers
 from data_miner_dagster.operations.platform import Platform, ReportVideo
@@ -45,7 +46,7 @@ from data_miner_dagster.operations.politeness import PostponedError, SitePoliten
 from data_miner_dagster.operations.project_rules import ProjectRules, load_rules_by_video, with_known
 from data_miner_dagster.operations.site_workers import SiteWorkers
 from data_miner_dagster.sites.keys import site_of_key
-from data_miner_dagster.sites.local_files import FRAMES_PREFIX, fetch_local_file, key_of_frames, list_frames
+from data_miner_dagster.sites.local_files import FRAMES_PREFIX, fetch_local_file
 from data_miner_dagster.sites.records import FetchedVideo
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.downloading import (
@@ -145,24 +146,6 @@ def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
             raise
         finally:
             threads.shutdown(cancel_futures=True)
-
-
-def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | None:
-    """Return the pictures of a video that is a folder of frames, sorted; None if the video is a video file.
-
-    Raises:
-        VideoPermanentError: MISSING_FILE: the folder is gone, or holds other pictures than when it was listed.
-    """
-    if not video_key.startswith(FRAMES_PREFIX):
-        return None
-    row = platform.catalog.video(video_key)
-    folder = Path(row.url if row is not None and row.origin is Origin.LOCAL else "")
-    paths = list_frames(folder) if folder.is_absolute() else []
-    if not paths or key_of_frames(paths)[0] != video_key:
-        raise VideoPermanentError(
-            VideoErrorKind.MISSING_FILE, f"{folder} is gone or has changed since it was listed; list the sources again"
-        )
-    return paths
 
 
 def _download_one(run: _Run, key: str) -> VideoOutcome:
@@ -294,7 +277,7 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
     """Fetch, prove, publish: file first, manifest last. Returns the manifest, and the projects that turn it down."""
     platform, config = run.platform, run.platform.config.downloading
     if row.key.startswith(FRAMES_PREFIX):
-        return _take_frames(platform, row), {}
+        return take_frames(platform, row), {}
     folder = platform.layout.video_folder(row.key)
     partial = folder / PARTIAL_FOLDER
     partial.mkdir(parents=True, exist_ok=True)
@@ -376,29 +359,6 @@ def _prove(run: _Run, row: VideoRow, fetched: FetchedVideo) -> VideoInfo:
         channel_id=candidate.channel_id,
         content_fingerprint=probed.content_fingerprint,
     )
-
-
-def _take_frames(platform: Platform, row: VideoRow) -> VideoInfo:
-    """Write the manifest of a folder of frames: nothing is copied before the frames are made."""
-    paths = imported_frame_paths(platform, row.key)
-    assert paths is not None
-    key, sha256 = key_of_frames(paths)
-    info = VideoInfo(
-        video_key=key,
-        file=VideoFileRecord(
-            file_name="",
-            size_bytes=sum(path.stat().st_size for path in paths),
-            sha256=sha256,
-            duration_seconds=float(len(paths)),  # a second each
-            width=0,  # pictures may differ in size: frames.parquet has each one's
-            height=0,
-            title=row.title,
-        ),
-        url=None,
-        extractor="frames",
-    )
-    write_video_info(platform.layout, info)
-    return info
 
 
 def _metadata(info: VideoInfo) -> dict[str, int | float | str]:

@@ -27,9 +27,9 @@ from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.operations.downloading import imported_frame_paths
 from data_miner_dagster.operations.frame_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.operations.frame_workers import FrameWorkers
+from data_miner_dagster.operations.imported_frames import imported_frame_paths
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.sites.local_files import FRAMES_PREFIX

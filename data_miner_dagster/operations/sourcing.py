@@ -19,7 +19,7 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import RejectionRule
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, Rejection, VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
-from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.item_faults import SMALLEST_BATCH, ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
 from data_miner_dagster.operations.project_rules import base_folder_of, limits_of_file, load_rules, with_known
@@ -185,6 +185,8 @@ def _list_all(
             candidates = tuple(answer.candidates)
             faults = [candidate.fault for candidate in candidates if candidate.fault is not None]
             error = f"{len(faults)} of {len(candidates)} entries met an internal error: {faults[0]}" if faults else None
+            if len(faults) == len(candidates) >= SMALLEST_BATCH:  # which says nothing of the entries
+                return Listing(query.source, query.text, (), error)
             return Listing(query.source, query.text, candidates, error, query.needs_network, answer.passed_over)
         except (SourceError, PostponedError, ConfigError) as error:
             return Listing(query.source, query.text, (), str(error))

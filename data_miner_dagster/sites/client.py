@@ -37,7 +37,7 @@ from data_miner_dagster.sites.keys import (
     key_of_url,
     site_of_key,
 )
-from data_miner_dagster.sites.metadata import address_in, candidate_of, thumbnails_of
+from data_miner_dagster.sites.metadata import address_in, candidate_of, faulty_candidate, thumbnails_of
 from data_miner_dagster.sites.records import FetchedVideo, ListingLimits, Picture
 from data_miner_dagster.sites.redaction import redact, redact_url
 from data_miner_dagster.sites.references import expand_address
@@ -199,15 +199,15 @@ class SiteClient:
             if listed.get("_type") not in _REFERENCES:
                 break
             listed = ydl.extract_info(listed["url"], download=False, process=False, ie_key=listed.get("ie_key"))
-        found: list[VideoCandidate] = []
+        found, num_known = list[VideoCandidate](), 0
         most = min(self._config.limits.max_entries, limits.max_results or self._config.limits.max_entries)
-        num_known = 0
-        for entry in listed.get("entries", [listed]):
+        for entry in filter(None, listed.get("entries", [listed])):
             if len(found) >= most:
                 break
-            if not entry:
-                continue
-            candidate = self._candidate(ydl, entry, address, source, query, len(found), found_at)
+            try:
+                candidate = self._candidate(ydl, entry, address, source, query, len(found), found_at)
+            except Exception as error:  # noqa: BLE001 - that entry's alone
+                candidate = faulty_candidate(entry, error, source, query, len(found), found_at)
             if limits.is_too_old(candidate):
                 break
             num_known = num_known + 1 if candidate.video_key in limits.known_keys else 0

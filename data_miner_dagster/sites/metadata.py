@@ -1,8 +1,11 @@
 """What yt-dlp says of a video, as records: the one place where its dictionaries are read."""
 
+import logging
+import traceback
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from data_miner_dagster.domain.addresses import AddressError, ForeignAddress, Origin
@@ -14,6 +17,10 @@ from data_miner_dagster.domain.foreign_text import (
 )
 from data_miner_dagster.domain.foreign_text import clean_text as as_text
 from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.sites.keys import key_of_refused
+from data_miner_dagster.sites.redaction import redact
+
+logger = logging.getLogger("data_miner.sourcing")
 
 _MAX_DURATION_SECONDS = 1e9  # thirty years: what is longer is no duration
 _MAX_LISTED = 1000  # formats and thumbnails that are looked at
@@ -118,3 +125,16 @@ def candidate_of(
         origin=origin,
         refusal=refusal,
     )
+
+
+def faulty_candidate(
+    entry: object, error: Exception, source: str, query: str, rank: int, found_at: datetime
+) -> VideoCandidate:
+    """Return what stands for an entry of a listing that an exception kept from being read."""
+    said = str(entry.get("url") or entry.get("id") or "") if isinstance(entry, Mapping) else ""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__}: {redact(as_text(str(error), 200) or '')}"
+    line = f"{what} ({Path(place.filename).name}:{place.lineno})"
+    logger.error("%s: an entry could not be read: %s", query, line)
+    key = key_of_refused(said or f"entry {rank} of {query}")
+    return VideoCandidate(key, "", source, query, rank, found_at, origin=Origin.FOREIGN, fault=line)

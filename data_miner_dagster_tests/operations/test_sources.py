@@ -14,7 +14,8 @@ from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow
 from data_miner_dagster.domain.errors import ConfigError, VideoPermanentError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
-from data_miner_dagster.operations.downloading import download_videos, imported_frame_paths
+from data_miner_dagster.operations.downloading import download_videos
+from data_miner_dagster.operations.imported_frames import imported_frame_paths
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.site_workers import SiteWorkers
 from data_miner_dagster.operations.sourcing import list_sources

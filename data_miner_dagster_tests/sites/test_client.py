@@ -1,5 +1,6 @@
 """The client over real yt-dlp: which format, the hint at a missing runtime. All on this machine."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.addresses import OwnAddress
 from data_miner_dagster.domain.errors import ConfigError, VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster.sites.guarded_ydl import options_of
+from data_miner_dagster.sites.metadata import candidate_of
 from data_miner_dagster.sites.records import FetchedVideo
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.extractors import install
@@ -165,3 +168,29 @@ def test_fetch__a_text_that_nobody_answers_for_is_foreign(tmp_path: Path, text: 
     with SiteClient(config()) as client, pytest.raises(VideoPermanentError, match="cannot be taken") as refused:
         client.fetch("generic-a.0", text, tmp_path, found_at=utc_now())
     assert refused.value.kind is VideoErrorKind.POLICY
+
+
+def _feed_of(server: HostileServer, num_items: int) -> OwnAddress:
+    items = "".join(
+        f"<item><title>{n}</title><enclosure url='{server.url(f'/{n}.mp4')}' type='video/mp4'/></item>"
+        for n in range(num_items)
+    )
+    feed = hostile.page(f"<rss version='2.0'><channel><title>F</title>{items}</channel></rss>", "text/xml")
+    return OwnAddress(server.add("/feed", feed))
+
+
+def test_list_address__an_entry_that_cannot_be_read_stands_for_itself(
+    server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def described(info: Mapping[str, Any], **named: Any) -> VideoCandidate:
+        if str(info["url"]).endswith("/3.mp4"):
+            raise ZeroDivisionError("planted")
+        return candidate_of(info, **named)
+
+    monkeypatch.setattr("data_miner_dagster.sites.client.candidate_of", described)
+    address = _feed_of(server, 5)
+    with SiteClient(config()) as client:
+        found = client.list_address(address, source="feeds", query="the feed", found_at=utc_now())
+    assert [candidate.fault is None for candidate in found] == [True, True, True, False, True]
+    assert re.fullmatch(r"ZeroDivisionError: planted \(test_client\.py:\d+\)", found[3].fault or "")
+    assert found[3].url == ""

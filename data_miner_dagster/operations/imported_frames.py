@@ -1,0 +1,53 @@
+"""Videos that are folders of pictures on this machine: nothing is copied before their frames are made."""
+
+from pathlib import Path
+
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.errors import VideoPermanentError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import VideoFileRecord
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sites.local_files import FRAMES_PREFIX, key_of_frames, list_frames
+from data_miner_dagster.storage.videos import VideoInfo, write_video_info
+
+
+def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | None:
+    """Return the pictures of a video that is a folder of frames, sorted; None if the video is a video file.
+
+    Raises:
+        VideoPermanentError: MISSING_FILE: the folder is gone, or holds other pictures than when it was listed.
+    """
+    if not video_key.startswith(FRAMES_PREFIX):
+        return None
+    row = platform.catalog.video(video_key)
+    folder = Path(row.url if row is not None and row.origin is Origin.LOCAL else "")
+    paths = list_frames(folder) if folder.is_absolute() else []
+    if not paths or key_of_frames(paths)[0] != video_key:
+        raise VideoPermanentError(
+            VideoErrorKind.MISSING_FILE, f"{folder} is gone or has changed since it was listed; list the sources again"
+        )
+    return paths
+
+
+def take_frames(platform: Platform, row: VideoRow) -> VideoInfo:
+    """Write the manifest of a folder of frames: nothing is copied before the frames are made."""
+    paths = imported_frame_paths(platform, row.key)
+    assert paths is not None
+    key, sha256 = key_of_frames(paths)
+    info = VideoInfo(
+        video_key=key,
+        file=VideoFileRecord(
+            file_name="",
+            size_bytes=sum(path.stat().st_size for path in paths),
+            sha256=sha256,
+            duration_seconds=float(len(paths)),  # a second each
+            width=0,  # pictures may differ in size: frames.parquet has each one's
+            height=0,
+            title=row.title,
+        ),
+        url=None,
+        extractor="frames",
+    )
+    write_video_info(platform.layout, info)
+    return info
