@@ -27,7 +27,6 @@ from yt_dlp.networking._helper import make_socks_proxy_opts
 from yt_dlp.networking._urllib import (
     HTTPHandler,
     ProxyHandler,
-    RedirectHandler,
     UrllibResponseAdapter,
     UrllibRH,
 )
@@ -35,10 +34,10 @@ from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.socks import sockssocket
 from yt_dlp.utils.networking import select_proxy
 
-from data_miner_dagster.domain.secret_names import is_secret_name
 from data_miner_dagster.sites.addresses import checked_addresses, connect_checked
 from data_miner_dagster.sites.hosts import normalise_host
 from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_of
+from data_miner_dagster.sites.redirects import DiscreetRedirects
 
 MAX_PAGE_BYTES: Final = 64 << 20
 """A page, manifest or feed that is read whole may be this large; video bytes are capped by the configuration."""
@@ -266,22 +265,6 @@ def _inflate(raw: bytes, encoding: str) -> bytes:
     return content
 
 
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urllib.parse.urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-class _DiscreetRedirects(RedirectHandler):  # type: ignore[misc]
-    """Follows redirects as yt-dlp does, and takes no credentials along to another host, port or scheme."""
-
-    def redirect_request(self, req: urllib.request.Request, *details: Any) -> urllib.request.Request:
-        new: urllib.request.Request = super().redirect_request(req, *details)
-        if _origin(req.full_url) != _origin(new.full_url):
-            for name in [name for name in new.headers if is_secret_name(name) or name.title() == "Referer"]:
-                del new.headers[name]  # a Referer holds the address that was asked for, with what is secret in it
-        return new
-
-
 class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
     """Opens guarded connections, and unpacks compressed answers without trusting their size."""
 
@@ -377,7 +360,7 @@ class GuardedHandler(UrllibRH):  # type: ignore[misc]
             urllib.request.UnknownHandler(),
             urllib.request.HTTPDefaultErrorHandler(),
             urllib.request.HTTPErrorProcessor(),
-            _DiscreetRedirects(),
+            DiscreetRedirects(),
         ):
             opener.add_handler(handler)
         opener.addheaders = []

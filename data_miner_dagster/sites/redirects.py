@@ -1,0 +1,26 @@
+"""What goes along when a site sends a request elsewhere."""
+
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from yt_dlp.networking._urllib import RedirectHandler
+
+from data_miner_dagster.domain.secret_names import is_secret_name
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+class DiscreetRedirects(RedirectHandler):  # type: ignore[misc]
+    """Follows redirects as yt-dlp does, and takes no credentials along to another host, port or scheme."""
+
+    def redirect_request(self, req: urllib.request.Request, *details: Any) -> urllib.request.Request:
+        """Return the request that a redirect leads to."""
+        new: urllib.request.Request = super().redirect_request(req, *details)
+        if _origin(req.full_url) != _origin(new.full_url):
+            for name in [name for name in new.headers if is_secret_name(name) or name.title() == "Referer"]:
+                del new.headers[name]  # a Referer holds the address that was asked for, with what is secret in it
+        return new
