@@ -5,11 +5,15 @@ import urllib.request
 from typing import Any
 
 from yt_dlp.networking._urllib import RedirectHandler
+from yt_dlp.networking.exceptions import RequestError
 
+from data_miner_dagster.domain.addresses import problem_of_address
 from data_miner_dagster.domain.secret_names import is_secret_name
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
+    if problem := problem_of_address(url):
+        raise RequestError(f"redirected to an unsupported url: {problem}")
     parts = urllib.parse.urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 

@@ -272,6 +272,13 @@ def test_redirect__names_no_variable(tmp_path: Path, server: HostileServer, monk
     assert [request.path for request in server.requests] == ["/away.mp4", "/v.mp4?k=%7Benv:DM_PW%7D"]
 
 
+@pytest.mark.parametrize("location", ["http://127.0.0.1:999999/v.mp4", "http://127.0.0.1:12a/v.mp4"])
+def test_redirect__to_what_is_no_address_is_unsupported(tmp_path: Path, server: HostileServer, location: str) -> None:
+    server.add("/away.mp4", hostile.redirect(location))
+    with SiteClient(config(allowed_private_hosts=["127.0.0.1"])) as client:
+        assert refusal(client, server.url("/away.mp4"), tmp_path).kind is VideoErrorKind.UNSUPPORTED
+
+
 def test_segments__credentials_of_a_playlist_stay_with_its_host(
     tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
