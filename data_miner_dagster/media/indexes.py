@@ -72,14 +72,13 @@ def read_group_index(stream: VideoStream, *, choose: ChooseGroups, max_frames: i
 
     Reads the keyframes, what follows the last one, and the chosen groups, by the file's own list of its packets (mp4,
     mov). The list has no times of presentation, so frame numbers are sure only where every keyframe is an instant
-    refresh.
-
-    Raises:
-        VideoPermanentError: there are more than `max_frames` packets.
+    refresh. A list of more than `max_frames` is not looked at.
     """
     if not stores_presentation_times(stream) or stream.time_base is None:
         return None
     listed = stream.index_entries
+    if max_frames is not None and len(listed) > max_frames:
+        return None  # a list may be longer than the file: what is in it is counted
     starts: list[int] = []
     for number, entry in enumerate(listed):
         if entry.is_discard or not entry.size:
@@ -88,7 +87,6 @@ def read_group_index(stream: VideoStream, *, choose: ChooseGroups, max_frames: i
             starts.append(number)
     if not starts or starts[0] != 0 or len(listed) < _LEAST_GROUP_PACKETS * len(starts):
         return None
-    _check_num_packets(len(listed), max_frames)
     columns, ordinals = _PacketColumns(stream), array("q")
     bounds = list(pairwise([*starts, len(listed)]))
     for start, end in bounds:
