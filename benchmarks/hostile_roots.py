@@ -4,8 +4,9 @@
 
 A small real project is run once. Every root is a copy of what it left, with one to three files damaged: emptied, cut in
 half, with flipped bits, or of noise. Each command runs in a process of its own with a limit of time. Right is: it
-succeeds, or ends in one line with a path. Counted as a fault: a crash (a signal), a hang, a traceback, more than one
-line of error, and a `run` that succeeds with another release than the sound root's, or none (a silent loss). All are 0.
+succeeds, or ends in one line that names a damaged file. Counted as a fault: a crash (a signal), a hang, a traceback,
+more than one line of error, a line that names none of the files, and a `run` that succeeds with another release than
+the sound root's, or none (a silent loss). All are 0.
 """
 
 import argparse
@@ -54,7 +55,7 @@ PATTERNS: Final = (
     "reports/*/index.html",
     "reports/*/release.txt",
 )
-FAULTS: Final = ("crash", "hang", "traceback", "no line", "status", "silent loss")
+FAULTS: Final = ("crash", "hang", "traceback", "no line", "another line", "status", "silent loss")
 TIME_LIMIT: Final = 120.0
 NAME: Final = "demo"
 
@@ -237,6 +238,9 @@ def examine(sound: Path, config: Path, damages: Sequence[Damage], copy: Path) ->
         fault = outcome.fault
         if outcome.command == "run" and outcome.status == 0 and not fault and content_of(copy) != content_of(sound):
             fault = "silent loss"
+        is_named = any(Path(damage.path).name in outcome.said for damage in damages)
+        if outcome.status and outcome.command != "doctor" and not fault and not is_named:
+            fault = "another line"
         yield Outcome(outcome.command, outcome.status, outcome.said, fault)
     shutil.rmtree(copy)
 

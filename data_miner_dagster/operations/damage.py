@@ -30,28 +30,32 @@ class DamagedFile:
     is_derived: bool
 
 
-def find_damaged_files(layout: StorageLayout) -> Iterator[DamagedFile]:
-    """Yield the files under a root that cannot be read: tables, vectors, manifests. Reads every byte of them.
+def find_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> Iterator[DamagedFile]:
+    """Yield the files under a root, or of one video, that cannot be read: tables, vectors, manifests. Reads them all.
 
     Not the images and videos, which have checksums that are compared where they are used.
     """
-    for path, is_derived in _candidates(layout):
+    for path, is_derived in _candidates(layout, video_key):
         try:
             _read(path)
         except FileNotFoundError:  # gone since it was listed
             continue
-        except (DataMinerError, OSError) as error:
+        except DataMinerError as error:
             yield DamagedFile(path, str(error), is_derived)
+        except OSError as error:  # the disk or the rights: what is in it may be whole
+            yield DamagedFile(path, f"{path}: {error.strerror or error}", is_derived=False)
 
 
-def remove_damaged_files(layout: StorageLayout) -> list[Path]:
-    """Remove the derived files that cannot be read, so that they are made again; return which.
+def remove_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> list[Path]:
+    """Remove the derived files that cannot be read, all or those of one video, so that they are made again.
+
+    Returns which.
 
     Safe beside workers: they replace files by renaming, and a file that was replaced meanwhile is left alone.
     """
     removed = []
-    identities = {path: _identity(path) for path, is_derived in _candidates(layout) if is_derived}
-    for damaged in find_damaged_files(layout):
+    identities = {path: _identity(path) for path, is_derived in _candidates(layout, video_key) if is_derived}
+    for damaged in find_damaged_files(layout, video_key=video_key):
         if damaged.is_derived and _identity(damaged.path) == identities.get(damaged.path):
             damaged.path.unlink(missing_ok=True)
             logger.warning("removed %s; it is made again", damaged.message.partition(";")[0])
@@ -67,20 +71,23 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return (status.st_ino, status.st_mtime_ns)
 
 
-def _candidates(layout: StorageLayout) -> Iterator[tuple[Path, bool]]:
+def _candidates(layout: StorageLayout, video_key: str | None) -> Iterator[tuple[Path, bool]]:
     """Yield (path, whether it is derived)."""
-    patterns = (
-        (layout.frames, "*/frames.parquet", True),
-        (layout.embeddings, "*/*.npz", True),
+    key = video_key if video_key is not None else "*"  # which has no characters that a pattern would mind
+    of_video = (
+        (layout.frames, f"{key}/frames.parquet", True),
+        (layout.embeddings, f"*/{key}.npz", True),
+        (layout.videos, f"{key}/info.json", True),
+    )
+    of_others = (
         (layout.embeddings, "*/prompts/*.npz", True),
         (layout.root / "projects", "*/*.parquet", True),
         (layout.root / "projects", "*/*.npz", True),
         (layout.root / "projects", "*/detection_parts/*/*.parquet", True),
         (layout.root / "projects", "*/calibration/reference.json", True),
-        (layout.videos, "*/info.json", True),
         (layout.root / "releases", "*/*/release.json", False),
     )
-    for folder, pattern, is_derived in patterns:
+    for folder, pattern, is_derived in of_video if video_key is not None else (*of_video, *of_others):
         for path in sorted(folder.glob(pattern)) if folder.is_dir() else ():
             if path.is_file():
                 yield path, is_derived

@@ -147,7 +147,7 @@ def embed_frames(
             except ClaimHeldError as error:
                 return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
             try:
-                with platform.mending():
+                with platform.mending(key):
                     planned = _plan_whole_video(platform, key, force=force)
             except DamagedFileError as error:  # removed: its frames are made again, and then it is asked for again
                 return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))

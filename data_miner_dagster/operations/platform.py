@@ -157,21 +157,21 @@ class Platform:
             ) from None
 
     @contextmanager
-    def mending(self) -> Iterator[None]:
-        """Remove the derived files that cannot be read, all of the root's, if the block meets one; it still raises.
+    def mending(self, video_key: str | None = None) -> Iterator[None]:
+        """Remove the derived files that cannot be read, of a video or of the root, if the block meets one; it raises.
 
         They are absent from then on, and so they are made again by whoever asks next.
         """
         try:
             yield
         except DamagedFileError:
-            self.num_removed_files += len(remove_damaged_files(self.layout))
+            self.num_removed_files += len(remove_damaged_files(self.layout, video_key=video_key))
             raise
 
     @contextmanager
     def hold_video(self, video_key: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
         """Hold the only claim there is on a video, whatever the stage."""
-        with self._hold(f"video/{video_key}", wait_seconds) as claim, self.mending():
+        with self._hold(f"video/{video_key}", wait_seconds) as claim, self.mending(video_key):
             yield claim
 
     @contextmanager
