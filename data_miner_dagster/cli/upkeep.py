@@ -144,7 +144,7 @@ def forget(
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.forgetting import find_forgettable, forget_videos, releases_holding
-    from data_miner_dagster.operations.traces import needles_of
+    from data_miner_dagster.operations.traces import MIN_NEEDLE_LENGTH, needles_of
 
     if keep_releases and delete_releases:
         raise ConfigError("--keep-releases and --delete-releases contradict each other")
@@ -153,6 +153,8 @@ def forget(
     keys = [video.key for video in videos]
     others = [row for row in platform.catalog.videos() if row.key not in set(keys)]
     needles = needles_of(videos, others)
+    if target not in keys and len(target) >= MIN_NEEDLE_LENGTH:
+        needles = (*needles, target)  # a channel's id or name
     for release in releases_holding(platform, keys):
         what = "stays, marked as withdrawn" if keep_releases else "goes"
         echo(f"release {release}: {what}")

@@ -43,6 +43,7 @@ from data_miner_dagster.export.manifest import (
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.removal import Removal, remove_files, remove_videos, video_files
 from data_miner_dagster.operations.split_memory import released_generations, released_splits, remember_splits
+from data_miner_dagster.operations.traces import MIN_NEEDLE_LENGTH
 from data_miner_dagster.storage.answers import read_answers, write_answers
 from data_miner_dagster.storage.atomic import atomic_path
 from data_miner_dagster.storage.layout import StorageLayout
@@ -149,7 +150,7 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
         raise ClaimHeldError(f"{', '.join(busy)}: being worked on; say the same again when it is done")
     for key in keys:
         remove_files(video_files(platform.layout, key))  # an earlier attempt may have ended between rows and files
-    _forget_in_catalog(platform, keys, [video.url for video in videos if video.url])
+    _forget_in_catalog(platform, keys, [*(video.url for video in videos if video.url), target])
     return Forgetting(removal, tuple(held), tuple(sorted(projects)))
 
 
@@ -267,12 +268,12 @@ def _forget_answers(calibration: Path, keys: Sequence[str]) -> None:
             path.unlink()
 
 
-def _forget_in_catalog(platform: Platform, keys: Sequence[str], urls: Sequence[str]) -> None:
+def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[str]) -> None:
     """Take the names out of what other rows say, and the space that deleted rows left out of the file."""
     database = platform.catalog.database
     with database.transaction() as session:
         delete_memory_of_videos(session, keys)
-        for name in (*keys, *urls):
+        for name in sorted({*keys, *(name for name in names if len(name) >= MIN_NEEDLE_LENGTH)}):
             listed = [SourceListingRow.query.contains(name, autoescape=True)]
             listed.append(SourceListingRow.error.contains(name, autoescape=True))
             listed.append(SourceListingRow.passed_over.contains(name, autoescape=True))

@@ -4,13 +4,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow
 from data_miner_dagster.cli.dagster_history import remove_stray_partitions
 from data_miner_dagster.deployment import prepare_dagster_home
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing import release_project
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
-from data_miner_dagster_tests.builders import build_project
+from data_miner_dagster_tests.builders import FOUND_AT, build_project
 from data_miner_dagster_tests.cli.conftest import RunCommand
 
 KEYS = ["files-aaa", "files-bbb"]
@@ -91,6 +92,17 @@ def test_forget__what_a_person_wrote_is_named_and_stays(run_command: RunCommand,
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"left: {file}: its content\n1 places still name it")
+
+
+def test_forget__a_channel_is_not_named_either(run_command: RunCommand, platform: Platform) -> None:
+    channel = "UC1234567890"
+    with platform.catalog.database.transaction() as session:
+        for key in KEYS:
+            session.get_one(VideoRow, key).channel_id = channel
+        address = f"https://videos.example/channel/{channel}"
+        session.add(SourceListingRow(project_name="cyclists", source="channels", query=address, listed_at=FOUND_AT))
+    assert run_command("forget", channel, "--yes", "--root", platform.root).exit_code == 0
+    assert files_with(platform.root, channel) == []
 
 
 def test_forget__kept_releases_are_named(run_command: RunCommand, platform: Platform) -> None:
