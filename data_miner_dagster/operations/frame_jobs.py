@@ -16,7 +16,6 @@ from data_miner_dagster.media.foreign_pictures import see_picture
 from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.media.probe import probe_video
 from data_miner_dagster.operations.frame_folder import make_frame_folder
-from data_miner_dagster.operations.frame_import import import_frame_folder
 from data_miner_dagster.operations.frame_requests import job_from_json
 from data_miner_dagster.stages.sourcing import split_storyboard
 from data_miner_dagster.workers.serving import serve
@@ -27,7 +26,12 @@ _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 def _make(arguments: dict[str, Any]) -> dict[str, Any]:
     job = job_from_json(arguments)
     try:
-        return asdict(import_frame_folder(job) if job.picture_paths else make_frame_folder(job))
+        if job.picture_paths:
+            # brings the catalog along, which no other job needs and every start of this module would pay for
+            from data_miner_dagster.operations.frame_import import import_frame_folder
+
+            return asdict(import_frame_folder(job))
+        return asdict(make_frame_folder(job))
     except OSError as error:
         if error.errno not in _NO_SPACE:
             raise
