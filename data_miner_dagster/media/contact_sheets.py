@@ -8,9 +8,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from anyascii import anyascii
 from PIL import Image, ImageDraw, ImageFont
 
 from data_miner_dagster.domain.records import RgbImage
@@ -29,6 +31,8 @@ _CAPTION_COLOUR: Final = (236, 238, 242)
 _EMPTY_TILE: Final = (58, 62, 70)
 _QUALITIES: Final = (82, 70, 58, 46, 34, 24, 14)
 _SHRINK: Final = 0.8
+_NO_CHARACTER: Final = "\U0010fffe"
+"""No font has it: it is drawn as every character that a font lacks."""
 
 CLASS_COLOURS: Final = (
     "#4da3ff",
@@ -192,7 +196,7 @@ def _draw_tile(
     _draw_boxes(sheet, tile, source, offset, image.size)
     if tile.caption:
         font = ImageFont.load_default(_CAPTION_FONT_SIZE)
-        caption = _shortened(tile.caption, font, tile_wh[0])
+        caption = _shortened(_drawable(tile.caption), font, tile_wh[0])
         draw.text((left + 2, top + tile_wh[1] + 6), caption, font=font, fill=_CAPTION_COLOUR)
 
 
@@ -223,10 +227,28 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: TileBox, offset: tuple[int, int], 
     if not box.label:
         return
     font = ImageFont.load_default(_BOX_FONT_SIZE)
-    text_width = draw.textlength(box.label, font=font)
+    label = _drawable(box.label)
+    text_width = draw.textlength(label, font=font)
     label_top = max(float(offset[1]), top - _BOX_FONT_SIZE - 3)
     draw.rectangle((left, label_top, left + text_width + 4, label_top + _BOX_FONT_SIZE + 3), fill=colour)
-    draw.text((left + 2, label_top + 1), box.label, font=font, fill=(12, 14, 18))
+    draw.text((left + 2, label_top + 1), label, font=font, fill=(12, 14, 18))
+
+
+def _drawable(text: str) -> str:
+    """Return a text that the font has every character of: what it lacks is spelled in Latin letters.
+
+    The font comes with Pillow and knows hardly more than ASCII. Fonts of the machine would know more, but the same
+    sheet would have other bytes elsewhere.
+    """
+    return "".join(map(_drawable_character, text))
+
+
+@lru_cache(maxsize=4096)
+def _drawable_character(character: str) -> str:
+    font = ImageFont.load_default(_BOX_FONT_SIZE)
+    drawn, empty_box = font.getmask(character), font.getmask(_NO_CHARACTER)
+    is_known = (drawn.size, bytes(drawn)) != (empty_box.size, bytes(empty_box))
+    return character if is_known else anyascii(character)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

@@ -38,7 +38,7 @@ from data_miner_dagster.storage.atomic import atomic_folder
 from data_miner_dagster.storage.tables import read_batches
 
 REPORT_FILE: Final = "index.html"
-REPORT_VERSION: Final = 2
+REPORT_VERSION: Final = 3
 """Bumped when the page changes, so that reports of standing releases are written again."""
 TILES_PER_GALLERY: Final = 12
 _MARK_FILE: Final = "release.txt"

@@ -77,6 +77,25 @@ def test_contact_sheet__border_tells_the_verdict() -> None:
     assert rejected[0] > rejected[1] + 40
 
 
+@pytest.mark.parametrize(
+    ("text", "latin"),
+    [("人 0.81", "Ren 0.81"), ("Кошка", "Koshka"), ("façade — ½", "facade - 1/2"), ("plain a-z … 9", "plain a-z … 9")],
+)
+def test_contact_sheet__spells_what_its_font_lacks_in_latin_letters(text: str, latin: str) -> None:
+    grey = np.full((135, 240, 3), 90, np.uint8)
+    box = (20.0, 40.0, 200.0, 120.0)
+    drawn, spelled, without = (
+        contact_sheet([Tile(grey, words, boxes=(TileBox(box, 0, words),))], columns=1) for words in (text, latin, "")
+    )
+    assert drawn == spelled
+    assert drawn != without
+
+
+def test_contact_sheet__two_names_of_another_alphabet_look_different() -> None:
+    grey = np.full((135, 240, 3), 90, np.uint8)
+    assert contact_sheet([Tile(grey, "人")]) != contact_sheet([Tile(grey, "犬")])
+
+
 def test_contact_sheet__a_missing_or_broken_file_is_an_empty_tile(tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"not an image")
