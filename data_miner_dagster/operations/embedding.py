@@ -9,13 +9,11 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from data_miner_dagster.catalog.queries import keys_with_internal_errors
 from data_miner_dagster.catalog.upkeep import record_internal_error
@@ -27,7 +25,8 @@ from data_miner_dagster.domain.records import Float32Array, OutcomeStatus, RgbIm
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.media.images import read_stored_image_reduced
 from data_miner_dagster.media.outcomes import UnreadableImageError
-from data_miner_dagster.operations.item_faults import ItemFault, concerns_all_items, item_guard, log_fault
+from data_miner_dagster.operations.embedding_tasks import EmbeddingTask, FrameToEmbed
+from data_miner_dagster.operations.item_faults import ItemFault, concerns_all_items, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.protocols.encoders import ImageEncoder
@@ -50,52 +49,6 @@ _MEGABYTE: Final = 1 << 20
 logger = logging.getLogger("data_miner")
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    task: "_Task"
-    frame_index: int
-    path: Path
-    sha256: str
-
-
-@dataclass(slots=True)
-class _Task:
-    """One video whose vectors are being made, while its claim is held."""
-
-    video_key: str
-    target: Path
-    fingerprint: str
-    wanted: list[_Frame] = field(default_factory=list)
-    known: StoredEmbeddings | None = None
-    claim: ExitStack = field(default_factory=ExitStack)
-    vectors: list[npt.NDArray[np.float16]] = field(default_factory=list)
-    frame_indices: list[int] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    fault: Exception | None = None  # the first that nobody expected of a frame
-    num_seen: int = 0
-
-    def add(self, frame_index: int, vector: Float32Array | None, error: Exception | None) -> None:
-        self.num_seen += 1
-        if vector is not None:
-            self.frame_indices.append(frame_index)
-            self.vectors.append(vector.astype(np.float16))
-        elif error is None or isinstance(error, FrameLoadError):
-            self.problems.append(str(error))
-        else:
-            self.fault = self.fault or error
-            self.problems.append(log_fault("embedding", make_frame_id(self.video_key, frame_index), error).line)
-
-    def stored(self, embedding_dim: int) -> StoredEmbeddings:
-        vectors = np.stack(self.vectors) if self.vectors else np.zeros((0, embedding_dim), np.float16)
-        indices = np.asarray(self.frame_indices, np.int32)
-        if self.known is not None:
-            indices = np.concatenate([self.known.frame_indices, indices])
-            vectors = np.concatenate([self.known.vectors, vectors])
-            order = np.argsort(indices, kind="stable")
-            indices, vectors = indices[order], vectors[order]
-        return StoredEmbeddings(indices, vectors, self.fingerprint)
-
-
 def embed_frames(
     platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
 ) -> list[VideoOutcome]:
@@ -116,7 +69,7 @@ def embed_frames(
         if report is not None:
             report(outcome)
 
-    def finish(task: _Task) -> VideoOutcome:
+    def finish(task: EmbeddingTask) -> VideoOutcome:
         num_frames = len(task.wanted)
         if task.problems and not task.vectors:
             if task.fault is not None:
@@ -140,7 +93,7 @@ def embed_frames(
         record_internal_error(platform.catalog.database, key, fault.line, only_from={VideoStatus.EXTRACTED})
         settle(VideoOutcome(key, OutcomeStatus.FAILED, VideoErrorKind.INTERNAL_ERROR, fault.line))
 
-    def opened(key: str) -> _Task | VideoOutcome:
+    def opened(key: str) -> EmbeddingTask | VideoOutcome:
         with ExitStack() as stack:
             try:
                 stack.enter_context(platform.hold_video(key))
@@ -151,11 +104,11 @@ def embed_frames(
                     planned = _plan_whole_video(platform, key, force=force)
             except DamagedFileError as error:  # removed: its frames are made again, and then it is asked for again
                 return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
-            if isinstance(planned, _Task):
+            if isinstance(planned, EmbeddingTask):
                 planned.claim = stack.pop_all()
             return planned
 
-    def tasks() -> Iterator[_Task]:
+    def tasks() -> Iterator[EmbeddingTask]:
         for key in sorted(set(video_keys)):
             planned = guard.attempt(key, partial(opened, key), partial(record, key=key), proves=False)
             if isinstance(planned, VideoOutcome):
@@ -163,7 +116,7 @@ def embed_frames(
             elif planned is not None:
                 yield planned
 
-    def close(task: _Task) -> None:
+    def close(task: EmbeddingTask) -> None:
         outcome = guard.attempt(task.video_key, partial(_finished, finish, task), partial(record, key=task.video_key))
         if outcome is not None:
             settle(outcome)
@@ -173,7 +126,7 @@ def embed_frames(
     return [outcomes[key] for key in video_keys]
 
 
-def _finished(finish: Callable[[_Task], T], task: _Task) -> T:
+def _finished(finish: Callable[[EmbeddingTask], T], task: EmbeddingTask) -> T:
     """Return what `finish` makes of a task, and let its claim go."""
     try:
         return finish(task)
@@ -193,14 +146,14 @@ def ensure_embeddings(platform: Platform, kind: EncoderKind, frames: Mapping[str
     """
     faults: dict[str, ItemFault] = {}
 
-    def finish(task: _Task) -> None:
+    def finish(task: EmbeddingTask) -> None:
         if task.fault is not None:
             raise task.fault
         if task.problems:
             raise PermanentError(f"{task.problems[0]}; extract the frames of {task.video_key} again")
         write_embeddings(task.target, task.stored(_encoder(platform, kind).embedding_dim))
 
-    def opened(key: str) -> _Task | None:
+    def opened(key: str) -> EmbeddingTask | None:
         if _plan_some_frames(platform, kind, key, frames[key]) is None:
             return None
         with ExitStack() as stack:
@@ -210,7 +163,7 @@ def ensure_embeddings(platform: Platform, kind: EncoderKind, frames: Mapping[str
                 planned.claim = stack.pop_all()
             return planned
 
-    def tasks() -> Iterator[_Task]:
+    def tasks() -> Iterator[EmbeddingTask]:
         for key in sorted(frames):
             planned = guard.attempt(key, partial(opened, key), partial(faults.__setitem__, key), proves=False)
             if planned is not None:
@@ -218,7 +171,7 @@ def ensure_embeddings(platform: Platform, kind: EncoderKind, frames: Mapping[str
             elif key not in faults and not guard.holds(key):
                 guard.succeed()  # its vectors are there
 
-    def close(task: _Task) -> None:
+    def close(task: EmbeddingTask) -> None:
         key = task.video_key
         guard.attempt(key, partial(_finished, finish, task), partial(faults.__setitem__, key))
 
@@ -253,19 +206,19 @@ def load_vectors(platform: Platform, kind: EncoderKind, video_key: str, frame_in
 
 def _run_tasks(
     platform: Platform,
-    tasks: Iterator[_Task],
+    tasks: Iterator[EmbeddingTask],
     load_encoder: Callable[[], ImageEncoder],
-    finish: Callable[[_Task], None],
+    finish: Callable[[EmbeddingTask], None],
 ) -> None:
     """Put the frames of all tasks through the encoder; `finish` each, which ends its claim, after its last frame."""
     config = platform.config.embedding
-    open_tasks: list[_Task] = []
+    open_tasks: list[EmbeddingTask] = []
 
-    def close(task: _Task) -> None:
+    def close(task: EmbeddingTask) -> None:
         open_tasks.remove(task)
         finish(task)
 
-    def opened() -> Iterator[_Task]:
+    def opened() -> Iterator[EmbeddingTask]:
         for task in tasks:
             open_tasks.append(task)
             if task.wanted:
@@ -279,7 +232,7 @@ def _run_tasks(
             return
         encoder = load_encoder()  # only now: nothing is loaded where nothing is to be done
 
-        def frames() -> Iterator[_Frame]:
+        def frames() -> Iterator[FrameToEmbed]:
             yield from first.wanted
             for task in remaining:
                 yield from task.wanted
@@ -304,14 +257,14 @@ def _run_tasks(
             task.claim.close()
 
 
-def _load_image(frame: _Frame, *, min_side: int) -> RgbImage:
+def _load_image(frame: FrameToEmbed, *, min_side: int) -> RgbImage:
     try:
         return read_stored_image_reduced(frame.path, frame.sha256, min_side)
     except UnreadableImageError as error:
         raise FrameLoadError(str(error)) from error
 
 
-def _plan_whole_video(platform: Platform, video_key: str, *, force: bool) -> _Task | VideoOutcome:
+def _plan_whole_video(platform: Platform, video_key: str, *, force: bool) -> EmbeddingTask | VideoOutcome:
     """Return what is to be done for a video's filter embeddings, or why nothing is. Under the video's claim."""
     video = platform.catalog.video(video_key)
     if video is None:
@@ -335,14 +288,14 @@ def _plan_whole_video(platform: Platform, video_key: str, *, force: bool) -> _Ta
         if target.stat().st_mtime_ns < extracted_ns:
             os.utime(target, ns=(extracted_ns, extracted_ns))
         return VideoOutcome(video_key, OutcomeStatus.REUSED, metadata={"encoder": name})
-    task = _Task(video_key, target, fingerprint)
+    task = EmbeddingTask(video_key, target, fingerprint)
     task.wanted = _frames_of(platform, task, None)
     return task
 
 
 def _plan_some_frames(
     platform: Platform, kind: EncoderKind, video_key: str, frame_indices: Sequence[int]
-) -> _Task | None:
+) -> EmbeddingTask | None:
     """Return what is to be done so that these frames have vectors, None if nothing is."""
     target = platform.layout.embedding_file(_encoder_name(platform, kind), video_key)
     whole = _whole_fingerprint(platform, kind, video_key)
@@ -353,12 +306,12 @@ def _plan_some_frames(
         if not len(wanted):
             return None
     fingerprint = whole if known is not None and known.fingerprint == whole else _partial_fingerprint(whole)
-    task = _Task(video_key, target, fingerprint, known=known)
+    task = EmbeddingTask(video_key, target, fingerprint, known=known)
     task.wanted = _frames_of(platform, task, {int(index) for index in wanted})
     return task
 
 
-def _frames_of(platform: Platform, task: _Task, only: set[int] | None) -> list[_Frame]:
+def _frames_of(platform: Platform, task: EmbeddingTask, only: set[int] | None) -> list[FrameToEmbed]:
     """Return the frames of a task's video, all or those named, in order.
 
     Raises:
@@ -367,7 +320,7 @@ def _frames_of(platform: Platform, task: _Task, only: set[int] | None) -> list[_
     table = read_table(platform.layout.frames_table(task.video_key), ["frame_index", "file_name", "sha256"])
     rows = zip(*(table.column(name).to_pylist() for name in ("frame_index", "file_name", "sha256")), strict=True)
     frames = [
-        _Frame(task, index, platform.layout.frame_path(task.video_key, file_name), sha256)
+        FrameToEmbed(task, index, platform.layout.frame_path(task.video_key, file_name), sha256)
         for index, file_name, sha256 in rows
         if only is None or index in only
     ]

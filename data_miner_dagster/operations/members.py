@@ -6,11 +6,15 @@ files (what exists and is current), so that no two stages disagree about what a 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
+from functools import partial
 from pathlib import Path
 
+from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.damage import damaged
 from data_miner_dagster.storage.embeddings import read_embeddings_fingerprint
@@ -73,38 +77,57 @@ def project_members(platform: Platform, project: str) -> ProjectMembers:
     not_embedded: list[str] = []
     unsettled: list[str] = []
     failed: list[FailedMember] = []
-    for video in platform.catalog.videos(project=project):
-        if video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
-            failed.append(FailedMember(video.key, video.error_kind, video.error or video.status.value.lower()))
-            continue
-        frames_table = platform.layout.frames_table(video.key)
-        frames = read_identity(frames_table) if video.status is VideoStatus.EXTRACTED else None
-        if frames is None and video.status is VideoStatus.EXTRACTED and frames_table.exists():
-            raise damaged(frames_table, "no table of frames")
-        if frames is None or frames.fingerprint is None:
-            unsettled.append(video.key)
-            continue
-        embeddings_file = platform.layout.embedding_file(encoder_name, video.key)
-        embeddings_fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder_fingerprint)
-        stored_fingerprint = read_embeddings_fingerprint(embeddings_file)
-        if stored_fingerprint is None and embeddings_file.exists():
-            # Whoever plans work looks at times alone: it would count as done for ever.
-            raise damaged(embeddings_file, "no embeddings")
-        if stored_fingerprint != embeddings_fingerprint:
-            not_embedded.append(video.key)
-            continue
-        ready.append(
-            MemberFrames(
-                video_key=video.key,
-                frames_folder=platform.layout.frames_folder(video.key),
-                frames_table=frames_table,
-                frames_fingerprint=frames.fingerprint,
-                num_frames=frames.num_rows,
-                embeddings_file=embeddings_file,
-                embeddings_fingerprint=embeddings_fingerprint,
-            )
-        )
+    with item_guard("members of a project") as guard:
+        for video in platform.catalog.videos(project=project):
+            if video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
+                failed.append(FailedMember(video.key, video.error_kind, video.error or video.status.value.lower()))
+                continue
+            look = partial(_frames_of, platform, video, encoder_name, encoder_fingerprint)
+            found = guard.attempt(video.key, look, partial(_fail, failed, video.key))
+            if isinstance(found, MemberFrames):
+                ready.append(found)
+            elif found is not None:
+                (unsettled if found is _Lack.FRAMES else not_embedded).append(video.key)
+    failed.sort(key=lambda member: member.video_key)
     return ProjectMembers(tuple(ready), tuple(not_embedded), tuple(unsettled), tuple(failed))
+
+
+class _Lack(Enum):
+    FRAMES = "frames"
+    EMBEDDINGS = "embeddings"
+
+
+def _fail(failed: list[FailedMember], video_key: str, fault: ItemFault) -> None:
+    failed.append(FailedMember(video_key, VideoErrorKind.INTERNAL_ERROR, fault.line))
+
+
+def _frames_of(
+    platform: Platform, video: VideoRow, encoder_name: str, encoder_fingerprint: str
+) -> MemberFrames | _Lack:
+    """Return what a video that has not failed has on disk, or what it lacks."""
+    frames_table = platform.layout.frames_table(video.key)
+    frames = read_identity(frames_table) if video.status is VideoStatus.EXTRACTED else None
+    if frames is None and video.status is VideoStatus.EXTRACTED and frames_table.exists():
+        raise damaged(frames_table, "no table of frames")
+    if frames is None or frames.fingerprint is None:
+        return _Lack.FRAMES
+    embeddings_file = platform.layout.embedding_file(encoder_name, video.key)
+    embeddings_fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder_fingerprint)
+    stored_fingerprint = read_embeddings_fingerprint(embeddings_file)
+    if stored_fingerprint is None and embeddings_file.exists():
+        # Whoever plans work looks at times alone: it would count as done for ever.
+        raise damaged(embeddings_file, "no embeddings")
+    if stored_fingerprint != embeddings_fingerprint:
+        return _Lack.EMBEDDINGS
+    return MemberFrames(
+        video_key=video.key,
+        frames_folder=platform.layout.frames_folder(video.key),
+        frames_table=frames_table,
+        frames_fingerprint=frames.fingerprint,
+        num_frames=frames.num_rows,
+        embeddings_file=embeddings_file,
+        embeddings_fingerprint=embeddings_fingerprint,
+    )
 
 
 def project_inputs(platform: Platform, project: str) -> list[MemberFrames]:

@@ -8,6 +8,7 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.members import FailedMember, failures_by_kind, project_inputs, project_members
+from data_miner_dagster.storage.tables import TableIdentity, read_identity
 from data_miner_dagster_tests.operations.planted_project import (
     PlantedPlatform,
     add_video,
@@ -70,6 +71,27 @@ def test_project_members__another_encoder_makes_embeddings_stale(platform: Plant
     plant_frames(platform, "local-a", [[1, 0, 0, 0]])
     platform.encoder.fingerprint = "axis-2"
     assert project_members(platform, "pets").not_embedded == ("local-a",)
+
+
+def test_project_members__one_that_a_fault_meets_has_failed(
+    platform: PlantedPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_project(platform)
+    for key in ("local-a", "local-b"):
+        add_video(platform, key)
+        plant_frames(platform, key, [[1, 0, 0, 0]])
+
+    def read(path: Path) -> TableIdentity | None:
+        if path.parent.name == "local-a":
+            raise PermissionError("planted")
+        return read_identity(path)
+
+    monkeypatch.setattr("data_miner_dagster.operations.members.read_identity", read)
+    members = project_members(platform, "pets")
+    assert [member.video_key for member in members.ready] == ["local-b"]
+    (failed,) = members.failed
+    assert (failed.video_key, failed.kind) == ("local-a", VideoErrorKind.INTERNAL_ERROR)
+    assert failed.message.startswith("PermissionError: planted (operations/members.py:")
 
 
 def test_failures_by_kind__order_of_the_enum() -> None:

@@ -1,0 +1,64 @@
+"""What is to be embedded of one video, and what has become of it so far."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.operations.item_faults import log_fault
+from data_miner_dagster.stages.embedding import FrameLoadError
+from data_miner_dagster.storage.embeddings import StoredEmbeddings
+
+
+@dataclass(frozen=True, slots=True)
+class FrameToEmbed:
+    """One frame on its way to the encoder."""
+
+    task: "EmbeddingTask"
+    frame_index: int
+    path: Path
+    sha256: str
+
+
+@dataclass(slots=True)
+class EmbeddingTask:
+    """One video whose vectors are being made, while its claim is held."""
+
+    video_key: str
+    target: Path
+    fingerprint: str
+    wanted: list[FrameToEmbed] = field(default_factory=list)
+    known: StoredEmbeddings | None = None
+    claim: ExitStack = field(default_factory=ExitStack)
+    vectors: list[npt.NDArray[np.float16]] = field(default_factory=list)
+    frame_indices: list[int] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    fault: Exception | None = None  # the first that nobody expected of a frame
+    num_seen: int = 0
+
+    def add(self, frame_index: int, vector: Float32Array | None, error: Exception | None) -> None:
+        """Take what became of a frame."""
+        self.num_seen += 1
+        if vector is not None:
+            self.frame_indices.append(frame_index)
+            self.vectors.append(vector.astype(np.float16))
+        elif error is None or isinstance(error, FrameLoadError):
+            self.problems.append(str(error))
+        else:
+            self.fault = self.fault or error
+            self.problems.append(log_fault("embedding", make_frame_id(self.video_key, frame_index), error).line)
+
+    def stored(self, embedding_dim: int) -> StoredEmbeddings:
+        """Return what the video's file is to hold: what was known, and what is new."""
+        vectors = np.stack(self.vectors) if self.vectors else np.zeros((0, embedding_dim), np.float16)
+        indices = np.asarray(self.frame_indices, np.int32)
+        if self.known is not None:
+            indices = np.concatenate([self.known.frame_indices, indices])
+            vectors = np.concatenate([self.known.vectors, vectors])
+            order = np.argsort(indices, kind="stable")
+            indices, vectors = indices[order], vectors[order]
+        return StoredEmbeddings(indices, vectors, self.fingerprint)
