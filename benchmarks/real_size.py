@@ -73,6 +73,7 @@ def up(bench: Bench, name: str, clips: Sequence[Clip]) -> float:
     """Take a project to its release by `data-miner up` and the watched folder; return the seconds from its start."""
     content = bench.content(name, clips)
     config = write_project(bench.folder / "platform.yaml", {"platform": content.pop("platform")})
+    (bench.folder / "up").mkdir()
     started = time.perf_counter()
     platform = RunningPlatform(bench.folder / "up" / "root", config)
     try:
