@@ -183,7 +183,12 @@ class WorkerPool:
             if worker is None:
                 break
             worker.close_files()  # its nursery has ended, and it with it
-        worker = self._live_nursery().spawn(self._notices_file.fileno())
+        try:
+            worker = self._live_nursery().spawn(self._notices_file.fileno())
+        except (ValueError, WorkerDiedError):  # ValueError: the file of notices is closed
+            if self._is_closed:
+                raise WorkersClosedError from None
+            raise
         with self._lock:
             if not self._is_closed:
                 self._all.append(worker)
@@ -246,7 +251,10 @@ class _Nursery:
         except EOFError:
             ours.close()
             errors.close()
-            code = self._process.wait()
+            try:
+                code = self._process.wait(_DIES_WITHIN_SECONDS)
+            except subprocess.TimeoutExpired:  # it lives: what it was to be sent has been closed meanwhile
+                raise WorkersClosedError from None
             raise WorkerDiedError(f"no worker could be started: it {_how(code, self._errors)}") from None
         finally:
             theirs.close()

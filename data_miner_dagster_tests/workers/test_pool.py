@@ -22,7 +22,7 @@ from data_miner_dagster.workers.errors import (
     WorkersClosedError,
 )
 from data_miner_dagster.workers.limits import WorkerLimits
-from data_miner_dagster.workers.pool import WorkerPool
+from data_miner_dagster.workers.pool import WorkerPool, _Nursery
 
 JOBS = "data_miner_dagster_tests.workers.jobs_for_tests"
 
@@ -218,6 +218,21 @@ def test_close__ends_idle_and_busy_workers() -> None:
     with pytest.raises(WorkersClosedError):
         pool.call("process", {})
     pool.close()
+
+
+def test_close__while_a_worker_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interrupt of a run comes at any moment: it must not wait for a worker that will never be."""
+    pool = WorkerPool(JOBS)
+    tell = _Nursery._tell
+
+    def closed_meanwhile(nursery: _Nursery, message: dict[str, Any], files: list[int]) -> dict[str, Any]:
+        if not message:
+            pool.close()
+        return tell(nursery, message, files)
+
+    monkeypatch.setattr(_Nursery, "_tell", closed_meanwhile)
+    with ThreadPoolExecutor(1) as threads, pytest.raises(WorkersClosedError):
+        threads.submit(pool.call, "process", {}).result(timeout=30)
 
 
 def test_close__what_has_been_imported_serves_the_next_pool() -> None:
