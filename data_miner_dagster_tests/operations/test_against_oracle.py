@@ -129,7 +129,7 @@ class Planted:
         assert num_boxes == {frame_id: sum(row[0] == frame_id for row in expected) for frame_id in self.unique}
 
     def _say_at_random(
-        self, _platform: object, name: str, parts: DetectionParts, frames: Sequence[FrameToDetect], _config: object
+        self, _platform: object, name: str, parts: DetectionParts, frames: Sequence[FrameToDetect], *_others: object
     ) -> None:
         """Store answers about the frames in parts, the frames in another order than they were given."""
         parts.prepare()
