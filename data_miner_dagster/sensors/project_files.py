@@ -73,8 +73,10 @@ def project_files(context: dg.SensorEvaluationContext, platform: PlatformResourc
     """Level-triggered: a project whose sources were not listed with its present configuration is asked for."""
     opened = platform.open()
     refused = register_project_files(opened)
-    for line in refused:
-        context.log.error(line)
+    cursor = fingerprint_of({"refused": refused})
+    if cursor != context.cursor:  # one that stays refused is logged once, and counted by each tick
+        for line in refused:
+            context.log.error(line)
     states = project_states(opened)
     add_partitions(context.instance, PROJECTS, [state.name for state in states])
     busy = keys_in_flight(active_runs(context.instance), "list_sources", [])
@@ -92,11 +94,12 @@ def project_files(context: dg.SensorEvaluationContext, platform: PlatformResourc
             continue
         requests.append(dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work}))
     if requests:
-        return dg.SensorResult(run_requests=requests)
+        return dg.SensorResult(run_requests=requests, cursor=cursor)
     withdrawn = [state.name for state in states if state.is_withdrawn]
     return dg.SensorResult(
         skip_reason=f"{len(states)} projects listed; {len(refused)} files refused; {given_up} given up after "
         f"{MAX_FAILED_RUNS} failed runs"
         + (f"; without a file, and so not listed again: {', '.join(withdrawn[:5])}" if withdrawn else "")
-        + (f". {refused[0]}" if refused else "")
+        + (f". {refused[0]}" if refused else ""),
+        cursor=cursor,
     )

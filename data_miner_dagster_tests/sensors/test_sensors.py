@@ -1,5 +1,6 @@
 """The sensors' shells, evaluated on a real instance and a real catalog."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -36,6 +37,17 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
     for name in ("DATA_MINER_CONFIG", "DATA_MINER_CATALOG_URL"):
         monkeypatch.delenv(name, raising=False)
     return open_platform()
+
+
+class _Lines(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.logged.append(record.getMessage())
 
 
 @pytest.fixture
@@ -114,6 +126,27 @@ def test_project_files__a_wrong_file_is_named_and_holds_up_no_other(
     reason = tick(instance, "project_files").skip_reason
     assert reason is not None
     assert "bad.yaml" in str(reason.skip_message)
+
+
+def test_project_files__a_file_that_stays_refused_is_logged_once(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    file = platform.layout.project_files / "bad.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sensor = defs.get_repository_def().get_sensor_def("project_files")
+    cursor = None
+    num_logged = []
+    for text in ("filtring: {}", "filtring: {}", "filtring: {}\nx: 1"):
+        file.write_text(f"name: bad\n{text}\n")
+        context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"platform": PlatformResource()})
+        lines = _Lines()
+        context.log.addHandler(lines)
+        result = sensor(context)
+        assert isinstance(result, dg.SensorResult)
+        assert "1 files refused" in str(result.skip_reason)
+        cursor = result.cursor
+        num_logged.append(sum("bad.yaml" in line for line in lines.logged))
+    assert num_logged == [1, 0, 1]  # again when it is wrong in another way
 
 
 def test_register_project_files__one_file_decides_for_no_other(platform: Platform) -> None:
