@@ -7,9 +7,9 @@ what follows from one (operations/politeness.py).
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, cast
 
-from sqlalchemy import case, delete, func, or_, select, update
+from sqlalchemy import Table, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -29,6 +29,18 @@ class RefusalState(StrEnum):
     STREAK = "streak"  # refused since the site last served; charged to the video
     EVENT = "event"  # a refusal of the whole site; not charged
     CLEARED = "cleared"  # of an event that is over: another one is the video's own
+
+
+_REFUSAL: Final = cast("Table", SiteRefusalRow.__table__).c
+_REFUSED_BEFORE: Final = (
+    select(_REFUSAL.video_key)
+    .where(
+        _REFUSAL.site == bindparam("site"),
+        or_(_REFUSAL.state != RefusalState.CLEARED, _REFUSAL.video_key == bindparam("video_key")),
+        _REFUSAL.refused_at <= bindparam("begun_at"),
+    )
+    .limit(1)
+)
 
 
 def note_refusal(
@@ -136,22 +148,20 @@ def put_back_if_of_event(
         return gate.reason or ""
 
 
+def was_refused(session: Session, site: str, video_key: str, begun_at: datetime) -> bool:
+    """Return whether `note_served` has anything to do. Asked in the transaction that is made of a video anyway."""
+    values = {"site": site, "video_key": video_key, "begun_at": begun_at}
+    return session.connection().execute(_REFUSED_BEFORE, values).first() is not None
+
+
 def note_served(database: Database, site: str, video_key: str, begun_at: datetime) -> bool:
     """Record that a site served a video asked for at `begun_at`: what it refused before is over.
 
-    What was on its way when the refusals began proves nothing of them. Writes only where there is something to change.
+    What was on its way when the refusals began proves nothing of them.
 
     Returns:
         True if this ended an event.
     """
-    refused_before = (
-        SiteRefusalRow.site == site,
-        or_(SiteRefusalRow.state != RefusalState.CLEARED, SiteRefusalRow.video_key == video_key),
-        SiteRefusalRow.refused_at <= begun_at,
-    )
-    with database.reading() as session:
-        if session.scalar(select(SiteRefusalRow.video_key).where(*refused_before).limit(1)) is None:
-            return False
     with database.transaction() as session:
         gate = locked_gate(session, site)
         ends = gate.event_since is not None and gate.event_since <= begun_at

@@ -51,19 +51,18 @@ def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
     return "; ".join(f"{project}: {rejection}" for project, rejection in sorted(rejections.items()))
 
 
-def record_done(platform: Platform, info: VideoInfo, rejections: Mapping[str, Rejection]) -> None:
+def record_done(platform: Platform, session: Session, info: VideoInfo, rejections: Mapping[str, Rejection]) -> None:
     """DOWNLOADED, linked to the first video that is the same; rejected in the projects that turn it down."""
     channel = {} if info.channel_id is None else {"channel_id": info.channel_id}
-    with platform.catalog.database.transaction() as session:
-        platform.catalog.record_downloaded(
-            session,
-            info.video_key,
-            info.file,
-            content_fingerprint=info.content_fingerprint,
-            duplicate_of=_duplicate_of(session, info),
-            **channel,
-        )
-        _reject(session, info.video_key, rejections)
+    platform.catalog.record_downloaded(
+        session,
+        info.video_key,
+        info.file,
+        content_fingerprint=info.content_fingerprint,
+        duplicate_of=_duplicate_of(session, info),
+        **channel,
+    )
+    _reject(session, info.video_key, rejections)
 
 
 def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
@@ -155,4 +154,4 @@ def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
         return
     with platform.catalog.database.transaction() as session:
         move_video(session, row.key, VideoStatus.DOWNLOADING)
-    record_done(platform, info, {})
+        record_done(platform, session, info, {})

@@ -12,7 +12,7 @@ from pathlib import Path
 from data_miner_dagster.catalog.politeness import postpone_video
 from data_miner_dagster.catalog.queries import keys_with_internal_errors
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
-from data_miner_dagster.catalog.site_events import refused_in_events
+from data_miner_dagster.catalog.site_events import refused_in_events, was_refused
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.addresses import AddressError, LocalPath, Origin, address_of, host_of
 from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
@@ -92,14 +92,14 @@ def download_videos(
     rules_by_video = load_rules_by_video(platform, keys)
     refused = refused_in_events(platform.catalog.database, keys)
     keys.sort(key=lambda key: key in refused)  # another one shows better whether a site serves again
+    is_of_sites = any(_needs_a_site(platform, key) for key in keys)
     with (
         SiteWorkers(config, may_request=politeness.may_request, on_response=politeness.on_response) as client,
-        media_workers(config) as media,
+        media_workers(config, client.prover_pool() if is_of_sites else None) as media,
     ):
         politeness.when_closed = client.recheck
-        if any(_needs_a_site(platform, key) for key in keys):
+        if is_of_sites:
             client.start()
-            media.start()
         run = _Run(platform, client, media, politeness, rules_by_video, force)
         outcomes: dict[str, VideoOutcome] = {}
 
@@ -233,8 +233,10 @@ def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOu
     except Exception:
         put_back(platform, row)
         raise
-    record_done(platform, info, rejections)
-    if begun_at is not None:
+    with platform.catalog.database.transaction() as session:
+        record_done(platform, session, info, rejections)
+        ends_refusals = begun_at is not None and was_refused(session, _site_of(row), key, begun_at)
+    if begun_at is not None and ends_refusals:
         run.politeness.note_served(key, _site_of(row), begun_at)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=_metadata(info))
 

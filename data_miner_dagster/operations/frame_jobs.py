@@ -14,9 +14,9 @@ from data_miner_dagster.domain.errors import VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.foreign_pictures import see_picture
 from data_miner_dagster.media.outcomes import UnreadableImageError
-from data_miner_dagster.media.probe import probe_video
 from data_miner_dagster.operations.frame_folder import make_frame_folder
 from data_miner_dagster.operations.frame_requests import job_from_json
+from data_miner_dagster.operations.probe_jobs import probe
 from data_miner_dagster.stages.sourcing import split_storyboard
 from data_miner_dagster.workers.serving import serve
 
@@ -38,10 +38,6 @@ def _make(arguments: dict[str, Any]) -> dict[str, Any]:
         raise VideoTransientError(VideoErrorKind.DISK_FULL, f"no space left for frames: {error}") from error
 
 
-def _probe(arguments: dict[str, Any]) -> dict[str, Any]:
-    return asdict(probe_video(Path(arguments["path"]), max_pixels=arguments["max_pixels"]))
-
-
 def _see(arguments: dict[str, Any]) -> str | None:
     """Write what is wanted of a picture beside it as one array; return why there is nothing to see, if there is not."""
     folder = Path(arguments["folder"])
@@ -56,4 +52,4 @@ def _see(arguments: dict[str, Any]) -> str | None:
 
 
 if __name__ == "__main__":
-    serve({"make_frame_folder": _make, "probe_video": _probe, "see_picture": _see})
+    serve({"make_frame_folder": _make, "probe_video": probe, "see_picture": _see})

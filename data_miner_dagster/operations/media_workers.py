@@ -1,6 +1,7 @@
 """Files and pictures of strangers, looked at in a process apart, within limits that are set before their first byte.
 
-Workers are those of extraction (`frame_jobs.py`): whoever has frames to make next finds its modules imported.
+Workers are those of extraction (`frame_jobs.py`): whoever has frames to make next finds its modules imported. Beside
+those that fetch they come from the same interpreter (`site_jobs.py`), but are others: they get no secret.
 """
 
 import os
@@ -32,12 +33,13 @@ class MediaWorkers:
     Args:
         limits: what one file may cost.
         max_pixels: what one picture may have.
+        pool: of a module that serves these jobs, closed together with this. None: one of its own.
     """
 
-    def __init__(self, limits: WorkerLimits, *, max_pixels: int) -> None:
+    def __init__(self, limits: WorkerLimits, *, max_pixels: int, pool: WorkerPool | None = None) -> None:
         self._limits = limits
         self._max_pixels = max_pixels
-        self._pool = WorkerPool(JOBS_MODULE)
+        self._pool = pool or WorkerPool(JOBS_MODULE)
 
     def __enter__(self) -> "MediaWorkers":
         return self
@@ -95,7 +97,7 @@ class MediaWorkers:
             return list(np.asarray(np.load(Path(folder, "seen.npy"), allow_pickle=False), np.uint8))
 
 
-def media_workers(config: DownloadingConfig) -> MediaWorkers:
+def media_workers(config: DownloadingConfig, pool: WorkerPool | None = None) -> MediaWorkers:
     """Return workers for what downloads and listings bring, within `platform.downloading.limits`."""
     limits = WorkerLimits(config.max_wall_seconds, _VIDEO_CPU_SECONDS, config.limits.max_memory_bytes)
-    return MediaWorkers(limits, max_pixels=config.max_pixels)
+    return MediaWorkers(limits, max_pixels=config.max_pixels, pool=pool)

@@ -1,5 +1,7 @@
 """What the workers of `SiteWorkers` do: the questions of `SiteClient`, in a process that foreign bytes may hurt.
 
+Others beside them prove what was fetched.
+
 Manners are asked of the caller, who knows those of all: before a listing, at a refusal, and before a request whenever
 something may have changed since the last answer.
 """
@@ -13,6 +15,7 @@ from typing import Any, Final
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.addresses import ForeignAddress, NetworkAddress, OwnAddress
 from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.operations.probe_jobs import probe
 from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
 from data_miner_dagster.sites.records import CANDIDATES, FETCHED, LIMITS, PICTURES
@@ -117,6 +120,7 @@ JOBS: Final[Mapping[str, Callable[[dict[str, Any]], Any]]] = {
     "fetch": _fetch,
     "pictures_of": _pictures_of,
     "fetch_picture": _fetch_picture,
+    "probe_video": probe,
 }
 
 

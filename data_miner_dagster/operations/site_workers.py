@@ -75,6 +75,10 @@ class SiteWorkers:
         """Begin to import yt-dlp in a process apart; returns at once."""
         self._pool.start()
 
+    def prover_pool(self) -> WorkerPool:
+        """Return a pool for `MediaWorkers.probe`, to be closed before this: its workers are given no secret."""
+        return self._pool.beside()
+
     def recheck(self) -> None:
         """Have every worker ask `may_request` again before its next request: the answer may have changed."""
         self._pool.notify()

@@ -67,8 +67,16 @@ class WorkerPool:
         environment: names of variables that its workers may see beyond those that hold no secret anywhere.
     """
 
-    def __init__(self, module: str, *, size: int | None = None, environment: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        module: str,
+        *,
+        size: int | None = None,
+        environment: Collection[str] = (),
+        beside: "WorkerPool | None" = None,
+    ) -> None:
         self._module = module
+        self._beside = beside
         self._environment = frozenset(environment)
         self._places = threading.BoundedSemaphore(size) if size is not None else None
         self._lock = threading.Lock()
@@ -105,6 +113,14 @@ class WorkerPool:
                 _keep(self._nursery)
         self._notices.close()
         self._notices_file.close()
+
+    def beside(self) -> "WorkerPool":
+        """Return another pool of the same module, to be closed first.
+
+        It has workers of its own, which never see what these were given, and spares the start and the imports of an
+        interpreter for them.
+        """
+        return WorkerPool(self._module, environment=self._environment, beside=self)
 
     def start(self) -> None:
         """Begin to import the module, so that the first call finds it imported. Returns at once."""
@@ -198,6 +214,8 @@ class WorkerPool:
         raise WorkersClosedError
 
     def _live_nursery(self) -> "_Nursery":
+        if self._beside is not None:
+            return self._beside._live_nursery()
         with self._starting:
             if self._is_closed:
                 raise WorkersClosedError

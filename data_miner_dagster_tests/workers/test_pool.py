@@ -245,6 +245,19 @@ def test_close__what_has_been_imported_serves_the_next_pool() -> None:
         assert pool.call("parent", {}) not in parents  # it must not see what it was not given
 
 
+def test_beside__workers_of_its_own_from_the_same_interpreter() -> None:
+    with WorkerPool(JOBS) as pool, pool.beside() as other:
+        assert other.call("parent", {}) == pool.call("parent", {}) != os.getpid()
+        first, second = pool.process_ids, other.process_ids
+        assert len(first) == len(second) == 1
+        assert first != second
+        other.close()
+        assert not is_running(second[0])
+        assert pool.call("process", {}) == first[0]
+    with pool.beside() as other, pytest.raises(WorkersClosedError):
+        other.call("process", {})
+
+
 def test_call__a_module_that_cannot_be_imported_says_so() -> None:
     with (
         WorkerPool("data_miner_dagster_tests.workers.no_such_module") as pool,
