@@ -110,7 +110,13 @@ def test_make_frame_folder__memory_is_bounded(tmp_path: Path) -> None:
 
 def test_close__while_a_job_runs(clip: Path, tmp_path: Path) -> None:
     workers = FrameWorkers()
-    closer = threading.Timer(0.2, workers.close)
+    stopper = when_started(workers, signal.SIGSTOP)  # so that the job is not done before the pool is closed
+
+    def close() -> None:
+        stopper.join()
+        workers.close()
+
+    closer = threading.Thread(target=close)
     closer.start()
     with pytest.raises(WorkersClosedError):
         workers.make_frame_folder(job_for(clip, tmp_path / "a"))
