@@ -102,3 +102,35 @@ def test_migrate__who_wrote_an_address_is_told_by_what_was_asked_for(catalog: Ca
         "generic-g": "foreign",
         "generic-h": "foreign",
     }
+
+
+def test_migrate__an_earlier_catalog_keeps_every_row(catalog_url: str) -> None:
+    from alembic import command
+
+    database = Database(catalog_url)
+    with database.engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "0002")
+        for statement in (
+            "INSERT INTO projects (name, config, config_hash, stage, counts, created_at, updated_at) "
+            "VALUES ('bikes', '{}', 'hash', 'COMPLETE', '{}', '2026-01-01', '2026-01-01')",
+            "INSERT INTO videos (key, url, status, attempts, created_at, updated_at) "
+            "VALUES ('file-0a', '/clips/a.mp4', 'EXTRACTED', 1, '2026-01-01', '2026-01-01')",
+            "INSERT INTO project_videos (project_name, video_key, source, query, rank, found_at, status) "
+            "VALUES ('bikes', 'file-0a', 'files', '/clips', 0, '2026-01-01', 'FILTERED')",
+            "INSERT INTO source_listings (project_name, source, query, listed_at, num_found) "
+            "VALUES ('bikes', 'files', '/clips', '2026-01-01', 1)",
+            "INSERT INTO prescreenings (project_name, video_key, fingerprint, similarity, prompt, num_pictures, "
+            "scored_at) "
+            "VALUES ('bikes', 'file-0a', 'f', 0.5, 'a bicycle', 1, '2026-01-01')",
+            "INSERT INTO releases (project_name, version, fingerprint, num_videos, num_images, num_boxes, created_at) "
+            "VALUES ('bikes', 'v001', 'f', 1, 2, 3, '2026-01-01')",
+        ):
+            connection.execute(text(statement))
+    migrate(database.engine)
+    tables = ("projects", "videos", "project_videos", "source_listings", "prescreenings", "releases")
+    with database.engine.connect() as connection:
+        kept = {table: connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in tables}
+        if not database.is_postgresql:
+            assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1  # in force again
+    assert kept == dict.fromkeys(tables, 1)
+    database.dispose()

@@ -5,12 +5,14 @@ the next one from the difference between the chain and the tables. Read it befor
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, PermanentError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -46,7 +48,7 @@ def migrate(engine: Engine) -> None:
     with engine.connect() as connection:
         if current_revision(connection) == head:
             return
-    with engine.begin() as connection:
+    with _altering(engine) as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK_NUMBER})
         current = current_revision(connection)
@@ -59,6 +61,39 @@ def migrate(engine: Engine) -> None:
             from alembic import command
 
             command.upgrade(alembic_config(connection), "head")
+
+
+@contextmanager
+def _altering(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection inside a transaction in which SQLite may make a table anew.
+
+    SQLite alters a table by dropping it, and with foreign keys in force that deletes the rows of others that refer to
+    it. So they are off meanwhile, and all looked at before the commit.
+
+    Source: SQLite's documentation, "Making Other Kinds Of Table Schema Changes".
+    """
+    with engine.connect() as connection:
+        if engine.dialect.name != "sqlite":
+            with connection.begin():
+                yield connection
+            return
+        _set_foreign_keys(connection, "OFF")  # of no effect inside a transaction
+        try:
+            with connection.begin():
+                yield connection
+                dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+                if dangling:
+                    raise PermanentError(
+                        f"a migration of the catalog would leave rows of {dangling[0][0]} that refer to nothing in "
+                        f"{dangling[0][2]}; nothing was changed: report this line"
+                    )
+        finally:
+            _set_foreign_keys(connection, "ON")
+
+
+def _set_foreign_keys(connection: Connection, state: str) -> None:
+    with closing(connection.connection.cursor()) as cursor:
+        cursor.execute(f"PRAGMA foreign_keys={state}")
 
 
 def alembic_config(connection: Connection) -> "Config":
