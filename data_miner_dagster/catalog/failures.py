@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from data_miner_dagster.domain.errors import CatalogError, DataMinerError, TransientError
+from data_miner_dagster.domain.foreign_text import clean_text
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
 
 _DAMAGED: Final = ("malformed", "not a database", "unsupported file format")
@@ -41,6 +43,8 @@ def quick_check(path: Path) -> str | None:
         return None
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+        # what is wrong may quote a name in the file, and that may no longer be text
+        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         try:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         finally:
@@ -50,7 +54,7 @@ def quick_check(path: Path) -> str | None:
         return str(error) if any(word in str(error) for word in _DAMAGED) else None
     except sqlite3.DatabaseError as error:
         return str(error)
-    return None if found == "ok" else " ".join(str(found).split())
+    return None if found == "ok" else clean_text(found, 200) or "no reason given"
 
 
 def damaged_catalog(where: object, why: object) -> CatalogError:

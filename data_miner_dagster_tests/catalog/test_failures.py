@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,17 @@ def test_catalog__damage_is_one_line(file: Path, damage: str) -> None:
 def test_quick_check__sound_or_not_there(file: Path, tmp_path: Path) -> None:
     assert quick_check(file) is None
     assert quick_check(tmp_path / "nowhere") is None
+
+
+def test_quick_check__a_name_that_is_no_longer_text(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "names.sqlite")) as connection:
+        connection.execute("CREATE TABLE t (abc TEXT)")
+        connection.execute("INSERT INTO t VALUES (NULL)")
+        connection.execute("PRAGMA writable_schema=ON")
+        schema = b'CREATE TABLE t ("a\xf6c" TEXT NOT NULL)'.hex()
+        connection.execute(f"UPDATE sqlite_schema SET sql = CAST(x'{schema}' AS TEXT)")
+        connection.commit()
+    assert quick_check(tmp_path / "names.sqlite") == "NULL value in t.a\ufffdc"
 
 
 def test_transaction__a_full_disk_may_pass(tmp_path: Path) -> None:
