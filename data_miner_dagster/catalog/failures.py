@@ -54,6 +54,8 @@ def quick_check(path: Path) -> str | None:
         return str(error) if any(word in str(error) for word in _DAMAGED) else None
     except sqlite3.DatabaseError as error:
         return str(error)
+    except UnicodeDecodeError as error:  # of SQLite's message, which quotes the file as well
+        return clean_text(error.object.decode(errors="replace"), 200) or "its schema is no text"
     return None if found == "ok" else clean_text(found, 200) or "no reason given"
 
 

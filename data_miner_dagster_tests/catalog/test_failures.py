@@ -105,6 +105,17 @@ def test_quick_check__a_name_that_is_no_longer_text(tmp_path: Path) -> None:
     assert quick_check(tmp_path / "names.sqlite") == "NULL value in t.a\ufffdc"
 
 
+def test_quick_check__a_message_that_is_no_text(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "schema.sqlite")) as connection:
+        connection.execute("CREATE TABLE t (abc TEXT)")
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("UPDATE sqlite_schema SET name = CAST(x'61f662' AS TEXT), sql = 'CREATE TABEL t (abc)'")
+        connection.commit()
+    assert (
+        quick_check(tmp_path / "schema.sqlite") == 'malformed database schema (a\ufffdb) - near "TABEL": syntax error'
+    )
+
+
 def test_transaction__a_full_disk_may_pass(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", size_bytes=1_000_000) as disk:
         database = Database(f"sqlite:///{disk / 'catalog.sqlite'}")
