@@ -90,13 +90,24 @@ def take_picture(content: bytes, *, max_pixels: int, quality: int) -> TakenPictu
     image, is_as_it_is = _decoded(content, max_pixels)
     rgb = np.ascontiguousarray(image, np.uint8)
     extension = _EXTENSIONS.get(_reader_of(content))
-    if is_as_it_is and extension is not None:
+    if is_as_it_is and extension is not None and _is_read_alike(content, rgb):
         return TakenPicture(content, extension, rgb)
     if extension == "jpg":
         jpeg = bytes(simplejpeg.encode_jpeg(rgb, quality, "RGB", "420"))
         return TakenPicture(jpeg, "jpg", decode_image(jpeg, Path("a JPEG of our own")))
     _, png = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     return TakenPicture(png.tobytes(), "png", rgb)
+
+
+def _is_read_alike(content: bytes, rgb: RgbImage) -> bool:
+    """Return whether the reader of stored images takes the bytes for a picture of the same size.
+
+    It reads them later, where no limits hold: here it has done so once within a worker's.
+    """
+    try:
+        return decode_image(content, Path("a picture from outside")).shape == rgb.shape
+    except UnreadableImageError:
+        return False
 
 
 def see_picture(content: bytes, *, max_pixels: int) -> RgbImage:

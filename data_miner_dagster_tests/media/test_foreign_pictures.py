@@ -15,7 +15,7 @@ from PIL import Image
 
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.media.foreign_pictures import see_picture, small_picture, take_picture, upright_size_wh
-from data_miner_dagster.media.images import read_stored_image
+from data_miner_dagster.media.images import decode_image, read_stored_image
 from data_miner_dagster.media.outcomes import UnreadableImageError
 
 ROWS, COLUMNS = np.mgrid[0:120, 0:160]
@@ -204,3 +204,16 @@ def test_small_picture__jpeg_is_reduced_while_decoded(tmp_path: Path) -> None:
     path.write_bytes(coded(PHOTO.resize((1600, 1200)), "JPEG", exif=turned(6)))
     assert small_picture(path, (240, 135)).size == (300, 400)
     assert upright_size_wh(path) == (1200, 1600)
+
+
+def test_take_picture__bytes_that_not_every_reader_takes_are_stored_anew() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3)).astype(np.uint8)).save(buffer, "PNG")
+    content = bytearray(buffer.getvalue())
+    assert content[37:41] == b"IDAT"
+    content[36] ^= 0x5A  # the low byte of the chunk's length: Pillow decodes the picture, OpenCV does not
+    with pytest.raises(UnreadableImageError):
+        decode_image(bytes(content), Path("damaged.png"))
+    taken = take_picture(bytes(content), max_pixels=10_000, quality=90)
+    assert taken.content != bytes(content)
+    assert np.array_equal(decode_image(taken.content, Path("taken.png")), taken.rgb)
