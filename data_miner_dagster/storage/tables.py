@@ -140,8 +140,17 @@ def _check_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
 
 
 def table_from_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Return rows as a table of exactly `schema`; a missing key of a non-null column is an error."""
-    return pa.Table.from_pylist(list(rows), schema=schema)
+    """Return rows as a table of exactly `schema`; an absent key is a null.
+
+    Raises:
+        ValueError: a column that must not be null has a null; Arrow itself finds that only when it writes.
+    """
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    for field in schema:
+        num_nulls = table[field.name].null_count
+        if num_nulls and not field.nullable:
+            raise ValueError(f"{num_nulls} of {table.num_rows} rows have no {field.name}")
+    return table
 
 
 def num_rows(path: Path) -> int:
