@@ -1,13 +1,23 @@
-"""What is on disk before a name says that it is there."""
+"""Files and folders appear whole or not at all, and are on disk before a name says that they are there."""
 
 import errno
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from data_miner_dagster.storage.atomic import atomic_folder, atomic_path
+from data_miner_dagster.storage.atomic import (
+    PARTIAL_MARK,
+    atomic_folder,
+    atomic_path,
+    flush,
+    sweep_partials,
+    write_json,
+)
 
 
 @pytest.fixture
@@ -15,7 +25,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Flushes and renames of files and folders by name, in order, without the mark of what is unfinished."""
     noted: list[tuple[str, str]] = []
     fsync: Callable[[int], None] = os.fsync
-    rename = Path.rename
+    rename, replace = Path.rename, Path.replace
 
     def noted_fsync(descriptor: int) -> None:
         noted.append(("flush", Path(f"/proc/self/fd/{descriptor}").readlink().name.rpartition("-")[2]))
@@ -25,9 +35,18 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         noted.append(("rename", target.name))
         return rename(self, target)
 
+    def noted_replace(self: Path, target: Path) -> Path:
+        noted.append(("replace", target.name))
+        return replace(self, target)
+
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(Path, "rename", noted_rename)
+    monkeypatch.setattr(Path, "replace", noted_replace)
     return noted
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("num_files", [1, 30])
@@ -67,4 +86,119 @@ def test_atomic_folder__a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 def test_atomic_path__is_flushed_first(tmp_path: Path, calls: list[tuple[str, str]]) -> None:
     with atomic_path(tmp_path / "table") as partial:
         partial.write_bytes(b"x")
-    assert calls == [("flush", "table")]
+        assert calls == []
+    assert calls == [("flush", "table"), ("replace", "table")]
+
+
+def test_atomic_path__writes_a_sibling_of_the_same_suffix_in_a_folder_that_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "table.parquet"
+    with atomic_path(path) as partial:
+        assert partial.parent == path.parent
+        assert re.fullmatch(r"\.partial-[0-9a-f]{12}-table\.parquet", partial.name)
+        partial.write_bytes(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    assert names_in(path.parent) == ["table.parquet"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_atomic_path__an_exception_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "table"
+    path.write_bytes(b"old")
+
+    def write_again() -> None:
+        with atomic_path(path) as partial:
+            partial.write_bytes(b"half of the ne")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_again()
+    assert path.read_bytes() == b"old"
+    assert names_in(tmp_path) == ["table"]
+
+
+def test_atomic_path__a_block_that_writes_nothing_fails_and_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    path.write_bytes(b"old")
+    with pytest.raises(FileNotFoundError), atomic_path(path):
+        pass
+    assert path.read_bytes() == b"old"
+
+
+_KILLED_WRITERS = """
+import os, signal, sys
+from pathlib import Path
+from data_miner_dagster.storage.atomic import atomic_folder, atomic_path
+room = Path(sys.argv[1])
+with atomic_path(room / "table") as file, atomic_folder(room / "frames") as folder:
+    file.write_bytes(b"half")
+    (folder / "a").write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_sweep_partials__takes_what_a_killed_process_left_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "table").write_bytes(b"old")
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "a").write_bytes(b"old")
+    subprocess.run([sys.executable, "-c", _KILLED_WRITERS, str(tmp_path)], check=False)
+    assert len(names_in(tmp_path)) == 4
+    assert sweep_partials(tmp_path) == 2
+    assert names_in(tmp_path) == ["frames", "table"]
+    assert (tmp_path / "table").read_bytes() == b"old"
+    assert (tmp_path / "frames" / "a").read_bytes() == b"old"
+    assert sweep_partials(tmp_path) == 0
+
+
+def test_sweep_partials__no_folder(tmp_path: Path) -> None:
+    assert sweep_partials(tmp_path / "nowhere") == 0
+
+
+def test_sweep_partials__by_name_leaves_those_of_others(tmp_path: Path) -> None:
+    others = ["b-a", "a-b", "a.txt"]
+    for name in ["a", *others]:
+        (tmp_path / f"{PARTIAL_MARK}0123456789ab-{name}").write_bytes(b"half")
+    (tmp_path / "a").write_bytes(b"whole")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / f"{PARTIAL_MARK}0123456789ab-a").write_bytes(b"another's")
+    assert sweep_partials(tmp_path, "a") == 1
+    assert names_in(tmp_path) == sorted(["a", "inner", *(f"{PARTIAL_MARK}0123456789ab-{name}" for name in others)])
+    assert len(names_in(tmp_path / "inner")) == 1
+
+
+def test_atomic_folder__takes_the_place_of_the_old_one_with_all_that_was_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "frames"
+    path.mkdir()
+    (path / "of the old one alone").write_bytes(b"old")
+    (path / "a").write_bytes(b"old")
+    with atomic_folder(path) as folder:
+        assert folder.parent == tmp_path
+        assert list(folder.iterdir()) == []
+        (folder / "a").write_bytes(b"new")
+        assert (path / "a").read_bytes() == b"old"
+    assert names_in(path) == ["a"]
+    assert (path / "a").read_bytes() == b"new"
+    assert names_in(tmp_path) == ["frames"]
+
+
+def test_flush__what_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        flush(tmp_path / "gone")
+
+
+def test_write_json__same_content_same_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    expected = '{\n  "a": [\n    1\n  ],\n  "b": "ünï"\n}\n'.encode()
+    write_json(path, {"b": "ünï", "a": [1]})
+    assert path.read_bytes() == expected
+    write_json(path, {"a": [1], "b": "ünï"})
+    assert path.read_bytes() == expected
+
+
+def test_write_json__what_json_cannot_carry_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert path.read_bytes() == b'{\n  "a": 1\n}\n'
+    assert names_in(tmp_path) == ["a.json"]
