@@ -4,11 +4,13 @@ What a detector says is kept per detector in parts (storage/detection_parts.py) 
 stage makes of it (fusion, suppression, second opinion) is decided anew from there, without a model.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -23,8 +25,8 @@ from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.vocabulary import check_classes
-from data_miner_dagster.operations.detector_runs import FrameToDetect, frame_row, look_at_unseen
-from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.detector_runs import DetectionFaults, FrameToDetect, frame_row, look_at_unseen
+from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
 from data_miner_dagster.operations.left_out import as_metadata, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.detection import (
@@ -54,6 +56,9 @@ ALGORITHM_VERSION: Final = 1
 ROW_GROUP_BOXES: Final = 50_000
 """Boxes held in memory before they are written."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
+"""Frames that could not be looked at, whatever kept them from it."""
+_FAULTS_KEY: Final = "data_miner.faults_by_frame"
+"""Those of them that an internal error met, and its line."""
 
 
 def detect_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -101,7 +106,7 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         with _stage(platform, project):
             if force:
                 remove_other_parts(platform.layout.detection_parts(project), keep=())
-            faults: dict[str, str] = {}
+            faults = DetectionFaults()
             frames, num_lost = _representatives(platform, project, faults)
             for name, part in parts.items():
                 look_at_unseen(platform, name, part, frames, config, faults)
@@ -158,7 +163,7 @@ def _stage(platform: Platform, project: str) -> Iterator[None]:
         raise
 
 
-def _representatives(platform: Platform, project: str, faults: dict[str, str]) -> tuple[list[FrameToDetect], int]:
+def _representatives(platform: Platform, project: str, faults: DetectionFaults) -> tuple[list[FrameToDetect], int]:
     """Return the frames to look at, by frame id, with where their images are, and how many of others cannot be had.
 
     Those are of videos whose frames cannot be read, or are no longer those that were chosen: `faults` gets the lines.
@@ -176,8 +181,8 @@ def _representatives(platform: Platform, project: str, faults: dict[str, str]) -
     return frames, len(table) - len(frames)
 
 
-def _keep_line(faults: dict[str, str], video_key: str, fault: ItemFault) -> None:
-    faults.setdefault(video_key, fault.line)
+def _keep_line(faults: DetectionFaults, video_key: str, fault: ItemFault) -> None:
+    faults.by_video.setdefault(video_key, fault.line)
 
 
 def _representatives_of(platform: Platform, video_key: str, wanted: pa.Table) -> list[FrameToDetect]:
@@ -206,7 +211,7 @@ class _MadeFrom:
     found_fingerprint: str
     fingerprint: str
     num_lost: int  # representatives of videos whose frames cannot be had
-    faults: dict[str, str]  # line by video: of all its representatives, or of some
+    faults: DetectionFaults
 
 
 def _write_tables(
@@ -241,28 +246,21 @@ def _write_tables(
         box_rows: list[DetectionRow] = []
         readable = (frame for frame in frames if frame.frame_id in sha256_by_frame)
         for video_key, group in groupby(readable, key=lambda frame: frame.video_key):
-            video = list(group)
-            decide = partial(_decide, video, found, config)
-            answers = guard.attempt(video_key, decide, partial(_keep_line, made_from.faults, video_key))
-            if answers is None:
-                continue
-            seen_videos.add(video_key)
-            for frame, decided in zip(video, answers, strict=True):
-                rows = detection_rows(
-                    frame.frame_id,
-                    frame.video_key,
-                    frame.frame_index,
-                    decided,
-                    classes=config.class_prompts,
-                    detector="+".join(parts),
-                )
+            for frame, decided in _decide(list(group), found, config, guard, made_from.faults):
+                make_rows = partial(_rows_of, frame, decided, config, "+".join(parts))
+                rows = guard.attempt(video_key, make_rows, partial(made_from.faults.add, frame))
+                if rows is None:
+                    continue
+                seen_videos.add(video_key)
                 box_rows += rows
                 frame_rows.append(frame_row(frame, made_from.found_fingerprint, len(rows)))
             if len(box_rows) >= ROW_GROUP_BOXES:
                 writer.write_table(table_from_rows(box_rows, DETECTIONS_SCHEMA))
                 box_rows = []
         writer.write_table(table_from_rows(box_rows, DETECTIONS_SCHEMA))
-    left_out = {key: line for key, line in made_from.faults.items() if key not in seen_videos}
+    left_out = {key: line for key, line in made_from.faults.by_video.items() if key not in seen_videos}
+    seen_frames = {row["frame_id"] for row in frame_rows}
+    faults = {frame_id: line for frame_id, line in made_from.faults.by_frame.items() if frame_id not in seen_frames}
     write_table(
         platform.layout.detected_frames_table(project),
         table_from_rows(frame_rows, DETECTED_FRAMES_SCHEMA),
@@ -270,10 +268,22 @@ def _write_tables(
         metadata={
             **metadata,
             NUM_UNREADABLE_KEY: str(len(frames) + made_from.num_lost - len(frame_rows)),
+            **({_FAULTS_KEY: json.dumps(dict(sorted(faults.items())), ensure_ascii=False)} if faults else {}),
             **as_metadata(left_out),
         },
     )
     return left_out
+
+
+def num_unreadable_frames(detected_frames_table: Path) -> int:
+    """Return how many unique frames could not be looked at, whatever kept them from it; they are not in the table."""
+    return int(read_metadata(detected_frames_table).get(NUM_UNREADABLE_KEY, "0"))
+
+
+def faults_by_frame(detected_frames_table: Path) -> dict[str, str]:
+    """Return which of them an internal error met, by frame id, and its line."""
+    faults: dict[str, str] = json.loads(read_metadata(detected_frames_table).get(_FAULTS_KEY, "{}"))
+    return faults
 
 
 def _by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDetections]:
@@ -292,26 +302,58 @@ def _by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDet
 
 
 def _decide(
-    video: Sequence[FrameToDetect], found: Sequence[Mapping[str, ImageDetections]], config: DetectionConfig
-) -> list[FrameDetections]:
-    """Return the final boxes of the frames of one video."""
-    decided = []
+    video: Sequence[FrameToDetect],
+    found: Sequence[Mapping[str, ImageDetections]],
+    config: DetectionConfig,
+    guard: ItemGuard,
+    faults: DetectionFaults,
+) -> list[tuple[FrameToDetect, FrameDetections]]:
+    """Return the final boxes of the frames of one video, without frames that an internal error meets.
+
+    Agreement is of all its frames, and so is a fault there.
+    """
+    video_key = video[0].video_key
+    frames: list[FrameToDetect] = []
+    decided: list[FrameDetections] = []
     for frame in video:
-        answers = [by_frame.get(frame.frame_id, ImageDetections.empty()) for by_frame in found]
-        decided.append(
-            suppress(
-                fuse_detections(answers, iou=config.fusion_iou),
-                class_wise_iou=config.class_wise_iou,
-                cross_class_iou=config.cross_class_iou,
-            )
+        fuse = partial(_fuse, frame, found, config)
+        boxes = guard.attempt(video_key, fuse, partial(faults.add, frame), proves=False)
+        if boxes is not None:
+            frames.append(frame)
+            decided.append(boxes)
+    if config.agreement_seconds is not None:
+        confirm = partial(
+            confirm_along_video,
+            decided,
+            [frame.pts_seconds for frame in frames],
+            within_seconds=config.agreement_seconds,
+            iou=config.agreement_iou,
         )
-    if config.agreement_seconds is None:
-        return decided
-    return confirm_along_video(
+        decided = guard.attempt(video_key, confirm, partial(_keep_line, faults, video_key), proves=False) or []
+    return list(zip(frames, decided, strict=bool(decided)))
+
+
+def _fuse(
+    frame: FrameToDetect, found: Sequence[Mapping[str, ImageDetections]], config: DetectionConfig
+) -> FrameDetections:
+    answers = [by_frame.get(frame.frame_id, ImageDetections.empty()) for by_frame in found]
+    return suppress(
+        fuse_detections(answers, iou=config.fusion_iou),
+        class_wise_iou=config.class_wise_iou,
+        cross_class_iou=config.cross_class_iou,
+    )
+
+
+def _rows_of(
+    frame: FrameToDetect, decided: FrameDetections, config: DetectionConfig, detector: str
+) -> list[DetectionRow]:
+    return detection_rows(
+        frame.frame_id,
+        frame.video_key,
+        frame.frame_index,
         decided,
-        [frame.pts_seconds for frame in video],
-        within_seconds=config.agreement_seconds,
-        iou=config.agreement_iou,
+        classes=config.class_prompts,
+        detector=detector,
     )
 
 
@@ -327,8 +369,7 @@ def _outcome(
             config.class_prompts,
         )
     )
-    num_unreadable = int(read_metadata(frames_table).get(NUM_UNREADABLE_KEY, "0"))
-    if num_unreadable:
+    if num_unreadable := num_unreadable_frames(frames_table):
         counts["unreadable_frames"] = num_unreadable
     if left_out := read_left_out(frames_table):
         counts["left_out_videos"] = len(left_out)

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -21,7 +21,7 @@ from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, concerns_all_items, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.detectors import ObjectDetector
-from data_miner_dagster.stages.detection import FrameDetections, detection_rows
+from data_miner_dagster.stages.detection import DetectionRow, FrameDetections, detection_rows
 from data_miner_dagster.stages.embedding import is_out_of_memory
 from data_miner_dagster.stages.tiling import merge_tiles, tile_windows
 from data_miner_dagster.storage.detection_parts import DetectionParts
@@ -50,17 +50,34 @@ class FrameToDetect:
 _Decoding = tuple[FrameToDetect, Future[RgbImage | None]]
 
 
+@dataclass(slots=True)
+class DetectionFaults:
+    """The internal errors of one build, in one line each.
+
+    A frame's is also its video's: of a video of which nothing is left, it is the reason. What one box, or one tile,
+    meets is its frame's: a picture with a box missing would say that there is nothing.
+    """
+
+    by_video: dict[str, str] = field(default_factory=dict)
+    by_frame: dict[str, str] = field(default_factory=dict)
+
+    def add(self, frame: FrameToDetect, fault: ItemFault) -> None:
+        """Take note of what kept a frame from being looked at."""
+        self.by_frame.setdefault(frame.frame_id, fault.line)
+        self.by_video.setdefault(frame.video_key, fault.line)
+
+
 def look_at_unseen(
     platform: Platform,
     name: str,
     parts: DetectionParts,
     frames: Sequence[FrameToDetect],
     config: DetectionConfig,
-    faults: dict[str, str],
+    faults: DetectionFaults,
 ) -> None:
     """Run one detector on the frames it has not seen. A frame that cannot be read stays unseen.
 
-    So does one that an internal error meets; `faults` then gets the line, by video.
+    So does one that an internal error meets, its tiles and boxes included; `faults` then gets the line.
     """
     parts.prepare()
     seen = parts.seen()
@@ -68,19 +85,14 @@ def look_at_unseen(
     if not unseen:
         return
     detector = platform.models.detector(name)
-    classes = config.class_prompts
     num_done = 0
-    boxes: list[dict[str, str | int | float]] = []
+    boxes: list[DetectionRow] = []
     looked_at: list[dict[str, str | int | float]] = []
     started = time.monotonic()
     with item_guard("detections") as guard:
-        careful = _CarefulDetector(detector, config, guard, faults)
+        careful = _CarefulDetector(name, detector, config, guard, faults)
         for batch in _decoded_batches(unseen, config):
-            for frame, detected in careful.look_at(batch):
-                alone = FrameDetections(detected, np.ones(len(detected.prompts), np.int32))
-                rows = detection_rows(
-                    frame.frame_id, frame.video_key, frame.frame_index, alone, classes=classes, detector=name
-                )
+            for frame, rows in careful.look_at(batch):
                 boxes += rows
                 looked_at.append(frame_row(frame, parts.fingerprint, len(rows)))
             num_done += len(batch)
@@ -92,61 +104,80 @@ def look_at_unseen(
                 logger.info("detection: %s has looked at %d of %d frames", name, num_done, len(unseen))
 
 
+_FrameAndRows = tuple[FrameToDetect, list[DetectionRow]]
+
+
 class _CarefulDetector:
     """Keeps a frame that an internal error meets from ending the work on all the others."""
 
     def __init__(
-        self, detector: ObjectDetector, config: DetectionConfig, guard: ItemGuard, faults: dict[str, str]
+        self, name: str, detector: ObjectDetector, config: DetectionConfig, guard: ItemGuard, faults: DetectionFaults
     ) -> None:
+        self._name = name
         self._detector = detector
         self._config = config
         self._guard = guard
         self._faults = faults
         self._proven: RgbImage | None = None  # the detector took this one
 
-    def look_at(self, batch: Sequence[_Decoding]) -> list[tuple[FrameToDetect, ImageDetections]]:
-        """Return what there is on the frames of a batch, without those that cannot be read or looked at."""
+    def look_at(self, batch: Sequence[_Decoding]) -> list[_FrameAndRows]:
+        """Return the boxes on the frames of a batch, without frames that cannot be read or looked at."""
         decoded = [(frame, self._attempt(frame, image.result, proves=False)) for frame, image in batch]
         readable = [(frame, image) for frame, image in decoded if image is not None]
-        images = [image for _, image in readable]
         try:
-            found = detect_tiled(self._detector, images, self._config)
+            answers = detect_tiled(self._detector, [image for _, image in readable], self._config)
         except Exception as error:
             if concerns_all_items(error) or is_out_of_memory(error):
                 raise
             return self._one_by_one(readable)
-        if images:
-            self._proven = images[0]
-            self._guard.succeed()
-        return [(frame, detected) for (frame, _), detected in zip(readable, found, strict=True)]
+        if readable:
+            self._proven = readable[0][1]
+        found = [
+            (frame, self._attempt(frame, partial(self._rows_of, frame, answer)))
+            for (frame, _), answer in zip(readable, answers, strict=True)
+        ]
+        return [(frame, rows) for frame, rows in found if rows is not None]
 
-    def _one_by_one(
-        self, readable: Sequence[tuple[FrameToDetect, RgbImage]]
-    ) -> list[tuple[FrameToDetect, ImageDetections]]:
+    def _one_by_one(self, readable: Sequence[tuple[FrameToDetect, RgbImage]]) -> list[_FrameAndRows]:
         found = []
         for frame, image in readable:
-            detected = self._attempt(frame, partial(detect_tiled, self._detector, [image], self._config))
-            if detected is not None:
+            rows = self._attempt(frame, partial(self._look_at_one, frame, image))
+            if rows is not None:
                 self._proven = image
-                found += [(frame, detected[0])]
+                found += [(frame, rows)]
         if not found and self._proven is not None:
             detect_tiled(self._detector, [self._proven], self._config)  # raises if the detector itself is at its end
         return found
 
-    def _attempt(self, frame: FrameToDetect, work: Callable[[], T], *, proves: bool = True) -> T | None:
-        def record(fault: ItemFault) -> None:
-            self._faults.setdefault(frame.video_key, fault.line)
+    def _look_at_one(self, frame: FrameToDetect, image: RgbImage) -> list[DetectionRow]:
+        return self._rows_of(frame, detect_tiled(self._detector, [image], self._config)[0])
 
-        return self._guard.attempt(frame.video_key, work, record, proves=proves)
+    def _rows_of(self, frame: FrameToDetect, answer: ImageDetections) -> list[DetectionRow]:
+        alone = FrameDetections(answer, np.ones(len(answer.prompts), np.int32))
+        return detection_rows(
+            frame.frame_id,
+            frame.video_key,
+            frame.frame_index,
+            alone,
+            classes=self._config.class_prompts,
+            detector=self._name,
+        )
+
+    def _attempt(self, frame: FrameToDetect, work: Callable[[], T], *, proves: bool = True) -> T | None:
+        return self._guard.attempt(frame.video_key, work, partial(self._faults.add, frame), proves=proves)
 
 
 def detect_tiled(
     detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig
 ) -> list[ImageDetections]:
-    """Return a detector's answer for each image, looked at whole or in tiles as the configuration says."""
+    """Return a detector's answer for each image, looked at whole or in tiles as the configuration says.
+
+    Raises:
+        ValueError: the detector gives more or fewer answers than it was shown pictures.
+    """
     tiling = config.tiling
     if tiling is None:
-        return detector.detect(images, config.class_prompts, confidence_floor=config.confidence_floor)
+        return _detect(detector, images, config)
     found = []
     for image in images:
         image_wh = (image.shape[1], image.shape[0])
@@ -157,9 +188,16 @@ def detect_tiled(
         answers: list[ImageDetections] = []
         for start in range(0, len(tiles), config.batch_size):
             batch = tiles[start : start + config.batch_size]
-            answers += detector.detect(batch, config.class_prompts, confidence_floor=config.confidence_floor)
+            answers += _detect(detector, batch, config)
         found.append(merge_tiles(answers, windows, image_wh, merge_iou=tiling.merge_iou))
     return found
+
+
+def _detect(detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig) -> list[ImageDetections]:
+    answers = detector.detect(images, config.class_prompts, confidence_floor=config.confidence_floor)
+    if len(answers) != len(images):
+        raise ValueError(f"the detector gives {len(answers)} answers to {len(images)} images")
+    return answers
 
 
 def _decoded_batches(frames: Sequence[FrameToDetect], config: DetectionConfig) -> Iterator[list[_Decoding]]:

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_miner_dagster.config.releasing import ReleasingConfig
-from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule
+from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule, VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.export.manifest import read_manifest
-from data_miner_dagster.operations.detection import NUM_UNREADABLE_KEY
+from data_miner_dagster.operations.detection import faults_by_frame, num_unreadable_frames
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.storage.tables import read_batches, read_metadata, read_table
+from data_miner_dagster.storage.tables import read_batches, read_table
 
 
 class FunnelStep(StrEnum):
@@ -215,18 +215,14 @@ def _detected_step(path: Path) -> FunnelCount:
     num_boxes = read_table(path, ["num_boxes"])["num_boxes"]
     empty = pc.sum(pc.equal(num_boxes, 0)).as_py() or 0
     kinds = {"with boxes": len(num_boxes) - empty, "without": empty}
-    unreadable = num_unreadable_frames(path)
+    faults = len(faults_by_frame(path))
+    lost = {"unreadable": num_unreadable_frames(path) - faults, VideoErrorKind.INTERNAL_ERROR.value: faults}
     return FunnelCount(
         FunnelStep.DETECTED,
         len(num_boxes),
-        lost={"unreadable": unreadable} if unreadable else {},
+        lost=_in_order(lost, lost),
         kinds=_in_order(kinds, kinds),
     )
-
-
-def num_unreadable_frames(detected_frames_table: Path) -> int:
-    """Return how many unique frames could not be looked at, since their images are damaged; they are not in it."""
-    return int(read_metadata(detected_frames_table).get(NUM_UNREADABLE_KEY, "0"))
 
 
 def _box_steps(path: Path, releasing: ReleasingConfig, class_names: list[str]) -> list[FunnelCount]:

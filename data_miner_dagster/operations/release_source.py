@@ -14,7 +14,7 @@ from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import DataMinerError, OutOfDateError, PermanentError
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.export.records import ReleaseBox, ReleaseImage, ReleaseVideo
-from data_miner_dagster.operations.funnel import num_unreadable_frames
+from data_miner_dagster.operations.detection import num_unreadable_frames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.releasing import clip_box, public_reference
 from data_miner_dagster.storage.by_video import TableByVideo

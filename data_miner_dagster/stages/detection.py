@@ -192,8 +192,13 @@ def detection_rows(
     classes: Sequence[ClassPrompts],
     detector: str,
 ) -> list[DetectionRow]:
-    """Return one row per box in the columns of `DETECTIONS_SCHEMA`, by descending confidence, numbers rounded."""
+    """Return one row per box in the columns of `DETECTIONS_SCHEMA`, by descending confidence, numbers rounded.
+
+    Raises:
+        ValueError: a box is of no class of `classes`, or its numbers are no numbers: the detector is at fault.
+    """
     detections = found.detections
+    _check_boxes(detections, num_classes=len(classes))
     rows: list[DetectionRow] = [
         {
             "frame_id": frame_id,
@@ -219,6 +224,15 @@ def detection_rows(
         )
     ]
     return sorted(rows, key=_row_order)
+
+
+def _check_boxes(detections: ImageDetections, *, num_classes: int) -> None:
+    indices = detections.class_indices
+    strange = indices[(indices < 0) | (indices >= num_classes)]
+    if len(strange):
+        raise ValueError(f"a box of class {int(strange[0])}, where there are {num_classes}")
+    if not (np.isfinite(detections.boxes_xyxy).all() and np.isfinite(detections.confidences).all()):
+        raise ValueError("a box whose place or confidence is no finite number")
 
 
 def _row_order(row: DetectionRow) -> tuple[float, str, float, float, float, float]:

@@ -1,7 +1,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from data_miner_dagster.domain.errors import ConfigError, PermanentError, SystematicFaultError
-from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, RgbImage
+from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, OutcomeStatus, RgbImage
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.media.foreign_pictures import see_picture
 from data_miner_dagster.media.images import read_stored_image
-from data_miner_dagster.operations.detection import detect_project
+from data_miner_dagster.operations import detection
+from data_miner_dagster.operations.detection import detect_project, faults_by_frame
+from data_miner_dagster.operations.funnel import FunnelStep, project_funnel
 from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.detection import FrameDetections
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata, read_table
 from data_miner_dagster_tests.operations.planted_detection import (
     PROJECT,
@@ -273,6 +276,85 @@ def test_detect_project__goes_on_without_the_frames_that_a_fault_meets(
     assert list(left_out) == ["files-b"]
     assert re.fullmatch(r"ZeroDivisionError: of the decoder \(operations/detector_runs.py:\d+\)", left_out["files-b"])
     assert detect_project(platform, PROJECT).counts["frames"] == 4
+
+
+def _with_a_box(answer: ImageDetections, box: Sequence[float], class_index: int) -> ImageDetections:
+    return ImageDetections(
+        np.concatenate([answer.boxes_xyxy, np.array([box], np.float32)]),
+        np.append(answer.confidences, np.float32(0.5)),
+        np.append(answer.class_indices, np.int32(class_index)),
+        (*answer.prompts, "odd"),
+    )
+
+
+class _OddAtRedAndBlue(ColourDetector):
+    """Has an odd answer to the one picture with both colours."""
+
+    def __init__(self, make_odd: Callable[[ImageDetections], list[ImageDetections]]) -> None:
+        super().__init__()
+        self.make_odd = make_odd
+
+    def detect(
+        self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
+    ) -> list[ImageDetections]:
+        answers = super().detect(images, classes, confidence_floor=confidence_floor)
+        return [odd for answer in answers for odd in (self.make_odd(answer) if len(answer.prompts) == 2 else [answer])]
+
+
+@pytest.mark.parametrize("tiling", [None, {"side": 64}])
+@pytest.mark.parametrize(
+    ("make_odd", "line"),
+    [
+        (
+            lambda answer: [_with_a_box(answer, (0, 0, np.nan, 9), 0)],
+            r"ValueError: a box .* is no finite number \(.*\)",
+        ),
+        (lambda answer: [_with_a_box(answer, (0, 0, 9, 9), -1)], r"ValueError: a box of class -1, .* are 2 \(.*\)"),
+        (lambda _answer: [], r"ValueError: .* \(.*\)"),
+        (lambda _answer: 1 // 0, r"ZeroDivisionError: integer division or modulo by zero \(.*\)"),
+    ],
+    ids=["no number", "no class", "no answer", "raises"],
+)
+def test_detect_project__an_odd_box_or_tile_is_its_frame_s_outcome(
+    tmp_path: Path,
+    make_odd: Callable[[ImageDetections], list[ImageDetections]],
+    line: str,
+    tiling: dict[str, int] | None,
+) -> None:
+    platform = planted(tmp_path, _OddAtRedAndBlue(make_odd))
+    set_detection(platform, batch_size=4, tiling=tiling)
+    _assert_without_red_and_blue(platform, line)
+
+    platform.__dict__["models"] = PlantedDetectors(ColourDetector())
+    assert detect_project(platform, PROJECT).counts["frames"] == 4
+
+
+@pytest.mark.parametrize("boundary", ["suppress", "detection_rows"])
+def test_detect_project__what_is_decided_of_a_frame_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boundary: str
+) -> None:
+    platform = planted(tmp_path)
+    decide = getattr(detection, boundary)
+
+    def raising(*arguments: Any, **named: Any) -> Any:
+        if any(isinstance(item, FrameDetections) and len(item.detections.prompts) == 2 for item in arguments):
+            raise ZeroDivisionError("planted")
+        return decide(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(detection, boundary, raising)
+        _assert_without_red_and_blue(platform, r"ZeroDivisionError: planted \(operations/detection\.py:\d+\)")
+    assert detect_project(platform, PROJECT).counts["frames"] == 4
+
+
+def _assert_without_red_and_blue(platform: Platform, line: str) -> None:
+    counts = detect_project(platform, PROJECT).counts
+    assert (counts["frames"], counts["unreadable_frames"], counts["boxes"]) == (3, 1, 2)
+    assert "left_out_videos" not in counts
+    ((frame_id, said),) = faults_by_frame(platform.layout.detected_frames_table(PROJECT)).items()
+    assert frame_id == "files-a/000001"
+    assert re.fullmatch(line, said)
+    assert project_funnel(platform, PROJECT)[FunnelStep.DETECTED].lost == {"internal_error": 1}
 
 
 def test_detect_project__a_detector_that_refuses_all_fails_the_project(tmp_path: Path) -> None:

@@ -107,6 +107,22 @@ def test_detection_rows__rounded_and_sorted() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ((0.5, -1, (0, 0, 1, 1)), "a box of class -1, where there are 2"),
+        ((0.5, 0, (0, 0, float("inf"), 1)), "no finite number"),
+        ((float("nan"), 0, (0, 0, 1, 1)), "no finite number"),
+    ],
+)
+def test_detection_rows__what_no_detector_may_say(
+    row: tuple[float, int, tuple[float, float, float, float]], said: str
+) -> None:
+    found = FrameDetections(detections((0.9, 1, (1, 2, 3, 4)), row), np.array([1, 1], np.int32))
+    with pytest.raises(ValueError, match=said):
+        detection_rows("files-a/000000", "files-a", 0, found, classes=CLASSES, detector="d")
+
+
 def test_count_boxes__nothing() -> None:
     assert list(count_boxes([], [], CLASSES).items()) == [
         ("frames", 0),
