@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from yt_dlp.networking import Request
-from yt_dlp.networking.exceptions import RequestError
-from yt_dlp.utils import YoutubeDLError, unsmuggle_url
+from yt_dlp.utils import unsmuggle_url
 
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.addresses import (
@@ -375,7 +374,7 @@ class SiteClient:
             try:
                 with ydl.urlopen(Request(url)) as response:
                     content: bytes = response.read(_MAX_PICTURE_BYTES + 1)
-            except (YoutubeDLError, RequestError, OSError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001  # translated, as above
                 raise self._source_error(error, site, redact_url(url)) from None
         if len(content) > _MAX_PICTURE_BYTES:
             raise SourceError(f"{redact_url(url)}: larger than {_MAX_PICTURE_BYTES} bytes")

@@ -1,11 +1,22 @@
 """yt-dlp's exceptions and messages, translated once. The table is in docs/downloading.md."""
 
+import email
+import encodings
 import errno
+import http.client
+import os
 import re
+import socket
+import ssl
+import traceback
+import urllib
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Final
 
-from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
+import yt_dlp
+from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, NoSupportingHandlers, RequestError, TransportError
 from yt_dlp.utils import (
     ContentTooShortError,
     DownloadError,
@@ -13,8 +24,10 @@ from yt_dlp.utils import (
     GeoRestrictedError,
     UnsupportedError,
     UserNotLive,
+    YoutubeDLError,
 )
 
+import data_miner_dagster
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.foreign_text import clean_text
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -94,6 +107,60 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(isinstance(item, MemoryError) for item in _chain(error))
 
 
+def _folder_of(package: ModuleType) -> str:
+    return f"{Path(str(package.__file__)).parent}{os.sep}"
+
+
+_OURS: Final = _folder_of(data_miner_dagster)
+_THEIRS: Final = (
+    *map(_folder_of, (yt_dlp, email, encodings, http, urllib)),
+    *(str(module.__file__) for module in (socket, ssl)),
+)
+"""yt-dlp, and what reads the bytes of a site for our handler."""
+_OF_THE_NETWORK: Final = (YoutubeDLError, RequestError, OSError, http.client.HTTPException)
+
+
+def fault_of_ours(error: BaseException) -> Exception | None:
+    """Return the exception that is at the bottom of what yt-dlp raised, if it is a bug of this package.
+
+    yt-dlp calls our handler, hooks and extractor, and wraps what they raise. Ours is what nobody raised on purpose (no
+    error of yt-dlp, of the network, or of a class of our own) and came up in a line of ours, or in a library that it
+    called. What an extractor's own lines raise is that site's, as before.
+    """
+    for item in _causes(error):
+        is_on_purpose = isinstance(item, _OF_THE_NETWORK) or type(item).__module__.startswith("data_miner_dagster.")
+        if isinstance(item, Exception) and not is_on_purpose and _came_up_in_ours(item):
+            return item
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was made of. Not its context: that was caught, and this raised on purpose."""
+    pending, seen = [error], set[int]()
+    while pending:
+        current = pending.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner: list[object] = [getattr(current, "cause", None), current.__cause__]
+        if isinstance(current, DownloadError) and current.exc_info:
+            inner.append(current.exc_info[1])
+        if isinstance(current, NoSupportingHandlers):
+            inner += current.unexpected_errors
+        pending.extend(item for item in inner if isinstance(item, BaseException))
+
+
+def _came_up_in_ours(error: BaseException) -> bool:
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        path = frame.f_code.co_filename
+        if path.startswith(_THEIRS):
+            return False
+        if path.startswith(_OURS):
+            return True
+    return False
+
+
 def _message_of(error: BaseException) -> str:
     text = str(error.orig_msg if isinstance(error, ExtractorError) else error)[:_MAX_RAW_MESSAGE]
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
@@ -104,7 +171,11 @@ def _message_of(error: BaseException) -> str:
 
 
 def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
-    """Return (kind, message without secrets, seconds the server asks to wait or None) of whatever yt-dlp raised."""
+    """Return (kind, message without secrets, seconds the server asks to wait or None) of whatever yt-dlp raised.
+
+    Raises:
+        Exception: what came up in this package and nobody raised on purpose (`fault_of_ours`), as it is.
+    """
     chain = list(_chain(error))
     # Ours first, then types, then HTTP statuses, then words: from the certain to the likely.
     for item in chain:
@@ -119,6 +190,8 @@ def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
             return _K.TRANSIENT, _message_of(item), None
         if isinstance(item, PageTooLargeError):
             return _K.TOO_LARGE, _message_of(item), None
+    if (ours := fault_of_ours(error)) is not None:
+        raise ours from None
     message = _message_of(chain[0])
     for item in chain:
         if isinstance(item, OSError) and item.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -155,6 +228,9 @@ def translate(error: BaseException) -> VideoPermanentError | VideoTransientError
     """Return the domain's error for whatever yt-dlp raised. Raise it `from` the original's absence, not from it:
 
     the original may carry signed URLs, and a traceback would print them.
+
+    Raises:
+        Exception: a bug of this package, as `classify` does.
     """
     kind, message, wait = classify(error)
     if kind.is_transient:

@@ -306,7 +306,10 @@ class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
         for encoding in reversed(encodings):
             if encoding not in ("gzip", "x-gzip", "deflate"):
                 raise RequestError(f"the server answers in Content-Encoding {encoding!r}, which was not asked for")
-            content = _inflate(content, encoding)
+            try:
+                content = _inflate(content, encoding)
+            except zlib.error as error:
+                raise RequestError(f"the server's answer is no {encoding}: {error}") from None
         del response.headers["Content-Encoding"]
         unpacked = urllib.response.addinfourl(io.BytesIO(content), response.headers, response.url, response.code)
         unpacked.msg = response.msg  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """The client over real yt-dlp: which format, the hint at a missing runtime. All on this machine."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from yt_dlp.utils import ExtractorError
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.addresses import OwnAddress
-from data_miner_dagster.domain.errors import ConfigError, VideoPermanentError
+from data_miner_dagster.domain.errors import ConfigError, SourceError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.sites.client import SiteClient
@@ -194,3 +194,90 @@ def test_list_address__an_entry_that_cannot_be_read_stands_for_itself(
     assert [candidate.fault is None for candidate in found] == [True, True, True, False, True]
     assert re.fullmatch(r"ZeroDivisionError: planted \(test_client\.py:\d+\)", found[3].fault or "")
     assert found[3].url == ""
+
+
+_Ask = Callable[[SiteClient, str, Path], object]
+_ASKING: Mapping[str, _Ask] = {
+    "a listing": lambda client, url, _: client.list_address(
+        OwnAddress(f"{url}feed"), source="feeds", query="the feed", found_at=utc_now()
+    ),
+    "a page": lambda client, url, folder: fetch(client, "generic-a.0", f"{url}page", folder),
+    "a file": lambda client, url, folder: fetch(client, "generic-a.0", f"{url}file.mp4", folder),
+    "pictures": lambda client, url, _: client.pictures_of(
+        "generic-a.0", OwnAddress(f"{url}page"), with_storyboards=True
+    ),
+    "a picture": lambda client, url, _: client.fetch_picture("a", f"{url}picture.jpg"),
+}
+asking = pytest.mark.parametrize("ask", _ASKING.values(), ids=_ASKING.keys())
+
+
+@asking
+@pytest.mark.parametrize(
+    ("place", "planted"),
+    [  # yt-dlp wraps the first as an unexpected error of the handler, the second as a request that cannot be sent
+        ("transport.select_proxy", KeyError("planted")),
+        ("addresses.normalise_host", ValueError("planted")),
+    ],
+)
+def test_a_bug_of_ours_comes_through_as_it_is(
+    tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch, ask: _Ask, place: str, planted: Exception
+) -> None:
+    def raising(*_arguments: object) -> object:
+        raise planted
+
+    monkeypatch.setattr(f"data_miner_dagster.sites.{place}", raising)
+    with SiteClient(config()) as client, pytest.raises(type(planted), match="planted") as caught:
+        ask(client, server.url("/"), tmp_path)
+    assert caught.value is planted
+
+
+class _BrokenIE(InfoExtractor):  # type: ignore[misc]
+    """A site that its extractor no longer understands."""
+
+    _VALID_URL = r"https?://127\.0\.0\.1:\d+/broken/(?P<id>\w+)"
+
+    def _real_extract(self, url: str) -> Any:
+        match self._match_id(url):
+            case "KeyError":
+                return dict[str, str]()["missing"]
+            case "TypeError":
+                return len(None)  # type: ignore[arg-type]
+        return None
+
+
+@pytest.mark.parametrize(("what", "kind"), [("KeyError", "unsupported"), ("TypeError", "transient")])
+def test_a_bug_of_an_extractor_stays_its_site_s(tmp_path: Path, server: HostileServer, what: str, kind: str) -> None:
+    address = server.url(f"/broken/{what}")
+    with SiteClient(config()) as client:
+        install(client, _BrokenIE)
+        with pytest.raises((VideoPermanentError, VideoTransientError)) as refused:
+            fetch(client, "broken-x.0", address, tmp_path)
+        assert isinstance(refused.value, VideoPermanentError | VideoTransientError)
+        assert refused.value.kind.value == kind
+        with pytest.raises(SourceError):
+            client.list_address(OwnAddress(address), source="urls", query="it", found_at=utc_now())
+
+
+def _no_gzip(exchange: hostile.Exchange) -> None:
+    exchange.start(200, 7, "text/html", Content_Encoding="gzip")
+    exchange.body(b"no gzip")
+
+
+def _no_http(exchange: hostile.Exchange) -> None:
+    exchange.body(b"HTTP/9 what?\r\nno: header\r\n\r\n")
+
+
+@asking
+@pytest.mark.parametrize("answer", [_no_gzip, _no_http])
+def test_an_answer_that_cannot_be_read_is_its_site_s(
+    tmp_path: Path, server: HostileServer, ask: _Ask, answer: hostile.Answer
+) -> None:
+    for path in ("/feed", "/page", "/file.mp4", "/picture.jpg"):
+        server.add(path, answer)
+    with (
+        SiteClient(config()) as client,
+        pytest.raises((SourceError, VideoPermanentError, VideoTransientError)) as refused,
+    ):
+        ask(client, server.url("/"), tmp_path)
+    if answer is _no_gzip:
+        assert "the server's answer is no gzip: Error -3 " in str(refused.value)
