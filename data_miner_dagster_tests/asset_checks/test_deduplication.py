@@ -1,0 +1,84 @@
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_miner_dagster.asset_checks.deduplication import duplicates_are_covered
+from data_miner_dagster_tests.builders import SampleVideo, build_project
+from data_miner_dagster_tests.support.check_runs import figures_of, run_check
+from data_miner_dagster_tests.support.embeddings import plant_embeddings
+from data_miner_dagster_tests.support.planted_faults import Rows, change_rows
+
+TOO_CLOSE, UNSUPPORTED = "too close to another representative", "removed without support"
+AXES = np.eye(4, dtype=np.float16)
+VIDEOS: Mapping[str, Sequence[int]] = {"files-aaa": (0, 1, 0), "files-bbb": (0, 2)}  # which axis each frame is
+SOUND = {
+    "representatives": 3,
+    "representatives compared with all": 3,
+    "removed": 2,
+    TOO_CLOSE: 0,
+    UNSUPPORTED: 0,
+    "recall": 1.0,
+}
+KEPT = {"is_representative": True, "similarity": None, "tier": None}
+FAULTS: dict[str, tuple[Mapping[str, float], str, Callable[[Rows], object]]] = {
+    "a duplicate that was kept": (
+        {"representatives": 4, "representatives compared with all": 4, "removed": 1, TOO_CLOSE: 1, "recall": 0.5},
+        "files-bbb/000000 and files-aaa/000000",
+        lambda rows: rows[3].update(KEPT, representative_frame_id="files-bbb/000000"),
+    ),
+    "removed for one that is not alike": (
+        {UNSUPPORTED: 1},
+        "files-aaa/000002 and files-aaa/000001",
+        lambda rows: rows[2].update(representative_frame_id="files-aaa/000001"),
+    ),
+    "removed for one that was removed": (
+        {UNSUPPORTED: 1},
+        "files-bbb/000000 and files-aaa/000002",
+        lambda rows: rows[3].update(representative_frame_id="files-aaa/000002"),
+    ),
+    "removed for one that comes later": (
+        {"representatives": 3, UNSUPPORTED: 1},
+        "files-aaa/000000 and files-aaa/000002",
+        lambda rows: (
+            rows[0].update(rows[2], frame_id="files-aaa/000000", quality_rank=0, frame_index=0),
+            rows[0].update(representative_frame_id="files-aaa/000002"),
+            rows[2].update(KEPT, representative_frame_id="files-aaa/000002"),
+            rows[3].update(representative_frame_id="files-aaa/000002"),
+        ),
+    ),
+}
+
+
+@pytest.fixture
+def deduplicated(tmp_path: Path) -> Path:
+    """The table of a project of two videos, with three frames that are near-duplicates."""
+    first = "files-aaa/000000"
+    videos = [
+        SampleVideo("files-aaa", 3, duplicates={2: (first, "within_video")}),
+        SampleVideo("files-bbb", 2, duplicates={0: (first, "across_videos")}),
+    ]
+    encoder = {"encoder": "filter"}
+    platform = build_project(tmp_path, videos=videos, through="deduplication", deduplication=encoder)
+    for key, axes in VIDEOS.items():
+        plant_embeddings(platform, key, AXES[list(axes)])
+    return platform.layout.deduplicated_table("cyclists")
+
+
+def test_duplicates_are_covered__passes(deduplicated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run_check(duplicates_are_covered, tmp_path, "cyclists", monkeypatch)
+    assert found.passed
+    assert figures_of(found) == SOUND
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_duplicates_are_covered__fails_and_names_the_frames(
+    deduplicated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    figures, pair, change = FAULTS[fault]
+    change_rows(deduplicated, change)
+    found = run_check(duplicates_are_covered, tmp_path, "cyclists", monkeypatch)
+    assert not found.passed
+    assert figures_of(found) == {**SOUND, **figures}
+    assert str(found.description).endswith(f"; {pair}")

@@ -1,0 +1,63 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.asset_checks.detection import boxes_lie_inside
+from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster_tests.builders import SampleVideo, build_project
+from data_miner_dagster_tests.support.check_runs import figures_of, run_check
+from data_miner_dagster_tests.support.planted_faults import Rows, change_rows
+
+MISPLACED, UNKNOWN, CONFIDENCE = "outside their frame or empty", "of no class of the project", "confidence out of range"
+FAULTS: dict[str, tuple[str, Callable[[Rows], object]]] = {
+    "left of the frame": (MISPLACED, lambda rows: rows[0].update(x_min=-0.5)),
+    "above the frame": (MISPLACED, lambda rows: rows[0].update(y_min=-0.5)),
+    "right of the frame": (MISPLACED, lambda rows: rows[0].update(x_max=64.5)),
+    "below the frame": (MISPLACED, lambda rows: rows[0].update(y_max=48.5)),
+    "no width": (MISPLACED, lambda rows: rows[0].update(x_min=40.0)),
+    "no height": (MISPLACED, lambda rows: rows[0].update(y_min=30.0)),
+    "corners swapped": (MISPLACED, lambda rows: rows[0].update(x_min=40.0, x_max=4.0)),
+    "no number": (MISPLACED, lambda rows: rows[0].update(x_min=math.nan)),
+    "of a frame that is not there": (MISPLACED, lambda rows: rows[0].update(frame_index=99)),
+    "another class": (UNKNOWN, lambda rows: rows[0].update(class_name="unicorn")),
+    "confidence above 1": (CONFIDENCE, lambda rows: rows[0].update(confidence=1.01)),
+    "confidence below 0": (CONFIDENCE, lambda rows: rows[0].update(confidence=-0.01)),
+    "confidence that is no number": (CONFIDENCE, lambda rows: rows[0].update(confidence=math.nan)),
+}
+
+
+@pytest.fixture
+def detections(tmp_path: Path) -> Path:
+    """The table of a project with two boxes in frames of 64 by 48, the second as large as its frame."""
+    boxes = {0: [("bicycle", 0.9, (4.0, 6.0, 40.0, 30.0)), ("person", 1.0, (0.0, 0.0, 64.0, 48.0))]}
+    build_project(tmp_path, videos=[SampleVideo("files-aaa", num_frames=1, boxes=boxes)])
+    return StorageLayout(tmp_path).detections_table("cyclists")
+
+
+def test_boxes_lie_inside__passes(detections: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for num_boxes in (2, 0):
+        found = run_check(boxes_lie_inside, tmp_path, "cyclists", monkeypatch)
+        assert found.passed
+        assert found.description is None
+        assert figures_of(found) == {"boxes": num_boxes, MISPLACED: 0, UNKNOWN: 0, CONFIDENCE: 0}
+        change_rows(detections, lambda rows: rows.clear())
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_boxes_lie_inside__fails_and_says_why(
+    detections: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    figure, change = FAULTS[fault]
+    change_rows(detections, change)
+    found = run_check(boxes_lie_inside, tmp_path, "cyclists", monkeypatch)
+    assert not found.passed
+    assert figures_of(found) == {"boxes": 2, MISPLACED: 0, UNKNOWN: 0, CONFIDENCE: 0} | {figure: 1}
+    lines = {
+        MISPLACED: "1 lie outside their frame or are empty",
+        UNKNOWN: "1 are of no class of the project",
+        CONFIDENCE: "1 have a confidence out of range",
+    }
+    assert lines[figure] in str(found.description)
+    assert "`data-miner force-detect`" in str(found.description)

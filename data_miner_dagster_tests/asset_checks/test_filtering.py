@@ -1,0 +1,72 @@
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_miner_dagster.asset_checks.filtering import every_frame_is_decided
+from data_miner_dagster_tests.builders import SampleVideo, build_project
+from data_miner_dagster_tests.support.check_runs import figures_of, run_check
+from data_miner_dagster_tests.support.embeddings import plant_embeddings
+from data_miner_dagster_tests.support.planted_faults import Rows, change_rows
+
+SOUND = {
+    "frames": 5,
+    "decisions": 5,
+    "frames without a decision": 0,
+    "decisions on no frame": 0,
+    "frames decided twice": 0,
+    "dropped without a reason": 0,
+}
+FAULTS: dict[str, tuple[Mapping[str, int], Callable[[Rows], object]]] = {
+    "undecided": ({"decisions": 4, "frames without a decision": 1}, lambda rows: rows.pop()),
+    "decided twice": ({"decisions": 6, "frames decided twice": 1}, lambda rows: rows.append(rows[0])),
+    "decided twice in place of another": (
+        {"frames decided twice": 1, "frames without a decision": 1},
+        lambda rows: rows.__setitem__(0, rows[1]),
+    ),
+    "of no frame": (
+        {"decisions": 6, "decisions on no frame": 1},
+        lambda rows: rows.append(rows[0] | {"frame_id": "files-aaa/000009"}),
+    ),
+    "of no frame in place of another": (
+        {"frames without a decision": 1, "decisions on no frame": 1},
+        lambda rows: rows[0].update(frame_id="files-aaa/000009"),
+    ),
+    "dropped without a reason": ({"dropped without a reason": 1}, lambda rows: rows[1].update(drop_reason=None)),
+    "kept with a reason": ({"dropped without a reason": 1}, lambda rows: rows[0].update(drop_reason="junk")),
+}
+
+
+@pytest.fixture
+def filtered(tmp_path: Path) -> Path:
+    """The table of a project of two videos, of three frames and of two, the second frame dropped."""
+    videos = [SampleVideo("files-aaa", 3, dropped={1: "junk"}), SampleVideo("files-bbb", 2)]
+    platform = build_project(tmp_path, videos=videos, through="filtering")
+    for video in videos:
+        plant_embeddings(platform, video.key, np.ones((video.num_frames, 1), np.float16))
+    return platform.layout.filtered_table("cyclists")
+
+
+def test_every_frame_is_decided__passes(filtered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run_check(every_frame_is_decided, tmp_path, "cyclists", monkeypatch)
+    assert found.passed
+    assert found.description is None
+    assert figures_of(found) == SOUND
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_frame_is_decided__fails_and_says_why(
+    filtered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    figures, change = FAULTS[fault]
+    change_rows(filtered, change)
+    found = run_check(every_frame_is_decided, tmp_path, "cyclists", monkeypatch)
+    assert not found.passed
+    assert figures_of(found) == {**SOUND, **figures}
+    wanted = {**SOUND, **figures}
+    assert found.description == (
+        f"5 frames, {wanted['frames without a decision']} of them without a decision; {wanted['decisions']} decisions, "
+        f"{wanted['decisions on no frame']} of them on no frame, {wanted['frames decided twice']} made twice, "
+        f"{wanted['dropped without a reason']} without a reason; filter the project again with force"
+    )

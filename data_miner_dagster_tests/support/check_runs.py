@@ -1,0 +1,51 @@
+"""An asset check run by Dagster itself, on the platform that the environment names."""
+
+from functools import cache
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from data_miner_dagster.asset_checks import ALL_CHECKS
+from data_miner_dagster.config.loading import ROOT_VARIABLE
+from data_miner_dagster.jobs import ALL_ASSETS
+from data_miner_dagster.operations.opening import PROFILE_VARIABLE
+from data_miner_dagster.partitions import PARTITION_TAG
+from data_miner_dagster.resources.platform import PlatformResource
+
+
+def run_check(
+    check: dg.AssetChecksDefinition, root: Path, project: str, monkeypatch: pytest.MonkeyPatch
+) -> dg.AssetCheckEvaluation:
+    """Execute one check for a project as a job of its own, and return what Dagster has recorded of it."""
+    monkeypatch.setenv(ROOT_VARIABLE, str(root))
+    monkeypatch.setenv(PROFILE_VARIABLE, "lite")
+    name = check.check_key.name
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = (
+            _definitions()
+            .resolve_job_def(name)
+            .execute_in_process(instance=instance, tags={PARTITION_TAG: project}, raise_on_error=False)
+        )
+    (evaluation,) = done.get_asset_check_evaluations()
+    assert (evaluation.check_name, evaluation.partition) == (name, project)
+    assert done.success is (evaluation.passed or not evaluation.blocking)  # what follows in the run waits or not
+    return evaluation
+
+
+def figures_of(evaluation: dg.AssetCheckEvaluation) -> dict[str, object]:
+    """Return the metadata of an evaluation as plain values."""
+    return {name: value.value for name, value in evaluation.metadata.items()}
+
+
+@cache
+def _definitions() -> dg.Definitions:
+    return dg.Definitions(
+        assets=ALL_ASSETS,
+        asset_checks=ALL_CHECKS,
+        jobs=[
+            dg.define_asset_job(check.check_key.name, selection=dg.AssetSelection.checks(check)) for check in ALL_CHECKS
+        ],
+        resources={"platform": PlatformResource()},
+        executor=dg.in_process_executor,
+    )
