@@ -28,7 +28,7 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.sites.errors import classify, explained, is_out_of_memory, translate
 from data_miner_dagster.sites.fetching import check_limits, fetch_direct, fetched_video, is_page, too_large
-from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
+from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL, is_of_a_site
 from data_miner_dagster.sites.keys import (
     is_direct_video_url,
     key_of_refused,
@@ -237,10 +237,9 @@ class SiteClient:
                 # kept without the address: what is left of it once it is cleaned and cut may look like a good one
                 return described(video_key=key_of_refused(said), url="", origin=Origin.FOREIGN, refusal=refusal)
         key = key_of_url(taken.text)
-        if ie_key != "Generic":
-            extractor = ydl.get_info_extractor(ie_key)
-            if video_id := entry.get("id") or extractor.get_temp_id(taken.text):
-                key = key_of_site_video(str(extractor.IE_NAME), str(video_id))
+        extractor = ydl.get_info_extractor(ie_key)
+        if is_of_a_site(extractor) and (video_id := entry.get("id") or extractor.get_temp_id(taken.text)):
+            key = key_of_site_video(str(extractor.IE_NAME), str(video_id))
         origin = Origin.OWN if isinstance(taken, OwnAddress) else Origin.FOREIGN
         return described(video_key=key, url=taken.text, origin=origin)
 

@@ -105,6 +105,14 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
         return next(extractor for extractor in self._ies.values() if extractor.suitable(url))
 
 
+def is_of_a_site(extractor: Any) -> bool:
+    """Return whether an extractor knows one site, whose ids are its own.
+
+    The generic one and those that look for elements in any page call videos after a part of the page's address.
+    """
+    return extractor.ie_key() != "Generic" and extractor._VALID_URL is not False
+
+
 def _register_token_provider() -> None:
     try:
         import data_miner_dagster.sites.po_tokens  # noqa: F401  # registers it; not cheap

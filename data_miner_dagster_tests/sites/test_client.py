@@ -281,3 +281,19 @@ def test_an_answer_that_cannot_be_read_is_its_site_s(
         ask(client, server.url("/"), tmp_path)
     if answer is _no_gzip:
         assert "the server's answer is no gzip: Error -3 " in str(refused.value)
+
+
+def test_list_address__pages_alike_on_two_hosts_are_two_videos(server: HostileServer) -> None:
+    """The extractor of video elements is of no site: what it calls an id is a part of the page's address."""
+    with (
+        hostile.hostile_server("127.0.0.2") as other,
+        SiteClient(config(allowed_private_hosts=["127.0.0.1", "127.0.0.2"])) as client,
+    ):
+        keys = []
+        for one in (server, other):
+            url = one.add("/watch/1", hostile.page("<html><video src='/file.mp4'></video></html>"))
+            [found] = client.list_address(OwnAddress(url), source="s", query="q", found_at=utc_now())
+            assert found.url == url
+            keys.append(found.video_key)
+    assert len(set(keys)) == 2
+    assert all(key.startswith("generic-1.") for key in keys)
