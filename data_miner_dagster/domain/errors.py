@@ -19,6 +19,8 @@ is wrong, with which value, and the remedy.
         └── VideoTransientError(kind)
 """
 
+from typing import Final
+
 from data_miner_dagster.domain.reasons import VideoErrorKind
 
 
@@ -71,11 +73,15 @@ class ModelError(PermanentError):
 
 
 class VideoPermanentError(PermanentError):
-    """One video cannot be used; `kind` is stored with it."""
+    """One video cannot be used; `kind` is stored with it.
 
-    def __init__(self, kind: VideoErrorKind, message: str) -> None:
+    `is_of_file_alone`: the site has given all that it has, so that the failure says nothing against it.
+    """
+
+    def __init__(self, kind: VideoErrorKind, message: str, *, is_of_file_alone: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
+        self.is_of_file_alone = is_of_file_alone
 
 
 class VideoTransientError(TransientError):
@@ -83,6 +89,9 @@ class VideoTransientError(TransientError):
 
     `retry_after_seconds` is the server's own word where it gave one.
     """
+
+    is_of_file_alone: Final = False
+    """See `VideoPermanentError`."""
 
     def __init__(self, kind: VideoErrorKind, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)

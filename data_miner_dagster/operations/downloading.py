@@ -16,17 +16,16 @@ from data_miner_dagster.catalog.site_events import refused_in_events, was_refuse
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.addresses import AddressError, LocalPath, Origin, address_of, host_of
 from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
-from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import (
     OutcomeStatus,
     Rejection,
     VideoCandidate,
-    VideoFileRecord,
     VideoOutcome,
 )
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.download_proofs import prove
 from data_miner_dagster.operations.download_records import (
     PARTIAL_FOLDER,
     NotWantedError,
@@ -51,7 +50,6 @@ from data_miner_dagster.sites.records import FetchedVideo
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.downloading import (
     backoff_seconds,
-    durations_agree,
     try_delay_seconds,
 )
 from data_miner_dagster.stages.site_health import SUSPECT_KINDS
@@ -229,7 +227,10 @@ def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOu
                 run.politeness.check_gate(site)  # opened by another video, which knows why
             until = run.politeness.trip(site, wait, f"{site}: {error}")
             raise PostponedError(error.kind, until, str(error)) from None
-        return _as_of_site(run, row, record_failure(platform, key, attempts, error))
+        outcome = record_failure(platform, key, attempts, error)
+        if error.is_of_file_alone:
+            _note_served(run, row, begun_at)
+        return _as_of_site(run, row, outcome)
     except Exception:
         put_back(platform, row)
         raise
@@ -239,6 +240,16 @@ def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOu
     if begun_at is not None and ends_refusals:
         run.politeness.note_served(key, _site_of(row), begun_at)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=_metadata(info))
+
+
+def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
+    """Record that a site has given all that it has of a video, which is of no use."""
+    if begun_at is None:
+        return
+    with run.platform.catalog.database.reading() as session:
+        ends_refusals = was_refused(session, _site_of(row), row.key, begun_at)
+    if ends_refusals:
+        run.politeness.note_served(row.key, _site_of(row), begun_at)
 
 
 def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
@@ -258,7 +269,7 @@ def _fetch_with_tries(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Re
         try:
             return _fetch(run, row)
         except (VideoPermanentError, VideoTransientError) as error:
-            if error.kind in SUSPECT_KINDS and row.origin is not Origin.LOCAL:
+            if error.kind in SUSPECT_KINDS and not error.is_of_file_alone and row.origin is not Origin.LOCAL:
                 run.politeness.note_refusal(row, _site_of(row), error.kind, str(error))
             delay = try_delay_seconds(tries, run.platform.config.downloading)
             if delay is None or error.kind is not VideoErrorKind.TRANSIENT:
@@ -298,7 +309,7 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
             fetched = FetchedVideo(path, "file", None, known)
         else:
             fetched = run.client.fetch(row.key, address, partial, found_at=utc_now(), accept=accept)
-        info = _prove(run, row, fetched)
+        info = prove(run.media, config, row, fetched)
     except AddressError as error:
         raise VideoPermanentError(VideoErrorKind.POLICY, f"its address was listed, and {error}") from None
     except VideoPermanentError as error:
@@ -319,48 +330,6 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
         height=max(info.file.height, fetched.candidate.height or 0),  # a greater one was on offer
     )
     return info, _rejections_of(run, with_known(proven, row) if row.origin is Origin.LOCAL else proven)
-
-
-def _prove(run: _Run, row: VideoRow, fetched: FetchedVideo) -> VideoInfo:
-    config = run.platform.config.downloading
-    probed = run.media.probe(fetched.path)
-    if probed.duration_seconds > config.max_duration_seconds:
-        raise VideoPermanentError(
-            VideoErrorKind.LIMIT_EXCEEDED,
-            f"the video lasts {probed.duration_seconds:.0f} s, more than max_duration_seconds "
-            f"{config.max_duration_seconds:g}",
-        )
-    said = fetched.candidate.duration_seconds
-    if not durations_agree(probed.duration_seconds, said, config.duration_tolerance):
-        raise VideoPermanentError(
-            VideoErrorKind.TRUNCATED, f"the file lasts {probed.duration_seconds:.1f} s, its site says {said:.1f} s"
-        )
-    sha256 = sha256_of_file(fetched.path)
-    if row.origin is Origin.LOCAL and row.key.startswith("file-") and row.key != f"file-{sha256[:32]}":
-        raise VideoPermanentError(
-            VideoErrorKind.MISSING_FILE, f"{row.url} has changed since it was listed; list the sources again"
-        )
-    candidate = fetched.candidate
-    return VideoInfo(
-        video_key=row.key,
-        file=VideoFileRecord(
-            file_name=fetched.path.name,
-            size_bytes=fetched.path.stat().st_size,
-            sha256=sha256,
-            duration_seconds=probed.duration_seconds,
-            width=probed.width,
-            height=probed.height,
-            title=candidate.title,
-            channel=candidate.channel,
-            licence=candidate.licence,
-            upload_date=candidate.upload_date,
-        ),
-        url=None if row.origin is Origin.LOCAL else candidate.url,
-        extractor=fetched.extractor,
-        format_id=fetched.format_id,
-        channel_id=candidate.channel_id,
-        content_fingerprint=probed.content_fingerprint,
-    )
 
 
 def _metadata(info: VideoInfo) -> dict[str, int | float | str]:

@@ -318,7 +318,7 @@ class SiteClient:
                 if is_generic and is_direct_video_url(expanded):
                     info = fetch_direct(ydl, errand, expanded, folder, config, refuse)
                     if not is_page(info):
-                        return fetched_video(info, folder, config, described)
+                        return fetched_video(info, folder, config, described, errand.promised_bytes)
                     Path(info["requested_downloads"][0]["filepath"]).unlink()
                 # 1,800 patterns need not be tried again: the key says that only the generic extractor takes it.
                 info = ydl.extract_info(expanded, download=True, ie_key="Generic" if is_generic else None)
@@ -332,7 +332,7 @@ class SiteClient:
                         VideoErrorKind.TRANSIENT, f"not done in max_wall_seconds {config.max_wall_seconds:g}"
                     ) from None
                 raise explained(translate(error), site) from None
-        return fetched_video(info, folder, config, described)
+        return fetched_video(info, folder, config, described, errand.promised_bytes)
 
     # --- pictures ---
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from yt_dlp.downloader.http import HttpFD
+from yt_dlp.utils import DownloadError
 
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.errors import VideoPermanentError
@@ -43,7 +44,8 @@ def fetch_direct(
 ) -> dict[str, Any]:
     """Fetch an address that names a video file in one request: yt-dlp's downloader without its extraction.
 
-    yt-dlp itself asks the server twice. What comes may yet be a page: the caller looks.
+    yt-dlp itself asks the server twice. What comes may yet be a page: the caller looks. What its server says is empty
+    comes as an empty file.
     """
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rpartition("/")[2]
     stem, _, extension = name.rpartition(".")
@@ -55,6 +57,7 @@ def fetch_direct(
         "format_id": "direct",
         "protocol": "http",
         "extractor": "generic",
+        "direct": True,
         "http_headers": dict(ydl.params["http_headers"]),
     }
     refuse(info)
@@ -63,7 +66,13 @@ def fetch_direct(
     downloader = _QuietHttpFD(ydl, ydl.params)
     for hook in ydl._progress_hooks:
         downloader.add_progress_hook(hook)
-    is_there, _ = downloader.download(str(path), info)
+    try:
+        is_there, _ = downloader.download(str(path), info)
+    except DownloadError:
+        if errand.promised_bytes != 0:
+            raise
+        path.touch()  # yt-dlp makes no file of no bytes
+        is_there = True
     errand.refuses_opt_outs = False
     info["requested_downloads"] = [{"filepath": str(path), "format_id": "direct"}] if is_there else []
     if not is_there:
@@ -108,8 +117,16 @@ def fetched_video(
     folder: Path,
     config: DownloadingConfig,
     described: Callable[[Mapping[str, Any]], VideoCandidate],
+    promised_bytes: int | None,
 ) -> FetchedVideo:
     """Return the file that yt-dlp has fetched, under a name of ours, and what its page says.
+
+    Args:
+        info: what yt-dlp returned.
+        folder: where the file lies.
+        config: the `platform.downloading` section.
+        described: makes a candidate of `info`.
+        promised_bytes: the size of the file by its server, None if it was unsaid.
 
     Raises:
         VideoPermanentError: UNSUPPORTED or TOO_LARGE: there is none.
@@ -131,4 +148,12 @@ def fetched_video(
         extractor=str(info.get("extractor") or "generic"),
         format_id=clean_text(downloads[0].get("format_id"), 100),
         candidate=replace(candidate, url=redact_url(clean_text(info.get("webpage_url")) or candidate.url)),
+        is_direct=_is_direct(info),
+        is_complete=promised_bytes == target.stat().st_size,
     )
+
+
+def _is_direct(info: Mapping[str, Any]) -> bool:
+    """Return whether the address that was asked for is the file's own: no page named another."""
+    is_one_address = info.get("original_url") == info.get("webpage_url")
+    return info.get("extractor") == "generic" and info.get("direct") is True and is_one_address

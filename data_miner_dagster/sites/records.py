@@ -18,6 +18,8 @@ class FetchedVideo:
     extractor: str
     format_id: str | None
     candidate: VideoCandidate
+    is_direct: bool = False  # its address names the file itself; False: a page or an extractor handed it out
+    is_complete: bool = False  # its server said how many bytes it has, and this many came
 
 
 @dataclass(frozen=True, slots=True)

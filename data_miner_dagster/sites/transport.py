@@ -35,7 +35,7 @@ from yt_dlp.socks import sockssocket
 from yt_dlp.utils.networking import select_proxy
 
 from data_miner_dagster.sites.addresses import checked_addresses, connect_checked
-from data_miner_dagster.sites.hosts import normalise_host
+from data_miner_dagster.sites.hosts import normalise_host, promised_bytes
 from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_of
 from data_miner_dagster.sites.redirects import DiscreetRedirects
 
@@ -68,6 +68,7 @@ class Errand:
     sockets: "weakref.WeakSet[socket.socket]" = field(default_factory=weakref.WeakSet)
     refused: list[Any] = field(default_factory=list)  # answers of an error status, which nobody else closes
     forbidden: dict[object, str] = field(default_factory=dict)  # requests that were answered 401 or 403, and how
+    promised_bytes: int | None = None  # the size of a whole file by the headers of the last answer; None: unsaid
 
     def end(self) -> None:
         """Close what nobody else closes."""
@@ -391,4 +392,6 @@ class GuardedHandler(UrllibRH):  # type: ignore[misc]
                     errand.forbidden[same] = str(error)
             raise
         response.__class__ = _CappedResponse
+        if errand is not None:
+            errand.promised_bytes = promised_bytes(response.headers)
         return response

@@ -28,6 +28,22 @@ SUSPECT_KINDS: Final = frozenset(
     }
 )
 """Failures that a site gives for one video and for all of them alike."""
+_KINDS_OF_FILES: Final = frozenset({VideoErrorKind.TRUNCATED, VideoErrorKind.EMPTY_FILE})
+
+
+def is_of_file_alone(kind: VideoErrorKind, *, is_direct: bool, is_complete: bool) -> bool:
+    """Return whether a failure is the file's own fault, and says nothing against its site.
+
+    A server that names a file's size and sends as many bytes has served it, and damage in it was there before. Of a
+    site whose pages hand out addresses of media this proves nothing: one that wants a token sends less than the video,
+    and calls that the whole.
+
+    Args:
+        kind: what is wrong with the video.
+        is_direct: its address named the file itself; no page or extractor handed it out.
+        is_complete: the server said how many bytes the file has, and this many came.
+    """
+    return kind in _KINDS_OF_FILES and is_direct and is_complete
 
 
 def age_days(version: str, today: date) -> int | None:

@@ -18,7 +18,7 @@ from data_miner_dagster.operations.downloading import download_videos
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing import list_sources
 from data_miner_dagster_tests.sites import hostile_server as hostile
-from data_miner_dagster_tests.sites.extractors import install_everywhere
+from data_miner_dagster_tests.sites.extractors import install_everywhere, offer_page
 from data_miner_dagster_tests.sites.hostile_server import Answer, HostileServer
 from data_miner_dagster_tests.sites.projects import add_project, make_platform
 from data_miner_dagster_tests.sites.tiny_videos import make_video
@@ -49,22 +49,24 @@ def offer(server: HostileServer, answer: Answer, num_videos: int = NUM_VIDEOS) -
     return [server.add(f"/{n:02d}.mp4", answer) for n in range(num_videos)]
 
 
-def let_time_pass(platform: Platform) -> None:
+def let_time_pass(platform: Platform, site: str = SITE) -> None:
     """Let the time pass until which the site's breaker is open."""
     past = utc_now() - timedelta(seconds=1)
     with platform.catalog.database.transaction() as session:
-        session.get_one(SiteGateRow, SITE).closed_until = past
+        session.get_one(SiteGateRow, site).closed_until = past
         for row in session.query(VideoRow).filter(VideoRow.retry_after.is_not(None)):
             row.retry_after = past
 
 
-def assert_one_event(platform: Platform, outcomes: list[VideoOutcome], *, minutes: float = 15) -> None:
+def assert_one_event(
+    platform: Platform, outcomes: list[VideoOutcome], *, minutes: float = 15, site: str = SITE
+) -> None:
     """The site is closed with a reason, and every video that is not there waits for it, uncharged."""
-    gate = gate_state(platform.catalog.database, SITE).closed
+    gate = gate_state(platform.catalog.database, site).closed
     assert gate is not None
-    assert gate.site == SITE
+    assert gate.site == site
     assert gate.is_event
-    assert "127.0.0.1 refuses everything" in gate.reason
+    assert f"{site} refuses everything" in gate.reason
     assert "yt-dlp 20" in gate.reason
     assert "old" in gate.reason
     assert minutes * 60 - 60 < (gate.until - utc_now()).total_seconds() <= minutes * 60
@@ -86,45 +88,167 @@ def half(clip: bytes) -> Answer:
     return hostile.whole_file(clip[: len(clip) // 2])
 
 
-@pytest.mark.parametrize(("concurrency", "has_served"), [(1, False), (4, True)])
-@pytest.mark.parametrize("refusal", ["403", "cut off", "half a file", "empty"])
+def half_of_unsaid_length(clip: bytes) -> Answer:
+    """The connection ends, and nobody knows whether it should."""
+
+    def answer(exchange: hostile.Exchange) -> None:
+        exchange.start(200, None)
+        exchange.body(clip[: len(clip) // 2])
+
+    return answer
+
+
+def media_path(number: int) -> str:
+    return f"/w{number:02d}.mp4"
+
+
+def num_media_requests(server: HostileServer) -> int:
+    return sum(request.path.startswith("/w") for request in server.requests)
+
+
+def offer_media(server: HostileServer, how: str, answer: Answer) -> list[str]:
+    """Serve videos as files, by pages of an extractor, or by pages that hold a video element."""
+    urls = [server.add(media_path(number), answer) for number in range(NUM_VIDEOS)]
+    match how:
+        case "extractor":
+            return [
+                offer_page(server, f"v{number:02d}", title="x", url=url, ext="mp4") for number, url in enumerate(urls)
+            ]
+        case "element":
+            element = "<html><title>A clip</title><video src='{}'></video></html>"
+            return [
+                server.add(f"/page/{number:02d}", hostile.page(element.format(url))) for number, url in enumerate(urls)
+            ]
+    return urls
+
+
+@pytest.mark.parametrize(
+    ("refusal", "how", "concurrency", "has_served"),
+    [
+        ("403", "file", 1, False),
+        ("403", "file", 4, True),
+        ("cut off", "file", 1, False),
+        ("cut off", "file", 4, True),
+        ("half of unsaid length", "file", 4, False),
+        ("half a file", "extractor", 1, False),
+        ("half a file", "extractor", 4, True),
+        ("half a file", "element", 4, False),
+        ("empty", "extractor", 4, True),
+        ("empty", "element", 1, False),
+    ],
+)
 def test_wave__is_one_event_and_heals(
-    tmp_path: Path, server: HostileServer, clip: bytes, refusal: str, concurrency: int, has_served: bool
+    tmp_path: Path,
+    server: HostileServer,
+    clip: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: str,
+    how: str,
+    concurrency: int,
+    has_served: bool,
 ) -> None:
+    install_everywhere(monkeypatch)
     answers = {
         "403": hostile.status(403),
         "cut off": hostile.cut_off(clip, 0.5),
+        "half of unsaid length": half_of_unsaid_length(clip),
         "half a file": half(clip),
         "empty": hostile.whole_file(b""),
     }
-    platform = make_platform(tmp_path / "root", concurrent_downloads=concurrency)
-    before = offer(server, hostile.whole_file(clip), 3) if has_served else []
-    urls = [server.add(f"/w{n:02d}.mp4", answers[refusal]) for n in range(NUM_VIDEOS)]
-    keys = listed(platform, before + urls)
+    site = "tube" if how == "extractor" else SITE
+    platform = make_platform(
+        tmp_path / "root", concurrent_downloads=concurrency, allowed_private_hosts=("127.0.0.1", "localhost")
+    )
+    waiting = listed(platform, offer_media(server, how, answers[refusal]))
     if has_served:
-        assert {outcome.status for outcome in download_videos(platform, keys[:3])} == {OutcomeStatus.DONE}
-    waiting = keys[len(before) :]
-    asked = server.count()
+        for number in range(3):
+            server.add(media_path(number), hostile.whole_file(clip))
+        assert {outcome.status for outcome in download_videos(platform, waiting[:3])} == {OutcomeStatus.DONE}
+        waiting = waiting[3:]
+    asked = num_media_requests(server)
     reported = dict[str, VideoOutcome]()
     outcomes = download_videos(platform, waiting, report=lambda outcome: reported.update({outcome.video_key: outcome}))
-    assert server.count() - asked <= 3 + concurrency - 1
-    assert_one_event(platform, outcomes)
+    assert num_media_requests(server) - asked <= 3 + concurrency - 1
+    assert_one_event(platform, outcomes, site=site)
     assert reported == {outcome.video_key: outcome for outcome in outcomes}
 
     asked = server.count()
     download_videos(platform, waiting)  # nothing is asked before its time
     assert server.count() == asked
-    let_time_pass(platform)  # it refuses still: one request, and twice the time
-    assert_one_event(platform, download_videos(platform, waiting), minutes=30)
-    assert server.count() == asked + 1
+    let_time_pass(platform, site)  # it refuses still: one request, and twice the time
+    asked = num_media_requests(server)
+    assert_one_event(platform, download_videos(platform, waiting), minutes=30, site=site)
+    assert num_media_requests(server) == asked + 1
 
-    let_time_pass(platform)  # it has healed
+    let_time_pass(platform, site)  # it has healed
     for number in range(NUM_VIDEOS):
-        server.add(f"/w{number:02d}.mp4", hostile.whole_file(clip))
+        server.add(media_path(number), hostile.whole_file(clip))
     assert {outcome.status for outcome in download_videos(platform, waiting)} == {OutcomeStatus.DONE}
-    state = gate_state(platform.catalog.database, SITE)
+    state = gate_state(platform.catalog.database, site)
     assert (state.closed, state.num_trips, state.is_event) == (None, 0, False)
     assert {row.attempts for row in platform.catalog.videos()} == {1}
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize(
+    ("damage", "kind"), [("half a file", VideoErrorKind.TRUNCATED), ("empty", VideoErrorKind.EMPTY_FILE)]
+)
+def test_damaged_files__of_a_plain_server_are_their_own_fault_however_many(
+    tmp_path: Path, server: HostileServer, clip: bytes, damage: str, kind: VideoErrorKind, concurrency: int
+) -> None:
+    """Their server names their size, and sends all of it: it would do no better later."""
+    platform = make_platform(tmp_path / "root", concurrent_downloads=concurrency)
+    urls = offer(server, hostile.whole_file(clip), 12)
+    for number in range(2, 9):
+        server.add(f"/{number:02d}.mp4", half(clip) if damage == "half a file" else hostile.whole_file(b""))
+    outcomes = download_videos(platform, listed(platform, urls))
+    assert [outcome.error_kind for outcome in outcomes] == [None] * 2 + [kind] * 7 + [None] * 3
+    assert server.count() == 12
+    assert closed_gates(platform.catalog.database) == []
+    for row in platform.catalog.videos():
+        damaged = row.status is VideoStatus.FAILED
+        assert (row.error_kind, row.retry_after, row.attempts) == (kind if damaged else None, None, 1)
+
+
+def test_damaged_files__fetched_in_two_parts_are_whole_all_the_same(
+    tmp_path: Path, server: HostileServer, clip: bytes
+) -> None:
+    platform = make_platform(tmp_path / "root", concurrent_downloads=1)
+    start = clip[: len(clip) // 2]
+    urls = offer(server, half(clip), 4)
+    for number in range(4):
+        server.add(
+            f"/{number:02d}.mp4",
+            hostile.in_turn(hostile.cut_off(start, 0.5), half(clip)) if number in (1, 2) else half(clip),
+        )
+    outcomes = download_videos(platform, listed(platform, urls))
+    assert {outcome.error_kind for outcome in outcomes} == {VideoErrorKind.TRUNCATED}
+    assert [request.range_start for request in server.requests[4:]] == [len(start) // 2] * 2
+    assert closed_gates(platform.catalog.database) == []
+
+
+def test_damaged_files__show_that_their_server_serves(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
+    """A whole file that is of no use ends a row of refusals, and an event, as a good one does."""
+    platform = make_platform(tmp_path / "root", concurrent_downloads=1)
+    urls = offer(server, hostile.status(403), 6)
+    server.add("/02.mp4", half(clip))
+    keys = listed(platform, urls)
+    outcomes = download_videos(platform, keys[:4])
+    assert [outcome.error_kind for outcome in outcomes] == [
+        VideoErrorKind.FORBIDDEN,
+        VideoErrorKind.FORBIDDEN,
+        VideoErrorKind.TRUNCATED,
+        VideoErrorKind.FORBIDDEN,
+    ]
+    download_videos(platform, keys[4:])  # the second and the third in a row
+    assert gate_state(platform.catalog.database, SITE).is_event
+    let_time_pass(platform)
+    for number in range(3, 6):
+        server.add(f"/{number:02d}.mp4", half(clip))
+    outcomes = download_videos(platform, keys[3:])
+    assert {outcome.error_kind for outcome in outcomes} == {VideoErrorKind.TRUNCATED}
+    assert not gate_state(platform.catalog.database, SITE).is_event
+    assert {row.error_kind for row in platform.catalog.videos()} == {VideoErrorKind.FORBIDDEN, VideoErrorKind.TRUNCATED}
 
 
 def test_wave__one_video_first_then_the_others(tmp_path: Path, server: HostileServer, clip: bytes) -> None:

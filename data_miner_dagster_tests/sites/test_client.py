@@ -283,6 +283,47 @@ def test_an_answer_that_cannot_be_read_is_its_site_s(
         assert "the server's answer is no gzip: Error -3 " in str(refused.value)
 
 
+CONTENT = b"\0\0\0\x18ftypmp42" + bytes(5000)
+
+
+@pytest.mark.parametrize(
+    ("route", "facts"),
+    [
+        ("/file.mp4", (True, True)),
+        ("/of-unsaid-length.mp4", (True, False)),
+        ("/empty.mp4", (True, True)),
+        ("/without-suffix", (True, True)),
+        ("/elsewhere.mp4", (True, True)),  # a redirect of the file's own address
+        ("/with-element", (False, True)),
+        ("/watch/a", (False, True)),
+    ],
+)
+def test_fetch__tells_files_of_plain_servers_from_what_pages_hand_out(
+    tmp_path: Path, server: HostileServer, route: str, facts: tuple[bool, bool]
+) -> None:
+    class SomeIE(InfoExtractor):  # type: ignore[misc]
+        _VALID_URL = r"https?://127\.0\.0\.1:\d+/watch/(?P<id>\w+)"
+
+        def _real_extract(self, url: str) -> Mapping[str, Any]:
+            return {"id": self._match_id(url), "title": "a", "url": server.url("/file.mp4"), "ext": "mp4"}
+
+    def of_unsaid_length(exchange: hostile.Exchange) -> None:
+        exchange.start(200, None)
+        exchange.body(CONTENT)
+
+    server.add("/file.mp4", hostile.whole_file(CONTENT))
+    server.add("/of-unsaid-length.mp4", of_unsaid_length)
+    server.add("/empty.mp4", hostile.whole_file(b""))
+    server.add("/without-suffix", hostile.whole_file(CONTENT))
+    server.add("/elsewhere.mp4", hostile.redirect(server.url("/file.mp4")))
+    server.add("/with-element", hostile.page(f"<html><video src='{server.url('/file.mp4')}'></video></html>"))
+    with SiteClient(config()) as client:
+        install(client, SomeIE)
+        fetched = fetch(client, "some-a" if "watch" in route else "generic-a", server.url(route), tmp_path)
+    assert fetched.path.read_bytes() == (b"" if route == "/empty.mp4" else CONTENT)
+    assert (fetched.is_direct, fetched.is_complete) == facts
+
+
 def test_list_address__pages_alike_on_two_hosts_are_two_videos(server: HostileServer) -> None:
     """The extractor of video elements is of no site: what it calls an id is a part of the page's address."""
     with (

@@ -7,7 +7,7 @@ from yt_dlp.utils import ContentTooShortError, DownloadError, ExtractorError, Ge
 
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.errors import classify
-from data_miner_dagster.sites.hosts import retry_after_seconds
+from data_miner_dagster.sites.hosts import promised_bytes, retry_after_seconds
 
 K = VideoErrorKind
 
@@ -76,3 +76,19 @@ def test_retry_after_seconds__numbers_dates_and_nonsense() -> None:
     assert retry_after_seconds("soon") is None
     assert retry_after_seconds("9" * 5000) == 999_999_999_999
     assert retry_after_seconds("Thu, 01 Jan 99999 00:01:00 GMT") is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"Content-Length": "120"}, 120),
+        ({"Content-Length": "0"}, 0),
+        ({"Content-Length": "20", "Content-Range": "bytes 100-119/120"}, 120),
+        ({"Content-Length": "20", "Content-Range": "bytes 100-119/*"}, None),
+        ({"Content-Length": "-1"}, None),
+        ({"Content-Length": "9" * 5000}, None),
+    ],
+)
+def test_promised_bytes__of_the_whole_file(headers: dict[str, str], expected: int | None) -> None:
+    assert promised_bytes(headers) == expected

@@ -3,7 +3,7 @@ from datetime import date
 import pytest
 
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.stages.site_health import age_days, age_text, age_warning, refusal_reason
+from data_miner_dagster.stages.site_health import age_days, age_text, age_warning, is_of_file_alone, refusal_reason
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,20 @@ def test_refusal_reason__names_version_and_age() -> None:
     assert refusal_reason("youtube", VideoErrorKind.NO_FORMATS, of_one, "2026.08.19", today) == reason
     reason = refusal_reason("youtube", VideoErrorKind.FORBIDDEN, "HTTP Error 403", "2026.08.19", date(2026, 10, 1))
     assert reason.endswith("(yt-dlp 2026.08.19, 43 days old; update it: pip install -U yt-dlp)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_direct", "is_complete", "expected"),
+    [
+        (VideoErrorKind.TRUNCATED, True, True, True),
+        (VideoErrorKind.EMPTY_FILE, True, True, True),
+        (VideoErrorKind.TRUNCATED, False, True, False),  # a site that wants a token calls a part the whole
+        (VideoErrorKind.TRUNCATED, True, False, False),  # nobody knows whether it came whole
+        (VideoErrorKind.CUT_OFF, True, True, False),
+        (VideoErrorKind.FORBIDDEN, True, True, False),
+    ],
+)
+def test_is_of_file_alone__what_a_plain_server_sent_whole(
+    kind: VideoErrorKind, is_direct: bool, is_complete: bool, expected: bool
+) -> None:
+    assert is_of_file_alone(kind, is_direct=is_direct, is_complete=is_complete) is expected
