@@ -15,6 +15,7 @@ from data_miner_dagster.cli.options import (
 from data_miner_dagster.cli.output import echo, print_json, print_table
 
 ProjectArgument = Annotated[str, typer.Argument(help="The project's name.")]
+_MOST_LEFT_OUT = 10
 FormatOption = Annotated[str, typer.Option("--format", "-f", help="all, coco, yolo, parquet, huggingface or crops.")]
 
 
@@ -36,6 +37,10 @@ def export(
         opened_existing(root, config, profile), project, format=format, to=to.expanduser(), version=version
     )
     echo(f"{project} {outcome.version}: {outcome.num_images:,} images, {outcome.num_boxes:,} boxes → {outcome.folder}")
+    for name, line in list(outcome.left_out.items())[:_MOST_LEFT_OUT]:
+        echo(f"left out: {name}: {line}")
+    if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
+        echo(f"left out: {num_more} more, which the log names")
 
 
 def releases(

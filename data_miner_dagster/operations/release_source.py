@@ -1,7 +1,8 @@
 """What there is to release: the tables of a project brought together, one video at a time."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,8 +96,23 @@ class ReleaseSource:
         self.left_out: Collection[str] = ()
         """Videos and frames (by key and id) to go on without, since their files cannot be had."""
 
-    def images_of(self, video_key: str, *, split: str = "", first_image_id: int = 1) -> list[ReleaseImage]:
+    def images_of(
+        self,
+        video_key: str,
+        *,
+        split: str = "",
+        first_image_id: int = 1,
+        attempt: Callable[[str, Callable[[], ReleaseImage | None]], ReleaseImage | None] = lambda _frame_id, work: (
+            work()
+        ),
+    ) -> list[ReleaseImage]:
         """Return the images of one video that the configuration lets into a release, in order of time.
+
+        Args:
+            video_key: the video.
+            split: where its images go.
+            first_image_id: of the first of them.
+            attempt: given (frame id, work) of each frame, it returns what the work returns, or None to go on without.
 
         Raises:
             DataMinerError: the frames are not those that deduplication saw.
@@ -116,38 +132,63 @@ class ReleaseSource:
             frame_id = make_frame_id(video_key, frame_index)
             if frame_id in self.unseen or frame_id in self.left_out:
                 continue
-            frame = frames.get(frame_index)
-            if frame is None:
-                raise self._stale("frames", f"{video_key} has no frame {frame_index}")
-            boxes = self._releasable(boxes_by_frame.get(frame_index, []), (frame["width"], frame["height"]))
-            if not boxes and not self._config.releasing.include_frames_without_boxes:
-                continue
-            suffix = Path(frame["file_name"]).suffix
-            images.append(
-                ReleaseImage(
-                    image_id=first_image_id + len(images),
-                    file_name=f"{split}/{video_key}_{frame_index:06d}{suffix}",
-                    split=split,
-                    width=frame["width"],
-                    height=frame["height"],
-                    size_bytes=frame["size_bytes"],
-                    sha256=frame["sha256"],
-                    frame_id=frame_id,
-                    video_key=video_key,
-                    frame_index=frame_index,
-                    video_url=url,
-                    pts=frame["pts"],
-                    time_base_numerator=frame["time_base_numerator"],
-                    time_base_denominator=frame["time_base_denominator"],
-                    pts_seconds=frame["pts_seconds"],
-                    similarity=round(similar[frame_index]["positive_similarity"], _DECIMALS),
-                    similar_prompt=similar[frame_index]["positive_prompt"],
-                    sharpness=round(frame["sharpness"], _DECIMALS),
-                    num_duplicates=self._num_duplicates.get(frame_id, 0),
-                    boxes=boxes,
-                )
+            work = partial(
+                self._image_of,
+                video_key,
+                frame_index,
+                frames,
+                similar,
+                boxes_by_frame.get(frame_index, []),
+                image_id=first_image_id + len(images),
+                split=split,
+                url=url,
             )
+            if (image := attempt(frame_id, work)) is not None:
+                images.append(image)
         return images
+
+    def _image_of(
+        self,
+        video_key: str,
+        frame_index: int,
+        frames: Mapping[int, Mapping[str, Any]],
+        similar: Mapping[int, Mapping[str, Any]],
+        box_rows: Sequence[Mapping[str, Any]],
+        *,
+        image_id: int,
+        split: str,
+        url: str,
+    ) -> ReleaseImage | None:
+        """Return one frame as an image of a release, None if it has no boxes and such are left out."""
+        frame = frames.get(frame_index)
+        if frame is None:
+            raise self._stale("frames", f"{video_key} has no frame {frame_index}")
+        boxes = self._releasable(box_rows, (frame["width"], frame["height"]))
+        if not boxes and not self._config.releasing.include_frames_without_boxes:
+            return None
+        frame_id = make_frame_id(video_key, frame_index)
+        return ReleaseImage(
+            image_id=image_id,
+            file_name=f"{split}/{video_key}_{frame_index:06d}{Path(frame['file_name']).suffix}",
+            split=split,
+            width=frame["width"],
+            height=frame["height"],
+            size_bytes=frame["size_bytes"],
+            sha256=frame["sha256"],
+            frame_id=frame_id,
+            video_key=video_key,
+            frame_index=frame_index,
+            video_url=url,
+            pts=frame["pts"],
+            time_base_numerator=frame["time_base_numerator"],
+            time_base_denominator=frame["time_base_denominator"],
+            pts_seconds=frame["pts_seconds"],
+            similarity=round(similar[frame_index]["positive_similarity"], _DECIMALS),
+            similar_prompt=similar[frame_index]["positive_prompt"],
+            sharpness=round(frame["sharpness"], _DECIMALS),
+            num_duplicates=self._num_duplicates.get(frame_id, 0),
+            boxes=boxes,
+        )
 
     def image_files_of(self, video_key: str) -> dict[int, Path]:
         """Return frame index to image file for all frames of one video."""
@@ -235,7 +276,7 @@ class ReleaseSource:
             boxes.setdefault(row["frame_index"], []).append(row)
         return boxes
 
-    def _releasable(self, rows: list[dict[str, Any]], image_wh: tuple[int, int]) -> tuple[ReleaseBox, ...]:
+    def _releasable(self, rows: Sequence[Mapping[str, Any]], image_wh: tuple[int, int]) -> tuple[ReleaseBox, ...]:
         boxes = []
         for row in rows:
             class_index = self._class_indices.get(row["class_name"])

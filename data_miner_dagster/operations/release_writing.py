@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -117,11 +117,15 @@ def plan_release(
 def _videos_with_images(source: ReleaseSource) -> list[str]:
     faults: dict[str, ItemFault] = {}
     with item_guard("dataset") as guard:
-        found = [
-            key
-            for key in source.video_keys
-            if guard.attempt(key, partial(source.images_of, key), partial(faults.__setitem__, key))
-        ]
+
+        def has_images(video_key: str) -> bool:
+            def attempt(frame_id: str, work: Callable[[], ReleaseImage | None]) -> ReleaseImage | None:
+                return guard.attempt(video_key, work, partial(faults.__setitem__, frame_id))
+
+            read = partial(source.images_of, video_key, attempt=attempt)
+            return bool(guard.attempt(video_key, read, partial(faults.__setitem__, video_key), proves=False))
+
+        found = [video_key for video_key in source.video_keys if has_images(video_key)]
     if faults:
         raise VideosLeftOutError(faults)
     return found
@@ -175,23 +179,43 @@ def _write_images(folder: Path, source: ReleaseSource, plan: ReleasePlan, checks
         writers = [stack.enter_context(closing(make(folder, plan.header))) for make in WRITERS]
         guard = stack.enter_context(item_guard("dataset"))
         for video_key in sorted(plan.split_by_video):
-            list_files = partial(source.image_files_of, video_key)
-            files = guard.attempt(video_key, list_files, partial(faults.__setitem__, video_key), proves=False)
-            if files is None:
-                continue
-            split = plan.split_by_video[video_key]
-            for image in source.images_of(video_key, split=split, first_image_id=tally.num_images + 1):
-                target = folder / f"images/{image.file_name}"
-                place = partial(_place_image, files, target, image, copy=plan.config.releasing.copy_images)
-                if guard.attempt(video_key, place, partial(faults.__setitem__, image.frame_id)) is None:
-                    continue
-                checksums.add(f"images/{image.file_name}", image.sha256)
-                for writer in writers:
-                    writer.add(image)
-                tally.add(image)
+            split, first_image_id = plan.split_by_video[video_key], tally.num_images + 1
+            read = partial(_images_and_files, source, video_key, split=split, first_image_id=first_image_id)
+            found = guard.attempt(video_key, read, partial(faults.__setitem__, video_key), proves=False)
+            images, files = found or ([], {})
+            for image in images:
+                write = partial(
+                    _write_image, folder, files, image, writers, checksums, copy=plan.config.releasing.copy_images
+                )
+                if guard.attempt(video_key, write, partial(faults.__setitem__, image.frame_id)):
+                    tally.add(image)
     if faults:
         raise VideosLeftOutError(faults)
     return tally
+
+
+def _images_and_files(
+    source: ReleaseSource, video_key: str, *, split: str, first_image_id: int
+) -> tuple[list[ReleaseImage], dict[int, Path]]:
+    files = source.image_files_of(video_key)
+    return source.images_of(video_key, split=split, first_image_id=first_image_id), files
+
+
+def _write_image(
+    folder: Path,
+    files: Mapping[int, Path],
+    image: ReleaseImage,
+    writers: Sequence[ReleaseWriter],
+    checksums: ChecksumWriter,
+    *,
+    copy: bool,
+) -> bool:
+    """Put one image and its labels in place; return True. What is left half done of it goes with the folder."""
+    _place_image(files, folder / f"images/{image.file_name}", image, copy=copy)
+    checksums.add(f"images/{image.file_name}", image.sha256)
+    for writer in writers:
+        writer.add(image)
+    return True
 
 
 def _changes(folder: Path, platform: Platform, content: Mapping[str, Any]) -> dict[str, object] | None:
@@ -209,8 +233,8 @@ def _changes(folder: Path, platform: Platform, content: Mapping[str, Any]) -> di
     return compare_releases(before, known[-1], folder, content, last_splits=last_splits).as_json()
 
 
-def _place_image(files: Mapping[int, Path], target: Path, image: ReleaseImage, *, copy: bool) -> Path:
-    """Hard-link or copy one frame, after its bytes were checked against the frames' manifest; return `target`."""
+def _place_image(files: Mapping[int, Path], target: Path, image: ReleaseImage, *, copy: bool) -> None:
+    """Hard-link or copy one frame, after its bytes were checked against the frames' manifest."""
     source = files[image.frame_index]
     if not source.is_file() or sha256_of_file(source) != image.sha256:
         what = "differs from what was extracted" if source.is_file() else "is missing"
@@ -224,9 +248,8 @@ def _place_image(files: Mapping[int, Path], target: Path, image: ReleaseImage, *
             if error.errno not in _NO_HARD_LINK:
                 raise
         else:
-            return target
+            return
     shutil.copyfile(source, target)
-    return target
 
 
 def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[ReleaseVideo]) -> dict[str, Any]:

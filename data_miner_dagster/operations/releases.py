@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,19 +26,22 @@ from data_miner_dagster.export.manifest import (
     read_manifest,
 )
 from data_miner_dagster.export.parquet import ParquetWriter, read_images, videos_table
-from data_miner_dagster.export.records import ReleaseHeader, ReleaseTally, ReleaseWriter
+from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage, ReleaseTally, ReleaseWriter
 from data_miner_dagster.export.yolo import YoloWriter
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.left_out import VideosLeftOutError, going_on_without
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.split_memory import release_versions
 from data_miner_dagster.stages.releasing import version_number
 from data_miner_dagster.storage.atomic import atomic_folder
 
 _WHOLE: Final = "all"
-_WRITERS: Final[Mapping[str, Callable[[Path, ReleaseHeader, Path], ReleaseWriter]]] = {
-    "coco": lambda folder, header, _: CocoWriter(folder, header),
-    "yolo": lambda folder, header, _: YoloWriter(folder, header),
-    "parquet": lambda folder, header, _: ParquetWriter(folder, header),
-    "huggingface": EmbeddedParquetWriter,
+_Attempt = Callable[[str, Callable[[], None]], object]
+_WRITERS: Final[Mapping[str, Callable[[Path, ReleaseHeader, Path, _Attempt], ReleaseWriter]]] = {
+    "coco": lambda folder, header, _release, _attempt: CocoWriter(folder, header),
+    "yolo": lambda folder, header, _release, _attempt: YoloWriter(folder, header),
+    "parquet": lambda folder, header, _release, _attempt: ParquetWriter(folder, header),
+    "huggingface": lambda folder, header, release, _attempt: EmbeddedParquetWriter(folder, header, release),
     "crops": CropsWriter,
 }
 EXPORT_FORMATS: Final = (_WHOLE, *_WRITERS)
@@ -113,6 +117,7 @@ class ExportOutcome:
     folder: Path
     num_images: int
     num_boxes: int
+    left_out: Mapping[str, str]  # images, and crops of boxes, that an internal error met, and its line
 
 
 def check_release(platform: Platform, project: str, version: str | None = None) -> ReleaseCheck:
@@ -184,7 +189,8 @@ def export_release(
     """Write a release, or one format of it, with copies of its images, into a new folder; it appears whole or not.
 
     `all` is the release as it stands, without what it does not name; `coco`, `yolo` and `parquet` are parts of it;
-    `huggingface` is Parquet with the images inside, ready for the hub; `crops` is one picture per box by class.
+    `huggingface` is Parquet with the images inside, ready for the hub; `crops` is one picture per box by class. What
+    an internal error meets, an image or a crop, is left out and named.
 
     Raises:
         ConfigError: no such project, release or format, or `to` exists and is not empty, cannot be written to, or is
@@ -202,7 +208,6 @@ def export_release(
     if damage := damaged_files(release):
         raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force")
     header = release_header(release)
-    tally = ReleaseTally.of(header)
     if format == _WHOLE:
         with atomic_folder(to.absolute()) as folder:
             for name in (*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE):
@@ -211,22 +216,52 @@ def export_release(
             if damage := damaged_files(folder):
                 raise DataMinerError(f"the copy of {project} {version} differs: {damage[0]}; nothing was exported")
         manifest = read_manifest(to) or {}
-        return ExportOutcome(version, to.absolute(), manifest["num_images"], manifest["num_boxes"])
-    with atomic_folder(to.absolute()) as folder:
-        with closing(_WRITERS[format](folder, header, release)) as writer:
+        return ExportOutcome(version, to.absolute(), manifest["num_images"], manifest["num_boxes"], {})
+    write = partial(_export_format, release, header, format, to.absolute())
+    (tally, lost_crops), lost_images = going_on_without(write)
+    return ExportOutcome(
+        version, to.absolute(), tally.num_images, tally.num_boxes - len(lost_crops), {**lost_images, **lost_crops}
+    )
+
+
+def _export_format(
+    release: Path, header: ReleaseHeader, format: str, to: Path, left_out: Mapping[str, str]
+) -> tuple[ReleaseTally, dict[str, str]]:
+    """Write one format of a release without some images; return what is in it, and the crops that it lacks.
+
+    Raises:
+        VideosLeftOutError: more images, by frame id, cannot be written: what is half written of them is gone.
+    """
+    tally = ReleaseTally.of(header)
+    faults: dict[str, ItemFault] = {}
+    crop_faults: dict[str, ItemFault] = {}
+    with atomic_folder(to) as folder, item_guard("export") as guard:
+
+        def attempt_crop(name: str, work: Callable[[], None]) -> None:
+            guard.attempt(name, work, partial(crop_faults.__setitem__, name))
+
+        def write(image: ReleaseImage) -> None:
+            writer.add(image)
+            if format in _WITH_IMAGES:
+                target = folder / "images" / image.file_name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(release / "images" / image.file_name, target)
+            tally.add(image)
+
+        with closing(_WRITERS[format](folder, header, release, attempt_crop)) as writer:
             for image in read_images(release):
-                writer.add(image)
-                tally.add(image)
-                if format in _WITH_IMAGES:
-                    target = folder / "images" / image.file_name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(release / "images" / image.file_name, target)
+                if image.frame_id not in left_out:
+                    record = partial(faults.__setitem__, image.frame_id)
+                    guard.attempt(image.frame_id, partial(write, image), record, proves=format != "crops")
+        guard.finish()
+        if faults:
+            raise VideosLeftOutError(faults)
         shutil.copyfile(release / DATASHEET_FILE, folder / DATASHEET_FILE)
         if format == "parquet":
             shutil.copyfile(videos_table(release), videos_table(folder))
         if format == "huggingface":
             write_card(folder, header, tally, path_of="data/{split}-*.parquet")
-    return ExportOutcome(version, to.absolute(), tally.num_images, tally.num_boxes)
+    return tally, {name: fault.line for name, fault in crop_faults.items()}
 
 
 def check_export_folder(platform: Platform, to: Path) -> None:

@@ -264,7 +264,9 @@ def test_run__one_of_twenty_until_its_frames_exist(
         ("scoring:read_embeddings", {"members": 1}),
         ("frame_vectors:load_vectors", {"members": 1}),
         ("detector_runs:read_stored_image", {"members": 1}),
-        ("release_writing:_place_image", {}),
+        ("detection:detection_rows", {"members": 1}),
+        ("release_source:ReleaseSource._image_of", {}),
+        ("release_writing:ParquetWriter.add", {}),
     ],
 )
 def test_run__one_of_twenty_whose_frames_exist(
@@ -309,6 +311,7 @@ def test_run__a_report_that_cannot_be_drawn_fails_no_release(
         ("scoring:read_embeddings", "10 items in a row"),
         ("frame_vectors:load_vectors", "10 items in a row"),
         ("detector_runs:read_stored_image", "10 items in a row"),
+        ("release_source:ReleaseSource._image_of", "10 items in a row"),
         ("release_writing:_place_image", "10 items in a row"),
     ],
 )

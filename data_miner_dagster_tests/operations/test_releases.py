@@ -1,10 +1,14 @@
+import importlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -179,6 +183,44 @@ def test_export_release__crops(released: Platform, tmp_path: Path) -> None:
     # from 10.5, 8.25 to 30, 47, whole pixels outwards
     with Image.open(crops["files-aaa_000003_000.jpg"]) as crop:
         assert crop.size == (20, 39)
+
+
+@pytest.mark.parametrize(
+    ("format", "boundary", "names"),
+    [
+        ("coco", "coco.CocoWriter.add", ["files-bbb/000001"]),
+        ("yolo", "yolo.YoloWriter.add", ["files-bbb/000001"]),
+        ("parquet", "parquet.ParquetWriter.add", ["files-bbb/000001"]),
+        ("huggingface", "huggingface.EmbeddedParquetWriter.add", ["files-bbb/000001"]),
+        ("crops", "crops.CropsWriter.add", ["files-bbb/000001"]),
+        ("crops", "crops._write_crop", ["files-bbb/000001 box 1"]),
+    ],
+)
+def test_export_release__goes_on_without_what_a_fault_meets(
+    released: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, boundary: str, names: list[str]
+) -> None:
+    module, _, attribute = boundary.partition(".")
+    write = attrgetter(attribute)(importlib.import_module(f"data_miner_dagster.export.{module}"))
+
+    def raising(*arguments: Any) -> None:
+        if "files-bbb_000001_001" in str(arguments):
+            raise ZeroDivisionError("planted")
+        write(*arguments)
+        if "files-bbb/000001" in str(arguments):  # in the midst
+            raise ZeroDivisionError("planted")
+
+    whole = export_release(released, "cyclists", format=format, to=tmp_path / "whole")
+    monkeypatch.setattr(f"data_miner_dagster.export.{boundary}", raising)
+    outcome = export_release(released, "cyclists", format=format, to=tmp_path / "out")
+    assert list(outcome.left_out) == names
+    assert re.fullmatch(r"ZeroDivisionError: planted.*", outcome.left_out[names[0]])
+    is_crop = "box" in names[0]
+    assert outcome.num_images == whole.num_images - (not is_crop)
+    assert outcome.num_boxes == whole.num_boxes - (1 if is_crop else 2)
+    files = [path.name for path in outcome.folder.rglob("*") if path.is_file()]
+    assert [name for name in files if name.startswith("files-bbb_000001")] == (
+        ["files-bbb_000001_000.jpg"] if is_crop else []
+    )
 
 
 def test_export_release__damaged(tmp_path: Path) -> None:
