@@ -7,11 +7,13 @@ whoever plans work ends the runs whose process is gone.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import dagster as dg
 
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
+from data_miner_dagster.operations.item_faults import attempt_alone
 
 PROCESS_TAG: Final = "data_miner/process"
 SYSTEMATIC_FAULT_TAG: Final = "data_miner/systematic_fault"
@@ -50,14 +52,19 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """
     dead = []
     for run in active_runs(instance):
-        process = run.tags.get(PROCESS_TAG)
-        if process is None or run.status is dg.DagsterRunStatus.QUEUED or not _is_gone(process):
-            continue
-        # What it did in its last moment counts: look again before calling it dead.
-        current = instance.get_run_by_id(run.run_id)
-        if current is None or current.is_finished:
-            continue
-        instance.report_run_failed(current, f"its process ({process.partition('@')[0]}) is gone")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        dead.append(run.run_id)
+        if attempt_alone("end_dead_runs", run.run_id, partial(_end_if_dead, instance, run)) is True:
+            dead.append(run.run_id)
     return dead
+
+
+def _end_if_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    process = run.tags.get(PROCESS_TAG)
+    if process is None or run.status is dg.DagsterRunStatus.QUEUED or not _is_gone(process):
+        return False
+    # What it did in its last moment counts: look again before calling it dead.
+    current = instance.get_run_by_id(run.run_id)
+    if current is None or current.is_finished:
+        return False
+    instance.report_run_failed(current, f"its process ({process.partition('@')[0]}) is gone")
+    instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return True

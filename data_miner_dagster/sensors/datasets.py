@@ -16,15 +16,6 @@ from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, DatasetPlan, Pr
 from data_miner_dagster.sensors.states import project_states, video_states
 
 
-def _plan_or_problem(platform: Platform, state: ProjectState) -> DatasetPlan | str:
-    """Return the plan of a project, or why there is none, which is that project's alone."""
-    try:
-        plan = attempt_alone("settled_projects", state.name, partial(_plan_of, platform, state))
-    except ConfigError as error:
-        return str(error)
-    return plan.line if isinstance(plan, ItemFault) else plan
-
-
 def _plan_of(platform: Platform, state: ProjectState) -> DatasetPlan:
     refresh = platform.project_config(state.name).refresh
     return plan_dataset(
@@ -35,6 +26,23 @@ def _plan_of(platform: Platform, state: ProjectState) -> DatasetPlan:
         min_new_videos=refresh.min_new_videos,
         num_released_videos=platform.catalog.num_released_videos(state.name),
     )
+
+
+def _request_or_reason(
+    context: dg.SensorEvaluationContext, platform: Platform, state: ProjectState, *, is_busy: bool
+) -> dg.RunRequest | str:
+    """Return what to ask for, or why nothing."""
+    plan = _plan_of(platform, state)
+    if not plan.is_ready or is_busy:
+        return "at work" if is_busy else plan.reason
+    work = plan.work_of(state.name)
+    if count_runs(context.instance, work, [dg.DagsterRunStatus.SUCCESS]):
+        return "released"
+    attempts = count_runs(context.instance, work)
+    if attempts - num_ended_by_other_versions(context.instance, work) >= MAX_FAILED_RUNS:
+        return f"given up after {attempts} failed runs"
+    context.log.info(f"{state.name}: {plan.reason}")
+    return dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work})
 
 
 @dg.sensor(
@@ -50,24 +58,20 @@ def settled_projects(context: dg.SensorEvaluationContext, platform: PlatformReso
     busy = keys_in_flight(active_runs(context.instance), "build_dataset", [])
     requests, waiting = [], []
     for state in states:
-        plan = _plan_or_problem(opened, state)
-        if isinstance(plan, str):
-            context.log.error(f"{state.name}: {plan}")
-            waiting.append(f"{state.name}: {plan}")
-            continue
-        if not plan.is_ready or state.name in busy:
-            waiting.append(f"{state.name}: {'at work' if state.name in busy else plan.reason}")
-            continue
-        work = plan.work_of(state.name)
-        if count_runs(context.instance, work, [dg.DagsterRunStatus.SUCCESS]):
-            waiting.append(f"{state.name}: released")
-            continue
-        attempts = count_runs(context.instance, work)
-        if attempts - num_ended_by_other_versions(context.instance, work) >= MAX_FAILED_RUNS:
-            waiting.append(f"{state.name}: given up after {attempts} failed runs")
-            continue
-        context.log.info(f"{state.name}: {plan.reason}")
-        requests.append(dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work}))
+        request: dg.RunRequest | ItemFault | str
+        ask = partial(_request_or_reason, context, opened, state, is_busy=state.name in busy)
+        try:
+            request = attempt_alone("settled_projects", state.name, ask)
+        except ConfigError as error:  # that project's
+            request = str(error)
+            context.log.error(f"{state.name}: {request}")
+        if isinstance(request, ItemFault):
+            request = request.line
+            context.log.error(f"{state.name}: {request}")
+        if isinstance(request, str):
+            waiting.append(f"{state.name}: {request}")
+        else:
+            requests.append(request)
     if requests:
         return dg.SensorResult(run_requests=requests)
     return dg.SensorResult(skip_reason="; ".join(waiting[:10]) or "there are no projects")

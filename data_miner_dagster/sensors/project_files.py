@@ -19,7 +19,7 @@ from data_miner_dagster.partitions import PROJECTS, add_partitions
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.resources.run_processes import active_runs
 from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight, num_ended_by_other_versions
-from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, needs_sourcing
+from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, ProjectState, needs_sourcing
 from data_miner_dagster.sensors.states import project_states
 
 _SUFFIXES = (".yaml", ".yml")
@@ -62,6 +62,15 @@ def _registered(platform: Platform, folder: Path, workers: ProjectFileWorkers) -
     return refused
 
 
+def _request_of(instance: dg.DagsterInstance, state: ProjectState) -> dg.RunRequest | None:
+    """Return what to ask for, None if that has failed too often."""
+    work = fingerprint_of({"job": "list_sources", "project": state.name, "config": state.config_hash})
+    attempts = count_runs(instance, work)
+    if attempts - num_ended_by_other_versions(instance, work) >= MAX_FAILED_RUNS:
+        return None
+    return dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work})
+
+
 @dg.sensor(
     job=JOBS["list_sources"],
     minimum_interval_seconds=10,
@@ -82,17 +91,20 @@ def project_files(context: dg.SensorEvaluationContext, platform: PlatformResourc
     busy = keys_in_flight(active_runs(context.instance), "list_sources", [])
     requests: list[dg.RunRequest] = []
     given_up = 0
+    faulty: list[str] = []
     for state in states:
         if state.is_withdrawn or not needs_sourcing(state) or state.name in busy:
             continue
         if len(requests) + len(busy) >= MAX_LISTINGS_AT_ONCE:
             break  # the next tick goes on
-        work = fingerprint_of({"job": "list_sources", "project": state.name, "config": state.config_hash})
-        attempts = count_runs(context.instance, work)
-        if attempts - num_ended_by_other_versions(context.instance, work) >= MAX_FAILED_RUNS:
+        request = attempt_alone("project_files", state.name, partial(_request_of, context.instance, state))
+        if isinstance(request, ItemFault):
+            context.log.error(f"{state.name}: {request.line}")
+            faulty.append(f"{state.name}: {request.line}")
+        elif request is None:
             given_up += 1
-            continue
-        requests.append(dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work}))
+        else:
+            requests.append(request)
     if requests:
         return dg.SensorResult(run_requests=requests, cursor=cursor)
     withdrawn = [state.name for state in states if state.is_withdrawn]
@@ -100,6 +112,6 @@ def project_files(context: dg.SensorEvaluationContext, platform: PlatformResourc
         skip_reason=f"{len(states)} projects listed; {len(refused)} files refused; {given_up} given up after "
         f"{MAX_FAILED_RUNS} failed runs"
         + (f"; without a file, and so not listed again: {', '.join(withdrawn[:5])}" if withdrawn else "")
-        + (f". {refused[0]}" if refused else ""),
+        + (f". {'; '.join([*refused[:1], *faulty[:5]])}" if refused or faulty else ""),
         cursor=cursor,
     )

@@ -1,11 +1,14 @@
 """The records that the planners decide over, read from the catalog and the files: no network, no decisions."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 from data_miner_dagster.catalog.queries import WantedVideo, wanted_videos
+from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.registering import is_withdrawn
 from data_miner_dagster.sensors.planning import ProjectState, VideoState
@@ -14,10 +17,12 @@ from data_miner_dagster.sensors.planning import ProjectState, VideoState
 def project_states(platform: Platform) -> list[ProjectState]:
     """Return every project, by name."""
     models = fingerprint_of({"models": [entry.fingerprint for entry in platform.models.entries]})
-    return [
-        ProjectState(row.name, row.config_hash, row.sourced_config_hash, models, is_withdrawn(platform, row))
-        for row in platform.catalog.projects()
-    ]
+
+    def state_of(row: ProjectRow) -> ProjectState:
+        is_gone = attempt_alone("projects", row.name, partial(is_withdrawn, platform, row))
+        return ProjectState(row.name, row.config_hash, row.sourced_config_hash, models, is_gone is True)
+
+    return [state_of(row) for row in platform.catalog.projects()]
 
 
 def _modified_by_key(folder: Path) -> dict[str, float]:
@@ -50,4 +55,10 @@ def video_states(platform: Platform, project: str | None = None) -> list[VideoSt
                 is_embedded = embedded.get(video.key, -1.0) >= extracted
         return VideoState(video.key, status, video.retry_after, video.has_file, is_embedded)
 
-    return [state_of(video) for video in wanted_videos(platform.catalog.database, project)]
+    def attempted(video: WantedVideo) -> VideoState:
+        state = attempt_alone("videos", video.key, partial(state_of, video))
+        if isinstance(state, ItemFault):  # as one whose files cannot be read
+            return VideoState(video.key, video.status, video.retry_after, video.has_file, is_embedded=False)
+        return state
+
+    return [attempted(video) for video in wanted_videos(platform.catalog.database, project)]

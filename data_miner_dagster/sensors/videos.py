@@ -1,5 +1,7 @@
 """Wanted videos → partitions and range runs that download, extract and embed them."""
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import dagster as dg
@@ -7,6 +9,8 @@ import dagster as dg
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.jobs import JOBS
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
+from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.partitions import VIDEOS, add_partitions, keys_between
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.resources.run_processes import active_runs, end_dead_runs
@@ -17,7 +21,7 @@ from data_miner_dagster.sensors.in_flight import (
     num_ended_by_other_versions,
     num_ended_by_this_version,
 )
-from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, plan_stage_ranges, plan_video_work
+from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, StageWork, plan_stage_ranges, plan_video_work
 from data_miner_dagster.sensors.states import video_states
 
 MAX_KEYS_PER_RUN: Final = 25
@@ -27,6 +31,32 @@ MAX_RUNS_AT_ONCE: Final = 24
 the catalog, where it can be changed, not in the run queue, where it would keep other projects' runs behind it."""
 
 _FAILED: Final = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+def _request_of(
+    context: dg.SensorEvaluationContext,
+    platform: Platform,
+    work: StageWork,
+    keys: Sequence[str],
+    tags: Mapping[str, str],
+) -> dg.RunRequest | None:
+    """Return the run to ask for, None if a range is given up: its videos with it, unless this program is at fault."""
+    identity = fingerprint_of({"job": work.job, "keys": keys})
+    by_faults = num_ended_by_this_version(context.instance, identity, _FAILED)
+    if by_faults >= MAX_FAILED_RUNS:
+        context.log.error(
+            f"{work.job}: {by_faults} runs at {len(keys)} videos were ended by a fault of this program; "
+            "they are asked for again when another version is installed"
+        )
+        return None
+    by_others = num_ended_by_other_versions(context.instance, identity)
+    if count_runs(context.instance, identity, _FAILED) - by_faults - by_others >= MAX_FAILED_RUNS:
+        lost = [key for key in keys if key in set(work.wanted)]
+        platform.catalog.give_up(lost, f"{MAX_FAILED_RUNS} runs of {work.job} died on its batch")
+        context.log.error(f"{work.job}: gave up {len(keys)} videos after {MAX_FAILED_RUNS} failed runs")
+        return None
+    attempt = count_runs(context.instance, identity)
+    return dg.RunRequest(run_key=f"{identity}:{attempt}", job_name=work.job, tags={WORK_TAG: identity, **tags})
 
 
 @dg.sensor(
@@ -48,34 +78,23 @@ def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResourc
     ordered = context.instance.get_dynamic_partitions(VIDEOS.name or "")
     runs = active_runs(context.instance)
     requests: list[dg.RunRequest] = []
+    faulty: list[str] = []  # one line for each range that could not be asked for
     for work in plan_video_work(states, utc_now()):
         busy = keys_in_flight(runs, work.job, ordered)
         room = max(0, MAX_RUNS_AT_ONCE - sum(run.job_name == work.job for run in runs))
         max_ranges = min(room, MAX_RUNS_PER_TICK - len(requests))
         ranges = plan_stage_ranges(work, ordered, busy, max_keys=MAX_KEYS_PER_RUN, max_ranges=max_ranges)
         for keys in ranges:
-            identity = fingerprint_of({"job": work.job, "keys": keys_between(ordered, keys.start, keys.end)})
-            by_faults = num_ended_by_this_version(context.instance, identity, _FAILED)
-            if by_faults >= MAX_FAILED_RUNS:
-                context.log.error(
-                    f"{work.job}: {by_faults} runs at {keys.num_keys} videos were ended by a fault of this program; "
-                    "they are asked for again when another version is installed"
-                )
-                continue
-            by_others = num_ended_by_other_versions(context.instance, identity)
-            if count_runs(context.instance, identity, _FAILED) - by_faults - by_others >= MAX_FAILED_RUNS:
-                lost = [key for key in keys_between(ordered, keys.start, keys.end) if key in set(work.wanted)]
-                opened.catalog.give_up(lost, f"{MAX_FAILED_RUNS} runs of {work.job} died on its batch")
-                context.log.error(f"{work.job}: gave up {keys.num_keys} videos after {MAX_FAILED_RUNS} failed runs")
-                continue
-            attempt = count_runs(context.instance, identity)
-            requests.append(
-                dg.RunRequest(
-                    run_key=f"{identity}:{attempt}", job_name=work.job, tags={WORK_TAG: identity, **keys.tags}
-                )
-            )
+            ask = partial(_request_of, context, opened, work, keys_between(ordered, keys.start, keys.end), keys.tags)
+            request = attempt_alone("wanted_videos", f"{work.job} from {keys.start}", ask)
+            if isinstance(request, ItemFault):
+                context.log.error(f"{work.job}: {keys.num_keys} videos from {keys.start}: {request.line}")
+                faulty.append(request.line)
+            elif request is not None:
+                requests.append(request)
     if requests:
         return dg.SensorResult(run_requests=requests)
     return dg.SensorResult(
         skip_reason=f"{len(states)} videos wanted, {num_added} new partitions, {len(runs)} runs in flight"
+        + (f"; {len(faulty)} ranges could not be asked for: {faulty[0]}" if faulty else "")
     )

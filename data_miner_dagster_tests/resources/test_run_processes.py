@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -56,6 +57,21 @@ def test_end_dead_runs__only_those_whose_process_is_gone(
     assert run.status is dg.DagsterRunStatus.FAILURE
     assert {run.run_id for run in active_runs(instance)} == {alive, elsewhere, unknown}
     assert end_dead_runs(instance) == []
+
+
+def test_end_dead_runs__one_that_cannot_be_ended_keeps_no_other(
+    instance: dg.DagsterInstance, dead_process: ProcessIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [start(instance, dead_process) for _ in range(3)]
+    fail = instance.report_run_failed
+
+    def failing(run: dg.DagsterRun, *arguments: Any) -> Any:
+        if run.run_id == runs[1]:
+            raise ZeroDivisionError("planted")
+        return fail(run, *arguments)
+
+    monkeypatch.setattr(instance, "report_run_failed", failing)
+    assert sorted(end_dead_runs(instance)) == sorted([runs[0], runs[2]])
 
 
 def test_end_dead_runs__frees_the_slot(instance: dg.DagsterInstance, dead_process: ProcessIdentity) -> None:

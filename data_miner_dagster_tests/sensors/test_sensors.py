@@ -1,11 +1,14 @@
 """The sensors' shells, evaluated on a real instance and a real catalog."""
 
+import importlib
+import itertools
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -26,6 +29,7 @@ from data_miner_dagster.resources.run_processes import SYSTEMATIC_FAULT_TAG
 from data_miner_dagster.sensors.in_flight import WORK_TAG
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS
 from data_miner_dagster.sensors.project_files import register_project_files
+from data_miner_dagster.sensors.states import video_states
 from data_miner_dagster.sensors.videos import MAX_KEYS_PER_RUN, MAX_RUNS_PER_TICK
 from data_miner_dagster_tests.end_to_end.commands import project, write_yaml
 
@@ -70,11 +74,11 @@ def drop_project(platform: Platform, name: str = "street", **changes: object) ->
     return write_yaml(platform.layout.project_files / f"{name}.yaml", content)
 
 
-def add_members(platform: Platform, keys: list[str]) -> None:
+def add_members(platform: Platform, keys: list[str], name: str = "street") -> None:
     with platform.catalog.database.transaction() as session:
         for rank, key in enumerate(keys):
             candidate = VideoCandidate(key, f"http://127.0.0.1:9/{key}.mp4", "urls", "test", rank, utc_now())
-            platform.catalog.add_candidate(session, "street", candidate, rejected_because=None)
+            platform.catalog.add_candidate(session, name, candidate, rejected_because=None)
 
 
 def requests_of(result: dg.SensorResult) -> list[dg.RunRequest]:
@@ -389,3 +393,81 @@ def test_wanted_videos__a_flood_waits_in_the_catalog(
         for _ in range(num_runs):
             instance.create_run_for_job(defs.resolve_job_def(job), status=dg.DagsterRunStatus.NOT_STARTED)
         assert len(requests_of(tick(instance, "wanted_videos"))) == num_requests
+
+
+def test_ticks__one_of_several_that_a_fault_meets_holds_up_no_other(
+    instance: dg.DagsterInstance, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bad", "good", "street"):
+        drop_project(platform, name)
+    with monkeypatch.context() as patched:
+        _plant_at(patched, "sensors.project_files:count_runs", lambda call: call == 1)
+        assert [r.partition_key for r in requests_of(tick(instance, "project_files"))] == ["good", "street"]
+    assert len(requests_of(tick(instance, "project_files"))) == 3  # the next tick asks again
+
+    keys = [f"generic-{index:03d}" for index in range(3 * MAX_KEYS_PER_RUN)]
+    add_members(platform, keys)
+    with monkeypatch.context() as patched:  # a range
+        _plant_at(patched, "sensors.videos:num_ended_by_other_versions", lambda call: call == 2)
+        asked = [r.tags[RANGE_START_TAG] for r in requests_of(tick(instance, "wanted_videos"))]
+    assert asked == [keys[0], keys[2 * MAX_KEYS_PER_RUN]]
+    with monkeypatch.context() as patched:  # all ranges
+        _plant_at(patched, "sensors.videos:num_ended_by_other_versions", lambda _call: True)
+        skipped = tick(instance, "wanted_videos").skip_reason
+    assert skipped is not None
+    line = r"3 ranges could not be asked for: ZeroDivisionError: planted \(sensors/videos.py:\d+\)$"
+    assert re.search(line, str(skipped.skip_message))
+
+    with platform.catalog.database.transaction() as session:
+        for key in keys:
+            move_video(session, key, VideoStatus.FAILED)
+    for name in ("bad", "good", "street"):
+        row = platform.catalog.project(name)
+        assert row is not None
+        platform.catalog.update_project(name, sourced_config_hash=row.config_hash)
+        add_members(platform, keys[:1], name)
+    with monkeypatch.context() as patched:  # a project
+        _plant_at(patched, "sensors.datasets:plan_dataset", lambda call: call == 1)
+        assert [r.partition_key for r in requests_of(tick(instance, "settled_projects"))] == ["good", "street"]
+
+
+def test_video_states__one_that_a_fault_meets_is_not_known_to_be_embedded(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop_project(platform)
+    register_project_files(platform)
+    add_members(platform, ["generic-a", "generic-b"])
+    with platform.catalog.database.transaction() as session:
+        for key in ("generic-a", "generic-b"):
+            for status in (
+                VideoStatus.DOWNLOADING,
+                VideoStatus.DOWNLOADED,
+                VideoStatus.EXTRACTING,
+                VideoStatus.EXTRACTED,
+            ):
+                move_video(session, key, status)
+    with monkeypatch.context() as patched:
+        _plant_at(patched, "storage.layout:StorageLayout.frames_table", lambda call: call == 1)
+        states = video_states(platform)
+    assert [(state.key, state.status, state.is_embedded) for state in states] == [
+        ("generic-a", VideoStatus.EXTRACTED, False),
+        ("generic-b", VideoStatus.DOWNLOADED, False),  # its frames are gone
+    ]
+
+
+def _plant_at(monkeypatch: pytest.MonkeyPatch, place: str, is_hit: Callable[[int], bool]) -> None:
+    """Have a function raise at some of its calls, counted from 1."""
+    module, _, name = place.partition(":")
+    owner = importlib.import_module(f"data_miner_dagster.{module}")
+    *outer, attribute = name.split(".")
+    for step in outer:
+        owner = getattr(owner, step)
+    work = getattr(owner, attribute)
+    calls = itertools.count(1)
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        if is_hit(next(calls)):
+            raise ZeroDivisionError("planted")
+        return work(*arguments, **named)
+
+    monkeypatch.setattr(owner, attribute, wrapped)
