@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.records import SimilarityCalibration
-from data_miner_dagster.models.cpu_graphs import check_installed
+from data_miner_dagster.models.encoders.cpu_graphs import check_installed
 from data_miner_dagster.models.packages import missing_packages
 from data_miner_dagster.models.registry import PROFILES, Capability, ModelEntry, find_entry
 from data_miner_dagster.protocols.detectors import ObjectDetector

@@ -140,51 +140,51 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     # Thresholds of hub models are starting points from their papers and cards; docs/models.md says which are measured.
     "siglip2": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.hub_encoders:load_siglip",
+        f"{_MODELS}.encoders.hub_encoders:load_siglip",
         preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=0.10, duplicate_threshold=0.93),
     ),
     "siglip": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.hub_encoders:load_siglip",
+        f"{_MODELS}.encoders.hub_encoders:load_siglip",
         preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=0.08, duplicate_threshold=0.93),
     ),
     "clip": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.hub_encoders:load_clip",
+        f"{_MODELS}.encoders.hub_encoders:load_clip",
         preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=0.22, duplicate_threshold=0.93),
     ),
     "dinov2": Architecture(
         Capability.IMAGE_ENCODER,
-        f"{_MODELS}.hub_encoders:load_dino",
+        f"{_MODELS}.encoders.hub_encoders:load_dino",
         preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
     ),
     "dinov3": Architecture(
         Capability.IMAGE_ENCODER,
-        f"{_MODELS}.hub_encoders:load_dino",
+        f"{_MODELS}.encoders.hub_encoders:load_dino",
         preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
     ),
     "lite-conse": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.lite_encoders:load_conse",
+        f"{_MODELS}.lite.lite_encoders:load_conse",
         preprocessing_version=3,
         calibration=SimilarityCalibration(positive_threshold=0.34, duplicate_threshold=0.97),
     ),
     "lite-efficientnet": Architecture(
         Capability.IMAGE_ENCODER,
-        f"{_MODELS}.lite_encoders:load_efficientnet",
+        f"{_MODELS}.lite.lite_encoders:load_efficientnet",
         preprocessing_version=3,
         calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.70),
     ),
-    "yolov3-tiny": Architecture(Capability.DETECTOR, f"{_MODELS}.lite_detector:load"),
-    "grounding-dino": Architecture(Capability.DETECTOR, f"{_MODELS}.grounding_dino:load"),
-    "owlv2": Architecture(Capability.DETECTOR, f"{_MODELS}.owlv2:load"),
-    "omdet-turbo": Architecture(Capability.DETECTOR, f"{_MODELS}.omdet_turbo:load"),
-    "ultralytics": Architecture(Capability.DETECTOR, f"{_MODELS}.ultralytics_detector:load"),
+    "yolov3-tiny": Architecture(Capability.DETECTOR, f"{_MODELS}.lite.lite_detector:load"),
+    "grounding-dino": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.grounding_dino:load"),
+    "owlv2": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.owlv2:load"),
+    "omdet-turbo": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.omdet_turbo:load"),
+    "ultralytics": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.ultralytics_detector:load"),
 }
 
 

@@ -106,7 +106,7 @@ def test_find_entry__unknown_name_and_wrong_kind_list_what_can_be_chosen() -> No
 def test_importing_models__loads_no_framework() -> None:
     code = (
         "import importlib, pkgutil, sys, data_miner_dagster.models as m\n"
-        "for module in pkgutil.iter_modules(m.__path__, m.__name__ + '.'): importlib.import_module(module.name)\n"
+        "for module in pkgutil.walk_packages(m.__path__, m.__name__ + '.'): importlib.import_module(module.name)\n"
         "print([name for name in ('torch', 'transformers', 'ultralytics') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,7 +2,7 @@ import pytest
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import ClassPrompts
-from data_miner_dagster.models.darknet import read_class_names
+from data_miner_dagster.models.lite.darknet import read_class_names
 from data_miner_dagster.models.packages import package_folder
 from data_miner_dagster.models.pins import YOLOV3_TINY
 from data_miner_dagster.models.registry import BUILT_IN

@@ -1,6 +1,6 @@
 """YOLOv3-tiny as an ONNX model, in the output layout of Ultralytics' exports.
 
-Belongs here: the graph. Does not belong here: reading Darknet's files (models/darknet.py).
+Belongs here: the graph. Does not belong here: reading Darknet's files (models/lite/darknet.py).
 Written node by node, so that no exporter is needed, and so that the same file runs in ONNX Runtime and in Ultralytics.
 On two cores ONNX Runtime needs 52 ms of processor time an image where torch needs 73 to 85 (docs/detection.md).
 

@@ -14,16 +14,16 @@ from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.records import ClassPrompts, RgbImage
-from data_miner_dagster.models.darknet import read_model
-from data_miner_dagster.models.lite_detector import load as load_lite
+from data_miner_dagster.models.detectors.ultralytics_detector import UltralyticsDetector, import_yolo
+from data_miner_dagster.models.lite.darknet import read_model
+from data_miner_dagster.models.lite.lite_detector import load as load_lite
 from data_miner_dagster.models.packages import package_folder
 from data_miner_dagster.models.pins import YOLOV3_TINY
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.registry import BUILT_IN
-from data_miner_dagster.models.ultralytics_detector import UltralyticsDetector, import_yolo
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.stages.detection import iou_matrix
-from data_miner_dagster_tests.models.detector_contract import assert_keeps_contract
+from data_miner_dagster_tests.models.detectors.detector_contract import assert_keeps_contract
 
 pytestmark = pytest.mark.models
 
@@ -111,7 +111,7 @@ import cv2, numpy, PIL.Image, torch
 def state():
     return PIL.Image.open, torch.save, cv2.getNumThreads(), numpy.get_printoptions(), list(warnings.filters)
 before = state()
-from data_miner_dagster.models.ultralytics_detector import import_yolo
+from data_miner_dagster.models.detectors.ultralytics_detector import import_yolo
 assert import_yolo().__name__ == "YOLO"
 assert state() == before
 from ultralytics.utils import AUTOINSTALL, ONLINE, SAFE_LOAD

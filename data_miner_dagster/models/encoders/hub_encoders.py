@@ -16,11 +16,11 @@ import numpy.typing as npt
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Float32Array, RgbImage
-from data_miner_dagster.models.cpu_graphs import GRAPH_VERSION, ForwardPass, open_graph, write_graph
 from data_miner_dagster.models.derived import derived_file
 from data_miner_dagster.models.devices import resolve_device
+from data_miner_dagster.models.encoders.cpu_graphs import GRAPH_VERSION, ForwardPass, open_graph, write_graph
+from data_miner_dagster.models.encoders.pixels import PixelPreparation, on_device
 from data_miner_dagster.models.hub import hub_errors, pretrained_location
-from data_miner_dagster.models.pixels import PixelPreparation, on_device
 from data_miner_dagster.models.registry import ModelEntry
 
 if TYPE_CHECKING:

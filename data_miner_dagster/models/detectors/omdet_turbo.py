@@ -12,7 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.models.phrase_detector import PhraseDetector, ScoredBoxes, boxes_from_centres, load_pretrained
+from data_miner_dagster.models.detectors.phrase_detector import (
+    PhraseDetector,
+    ScoredBoxes,
+    boxes_from_centres,
+    load_pretrained,
+)
 from data_miner_dagster.models.registry import ModelEntry
 
 

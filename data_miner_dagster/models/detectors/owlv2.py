@@ -10,7 +10,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.models.phrase_detector import PhraseDetector, ScoredBoxes, boxes_from_centres, load_pretrained
+from data_miner_dagster.models.detectors.phrase_detector import (
+    PhraseDetector,
+    ScoredBoxes,
+    boxes_from_centres,
+    load_pretrained,
+)
 from data_miner_dagster.models.registry import ModelEntry
 
 MAX_PHRASES = 64

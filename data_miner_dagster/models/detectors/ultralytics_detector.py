@@ -22,11 +22,11 @@ from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, Rgb
 from data_miner_dagster.models.batching import run_in_halves
 from data_miner_dagster.models.boxes import MAX_BOXES, detections_from_candidates
 from data_miner_dagster.models.cache import model_cache_folder
+from data_miner_dagster.models.detectors.yolo_phrases import PhraseSetter, load_phrase_setter, takes_phrases
 from data_miner_dagster.models.devices import resolve_device
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.trusted_files import check_pinned
 from data_miner_dagster.models.vocabulary import match_vocabulary
-from data_miner_dagster.models.yolo_phrases import PhraseSetter, load_phrase_setter, takes_phrases
 
 NMS_IOU: Final = 0.7
 """Ultralytics' own default."""

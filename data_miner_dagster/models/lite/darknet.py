@@ -1,7 +1,7 @@
 """YOLOv3-tiny from Darknet's own files: letterboxing, reading the weights, running the network.
 
 Belongs here: what turns `yolov3-tiny.weights` and `coco.names` into boxes and class confidences. Does not belong here:
-which classes a user asked for (models/lite_detector.py), or where the files come from (models/packages.py).
+which classes a user asked for (models/lite/lite_detector.py), or where the files come from (models/packages.py).
 Weights are read with numpy: nothing is unpickled. Batch norm is folded into the convolutions while reading.
 
 Source: Redmon and Farhadi 2018, "YOLOv3: An Incremental Improvement"; Darknet's `src/parser.c` (order of the weights).
@@ -159,7 +159,7 @@ def read_model(folder: Path) -> "onnx.ModelProto":
     Raises:
         ModelError: a file is missing or is not what its name says.
     """
-    from data_miner_dagster.models.darknet_onnx import build_model
+    from data_miner_dagster.models.lite.darknet_onnx import build_model
 
     names = read_class_names(folder)
     metadata = {
@@ -181,7 +181,7 @@ def read_parameters(path: Path) -> list[tuple[Float32Array, Float32Array]]:
     Raises:
         ModelError: the file is missing or has another size.
     """
-    from data_miner_dagster.models.darknet_onnx import CONVOLUTIONS
+    from data_miner_dagster.models.lite.darknet_onnx import CONVOLUTIONS
 
     try:
         content = np.fromfile(path, dtype=np.uint8)

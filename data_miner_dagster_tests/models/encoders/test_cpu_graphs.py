@@ -13,8 +13,8 @@ from transformers import AutoModel
 from data_miner_dagster.config.models import CpuBackend, ModelsConfig
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.models import hub_encoders
-from data_miner_dagster.models.cpu_graphs import write_graph
+from data_miner_dagster.models.encoders import hub_encoders
+from data_miner_dagster.models.encoders.cpu_graphs import write_graph
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.protocols.encoders import embed_images
 from data_miner_dagster_tests.models.tiny_networks import ARCHITECTURES, save_tiny, tiny_config

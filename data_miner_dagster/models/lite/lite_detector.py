@@ -7,7 +7,13 @@ import numpy as np
 
 from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections, RgbImage
 from data_miner_dagster.models.boxes import detections_from_candidates
-from data_miner_dagster.models.darknet import MAX_FORWARD_IMAGES, Letterboxed, YoloV3Tiny, letterbox, unletterbox_boxes
+from data_miner_dagster.models.lite.darknet import (
+    MAX_FORWARD_IMAGES,
+    Letterboxed,
+    YoloV3Tiny,
+    letterbox,
+    unletterbox_boxes,
+)
 from data_miner_dagster.models.packages import package_folder
 from data_miner_dagster.models.pins import YOLOV3_TINY
 from data_miner_dagster.models.registry import ModelEntry

@@ -11,8 +11,8 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, Siglip2Co
 
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.models.hub_encoders import SIGLIP_TEXT_LENGTH
-from data_miner_dagster.models.pixels import PixelPreparation
+from data_miner_dagster.models.encoders.hub_encoders import SIGLIP_TEXT_LENGTH
+from data_miner_dagster.models.encoders.pixels import PixelPreparation
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.protocols.encoders import embed_images
 from data_miner_dagster_tests.models.tiny_networks import ARCHITECTURES, save_tiny, tiny_config

@@ -12,11 +12,11 @@ from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.records import ClassPrompts, RgbImage
-from data_miner_dagster.models.darknet import letterbox
+from data_miner_dagster.models.detectors.ultralytics_detector import import_yolo
+from data_miner_dagster.models.lite.darknet import letterbox
 from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.models.ultralytics_detector import import_yolo
-from data_miner_dagster_tests.models.detector_contract import assert_alike, assert_keeps_contract, odd_images
-from data_miner_dagster_tests.models.tiny_detectors import save_clip_text, save_scripted_text
+from data_miner_dagster_tests.models.detectors.detector_contract import assert_alike, assert_keeps_contract, odd_images
+from data_miner_dagster_tests.models.detectors.tiny_detectors import save_clip_text, save_scripted_text
 
 SCRIPT_BY_NETWORK = {
     "yolov8n-worldv2": None,

@@ -1,0 +1,1 @@
+"""Image and text encoders from the model hub."""

@@ -1,0 +1,1 @@
+"""The small pinned models that need no hub: weights from package archives, run by ONNX Runtime."""
