@@ -31,9 +31,9 @@ from data_miner_dagster.index.faiss_index import FaissHashIndex, FaissIndex
 from data_miner_dagster.media.quality import measure as measure_picture
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.protocols.encoders import ImageEncoder, embed_images
-from data_miner_dagster.stages.appearances import AlikeRepresentatives, Appearances, telling_hashes
-from data_miner_dagster.stages.cosines import Float16Array, unit_rows
-from data_miner_dagster.stages.deduplication import find_representatives
+from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances, telling_hashes
+from data_miner_dagster.stages.deduplication.cosines import Float16Array, unit_rows
+from data_miner_dagster.stages.deduplication.leaders import find_representatives
 
 IntArray = npt.NDArray[np.int64]
 

@@ -22,7 +22,7 @@ import numpy as np
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.media.probe import probe_video
 from data_miner_dagster.models.packages import fetch_samples
-from data_miner_dagster.stages.downloading import MAX_DIFFERENT_BITS
+from data_miner_dagster.stages.downloading.failures import MAX_DIFFERENT_BITS
 
 MAX_PIXELS: Final = 8192 * 4352
 

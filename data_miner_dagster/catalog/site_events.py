@@ -1,7 +1,7 @@
 """Refusals of whole sites, as all runs of a root see them: streaks, events, probes, and videos that are put back.
 
-Belongs here: the rows and their changes. Does not belong here: when a streak is an event (stages/site_health.py), and
-what follows from one (operations/politeness.py).
+Belongs here: the rows and their changes. Does not belong here: when a streak is an event
+(stages/downloading/site_health.py), and what follows from one (operations/politeness.py).
 """
 
 from collections.abc import Collection

@@ -12,7 +12,7 @@ from data_miner_dagster.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.calibration import CalibratedThreshold, CalibrationSheet
-    from data_miner_dagster.stages.calibration import Estimate, ThresholdQuality
+    from data_miner_dagster.stages.filtering.calibration import Estimate, ThresholdQuality
 
 
 def calibrate(

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from data_miner_dagster.sites.versions import yt_dlp_version
-from data_miner_dagster.stages.site_health import age_warning
+from data_miner_dagster.stages.downloading.site_health import age_warning
 
 
 def platform_warnings() -> list[str]:

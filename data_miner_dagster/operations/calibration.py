@@ -30,7 +30,7 @@ from data_miner_dagster.operations.questions import (
     write_questions_table,
 )
 from data_miner_dagster.operations.scoring import similarities_header
-from data_miner_dagster.stages.calibration import (
+from data_miner_dagster.stages.filtering.calibration import (
     CalibrationResult,
     Float64Array,
     Goal,
@@ -39,7 +39,7 @@ from data_miner_dagster.stages.calibration import (
     stratum_edges,
     stratum_of,
 )
-from data_miner_dagster.stages.filtering import FilteringRules, resolve_rules
+from data_miner_dagster.stages.filtering.decisions import FilteringRules, resolve_rules
 from data_miner_dagster.storage.answers import read_answers, write_answers
 from data_miner_dagster.storage.similarities import SimilaritiesHeader
 from data_miner_dagster.storage.tables import read_fingerprint

@@ -20,8 +20,8 @@ from data_miner_dagster.operations.frame_vectors import EncoderChoice, read_fram
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.appearances import Appearances, telling_hashes
-from data_miner_dagster.stages.deduplication import Assignment, tiers_of
+from data_miner_dagster.stages.deduplication.appearances import Appearances, telling_hashes
+from data_miner_dagster.stages.deduplication.leaders import Assignment, tiers_of
 from data_miner_dagster.storage.alignment import check_unique, rows_of_ids
 from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.representatives import read_representatives

@@ -47,10 +47,10 @@ from data_miner_dagster.operations.frame_vectors import (
 from data_miner_dagster.operations.left_out import as_metadata, going_on_without, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.split_memory import remembered_generations
-from data_miner_dagster.stages.appearances import AlikeRepresentatives
-from data_miner_dagster.stages.deduplication import find_representatives, quality_order, standing_prefix
-from data_miner_dagster.stages.guarantees import verify_guarantees
-from data_miner_dagster.stages.reuploads import find_reuploads
+from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives
+from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees
+from data_miner_dagster.stages.deduplication.leaders import find_representatives, quality_order, standing_prefix
+from data_miner_dagster.stages.deduplication.reuploads import find_reuploads
 from data_miner_dagster.stages.thresholds import check_same_scale
 from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
 from data_miner_dagster.storage.tables import (

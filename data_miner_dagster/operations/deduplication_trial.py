@@ -24,8 +24,8 @@ from data_miner_dagster.operations.duplicate_search import choose_search
 from data_miner_dagster.operations.frame_vectors import duplicate_threshold
 from data_miner_dagster.operations.trials import Trial, TrialRow, folder_images, read_in_batches
 from data_miner_dagster.protocols.encoders import embed_images
-from data_miner_dagster.stages.appearances import AlikeRepresentatives
-from data_miner_dagster.stages.deduplication import Assignment, find_representatives, quality_order
+from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives
+from data_miner_dagster.stages.deduplication.leaders import Assignment, find_representatives, quality_order
 
 _BATCH_SIZE: Final = 16
 

@@ -29,7 +29,7 @@ from data_miner_dagster.operations.detector_runs import DetectionFaults, FrameTo
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
 from data_miner_dagster.operations.left_out import as_metadata, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.detection import (
+from data_miner_dagster.stages.detection.boxes import (
     DetectionRow,
     FrameDetections,
     confirm_along_video,

@@ -8,7 +8,7 @@ from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.detector_runs import detect_tiled
 from data_miner_dagster.operations.trials import UNREADABLE, Trial, TrialRow, folder_images, read_in_batches
-from data_miner_dagster.stages.detection import FrameDetections, fuse_detections, suppress
+from data_miner_dagster.stages.detection.boxes import FrameDetections, fuse_detections, suppress
 
 
 def try_detect(

@@ -21,9 +21,9 @@ from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, concerns_all_items, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.detectors import ObjectDetector
-from data_miner_dagster.stages.detection import DetectionRow, FrameDetections, detection_rows
+from data_miner_dagster.stages.detection.boxes import DetectionRow, FrameDetections, detection_rows
+from data_miner_dagster.stages.detection.tiling import merge_tiles, tile_windows
 from data_miner_dagster.stages.embedding import is_out_of_memory
-from data_miner_dagster.stages.tiling import merge_tiles, tile_windows
 from data_miner_dagster.storage.detection_parts import DetectionParts
 
 PART_FRAMES: Final = 256

@@ -9,8 +9,8 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoFileRecord
 from data_miner_dagster.operations.media_workers import MediaWorkers
 from data_miner_dagster.sites.records import FetchedVideo
-from data_miner_dagster.stages.downloading import durations_agree
-from data_miner_dagster.stages.site_health import is_of_file_alone
+from data_miner_dagster.stages.downloading.failures import durations_agree
+from data_miner_dagster.stages.downloading.site_health import is_of_file_alone
 from data_miner_dagster.storage.videos import VideoInfo
 
 

@@ -18,7 +18,7 @@ from data_miner_dagster.domain.records import OutcomeStatus, Rejection, VideoCan
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.operations.item_faults import ItemFault
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.downloading import SAME_DURATION_SECONDS, decide_failure, is_same_content
+from data_miner_dagster.stages.downloading.failures import SAME_DURATION_SECONDS, decide_failure, is_same_content
 from data_miner_dagster.storage.atomic import PARTIAL_MARK
 from data_miner_dagster.storage.videos import VideoInfo, read_video_info
 

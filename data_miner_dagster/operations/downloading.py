@@ -48,11 +48,11 @@ from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.local_files import FRAMES_PREFIX, fetch_local_file
 from data_miner_dagster.sites.records import FetchedVideo
 from data_miner_dagster.sites.redaction import redact_url
-from data_miner_dagster.stages.downloading import (
+from data_miner_dagster.stages.downloading.failures import (
     backoff_seconds,
     try_delay_seconds,
 )
-from data_miner_dagster.stages.site_health import SUSPECT_KINDS
+from data_miner_dagster.stages.downloading.site_health import SUSPECT_KINDS
 from data_miner_dagster.storage.atomic import flush
 from data_miner_dagster.storage.videos import VideoInfo, read_video_info, write_video_info
 

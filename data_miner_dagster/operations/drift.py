@@ -19,7 +19,13 @@ from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.errors import DamagedFileError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.calibration import Drift, ScoreDistribution, counts_within, distribution_of, drift
+from data_miner_dagster.stages.filtering.calibration import (
+    Drift,
+    ScoreDistribution,
+    counts_within,
+    distribution_of,
+    drift,
+)
 from data_miner_dagster.storage.atomic import write_json
 from data_miner_dagster.storage.damage import reading
 from data_miner_dagster.storage.tables import read_batches

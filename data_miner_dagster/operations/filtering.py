@@ -30,7 +30,7 @@ from data_miner_dagster.operations.left_out import VideosLeftOutError, as_metada
 from data_miner_dagster.operations.members import ProjectMembers, failures_by_kind, project_members
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.scoring import score_project, similarities_fingerprint, similarities_header
-from data_miner_dagster.stages.filtering import (
+from data_miner_dagster.stages.filtering.decisions import (
     ALGORITHM_VERSION,
     KEPT,
     REASONS,
@@ -41,7 +41,7 @@ from data_miner_dagster.stages.filtering import (
     resolve_rules,
     unnamed_values,
 )
-from data_miner_dagster.stages.histograms import count_similarities, histogram_line
+from data_miner_dagster.stages.filtering.histograms import count_similarities, histogram_line
 from data_miner_dagster.stages.thresholds import check_same_scale
 from data_miner_dagster.storage.atomic import sweep_partials
 from data_miner_dagster.storage.similarities import (

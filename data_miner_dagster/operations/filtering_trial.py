@@ -15,7 +15,14 @@ from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.prompts import mean_over_templates
 from data_miner_dagster.operations.trials import Trial, TrialRow, folder_images, read_in_batches
 from data_miner_dagster.protocols.encoders import embed_images
-from data_miner_dagster.stages.filtering import KEPT, REASONS, Decisions, FilteringRules, decide, resolve_rules
+from data_miner_dagster.stages.filtering.decisions import (
+    KEPT,
+    REASONS,
+    Decisions,
+    FilteringRules,
+    decide,
+    resolve_rules,
+)
 
 _BATCH_SIZE: Final = 16
 

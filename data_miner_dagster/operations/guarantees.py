@@ -21,8 +21,8 @@ from data_miner_dagster.operations.duplicate_search import is_exact_affordable
 from data_miner_dagster.operations.frame_vectors import read_frame_vectors
 from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.cosines import IntArray
-from data_miner_dagster.stages.guarantees import GuaranteeReport, verify_guarantees
+from data_miner_dagster.stages.deduplication.cosines import IntArray
+from data_miner_dagster.stages.deduplication.guarantees import GuaranteeReport, verify_guarantees
 from data_miner_dagster.storage.alignment import rows_of_ids
 from data_miner_dagster.storage.tables import read_table
 

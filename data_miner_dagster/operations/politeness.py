@@ -37,8 +37,8 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.hosts import normalise_host, retry_after_seconds
 from data_miner_dagster.sites.versions import yt_dlp_version
-from data_miner_dagster.stages.downloading import breaker_seconds, granted_wait_seconds
-from data_miner_dagster.stages.site_health import (
+from data_miner_dagster.stages.downloading.failures import breaker_seconds, granted_wait_seconds
+from data_miner_dagster.stages.downloading.site_health import (
     STREAK_LASTS,
     SUSPECT_KINDS,
     VIDEOS_OF_AN_EVENT,

@@ -24,8 +24,8 @@ from data_miner_dagster.media.thumbnails import thumbnail_uri
 from data_miner_dagster.operations.drift import scale_fingerprint
 from data_miner_dagster.operations.filtering import decide_part
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.calibration import Float64Array, sampling_order, stratum_of
-from data_miner_dagster.stages.filtering import FilteringRules
+from data_miner_dagster.stages.filtering.calibration import Float64Array, sampling_order, stratum_of
+from data_miner_dagster.stages.filtering.decisions import FilteringRules
 from data_miner_dagster.storage.answers import answer_word, read_answers, write_csv
 from data_miner_dagster.storage.atomic import atomic_path, write_json
 from data_miner_dagster.storage.similarities import SimilaritiesHeader, read_parts

@@ -36,7 +36,7 @@ from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.release_source import ReleaseSource
 from data_miner_dagster.operations.split_memory import release_versions, remembered_splits
-from data_miner_dagster.stages.filtering import FilteringRules, resolve_rules
+from data_miner_dagster.stages.filtering.decisions import FilteringRules, resolve_rules
 from data_miner_dagster.stages.releasing import assign_splits, divided_groups, group_videos, version_number
 from data_miner_dagster.storage.tables import read_metadata
 

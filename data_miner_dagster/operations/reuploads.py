@@ -1,4 +1,7 @@
-"""The whole re-uploads that deduplication found, with what people know videos by. stages/reuploads.py finds them."""
+"""The whole re-uploads that deduplication found, under the names that people know the videos by.
+
+Does not belong here: finding them (stages/deduplication/reuploads.py).
+"""
 
 from dataclasses import dataclass
 

@@ -25,7 +25,7 @@ def has_numeric_host(url: str) -> bool:
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
     """Return the seconds that a Retry-After header asks for, from its number or its date; None if it says neither.
 
-    How much of it is granted is decided elsewhere (stages/downloading.py). Source: RFC 9110, 10.2.3.
+    How much of it is granted is decided elsewhere (stages/downloading/failures.py). Source: RFC 9110, 10.2.3.
     """
     if header is None:
         return None

@@ -18,7 +18,7 @@ from data_miner_dagster.operations.detection import detect_project, faults_by_fr
 from data_miner_dagster.operations.funnel import FunnelStep, project_funnel
 from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.detection import FrameDetections
+from data_miner_dagster.stages.detection.boxes import FrameDetections
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata, read_table
 from data_miner_dagster_tests.operations.planted_detection import (
     PROJECT,

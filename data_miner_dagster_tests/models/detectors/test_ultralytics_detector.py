@@ -22,7 +22,7 @@ from data_miner_dagster.models.pins import YOLOV3_TINY
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.registry import BUILT_IN
 from data_miner_dagster.models.vocabulary import check_classes
-from data_miner_dagster.stages.detection import iou_matrix
+from data_miner_dagster.stages.detection.boxes import iou_matrix
 from data_miner_dagster_tests.models.detectors.detector_contract import assert_keeps_contract
 
 pytestmark = pytest.mark.models

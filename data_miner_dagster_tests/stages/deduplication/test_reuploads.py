@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from data_miner_dagster.stages.reuploads import Reupload, find_reuploads
+from data_miner_dagster.stages.deduplication.reuploads import Reupload, find_reuploads
 
 
 def decided(**groups_by_video: str) -> pa.Table:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections
-from data_miner_dagster.stages.detection import (
+from data_miner_dagster.stages.detection.boxes import (
     FrameDetections,
     confirm_along_video,
     count_boxes,

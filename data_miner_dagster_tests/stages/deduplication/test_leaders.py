@@ -13,16 +13,16 @@ from hypothesis.extra import numpy as hnp
 
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.index.faiss_index import FaissHashIndex, FaissIndex
-from data_miner_dagster.stages.appearances import AlikeRepresentatives, Appearances
-from data_miner_dagster.stages.cosines import exact_cosines, unit_rows
-from data_miner_dagster.stages.deduplication import (
+from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances
+from data_miner_dagster.stages.deduplication.cosines import exact_cosines, unit_rows
+from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees
+from data_miner_dagster.stages.deduplication.leaders import (
     Assignment,
     find_representatives,
     quality_order,
     standing_prefix,
     tiers_of,
 )
-from data_miner_dagster.stages.guarantees import verify_guarantees
 
 Float16Array = npt.NDArray[np.float16]
 

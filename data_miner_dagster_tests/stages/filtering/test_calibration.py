@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_miner_dagster.stages.calibration import (
+from data_miner_dagster.stages.filtering.calibration import (
     Estimate,
     ScoreDistribution,
     calibrate,

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data_miner_dagster.stages.appearances import Appearances
-from data_miner_dagster.stages.guarantees import verify_guarantees
+from data_miner_dagster.stages.deduplication.appearances import Appearances
+from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees
 
 AXES = np.eye(4, dtype=np.float16)
 NONE = np.zeros((0, 4), np.float16)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.protocols.indexes import HashIndex
-from data_miner_dagster.stages.cosines import BoolArray, IntArray
+from data_miner_dagster.stages.deduplication.cosines import BoolArray, IntArray
 
 HashArray = npt.NDArray[np.uint64]
 

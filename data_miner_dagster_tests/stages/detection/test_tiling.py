@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_miner_dagster.domain.records import ImageDetections
-from data_miner_dagster.stages.tiling import merge_tiles, tile_windows
+from data_miner_dagster.stages.detection.tiling import merge_tiles, tile_windows
 
 
 def found(*rows: tuple[float, int, tuple[float, float, float, float]]) -> ImageDetections:

@@ -15,8 +15,15 @@ from typing import Final
 import numpy as np
 
 from data_miner_dagster.protocols.indexes import single_precision_error
-from data_miner_dagster.stages.appearances import Appearances
-from data_miner_dagster.stages.cosines import ALIKE, CandidatePairs, Float16Array, IntArray, VectorBlock, unit_rows
+from data_miner_dagster.stages.deduplication.appearances import Appearances
+from data_miner_dagster.stages.deduplication.cosines import (
+    ALIKE,
+    CandidatePairs,
+    Float16Array,
+    IntArray,
+    VectorBlock,
+    unit_rows,
+)
 
 _BLOCK_ROWS: Final = 2048
 _LISTED_PAIRS: Final = 20

@@ -14,7 +14,7 @@ from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.reasons import DropReason, QualityFlag
 from data_miner_dagster.domain.records import SimilarityCalibration
-from data_miner_dagster.stages.filtering import (
+from data_miner_dagster.stages.filtering.decisions import (
     KEPT,
     REASONS,
     Decisions,

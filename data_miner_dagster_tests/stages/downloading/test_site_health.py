@@ -3,7 +3,13 @@ from datetime import date
 import pytest
 
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.stages.site_health import age_days, age_text, age_warning, is_of_file_alone, refusal_reason
+from data_miner_dagster.stages.downloading.site_health import (
+    age_days,
+    age_text,
+    age_warning,
+    is_of_file_alone,
+    refusal_reason,
+)
 
 
 @pytest.mark.parametrize(

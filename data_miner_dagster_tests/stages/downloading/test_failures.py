@@ -7,7 +7,7 @@ import pytest
 from data_miner_dagster.config.downloading import BreakerConfig, DownloadingConfig
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.stages.downloading import (
+from data_miner_dagster.stages.downloading.failures import (
     backoff_seconds,
     breaker_seconds,
     decide_failure,

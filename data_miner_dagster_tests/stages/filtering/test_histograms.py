@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_miner_dagster.stages.histograms import count_similarities, histogram_line
+from data_miner_dagster.stages.filtering.histograms import count_similarities, histogram_line
 
 
 def test_histogram_line__nothing() -> None:

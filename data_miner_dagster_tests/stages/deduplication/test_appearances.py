@@ -3,7 +3,7 @@
 import numpy as np
 
 from data_miner_dagster.index.faiss_index import FaissHashIndex
-from data_miner_dagster.stages.appearances import AlikeRepresentatives, Appearances, telling_hashes
+from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances, telling_hashes
 
 
 def appearances(files: list[int], hashes: list[int], telling: list[bool]) -> Appearances:

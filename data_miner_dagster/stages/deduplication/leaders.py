@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.protocols.indexes import VectorIndex, single_precision_error
-from data_miner_dagster.stages.appearances import AlikeRepresentatives, Appearances
-from data_miner_dagster.stages.cosines import (
+from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances
+from data_miner_dagster.stages.deduplication.cosines import (
     ALIKE,
     BoolArray,
     CandidatePairs,

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.domain.records import Float32Array, ImageDetections
-from data_miner_dagster.stages.detection import take_rows
+from data_miner_dagster.stages.detection.boxes import take_rows
 
 Window = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, the last two exclusive."""

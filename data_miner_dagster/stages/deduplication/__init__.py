@@ -1,0 +1,1 @@
+"""Decisions of deduplication: which frames stand for others, and whether that kept its promises."""

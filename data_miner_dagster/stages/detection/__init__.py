@@ -1,0 +1,1 @@
+"""Decisions of detection: boxes of several tiles and detectors brought together."""

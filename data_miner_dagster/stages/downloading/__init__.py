@@ -1,0 +1,1 @@
+"""Decisions of downloading: what becomes of a failure, and when a whole site refuses."""
