@@ -19,7 +19,7 @@ from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.errors import DamagedFileError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.filtering.calibration import (
+from data_miner_dagster.stages.filtering.drift import (
     Drift,
     ScoreDistribution,
     counts_within,

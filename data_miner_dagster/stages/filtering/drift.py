@@ -1,0 +1,70 @@
+"""Whether new scores are distributed like those that a calibration was made on. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.stages.filtering.calibration import Float64Array
+
+_NUM_BINS: Final = 100
+_BINS_PER_PSI_BIN: Final = 10
+_FEWEST_FRAMES: Final = 100
+DRIFTED_PSI: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreDistribution:
+    """A histogram whose inner edges are percentiles of what it was first made from."""
+
+    edges: tuple[float, ...]  # ascending, without the infinite ones
+    counts: tuple[int, ...]  # one more than edges
+
+
+def distribution_of(scores: Float64Array) -> ScoreDistribution:
+    """Return the distribution of finite scores, with edges at its own percentiles."""
+    edges = np.quantile(scores, np.arange(1, _NUM_BINS) / _NUM_BINS) if len(scores) else np.zeros(_NUM_BINS - 1)
+    return ScoreDistribution(tuple(edges.tolist()), tuple(counts_within(edges.tolist(), scores).tolist()))
+
+
+def counts_within(edges: Sequence[float], scores: Float64Array) -> npt.NDArray[np.int64]:
+    """Return how many scores fall between the edges, half-open, the first and last bin unbounded."""
+    return np.bincount(np.searchsorted(np.asarray(edges), scores, side="right"), minlength=len(edges) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far new scores lie from the reference.
+
+    `psi` is the population stability index over ten bins (usual reading: below .1 the same, above .25 another
+    population), `ks` the largest difference of the cumulated shares, 0..1. `noise` is the PSI to expect of samples of
+    these sizes without any drift.
+    """
+
+    num_frames: int
+    psi: float
+    ks: float
+    noise: float
+
+    @property
+    def is_drifted(self) -> bool:
+        """True if there are frames enough to tell, and the distribution is another one."""
+        return self.num_frames >= _FEWEST_FRAMES and self.psi > DRIFTED_PSI + self.noise
+
+
+def drift(reference: ScoreDistribution, new_counts: npt.NDArray[np.int64]) -> Drift | None:
+    """Compare new scores, counted within the reference's edges, with the reference. None if either has no frames."""
+    old_counts = np.asarray(reference.counts)
+    num_old, num_new = int(old_counts.sum()), int(new_counts.sum())
+    if not num_old or not num_new:
+        return None
+    ks = float(np.abs(np.cumsum(old_counts) / num_old - np.cumsum(new_counts) / num_new).max())
+    starts = np.arange(0, len(old_counts), _BINS_PER_PSI_BIN)
+    # Half a frame more in each bin, so that an empty one has a logarithm.
+    old = np.add.reduceat(old_counts, starts) + 0.5
+    new = np.add.reduceat(new_counts, starts) + 0.5
+    old, new = old / old.sum(), new / new.sum()
+    psi = float(((new - old) * np.log(new / old)).sum())
+    return Drift(num_new, psi, ks, noise=(len(starts) - 1) * (1 / num_old + 1 / num_new))
