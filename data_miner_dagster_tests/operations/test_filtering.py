@@ -16,7 +16,7 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
 from data_miner_dagster.domain.tables import FILTERED_SCHEMA
-from data_miner_dagster.operations.checks import count_decisions
+from data_miner_dagster.operations.decision_checks import count_decisions
 from data_miner_dagster.operations.filtering import filter_project
 from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster.storage import similarities as similarities_storage
@@ -314,7 +314,7 @@ def test_filter_project__deciding_again_imports_no_torch(tmp_path: Path) -> None
     program = """
 import sys
 from pathlib import Path
-from data_miner_dagster.operations.checks import count_decisions
+from data_miner_dagster.operations.decision_checks import count_decisions
 from data_miner_dagster.operations.filtering import filter_project
 from data_miner_dagster_tests.operations.planted_project import PlantedPlatform
 platform = PlantedPlatform(Path(sys.argv[1]))

@@ -1,75 +1,12 @@
-"""Counting what would break a promise of a derived table. Asset checks and `doctor` report the figures."""
+"""Counting the boxes that break a promise of detections.parquet. The asset check and `doctor` report the figures."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_miner_dagster.operations.left_out import read_left_out
-from data_miner_dagster.operations.members import project_inputs
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.tables import read_table
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionCounts:
-    """Of one project's filtering."""
-
-    num_frames: int  # of all ready members
-    num_decisions: int
-    num_undecided: int  # frames
-    num_of_no_frame: int  # decisions
-    num_repeated: int
-    num_without_reason: int
-
-    @property
-    def holds(self) -> bool:
-        """True if every frame has one decision and every drop a reason."""
-        return not (self.num_undecided or self.num_of_no_frame or self.num_repeated or self.num_without_reason)
-
-    @property
-    def description(self) -> str:
-        """One line for the user."""
-        return (
-            f"{self.num_frames:,} frames, {self.num_undecided:,} of them without a decision; "
-            f"{self.num_decisions:,} decisions, {self.num_of_no_frame:,} of them on no frame, "
-            f"{self.num_repeated:,} made twice, {self.num_without_reason:,} without a reason; "
-            "filter the project again with force"
-        )
-
-
-def count_decisions(platform: Platform, project: str) -> DecisionCounts:
-    """Compare a project's decisions with the frames of its members.
-
-    Raises:
-        FileNotFoundError: the project has not been filtered.
-    """
-    path = platform.layout.filtered_table(project)
-    left_out = read_left_out(path)
-    frames = pa.chunked_array(
-        [
-            read_table(member.frames_table, ["frame_id"])["frame_id"].combine_chunks()
-            for member in project_inputs(platform, project)
-            if member.video_key not in left_out
-        ],
-        pa.string(),
-    )
-    table = read_table(path, ["frame_id", "is_kept", "drop_reason"])
-    is_kept = table["is_kept"].to_numpy()
-    has_reason = pc.is_valid(table["drop_reason"]).to_numpy()
-    return DecisionCounts(
-        num_frames=len(frames),
-        num_decisions=table.num_rows,
-        num_undecided=_num_outside(frames, table["frame_id"]),
-        num_of_no_frame=_num_outside(table["frame_id"], frames),
-        num_repeated=table.num_rows - pc.count_distinct(table["frame_id"]).as_py(),
-        num_without_reason=int(np.count_nonzero(is_kept == has_reason)),
-    )
-
-
-def _num_outside(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> int:
-    return len(ids) - int(pc.sum(pc.is_in(ids, known.combine_chunks())).as_py() or 0)
 
 
 @dataclass(frozen=True, slots=True)
