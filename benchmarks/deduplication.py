@@ -24,7 +24,7 @@ import numpy as np
 
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.index.faiss_index import FaissHashIndex, FaissIndex
-from data_miner_dagster.operations.duplicate_search import choose_search
+from data_miner_dagster.operations.deduplication.search import choose_search
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances
 from data_miner_dagster.stages.deduplication.cosines import Float16Array, unit_rows
 from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees

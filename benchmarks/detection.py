@@ -32,7 +32,7 @@ from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
 from data_miner_dagster.domain.records import ClassPrompts, RgbImage, VideoCandidate
 from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, FRAMES_SCHEMA
 from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.operations.detection import detect_project
+from data_miner_dagster.operations.detection.detect_project import detect_project
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.storage.tables import table_from_rows, write_table

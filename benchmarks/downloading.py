@@ -48,9 +48,9 @@ def _ours(folder: Path, urls: list[str], threads: int) -> None:
     """Run in a process of its own."""
     from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
     from data_miner_dagster.domain.records import OutcomeStatus
-    from data_miner_dagster.operations.downloading import download_videos
+    from data_miner_dagster.operations.downloading.download_videos import download_videos
     from data_miner_dagster.operations.platform import Platform
-    from data_miner_dagster.operations.sourcing import list_sources
+    from data_miner_dagster.operations.sourcing.list_sources import list_sources
 
     downloading = {"allowed_private_hosts": ["127.0.0.1"], "concurrent_downloads": threads}
     politeness = {"concurrent_per_site": threads}

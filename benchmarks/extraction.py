@@ -43,9 +43,9 @@ from data_miner_dagster.media.containers import open_video, packets_of
 from data_miner_dagster.media.indexes import read_index
 from data_miner_dagster.media.pictures import encode, picture_of, plane_of
 from data_miner_dagster.models.cache import model_cache_folder
-from data_miner_dagster.operations.extraction import extract_frames
-from data_miner_dagster.operations.frame_folder import make_frame_folder
-from data_miner_dagster.operations.frame_requests import FrameFolderJob
+from data_miner_dagster.operations.extraction.extract_frames import extract_frames
+from data_miner_dagster.operations.extraction.folder import make_frame_folder
+from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.extraction import plan_decoding, select_targets
 
@@ -248,8 +248,8 @@ class Bench:
             "import sys; from pathlib import Path\n"
             "from benchmarks.costs import own_peak_bytes\n"
             "from data_miner_dagster.config.extraction import ExtractionConfig\n"
-            "from data_miner_dagster.operations.frame_folder import make_frame_folder\n"
-            "from data_miner_dagster.operations.frame_requests import FrameFolderJob\n"
+            "from data_miner_dagster.operations.extraction.folder import make_frame_folder\n"
+            "from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob\n"
             "make_frame_folder(FrameFolderJob('b-1', Path(sys.argv[1]), Path(sys.argv[2]), 'b', ExtractionConfig()))\n"
             "print(own_peak_bytes())"
         )

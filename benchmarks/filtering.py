@@ -35,7 +35,7 @@ from data_miner_dagster.domain.records import Float32Array, RgbImage, Similarity
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, read_embeddings, write_embeddings
 from data_miner_dagster.storage.tables import write_table

@@ -28,9 +28,9 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.outcomes import UnreadableImageError
-from data_miner_dagster.operations.frame_requests import FrameFolderJob
-from data_miner_dagster.operations.frame_workers import FrameWorkers
-from data_miner_dagster.operations.media_workers import MediaWorkers
+from data_miner_dagster.operations.extraction.workers import FrameWorkers
+from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob
+from data_miner_dagster.operations.foreign.media_workers import MediaWorkers
 from data_miner_dagster.workers.errors import WorkerFaultError
 from data_miner_dagster.workers.limits import WorkerLimits
 from data_miner_dagster_tests.barcode_clips import barcode_picture, make_clip

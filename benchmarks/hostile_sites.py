@@ -27,9 +27,9 @@ from unittest.mock import patch
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
-from data_miner_dagster.operations.downloading import download_videos
+from data_miner_dagster.operations.downloading.download_videos import download_videos
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.sourcing import list_sources
+from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.hostile_server import Answer, HostileServer
 from data_miner_dagster_tests.sites.projects import add_project, make_platform

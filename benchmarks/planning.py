@@ -37,7 +37,7 @@ from data_miner_dagster.domain.decoding import VideoIndex
 from data_miner_dagster.media.containers import open_video
 from data_miner_dagster.media.decoding import DecodeTally, decode_targets
 from data_miner_dagster.media.indexes import read_index
-from data_miner_dagster.operations.frame_folder import index_readers
+from data_miner_dagster.operations.extraction.folder import index_readers
 from data_miner_dagster.stages.extraction import plan_decoding, select_targets
 
 WANTED: Final = 1.1

@@ -37,12 +37,12 @@ from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.records import OutcomeStatus, RgbImage
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.models.packages import fetch_profile, fetch_samples
-from data_miner_dagster.operations.downloading import download_videos
-from data_miner_dagster.operations.embedding import embed_frames
-from data_miner_dagster.operations.extraction import extract_frames
-from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.operations.downloading.download_videos import download_videos
+from data_miner_dagster.operations.embedding.embed_frames import embed_frames
+from data_miner_dagster.operations.extraction.extract_frames import extract_frames
+from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.sourcing import list_sources
+from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster_tests.sites.extractors import install_everywhere, offer_list, offer_page
 from data_miner_dagster_tests.sites.hostile_server import HostileServer, hostile_server, whole_file
 

@@ -26,7 +26,7 @@ def deduplicated_frames(
 
     No two representatives are within the threshold, and every other frame has a representative within it.
     """
-    from data_miner_dagster.operations.deduplication import deduplicate_project
+    from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 
     opened = platform.open()
     return materialize_project(

@@ -26,7 +26,7 @@ def detections(
 
     Only frames that this detector has not yet seen with this class list are run.
     """
-    from data_miner_dagster.operations.detection import detect_project
+    from data_miner_dagster.operations.detection.detect_project import detect_project
 
     opened = platform.open()
     return materialize_project(

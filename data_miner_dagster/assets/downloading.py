@@ -32,7 +32,7 @@ def videos(
     Keyed by the video alone and shared by all projects. A video that a site withholds, or a broken file, is a
     recorded outcome: an observation with the reason, and a row in the catalog.
     """
-    from data_miner_dagster.operations.downloading import download_videos
+    from data_miner_dagster.operations.downloading.download_videos import download_videos
 
     yield from materialize_videos(
         context, lambda keys, report: download_videos(platform.open(), keys, force=config.force, report=report)

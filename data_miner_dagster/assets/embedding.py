@@ -29,7 +29,7 @@ def frame_embeddings(
 
     The heavy model runs here, once a video. Changing a prompt or a threshold afterwards is a matrix product.
     """
-    from data_miner_dagster.operations.embedding import embed_frames
+    from data_miner_dagster.operations.embedding.embed_frames import embed_frames
 
     yield from materialize_videos(
         context, lambda keys, report: embed_frames(platform.open(), keys, force=config.force, report=report)

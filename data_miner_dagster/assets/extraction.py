@@ -31,7 +31,7 @@ def frames(
     A row has the exact time from the container, size, sharpness, brightness, contrast and perceptual hash. Which
     frames are taken is a setting of the platform, since all projects share them.
     """
-    from data_miner_dagster.operations.extraction import extract_frames
+    from data_miner_dagster.operations.extraction.extract_frames import extract_frames
 
     opened = platform.open()
     yield from materialize_videos(

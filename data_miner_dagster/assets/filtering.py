@@ -27,7 +27,7 @@ def filtered_frames(
 
     A matrix product over stored embeddings: no image is opened and no image model runs.
     """
-    from data_miner_dagster.operations.filtering import filter_project
+    from data_miner_dagster.operations.filtering.filter_project import filter_project
 
     opened = platform.open()
     return materialize_project(

@@ -1,6 +1,6 @@
 """Metadata worth looking at: contact sheets, the funnel, tables. One function an asset, all of the same form.
 
-Every byte is stored in Dagster's event log, so pictures are capped by operations/previews.py.
+Every byte is stored in Dagster's event log, so pictures are capped by operations/reporting/previews.py.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ import dagster as dg
 from data_miner_dagster.operations.platform import Platform
 
 if TYPE_CHECKING:
-    from data_miner_dagster.operations.previews import Preview
+    from data_miner_dagster.operations.reporting.previews import Preview
 
 Metadata = dict[str, dg.MetadataValue]
 
@@ -34,7 +34,7 @@ def _pictures(item: str, draw: Callable[[], "Preview | None"]) -> Metadata:
 
 
 def _funnel(platform: Platform, project: str) -> Metadata:
-    from data_miner_dagster.operations.funnel import project_funnel
+    from data_miner_dagster.operations.reporting.funnel import project_funnel
 
     return {"funnel": dg.MetadataValue.md(project_funnel(platform, project).as_markdown())}
 
@@ -45,7 +45,7 @@ def _path(name: str, path: object) -> Metadata:
 
 def frames_metadata(platform: Platform, video_key: str) -> Metadata:
     """Return a contact sheet of a video's frames and where they are."""
-    from data_miner_dagster.operations.previews import frames_preview
+    from data_miner_dagster.operations.reporting.previews import frames_preview
 
     return _path("dagster/uri", platform.layout.frames_folder(video_key)) | _pictures(
         video_key, lambda: frames_preview(platform, video_key)
@@ -67,7 +67,7 @@ def sourcing_metadata(platform: Platform, project: str) -> Metadata:
 
 def filtering_metadata(platform: Platform, project: str) -> Metadata:
     """Return the funnel, kept frames beside rejected ones, and how to tell whether the threshold is right."""
-    from data_miner_dagster.operations.previews import filtering_preview
+    from data_miner_dagster.operations.reporting.previews import filtering_preview
 
     calibration = platform.layout.calibration_folder(project) / "questions.html"
     return (
@@ -81,7 +81,7 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
 
 def deduplication_metadata(platform: Platform, project: str) -> Metadata:
     """Return the largest duplicate groups, and a table of whole re-uploads where there are any."""
-    from data_miner_dagster.operations.previews import deduplication_preview
+    from data_miner_dagster.operations.reporting.previews import deduplication_preview
 
     return (
         _pictures(project, lambda: deduplication_preview(platform, project))
@@ -91,7 +91,7 @@ def deduplication_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def _reuploads(platform: Platform, project: str) -> Metadata:
-    from data_miner_dagster.operations.reuploads import project_reuploads
+    from data_miner_dagster.operations.deduplication.reuploads import project_reuploads
 
     records = [
         dg.TableRecord(
@@ -117,7 +117,7 @@ def _reuploads(platform: Platform, project: str) -> Metadata:
 
 def detection_metadata(platform: Platform, project: str) -> Metadata:
     """Return frames with their boxes drawn."""
-    from data_miner_dagster.operations.previews import detections_preview
+    from data_miner_dagster.operations.reporting.previews import detections_preview
 
     return _pictures(project, lambda: detections_preview(platform, project)) | _path(
         "dagster/uri", platform.layout.detections_table(project)
@@ -126,8 +126,8 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
 
 def dataset_metadata(platform: Platform, project: str) -> Metadata:
     """Return the whole funnel, labelled frames, and where the release and the report are."""
-    from data_miner_dagster.operations.funnel import project_funnel
-    from data_miner_dagster.operations.previews import dataset_preview
+    from data_miner_dagster.operations.reporting.funnel import project_funnel
+    from data_miner_dagster.operations.reporting.previews import dataset_preview
 
     funnel = project_funnel(platform, project)
     layout = platform.layout

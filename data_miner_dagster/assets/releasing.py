@@ -26,7 +26,7 @@ def dataset(
 
     The same inputs give the same bytes; a release that is current is not made again.
     """
-    from data_miner_dagster.operations.releasing import release_project
+    from data_miner_dagster.operations.releasing.release_project import release_project
 
     opened = platform.open()
     return materialize_project(

@@ -25,7 +25,7 @@ def project_videos(
 
     Lists the sources of the project file without downloading anything. A source that cannot be listed fails alone.
     """
-    from data_miner_dagster.operations.sourcing import list_sources
+    from data_miner_dagster.operations.sourcing.list_sources import list_sources
 
     opened = platform.open()
     return materialize_project(

@@ -1,4 +1,7 @@
-"""Changes that a person asks for: retry, delete, reset. Rows only; files are an operation's (operations/removal.py)."""
+"""Changes that a person asks for: retry, delete, reset. Rows only.
+
+Does not belong here: removing files (operations/upkeep/removal.py).
+"""
 
 from collections.abc import Collection
 from typing import Any, Final, cast

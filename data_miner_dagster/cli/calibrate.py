@@ -11,7 +11,7 @@ from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.domain.errors import ConfigError
 
 if TYPE_CHECKING:
-    from data_miner_dagster.operations.calibration import CalibratedThreshold, CalibrationSheet
+    from data_miner_dagster.operations.filtering.calibration import CalibratedThreshold, CalibrationSheet
     from data_miner_dagster.stages.filtering.calibration import Estimate, ThresholdQuality
 
 
@@ -32,7 +32,7 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> None:
     """Ask about frames near the threshold; with --precision or --recall, turn the answers into a threshold."""
-    from data_miner_dagster.operations.calibration import find_threshold, write_questions
+    from data_miner_dagster.operations.filtering.calibration import find_threshold, write_questions
 
     if precision is not None and recall is not None:
         raise ConfigError("--precision and --recall are two goals: aim at one, and read what it does to the other")

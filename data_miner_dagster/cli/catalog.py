@@ -26,8 +26,8 @@ def populate(
     force: Annotated[bool, typer.Option("--force", help="List every source again, even if nothing changed.")] = False,
 ) -> None:
     """Register a project file and list its sources: which videos belong to it, which were turned down, and why."""
-    from data_miner_dagster.operations.registering import register_project_file
-    from data_miner_dagster.operations.sourcing import list_sources
+    from data_miner_dagster.operations.sourcing.list_sources import list_sources
+    from data_miner_dagster.operations.sourcing.registering import register_project_file
 
     platform = opened(root, config, profile)
     registered = register_project_file(platform, config)
@@ -46,7 +46,7 @@ def add_video(
     config: ConfigOption = None,
 ) -> None:
     """Make one video (or all of a page) a member of a project, past its sources and rules."""
-    from data_miner_dagster.operations.adding import add_video as add
+    from data_miner_dagster.operations.sourcing.adding import add_video as add
 
     for key, is_new in add(opened(root, config), project, address):
         echo(f"{key}: {'added to' if is_new else 'is already in'} {project}")

@@ -1,7 +1,7 @@
 """What Dagster keeps of videos and projects, and how it goes when these are removed or forgotten.
 
 Belongs here: the instance's partitions, runs, events and logs. Does not belong here: the catalog and the files
-(operations/removal.py, operations/forgetting.py).
+(operations/upkeep/removal.py, operations/upkeep/forgetting.py).
 """
 
 import os
@@ -111,7 +111,7 @@ def _concerns(
 ) -> bool:
     from dagster import serialize_value
 
-    from data_miner_dagster.operations.traces import text_forms
+    from data_miner_dagster.operations.upkeep.traces import text_forms
     from data_miner_dagster.partitions import PARTITION_TAG
 
     if not run.is_finished:
@@ -137,7 +137,7 @@ def _forget_in_events(instance: "dg.DagsterInstance") -> None:
 def _forget_in_ticks(instance: "dg.DagsterInstance", needles: Collection[str]) -> None:
     from dagster import serialize_value
 
-    from data_miner_dagster.operations.traces import text_forms
+    from data_miner_dagster.operations.upkeep.traces import text_forms
 
     forms = text_forms(needles)
     for state in instance.all_instigator_state():

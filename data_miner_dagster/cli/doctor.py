@@ -11,8 +11,8 @@ from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.warnings import platform_warnings
 
 if TYPE_CHECKING:
-    from data_miner_dagster.operations.inspection import Finding
     from data_miner_dagster.operations.platform import Platform
+    from data_miner_dagster.operations.upkeep.inspection import Finding
 
 
 def doctor(
@@ -23,7 +23,7 @@ def doctor(
 ) -> None:
     """Compare the catalog, the files and Dagster's partitions; exit status 1 while something is left to mend."""
     from data_miner_dagster.catalog.failures import damaged_catalog, quick_check
-    from data_miner_dagster.operations.inspection import inspect_platform, mend_platform
+    from data_miner_dagster.operations.upkeep.inspection import inspect_platform, mend_platform
 
     platform = opened_existing(root, config)
     if why := quick_check(platform.layout.catalog_file):
@@ -64,7 +64,7 @@ def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
 
     from data_miner_dagster.catalog.queries import wanted_videos
     from data_miner_dagster.deployment import existing_instance
-    from data_miner_dagster.operations.inspection import Drift, Finding
+    from data_miner_dagster.operations.upkeep.inspection import Drift, Finding
     from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
 
     os.environ["DAGSTER_HOME"] = home

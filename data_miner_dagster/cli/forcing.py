@@ -17,7 +17,7 @@ def force_dedup(
     project: ProjectArgument, root: RootOption = None, config: ConfigOption = None, profile: ProfileOption = None
 ) -> None:
     """Deduplicate a project's frames again from the beginning, in this process."""
-    from data_miner_dagster.operations.deduplication import deduplicate_project
+    from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 
     _print_outcome(deduplicate_project(opened_existing(root, config, profile), project, force=True))
 
@@ -26,7 +26,7 @@ def force_detect(
     project: ProjectArgument, root: RootOption = None, config: ConfigOption = None, profile: ProfileOption = None
 ) -> None:
     """Run the detector over all of a project's frames again, in this process."""
-    from data_miner_dagster.operations.detection import detect_project
+    from data_miner_dagster.operations.detection.detect_project import detect_project
 
     _print_outcome(detect_project(opened_existing(root, config, profile), project, force=True))
 

@@ -29,7 +29,7 @@ from data_miner_dagster.domain.errors import (
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
-from data_miner_dagster.operations.registering import register_project_file
+from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
 from data_miner_dagster.resources.platform import open_platform
 from data_miner_dagster.resources.run_processes import end_dead_runs, process_tags

@@ -31,7 +31,7 @@ def export(
     profile: ProfileOption = None,
 ) -> None:
     """Copy a release, or one format of it, out of the root: images included, every file checked."""
-    from data_miner_dagster.operations.releases import export_release
+    from data_miner_dagster.operations.releasing.standing import export_release
 
     outcome = export_release(
         opened_existing(root, config, profile), project, format=format, to=to.expanduser(), version=version
@@ -53,7 +53,7 @@ def releases(
 ) -> None:
     """List a project's releases: what is in them, and whether they are whole."""
     from data_miner_dagster.domain.errors import DataMinerError
-    from data_miner_dagster.operations.releases import list_releases
+    from data_miner_dagster.operations.releasing.standing import list_releases
 
     found = list_releases(opened_existing(root, config, profile), project, check=check)
     if as_json:

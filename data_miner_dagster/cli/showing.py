@@ -159,7 +159,7 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
 
 def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]]":
     from data_miner_dagster.catalog.queries import project_progress
-    from data_miner_dagster.operations.registering import is_withdrawn
+    from data_miner_dagster.operations.sourcing.registering import is_withdrawn
 
     rows = {row.name: row for row in platform.catalog.projects()}
     return [
@@ -201,7 +201,7 @@ def _withdrawn_reason(platform: "Platform", project: "ProjectRow") -> str | None
 
 
 def _print_funnel(platform: "Platform", project: str) -> None:
-    from data_miner_dagster.operations.funnel import project_funnel
+    from data_miner_dagster.operations.reporting.funnel import project_funnel
 
     echo("")
     print_table(["step", "count", "reasons"], project_funnel(platform, project).as_rows(), numbers=["count"])
@@ -210,7 +210,7 @@ def _print_funnel(platform: "Platform", project: str) -> None:
 def _reuploads(platform: "Platform", project: str) -> "list[dict[str, object]]":
     from dataclasses import asdict
 
-    from data_miner_dagster.operations.reuploads import project_reuploads
+    from data_miner_dagster.operations.deduplication.reuploads import project_reuploads
 
     return [asdict(found) for found in project_reuploads(platform, project)]
 

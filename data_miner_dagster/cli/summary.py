@@ -8,9 +8,9 @@ from rich.text import Text
 from data_miner_dagster.catalog.queries import remarkable_listings
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.cli.progress import console
-from data_miner_dagster.operations.funnel import Funnel, project_funnel
 from data_miner_dagster.operations.naming import left_out_text, name_of_video, num_pictures_left_out
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reporting.funnel import Funnel, project_funnel
 
 _MOST_OF_A_REASON: Final = 3
 """A site that refuses is the reason of many videos."""

@@ -117,7 +117,7 @@ def try_detect_command(
     """Draw boxes around what is looked for."""
     # Here, so that the command line starts without what only this command needs.
     from data_miner_dagster.models.provider import ModelProvider
-    from data_miner_dagster.operations.detection_trial import try_detect
+    from data_miner_dagster.operations.detection.trial import try_detect
 
     file = read_config(config)
     detection = _detection_config(file, classes, detector, threshold)
@@ -162,7 +162,7 @@ def try_filter_command(
 ) -> None:
     """Keep or drop images by prompts."""
     from data_miner_dagster.models.provider import ModelProvider
-    from data_miner_dagster.operations.filtering_trial import try_filter
+    from data_miner_dagster.operations.filtering.trial import try_filter
 
     file = read_config(config)
     filtering = _filtering_config(file, positive, negative, junk, template, threshold)
@@ -207,7 +207,7 @@ def try_dedup_command(
 ) -> None:
     """Group near-duplicate images: which is kept, and for which others it stands."""
     from data_miner_dagster.models.provider import ModelProvider
-    from data_miner_dagster.operations.deduplication_trial import try_dedup
+    from data_miner_dagster.operations.deduplication.trial import try_dedup
 
     file = read_config(config)
     deduplication = file.deduplication if file is not None else DeduplicationConfig()

@@ -17,9 +17,9 @@ from data_miner_dagster.cli.output import echo, size_text
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from data_miner_dagster.operations.forgetting import HeldRelease
     from data_miner_dagster.operations.platform import Platform
-    from data_miner_dagster.operations.removal import Removal
+    from data_miner_dagster.operations.upkeep.forgetting import HeldRelease
+    from data_miner_dagster.operations.upkeep.removal import Removal
 
 
 def retry(
@@ -62,7 +62,7 @@ def delete_project(
     config: ConfigOption = None,
 ) -> None:
     """Remove a project. Its videos stay: other projects may want them (`cleanup-orphans` removes those nobody does)."""
-    from data_miner_dagster.operations.removal import remove_project
+    from data_miner_dagster.operations.upkeep.removal import remove_project
 
     platform = opened_existing(root, config)
     platform.project_config(name)
@@ -88,7 +88,7 @@ def delete_videos(
     Refused for those that a project wants. With --force, those that a source lists come back with its next listing.
     """
     from data_miner_dagster.domain.errors import ConfigError
-    from data_miner_dagster.operations.removal import remove_videos, take_out_of_project
+    from data_miner_dagster.operations.upkeep.removal import remove_videos, take_out_of_project
 
     if force and project is not None:
         raise ConfigError("--force removes videos from all projects, --project takes them out of one: give one of them")
@@ -115,8 +115,8 @@ def delete_videos(
 def cleanup_orphans(yes: YesOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
     """Remove videos that no project wants, files that no video owns, and what killed workers left."""
     from data_miner_dagster.catalog.queries import unwanted_videos
-    from data_miner_dagster.operations.inspection import inspect_platform, mend_platform
-    from data_miner_dagster.operations.removal import remove_unwanted_videos
+    from data_miner_dagster.operations.upkeep.inspection import inspect_platform, mend_platform
+    from data_miner_dagster.operations.upkeep.removal import remove_unwanted_videos
 
     platform = opened_existing(root, config)
     num_unwanted = len(unwanted_videos(platform.catalog.database))
@@ -143,8 +143,8 @@ def forget(
     """Remove a video, or all of a channel, so that nothing shows or names it any more, and never take it in again."""
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
     from data_miner_dagster.domain.errors import ConfigError
-    from data_miner_dagster.operations.forgetting import find_forgettable, forget_videos, releases_holding
-    from data_miner_dagster.operations.traces import MIN_NEEDLE_LENGTH, needles_of
+    from data_miner_dagster.operations.upkeep.forgetting import find_forgettable, forget_videos, releases_holding
+    from data_miner_dagster.operations.upkeep.traces import MIN_NEEDLE_LENGTH, needles_of
 
     if keep_releases and delete_releases:
         raise ConfigError("--keep-releases and --delete-releases contradict each other")
@@ -175,7 +175,7 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
     """Search everything once more, and say what is left; exit status 1 if that was not asked for."""
     from data_miner_dagster.catalog.schema import Base
     from data_miner_dagster.cli.dagster_history import dagster_home
-    from data_miner_dagster.operations.traces import find_rows, find_traces
+    from data_miner_dagster.operations.upkeep.traces import find_rows, find_traces
 
     home = dagster_home(platform)
     folders = [platform.root] if home is None or home.is_relative_to(platform.root) else [platform.root, home]

@@ -1,7 +1,7 @@
 """The report: one HTML page without scripts, fonts or pictures from elsewhere.
 
 Belongs here: what the page shows, and turning numbers into drawings. Does not belong here: finding the numbers
-(operations/reporting.py).
+(operations/reporting/report.py).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """Damaged files of a root: found by reading them, and, where they can be made again, removed so that they are.
 
 Belongs here: what a whole look at the files says. Does not belong here: what each reader makes of the one file it wants
-(storage/damage.py), and where catalog and files disagree (operations/inspection.py).
+(storage/damage.py), and where catalog and files disagree (operations/upkeep/inspection.py).
 """
 
 import json

@@ -13,7 +13,7 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.media.contact_sheets import Tile, TileBox, Verdict, contact_sheet
 from data_miner_dagster.media.outcomes import UnreadableImageError
-from data_miner_dagster.operations.media_workers import media_workers
+from data_miner_dagster.operations.foreign.media_workers import media_workers
 from data_miner_dagster.sites.folders import folders_below
 from data_miner_dagster.storage.atomic import atomic_path
 

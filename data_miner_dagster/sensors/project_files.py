@@ -11,10 +11,10 @@ from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.jobs import JOBS
+from data_miner_dagster.operations.foreign.project_file_workers import ProjectFileWorkers
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.project_file_workers import ProjectFileWorkers
-from data_miner_dagster.operations.registering import register_project_file
+from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.partitions import PROJECTS, add_partitions
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.resources.run_processes import active_runs

@@ -10,7 +10,7 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.registering import is_withdrawn
+from data_miner_dagster.operations.sourcing.registering import is_withdrawn
 from data_miner_dagster.sensors.planning import ProjectState, VideoState
 
 

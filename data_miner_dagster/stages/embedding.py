@@ -1,7 +1,7 @@
 """The embedding pipeline: images are decoded in threads while the model runs, whole batches across video borders.
 
 Belongs here: batching, overlap, bounded queues, what to do when memory runs out. Does not belong here: where images
-come from and where vectors go (operations/embedding.py), the models.
+come from and where vectors go (operations/embedding/embed_frames.py), the models.
 """
 
 from collections import deque

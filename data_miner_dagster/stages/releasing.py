@@ -1,6 +1,6 @@
 """What a release holds: which boxes, which split each video falls into, and what the version is called.
 
-Pure decisions. Does not belong here: writing formats (export/), reading tables (operations/releasing.py).
+Pure decisions. Does not belong here: writing formats (export/), reading tables (operations/releasing/source.py).
 """
 
 import hashlib

@@ -37,7 +37,7 @@ class WorkerFaultError(Exception):
         super().__init__(f"{class_name}: {message}" if message else class_name)
         self.class_name = class_name
         self.place = place
-        """The innermost line of this package that it went through, as `operations/frame_folder.py:120`."""
+        """The innermost line of this package that it went through, as `operations/extraction/folder.py:120`."""
         self.trace = trace
 
 

@@ -3,9 +3,16 @@ from pathlib import Path
 import dagster as dg
 
 from data_miner_dagster.assets.previews import deduplication_metadata, filtering_metadata
-from data_miner_dagster.operations.calibration import write_questions
-from data_miner_dagster.operations.filtering import filter_project
-from data_miner_dagster_tests.operations.planted_duplicates import CAT, CAT_ON_BUS, CAT_ON_SLIDE, plant, run, save
+from data_miner_dagster.operations.filtering.calibration import write_questions
+from data_miner_dagster.operations.filtering.filter_project import filter_project
+from data_miner_dagster_tests.operations.deduplication.planted_duplicates import (
+    CAT,
+    CAT_ON_BUS,
+    CAT_ON_SLIDE,
+    plant,
+    run,
+    save,
+)
 from data_miner_dagster_tests.operations.planted_project import PlantedPlatform
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from data_miner_dagster.cli import calibrate as calibrate_module
 from data_miner_dagster.cli.main import app
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster_tests.operations.planted_project import (
     PlantedPlatform,
     add_video,

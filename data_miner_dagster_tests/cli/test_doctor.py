@@ -6,8 +6,8 @@ import pytest
 
 from data_miner_dagster.cli.doctor import partition_findings
 from data_miner_dagster.deployment import prepare_dagster_home
-from data_miner_dagster.operations.inspection import Drift
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.upkeep.inspection import Drift
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
 from data_miner_dagster_tests.builders import build_project
 from data_miner_dagster_tests.cli.conftest import RunCommand

@@ -9,7 +9,7 @@ from data_miner_dagster.cli.dagster_history import remove_stray_partitions
 from data_miner_dagster.deployment import prepare_dagster_home
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.releasing import release_project
+from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
 from data_miner_dagster_tests.builders import FOUND_AT, build_project
 from data_miner_dagster_tests.cli.conftest import RunCommand

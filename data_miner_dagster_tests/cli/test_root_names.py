@@ -11,7 +11,7 @@ from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.deployment import prepare_dagster_home
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.traces import find_traces
+from data_miner_dagster.operations.upkeep.traces import find_traces
 from data_miner_dagster_tests.cli.conftest import RunCommand
 
 

@@ -22,13 +22,13 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.models.checksums import ModelFile
 from data_miner_dagster.models.registry import Capability, ModelEntry
-from data_miner_dagster.operations.deduplication import deduplicate_project
-from data_miner_dagster.operations.detection import detect_project
-from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
+from data_miner_dagster.operations.detection.detect_project import detect_project
+from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
 from data_miner_dagster.storage.tables import table_from_rows, write_table
-from data_miner_dagster_tests.operations.planted_detection import FRAME_WH, ColourDetector, jpeg_of
+from data_miner_dagster_tests.operations.detection.planted_detection import FRAME_WH, ColourDetector, jpeg_of
 from data_miner_dagster_tests.operations.planted_project import AxisEncoder, PlantedModels, PlantedPlatform
 
 PROJECT = "life"

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_miner_dagster.operations import detection as detection_module
-from data_miner_dagster.operations.deduplication import deduplicate_project
-from data_miner_dagster.operations.detection import detect_project
-from data_miner_dagster.operations.detector_runs import FrameToDetect, frame_row
-from data_miner_dagster.operations.filtering import filter_project
-from data_miner_dagster.operations.guarantees import check_deduplication
-from data_miner_dagster.operations.releasing import release_project
+from data_miner_dagster.operations.deduplication.check import check_deduplication
+from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
+from data_miner_dagster.operations.detection import detect_project as detection_module
+from data_miner_dagster.operations.detection.detect_project import detect_project
+from data_miner_dagster.operations.detection.runs import FrameToDetect, frame_row
+from data_miner_dagster.operations.filtering.filter_project import filter_project
+from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.storage.detection_parts import DetectionParts
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests import oracle

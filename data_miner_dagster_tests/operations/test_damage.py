@@ -8,7 +8,7 @@ from data_miner_dagster.domain.errors import DamagedFileError
 from data_miner_dagster.operations.damage import find_damaged_files, remove_damaged_files
 from data_miner_dagster.operations.members import project_members
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.releasing import release_project
+from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests.builders import build_project
 

@@ -31,16 +31,16 @@ from data_miner_dagster.domain.records import (
 from data_miner_dagster.models.checksums import ModelFile
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.registry import Capability, ModelEntry
-from data_miner_dagster.operations.deduplication import deduplicate_project
-from data_miner_dagster.operations.detection import detect_project
-from data_miner_dagster.operations.downloading import download_videos
-from data_miner_dagster.operations.embedding import embed_frames
-from data_miner_dagster.operations.extraction import extract_frames
-from data_miner_dagster.operations.filtering import filter_project
+from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
+from data_miner_dagster.operations.detection.detect_project import detect_project
+from data_miner_dagster.operations.downloading.download_videos import download_videos
+from data_miner_dagster.operations.embedding.embed_frames import embed_frames
+from data_miner_dagster.operations.extraction.extract_frames import extract_frames
+from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.registering import register_project_file
-from data_miner_dagster.operations.releasing import release_project
-from data_miner_dagster.operations.sourcing import list_sources
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.sourcing.list_sources import list_sources
+from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster_tests.barcode_clips import make_clip
 from data_miner_dagster_tests.end_to_end.commands import write_yaml
@@ -231,10 +231,10 @@ def _status_counts(platform: Platform) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("boundary", "counts"),
     [
-        ("source_queries:key_of_file", {"members": 1}),
-        ("downloading:fetch_local_file", {"videos": 1, "members": 1}),
-        ("media_workers:MediaWorkers.probe", {"videos": 1, "members": 1}),
-        ("extraction:FrameWorkers.make_frame_folder", {"videos": 1, "members": 1}),
+        ("sourcing.queries:key_of_file", {"members": 1}),
+        ("downloading.download_videos:fetch_local_file", {"videos": 1, "members": 1}),
+        ("foreign.media_workers:MediaWorkers.probe", {"videos": 1, "members": 1}),
+        ("extraction.extract_frames:FrameWorkers.make_frame_folder", {"videos": 1, "members": 1}),
     ],
 )
 def test_run__one_of_twenty_until_its_frames_exist(
@@ -242,7 +242,7 @@ def test_run__one_of_twenty_until_its_frames_exist(
 ) -> None:
     names = [VICTIM]
     with monkeypatch.context() as patched:
-        if boundary != "source_queries:key_of_file":  # from the listing on, things go by keys
+        if boundary != "sourcing.queries:key_of_file":  # from the listing on, things go by keys
             list_sources(platform, PROJECT)
             names.append(_victim_key(platform))
         _plant(patched, boundary, lambda text: any(name in text for name in names))
@@ -250,7 +250,7 @@ def test_run__one_of_twenty_until_its_frames_exist(
     assert outcome.counts["images"] == NUM_VIDEOS - 1
     assert _status_counts(platform) == counts
     (line,) = _reasons(platform)
-    assert re.fullmatch(r"_PlantedError: planted \(operations/[a-z_]+\.py:\d+\)", line)
+    assert re.fullmatch(r"_PlantedError: planted \(operations/[a-z_/]+\.py:\d+\)", line)
 
     retry_videos(platform.catalog.database, kinds={VideoErrorKind.INTERNAL_ERROR})
     assert _run(platform).counts["images"] == NUM_VIDEOS
@@ -260,13 +260,13 @@ def test_run__one_of_twenty_until_its_frames_exist(
 @pytest.mark.parametrize(
     ("boundary", "counts"),
     [
-        ("embedding:read_stored_image_reduced", {"videos": 1, "members": 1}),
-        ("scoring:read_embeddings", {"members": 1}),
-        ("frame_vectors:load_vectors", {"members": 1}),
-        ("detector_runs:read_stored_image", {"members": 1}),
-        ("detection:detection_rows", {"members": 1}),
-        ("release_source:ReleaseSource._image_of", {}),
-        ("release_writing:ParquetWriter.add", {}),
+        ("embedding.embed_frames:read_stored_image_reduced", {"videos": 1, "members": 1}),
+        ("filtering.scoring:read_embeddings", {"members": 1}),
+        ("embedding.vectors:load_vectors", {"members": 1}),
+        ("detection.runs:read_stored_image", {"members": 1}),
+        ("detection.detect_project:detection_rows", {"members": 1}),
+        ("releasing.source:ReleaseSource._image_of", {}),
+        ("releasing.writing:ParquetWriter.add", {}),
     ],
 )
 def test_run__one_of_twenty_whose_frames_exist(
@@ -280,14 +280,14 @@ def test_run__one_of_twenty_whose_frames_exist(
     assert _status_counts(later_platform) == counts
     if counts:
         (line,) = _reasons(later_platform)
-        assert re.fullmatch(r"_PlantedError: planted \(operations/[a-z_]+\.py:\d+\)", line)
+        assert re.fullmatch(r"_PlantedError: planted \(operations/[a-z_/]+\.py:\d+\)", line)
     else:  # an image, not the video
         assert outcome.counts["left out"] == 1
     retry_videos(later_platform.catalog.database, kinds={VideoErrorKind.INTERNAL_ERROR})
     assert _run(later_platform).counts["images"] == NUM_VIDEOS
 
 
-@pytest.mark.parametrize("boundary", ["releasing:write_report", "reporting:detection_tiles"])
+@pytest.mark.parametrize("boundary", ["releasing.release_project:write_report", "reporting.report:detection_tiles"])
 def test_run__a_report_that_cannot_be_drawn_fails_no_release(
     later_platform: Platform, monkeypatch: pytest.MonkeyPatch, boundary: str
 ) -> None:
@@ -295,7 +295,7 @@ def test_run__a_report_that_cannot_be_drawn_fails_no_release(
     outcome = _run(later_platform)
     assert outcome.counts["images"] == NUM_VIDEOS
     assert later_platform.layout.release_folder(PROJECT, "v001").is_dir()
-    if boundary == "releasing:write_report":
+    if boundary == "releasing.release_project:write_report":
         assert re.fullmatch(r"not drawn: _PlantedError: planted \(.*\)", str(outcome.metadata["report"]))
     else:  # the page lacks one gallery
         assert Path(str(outcome.metadata["report"])).is_file()
@@ -304,26 +304,27 @@ def test_run__a_report_that_cannot_be_drawn_fails_no_release(
 @pytest.mark.parametrize(
     ("boundary", "which"),
     [
-        ("source_queries:key_of_file", "10 items in a row"),
-        ("media_workers:MediaWorkers.probe", "10 items in a row"),
-        ("extraction:FrameWorkers.make_frame_folder", "10 items in a row"),
-        ("embedding:read_stored_image_reduced", "10 items in a row"),
-        ("scoring:read_embeddings", "10 items in a row"),
-        ("frame_vectors:load_vectors", "10 items in a row"),
-        ("detector_runs:read_stored_image", "10 items in a row"),
-        ("release_source:ReleaseSource._image_of", "10 items in a row"),
-        ("release_writing:_place_image", "10 items in a row"),
+        ("sourcing.queries:key_of_file", "10 items in a row"),
+        ("foreign.media_workers:MediaWorkers.probe", "10 items in a row"),
+        ("extraction.extract_frames:FrameWorkers.make_frame_folder", "10 items in a row"),
+        ("embedding.embed_frames:read_stored_image_reduced", "10 items in a row"),
+        ("filtering.scoring:read_embeddings", "10 items in a row"),
+        ("embedding.vectors:load_vectors", "10 items in a row"),
+        ("detection.runs:read_stored_image", "10 items in a row"),
+        ("releasing.source:ReleaseSource._image_of", "10 items in a row"),
+        ("releasing.writing:_place_image", "10 items in a row"),
     ],
 )
 def test_run__a_fault_of_all_ends_the_run_and_charges_nobody(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, boundary: str, which: str
 ) -> None:
-    is_early = boundary.startswith(("source_queries", "media_workers", "extraction"))
+    is_early = boundary.startswith(("sourcing.queries", "foreign.media_workers", "extraction"))
     platform: Platform = request.getfixturevalue("platform" if is_early else "later_platform")
     with monkeypatch.context() as patched:
         _plant(patched, boundary, lambda _text: True)
         with pytest.raises(SystematicFaultError, match=rf"{which} met the same .*: _PlantedError: planted"):
             _run(platform)
     assert _status_counts(platform) == {}
-    num_downloads = 0 if boundary.startswith("media_workers") else 1  # that stand; the others are as if not tried
+    # The downloads that stand; the others are as if not tried.
+    num_downloads = 0 if boundary.startswith("foreign.media_workers") else 1
     assert {(video.error_kind, video.attempts) for video in platform.catalog.videos()} <= {(None, num_downloads)}

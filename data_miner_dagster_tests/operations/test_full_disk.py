@@ -12,10 +12,10 @@ from data_miner_dagster.domain.full_disks import is_disk_full
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.operations.downloading import download_videos
-from data_miner_dagster.operations.extraction import extract_frames
-from data_miner_dagster.operations.releasing import release_project
-from data_miner_dagster.operations.sourcing import list_sources
+from data_miner_dagster.operations.downloading.download_videos import download_videos
+from data_miner_dagster.operations.extraction.extract_frames import extract_frames
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
 from data_miner_dagster.storage.tables import write_table
 from data_miner_dagster_tests.builders import build_project

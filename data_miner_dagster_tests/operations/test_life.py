@@ -30,10 +30,10 @@ from data_miner_dagster.domain.errors import NothingToReleaseError
 from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.export.manifest import CHECKSUMS_FILE, damaged_files, read_manifest
-from data_miner_dagster.operations.forgetting import forget_videos
-from data_miner_dagster.operations.releasing import release_project
-from data_miner_dagster.operations.removal import remove_videos, take_out_of_project
-from data_miner_dagster.operations.traces import find_traces
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.upkeep.forgetting import forget_videos
+from data_miner_dagster.operations.upkeep.removal import remove_videos, take_out_of_project
+from data_miner_dagster.operations.upkeep.traces import find_traces
 from data_miner_dagster.stages.releasing import version_number
 from data_miner_dagster_tests.operations.planted_life import PROJECT, STAGES, LivingPlatform
 
@@ -203,7 +203,10 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.model.images())
     @rule(
         moment=st.sampled_from(
-            ["release_writing.write_manifest", "releasing.released_splits"]  # before it is whole; before its rows
+            [
+                "releasing.writing.write_manifest",  # before the release is whole
+                "releasing.release_project.released_splits",  # before its rows
+            ]
         )
     )
     def interrupt_the_release(self, moment: str) -> None:

@@ -16,10 +16,10 @@ from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, Vid
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.operations.downloading import download_videos
+from data_miner_dagster.operations.downloading.download_videos import download_videos
+from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.site_workers import SiteWorkers
-from data_miner_dagster.operations.sourcing import list_sources
+from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.extractors import install_everywhere
 from data_miner_dagster_tests.sites.hostile_server import HostileServer

@@ -5,7 +5,7 @@ from typing import Any
 
 from data_miner_dagster.catalog.splits import delete_memory_of_project, read_splits
 from data_miner_dagster.export.differences import ReleaseDifference
-from data_miner_dagster.operations.releasing import release_project
+from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.split_memory import remembered_splits
 from data_miner_dagster_tests.builders import SampleVideo, build_project
 

@@ -189,9 +189,9 @@ def test_register_project_files__a_fault_of_ours_is_that_file_s(
             raise ZeroDivisionError("planted")
         return load_project_file(path, limits, parse)
 
-    monkeypatch.setattr("data_miner_dagster.operations.registering.load_project_file", load)
+    monkeypatch.setattr("data_miner_dagster.operations.sourcing.registering.load_project_file", load)
     (refused,) = register_project_files(platform)
-    assert re.fullmatch(r"bad.yaml: ZeroDivisionError: planted \(operations/registering.py:\d+\)", refused)
+    assert re.fullmatch(r"bad.yaml: ZeroDivisionError: planted \(operations/sourcing/registering.py:\d+\)", refused)
     assert [row.name for row in platform.catalog.projects()] == ["good"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.utils import ExtractorError
 
-from data_miner_dagster.operations.site_workers import SiteWorkers
+from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.sites import references
 from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from data_miner_dagster.operations.site_jobs import main
+from data_miner_dagster.operations.foreign.site_jobs import main
 from data_miner_dagster.sites import transport
 from data_miner_dagster.sites.addresses import connect_checked
 

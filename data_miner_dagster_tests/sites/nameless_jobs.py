@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from data_miner_dagster.operations.site_jobs import main
+from data_miner_dagster.operations.foreign.site_jobs import main
 
 
 def no_names(host: str, *_: object) -> list[Any]:

@@ -1,6 +1,6 @@
 """The jobs of site workers, with extractors of sites that do not exist."""
 
-from data_miner_dagster.operations.site_jobs import main
+from data_miner_dagster.operations.foreign.site_jobs import main
 from data_miner_dagster_tests.sites.extractors import (
     BoardIE,
     ChangedIE,

@@ -1,0 +1,116 @@
+"""Whether a project's deduplicated table keeps its two promises, compared again without the indexes that made it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.deduplication.deduplicate_project import FOREIGN_TIERS, SAMPLE_SIZE, read_inputs
+from data_miner_dagster.operations.deduplication.frames import (
+    PICTURE_COLUMNS,
+    appearances_of,
+    of_width,
+    stacked,
+    with_pictures,
+)
+from data_miner_dagster.operations.deduplication.others import foreign_frames
+from data_miner_dagster.operations.deduplication.search import is_exact_affordable
+from data_miner_dagster.operations.embedding.vectors import read_frame_vectors
+from data_miner_dagster.operations.left_out import read_left_out
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.deduplication.cosines import IntArray
+from data_miner_dagster.stages.deduplication.guarantees import GuaranteeReport, verify_guarantees
+from data_miner_dagster.storage.alignment import rows_of_ids
+from data_miner_dagster.storage.tables import read_table
+
+_ALL_CHECKED_UP_TO: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class DeduplicationCheck:
+    """For an asset check and for people."""
+
+    report: GuaranteeReport
+    minimum_recall: float  # 1 where the search was exact
+    first_offenders: tuple[tuple[str, str], ...]  # pairs of frame ids
+
+    @property
+    def passed(self) -> bool:
+        """True if every removed frame is supported, and no more near-duplicates are kept than the search may miss."""
+        return not self.report.num_unsupported and self.report.recall >= self.minimum_recall
+
+    @property
+    def description(self) -> str:
+        """One line for the user."""
+        report = self.report
+        line = (
+            f"{report.num_removed:,} removed frames and {report.num_representatives_checked:,} of "
+            f"{report.num_representatives:,} representatives compared again: {report.num_unsupported:,} frames without "
+            f"a representative in reach, {report.num_too_close:,} representatives too close to another"
+        )
+        return line + "".join(f"; {one} and {other}" for one, other in self.first_offenders)
+
+
+def check_deduplication(platform: Platform, project: str, *, sample_size: int | None = None) -> DeduplicationCheck:
+    """Compare a project's frames again, without the indexes that found the duplicates.
+
+    Args:
+        platform: of the project.
+        project: one that has been deduplicated.
+        sample_size: compare only so many representatives with all before them. Default: all of up to 100,000 frames,
+            in about a minute; of more, a sample.
+
+    Raises:
+        DataMinerError: there is no such project, it has not been deduplicated, or its frames or embeddings are gone.
+    """
+    inputs = read_inputs(platform, project)
+    path = platform.layout.deduplicated_table(project)
+    if inputs is None or not path.exists():
+        raise ConfigError(f"{project} has not been deduplicated; materialize deduplicated_frames of {project} first")
+    config = inputs.config.deduplication
+    decided = read_table(path).sort_by("quality_rank")
+    foreign, _ = foreign_frames(platform, config, read_left_out(path))
+    newcomers = read_frame_vectors(platform, inputs.encoder, decided)
+    leaders = of_width(read_frame_vectors(platform, inputs.encoder, foreign), newcomers)
+    ids = _named_ids(decided, foreign, f"materialize deduplicated_frames of {project} again")
+    is_exact = is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames)
+    if sample_size is None and not (is_exact and len(newcomers) <= _ALL_CHECKED_UP_TO):
+        sample_size = SAMPLE_SIZE
+    pictures = with_pictures(platform, decided.select(["frame_id", "video_key", "frame_index"]))
+    pictures = pictures.take(
+        rows_of_ids(decided["frame_id"], pictures["frame_id"], table="the pictures", remedy="check again")
+    )
+    every = stacked([foreign.select(PICTURE_COLUMNS), pictures.select(PICTURE_COLUMNS)])
+    report = verify_guarantees(
+        leaders,
+        newcomers,
+        ids,
+        inputs.threshold,
+        appearances=appearances_of(every, config),
+        sample_size=sample_size,
+    )
+    every_id = every["frame_id"]
+    offenders = [*report.unsupported_pairs, *report.too_close_pairs][:3]
+    return DeduplicationCheck(
+        report,
+        minimum_recall=1.0 if is_exact else config.minimum_recall,
+        first_offenders=tuple((every_id[one].as_py(), every_id[other].as_py()) for one, other in offenders),
+    )
+
+
+def _named_ids(decided: pa.Table, foreign: pa.Table, remedy: str) -> IntArray:
+    """Return (N,) the representative that each row names: foreign frames count first, then `decided` in its order."""
+    is_foreign = pc.fill_null(pc.is_in(decided["tier"], FOREIGN_TIERS), False)
+    is_own = pc.invert(is_foreign)
+    named = decided["representative_frame_id"]
+    ids = np.empty(len(decided), np.int64)
+    ids[is_foreign.to_numpy()] = rows_of_ids(
+        named.filter(is_foreign), foreign["frame_id"], table="what the project is compared with", remedy=remedy
+    )
+    ids[is_own.to_numpy()] = len(foreign) + rows_of_ids(
+        named.filter(is_own), decided["frame_id"], table="deduplicated.parquet", remedy=remedy
+    )
+    return ids

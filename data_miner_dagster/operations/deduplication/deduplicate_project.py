@@ -1,0 +1,372 @@
+"""Deduplication of one project: which of the frames kept by filtering stand for the others.
+
+Frames belong to generations: those of videos that were decided on for an earlier release come before later ones, and
+within a generation quality decides. What is kept therefore follows from the frames, the settings and what has been
+published, never from the runs in between. Decisions that cannot have changed are taken over from the table that is
+there: a prefix of the order. So adding videos costs new frames x representatives.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.catalog.transitions import move_project
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.reasons import DuplicateTier
+from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, REUPLOADS_SCHEMA
+from data_miner_dagster.index.faiss_index import FaissHashIndex
+from data_miner_dagster.operations.deduplication.frames import (
+    PICTURE_COLUMNS,
+    appearances_of,
+    kept_frames,
+    newcomers_tiers,
+    of_width,
+    representative_vectors,
+    stack_vectors,
+    stacked,
+)
+from data_miner_dagster.operations.deduplication.others import foreign_fingerprints, foreign_frames
+from data_miner_dagster.operations.deduplication.search import SearchKind, choose_search
+from data_miner_dagster.operations.embedding.vectors import (
+    EncoderChoice,
+    choose_encoder,
+    duplicate_threshold,
+    read_frame_vectors,
+)
+from data_miner_dagster.operations.left_out import as_metadata, going_on_without, read_left_out, record_left_out
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.split_memory import remembered_generations
+from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives
+from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees
+from data_miner_dagster.stages.deduplication.leaders import find_representatives, quality_order, standing_prefix
+from data_miner_dagster.stages.deduplication.reuploads import find_reuploads
+from data_miner_dagster.stages.thresholds import check_same_scale
+from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
+from data_miner_dagster.storage.tables import (
+    FINGERPRINT_KEY,
+    FRAMES_KEY,
+    read_fingerprint,
+    read_metadata,
+    read_table,
+    table_from_rows,
+    write_table,
+)
+
+ALGORITHM_VERSION: Final = 3
+"""Raise it when the same input gives another table."""
+
+_UNNAMED: Final = "unnamed_values"
+"""Thresholds that do not say which encoder they are for: the next run must know whose they were."""
+_FINGERPRINT: Final = FINGERPRINT_KEY.decode()
+_DECISION_SCHEMA: Final = pa.schema(
+    [DEDUPLICATED_SCHEMA.field(name) for name in ("is_representative", "representative_frame_id", "similarity", "tier")]
+)
+FOREIGN_TIERS: Final = pa.array([DuplicateTier.OTHER_PROJECT.value, DuplicateTier.EARLIER_RELEASE.value])
+SAMPLE_SIZE: Final = 2000
+"""Representatives compared with all others where comparing all with all is not affordable."""
+_UNRELEASED: Final = 1 << 31
+_NO_DECISIONS: Final = DEDUPLICATED_SCHEMA.empty_table()
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a project's table is to be made from."""
+
+    config: ProjectConfig
+    encoder: EncoderChoice
+    threshold: float
+    filtered_fingerprint: str
+    basis: str  # while it stays the same, decisions on the same frames in the same order stand
+    generations: Mapping[str, int]  # of every video with a kept frame, from 0 without gaps
+
+    def fingerprint(self, left_out: Collection[str] = ()) -> str:
+        """Return the table's fingerprint, made without some videos: the same inputs give the same, always."""
+        content = {"basis": self.basis, "filtered": self.filtered_fingerprint, "generations": dict(self.generations)}
+        return fingerprint_of({**content, "left_out": sorted(left_out)} if left_out else content)
+
+
+def deduplicate_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
+    """Write deduplicated.parquet: one row per frame that filtering kept, with its representative.
+
+    Idempotent: a table made from the same inputs is left alone. `force` compares everything anew, with the same result.
+
+    Raises:
+        ConfigError: there is no such project, or one it is to be compared with has not been deduplicated.
+        DataMinerError: the work cannot be done. The project is then FAILED, with the reason.
+
+    Videos whose frames or embeddings cannot be had are left out, counted, and marked on their membership; the next
+    run looks at them again.
+    """
+    with platform.hold_project(project):
+        inputs = read_inputs(platform, project)
+        if inputs is None:
+            message = f"{project} has not been filtered; materialize filtered_frames of {project} first"
+            return ProjectOutcome(project, OutcomeStatus.BLOCKED, "", {}, {"message": message})
+        earlier = read_metadata(platform.layout.deduplicated_table(project))
+        if not force and _is_current(platform, project, inputs):
+            # A stage left behind by a filter run that changed nothing, or by a kill between file and row.
+            _move(platform, project, ProjectStage.DEDUPING, only_from={ProjectStage.DEDUP_READY})
+            _move(platform, project, ProjectStage.DETECT_READY, only_from={ProjectStage.DEDUPING}, error=None)
+            return _outcome(platform, project, OutcomeStatus.REUSED)
+        _move(platform, project, ProjectStage.DEDUPING)
+        try:
+            _check_threshold(inputs, earlier)
+            write = partial(_write_table, platform, project, inputs, {} if force else earlier)
+            _, left_out = going_on_without(write)
+        except Exception as error:
+            _move(platform, project, ProjectStage.FAILED, error=str(error))
+            raise
+        _move(platform, project, ProjectStage.DETECT_READY, error=None)
+        record_left_out(platform, project, left_out)
+        return _outcome(platform, project, OutcomeStatus.DONE)
+
+
+# --- what it is made from ---
+
+
+def read_inputs(platform: Platform, project: str) -> Inputs | None:
+    """Return what the project's table is to be made from; None if it has not been filtered.
+
+    Raises:
+        ConfigError: there is no such project, one it is to be compared with has not been deduplicated, or there is no
+            threshold for its encoder.
+    """
+    config = platform.project_config(project)
+    filtered_fingerprint = read_fingerprint(platform.layout.filtered_table(project))
+    if filtered_fingerprint is None:
+        return None
+    encoder = choose_encoder(platform, config.deduplication.encoder)
+    threshold = duplicate_threshold(config.deduplication, encoder.name, encoder.duplicate_threshold)
+    basis = {
+        "version": ALGORITHM_VERSION,
+        "deduplication": config.deduplication.model_dump(mode="json", exclude={"threshold"}),
+        "threshold": threshold,
+        "encoder": encoder.fingerprint,
+        "against": foreign_fingerprints(platform, project, config.deduplication),
+    }
+    return Inputs(
+        config=config,
+        encoder=encoder,
+        threshold=threshold,
+        filtered_fingerprint=filtered_fingerprint,
+        basis=fingerprint_of(basis),
+        generations=project_generations(platform, project),
+    )
+
+
+def project_generations(platform: Platform, project: str) -> dict[str, int]:
+    """Return the generation of every video with a kept frame: its place in the order of their first releases, from 0.
+
+    Videos that no release was decided on yet are the last.
+    """
+    filtered = read_table(platform.layout.filtered_table(project), ["video_key", "is_kept"])
+    keys = sorted(pc.unique(filtered.filter(filtered["is_kept"])["video_key"]).to_pylist())
+    first_releases = remembered_generations(platform, project)
+    ages = [first_releases.get(key, _UNRELEASED) for key in keys]
+    places = {age: place for place, age in enumerate(sorted(set(ages)))}
+    return {key: places[age] for key, age in zip(keys, ages, strict=True)}
+
+
+def _check_threshold(inputs: Inputs, earlier: Mapping[str, str]) -> None:
+    """Refuse a number that was in force with another encoder."""
+    if _UNNAMED in earlier:
+        unnamed = _unnamed_threshold(inputs)
+        check_same_scale(
+            "deduplication", unnamed, inputs.encoder.name, earlier["encoder"], json.loads(earlier[_UNNAMED])
+        )
+
+
+def _unnamed_threshold(inputs: Inputs) -> dict[str, float]:
+    given = inputs.config.deduplication.threshold
+    return {"threshold": float(given)} if isinstance(given, int | float) else {}
+
+
+def _is_current(platform: Platform, project: str, inputs: Inputs) -> bool:
+    stored = read_metadata(platform.layout.deduplicated_table(project))
+    reuploads = read_fingerprint(platform.layout.reuploads_table(project))
+    return stored.get(_FINGERPRINT) == inputs.fingerprint() == reuploads
+
+
+# --- the work ---
+
+
+def _write_table(
+    platform: Platform, project: str, inputs: Inputs, stored: Mapping[str, str], left_out: Mapping[str, str]
+) -> None:
+    frames = kept_frames(platform, project, left_out)
+    video_fingerprints = _frames_fingerprints(platform, frames)
+    generations = pa.array([inputs.generations[key] for key in frames["video_key"].to_pylist()], pa.int32())
+    frames = frames.append_column("generation", generations)
+    frames = frames.take(quality_order(frames)).combine_chunks()
+
+    standing_decisions = _NO_DECISIONS
+    if stored.get("basis") == inputs.basis:
+        standing_decisions = standing_prefix(
+            read_table(platform.layout.deduplicated_table(project)),
+            frames["frame_id"],
+            unchanged_videos=[
+                key for key, value in json.loads(stored["frames"]).items() if video_fingerprints.get(key) == value
+            ],
+        )
+    standing, newcomers = frames.slice(0, len(standing_decisions)), frames.slice(len(standing_decisions))
+    representatives = standing.filter(standing_decisions["is_representative"])
+    foreign, num_gone = foreign_frames(platform, inputs.config.deduplication, left_out)
+    earlier_vectors = representative_vectors(
+        platform, project, inputs.encoder, representatives, stored.get(_FINGERPRINT, "")
+    )
+    decided = _decide(platform, inputs, foreign, representatives, earlier_vectors, newcomers)
+
+    table = stacked([standing_decisions.select(_DECISION_SCHEMA.names), decided.decisions])
+    for name in ("frame_id", "video_key", "frame_index", "generation"):
+        table = table.append_column(name, frames[name])
+    table = table.append_column("quality_rank", pa.array(np.arange(len(frames), dtype=np.int32)))
+    table = table.select(DEDUPLICATED_SCHEMA.names).cast(DEDUPLICATED_SCHEMA).sort_by("frame_id").combine_chunks()
+
+    fingerprint = inputs.fingerprint(left_out)
+    new_ids = newcomers["frame_id"].filter(decided.decisions["is_representative"])
+    write_representatives(
+        platform.layout.representatives_file(project),
+        StoredRepresentatives(
+            frame_ids=np.asarray([*representatives["frame_id"].to_pylist(), *new_ids.to_pylist()], np.str_),
+            vectors=stack_vectors([earlier_vectors, decided.representative_vectors]),
+            fingerprint=fingerprint,
+        ),
+    )
+    dedup = inputs.config.deduplication
+    reuploads = find_reuploads(
+        table, minimum_share=dedup.reupload_share, minimum_pictures=dedup.reupload_minimum_pictures
+    )
+    write_table(
+        platform.layout.reuploads_table(project),
+        table_from_rows(map(asdict, reuploads), REUPLOADS_SCHEMA),
+        fingerprint=fingerprint,
+    )
+    write_table(  # last: it says that the work is done
+        platform.layout.deduplicated_table(project),
+        table,
+        fingerprint=fingerprint,
+        metadata={
+            "basis": inputs.basis,
+            "generation": str(max(inputs.generations.values(), default=0)),
+            FRAMES_KEY: json.dumps(video_fingerprints, sort_keys=True),
+            "encoder": inputs.encoder.name,
+            "threshold": repr(inputs.threshold),
+            _UNNAMED: json.dumps(_unnamed_threshold(inputs)),
+            "num_newcomers": str(len(newcomers)),
+            "num_reuploads": str(len(reuploads)),
+            "num_foreign_gone": str(num_gone),
+            **decided.search,
+            **as_metadata(left_out),
+        },
+    )
+
+
+def _frames_fingerprints(platform: Platform, frames: pa.Table) -> dict[str, str]:
+    keys = sorted(pc.unique(frames["video_key"]).to_pylist())
+    return {key: read_fingerprint(platform.layout.frames_table(key)) or "" for key in keys}
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What became of the newcomers, in their order."""
+
+    decisions: pa.Table  # of `_DECISION_SCHEMA`
+    representative_vectors: npt.NDArray[np.float16]  # of those that became representatives
+    search: Mapping[str, str]  # how near-duplicates were searched for
+
+
+def _decide(
+    platform: Platform,
+    inputs: Inputs,
+    foreign: pa.Table,
+    representatives: pa.Table,
+    vectors_of_representatives: npt.NDArray[np.float16],
+    newcomers: pa.Table,
+) -> _Decided:
+    config = inputs.config.deduplication
+    own = representatives.select(PICTURE_COLUMNS)
+    known = stacked([foreign, own.append_column("foreign_tier", pa.nulls(len(own), pa.string()))])
+    vectors = read_frame_vectors(platform, inputs.encoder, newcomers)
+    foreign_vectors = read_frame_vectors(platform, inputs.encoder, foreign)
+    leader_vectors = of_width(stack_vectors([foreign_vectors, vectors_of_representatives]), vectors)
+    vectors = of_width(vectors, leader_vectors)
+    pictures = newcomers.select(PICTURE_COLUMNS)
+    named = stacked([known, pictures.append_column("foreign_tier", pa.nulls(len(pictures), pa.string()))])
+    appearances = appearances_of(named, config)
+    alike = AlikeRepresentatives(appearances, FaissHashIndex(config.perceptual_hash_distance))
+    search = choose_search(leader_vectors, vectors, inputs.threshold, config)
+    assignment = find_representatives(leader_vectors, vectors, inputs.threshold, search.index, alike=alike)
+    recall = 1.0
+    if search.kind is SearchKind.CLUSTERED:
+        recall = verify_guarantees(
+            leader_vectors,
+            vectors,
+            assignment.representative_ids,
+            inputs.threshold,
+            appearances=appearances,
+            sample_size=SAMPLE_SIZE,
+        ).recall
+
+    tiers = newcomers_tiers(named, appearances, assignment)
+    is_representative = assignment.is_representative
+    decisions = pa.table(
+        {
+            "is_representative": is_representative,
+            "representative_frame_id": named["frame_id"].take(assignment.representative_ids),
+            "similarity": pa.array(assignment.similarities.astype(np.float32), mask=is_representative),
+            "tier": pa.array(tiers, pa.string()),
+        },
+        schema=_DECISION_SCHEMA,
+    )
+    how = {"search": search.kind.value, "measured_recall": repr(round(recall, 6))}
+    if search.kind is SearchKind.CLUSTERED:
+        how |= {"num_clusters": str(search.num_clusters), "num_probes": str(search.num_probes)}
+    return _Decided(decisions, vectors[is_representative], how)
+
+
+# --- what became of it ---
+
+
+def _outcome(platform: Platform, project: str, status: OutcomeStatus) -> ProjectOutcome:
+    path = platform.layout.deduplicated_table(project)
+    stored = read_metadata(path)
+    decided = read_table(path, ["is_representative", "tier"])
+    num_by_tier = Counter(decided["tier"].to_pylist())
+    counts = {"frames": len(decided), "representatives": num_by_tier[None]}
+    counts |= {tier.value: num_by_tier[tier.value] for tier in DuplicateTier}
+    if left_out := read_left_out(path):
+        counts["left_out_videos"] = len(left_out)
+    metadata: dict[str, int | float | str] = {
+        "encoder": stored["encoder"],
+        "threshold": float(stored["threshold"]),
+        "generation": int(stored["generation"]),
+        "num_newcomers": int(stored["num_newcomers"]),
+        "num_reuploads": int(stored["num_reuploads"]),
+        "num_foreign_gone": int(stored["num_foreign_gone"]),
+        "search": stored["search"],
+        "measured_recall": float(stored["measured_recall"]),
+    }
+    return ProjectOutcome(project, status, stored[_FINGERPRINT], counts, metadata)
+
+
+def _move(
+    platform: Platform,
+    project: str,
+    stage: ProjectStage,
+    *,
+    only_from: Collection[ProjectStage] | None = None,
+    **values: str | None,
+) -> bool:
+    with platform.catalog.database.transaction() as session:
+        return move_project(session, project, stage, only_from=only_from, **values)

@@ -1,0 +1,155 @@
+"""The frames that deduplication decides on, with what is known of them as pictures.
+
+Does not belong here: any decision, or the frames of other projects and of releases (dedup_foreign.py).
+"""
+
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.config.deduplication import DeduplicationConfig
+from data_miner_dagster.domain.errors import PermanentError
+from data_miner_dagster.domain.reasons import DuplicateTier
+from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.operations.embedding.vectors import EncoderChoice, read_frame_vectors
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.left_out import VideosLeftOutError
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.deduplication.appearances import Appearances, telling_hashes
+from data_miner_dagster.stages.deduplication.leaders import Assignment, tiers_of
+from data_miner_dagster.storage.alignment import check_unique, rows_of_ids
+from data_miner_dagster.storage.by_video import runs_of
+from data_miner_dagster.storage.representatives import read_representatives
+from data_miner_dagster.storage.tables import read_table
+
+PICTURE_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "sha256", "perceptual_hash", "contrast")
+"""What a frame is, here and elsewhere."""
+
+KEY_COLUMNS: Final = ("frame_id", "video_key", "frame_index")
+
+
+def kept_frames(platform: Platform, project: str, left_out: Collection[str] = ()) -> pa.Table:
+    """Return the frames that filtering kept, by frame id: `PICTURE_COLUMNS` and what `quality_order` goes by.
+
+    Args:
+        platform: of the project.
+        project: one that has been filtered.
+        left_out: videos to go on without.
+
+    Raises:
+        VideosLeftOutError: the frames of other videos cannot be read, or are no longer those that were chosen.
+    """
+    filtered = read_table(platform.layout.filtered_table(project), [*KEY_COLUMNS, "positive_similarity", "is_kept"])
+    kept = filtered.filter(filtered["is_kept"]).drop_columns(["is_kept"])
+    return with_pictures(platform, without_videos(kept, left_out))
+
+
+def without_videos(frames: pa.Table, left_out: Collection[str]) -> pa.Table:
+    """Return the rows of all but some videos."""
+    if not left_out:
+        return frames
+    return frames.filter(pc.invert(pc.is_in(frames["video_key"], pa.array(sorted(left_out), pa.string()))))
+
+
+def representative_vectors(
+    platform: Platform, project: str, encoder: EncoderChoice, representatives: pa.Table, fingerprint: str
+) -> npt.NDArray[np.float16]:
+    """Return the (R, D) vectors of a project's representatives, from the file beside the table of this fingerprint.
+
+    Where that file is missing or of another table, from the embeddings of their videos.
+    """
+    stored = read_representatives(platform.layout.representatives_file(project), fingerprint=fingerprint)
+    if stored is not None:
+        known = pa.array(stored.frame_ids.tolist(), pa.string())
+        rows = pc.index_in(representatives["frame_id"].combine_chunks(), known)
+        if not rows.null_count:
+            return np.asarray(stored.vectors[rows.to_numpy()], np.float16)
+    return read_frame_vectors(platform, encoder, representatives)
+
+
+def stack_vectors(parts: Sequence[npt.NDArray[np.float16]]) -> npt.NDArray[np.float16]:
+    """Return (N, D) parts on top of each other; parts without rows may have any width."""
+    filled = [part for part in parts if len(part)]
+    return np.concatenate(filled) if filled else parts[-1]
+
+
+def of_width(vectors: npt.NDArray[np.float16], others: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+    """Return `vectors`; if there are none, none of the width of the others."""
+    return vectors if len(vectors) else np.zeros((0, others.shape[1]), np.float16)
+
+
+def stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return tables of the same columns on top of each other; one may allow nulls where another does not."""
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def appearances_of(frames: pa.Table, config: DeduplicationConfig) -> Appearances:
+    """Return what frames look like, in their order; they have `sha256`, `perceptual_hash` and `contrast`."""
+    hashes = frames["perceptual_hash"].to_numpy()
+    contrast = frames["contrast"].to_numpy()
+    return Appearances(
+        file_codes=frames["sha256"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64),
+        hashes=hashes,
+        is_telling=telling_hashes(hashes, contrast, config.perceptual_hash_minimum_contrast),
+        max_hash_distance=config.perceptual_hash_distance,
+    )
+
+
+def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assignment) -> list[DuplicateTier | None]:
+    """Return the tier of each newcomer, None for representatives.
+
+    Args:
+        named: leaders and newcomers by id, with `video_key` and `foreign_tier`.
+        appearances: of the same.
+        assignment: of these.
+    """
+    removed = np.flatnonzero(~assignment.is_representative)
+    tiers: list[DuplicateTier | None] = [None] * len(assignment.representative_ids)
+    found = tiers_of(named, appearances, removed + assignment.num_leaders, assignment.representative_ids[removed])
+    for row, tier in zip(removed.tolist(), found, strict=True):
+        tiers[row] = tier
+    return tiers
+
+
+def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
+    """Return the same rows, by frame id, with columns of the manifests of their videos.
+
+    Raises:
+        VideosLeftOutError: manifests cannot be read, or lack a frame.
+    """
+    remedy = "materialize filtered_frames again"
+    frames = frames.sort_by("frame_id").combine_chunks()
+    check_unique(frames["frame_id"], table="the list of frames to compare", remedy=remedy)
+    columns = ["frame_id", "sha256", "perceptual_hash", "contrast", "sharpness", "width", "height"]
+    pictures = [pa.schema([FRAMES_SCHEMA.field(name) for name in columns]).empty_table()]
+    faults: dict[str, ItemFault] = {}
+
+    def pictures_of(video_key: str, wanted: pa.ChunkedArray) -> pa.Table:
+        path = platform.layout.frames_table(video_key)
+        if not path.exists():
+            raise PermanentError(f"the frames of {video_key} are gone; extract them again")
+        manifest = read_table(path, columns).combine_chunks()
+        table = f"frames.parquet of {video_key}"
+        return manifest.take(rows_of_ids(wanted, manifest["frame_id"], table=table, remedy=remedy))
+
+    with item_guard("deduplicated_frames") as guard:
+        # Frame ids begin with the video's key, so one video's frames lie together once sorted.
+        for video_key, start, stop in runs_of(frames["video_key"].combine_chunks()):
+            wanted = frames["frame_id"].slice(start, stop - start)
+            found = guard.attempt(
+                video_key, partial(pictures_of, video_key, wanted), partial(faults.__setitem__, video_key)
+            )
+            if found is not None:
+                pictures.append(found)
+    if faults:
+        raise VideosLeftOutError(faults)
+    together = stacked(pictures).combine_chunks()
+    for name in ("sha256", "perceptual_hash", "contrast", "sharpness"):
+        frames = frames.append_column(name, together[name])
+    num_pixels = pc.multiply(together["width"].cast(pa.int64()), together["height"].cast(pa.int64()))
+    return frames.append_column("num_pixels", num_pixels)

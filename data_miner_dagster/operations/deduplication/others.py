@@ -1,0 +1,160 @@
+"""Frames of other projects and of releases: they come before a project's own, and near ones give way to them.
+
+Whatever of it is gone (a video that was forgotten, a release or project that was deleted) is passed over and counted,
+since nobody can bring it back. A name that never was is a mistake, and is refused before any work.
+
+Belongs here: reading and naming them. Does not belong here: any decision.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.config.deduplication import DeduplicationConfig
+from data_miner_dagster.domain.errors import ConfigError, DamagedFileError, PermanentError
+from data_miner_dagster.domain.reasons import DuplicateTier
+from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.export.parquet import images_table
+from data_miner_dagster.operations.comparisons import folder_of_release, no_release, was_released
+from data_miner_dagster.operations.deduplication.frames import (
+    KEY_COLUMNS,
+    PICTURE_COLUMNS,
+    stacked,
+    with_pictures,
+    without_videos,
+)
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.by_video import runs_of
+from data_miner_dagster.storage.tables import read_fingerprint, read_table
+
+_KEY_SCHEMA: Final = pa.schema([FRAMES_SCHEMA.field(name) for name in KEY_COLUMNS])
+_FOREIGN_SCHEMA: Final = pa.schema(
+    [*(FRAMES_SCHEMA.field(name) for name in PICTURE_COLUMNS), pa.field("foreign_tier", pa.string(), nullable=False)]
+)
+_GONE: Final = "gone"
+
+
+def foreign_frames(
+    platform: Platform, config: DeduplicationConfig, left_out: Collection[str] = ()
+) -> tuple[pa.Table, int]:
+    """Return what other projects keep and releases hold, each frame once: `PICTURE_COLUMNS` and `foreign_tier`.
+
+    Projects come first, each part by frame id. The number is how many frames were passed over because they are gone,
+    a whole release by the number of images it had. Those of the videos in `left_out` are passed over, too.
+
+    Raises:
+        VideosLeftOutError: the frames of other videos cannot be read.
+    """
+    in_projects = _each_once(list(_of_projects(platform, config)))
+    in_releases = _each_once(list(_of_releases(platform, config)))
+    in_releases = in_releases.filter(
+        pc.invert(pc.is_in(in_releases["frame_id"], in_projects["frame_id"].combine_chunks()))
+    )
+    num_gone = sum(
+        row.num_images
+        for release in config.against_releases
+        if not images_table(folder_of_release(platform, release)).exists()
+        for row in platform.catalog.releases(release.partition("/")[0])
+        if row.version == release.partition("/")[2]
+    )
+    parts = []
+    for frames, tier in ((in_projects, DuplicateTier.OTHER_PROJECT), (in_releases, DuplicateTier.EARLIER_RELEASE)):
+        present = without_videos(_present(platform, frames), left_out)
+        num_gone += len(frames) - len(present)
+        pictures = with_pictures(platform, present).select(PICTURE_COLUMNS)
+        tiers = pa.array([tier.value] * len(present), pa.string())
+        parts.append(pictures.append_column("foreign_tier", tiers).cast(_FOREIGN_SCHEMA))
+    return pa.concat_tables(parts).combine_chunks(), num_gone
+
+
+def foreign_fingerprints(platform: Platform, project: str, config: DeduplicationConfig) -> dict[str, str]:
+    """Return the fingerprints of what the project is to be compared with, by name; "gone" for what is no more.
+
+    Raises:
+        ConfigError: a project has not been deduplicated, a release never was, or two projects are to give way to each
+            other.
+    """
+    fingerprints: dict[str, str] = {}
+    for other in config.against_projects:
+        _check_no_circle(platform, project, other)
+        if platform.catalog.project(other) is None:
+            fingerprints[other] = _GONE
+            continue
+        fingerprint = read_fingerprint(platform.layout.deduplicated_table(other))
+        if fingerprint is None:
+            raise ConfigError(
+                f"deduplication.against_projects of {project} names {other!r}, which has not been deduplicated; "
+                f"materialize deduplicated_frames of {other} first"
+            )
+        fingerprints[other] = fingerprint
+    for release in config.against_releases:
+        if images_table(folder_of_release(platform, release)).exists():
+            fingerprints[release] = release  # releases are immutable
+        elif was_released(platform, release):
+            fingerprints[release] = _GONE
+        else:
+            raise no_release(platform, project, release)
+    gone = [
+        key
+        for table in (*_of_projects(platform, config), *_of_releases(platform, config))
+        for key in pc.unique(table["video_key"]).to_pylist()
+        if not platform.layout.frames_table(key).exists()
+    ]
+    return fingerprints | {f"{_GONE}/{key}": _GONE for key in gone}
+
+
+def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
+    """Yield the representatives of each project that is there."""
+    for other in config.against_projects:
+        path = platform.layout.deduplicated_table(other)
+        if platform.catalog.project(other) is not None and path.exists():
+            decided = read_table(path, [*KEY_COLUMNS, "is_representative"])
+            yield decided.filter(decided["is_representative"]).select(KEY_COLUMNS)
+
+
+def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
+    """Yield the images of each release that is there."""
+    for release in config.against_releases:
+        path = images_table(folder_of_release(platform, release))
+        if path.exists():
+            try:
+                yield read_table(path, KEY_COLUMNS)
+            except DamagedFileError as error:  # which nothing makes again
+                raise PermanentError(
+                    f"release {release} cannot be compared with: {path} is damaged; restore it from a copy, or take it "
+                    "out of deduplication.against_releases"
+                ) from error
+
+
+def _present(platform: Platform, frames: pa.Table) -> pa.Table:
+    """Return the frames that are still there, by frame id."""
+    frames = frames.sort_by("frame_id").combine_chunks()
+    parts = [_KEY_SCHEMA.empty_table()]
+    for video_key, start, stop in runs_of(frames["video_key"].combine_chunks()):
+        path = platform.layout.frames_table(video_key)
+        if path.exists():
+            some = frames.slice(start, stop - start)
+            there = read_table(path, ["frame_id"])["frame_id"].combine_chunks()
+            parts.append(some.filter(pc.is_in(some["frame_id"], there)))
+    return stacked(parts)
+
+
+def _each_once(tables: Sequence[pa.Table]) -> pa.Table:
+    return stacked([_KEY_SCHEMA.empty_table(), *tables]).group_by(list(KEY_COLUMNS)).aggregate([])
+
+
+def _check_no_circle(platform: Platform, project: str, other: str) -> None:
+    # Two projects that give way to each other would never settle.
+    seen: set[str] = set()
+    open_names = [other]
+    while open_names:
+        name = open_names.pop()
+        if name == project:
+            raise ConfigError(
+                f"deduplication.against_projects of {project} leads back to it through {other}; take one out"
+            )
+        if name not in seen and platform.catalog.project(name) is not None:
+            seen.add(name)
+            open_names += platform.project_config(name).deduplication.against_projects

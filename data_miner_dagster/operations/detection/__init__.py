@@ -1,0 +1,1 @@
+"""Detection: the boxes on a project's representatives. The entry is `detect_project`."""

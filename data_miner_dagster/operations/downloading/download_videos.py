@@ -1,0 +1,346 @@
+"""`download_videos`: from a key in the catalog to a proven file under the root."""
+
+import logging
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from data_miner_dagster.catalog.politeness import postpone_video
+from data_miner_dagster.catalog.queries import keys_with_internal_errors
+from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.site_events import refused_in_events, was_refused
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.domain.addresses import AddressError, LocalPath, Origin, address_of, host_of
+from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import (
+    OutcomeStatus,
+    Rejection,
+    VideoCandidate,
+    VideoOutcome,
+)
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.downloading.imported_frames import take_frames
+from data_miner_dagster.operations.downloading.proofs import prove
+from data_miner_dagster.operations.downloading.records import (
+    PARTIAL_FOLDER,
+    NotWantedError,
+    mend_row,
+    put_back,
+    record_done,
+    record_failure,
+    record_fault,
+    record_not_wanted,
+    stays_downloaded,
+)
+from data_miner_dagster.operations.foreign.media_workers import MediaWorkers, media_workers
+from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
+from data_miner_dagster.operations.item_faults import item_guard
+from data_miner_dagster.operations.platform import Platform, ReportVideo
+from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
+from data_miner_dagster.operations.sourcing.rules import ProjectRules, load_rules_by_video, with_known
+from data_miner_dagster.sites.keys import site_of_key
+from data_miner_dagster.sites.local_files import FRAMES_PREFIX, fetch_local_file
+from data_miner_dagster.sites.records import FetchedVideo
+from data_miner_dagster.sites.redaction import redact_url
+from data_miner_dagster.stages.downloading.failures import (
+    backoff_seconds,
+    try_delay_seconds,
+)
+from data_miner_dagster.stages.downloading.site_health import SUSPECT_KINDS
+from data_miner_dagster.storage.atomic import flush
+from data_miner_dagster.storage.videos import VideoInfo, read_video_info, write_video_info
+
+logger = logging.getLogger("data_miner.downloading")
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all videos of one call share."""
+
+    platform: Platform
+    client: SiteWorkers
+    media: MediaWorkers
+    politeness: SitePoliteness
+    rules_by_video: Mapping[str, Mapping[str, ProjectRules]]
+    force: bool
+    is_another_try: bool = False  # of what was cut off, within the same run
+
+
+def download_videos(
+    platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
+) -> list[VideoOutcome]:
+    """Download videos that are not there yet, several at once; return one outcome a key, in the order given.
+
+    Idempotent: a video whose manifest and file are there is REUSED. A failure of one is recorded with its kind and
+    stops no other. A video that failed before is tried again when its retry date has passed, or with `force`. While
+    the circuit breaker is open, or a budget spent, videos are left with the date at which they go on by themselves.
+
+    Raises:
+        ConfigError: a blocklist file, cookie file or variable that the configuration refers to is not there.
+    """
+    keys = list(dict.fromkeys(video_keys))
+    config = platform.config.downloading
+    politeness = SitePoliteness(platform)
+    rules_by_video = load_rules_by_video(platform, keys)
+    refused = refused_in_events(platform.catalog.database, keys)
+    keys.sort(key=lambda key: key in refused)  # another one shows better whether a site serves again
+    is_of_sites = any(_needs_a_site(platform, key) for key in keys)
+    with (
+        SiteWorkers(config, may_request=politeness.may_request, on_response=politeness.on_response) as client,
+        media_workers(config, client.prover_pool() if is_of_sites else None) as media,
+    ):
+        politeness.when_closed = client.recheck
+        if is_of_sites:
+            client.start()
+        run = _Run(platform, client, media, politeness, rules_by_video, force)
+        outcomes: dict[str, VideoOutcome] = {}
+
+        def settle(outcome: VideoOutcome) -> None:
+            outcomes[outcome.video_key] = outcome
+            if report is not None:
+                report(outcome)
+
+        _download_all(run, keys, settle)
+        for tries in range(1, config.tries_per_run):
+            # Not at once: three that are cut off one after another are no fault of theirs.
+            cut_off = [key for key, outcome in outcomes.items() if outcome.error_kind is VideoErrorKind.CUT_OFF]
+            if not cut_off:
+                break
+            time.sleep(try_delay_seconds(tries, config) or 0.0)
+            _download_all(replace(run, is_another_try=True), cut_off, settle)
+        for key, outcome in list(outcomes.items()):
+            # charged before it was known that the whole site refuses
+            row = platform.catalog.video(key) if outcome.error_kind in SUSPECT_KINDS else None
+            if row is not None and (now := _as_of_site(run, row, outcome)) is not outcome:
+                settle(now)
+    return [outcomes[key] for key in video_keys]
+
+
+def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
+    """Download videos, several at once."""
+    platform = run.platform
+
+    def one(key: str) -> None:
+        outcome = guard.attempt(
+            key, lambda: _download_one(run, key), lambda fault: settle(record_fault(platform, key, fault))
+        )
+        if outcome is not None:
+            settle(outcome)
+
+    with item_guard("download_videos", keys_with_internal_errors(platform.catalog.database, keys)) as guard:
+        threads = ThreadPoolExecutor(platform.config.downloading.concurrent_downloads, "download")
+        try:
+            for _ in threads.map(one, keys):
+                pass
+        except BaseException:
+            run.client.close()  # nobody waits any longer for what is on its way
+            run.media.close()
+            raise
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def _download_one(run: _Run, key: str) -> VideoOutcome:
+    try:
+        with run.platform.hold_video(key):
+            return _download_held(run, key)
+    except ClaimHeldError as error:
+        return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
+
+
+def _download_held(run: _Run, key: str) -> VideoOutcome:
+    platform = run.platform
+    row = platform.catalog.video(key)
+    if row is None:
+        return VideoOutcome(
+            key, OutcomeStatus.BLOCKED, message=f"no video {key!r} in the catalog; list the sources that hold it"
+        )
+    info = None if run.force else read_video_info(platform.layout, key)
+    if info is not None:
+        mend_row(platform, row, info)
+        return VideoOutcome(key, OutcomeStatus.REUSED, metadata=_metadata(info))
+    has_failed = row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
+    if has_failed and not (run.force or run.is_another_try or platform.catalog.is_due(row)):
+        status = OutcomeStatus.FAILED if row.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
+        return VideoOutcome(key, status, row.error_kind, row.error or "")
+    try:
+        if row.origin is Origin.LOCAL:
+            if platform.config.downloading.local_files == "copy" and not key.startswith(FRAMES_PREFIX):
+                _check_head_room(platform, row)
+            return _work(run, row)
+        _check_head_room(platform, row)
+        with run.politeness.place(_site_of(row), key) as begun_at:
+            return _work(run, row, begun_at)
+    except PostponedError as error:
+        with platform.catalog.database.transaction() as session:
+            if not stays_downloaded(platform, session, key):
+                postpone_video(session, key, error.until, error.kind, str(error), attempts=row.attempts)
+        return VideoOutcome(key, OutcomeStatus.FAILED, error.kind, str(error))
+
+
+def _needs_a_site(platform: Platform, key: str) -> bool:
+    return not key.startswith(("file-", FRAMES_PREFIX)) and not platform.layout.video_info(key).exists()
+
+
+def _site_of(row: VideoRow) -> str:
+    """Return what a video's requests count for: a site, or a host."""
+    return site_of_key(row.key) or host_of(row.url)
+
+
+def _check_head_room(platform: Platform, row: VideoRow) -> None:
+    config = platform.config.downloading
+    free = shutil.disk_usage(platform.root).free
+    if free < config.min_free_bytes:
+        until = utc_now() + timedelta(seconds=backoff_seconds(row.attempts + 1, config))
+        raise PostponedError(
+            VideoErrorKind.DISK_FULL,
+            until,
+            f"{free} bytes are free under {platform.root}, less than min_free_bytes {config.min_free_bytes}",
+        )
+
+
+def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOutcome:
+    """Download one video; `begun_at`: since when its site is asked for it, None of a local one."""
+    platform, key, attempts = run.platform, row.key, row.attempts + (0 if run.is_another_try else 1)
+    with platform.catalog.database.transaction() as session:
+        if row.status is not VideoStatus.DOWNLOADING:  # DOWNLOADING: left by a dead worker, whose claim is ours now
+            move_video(session, key, VideoStatus.DOWNLOADING, attempts=attempts)
+    try:
+        with disk_full_is_the_videos(platform.root):
+            info, rejections = _fetch_with_tries(run, row)
+    except NotWantedError as error:
+        return record_not_wanted(platform, row, error)
+    except (VideoPermanentError, VideoTransientError) as error:
+        if error.kind is VideoErrorKind.DISK_FULL:  # no fault of the video's, so no attempt
+            until = utc_now() + timedelta(seconds=backoff_seconds(attempts, platform.config.downloading))
+            raise PostponedError(error.kind, until, str(error)) from error
+        if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
+            wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
+            site = _site_of(row)
+            if wait is None and error.kind is VideoErrorKind.RATE_LIMITED:
+                run.politeness.check_gate(site)  # opened by another video, which knows why
+            until = run.politeness.trip(site, wait, f"{site}: {error}")
+            raise PostponedError(error.kind, until, str(error)) from None
+        outcome = record_failure(platform, key, attempts, error)
+        if error.is_of_file_alone:
+            _note_served(run, row, begun_at)
+        return _as_of_site(run, row, outcome)
+    except Exception:
+        put_back(platform, row)
+        raise
+    with platform.catalog.database.transaction() as session:
+        record_done(platform, session, info, rejections)
+        ends_refusals = begun_at is not None and was_refused(session, _site_of(row), key, begun_at)
+    if begun_at is not None and ends_refusals:
+        run.politeness.note_served(key, _site_of(row), begun_at)
+    return VideoOutcome(key, OutcomeStatus.DONE, metadata=_metadata(info))
+
+
+def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
+    """Record that a site has given all that it has of a video, which is of no use."""
+    if begun_at is None:
+        return
+    with run.platform.catalog.database.reading() as session:
+        ends_refusals = was_refused(session, _site_of(row), row.key, begun_at)
+    if ends_refusals:
+        run.politeness.note_served(row.key, _site_of(row), begun_at)
+
+
+def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
+    """Return the outcome of a charged video as it is now: what its whole site refuses is not its fault."""
+    if row.origin is Origin.LOCAL or outcome.error_kind not in SUSPECT_KINDS:
+        return outcome
+    reason = run.politeness.put_back(row.key, _site_of(row))
+    return (
+        outcome if reason is None else VideoOutcome(row.key, OutcomeStatus.FAILED, VideoErrorKind.SITE_REFUSAL, reason)
+    )
+
+
+def _fetch_with_tries(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return _fetch(run, row)
+        except (VideoPermanentError, VideoTransientError) as error:
+            if error.kind in SUSPECT_KINDS and not error.is_of_file_alone and row.origin is not Origin.LOCAL:
+                run.politeness.note_refusal(row, _site_of(row), error.kind, str(error))
+            delay = try_delay_seconds(tries, run.platform.config.downloading)
+            if delay is None or error.kind is not VideoErrorKind.TRANSIENT:
+                raise
+            logger.info("%s: %s; trying again in %.1f s", row.key, error, delay)
+            time.sleep(delay)
+
+
+def _rejections_of(run: _Run, candidate: VideoCandidate) -> dict[str, Rejection]:
+    return {
+        project: rejection
+        for project, rules in run.rules_by_video.get(candidate.video_key, {}).items()
+        if (rejection := rules.rejection_of(candidate, is_complete=True)) is not None
+    }
+
+
+def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
+    """Fetch, prove, publish: file first, manifest last. Returns the manifest, and the projects that turn it down."""
+    platform, config = run.platform, run.platform.config.downloading
+    if row.key.startswith(FRAMES_PREFIX):
+        return take_frames(platform, row), {}
+    folder = platform.layout.video_folder(row.key)
+    partial = folder / PARTIAL_FOLDER
+    partial.mkdir(parents=True, exist_ok=True)
+    run.media.start()  # imports while the file comes
+
+    def accept(candidate: VideoCandidate) -> None:
+        rejections = _rejections_of(run, candidate)
+        if rejections and len(rejections) == len(run.rules_by_video[row.key]):
+            raise NotWantedError(candidate, rejections)
+
+    try:
+        address = address_of(row.origin, row.url)
+        if isinstance(address, LocalPath):
+            path = fetch_local_file(Path(address.text), partial, how=config.local_files)
+            known = VideoCandidate(row.key, row.url, "files", "", 0, utc_now(), title=row.title, origin=row.origin)
+            fetched = FetchedVideo(path, "file", None, known)
+        else:
+            fetched = run.client.fetch(row.key, address, partial, found_at=utc_now(), accept=accept)
+        info = prove(run.media, config, row, fetched)
+    except AddressError as error:
+        raise VideoPermanentError(VideoErrorKind.POLICY, f"its address was listed, and {error}") from None
+    except VideoPermanentError as error:
+        if not error.kind.is_of_site:  # which may yet give the rest
+            shutil.rmtree(partial)  # these bytes are no start for another attempt
+        raise
+    platform.layout.video_info(row.key).unlink(missing_ok=True)  # from here on the old file does not count
+    for old in folder.glob("video.*"):
+        old.unlink()
+    flush(fetched.path)  # before the manifest says that it is there
+    fetched.path.replace(folder / info.file.file_name)
+    write_video_info(platform.layout, info)
+    shutil.rmtree(partial)
+    proven = replace(
+        fetched.candidate,
+        duration_seconds=info.file.duration_seconds,
+        width=info.file.width,
+        height=max(info.file.height, fetched.candidate.height or 0),  # a greater one was on offer
+    )
+    return info, _rejections_of(run, with_known(proven, row) if row.origin is Origin.LOCAL else proven)
+
+
+def _metadata(info: VideoInfo) -> dict[str, int | float | str]:
+    metadata: dict[str, int | float | str] = {
+        "size_bytes": info.file.size_bytes,
+        "duration_seconds": info.file.duration_seconds,
+        "width": info.file.width,
+        "height": info.file.height,
+    }
+    if info.file.title:
+        metadata["title"] = info.file.title
+    if info.url:
+        metadata["url"] = redact_url(info.url)
+    return metadata

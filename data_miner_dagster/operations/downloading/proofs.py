@@ -1,0 +1,70 @@
+"""What must hold of a file before it is published as a video: proofs that are read from its bytes."""
+
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.errors import VideoPermanentError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import VideoFileRecord
+from data_miner_dagster.operations.foreign.media_workers import MediaWorkers
+from data_miner_dagster.sites.records import FetchedVideo
+from data_miner_dagster.stages.downloading.failures import durations_agree
+from data_miner_dagster.stages.downloading.site_health import is_of_file_alone
+from data_miner_dagster.storage.videos import VideoInfo
+
+
+def prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetched: FetchedVideo) -> VideoInfo:
+    """Return the manifest of a file that is a whole video, and the one that was meant.
+
+    Raises:
+        VideoPermanentError: it is not; the error knows whether its site may have anything to do with it.
+    """
+    try:
+        return _prove(media, config, row, fetched)
+    except VideoPermanentError as error:
+        error.is_of_file_alone = is_of_file_alone(
+            error.kind, is_direct=fetched.is_direct, is_complete=fetched.is_complete
+        )
+        raise
+
+
+def _prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetched: FetchedVideo) -> VideoInfo:
+    probed = media.probe(fetched.path)
+    if probed.duration_seconds > config.max_duration_seconds:
+        raise VideoPermanentError(
+            VideoErrorKind.LIMIT_EXCEEDED,
+            f"the video lasts {probed.duration_seconds:.0f} s, more than max_duration_seconds "
+            f"{config.max_duration_seconds:g}",
+        )
+    said = fetched.candidate.duration_seconds
+    if not durations_agree(probed.duration_seconds, said, config.duration_tolerance):
+        raise VideoPermanentError(
+            VideoErrorKind.TRUNCATED, f"the file lasts {probed.duration_seconds:.1f} s, its site says {said:.1f} s"
+        )
+    sha256 = sha256_of_file(fetched.path)
+    if row.origin is Origin.LOCAL and row.key.startswith("file-") and row.key != f"file-{sha256[:32]}":
+        raise VideoPermanentError(
+            VideoErrorKind.MISSING_FILE, f"{row.url} has changed since it was listed; list the sources again"
+        )
+    candidate = fetched.candidate
+    return VideoInfo(
+        video_key=row.key,
+        file=VideoFileRecord(
+            file_name=fetched.path.name,
+            size_bytes=fetched.path.stat().st_size,
+            sha256=sha256,
+            duration_seconds=probed.duration_seconds,
+            width=probed.width,
+            height=probed.height,
+            title=candidate.title,
+            channel=candidate.channel,
+            licence=candidate.licence,
+            upload_date=candidate.upload_date,
+        ),
+        url=None if row.origin is Origin.LOCAL else candidate.url,
+        extractor=fetched.extractor,
+        format_id=fetched.format_id,
+        channel_id=candidate.channel_id,
+        content_fingerprint=probed.content_fingerprint,
+    )

@@ -1,0 +1,1 @@
+"""Embedding: from frames to stored vectors, shared by all projects. The entry is `embed_frames`."""

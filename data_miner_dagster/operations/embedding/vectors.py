@@ -1,0 +1,111 @@
+"""The stored vectors of chosen frames, by one of the two image encoders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from data_miner_dagster.config.deduplication import DeduplicationConfig
+from data_miner_dagster.domain.errors import PermanentError
+from data_miner_dagster.operations.embedding.embed_frames import EncoderKind, ensure_embeddings, load_vectors
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.left_out import VideosLeftOutError
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.thresholds import value_for_encoder
+
+_LENGTH_TOLERANCE = 0.01
+"""Of a unit vector in float16, by far more than rounding does."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderChoice:
+    """One of the two image encoders, known without being loaded."""
+
+    kind: EncoderKind
+    name: str
+    fingerprint: str
+    duplicate_threshold: float
+
+
+def choose_encoder(platform: Platform, kind: EncoderKind) -> EncoderChoice:
+    """Return what there is to know of the encoder of this kind. Loads no weights."""
+    models = platform.models
+    if kind == "filter":
+        calibration = models.filter_encoder_calibration
+        return EncoderChoice(
+            kind, models.filter_encoder_name, models.filter_encoder_fingerprint, calibration.duplicate_threshold
+        )
+    calibration = models.dedup_encoder_calibration
+    return EncoderChoice(
+        kind, models.dedup_encoder_name, models.dedup_encoder_fingerprint, calibration.duplicate_threshold
+    )
+
+
+def duplicate_threshold(config: DeduplicationConfig, encoder_name: str, default: float) -> float:
+    """Return the cosine at or above which two frames are near-duplicates by an encoder.
+
+    Raises:
+        ConfigError: thresholds are given per encoder, and this one is not among them.
+    """
+    given = value_for_encoder("deduplication.threshold", config.threshold, encoder_name)
+    return default if given is None else given
+
+
+def read_frame_vectors(platform: Platform, encoder: EncoderChoice, frames: pa.Table) -> npt.NDArray[np.float16]:
+    """Return the (N, D) stored vectors of frames, in the order of the rows; what is missing is embedded first.
+
+    Besides the result, one video's file is in memory at a time.
+
+    Args:
+        platform: whose frames and models.
+        encoder: by which encoder.
+        frames: has `video_key` and `frame_index`; in any order.
+
+    Raises:
+        VideosLeftOutError: frames could not be embedded, or what is stored for them is no unit vector.
+    """
+    faults: dict[str, ItemFault] = {}
+    rows_by_video = _rows_by_video(frames["video_key"].to_pylist())
+    frame_indices = frames["frame_index"].to_numpy()
+    ensure_embeddings(platform, encoder.kind, {key: frame_indices[rows] for key, rows in rows_by_video.items()})
+    vectors: npt.NDArray[np.float16] | None = None
+
+    def vectors_of(video_key: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        of_video = load_vectors(platform, encoder.kind, video_key, frame_indices[rows]).astype(np.float16)
+        return _checked(of_video, encoder, video_key)
+
+    with item_guard("deduplicated_frames") as guard:
+        for video_key, rows in rows_by_video.items():
+            of_video = guard.attempt(
+                video_key, partial(vectors_of, video_key, rows), partial(faults.__setitem__, video_key)
+            )
+            if of_video is None:
+                continue
+            if vectors is None:
+                vectors = np.empty((len(frame_indices), of_video.shape[1]), np.float16)
+            vectors[rows] = of_video
+    if faults:
+        raise VideosLeftOutError(faults)
+    return vectors if vectors is not None else np.zeros((0, 1), np.float16)
+
+
+def _rows_by_video(video_keys: Sequence[str]) -> dict[str, npt.NDArray[np.int64]]:
+    rows: dict[str, list[int]] = {}
+    for row, key in enumerate(video_keys):
+        rows.setdefault(key, []).append(row)
+    return {key: np.asarray(rows[key], np.int64) for key in sorted(rows)}
+
+
+def _checked(vectors: npt.NDArray[np.float16], encoder: EncoderChoice, video_key: str) -> npt.NDArray[np.float16]:
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    is_unit = np.abs(lengths - 1) <= _LENGTH_TOLERANCE  # false for NaN
+    if not np.all(is_unit):
+        raise PermanentError(
+            f"{np.count_nonzero(~is_unit)} embeddings of {video_key} by {encoder.name} are no unit vectors "
+            f"(first length {lengths[~is_unit][0]:.4g}); the model is broken, or half precision overflows: "
+            "try another device"
+        )
+    return vectors

@@ -1,0 +1,210 @@
+"""Videos to frames: claims, statuses and the folder's rename around `make_frame_folder`."""
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from data_miner_dagster.catalog.queries import keys_with_internal_errors
+from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.upkeep import record_internal_error
+from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.domain.errors import (
+    ClaimHeldError,
+    VideoPermanentError,
+    VideoTransientError,
+)
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.downloading.imported_frames import imported_frame_paths
+from data_miner_dagster.operations.extraction.workers import FrameWorkers
+from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.platform import Platform, ReportVideo
+from data_miner_dagster.sites.local_files import FRAMES_PREFIX
+from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
+from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
+from data_miner_dagster.storage.tables import num_rows, read_fingerprint
+
+logger = logging.getLogger("data_miner")
+
+_RETRY_AFTER = timedelta(minutes=5)
+_MOST_ATTEMPTS = 5
+_MOST_DECODER_THREADS = 4
+_HAS_NO_FILE = frozenset({VideoStatus.PENDING, VideoStatus.DOWNLOADING})
+_HAS_FILE = frozenset({VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStatus.EXTRACTED, VideoStatus.FAILED})
+
+
+def frames_fingerprint(video_key: str, video_sha256: str, config: ExtractionConfig) -> str:
+    """Return what `frames.parquet` carries if it is current for these bytes and settings."""
+    content = {"video": video_sha256, "settings": config.sampling_settings(), "version": ALGORITHM_VERSION}
+    if video_key.startswith(FRAMES_PREFIX):
+        content["max_pixels"] = config.limits.max_pixels  # decides which pictures of a folder are left out
+    return fingerprint_of(content)
+
+
+def extract_frames(
+    platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
+) -> list[VideoOutcome]:
+    """Make the frames of videos; return one outcome a key, in the order given.
+
+    Each video is held by a claim while it is worked on. Frames that are current are not made again unless `force`.
+    `report` is called from this thread, as each video finishes.
+    """
+    keys = list(dict.fromkeys(video_keys))
+    _ = platform.catalog  # made here, once, before threads ask for it
+    num_cores = os.cpu_count() or 1
+    num_workers = min(platform.config.extraction.workers or num_cores, max(1, len(keys)))
+    num_threads = min(_MOST_DECODER_THREADS, max(1, num_cores // num_workers))
+    outcomes: dict[str, VideoOutcome] = {}
+
+    def settle(outcome: VideoOutcome) -> None:
+        outcomes[outcome.video_key] = outcome
+        if report is not None:
+            report(outcome)
+
+    def record(fault: ItemFault, key: str) -> None:
+        settle(_record_fault(platform, key, fault))
+
+    with (
+        item_guard("extract_frames", keys_with_internal_errors(platform.catalog.database, keys)) as guard,
+        ThreadPoolExecutor(num_workers, thread_name_prefix="extraction") as pool,
+        FrameWorkers() as workers,
+    ):
+        maker = _FolderMaker(platform, workers, num_threads)
+        pending = {pool.submit(_extract_one, platform, maker, key, force): key for key in keys}
+        try:
+            for future in as_completed(pending):
+                key = pending[future]
+                outcome = guard.attempt(key, future.result, partial(record, key=key))
+                if outcome is not None:
+                    settle(outcome)
+        except BaseException:
+            # Videos at work are left EXTRACTING without a claim: whoever asks next takes over.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [outcomes[key] for key in video_keys]
+
+
+@dataclass(frozen=True, slots=True)
+class _FolderMaker:
+    platform: Platform
+    workers: FrameWorkers
+    num_threads: int
+
+    def make(self, key: str, file_name: str, fingerprint: str) -> FrameFolderSummary:
+        """Replace the frames folder of a video, whole or not at all."""
+        layout = self.platform.layout
+        pictures = imported_frame_paths(self.platform, key)
+        with atomic_folder(layout.frames_folder(key)) as partial:
+            return self.workers.make_frame_folder(
+                FrameFolderJob(
+                    video_key=key,
+                    video_path=layout.video_folder(key) / file_name,
+                    folder=partial,
+                    fingerprint=fingerprint,
+                    config=self.platform.config.extraction,
+                    num_threads=self.num_threads,
+                    picture_paths=tuple(pictures or ()),
+                )
+            )
+
+
+def _extract_one(platform: Platform, maker: _FolderMaker, key: str, force: bool) -> VideoOutcome:
+    try:
+        with platform.hold_video(key):
+            return _extract_held(platform, maker, key, force)
+    except ClaimHeldError as error:
+        return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
+
+
+def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool) -> VideoOutcome:
+    row = platform.catalog.video(key)
+    if row is None:
+        return VideoOutcome(key, OutcomeStatus.BLOCKED, message=f"no video {key!r} in the catalog; add it first")
+    if (standing := _standing_outcome(platform, row, force)) is not None:
+        return standing
+    assert row.sha256 is not None
+    assert row.file_name is not None
+    wanted = frames_fingerprint(key, row.sha256, platform.config.extraction)
+    table = platform.layout.frames_table(key)
+    sweep_partials(platform.layout.frames, key)
+    if not force and read_fingerprint(table) == wanted:
+        num_frames = num_rows(table)
+        if row.status is not VideoStatus.EXTRACTED or row.num_frames != num_frames:
+            # Killed between the folder and its row: the row catches up.
+            _record_extracted(platform, key, num_frames)
+        return VideoOutcome(key, OutcomeStatus.REUSED, metadata={"num_frames": num_frames})
+    with platform.catalog.database.transaction() as session:
+        move_video(session, key, VideoStatus.EXTRACTING)
+    try:
+        with disk_full_is_the_videos(platform.root):
+            summary = maker.make(key, row.file_name, wanted)
+    except (VideoPermanentError, VideoTransientError) as error:
+        return _record_failed(platform, row, error.kind, str(error))
+    except Exception:
+        _put_back(platform, key)
+        raise
+    for picture in summary.left_out:
+        logger.warning("%s: a picture is left out: %s", row.url or key, picture)
+    _record_extracted(platform, key, summary.num_frames)
+    return VideoOutcome(key, OutcomeStatus.DONE, metadata=summary.as_metadata())
+
+
+def _standing_outcome(platform: Platform, row: VideoRow, force: bool) -> VideoOutcome | None:
+    """The outcome of a video that cannot, or need not, be worked on now; None if it is to be looked at."""
+    if row.status is VideoStatus.UNAVAILABLE:
+        return VideoOutcome(row.key, OutcomeStatus.UNAVAILABLE, row.error_kind, row.error or "")
+    if row.status in _HAS_NO_FILE or row.sha256 is None or row.file_name is None:
+        if row.status is VideoStatus.FAILED:
+            return VideoOutcome(row.key, OutcomeStatus.FAILED, row.error_kind, row.error or "")
+        return VideoOutcome(row.key, OutcomeStatus.BLOCKED, message="not downloaded yet")
+    if row.status is VideoStatus.FAILED and not force and not platform.catalog.is_due(row):
+        return VideoOutcome(row.key, OutcomeStatus.FAILED, row.error_kind, row.error or "")
+    return None
+
+
+def _record_extracted(platform: Platform, key: str, num_frames: int) -> None:
+    values: dict[str, Any] = {"num_frames": num_frames, "error": None, "error_kind": None, "retry_after": None}
+    with platform.catalog.database.transaction() as session:
+        move_video(session, key, VideoStatus.EXTRACTING)
+        move_video(session, key, VideoStatus.EXTRACTED, **values)
+
+
+def _put_back(platform: Platform, key: str) -> None:
+    """Let a row stand one step back: an exception that nobody expected has ended the attempt, and the guard decides."""
+    with suppress(SQLAlchemyError), platform.catalog.database.transaction() as session:
+        move_video(session, key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTING})
+
+
+def _record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome:
+    record_internal_error(platform.catalog.database, key, fault.line, only_from=_HAS_FILE)
+    return VideoOutcome(key, OutcomeStatus.FAILED, VideoErrorKind.INTERNAL_ERROR, fault.line)
+
+
+def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, message: str) -> VideoOutcome:
+    attempts = row.attempts + (0 if kind is VideoErrorKind.DISK_FULL else 1)  # which is no fault of the video's
+    may_pass = kind.is_transient and attempts < _MOST_ATTEMPTS
+    with platform.catalog.database.transaction() as session:
+        move_video(
+            session,
+            row.key,
+            VideoStatus.FAILED,
+            error_kind=kind,
+            error=message,
+            attempts=attempts,
+            retry_after=utc_now() + _RETRY_AFTER * 2**attempts if may_pass else None,
+        )
+    logger.warning("%s: no frames: %s", row.key, message)
+    return VideoOutcome(row.key, OutcomeStatus.FAILED, kind, message)

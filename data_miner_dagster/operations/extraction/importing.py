@@ -1,0 +1,79 @@
+"""From pictures that exist already to a folder of frames with the same manifest.
+
+Picture i is frame i, a second after the one before it. A picture that cannot be read, or is too large, is left out and
+named with its reason.
+"""
+
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_miner_dagster.domain.errors import VideoPermanentError
+from data_miner_dagster.domain.foreign_text import clean_text
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.media.foreign_pictures import TakenPicture, take_picture
+from data_miner_dagster.media.outcomes import UnreadableImageError
+from data_miner_dagster.operations.extraction.manifest import check_num_frames, frame_folder_writer
+from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
+from data_miner_dagster.stages.extraction import spread
+
+
+def import_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
+    """Store `job.picture_paths` in the folder, measured, and write the manifest last. Same input, same bytes.
+
+    Raises:
+        VideoPermanentError: not one picture can be read, or there are too many.
+    """
+    numbers = spread(np.arange(len(job.picture_paths)), job.config.max_frames_per_video).tolist()
+    check_num_frames(len(numbers), job.config)
+    left_out: list[str] = []
+    with frame_folder_writer(job.folder, job.video_key, job.fingerprint, job.config) as writer:
+        for number in numbers:
+            path = job.picture_paths[number]
+            name = clean_text(path.name) or "?"
+            taken = attempt_alone("extract_frames", name, partial(_taken, job, path))
+            if not isinstance(taken, TakenPicture):
+                left_out.append(f"{name}: {taken.line if isinstance(taken, ItemFault) else taken}")
+                continue
+            writer.add(
+                taken.content,
+                taken.extension,
+                np.asarray(cv2.cvtColor(taken.rgb, cv2.COLOR_RGB2GRAY), np.uint8),
+                pts=number,
+                time_base=Fraction(1),
+                source_frame_number=number,
+                is_keyframe=True,
+            )
+        if writer.num_frames == 0:
+            folder = job.picture_paths[0].parent if job.picture_paths else Path()
+            reason = f", the first for being: {left_out[0]}" if left_out else ""
+            raise VideoPermanentError(VideoErrorKind.UNDECODABLE, f"{folder}: not one picture can be read{reason}")
+    return FrameFolderSummary(
+        num_frames=writer.num_frames,
+        num_source_frames=len(job.picture_paths),
+        num_decoded=writer.num_frames,
+        num_unmet=len(numbers) - writer.num_frames,
+        num_decode_errors=0,
+        size_bytes=writer.size_bytes,
+        num_frames_by_flag=dict(writer.num_frames_by_flag),
+        left_out=tuple(left_out),
+    )
+
+
+def _taken(job: FrameFolderJob, path: Path) -> TakenPicture | str:
+    """Return the picture, or why it is left out."""
+    try:
+        content = path.read_bytes()
+        return take_picture(content, max_pixels=job.config.limits.max_pixels, quality=job.config.jpeg_quality)
+    except UnreadableImageError as error:
+        return str(error)
+    except MemoryError:
+        return f"{path.stat().st_size} bytes are too many"
+    except FileNotFoundError:
+        return "gone since it was listed"
+    except PermissionError:
+        return "may not be read"

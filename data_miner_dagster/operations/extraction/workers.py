@@ -1,0 +1,65 @@
+"""Each video is decoded in a process apart: a decoder that crashes, hangs or eats memory ends that video only."""
+
+from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.operations.foreign.media_requests import (
+    JOBS_MODULE,
+    FrameFolderJob,
+    FrameFolderSummary,
+    job_to_json,
+)
+from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
+from data_miner_dagster.workers.limits import WorkerLimits
+from data_miner_dagster.workers.pool import WorkerPool
+
+
+class FrameWorkers:
+    """Worker processes that make folders of frames. Safe to share by threads."""
+
+    def __init__(self) -> None:
+        self._pool = WorkerPool(JOBS_MODULE)
+
+    def __enter__(self) -> "FrameWorkers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing."""
+        self._pool.close()
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The workers that there are now."""
+        return self._pool.process_ids
+
+    def make_frame_folder(self, job: FrameFolderJob) -> FrameFolderSummary:
+        """The same as the function of that name, in a worker and within `job.config.limits`.
+
+        Raises:
+            VideoPermanentError: as the function does; LIMIT_EXCEEDED too when time or memory runs out.
+            VideoTransientError: DISK_FULL, or CRASHED: the worker died.
+            WorkerFaultError: an exception that nobody expected, met in the worker.
+            WorkersClosedError: `close` was called meanwhile.
+        """
+        limits = job.config.limits
+        try:
+            summary = self._pool.call(
+                "make_frame_folder",
+                job_to_json(job),
+                limits=WorkerLimits(
+                    wall_seconds=limits.max_seconds,
+                    cpu_seconds=limits.max_seconds * (job.num_threads + 1),  # threads decode while one encodes
+                    memory_bytes=limits.max_memory_bytes,
+                ),
+            )
+        except WorkerLimitError as error:
+            reason = {
+                "wall": f"took longer than extraction.limits.max_seconds={limits.max_seconds:g}",
+                "memory": f"needs more than extraction.limits.max_memory_bytes={limits.max_memory_bytes}",
+            }.get(error.which, str(error))
+            raise VideoPermanentError(VideoErrorKind.LIMIT_EXCEEDED, f"decoding {reason}") from error
+        except WorkerDiedError as error:
+            raise VideoTransientError(VideoErrorKind.CRASHED, f"the decoder {error}") from error
+        return FrameFolderSummary(**summary)

@@ -1,0 +1,338 @@
+"""filtered.parquet: which frames of a project are kept, and why not the others.
+
+Files: similarities first, then decisions, each atomically; then statuses and counts, in one transaction. Current files
+are not made again, and rows that lag behind them, after a kill in between, are mended.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.catalog.transitions import move_project, move_project_videos
+from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.reasons import DropReason
+from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
+from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
+from data_miner_dagster.domain.tables import FILTERED_SCHEMA
+from data_miner_dagster.operations.filtering.drift import read_drift
+from data_miner_dagster.operations.filtering.scoring import score_project, similarities_fingerprint, similarities_header
+from data_miner_dagster.operations.left_out import VideosLeftOutError, as_metadata
+from data_miner_dagster.operations.members import ProjectMembers, failures_by_kind, project_members
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.filtering.decisions import (
+    ALGORITHM_VERSION,
+    KEPT,
+    REASONS,
+    Decisions,
+    FilteringRules,
+    PromptRule,
+    decide,
+    resolve_rules,
+    unnamed_values,
+)
+from data_miner_dagster.stages.filtering.histograms import count_similarities, histogram_line
+from data_miner_dagster.stages.thresholds import check_same_scale
+from data_miner_dagster.storage.atomic import sweep_partials
+from data_miner_dagster.storage.similarities import (
+    SimilaritiesHeader,
+    SimilaritiesPart,
+    read_parts,
+    similarity_values,
+)
+from data_miner_dagster.storage.tables import read_batches, read_fingerprint, read_metadata, table_writer
+
+_SETTINGS_KEY: Final = "data_miner.filtering"
+
+logger = logging.getLogger("data_miner")
+
+
+def filter_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
+    """Decide on every frame of every member that has frames and current embeddings.
+
+    Members without are left out and counted; they join when they are ready. No model is loaded unless a prompt is new.
+
+    Args:
+        platform: the platform of one root.
+        project: its name.
+        force: score and decide again even where the tables are current.
+
+    Raises:
+        ConfigError: no such project, or thresholds that were set for another encoder.
+        ClaimHeldError: another worker is at this project for longer than one waits.
+    """
+    config = platform.project_config(project).filtering
+    with platform.hold_project(project), _failing(platform, project):
+        sweep_partials(platform.layout.project_folder(project))
+        path = platform.layout.filtered_table(project)
+        _check_encoder(platform, config, path)
+        rules = resolve_rules(config, platform.models.filter_encoder_name, platform.models.filter_encoder_calibration)
+        all_members = members = project_members(platform, project)
+        _tell_left_out(project, members)
+        num_scored = 0
+        left_out: dict[str, str] = {}
+        while True:
+            header = similarities_header(platform, config, members.ready)
+            fingerprint = filtered_fingerprint(header, rules)
+            is_current = not force and read_fingerprint(path) == fingerprint
+            if is_current:
+                break
+            _start(platform, project, members)
+            similarities = platform.layout.similarities_table(project)
+            try:
+                num_scored = score_project(platform, similarities, header, members.ready, force=force)
+            except VideosLeftOutError as error:  # once more, without them
+                left_out |= error.lines
+                members = all_members.without(left_out)
+                continue
+            settings = _settings(platform, config) | as_metadata(left_out)
+            _write_decisions(similarities, path, header, rules, fingerprint, settings)
+            break
+        tally = _read_tally(path)
+        _finish(platform, project, members, tally)
+        return ProjectOutcome(
+            project=project,
+            status=OutcomeStatus.REUSED if is_current else OutcomeStatus.DONE,
+            fingerprint=fingerprint,
+            counts=_counts(members, tally),
+            metadata={
+                "encoder": platform.models.filter_encoder_name,
+                "positive_threshold": max(rule.threshold or 0.0 for rule in rules.positive),
+                "positive_similarities": histogram_line(tally.similarities),
+                "videos": len(members.ready),
+                "videos_scored": num_scored,
+                **_drift_metadata(platform, project, config),
+            },
+        )
+
+
+def filtered_fingerprint(header: SimilaritiesHeader, rules: FilteringRules) -> str:
+    """Return the fingerprint of the decisions that these rules make on these similarities."""
+    return fingerprint_of(
+        {"version": ALGORITHM_VERSION, "similarities": similarities_fingerprint(header), "rules": asdict(rules)}
+    )
+
+
+# --- thresholds belong to an encoder ---
+
+
+def _settings(platform: Platform, config: FilteringConfig) -> dict[str, str]:
+    """What the next run must know of this one: whose numbers these were."""
+    content = {"encoder": platform.models.filter_encoder_name, "unnamed_values": unnamed_values(config)}
+    return {_SETTINGS_KEY: json.dumps(content, sort_keys=True, ensure_ascii=False)}
+
+
+def _check_encoder(platform: Platform, config: FilteringConfig, path: Path) -> None:
+    encoded = read_metadata(path).get(_SETTINGS_KEY)
+    if encoded is not None:
+        earlier = json.loads(encoded)
+        encoder_name = platform.models.filter_encoder_name
+        check_same_scale(
+            "filtering", unnamed_values(config), encoder_name, earlier["encoder"], earlier["unnamed_values"]
+        )
+
+
+# --- files ---
+
+
+def _write_decisions(
+    similarities: Path,
+    path: Path,
+    header: SimilaritiesHeader,
+    rules: FilteringRules,
+    fingerprint: str,
+    settings: Mapping[str, str],
+) -> None:
+    with table_writer(
+        path,
+        FILTERED_SCHEMA,
+        fingerprint=fingerprint,
+        metadata=settings,
+        dictionary_columns=("video_key", "positive_prompt", "negative_prompt", "junk_prompt", "drop_reason"),
+    ) as writer:
+        for part in read_parts(similarities, header):
+            rows = _filtered_rows(part, rules, decide_part(part, header, rules))
+            writer.write_table(rows, row_group_size=rows.num_rows)
+
+
+def decide_part(part: SimilaritiesPart, header: SimilaritiesHeader, rules: FilteringRules) -> Decisions:
+    """Decide on one part of the similarities table."""
+    return decide(
+        {text: similarity_values(part.rows, text) for text in header.texts},
+        rules,
+        pts_seconds=part.rows.column("pts_seconds").to_numpy(),
+        video_offsets=part.video_offsets,
+        quality_reasons=_quality_reasons(part.rows.column("quality_flag")),
+    )
+
+
+def _quality_reasons(flags: pa.ChunkedArray) -> npt.NDArray[np.int8]:
+    codes = pc.index_in(flags, value_set=pa.array([reason.value for reason in REASONS]))
+    reasons: npt.NDArray[np.int8] = pc.fill_null(codes, KEPT).to_numpy().astype(np.int8)
+    return reasons
+
+
+def _filtered_rows(part: SimilaritiesPart, rules: FilteringRules, decisions: Decisions) -> pa.Table:
+    columns = {name: part.rows.column(name) for name in ("frame_id", "video_key", "frame_index", "pts_seconds")}
+    for name, prompts, codes, similarities in (
+        ("positive", rules.positive, decisions.positive_prompts, decisions.positive_similarities),
+        ("negative", rules.negative, decisions.negative_prompts, decisions.negative_similarities),
+        ("junk", rules.junk, decisions.junk_prompts, decisions.junk_similarities),
+    ):
+        columns[f"{name}_similarity"] = pa.array(similarities, pa.float32(), from_pandas=True)
+        columns[f"{name}_prompt"] = _words(codes, [_text(rule) for rule in prompts])
+    columns["is_kept"] = pa.array(decisions.is_kept)
+    columns["drop_reason"] = _words(decisions.reasons, [reason.value for reason in REASONS])
+    return pa.table(columns, schema=FILTERED_SCHEMA)
+
+
+def _text(rule: PromptRule) -> str:
+    return rule.text
+
+
+def _words(codes: npt.NDArray[np.signedinteger], words: list[str]) -> pa.Array:
+    """Return the word of each code, null where it is negative."""
+    return pa.array(words, pa.string()).take(pa.array(codes, mask=codes < 0))
+
+
+# --- counts ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """What a filtered table says, read from the table itself."""
+
+    num_frames: int
+    num_dropped: Mapping[DropReason, int]
+    kept_by_video: Mapping[str, int]
+    similarities: npt.NDArray[np.int64]  # histogram of the positive ones
+
+
+def _read_tally(path: Path) -> _Tally:
+    num_frames = 0
+    dropped: Counter[DropReason] = Counter()
+    kept: Counter[str] = Counter()
+    similarities = count_similarities(np.zeros(0))
+    for rows in read_batches(path, ["video_key", "drop_reason", "positive_similarity"]):
+        similarities += count_similarities(rows.column("positive_similarity").to_numpy(zero_copy_only=False))
+        num_frames += rows.num_rows
+        for entry in rows.column("drop_reason").drop_null().value_counts().to_pylist():
+            dropped[DropReason(entry["values"])] += entry["counts"]
+        kept_keys = rows.column("video_key").filter(rows.column("drop_reason").is_null())
+        for entry in kept_keys.value_counts().to_pylist():
+            kept[entry["values"]] += entry["counts"]
+    return _Tally(num_frames, dropped, kept, similarities)
+
+
+def _counts(members: ProjectMembers, tally: _Tally) -> dict[str, int]:
+    counts = {"frames": tally.num_frames, "kept": sum(tally.kept_by_video.values())}
+    counts |= {reason.value: tally.num_dropped[reason] for reason in DropReason if tally.num_dropped.get(reason)}
+    counts |= {
+        name: len(keys)
+        for name, keys in (("not_embedded", members.not_embedded), ("unsettled", members.unsettled))
+        if keys
+    }
+    return counts | {f"failed_{kind}": number for kind, number in failures_by_kind(members.failed).items()}
+
+
+def _tell_left_out(project: str, members: ProjectMembers) -> None:
+    if members.not_embedded:
+        logger.warning(
+            "project %s: %d videos have frames but no current embeddings and are left out, such as %s; "
+            "materialize frame_embeddings for them",
+            project,
+            len(members.not_embedded),
+            members.not_embedded[0],
+        )
+
+
+def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -> dict[str, int | float]:
+    """Compare the videos that came after the last calibration with those it was made on, where there was one."""
+    drift = read_drift(platform, project, config)
+    if drift is None:
+        return {}
+    if drift.is_drifted:
+        logger.warning(
+            "project %s: %d frames of videos newer than its calibration score differently (PSI %.2f, KS %.2f): "
+            "`data-miner calibrate %s` asks about them",
+            project,
+            drift.num_frames,
+            drift.psi,
+            drift.ks,
+            project,
+        )
+    return {
+        "drift_frames": drift.num_frames,
+        "drift_psi": round(drift.psi, 4),
+        "drift_ks": round(drift.ks, 4),
+        "is_drifted": int(drift.is_drifted),
+    }
+
+
+# --- rows ---
+
+
+@contextmanager
+def _failing(platform: Platform, project: str) -> Iterator[None]:
+    """Record on the project what stopped its filtering, and let it pass on to the caller."""
+    try:
+        yield
+    except Exception as error:
+        with platform.catalog.database.transaction() as session:
+            move_project(session, project, ProjectStage.FILTERING)  # FAILED is reached from there, wherever it stood
+            move_project(session, project, ProjectStage.FAILED, error=f"filtering: {error}")
+        raise
+
+
+def _start(platform: Platform, project: str, members: ProjectMembers) -> None:
+    with platform.catalog.database.transaction() as session:
+        move_project(session, project, ProjectStage.FILTERING, error=None)
+        keys = [member.video_key for member in members.ready]
+        move_project_videos(session, project, ProjectVideoStatus.FILTERING, dict.fromkeys(keys, (None, None)))
+
+
+def _finish(platform: Platform, project: str, members: ProjectMembers, tally: _Tally) -> None:
+    """Bring the rows of the members, and the project's stage, to what the table says. Idempotent."""
+    wanted: dict[str, tuple[ProjectVideoStatus, int | None, str | None]] = {}
+    for member in members.ready:
+        num_kept = tally.kept_by_video.get(member.video_key, 0)
+        status = ProjectVideoStatus.FILTERED if num_kept else ProjectVideoStatus.FILTERED_EMPTY
+        wanted[member.video_key] = (status, num_kept, None)
+    for failed in members.failed:
+        kind = f"{failed.kind.value}: " if failed.kind is not None else ""
+        wanted[failed.video_key] = (ProjectVideoStatus.FAILED, None, f"{kind}{failed.message}")
+    for key in (*members.not_embedded, *members.unsettled):
+        wanted[key] = (ProjectVideoStatus.PENDING, None, None)
+    standing = {
+        row.video_key: (row.status, row.num_passed_frames, row.reason) for row in platform.catalog.members(project)
+    }
+    differing = {key: target for key, target in wanted.items() if key in standing and standing[key] != target}
+    counts = {"frames": tally.num_frames, "filtered": sum(tally.kept_by_video.values())}
+    row = platform.catalog.project(project)
+    with platform.catalog.database.transaction() as session:
+        # Every status but PENDING is reached by way of FILTERING.
+        started = [key for key, target in differing.items() if target[0] is not ProjectVideoStatus.PENDING]
+        move_project_videos(session, project, ProjectVideoStatus.FILTERING, dict.fromkeys(started, (None, None)))
+        for status in ProjectVideoStatus:
+            targets = {key: target[1:] for key, target in differing.items() if target[0] is status}
+            move_project_videos(session, project, status, targets)
+        if row is not None and row.stage in (ProjectStage.POPULATING, ProjectStage.FAILED):
+            move_project(session, project, ProjectStage.FILTERING)
+        move_project(
+            session,
+            project,
+            ProjectStage.DEDUP_READY,
+            only_from={ProjectStage.FILTERING},
+            error=None,
+            counts={**(row.counts if row is not None else {}), **counts},
+        )

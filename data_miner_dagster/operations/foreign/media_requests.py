@@ -1,0 +1,77 @@
+"""What is asked of the workers of extraction, and what comes back: imports nothing that decodes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.config.extraction import ExtractionConfig
+
+JOBS_MODULE: Final = "data_miner_dagster.operations.extraction.jobs"
+_MOST_NAMED: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFolderJob:
+    """One video, or pictures that stand for one, to make a folder of frames from. `folder` exists and is empty."""
+
+    video_key: str
+    video_path: Path  # of no meaning where there are `picture_paths`
+    folder: Path
+    fingerprint: str
+    config: ExtractionConfig
+    num_threads: int = 1
+    picture_paths: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFolderSummary:
+    """What was made. `num_unmet` targets could not be decoded; `num_decode_errors` packets were damaged.
+
+    `left_out` are the pictures of a folder that were not taken, by name, each with the reason.
+    """
+
+    num_frames: int
+    num_source_frames: int
+    num_decoded: int
+    num_unmet: int
+    num_decode_errors: int
+    size_bytes: int
+    num_frames_by_flag: Mapping[str, int] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
+
+    def as_metadata(self) -> dict[str, int | float | str]:
+        """Return plain numbers worth showing."""
+        values = asdict(self)
+        by_flag, left_out = values.pop("num_frames_by_flag"), values.pop("left_out")
+        shown = {f"num_{flag}": count for flag, count in sorted(by_flag.items())}
+        if left_out:
+            more = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
+            shown["left_out"] = "; ".join(left_out[:_MOST_NAMED]) + more
+        return {**values, **shown}
+
+
+def job_to_json(job: FrameFolderJob) -> dict[str, Any]:
+    """Return what `job_from_json` makes the same job of."""
+    return {
+        "video_key": job.video_key,
+        "video_path": str(job.video_path),
+        "folder": str(job.folder),
+        "fingerprint": job.fingerprint,
+        "config": job.config.model_dump(mode="json"),
+        "num_threads": job.num_threads,
+        "picture_paths": [str(path) for path in job.picture_paths],
+    }
+
+
+def job_from_json(content: dict[str, Any]) -> FrameFolderJob:
+    """Return the job that `job_to_json` was given."""
+    return FrameFolderJob(
+        video_key=content["video_key"],
+        video_path=Path(content["video_path"]),
+        folder=Path(content["folder"]),
+        fingerprint=content["fingerprint"],
+        config=ExtractionConfig.model_validate(content["config"]),
+        num_threads=content["num_threads"],
+        picture_paths=tuple(map(Path, content["picture_paths"])),
+    )

@@ -1,0 +1,64 @@
+"""Files of the watched folder, parsed in a process apart: who may write there need not be who runs this one.
+
+What a file said is remembered by its identity: a folder of a thousand files that nobody touches costs a tick little.
+"""
+
+import time
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
+from data_miner_dagster.workers.limits import WorkerLimits
+from data_miner_dagster.workers.pool import WorkerPool
+
+JOBS_MODULE: Final = "data_miner_dagster.operations.foreign.project_file_jobs"
+_LIMITS: Final = WorkerLimits(wall_seconds=30, cpu_seconds=20, memory_bytes=1 << 30)
+_SETTLED_SECONDS: Final = 2.0
+"""A file changed so lately is not remembered: a second change might leave its size and time as they are."""
+_MAX_REMEMBERED: Final = 10_000
+
+_Identity = tuple[int, int, int]
+_remembered: dict[Path, tuple[_Identity, dict[str, object]]] = {}
+
+
+class ProjectFileWorkers:
+    """Parses files; nothing starts before the first that has changed."""
+
+    def __init__(self) -> None:
+        self._pool = WorkerPool(JOBS_MODULE, size=1)
+
+    def __enter__(self) -> "ProjectFileWorkers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.close()
+
+    def parse(self, path: Path) -> dict[str, object]:
+        """Return what a file says before interpolation, as `config.loading.parse_file` does.
+
+        Raises:
+            ConfigError: it cannot be parsed, or not within limits.
+        """
+        identity = _identity(path)
+        known = _remembered.get(path)
+        if identity is not None and known is not None and known[0] == identity:
+            return known[1]
+        try:
+            content: dict[str, object] = self._pool.call("parse", {"path": str(path)}, limits=_LIMITS)
+        except (WorkerLimitError, WorkerDiedError) as error:
+            raise ConfigError(f"{path}: cannot be parsed ({error}); write it by hand, or leave it out") from error
+        if identity is not None and identity == _identity(path) and len(_remembered) < _MAX_REMEMBERED:
+            _remembered[path] = (identity, content)
+        return content
+
+
+def _identity(path: Path) -> _Identity | None:
+    """Return what changes with a file's content; None where that cannot be relied on yet."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    if time.time() - status.st_mtime < _SETTLED_SECONDS:
+        return None
+    return (status.st_ino, status.st_size, status.st_mtime_ns)

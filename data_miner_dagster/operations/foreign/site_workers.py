@@ -1,0 +1,238 @@
+"""The questions of `SiteClient`, answered by worker processes: a page that hangs, grows or crashes costs its own item.
+
+Belongs here: limits, which secrets a worker is given, and what its end means. Does not belong here: what is asked of a
+site (sites/client.py), and whether (politeness.py).
+"""
+
+import base64
+import os
+import re
+import urllib.parse
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.domain.addresses import ForeignAddress, NetworkAddress, Origin, OwnAddress, problem_of_address
+from data_miner_dagster.domain.errors import SourceError, VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.domain.secret_values import remember_secret
+from data_miner_dagster.sites.hosts import has_numeric_host
+from data_miner_dagster.sites.keys import is_direct_video_url, key_of_url
+from data_miner_dagster.sites.records import CANDIDATES, FETCHED, LIMITS, PICTURES, FetchedVideo, ListingLimits, Picture
+from data_miner_dagster.sites.redaction import redact_url
+from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
+from data_miner_dagster.workers.limits import WorkerLimits
+from data_miner_dagster.workers.pool import OnCall, WorkerPool
+
+LISTING_SECONDS: Final = 600.0
+_PICTURE_SECONDS: Final = 60.0
+_GRACE_SECONDS: Final = 5.0
+"""A worker ends what it does by itself when its time is over; one that has not by then is held by what it reads."""
+_VARIABLE: Final = re.compile(r"(?:^|\{)env:([A-Za-z_][A-Za-z0-9_]*)(?:\}|$)")
+
+
+class SiteWorkers:
+    """`SiteClient` at a distance: the same questions, answers and callbacks. Safe to share between threads.
+
+    Its workers see no variable of the environment but those that the configuration, or the address of the moment,
+    refers to.
+    """
+
+    jobs_module = "data_miner_dagster.operations.foreign.site_jobs"
+
+    def __init__(
+        self,
+        config: DownloadingConfig,
+        *,
+        may_request: Callable[[str], bool] = lambda _site: True,
+        on_response: Callable[[str, int, Mapping[str, str]], None] = lambda _site, _status, _headers: None,
+        on_refusal: Callable[[str, float | None, str], object] = lambda _site, _wait, _message: None,
+        before_listing: Callable[[str], None] = lambda _site: None,
+    ) -> None:
+        self._config = config
+        self._config_json = config.model_dump_json()
+        self._may_request = may_request
+        self._on_response = on_response
+        self._on_refusal = on_refusal
+        self._before_listing = before_listing
+        self._variables = _named_variables(config)
+        self._pool = WorkerPool(self.jobs_module)
+
+    def __enter__(self) -> "SiteWorkers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing."""
+        self._pool.close()
+
+    def start(self) -> None:
+        """Begin to import yt-dlp in a process apart; returns at once."""
+        self._pool.start()
+
+    def prover_pool(self) -> WorkerPool:
+        """Return a pool for `MediaWorkers.probe`, to be closed before this: its workers are given no secret."""
+        return self._pool.beside()
+
+    def recheck(self) -> None:
+        """Have every worker ask `may_request` again before its next request: the answer may have changed."""
+        self._pool.notify()
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The workers that there are now."""
+        return self._pool.process_ids
+
+    def list_address(
+        self, address: OwnAddress, *, source: str, query: str, found_at: datetime, limits: ListingLimits | None = None
+    ) -> list[VideoCandidate]:
+        """See `SiteClient.list_address`.
+
+        Raises:
+            SourceError: as there; or reading the address took too much of something, or ended its worker.
+        """
+        text = address.text.strip()
+        if (
+            has_numeric_host(text)
+            and "{" not in text
+            and is_direct_video_url(text)
+            and problem_of_address(text) is None
+        ):  # what the worker would say
+            return [VideoCandidate(key_of_url(text), text, source, query, 0, found_at, origin=Origin.OWN)]
+        found: list[VideoCandidate] = []
+        arguments = {
+            "source": source,
+            "query": query,
+            "found_at": found_at.isoformat(),
+            "limits": LIMITS.dump_python(limits or ListingLimits(), mode="json"),
+        }
+
+        def on_call(name: str, said: dict[str, Any]) -> Any:
+            if name != "found":
+                return self._answer(name, said)
+            found.extend(CANDIDATES.validate_python(said["candidates"]))
+            return None
+
+        self._listed("list_address", arguments, address, LISTING_SECONDS, on_call)
+        return found
+
+    def fetch(
+        self,
+        video_key: str,
+        address: NetworkAddress,
+        folder: Path,
+        *,
+        found_at: datetime,
+        accept: Callable[[VideoCandidate], None] = lambda _candidate: None,
+    ) -> FetchedVideo:
+        """See `SiteClient.fetch`.
+
+        Raises:
+            VideoPermanentError, VideoTransientError: as there. LIMIT_EXCEEDED: it took more CPU or memory than
+                `limits` allow, or could not be ended in `max_wall_seconds` but by force. CRASHED: its worker ended.
+        """
+
+        def on_call(name: str, said: dict[str, Any]) -> Any:
+            if name == "accept":
+                return accept(CANDIDATES.validate_python(said["candidates"])[0])
+            return self._answer(name, said)
+
+        arguments = {
+            "video_key": video_key,
+            "folder": os.fspath(folder),
+            "found_at": found_at.isoformat(),
+        }
+        seconds = self._config.max_wall_seconds
+        try:
+            return FETCHED.validate_python(self._call("fetch", arguments, address, seconds, on_call))
+        except WorkerLimitError as error:
+            raise VideoPermanentError(
+                VideoErrorKind.LIMIT_EXCEEDED,
+                f"what its site sent {self._of_limit(error, 'max_wall_seconds', seconds)}",
+            ) from None
+        except WorkerDiedError as error:
+            raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that fetched it {error}") from None
+
+    def pictures_of(self, video_key: str, address: NetworkAddress, *, with_storyboards: bool) -> list[Picture]:
+        """See `SiteClient.pictures_of`."""
+        arguments = {"video_key": video_key, "with_storyboards": with_storyboards}
+        pictures = self._listed("pictures_of", arguments, address, LISTING_SECONDS, self._answer)
+        return PICTURES.validate_python(pictures)
+
+    def fetch_picture(self, site: str, url: str) -> bytes:
+        """See `SiteClient.fetch_picture`."""
+        content = self._listed("fetch_picture", {"site": site}, ForeignAddress(url), _PICTURE_SECONDS, self._answer)
+        return base64.b64decode(content)
+
+    def _answer(self, name: str, said: dict[str, Any]) -> Any:
+        match name:
+            case "may_request":
+                return self._may_request(said["site"])
+            case "on_response":
+                return self._on_response(said["site"], said["status"], said["headers"])
+            case "on_refusal":
+                self._on_refusal(said["site"], said["wait"], said["message"])
+            case "before_listing":
+                return self._before_listing(said["site"])
+        return None
+
+    def _listed(
+        self, job: str, arguments: dict[str, Any], address: NetworkAddress, seconds: float, on_call: OnCall
+    ) -> Any:
+        try:
+            return self._call(job, arguments, address, seconds, on_call)
+        except WorkerLimitError as error:
+            said = self._of_limit(error, "the time for one listing,", seconds)
+            raise SourceError(f"{redact_url(address.text)}: what its site sent {said}") from None
+        except WorkerDiedError as error:
+            raise SourceError(f"{redact_url(address.text)}: the process that read it {error}") from None
+
+    def _call(
+        self, job: str, arguments: dict[str, Any], address: NetworkAddress, seconds: float, on_call: OnCall
+    ) -> Any:
+        limits = self._config.limits
+        is_own = isinstance(address, OwnAddress)
+        variables = {**self._variables, **_named_in(address.text)} if is_own else self._variables
+        common = {"address": address.text, "is_own": is_own, "config": self._config_json, "variables": variables}
+        return self._pool.call(
+            job,
+            {**arguments, **common},
+            limits=WorkerLimits(seconds + _GRACE_SECONDS, limits.max_cpu_seconds, limits.max_memory_bytes),
+            on_call=on_call,
+        )
+
+    def _of_limit(self, error: WorkerLimitError, name_of_time: str, seconds: float) -> str:
+        limits = self._config.limits
+        match error.which:
+            case "wall":
+                return f"still held its process when {name_of_time} {seconds:g} s were over"
+            case "cpu":
+                return f"takes more CPU time to read than limits.max_cpu_seconds {limits.max_cpu_seconds:g}"
+            case "memory":
+                return f"takes more memory to read than limits.max_memory_bytes {limits.max_memory_bytes}"
+        return str(error)
+
+
+def _named_in(text: str) -> dict[str, str]:
+    """Return the variables that a text refers to, as far as they are set; their values are secrets from now on."""
+    found = {name: os.environ[name] for name in _VARIABLE.findall(text) if name in os.environ}
+    for value in found.values():
+        remember_secret(value)
+    return found
+
+
+def _named_variables(config: DownloadingConfig) -> dict[str, str]:
+    arguments = [value for by_name in config.extractor_args.values() for values in by_name.values() for value in values]
+    found = {name: value for text in arguments for name, value in _named_in(text).items()}
+    for text in (config.proxy, config.cookies):  # of which only a part is secret
+        match = _VARIABLE.fullmatch(text or "")
+        if match and match[1] in os.environ:
+            found[match[1]] = os.environ[match[1]]
+    if config.proxy is not None and (proxy := found.get(config.proxy.removeprefix("env:"))):
+        remember_secret(urllib.parse.unquote(urllib.parse.urlsplit(proxy).password or ""))
+    return found

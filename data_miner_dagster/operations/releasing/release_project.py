@@ -1,0 +1,178 @@
+"""The last stage: an immutable, verified release of a project, and its report."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+from data_miner_dagster.catalog.schema import ReleaseRow
+from data_miner_dagster.catalog.splits import add_generations
+from data_miner_dagster.catalog.transitions import move_project
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
+from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
+from data_miner_dagster.export.manifest import damaged_files, read_manifest
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
+from data_miner_dagster.operations.left_out import going_on_without, record_left_out
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.source import ReleaseSource
+from data_miner_dagster.operations.releasing.writing import plan_release, write_release
+from data_miner_dagster.operations.reporting.funnel import project_funnel
+from data_miner_dagster.operations.reporting.report import write_report
+from data_miner_dagster.operations.split_memory import (
+    release_versions,
+    released_generations,
+    released_splits,
+    remember_splits,
+    remembered_splits,
+)
+from data_miner_dagster.stages.releasing import next_version
+from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
+
+RELEASE_VERSION: Final = 3
+"""Bumped when the same tables lead to other bytes."""
+
+
+def release_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
+    """Publish the project as it stands as a new version, unless there is a release of exactly that already.
+
+    The release appears in one rename, after it was read back; then its row, then its report. With `force`, every byte
+    of an existing release is checked against its manifest, and the release is written again if any has changed.
+    Frames whose images cannot be had are left out and counted: that is a release of its own, until they are there.
+
+    Raises:
+        NothingToReleaseError: no frame survived; the message is the funnel in one line.
+        DataMinerError: a stage before is missing or out of date, or the release does not read back.
+    """
+    config = platform.project_config(project)
+    with platform.hold_project(project), _stage_of(platform, project):
+        releases = platform.layout.releases_folder(project)
+        sweep_partials(releases)
+        source = ReleaseSource(platform, project, config)
+        remembered = remembered_splits(platform, project, config.releasing.ordered_splits)
+
+        def publish(left_out: Mapping[str, str]) -> tuple[str, OutcomeStatus]:
+            source.left_out = sorted(left_out)
+            missing = {*source.left_out, *source.unseen}
+            fingerprint = release_fingerprint(config, source.fingerprints, missing)
+            existing = _find_release(platform, project, fingerprint, remembered)
+            if existing is not None and not (force and damaged_files(releases / existing)):
+                return existing, OutcomeStatus.REUSED
+            version = existing or next_version(_known_versions(platform, project))
+            plan = plan_release(platform, project, config, source, fingerprint, version)
+            with atomic_folder(releases / version) as folder:
+                write_release(folder, platform, source, plan)
+            return version, OutcomeStatus.DONE
+
+        (version, status), left_out = going_on_without(publish)
+        record_left_out(platform, project, {key: line for key, line in left_out.items() if key in source.video_keys})
+        is_new = status is OutcomeStatus.DONE
+        outcome = _finish(platform, project, version, status, rewrite_report=force or is_new)
+        return replace(outcome, counts={**outcome.counts, "left out": len(left_out)}) if left_out else outcome
+
+
+def release_fingerprint(config: ProjectConfig, tables: Mapping[str, str], missing: Collection[str] = ()) -> str:
+    """Return what the content of a release follows from: `missing` are videos and frames that should be in it."""
+    return fingerprint_of(
+        {
+            **({"missing": sorted(missing)} if missing else {}),
+            "version": RELEASE_VERSION,
+            "description": config.description,
+            "releasing": config.releasing.model_dump(mode="json", exclude={"copy_images"}),
+            "classes": list(config.detection.classes),  # in order: it is the class id
+            "tables": dict(tables),
+        }
+    )
+
+
+@contextmanager
+def _stage_of(platform: Platform, project: str) -> Iterator[None]:
+    """The project is at work while the block runs, and FAILED with the reason if it raises."""
+    database = platform.catalog.database
+    with database.transaction() as session:
+        idle = {ProjectStage.COMPLETE, ProjectStage.FAILED, ProjectStage.DETECT_READY}
+        move_project(session, project, ProjectStage.DETECTING, only_from=idle, error=None)
+    try:
+        yield
+    except Exception as error:
+        with database.transaction() as session:
+            move_project(session, project, ProjectStage.FAILED, error=str(error) or type(error).__name__)
+        raise
+
+
+def _find_release(platform: Platform, project: str, fingerprint: str, remembered: Mapping[str, str]) -> str | None:
+    """Return the newest release on disk with this fingerprint that was not withdrawn, nor contradicts the splits."""
+    withdrawn = {row.version for row in platform.catalog.releases(project) if row.withdrawn_reason}
+    for version in reversed(release_versions(platform, project)):
+        manifest = read_manifest(platform.layout.release_folder(project, version))
+        if manifest is None or manifest["fingerprint"] != fingerprint or version in withdrawn:
+            continue
+        if manifest["splits"]["by_video"].items() <= remembered.items():
+            return version
+    return None
+
+
+def _known_versions(platform: Platform, project: str) -> set[str]:
+    """A version that was published once is never given again, even if its folder or its row has gone."""
+    folder = platform.layout.releases_folder(project)
+    on_disk = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    return on_disk | {row.version for row in platform.catalog.releases(project)}
+
+
+def _num_videos_considered(platform: Platform, project: str) -> int:
+    considered = (ProjectVideoStatus.FILTERED, ProjectVideoStatus.FILTERED_EMPTY)
+    return sum(member.status in considered for member in platform.catalog.members(project))
+
+
+def _finish(
+    platform: Platform, project: str, version: str, status: OutcomeStatus, *, rewrite_report: bool
+) -> ProjectOutcome:
+    """Bring the catalog and the report in line with a release that is in place."""
+    manifest = read_manifest(platform.layout.release_folder(project, version))
+    if manifest is None:
+        raise DataMinerError(f"release {project} {version} has vanished while it was being recorded")
+    released = released_splits(platform, project)
+    generations = released_generations(platform, project)
+    with platform.catalog.database.transaction() as session:
+        remember_splits(session, project, released)
+        add_generations(session, project, generations)
+        platform.catalog.add_release(
+            session,
+            ReleaseRow(
+                project_name=project,
+                version=version,
+                fingerprint=manifest["fingerprint"],
+                num_videos=_num_videos_considered(platform, project),
+                num_images=manifest["num_images"],
+                num_boxes=manifest["num_boxes"],
+            ),
+        )
+    platform.catalog.update_project(project, released_version=version, error=None)
+    counts = project_funnel(platform, project).as_counts()
+    report = attempt_extra(
+        "report", project, lambda: str(write_report(platform, project, version, rewrite=rewrite_report))
+    )
+    with platform.catalog.database.transaction() as session:
+        move_project(session, project, ProjectStage.COMPLETE)
+    platform.catalog.update_project(project, counts=counts)
+    release = platform.layout.release_folder(project, version)
+    return ProjectOutcome(
+        project=project,
+        status=status,
+        fingerprint=manifest["fingerprint"],
+        counts={
+            "videos": manifest["num_videos"],
+            "images": manifest["num_images"],
+            "images without boxes": manifest["num_images_without_boxes"],
+            "boxes": manifest["num_boxes"],
+            **{f"images in {split}": number for split, number in manifest["images_by_split"].items()},
+            **{f"boxes of {name}": manifest["boxes_by_class"][name] for name in manifest["classes"]},
+        },
+        metadata={
+            "version": version,
+            "release": str(release),
+            "report": f"not drawn: {report.line}" if isinstance(report, ItemFault) else report,
+        },
+    )

@@ -1,0 +1,336 @@
+"""What there is to release: the tables of a project brought together, one video at a time."""
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.errors import DataMinerError, OutOfDateError, PermanentError
+from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
+from data_miner_dagster.export.records import ReleaseBox, ReleaseImage, ReleaseVideo
+from data_miner_dagster.operations.detection.detect_project import num_unreadable_frames
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.releasing import clip_box, public_reference
+from data_miner_dagster.storage.by_video import TableByVideo
+from data_miner_dagster.storage.tables import (
+    FRAMES_KEY,
+    MADE_FROM_KEY,
+    read_batches,
+    read_fingerprint,
+    read_metadata,
+    read_table,
+)
+
+_DECIMALS: Final = 6
+"""Of stored float32 values: enough to tell any two of them apart where it matters, and short to read."""
+
+_FRAME_COLUMNS: Final = (
+    "frame_index",
+    "file_name",
+    "pts",
+    "time_base_numerator",
+    "time_base_denominator",
+    "pts_seconds",
+    "width",
+    "height",
+    "size_bytes",
+    "sha256",
+    "sharpness",
+)
+_BOX_COLUMNS: Final = (
+    "frame_index",
+    "class_name",
+    "prompt",
+    "confidence",
+    "x_min",
+    "y_min",
+    "x_max",
+    "y_max",
+    "detector",
+    "num_agreeing_detectors",
+)
+
+
+class ReleaseSource:
+    """The unique frames of a project with their releasable boxes, in order of video and time.
+
+    Memory is bounded by one video's rows, one row group of each table, and one number per duplicate group.
+
+    Raises:
+        DataMinerError: a stage has not run, or has run on other inputs than the one before it left.
+    """
+
+    def __init__(self, platform: Platform, project: str, config: ProjectConfig) -> None:
+        self._platform = platform
+        self._project = project
+        self._config = config
+        self._class_indices = {name: index for index, name in enumerate(config.detection.classes)}
+        layout = platform.layout
+        self._paths = {
+            "filtered_frames": layout.filtered_table(project),
+            "deduplicated_frames": layout.deduplicated_table(project),
+            "detections": layout.detections_table(project),
+            "detected frames": layout.detected_frames_table(project),
+        }
+        for name, path in self._paths.items():
+            if not path.is_file():
+                raise DataMinerError(f"project {project!r} has no {name} yet: materialize the stages before `dataset`")
+        self.fingerprints = {name: read_fingerprint(path) or "" for name, path in self._paths.items()}
+        self.unseen = self._check_current(self._unique_frame_ids())
+        self._unique = TableByVideo(self._paths["deduplicated_frames"], ["frame_index", "is_representative"])
+        self._filtered = TableByVideo(
+            self._paths["filtered_frames"], ["frame_index", "positive_similarity", "positive_prompt"]
+        )
+        self._detections = TableByVideo(self._paths["detections"], _BOX_COLUMNS)
+        self._num_duplicates = self._count_duplicates()
+        decided = read_metadata(self._paths["deduplicated_frames"])
+        self._frames_fingerprints: dict[str, str] = json.loads(decided.get(FRAMES_KEY, "{}"))
+        self.video_keys: list[str] = self._unique.video_keys
+        self.left_out: Collection[str] = ()
+        """Videos and frames (by key and id) to go on without, since their files cannot be had."""
+
+    def images_of(
+        self,
+        video_key: str,
+        *,
+        split: str = "",
+        first_image_id: int = 1,
+        attempt: Callable[[str, Callable[[], ReleaseImage | None]], ReleaseImage | None] = lambda _frame_id, work: (
+            work()
+        ),
+    ) -> list[ReleaseImage]:
+        """Return the images of one video that the configuration lets into a release, in order of time.
+
+        Args:
+            video_key: the video.
+            split: where its images go.
+            first_image_id: of the first of them.
+            attempt: given (frame id, work) of each frame, it returns what the work returns, or None to go on without.
+
+        Raises:
+            DataMinerError: the frames are not those that deduplication saw.
+        """
+        if video_key in self.left_out:
+            return []
+        unique = self._unique.rows_of(video_key)
+        wanted = sorted(unique.filter(unique["is_representative"])["frame_index"].to_pylist())
+        if not wanted:
+            return []
+        similar = _by_frame_index(self._filtered.rows_of(video_key))
+        frames = self._frames_of(video_key)
+        boxes_by_frame = self._boxes_of(video_key)
+        url = self._url_of(video_key)
+        images: list[ReleaseImage] = []
+        for frame_index in wanted:
+            frame_id = make_frame_id(video_key, frame_index)
+            if frame_id in self.unseen or frame_id in self.left_out:
+                continue
+            work = partial(
+                self._image_of,
+                video_key,
+                frame_index,
+                frames,
+                similar,
+                boxes_by_frame.get(frame_index, []),
+                image_id=first_image_id + len(images),
+                split=split,
+                url=url,
+            )
+            if (image := attempt(frame_id, work)) is not None:
+                images.append(image)
+        return images
+
+    def _image_of(
+        self,
+        video_key: str,
+        frame_index: int,
+        frames: Mapping[int, Mapping[str, Any]],
+        similar: Mapping[int, Mapping[str, Any]],
+        box_rows: Sequence[Mapping[str, Any]],
+        *,
+        image_id: int,
+        split: str,
+        url: str,
+    ) -> ReleaseImage | None:
+        """Return one frame as an image of a release, None if it has no boxes and such are left out."""
+        frame = frames.get(frame_index)
+        if frame is None:
+            raise self._stale("frames", f"{video_key} has no frame {frame_index}")
+        boxes = self._releasable(box_rows, (frame["width"], frame["height"]))
+        if not boxes and not self._config.releasing.include_frames_without_boxes:
+            return None
+        frame_id = make_frame_id(video_key, frame_index)
+        return ReleaseImage(
+            image_id=image_id,
+            file_name=f"{split}/{video_key}_{frame_index:06d}{Path(frame['file_name']).suffix}",
+            split=split,
+            width=frame["width"],
+            height=frame["height"],
+            size_bytes=frame["size_bytes"],
+            sha256=frame["sha256"],
+            frame_id=frame_id,
+            video_key=video_key,
+            frame_index=frame_index,
+            video_url=url,
+            pts=frame["pts"],
+            time_base_numerator=frame["time_base_numerator"],
+            time_base_denominator=frame["time_base_denominator"],
+            pts_seconds=frame["pts_seconds"],
+            similarity=round(similar[frame_index]["positive_similarity"], _DECIMALS),
+            similar_prompt=similar[frame_index]["positive_prompt"],
+            sharpness=round(frame["sharpness"], _DECIMALS),
+            num_duplicates=self._num_duplicates.get(frame_id, 0),
+            boxes=boxes,
+        )
+
+    def image_files_of(self, video_key: str) -> dict[int, Path]:
+        """Return frame index to image file for all frames of one video."""
+        frames = self._frames_of(video_key)
+        return {
+            frame_index: self._platform.layout.frame_path(video_key, frame["file_name"])
+            for frame_index, frame in frames.items()
+        }
+
+    def duplicate_links(self) -> set[tuple[str, str]]:
+        """Return each pair of videos of which one re-uploads the other, or holds a near-duplicate of a frame of it."""
+        links: set[tuple[str, str]] = set()
+        for batch in read_batches(
+            self._paths["deduplicated_frames"], ["video_key", "is_representative", "representative_frame_id"]
+        ):
+            removed = batch.filter(pc.invert(batch["is_representative"]))
+            links |= {
+                (video_key, split_frame_id(representative)[0])
+                for video_key, representative in zip(
+                    removed["video_key"].to_pylist(), removed["representative_frame_id"].to_pylist(), strict=True
+                )
+            }
+        reuploads = self._platform.layout.reuploads_table(self._project)
+        if reuploads.is_file():
+            table = read_table(reuploads, ["video_key", "original_video_key"])
+            links |= set(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
+        return {link for link in links if link[0] != link[1]}
+
+    def videos(
+        self, splits: dict[str, str], groups: dict[str, str], num_images: dict[str, int], num_boxes: dict[str, int]
+    ) -> Iterator[ReleaseVideo]:
+        """Yield the videos that gave an image, by key, with their provenance."""
+        members = {member.video_key: member for member in self._platform.catalog.members(self._project)}
+        for video_key in sorted(num_images):
+            video = self._platform.catalog.video(video_key)
+            member = members.get(video_key)
+            if video is None or member is None:
+                raise self._stale("filtered_frames", f"{video_key} is no longer a video of the project")
+            yield _release_video(
+                video, member, splits[video_key], groups[video_key], num_images[video_key], num_boxes[video_key]
+            )
+
+    def _unique_frame_ids(self) -> pa.ChunkedArray:
+        table = read_table(self._paths["deduplicated_frames"], ["frame_id", "is_representative"])
+        return table.filter(table["is_representative"])["frame_id"]
+
+    def _check_current(self, unique: pa.ChunkedArray) -> set[str]:
+        """See that each table was made from the one before; return the frames that turned out to be unreadable."""
+        filtered = read_table(self._paths["filtered_frames"], ["frame_id", "is_kept"])
+        if not pc.all(pc.is_in(unique, filtered.filter(filtered["is_kept"])["frame_id"]), min_count=0).as_py():
+            raise self._stale("deduplicated_frames", "it names frames that filtering does not keep")
+        for downstream, upstream in (("deduplicated_frames", "filtered_frames"), ("detections", "deduplicated_frames")):
+            made_from = read_metadata(self._paths[downstream]).get(MADE_FROM_KEY)
+            if made_from is not None and made_from != self.fingerprints[upstream]:
+                raise self._stale(downstream, f"{upstream} has changed since")
+        seen = read_table(self._paths["detected frames"], ["frame_id"])["frame_id"]
+        unseen = set(unique.filter(pc.invert(pc.is_in(unique, seen))).to_pylist())
+        if len(unseen) != num_unreadable_frames(self._paths["detected frames"]):
+            raise self._stale("detections", "there are unique frames that no detector has looked at")
+        return unseen
+
+    def _stale(self, asset: str, why: str) -> OutOfDateError:
+        return OutOfDateError(f"project {self._project!r}: {asset} is out of date ({why}); materialize it again")
+
+    def _count_duplicates(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for batch in read_batches(self._paths["deduplicated_frames"], ["is_representative", "representative_frame_id"]):
+            removed = batch.filter(pc.invert(batch["is_representative"]))
+            for entry in pc.value_counts(removed["representative_frame_id"]).to_pylist():
+                counts[entry["values"]] = counts.get(entry["values"], 0) + entry["counts"]
+        return counts
+
+    def _frames_of(self, video_key: str) -> dict[int, dict[str, Any]]:
+        path = self._platform.layout.frames_table(video_key)
+        if not path.is_file():
+            raise PermanentError(f"the frames of {video_key} are gone; extract them again")
+        seen = self._frames_fingerprints.get(video_key)
+        if seen is not None and read_fingerprint(path) != seen:
+            raise self._stale("filtered_frames", f"the frames of {video_key} were made anew since they were chosen")
+        return _by_frame_index(read_table(path, _FRAME_COLUMNS))
+
+    def _boxes_of(self, video_key: str) -> dict[int, list[dict[str, Any]]]:
+        boxes: dict[int, list[dict[str, Any]]] = {}
+        for row in self._detections.rows_of(video_key).to_pylist():
+            boxes.setdefault(row["frame_index"], []).append(row)
+        return boxes
+
+    def _releasable(self, rows: Sequence[Mapping[str, Any]], image_wh: tuple[int, int]) -> tuple[ReleaseBox, ...]:
+        boxes = []
+        for row in rows:
+            class_index = self._class_indices.get(row["class_name"])
+            if class_index is None:
+                raise self._stale("detections", f"its class {row['class_name']!r} is not in the class list")
+            # in float32 on both sides: a stored 0.7 is at a threshold of 0.7
+            if row["confidence"] < _as_float32(self._config.releasing.threshold_of(row["class_name"])):
+                continue
+            box_xyxy = clip_box((row["x_min"], row["y_min"], row["x_max"], row["y_max"]), image_wh)
+            if box_xyxy is None:
+                continue
+            boxes.append(
+                ReleaseBox(
+                    class_index=class_index,
+                    class_name=row["class_name"],
+                    box_xyxy=box_xyxy,
+                    confidence=round(row["confidence"], _DECIMALS),
+                    prompt=row["prompt"],
+                    detector=row["detector"],
+                    num_agreeing_detectors=row["num_agreeing_detectors"],
+                )
+            )
+        return tuple(sorted(boxes, key=lambda box: (-box.confidence, box.class_index, box.box_xyxy)))
+
+    def _url_of(self, video_key: str) -> str:
+        video = self._platform.catalog.video(video_key)
+        return public_reference(video.url, is_path=video.origin is Origin.LOCAL) if video is not None else ""
+
+
+def _as_float32(value: float) -> float:
+    return float(pa.scalar(value, pa.float32()).as_py())
+
+
+def _by_frame_index(table: pa.Table) -> dict[int, dict[str, Any]]:
+    return {row["frame_index"]: row for row in table.to_pylist()}
+
+
+def _release_video(
+    video: VideoRow, member: ProjectVideoRow, split: str, group: str, num_images: int, num_boxes: int
+) -> ReleaseVideo:
+    return ReleaseVideo(
+        video_key=video.key,
+        split=split,
+        group=group,
+        url=public_reference(video.url, is_path=video.origin is Origin.LOCAL),
+        title=video.title,
+        channel=video.channel,
+        licence=video.licence,
+        upload_date=video.upload_date.isoformat() if video.upload_date else None,
+        duration_seconds=video.duration_seconds,
+        sha256=video.sha256,
+        source=member.source,
+        query=public_reference(member.query, is_path=video.origin is Origin.LOCAL),
+        num_frames=video.num_frames or 0,
+        num_images=num_images,
+        num_boxes=num_boxes,
+    )

@@ -1,0 +1,296 @@
+"""One release's folder: what is decided before the first byte, then images, formats, datasheet and manifest."""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.export.card import write_card
+from data_miner_dagster.export.coco import CocoWriter
+from data_miner_dagster.export.datasheet import write_datasheet
+from data_miner_dagster.export.differences import compare_releases
+from data_miner_dagster.export.huggingface import ImageFolderWriter
+from data_miner_dagster.export.manifest import ChecksumWriter, read_manifest, write_manifest
+from data_miner_dagster.export.parquet import ParquetWriter, write_videos
+from data_miner_dagster.export.records import (
+    ReleaseHeader,
+    ReleaseImage,
+    ReleaseModel,
+    ReleaseTally,
+    ReleaseVideo,
+    ReleaseWriter,
+)
+from data_miner_dagster.export.verification import release_problems
+from data_miner_dagster.export.yolo import YoloWriter
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.left_out import VideosLeftOutError
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.source import ReleaseSource
+from data_miner_dagster.operations.reporting.funnel import Funnel, project_funnel
+from data_miner_dagster.operations.split_memory import release_versions, remembered_splits
+from data_miner_dagster.stages.filtering.decisions import FilteringRules, resolve_rules
+from data_miner_dagster.stages.releasing import assign_splits, divided_groups, group_videos, version_number
+from data_miner_dagster.storage.tables import read_metadata
+
+WRITERS: Final[tuple[Callable[[Path, ReleaseHeader], ReleaseWriter], ...]] = (
+    CocoWriter,
+    YoloWriter,
+    ParquetWriter,
+    ImageFolderWriter,
+)
+"""The formats of every release. A new format is a module in export/ and an entry here."""
+
+_NO_HARD_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS})
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePlan:
+    """What is decided before the first byte is written."""
+
+    header: ReleaseHeader
+    config: ProjectConfig
+    fingerprint: str
+    split_by_video: dict[str, str]
+    group_by_video: dict[str, str]
+    divided_groups: list[tuple[str, ...]]
+    videos_without_images: list[str]  # decided on, and every frame of theirs gave way to another's or was left out
+    models: tuple[ReleaseModel, ...]
+    rules: FilteringRules
+    duplicate_encoder: str
+    duplicate_threshold: float
+    funnel: Funnel
+    left_out: Collection[str]  # videos and frames whose files cannot be had
+
+
+def plan_release(
+    platform: Platform, project: str, config: ProjectConfig, source: ReleaseSource, fingerprint: str, version: str
+) -> ReleasePlan:
+    """Decide what goes where.
+
+    Raises:
+        NothingToReleaseError: no frame survived; the message is the funnel in one line.
+        VideosLeftOutError: frames of videos cannot be had.
+    """
+    funnel = project_funnel(platform, project).before_release()
+    video_keys = _videos_with_images(source)
+    if not video_keys:
+        raise NothingToReleaseError(f"project {project!r} has nothing to release: {funnel.as_line()}")
+    shares = config.releasing.ordered_splits
+    duplicates = read_metadata(platform.layout.deduplicated_table(project))
+    groups = group_videos(video_keys, source.duplicate_links())
+    splits = assign_splits(groups, shares, remembered_splits(platform, project, shares))
+    return ReleasePlan(
+        header=ReleaseHeader(
+            project=project,
+            version=version,
+            description=config.description,
+            class_names=tuple(config.detection.classes),
+            splits=tuple(shares),
+        ),
+        config=config,
+        fingerprint=fingerprint,
+        split_by_video=splits,
+        divided_groups=divided_groups(groups, splits),
+        videos_without_images=sorted(set(source.video_keys) - set(video_keys)),
+        group_by_video={video_key: group[0] for group in groups for video_key in group},
+        models=_models(platform, config),
+        rules=resolve_rules(
+            config.filtering, platform.models.filter_encoder_name, platform.models.filter_encoder_calibration
+        ),
+        duplicate_encoder=duplicates.get("encoder") or platform.models.dedup_encoder_name,
+        duplicate_threshold=float(
+            duplicates.get("threshold") or platform.models.dedup_encoder_calibration.duplicate_threshold
+        ),
+        funnel=funnel,
+        left_out=source.left_out,
+    )
+
+
+def _videos_with_images(source: ReleaseSource) -> list[str]:
+    faults: dict[str, ItemFault] = {}
+    with item_guard("dataset") as guard:
+
+        def has_images(video_key: str) -> bool:
+            def attempt(frame_id: str, work: Callable[[], ReleaseImage | None]) -> ReleaseImage | None:
+                return guard.attempt(video_key, work, partial(faults.__setitem__, frame_id))
+
+            read = partial(source.images_of, video_key, attempt=attempt)
+            return bool(guard.attempt(video_key, read, partial(faults.__setitem__, video_key), proves=False))
+
+        found = [video_key for video_key in source.video_keys if has_images(video_key)]
+    if faults:
+        raise VideosLeftOutError(faults)
+    return found
+
+
+def _models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseModel, ...]:
+    models = platform.models
+    roles = [("frame filter", models.filter_entry)]
+    if config.deduplication.encoder == "dedup":
+        roles.append(("near-duplicates", models.dedup_entry))
+    roles += [("detector", entry) for entry in models.detector_entries(config.detection.detectors)]
+    return tuple(
+        ReleaseModel(role, entry.name, entry.source, entry.revision, entry.licence, entry.fingerprint)
+        for role, entry in roles
+    )
+
+
+def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan: ReleasePlan) -> None:
+    """Fill an empty folder with a complete release, read back; the manifest comes last.
+
+    Raises:
+        VideosLeftOutError: images of frames are missing, or not what was extracted: videos by key, frames by id.
+        DataMinerError: the release does not read back.
+    """
+    with closing(ChecksumWriter(folder)) as checksums:
+        tally = _write_images(folder, source, plan, checksums)
+        videos = list(
+            source.videos(plan.split_by_video, plan.group_by_video, tally.images_by_video, tally.boxes_by_video)
+        )
+        write_videos(folder, videos)
+        problems = release_problems(folder, plan.header, tally)
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise DataMinerError(
+                f"release {plan.header.title} does not read back: {problems[0]}{more}; nothing was published"
+            )
+        content = _manifest_content(plan, tally, videos)
+        content["changes"] = _changes(folder, platform, content)
+        write_card(folder, plan.header, tally)
+        write_datasheet(folder, plan.header, content, videos)
+        checksums.add_all_but_images()
+    write_manifest(folder, content, num_files=checksums.num_files)
+
+
+def _write_images(folder: Path, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter) -> ReleaseTally:
+    tally = ReleaseTally.of(plan.header)
+    faults: dict[str, ItemFault] = {}
+    for split in plan.header.splits:
+        (folder / "images" / split).mkdir(parents=True)
+    with ExitStack() as stack:
+        writers = [stack.enter_context(closing(make(folder, plan.header))) for make in WRITERS]
+        guard = stack.enter_context(item_guard("dataset"))
+        for video_key in sorted(plan.split_by_video):
+            split, first_image_id = plan.split_by_video[video_key], tally.num_images + 1
+            read = partial(_images_and_files, source, video_key, split=split, first_image_id=first_image_id)
+            found = guard.attempt(video_key, read, partial(faults.__setitem__, video_key), proves=False)
+            images, files = found or ([], {})
+            for image in images:
+                write = partial(
+                    _write_image, folder, files, image, writers, checksums, copy=plan.config.releasing.copy_images
+                )
+                if guard.attempt(video_key, write, partial(faults.__setitem__, image.frame_id)):
+                    tally.add(image)
+    if faults:
+        raise VideosLeftOutError(faults)
+    return tally
+
+
+def _images_and_files(
+    source: ReleaseSource, video_key: str, *, split: str, first_image_id: int
+) -> tuple[list[ReleaseImage], dict[int, Path]]:
+    files = source.image_files_of(video_key)
+    return source.images_of(video_key, split=split, first_image_id=first_image_id), files
+
+
+def _write_image(
+    folder: Path,
+    files: Mapping[int, Path],
+    image: ReleaseImage,
+    writers: Sequence[ReleaseWriter],
+    checksums: ChecksumWriter,
+    *,
+    copy: bool,
+) -> bool:
+    """Put one image and its labels in place; return True. What is left half done of it goes with the folder."""
+    _place_image(files, folder / f"images/{image.file_name}", image, copy=copy)
+    checksums.add(f"images/{image.file_name}", image.sha256)
+    for writer in writers:
+        writer.add(image)
+    return True
+
+
+def _changes(folder: Path, platform: Platform, content: Mapping[str, Any]) -> dict[str, object] | None:
+    """Return the differences from the release before, None for the first. Videos that moved: since any before."""
+    project, number = content["project"], version_number(content["version"])
+    earlier = [version for version in release_versions(platform, project) if version_number(version) < number]
+    manifests = [read_manifest(platform.layout.release_folder(project, version)) for version in earlier]
+    known = [manifest for manifest in manifests if manifest is not None]
+    if not known:
+        return None
+    last_splits: dict[str, str] = {}
+    for manifest in known:
+        last_splits |= manifest["splits"]["by_video"]
+    before = platform.layout.release_folder(project, known[-1]["version"])
+    return compare_releases(before, known[-1], folder, content, last_splits=last_splits).as_json()
+
+
+def _place_image(files: Mapping[int, Path], target: Path, image: ReleaseImage, *, copy: bool) -> None:
+    """Hard-link or copy one frame, after its bytes were checked against the frames' manifest."""
+    source = files[image.frame_index]
+    if not source.is_file() or sha256_of_file(source) != image.sha256:
+        what = "differs from what was extracted" if source.is_file() else "is missing"
+        raise DataMinerError(
+            f"the image of frame {image.frame_id} {what}: materialize `frames` of {image.video_key} again with force"
+        )
+    if not copy:
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINK:
+                raise
+        else:
+            return
+    shutil.copyfile(source, target)
+
+
+def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[ReleaseVideo]) -> dict[str, Any]:
+    """Everything that is known of a release. No dates and no absolute paths: the same inputs give the same bytes."""
+    config = plan.config
+    return {
+        "project": plan.header.project,
+        "version": plan.header.version,
+        "description": plan.header.description,
+        "fingerprint": plan.fingerprint,
+        "num_videos": len(videos),
+        "num_images": tally.num_images,
+        "num_images_without_boxes": tally.num_images_without_boxes,
+        "num_boxes": tally.num_boxes,
+        "images_size_bytes": tally.size_bytes,
+        **({"left_out": sorted(plan.left_out)} if plan.left_out else {}),
+        "images_by_split": tally.images_by_split,
+        "boxes_by_split": tally.boxes_by_split,
+        "images_by_class": tally.images_by_class,
+        "boxes_by_class": tally.boxes_by_class,
+        "classes": list(plan.header.class_names),
+        "splits": _splits_content(plan),
+        **({"videos_without_images": plan.videos_without_images} if plan.videos_without_images else {}),
+        "thresholds": {name: config.releasing.threshold_of(name) for name in plan.header.class_names},
+        "models": [asdict(model) for model in plan.models],
+        "funnel": plan.funnel.as_json()["steps"],
+        "prompts": {
+            "positive": [asdict(rule) for rule in plan.rules.positive],
+            "negative": [asdict(rule) for rule in plan.rules.negative],
+            "junk": [asdict(rule) for rule in plan.rules.junk],
+        },
+        "duplicates": {"encoder": plan.duplicate_encoder, "threshold": plan.duplicate_threshold},
+        "config": {
+            section: getattr(config, section).model_dump(mode="json")
+            for section in ("filtering", "deduplication", "detection", "releasing")
+        },
+    }
+
+
+def _splits_content(plan: ReleasePlan) -> dict[str, Any]:
+    content: dict[str, Any] = {"shares": plan.config.releasing.ordered_splits, "by_video": plan.split_by_video}
+    if plan.divided_groups:
+        content["divided_groups"] = plan.divided_groups
+    return content

@@ -1,0 +1,262 @@
+"""The funnel of a project: how many videos, frames and boxes each stage left, and why the others went.
+
+Counts are exact and come from the catalog, from Parquet footers and from single columns. It can be asked for at any
+time: what a stage has not made yet is absent (None), which is not zero.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.config.releasing import ReleasingConfig
+from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule, VideoErrorKind
+from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.export.manifest import read_manifest
+from data_miner_dagster.operations.detection.detect_project import faults_by_frame, num_unreadable_frames
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.tables import read_batches, read_table
+
+
+class FunnelStep(StrEnum):
+    """The steps, in order. The value is what users read."""
+
+    CANDIDATES = "candidates found"
+    VIDEOS = "videos accepted"
+    EXTRACTED = "videos extracted"
+    FRAMES = "frames sampled"
+    FILTERED = "frames kept"
+    UNIQUE = "unique frames"
+    DETECTED = "frames looked at"
+    BOXES = "boxes found"
+    BOXES_RELEASABLE = "boxes at threshold"
+    RELEASED_IMAGES = "images released"
+    RELEASED_BOXES = "boxes released"
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelCount:
+    """One step: how many are left (None: not there yet), how many went by reason, and what is left by kind."""
+
+    step: FunnelStep
+    count: int | None
+    lost: Mapping[str, int] = field(default_factory=dict)
+    kinds: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def remark(self) -> str:
+        """The reasons and kinds, for people."""
+        lost = [f"{number:,} {reason}" for reason, number in self.lost.items()]
+        kinds = [f"{number:,} {kind}" for kind, number in self.kinds.items()]
+        return "; ".join(part for part in (f"without {', '.join(lost)}" if lost else "", ", ".join(kinds)) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """All steps of one project, in order, and the release they led to."""
+
+    project: str
+    steps: tuple[FunnelCount, ...]
+    release: str | None = None
+
+    def __getitem__(self, step: FunnelStep) -> FunnelCount:
+        return next(count for count in self.steps if count.step is step)
+
+    def before_release(self) -> "Funnel":
+        """Return the funnel up to the boxes: what a release is made from, whatever was released before."""
+        released = (FunnelStep.RELEASED_IMAGES, FunnelStep.RELEASED_BOXES)
+        return Funnel(self.project, tuple(count for count in self.steps if count.step not in released))
+
+    def as_rows(self) -> list[tuple[str, str, str]]:
+        """Return (step, count, reasons) rows of text for a table; a step not reached yet shows as `–`."""
+        return [
+            (count.step.value, "–" if count.count is None else f"{count.count:,}", count.remark) for count in self.steps
+        ]
+
+    def as_markdown(self) -> str:
+        """Return the rows as a markdown table."""
+        lines = [f"| {step} | {count} | {remark} |" for step, count, remark in self.as_rows()]
+        return "\n".join(["| step | count | reasons |", "|---|---:|---|", *lines])
+
+    def as_line(self) -> str:
+        """Return the steps that were reached in one line, with the reasons."""
+        parts = []
+        for count in self.steps:
+            if count.count is not None:
+                parts.append(f"{count.count:,} {count.step.value}" + (f" ({count.remark})" if count.lost else ""))
+        return " → ".join(parts)
+
+    def as_counts(self) -> dict[str, int]:
+        """Return flat exact counts, `step` and `step/reason`, in a fixed order; absent steps are left out."""
+        flat: dict[str, int] = {}
+        for count in self.steps:
+            if count.count is None:
+                continue
+            name = count.step.name.lower()
+            flat[name] = count.count
+            flat |= {f"{name}/lost/{reason}": number for reason, number in count.lost.items()}
+            flat |= {f"{name}/{kind}": number for kind, number in count.kinds.items()}
+        return flat
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what JSON can carry."""
+        return {
+            "project": self.project,
+            "release": self.release,
+            "steps": [
+                {
+                    "step": count.step.name.lower(),
+                    "label": count.step.value,
+                    "count": count.count,
+                    "lost": dict(count.lost),
+                    "kinds": dict(count.kinds),
+                }
+                for count in self.steps
+            ],
+        }
+
+
+def project_funnel(platform: Platform, project: str) -> Funnel:
+    """Return the funnel as things stand now.
+
+    Raises:
+        ConfigError: there is no such project.
+        DataMinerError: a table, or the release's manifest, is there and cannot be read.
+    """
+    config = platform.project_config(project)
+    layout = platform.layout
+    steps = [
+        *_video_steps(platform, project),
+        _frames_step(platform, project),
+        _filtered_step(layout.filtered_table(project)),
+        _unique_step(layout.deduplicated_table(project)),
+        _detected_step(layout.detected_frames_table(project)),
+        *_box_steps(layout.detections_table(project), config.releasing, list(config.detection.classes)),
+    ]
+    version = _latest_version(platform, project)
+    steps += _release_steps(read_manifest(layout.release_folder(project, version)) if version else None)
+    return Funnel(project, tuple(steps), version)
+
+
+def _in_order(counts: Mapping[str, int], order: Iterable[str]) -> dict[str, int]:
+    """Zero counts left out; known names in their order, unknown ones after, by name."""
+    known = list(order)
+    names = [*known, *sorted(counts.keys() - set(known))]
+    return {name: counts[name] for name in names if counts.get(name)}
+
+
+def _video_steps(platform: Platform, project: str) -> list[FunnelCount]:
+    members = platform.catalog.members(project)
+    rejected: Counter[str] = Counter()
+    for member in members:
+        if member.status is ProjectVideoStatus.REJECTED:
+            rejected[(member.reason or "rejected").partition(":")[0].strip()] += 1
+    videos = platform.catalog.videos(project=project)
+    statuses = Counter(video.status.value for video in videos)
+    lost: Counter[str] = Counter()
+    for video in videos:
+        if video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
+            kind = f": {video.error_kind.value}" if video.error_kind else ""
+            lost[f"{video.status.value.lower()}{kind}"] += 1
+        elif video.status is not VideoStatus.EXTRACTED:
+            lost[f"still {video.status.value.lower()}"] += 1
+    return [
+        FunnelCount(FunnelStep.CANDIDATES, len(members)),
+        FunnelCount(FunnelStep.VIDEOS, len(videos), lost=_in_order(rejected, [rule.value for rule in RejectionRule])),
+        FunnelCount(FunnelStep.EXTRACTED, statuses[VideoStatus.EXTRACTED.value], lost=_in_order(lost, [])),
+    ]
+
+
+def _frames_step(platform: Platform, project: str) -> FunnelCount:
+    flags: Counter[str] = Counter()
+    total = 0
+    is_any = False
+    for video in platform.catalog.videos(project=project):
+        path = platform.layout.frames_table(video.key)
+        if video.status is VideoStatus.EXTRACTED and path.is_file():
+            is_any = True
+            column = read_table(path, ["quality_flag"])["quality_flag"]
+            total += len(column)
+            flags.update(_value_counts(column))
+    kinds = _in_order(flags, [flag.value for flag in QualityFlag])
+    return FunnelCount(FunnelStep.FRAMES, total if is_any else None, kinds=kinds)
+
+
+def _value_counts(column: Any) -> dict[str, int]:
+    counted = pc.value_counts(column)
+    return {entry["values"]: entry["counts"] for entry in counted.to_pylist() if entry["values"] is not None}
+
+
+def _filtered_step(path: Path) -> FunnelCount:
+    if not path.is_file():
+        return FunnelCount(FunnelStep.FILTERED, None)
+    table = read_table(path, ["is_kept", "drop_reason"])
+    lost = _in_order(_value_counts(table["drop_reason"]), [reason.value for reason in DropReason])
+    return FunnelCount(FunnelStep.FILTERED, pc.sum(table["is_kept"]).as_py() or 0, lost=lost)
+
+
+def _unique_step(path: Path) -> FunnelCount:
+    if not path.is_file():
+        return FunnelCount(FunnelStep.UNIQUE, None)
+    table = read_table(path, ["is_representative", "tier"])
+    tiers = _in_order(_value_counts(table["tier"]), [tier.value for tier in DuplicateTier])
+    lost = {f"duplicate {tier}": number for tier, number in tiers.items()}
+    return FunnelCount(FunnelStep.UNIQUE, pc.sum(table["is_representative"]).as_py() or 0, lost=lost)
+
+
+def _detected_step(path: Path) -> FunnelCount:
+    if not path.is_file():
+        return FunnelCount(FunnelStep.DETECTED, None)
+    num_boxes = read_table(path, ["num_boxes"])["num_boxes"]
+    empty = pc.sum(pc.equal(num_boxes, 0)).as_py() or 0
+    kinds = {"with boxes": len(num_boxes) - empty, "without": empty}
+    faults = len(faults_by_frame(path))
+    lost = {"unreadable": num_unreadable_frames(path) - faults, VideoErrorKind.INTERNAL_ERROR.value: faults}
+    return FunnelCount(
+        FunnelStep.DETECTED,
+        len(num_boxes),
+        lost=_in_order(lost, lost),
+        kinds=_in_order(kinds, kinds),
+    )
+
+
+def _box_steps(path: Path, releasing: ReleasingConfig, class_names: list[str]) -> list[FunnelCount]:
+    if not path.is_file():
+        return [FunnelCount(FunnelStep.BOXES, None), FunnelCount(FunnelStep.BOXES_RELEASABLE, None)]
+    found: Counter[str] = Counter()
+    passing: Counter[str] = Counter()
+    for batch in read_batches(path, ["class_name", "confidence"]):
+        names = batch["class_name"]
+        found.update(_value_counts(names))
+        for name in pc.unique(names).to_pylist():
+            confidences = batch["confidence"].filter(pc.equal(names, name))
+            # in float32 on both sides: a stored 0.7 is at a threshold of 0.7
+            at_threshold = pc.greater_equal(confidences, pa.scalar(releasing.threshold_of(name), pa.float32()))
+            passing[name] += pc.sum(at_threshold).as_py() or 0
+    lost = {"below threshold": found.total() - passing.total()} if found.total() > passing.total() else {}
+    return [
+        FunnelCount(FunnelStep.BOXES, found.total(), kinds=_in_order(found, class_names)),
+        FunnelCount(FunnelStep.BOXES_RELEASABLE, passing.total(), lost=lost, kinds=_in_order(passing, class_names)),
+    ]
+
+
+def _latest_version(platform: Platform, project: str) -> str | None:
+    row = platform.catalog.project(project)
+    if row is not None and row.released_version:
+        return row.released_version
+    releases = platform.catalog.releases(project)
+    return releases[-1].version if releases else None
+
+
+def _release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
+    if manifest is None:
+        return [FunnelCount(FunnelStep.RELEASED_IMAGES, None), FunnelCount(FunnelStep.RELEASED_BOXES, None)]
+    return [
+        FunnelCount(FunnelStep.RELEASED_IMAGES, manifest["num_images"], kinds=manifest["images_by_split"]),
+        FunnelCount(FunnelStep.RELEASED_BOXES, manifest["num_boxes"], kinds=manifest["boxes_by_class"]),
+    ]

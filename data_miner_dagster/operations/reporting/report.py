@@ -1,0 +1,241 @@
+"""The report of a project's release: `reports/<name>/index.html`, which opens from disk without a network."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.export.manifest import read_manifest
+from data_miner_dagster.export.parquet import read_videos
+from data_miner_dagster.export.report import (
+    Gallery,
+    Histogram,
+    HistogramCounts,
+    ReportTile,
+    draw_histogram,
+    render_report,
+)
+from data_miner_dagster.media.contact_sheets import Tile, class_colour, data_uri, thumbnail
+from data_miner_dagster.operations.deduplication.reuploads import project_reuploads
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reporting.previews import (
+    COLUMNS,
+    detection_tiles,
+    duplicate_tiles,
+    kept_tiles,
+    narrow_tiles,
+    rejected_tiles,
+)
+from data_miner_dagster.storage.atomic import atomic_folder
+from data_miner_dagster.storage.tables import read_batches
+
+REPORT_FILE: Final = "index.html"
+REPORT_VERSION: Final = 3
+"""Bumped when the page changes, so that reports of standing releases are written again."""
+TILES_PER_GALLERY: Final = 12
+_MARK_FILE: Final = "release.txt"
+
+
+def write_report(platform: Platform, project: str, version: str, *, rewrite: bool = False) -> Path:
+    """Write the report of a release unless it is there; return the page's path. Needs the project's claim.
+
+    Raises:
+        DataMinerError: there is no such release.
+    """
+    folder = platform.layout.report_folder(project)
+    release_folder = platform.layout.release_folder(project, version)
+    manifest = read_manifest(release_folder)
+    if manifest is None:
+        raise DataMinerError(f"there is no release {version} of project {project!r}")
+    withdrawn = _withdrawn_reason(platform, project, version)
+    mark = f"{REPORT_VERSION} {version} {manifest['fingerprint']} {withdrawn or ''}\n"
+    if not rewrite and _shown_mark(folder) == mark:
+        return folder / REPORT_FILE
+    html = render_report(
+        release=manifest,
+        videos=read_videos(release_folder),
+        funnel=_whole_funnel(manifest),
+        histograms=_histograms(platform, project, manifest),
+        galleries=_galleries(platform, project),
+        class_colours=[class_colour(index) for index in range(len(manifest["classes"]))],
+        release_link=Path(os.path.relpath(release_folder, folder)).as_posix(),
+        reuploads=[asdict(found) for found in project_reuploads(platform, project)],
+        withdrawn=withdrawn,
+    )
+    with atomic_folder(folder) as partial:
+        (partial / REPORT_FILE).write_text(html, encoding="utf-8")
+        (partial / _MARK_FILE).write_text(mark + sha256_of_file(partial / REPORT_FILE), encoding="utf-8")
+    return folder / REPORT_FILE
+
+
+def _shown_mark(folder: Path) -> str | None:
+    """Return the mark of the report that is there, None where there is none whose page is whole."""
+    try:
+        mark, newline, sha256 = (folder / _MARK_FILE).read_text(encoding="utf-8").rpartition("\n")
+        return mark + newline if sha256 == sha256_of_file(folder / REPORT_FILE) else None
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+
+
+def _withdrawn_reason(platform: Platform, project: str, version: str) -> str | None:
+    rows = [row for row in platform.catalog.releases(project) if row.version == version]
+    return rows[0].withdrawn_reason if rows else None
+
+
+def _whole_funnel(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The funnel as of this release, not as of now: the project may have grown since."""
+    return [
+        *manifest["funnel"],
+        {
+            "step": "released_images",
+            "label": "images released",
+            "count": manifest["num_images"],
+            "lost": {},
+            "kinds": {name: number for name, number in manifest["images_by_split"].items() if number},
+        },
+        {
+            "step": "released_boxes",
+            "label": "boxes released",
+            "count": manifest["num_boxes"],
+            "lost": {},
+            "kinds": {name: number for name, number in manifest["boxes_by_class"].items() if number},
+        },
+    ]
+
+
+def _galleries(platform: Platform, project: str) -> list[Gallery]:
+    made: tuple[Callable[[], Gallery], ...] = (
+        lambda: Gallery(
+            "boxes",
+            "Boxes",
+            "Frames with the boxes that reach the release's thresholds, the most confident of each class in turn.",
+            _report_tiles(detection_tiles(platform, project, TILES_PER_GALLERY)),
+        ),
+        lambda: Gallery(
+            "kept",
+            "Kept",
+            "The frames most like what was asked for. The number is the similarity to the prompt beside it.",
+            _report_tiles(kept_tiles(platform, project, TILES_PER_GALLERY)),
+        ),
+        lambda: Gallery(
+            "threshold",
+            "Near the threshold",
+            "The frames that were kept and dropped most narrowly: if these are wrong, the threshold is. Say keep or "
+            "drop to more of them on a page of its own, and get the threshold for the precision or recall you want:",
+            _report_tiles(narrow_tiles(platform, project, TILES_PER_GALLERY)),
+            command=f"data-miner calibrate {project}",
+        ),
+        lambda: Gallery(
+            "rejected",
+            "Rejected",
+            "Dropped frames, the reasons in turn, those most like what was asked for first.",
+            _report_tiles(rejected_tiles(platform, project, TILES_PER_GALLERY)),
+        ),
+        lambda: Gallery(
+            "duplicates",
+            "Duplicates",
+            "One row a group: the frame that was kept, then the nearest of those it stands for, with their cosine.",
+            _report_tiles(duplicate_tiles(platform, project, TILES_PER_GALLERY)),
+            columns=COLUMNS,
+        ),
+    )
+    galleries = [attempt_extra("report", f"a gallery of {project}", make) for make in made]
+    return [gallery for gallery in galleries if not isinstance(gallery, ItemFault) and gallery.tiles]
+
+
+def _report_tiles(tiles: Sequence[Tile]) -> tuple[ReportTile, ...]:
+    return tuple(
+        ReportTile(data_uri(thumbnail(tile)), tile.caption, tile.verdict.value, tile.detail)
+        if tile.image is not None
+        else ReportTile("", "", "blank")
+        for tile in tiles
+    )
+
+
+def _histograms(platform: Platform, project: str, manifest: dict[str, Any]) -> list[Histogram]:
+    layout = platform.layout
+    drawn = []
+    similarities = HistogramCounts(("kept", "dropped"), *_range_of(layout.filtered_table(project)))
+    for batch in _batches(layout.filtered_table(project), ["positive_similarity", "is_kept"]):
+        values = _floats(batch["positive_similarity"])
+        is_kept = batch["is_kept"].to_numpy(zero_copy_only=False)
+        similarities.add("kept", values[is_kept])
+        similarities.add("dropped", values[~is_kept])
+    if similarities.total:
+        thresholds = sorted(
+            {rule["threshold"] for rule in manifest["prompts"]["positive"] if rule["threshold"] is not None}
+        )
+        drawn.append(
+            draw_histogram(
+                similarities,
+                title="Similarity to the positive prompts",
+                note="Every sampled frame, by its best positive prompt.",
+                marks=[(threshold, f"{threshold:.3g}") for threshold in thresholds],
+                legend=[("kept", "kept"), ("rejected", "dropped, for whatever reason")],
+            )
+        )
+    cosines = HistogramCounts(("duplicates",), float(manifest["duplicates"]["threshold"]), 1.0)
+    for batch in _batches(layout.deduplicated_table(project), ["similarity"]):
+        cosines.add("duplicates", _floats(batch["similarity"]))
+    if cosines.total:
+        drawn.append(
+            draw_histogram(
+                cosines,
+                title="Cosine of duplicates",
+                note="Every removed frame, to the frame that stands for it. A heap at the left end means: look there.",
+                legend=[("duplicate", "removed as duplicates")],
+            )
+        )
+    drawn += _confidence_histograms(layout.detections_table(project), manifest)
+    return drawn
+
+
+def _confidence_histograms(path: Path, manifest: dict[str, Any], most_classes: int = 6) -> list[Histogram]:
+    counts = {name: HistogramCounts(("released", "below"), 0.0, 1.0) for name in manifest["classes"]}
+    for batch in _batches(path, ["class_name", "confidence"]):
+        for name in pc.unique(batch["class_name"]).to_pylist():
+            if name in counts:
+                confidences = _floats(batch["confidence"].filter(pc.equal(batch["class_name"], name)))
+                passes = confidences >= np.float32(manifest["thresholds"][name])
+                counts[name].add("released", confidences[passes])
+                counts[name].add("below", confidences[~passes])
+    largest = sorted((name for name in counts if counts[name].total), key=lambda name: (-counts[name].total, name))
+    return [
+        draw_histogram(
+            counts[name],
+            title=f"Confidence: {name}",
+            note=f"{counts[name].total:,} boxes as the detector gave them.",
+            marks=[(manifest["thresholds"][name], f"{manifest['thresholds'][name]:.3g}")],
+            legend=[("kept", "at the threshold"), ("neutral", "below it: stored, not released")],
+        )
+        for name in largest[:most_classes]
+    ]
+
+
+def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    return read_batches(path, columns) if path.is_file() else iter(())
+
+
+def _floats(column: pa.Array) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
+
+
+def _range_of(path: Path) -> tuple[float, float]:
+    """The least and the greatest similarity, a little widened; encoders differ by an order of magnitude in spread."""
+    low, high = np.inf, -np.inf
+    for batch in _batches(path, ["positive_similarity"]):
+        extremes = pc.min_max(batch["positive_similarity"]).as_py()
+        if extremes["min"] is not None:
+            low, high = min(low, extremes["min"]), max(high, extremes["max"])
+    if not np.isfinite(low):
+        return 0.0, 1.0
+    margin = max(0.01, 0.04 * (high - low))
+    return low - margin, high + margin

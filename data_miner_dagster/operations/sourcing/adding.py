@@ -1,0 +1,89 @@
+"""Adding one video to a project by hand, past its sources and its rules."""
+
+import logging
+import os
+from pathlib import Path
+
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.domain.addresses import Origin, OwnAddress, advice_for, secret_in_address
+from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
+from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
+from data_miner_dagster.sites.redaction import redact_url
+
+logger = logging.getLogger("data_miner.sourcing")
+
+BY_HAND = "by_hand"
+"""The source named as the origin of such a member."""
+
+
+def add_video(platform: Platform, project: str, address: str) -> list[tuple[str, bool]]:
+    """Make what an address or a local path holds a member of a project; return (video key, is new) of each.
+
+    A page or folder that holds several videos adds them all. A member that a rule had rejected is taken back.
+
+    Raises:
+        ConfigError: there is no such project or file, or the address cannot be listed, or it was forgotten on request.
+    """
+    platform.project_config(project)
+    shown = redact_url(address) if "://" in address else address
+    if secret := secret_in_address(address):
+        raise ConfigError(f"{shown} {advice_for(secret)}")
+    try:
+        found = _candidates(platform, address)
+    except PostponedError as error:
+        raise ConfigError(f"{shown}: {error}") from None
+    except SourceError as error:
+        raise ConfigError(str(error) if shown in str(error) else f"{shown}: {error}") from None
+    if refusals := [candidate.refusal for candidate in found if candidate.refusal is not None]:
+        logger.warning("%s: %d entries are passed over; the first is %s", shown, len(refusals), refusals[0])
+        found = [candidate for candidate in found if candidate.refusal is None]
+        if not found:
+            raise ConfigError(f"{shown} holds no address that can be taken: {refusals[0]}")
+    if faults := [candidate.fault for candidate in found if candidate.fault is not None]:
+        logger.warning("%s: %d entries met an internal error; the first is %s", shown, len(faults), faults[0])
+        found = [candidate for candidate in found if candidate.fault is None]
+    if not found:
+        raise ConfigError(f"{shown} holds no video; give the address of one, or of a page that has some")
+    if secrets := [secret for candidate in found if (secret := secret_in_address(candidate.url))]:
+        raise ConfigError(f"{shown}: lists an address with {secrets[0]}, which is not kept; nothing was added")
+    candidates = platform.catalog.without_forgotten(found)
+    if not candidates:
+        raise ConfigError(f"{found[0].video_key} was removed on request (`data-miner forget`) and stays out")
+    added = []
+    with platform.hold_project(project), platform.catalog.database.transaction() as session:
+        for candidate in candidates:
+            is_new = platform.catalog.add_candidate(session, project, candidate, rejected_because=None, takes_back=True)
+            added.append((candidate.video_key, is_new))
+    return added
+
+
+def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:
+    now = utc_now()
+    if "://" not in address:
+        paths = list_local_videos(address, Path.cwd()).paths
+        return [
+            VideoCandidate(
+                key_of_file(path)[0],
+                os.fspath(path),
+                BY_HAND,
+                address,
+                rank,
+                now,
+                title=path.stem,
+                origin=Origin.LOCAL,
+            )
+            for rank, path in enumerate(paths)
+        ]
+    politeness = SitePoliteness(platform)
+    with SiteWorkers(
+        platform.config.downloading,
+        may_request=politeness.may_request,
+        on_response=politeness.on_response,
+        before_listing=politeness.before_listing,
+    ) as client:
+        politeness.when_closed = client.recheck
+        return client.list_address(OwnAddress(address), source=BY_HAND, query=redact_url(address), found_at=now)

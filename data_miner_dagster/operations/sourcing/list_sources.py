@@ -1,0 +1,345 @@
+"""`list_sources`: from a project's sources to its members in the catalog."""
+
+import logging
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT
+from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, SourceListingRow, VideoRow, utc_now
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.addresses import Origin, secret_in_address
+from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.reasons import RejectionRule
+from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, Rejection, VideoCandidate
+from data_miner_dagster.domain.statuses import ProjectVideoStatus
+from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
+from data_miner_dagster.operations.item_faults import SMALLEST_BATCH, ItemFault, item_guard
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
+from data_miner_dagster.operations.sourcing.queries import ProjectFolder, Query, queries_of_project
+from data_miner_dagster.operations.sourcing.rules import base_folder_of, limits_of_file, load_rules, with_known
+from data_miner_dagster.sites.redaction import redact_url
+from data_miner_dagster.stages.sourcing import apply_cap, first_of_each
+from data_miner_dagster.storage.file_hashes import FileHashes
+
+logger = logging.getLogger("data_miner.sourcing")
+
+_A_PORTION: Final = 2_000
+"""Candidates written in one transaction: some tenths of a second, in which nobody else writes."""
+_PAUSE_SECONDS: Final = 0.02
+"""Between two portions: whoever waits for the lock looks for it every so often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What one query gave: candidates, or an error, never neither; both where some of its entries met a fault."""
+
+    source: str
+    query: str
+    candidates: tuple[VideoCandidate, ...]
+    error: str | None
+    is_of_network: bool = False
+    passed_over: str = ""  # what a folder or glob holds besides, in words
+
+
+def list_sources(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
+    """List a project's sources and record which videos belong to it.
+
+    Each query fails alone, and its members of earlier listings stay. Members that a source no longer lists stay too:
+    a search answers differently every day. What needs no network is listed every time; the rest only if the project's
+    configuration changed, its last listing failed, or `force`.
+
+    Returns:
+        DONE if a membership changed, REUSED if not. Counts: listed, repeated, forgotten (removed on request before),
+        new, members, rejected by rule, failed sources.
+
+    Raises:
+        ConfigError: no such project; a blocklist is missing; or every query failed and the project has no member.
+    """
+    config = platform.project_config(project)
+    with platform.hold_project(project):
+        row = platform.catalog.project(project)
+        assert row is not None
+        known_keys = {member.video_key for member in platform.catalog.members(project)}
+        hashes = FileHashes(platform.layout.file_hashes(project))
+        folder = ProjectFolder(base_folder_of(row.config_file), limits_of_file(platform, row.config_file))
+        queries = list(queries_of_project(config, folder, known_keys, hashes))
+        politeness = SitePoliteness(platform)
+        with SiteWorkers(
+            platform.config.downloading,
+            may_request=politeness.may_request,
+            on_response=politeness.on_response,
+            on_refusal=politeness.trip,
+            before_listing=politeness.before_listing,
+        ) as client:
+            politeness.when_closed = client.recheck
+            listings = _list_all(platform, client, row, queries, force=force)
+            failed = [listing for listing in listings if listing.error is not None]
+            with platform.catalog.database.transaction() as session:
+                _record_listings(session, project, failed)
+                _forget_listings(session, project, queries, is_complete=not failed)
+            has_any = any(listing.candidates for listing in failed)
+            if failed and len(failed) == len(listings) and not has_any and not platform.catalog.videos(project=project):
+                raise ConfigError(
+                    f"project {project!r}: no source could be listed: "
+                    + "; ".join(str(item.error) for item in failed[:3])
+                )
+            most = platform.config.downloading.limits.max_entries
+            cut_short = [listing for listing in listings if listing.is_of_network and len(listing.candidates) >= most]
+            for listing in cut_short:
+                logger.warning("%s: %s: %s", project, listing.query, _cut_short(platform, listing))
+            for listing in failed:
+                how = "in part" if listing.candidates else "not"
+                logger.warning("%s: %s could %s be listed: %s", project, listing.source, how, listing.error)
+            for listing in listings:
+                if listing.passed_over:
+                    logger.info("%s: %s %s: %s", project, listing.source, listing.query, listing.passed_over)
+            candidates, num_repeats = first_of_each(
+                candidate for listing in listings for candidate in listing.candidates
+            )
+            num_listed = len(candidates) + num_repeats
+            allowed = platform.catalog.without_forgotten(candidates)
+            forgotten = {item.video_key for item in candidates} - {item.video_key for item in allowed}
+            hashes.drop([key.removeprefix("file-") for key in sorted(forgotten) if key.startswith("file-")])
+            hashes.save()
+            decided = _decide(platform, client, project, config, allowed)
+        _forget_mended_entries(platform, project, listings)
+        counts = _record_members(platform, project, config, decided, row.config_hash, listings)
+    changed = counts.pop("changed")
+    counts = {
+        "listed": num_listed,
+        "repeated": num_repeats,
+        "forgotten": len(candidates) - len(allowed),
+        **counts,
+        "failed_sources": len(failed),
+    }
+    if num_left := _num_of_removed_sources(platform, project, queries):
+        counts["of_removed_sources"] = num_left
+        logger.warning(
+            "%s: %d videos are of sources that the project file no longer names; they stay: `data-miner delete-videos "
+            "KEY --project %s` takes one out",
+            project,
+            num_left,
+            project,
+        )
+    return ProjectOutcome(
+        project=project,
+        status=OutcomeStatus.DONE if changed else OutcomeStatus.REUSED,
+        fingerprint=fingerprint_of({"config": row.config_hash, "members": counts["members"]}),
+        counts=counts,
+        metadata={
+            **{f"failed: {listing.query}"[:200]: str(listing.error) for listing in failed},
+            **{f"cut short: {listing.query}"[:200]: _cut_short(platform, listing) for listing in cut_short},
+            **{f"in {listing.query}"[:200]: listing.passed_over for listing in listings if listing.passed_over},
+        },
+    )
+
+
+def _num_of_removed_sources(platform: Platform, project: str, queries: list[Query]) -> int:
+    """Return how many videos the project wants that came by a query it no longer has, and not by hand."""
+    present = {(query.source, query.text) for query in queries}
+    return sum(
+        member.status is not ProjectVideoStatus.REJECTED
+        and member.source != RejectionRule.BY_HAND.value
+        and (member.source, member.query) not in present
+        for member in platform.catalog.members(project)
+    )
+
+
+def _cut_short(platform: Platform, listing: Listing) -> str:
+    return (
+        f"the first {len(listing.candidates)} entries were taken, if there are more: "
+        f"platform.downloading.limits.max_entries is {platform.config.downloading.limits.max_entries}"
+    )
+
+
+# --- asking ---
+
+
+def _list_all(
+    platform: Platform, client: SiteWorkers, row: ProjectRow, queries: list[Query], *, force: bool
+) -> list[Listing]:
+    """Ask what is to be asked, several at once; return the answers in order."""
+    is_changed = row.sourced_config_hash != row.config_hash
+    with platform.catalog.database.reading() as session:
+        rows = session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == row.name))
+        listed_well = {(listing.source, listing.query) for listing in rows if listing.error is None}
+    wanted = [
+        query
+        for query in queries
+        if not query.needs_network or force or is_changed or (query.source, query.text) not in listed_well
+    ]
+    if any(query.needs_network for query in wanted):
+        client.start()
+
+    def ask(query: Query) -> Listing:
+        try:
+            answer = query.ask(client)
+            candidates = tuple(answer.candidates)
+            faults = [candidate.fault for candidate in candidates if candidate.fault is not None]
+            error = f"{len(faults)} of {len(candidates)} entries met an internal error: {faults[0]}" if faults else None
+            if len(faults) == len(candidates) >= SMALLEST_BATCH:  # which says nothing of the entries
+                return Listing(query.source, query.text, (), error)
+            return Listing(query.source, query.text, candidates, error, query.needs_network, answer.passed_over)
+        except (SourceError, PostponedError, ConfigError) as error:
+            return Listing(query.source, query.text, (), str(error))
+
+    answers: dict[str, Listing] = {}  # by name
+
+    def ask_guarded(query: Query) -> None:
+        name = f"{query.source} {query.text}"
+
+        def record(fault: ItemFault) -> None:
+            answers[name] = Listing(query.source, query.text, (), fault.line)
+
+        listing = guard.attempt(name, lambda: ask(query), record)
+        if listing is not None:
+            answers[name] = listing
+
+    with (
+        item_guard("list_sources") as guard,
+        ThreadPoolExecutor(platform.config.downloading.concurrent_downloads, "sourcing") as threads,
+    ):
+        list(threads.map(ask_guarded, wanted))
+    return [answers[f"{query.source} {query.text}"] for query in wanted]
+
+
+def _decide(
+    platform: Platform, client: SiteWorkers, project: str, config: ProjectConfig, candidates: list[VideoCandidate]
+) -> list[tuple[VideoCandidate, Rejection | None]]:
+    """Apply the rules with what the catalog knows already, then look at pictures of those that pass."""
+    rules = load_rules(platform, project)
+    keys = [candidate.video_key for candidate in candidates]
+    rows: dict[str, VideoRow] = {}
+    for start in range(0, len(keys), KEYS_A_STATEMENT):
+        rows |= {row.key: row for row in platform.catalog.videos(keys[start : start + KEYS_A_STATEMENT])}
+    decided: list[tuple[VideoCandidate, Rejection | None]] = []
+    for listed in candidates:
+        if listed.fault is not None:
+            decided.append((listed, Rejection(RejectionRule.INTERNAL_ERROR, listed.fault)))
+            continue
+        if listed.refusal is not None:
+            decided.append((listed, Rejection(RejectionRule.REFUSED_ADDRESS, listed.refusal)))
+            continue
+        if secret := secret_in_address(listed.url):
+            # A site listed it so. It would expire before long, and has no place in the catalog.
+            shown = replace(listed, url=redact_url(listed.url), thumbnail_url=None)
+            decided.append((shown, Rejection(RejectionRule.SECRET_ADDRESS, f"its address holds {secret}")))
+            continue
+        row = rows.get(listed.video_key)
+        candidate = with_known(listed, row)
+        is_complete = row is not None and row.sha256 is not None and listed.origin is not Origin.LOCAL
+        decided.append((candidate, rules.rejection_of(candidate, is_complete=is_complete)))
+    if not config.sourcing.prescreening.enabled:
+        return decided
+    from data_miner_dagster.operations.sourcing.prescreening import prescreen  # brings OpenCV, which few listings need
+
+    passing = [candidate for candidate, rejection in decided if rejection is None]
+    by_key = prescreen(platform, client, project, config, passing)
+    return [(candidate, rejection or by_key.get(candidate.video_key)) for candidate, rejection in decided]
+
+
+# --- recording ---
+
+
+def _record_listings(session: Session, project: str, listings: list[Listing]) -> None:
+    known = {
+        (row.source, row.query): row
+        for row in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == project))
+    }
+    for listing in listings:
+        row = known.get((listing.source, listing.query))
+        if row is None:
+            row = SourceListingRow(project_name=project, source=listing.source, query=listing.query)
+            session.add(row)
+        row.listed_at, row.error, row.passed_over = utc_now(), listing.error, listing.passed_over or None
+        row.num_found = None if listing.error is not None and not listing.candidates else len(listing.candidates)
+
+
+def _forget_listings(session: Session, project: str, queries: list[Query], *, is_complete: bool) -> None:
+    """Forget what queries gave that are asked no more: an error of one would be reported for ever.
+
+    Args:
+        is_complete: False if a file of queries may not have been read. What its queries gave well is kept then.
+    """
+    asked = {(query.source, query.text) for query in queries}
+    for row in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == project)).all():
+        if (row.source, row.query) not in asked and (is_complete or row.error or row.passed_over):
+            session.delete(row)
+
+
+def _forget_mended_entries(platform: Platform, project: str, listings: list[Listing]) -> None:
+    """Take away what stood for entries that met a fault, where the same query now gives them as they are."""
+    listed = {(listing.source, listing.query) for listing in listings if listing.candidates}
+    still = {candidate.video_key for listing in listings for candidate in listing.candidates}
+    is_of_fault = ProjectVideoRow.reason.startswith(f"{RejectionRule.INTERNAL_ERROR.value}: ")
+    with platform.catalog.database.transaction() as session:
+        query = select(ProjectVideoRow).where(ProjectVideoRow.project_name == project, is_of_fault)
+        for member in session.scalars(query).all():
+            if (member.source, member.query) in listed and member.video_key not in still:
+                session.delete(member)
+
+
+def _record_members(
+    platform: Platform,
+    project: str,
+    config: ProjectConfig,
+    decided: list[tuple[VideoCandidate, Rejection | None]],
+    config_hash: str,
+    listings: list[Listing],
+) -> dict[str, int]:
+    """Apply the cap and write the memberships; return counts.
+
+    In portions, between which others write: a feed may have any number of entries. That they are listed is written
+    with the last: until then the same is asked again, and what is there already stays as it is.
+    """
+    database = platform.catalog.database
+    with database.reading() as session:
+        before = _is_rejected_by_key(session, project)
+    listed_now = {candidate.video_key for candidate, _ in decided}
+    cap = config.sourcing.max_videos
+    if cap is not None:  # members of earlier listings that were not listed now keep their places
+        cap = max(0, cap - sum(not is_rejected for key, is_rejected in before.items() if key not in listed_now))
+    # Members that passed before come first, so that the cap never swaps a finished video for a new one.
+    ordered = sorted(decided, key=lambda pair: before.get(pair[0].video_key) is not False)
+    capped = list(apply_cap(ordered, cap))
+    for start in range(0, len(capped), _A_PORTION):
+        portion = capped[start : start + _A_PORTION]
+        with database.transaction() as session:
+            platform.catalog.add_candidates(
+                session,
+                project,
+                [(candidate, str(rejection) if rejection else None) for candidate, rejection in portion],
+            )
+        time.sleep(_PAUSE_SECONDS if len(portion) == _A_PORTION else 0.0)
+    with database.transaction() as session:
+        _record_listings(session, project, listings)
+        row = session.get_one(ProjectRow, project)
+        row.sourced_config_hash, row.sourced_at = config_hash, utc_now()
+        session.flush()
+        num_members = sum(not is_rejected for is_rejected in _is_rejected_by_key(session, project).values())
+    num_new = sum(candidate.video_key not in before for candidate, _ in capped)
+    num_changed = num_new + sum(
+        before.get(candidate.video_key) is (rejection is None) for candidate, rejection in capped
+    )
+    num_by_rule = Counter(rejection.rule for _, rejection in capped if rejection is not None)
+    return {
+        "new": num_new,
+        "members": num_members,
+        **{f"rejected_{rule.value}": num_by_rule[rule] for rule in RejectionRule if rule in num_by_rule},
+        "changed": num_changed,
+    }
+
+
+def _is_rejected_by_key(session: Session, project: str) -> dict[str, bool]:
+    members = session.execute(
+        select(ProjectVideoRow.video_key, ProjectVideoRow.status).where(ProjectVideoRow.project_name == project)
+    )
+    return {key: status is ProjectVideoStatus.REJECTED for key, status in members}

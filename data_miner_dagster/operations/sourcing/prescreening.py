@@ -1,0 +1,150 @@
+"""Pre-screening: a candidate's pictures are scored against the project's prompts before a download is spent on it."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+
+import numpy as np
+from sqlalchemy import select
+
+from data_miner_dagster.catalog.schema import PrescreeningRow, utc_now
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.addresses import LocalPath, address_of, host_of
+from data_miner_dagster.domain.errors import SourceError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.records import Rejection, RgbImage, VideoCandidate
+from data_miner_dagster.operations.foreign.media_workers import MediaWorkers, media_workers
+from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.politeness import PostponedError
+from data_miner_dagster.operations.prompts import embed_prompts
+from data_miner_dagster.protocols.encoders import embed_images
+from data_miner_dagster.sites.keys import site_of_key
+from data_miner_dagster.sites.records import Picture
+from data_miner_dagster.stages.sourcing import prescreening_rejection, spread_over
+
+logger = logging.getLogger("data_miner.sourcing")
+
+
+def prescreen(
+    platform: Platform,
+    client: SiteWorkers,
+    project: str,
+    config: ProjectConfig,
+    candidates: Sequence[VideoCandidate],
+) -> dict[str, Rejection]:
+    """Return the rejections of candidates whose pictures are far from every positive prompt, by video key.
+
+    Scores are stored, and computed anew only if the encoder or the prompts changed. A candidate without pictures, or
+    whose pictures cannot be fetched, passes: not seen is not bad.
+    """
+    threshold = threshold_of(platform, config)
+    stored = _stored(platform, project, fingerprint_of_prescreening(platform, config))
+    rejections = {}
+    with media_workers(platform.config.downloading) as media, item_guard("prescreening") as guard:
+        for candidate in candidates:
+            key = candidate.video_key
+            if key not in stored:
+                score = partial(_score, platform, client, media, project, config, candidate)
+                scored = guard.attempt(key, score, _pass_over)
+                if scored is None:
+                    continue
+                stored[key] = scored
+            similarity, prompt = stored[key]
+            if (rejection := prescreening_rejection(similarity, prompt, threshold)) is not None:
+                rejections[key] = rejection
+    return rejections
+
+
+def _pass_over(_fault: ItemFault) -> None:
+    """Not seen is not bad: the candidate passes, and the log has said why."""
+
+
+def threshold_of(platform: Platform, config: ProjectConfig) -> float:
+    """Return the similarity that a candidate's best picture must reach."""
+    prescreening, encoder = config.sourcing.prescreening, platform.models.filter_encoder_name
+    if prescreening.threshold is not None:
+        return prescreening.threshold
+    wanted = config.filtering.positive_threshold
+    if isinstance(wanted, Mapping):
+        wanted = wanted.get(encoder)
+    if wanted is None:
+        wanted = platform.models.filter_encoder_calibration.positive_threshold
+    return wanted - prescreening.slack
+
+
+def fingerprint_of_prescreening(platform: Platform, config: ProjectConfig) -> str:
+    """Return what a stored score is valid for: the encoder, the prompts, and how many pictures are looked at."""
+    return fingerprint_of(
+        {
+            "encoder": platform.models.filter_encoder_fingerprint,
+            "positive": list(config.filtering.texts_of("positive")),
+            "templates": list(config.filtering.templates),
+            "max_pictures": config.sourcing.prescreening.max_pictures,
+            "storyboards": config.sourcing.prescreening.storyboards,
+        }
+    )
+
+
+def _stored(platform: Platform, project: str, fingerprint: str) -> dict[str, tuple[float, str]]:
+    with platform.catalog.database.reading() as session:
+        rows = session.scalars(
+            select(PrescreeningRow).where(
+                PrescreeningRow.project_name == project, PrescreeningRow.fingerprint == fingerprint
+            )
+        )
+        return {row.video_key: (row.similarity, row.prompt) for row in rows}
+
+
+def _score(
+    platform: Platform,
+    client: SiteWorkers,
+    media: MediaWorkers,
+    project: str,
+    config: ProjectConfig,
+    candidate: VideoCandidate,
+) -> tuple[float, str] | None:
+    images = list(_images(client, media, candidate, config))
+    if not images:
+        return None
+    prompts = config.filtering.texts_of("positive")
+    vectors = embed_images(platform.models.filter_encoder(), images)
+    similarities = vectors @ embed_prompts(platform, prompts, config.filtering.templates).T
+    best = int(np.argmax(similarities.max(axis=0)))
+    similarity, prompt = float(similarities[:, best].max()), prompts[best]
+    with platform.catalog.database.transaction() as session:
+        row = session.scalar(
+            select(PrescreeningRow).where(
+                PrescreeningRow.project_name == project, PrescreeningRow.video_key == candidate.video_key
+            )
+        )
+        if row is None:
+            row = PrescreeningRow(project_name=project, video_key=candidate.video_key)
+            session.add(row)
+        row.fingerprint = fingerprint_of_prescreening(platform, config)
+        row.similarity, row.prompt, row.num_pictures = similarity, prompt, len(images)
+        row.scored_at = utc_now()
+    return similarity, prompt
+
+
+def _images(
+    client: SiteWorkers, media: MediaWorkers, candidate: VideoCandidate, config: ProjectConfig
+) -> Iterator[RgbImage]:
+    prescreening = config.sourcing.prescreening
+    pictures = [Picture(candidate.thumbnail_url)] if candidate.thumbnail_url else []
+    site = site_of_key(candidate.video_key) or host_of(candidate.url)
+    try:
+        address = address_of(candidate.origin, candidate.url)
+        if prescreening.storyboards and not isinstance(address, LocalPath):
+            pictures = client.pictures_of(candidate.video_key, address, with_storyboards=True) or pictures
+        sizes = [picture.rows * picture.columns for picture in pictures]
+        wanted = spread_over(sum(sizes), prescreening.max_pictures)
+        for picture, size, start in zip(pictures, sizes, accumulate(sizes, initial=0), strict=False):
+            here = [position - start for position in wanted if start <= position < start + size]
+            if here:
+                content = client.fetch_picture(site, picture.url)
+                yield from media.see(content, rows=picture.rows, columns=picture.columns, wanted=here)
+    except (SourceError, PostponedError, ValueError) as error:
+        logger.info("%s: no (more) pictures to look at: %s", candidate.video_key, error)

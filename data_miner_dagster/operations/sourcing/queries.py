@@ -1,0 +1,298 @@
+"""What a project's sources ask: each query once, with how it is asked. Nothing is asked here."""
+
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.config.project_limits import ProjectLimits
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.config.sourcing import (
+    ChannelsSource,
+    FeedsSource,
+    FilesSource,
+    FramesSource,
+    HashtagsSource,
+    PlaylistsSource,
+    SearchSource,
+    Source,
+    UrlFilesSource,
+    UrlsSource,
+)
+from data_miner_dagster.config.text_files import MAX_LIST_BYTES, check_yaml_shape, read_text_file
+from data_miner_dagster.domain.addresses import Origin, OwnAddress, advice_for, secret_in_address
+from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.sites.folders import is_glob, located, matches_of
+from data_miner_dagster.sites.local_files import (
+    key_of_file,
+    key_of_frames,
+    key_of_path,
+    list_frame_folders,
+    list_frames,
+    list_local_videos,
+)
+from data_miner_dagster.sites.queries import channel_address, hashtag_address, search_address
+from data_miner_dagster.sites.records import ListingLimits
+from data_miner_dagster.sites.redaction import redact_url
+from data_miner_dagster.stages.sourcing import list_entries
+from data_miner_dagster.storage.file_hashes import FileHashes
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One thing to ask of one source."""
+
+    source: str  # its type
+    text: str  # for provenance: the path, address or words, without secrets
+    needs_network: bool
+    ask: Callable[[SiteWorkers], "Answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a query gave, and in words what it passed over; empty if nothing."""
+
+    candidates: Sequence[VideoCandidate]
+    passed_over: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFolder:
+    """Where relative paths of a project's configuration start, and what they may lead to."""
+
+    path: Path
+    limits: ProjectLimits
+
+    def checked(self, paths: Sequence[Path], *, is_text: bool = False) -> Sequence[Path]:
+        """Return the paths, all of them allowed.
+
+        Raises:
+            SourceError: one lies where the project's file may not reach.
+        """
+        for path in paths:
+            if problem := self.limits.problem_of_path(path, is_text=is_text):
+                raise SourceError(problem)
+        return paths
+
+
+def queries_of_project(
+    config: ProjectConfig, folder: ProjectFolder, known_keys: Collection[str], hashes: FileHashes
+) -> Iterator[Query]:
+    """Yield each query of each source once, in order."""
+    seen: set[tuple[str, str]] = set()
+    for number, source in enumerate(config.sourcing.sources):
+        if problem := folder.limits.problem_of_source(source):  # allowed when it was registered, and no more
+            yield _failing(source.type, f"sourcing.sources.{number}", f"sourcing.sources.{number}.{problem}")
+            continue
+        for query in _queries_of(source, folder, known_keys, hashes):
+            if (query.source, query.text) not in seen:
+                seen.add((query.source, query.text))
+                yield query
+
+
+def _queries_of(
+    source: Source, folder: ProjectFolder, known_keys: Collection[str], hashes: FileHashes
+) -> Iterator[Query]:
+    match source:
+        case FilesSource():
+            for entry in source.paths:
+                yield Query(source.type, entry, False, partial(_list_files, entry, folder, hashes))
+        case FramesSource():
+            for entry in source.folders:
+                yield Query(source.type, entry, False, partial(_list_frame_folders, entry, folder, hashes))
+        case UrlsSource():
+            for url in source.urls:
+                yield _address(source.type, url, url)
+        case UrlFilesSource():
+            for entry in source.paths:
+                yield from _queries_of_url_file(source, entry, folder)
+        case SearchSource():
+            for words in source.queries:
+                yield _search(source, words, source.max_results)
+            for entry in source.query_files:
+                yield from _queries_of_query_file(source, entry, folder)
+        case HashtagsSource():
+            for tag in source.hashtags:
+                yield _address(source.type, tag, hashtag_address(tag), ListingLimits(source.max_results))
+        case PlaylistsSource() | FeedsSource():
+            for url in source.urls:
+                yield _address(source.type, url, url, ListingLimits(source.max_results))
+        case ChannelsSource():
+            limits = ListingLimits(
+                source.max_results, frozenset(known_keys) if source.only_new else frozenset(), source.published_after
+            )
+            for url in source.urls:
+                yield _address(
+                    source.type, url, channel_address(url), limits, lambda candidate: not _is_after(candidate, source)
+                )
+
+
+def _is_after(candidate: VideoCandidate, source: ChannelsSource) -> bool:
+    return (
+        source.published_before is not None
+        and candidate.upload_date is not None
+        and candidate.upload_date >= source.published_before
+    )
+
+
+def _shown(text: str) -> str:
+    """A query without secrets, and still different from every other."""
+    shown = redact_url(text) if "://" in text else text
+    return shown if shown == text else f"{shown} #{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _address(
+    source: str,
+    text: str,
+    address: str,
+    limits: ListingLimits | None = None,
+    is_wanted: Callable[[VideoCandidate], bool] = lambda _candidate: True,
+) -> Query:
+    shown = _shown(text)
+
+    def ask(client: SiteWorkers) -> Answer:
+        found = client.list_address(OwnAddress(address), source=source, query=shown, found_at=utc_now(), limits=limits)
+        return Answer([candidate for candidate in found if is_wanted(candidate)])
+
+    return Query(source, shown, True, ask)
+
+
+def _search(source: SearchSource, words: str, max_results: int) -> Query:
+    return _address(source.type, words, search_address(source.site, words, max_results), ListingLimits(max_results))
+
+
+def _failing(source: str, text: str, message: str) -> Query:
+    def ask(_client: SiteWorkers) -> Answer:
+        raise SourceError(message)
+
+    return Query(source, text, False, ask)
+
+
+def _queries_of_url_file(source: UrlFilesSource, entry: str, folder: ProjectFolder) -> Iterator[Query]:
+    try:
+        lines = [
+            line
+            for path in _text_files(entry, folder)
+            for line in list_entries(read_text_file(path, max_bytes=MAX_LIST_BYTES))
+        ]
+    except (SourceError, ConfigError, OSError) as error:
+        yield _failing(source.type, entry, f"{entry}: {error}")
+        return
+    if not lines:
+        yield _failing(source.type, entry, f"{entry}: holds no address")
+    for line in lines:
+        if problem := folder.limits.problem_of_address(line):
+            yield _failing(source.type, _shown(line), f"{redact_url(line)}: {problem}")
+            continue
+        if secret := secret_in_address(line):
+            yield _failing(source.type, _shown(line), f"{redact_url(line)}: {advice_for(secret)}")
+            continue
+        yield _address(source.type, line, line, ListingLimits(source.max_per_url))
+
+
+def _queries_of_query_file(source: SearchSource, entry: str, folder: ProjectFolder) -> Iterator[Query]:
+    try:
+        for path in _text_files(entry, folder):
+            text = read_text_file(path)
+            check_yaml_shape(text)
+            content = yaml.safe_load(text)
+            for words, max_results in _read_query_file(content, entry, source.max_results):
+                if problem := folder.limits.problem_of_address(words):
+                    yield _failing(source.type, words, f"{entry}: {problem}")
+                else:
+                    yield _search(source, words, max_results)
+    except (SourceError, ConfigError, OSError, ValueError, yaml.YAMLError) as error:
+        yield _failing(source.type, entry, f"{entry}: {' '.join(str(error).split())}")
+
+
+def _read_query_file(content: object, entry: str, max_results: int) -> Iterator[tuple[str, int]]:
+    queries = content.get("queries") if isinstance(content, dict) else content
+    if not isinstance(queries, list) or not queries:
+        raise SourceError(f"{entry}: holds no list of queries")
+    for item in queries:
+        if isinstance(item, str) and item.strip():
+            yield item, max_results
+        elif (
+            isinstance(item, dict)
+            and item.keys() <= {"query", "max_results"}
+            and isinstance(item.get("query"), str)
+            and isinstance(item.get("max_results", 1), int)
+            and item.get("max_results", 1) >= 1
+        ):
+            yield item["query"], item.get("max_results", max_results)
+        else:
+            raise SourceError(f"{entry}: {item!r} is neither words nor {{query: ..., max_results: ...}}")
+
+
+def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:
+    path = located(entry, folder.path)
+    if path.is_file():
+        return [*folder.checked([path], is_text=True)]
+    matches = matches_of(entry, folder.path) if is_glob(entry) else []
+    found = [match for match in matches if match.is_file()]
+    if not found:
+        raise SourceError("there is no such file")
+    return [*folder.checked(found, is_text=True)]
+
+
+def _list_files(entry: str, folder: ProjectFolder, hashes: FileHashes, _client: SiteWorkers) -> Answer:
+    now = utc_now()
+
+    def candidate_of(path: Path, rank: int) -> VideoCandidate:
+        key, _ = key_of_file(path, hashes.sha256_of)
+        return VideoCandidate(key, os.fspath(path), "files", entry, rank, now, title=path.stem, origin=Origin.LOCAL)
+
+    found = list_local_videos(entry, folder.path)
+    return Answer(_candidates("files", entry, folder.checked(found.paths), candidate_of), found.remark)
+
+
+def _list_frame_folders(entry: str, folder: ProjectFolder, hashes: FileHashes, _client: SiteWorkers) -> Answer:
+    now = utc_now()
+
+    def candidate_of(folder: Path, rank: int) -> VideoCandidate:
+        paths = list_frames(folder)
+        return VideoCandidate(
+            key_of_frames(paths, hashes.sha256_of)[0],
+            os.fspath(folder),
+            "frames",
+            entry,
+            rank,
+            now,
+            title=folder.name,
+            duration_seconds=float(len(paths)),
+            origin=Origin.LOCAL,
+        )
+
+    found = list_frame_folders(entry, folder.path)
+    if folder.limits.media_folders is not None:
+        folder.checked([picture for path in found.paths for picture in list_frames(path)])  # each may be a link
+    return Answer(_candidates("frames", entry, folder.checked(found.paths), candidate_of), found.remark)
+
+
+def _candidates(
+    source: str, entry: str, paths: Sequence[Path], candidate_of: Callable[[Path, int], VideoCandidate]
+) -> list[VideoCandidate]:
+    """Return a candidate a path, in order; of one that an internal error kept from being looked at, the `fault`."""
+    found: dict[int, VideoCandidate] = {}
+
+    def record(fault: ItemFault, rank: int, path: Path) -> None:
+        found[rank] = VideoCandidate(
+            key_of_path(path), os.fspath(path), source, entry, rank, utc_now(), origin=Origin.LOCAL, fault=fault.line
+        )
+
+    with item_guard("list_sources") as guard:
+        for rank, path in enumerate(paths):
+            candidate = guard.attempt(
+                os.fspath(path), partial(candidate_of, path, rank), partial(record, rank=rank, path=path)
+            )
+            if candidate is not None:
+                found[rank] = candidate
+    return [found[rank] for rank in sorted(found)]

@@ -1,0 +1,119 @@
+"""Registering a project file: load, check, and keep a snapshot of it in the catalog. No listing, no download."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.config.loading import (
+    ParseFile,
+    config_hash,
+    load_project_file,
+    parse_file,
+    resolve_project_files,
+)
+from data_miner_dagster.config.project_limits import ProjectLimits
+from data_miner_dagster.config.settings import PlatformConfig, ProjectFile
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.secret_names import is_secret_name
+from data_miner_dagster.operations.comparisons import check_comparisons
+from data_miner_dagster.operations.logs import redacted
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.sourcing.rules import limits_of_file
+
+logger = logging.getLogger("data_miner")
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredProject:
+    """A project as the catalog now has it; `is_changed` is True if it is new or says something else than before."""
+
+    name: str
+    config_hash: str
+    is_changed: bool
+
+
+def register_project_file(
+    platform: Platform,
+    path: Path,
+    *,
+    taken: Mapping[str, Path] = MappingProxyType({}),
+    parse: ParseFile = parse_file,
+) -> RegisteredProject:
+    """Load a project file and save its snapshot. Idempotent. Relative paths in it start at its folder.
+
+    Args:
+        platform: the platform of one root.
+        path: the file.
+        taken: names that other files have already, with the file.
+        parse: how it is parsed: here, or in a process apart.
+
+    Raises:
+        ConfigError: the file is wrong, has another's name, asks for another sampling than this root's, or names a
+            project or release to compare with that never was.
+    """
+    path = path.absolute()
+    limits = limits_of_file(platform, path)
+    file = load_project_file(path, limits, parse)
+    _check_addresses(file, limits, path)
+    if file.name in taken:
+        raise ConfigError(f"project {file.name!r} is that of {taken[file.name]} already; give one of them another name")
+    _check_platform(platform.config, file, path)
+    platform.check_sampling()
+    known = platform.catalog.project(file.name)
+    if known is not None and known.config_file not in (None, str(path)) and Path(str(known.config_file)).exists():
+        logger.warning("project %s was registered from %s; %s takes its place", file.name, known.config_file, path)
+    project = file.project
+    check_comparisons(platform, file.name, project)
+    digest = config_hash(project)
+    is_changed = platform.catalog.save_project(file.name, project.model_dump(mode="json"), digest, str(path))
+    return RegisteredProject(file.name, digest, is_changed)
+
+
+def _check_addresses(file: ProjectFile, limits: ProjectLimits, path: Path) -> None:
+    for number, source in enumerate(file.sourcing.sources):
+        if problem := limits.problem_of_source(source):
+            raise ConfigError(f"{path}: sourcing.sources.{number}.{problem}")
+
+
+def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:
+    """Return whether a project's file has disappeared from the watched folder.
+
+    Then its sources are listed no more, and all that it has stays: to remove it is `data-miner delete-project`. A
+    folder that is missing as a whole is one that is not mounted, and a file that was registered from elsewhere is
+    its owner's business: neither withdraws anything.
+    """
+    if project.config_file is None:
+        return False
+    path, folder = Path(project.config_file), resolve_project_files(platform.config, platform.layout.project_files)
+    return path.parent == folder.absolute() and folder.is_dir() and not path.exists()
+
+
+def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> None:
+    """Compare what the file says of the platform with the platform that runs; only sampling is a reason to refuse."""
+    if "platform" not in file.model_fields_set:
+        return
+    for section_name in sorted(file.platform.model_fields_set - {"storage", "logging", "web"}):
+        asked, has = getattr(file.platform, section_name), getattr(running, section_name)
+        differing = [
+            f"{name} is another"
+            if is_secret_name(name) or name == "proxy"
+            else redacted(f"{name} is {getattr(asked, name)!r}, the platform's is {getattr(has, name)!r}")
+            for name in sorted(asked.model_fields_set)
+            if getattr(asked, name) != getattr(has, name)
+        ]
+        if not differing:
+            continue
+        if section_name == "extraction":
+            raise ConfigError(
+                f"{path}: platform.extraction differs from the running platform's ({'; '.join(differing)}): frames are "
+                "shared by all projects of a root; take the section out of this file, or use another --root"
+            )
+        logger.warning(
+            "%s: platform.%s is not in force (%s): settings of a platform come from the file it was started with",
+            path,
+            section_name,
+            "; ".join(differing),
+        )

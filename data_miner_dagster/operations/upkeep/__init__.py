@@ -1,0 +1,1 @@
+"""Keeping a root in order: comparing catalog and files, removing, forgetting."""

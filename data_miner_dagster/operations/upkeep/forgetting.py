@@ -1,0 +1,287 @@
+"""Forgetting a video, or all of a channel: nothing under the root shows it or names it afterwards, and it stays away.
+
+Belongs here: rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), and the search for what
+is left (traces.py).
+"""
+
+import json
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import delete, or_, select, update
+
+from data_miner_dagster.catalog.queries import projects_wanting
+from data_miner_dagster.catalog.schema import (
+    ProjectRow,
+    ProjectVideoRow,
+    ReleaseRow,
+    SiteGateRow,
+    SourceListingRow,
+    VideoRow,
+    utc_now,
+)
+from data_miner_dagster.catalog.splits import add_generations, delete_memory_of_videos
+from data_miner_dagster.catalog.transitions import move_project
+from data_miner_dagster.catalog.upkeep import remember_forgotten, withdraw_release
+from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.keys import forgotten_subject, split_frame_id
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.export.manifest import (
+    CHECKSUMS_FILE,
+    MANIFEST_FILE,
+    is_release,
+    read_checksums,
+    read_manifest,
+    write_manifest,
+)
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.split_memory import released_generations, released_splits, remember_splits
+from data_miner_dagster.operations.upkeep.removal import Removal, remove_files, remove_videos, video_files
+from data_miner_dagster.operations.upkeep.traces import MIN_NEEDLE_LENGTH
+from data_miner_dagster.storage.answers import read_answers, write_answers
+from data_miner_dagster.storage.atomic import atomic_path
+from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.tables import read_metadata, read_table, write_table
+
+WITHDRAWN_FILE: Final = "WITHDRAWN.txt"
+"""Beside a release's manifest: why it should not be used any more."""
+
+_NAMELESS: Final = "a forgotten video"
+_WAIT_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRelease:
+    """A release that holds pictures of what is to be forgotten."""
+
+    project: str
+    version: str
+    num_videos: int  # of those to be forgotten
+    num_all_videos: int
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"{self.project} {self.version} ({self.num_videos} of its {self.num_all_videos} videos)"
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """What `forget_videos` did."""
+
+    removal: Removal
+    releases: tuple[HeldRelease, ...]  # removed, or marked as withdrawn where they were to be kept
+    projects: tuple[str, ...]  # that knew one of the videos
+
+
+def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], list[str]]:
+    """Return the videos that `target` stands for, and the subjects no listing may bring back.
+
+    `target` is a video's key, or a channel's id or exact name. A video that was forgotten before is found by its key,
+    without a row, so that what was interrupted can be ended.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    video = platform.catalog.video(target)
+    if video is not None:
+        return [video], [forgotten_subject("video", video.key)]
+    videos = [row for row in platform.catalog.videos() if target in (row.channel_id, row.channel)]
+    if not videos and platform.catalog.is_forgotten(forgotten_subject("video", target)):
+        return [VideoRow(key=target, url="")], [forgotten_subject("video", target)]
+    if not videos:
+        raise ConfigError(f"{target!r} is neither a video's key nor a channel; `data-miner videos` lists both")
+    channel_ids = sorted({row.channel_id for row in videos if row.channel_id})
+    return videos, [
+        *(forgotten_subject("channel", channel) for channel in channel_ids),
+        *(forgotten_subject("video", row.key) for row in videos),
+    ]
+
+
+def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[HeldRelease]:
+    """Return the releases on disk with pictures of any of the videos, of whichever project."""
+    held = []
+    for folder in _release_folders(platform):
+        manifest = read_manifest(folder)
+        by_video = manifest["splits"]["by_video"] if manifest is not None else {}
+        num_videos = len(set(video_keys) & set(by_video))
+        if num_videos:
+            held.append(HeldRelease(folder.parent.name, folder.name, num_videos, len(by_video)))
+    return held
+
+
+def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases: bool = False) -> Forgetting:
+    """Remove a video, or all of a channel, and everything that shows or names it; no listing brings it back.
+
+    Releases that hold it are removed; what else they said (splits, which videos came when) is remembered. Releases that
+    only name it, among their changes, lose the name and keep all else. With `keep_releases` those that hold it are
+    marked as withdrawn instead, in the catalog and by a file beside their manifest.
+
+    Idempotent: after an interruption, say the same again.
+
+    Raises:
+        ConfigError: `target` is neither a video nor a channel.
+        ClaimHeldError: a worker holds one of the videos or projects.
+    """
+    videos, subjects = find_forgettable(platform, target)
+    keys = [video.key for video in videos]
+    remember_forgotten(platform.catalog.database, subjects, reason)
+    wanting = projects_wanting(platform.catalog.database, keys, also_rejected=True)
+    held = releases_holding(platform, keys)
+    projects = {name for names in wanting.values() for name in names} | {release.project for release in held}
+    known = {row.name for row in platform.catalog.projects()}
+    for name in sorted(projects & known):
+        with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
+            with platform.catalog.database.transaction() as session:
+                move_project(session, name, ProjectStage.POPULATING)  # what it had derived goes
+            _forget_in_project(platform.layout, name, keys)
+    for name in sorted({folder.parent.name for folder in _release_folders(platform)}):
+        with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
+            _remember_all(platform, name)
+    _forget_in_releases(platform, keys, held, reason, keep=keep_releases)
+    removal = remove_videos(platform, keys, force=True)
+    busy = [key for key, why in removal.kept.items() if why == "being worked on"]
+    if busy:
+        raise ClaimHeldError(f"{', '.join(busy)}: being worked on; say the same again when it is done")
+    for key in keys:
+        remove_files(video_files(platform.layout, key))  # an earlier attempt may have ended between rows and files
+    _forget_in_catalog(platform, keys, [*(video.url for video in videos if video.url), target])
+    return Forgetting(removal, tuple(held), tuple(sorted(projects)))
+
+
+# --- releases ---
+
+
+def _release_folders(platform: Platform) -> list[Path]:
+    releases = platform.root / "releases"
+    return [folder for folder in sorted(releases.glob("*/*")) if is_release(folder)] if releases.is_dir() else []
+
+
+def _remember_all(platform: Platform, project: str) -> None:
+    """Keep what the project's releases on disk say of its videos, before any of them goes."""
+    splits, generations = released_splits(platform, project), released_generations(platform, project)
+    with platform.catalog.database.transaction() as session:
+        remember_splits(session, project, splits)
+        add_generations(session, project, generations)
+
+
+def _forget_in_releases(
+    platform: Platform, keys: Sequence[str], held: Sequence[HeldRelease], reason: str, *, keep: bool
+) -> None:
+    for release in held:
+        folder = platform.layout.release_folder(release.project, release.version)
+        told = f"{utc_now():%Y-%m-%d}: {release.num_videos} of its videos forgotten: {reason}"
+        withdraw_release(platform.catalog.database, release.project, release.version, told)
+        if keep:
+            note = folder / WITHDRAWN_FILE
+            earlier = note.read_text(encoding="utf-8") if note.exists() else ""
+            with atomic_path(note) as partial:
+                partial.write_text(f"{earlier}{told}\n", encoding="utf-8")
+            continue
+        shutil.rmtree(folder)
+        row = platform.catalog.project(release.project)
+        if row is not None and row.released_version == release.version:
+            platform.catalog.update_project(release.project, released_version=None)
+    for folder in _release_folders(platform):
+        manifest = read_manifest(folder)
+        if manifest is not None and not set(keys) & set(manifest["splits"]["by_video"]):
+            _take_names_out(folder, keys)
+
+
+def _take_names_out(folder: Path, keys: Sequence[str]) -> None:
+    """Rewrite the texts of a release that name one of the videos, and the checksums of these texts; nothing else."""
+    texts = [path for path in sorted(folder.iterdir()) if path.suffix in (".md", ".json", ".txt")]
+    naming = [path for path in texts if any(key in path.read_text(encoding="utf-8") for key in keys)]
+    if not naming:
+        return
+    for path in naming:
+        if path.name != MANIFEST_FILE:
+            with atomic_path(path) as partial:
+                partial.write_text(_without(path.read_text(encoding="utf-8"), keys), encoding="utf-8")
+    rewritten = {path.name for path in texts}
+    lines = [
+        f"{sha256_of_file(folder / name) if name in rewritten else sha256}  {name}\n"
+        for name, sha256 in read_checksums(folder)
+    ]
+    with atomic_path(folder / CHECKSUMS_FILE) as partial:
+        partial.write_text("".join(lines), encoding="utf-8")
+    content = json.loads(_without((folder / MANIFEST_FILE).read_text(encoding="utf-8"), keys))
+    num_files = content.pop("checksums")["num_files"]
+    del content["format"]
+    write_manifest(folder, content, num_files=num_files)
+
+
+def _without(text: str, keys: Sequence[str]) -> str:
+    for key in sorted(keys, key=len, reverse=True):
+        text = text.replace(key, _NAMELESS)
+    return text
+
+
+# --- projects and the catalog ---
+
+
+def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
+    """Take the videos out of a project's derived files: what is quick to make again goes, the rest shrinks."""
+    folder = layout.project_folder(project)
+    if layout.report_folder(project).exists():
+        shutil.rmtree(layout.report_folder(project))
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_file():  # tables, the vectors of representatives, hashes of local files
+            path.unlink()
+    _forget_answers(layout.calibration_folder(project), keys)
+    gone = pa.array(keys, pa.string())
+    for part in sorted(folder.glob("*/**/*.parquet")):  # what a detector has seen: dear, and good for the other videos
+        rows = read_table(part)
+        if "video_key" in rows.column_names:
+            is_other = pc.invert(pc.is_in(rows["video_key"], gone))
+        elif "frame_id" in rows.column_names:
+            of_video = pc.replace_substring_regex(rows["frame_id"], pattern="/[0-9]+$", replacement="")
+            is_other = pc.invert(pc.is_in(of_video, gone))
+        else:
+            continue
+        left = rows.filter(is_other)
+        if left.num_rows < rows.num_rows:
+            metadata = read_metadata(part)
+            fingerprint = metadata.pop("data_miner.fingerprint", "")
+            write_table(part, left.replace_schema_metadata(None), fingerprint=fingerprint, metadata=metadata)
+
+
+def _forget_answers(calibration: Path, keys: Sequence[str]) -> None:
+    """Keep the answers about other videos; the questions, with their pictures, are asked again by `calibrate`."""
+    if not calibration.is_dir():
+        return
+    answers = calibration / "answers.csv"
+    if answers.is_file():
+        given = read_answers(answers)
+        write_answers(answers, {frame: word for frame, word in given.items() if split_frame_id(frame)[0] not in keys})
+    reference = calibration / "reference.json"
+    for path in sorted(calibration.iterdir()):
+        names_it = path == reference and any(f'"{key}"' in path.read_text(encoding="utf-8") for key in keys)
+        if names_it or path.name.startswith("questions."):
+            path.unlink()
+
+
+def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[str]) -> None:
+    """Take the names out of what other rows say, and the space that deleted rows left out of the file."""
+    database = platform.catalog.database
+    with database.transaction() as session:
+        delete_memory_of_videos(session, keys)
+        for name in sorted({*keys, *(name for name in names if len(name) >= MIN_NEEDLE_LENGTH)}):
+            listed = [SourceListingRow.query.contains(name, autoescape=True)]
+            listed.append(SourceListingRow.error.contains(name, autoescape=True))
+            listed.append(SourceListingRow.passed_over.contains(name, autoescape=True))
+            session.execute(delete(SourceListingRow).where(or_(*listed)))
+            said = (ProjectRow.error, VideoRow.error, ProjectVideoRow.reason, ReleaseRow.withdrawn_reason)
+            for column in (*said, SiteGateRow.reason):
+                for text in session.scalars(select(column).where(column.contains(name, autoescape=True))).all():
+                    session.execute(
+                        update(column.class_).where(column == text).values({column.key: _without(str(text), [name])})
+                    )
+    database.reclaim_space()

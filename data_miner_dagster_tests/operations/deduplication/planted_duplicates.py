@@ -1,0 +1,76 @@
+"""Planted projects to deduplicate: frames with chosen embeddings, files and hashes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.operations.deduplication.check import check_deduplication
+from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
+from data_miner_dagster.operations.filtering.filter_project import filter_project
+from data_miner_dagster.storage.tables import read_table, write_table
+from data_miner_dagster_tests.operations.planted_project import PlantedPlatform, add_video, plant_frames
+
+CAT = (1.0, 0.0, 0.0, 0.0)
+CAT_ON_BUS = (0.8, 0.0, 0.0, 0.6)
+CAT_ON_SLIDE = (0.8, 0.0, 0.6, 0.0)
+NEARLY_CAT = (0.995, 0.1, 0.0, 0.0)  # cosine .995 with CAT
+DOG = (0.0, 1.0, 0.0, 0.0)  # not kept by filtering
+
+
+def save(platform: PlantedPlatform, name: str = "pets", **deduplication: Any) -> None:
+    """Save a project that keeps cats and compares frames by the planted embeddings, threshold .9."""
+    config = ProjectConfig.model_validate(
+        {
+            "name": name,
+            "sourcing": {"sources": [{"type": "files", "paths": ["."]}]},
+            "filtering": {"positive": ["cat"]},
+            "deduplication": {"encoder": "filter", **deduplication},
+            "detection": {"classes": {"cat": []}},
+        }
+    )
+    dump = config.model_dump(mode="json")
+    platform.catalog.save_project(name, dump, fingerprint_of(dump), None)
+
+
+def plant(
+    platform: PlantedPlatform,
+    key: str,
+    vectors: Sequence[Sequence[float]],
+    *,
+    project: str = "pets",
+    frames_fingerprint: str = "frames-1",
+    **columns: Sequence[object],
+) -> None:
+    """Add a video with these frames; unless `columns` say otherwise, all files and hashes differ."""
+    if platform.catalog.video(key) is None or key not in {m.video_key for m in platform.catalog.members(project)}:
+        add_video(platform, key, project=project)
+    plant_frames(platform, key, vectors, frames_fingerprint=frames_fingerprint)
+    path = platform.layout.frames_table(key)
+    table = read_table(path)
+    columns = {
+        "sha256": [fingerprint_of({"key": key, "index": index}) for index in range(len(vectors))],
+        "perceptual_hash": [int(fingerprint_of({"hash": key, "i": index})[:16], 16) for index in range(len(vectors))],
+        **columns,
+    }
+    for name, values in columns.items():
+        position = table.schema.get_field_index(name)
+        table = table.set_column(position, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+    write_table(path, table, fingerprint=frames_fingerprint)
+
+
+def decisions(platform: PlantedPlatform, project: str = "pets") -> dict[str, tuple[str, str | None]]:
+    """Return (representative, tier) by frame id; checks both guarantees on the way."""
+    assert check_deduplication(platform, project).passed
+    rows = read_table(platform.layout.deduplicated_table(project)).to_pylist()
+    return {row["frame_id"]: (row["representative_frame_id"], row["tier"]) for row in rows}
+
+
+def run(platform: PlantedPlatform, project: str = "pets", **kwargs: Any) -> dict[str, tuple[str, str | None]]:
+    """Filter and deduplicate."""
+    filter_project(platform, project)
+    assert deduplicate_project(platform, project, **kwargs).status is OutcomeStatus.DONE
+    return decisions(platform, project)

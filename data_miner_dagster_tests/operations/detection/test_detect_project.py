@@ -1,0 +1,474 @@
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_miner_dagster.domain.errors import ConfigError, PermanentError, SystematicFaultError
+from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, OutcomeStatus, RgbImage
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.media.foreign_pictures import see_picture
+from data_miner_dagster.media.images import read_stored_image
+from data_miner_dagster.operations.detection import detect_project as detection
+from data_miner_dagster.operations.detection.detect_project import detect_project, faults_by_frame
+from data_miner_dagster.operations.left_out import read_left_out
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reporting.funnel import FunnelStep, project_funnel
+from data_miner_dagster.stages.detection.boxes import FrameDetections
+from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata, read_table
+from data_miner_dagster_tests.operations.detection.planted_detection import (
+    PROJECT,
+    ColourDetector,
+    PlantedDetectors,
+    Shape,
+    plant_deduplicated,
+    plant_frames,
+    plant_project,
+    set_detection,
+    set_stage,
+)
+
+RED: Shape = ("red", (8, 8, 23, 31))  # 16 x 24 pixels of 64 x 48: an eighth
+BLUE: Shape = ("blue", (40, 16, 47, 23))  # 8 x 8: a 48th
+
+
+def planted(root: Path, *detectors: ColourDetector, num_frames: int = 3) -> Platform:
+    """Video a: red; red and blue; nothing; then red only. Video b: blue, and a duplicate."""
+    platform = plant_project(root, *detectors, batch_size=2)
+    plant_frames(platform, "files-a", [[RED], [RED, BLUE], [], *([[RED]] * (num_frames - 3))])
+    plant_frames(platform, "files-b", [[BLUE], [BLUE]])
+    plant_deduplicated(platform, {"files-a": range(num_frames), "files-b": [0]}, duplicates={"files-b": [1]})
+    return platform
+
+
+def table_bytes(platform: Platform) -> tuple[bytes, bytes]:
+    layout = platform.layout
+    return layout.detections_table(PROJECT).read_bytes(), layout.detected_frames_table(PROJECT).read_bytes()
+
+
+def stage(platform: Platform) -> ProjectStage:
+    project = platform.catalog.project(PROJECT)
+    assert project is not None
+    return project.stage
+
+
+def test_detect_project__no_frames(tmp_path: Path) -> None:
+    platform = plant_project(tmp_path)
+    plant_deduplicated(platform, {}, duplicates={})
+    outcome = detect_project(platform, PROJECT)
+    assert outcome.status is OutcomeStatus.DONE
+    assert outcome.counts == {"frames": 0, "frames_with_boxes": 0, "boxes": 0, "boxes:red": 0, "boxes:blue": 0}
+    assert stage(platform) is ProjectStage.DETECTING
+
+
+def test_detect_project__not_deduplicated_yet(tmp_path: Path) -> None:
+    platform = plant_project(tmp_path)
+    with pytest.raises(PermanentError, match="no deduplicated frames yet"):
+        detect_project(platform, PROJECT)
+    assert stage(platform) is ProjectStage.DETECT_READY
+
+
+def test_detect_project__boxes_of_representatives(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    outcome = detect_project(platform, PROJECT)
+    assert outcome.counts == {"frames": 4, "frames_with_boxes": 3, "boxes": 4, "boxes:red": 2, "boxes:blue": 2}
+    assert list(outcome.counts) == ["frames", "frames_with_boxes", "boxes", "boxes:red", "boxes:blue"]
+    rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
+    assert [(row["frame_id"], row["class_name"]) for row in rows] == [
+        ("files-a/000000", "red"),
+        ("files-a/000001", "red"),
+        ("files-a/000001", "blue"),
+        ("files-b/000000", "blue"),
+    ]
+    assert [rows[0][name] for name in ("x_min", "y_min", "x_max", "y_max")] == [8, 8, 24, 32]
+    assert rows[0]["confidence"] == pytest.approx(1 / 8, abs=0.01)
+    assert (rows[0]["detector"], rows[0]["prompt"], rows[0]["num_agreeing_detectors"]) == ("colours", "red", 1)
+    frames = read_table(platform.layout.detected_frames_table(PROJECT)).to_pylist()
+    assert [(row["frame_id"], row["num_boxes"]) for row in frames] == [
+        ("files-a/000000", 1),
+        ("files-a/000001", 2),
+        ("files-a/000002", 0),
+        ("files-b/000000", 1),
+    ]
+    for table in (platform.layout.detections_table(PROJECT), platform.layout.detected_frames_table(PROJECT)):
+        assert read_metadata(table)[MADE_FROM_KEY] == read_fingerprint(platform.layout.deduplicated_table(PROJECT))
+        assert read_fingerprint(table) == outcome.fingerprint
+    assert detector.batch_sizes == [2, 2]
+    assert stage(platform) is ProjectStage.DETECTING
+
+
+def test_detect_project__again_does_nothing(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    first = detect_project(platform, PROJECT)
+    set_stage(platform, ProjectStage.COMPLETE)
+    second = detect_project(platform, PROJECT)
+    assert (first.status, second.status) == (OutcomeStatus.DONE, OutcomeStatus.REUSED)
+    assert second.counts == first.counts
+    assert second.fingerprint == first.fingerprint
+    assert detector.batch_sizes == [2, 2]
+    assert stage(platform) is ProjectStage.COMPLETE
+
+
+def test_detect_project__killed_between_files_and_row(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    detect_project(platform, PROJECT)
+    set_stage(platform, ProjectStage.DETECT_READY)
+    assert detect_project(platform, PROJECT).status is OutcomeStatus.REUSED
+    assert stage(platform) is ProjectStage.DETECTING
+
+
+def test_detect_project__only_new_frames_are_looked_at(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path / "grown", detector)
+    plant_deduplicated(platform, {"files-a": [0, 1]}, duplicates={"files-b": [0, 1]})
+    assert detect_project(platform, PROJECT).counts["frames"] == 2
+    plant_deduplicated(platform, {"files-a": [0, 1, 2], "files-b": [0]}, duplicates={"files-b": [1]})
+    assert detect_project(platform, PROJECT).counts["frames"] == 4
+    assert detector.batch_sizes == [2, 2]
+    at_once = planted(tmp_path / "at_once")
+    detect_project(at_once, PROJECT)
+    assert table_bytes(platform) == table_bytes(at_once)
+
+
+def test_detect_project__fewer_frames_and_back(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    detect_project(platform, PROJECT)
+    before = table_bytes(platform)
+    plant_deduplicated(platform, {"files-a": [1]}, duplicates={"files-b": [1]})
+    assert detect_project(platform, PROJECT).counts["boxes"] == 2
+    plant_deduplicated(platform, {"files-a": [0, 1, 2], "files-b": [0]}, duplicates={"files-b": [1]})
+    detect_project(platform, PROJECT)
+    assert table_bytes(platform) == before
+    assert detector.batch_sizes == [2, 2]
+
+
+def test_detect_project__another_class_list_looks_again(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    detect_project(platform, PROJECT)
+    set_detection(platform, classes={"sky": ["blue"]}, batch_size=3)
+    assert detect_project(platform, PROJECT).counts == {
+        "frames": 4,
+        "frames_with_boxes": 2,
+        "boxes": 2,
+        "boxes:sky": 2,
+    }
+    assert detector.batch_sizes == [2, 2, 3, 1]
+    assert len(list(platform.layout.detection_parts(PROJECT).iterdir())) == 1
+
+
+def test_detect_project__another_batch_size_does_not(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    detect_project(platform, PROJECT)
+    set_detection(platform, batch_size=7)
+    assert detect_project(platform, PROJECT).status is OutcomeStatus.REUSED
+
+
+def test_detect_project__another_detector_looks_again(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    detect_project(platform, PROJECT)
+    newer = ColourDetector(fingerprint="2")
+    platform.__dict__["models"] = PlantedDetectors(newer)
+    assert detect_project(platform, PROJECT).status is OutcomeStatus.DONE
+    assert newer.batch_sizes == [2, 2]
+
+
+def test_detect_project__force_looks_again(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    detect_project(platform, PROJECT)
+    before = table_bytes(platform)
+    assert detect_project(platform, PROJECT, force=True).status is OutcomeStatus.DONE
+    assert table_bytes(platform) == before
+    assert detector.batch_sizes == [2, 2, 2, 2]
+
+
+def test_detect_project__resumes_at_the_last_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_miner_dagster.operations.detection.runs.PART_FRAMES", 4)
+    detector = ColourDetector()
+    platform = planted(tmp_path / "killed", detector, num_frames=9)  # 10 frames, 5 batches, parts of 2 batches
+    detector.dies_at_batch = 3
+    with pytest.raises(RuntimeError, match="lost power"):
+        detect_project(platform, PROJECT)
+    assert stage(platform) is ProjectStage.FAILED
+    project = platform.catalog.project(PROJECT)
+    assert project is not None
+    assert project.error == "detection: the machine lost power"
+    assert not platform.layout.detections_table(PROJECT).exists()
+    detector.dies_at_batch = None
+    assert detect_project(platform, PROJECT).counts["frames"] == 10
+    assert detector.batch_sizes == [2] * 3 + [2] * 3  # the third batch was lost, the first two were not
+    undisturbed = planted(tmp_path / "undisturbed", num_frames=9)
+    detect_project(undisturbed, PROJECT)
+    assert table_bytes(platform) == table_bytes(undisturbed)
+
+
+def test_detect_project__unreadable_frames_are_counted_and_tried_again(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    missing = platform.layout.frame_path("files-a", "000000.jpg")
+    content = missing.read_bytes()
+    missing.unlink()
+    truncated = platform.layout.frame_path("files-a", "000001.jpg")
+    truncated_content = truncated.read_bytes()
+    truncated.write_bytes(truncated_content[:400])
+    outcome = detect_project(platform, PROJECT)
+    assert (outcome.counts["frames"], outcome.counts["unreadable_frames"]) == (2, 2)
+    missing.write_bytes(content)
+    truncated.write_bytes(truncated_content)
+    outcome = detect_project(platform, PROJECT)
+    assert outcome.status is OutcomeStatus.DONE
+    assert outcome.counts["frames"] == 4
+    assert "unreadable_frames" not in outcome.counts
+    assert detect_project(platform, PROJECT).status is OutcomeStatus.REUSED
+
+
+def test_detect_project__frames_extracted_anew_are_looked_at_again(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    detect_project(platform, PROJECT)
+    plant_frames(platform, "files-a", [[BLUE], [RED, BLUE], []])
+    plant_deduplicated(platform, {"files-a": [0, 1, 2]}, duplicates={"files-b": [0, 1]})
+    outcome = detect_project(platform, PROJECT)
+    assert outcome.counts["boxes:blue"] == 2
+    assert outcome.counts["boxes:red"] == 1
+
+
+def test_detect_project__deduplicated_table_older_than_frames(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    plant_frames(platform, "files-a", [[BLUE]])
+    counts = detect_project(platform, PROJECT).counts
+    assert (counts["frames"], counts["unreadable_frames"], counts["left_out_videos"]) == (1, 3, 1)
+    (line,) = read_left_out(platform.layout.detected_frames_table(PROJECT)).values()
+    assert "the frames were extracted anew since" in line
+
+
+def test_detect_project__goes_on_without_the_frames_that_a_fault_meets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    set_detection(platform, batch_size=4)
+    refused = see_picture(platform.layout.frame_path("files-a", "000001.jpg").read_bytes(), max_pixels=10_000)
+
+    def detect(images: Sequence[RgbImage], *arguments: Any, **named: Any) -> list[ImageDetections]:
+        if any(np.array_equal(image, refused) for image in images):
+            raise ZeroDivisionError("of the detector")
+        return ColourDetector.detect(detector, images, *arguments, **named)
+
+    def read(path: Path, sha256: str) -> RgbImage:
+        if path.parent.name == "files-b":
+            raise ZeroDivisionError("of the decoder")
+        return read_stored_image(path, sha256)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(detector, "detect", detect)
+        patched.setattr("data_miner_dagster.operations.detection.runs.read_stored_image", read)
+        counts = detect_project(platform, PROJECT).counts
+
+    assert (counts["frames"], counts["unreadable_frames"], counts["left_out_videos"]) == (2, 2, 1)
+    left_out = read_left_out(platform.layout.detected_frames_table(PROJECT))
+    assert list(left_out) == ["files-b"]
+    assert re.fullmatch(r"ZeroDivisionError: of the decoder \(operations/detection/runs.py:\d+\)", left_out["files-b"])
+    assert detect_project(platform, PROJECT).counts["frames"] == 4
+
+
+def _with_a_box(answer: ImageDetections, box: Sequence[float], class_index: int) -> ImageDetections:
+    return ImageDetections(
+        np.concatenate([answer.boxes_xyxy, np.array([box], np.float32)]),
+        np.append(answer.confidences, np.float32(0.5)),
+        np.append(answer.class_indices, np.int32(class_index)),
+        (*answer.prompts, "odd"),
+    )
+
+
+class _OddAtRedAndBlue(ColourDetector):
+    """Has an odd answer to the one picture with both colours."""
+
+    def __init__(self, make_odd: Callable[[ImageDetections], list[ImageDetections]]) -> None:
+        super().__init__()
+        self.make_odd = make_odd
+
+    def detect(
+        self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
+    ) -> list[ImageDetections]:
+        answers = super().detect(images, classes, confidence_floor=confidence_floor)
+        return [odd for answer in answers for odd in (self.make_odd(answer) if len(answer.prompts) == 2 else [answer])]
+
+
+@pytest.mark.parametrize("tiling", [None, {"side": 64}])
+@pytest.mark.parametrize(
+    ("make_odd", "line"),
+    [
+        (
+            lambda answer: [_with_a_box(answer, (0, 0, np.nan, 9), 0)],
+            r"ValueError: a box .* is no finite number \(.*\)",
+        ),
+        (lambda answer: [_with_a_box(answer, (0, 0, 9, 9), -1)], r"ValueError: a box of class -1, .* are 2 \(.*\)"),
+        (lambda _answer: [], r"ValueError: .* \(.*\)"),
+        (lambda _answer: 1 // 0, r"ZeroDivisionError: integer division or modulo by zero \(.*\)"),
+    ],
+    ids=["no number", "no class", "no answer", "raises"],
+)
+def test_detect_project__an_odd_box_or_tile_is_its_frame_s_outcome(
+    tmp_path: Path,
+    make_odd: Callable[[ImageDetections], list[ImageDetections]],
+    line: str,
+    tiling: dict[str, int] | None,
+) -> None:
+    platform = planted(tmp_path, _OddAtRedAndBlue(make_odd))
+    set_detection(platform, batch_size=4, tiling=tiling)
+    _assert_without_red_and_blue(platform, line)
+
+    platform.__dict__["models"] = PlantedDetectors(ColourDetector())
+    assert detect_project(platform, PROJECT).counts["frames"] == 4
+
+
+@pytest.mark.parametrize("boundary", ["suppress", "detection_rows"])
+def test_detect_project__what_is_decided_of_a_frame_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boundary: str
+) -> None:
+    platform = planted(tmp_path)
+    decide = getattr(detection, boundary)
+
+    def raising(*arguments: Any, **named: Any) -> Any:
+        if any(isinstance(item, FrameDetections) and len(item.detections.prompts) == 2 for item in arguments):
+            raise ZeroDivisionError("planted")
+        return decide(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(detection, boundary, raising)
+        _assert_without_red_and_blue(
+            platform, r"ZeroDivisionError: planted \(operations/detection/detect_project\.py:\d+\)"
+        )
+    assert detect_project(platform, PROJECT).counts["frames"] == 4
+
+
+def _assert_without_red_and_blue(platform: Platform, line: str) -> None:
+    counts = detect_project(platform, PROJECT).counts
+    assert (counts["frames"], counts["unreadable_frames"], counts["boxes"]) == (3, 1, 2)
+    assert "left_out_videos" not in counts
+    ((frame_id, said),) = faults_by_frame(platform.layout.detected_frames_table(PROJECT)).items()
+    assert frame_id == "files-a/000001"
+    assert re.fullmatch(line, said)
+    assert project_funnel(platform, PROJECT)[FunnelStep.DETECTED].lost == {"internal_error": 1}
+
+
+def test_detect_project__a_detector_that_refuses_all_fails_the_project(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    detector.dies_at_batch = 0
+    for key in ("files-c", "files-d", "files-e"):
+        plant_frames(platform, key, [[BLUE]])
+    plant_deduplicated(platform, {key: [0] for key in ("files-c", "files-d", "files-e")}, duplicates={})
+    with pytest.raises(SystematicFaultError, match=r"all 3 items .*RuntimeError: the machine lost power"):
+        detect_project(platform, PROJECT)
+    assert stage(platform) is ProjectStage.FAILED
+
+
+def test_detect_project__unknown_project(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no project 'other'"):
+        detect_project(plant_project(tmp_path), "other")
+
+
+def test_detect_project__ensemble_of_two(tmp_path: Path) -> None:
+    exact, loose = ColourDetector("exact"), ColourDetector("loose", fingerprint="2", grow=4.0)
+    platform = planted(tmp_path, exact, loose)
+    set_detection(platform, detectors=["exact", "loose"], batch_size=2)
+    outcome = detect_project(platform, PROJECT)
+    assert outcome.metadata["detectors"] == "exact, loose"
+    rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
+    red = rows[0]
+    # Both see the 16 x 24 rectangle with the same confidence; one makes it 4 pixels too large: the mean is 2.
+    assert [red[name] for name in ("x_min", "y_min", "x_max", "y_max")] == [8, 8, 26, 34]
+    assert (red["num_agreeing_detectors"], red["detector"]) == (2, "exact+loose")
+    # The 8 x 8 one overlaps its enlarged twin by 64 / 144 only: not the same object, and half as sure.
+    assert [row["num_agreeing_detectors"] for row in rows if row["class_name"] == "blue"] == [1, 1, 1, 1]
+
+
+def test_detect_project__settings_of_the_stage_cost_no_model(tmp_path: Path) -> None:
+    exact, loose = ColourDetector("exact"), ColourDetector("loose", fingerprint="2", grow=4.0)
+    platform = planted(tmp_path, exact, loose)
+    set_detection(platform, detectors=["exact", "loose"], batch_size=2)
+    before = detect_project(platform, PROJECT).counts["boxes:blue"]
+    set_detection(platform, detectors=["exact", "loose"], batch_size=2, fusion_iou=0.4)
+    after = detect_project(platform, PROJECT)
+    assert after.status is OutcomeStatus.DONE
+    assert (before, after.counts["boxes:blue"]) == (4, 2)
+    assert exact.batch_sizes == loose.batch_sizes == [2, 2]
+
+
+def test_detect_project__a_detector_added_runs_alone(tmp_path: Path) -> None:
+    exact, loose = ColourDetector("exact"), ColourDetector("loose", fingerprint="2")
+    platform = planted(tmp_path, exact, loose)
+    detect_project(platform, PROJECT)
+    set_detection(platform, detectors=["exact", "loose"], batch_size=2)
+    detect_project(platform, PROJECT)
+    assert exact.batch_sizes == loose.batch_sizes == [2, 2]
+
+
+def test_detect_project__agreement_along_the_video(tmp_path: Path) -> None:
+    platform = planted(tmp_path)
+    plain = detect_project(platform, PROJECT).counts
+    confidences = read_table(platform.layout.detections_table(PROJECT))["confidence"].to_pylist()
+    set_detection(platform, batch_size=2, agreement_seconds=1.5)
+    assert detect_project(platform, PROJECT).counts == plain
+    rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
+    # Red is on two frames a second apart; blue on one of three; the frame of the other video stands alone.
+    factors = [row["confidence"] / confidence for row, confidence in zip(rows, confidences, strict=True)]
+    assert factors == pytest.approx([1, 1, 0.5, 1], abs=0.01)
+
+
+def test_detect_project__tiles(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    set_detection(platform, batch_size=4, tiling={"side": 64, "overlap": 0.2})
+    whole = detect_project(platform, PROJECT)
+    assert detector.batch_sizes == [1, 1, 1, 1]  # a frame no larger than a tile is one tile
+    assert whole.counts["boxes"] == 4
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from data_miner_dagster.operations.detection import detect_project as detection
+from data_miner_dagster.operations.detection import runs as detector_runs
+from data_miner_dagster_tests.operations.detection import planted_detection as planted
+
+class Slow(planted.ColourDetector):
+    def detect(self, images, classes, *, confidence_floor):
+        if len(self.batch_sizes) == 3:
+            print("killme", flush=True)
+            sys.stdin.read()
+        return super().detect(images, classes, confidence_floor=confidence_floor)
+
+detector_runs.PART_FRAMES = 2
+platform = planted.Platform(planted.PlatformConfig(), Path(sys.argv[1]))
+platform.__dict__["models"] = planted.PlantedDetectors(Slow())
+detection.detect_project(platform, planted.PROJECT)
+"""
+
+
+def test_detect_project__killed_with_sigkill(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path / "killed", detector, num_frames=9)
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path / "killed")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "killme"
+        process.kill()
+    assert stage(platform) is ProjectStage.DETECTING
+    assert detect_project(platform, PROJECT).counts["frames"] == 10
+    assert detector.batch_sizes == [2, 2]  # three of five batches were written down before the kill
+    undisturbed = planted(tmp_path / "undisturbed", num_frames=9)
+    detect_project(undisturbed, PROJECT)
+    assert table_bytes(platform) == table_bytes(undisturbed)

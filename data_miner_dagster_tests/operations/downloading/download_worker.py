@@ -1,0 +1,15 @@
+"""Downloads all videos of a catalog (argument: its root) in a process of its own, to be killed."""
+
+import sys
+from pathlib import Path
+
+from data_miner_dagster.operations.downloading.download_videos import download_videos
+from data_miner_dagster_tests.sites.projects import make_platform
+
+if __name__ == "__main__":
+    platform = make_platform(Path(sys.argv[1]), concurrent_downloads=4)
+    download_videos(
+        platform,
+        [row.key for row in platform.catalog.videos()],
+        report=lambda outcome: print(outcome.video_key, outcome.status.value, flush=True),
+    )

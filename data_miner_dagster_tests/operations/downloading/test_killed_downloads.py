@@ -1,0 +1,69 @@
+"""SIGKILL in the middle of 50 downloads: nothing that was finished is asked for again."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.downloading.download_videos import download_videos
+from data_miner_dagster.operations.sourcing.list_sources import list_sources
+from data_miner_dagster.storage.videos import read_video_info
+from data_miner_dagster_tests.sites import hostile_server as hostile
+from data_miner_dagster_tests.sites.projects import add_project, make_platform
+from data_miner_dagster_tests.sites.tiny_videos import make_video
+
+NUM_VIDEOS = 50
+
+
+@pytest.mark.slow
+def test_kill__in_the_middle_and_again(tmp_path: Path) -> None:
+    clip = make_video(tmp_path / "clip.mp4", num_frames=40, size_wh=(320, 240)).read_bytes()
+    root = tmp_path / "root"
+    with hostile.hostile_server() as server:
+        # each takes a moment, so that the kill finds some half-way
+        urls = [server.add(f"/{n:02d}.mp4", hostile.slow_body(clip, 0.02)) for n in range(NUM_VIDEOS)]
+        platform = make_platform(root)
+        add_project(platform, [{"type": "urls", "urls": urls}])
+        list_sources(platform, "p")
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+        command = [sys.executable, "-m", "data_miner_dagster_tests.operations.downloading.download_worker", str(root)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as worker:
+            assert worker.stdout is not None
+            for _ in range(NUM_VIDEOS // 3):
+                assert worker.stdout.readline().endswith(" done\n")
+            worker.send_signal(signal.SIGKILL)
+            worker.wait()
+
+        rows = {row.key: row for row in platform.catalog.videos()}
+        finished = {key for key in rows if read_video_info(platform.layout, key) is not None}
+        assert NUM_VIDEOS // 3 <= len(finished) < NUM_VIDEOS
+        half_done = {part.parent.parent.name: part.stat().st_size for part in root.glob("videos/*/.partial-*/*.part")}
+        assert half_done.keys().isdisjoint(finished)
+
+        asked = len(server.requests)
+        outcomes = {outcome.video_key: outcome.status.value for outcome in download_videos(platform, sorted(rows))}
+        assert {key for key, status in outcomes.items() if status == "reused"} == finished
+        assert {status for key, status in outcomes.items() if key not in finished} == {"done"}
+
+        again = server.requests[asked:]
+        path_of = {row.key: row.url.removeprefix(server.url("")) for row in rows.values()}
+        assert {request.path for request in again}.isdisjoint({path_of[key] for key in finished})
+        for key, size in half_done.items():  # goes on where it was cut off
+            starts = [r.range_start for r in again if r.path == path_of[key] and r.range_start is not None]
+            if 0 < size < len(clip):  # of an empty or a whole part there is nothing to ask for by range
+                assert starts == [size]
+        assert {row.status for row in platform.catalog.videos()} == {VideoStatus.DOWNLOADED}
+        assert {row.sha256 for row in platform.catalog.videos()} == {rows_sha(platform.layout.videos)}
+
+
+def rows_sha(videos: Path) -> str:
+    """The one sha256 of all files: the bytes of every resumed file are those of the clip."""
+    import hashlib
+
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in videos.glob("*/video.mp4")}
+    assert len(digests) == 1
+    return digests.pop()

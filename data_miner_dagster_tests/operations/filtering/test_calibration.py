@@ -1,0 +1,224 @@
+"""Questions on disk, answers as a person or the page gives them, and the threshold they call for."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.operations.filtering.calibration import CalibrationSheet, find_threshold, write_questions
+from data_miner_dagster.operations.filtering.drift import read_drift
+from data_miner_dagster.operations.filtering.filter_project import filter_project
+from data_miner_dagster_tests.operations.planted_project import (
+    PlantedPlatform,
+    add_video,
+    plant_frames,
+    save_project,
+)
+
+TRUTH = 0.75
+"""The frames worth keeping are those with a similarity of at least this; the threshold in force is .5."""
+
+
+def plant_scores(platform: PlantedPlatform, key: str, similarities: np.ndarray) -> None:
+    add_video(platform, key)
+    plant_frames(platform, key, [[similarity, 0, 0, 0] for similarity in similarities.tolist()])
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> PlantedPlatform:
+    platform = PlantedPlatform(tmp_path)
+    save_project(platform)
+    generator = np.random.default_rng(0)
+    for key in ("local-a", "local-b"):
+        plant_scores(platform, key, generator.uniform(0, 1, 400))
+    for index in range(3):  # pictures of the first three frames exist
+        Image.new("RGB", (64, 48), (255, 0, 0)).save(platform.layout.frames_folder("local-a") / f"{index:06d}.jpg")
+    filter_project(platform, "pets")
+    return platform
+
+
+def questions(sheet: CalibrationSheet) -> list[dict[str, str]]:
+    with sheet.table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def answer_all(sheet: CalibrationSheet, path: Path) -> Path:
+    """Answer as the truth has it, in the table itself, as with a spreadsheet."""
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, fieldnames=["frame_id", "similarity", "answer"], extrasaction="ignore")
+        writer.writeheader()
+        for row in questions(sheet):
+            writer.writerow({**row, "answer": "Keep" if float(row["similarity"]) >= TRUTH else "drop"})
+    return path
+
+
+def test_write_questions__before_filtering(tmp_path: Path) -> None:
+    platform = PlantedPlatform(tmp_path)
+    save_project(platform)
+    with pytest.raises(DataMinerError, match="has not been filtered as it stands"):
+        write_questions(platform, "pets")
+
+
+def test_write_questions__no_frames(tmp_path: Path) -> None:
+    platform = PlantedPlatform(tmp_path)
+    save_project(platform)
+    filter_project(platform, "pets")
+    with pytest.raises(DataMinerError, match="no frame whose fate depends"):
+        write_questions(platform, "pets")
+
+
+def test_write_questions__most_lie_beside_the_threshold(platform: PlantedPlatform) -> None:
+    sheet = write_questions(platform, "pets", num_questions=100)
+    rows = questions(sheet)
+    assert sheet.num_frames == 800
+    assert len({row["frame_id"] for row in rows}) == len(rows) == sheet.num_questions
+    assert len(rows) == 100
+    similarities = np.array([float(row["similarity"]) for row in rows])
+    assert (np.abs(similarities - 0.5) < 0.125).mean() > 0.5  # a quarter of all frames lie there
+    assert {row["now"] for row in rows} == {"kept", "dropped"}
+    assert all((row["now"] == "kept") == (float(row["similarity"]) >= 0.5) for row in rows)
+    assert {row["answer"] for row in rows} == {""}
+
+
+def test_write_questions__more_questions_contain_the_first(platform: PlantedPlatform) -> None:
+    first = {row["frame_id"] for row in questions(write_questions(platform, "pets", num_questions=40))}
+    second = {row["frame_id"] for row in questions(write_questions(platform, "pets", num_questions=120))}
+    assert first < second
+
+
+def test_write_questions__frames_dropped_for_other_reasons_are_not_asked_about(tmp_path: Path) -> None:
+    platform = PlantedPlatform(tmp_path)
+    save_project(platform, junk=["slide"])
+    add_video(platform, "local-a")
+    plant_frames(
+        platform,
+        "local-a",
+        [[0.75, 0, 0, 0], [0.75, 0, 0.75, 0], [0.25, 0, 0, 0], [0.25, 0, 0.75, 0], [0.75, 0, 0, 0]],
+        quality_flags=[None, None, None, None, "black"],
+    )
+    filter_project(platform, "pets")
+    sheet = write_questions(platform, "pets")
+    assert {row["frame_id"] for row in questions(sheet)} == {"local-a/000000", "local-a/000002"}
+
+
+def test_write_questions__page_shows_pictures_and_escapes(platform: PlantedPlatform) -> None:
+    save_project(platform, positive=["cat <script>"])
+    filter_project(platform, "pets")
+    sheet = write_questions(platform, "pets", num_questions=800)
+    page = sheet.page.read_text(encoding="utf-8")
+    assert page.count("<figure") == sheet.num_questions
+    assert page.count("data:image/webp;base64,") == sum(
+        row["frame_id"] in {f"local-a/{index:06d}" for index in range(3)} for row in questions(sheet)
+    )
+    assert "cat &lt;script&gt;" in page
+    assert "cat <script>" not in page
+    assert "http" not in page
+
+
+def test_find_threshold__from_a_table(platform: PlantedPlatform, tmp_path: Path) -> None:
+    sheet = write_questions(platform, "pets", num_questions=200)
+    found = find_threshold(
+        platform, "pets", goal="precision", wanted=0.95, answers_file=answer_all(sheet, tmp_path / "answers.csv")
+    )
+    assert found.threshold_in_force == 0.5
+    assert found.result.in_force is not None
+    assert found.result.in_force.precision.value == pytest.approx(0.5, abs=0.08)  # of .5 to 1, the upper half is good
+    assert found.threshold == pytest.approx(TRUTH, abs=0.05)
+    assert found.settings == {"positive_threshold": {"axis": found.threshold}}
+    assert found.num_unknown == 0
+
+
+def test_find_threshold__answers_add_up_and_applying_it_keeps_the_plan(
+    platform: PlantedPlatform, tmp_path: Path
+) -> None:
+    sheet = write_questions(platform, "pets", num_questions=200)
+    first = find_threshold(
+        platform, "pets", goal="recall", wanted=0.9, answers_file=answer_all(sheet, tmp_path / "answers.csv")
+    )
+    again = find_threshold(platform, "pets", goal="recall", wanted=0.9)
+    assert again == first
+    assert first.threshold is not None
+    save_project(platform, positive_threshold={"axis": first.threshold})
+    filter_project(platform, "pets")
+    applied = find_threshold(platform, "pets", goal="recall", wanted=0.9)
+    assert applied.threshold_in_force == first.threshold
+    assert applied.threshold == pytest.approx(first.threshold, abs=1e-3)
+    assert write_questions(platform, "pets", num_questions=200).num_answered > 50
+    assert write_questions(platform, "pets", num_questions=200, restart=True).num_answered == 0
+
+
+def test_find_threshold__junk_keeps_its_threshold(platform: PlantedPlatform, tmp_path: Path) -> None:
+    save_project(platform, junk=["slide"])
+    filter_project(platform, "pets")
+    answers = answer_all(write_questions(platform, "pets", num_questions=200), tmp_path / "answers.csv")
+    found = find_threshold(platform, "pets", goal="precision", wanted=0.9, answers_file=answers)
+    assert found.settings == {"positive_threshold": {"axis": found.threshold}, "junk_threshold": {"axis": 0.5}}
+
+
+def test_find_threshold__too_few_answers(platform: PlantedPlatform, tmp_path: Path) -> None:
+    write_questions(platform, "pets")
+    answers = tmp_path / "answers.csv"
+    answers.write_text("frame_id,answer\nlocal-a/000000,keep\nlocal-z/000000,drop\nlocal-a/000001,\n")
+    found = find_threshold(platform, "pets", goal="precision", wanted=0.9, answers_file=answers)
+    assert found.threshold is None
+    assert (found.result.num_answers, found.num_unknown) == (1, 1)
+    assert "too few answers: 1" in found.result.remark
+
+
+def test_find_threshold__without_questions(platform: PlantedPlatform) -> None:
+    with pytest.raises(DataMinerError, match="has no questions for its present prompts"):
+        find_threshold(platform, "pets", goal="precision", wanted=0.9)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("frame_id,answer\nlocal-a/000000,maybe\n", "line 2: 'maybe' is neither 'keep' nor 'drop'"),
+        ("frame,verdict\n", "needs the columns frame_id and answer, has frame, verdict"),
+        ("", "has nothing"),
+        (None, "no such file"),
+    ],
+)
+def test_find_threshold__bad_answers(
+    platform: PlantedPlatform, tmp_path: Path, content: str | None, message: str
+) -> None:
+    write_questions(platform, "pets")
+    path = tmp_path / "answers.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        find_threshold(platform, "pets", goal="precision", wanted=0.9, answers_file=path)
+
+
+@pytest.mark.parametrize("wanted", [0.0, 1.0, 90.0])
+def test_find_threshold__goal_out_of_range(platform: PlantedPlatform, wanted: float) -> None:
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        find_threshold(platform, "pets", goal="precision", wanted=wanted)
+
+
+def test_read_drift__no_calibration(platform: PlantedPlatform) -> None:
+    config = platform.project_config("pets").filtering
+    assert read_drift(platform, "pets", config) is None
+    assert "drift_psi" not in filter_project(platform, "pets").metadata
+
+
+def test_filter_project__reports_drift_of_new_videos(
+    platform: PlantedPlatform, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sheet = write_questions(platform, "pets")
+    find_threshold(platform, "pets", goal="recall", wanted=0.9, answers_file=answer_all(sheet, tmp_path / "a.csv"))
+    assert "drift_psi" not in filter_project(platform, "pets").metadata  # no video is new
+    generator = np.random.default_rng(1)
+    plant_scores(platform, "local-c", generator.uniform(0, 1, 300))
+    same = filter_project(platform, "pets").metadata
+    assert (same["drift_frames"], same["is_drifted"]) == (300, 0)
+    plant_scores(platform, "local-d", generator.uniform(0, 0.25, 600))
+    other = filter_project(platform, "pets").metadata
+    assert (other["drift_frames"], other["is_drifted"]) == (900, 1)
+    assert float(other["drift_ks"]) == pytest.approx(0.5, abs=0.07)  # two thirds of the new lie in the lowest quarter
+    assert "score differently" in caplog.text
+    save_project(platform, positive=["cat", "dog"])  # another scale: nothing to compare with
+    assert "drift_psi" not in filter_project(platform, "pets").metadata

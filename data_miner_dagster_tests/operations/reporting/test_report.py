@@ -1,0 +1,163 @@
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.reporting.report import write_report
+from data_miner_dagster.storage.tables import table_from_rows, write_table
+from data_miner_dagster_tests.builders import SampleVideo, build_project
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class _Page(HTMLParser):
+    """Collects what a page refers to, and whether its elements are closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.anchors: set[str] = set()
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in {"meta", "img", "br", "link"}:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in {"src", "href"} and value:
+                self.references.append(value)
+            if name == "id" and value:
+                self.anchors.add(value)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """A platform with one release and its report."""
+    platform = build_project(tmp_path_factory.mktemp("released") / "root")
+    release_project(platform, "cyclists")
+    return platform
+
+
+def _html(platform: Platform) -> str:
+    return (platform.layout.report_folder("cyclists") / "index.html").read_text(encoding="utf-8")
+
+
+def test_write_report__no_release(tmp_path: Path) -> None:
+    with pytest.raises(DataMinerError, match="there is no release v001"):
+        write_report(build_project(tmp_path), "cyclists", "v001")
+
+
+def test_write_report__needs_nothing_from_elsewhere(platform: Platform) -> None:
+    page = _Page(_html(platform))
+    assert page.open == []
+    loaded = [ref for ref in page.references if not ref.startswith(("data:image/webp", "#"))]
+    assert set(loaded) == {
+        *(f"https://videos.example/files-{key}.mp4" for key in ("aaa", "bbb", "ccc")),  # links, not loaded
+        "../../releases/cyclists/v001",
+        "../../releases/cyclists/v001/datasheet.md",
+    }
+    report = platform.layout.report_folder("cyclists")
+    assert (report / "../../releases/cyclists/v001/datasheet.md").resolve().is_file()
+    assert {ref[1:] for ref in page.references if ref.startswith("#")} <= page.anchors
+    assert "<script" not in _html(platform)
+    assert "url(" not in _html(platform)
+
+
+def test_write_report__shows_counts_reasons_and_provenance(platform: Platform) -> None:
+    text = re.sub(r"\s+", " ", _Page(_html(platform)).text)
+    for phrase in (
+        "cyclists v001",
+        "1 failed: undecodable",
+        "1 duplicate across videos",
+        "CC-BY-4.0",
+        "Example channel",
+        "lite-conse",
+        "Apache-2.0",
+        "“a bicycle”",
+        "data-miner calibrate cyclists",
+    ):
+        assert phrase in text, phrase
+
+
+def test_write_report__foreign_text_stays_text(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>"
+    platform = build_project(
+        tmp_path, videos=[SampleVideo("files-aaa")], description=hostile, filtering={"positive": [hostile]}
+    )
+    release_project(platform, "cyclists")
+    assert hostile not in _html(platform)
+    assert "&lt;script&gt;alert(1)" in _html(platform)
+
+
+def test_write_report__whole_reuploads(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    assert "reuploads" not in _Page(_html(platform)).anchors
+    found = {"video_key": "files-bbb", "original_video_key": "files-aaa", "share": 0.9, "original_share": 0.5}
+    table = table_from_rows([found | {"num_matched_frames": 9, "num_frames": 10}], REUPLOADS_SCHEMA)
+    write_table(platform.layout.reuploads_table("cyclists"), table, fingerprint="1")
+    write_report(platform, "cyclists", "v001", rewrite=True)
+    page = _Page(_html(platform))
+    assert {"reuploads"} <= page.anchors
+    assert page.open == []
+    assert "Clip bbb files-bbb Clip aaa files-aaa 9 of 10 50 %" in re.sub(
+        r"\s+", " ", re.sub("<[^>]*>", " ", _html(platform))
+    )
+
+
+def test_write_report__written_once(platform: Platform) -> None:
+    page = platform.layout.report_folder("cyclists") / "index.html"
+    before = page.stat().st_mtime_ns
+    write_report(platform, "cyclists", "v001")
+    assert page.stat().st_mtime_ns == before
+    write_report(platform, "cyclists", "v001", rewrite=True)
+    assert page.stat().st_mtime_ns != before
+
+
+def test_write_report__a_release_without_boxes_duplicates_or_rejects(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, videos=[SampleVideo("files-aaa", num_frames=1)])
+    release_project(platform, "cyclists")
+    page = _Page(_html(platform))
+    assert page.open == []
+    assert {"boxes", "duplicates", "rejected"}.isdisjoint(page.anchors)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_write_report__chromium_draws_it(platform: Platform, tmp_path: Path) -> None:
+    picture = tmp_path / "report.png"
+    subprocess.run(
+        [
+            str(CHROMIUM),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            f"--user-data-dir={tmp_path / 'browser'}",
+            "--window-size=1000,1600",
+            f"--screenshot={picture}",
+            (platform.layout.report_folder("cyclists") / "index.html").as_uri(),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    # an empty page of this size is a few kB
+    assert picture.stat().st_size > 60_000

@@ -1,0 +1,281 @@
+"""`list_sources`, on real folders and a real server."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.schema import SourceListingRow
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.domain.statuses import ProjectVideoStatus
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.sourcing.list_sources import list_sources
+from data_miner_dagster_tests.sites.hostile_server import Answer, Exchange, HostileServer, hostile_server, page
+from data_miner_dagster_tests.sites.projects import add_project, make_platform
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    with hostile_server() as running:
+        yield running
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    return make_platform(tmp_path / "root")
+
+
+def listings(platform: Platform) -> dict[str, SourceListingRow]:
+    with platform.catalog.database.transaction() as session:
+        return {row.query: row for row in session.scalars(select(SourceListingRow))}
+
+
+def test_list_sources__unknown_project(platform: Platform) -> None:
+    with pytest.raises(ConfigError, match="no project 'p'"):
+        list_sources(platform, "p")
+
+
+def test_list_sources__nothing_found_anywhere_is_one_clear_line(platform: Platform, tmp_path: Path) -> None:
+    add_project(platform, [{"type": "files", "paths": ["none", "*.mp4"]}], config_file=tmp_path / "p.yaml")
+    with pytest.raises(ConfigError, match="no source could be listed") as error:
+        list_sources(platform, "p")
+    assert "\n" not in str(error.value)
+    assert all(row.error and row.num_found is None for row in listings(platform).values())
+
+
+def test_list_sources__files_relative_to_the_project_file(platform: Platform, tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "b.mp4").write_bytes(b"two")
+    (folder / "a.mp4").write_bytes(b"one")
+    (folder / "copy of a.mp4").write_bytes(b"one")
+    add_project(platform, [{"type": "files", "paths": ["clips"]}], config_file=tmp_path / "p.yaml")
+    outcome = list_sources(platform, "p")
+    assert outcome.status is OutcomeStatus.DONE
+    assert dict(outcome.counts) == {
+        "listed": 3,
+        "repeated": 1,
+        "forgotten": 0,
+        "new": 2,
+        "members": 2,
+        "failed_sources": 0,
+    }
+    members = platform.catalog.members("p")
+    # sha256 of "one" and "two", by sha256sum
+    assert [member.video_key for member in members] == [
+        "file-3fc4ccfe745870e2c0d99f71f30ff065",
+        "file-7692c3ad3540bb803c020b3aee66cd88",
+    ]
+    assert platform.catalog.video(members[1].video_key).url == str(folder / "a.mp4")  # type: ignore[union-attr]
+
+
+def test_list_sources__again_changes_nothing_and_a_new_file_is_found(platform: Platform, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"one")
+    add_project(platform, [{"type": "files", "paths": ["*.mp4"]}], config_file=tmp_path / "p.yaml")
+    first = list_sources(platform, "p")
+    again = list_sources(platform, "p")
+    assert again.status is OutcomeStatus.REUSED
+    assert again.fingerprint == first.fingerprint
+    (tmp_path / "b.mp4").write_bytes(b"two")
+    assert list_sources(platform, "p").counts["new"] == 1
+
+
+def test_list_sources__one_source_fails_alone(platform: Platform, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"one")
+    add_project(
+        platform,
+        [{"type": "files", "paths": ["gone", "a.mp4"]}, {"type": "urls", "urls": ["ftp://host/x.mp4"]}],
+        config_file=tmp_path / "p.yaml",
+    )
+    outcome = list_sources(platform, "p")
+    assert outcome.counts["members"] == 1
+    assert outcome.counts["failed_sources"] == 2
+    rows = listings(platform)
+    assert "no such file" in str(rows["gone"].error)
+    assert "only http and https" in str(rows["ftp://host/x.mp4"].error)
+    assert (rows["a.mp4"].num_found, rows["a.mp4"].error) == (1, None)
+
+
+def test_list_sources__direct_urls_and_known_sites_cost_no_request(platform: Platform, server: HostileServer) -> None:
+    urls = [server.url("/a/clip.mp4"), server.url("/b/clip.mp4"), "https://www.youtube.com/watch?v=dQw4w9WgXcQ"]
+    add_project(platform, [{"type": "urls", "urls": [*urls, urls[0] + "#again"]}])
+    outcome = list_sources(platform, "p")
+    assert (outcome.counts["members"], outcome.counts["repeated"]) == (3, 1)
+    keys = [member.video_key for member in platform.catalog.members("p")]
+    assert keys[0].startswith("generic-clip.")
+    assert keys[2] == "youtube-dQw4w9WgXcQ"
+    assert server.count() == 0
+
+
+def test_list_sources__rss_feed_is_listed_flat(platform: Platform, server: HostileServer) -> None:
+    items = "".join(
+        f"<item><title>Clip {n}</title><enclosure url='{server.url(f'/{n}.mp4')}' type='video/mp4'/></item>"
+        for n in range(3)
+    )
+    feed = server.add("/feed", page(f"<rss version='2.0'><channel><title>F</title>{items}</channel></rss>", "text/xml"))
+    add_project(platform, [{"type": "urls", "urls": [feed]}])
+    assert list_sources(platform, "p").counts["members"] == 3
+    assert server.count() == server.count("/feed")
+    assert {video.title for video in platform.catalog.videos()} == {"Clip 0", "Clip 1", "Clip 2"}
+    asked = server.count()
+    assert list_sources(platform, "p").status is OutcomeStatus.REUSED
+    assert server.count() == asked  # listed well with this configuration: not asked again
+    list_sources(platform, "p", force=True)
+    assert server.count() > asked
+
+
+def test_list_sources__listing_error_is_no_empty_list_and_is_tried_again(
+    platform: Platform, server: HostileServer, tmp_path: Path
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"one")
+    add_project(
+        platform,
+        [{"type": "files", "paths": ["a.mp4"]}, {"type": "urls", "urls": [server.url("/feed")]}],
+        config_file=tmp_path / "p.yaml",
+    )
+    assert list_sources(platform, "p").counts["failed_sources"] == 1
+    assert "404" in str(listings(platform)[server.url("/feed")].error)
+    item = f"<item><title>C</title><enclosure url='{server.url('/c.mp4')}'/></item>"
+    server.add("/feed", page(f"<rss><channel><title>F</title>{item}</channel></rss>", "text/xml"))
+    assert list_sources(platform, "p").counts["members"] == 2
+
+
+def test_list_sources__max_videos_keeps_members_and_records_the_rest(platform: Platform, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.mp4").write_bytes(name.encode())
+    add_project(platform, [{"type": "files", "paths": ["*.mp4"]}], config_file=tmp_path / "p.yaml", max_videos=2)
+    outcome = list_sources(platform, "p")
+    assert (outcome.counts["members"], outcome.counts["rejected_max_videos"]) == (2, 1)
+    (tmp_path / "Z-first.mp4").write_bytes(b"sorts first")
+    before = {member.video_key for member in platform.catalog.members("p") if member.status != "REJECTED"}
+    list_sources(platform, "p")
+    members = platform.catalog.members("p")
+    assert {member.video_key for member in members if member.status is not ProjectVideoStatus.REJECTED} == before
+    assert sum(member.status is ProjectVideoStatus.REJECTED for member in members) == 2
+
+
+def feed_of(server: HostileServer, name: str) -> str:
+    item = f"<item><title>{name}</title><enclosure url='{server.url(f'/{name}.mp4')}'/></item>"
+    return f"<rss><channel><title>F</title>{item}</channel></rss>"
+
+
+def test_list_sources__of_different_sites_at_once(tmp_path: Path, server: HostileServer) -> None:
+    """Neither feed is answered before both have been asked for."""
+    platform = make_platform(tmp_path / "root", allowed_private_hosts=("127.0.0.1", "127.0.0.2"))
+    both = threading.Barrier(2)
+
+    def when_both_are_asked(html: str) -> Answer:
+        def answer(exchange: Exchange) -> None:
+            both.wait(60)
+            page(html, "text/xml")(exchange)
+
+        return answer
+
+    with hostile_server("127.0.0.2") as other:
+        urls = [host.add("/feed", when_both_are_asked(feed_of(host, "a"))) for host in (server, other)]
+        add_project(platform, [{"type": "feeds", "urls": urls}])
+        assert list_sources(platform, "p").counts["members"] == 2
+
+
+def test_list_sources__of_one_site_apart(tmp_path: Path, server: HostileServer) -> None:
+    sleeps = {"min_sleep_seconds": 0.2, "max_sleep_seconds": 0.2, "spare_private_hosts": False}
+    platform = make_platform(tmp_path / "root", politeness=sleeps)
+    urls = [server.add(f"/feed{n}", page(feed_of(server, f"v{n}"), "text/xml")) for n in range(3)]
+    add_project(platform, [{"type": "feeds", "urls": urls}])
+    before = time.monotonic()
+    assert list_sources(platform, "p").counts["members"] == 3
+    assert max(request.at for request in server.requests) - before >= 0.4  # the last waited for two
+
+
+def rss(server: HostileServer, count: int) -> str:
+    items = "".join(f"<item><link>{server.url(f'/{number}.mp4')}</link></item>" for number in range(count))
+    return server.add("/feed", page(f"<rss><channel><title>F</title>{items}</channel></rss>", "text/xml"))
+
+
+def test_list_sources__many_entries_are_recorded_in_portions_and_after_a_kill_the_rest(
+    platform: Platform, server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_miner_dagster.operations.sourcing.list_sources._A_PORTION", 2)
+    add_project(platform, [{"type": "feeds", "urls": [rss(server, 5)]}])
+    add_candidates, sizes = platform.catalog.add_candidates, list[int]()
+
+    def killed_in_the_second(session: Session, project: str, decided: list[Any]) -> list[bool]:
+        sizes.append(len(decided))
+        if len(sizes) == 2:
+            raise SystemExit
+        return add_candidates(session, project, decided)
+
+    monkeypatch.setattr(platform.catalog, "add_candidates", killed_in_the_second)
+    with pytest.raises(SystemExit):
+        list_sources(platform, "p")
+    assert len(platform.catalog.members("p")) == 2
+    project = platform.catalog.project("p")
+    assert project is not None
+    assert project.sourced_config_hash is None  # so a run asks again
+    assert listings(platform) == {}
+
+    outcome = list_sources(platform, "p")
+    assert (outcome.counts["new"], outcome.counts["members"]) == (3, 5)
+    assert sizes == [2, 2, 2, 2, 1]
+    assert [member.rank for member in platform.catalog.members("p")] == [0, 1, 2, 3, 4]
+    (listing,) = listings(platform).values()
+    assert (listing.num_found, listing.error) == (5, None)
+    assert server.count("/feed") == 2
+
+
+def test_list_sources__a_listing_that_is_cut_short_is_said_to_be(tmp_path: Path, server: HostileServer) -> None:
+    platform = make_platform(tmp_path / "root", limits={"max_entries": 4})
+    url = rss(server, 5)
+    add_project(platform, [{"type": "feeds", "urls": [url]}])
+    outcome = list_sources(platform, "p")
+    assert outcome.counts["members"] == 4
+    said = outcome.metadata[f"cut short: {url}"]
+    assert "the first 4 entries were taken" in str(said)
+    add_project(platform, [{"type": "feeds", "urls": [url], "max_results": 3}], name="q")
+    assert "cut short" not in str(list_sources(platform, "q").metadata)
+
+
+def test_list_sources__what_a_folder_holds_besides_is_kept(platform: Platform, tmp_path: Path) -> None:
+    folder = tmp_path / "[work] 100% #1?"
+    folder.mkdir()
+    (folder / "Part #1 of 2.mp4").write_bytes(b"one")
+    for name in ("a.swf", "b.SWF", "notes.txt"):
+        (folder / name).touch()
+    (Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mp4"))).write_bytes(b"two")
+    sources = [{"type": "files", "paths": ["*", "~nobodyhere/x.mp4"]}, {"type": "frames", "folders": ["none"]}]
+    add_project(platform, sources, config_file=folder / "p.yaml")
+    outcome = list_sources(platform, "p")
+    assert (outcome.counts["members"], outcome.counts["failed_sources"]) == (1, 2)
+    kept = listings(platform)
+    assert kept["*"].passed_over == "4 files passed over: .swf 2, .txt 1, not UTF-8 (caf\\xe9.mp4) 1"
+    assert outcome.metadata["in *"] == kept["*"].passed_over
+    assert (
+        kept["~nobodyhere/x.mp4"].error
+        == "~nobodyhere/x.mp4: nobody here is called 'nobodyhere', and there is no file '~nobodyhere'"
+    )
+    (row,) = platform.catalog.videos()
+    assert row.url == str(folder.resolve() / "Part #1 of 2.mp4")
+
+    add_project(platform, [{"type": "files", "paths": ["Part #1 of 2.mp4"]}], config_file=folder / "p.yaml")
+    list_sources(platform, "p")
+    (listing,) = listings(platform).values()  # what is asked no more is not reported for ever
+    assert (listing.query, listing.error, listing.passed_over) == ("Part #1 of 2.mp4", None, None)
+
+
+def test_list_sources__videos_of_a_source_that_was_taken_out_are_told(platform: Platform, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.mp4").write_bytes(name.encode())
+    both = [{"type": "files", "paths": ["one"]}, {"type": "files", "paths": ["two"]}]
+    add_project(platform, both, config_file=tmp_path / "p.yaml")
+    assert "of_removed_sources" not in list_sources(platform, "p").counts
+    add_project(platform, both[:1], config_file=tmp_path / "p.yaml")
+    assert list_sources(platform, "p").counts["of_removed_sources"] == 1
+    assert len(platform.catalog.videos(project="p")) == 2

@@ -1,0 +1,181 @@
+"""What a file of the watched folder reads of the environment and of the disk, against one that its user names."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.sourcing.list_sources import list_sources
+from data_miner_dagster.operations.sourcing.registering import register_project_file
+from data_miner_dagster.operations.sourcing.rules import load_rules
+from data_miner_dagster.sensors.project_files import register_project_files
+from data_miner_dagster_tests.sites.tiny_videos import make_video
+
+SECRET = "hf_SUPERSECRET1234"
+LISTED = "{type: urls, urls: ['http://127.0.0.1:9/v.mp4']}"
+PROJECT = """\
+name: stranger
+description: DESCRIPTION
+sourcing:
+  sources:
+    - SOURCE
+RULES
+filtering: {positive: [a car]}
+detection: {classes: {a: []}}
+"""
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DM_TEST_SECRET", SECRET)
+    monkeypatch.setenv("DM_TEST_ALLOWED", "blue-green")
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    make_video(folder / "private.mp4")
+    (folder / "queries.yaml").write_text("queries:\n- {password: SECRET_OF_A_FILE}\n")
+    (folder / "list.txt").write_text("http://127.0.0.1:9/v.mp4\n")
+    return folder
+
+
+def make_platform(tmp_path: Path, **storage: object) -> Platform:
+    platform = Platform(PlatformConfig.model_validate({"storage": storage}), tmp_path / "root")
+    platform.layout.project_files.mkdir(parents=True)
+    return platform
+
+
+def drop(folder: Path, *, description: str = "d", source: str = LISTED, rules: str = "") -> Path:
+    path = folder / "stranger.yaml"
+    path.write_text(PROJECT.replace("DESCRIPTION", description).replace("SOURCE", source).replace("RULES", rules))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"description": "${oc.env:DM_TEST_SECRET}"},
+        {"description": "${oc.env:DM_TEST_MISSING,${oc.env:DM_TEST_SECRET}}"},
+        {"description": "'${oc.decode:${oc.env:DM_TEST_SECRET}}'"},
+        {"source": "{type: urls, urls: ['http://127.0.0.1:9/?q=${oc.env:DM_TEST_SECRET}']}"},
+        {"source": "{type: feeds, urls: ['http://127.0.0.1:9/{env:DM_TEST_SECRET}.xml']}"},
+        {"source": "{type: search, queries: ['${oc.env:DM_TEST_SECRET}']}"},
+        {"source": "{type: search, queries: ['{env:DM_TEST_SECRET}']}"},
+        {"source": "{type: hashtags, hashtags: ['{env:DM_TEST_SECRET}']}"},
+    ],
+)
+def test_register_project_files__no_variable_unless_it_is_allowed(
+    tmp_path: Path, outside: Path, changes: dict[str, str]
+) -> None:
+    platform = make_platform(tmp_path)
+    path = drop(platform.layout.project_files, **changes)
+    (line,) = register_project_files(platform)
+    assert "DM_TEST_SECRET" in line
+    assert SECRET not in line
+    assert platform.catalog.projects() == []
+    # what its user names reads what it says
+    elsewhere = shutil.copy(path, outside / "stranger.yaml")
+    assert register_project_file(platform, Path(elsewhere)).is_changed
+
+
+def test_register_project_files__an_allowed_variable_is_read(tmp_path: Path, outside: Path) -> None:
+    platform = make_platform(tmp_path, project_variables=["DM_TEST_ALLOWED"])
+    source = "{type: urls, urls: ['http://127.0.0.1:9/{env:DM_TEST_ALLOWED}.mp4']}"
+    drop(platform.layout.project_files, description="${oc.env:DM_TEST_ALLOWED} ${name}", source=source)
+    assert register_project_files(platform) == []
+    assert platform.project_config("stranger").description == "blue-green stranger"
+
+
+@pytest.mark.parametrize("name", ["'!${oc.env:DM_TEST_SECRET}'", "${oc.env:DM_TEST_SECRET}/x"])
+def test_register_project_file__an_error_repeats_no_value_of_a_variable(
+    tmp_path: Path, outside: Path, name: str
+) -> None:
+    path = outside / "p.yaml"
+    path.write_text(PROJECT.replace("name: stranger", f"name: {name}").replace("- SOURCE\nRULES", "- {type: urls}"))
+    with pytest.raises(ConfigError) as refused:
+        register_project_file(make_platform(tmp_path), path)
+    assert SECRET not in str(refused.value)
+    assert "${oc.env:DM_TEST_SECRET}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "needs_setting"),
+    [
+        ("{type: search, query_files: ['OUTSIDE/queries.yaml']}", False),
+        ("{type: search, query_files: ['OUTSIDE/*.yaml']}", False),
+        ("{type: url_files, paths: ['OUTSIDE/list.txt']}", False),
+        ("{type: url_files, paths: ['link.txt']}", False),
+        ("{type: files, paths: ['OUTSIDE/private.mp4']}", True),
+        ("{type: files, paths: ['../../outside']}", True),
+        ("{type: frames, folders: ['OUTSIDE/frames']}", True),
+        ("{type: frames, folders: [pictures]}", True),
+    ],
+)
+def test_list_sources__no_file_outside_of_the_folders_allowed(
+    tmp_path: Path, outside: Path, source: str, needs_setting: bool
+) -> None:
+    allowed = {"project_paths": [str(tmp_path / "elsewhere")]} if needs_setting else {}
+    platform = make_platform(tmp_path, **allowed)
+    (platform.layout.project_files / "link.txt").symlink_to(outside / "list.txt")
+    (outside / "frames").mkdir()
+    (outside / "frames" / "a.jpg").write_bytes(b"x")
+    (platform.layout.project_files / "pictures").mkdir()
+    (platform.layout.project_files / "pictures" / "a.jpg").symlink_to(outside / "frames" / "a.jpg")
+    drop(platform.layout.project_files, source=source.replace("OUTSIDE", str(outside)))
+    assert register_project_files(platform) == []
+    with pytest.raises(ConfigError, match=r"name its folder in platform\.storage\.project_paths") as refused:
+        list_sources(platform, "stranger")
+    assert "SECRET_OF_A_FILE" not in str(refused.value)
+    assert platform.catalog.videos() == []
+
+
+def test_list_sources__a_folder_that_is_allowed(tmp_path: Path, outside: Path) -> None:
+    platform = make_platform(tmp_path, project_paths=[str(outside)])
+    drop(platform.layout.project_files, source=f"{{type: files, paths: ['{outside}']}}")
+    assert register_project_files(platform) == []
+    assert list_sources(platform, "stranger").counts["members"] == 1
+
+
+def test_list_sources__videos_lie_anywhere_by_default(tmp_path: Path, outside: Path) -> None:
+    platform = make_platform(tmp_path)
+    drop(platform.layout.project_files, source=f"{{type: files, paths: ['{outside}']}}")
+    assert register_project_files(platform) == []
+    assert list_sources(platform, "stranger").counts["members"] == 1
+
+
+def test_list_sources__a_line_of_a_list_reads_no_variable(tmp_path: Path, outside: Path) -> None:
+    platform = make_platform(tmp_path)
+    folder = platform.layout.project_files
+    (folder / "list.txt").write_text("http://127.0.0.1:9/{env:DM_TEST_SECRET}.mp4\nhttp://127.0.0.1:9/v.mp4\n")
+    drop(folder, source="{type: url_files, paths: [list.txt]}")
+    assert register_project_files(platform) == []
+    outcome = list_sources(platform, "stranger")
+    assert (outcome.counts["members"], outcome.counts["failed_sources"]) == (1, 1)
+
+
+def test_list_sources__a_search_of_a_list_reads_no_variable(tmp_path: Path, outside: Path) -> None:
+    platform = make_platform(tmp_path)
+    folder = platform.layout.project_files
+    (folder / "queries.yml.txt").write_text("['{env:DM_TEST_SECRET}']\n")
+    drop(folder, source="{type: search, query_files: [queries.yml.txt]}")
+    assert register_project_files(platform) == []
+    with pytest.raises(ConfigError, match="may not read the environment variable DM_TEST_SECRET"):
+        list_sources(platform, "stranger")
+
+
+def test_list_sources__a_variable_that_was_allowed_once(tmp_path: Path, outside: Path) -> None:
+    platform = make_platform(tmp_path, project_variables=["DM_TEST_ALLOWED"])
+    drop(platform.layout.project_files, source="{type: urls, urls: ['http://127.0.0.1:9/{env:DM_TEST_ALLOWED}.mp4']}")
+    assert register_project_files(platform) == []
+    stricter = Platform(PlatformConfig(), tmp_path / "root")
+    with pytest.raises(ConfigError, match="may not read the environment variable DM_TEST_ALLOWED"):
+        list_sources(stricter, "stranger")
+
+
+def test_load_rules__a_blocklist_outside(tmp_path: Path, outside: Path) -> None:
+    platform = make_platform(tmp_path)
+    drop(platform.layout.project_files, rules=f"  rules: {{blocked_channels_file: '{outside / 'list.txt'}'}}")
+    assert register_project_files(platform) == []
+    with pytest.raises(ConfigError, match=r"blocklist .* lies outside"):
+        load_rules(platform, "stranger")

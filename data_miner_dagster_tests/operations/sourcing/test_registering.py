@@ -1,0 +1,78 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.sourcing.registering import register_project_file
+
+PROJECT = """\
+name: bikes
+sourcing: {sources: [{type: files, paths: [clips]}]}
+filtering: {positive: [a bicycle]}
+detection: {classes: {bicycle: []}}
+"""
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    return Platform(PlatformConfig(extraction=ExtractionConfig(every_seconds=2)), tmp_path / "root")
+
+
+def test_register_project_file__wrong_file_changes_nothing(platform: Platform, tmp_path: Path) -> None:
+    path = tmp_path / "bikes.yaml"
+    path.write_text("name: bikes\n")
+    with pytest.raises(ConfigError, match="sourcing is missing"):
+        register_project_file(platform, path)
+    assert platform.catalog.projects() == []
+
+
+def test_register_project_file__new_unchanged_and_changed(platform: Platform, tmp_path: Path) -> None:
+    path = tmp_path / "bikes.yaml"
+    path.write_text(PROJECT)
+    first = register_project_file(platform, path)
+    assert (first.name, first.is_changed) == ("bikes", True)
+    assert register_project_file(platform, path).is_changed is False
+    path.write_text(PROJECT.replace("a bicycle", "a tram"))
+    second = register_project_file(platform, path)
+    assert second.is_changed
+    assert second.config_hash != first.config_hash
+    assert platform.project_config("bikes").filtering.texts_of("positive") == ("a tram",)
+    row = platform.catalog.project("bikes")
+    assert row is not None
+    assert row.config_file == str(path)
+
+
+def test_register_project_file__another_sampling_is_refused(platform: Platform, tmp_path: Path) -> None:
+    path = tmp_path / "bikes.yaml"
+    path.write_text(PROJECT + "platform: {extraction: {every_seconds: 5}}\n")
+    with pytest.raises(ConfigError, match=r"every_seconds is 5.0, the platform's is 2.0"):
+        register_project_file(platform, path)
+    path.write_text(PROJECT + "platform: {extraction: {every_seconds: 2}}\n")
+    assert register_project_file(platform, path).is_changed
+
+
+def test_register_project_file__other_platform_settings_are_said_not_to_be_in_force(
+    platform: Platform, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "bikes.yaml"
+    path.write_text(PROJECT + "platform: {models: {device: mps}}\n")
+    with caplog.at_level(logging.WARNING, "data_miner"):
+        assert register_project_file(platform, path).is_changed
+    assert "platform.models is not in force (device is 'mps', the platform's is 'auto')" in caplog.text
+
+
+def test_register_project_file__no_secret_is_repeated(
+    platform: Platform, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "bikes.yaml"
+    path.write_text(
+        PROJECT + "platform: {downloading: {proxy: 'http://5EC12E7.test:80', user_agent: 'token=5EC12E7'}}\n"
+    )
+    with caplog.at_level(logging.WARNING, "data_miner"):
+        register_project_file(platform, path)
+    assert "proxy is another" in caplog.text
+    assert "5EC12E7" not in caplog.text

@@ -1,0 +1,168 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from data_miner_dagster.catalog.schema import Base, SiteGateRow, SiteRefusalRow, SourceListingRow, VideoRow
+from data_miner_dagster.catalog.splits import read_generations, read_splits
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.keys import forgotten_subject
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.export.manifest import damaged_files, read_manifest
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.upkeep.forgetting import (
+    HeldRelease,
+    find_forgettable,
+    forget_videos,
+    releases_holding,
+)
+from data_miner_dagster.operations.upkeep.traces import Trace, find_rows, find_traces, needles_of
+from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
+from data_miner_dagster_tests.builders import FOUND_AT, SAMPLE_VIDEOS, build_project
+
+KEY = "files-aaa"
+SHARES = "train=0.8,test=0.1,val=0.1"
+NEEDLES = (KEY, "https://videos.example/files-aaa.mp4")
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    return build_project(tmp_path)
+
+
+def traces(platform: Platform) -> list[str]:
+    with platform.catalog.database.reading() as session:
+        rows = list(find_rows(session, Base.metadata, NEEDLES))
+    return [str(trace.path.relative_to(platform.root)) for trace in find_traces([platform.root], NEEDLES)] + rows
+
+
+def test_find_forgettable__unknown(platform: Platform) -> None:
+    with pytest.raises(ConfigError, match="'nobody' is neither a video's key nor a channel"):
+        find_forgettable(platform, "nobody")
+
+
+def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
+    layout = platform.layout
+    release_project(platform, "cyclists")
+    without = [video for video in SAMPLE_VIDEOS if video.key != KEY]
+    build_project(platform.root, videos=without)
+    release_project(platform, "cyclists")  # its changes name the video that is gone
+    calibration = layout.calibration_folder("cyclists")
+    calibration.mkdir()
+    (calibration / "answers.csv").write_text(f"frame_id,answer\n{KEY}/000001,keep\nfiles-bbb/000001,drop\n")
+    (calibration / "questions.html").write_text(f"<img alt='{KEY}'>")
+    (calibration / "reference.json").write_text(json.dumps({"video_keys": [KEY]}))
+    (calibration / "plan.json").write_text("{}")
+    layout.file_hashes("cyclists").write_text(json.dumps({"files": {"/clips/files-aaa.mp4": [1, 2, "0"]}}))
+    np.savez(layout.representatives_file("cyclists"), frame_ids=np.asarray([f"{KEY}/000001"], np.str_))
+    with platform.catalog.database.transaction() as session:
+        listing = SourceListingRow(project_name="cyclists", source="urls", query=NEEDLES[1], listed_at=FOUND_AT)
+        session.add(listing)
+        since = {"state": "event", "counts": True, "refused_at": FOUND_AT}
+        session.add(SiteRefusalRow(site="tube", video_key=KEY, **since))
+        session.add(SiteGateRow(site="tube", num_trips=1, reason=f"{KEY}: 403", probe_key=KEY))
+    platform.catalog.update_project("cyclists", error=f"{KEY}: its frames are gone")
+    assert len(traces(platform)) > 20
+    forgotten = forget_videos(platform, KEY, reason="asked by its author")
+    assert forgotten.removal.removed == (KEY,)
+    assert forgotten.releases == (HeldRelease("cyclists", "v001", 1, 3),)
+    assert traces(platform) == []
+    assert (calibration / "answers.csv").read_text() == "frame_id,answer\nfiles-bbb/000001,drop\n"
+    assert sorted(path.name for path in calibration.iterdir()) == ["answers.csv", "plan.json"]
+    assert not layout.release_folder("cyclists", "v001").exists()
+    other = layout.release_folder("cyclists", "v002")
+    assert damaged_files(other) == []
+    manifest = read_manifest(other)
+    assert manifest is not None
+    assert manifest["changes"]["videos_removed"] == ["a forgotten video"]
+    reasons = {row.version: row.withdrawn_reason for row in platform.catalog.releases("cyclists")}
+    assert str(reasons["v001"]).endswith(": 1 of its videos forgotten: asked by its author")
+    assert reasons["v002"] is None
+
+
+def test_forget_videos__what_others_were_is_remembered(platform: Platform) -> None:
+    release_project(platform, "cyclists")
+    database = platform.catalog.database
+    splits = read_splits(database, "cyclists", SHARES)
+    forget_videos(platform, KEY, reason="asked")
+    del splits[KEY]
+    assert read_splits(database, "cyclists", SHARES) == splits
+    assert read_generations(database, "cyclists") == {"files-bbb": 1, "files-ccc": 1}
+    project = platform.catalog.project("cyclists")
+    assert project is not None
+    assert (project.stage, project.released_version) == (ProjectStage.POPULATING, None)
+
+
+def test_forget_videos__no_listing_brings_it_back_and_its_name_is_not_kept(platform: Platform) -> None:
+    with platform.catalog.database.transaction() as session:
+        for key in (KEY, "files-bbb"):
+            session.get_one(VideoRow, key).channel_id = "UC1"
+    assert forget_videos(platform, "UC1", reason="asked").removal.removed == (KEY, "files-bbb")
+    new = VideoCandidate("files-new", "u", "urls", "q", 0, FOUND_AT, channel_id="UC1")
+    again = VideoCandidate(KEY, "u", "urls", "q", 0, FOUND_AT)
+    other = VideoCandidate("files-other", "u", "urls", "q", 1, FOUND_AT)
+    assert platform.catalog.without_forgotten([new, again, other]) == [other]
+    assert platform.catalog.is_forgotten(forgotten_subject("video", KEY))
+    with pytest.raises(ConfigError):
+        forget_videos(platform, "UC1", reason="asked")
+
+
+def test_forget_videos__again_after_an_interruption_ends_what_was_begun(platform: Platform) -> None:
+    left = platform.layout.frames_folder(KEY)
+    forget_videos(platform, KEY, reason="asked")
+    left.mkdir()  # as if it had been killed between rows and files
+    assert forget_videos(platform, KEY, reason="asked").removal.removed == ()
+    assert not left.exists()
+
+
+def test_forget_videos__what_a_detector_saw_of_others_stays(platform: Platform) -> None:
+    parts = platform.layout.detection_parts("cyclists")
+    table = pa.table({"frame_id": [f"{KEY}/000001", f"{KEY}b/000001", "files-bbb/000001"], "n": [1, 2, 3]})
+    write_table(parts / "x.parquet", table, fingerprint="detector", metadata={"a": "b"})
+    forget_videos(platform, KEY, reason="asked")
+    assert read_table(parts / "x.parquet")["n"].to_pylist() == [2, 3]
+    assert read_fingerprint(parts / "x.parquet") == "detector"
+
+
+def test_forget_videos__releases_are_kept_where_that_was_asked(platform: Platform) -> None:
+    release_project(platform, "cyclists")
+    forget_videos(platform, KEY, reason="asked", keep_releases=True)
+    folder = platform.layout.release_folder("cyclists", "v001")
+    assert (folder / "WITHDRAWN.txt").read_text().endswith(": 1 of its videos forgotten: asked\n")
+    assert releases_holding(platform, [KEY]) == [HeldRelease("cyclists", "v001", 1, 3)]
+    assert all(trace.startswith("releases/cyclists/v001/") for trace in traces(platform))
+
+
+def test_needles_of__what_is_short_or_shared_tells_nothing() -> None:
+    long = "A title that is long enough"
+    one = VideoRow(key="files-aaa", url="https://a.example/watch?v=1", title=long, sha256="ab" * 32)
+    other = VideoRow(key="files-bbb", url="https://a.example/watch?v=2", title=long)
+    assert needles_of([one], [other]) == ("ab" * 32, "files-aaa", "https://a.example/watch?v=1")
+    assert needles_of([VideoRow(key="youtube-dQw4w9WgXcQ", url="", title="one")]) == ("dQw4w9WgXcQ",)
+
+
+def test_find_traces__in_every_kind_of_file(tmp_path: Path) -> None:
+    name = 'A "quoted" name – here'
+    (tmp_path / "plain.txt").write_text(f"... {name} ...")
+    (tmp_path / "escaped.json").write_text(json.dumps({"title": name}))
+    (tmp_path / "page.html").write_text("<p>A &quot;quoted&quot; name – here</p>")
+    write_table(tmp_path / "t.parquet", pa.table({"n": [1, 2], "title": ["x", name]}), fingerprint="f")
+    np.savez(tmp_path / "a.npz", names=np.asarray(["x", name], np.str_))
+    (tmp_path / "other.txt").write_text("A quoted name")
+    found = {trace.path.name: trace.where for trace in find_traces([tmp_path], [name])}
+    assert found == {
+        "a.npz": "its rows",
+        "escaped.json": "its content",
+        "page.html": "its content",
+        "plain.txt": "its content",
+        "t.parquet": "column title",
+    }
+    assert list(find_traces([tmp_path / "nowhere"], [name])) == []
+    assert list(find_traces([tmp_path], ["other.txt"])) == [Trace(tmp_path / "other.txt", "its name")]
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    (unknown,) = find_traces([tmp_path], ["other.parquet"])
+    assert unknown.where.startswith("cannot be read, so nobody knows")

@@ -1,0 +1,106 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_miner_dagster.catalog.schema import ReleaseRow
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.upkeep.inspection import Drift, Finding, inspect_platform, mend_platform
+from data_miner_dagster_tests.builders import build_platform, build_project
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    return build_project(tmp_path, through="filtering")
+
+
+def drifts(findings: list[Finding]) -> list[tuple[Drift, str]]:
+    return [(finding.drift, finding.subject) for finding in findings]
+
+
+def status_of(platform: Platform, key: str) -> VideoStatus:
+    video = platform.catalog.video(key)
+    assert video is not None
+    return video.status
+
+
+def test_inspect_platform__empty_root(tmp_path: Path) -> None:
+    assert inspect_platform(build_platform(tmp_path)) == []
+
+
+def test_inspect_platform__agreement(platform: Platform) -> None:
+    assert inspect_platform(platform) == []
+
+
+def test_inspect_platform__lost_frames_are_made_again(platform: Platform) -> None:
+    platform.layout.frames_table("files-aaa").unlink()
+    findings = inspect_platform(platform)
+    assert drifts(findings) == [(Drift.FRAMES_MISSING, "files-aaa")]
+    assert mend_platform(platform, findings) == 1
+    assert status_of(platform, "files-aaa") is VideoStatus.PENDING  # its video file is not there either
+    assert inspect_platform(platform) == []
+
+
+def test_inspect_platform__lost_frames_of_a_video_that_is_there(platform: Platform) -> None:
+    platform.layout.frames_table("files-aaa").unlink()
+    platform.layout.video_info("files-aaa").parent.mkdir(parents=True)
+    platform.layout.video_info("files-aaa").write_text("{}")
+    assert mend_platform(platform, inspect_platform(platform)) == 1
+    assert status_of(platform, "files-aaa") is VideoStatus.DOWNLOADED
+
+
+def test_inspect_platform__dead_worker_but_not_a_live_one(platform: Platform) -> None:
+    with platform.catalog.database.transaction() as session:
+        assert move_video(session, "files-eee", VideoStatus.DOWNLOADING)
+    with platform.hold_video("files-eee"):
+        assert inspect_platform(platform) == []
+    findings = inspect_platform(platform)
+    assert drifts(findings) == [(Drift.WORKER_GONE, "files-eee")]
+    assert mend_platform(platform, findings) == 1
+    assert status_of(platform, "files-eee") is VideoStatus.PENDING
+
+
+def test_inspect_platform__strays_of_videos_go_of_projects_stay(platform: Platform) -> None:
+    layout = platform.layout
+    layout.frames_folder("files-zzz").mkdir()
+    stray = layout.embedding_file("lite-conse", "files-zzz")
+    prompt = layout.prompt_embedding_file("lite-conse", "0123")
+    for path in (stray, prompt):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, vector=np.zeros(3))
+    layout.project_folder("somebody").mkdir()
+    findings = inspect_platform(platform)
+    assert drifts(findings) == [
+        (Drift.STRAY_FILES, "frames/files-zzz"),
+        (Drift.STRAY_FILES, "embeddings/lite-conse/files-zzz.npz"),
+        (Drift.STRAY_PROJECT, "projects/somebody"),
+    ]
+    assert mend_platform(platform, findings) == 2
+    assert drifts(inspect_platform(platform)) == [(Drift.STRAY_PROJECT, "projects/somebody")]
+    assert prompt.exists()
+
+
+def test_inspect_platform__old_partials_go_young_ones_stay(platform: Platform) -> None:
+    folder = platform.layout.frames_folder("files-aaa")
+    old, young = folder / ".partial-old-1.jpg", platform.layout.frames / ".partial-young-files-bbb"
+    old.write_bytes(b"")
+    young.mkdir()
+    os.utime(old, (0, 0))
+    findings = inspect_platform(platform)
+    assert drifts(findings) == [(Drift.PARTIAL, "frames/files-aaa/.partial-old-1.jpg")]
+    assert mend_platform(platform, findings) == 1
+    assert young.exists()
+    assert not old.exists()
+
+
+def test_inspect_platform__missing_release_is_a_persons_business(platform: Platform) -> None:
+    with platform.catalog.database.transaction() as session:
+        row = ReleaseRow(project_name="cyclists", version="v1", fingerprint="f", num_images=1, num_boxes=1)
+        platform.catalog.add_release(session, row)
+    findings = inspect_platform(platform)
+    assert drifts(findings) == [(Drift.RELEASE_MISSING, "cyclists v1")]
+    assert not findings[0].is_fixable
+    assert mend_platform(platform, findings) == 0
