@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, cast
 
-from sqlalchemy import Table, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -28,7 +28,7 @@ class RefusalState(StrEnum):
 
     STREAK = "streak"  # refused since the site last served; charged to the video
     EVENT = "event"  # a refusal of the whole site; not charged
-    CLEARED = "cleared"  # of an event that is over: another one is the video's own
+    CLEARED = "cleared"  # the site has served others since: another one is the video's own
 
 
 _REFUSAL: Final = cast("Table", SiteRefusalRow.__table__).c
@@ -165,20 +165,24 @@ def note_served(database: Database, site: str, video_key: str, begun_at: datetim
     with database.transaction() as session:
         gate = locked_gate(session, site)
         ends = gate.event_since is not None and gate.event_since <= begun_at
+        over: list[ColumnElement[bool]] = [
+            and_(SiteRefusalRow.state == RefusalState.STREAK, SiteRefusalRow.refused_at <= begun_at)
+        ]
         if ends:
             gate.event_since = gate.closed_until = gate.reason = gate.probe_key = None
             gate.num_trips = 0
-            session.execute(
-                update(SiteRefusalRow)
-                .where(SiteRefusalRow.site == site, SiteRefusalRow.state == RefusalState.EVENT)
-                .values(state=RefusalState.CLEARED)
-            )
+            over.append(SiteRefusalRow.state == RefusalState.EVENT)
+        session.execute(
+            update(SiteRefusalRow)
+            .where(SiteRefusalRow.site == site, or_(*over))
+            .values(state=RefusalState.CLEARED)
+            .execution_options(synchronize_session=False)
+        )
         session.execute(
             delete(SiteRefusalRow).where(
                 SiteRefusalRow.site == site,
                 or_(
                     SiteRefusalRow.video_key == video_key,
-                    (SiteRefusalRow.state == RefusalState.STREAK) & (SiteRefusalRow.refused_at <= begun_at),
                     SiteRefusalRow.refused_at <= utc_now() - _REMEMBERED_FOR,
                 ),
             )

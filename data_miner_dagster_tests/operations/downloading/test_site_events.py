@@ -303,6 +303,22 @@ def test_lone_refusals__in_a_row_are_found_to_be_their_own_when_the_site_serves_
     assert gate_state(platform.catalog.database, SITE).closed is None
 
 
+def test_lone_refusals__tried_again_after_all_others_are_no_event(
+    tmp_path: Path, server: HostileServer, clip: bytes
+) -> None:
+    """What was cut off is tried again at the end of a run, one after another: the site has served others meanwhile."""
+    platform = make_platform(tmp_path / "root", concurrent_downloads=1, tries_per_run=2)
+    urls = offer(server, hostile.whole_file(clip), 8)
+    for number in (1, 3, 5, 6):
+        server.add(f"/{number:02d}.mp4", hostile.cut_off(clip, 0.0))
+    outcomes = download_videos(platform, listed(platform, urls))
+    assert [outcome.error_kind is VideoErrorKind.CUT_OFF for outcome in outcomes] == [
+        n in (1, 3, 5, 6) for n in range(8)
+    ]
+    assert server.count() == 8 + 4
+    assert closed_gates(platform.catalog.database) == []
+
+
 def test_known_refusals__looked_at_again_are_no_event(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
     """A month later all videos that are forbidden for themselves are asked for again, one after another."""
     platform = make_platform(tmp_path / "root", concurrent_downloads=1)
