@@ -1,6 +1,6 @@
 """The two dynamic partition sets, and ranges over them.
 
-Keys are a projection of the catalog: sensors and the CLI add them in sorted batches. Order is order of insertion.
+Keys are a projection of the catalog: sensors and the CLI add them in batches. Order is order of insertion.
 """
 
 import warnings
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import dagster as dg
+
+from data_miner_dagster.sites.keys import order_of_asking
 
 # Backfill policies and partitioned checks are used knowingly, at a pinned minor version: not a user's concern. Here,
 # since every module that declares an asset or a check imports this one first.
@@ -93,11 +95,11 @@ def keys_between(ordered_keys: Sequence[str], start: str, end: str) -> list[str]
 def add_partitions(
     instance: dg.DagsterInstance, definition: dg.DynamicPartitionsDefinition, keys: Collection[str]
 ) -> int:
-    """Add the keys that are missing, sorted, in chunks; return how many were missing."""
+    """Add the keys that are missing, in chunks, in the order in which they are to be worked on; return how many."""
     name = definition.name
     assert name is not None
     known = set(instance.get_dynamic_partitions(name))
-    missing = sorted(set(keys) - known)
+    missing = sorted(set(keys) - known, key=order_of_asking if definition is VIDEOS else None)
     for start in range(0, len(missing), _ADD_CHUNK):
         instance.add_dynamic_partitions(name, missing[start : start + _ADD_CHUNK])
     return len(missing)

@@ -37,6 +37,15 @@ def key_of_site_video(extractor: str, video_id: str) -> str:
     return check_video_key(f"{site}-{_readable(video_id)}.{_digest(video_id)}")
 
 
+def order_of_asking(video_key: str) -> tuple[str, str, str]:
+    """Return by what to sort videos that are to be asked for: site by site, and then by the hashes in their keys.
+
+    Names that are alike are often of one making, and damaged alike. Asked for one after another such videos would look
+    as if their whole site refused (stages/downloading/site_health.py).
+    """
+    return video_key.partition("-")[0], video_key.rpartition(".")[2], video_key
+
+
 def site_of_key(video_key: str) -> str | None:
     """Return the site that a video counts for, None where only its address says (the generic extractor)."""
     extractor = video_key.partition("-")[0]
