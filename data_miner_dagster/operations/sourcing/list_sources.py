@@ -3,8 +3,10 @@
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from sqlalchemy import select
@@ -24,7 +26,13 @@ from data_miner_dagster.operations.item_faults import SMALLEST_BATCH, ItemFault,
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
 from data_miner_dagster.operations.sourcing.queries import ProjectFolder, Query, queries_of_project
-from data_miner_dagster.operations.sourcing.rules import base_folder_of, limits_of_file, load_rules, with_known
+from data_miner_dagster.operations.sourcing.rules import (
+    ProjectRules,
+    base_folder_of,
+    limits_of_file,
+    load_rules,
+    with_known,
+)
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.sourcing import apply_cap, first_of_each
 from data_miner_dagster.storage.file_hashes import FileHashes
@@ -44,7 +52,7 @@ class Listing:
     source: str
     query: str
     candidates: tuple[VideoCandidate, ...]
-    error: str | None
+    error: str | None  # without the name of what was asked: whoever shows it knows that
     is_of_network: bool = False
     passed_over: str = ""  # what a folder or glob holds besides, in words
 
@@ -89,7 +97,7 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             if failed and len(failed) == len(listings) and not has_any and not platform.catalog.videos(project=project):
                 raise ConfigError(
                     f"project {project!r}: no source could be listed: "
-                    + "; ".join(str(item.error) for item in failed[:3])
+                    + "; ".join(f"{item.query}: {item.error}" for item in failed[:3])
                 )
             most = platform.config.downloading.limits.max_entries
             cut_short = [listing for listing in listings if listing.is_of_network and len(listing.candidates) >= most]
@@ -97,7 +105,9 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
                 logger.warning("%s: %s: %s", project, listing.query, _cut_short(platform, listing))
             for listing in failed:
                 how = "in part" if listing.candidates else "not"
-                logger.warning("%s: %s could %s be listed: %s", project, listing.source, how, listing.error)
+                logger.warning(
+                    "%s: %s %s could %s be listed: %s", project, listing.source, listing.query, how, listing.error
+                )
             for listing in listings:
                 if listing.passed_over:
                     logger.info("%s: %s %s: %s", project, listing.source, listing.query, listing.passed_over)
@@ -110,6 +120,8 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             hashes.drop([key.removeprefix("file-") for key in sorted(forgotten) if key.startswith("file-")])
             hashes.save()
             decided = _decide(platform, client, project, config, allowed)
+        listings = _with_faults(listings, [candidate for candidate, _ in decided])
+        failed = [listing for listing in listings if listing.error is not None]
         _forget_mended_entries(platform, project, listings)
         counts = _record_members(platform, project, config, decided, row.config_hash, listings)
     changed = counts.pop("changed")
@@ -184,12 +196,12 @@ def _list_all(
             answer = query.ask(client)
             candidates = tuple(answer.candidates)
             faults = [candidate.fault for candidate in candidates if candidate.fault is not None]
-            error = f"{len(faults)} of {len(candidates)} entries met an internal error: {faults[0]}" if faults else None
+            error = _of_faults(faults, len(candidates)) if faults else None
             if len(faults) == len(candidates) >= SMALLEST_BATCH:  # which says nothing of the entries
                 return Listing(query.source, query.text, (), error)
             return Listing(query.source, query.text, candidates, error, query.needs_network, answer.passed_over)
         except (SourceError, PostponedError, ConfigError) as error:
-            return Listing(query.source, query.text, (), str(error))
+            return Listing(query.source, query.text, (), query.without_name(str(error)))
 
     answers: dict[str, Listing] = {}  # by name
 
@@ -221,22 +233,18 @@ def _decide(
     for start in range(0, len(keys), KEYS_A_STATEMENT):
         rows |= {row.key: row for row in platform.catalog.videos(keys[start : start + KEYS_A_STATEMENT])}
     decided: list[tuple[VideoCandidate, Rejection | None]] = []
-    for listed in candidates:
-        if listed.fault is not None:
-            decided.append((listed, Rejection(RejectionRule.INTERNAL_ERROR, listed.fault)))
-            continue
-        if listed.refusal is not None:
-            decided.append((listed, Rejection(RejectionRule.REFUSED_ADDRESS, listed.refusal)))
-            continue
-        if secret := secret_in_address(listed.url):
-            # A site listed it so. It would expire before long, and has no place in the catalog.
-            shown = replace(listed, url=redact_url(listed.url), thumbnail_url=None)
-            decided.append((shown, Rejection(RejectionRule.SECRET_ADDRESS, f"its address holds {secret}")))
-            continue
-        row = rows.get(listed.video_key)
-        candidate = with_known(listed, row)
-        is_complete = row is not None and row.sha256 is not None and listed.origin is not Origin.LOCAL
-        decided.append((candidate, rules.rejection_of(candidate, is_complete=is_complete)))
+    with item_guard("list_sources") as guard:
+        for listed in candidates:
+
+            def record(fault: ItemFault, listed: VideoCandidate = listed) -> None:
+                faulty = replace(listed, fault=fault.line)
+                decided.append((faulty, Rejection(RejectionRule.INTERNAL_ERROR, fault.line)))
+
+            made = guard.attempt(
+                listed.video_key, partial(_by_rules, rules, listed, rows.get(listed.video_key)), record
+            )
+            if made is not None:
+                decided.append(made)
     if not config.sourcing.prescreening.enabled:
         return decided
     from data_miner_dagster.operations.sourcing.prescreening import prescreen  # brings OpenCV, which few listings need
@@ -244,6 +252,41 @@ def _decide(
     passing = [candidate for candidate, rejection in decided if rejection is None]
     by_key = prescreen(platform, client, project, config, passing)
     return [(candidate, rejection or by_key.get(candidate.video_key)) for candidate, rejection in decided]
+
+
+def _of_faults(lines: Sequence[str], num_entries: int) -> str:
+    return f"{len(lines)} of {num_entries} entries met an internal error: {lines[0]}"
+
+
+def _with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:
+    """Return the listings with an error where a candidate of theirs met a fault after all: they are asked again."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for candidate in candidates:
+        if candidate.fault is not None:
+            lines.setdefault((candidate.source, candidate.query), []).append(candidate.fault)
+    return [
+        replace(listing, error=_of_faults(found, len(listing.candidates)))
+        if listing.error is None and (found := lines.get((listing.source, listing.query)))
+        else listing
+        for listing in listings
+    ]
+
+
+def _by_rules(
+    rules: ProjectRules, listed: VideoCandidate, row: VideoRow | None
+) -> tuple[VideoCandidate, Rejection | None]:
+    """Return a candidate with what the catalog knows of it, and what speaks against it."""
+    if listed.fault is not None:
+        return listed, Rejection(RejectionRule.INTERNAL_ERROR, listed.fault)
+    if listed.refusal is not None:
+        return listed, Rejection(RejectionRule.REFUSED_ADDRESS, listed.refusal)
+    if secret := secret_in_address(listed.url):
+        # A site listed it so. It would expire before long, and has no place in the catalog.
+        shown = replace(listed, url=redact_url(listed.url), thumbnail_url=None)
+        return shown, Rejection(RejectionRule.SECRET_ADDRESS, f"its address holds {secret}")
+    candidate = with_known(listed, row)
+    is_complete = row is not None and row.sha256 is not None and listed.origin is not Origin.LOCAL
+    return candidate, rules.rejection_of(candidate, is_complete=is_complete)
 
 
 # --- recording ---

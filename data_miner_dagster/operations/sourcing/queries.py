@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import yaml
 
@@ -29,7 +30,7 @@ from data_miner_dagster.domain.addresses import Origin, OwnAddress, advice_for, 
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
-from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, item_guard
 from data_miner_dagster.sites.folders import is_glob, located, matches_of
 from data_miner_dagster.sites.local_files import (
     key_of_file,
@@ -45,6 +46,9 @@ from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.sourcing import list_entries
 from data_miner_dagster.storage.file_hashes import FileHashes
 
+_OF_SECRETS: Final = " #"
+"""Between a query without its secrets and what tells it from others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -54,6 +58,11 @@ class Query:
     text: str  # for provenance: the path, address or words, without secrets
     needs_network: bool
     ask: Callable[[SiteWorkers], "Answer"]
+
+    def without_name(self, message: str) -> str:
+        """Return what was said of this query, without its name in front: whoever shows it has that."""
+        name, mark, _ = self.text.rpartition(_OF_SECRETS)
+        return message.removeprefix(f"{self.text}: ").removeprefix(f"{name}: " if mark else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +98,24 @@ def queries_of_project(
     """Yield each query of each source once, in order."""
     seen: set[tuple[str, str]] = set()
     for number, source in enumerate(config.sourcing.sources):
+        name = f"sourcing.sources.{number}"
         if problem := folder.limits.problem_of_source(source):  # allowed when it was registered, and no more
-            yield _failing(source.type, f"sourcing.sources.{number}", f"sourcing.sources.{number}.{problem}")
+            yield _failing(source.type, name, f"{name}.{problem}")
             continue
-        for query in _queries_of(source, folder, known_keys, hashes):
+        found = attempt_alone("list_sources", name, partial(_list_of_queries, source, folder, known_keys, hashes))
+        if isinstance(found, ItemFault):
+            yield _failing(source.type, name, found.line)
+            continue
+        for query in found:
             if (query.source, query.text) not in seen:
                 seen.add((query.source, query.text))
                 yield query
+
+
+def _list_of_queries(
+    source: Source, folder: ProjectFolder, known_keys: Collection[str], hashes: FileHashes
+) -> list[Query]:
+    return list(_queries_of(source, folder, known_keys, hashes))
 
 
 def _queries_of(
@@ -146,7 +166,7 @@ def _is_after(candidate: VideoCandidate, source: ChannelsSource) -> bool:
 def _shown(text: str) -> str:
     """A query without secrets, and still different from every other."""
     shown = redact_url(text) if "://" in text else text
-    return shown if shown == text else f"{shown} #{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return shown if shown == text else f"{shown}{_OF_SECRETS}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _address(
@@ -184,16 +204,16 @@ def _queries_of_url_file(source: UrlFilesSource, entry: str, folder: ProjectFold
             for line in list_entries(read_text_file(path, max_bytes=MAX_LIST_BYTES))
         ]
     except (SourceError, ConfigError, OSError) as error:
-        yield _failing(source.type, entry, f"{entry}: {error}")
+        yield _failing(source.type, entry, str(error))
         return
     if not lines:
-        yield _failing(source.type, entry, f"{entry}: holds no address")
+        yield _failing(source.type, entry, "holds no address")
     for line in lines:
         if problem := folder.limits.problem_of_address(line):
-            yield _failing(source.type, _shown(line), f"{redact_url(line)}: {problem}")
+            yield _failing(source.type, _shown(line), problem)
             continue
         if secret := secret_in_address(line):
-            yield _failing(source.type, _shown(line), f"{redact_url(line)}: {advice_for(secret)}")
+            yield _failing(source.type, _shown(line), advice_for(secret))
             continue
         yield _address(source.type, line, line, ListingLimits(source.max_per_url))
 
@@ -204,19 +224,19 @@ def _queries_of_query_file(source: SearchSource, entry: str, folder: ProjectFold
             text = read_text_file(path)
             check_yaml_shape(text)
             content = yaml.safe_load(text)
-            for words, max_results in _read_query_file(content, entry, source.max_results):
+            for words, max_results in _read_query_file(content, source.max_results):
                 if problem := folder.limits.problem_of_address(words):
                     yield _failing(source.type, words, f"{entry}: {problem}")
                 else:
                     yield _search(source, words, max_results)
     except (SourceError, ConfigError, OSError, ValueError, yaml.YAMLError) as error:
-        yield _failing(source.type, entry, f"{entry}: {' '.join(str(error).split())}")
+        yield _failing(source.type, entry, " ".join(str(error).split()))
 
 
-def _read_query_file(content: object, entry: str, max_results: int) -> Iterator[tuple[str, int]]:
+def _read_query_file(content: object, max_results: int) -> Iterator[tuple[str, int]]:
     queries = content.get("queries") if isinstance(content, dict) else content
     if not isinstance(queries, list) or not queries:
-        raise SourceError(f"{entry}: holds no list of queries")
+        raise SourceError("holds no list of queries")
     for item in queries:
         if isinstance(item, str) and item.strip():
             yield item, max_results
@@ -229,7 +249,7 @@ def _read_query_file(content: object, entry: str, max_results: int) -> Iterator[
         ):
             yield item["query"], item.get("max_results", max_results)
         else:
-            raise SourceError(f"{entry}: {item!r} is neither words nor {{query: ..., max_results: ...}}")
+            raise SourceError(f"{item!r} is neither words nor {{query: ..., max_results: ...}}")
 
 
 def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:

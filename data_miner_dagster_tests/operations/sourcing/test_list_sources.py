@@ -1,6 +1,7 @@
 """`list_sources`, on real folders and a real server."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.schema import SourceListingRow
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.domain.records import OutcomeStatus, Rejection, VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
+from data_miner_dagster.operations.sourcing.rules import ProjectRules
 from data_miner_dagster_tests.sites.hostile_server import Answer, Exchange, HostileServer, hostile_server, page
 from data_miner_dagster_tests.sites.projects import add_project, make_platform
 
@@ -98,9 +100,42 @@ def test_list_sources__one_source_fails_alone(platform: Platform, tmp_path: Path
     assert outcome.counts["members"] == 1
     assert outcome.counts["failed_sources"] == 2
     rows = listings(platform)
-    assert "no such file" in str(rows["gone"].error)
-    assert "only http and https" in str(rows["ftp://host/x.mp4"].error)
+    assert rows["gone"].error == f"there is no such file or folder ({tmp_path / 'gone'})"  # its name is said by the key
+    assert rows["ftp://host/x.mp4"].error == "only http and https addresses are taken, not 'ftp'"
+    assert outcome.metadata["failed: gone"] == rows["gone"].error
     assert (rows["a.mp4"].num_found, rows["a.mp4"].error) == (1, None)
+
+
+def test_list_sources__what_a_fault_meets_is_that_source_s_or_candidate_s(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.mp4").write_bytes(bytes([number]))
+    (tmp_path / "list.txt").write_text("http://127.0.0.1:9/a.mp4\n")
+    sources = [{"type": "files", "paths": ["*.mp4"]}, {"type": "url_files", "paths": ["list.txt"]}]
+    add_project(platform, sources, config_file=tmp_path / "p.yaml")
+
+    def judge(rules: ProjectRules, candidate: VideoCandidate, *, is_complete: bool) -> Rejection | None:
+        if candidate.title == "2":
+            raise ZeroDivisionError("planted")
+        return rejection_of(rules, candidate, is_complete=is_complete)
+
+    def read(_path: Path, **_limits: int) -> str:
+        raise ZeroDivisionError("planted")
+
+    rejection_of = ProjectRules.rejection_of
+    with monkeypatch.context() as patched:
+        patched.setattr(ProjectRules, "rejection_of", judge)
+        patched.setattr("data_miner_dagster.operations.sourcing.queries.read_text_file", read)
+        counts = list_sources(platform, "p").counts
+    assert (counts["members"], counts["rejected_internal_error"], counts["failed_sources"]) == (3, 1, 2)
+    rows = listings(platform)
+    assert re.fullmatch(r"ZeroDivisionError: planted \(.*\)", str(rows["sourcing.sources.1"].error))
+    assert re.match(r"1 of 4 entries met an internal error: ZeroDivisionError: planted \(", str(rows["*.mp4"].error))
+
+    counts = list_sources(platform, "p").counts
+    assert (counts["members"], counts["failed_sources"]) == (5, 0)
+    assert "rejected_internal_error" not in counts
 
 
 def test_list_sources__direct_urls_and_known_sites_cost_no_request(platform: Platform, server: HostileServer) -> None:
@@ -256,10 +291,7 @@ def test_list_sources__what_a_folder_holds_besides_is_kept(platform: Platform, t
     kept = listings(platform)
     assert kept["*"].passed_over == "4 files passed over: .swf 2, .txt 1, not UTF-8 (caf\\xe9.mp4) 1"
     assert outcome.metadata["in *"] == kept["*"].passed_over
-    assert (
-        kept["~nobodyhere/x.mp4"].error
-        == "~nobodyhere/x.mp4: nobody here is called 'nobodyhere', and there is no file '~nobodyhere'"
-    )
+    assert kept["~nobodyhere/x.mp4"].error == "nobody here is called 'nobodyhere', and there is no file '~nobodyhere'"
     (row,) = platform.catalog.videos()
     assert row.url == str(folder.resolve() / "Part #1 of 2.mp4")
 
