@@ -7,15 +7,35 @@ from typing import Final
 
 from PIL import Image, ImageOps
 
-from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage
+from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
 
 CROP_QUALITY: Final = 92
 
 
-class CropsWriter:
-    """Writes `<split>/<class id>_<class>/<image>_<box>.jpg`, from the images of a release.
+def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
+    """Return the path of the crop of an image's box: `<split>/<class id>_<class>/<image>_<box>.jpg`.
 
     Class names are free text: everything but letters, digits and '-' becomes '_', and the id keeps them apart.
+    """
+    box = image.boxes[number]
+    name = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in box.class_name)
+    stem = PurePosixPath(image.file_name).stem
+    return folder / image.split / f"{box.class_index:03d}_{name}" / f"{stem}_{number:03d}.jpg"
+
+
+def crop_corners(box: ReleaseBox) -> tuple[int, int, int, int]:
+    """Return left, top, right, bottom in whole pixels, outwards: the crop holds all of the box."""
+    x_min, y_min, x_max, y_max = box.box_xyxy
+    return int(x_min), int(y_min), -int(-x_max // 1), -int(-y_max // 1)
+
+
+def crop_name(image: ReleaseImage, number: int) -> str:
+    """Return what a crop is called where it is told of."""
+    return f"{image.frame_id} box {number}"
+
+
+class CropsWriter:
+    """Writes one JPEG per box, from the images of a release.
 
     Args:
         folder: where to.
@@ -30,30 +50,22 @@ class CropsWriter:
         self._folder = folder
         self._release = release
         self._attempt = attempt
-        self._class_folders = [
-            f"{index:03d}_" + "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in name)
-            for index, name in enumerate(header.class_names)
-        ]
 
     def add(self, image: ReleaseImage) -> None:
         """Write the crops of one image."""
         if not image.boxes:
             return
-        stem = PurePosixPath(image.file_name).stem
         with Image.open(self._release / "images" / image.file_name) as opened:
             # A no-op but for releases from before orientation was applied to stored pictures.
             picture = ImageOps.exif_transpose(opened).convert("RGB")
         for number, box in enumerate(image.boxes):
-            path = self._folder / image.split / self._class_folders[box.class_index] / f"{stem}_{number:03d}.jpg"
-            self._attempt(f"{image.frame_id} box {number}", partial(_write_crop, picture, box.box_xyxy, path))
+            path = crop_file(self._folder, image, number)
+            self._attempt(crop_name(image, number), partial(_write_crop, picture, crop_corners(box), path))
 
     def close(self) -> None:
         """Nothing is left open."""
 
 
-def _write_crop(picture: Image.Image, box_xyxy: tuple[float, float, float, float], path: Path) -> None:
+def _write_crop(picture: Image.Image, corners: tuple[int, int, int, int], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    x_min, y_min, x_max, y_max = box_xyxy
-    # whole pixels, outwards: the crop holds all of the box
-    corners = (int(x_min), int(y_min), -int(-x_max // 1), -int(-y_max // 1))
     picture.crop(corners).save(path, "JPEG", quality=CROP_QUALITY)

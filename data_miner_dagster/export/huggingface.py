@@ -3,6 +3,7 @@
 Source: https://huggingface.co/docs/datasets/image_dataset#object-detection. `file_name` is relative to the table.
 """
 
+import glob
 import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -106,6 +107,11 @@ EMBEDDED_SCHEMA: Final = pa.schema(
 )
 MAX_SHARD_BYTES: Final = 500_000_000
 _ROWS_PER_GROUP: Final = 100  # images are large
+
+
+def shard_files(folder: Path, split: str) -> list[Path]:
+    """Return the shards of a split inside an export, in the order of their images."""
+    return sorted((folder / "data").glob(f"{glob.escape(split)}-[0-9][0-9][0-9][0-9][0-9].parquet"))
 
 
 class EmbeddedParquetWriter:

@@ -3,9 +3,9 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,9 @@ from data_miner_dagster.export.manifest import (
     read_checksums,
     read_manifest,
 )
-from data_miner_dagster.export.parquet import ParquetWriter, read_images, videos_table
-from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage, ReleaseTally, ReleaseWriter
+from data_miner_dagster.export.parquet import ParquetWriter, read_images, read_videos, videos_table, write_videos
+from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage, ReleaseTally, ReleaseVideo, ReleaseWriter
+from data_miner_dagster.export.verification import Expected, export_problems
 from data_miner_dagster.export.yolo import YoloWriter
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError, going_on_without
@@ -195,7 +196,7 @@ def export_release(
     Raises:
         ConfigError: no such project, release or format, or `to` exists and is not empty, cannot be written to, or is
             one of the root's own folders.
-        DataMinerError: the release was withdrawn, or is damaged.
+        DataMinerError: the release was withdrawn, or is damaged, or the export does not read back.
     """
     if format not in EXPORT_FORMATS:
         raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_FORMATS)}")
@@ -236,6 +237,9 @@ def _export_format(
     faults: dict[str, ItemFault] = {}
     crop_faults: dict[str, ItemFault] = {}
     with atomic_folder(to) as folder, item_guard("export") as guard:
+        if format in _WITH_IMAGES:
+            for split in header.splits:  # one without images, too: `data.yaml` may point to it
+                (folder / "images" / split).mkdir(parents=True)
 
         def attempt_crop(name: str, work: Callable[[], None]) -> None:
             guard.attempt(name, work, partial(crop_faults.__setitem__, name))
@@ -243,9 +247,7 @@ def _export_format(
         def write(image: ReleaseImage) -> None:
             writer.add(image)
             if format in _WITH_IMAGES:
-                target = folder / "images" / image.file_name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(release / "images" / image.file_name, target)
+                shutil.copyfile(release / "images" / image.file_name, folder / "images" / image.file_name)
             tally.add(image)
 
         with closing(_WRITERS[format](folder, header, release, attempt_crop)) as writer:
@@ -259,9 +261,31 @@ def _export_format(
         shutil.copyfile(release / DATASHEET_FILE, folder / DATASHEET_FILE)
         if format == "parquet":
             shutil.copyfile(videos_table(release), videos_table(folder))
+            if left_out:
+                write_videos(folder, _videos_of(release, tally))
         if format == "huggingface":
             write_card(folder, header, tally, path_of="data/{split}-*.parquet")
+
+        def read_exported() -> Iterator[ReleaseImage]:
+            return (image for image in read_images(release) if image.frame_id not in left_out)
+
+        expected = Expected(header, tally, read_exported, missing_crops=crop_faults.keys())
+        if problems := export_problems(format, folder, expected):
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise DataMinerError(
+                f"the export of {header.title} as {format} does not read back: {problems[0]}{more}; "
+                "nothing was exported"
+            )
     return tally, {name: fault.line for name, fault in crop_faults.items()}
+
+
+def _videos_of(release: Path, tally: ReleaseTally) -> list[ReleaseVideo]:
+    """Return the videos of a release as an export holds them that lacks some images."""
+    return [
+        replace(video, num_images=number, num_boxes=tally.boxes_by_video[video.video_key])
+        for video in read_videos(release)
+        if (number := tally.images_by_video.get(video.video_key))
+    ]
 
 
 def check_export_folder(platform: Platform, to: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from PIL import Image
 from data_miner_dagster.catalog.upkeep import withdraw_release
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.records import OutcomeStatus
-from data_miner_dagster.export.coco import read_coco
+from data_miner_dagster.export.coco import CocoWriter, read_coco
 from data_miner_dagster.export.huggingface import EmbeddedParquetWriter
 from data_miner_dagster.export.parquet import read_images
+from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.yolo import read_yolo_labels
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing import writing
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.standing import (
     EXPORT_FORMATS,
@@ -33,7 +36,7 @@ from data_miner_dagster.operations.releasing.standing import (
     release_header,
 )
 from data_miner_dagster.operations.reporting.report import write_report
-from data_miner_dagster_tests.builders import build_platform, build_project
+from data_miner_dagster_tests.builders import SampleVideo, build_platform, build_project
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +224,44 @@ def test_export_release__goes_on_without_what_a_fault_meets(
     assert [name for name in files if name.startswith("files-bbb_000001")] == (
         ["files-bbb_000001_000.jpg"] if is_crop else []
     )
+
+
+class ForgetfulWriter(CocoWriter):
+    """Forgets a box, as a bug would."""
+
+    def add(self, image: ReleaseImage) -> None:
+        """Write an image with its first box alone."""
+        super().add(replace(image, boxes=image.boxes[:1]))
+
+
+def test_export_release__one_that_does_not_read_back_does_not_appear(
+    released: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_miner_dagster.operations.releasing.standing.CocoWriter", ForgetfulWriter)
+    with pytest.raises(DataMinerError) as raised:
+        export_release(released, "cyclists", format="coco", to=tmp_path / "out")
+    assert str(raised.value).startswith("the export of cyclists v001 as coco does not read back: instances_")
+    assert str(raised.value).endswith("; nothing was exported")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_release_project__one_that_does_not_read_back_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = build_project(tmp_path)
+    writers = (ForgetfulWriter, *writing.WRITERS[1:])
+    monkeypatch.setattr(writing, "WRITERS", writers)
+    with pytest.raises(DataMinerError, match=r"release cyclists v001 does not read back: .*; nothing was published"):
+        release_project(platform, "cyclists")
+    assert list(platform.layout.releases_folder("cyclists").iterdir()) == []
+    assert platform.catalog.releases("cyclists") == []
+
+
+def test_export_release__a_split_without_images_has_its_folder(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root", videos=[SampleVideo("files-aaa", num_frames=1)])
+    release_project(platform, "cyclists")
+    export_release(platform, "cyclists", format="yolo", to=tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == ["test", "train", "val"]
 
 
 def test_export_release__damaged(tmp_path: Path) -> None:

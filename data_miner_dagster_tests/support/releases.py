@@ -1,0 +1,127 @@
+"""A release of four images, small enough to know by heart, and its parts as files."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from data_miner_dagster.export.parquet import write_videos
+from data_miner_dagster.export.records import (
+    ReleaseBox,
+    ReleaseHeader,
+    ReleaseImage,
+    ReleaseTally,
+    ReleaseVideo,
+    ReleaseWriter,
+)
+from data_miner_dagster_tests.builders import textured_image
+
+HEADER = ReleaseHeader("cyclists", "v001", "", ("person", "bicycle"), ("train", "val", "test"))
+Corners = tuple[float, float, float, float]
+
+
+def jpeg_of(image_id: int) -> bytes:
+    """Return the 64 by 48 picture of an image of the release."""
+    buffer = io.BytesIO()
+    textured_image(image_id).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def release_box(class_index: int, box_xyxy: Corners) -> ReleaseBox:
+    """Return a box that the lite detector is half sure of."""
+    name = HEADER.class_names[class_index]
+    return ReleaseBox(class_index, name, box_xyxy, 0.5, f"a {name}", "lite", 1)
+
+
+def release_image(
+    image_id: int, split: str, video_key: str, frame_index: int, *boxes: tuple[int, Corners], **values: Any
+) -> ReleaseImage:
+    """Return an image of 64 by 48; `boxes` are (class index, corners)."""
+    content = jpeg_of(image_id)
+    columns: dict[str, Any] = {
+        "image_id": image_id,
+        "file_name": f"{split}/{video_key}_{frame_index:06d}.jpg",
+        "split": split,
+        "width": 64,
+        "height": 48,
+        "size_bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "frame_id": f"{video_key}/{frame_index:06d}",
+        "video_key": video_key,
+        "frame_index": frame_index,
+        "video_url": f"https://videos.example/{video_key}",
+        "pts": frame_index * 1000,
+        "time_base_numerator": 1,
+        "time_base_denominator": 1000,
+        "pts_seconds": float(frame_index),
+        "similarity": 0.75,
+        "similar_prompt": "a bicycle",
+        "sharpness": 100.0,
+        "num_duplicates": 0,
+        "boxes": tuple(release_box(*box) for box in boxes),
+    }
+    return ReleaseImage(**(columns | values))
+
+
+IMAGES: tuple[ReleaseImage, ...] = (
+    release_image(1, "train", "files-a", 0, (0, (4.0, 6.0, 40.0, 30.0)), (1, (10.5, 8.25, 30.0, 47.0))),
+    release_image(2, "train", "files-a", 2),
+    release_image(3, "val", "files-b", 0, (1, (0.0, 0.0, 64.0, 48.0))),
+    release_image(4, "train", "files-c", 1, (0, (1.125, 2.0, 3.625, 4.5))),
+)
+
+
+def tally_of(images: Iterable[ReleaseImage]) -> ReleaseTally:
+    """Return the counts of images of the release."""
+    tally = ReleaseTally.of(HEADER)
+    for image in images:
+        tally.add(image)
+    return tally
+
+
+def write_with(
+    make: Callable[..., ReleaseWriter], folder: Path, *more: object, images: Iterable[ReleaseImage] = IMAGES
+) -> None:
+    """Let one format's writer write the images; `more` is what else it wants, such as the release."""
+    with closing(make(folder, HEADER, *more)) as writer:
+        for image in images:
+            writer.add(image)
+
+
+def write_pictures(folder: Path, images: Sequence[ReleaseImage] = IMAGES) -> None:
+    """Write the image files, and a folder for each split."""
+    for split in HEADER.splits:
+        (folder / "images" / split).mkdir(parents=True, exist_ok=True)
+    for image in images:
+        (folder / "images" / image.file_name).write_bytes(jpeg_of(image.image_id))
+
+
+def write_sample_videos(folder: Path, images: Sequence[ReleaseImage] = IMAGES) -> None:
+    """Write the table of the videos of the images."""
+    tally = tally_of(images)
+    split_by_video = {image.video_key: image.split for image in images}
+    write_videos(
+        folder,
+        [
+            ReleaseVideo(
+                video_key=key,
+                split=split,
+                group=key,
+                url=f"https://videos.example/{key}",
+                title=None,
+                channel=None,
+                licence="CC-BY-4.0",
+                upload_date=None,
+                duration_seconds=3.0,
+                sha256=None,
+                source="urls",
+                query="https://videos.example/list",
+                num_frames=3,
+                num_images=tally.images_by_video[key],
+                num_boxes=tally.boxes_by_video[key],
+            )
+            for key, split in split_by_video.items()
+        ],
+    )
