@@ -5,8 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_miner_dagster.cli.forcing import ProjectArgument
-from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProfileOption, RootOption, opened_existing
+from data_miner_dagster.cli.options import (
+    ConfigOption,
+    JsonOption,
+    ProfileOption,
+    ProjectArgument,
+    RootOption,
+    opened_existing,
+)
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.domain.errors import ConfigError
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, opened
+from data_miner_dagster.cli.options import ConfigOption, ProfileOption, ProjectArgument, RootOption, opened
 from data_miner_dagster.cli.output import echo, print_table
 
 
@@ -40,7 +40,7 @@ def populate(
 
 
 def add_video(
-    project: Annotated[str, typer.Argument(help="The project's name.")],
+    project: ProjectArgument,
     address: Annotated[str, typer.Argument(help="A URL, or a local file or folder.")],
     root: RootOption = None,
     config: ConfigOption = None,

@@ -1,16 +1,12 @@
 """Commands that run one stage of a project again, whatever its state: `force-dedup`, `force-detect`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, opened_existing
+from data_miner_dagster.cli.options import ConfigOption, ProfileOption, ProjectArgument, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo, print_table
 
 if TYPE_CHECKING:
     from data_miner_dagster.domain.records import ProjectOutcome
-
-ProjectArgument = Annotated[str, typer.Argument(help="The project's name.")]
 
 
 def force_dedup(

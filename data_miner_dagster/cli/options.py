@@ -18,6 +18,7 @@ ConfigOption = Annotated[
 ProfileOption = Annotated[str | None, typer.Option("--profile", help="lite or standard.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+ProjectArgument = Annotated[str, typer.Argument(help="The project's name.")]
 ProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="Only this project's.")]
 
 

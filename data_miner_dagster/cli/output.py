@@ -57,12 +57,3 @@ def shortened(text: str | None, length: int) -> str:
     """Return the first line, cut to `length` characters."""
     first = (text or "").split("\n", 1)[0]
     return first if len(first) <= length else first[: length - 1] + "…"
-
-
-def size_text(size_bytes: float) -> str:
-    """Return a size in the largest unit that leaves at least one whole."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.1f} TB"

@@ -9,14 +9,13 @@ from data_miner_dagster.cli.options import (
     ConfigOption,
     JsonOption,
     ProfileOption,
+    ProjectArgument,
     RootOption,
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
 
-ProjectArgument = Annotated[str, typer.Argument(help="The project's name.")]
 _MOST_LEFT_OUT = 10
-FormatOption = Annotated[str, typer.Option("--format", "-f", help="all, coco, yolo, parquet, huggingface or crops.")]
 
 
 def export(

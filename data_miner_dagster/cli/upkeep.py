@@ -6,13 +6,15 @@ import typer
 
 from data_miner_dagster.cli.options import (
     ConfigOption,
+    ProjectArgument,
     ProjectOption,
     RootOption,
     YesOption,
     confirm,
     opened_existing,
 )
-from data_miner_dagster.cli.output import echo, size_text
+from data_miner_dagster.cli.output import echo
+from data_miner_dagster.domain.sizes import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -54,7 +56,7 @@ def retry(
 
 
 def delete_project(
-    name: Annotated[str, typer.Argument(help="The project's name.")],
+    name: ProjectArgument,
     files: Annotated[bool, typer.Option("--files", help="Its derived tables and report, too.")] = False,
     releases: Annotated[bool, typer.Option("--releases", help="What it published, too.")] = False,
     yes: YesOption = False,

@@ -7,6 +7,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from data_miner_dagster.domain.foreign_text import printable
+from data_miner_dagster.domain.sizes import size_text
 
 _BLOCK_STARTS: Final = ("#", "-", "+", "=", "~")
 """What begins a heading, list, rule or fence of markdown at the start of a line."""
@@ -24,7 +25,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "thousands": _thousands,
         "number": _number,
-        "size": _size,
+        "size": size_text,
         "duration": _duration,
         "cell": _cell,
         "prose": _prose,
@@ -49,15 +50,6 @@ def _thousands(number: int) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.4g}"
-
-
-def _size(size_bytes: int) -> str:
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
 
 
 def _duration(seconds: float) -> str:
