@@ -12,16 +12,10 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.export.histograms import Histogram, HistogramCounts, draw_histogram
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.export.parquet import read_videos
-from data_miner_dagster.export.report import (
-    Gallery,
-    Histogram,
-    HistogramCounts,
-    ReportTile,
-    draw_histogram,
-    render_report,
-)
+from data_miner_dagster.export.report import Gallery, ReportTile, render_report
 from data_miner_dagster.media.contact_sheets import Tile, class_colour, data_uri, thumbnail
 from data_miner_dagster.operations.deduplication.reuploads import project_reuploads
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra

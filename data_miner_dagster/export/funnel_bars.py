@@ -1,0 +1,58 @@
+"""The funnel of the report: its steps as bars, grouped by what they count."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelBar:
+    """One row of the funnel: what is left and what was lost, as shares of the first row of its unit."""
+
+    label: str
+    count: str
+    left_percent: float
+    lost_percent: float
+    remarks: tuple[tuple[str, str], ...]  # (lost or kind, text)
+
+
+def funnel_bars(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[FunnelBar]]]:
+    """Return the funnel in its three units, videos, frames and boxes; steps that were not reached are left out.
+
+    Args:
+        steps: of `Funnel.as_json`.
+    """
+    units = {
+        "Videos": ("candidates", "videos", "extracted"),
+        "Frames": ("frames", "filtered", "unique", "detected", "released_images"),
+        "Boxes": ("boxes", "boxes_releasable", "released_boxes"),
+    }
+    by_name = {step["step"]: step for step in steps}
+    groups = []
+    for unit, names in units.items():
+        rows: list[FunnelBar] = []
+        whole = 0
+        for name in names:
+            step = by_name.get(name)
+            if step is None or step["count"] is None:
+                continue
+            whole = whole or step["count"] or 1
+            lost = sum(step["lost"].values())
+            rows.append(
+                FunnelBar(
+                    step["label"],
+                    f"{step['count']:,}",
+                    round(100 * min(1.0, step["count"] / whole), 2),
+                    round(100 * min(max(0.0, 1 - step["count"] / whole), lost / whole), 2),
+                    (
+                        *(
+                            ("lost", f"{number:,} {reason.replace('_', ' ')}")
+                            for reason, number in step["lost"].items()
+                        ),
+                        *(("kind", f"{number:,} {kind.replace('_', ' ')}") for kind, number in step["kinds"].items()),
+                    ),
+                )
+            )
+        if rows:
+            groups.append((unit, rows))
+    return groups
