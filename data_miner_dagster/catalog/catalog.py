@@ -83,11 +83,12 @@ class Catalog:
                     )
                 )
                 return True
-            if row.config_hash == config_hash and row.config_file == config_file:
-                return False
+            is_changed = (row.config_hash, row.config_file) != (config_hash, config_file)
+            if not is_changed and row.config == dict(config):
+                return False  # a snapshot of an earlier version may say less of the same settings
             row.config, row.config_hash, row.config_file = dict(config), config_hash, config_file
             flag_modified(row, "config")  # two mappings that differ in order alone are equal, and differ to us
-            return True
+            return is_changed
 
     def project(self, name: str) -> ProjectRow | None:
         """Return one project."""

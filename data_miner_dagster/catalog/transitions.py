@@ -12,6 +12,7 @@ from sqlalchemy import Table, Update, bindparam, or_, update
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.schema import Base, ProjectRow, ProjectVideoRow, VideoRow
+from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.statuses import (
     PROJECT_TRANSITIONS,
     PROJECT_VIDEO_TRANSITIONS,
@@ -124,4 +125,6 @@ def move_project(
 ) -> bool:
     """The same for a project's stage."""
     sources = _allowed_sources(PROJECT_TRANSITIONS, target, only_from)
+    if isinstance(error := values.get("error"), str):
+        values["error"] = with_references(error)
     return _move(session, ProjectRow, {"name": project}, sources, "stage", {"stage": target, **values})

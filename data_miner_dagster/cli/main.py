@@ -34,6 +34,7 @@ from data_miner_dagster.cli.showing import projects, status, videos
 from data_miner_dagster.cli.up import up
 from data_miner_dagster.cli.upkeep import cleanup_orphans, delete_project, delete_videos, forget, retry
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.secret_values import with_references
 
 EXIT_FAILED: Final = 1
 EXIT_MISUSE: Final = 2
@@ -83,7 +84,7 @@ def main() -> None:
     except DataMinerError as error:
         if os.environ.get("DATA_MINER_DEBUG") == "1":
             raise
-        echo(f"error: {error}", err=True)
+        echo(f"error: {with_references(str(error))}", err=True)
         sys.exit(EXIT_MISUSE if isinstance(error, ConfigError) else EXIT_FAILED)
     except Exception as error:
         if os.environ.get("DATA_MINER_DEBUG") == "1" or (line := damage_behind(error)) is None:

@@ -77,6 +77,7 @@ def videos(
     platform = opened_existing(root, config)
     if project is not None:
         platform.project_config(project)
+    platform.remember_references()
     statuses = {VideoStatus.FAILED, VideoStatus.UNAVAILABLE} if failed else None
     if status is not None:
         known = [known.value for known in VideoStatus]
@@ -115,6 +116,7 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
     database = platform.catalog.database
     claims = live_claims(database)
     keys = [claim.resource.removeprefix("video/") for claim in claims if claim.resource.startswith("video/")]
+    platform.remember_references()
     names = {row.key: name_of_video(row) for row in platform.catalog.videos(keys)} if keys else {}
     return {
         "projects": _projects(platform, project),
@@ -242,6 +244,7 @@ def _reason(video: "dict[str, object]") -> str:
 
 def _video(row: "VideoRow", most_frames: int | None) -> "dict[str, object]":
     from data_miner_dagster.domain.addresses import Origin
+    from data_miner_dagster.domain.secret_values import with_references
     from data_miner_dagster.operations.naming import name_of_video, num_pictures_left_out
     from data_miner_dagster.sites.redaction import redact_url
 
@@ -249,7 +252,7 @@ def _video(row: "VideoRow", most_frames: int | None) -> "dict[str, object]":
         "key": row.key,
         "name": name_of_video(row),
         "status": row.status.value,
-        "url": row.url if row.origin is Origin.LOCAL else redact_url(row.url),
+        "url": row.url if row.origin is Origin.LOCAL else with_references(redact_url(row.url)),
         "title": row.title,
         "channel": row.channel,
         "channel_id": row.channel_id,

@@ -21,8 +21,9 @@ from omegaconf.errors import (
 )
 from pydantic import BaseModel, ValidationError
 
+from data_miner_dagster.config.interpolation import find_interpolations, variables_in
 from data_miner_dagster.config.problems import describe_problems, did_you_mean
-from data_miner_dagster.config.project_limits import ProjectLimits, variables_in
+from data_miner_dagster.config.project_limits import ProjectLimits
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, ProjectFile
 from data_miner_dagster.config.text_files import check_interpolations, check_yaml_shape, read_text_file
 from data_miner_dagster.domain.errors import ConfigError
@@ -61,12 +62,14 @@ def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: Par
         ConfigError: the file is missing, empty, not YAML, or says something that the models do not allow.
     """
     unresolved, resolved = _read(path, limits, parse or parse_file)
+    interpolations = find_interpolations(unresolved, resolved).outside_of("platform")
     base = _platform_content(_platform_path())
     platform = resolved.get("platform") or {}
     if base and isinstance(platform, Mapping):
         resolved = {**resolved, "platform": _merged(base, platform)}
     file = _validated(ProjectFile, resolved, unresolved, path)
-    return file.model_copy(update={"platform": _with_environment(file.platform)})
+    file = file.model_copy(update={"platform": _with_environment(file.platform)})
+    return file.with_interpolations(interpolations)
 
 
 def load_platform_config(path: Path | None = None) -> PlatformConfig:

@@ -5,18 +5,16 @@ loaded, reads only the variables and folders that the platform's settings allow.
 """
 
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel
 
+from data_miner_dagster.config.interpolation import PLAIN_REFERENCE, REFERENCE, texts_of
 from data_miner_dagster.config.settings import StorageConfig
 from data_miner_dagster.domain.errors import ConfigError
 
-_ENVIRONMENT: Final = re.compile(r"\$\{oc\.env:\s*([A-Za-z_]\w*)\s*(?:,[^${}]*)?\}")
-_PLAIN_REFERENCE: Final = re.compile(r"\$\{[\w.\[\]-]+\}")
 _PLACEHOLDER: Final = re.compile(r"\{env:([A-Za-z_]\w*)\}")
 
 
@@ -36,11 +34,11 @@ class ProjectLimits:
         """
         if self.variables is None:
             return
-        for text in _texts_of(content):
-            for name in _ENVIRONMENT.findall(text):
+        for text in texts_of(content):
+            for name in REFERENCE.findall(text):
                 if name not in self.variables:
                     raise ConfigError(_not_allowed(name))
-            if "${" in _PLAIN_REFERENCE.sub("", _ENVIRONMENT.sub("", text)):
+            if "${" in PLAIN_REFERENCE.sub("", REFERENCE.sub("", text)):
                 raise ConfigError(
                     f"{text[:60]!r}: a file of the watched folder may hold ${{section.key}} and ${{oc.env:NAME}} alone"
                 )
@@ -84,22 +82,6 @@ def limits_of(settings: StorageConfig, watched_folder: Path, file: Path | None) 
         media_folders=None if settings.project_paths is None else folders,
         text_folders=folders,
     )
-
-
-def variables_in(content: object) -> set[str]:
-    """Return the names of the variables that a file reads by `${oc.env:NAME}`."""
-    return {name for text in _texts_of(content) for name in _ENVIRONMENT.findall(text)}
-
-
-def _texts_of(content: Any) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, Mapping):
-        for value in content.values():
-            yield from _texts_of(value)
-    elif isinstance(content, list | tuple):
-        for value in content:
-            yield from _texts_of(value)
 
 
 def _not_allowed(name: str) -> str:

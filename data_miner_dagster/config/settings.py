@@ -1,8 +1,9 @@
 """A whole project file, and the platform's settings."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.config.deduplication import DeduplicationConfig
@@ -11,6 +12,7 @@ from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.config.embedding import EmbeddingConfig
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.config.interpolation import Interpolations, ShownSettings
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.problems import did_you_mean
 from data_miner_dagster.config.refreshing import RefreshConfig
@@ -19,6 +21,9 @@ from data_miner_dagster.config.sourcing import SourcingConfig
 from data_miner_dagster.config.web import WebConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import check_project_name
+
+_INTERPOLATED: Final = "interpolated"
+"""The key of a snapshot, beside those of the settings, that says which of them came from the environment."""
 
 
 def _checked_name(name: str) -> str:
@@ -93,6 +98,39 @@ class ProjectConfig(ConfigModel):
     refresh: RefreshConfig = RefreshConfig()
     """When the dataset is built again."""
 
+    _interpolations: Interpolations = PrivateAttr(default_factory=Interpolations)
+
+    @property
+    def interpolations(self) -> Interpolations:
+        """What of these settings came from the environment."""
+        return self._interpolations
+
+    @property
+    def shown(self) -> ShownSettings:
+        """These settings as people may see them."""
+        return ShownSettings(self.model_dump(mode="json"), self._interpolations)
+
+    def with_interpolations(self, interpolations: Interpolations) -> Self:
+        """Return the same settings, of which these came from the environment."""
+        copy = self.model_copy()
+        copy._interpolations = interpolations
+        return copy
+
+    def as_snapshot(self) -> dict[str, object]:
+        """Return what the catalog keeps: the settings as they work, and which of them are not to be shown."""
+        content: dict[str, object] = self.model_dump(mode="json", include=set(ProjectConfig.model_fields))
+        return content | ({_INTERPOLATED: self._interpolations.as_json()} if self._interpolations else {})
+
+    @classmethod
+    def from_snapshot(cls, content: Mapping[str, Any]) -> Self:
+        """Return the settings of a snapshot.
+
+        Raises:
+            pydantic.ValidationError: an earlier version took it, and this one does not.
+        """
+        settings = {key: value for key, value in content.items() if key != _INTERPOLATED}
+        return cls.model_validate(settings).with_interpolations(interpolations_of_snapshot(content))
+
     @model_validator(mode="after")
     def _check_class_thresholds(self) -> Self:
         for name in self.releasing.class_thresholds:
@@ -100,6 +138,11 @@ class ProjectConfig(ConfigModel):
                 hint = did_you_mean(name, list(self.detection.classes))
                 raise ValueError(f"releasing.class_thresholds: {name!r} is none of detection.classes{hint}")
         return self
+
+
+def interpolations_of_snapshot(content: Mapping[str, Any]) -> Interpolations:
+    """Return what of a snapshot's settings came from the environment."""
+    return Interpolations.from_json(content[_INTERPOLATED]) if _INTERPOLATED in content else Interpolations()
 
 
 class ProjectFile(ProjectConfig):
@@ -111,4 +154,5 @@ class ProjectFile(ProjectConfig):
     @property
     def project(self) -> ProjectConfig:
         """The project's part alone."""
-        return ProjectConfig.model_validate(self.model_dump(exclude={"platform"}))
+        project = ProjectConfig.model_validate(self.model_dump(exclude={"platform"}))
+        return project.with_interpolations(self._interpolations)

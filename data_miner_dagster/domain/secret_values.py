@@ -32,11 +32,12 @@ def remember_reference(value: str, reference: str) -> None:
     Only there: it need be no secret, and what is kept (provenance, manifests) says what was asked for.
     """
     if len(value) >= _MIN_LENGTH:
-        _references[value] = reference
+        for form in (value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)):
+            _references[form] = reference
 
 
 def with_references(text: str) -> str:
     """Return a message with references in place of the values that files refer to."""
-    for value, reference in list(_references.items()):
+    for value, reference in sorted(_references.items(), key=lambda pair: (-len(pair[0]), pair)):
         text = text.replace(value, reference)
     return text

@@ -24,7 +24,7 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
         ConfigError: there is no such project or release.
     """
     row = platform.catalog.project(project)
-    before = ProjectConfig.model_validate(row.config).deduplication if row is not None else DeduplicationConfig()
+    before = ProjectConfig.from_snapshot(row.config).deduplication if row is not None else DeduplicationConfig()
     wanted = config.deduplication
     for other in wanted.against_projects:
         if other == project:

@@ -4,6 +4,7 @@ from pathlib import PurePosixPath
 
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.sites.local_files import FRAMES_PREFIX
 from data_miner_dagster.sites.redaction import redact_url
@@ -13,7 +14,7 @@ def name_of_video(row: VideoRow) -> str:
     """Return the name of the file or folder on this machine, else the title, else the address without secrets."""
     if row.origin is Origin.LOCAL:
         return PurePosixPath(row.url).name
-    return row.title or redact_url(row.url)
+    return row.title or with_references(redact_url(row.url))
 
 
 def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:

@@ -17,9 +17,10 @@ from data_miner_dagster.catalog.database import sqlite_url
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.problems import describe_problems
-from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
+from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, interpolations_of_snapshot
 from data_miner_dagster.domain.errors import CatalogError, ConfigError, DamagedFileError
 from data_miner_dagster.domain.records import VideoOutcome
+from data_miner_dagster.domain.secret_values import remember_reference
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.damage import remove_damaged_files
 from data_miner_dagster.storage.atomic import write_json
@@ -148,13 +149,22 @@ class Platform:
             known = ", ".join(row.name for row in self.catalog.projects()) or "none"
             raise ConfigError(f"no project {project!r}; known: {known}; `data-miner populate --config FILE` adds one")
         try:
-            return ProjectConfig.model_validate(row.config)
+            config = ProjectConfig.from_snapshot(row.config)
         except ValidationError as error:
             raise ConfigError(
                 f"project {project!r}, as it was registered, does not fit this version: "
                 f"{describe_problems(error, ProjectConfig, None)}; correct {row.config_file or 'its file'} and run it, "
                 "or `data-miner populate` it, again"
             ) from None
+        for value, reference in config.interpolations.values:
+            remember_reference(value, reference)  # so that no message of this process repeats it
+        return config
+
+    def remember_references(self) -> None:
+        """Have no message of this process repeat what any project's file read of the environment."""
+        for row in self.catalog.projects():
+            for value, reference in interpolations_of_snapshot(row.config).values:
+                remember_reference(value, reference)
 
     @contextmanager
     def mending(self, video_key: str | None = None) -> Iterator[None]:

@@ -24,6 +24,7 @@ from data_miner_dagster.domain.records import (
     VideoCandidate,
     VideoOutcome,
 )
+from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading.imported_frames import take_frames
 from data_miner_dagster.operations.downloading.proofs import prove
@@ -342,5 +343,5 @@ def _metadata(info: VideoInfo) -> dict[str, int | float | str]:
     if info.file.title:
         metadata["title"] = info.file.title
     if info.url:
-        metadata["url"] = redact_url(info.url)
+        metadata["url"] = with_references(redact_url(info.url))
     return metadata

@@ -7,6 +7,7 @@ from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoFileRecord
+from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.operations.foreign.media_workers import MediaWorkers
 from data_miner_dagster.sites.records import FetchedVideo
 from data_miner_dagster.stages.downloading.failures import durations_agree
@@ -62,7 +63,7 @@ def _prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetche
             licence=candidate.licence,
             upload_date=candidate.upload_date,
         ),
-        url=None if row.origin is Origin.LOCAL else candidate.url,
+        url=None if row.origin is Origin.LOCAL else with_references(candidate.url),
         extractor=fetched.extractor,
         format_id=fetched.format_id,
         channel_id=candidate.channel_id,

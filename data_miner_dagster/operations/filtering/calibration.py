@@ -186,12 +186,13 @@ def _settings(
     platform: Platform, project: str, rules: FilteringRules, encoder: str, shift: float
 ) -> Mapping[str, object]:
     """Return the fields to set. Junk keeps its threshold, which would otherwise follow the positive one."""
-    config = platform.project_config(project).filtering
+    project_config = platform.project_config(project)
+    config, words = project_config.filtering, project_config.shown.text
     settings: dict[str, object] = {}
     own = [
-        {"text": prompt.text, "threshold": {encoder: _rounded((rule.threshold or 0.0) + shift)}}
+        {"text": words(prompt.text), "threshold": {encoder: _rounded((rule.threshold or 0.0) + shift)}}
         if prompt.threshold is not None
-        else {"text": prompt.text}
+        else {"text": words(prompt.text)}
         for prompt, rule in zip(config.positive, rules.positive, strict=True)
     ]
     if any("threshold" in prompt for prompt in own):

@@ -94,6 +94,7 @@ def choose_frames(
     wanted: Sequence[int],
 ) -> list[AskedFrame]:
     """Return the first frames of each stratum in the order of asking, mixed, so that none looks like an answer."""
+    words = platform.project_config(project).shown.text
     chosen: list[list[AskedFrame]] = [[] for _ in wanted]
     for frames in open_frames(platform, project, rules, header):
         strata = stratum_of(frames.headroom, edges)
@@ -107,7 +108,7 @@ def choose_frames(
                     frame_id=row["frame_id"],
                     pts_seconds=row["pts_seconds"],
                     headroom=float(frames.headroom[position]),
-                    prompt=rules.positive[frames.prompts[position]].text,
+                    prompt=words(rules.positive[frames.prompts[position]].text),
                     similarity=float(frames.similarities[position]),
                 )
                 for position, row in zip(first.tolist(), rows, strict=True)
@@ -125,12 +126,12 @@ def _by_order(frame: AskedFrame) -> tuple[int, str]:
 
 def write_plan(platform: Platform, project: str, rules: FilteringRules, edges: Float64Array) -> None:
     """Keep the strata of a first round for all later ones."""
-    config = platform.project_config(project).filtering
+    config = platform.project_config(project)
     write_json(
         platform.layout.calibration_folder(project) / "plan.json",
         {
-            "scale": scale_fingerprint(platform, config),
-            "thresholds": {rule.text: rule.threshold or 0.0 for rule in rules.positive},
+            "scale": scale_fingerprint(platform, config.filtering),
+            "thresholds": {config.shown.text(rule.text): rule.threshold or 0.0 for rule in rules.positive},
             "inner_edges": edges[1:-1].tolist(),
         },
     )
@@ -146,9 +147,14 @@ def planned_edges(platform: Platform, project: str, rules: FilteringRules) -> Fl
     if not path.is_file():
         return None
     plan = json.loads(path.read_text(encoding="utf-8"))
-    if plan["scale"] != scale_fingerprint(platform, platform.project_config(project).filtering):
+    config = platform.project_config(project)
+    if plan["scale"] != scale_fingerprint(platform, config.filtering):
         return None
-    moves = [plan["thresholds"][rule.text] - (rule.threshold or 0.0) for rule in rules.positive]
+    words, asked_at = config.shown.text, plan["thresholds"]
+    moves = [
+        asked_at.get(words(rule.text), asked_at.get(rule.text, 0.0)) - (rule.threshold or 0.0)
+        for rule in rules.positive
+    ]
     if max(moves) - min(moves) > 10**-THRESHOLD_DECIMALS:
         raise DataMinerError(
             f"single prompts of {project!r} got other thresholds since its questions were asked: "

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
+from data_miner_dagster.config.interpolation import ShownSettings
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import DataMinerError, OutOfDateError, PermanentError
@@ -71,6 +72,7 @@ class ReleaseSource:
         self._platform = platform
         self._project = project
         self._config = config
+        self._shown = config.shown
         self._class_indices = {name: index for index, name in enumerate(config.detection.classes)}
         layout = platform.layout
         self._paths = {
@@ -184,7 +186,7 @@ class ReleaseSource:
             time_base_denominator=frame["time_base_denominator"],
             pts_seconds=frame["pts_seconds"],
             similarity=round(similar[frame_index]["positive_similarity"], _DECIMALS),
-            similar_prompt=similar[frame_index]["positive_prompt"],
+            similar_prompt=self._shown.text(similar[frame_index]["positive_prompt"]),
             sharpness=round(frame["sharpness"], _DECIMALS),
             num_duplicates=self._num_duplicates.get(frame_id, 0),
             boxes=boxes,
@@ -227,9 +229,8 @@ class ReleaseSource:
             member = members.get(video_key)
             if video is None or member is None:
                 raise self._stale("filtered_frames", f"{video_key} is no longer a video of the project")
-            yield _release_video(
-                video, member, splits[video_key], groups[video_key], num_images[video_key], num_boxes[video_key]
-            )
+            counts = (num_images[video_key], num_boxes[video_key])
+            yield _release_video(video, member, splits[video_key], groups[video_key], *counts, self._shown)
 
     def _unique_frame_ids(self) -> pa.ChunkedArray:
         table = read_table(self._paths["deduplicated_frames"], ["frame_id", "is_representative"])
@@ -294,7 +295,7 @@ class ReleaseSource:
                     class_name=row["class_name"],
                     box_xyxy=box_xyxy,
                     confidence=round(row["confidence"], _DECIMALS),
-                    prompt=row["prompt"],
+                    prompt=self._shown.text(row["prompt"]),
                     detector=row["detector"],
                     num_agreeing_detectors=row["num_agreeing_detectors"],
                 )
@@ -303,7 +304,11 @@ class ReleaseSource:
 
     def _url_of(self, video_key: str) -> str:
         video = self._platform.catalog.video(video_key)
-        return public_reference(video.url, is_path=video.origin is Origin.LOCAL) if video is not None else ""
+        return _public_url(video, self._shown) if video is not None else ""
+
+
+def _public_url(video: VideoRow, shown: ShownSettings) -> str:
+    return shown.text(public_reference(video.url, is_path=video.origin is Origin.LOCAL))
 
 
 def _as_float32(value: float) -> float:
@@ -315,13 +320,19 @@ def _by_frame_index(table: pa.Table) -> dict[int, dict[str, Any]]:
 
 
 def _release_video(
-    video: VideoRow, member: ProjectVideoRow, split: str, group: str, num_images: int, num_boxes: int
+    video: VideoRow,
+    member: ProjectVideoRow,
+    split: str,
+    group: str,
+    num_images: int,
+    num_boxes: int,
+    shown: ShownSettings,
 ) -> ReleaseVideo:
     return ReleaseVideo(
         video_key=video.key,
         split=split,
         group=group,
-        url=public_reference(video.url, is_path=video.origin is Origin.LOCAL),
+        url=_public_url(video, shown),
         title=video.title,
         channel=video.channel,
         licence=video.licence,
@@ -329,7 +340,7 @@ def _release_video(
         duration_seconds=video.duration_seconds,
         sha256=video.sha256,
         source=member.source,
-        query=public_reference(member.query, is_path=video.origin is Origin.LOCAL),
+        query=shown.text(public_reference(member.query, is_path=video.origin is Origin.LOCAL)),
         num_frames=video.num_frames or 0,
         num_images=num_images,
         num_boxes=num_boxes,

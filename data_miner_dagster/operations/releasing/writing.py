@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from data_miner_dagster.config.interpolation import ShownSettings
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
@@ -91,7 +92,7 @@ def plan_release(
         header=ReleaseHeader(
             project=project,
             version=version,
-            description=config.description,
+            description=config.shown.text(config.description),
             class_names=tuple(config.detection.classes),
             splits=tuple(shares),
         ),
@@ -163,7 +164,7 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
                 f"release {plan.header.title} does not read back: {problems[0]}{more}; nothing was published"
             )
         content = _manifest_content(plan, tally, videos)
-        content["changes"] = _changes(folder, platform, content)
+        content["changes"] = _changes(folder, platform, content, plan.config.shown)
         write_card(folder, plan.header, tally)
         write_datasheet(folder, plan.header, content, videos)
         checksums.add_all_but_images()
@@ -218,7 +219,9 @@ def _write_image(
     return True
 
 
-def _changes(folder: Path, platform: Platform, content: Mapping[str, Any]) -> dict[str, object] | None:
+def _changes(
+    folder: Path, platform: Platform, content: Mapping[str, Any], shown: ShownSettings
+) -> dict[str, object] | None:
     """Return the differences from the release before, None for the first. Videos that moved: since any before."""
     project, number = content["project"], version_number(content["version"])
     earlier = [version for version in release_versions(platform, project) if version_number(version) < number]
@@ -230,7 +233,8 @@ def _changes(folder: Path, platform: Platform, content: Mapping[str, Any]) -> di
     for manifest in known:
         last_splits |= manifest["splits"]["by_video"]
     before = platform.layout.release_folder(project, known[-1]["version"])
-    return compare_releases(before, known[-1], folder, content, last_splits=last_splits).as_json()
+    last = {**known[-1], **{name: shown.everywhere(known[-1][name]) for name in ("prompts", "config")}}
+    return compare_releases(before, last, folder, content, last_splits=last_splits).as_json()
 
 
 def _place_image(files: Mapping[int, Path], target: Path, image: ReleaseImage, *, copy: bool) -> None:
@@ -254,7 +258,7 @@ def _place_image(files: Mapping[int, Path], target: Path, image: ReleaseImage, *
 
 def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[ReleaseVideo]) -> dict[str, Any]:
     """Everything that is known of a release. No dates and no absolute paths: the same inputs give the same bytes."""
-    config = plan.config
+    config, shown = plan.config, plan.config.shown
     return {
         "project": plan.header.project,
         "version": plan.header.version,
@@ -277,14 +281,16 @@ def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[Relea
         "models": [asdict(model) for model in plan.models],
         "funnel": plan.funnel.as_json()["steps"],
         "prompts": {
-            "positive": [asdict(rule) for rule in plan.rules.positive],
-            "negative": [asdict(rule) for rule in plan.rules.negative],
-            "junk": [asdict(rule) for rule in plan.rules.junk],
+            role: [{**asdict(rule), "text": shown.text(rule.text)} for rule in rules]
+            for role, rules in (
+                ("positive", plan.rules.positive),
+                ("negative", plan.rules.negative),
+                ("junk", plan.rules.junk),
+            )
         },
         "duplicates": {"encoder": plan.duplicate_encoder, "threshold": plan.duplicate_threshold},
         "config": {
-            section: getattr(config, section).model_dump(mode="json")
-            for section in ("filtering", "deduplication", "detection", "releasing")
+            section: shown.section(section) for section in ("filtering", "deduplication", "detection", "releasing")
         },
     }
 

@@ -114,8 +114,14 @@ def kept_tiles(platform: Platform, project: str, num_tiles: int, *, num_narrow: 
     best = ranked.slice(0, num_tiles - num_narrow)
     narrow = ranked.slice(max(best.num_rows, ranked.num_rows - num_narrow))
     rows = [*best.to_pylist(), *narrow.to_pylist()]
+    words = platform.project_config(project).shown.text
     return [
-        Tile(image, f"{row['positive_similarity']:.2f} {row['positive_prompt']}", Verdict.KEPT, detail=_place(row))
+        Tile(
+            image,
+            f"{row['positive_similarity']:.2f} {words(row['positive_prompt'])}",
+            Verdict.KEPT,
+            detail=_place(row),
+        )
         for row, image in zip(rows, _images(platform.layout, rows), strict=True)
     ]
 
@@ -146,10 +152,11 @@ def narrow_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]
     kept = table.filter(table["is_kept"]).sort_by(lowest).slice(0, -(-num_tiles // 2)).to_pylist()
     below = table.filter(pc.equal(table["drop_reason"], DropReason.BELOW_POSITIVE.value))
     rows = [*kept, *below.sort_by(highest).slice(0, num_tiles - len(kept)).to_pylist()]
+    words = platform.project_config(project).shown.text
     return [
         Tile(
             image,
-            f"{row['positive_similarity']:.3f} {row['positive_prompt']}",
+            f"{row['positive_similarity']:.3f} {words(row['positive_prompt'])}",
             Verdict.KEPT if row["is_kept"] else Verdict.REJECTED,
             detail=_place(row),
         )

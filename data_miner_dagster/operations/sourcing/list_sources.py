@@ -88,7 +88,10 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             before_listing=politeness.before_listing,
         ) as client:
             politeness.when_closed = client.recheck
-            listings = _list_all(platform, client, row, queries, force=force)
+            listings = [
+                replace(listing, error=listing.error and config.shown.text(listing.error))
+                for listing in _list_all(platform, client, row, queries, force=force)
+            ]
             failed = [listing for listing in listings if listing.error is not None]
             with platform.catalog.database.transaction() as session:
                 _record_listings(session, project, failed)
@@ -251,6 +254,8 @@ def _decide(
 
     passing = [candidate for candidate, rejection in decided if rejection is None]
     by_key = prescreen(platform, client, project, config, passing)
+    words = config.shown.text
+    by_key = {key: replace(rejection, message=words(rejection.message)) for key, rejection in by_key.items()}
     return [(candidate, rejection or by_key.get(candidate.video_key)) for candidate, rejection in decided]
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -97,6 +97,7 @@ def queries_of_project(
 ) -> Iterator[Query]:
     """Yield each query of each source once, in order."""
     seen: set[tuple[str, str]] = set()
+    shown = config.shown
     for number, source in enumerate(config.sourcing.sources):
         name = f"sourcing.sources.{number}"
         if problem := folder.limits.problem_of_source(source):  # allowed when it was registered, and no more
@@ -107,6 +108,7 @@ def queries_of_project(
             yield _failing(source.type, name, found.line)
             continue
         for query in found:
+            query = _masked(query, shown.text(query.text))
             if (query.source, query.text) not in seen:
                 seen.add((query.source, query.text))
                 yield query
@@ -116,6 +118,18 @@ def _list_of_queries(
     source: Source, folder: ProjectFolder, known_keys: Collection[str], hashes: FileHashes
 ) -> list[Query]:
     return list(_queries_of(source, folder, known_keys, hashes))
+
+
+def _masked(query: Query, text: str) -> Query:
+    """Return a query whose text, wherever it is kept, is this one."""
+    if text == query.text:
+        return query
+
+    def ask(client: SiteWorkers) -> Answer:
+        answer = query.ask(client)
+        return replace(answer, candidates=[replace(candidate, query=text) for candidate in answer.candidates])
+
+    return replace(query, text=text, ask=ask)
 
 
 def _queries_of(

@@ -68,7 +68,7 @@ def register_project_file(
     project = file.project
     check_comparisons(platform, file.name, project)
     digest = config_hash(project)
-    is_changed = platform.catalog.save_project(file.name, project.model_dump(mode="json"), digest, str(path))
+    is_changed = platform.catalog.save_project(file.name, project.as_snapshot(), digest, str(path))
     return RegisteredProject(file.name, digest, is_changed)
 
 

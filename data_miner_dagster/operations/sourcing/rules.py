@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_miner_dagster.catalog.queries import projects_wanting
 from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.config.interpolation import ShownSettings
 from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.config.project_limits import ProjectLimits, limits_of
 from data_miner_dagster.config.sourcing import RulesConfig
@@ -22,10 +23,12 @@ class ProjectRules:
 
     rules: RulesConfig
     blocklists: Blocklists
+    shown: ShownSettings
 
     def rejection_of(self, candidate: VideoCandidate, *, is_complete: bool) -> Rejection | None:
         """Return the first rule that turns a candidate down, or None."""
-        return rejection_of(candidate, self.rules, self.blocklists, is_complete=is_complete)
+        rejection = rejection_of(candidate, self.rules, self.blocklists, is_complete=is_complete)
+        return replace(rejection, message=self.shown.text(rejection.message)) if rejection is not None else None
 
 
 def base_folder_of(config_file: str | None) -> Path:
@@ -45,7 +48,8 @@ def load_rules(platform: Platform, project: str) -> ProjectRules:
     Raises:
         ConfigError: a blocklist file cannot be read: rules that are not applied would be worse.
     """
-    rules = platform.project_config(project).sourcing.rules
+    config = platform.project_config(project)
+    rules = config.sourcing.rules
     row = platform.catalog.project(project)
     config_file = row.config_file if row is not None else None
     folder, limits = base_folder_of(config_file), limits_of_file(platform, config_file)
@@ -68,6 +72,7 @@ def load_rules(platform: Platform, project: str) -> ProjectRules:
             (*rules.blocked_hashtags, *entries(rules.blocked_hashtags_file)),
             (*rules.blocked_channels, *entries(rules.blocked_channels_file)),
         ),
+        config.shown,
     )
 
 

@@ -1,0 +1,227 @@
+"""How settings are shown: in place of what a file interpolates stands the reference, such as `${oc.env:NAME}`.
+
+Belongs here: which settings came from a variable, and what they look like to people. Does not belong here: resolving
+them (loading.py), which of them a file may have (project_limits.py).
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import quote, quote_plus
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+REFERENCE: Final = re.compile(r"\$\{oc\.env:\s*([A-Za-z_]\w*)\s*(?:,[^${}]*)?\}")
+PLAIN_REFERENCE: Final = re.compile(r"\$\{[\w.\[\]-]+\}")
+MIN_VALUE_LENGTH: Final = 6
+"""A shorter value is shown by its reference where it is a setting, and left in a longer text: it is part of words."""
+
+_TOKEN: Final = re.compile(r"dmreference\d{4}x")
+
+SettingPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interpolations:
+    """What a file reads of the environment, and which of its settings hold it."""
+
+    values: tuple[tuple[str, str], ...] = ()  # a variable's value, its reference
+    settings: tuple[tuple[SettingPath, str], ...] = ()  # where, and the text that is shown there
+
+    def __bool__(self) -> bool:
+        return bool(self.settings)
+
+    def outside_of(self, section: str) -> "Interpolations":
+        """Return the same without the settings of one section."""
+        return replace(self, settings=tuple(pair for pair in self.settings if pair[0][0] != section))
+
+    def as_json(self) -> dict[str, object]:
+        """Return what `from_json` reads."""
+        return {
+            "values": [list(pair) for pair in self.values],
+            "settings": [[list(path), text] for path, text in self.settings],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Interpolations":
+        """Return what `as_json` gave."""
+        return cls(
+            tuple((value, reference) for value, reference in content["values"]),
+            tuple((tuple(path), text) for path, text in content["settings"]),
+        )
+
+
+def find_interpolations(unresolved: object, resolved: object) -> Interpolations:
+    """Return what a file's content, before and after interpolation, reads of the environment.
+
+    `${section.key}` is followed: a setting that takes over another's value is shown as that is. What a resolver other
+    than `oc.env` makes is shown as it was written.
+    """
+    tokens: dict[str, str] = {}
+    marked = _marked(unresolved, tokens)
+    if not tokens:
+        return Interpolations()
+    try:
+        shown = OmegaConf.to_container(OmegaConf.create(marked), resolve=True)
+        settings = tuple(_settings_with_tokens(resolved, shown, tokens, ()))
+    except OmegaConfBaseException:  # where a reference stands inside another there is no telling them apart
+        settings = tuple(_settings_with_references(unresolved, ()))
+    values = {os.environ[name]: f"${{oc.env:{name}}}" for name in sorted(variables_in(unresolved)) if _is_set(name)}
+    return Interpolations(tuple(sorted((value, ref) for value, ref in values.items() if _is_long(value))), settings)
+
+
+def variables_in(content: object) -> set[str]:
+    """Return the names of the variables that a file reads by `${oc.env:NAME}`."""
+    return {name for text in texts_of(content) for name in REFERENCE.findall(text)}
+
+
+def texts_of(content: Any) -> Iterator[str]:
+    """Yield every text in plain content, however deep."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            yield from texts_of(value)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from texts_of(value)
+
+
+class ShownSettings:
+    """A project's settings as people may see them.
+
+    Args:
+        content: the settings as JSON carries them, resolved.
+        interpolations: what of them came from the environment.
+    """
+
+    def __init__(self, content: Mapping[str, Any], interpolations: Interpolations) -> None:
+        self._settings = dict(interpolations.settings)
+        self._content = content
+        self._whole: dict[str, str] = {}
+        for path, text in interpolations.settings:
+            self._whole |= dict.fromkeys(texts_of(_at(content, path)), text)
+        # the longest first, and values as addresses hold them
+        parts = {
+            form: text
+            for value, text in (*interpolations.values, *self._whole.items())
+            for form in (quote(value, safe=""), quote_plus(value), value)
+            if _is_long(value)
+        }
+        self._parts = sorted(parts.items(), key=lambda pair: (-len(pair[0]), pair))
+
+    def text(self, text: str) -> str:
+        """Return a text about the settings, or one of them, with references in place of values."""
+        if text in self._whole:
+            return self._whole[text]
+        for value, reference in self._parts:
+            text = text.replace(value, reference)
+        return text
+
+    def section(self, name: str) -> Any:
+        """Return one section as JSON carries it; names of classes and splits stay, since they are keys."""
+        return self._shown(self._content[name], (name,))
+
+    def everywhere(self, content: Any) -> Any:
+        """Return content that was kept before, such as an earlier release's, with no value in its texts."""
+        if isinstance(content, str):
+            return self.text(content)
+        if isinstance(content, Mapping):
+            return {key: self.everywhere(value) for key, value in content.items()}
+        return [self.everywhere(value) for value in content] if isinstance(content, list) else content
+
+    def _shown(self, content: Any, path: SettingPath) -> Any:
+        text = self._settings.get(path)
+        if text is not None:
+            return _filled(content, text)
+        if isinstance(content, Mapping):
+            return {key: self._shown(value, (*path, key)) for key, value in content.items()}
+        if isinstance(content, list):
+            return [self._shown(value, (*path, index)) for index, value in enumerate(content)]
+        return content
+
+
+def _filled(content: Any, text: str) -> Any:
+    """Return content with a text in place of all that it says; a prompt is written as its words alone, say."""
+    if isinstance(content, Mapping):
+        return {key: _filled(value, text) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_filled(value, text) for value in content]
+    return content if content is None else text
+
+
+def _at(content: Any, path: SettingPath) -> Any:
+    """Return what stands at a path, None if the settings have no such place."""
+    for part in path:
+        if isinstance(content, Mapping):
+            content = content.get(str(part))
+        elif isinstance(content, list) and isinstance(part, int) and part < len(content):
+            content = content[part]
+        else:
+            return None
+    return content
+
+
+def _is_set(name: str) -> bool:
+    return bool(os.environ.get(name))
+
+
+def _is_long(text: str) -> bool:
+    return len(text) >= MIN_VALUE_LENGTH
+
+
+# --- finding them ---
+
+
+def _marked(content: Any, tokens: dict[str, str]) -> Any:
+    """Return content with a token in place of every reference to a variable that is set; `tokens` say which it was."""
+    if isinstance(content, str):
+        return _marked_text(content, tokens)
+    if isinstance(content, Mapping):
+        return {key: _marked(value, tokens) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_marked(value, tokens) for value in content]
+    return content
+
+
+def _marked_text(text: str, tokens: dict[str, str]) -> str:
+    def token_for(shown: str) -> str:
+        token = f"dmreference{len(tokens):04d}x"
+        tokens[token] = shown
+        return token
+
+    def of_reference(match: re.Match[str]) -> str:
+        return token_for(f"${{oc.env:{match[1]}}}") if _is_set(match[1]) else match[0]
+
+    if "${" in PLAIN_REFERENCE.sub("", REFERENCE.sub("#", text)):  # another resolver, or one reference inside another
+        return token_for(text)
+    return REFERENCE.sub(of_reference, text)
+
+
+def _settings_with_tokens(
+    resolved: Any, shown: Any, tokens: Mapping[str, str], path: SettingPath
+) -> Iterator[tuple[SettingPath, str]]:
+    if isinstance(shown, str):
+        if _TOKEN.search(shown):
+            yield path, _TOKEN.sub(lambda match: tokens.get(match[0], match[0]), shown)
+    elif isinstance(shown, Mapping) and isinstance(resolved, Mapping):
+        for key, value in shown.items():
+            yield from _settings_with_tokens(resolved.get(key), value, tokens, (*path, str(key)))
+    elif isinstance(shown, list) and isinstance(resolved, list):
+        for index, (before, after) in enumerate(zip(resolved, shown, strict=False)):
+            yield from _settings_with_tokens(before, after, tokens, (*path, index))
+
+
+def _settings_with_references(unresolved: Any, path: SettingPath) -> Iterator[tuple[SettingPath, str]]:
+    if isinstance(unresolved, str):
+        if "${" in unresolved:
+            yield path, unresolved
+    elif isinstance(unresolved, Mapping):
+        for key, value in unresolved.items():
+            yield from _settings_with_references(value, (*path, str(key)))
+    elif isinstance(unresolved, list):
+        for index, value in enumerate(unresolved):
+            yield from _settings_with_references(value, (*path, index))
