@@ -1,21 +1,25 @@
 """Engines and transactions: SQLite by default, PostgreSQL by URL."""
 
+import logging
 import sqlite3
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from data_miner_dagster.catalog.failures import one_line_failures
+from data_miner_dagster.catalog.schema import Base
 from data_miner_dagster.domain.errors import ConfigError, TransientError
+
+logger = logging.getLogger("data_miner")
 
 BUSY_SECONDS: Final = 60.0
 """How long a SQLite transaction waits for another process's to end."""
@@ -97,6 +101,36 @@ def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
     return not is_busy
 
 
+def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: float = 10.0) -> bool:
+    """Write tables anew, so that nothing of deleted rows is left in them; False if one is in use.
+
+    An SQLite file is written as a whole. On PostgreSQL it is VACUUM FULL, which waits for nobody longer than this; a
+    table in use is vacuumed as it stands, and its pages are overwritten in time. What the server wrote ahead, and its
+    backups, are beyond reach.
+    """
+    file = engine.url.database
+    if engine.dialect.name == "sqlite":
+        return not file or compact_sqlite(Path(file), wait_seconds=wait_seconds)
+    in_use = []
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql(f"SET lock_timeout = {int(wait_seconds * 1000)}")
+        for name in sorted(set(tables) & set(inspect(connection).get_table_names())):
+            table = connection.dialect.identifier_preparer.quote(name)
+            try:
+                connection.exec_driver_sql(f"VACUUM (FULL) {table}")
+            except DBAPIError:  # locked, or not ours
+                in_use.append(name)
+                connection.exec_driver_sql(f"VACUUM (SKIP_LOCKED) {table}")
+        connection.exec_driver_sql("RESET lock_timeout")
+    if in_use:
+        logger.warning(
+            "%s: space of deleted rows of %s may still hold what they said: end what uses it, then `VACUUM FULL` them",
+            engine.url.render_as_string(hide_password=True),
+            ", ".join(in_use),
+        )
+    return not in_use
+
+
 class Database:
     """One catalog and its transactions. Cheap to make; connects at first use; safe to share between threads."""
 
@@ -154,12 +188,8 @@ class Database:
             ) from None
 
     def reclaim_space(self) -> bool:
-        """Write an SQLite file anew, so that nothing of deleted rows is left in it; False if another process uses it.
-
-        PostgreSQL does this by itself, in its own time (VACUUM).
-        """
-        file = self.engine.url.database
-        return self.is_postgresql or not file or compact_sqlite(Path(file))
+        """Write the catalog anew, so that nothing of deleted rows is left in it; False if another process uses it."""
+        return reclaim_space(self.engine, sorted(Base.metadata.tables))
 
     def dispose(self) -> None:
         """Close all connections, and bring what SQLite wrote ahead into its file, if nobody else is at it."""

@@ -5,11 +5,10 @@ Belongs here: the instance's partitions, runs, events and logs. Does not belong 
 """
 
 import os
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -81,6 +80,7 @@ def forget_in_history(platform: "Platform", needles: Collection[str], projects: 
     and nothing that is needed for going on is lost. A run in flight stays.
     """
     from data_miner_dagster.catalog.database import compact_sqlite
+    from data_miner_dagster.cli.dagster_tables import delete_dagster_rows, reclaim_dagster_space
 
     home = dagster_home(platform)
     with open_history(platform) as instance:
@@ -91,8 +91,9 @@ def forget_in_history(platform: "Platform", needles: Collection[str], projects: 
             instance.delete_run(run_id)
             instance.compute_log_manager.delete_logs(prefix=[run_id])
         _forget_in_events(instance)
-        _forget_in_ticks(instance, needles)
         kept = {run.run_id for run in _runs(instance)}
+        delete_dagster_rows(instance, needles, gone=run_ids, kept=kept)
+        reclaim_dagster_space(instance)
     for path in sorted(home.rglob("*.db")):
         if path.stem not in kept:
             compact_sqlite(path)
@@ -132,16 +133,3 @@ def _forget_in_events(instance: "dg.DagsterInstance") -> None:
     for asset_key in instance.get_asset_keys():
         instance.report_runless_asset_event(dg.AssetMaterialization(asset_key, metadata={"status": _REMARK}))
         instance.wipe_asset_cached_status([asset_key])
-
-
-def _forget_in_ticks(instance: "dg.DagsterInstance", needles: Collection[str]) -> None:
-    from dagster import serialize_value
-
-    from data_miner_dagster.operations.upkeep.traces import text_forms
-
-    forms = text_forms(needles)
-    for state in instance.all_instigator_state():
-        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id)
-        texts = [serialize_value(cast(Any, tick.tick_data)) for tick in ticks]
-        if any(form in text for text in texts for form in forms):
-            instance.purge_ticks(state.instigator_origin_id, state.selector_id, before=time.time())

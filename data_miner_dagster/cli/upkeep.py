@@ -166,17 +166,18 @@ def forget(
     confirm(f"Forget {', '.join(keys)}? This cannot be taken back.", yes=yes)
     forgotten = forget_videos(platform, target, reason=reason, keep_releases=keep_releases)
     _print_removal(forgotten.removal)
+    remove_stray_partitions(platform)
     num_runs = forget_in_history(platform, needles, forgotten.projects)
     if num_runs:
         echo(f"{num_runs} runs that showed or named it are gone from Dagster's history")
-    remove_stray_partitions(platform)
     _tell_traces(platform, needles, forgotten.releases if keep_releases else ())
 
 
 def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:
     """Search everything once more, and say what is left; exit status 1 if that was not asked for."""
     from data_miner_dagster.catalog.schema import Base
-    from data_miner_dagster.cli.dagster_history import dagster_home
+    from data_miner_dagster.cli.dagster_history import dagster_home, open_history
+    from data_miner_dagster.cli.dagster_tables import find_dagster_rows
     from data_miner_dagster.operations.upkeep.traces import find_rows, find_traces
 
     home = dagster_home(platform)
@@ -189,7 +190,14 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
         else:
             left.append(str(trace))
     with platform.catalog.database.reading() as session:
-        left += [f"the catalog: table {name}" for name in find_rows(session, Base.metadata, needles)]
+        left += [
+            f"the catalog: table {name}"
+            for name in find_rows(session.connection(), needles, sorted(Base.metadata.tables))
+        ]
+    with open_history(platform) as instance:
+        if instance is not None:
+            tables = find_dagster_rows(instance, needles, searched=folders)
+            left += [f"Dagster's storage: table {name}" for name in tables]
     if num_kept:
         echo(f"{num_kept} files of releases that were to be kept show or name it")
     for line in left:

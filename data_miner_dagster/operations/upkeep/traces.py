@@ -6,8 +6,9 @@ Belongs here: searching. Does not belong here: removing (forgetting.py).
 import html
 import json
 import sqlite3
+import zlib
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,8 +16,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import MetaData, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Integer, RowMapping, create_engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from data_miner_dagster.catalog.schema import VideoRow
 
@@ -24,6 +26,7 @@ MIN_NEEDLE_LENGTH: Final = 10
 """Shorter texts are part of too many others: "one" is found everywhere and tells nothing."""
 
 _CHUNK_BYTES: Final = 8 << 20
+_ROWS_A_PAGE: Final = 500
 _PICTURE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 
@@ -72,13 +75,38 @@ def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[T
                     yield Trace(path, where)
 
 
-def find_rows(session: Session, metadata: MetaData, needles: Collection[str]) -> Iterator[str]:
-    """Yield the name of every table of the catalog with a row that names one of `needles`."""
+def find_rows(connection: Connection, needles: Collection[str], tables: Collection[str] | None = None) -> Iterator[str]:
+    """Yield the name of every table with a row that names one of `needles`: of these tables, or of all there are."""
+    present = inspect(connection).get_table_names()
+    for name in sorted(present if tables is None else set(present) & set(tables)):
+        if any(rows_naming(connection, name, needles)):
+            yield name
+
+
+def rows_naming(connection: Connection, table: str, needles: Collection[str]) -> Iterator[RowMapping]:
+    """Yield the rows of a table that name one of `needles`, in any column. Reads a page at a time if it can."""
     forms = text_forms(needles)
-    for table in metadata.sorted_tables:
-        rows = session.execute(select(table))
-        if any(form in text for row in rows for text in map(str, row) for form in forms):
-            yield table.name
+    quoted = connection.dialect.identifier_preparer.quote(table)
+    columns = {column["name"]: column["type"] for column in inspect(connection).get_columns(table)}
+    is_paged = isinstance(columns.get("id"), Integer)
+    order = f" WHERE id > :after ORDER BY id LIMIT {_ROWS_A_PAGE}" if is_paged else ""
+    page = text(f"SELECT * FROM {quoted}{order}")  # noqa: S608 - a name from the database's own list
+    after = -1
+    while rows := connection.execute(page, {"after": after} if is_paged else {}).mappings().all():
+        yield from (row for row in rows if any(form in said for said in map(_as_text, row.values()) for form in forms))
+        if not is_paged:
+            break
+        after = rows[-1]["id"]
+
+
+def _as_text(value: object) -> str:
+    """Return all that a value of a row says; Dagster keeps some of it compressed."""
+    if isinstance(value, bytes | memoryview):
+        content = bytes(value)
+        with suppress(zlib.error):
+            content = zlib.decompress(content)
+        return content.decode("utf-8", "replace")
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 def _is_media(path: Path) -> bool:
@@ -97,7 +125,7 @@ def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) ->
         return _in_sqlite(path, needles)
     except FileNotFoundError:
         return None  # it went away meanwhile
-    except (OSError, ValueError, pa.ArrowException, sqlite3.Error) as error:
+    except (OSError, ValueError, pa.ArrowException, sqlite3.Error, SQLAlchemyError) as error:
         return f"cannot be read, so nobody knows ({error})"
 
 
@@ -165,14 +193,11 @@ def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
     with path.open("rb") as file:
         if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
             return "its content"
-    forms = text_forms(needles)
-    found = []
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        for name in sorted(names):
-            rows = connection.execute(f'SELECT * FROM "{name}"')  # noqa: S608 - a name from its own list
-            if any(form in text for row in rows for text in map(str, row) for form in forms):
-                found.append(name)
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=NullPool)
+    with engine.connect() as connection:
+        found = list(find_rows(connection, needles))
     return f"table {', '.join(found)}" if found else "space of deleted rows, not tidied while the file was in use"
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_miner_dagster.catalog.schema import Base, SiteGateRow, SiteRefusalRow, SourceListingRow, VideoRow
+from data_miner_dagster.catalog.schema import SiteGateRow, SiteRefusalRow, SourceListingRow, VideoRow
 from data_miner_dagster.catalog.splits import read_generations, read_splits
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import forgotten_subject
@@ -36,7 +36,7 @@ def platform(tmp_path: Path) -> Platform:
 
 def traces(platform: Platform) -> list[str]:
     with platform.catalog.database.reading() as session:
-        rows = list(find_rows(session, Base.metadata, NEEDLES))
+        rows = list(find_rows(session.connection(), NEEDLES))
     return [str(trace.path.relative_to(platform.root)) for trace in find_traces([platform.root], NEEDLES)] + rows
 
 
