@@ -1,10 +1,19 @@
 import base64
+import json
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, TickData, TickStatus
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from sqlalchemy import create_engine, inspect
+from sqlalchemy import text as sql
 
 from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow
+from data_miner_dagster.cli import dagster_history
 from data_miner_dagster.cli.dagster_history import remove_stray_partitions
 from data_miner_dagster.deployment import prepare_dagster_home
 from data_miner_dagster.domain.errors import ConfigError
@@ -26,7 +35,7 @@ def platform(tmp_path: Path) -> Platform:
 
 
 def make_history(platform: Platform) -> None:
-    """Runs of two videos, the project, and a stranger's, as Dagster keeps them on SQLite."""
+    """Runs of two videos, the project, and a stranger's, with all that Dagster keeps beside them."""
     prepare_dagster_home(platform.layout)
     with dg.DagsterInstance.get() as instance:
         instance.add_dynamic_partitions(str(VIDEOS.name), KEYS)
@@ -41,9 +50,53 @@ def make_history(platform: Platform) -> None:
         def dataset() -> dg.MaterializeResult[None]:
             return dg.MaterializeResult(metadata={"preview": dg.MetadataValue.md(PICTURE)})
 
+        @dg.asset_check(asset=frames)
+        def is_whole(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=True, metadata={"of": context.run.tags["dagster/partition"]})
+
         for key in reversed(KEYS):  # the forgotten one is the last that Dagster saw
-            dg.materialize([frames], partition_key=key, instance=instance)
+            tags = {"asked by": f"the author of {key}"}
+            assert dg.materialize([frames, is_whole], partition_key=key, instance=instance, tags=tags).success
+            make_records_of_daemon(instance, key)
         dg.materialize([dataset], partition_key="cyclists", instance=instance)
+
+
+def make_records_of_daemon(instance: dg.DagsterInstance, key: str) -> None:
+    """A backfill that is over, the tick of a sensor and a value that something keeps, all naming a video."""
+    backfill = PartitionBackfill(
+        backfill_id=f"of{key[-3:]}",
+        status=BulkActionStatus.COMPLETED_SUCCESS,
+        from_failure=False,
+        tags={"why": f"{key} came late"},
+        backfill_timestamp=0.0,
+        partition_names=[key],
+    )
+    instance.add_backfill(backfill)
+    origin = RemoteRepositoryOrigin(
+        ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name="x"), "x"), "__repository__"
+    ).get_instigator_origin("videos")
+    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING)
+    if not instance.all_instigator_state():
+        instance.add_instigator_state(state)
+    tick = TickData(origin.get_id(), "videos", InstigatorType.SENSOR, TickStatus.SKIPPED, 0.0, skip_reason=key)
+    instance.create_tick(tick)
+    instance.run_storage.set_cursor_values({f"seen {key}": key})
+
+
+def tables_with(url: str, text: str) -> list[str]:
+    """Return the tables of a server's database that hold a text, by what the server itself makes of their rows."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        names = inspect(connection).get_table_names()
+        holding = [
+            name
+            for name in names
+            if connection.scalar(
+                sql(f'SELECT count(*) FROM "{name}" AS row WHERE row::text LIKE :text'), {"text": f"%{text}%"}
+            )
+        ]
+    engine.dispose()
+    return sorted(holding)
 
 
 def files_with(root: Path, text: str) -> list[str]:
@@ -92,6 +145,39 @@ def test_forget__what_a_person_wrote_is_named_and_stays(run_command: RunCommand,
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"left: {file}: its content\n1 places still name it")
+
+
+@pytest.mark.postgres
+def test_forget__nothing_is_left_on_a_server(
+    run_command: RunCommand, platform: Platform, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = platform.layout.dagster_home / "dagster.yaml"
+    settings.parent.mkdir()
+    settings.write_text(json.dumps({"storage": {"postgres": {"postgres_url": postgres_url}}}))
+    make_history(platform)
+    assert set(tables_with(postgres_url, KEYS[0])) >= {
+        "asset_check_executions",
+        "asset_keys",
+        "backfill_tags",
+        "bulk_actions",
+        "dynamic_partitions",
+        "event_logs",
+        "job_ticks",
+        "kvs",
+        "run_tags",
+        "runs",
+    }
+    with monkeypatch.context() as patched:  # what the search would say if nothing had been deleted
+        patched.setattr(dagster_history, "forget_in_history", lambda *_: 0)
+        forgotten = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
+    assert forgotten.exit_code == 1
+    assert "left: Dagster's storage: table event_logs\n" in forgotten.stderr
+    result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
+    assert result.stdout.endswith("searched the root and Dagster's storage: nothing is left\n")
+    assert tables_with(postgres_url, KEYS[0]) == []
+    assert tables_with(postgres_url, PICTURE) == ["event_logs"]
+    run_command("forget", KEYS[1], "--yes", "--root", platform.root)
+    assert tables_with(postgres_url, KEYS[1]) == tables_with(postgres_url, PICTURE) == []
 
 
 def test_forget__a_channel_is_not_named_either(run_command: RunCommand, platform: Platform) -> None:

@@ -21,8 +21,6 @@ VALUES: Final = {
     "DM_TEST_VISITOR": "zqvisitor/4711",
     "DM_TEST_FOLDER": "zqfolder",
 }
-WORKING_TABLES: Final = {"detected_frames", "detections", "filtered", "similarities"}
-"""What the next stage reads has the words that were scored."""
 
 
 def write_project(path: Path, address: str, *, description: str) -> Path:
@@ -79,8 +77,11 @@ def test_run__a_value_of_the_environment_stands_in_no_text(served_clips: Recordi
         say(*command, "--root", root)
     needles = list(VALUES.values())
     assert [needle for needle in needles if needle in printed] == []
-    left = {str(trace.path.relative_to(root)) for trace in find_traces([root], needles)}
-    assert left == {"catalog.sqlite", *(f"projects/riders/{name}.parquet" for name in WORKING_TABLES)}
+    left = {trace.path.relative_to(root) for trace in find_traces([root], needles)}
+    # what the next stage reads has the words that were scored and looked for; all else, Dagster's storage too, has not
+    assert {path for path in left if path.suffix != ".parquet" or path.parts[0] != "projects"} == {
+        Path("catalog.sqlite")
+    }
     captions = [tile.caption for tile in kept_tiles(Platform(PlatformConfig(), root), "riders", 4)]
     assert captions
     assert all(caption.endswith(" ${oc.env:DM_TEST_PROMPT}") for caption in captions)
