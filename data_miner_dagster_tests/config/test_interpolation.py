@@ -11,7 +11,10 @@ name: ${oc.env:DM_TEST_NAME}
 description: by ${oc.env:DM_TEST_MAKER} for ${name}
 sourcing: {sources: [{type: urls, urls: ['https://videos.example/${oc.env:DM_TEST_FOLDER}/a.mp4']}]}
 filtering:
-  positive: ['${oc.env:DM_TEST_PROMPT}', {text: 'the ${filtering.positive.0}', threshold: '${oc.env:DM_TEST_NUMBER}'}, a car]
+  positive:
+  - ${oc.env:DM_TEST_PROMPT}
+  - {text: 'the ${filtering.positive.0}', threshold: '${oc.env:DM_TEST_NUMBER}'}
+  - a car
   negative_margin: ${oc.env:DM_TEST_MISSING,0.25}
 detection: {classes: {a: ['${oc.env:DM_TEST_PROMPT}', truck]}}
 releasing: {splits: {train: '${oc.env:DM_TEST_SHARE}', val: 0.5}}
