@@ -315,7 +315,7 @@ def try_sites(folder: Path, *, every: int = 1, report: Callable[[str], None] = l
     folder.mkdir(parents=True, exist_ok=True)
     tally, heard = Counter[str](dict.fromkeys(FAULTS, 0)), _Heard()
     clip = make_video(folder / "clip.mp4", num_frames=40).read_bytes()
-    logging.getLogger("data_miner").addHandler(heard)
+    logging.getLogger("data_miner_dagster").addHandler(heard)
     try:
         with (
             patch.dict(os.environ, {VARIABLE: SECRET}),
@@ -339,7 +339,7 @@ def try_sites(folder: Path, *, every: int = 1, report: Callable[[str], None] = l
             tally["tracebacks"] += heard.num_traces
             tally["leaks"] = _leaks(server, other, platform, heard)
     finally:
-        logging.getLogger("data_miner").removeHandler(heard)
+        logging.getLogger("data_miner_dagster").removeHandler(heard)
     return tally
 
 

@@ -19,7 +19,7 @@ from data_miner_dagster.operations.item_faults import logger as faults
 from data_miner_dagster.operations.logs import RedactingFilter, redacted
 from data_miner_dagster.operations.platform import ReportVideo
 from data_miner_dagster.partitions import PARTITION_TAG
-from data_miner_dagster.resources.run_processes import SYSTEMATIC_FAULT_TAG, process_tags
+from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG, process_tags
 
 MAX_RETRIES: Final = 2
 _RETRY_SECONDS: Final = 10
@@ -32,7 +32,7 @@ MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
 FAILURE_KIND: Final = "kind"
 """Metadata of a failed step: the class of the error."""
 
-progress = logging.getLogger("data_miner.progress")
+progress = logging.getLogger(__name__)
 """One line per finished video or project; `data-miner run` shows it."""
 
 

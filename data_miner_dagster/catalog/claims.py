@@ -46,7 +46,7 @@ _RELEASE: Final = delete(_CLAIMS).where(
     _CLAIMS.c.resource == bindparam("resource"), _CLAIMS.c.token == bindparam("token")
 )
 
-logger = logging.getLogger("data_miner")
+logger = logging.getLogger(__name__)
 
 
 def is_claim_live(claim: ClaimRow, now: datetime) -> bool:

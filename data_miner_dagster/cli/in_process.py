@@ -27,12 +27,12 @@ from data_miner_dagster.domain.errors import (
     TransientError,
 )
 from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
-from data_miner_dagster.resources.platform import open_platform
-from data_miner_dagster.resources.run_processes import end_dead_runs, process_tags
+from data_miner_dagster.runs import end_dead_runs, process_tags
 from data_miner_dagster.sensors.in_flight import WORK_TAG
 from data_miner_dagster.sensors.planning import plan_dataset, plan_stage_ranges, plan_video_work
 from data_miner_dagster.sensors.states import project_states, video_states
@@ -53,7 +53,7 @@ _ERRORS: Final[Mapping[str, type[DataMinerError]]] = {
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
-logger = logging.getLogger("data_miner.run")
+logger = logging.getLogger(__name__)
 
 
 class InProcessRunner:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import data_miner_dagster
 from data_miner_dagster.cli.output import PlainConsole
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.operations.logs import redacted
@@ -19,8 +20,8 @@ class _ConsoleLines(logging.Handler):
 
 @contextmanager
 def progress_lines() -> Iterator[None]:
-    """Show what the `data_miner` loggers say while the block runs."""
-    logger = logging.getLogger("data_miner")
+    """Show what our loggers say while the block runs."""
+    logger = logging.getLogger(data_miner_dagster.__name__)
     handler = _ConsoleLines(level=logging.INFO)
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)

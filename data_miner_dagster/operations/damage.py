@@ -18,7 +18,7 @@ from data_miner_dagster.storage.embeddings import read_embeddings
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import open_table
 
-logger = logging.getLogger("data_miner")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

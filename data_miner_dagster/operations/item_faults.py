@@ -60,7 +60,7 @@ _OF_ALL: Final = (
 
 T = TypeVar("T")
 
-logger = logging.getLogger("data_miner.faults")
+logger = logging.getLogger(__name__)
 """What it says comes with a traceback. Assets pass it on to the log of their run."""
 
 

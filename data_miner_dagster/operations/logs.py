@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any, Final, TextIO
 
+import data_miner_dagster
 from data_miner_dagster.config.settings import LoggingConfig
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.secret_values import with_references
@@ -74,9 +75,9 @@ def set_up_logging(
     """Send what our loggers say to stderr as `config` wants it. A second call replaces the first.
 
     `only_if_unset` leaves a process alone in which somebody listens already: `data-miner run` shows progress itself.
-    Only the loggers below `data_miner` are touched: the root logger is the application's, or Dagster's.
+    Only the loggers of this package are touched: the root logger is the application's, or Dagster's.
     """
-    logger = logging.getLogger("data_miner")
+    logger = logging.getLogger(data_miner_dagster.__name__)
     if only_if_unset and logger.handlers:
         return
     for handler in [handler for handler in logger.handlers if getattr(handler, _MARK, False)]:

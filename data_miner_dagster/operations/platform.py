@@ -31,7 +31,7 @@ CLAIM_WAIT_SECONDS: Final = 3600.0
 ReportVideo = Callable[[VideoOutcome], None]
 """Called as each video finishes, so that progress shows and finished work counts even if the run dies later."""
 
-logger = logging.getLogger("data_miner")
+logger = logging.getLogger(__name__)
 
 
 REMEMBERED_SECTIONS: Final = ("downloading", "embedding", "extraction", "models")

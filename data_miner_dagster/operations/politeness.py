@@ -49,7 +49,7 @@ _PROBE_POLL_SECONDS: Final = 0.2
 _ONE_TRIP: Final = timedelta(seconds=5)
 """The answer that opens a breaker is read once as an answer and once as an error."""
 
-logger = logging.getLogger("data_miner.downloading")
+logger = logging.getLogger(__name__)
 
 
 class PostponedError(TransientError):

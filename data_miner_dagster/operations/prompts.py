@@ -19,7 +19,7 @@ from data_miner_dagster.storage.atomic import atomic_path
 
 _SHORTEST: Final = 1e-6
 
-logger = logging.getLogger("data_miner")
+logger = logging.getLogger(__name__)
 
 
 def embed_prompts(platform: Platform, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Float32Array:

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from data_miner_dagster.operations.logs import set_up_logging
-from data_miner_dagster.operations.opening import open_platform as open_platform
+from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
 
 

@@ -10,7 +10,7 @@ from data_miner_dagster.jobs import JOBS
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.resources.platform import PlatformResource
-from data_miner_dagster.resources.run_processes import active_runs
+from data_miner_dagster.runs import active_runs
 from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight, num_ended_by_other_versions
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, DatasetPlan, ProjectState, plan_dataset
 from data_miner_dagster.sensors.states import project_states, video_states

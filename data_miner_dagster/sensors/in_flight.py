@@ -8,7 +8,7 @@ import dagster as dg
 from data_miner_dagster import __version__
 from data_miner_dagster.jobs import ASSET_KEYS_BY_JOB
 from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, keys_between
-from data_miner_dagster.resources.run_processes import SYSTEMATIC_FAULT_TAG
+from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG
 
 WORK_TAG: Final = "data_miner/work"
 """On every run that a sensor asks for: identifies the work, so that attempts at it can be counted."""

@@ -17,7 +17,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.partitions import PROJECTS, add_partitions
 from data_miner_dagster.resources.platform import PlatformResource
-from data_miner_dagster.resources.run_processes import active_runs
+from data_miner_dagster.runs import active_runs
 from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight, num_ended_by_other_versions
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, ProjectState, needs_sourcing
 from data_miner_dagster.sensors.states import project_states

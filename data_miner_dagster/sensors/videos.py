@@ -13,7 +13,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.partitions import VIDEOS, add_partitions, keys_between
 from data_miner_dagster.resources.platform import PlatformResource
-from data_miner_dagster.resources.run_processes import active_runs, end_dead_runs
+from data_miner_dagster.runs import active_runs, end_dead_runs
 from data_miner_dagster.sensors.in_flight import (
     WORK_TAG,
     count_runs,

@@ -28,7 +28,7 @@ from data_miner_dagster.sites.transport import Guard, GuardedHandler
 from data_miner_dagster.sites.versions import yt_dlp_version
 from data_miner_dagster.sites.yt_dlp_limits import served_formats
 
-logger = logging.getLogger("data_miner.sites")
+logger = logging.getLogger(__name__)
 
 USER_AGENT: Final = f"data-miner/{__version__} (yt-dlp/{yt_dlp_version()})"
 _NO_FFMPEG: Final = "/nonexistent/ffmpeg"

@@ -20,7 +20,7 @@ from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.sites.keys import key_of_refused
 from data_miner_dagster.sites.redaction import redact
 
-logger = logging.getLogger("data_miner.sourcing")
+logger = logging.getLogger(__name__)
 
 _MAX_DURATION_SECONDS = 1e9  # thirty years: what is longer is no duration
 _MAX_LISTED = 1000  # formats and thumbnails that are looked at

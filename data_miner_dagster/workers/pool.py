@@ -354,7 +354,7 @@ class _Worker:
         self._errors.seek(0)
         self._errors.truncate()
         deadline = None if limits.wall_seconds is None else time.monotonic() + limits.wall_seconds
-        level = logging.getLogger("data_miner").getEffectiveLevel()
+        level = logging.getLogger(data_miner_dagster.__name__).getEffectiveLevel()
         message = {"job": job, "arguments": arguments, "limits": asdict(limits), "log_level": level}
         self._send(message, deadline, limits)
         failure: Exception | None = None

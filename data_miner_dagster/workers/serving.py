@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import data_miner_dagster
 from data_miner_dagster.workers.errors import CallerError, error_to_json
 from data_miner_dagster.workers.limits import data_bytes, held_to
 
@@ -80,7 +81,7 @@ def _be_worker(jobs: Mapping[str, Job], nursery: int, channel: int, errors: int,
         worker = _Worker(socket.socket(fileno=channel), mmap.mmap(notices, 8))
         os.close(notices)
         _the.append(worker)
-        logger = logging.getLogger("data_miner")
+        logger = logging.getLogger(data_miner_dagster.__name__)
         logger.handlers, logger.propagate = [_Forwarding()], False
         worker.serve(jobs)
         status = 0
@@ -103,7 +104,7 @@ class _Worker:
         first_bytes: int | None = None
         while line := self._lines.readline():
             message = json.loads(line)
-            logging.getLogger("data_miner").setLevel(message["log_level"])
+            logging.getLogger(data_miner_dagster.__name__).setLevel(message["log_level"])
             limits = message["limits"]
             first_bytes = data_bytes() if first_bytes is None else first_bytes
             answer: dict[str, Any]

@@ -22,7 +22,7 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
 from data_miner_dagster.operations.platform import ReportVideo
 from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
-from data_miner_dagster.resources.run_processes import SYSTEMATIC_FAULT_TAG
+from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG
 
 KEYS = ["a", "b", "broken", "busy", "full", "interrupted", "private", "z"]
 ATTEMPTS: list[str] = []

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from data_miner_dagster.catalog.processes import ProcessIdentity
-from data_miner_dagster.resources.run_processes import PROCESS_TAG
+from data_miner_dagster.runs import PROCESS_TAG
 from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
 from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, wait_for

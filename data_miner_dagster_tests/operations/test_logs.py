@@ -13,7 +13,7 @@ SIGNED = "https://cdn.example/video.mp4?id=7&Signature=hunter2&Expires=1"
 
 @pytest.fixture(autouse=True)
 def _no_handlers_left() -> Iterator[None]:
-    logger = logging.getLogger("data_miner")
+    logger = logging.getLogger("data_miner_dagster")
     before, level = list(logger.handlers), logger.level
     yield
     logger.handlers[:], logger.level = before, level
@@ -48,19 +48,19 @@ def test_redacted__secrets(text: str) -> None:
 
 def test_set_up_logging__text_level_and_verbose() -> None:
     stream = logged(LoggingConfig(level="WARNING"))
-    logging.getLogger("data_miner.sites").info("quiet")
-    logging.getLogger("data_miner.sites").warning("loud %s", SIGNED)
+    logging.getLogger("data_miner_dagster.sites").info("quiet")
+    logging.getLogger("data_miner_dagster.sites").warning("loud %s", SIGNED)
     assert stream.getvalue() == (
-        "WARNING data_miner.sites: loud https://cdn.example/video.mp4?id=7&Signature=***&Expires=***\n"
+        "WARNING data_miner_dagster.sites: loud https://cdn.example/video.mp4?id=7&Signature=***&Expires=***\n"
     )
     stream = logged(LoggingConfig(level="WARNING"), verbose=True)
-    logging.getLogger("data_miner.sites").debug("step")
-    assert stream.getvalue() == "DEBUG data_miner.sites: step\n"
+    logging.getLogger("data_miner_dagster.sites").debug("step")
+    assert stream.getvalue() == "DEBUG data_miner_dagster.sites: step\n"
 
 
 def test_set_up_logging__json_lines_with_extra_and_exception() -> None:
     stream = logged(LoggingConfig(format="json"))
-    logger = logging.getLogger("data_miner.operations")
+    logger = logging.getLogger("data_miner_dagster.operations")
     logger.info("done", extra={"video_key": "urls-a", "num_frames": 3, "url": SIGNED})
     try:
         raise ValueError(f"failed at {SIGNED}")
@@ -70,7 +70,7 @@ def test_set_up_logging__json_lines_with_extra_and_exception() -> None:
     assert first["time"].endswith("Z")
     assert {name: first[name] for name in ("level", "logger", "message", "video_key", "num_frames")} == {
         "level": "INFO",
-        "logger": "data_miner.operations",
+        "logger": "data_miner_dagster.operations",
         "message": "done",
         "video_key": "urls-a",
         "num_frames": 3,
@@ -83,25 +83,27 @@ def test_set_up_logging__json_lines_with_extra_and_exception() -> None:
 def test_set_up_logging__leaves_a_listener_alone_where_that_was_asked() -> None:
     first, second = logged(LoggingConfig()), io.StringIO()
     set_up_logging(LoggingConfig(), stream=second, only_if_unset=True)
-    logging.getLogger("data_miner").info("once")
+    logging.getLogger("data_miner_dagster").info("once")
     assert first.getvalue().count("once") == 1
     assert second.getvalue() == ""
 
 
 def test_set_up_logging__second_call_replaces_the_first() -> None:
     first, second = logged(LoggingConfig()), logged(LoggingConfig())
-    logging.getLogger("data_miner").info("once")
+    logging.getLogger("data_miner_dagster").info("once")
     assert first.getvalue() == ""
     assert second.getvalue().count("once") == 1
 
 
 def test_set_up_logging__a_message_is_one_line_that_no_terminal_acts_upon() -> None:
     stream = logged(LoggingConfig())
-    logging.getLogger("data_miner.sites").warning("site said %s", "x\x1b]52;c;Zg==\x07 \x9b31m \u202e\nERROR fake: y")
+    logging.getLogger("data_miner_dagster.sites").warning(
+        "site said %s", "x\x1b]52;c;Zg==\x07 \x9b31m \u202e\nERROR fake: y"
+    )
     assert stream.getvalue() == (
-        r"WARNING data_miner.sites: site said x\u001b]52;c;Zg==\u0007 \u009b31m \u202e\nERROR fake: y" + "\n"
+        r"WARNING data_miner_dagster.sites: site said x\u001b]52;c;Zg==\u0007 \u009b31m \u202e\nERROR fake: y" + "\n"
     )
     stream = logged(LoggingConfig(format="json"))
-    logging.getLogger("data_miner.sites").warning("site said \x9b31m\u202e")
+    logging.getLogger("data_miner_dagster.sites").warning("site said \x9b31m\u202e")
     assert "\x9b" not in stream.getvalue()
     assert json.loads(stream.getvalue())["message"] == "site said \x9b31m\u202e"

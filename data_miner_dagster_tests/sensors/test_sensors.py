@@ -22,10 +22,11 @@ from data_miner_dagster.config.settings import ProjectFile
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
-from data_miner_dagster.resources.platform import PlatformResource, open_platform
-from data_miner_dagster.resources.run_processes import SYSTEMATIC_FAULT_TAG
+from data_miner_dagster.resources.platform import PlatformResource
+from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG
 from data_miner_dagster.sensors.in_flight import WORK_TAG
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS
 from data_miner_dagster.sensors.project_files import register_project_files

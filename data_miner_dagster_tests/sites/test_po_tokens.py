@@ -64,7 +64,7 @@ def server() -> Iterator[HostileServer]:
 def log() -> Iterator[io.StringIO]:
     """All that is logged, whatever an earlier test has made of the loggers."""
     text = io.StringIO()
-    handler, logger = logging.StreamHandler(text), logging.getLogger("data_miner.sites")
+    handler, logger = logging.StreamHandler(text), logging.getLogger("data_miner_dagster.sites")
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)

@@ -89,8 +89,8 @@ def wait_for_notice(_: dict[str, Any]) -> Any:
 
 
 def log(_: dict[str, Any]) -> Any:
-    logging.getLogger("data_miner.sites").debug("finely")
-    logging.getLogger("data_miner.sites").warning("loudly")
+    logging.getLogger("data_miner_dagster.sites").debug("finely")
+    logging.getLogger("data_miner_dagster.sites").warning("loudly")
 
 
 JOBS = {

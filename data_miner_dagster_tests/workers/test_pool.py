@@ -178,10 +178,10 @@ def test_notify__is_seen_in_the_midst_of_a_job(pool: WorkerPool) -> None:
 
 
 def test_call__logs_as_its_caller_does(pool: WorkerPool, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "data_miner")
+    caplog.set_level("INFO", "data_miner_dagster")
     pool.call("log", {})
-    assert [(record.name, record.message) for record in caplog.records] == [("data_miner.sites", "loudly")]
-    caplog.set_level("DEBUG", "data_miner")
+    assert [(record.name, record.message) for record in caplog.records] == [("data_miner_dagster.sites", "loudly")]
+    caplog.set_level("DEBUG", "data_miner_dagster")
     pool.call("log", {})
     assert [record.message for record in caplog.records][1:] == ["finely", "loudly"]
 

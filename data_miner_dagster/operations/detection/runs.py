@@ -30,7 +30,7 @@ PART_FRAMES: Final = 256
 PART_SECONDS: Final = 60.0
 """What is found is written down after so many frames or so much time: a kill loses no more than that."""
 
-logger = logging.getLogger("data_miner")
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 

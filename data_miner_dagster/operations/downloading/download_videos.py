@@ -57,7 +57,7 @@ from data_miner_dagster.stages.downloading.site_health import SUSPECT_KINDS
 from data_miner_dagster.storage.atomic import flush
 from data_miner_dagster.storage.videos import VideoInfo, read_video_info, write_video_info
 
-logger = logging.getLogger("data_miner.downloading")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

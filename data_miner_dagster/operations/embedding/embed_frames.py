@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 _MEGABYTE: Final = 1 << 20
 
-logger = logging.getLogger("data_miner")
+logger = logging.getLogger(__name__)
 
 
 def embed_frames(

@@ -37,7 +37,7 @@ from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 from data_miner_dagster.storage.tables import num_rows, read_fingerprint
 
-logger = logging.getLogger("data_miner")
+logger = logging.getLogger(__name__)
 
 _RETRY_AFTER = timedelta(minutes=5)
 _MOST_ATTEMPTS = 5

@@ -32,7 +32,7 @@ from data_miner_dagster.storage.tables import read_batches
 
 _FILE: Final = "reference.json"
 
-logger = logging.getLogger("data_miner")
+logger = logging.getLogger(__name__)
 
 
 def scale_fingerprint(platform: Platform, config: FilteringConfig) -> str:

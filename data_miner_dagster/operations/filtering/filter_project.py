@@ -54,7 +54,7 @@ from data_miner_dagster.storage.tables import read_batches, read_fingerprint, re
 
 _SETTINGS_KEY: Final = "data_miner.filtering"
 
-logger = logging.getLogger("data_miner")
+logger = logging.getLogger(__name__)
 
 
 def filter_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:

@@ -14,7 +14,7 @@ from data_miner_dagster.operations.politeness import PostponedError, SitePoliten
 from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
 from data_miner_dagster.sites.redaction import redact_url
 
-logger = logging.getLogger("data_miner.sourcing")
+logger = logging.getLogger(__name__)
 
 BY_HAND = "by_hand"
 """The source named as the origin of such a member."""

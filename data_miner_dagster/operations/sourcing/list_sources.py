@@ -37,7 +37,7 @@ from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.sourcing import apply_cap, first_of_each
 from data_miner_dagster.storage.file_hashes import FileHashes
 
-logger = logging.getLogger("data_miner.sourcing")
+logger = logging.getLogger(__name__)
 
 _A_PORTION: Final = 2_000
 """Candidates written in one transaction: some tenths of a second, in which nobody else writes."""

@@ -25,7 +25,7 @@ from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.records import Picture
 from data_miner_dagster.stages.sourcing import prescreening_rejection, spread_over
 
-logger = logging.getLogger("data_miner.sourcing")
+logger = logging.getLogger(__name__)
 
 
 def prescreen(

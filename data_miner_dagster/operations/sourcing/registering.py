@@ -23,7 +23,7 @@ from data_miner_dagster.operations.logs import redacted
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.rules import limits_of_file
 
-logger = logging.getLogger("data_miner")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

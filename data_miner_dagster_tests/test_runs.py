@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
-from data_miner_dagster.resources.run_processes import PROCESS_TAG, active_runs, end_dead_runs, process_tags
+from data_miner_dagster.runs import PROCESS_TAG, active_runs, end_dead_runs, process_tags
 
 
 @dg.asset(pool="test_pool")
