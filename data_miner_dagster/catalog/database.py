@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from data_miner_dagster.catalog.failures import one_line_failures
 from data_miner_dagster.catalog.schema import Base
+from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown_catalog_url
 from data_miner_dagster.domain.errors import ConfigError, TransientError
 
 logger = logging.getLogger("data_miner")
@@ -40,21 +41,13 @@ def make_engine(url: str | URL, *, is_read_only: bool = False) -> Engine:
     Raises:
         ConfigError: the URL is not one of SQLite or PostgreSQL.
     """
-    try:
-        parsed = make_url(url)
-        backend = parsed.get_backend_name()
-    except ArgumentError:
-        raise ConfigError(
-            "platform.storage.catalog_url is no SQLAlchemy URL, such as postgresql+psycopg2://…"
-        ) from None
-    if backend == "postgresql":
+    if isinstance(url, str) and (problem := problem_of_catalog_url(url)):
+        raise ConfigError(f"the catalog's URL is {shown_catalog_url(url)}: {problem}")
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
         # A connection that the server or a firewall dropped is noticed before use, a hung host within half a minute.
         # An error names its statement, and none of the values: addresses and configurations are among them.
         return create_engine(parsed, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": 30})
-    if backend != "sqlite":
-        raise ConfigError(
-            f"platform.storage.catalog_url names {backend!r}; the catalog is kept in sqlite or postgresql"
-        )
     engine = create_engine(
         parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
     )

@@ -26,6 +26,7 @@ from data_miner_dagster.config.problems import describe_problems, did_you_mean
 from data_miner_dagster.config.project_limits import ProjectLimits
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, ProjectFile
 from data_miner_dagster.config.text_files import check_interpolations, check_yaml_shape, read_text_file
+from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown_catalog_url
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.secret_values import remember_reference, with_references
@@ -146,6 +147,8 @@ def _platform_content(path: Path | None) -> _Content:
 
 def _with_environment(config: PlatformConfig) -> PlatformConfig:
     url = os.environ.get(CATALOG_URL_VARIABLE)
+    if url and (problem := problem_of_catalog_url(url)):
+        raise ConfigError(f"{CATALOG_URL_VARIABLE} is {shown_catalog_url(url)}: {problem}")
     return (
         config.model_copy(update={"storage": config.storage.model_copy(update={"catalog_url": url})}) if url else config
     )

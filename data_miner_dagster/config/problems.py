@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from data_miner_dagster.domain.catalog_urls import shown_catalog_url
 from data_miner_dagster.domain.secret_names import is_secret_name
 
 Location = tuple[int | str, ...]
@@ -112,6 +113,8 @@ def _shown_value(location: Location, value: object, unresolved: object) -> str:
             unresolved = None
     if isinstance(unresolved, str) and "${" in unresolved:
         return f"'{unresolved}' (interpolated)"
+    if location[-1:] == ("catalog_url",) and isinstance(value, str):
+        return shown_catalog_url(value)
     if any(isinstance(part, str) and (is_secret_name(part) or part in _MAY_HOLD_A_PASSWORD) for part in location):
         return "a value that is not shown"
     if isinstance(value, Mapping):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.config.deduplication import DeduplicationConfig
@@ -19,6 +19,7 @@ from data_miner_dagster.config.refreshing import RefreshConfig
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.config.sourcing import SourcingConfig
 from data_miner_dagster.config.web import WebConfig
+from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import check_project_name
 
@@ -48,6 +49,13 @@ class StorageConfig(ConfigModel):
     project_paths: tuple[str, ...] | None = None
     """Folders below which files of the watched folder may name videos, pictures and lists, beside that folder itself.
     null: videos and pictures anywhere, lists (of addresses, searches and blocked words) in that folder alone."""
+
+    @field_validator("catalog_url")
+    @classmethod
+    def _check_catalog_url(cls, url: str | None) -> str | None:
+        if url is not None and (problem := problem_of_catalog_url(url)):
+            raise ValueError(problem)
+        return url
 
 
 class LoggingConfig(ConfigModel):

@@ -159,6 +159,53 @@ def test_load_project_file__secrets_are_never_repeated(tmp_path: Path, monkeypat
     assert "hunter2" not in message
 
 
+@pytest.mark.parametrize("from_environment", [False, True])
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "postgresql//miner:hunter2@host/db",
+            "is 'postgresql//***@host/db': the catalog is kept in sqlite or postgresql;",
+        ),
+        (
+            "postgres://h@ck:hunter2@host/db",
+            "is 'postgres://***@host/db': the catalog is kept in sqlite or postgresql;",
+        ),
+        ("postgresql://host:five/db?password=hunter2", "is 'postgresql://host:five/db?***': its port is no number"),
+        ("hunter2", "is a value that is not shown: the catalog is kept in sqlite or postgres"),
+    ],
+)
+def test_load_project_file__a_catalog_url_that_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, expected: str, from_environment: bool
+) -> None:
+    if from_environment:
+        monkeypatch.setenv("DATA_MINER_CATALOG_URL", url)
+        name, text = "DATA_MINER_CATALOG_URL", PROJECT
+    else:
+        name, text = "platform.storage.catalog_url", PROJECT + f"platform: {{storage: {{catalog_url: '{url}'}}}}\n"
+    with pytest.raises(ConfigError) as refused:
+        load_project_file(write(tmp_path, text))
+    message = str(refused.value)
+    assert f"{name} {expected}" in message
+    assert "; write sqlite:////folder/catalog.sqlite or postgresql+psycopg2://" in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////folder/catalog.sqlite",
+        "sqlite://",
+        "postgresql://host/db",
+        "postgresql+psycopg2://us:pa%2Fss/word@[::1]:5432/db?sslmode=require",
+        "postgresql://miner@/db?host=/var/run:1/x",
+    ],
+)
+def test_load_project_file__a_catalog_url(tmp_path: Path, url: str) -> None:
+    path = write(tmp_path, PROJECT + f"platform: {{storage: {{catalog_url: '{url}'}}}}\n")
+    assert load_project_file(path).platform.storage.catalog_url == url
+
+
 def test_load_project_file__platform_keys_left_out_come_from_the_platform_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

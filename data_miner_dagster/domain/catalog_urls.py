@@ -1,0 +1,31 @@
+"""Addresses of a catalog's database: what is wrong with one, and how it is shown."""
+
+import re
+from typing import Final
+
+EXAMPLES: Final = "sqlite:////folder/catalog.sqlite or postgresql+psycopg2://user:password@host:5432/database"
+
+_NAME: Final = re.compile(r"(sqlite|postgresql)(\+\w+)?://")
+_PORT: Final = re.compile(r"(?:[^@]*@)?(?:\[[^\]]*\]|[^/:?]*)(?::([^/?]*))?")
+
+
+def problem_of_catalog_url(url: str) -> str | None:
+    """Return what is wrong with the URL of a catalog, and how to write one; None if nothing is."""
+    begins = _NAME.match(url)
+    if begins is None:
+        return f"the catalog is kept in sqlite or postgresql; write {EXAMPLES}"
+    port = _PORT.match(url, begins.end())
+    if port is not None and port[1] and not port[1].isdecimal():
+        return f"its port is no number; write {EXAMPLES}"
+    return None
+
+
+def shown_catalog_url(url: str) -> str:
+    """Return a URL, or what was meant to be one, without what may be a password: what is before '@' or after '?'."""
+    before, at, rest = url.rpartition("@")
+    head = re.match(r"[\w+]{0,30}:?//", before)
+    rest, mark, _ = rest.partition("?")
+    shown = f"{head[0] if head else ''}***@{rest}" if at else rest
+    if "/" not in shown:
+        return "a value that is not shown"
+    return repr(f"{shown}?***" if mark else shown)
