@@ -180,8 +180,7 @@ def plant(platform: Platform, images: Sequence[RgbImage], batch_size: int) -> No
 
 def measure_operation(models: ModelProvider, images: Sequence[RgbImage], batch_size: int, root: Path) -> float:
     """Return images a second of `detect_project` on a fresh project, the model loaded already."""
-    platform = Platform(PlatformConfig(), root)
-    platform.__dict__["models"] = models
+    platform = Platform(PlatformConfig(), root, models=models)
     plant(platform, images, batch_size)
     started = time.perf_counter()
     outcome = detect_project(platform, PROJECT)

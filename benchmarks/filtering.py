@@ -91,9 +91,7 @@ class RandomModels(ModelProvider):
 
 def make_platform(root: Path, embedding_dim: int) -> Platform:
     """Return a platform over `root` with the random encoder."""
-    platform = Platform(PlatformConfig(), root)
-    platform.__dict__["models"] = RandomModels(embedding_dim)
-    return platform
+    return Platform(PlatformConfig(), root, models=RandomModels(embedding_dim))
 
 
 def save_project(platform: Platform, num_prompts: int, threshold: float) -> None:

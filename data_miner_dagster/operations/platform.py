@@ -60,12 +60,27 @@ def _remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
 class Platform:
     """Everything an operation needs. Making one reads and creates nothing; each part is made at first use.
 
+    Args:
+        config: the settings.
+        root: the folder under which everything is kept.
+        catalog_url: of another database than the one that `config` names, or than SQLite under the root.
+        models: in place of those that `config` names.
+
     Raises:
         ConfigError: the root's path is not UTF-8.
     """
 
-    def __init__(self, config: PlatformConfig, root: Path, *, catalog_url: str | None = None) -> None:
+    def __init__(
+        self,
+        config: PlatformConfig,
+        root: Path,
+        *,
+        catalog_url: str | None = None,
+        models: ModelProvider | None = None,
+    ) -> None:
         self.config = config
+        self.models = models or ModelProvider(config.models)
+        """The models, each loaded at first use, once a process."""
         shown = os.fsencode(root.absolute()).decode("utf-8", "backslashreplace")
         if shown != str(root.absolute()):
             raise ConfigError(f"--root {shown}: its path is not UTF-8, and could not be written down; use another")
@@ -132,11 +147,6 @@ class Platform:
             self.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         catalog.initialise()
         return catalog
-
-    @cached_property
-    def models(self) -> ModelProvider:
-        """The models, each loaded at first use, once a process."""
-        return ModelProvider(self.config.models)
 
     def project_config(self, project: str) -> ProjectConfig:
         """Return a project's configuration as the catalog has it.

@@ -87,9 +87,9 @@ class ColourModels(ModelProvider):
 
 class ColourPlatform(Platform):
     def __init__(self, root: Path, batch_size: int = 4) -> None:
-        super().__init__(PlatformConfig(embedding=EmbeddingConfig(batch_size=batch_size)), root)
         self.colours = ColourModels()
-        self.__dict__["models"] = self.colours
+        config = PlatformConfig(embedding=EmbeddingConfig(batch_size=batch_size))
+        super().__init__(config, root, models=self.colours)
 
 
 def add_video(platform: Platform, key: str, status: VideoStatus = VideoStatus.EXTRACTED) -> None:

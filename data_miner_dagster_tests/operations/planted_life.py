@@ -83,9 +83,8 @@ class LivingPlatform(PlantedPlatform):
     """A platform of one root with one project."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.living = LivingModels(self.encoder)
-        self.__dict__["models"] = self.living
+        self.living = LivingModels(AxisEncoder())
+        super().__init__(root, self.living)
 
     def configure(self, *, keep: float, near: float, splits: Mapping[str, float], confidence: float) -> None:
         """Save the project with these settings."""

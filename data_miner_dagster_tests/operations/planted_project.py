@@ -92,10 +92,10 @@ class PlantedModels(ModelProvider):
 class PlantedPlatform(Platform):
     """A platform of one root, with the axis encoder as filter encoder."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(PlatformConfig(), root)
-        self.encoder = AxisEncoder()
-        self.__dict__["models"] = PlantedModels(self.encoder)
+    def __init__(self, root: Path, models: PlantedModels | None = None) -> None:
+        planted = models or PlantedModels(AxisEncoder())
+        super().__init__(PlatformConfig(), root, models=planted)
+        self.encoder = planted.encoder
 
 
 def save_project(platform: Platform, name: str = "pets", **filtering: Any) -> ProjectConfig:

@@ -129,9 +129,7 @@ class _PlantedModels(ModelProvider):
 
 def _platform(root: Path) -> Platform:
     config = PlatformConfig.model_validate({"downloading": {"local_files": "hardlink"}, "extraction": {"workers": 2}})
-    platform = Platform(config, root)
-    platform.__dict__["models"] = _PlantedModels()
-    return platform
+    return Platform(config, root, models=_PlantedModels())
 
 
 def _run(platform: Platform) -> ProjectOutcome:

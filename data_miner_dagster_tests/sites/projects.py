@@ -6,6 +6,7 @@ from typing import Any
 
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.platform import Platform
 
 POLITENESS_OFF: Mapping[str, object] = {
@@ -15,10 +16,10 @@ POLITENESS_OFF: Mapping[str, object] = {
 }
 
 
-def make_platform(root: Path, **downloading: object) -> Platform:
+def make_platform(root: Path, *, models: ModelProvider | None = None, **downloading: object) -> Platform:
     """Return a platform that may speak to 127.0.0.1 and is in a hurry."""
     config = PlatformConfig.model_validate({"downloading": {**POLITENESS_OFF, **downloading}})
-    return Platform(config, root)
+    return Platform(config, root, models=models)
 
 
 def add_project(

@@ -101,10 +101,14 @@ class PlantedDetectors(ModelProvider):
         return self.detectors[name or next(iter(self.detectors))]
 
 
+def platform_of(root: Path, *detectors: ColourDetector) -> Platform:
+    """Return the platform of a root as it stands; without `detectors`, one that finds colours."""
+    return Platform(PlatformConfig(), root, models=PlantedDetectors(*(detectors or (ColourDetector(),))))
+
+
 def plant_project(root: Path, *detectors: ColourDetector, **detection: Any) -> Platform:
     """Return the platform of a root with a project that looks for red and blue things; it has no frames yet."""
-    platform = Platform(PlatformConfig(), root)
-    platform.__dict__["models"] = PlantedDetectors(*(detectors or (ColourDetector(),)))
+    platform = platform_of(root, *detectors)
     set_detection(platform, **detection)
     set_stage(platform, ProjectStage.DETECT_READY)
     return platform

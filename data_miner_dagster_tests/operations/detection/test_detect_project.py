@@ -23,11 +23,11 @@ from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, r
 from data_miner_dagster_tests.operations.detection.planted_detection import (
     PROJECT,
     ColourDetector,
-    PlantedDetectors,
     Shape,
     plant_deduplicated,
     plant_frames,
     plant_project,
+    platform_of,
     set_detection,
     set_stage,
 )
@@ -172,11 +172,9 @@ def test_detect_project__another_batch_size_does_not(tmp_path: Path) -> None:
 
 
 def test_detect_project__another_detector_looks_again(tmp_path: Path) -> None:
-    platform = planted(tmp_path)
-    detect_project(platform, PROJECT)
+    detect_project(planted(tmp_path), PROJECT)
     newer = ColourDetector(fingerprint="2")
-    platform.__dict__["models"] = PlantedDetectors(newer)
-    assert detect_project(platform, PROJECT).status is OutcomeStatus.DONE
+    assert detect_project(platform_of(tmp_path, newer), PROJECT).status is OutcomeStatus.DONE
     assert newer.batch_sizes == [2, 2]
 
 
@@ -325,8 +323,7 @@ def test_detect_project__an_odd_box_or_tile_is_its_frame_s_outcome(
     set_detection(platform, batch_size=4, tiling=tiling)
     _assert_without_red_and_blue(platform, line)
 
-    platform.__dict__["models"] = PlantedDetectors(ColourDetector())
-    assert detect_project(platform, PROJECT).counts["frames"] == 4
+    assert detect_project(platform_of(tmp_path), PROJECT).counts["frames"] == 4
 
 
 @pytest.mark.parametrize("boundary", ["suppress", "detection_rows"])
@@ -448,9 +445,7 @@ class Slow(planted.ColourDetector):
         return super().detect(images, classes, confidence_floor=confidence_floor)
 
 detector_runs.PART_FRAMES = 2
-platform = planted.Platform(planted.PlatformConfig(), Path(sys.argv[1]))
-platform.__dict__["models"] = planted.PlantedDetectors(Slow())
-detection.detect_project(platform, planted.PROJECT)
+detection.detect_project(planted.platform_of(Path(sys.argv[1]), Slow()), planted.PROJECT)
 """
 
 

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from data_miner_dagster.catalog.schema import PrescreeningRow, utc_now
+from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration, VideoCandidate
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
@@ -59,9 +60,7 @@ def server() -> Iterator[HostileServer]:
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Platform:
-    platform = make_platform(tmp_path / "root")
-    platform.__dict__["models"] = ColourModels(platform.config.models)
-    return platform
+    return make_platform(tmp_path / "root", models=ColourModels(ModelsConfig()))
 
 
 def picture(rgb: tuple[int, int, int]) -> bytes:
