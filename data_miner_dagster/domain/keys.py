@@ -11,6 +11,8 @@ _VIDEO_KEY: Final = re.compile(r"[a-z0-9_]+-[A-Za-z0-9_.-]+")
 _PROJECT_NAME: Final = re.compile(_SAFE)
 MAX_KEY_LENGTH: Final = 200
 """Leaves room for suffixes within the 255 bytes that common file systems allow a name."""
+FRAMES_PREFIX: Final = "frames-"
+"""Begins the key of a folder of pictures that stands for a video."""
 
 
 def check_video_key(key: str) -> str:
@@ -48,6 +50,11 @@ def split_frame_id(frame_id: str) -> tuple[str, int]:
     """Return (video key, frame index) of a frame id."""
     video_key, _, ordinal = frame_id.rpartition("/")
     return video_key, int(ordinal)
+
+
+def has_foreign_pictures(video_key: str) -> bool:
+    """Return whether a stranger may have written the bytes of a video's frames; those of video files we encode."""
+    return video_key.startswith(FRAMES_PREFIX)
 
 
 def frame_file_name(frame_index: int, extension: str = "jpg") -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,22 @@ RgbImage = npt.NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
 Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFile:
+    """A file that holds a picture. `is_foreign`: a stranger may have written its bytes; only a worker decodes them."""
+
+    path: Path
+    is_foreign: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPicture:
+    """A picture as people see it, upright and perhaps reduced; `full_wh` is the size of the whole."""
+
+    rgb: RgbImage
+    full_wh: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from data_miner_dagster.domain.keys import has_foreign_pictures
+from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
+from data_miner_dagster.protocols.pictures import PictureReader
 
 CROP_QUALITY: Final = 92
 
@@ -41,23 +44,29 @@ class CropsWriter:
         folder: where to.
         header: of the release.
         release: its folder.
+        pictures: reads the images.
         attempt: given (frame id and box, work) of each crop, it does the work, or goes on without.
     """
 
     def __init__(
-        self, folder: Path, header: ReleaseHeader, release: Path, attempt: Callable[[str, Callable[[], None]], object]
+        self,
+        folder: Path,
+        header: ReleaseHeader,
+        release: Path,
+        pictures: PictureReader,
+        attempt: Callable[[str, Callable[[], None]], object],
     ) -> None:
         self._folder = folder
         self._release = release
+        self._pictures = pictures
         self._attempt = attempt
 
     def add(self, image: ReleaseImage) -> None:
         """Write the crops of one image."""
         if not image.boxes:
             return
-        with Image.open(self._release / "images" / image.file_name) as opened:
-            # A no-op but for releases from before orientation was applied to stored pictures.
-            picture = ImageOps.exif_transpose(opened).convert("RGB")
+        file = PictureFile(self._release / "images" / image.file_name, has_foreign_pictures(image.video_key))
+        picture = Image.fromarray(self._pictures.see(file).rgb)
         for number, box in enumerate(image.boxes):
             path = crop_file(self._folder, image, number)
             self._attempt(crop_name(image, number), partial(_write_crop, picture, crop_corners(box), path))

@@ -1,6 +1,6 @@
 """Contact sheets: many small pictures in one, within a byte budget, for metadata, reports and the terminal's user.
 
-Belongs here: decoding at reduced size, drawing, encoding. Does not belong here: which frames to show (operations).
+Belongs here: drawing, encoding. Does not belong here: which frames to show, and decoding them (operations).
 """
 
 import base64
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
+import numpy as np
 from anyascii import anyascii
 from PIL import Image, ImageDraw, ImageFont
 
-from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.media.foreign_pictures import small_picture, upright_size_wh
+from data_miner_dagster.domain.records import PictureFile, RgbImage, SeenPicture
+from data_miner_dagster.protocols.pictures import PictureReader
 
 MAX_SHEET_BYTES: Final = 44_000
 """As base64 this is below 60 kB, what a Dagster event may carry without hurting the event log."""
@@ -79,11 +79,11 @@ class TileBox:
 class Tile:
     """One picture of a sheet.
 
-    A path is decoded at reduced size; one that cannot be read shows as an empty frame. None leaves the place free.
+    A file is decoded at reduced size; one that cannot be read shows as an empty frame. None leaves the place free.
     `detail` is for pages that have room for a second line.
     """
 
-    image: Path | RgbImage | None
+    image: PictureFile | RgbImage | None
     caption: str = ""
     verdict: Verdict = Verdict.NEUTRAL
     boxes: tuple[TileBox, ...] = ()
@@ -92,6 +92,7 @@ class Tile:
 
 def contact_sheet(
     tiles: Sequence[Tile],
+    pictures: PictureReader,
     *,
     columns: int = 4,
     tile_wh: tuple[int, int] = (240, 135),
@@ -115,11 +116,17 @@ def contact_sheet(
         left = (index % columns) * cell_wh[0] + _BORDER
         top = (index // columns) * cell_wh[1] + _BORDER
         if tile.image is not None:
-            _draw_tile(sheet, tile, tile.image, (left, top), tile_wh)
+            _draw_tile(sheet, tile, _seen(tile.image, tile_wh, pictures), (left, top), tile_wh)
     return _encode_within(sheet, max_bytes)
 
 
-def strip(tiles: Sequence[Tile], *, strip_wh: tuple[int, int] = (96, 32), max_bytes: int = MAX_STRIP_BYTES) -> bytes:
+def strip(
+    tiles: Sequence[Tile],
+    pictures: PictureReader,
+    *,
+    strip_wh: tuple[int, int] = (96, 32),
+    max_bytes: int = MAX_STRIP_BYTES,
+) -> bytes:
     """Return the first tiles as a row of square crops, one WebP of at most `max_bytes`.
 
     Raises:
@@ -131,7 +138,7 @@ def strip(tiles: Sequence[Tile], *, strip_wh: tuple[int, int] = (96, 32), max_by
     shown = [(tile.image, tile.verdict) for tile in tiles if tile.image is not None][: max(1, width // height)]
     picture = Image.new("RGB", (max(1, len(shown)) * height, height), _BACKGROUND)
     for index, (source, verdict) in enumerate(shown):
-        image = _load(source, (2 * height, 2 * height))
+        image = Image.fromarray(_seen(source, (2 * height, 2 * height), pictures).rgb)
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         square = image.resize((height, height), Image.Resampling.BOX, (left, top, left + side, top + side))
@@ -140,7 +147,9 @@ def strip(tiles: Sequence[Tile], *, strip_wh: tuple[int, int] = (96, 32), max_by
     return _encode_within(picture, max_bytes)
 
 
-def thumbnail(tile: Tile, *, tile_wh: tuple[int, int] = (320, 180), max_bytes: int = 14_000) -> bytes:
+def thumbnail(
+    tile: Tile, pictures: PictureReader, *, tile_wh: tuple[int, int] = (320, 180), max_bytes: int = 14_000
+) -> bytes:
     """Return one tile with its boxes, without border and caption, as a WebP of at most `max_bytes`.
 
     The picture keeps its proportions within `tile_wh`.
@@ -150,8 +159,9 @@ def thumbnail(tile: Tile, *, tile_wh: tuple[int, int] = (320, 180), max_bytes: i
     """
     if tile.image is None:
         raise ValueError("a thumbnail needs an image")
-    image = _fitted(tile.image, tile_wh)
-    _draw_boxes(image, tile, tile.image, (0, 0), image.size)
+    seen = _seen(tile.image, tile_wh, pictures)
+    image = _fitted(seen, tile_wh)
+    _draw_boxes(image, tile, seen, (0, 0), image.size)
     return _encode_within(image, max_bytes)
 
 
@@ -165,57 +175,47 @@ def class_colour(class_index: int) -> str:
     return CLASS_COLOURS[class_index % len(CLASS_COLOURS)]
 
 
-def _load(source: Path | RgbImage, at_least_wh: tuple[int, int]) -> Image.Image:
-    if not isinstance(source, Path):
-        return Image.fromarray(source)
+def _seen(source: PictureFile | RgbImage, at_least_wh: tuple[int, int], pictures: PictureReader) -> SeenPicture:
+    if not isinstance(source, PictureFile):
+        return SeenPicture(source, (source.shape[1], source.shape[0]))
     try:
-        return small_picture(source, at_least_wh)
+        return pictures.see(source, at_least_wh)
     except Exception:  # noqa: BLE001 - missing, truncated, a bomb, no image: a page of pictures stands without one
-        return Image.new("RGB", at_least_wh, _EMPTY_TILE)
-
-
-def _full_size_wh(source: Path | RgbImage) -> tuple[int, int]:
-    if not isinstance(source, Path):
-        return source.shape[1], source.shape[0]
-    try:
-        return upright_size_wh(source)
-    except Exception:  # noqa: BLE001 - as above
-        return 1, 1
+        return SeenPicture(np.asarray(Image.new("RGB", at_least_wh, _EMPTY_TILE), np.uint8), (1, 1))
 
 
 def _draw_tile(
-    sheet: Image.Image, tile: Tile, source: Path | RgbImage, corner: tuple[int, int], tile_wh: tuple[int, int]
+    sheet: Image.Image, tile: Tile, seen: SeenPicture, corner: tuple[int, int], tile_wh: tuple[int, int]
 ) -> None:
     left, top = corner
     draw = ImageDraw.Draw(sheet)
     colour = VERDICT_COLOURS[tile.verdict]
     draw.rectangle((left, top, left + tile_wh[0] + 3, top + tile_wh[1] + 3), fill=_EMPTY_TILE, outline=colour, width=2)
-    image = _fitted(source, tile_wh)
+    image = _fitted(seen, tile_wh)
     offset = (left + 2 + (tile_wh[0] - image.width) // 2, top + 2 + (tile_wh[1] - image.height) // 2)
     sheet.paste(image, offset)
-    _draw_boxes(sheet, tile, source, offset, image.size)
+    _draw_boxes(sheet, tile, seen, offset, image.size)
     if tile.caption:
         font = ImageFont.load_default(_CAPTION_FONT_SIZE)
         caption = _shortened(_drawable(tile.caption), font, tile_wh[0])
         draw.text((left + 2, top + tile_wh[1] + 6), caption, font=font, fill=_CAPTION_COLOUR)
 
 
-def _fitted(source: Path | RgbImage, tile_wh: tuple[int, int]) -> Image.Image:
-    image = _load(source, tile_wh)
+def _fitted(seen: SeenPicture, tile_wh: tuple[int, int]) -> Image.Image:
+    image = Image.fromarray(seen.rgb)
     scale = min(tile_wh[0] / image.width, tile_wh[1] / image.height)
     fitted_wh = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(fitted_wh, Image.Resampling.BILINEAR)
 
 
 def _draw_boxes(
-    canvas: Image.Image, tile: Tile, source: Path | RgbImage, offset: tuple[int, int], shown_wh: tuple[int, int]
+    canvas: Image.Image, tile: Tile, seen: SeenPicture, offset: tuple[int, int], shown_wh: tuple[int, int]
 ) -> None:
     if not tile.boxes:
         return
-    full_wh = _full_size_wh(source)
     draw = ImageDraw.Draw(canvas)
     for box in reversed(tile.boxes):  # the most confident last, on top
-        _draw_box(draw, box, offset, (shown_wh[0] / full_wh[0], shown_wh[1] / full_wh[1]))
+        _draw_box(draw, box, offset, (shown_wh[0] / seen.full_wh[0], shown_wh[1] / seen.full_wh[1]))
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: TileBox, offset: tuple[int, int], scale_xy: tuple[float, float]) -> None:

@@ -22,7 +22,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.domain.records import RgbImage, SeenPicture
 from data_miner_dagster.media.images import decode_image
 from data_miner_dagster.media.outcomes import UnreadableImageError
 
@@ -87,7 +87,7 @@ def take_picture(content: bytes, *, max_pixels: int, quality: int) -> TakenPictu
     Raises:
         UnreadableImageError: it is empty, no picture, damaged, or has more than `max_pixels`; the message says which.
     """
-    image, is_as_it_is = _decoded(content, max_pixels)
+    image, is_as_it_is, _ = _decoded(content, max_pixels)
     rgb = np.ascontiguousarray(image, np.uint8)
     extension = _EXTENSIONS.get(_reader_of(content))
     if is_as_it_is and extension is not None and _is_read_alike(content, rgb):
@@ -119,31 +119,18 @@ def see_picture(content: bytes, *, max_pixels: int) -> RgbImage:
     return np.asarray(_decoded(content, max_pixels)[0], np.uint8)
 
 
-def small_picture(path: Path, at_least_wh: tuple[int, int]) -> Image.Image:
-    """Return what `take_picture` would see in a file, as RGB; a JPEG at 1/2, 1/4 or 1/8 where enough.
+def small_picture(path: Path, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
+    """Return what `take_picture` would see in a file; a JPEG at 1/2, 1/4 or 1/8 where that is enough.
 
     Raises:
         UnreadableImageError: as there, or the file is missing.
     """
     try:
-        return _decoded(path.read_bytes(), _MOST_PIXELS_SHOWN, at_least_wh)[0]
+        content = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(f"{path} is missing") from error
-
-
-def upright_size_wh(path: Path) -> tuple[int, int]:
-    """Return width and height that `take_picture` would give a file; its pixels are not decoded.
-
-    Raises:
-        UnreadableImageError: the file is missing or no picture.
-    """
-    try:
-        content = path.read_bytes()
-        with _opened(content, _MOST_PIXELS_SHOWN) as image:
-            width, height = image.size
-            return (height, width) if image.getexif().get(_ORIENTATION_TAG) in _ON_ITS_SIDE else (width, height)
-    except (*_DAMAGED, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadableImageError(f"{path} is no picture") from error
+    image, _, full_wh = _decoded(content, _MOST_PIXELS_SHOWN, at_least_wh)
+    return SeenPicture(np.asarray(image, np.uint8), full_wh)
 
 
 def _reader_of(content: bytes) -> type[ImageFile]:
@@ -153,17 +140,23 @@ def _reader_of(content: bytes) -> type[ImageFile]:
     raise UnreadableImageError("no JPEG, PNG, WebP, GIF or BMP" if content else "empty")
 
 
-def _decoded(content: bytes, max_pixels: int, at_least_wh: tuple[int, int] | None = None) -> tuple[Image.Image, bool]:
-    """Return the picture as RGB, upright, and whether its file shows that to every reader."""
+def _decoded(
+    content: bytes, max_pixels: int, at_least_wh: tuple[int, int] | None = None
+) -> tuple[Image.Image, bool, tuple[int, int]]:
+    """Return the picture as RGB, upright, whether its file shows that to every reader, and the size of the whole."""
     try:
         with _opened(content, max_pixels) as image:
+            full_wh = image.size
             if at_least_wh is not None:
                 image.draft("RGB", at_least_wh)
             image.load()
-            turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            turn = _TURNS.get(orientation)
+            if orientation in _ON_ITS_SIDE:
+                full_wh = full_wh[1], full_wh[0]
             shown, is_same = _shallow(image)
             is_same = is_same and turn is None and getattr(image, "n_frames", 1) == 1
-            return (shown if turn is None else shown.transpose(turn)), is_same
+            return (shown if turn is None else shown.transpose(turn)), is_same, full_wh
     except UnreadableImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # of a frame within, not the header

@@ -73,7 +73,10 @@ def decode_image(content: bytes, path: Path, flags: int = cv2.IMREAD_COLOR) -> R
         UnreadableImageError: it is no image that can be decoded.
     """
     flags |= cv2.IMREAD_IGNORE_ORIENTATION
-    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    try:
+        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except cv2.error as error:  # more pixels than OpenCV takes, or than there is memory for
+        raise UnreadableImageError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from error
     if decoded is None:
         raise UnreadableImageError(f"{path} is no image that can be decoded")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

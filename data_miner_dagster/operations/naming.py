@@ -4,9 +4,9 @@ from pathlib import PurePosixPath
 
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.sites.local_files import FRAMES_PREFIX
 from data_miner_dagster.sites.redaction import redact_url
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.domain.records import PictureFile, RgbImage
 from data_miner_dagster.media.contact_sheets import Tile, TileBox, Verdict, contact_sheet
 from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.foreign.media_workers import media_workers
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.sites.folders import folders_below
 from data_miner_dagster.storage.atomic import atomic_path
 
@@ -83,8 +85,12 @@ def read_in_batches(
 
 def write_contact_sheet(trial: Trial, path: Path) -> int:
     """Write the first pictures of a trial as one WebP, atomically; return how many it shows."""
-    tiles = [Tile(row.path, row.caption, row.verdict, row.boxes) for row in trial.rows[:MAX_TILES]]
-    content = contact_sheet(tiles, columns=6, max_bytes=MAX_SHEET_BYTES)
+    tiles = [
+        Tile(PictureFile(row.path, is_foreign=True), row.caption, row.verdict, row.boxes)
+        for row in trial.rows[:MAX_TILES]
+    ]
+    with StoredPictures(ExtractionConfig()) as pictures:
+        content = contact_sheet(tiles, pictures, columns=6, max_bytes=MAX_SHEET_BYTES)
     with atomic_path(path) as partial:
         partial.write_bytes(content)
     return len(tiles)

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 from data_miner_dagster.domain.errors import SourceError, VideoPermanentError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.foreign_text import printable
+from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.folders import folders_below, is_glob, located, matches_of
 
@@ -31,9 +32,6 @@ sound, subtitles and pictures, and a few that are in use besides (divx, mpv, ogm
 PICTURE_ENDINGS: Final = frozenset({"bmp", "jpeg", "jpg", "png", "webp"})
 """What is taken for a picture in a folder of frames."""
 _MOST_REASONS: Final = 8
-
-FRAMES_PREFIX: Final = "frames-"
-"""Of the keys of videos that are folders of frames."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_miner_dagster.domain.keys import check_project_name, check_video_key
+from data_miner_dagster.domain.keys import check_project_name, check_video_key, has_foreign_pictures
+from data_miner_dagster.domain.records import PictureFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,10 @@ class StorageLayout:
     def frame_path(self, video_key: str, file_name: str) -> Path:
         """One frame's image."""
         return self.frames_folder(video_key) / file_name
+
+    def frame_picture(self, video_key: str, file_name: str) -> PictureFile:
+        """One frame's image, as readers of pictures take it."""
+        return PictureFile(self.frame_path(video_key, file_name), has_foreign_pictures(video_key))
 
     def embedding_file(self, encoder_name: str, video_key: str) -> Path:
         """One encoder's embeddings of one video's frames."""

@@ -12,12 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.export.coco import CocoWriter
 from data_miner_dagster.export.crops import CropsWriter
 from data_miner_dagster.export.huggingface import EmbeddedParquetWriter, ImageFolderWriter
 from data_miner_dagster.export.parquet import ParquetWriter, read_images
 from data_miner_dagster.export.verification import EXPORT_VERIFIERS, Expected, export_problems, release_problems
 from data_miner_dagster.export.yolo import YoloWriter
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.releasing.standing import EXPORT_FORMATS
 from data_miner_dagster.operations.releasing.writing import WRITERS
 from data_miner_dagster_tests.support.releases import (
@@ -408,7 +410,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_sample_videos(base / "parquet")
     (base / "huggingface").mkdir()
     write_with(EmbeddedParquetWriter, base / "huggingface", release)
-    write_with(CropsWriter, base / "crops", release, lambda _name, work: work())
+    with StoredPictures(ExtractionConfig()) as pictures:
+        write_with(CropsWriter, base / "crops", release, pictures, lambda _name, work: work())
     return base
 
 

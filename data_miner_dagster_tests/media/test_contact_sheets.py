@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.domain.records import PictureFile, RgbImage, SeenPicture
 from data_miner_dagster.media.contact_sheets import (
     MAX_SHEET_BYTES,
     MAX_STRIP_BYTES,
@@ -17,6 +17,14 @@ from data_miner_dagster.media.contact_sheets import (
     data_uri,
     strip,
 )
+from data_miner_dagster.media.foreign_pictures import small_picture
+
+
+class _Files:
+    """Reads in this process, as these tests wrote them."""
+
+    def see(self, file: PictureFile, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
+        return small_picture(file.path, at_least_wh)
 
 
 def _opened(webp: bytes) -> RgbImage:
@@ -31,12 +39,12 @@ def _noise(seed: int) -> RgbImage:
 
 def test_contact_sheet__no_tiles() -> None:
     with pytest.raises(ValueError, match="at least one tile"):
-        contact_sheet([])
+        contact_sheet([], _Files())
 
 
 def test_contact_sheet__places_tiles_row_by_row() -> None:
     red, green, blue = (np.full((135, 240, 3), colour, np.uint8) for colour in ([220, 0, 0], [0, 200, 0], [0, 0, 220]))
-    sheet = _opened(contact_sheet([Tile(red), Tile(green), Tile(blue)], columns=2))
+    sheet = _opened(contact_sheet([Tile(red), Tile(green), Tile(blue)], _Files(), columns=2))
     assert sheet.shape == (2 * 143 + 4, 2 * 248 + 4, 3)
     centres = [sheet[4 + 67, 4 + 120], sheet[4 + 67, 252 + 120], sheet[147 + 67, 4 + 120]]
     assert [int(np.argmax(centre)) for centre in centres] == [0, 1, 2]
@@ -44,13 +52,13 @@ def test_contact_sheet__places_tiles_row_by_row() -> None:
 
 def test_contact_sheet__same_tiles_same_bytes() -> None:
     tiles = [Tile(_noise(seed), f"tile {seed}") for seed in range(3)]
-    assert contact_sheet(tiles) == contact_sheet(tiles)
+    assert contact_sheet(tiles, _Files()) == contact_sheet(tiles, _Files())
 
 
 def test_contact_sheet__stays_within_the_byte_budget_on_noise() -> None:
     tiles = [Tile(_noise(seed), "noise cannot be compressed") for seed in range(12)]
-    assert len(contact_sheet(tiles, columns=6)) <= MAX_SHEET_BYTES
-    small = contact_sheet(tiles, columns=6, max_bytes=6_000)
+    assert len(contact_sheet(tiles, _Files(), columns=6)) <= MAX_SHEET_BYTES
+    small = contact_sheet(tiles, _Files(), columns=6, max_bytes=6_000)
     assert len(small) <= 6_000
     assert _opened(small).shape[1] < 6 * 248
 
@@ -58,7 +66,7 @@ def test_contact_sheet__stays_within_the_byte_budget_on_noise() -> None:
 def test_contact_sheet__draws_boxes_where_they_are() -> None:
     grey = np.full((270, 480, 3), 90, np.uint8)
     boxed = Tile(grey, boxes=(TileBox((240.0, 135.0, 400.0, 240.0), 0, ""),))
-    sheet = _opened(contact_sheet([boxed], columns=1, max_bytes=1_000_000))
+    sheet = _opened(contact_sheet([boxed], _Files(), columns=1, max_bytes=1_000_000))
     # half size: the left edge of the box is at x = 120 of the tile, its lower edge at y = 120
     for x, y in ((4 + 2 + 120, 4 + 2 + 90), (4 + 2 + 160, 4 + 2 + 119)):
         red, _, blue = sheet[y, x].astype(int)
@@ -69,7 +77,7 @@ def test_contact_sheet__draws_boxes_where_they_are() -> None:
 def test_contact_sheet__border_tells_the_verdict() -> None:
     grey = np.full((135, 240, 3), 90, np.uint8)
     sheets = [
-        _opened(contact_sheet([Tile(grey, verdict=verdict)], columns=1, max_bytes=1_000_000))
+        _opened(contact_sheet([Tile(grey, verdict=verdict)], _Files(), columns=1, max_bytes=1_000_000))
         for verdict in (Verdict.KEPT, Verdict.REJECTED)
     ]
     kept, rejected = (sheet[60, 5].astype(int) for sheet in sheets)
@@ -85,7 +93,8 @@ def test_contact_sheet__spells_what_its_font_lacks_in_latin_letters(text: str, l
     grey = np.full((135, 240, 3), 90, np.uint8)
     box = (20.0, 40.0, 200.0, 120.0)
     drawn, spelled, without = (
-        contact_sheet([Tile(grey, words, boxes=(TileBox(box, 0, words),))], columns=1) for words in (text, latin, "")
+        contact_sheet([Tile(grey, words, boxes=(TileBox(box, 0, words),))], _Files(), columns=1)
+        for words in (text, latin, "")
     )
     assert drawn == spelled
     assert drawn != without
@@ -93,18 +102,19 @@ def test_contact_sheet__spells_what_its_font_lacks_in_latin_letters(text: str, l
 
 def test_contact_sheet__two_names_of_another_alphabet_look_different() -> None:
     grey = np.full((135, 240, 3), 90, np.uint8)
-    assert contact_sheet([Tile(grey, "人")]) != contact_sheet([Tile(grey, "犬")])
+    assert contact_sheet([Tile(grey, "人")], _Files()) != contact_sheet([Tile(grey, "犬")], _Files())
 
 
 def test_contact_sheet__a_missing_or_broken_file_is_an_empty_tile(tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"not an image")
-    sheet = _opened(contact_sheet([Tile(tmp_path / "missing.jpg"), Tile(broken), Tile(None)], columns=3))
+    missing, unreadable = (PictureFile(path, is_foreign=False) for path in (tmp_path / "missing.jpg", broken))
+    sheet = _opened(contact_sheet([Tile(file) for file in (missing, unreadable, None)], _Files(), columns=3))
     assert sheet.shape[1] == 3 * 248 + 4
 
 
 def test_strip__fits_inline_markdown() -> None:
-    webp = strip([Tile(_noise(seed)) for seed in range(5)])
+    webp = strip([Tile(_noise(seed)) for seed in range(5)], _Files())
     assert len(webp) <= MAX_STRIP_BYTES
     assert len(f"![]({data_uri(webp)})") < 1_000
     height, width, _ = _opened(webp).shape
@@ -113,4 +123,4 @@ def test_strip__fits_inline_markdown() -> None:
 
 def test_strip__no_tiles() -> None:
     with pytest.raises(ValueError, match="at least one tile"):
-        strip([])
+        strip([], _Files())

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.media.foreign_pictures import see_picture, small_picture, take_picture, upright_size_wh
+from data_miner_dagster.media.foreign_pictures import see_picture, small_picture, take_picture
 from data_miner_dagster.media.images import decode_image, read_stored_image
 from data_miner_dagster.media.outcomes import UnreadableImageError
 
@@ -102,8 +102,9 @@ def seen_by_all(content: bytes, extension: str, folder: Path) -> RgbImage:
     with Image.open(path) as image:
         assert differs_by(np.asarray(image.convert("RGB")), ours) == 0
     assert differs_by(np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)), ours) == 0
-    assert upright_size_wh(path) == (ours.shape[1], ours.shape[0])
-    assert differs_by(np.asarray(small_picture(path, (10_000, 10_000))), ours) == 0
+    seen = small_picture(path, (10_000, 10_000))
+    assert seen.full_wh == (ours.shape[1], ours.shape[0])
+    assert differs_by(seen.rgb, ours) == 0
     return ours
 
 
@@ -148,8 +149,9 @@ def test_take_picture__orientation(orientation: int, form: str, tmp_path: Path) 
     taken = take_picture(content, **LIMITS)
     assert (taken.content == content) == (orientation == 1)
     assert differs_by(taken.rgb, TURNS[orientation]) <= LOSSY
-    assert upright_size_wh(path) == (taken.rgb.shape[1], taken.rgb.shape[0])
-    assert differs_by(np.asarray(small_picture(path, (10_000, 10_000))), taken.rgb) <= LOSSY
+    seen = small_picture(path)
+    assert seen.full_wh == (taken.rgb.shape[1], taken.rgb.shape[0])
+    assert differs_by(seen.rgb, taken.rgb) <= LOSSY
     assert differs_by(taken.rgb, seen_by_all(taken.content, taken.extension, tmp_path)) == 0
 
 
@@ -202,8 +204,9 @@ def test_take_picture__left_out(content: bytes, reason: str) -> None:
 def test_small_picture__jpeg_is_reduced_while_decoded(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     path.write_bytes(coded(PHOTO.resize((1600, 1200)), "JPEG", exif=turned(6)))
-    assert small_picture(path, (240, 135)).size == (300, 400)
-    assert upright_size_wh(path) == (1200, 1600)
+    seen = small_picture(path, (240, 135))
+    assert seen.rgb.shape == (400, 300, 3)
+    assert seen.full_wh == (1200, 1600)
 
 
 def test_take_picture__bytes_that_not_every_reader_takes_are_stored_anew() -> None:

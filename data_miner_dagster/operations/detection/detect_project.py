@@ -198,8 +198,8 @@ def _representatives_of(platform: Platform, video_key: str, wanted: pa.Table) ->
                 f"frame {frame_id} is kept by deduplication and missing in frames.parquet of its video: the frames "
                 "were extracted anew since; materialize `filtered_frames` and `deduplicated_frames` again"
             )
-        path = platform.layout.frame_path(video_key, row["file_name"])
-        frames.append(FrameToDetect(frame_id, video_key, frame_index, row["pts_seconds"], path, row["sha256"]))
+        picture = platform.layout.frame_picture(video_key, row["file_name"])
+        frames.append(FrameToDetect(frame_id, video_key, frame_index, row["pts_seconds"], picture, row["sha256"]))
     return frames
 
 

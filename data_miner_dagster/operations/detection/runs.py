@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeVar
 
 import numpy as np
 
 from data_miner_dagster.config.detection import DetectionConfig
-from data_miner_dagster.domain.records import ImageDetections, RgbImage
-from data_miner_dagster.media.images import read_stored_image
+from data_miner_dagster.domain.records import ImageDetections, PictureFile, RgbImage
 from data_miner_dagster.media.outcomes import UnreadableImageError
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, concerns_all_items, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.detectors import ObjectDetector
@@ -43,7 +42,7 @@ class FrameToDetect:
     video_key: str
     frame_index: int
     pts_seconds: float
-    path: Path
+    picture: PictureFile
     sha256: str
 
 
@@ -89,9 +88,9 @@ def look_at_unseen(
     boxes: list[DetectionRow] = []
     looked_at: list[dict[str, str | int | float]] = []
     started = time.monotonic()
-    with item_guard("detections") as guard:
+    with item_guard("detections") as guard, StoredPictures(platform.config.extraction) as pictures:
         careful = _CarefulDetector(name, detector, config, guard, faults)
-        for batch in _decoded_batches(unseen, config):
+        for batch in _decoded_batches(pictures, unseen, config):
             for frame, rows in careful.look_at(batch):
                 boxes += rows
                 looked_at.append(frame_row(frame, parts.fingerprint, len(rows)))
@@ -200,13 +199,15 @@ def _detect(detector: ObjectDetector, images: Sequence[RgbImage], config: Detect
     return answers
 
 
-def _decoded_batches(frames: Sequence[FrameToDetect], config: DetectionConfig) -> Iterator[list[_Decoding]]:
+def _decoded_batches(
+    pictures: StoredPictures, frames: Sequence[FrameToDetect], config: DetectionConfig
+) -> Iterator[list[_Decoding]]:
     """Yield batches in order; an image that cannot be read is None. The next batch is decoded meanwhile."""
     batches = [frames[start : start + config.batch_size] for start in range(0, len(frames), config.batch_size)]
     with ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode") as pool:
 
         def submit(batch: Sequence[FrameToDetect]) -> list[Future[RgbImage | None]]:
-            return [pool.submit(_read, frame) for frame in batch]
+            return [pool.submit(_read, pictures, frame) for frame in batch]
 
         ahead = submit(batches[0]) if batches else []
         for number, batch in enumerate(batches):
@@ -214,9 +215,9 @@ def _decoded_batches(frames: Sequence[FrameToDetect], config: DetectionConfig) -
             yield list(zip(batch, current, strict=True))
 
 
-def _read(frame: FrameToDetect) -> RgbImage | None:
+def _read(pictures: StoredPictures, frame: FrameToDetect) -> RgbImage | None:
     try:
-        return read_stored_image(frame.path, frame.sha256)
+        return pictures.read(frame.picture, frame.sha256)
     except UnreadableImageError as error:
         logger.warning("detection: frame %s is left out: %s; `data-miner doctor` mends it", frame.frame_id, error)
         return None

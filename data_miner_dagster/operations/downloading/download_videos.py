@@ -17,6 +17,7 @@ from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.addresses import AddressError, LocalPath, Origin, address_of, host_of
 from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
+from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import (
     OutcomeStatus,
@@ -46,7 +47,7 @@ from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
 from data_miner_dagster.operations.sourcing.rules import ProjectRules, load_rules_by_video, with_known
 from data_miner_dagster.sites.keys import site_of_key
-from data_miner_dagster.sites.local_files import FRAMES_PREFIX, fetch_local_file
+from data_miner_dagster.sites.local_files import fetch_local_file
 from data_miner_dagster.sites.records import FetchedVideo
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.downloading.failures import (

@@ -5,10 +5,11 @@ from pathlib import Path
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import VideoPermanentError
+from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoFileRecord
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.sites.local_files import FRAMES_PREFIX, key_of_frames, list_frames
+from data_miner_dagster.sites.local_files import key_of_frames, list_frames
 from data_miner_dagster.storage.videos import VideoInfo, write_video_info
 
 

@@ -23,9 +23,9 @@ from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import Float32Array, OutcomeStatus, RgbImage, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.media.images import read_stored_image_reduced
 from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, FrameToEmbed
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, concerns_all_items, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform, ReportVideo
@@ -212,6 +212,7 @@ def _run_tasks(
 ) -> None:
     """Put the frames of all tasks through the encoder; `finish` each, which ends its claim, after its last frame."""
     config = platform.config.embedding
+    pictures = StoredPictures(platform.config.extraction)
     open_tasks: list[EmbeddingTask] = []
 
     def close(task: EmbeddingTask) -> None:
@@ -240,7 +241,7 @@ def _run_tasks(
         stream = embed_in_batches(
             encoder,
             frames(),
-            partial(_load_image, min_side=encoder.input_side),
+            partial(_load_image, pictures, min_side=encoder.input_side),
             batch_size=config.batch_size,
             decode_threads=config.decode_threads,
             max_batch_bytes=config.max_batch_megabytes * _MEGABYTE,
@@ -255,11 +256,12 @@ def _run_tasks(
     finally:
         for task in open_tasks:
             task.claim.close()
+        pictures.close()
 
 
-def _load_image(frame: FrameToEmbed, *, min_side: int) -> RgbImage:
+def _load_image(pictures: StoredPictures, frame: FrameToEmbed, *, min_side: int) -> RgbImage:
     try:
-        return read_stored_image_reduced(frame.path, frame.sha256, min_side)
+        return pictures.read_reduced(frame.picture, frame.sha256, min_side)
     except UnreadableImageError as error:
         raise FrameLoadError(str(error)) from error
 
@@ -320,7 +322,7 @@ def _frames_of(platform: Platform, task: EmbeddingTask, only: set[int] | None) -
     table = read_table(platform.layout.frames_table(task.video_key), ["frame_index", "file_name", "sha256"])
     rows = zip(*(table.column(name).to_pylist() for name in ("frame_index", "file_name", "sha256")), strict=True)
     frames = [
-        FrameToEmbed(task, index, platform.layout.frame_path(task.video_key, file_name), sha256)
+        FrameToEmbed(task, index, platform.layout.frame_picture(task.video_key, file_name), sha256)
         for index, file_name, sha256 in rows
         if only is None or index in only
     ]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.domain.keys import make_frame_id
-from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.domain.records import Float32Array, PictureFile
 from data_miner_dagster.operations.item_faults import log_fault
 from data_miner_dagster.stages.embedding import FrameLoadError
 from data_miner_dagster.storage.embeddings import StoredEmbeddings
@@ -20,7 +20,7 @@ class FrameToEmbed:
 
     task: "EmbeddingTask"
     frame_index: int
-    path: Path
+    picture: PictureFile
     sha256: str
 
 

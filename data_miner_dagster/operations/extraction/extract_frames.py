@@ -24,6 +24,7 @@ from data_miner_dagster.domain.errors import (
 )
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
+from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -32,7 +33,6 @@ from data_miner_dagster.operations.extraction.workers import FrameWorkers
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
-from data_miner_dagster.sites.local_files import FRAMES_PREFIX
 from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 from data_miner_dagster.storage.tables import num_rows, read_fingerprint

@@ -1,24 +1,30 @@
-"""What workers do with files of strangers: prove a video, see a picture, make a folder of frames.
+"""What workers do with files of strangers: prove a video, decode a picture, make a folder of frames.
 
 Run by `FrameWorkers` and `MediaWorkers`.
 """
 
 import errno
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from data_miner_dagster.domain.errors import VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.media.foreign_pictures import see_picture
+from data_miner_dagster.media.foreign_pictures import see_picture, small_picture
+from data_miner_dagster.media.images import read_stored_image, read_stored_image_reduced
 from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.extraction.folder import make_frame_folder
 from data_miner_dagster.operations.foreign.media_requests import job_from_json
 from data_miner_dagster.operations.foreign.probe_jobs import probe
 from data_miner_dagster.stages.sourcing import split_storyboard
-from data_miner_dagster.workers.serving import serve
+from data_miner_dagster.workers.serving import Job, serve
+
+Decoded = tuple[npt.NDArray[np.uint8], dict[str, Any]]
+"""Pixels, and what is to be said of them."""
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -38,18 +44,50 @@ def _make(arguments: dict[str, Any]) -> dict[str, Any]:
         raise VideoTransientError(VideoErrorKind.DISK_FULL, f"no space left for frames: {error}") from error
 
 
-def _see(arguments: dict[str, Any]) -> str | None:
-    """Write what is wanted of a picture beside it as one array; return why there is nothing to see, if there is not."""
-    folder = Path(arguments["folder"])
-    try:
-        image = see_picture((folder / "picture").read_bytes(), max_pixels=arguments["max_pixels"])
-    except UnreadableImageError as error:
-        return str(error)
+def _see(arguments: dict[str, Any]) -> Decoded:
+    image = see_picture(Path(arguments["path"]).read_bytes(), max_pixels=arguments["max_pixels"])
     tiles = split_storyboard(image, arguments["rows"], arguments["columns"])
     seen = [tiles[place] for place in arguments["wanted"] if place < len(tiles)]
-    np.save(folder / "seen.npy", np.stack(seen) if seen else np.zeros((0, 1, 1, 3), np.uint8))
-    return None
+    return np.stack(seen) if seen else np.zeros((0, 1, 1, 3), np.uint8), {}
 
+
+def _see_file(arguments: dict[str, Any]) -> Decoded:
+    at_least_wh = arguments["at_least_wh"]
+    seen = small_picture(Path(arguments["path"]), tuple(at_least_wh) if at_least_wh else None)
+    return seen.rgb, {"full_wh": seen.full_wh}
+
+
+def _read_stored(arguments: dict[str, Any]) -> Decoded:
+    path, sha256, min_side = Path(arguments["path"]), arguments["sha256"], arguments["min_side"]
+    if min_side is None:
+        return read_stored_image(path, sha256), {}
+    return read_stored_image_reduced(path, sha256, min_side), {}
+
+
+def _pixels(decode: Callable[[dict[str, Any]], Decoded]) -> Job:
+    """Return a job that leaves pixels as they are in a file that its caller has made, and says their shape.
+
+    What comes back so needs no parser; where there is nothing to see, the answer says why.
+    """
+
+    def job(arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            pixels, known = decode(arguments)
+        except UnreadableImageError as error:
+            return {"reason": str(error)}
+        pixels.tofile(arguments["pixels"])
+        return {"shape": pixels.shape, **known}
+
+    return job
+
+
+JOBS: Final[dict[str, Job]] = {
+    "make_frame_folder": _make,
+    "probe_video": probe,
+    "see_picture": _pixels(_see),
+    "see_file": _pixels(_see_file),
+    "read_stored": _pixels(_read_stored),
+}
 
 if __name__ == "__main__":
-    serve({"make_frame_folder": _make, "probe_video": probe, "see_picture": _see})
+    serve(JOBS)

@@ -18,11 +18,12 @@ import pyarrow as pa
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import split_frame_id
-from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.domain.records import Float32Array, PictureFile
 from data_miner_dagster.export.calibration_page import Question, render_calibration_page
 from data_miner_dagster.media.thumbnails import thumbnail_uri
 from data_miner_dagster.operations.filtering.drift import scale_fingerprint
 from data_miner_dagster.operations.filtering.filter_project import decide_part
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.filtering.calibration import Float64Array, sampling_order, stratum_of
 from data_miner_dagster.stages.filtering.decisions import FilteringRules
@@ -197,17 +198,18 @@ def write_questions_page(
     edges: Float64Array,
 ) -> None:
     """Write the same questions as a page with pictures and buttons."""
-    images = _image_paths(platform, [frame.frame_id for frame in asked])
-    questions = [
-        Question(
-            frame_id=frame.frame_id,
-            image_uri=thumbnail_uri(images[frame.frame_id]),
-            prompt=frame.prompt,
-            pts_seconds=frame.pts_seconds,
-            answer=answer_word(answers, frame.frame_id),
-        )
-        for frame in asked
-    ]
+    images = _images(platform, [frame.frame_id for frame in asked])
+    with StoredPictures(platform.config.extraction) as pictures:
+        questions = [
+            Question(
+                frame_id=frame.frame_id,
+                image_uri=thumbnail_uri(pictures, images[frame.frame_id]),
+                prompt=frame.prompt,
+                pts_seconds=frame.pts_seconds,
+                answer=answer_word(answers, frame.frame_id),
+            )
+            for frame in asked
+        ]
     plan = fingerprint_of({"inner_edges": edges[1:-1].tolist()})
     page = render_calibration_page(
         project, platform.models.filter_encoder_name, questions, plan=plan, root=platform.root
@@ -216,10 +218,10 @@ def write_questions_page(
         partial.write_text(page, encoding="utf-8")
 
 
-def _image_paths(platform: Platform, frame_ids: Sequence[str]) -> dict[str, Path]:
-    paths: dict[str, Path] = {}
+def _images(platform: Platform, frame_ids: Sequence[str]) -> dict[str, PictureFile]:
+    images: dict[str, PictureFile] = {}
     for key in sorted({split_frame_id(frame_id)[0] for frame_id in frame_ids}):
         names = read_table(platform.layout.frames_table(key), ["frame_id", "file_name"]).to_pydict()
         for frame_id, name in zip(names["frame_id"], names["file_name"], strict=True):
-            paths[frame_id] = platform.layout.frame_path(key, name)
-    return paths
+            images[frame_id] = platform.layout.frame_picture(key, name)
+    return images

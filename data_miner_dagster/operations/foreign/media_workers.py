@@ -8,14 +8,15 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.domain.records import RgbImage, SeenPicture
 from data_miner_dagster.media.outcomes import ProbedVideo, UnreadableImageError
 from data_miner_dagster.operations.foreign.media_requests import JOBS_MODULE
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
@@ -84,17 +85,61 @@ class MediaWorkers:
             UnreadableImageError: it is no picture, damaged, too large, or costs too much to decode.
         """
         arguments = {"rows": rows, "columns": columns, "wanted": list(wanted), "max_pixels": self._max_pixels}
+        with tempfile.NamedTemporaryFile(prefix="data-miner-picture-") as picture:
+            picture.write(content)
+            picture.flush()
+            pixels, _ = self._decoded("see_picture", "it", {**arguments, "path": picture.name})
+        return list(pixels)
+
+    def see_file(self, path: Path, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
+        """The same as `small_picture`, in a worker.
+
+        Raises:
+            UnreadableImageError: as there, or it costs too much to decode.
+        """
+        pixels, known = self._stored("see_file", path, {"at_least_wh": at_least_wh})
+        width, height = known["full_wh"]
+        return SeenPicture(pixels, (width, height))
+
+    def read_stored(self, path: Path, sha256: str, *, min_side: int | None = None) -> RgbImage:
+        """The same as `read_stored_image`, or with a `min_side` as `read_stored_image_reduced`, in a worker.
+
+        Raises:
+            UnreadableImageError: as there, or it costs too much to decode.
+        """
+        return self._stored("read_stored", path, {"sha256": sha256, "min_side": min_side})[0]
+
+    def _stored(self, job: str, path: Path, arguments: dict[str, Any]) -> tuple[RgbImage, dict[str, Any]]:
+        arguments = {**arguments, "path": os.fspath(path)}
+        try:
+            return self._decoded(job, str(path), arguments)
+        except _DiedOverPictureError:
+            # It was decoded once, when it was stored: most likely something else ended this worker.
+            return self._decoded(job, str(path), arguments)
+
+    def _decoded(self, job: str, what: str, arguments: dict[str, Any]) -> tuple[RgbImage, dict[str, Any]]:
+        """Return the pixels that a worker decodes, and what else it says of them."""
         limits = WorkerLimits(_PICTURE_SECONDS, _PICTURE_SECONDS, self._limits.memory_bytes)
-        with tempfile.TemporaryDirectory(prefix="data-miner-picture-") as folder:
-            picture = Path(folder, "picture")
-            picture.write_bytes(content)
+        with tempfile.NamedTemporaryFile(prefix="data-miner-pixels-") as file:
             try:
-                reason = self._pool.call("see_picture", {**arguments, "folder": folder}, limits=limits)
-            except (WorkerLimitError, WorkerDiedError) as error:
-                raise UnreadableImageError(f"decoding it {error}") from error
-            if reason is not None:
-                raise UnreadableImageError(reason)
-            return list(np.asarray(np.load(Path(folder, "seen.npy"), allow_pickle=False), np.uint8))
+                answer = self._pool.call(job, {**arguments, "pixels": file.name}, limits=limits)
+            except WorkerLimitError as error:
+                raise UnreadableImageError(f"decoding {what} {error}") from error
+            except WorkerDiedError as error:
+                raise _DiedOverPictureError(f"decoding {what}: the process {error}") from error
+            if "reason" in answer:
+                raise UnreadableImageError(answer["reason"])
+            return np.fromfile(file, np.uint8).reshape(answer["shape"]), answer
+
+
+class _DiedOverPictureError(UnreadableImageError):
+    """A worker ended while it decoded a picture."""
+
+
+def picture_workers(config: ExtractionConfig) -> MediaWorkers:
+    """Return workers that decode pictures which were stored, within the limits in which they were."""
+    limits = WorkerLimits(memory_bytes=config.limits.max_memory_bytes)
+    return MediaWorkers(limits, max_pixels=config.limits.max_pixels)
 
 
 def media_workers(config: DownloadingConfig, pool: WorkerPool | None = None) -> MediaWorkers:

@@ -29,20 +29,22 @@ from data_miner_dagster.export.parquet import ParquetWriter, read_images, read_v
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage, ReleaseTally, ReleaseVideo, ReleaseWriter
 from data_miner_dagster.export.verification import Expected, export_problems
 from data_miner_dagster.export.yolo import YoloWriter
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError, going_on_without
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.split_memory import release_versions
+from data_miner_dagster.protocols.pictures import PictureReader
 from data_miner_dagster.stages.releasing import version_number
 from data_miner_dagster.storage.atomic import atomic_folder
 
 _WHOLE: Final = "all"
 _Attempt = Callable[[str, Callable[[], None]], object]
-_WRITERS: Final[Mapping[str, Callable[[Path, ReleaseHeader, Path, _Attempt], ReleaseWriter]]] = {
-    "coco": lambda folder, header, _release, _attempt: CocoWriter(folder, header),
-    "yolo": lambda folder, header, _release, _attempt: YoloWriter(folder, header),
-    "parquet": lambda folder, header, _release, _attempt: ParquetWriter(folder, header),
-    "huggingface": lambda folder, header, release, _attempt: EmbeddedParquetWriter(folder, header, release),
+_WRITERS: Final[Mapping[str, Callable[[Path, ReleaseHeader, Path, PictureReader, _Attempt], ReleaseWriter]]] = {
+    "coco": lambda folder, header, *_: CocoWriter(folder, header),
+    "yolo": lambda folder, header, *_: YoloWriter(folder, header),
+    "parquet": lambda folder, header, *_: ParquetWriter(folder, header),
+    "huggingface": lambda folder, header, release, *_: EmbeddedParquetWriter(folder, header, release),
     "crops": CropsWriter,
 }
 EXPORT_FORMATS: Final = (_WHOLE, *_WRITERS)
@@ -218,15 +220,21 @@ def export_release(
                 raise DataMinerError(f"the copy of {project} {version} differs: {damage[0]}; nothing was exported")
         manifest = read_manifest(to) or {}
         return ExportOutcome(version, to.absolute(), manifest["num_images"], manifest["num_boxes"], {})
-    write = partial(_export_format, release, header, format, to.absolute())
-    (tally, lost_crops), lost_images = going_on_without(write)
+    with StoredPictures(platform.config.extraction) as pictures:
+        write = partial(_export_format, release, header, pictures, format, to.absolute())
+        (tally, lost_crops), lost_images = going_on_without(write)
     return ExportOutcome(
         version, to.absolute(), tally.num_images, tally.num_boxes - len(lost_crops), {**lost_images, **lost_crops}
     )
 
 
 def _export_format(
-    release: Path, header: ReleaseHeader, format: str, to: Path, left_out: Mapping[str, str]
+    release: Path,
+    header: ReleaseHeader,
+    pictures: PictureReader,
+    format: str,
+    to: Path,
+    left_out: Mapping[str, str],
 ) -> tuple[ReleaseTally, dict[str, str]]:
     """Write one format of a release without some images; return what is in it, and the crops that it lacks.
 
@@ -250,7 +258,7 @@ def _export_format(
                 shutil.copyfile(release / "images" / image.file_name, folder / "images" / image.file_name)
             tally.add(image)
 
-        with closing(_WRITERS[format](folder, header, release, attempt_crop)) as writer:
+        with closing(_WRITERS[format](folder, header, release, pictures, attempt_crop)) as writer:
             for image in read_images(release):
                 if image.frame_id not in left_out:
                     record = partial(faults.__setitem__, image.frame_id)

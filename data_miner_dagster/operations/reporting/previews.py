@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.domain.keys import split_frame_id
 from data_miner_dagster.domain.reasons import DropReason
+from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.media.contact_sheets import (
     MAX_SHEET_BYTES,
     Tile,
@@ -22,6 +23,7 @@ from data_miner_dagster.media.contact_sheets import (
     data_uri,
     strip,
 )
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_table
@@ -62,12 +64,12 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
         flag = row["quality_flag"]
         tiles.append(
             Tile(
-                platform.layout.frame_path(video_key, row["file_name"]),
+                platform.layout.frame_picture(video_key, row["file_name"]),
                 f"{row['pts_seconds']:.2f} s" + (f" · {flag}" if flag else ""),
                 Verdict.REJECTED if flag else Verdict.NEUTRAL,
             )
         )
-    return make_preview(f"frames of {video_key}", tiles)
+    return _preview(platform, f"frames of {video_key}", tiles)
 
 
 def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
@@ -76,31 +78,33 @@ def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILE
     num_kept = max(half, num_tiles - len(rejected_tiles(platform, project, half)))
     kept = kept_tiles(platform, project, num_kept, num_narrow=num_kept // 3)
     rejected = rejected_tiles(platform, project, num_tiles - len(kept))
-    return make_preview(f"kept and rejected frames of {project}", [*kept, *rejected])
+    return _preview(platform, f"kept and rejected frames of {project}", [*kept, *rejected])
 
 
 def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return the largest duplicate groups, each a row: the frame that was kept, then its duplicates."""
     tiles = duplicate_tiles(platform, project, num_tiles)
-    return make_preview(f"duplicate groups of {project}", tiles)
+    return _preview(platform, f"duplicate groups of {project}", tiles)
 
 
 def detections_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return frames with their boxes drawn: the most confident of each class in turn."""
-    return make_preview(f"boxes of {project}", detection_tiles(platform, project, num_tiles))
+    return _preview(platform, f"boxes of {project}", detection_tiles(platform, project, num_tiles))
 
 
 def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return labelled frames that pass the thresholds of the release; without boxes, unique frames."""
     tiles = detection_tiles(platform, project, num_tiles)
-    return make_preview(f"dataset {project}", tiles or unique_tiles(platform, project, num_tiles))
+    return _preview(platform, f"dataset {project}", tiles or unique_tiles(platform, project, num_tiles))
 
 
-def make_preview(title: str, tiles: Sequence[Tile], *, columns: int = COLUMNS) -> Preview | None:
+def _preview(platform: Platform, title: str, tiles: Sequence[Tile]) -> Preview | None:
     """Return tiles as a preview, None if there are none."""
     if not tiles:
         return None
-    return Preview(title, len(tiles), contact_sheet(tiles, columns=columns, max_bytes=MAX_SHEET_BYTES), strip(tiles))
+    with StoredPictures(platform.config.extraction) as pictures:
+        sheet = contact_sheet(tiles, pictures, columns=COLUMNS, max_bytes=MAX_SHEET_BYTES)
+        return Preview(title, len(tiles), sheet, strip(tiles, pictures))
 
 
 def kept_tiles(platform: Platform, project: str, num_tiles: int, *, num_narrow: int = 0) -> list[Tile]:
@@ -293,10 +297,10 @@ def _in_turn(ranked: pa.Table, column: str, num_wanted: int, *, distinct: str | 
     return rows[:num_wanted]
 
 
-def _images(layout: StorageLayout, rows: Sequence[dict[str, Any]]) -> list[Path]:
+def _images(layout: StorageLayout, rows: Sequence[dict[str, Any]]) -> list[PictureFile]:
     """Return the image file of each row's frame; frames of a video that has gone get a path that does not exist."""
     names_by_video: dict[str, dict[int, str]] = {}
-    paths = []
+    pictures = []
     for row in rows:
         video_key, frame_index = split_frame_id(row["frame_id"])
         if video_key not in names_by_video:
@@ -307,5 +311,5 @@ def _images(layout: StorageLayout, rows: Sequence[dict[str, Any]]) -> list[Path]
                 else {}
             )
         name = names_by_video[video_key].get(frame_index, "missing")
-        paths.append(layout.frame_path(video_key, name))
-    return paths
+        pictures.append(layout.frame_picture(video_key, name))
+    return pictures

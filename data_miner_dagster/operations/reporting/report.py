@@ -18,6 +18,7 @@ from data_miner_dagster.export.parquet import read_videos
 from data_miner_dagster.export.report import Gallery, ReportTile, render_report
 from data_miner_dagster.media.contact_sheets import Tile, class_colour, data_uri, thumbnail
 from data_miner_dagster.operations.deduplication.reuploads import project_reuploads
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reporting.previews import (
@@ -28,6 +29,7 @@ from data_miner_dagster.operations.reporting.previews import (
     narrow_tiles,
     rejected_tiles,
 )
+from data_miner_dagster.protocols.pictures import PictureReader
 from data_miner_dagster.storage.atomic import atomic_folder
 from data_miner_dagster.storage.tables import read_batches
 
@@ -106,38 +108,43 @@ def _whole_funnel(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _galleries(platform: Platform, project: str) -> list[Gallery]:
+    with StoredPictures(platform.config.extraction) as pictures:
+        return _galleries_of(platform, project, pictures)
+
+
+def _galleries_of(platform: Platform, project: str, pictures: PictureReader) -> list[Gallery]:
     made: tuple[Callable[[], Gallery], ...] = (
         lambda: Gallery(
             "boxes",
             "Boxes",
             "Frames with the boxes that reach the release's thresholds, the most confident of each class in turn.",
-            _report_tiles(detection_tiles(platform, project, TILES_PER_GALLERY)),
+            _report_tiles(pictures, detection_tiles(platform, project, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "kept",
             "Kept",
             "The frames most like what was asked for. The number is the similarity to the prompt beside it.",
-            _report_tiles(kept_tiles(platform, project, TILES_PER_GALLERY)),
+            _report_tiles(pictures, kept_tiles(platform, project, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "threshold",
             "Near the threshold",
             "The frames that were kept and dropped most narrowly: if these are wrong, the threshold is. Say keep or "
             "drop to more of them on a page of its own, and get the threshold for the precision or recall you want:",
-            _report_tiles(narrow_tiles(platform, project, TILES_PER_GALLERY)),
+            _report_tiles(pictures, narrow_tiles(platform, project, TILES_PER_GALLERY)),
             command=f"data-miner calibrate {project}",
         ),
         lambda: Gallery(
             "rejected",
             "Rejected",
             "Dropped frames, the reasons in turn, those most like what was asked for first.",
-            _report_tiles(rejected_tiles(platform, project, TILES_PER_GALLERY)),
+            _report_tiles(pictures, rejected_tiles(platform, project, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "duplicates",
             "Duplicates",
             "One row a group: the frame that was kept, then the nearest of those it stands for, with their cosine.",
-            _report_tiles(duplicate_tiles(platform, project, TILES_PER_GALLERY)),
+            _report_tiles(pictures, duplicate_tiles(platform, project, TILES_PER_GALLERY)),
             columns=COLUMNS,
         ),
     )
@@ -145,9 +152,9 @@ def _galleries(platform: Platform, project: str) -> list[Gallery]:
     return [gallery for gallery in galleries if not isinstance(gallery, ItemFault) and gallery.tiles]
 
 
-def _report_tiles(tiles: Sequence[Tile]) -> tuple[ReportTile, ...]:
+def _report_tiles(pictures: PictureReader, tiles: Sequence[Tile]) -> tuple[ReportTile, ...]:
     return tuple(
-        ReportTile(data_uri(thumbnail(tile)), tile.caption, tile.verdict.value, tile.detail)
+        ReportTile(data_uri(thumbnail(tile, pictures)), tile.caption, tile.verdict.value, tile.detail)
         if tile.image is not None
         else ReportTile("", "", "blank")
         for tile in tiles

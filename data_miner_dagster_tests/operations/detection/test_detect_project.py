@@ -266,13 +266,15 @@ def test_detect_project__goes_on_without_the_frames_that_a_fault_meets(
 
     with monkeypatch.context() as patched:
         patched.setattr(detector, "detect", detect)
-        patched.setattr("data_miner_dagster.operations.detection.runs.read_stored_image", read)
+        patched.setattr("data_miner_dagster.operations.foreign.stored_pictures.read_stored_image", read)
         counts = detect_project(platform, PROJECT).counts
 
     assert (counts["frames"], counts["unreadable_frames"], counts["left_out_videos"]) == (2, 2, 1)
     left_out = read_left_out(platform.layout.detected_frames_table(PROJECT))
     assert list(left_out) == ["files-b"]
-    assert re.fullmatch(r"ZeroDivisionError: of the decoder \(operations/detection/runs.py:\d+\)", left_out["files-b"])
+    assert re.fullmatch(
+        r"ZeroDivisionError: of the decoder \(operations/foreign/stored_pictures.py:\d+\)", left_out["files-b"]
+    )
     assert detect_project(platform, PROJECT).counts["frames"] == 4
 
 

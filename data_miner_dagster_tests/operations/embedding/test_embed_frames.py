@@ -215,12 +215,14 @@ def test_embed_frames__a_fault_of_some_frames_leaves_them_out_of_all_frames_fail
             raise ZeroDivisionError("planted")
         return read_stored_image_reduced(path, sha256, min_side)
 
-    monkeypatch.setattr("data_miner_dagster.operations.embedding.embed_frames.read_stored_image_reduced", read)
+    monkeypatch.setattr("data_miner_dagster.operations.foreign.stored_pictures.read_stored_image_reduced", read)
     outcomes = embed_frames(platform, ["file-a", "file-b", "file-c"])
 
     assert [outcome.status for outcome in outcomes] == [OutcomeStatus.DONE, OutcomeStatus.FAILED, OutcomeStatus.DONE]
     assert outcomes[1].error_kind is VideoErrorKind.INTERNAL_ERROR
-    assert re.fullmatch(r"ZeroDivisionError: planted \(operations/embedding/embed_frames.py:\d+\)", outcomes[1].message)
+    assert re.fullmatch(
+        r"ZeroDivisionError: planted \(operations/foreign/stored_pictures.py:\d+\)", outcomes[1].message
+    )
     assert (outcomes[2].metadata["num_embedded"], outcomes[2].metadata["num_unreadable"]) == (1, 1)
     row = platform.catalog.video("file-b")
     assert row is not None

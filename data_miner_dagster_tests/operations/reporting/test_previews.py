@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.media.contact_sheets import Verdict
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reporting.previews import (
@@ -65,7 +66,7 @@ def test_kept_and_rejected_tiles__say_why(tmp_path: Path) -> None:
     assert len({tile.image for tile in kept}) == 6
     rejected = rejected_tiles(platform, "cyclists", 6)
     assert [tile.caption for tile in rejected] == ["0.20 below positive", "0.40 black", "0.35 junk"]
-    assert all(isinstance(tile.image, Path) and tile.image.is_file() for tile in [*kept, *rejected])
+    assert all(isinstance(tile.image, PictureFile) and tile.image.path.is_file() for tile in [*kept, *rejected])
 
 
 def test_duplicate_tiles__one_row_a_group(tmp_path: Path) -> None:

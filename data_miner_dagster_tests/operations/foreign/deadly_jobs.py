@@ -1,0 +1,29 @@
+"""The jobs of `extraction/jobs.py`; the process dies over a picture that says so, each time or the first time."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.operations.extraction.jobs import JOBS
+from data_miner_dagster.workers.serving import Job, serve
+
+MODULE: Final = "data_miner_dagster_tests.operations.foreign.deadly_jobs"
+DEADLY: Final = b"this picture kills whoever looks at it"
+DEADLY_ONCE: Final = b"this picture kills the first who looks at it"
+
+
+def _deadly(job: Job) -> Job:
+    def run(arguments: dict[str, Any]) -> Any:
+        path = Path(arguments["path"])
+        content, mark = path.read_bytes(), path.with_suffix(".died")
+        if DEADLY in content or (DEADLY_ONCE in content and not mark.exists()):
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return job(arguments)
+
+    return run
+
+
+if __name__ == "__main__":
+    serve({name: _deadly(job) for name, job in JOBS.items()})
