@@ -110,7 +110,7 @@ class ShownSettings:
             for value, text in (*interpolations.values, *self._whole.items())
             for form in (quote(value, safe=""), quote_plus(value), value)
             if _is_long(value)
-        }
+        } | {repr(value): repr(text) for value, text in self._whole.items()}  # in quotes it is no part of a word
         self._parts = sorted(parts.items(), key=lambda pair: (-len(pair[0]), pair))
 
     def text(self, text: str) -> str:

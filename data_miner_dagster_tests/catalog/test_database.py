@@ -7,7 +7,7 @@ from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
 from data_miner_dagster.catalog.catalog import Catalog
-from data_miner_dagster.catalog.database import Database, make_engine
+from data_miner_dagster.catalog.database import Database, make_engine, reclaim_space
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.domain.errors import ConfigError, TransientError
 from data_miner_dagster_tests.catalog.rows import add_project
@@ -97,3 +97,19 @@ def test_transaction__an_error_names_no_values(catalog: Catalog) -> None:
     assert "parameters hidden" in str(failed.value)
     shown_by_server = catalog.database.engine.dialect.name == "postgresql"  # which repeats the faulty line
     assert ("5EC12E7" in str(failed.value)) is shown_by_server
+
+
+def test_reclaim_space__tables_in_use_are_named(catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
+    add_project(catalog, "bikes")
+    assert catalog.database.reclaim_space()
+    row = catalog.project("bikes")
+    assert row is not None
+    with catalog.database.transaction() as session:
+        session.execute(update(ProjectRow).values(error="at work"))
+        session.flush()
+        assert not reclaim_space(catalog.database.engine, ["projects", "nowhere"], wait_seconds=0.1)
+    if catalog.database.is_postgresql:
+        assert "space of deleted rows of projects may still hold what they said" in caplog.text
+    row = catalog.project("bikes")
+    assert row is not None
+    assert row.error == "at work"

@@ -65,6 +65,7 @@ def test_shown__settings_work_and_are_shown_as_they_were_written(project: Projec
 def test_shown__texts_about_settings(project: ProjectConfig) -> None:
     shown = project.shown
     assert shown.text("bus") == "${oc.env:DM_TEST_PROMPT}"
+    assert shown.text("the title contains 'bus'") == "the title contains '${oc.env:DM_TEST_PROMPT}'"
     assert shown.text("this is a business") == "this is a business"  # too short to be looked for in a text
     assert shown.text("best picture 0.1 to 'a studio'") == "best picture 0.1 to '${oc.env:DM_TEST_MAKER}'"
     address = "https://videos.example/${oc.env:DM_TEST_FOLDER}/a.mp4"

@@ -1,6 +1,7 @@
 """`data-miner try filter`: a folder's images against prompts, with the real encoder and the real decision."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,6 @@ from data_miner_dagster.stages.filtering.decisions import (
     KEPT,
     REASONS,
     Decisions,
-    FilteringRules,
     decide,
     resolve_rules,
 )
@@ -27,8 +27,17 @@ from data_miner_dagster.stages.filtering.decisions import (
 _BATCH_SIZE: Final = 16
 
 
-def try_filter(models: ModelProvider, config: FilteringConfig, folder: Path, *, limit: int | None = None) -> Trial:
+def try_filter(
+    models: ModelProvider,
+    config: FilteringConfig,
+    folder: Path,
+    *,
+    limit: int | None = None,
+    shown: Callable[[str], str] = str,
+) -> Trial:
     """Decide on the images of a folder, best first. Rules about time and videos do not apply to a folder.
+
+    `shown` returns what people see of a prompt.
 
     Raises:
         ConfigError: no images, or thresholds of another encoder.
@@ -58,7 +67,8 @@ def try_filter(models: ModelProvider, config: FilteringConfig, folder: Path, *, 
         quality_reasons=np.full(len(paths), KEPT, np.int8),
     )
     order = np.argsort(-np.nan_to_num(decisions.headroom, nan=-np.inf), kind="stable").tolist()
-    rows = tuple(_row(paths[position], position, rules, decisions) for position in order)
+    words = [shown(rule.text) for rule in rules.positive]
+    rows = tuple(_row(paths[position], position, words, decisions) for position in order)
     counts = Counter("kept" if code == KEPT else REASONS[code].value for code in decisions.reasons.tolist())
     ordered = ", ".join(f"{counts[name]} {name}" for name in ("kept", *(r.value for r in DropReason)) if counts[name])
     threshold = rules.positive[0].threshold
@@ -70,7 +80,7 @@ def try_filter(models: ModelProvider, config: FilteringConfig, folder: Path, *, 
     )
 
 
-def _row(path: Path, position: int, rules: FilteringRules, decisions: Decisions) -> TrialRow:
+def _row(path: Path, position: int, prompts: Sequence[str], decisions: Decisions) -> TrialRow:
     code = int(decisions.reasons[position])
     decision = "kept" if code == KEPT else REASONS[code].value
 
@@ -78,7 +88,7 @@ def _row(path: Path, position: int, rules: FilteringRules, decisions: Decisions)
         return "" if np.isnan(values[position]) else f"{values[position]:.3f}"
 
     prompt = int(decisions.positive_prompts[position])
-    words = rules.positive[prompt].text if prompt >= 0 else ""
+    words = prompts[prompt] if prompt >= 0 else ""
     positive = similarity(decisions.positive_similarities)
     return TrialRow(
         path=path,

@@ -4,7 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
+from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, SourceListingRow
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
@@ -85,6 +87,41 @@ def test_register_project_files__an_allowed_variable_is_read(tmp_path: Path, out
     drop(platform.layout.project_files, description="${oc.env:DM_TEST_ALLOWED} ${name}", source=source)
     assert register_project_files(platform) == []
     assert platform.project_config("stranger").description == "blue-green stranger"
+
+
+def test_list_sources__what_a_variable_holds_is_in_no_row_that_is_shown(tmp_path: Path, outside: Path) -> None:
+    platform = make_platform(tmp_path, project_variables=["DM_TEST_ALLOWED"])
+    (outside / "blue-green").mkdir()
+    shutil.move(outside / "private.mp4", outside / "blue-green" / "a blue-green one.mp4")
+    found, unfound = str(outside / "${oc.env:DM_TEST_ALLOWED}"), "${oc.env:DM_TEST_ALLOWED}/b.mp4"
+    source = f"{{type: files, paths: ['{found}', '{unfound}']}}"
+    rules = "  rules: {blocked_words: ['${oc.env:DM_TEST_ALLOWED}']}"
+    drop(platform.layout.project_files, source=source, rules=rules)
+    assert register_project_files(platform) == []
+    outcome = list_sources(platform, "stranger")
+    assert outcome.counts["members"] == 0
+    assert "blue-green" not in str(outcome.metadata)
+    (member,) = platform.catalog.members("stranger")
+    assert member.query == found
+    assert "'${oc.env:DM_TEST_ALLOWED}'" in str(member.reason)
+    assert "blue-green" not in str(member.reason)
+    with platform.catalog.database.reading() as session:
+        listings = {row.query: row.error for row in session.scalars(select(SourceListingRow))}
+    assert listings.keys() == {found, unfound}
+    assert "blue-green" not in str(listings.values())
+    # rows of a version that knew of no masks
+    row = platform.catalog.project("stranger")
+    assert row is not None
+    with platform.catalog.database.transaction() as session:
+        session.execute(update(ProjectRow).values(config={k: v for k, v in row.config.items() if k != "interpolated"}))
+        session.execute(update(ProjectVideoRow).values(query=str(outside / "blue-green"), reason="blue-green: no"))
+        session.execute(update(SourceListingRow).values(error="blue-green/b.mp4: no such file"))
+    assert register_project_files(platform) == []
+    (member,) = platform.catalog.members("stranger")
+    assert (member.query, member.reason) == (found, "${oc.env:DM_TEST_ALLOWED}: no")
+    with platform.catalog.database.reading() as session:
+        assert {row.error for row in session.scalars(select(SourceListingRow))} == {f"{unfound}: no such file"}
+    assert platform.project_config("stranger").shown.text("blue-green") == "${oc.env:DM_TEST_ALLOWED}"
 
 
 @pytest.mark.parametrize("name", ["'!${oc.env:DM_TEST_SECRET}'", "${oc.env:DM_TEST_SECRET}/x"])
