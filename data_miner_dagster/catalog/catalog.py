@@ -12,7 +12,7 @@ from sqlalchemy.orm.attributes import flag_modified
 from data_miner_dagster.catalog import upkeep
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.failures import one_line_failures
-from data_miner_dagster.catalog.migrations import current_revision, migrate
+from data_miner_dagster.catalog.migrations import Migration, current_revision, migrate
 from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, due_at, is_wanted
 from data_miner_dagster.catalog.schema import (
     ForgottenRow,
@@ -42,8 +42,10 @@ class Catalog:
     def __init__(self, url: str | URL) -> None:
         self.database = Database(url)
 
-    def initialise(self) -> None:
+    def initialise(self) -> Migration | None:
         """Create or migrate the tables. Idempotent; safe when several processes do it at once.
+
+        Returns what was done to tables of an earlier version, if anything.
 
         Raises:
             TransientError: the database cannot be opened.
@@ -52,7 +54,7 @@ class Catalog:
         """
         self.database.check_connection()
         with one_line_failures(self.database.engine):
-            migrate(self.database.engine)
+            return migrate(self.database.engine)
 
     def is_new(self) -> bool:
         """Return whether there are no tables of ours yet.

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.claims import Claim, hold_claim
 from data_miner_dagster.catalog.database import sqlite_url
+from data_miner_dagster.catalog.migrations import Migration
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.problems import describe_problems
@@ -88,6 +89,7 @@ class Platform:
         self._catalog_url = catalog_url or config.storage.catalog_url
         self.run_id: str | None = None
         self.may_begin_catalog = False  # even beside files that a catalog knew: somebody has asked for it
+        self.migration: Migration | None = None  # of the catalog, by this process
         self.num_removed_files = 0  # that could not be read, by this process
 
     @classmethod
@@ -145,7 +147,9 @@ class Platform:
             )
         if self._catalog_url is None:
             self.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        catalog.initialise()
+        self.migration = catalog.initialise()
+        if self.migration is not None:
+            logger.warning("%s", self.migration)
         return catalog
 
     def project_config(self, project: str) -> ProjectConfig:

@@ -12,6 +12,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from sqlalchemy import create_engine, inspect
 from sqlalchemy import text as sql
 
+from data_miner_dagster.catalog.backups import copy_before_migration
 from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow
 from data_miner_dagster.cli import dagster_history
 from data_miner_dagster.cli.dagster_history import remove_stray_partitions
@@ -136,6 +137,14 @@ def test_forget__no_picture_and_no_name_is_left(run_command: RunCommand, platfor
         assert instance.get_materialized_partitions(dg.AssetKey("frames")) == {KEYS[1]}
     assert run_command("forget", KEYS[1], "--yes", "--root", platform.root).exit_code == 0
     assert files_with(platform.root, PICTURE) == files_with(platform.root, KEYS[1]) == []
+
+
+def test_forget__copies_that_migrations_made_of_the_catalog_go(run_command: RunCommand, platform: Platform) -> None:
+    copy = copy_before_migration(platform.layout.catalog_file, "0002")
+    assert files_with(platform.root, KEYS[0]).count(copy.name) == 1
+    result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
+    assert result.stdout.endswith("searched the root and Dagster's storage: nothing is left\n")
+    assert not copy.exists()
 
 
 def test_forget__what_a_person_wrote_is_named_and_stays(run_command: RunCommand, platform: Platform) -> None:

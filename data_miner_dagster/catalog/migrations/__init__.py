@@ -7,11 +7,13 @@ the next one from the difference between the chain and the tables. Read it befor
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from data_miner_dagster.catalog.backups import copy_before_migration
 from data_miner_dagster.domain.errors import ConfigError, PermanentError
 
 if TYPE_CHECKING:
@@ -19,6 +21,21 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).parent
 _LOCK_NUMBER: Final = 0x646D_6361  # "dmca": the advisory lock of this catalog's migrations
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What was done to a catalog that an earlier version of this package made."""
+
+    from_revision: str
+    to_revision: str | None
+    copy: Path | None
+    """The catalog as it was before. None on PostgreSQL, whose owner makes copies by pg_dump."""
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        kept = f"as it was before it is kept in {self.copy}" if self.copy is not None else "no copy was made of it"
+        return f"the catalog was brought from revision {self.from_revision} to {self.to_revision}; {kept}"
 
 
 def head_revision() -> str | None:
@@ -35,8 +52,11 @@ def current_revision(connection: Connection) -> str | None:
     return revision
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine) -> Migration | None:
     """Bring a database to the newest revision, in one transaction. Idempotent, quick where nothing is to be done.
+
+    Returns what was done to tables of an earlier version; None if there were none, or they are up to date. An SQLite
+    file of an earlier version is copied first.
 
     Safe when several processes do it at once: SQLite's write lock, or an advisory lock of PostgreSQL, lets the first
     one work and the others find it done.
@@ -47,7 +67,7 @@ def migrate(engine: Engine) -> None:
     head = head_revision()
     with engine.connect() as connection:
         if current_revision(connection) == head:
-            return
+            return None
     with _altering(engine) as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK_NUMBER})
@@ -57,10 +77,15 @@ def migrate(engine: Engine) -> None:
                 f"the catalog {engine.url.render_as_string(hide_password=True)} is at revision {current}, newer than "
                 f"this version's {head}: upgrade data-miner-dagster, or use another --root"
             )
-        if current != head:
-            from alembic import command
+        if current == head:
+            return None
+        file = engine.url.database if engine.dialect.name == "sqlite" else None
+        # Under the lock, so that one process makes the copy, and nothing is written between it and the migration.
+        copy = copy_before_migration(Path(file), current) if file and current is not None else None
+        from alembic import command
 
-            command.upgrade(alembic_config(connection), "head")
+        command.upgrade(alembic_config(connection), "head")
+    return Migration(current, head, copy) if current is not None else None
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import delete, or_, select, update
 
+from data_miner_dagster.catalog.backups import earlier_catalogs
 from data_miner_dagster.catalog.queries import projects_wanting
 from data_miner_dagster.catalog.schema import (
     ProjectRow,
@@ -269,8 +270,14 @@ def _forget_answers(calibration: Path, keys: Sequence[str]) -> None:
 
 
 def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[str]) -> None:
-    """Take the names out of what other rows say, and the space that deleted rows left out of the file."""
+    """Take the names out of what other rows say, and the space that deleted rows left out of the file.
+
+    Copies that migrations made of the catalog go: they cannot be rewritten without a migration of their own.
+    """
     database = platform.catalog.database
+    if not database.is_postgresql and (file := database.engine.url.database):
+        for copy in earlier_catalogs(Path(file)):
+            copy.unlink(missing_ok=True)
     with database.transaction() as session:
         delete_memory_of_videos(session, keys)
         for name in sorted({*keys, *(name for name in names if len(name) >= MIN_NEEDLE_LENGTH)}):

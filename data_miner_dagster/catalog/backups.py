@@ -1,0 +1,32 @@
+"""Copies of an SQLite catalog as it was before a migration, beside it."""
+
+import os
+import re
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+
+def copy_before_migration(file: Path, revision: str) -> Path:
+    """Copy a catalog that stands at `revision`, whole or not at all; return the copy's path.
+
+    The copy holds what is committed, even if another connection is about to write, and takes the place of an earlier
+    one of the same revision.
+    """
+    copy = file.with_name(f"{file.stem}-{revision}{file.suffix}")
+    partial = copy.with_name(f".partial-{os.getpid()}-{copy.name}")
+    try:
+        with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(partial)) as target:
+            source.backup(target)
+        shutil.copymode(file, partial)
+        partial.replace(copy)
+    finally:
+        partial.unlink(missing_ok=True)
+    return copy
+
+
+def earlier_catalogs(file: Path) -> list[Path]:
+    """Return the copies beside a catalog, the oldest revision first."""
+    name = re.compile(rf"{re.escape(file.stem)}-\d{{4}}{re.escape(file.suffix)}")
+    return sorted(entry for entry in file.parent.iterdir() if name.fullmatch(entry.name))
