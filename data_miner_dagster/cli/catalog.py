@@ -7,6 +7,7 @@ import typer
 
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, ProjectArgument, RootOption, opened
 from data_miner_dagster.cli.output import echo, print_table
+from data_miner_dagster.cli.upgrading import tell_upgrade
 
 
 def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
@@ -15,6 +16,7 @@ def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
 
     platform = opened(root, config)
     platform.may_begin_catalog = True
+    tell_upgrade(platform)
     url = platform.catalog.database.engine.url.render_as_string(hide_password=True)
     echo(f"catalog {url} is at revision {head_revision()}")
 
@@ -30,6 +32,7 @@ def populate(
     from data_miner_dagster.operations.sourcing.registering import register_project_file
 
     platform = opened(root, config, profile)
+    tell_upgrade(platform)
     registered = register_project_file(platform, config)
     outcome = list_sources(platform, registered.name, force=force)
     echo(f"project {registered.name}: {'new configuration' if registered.is_changed else 'unchanged'}")
@@ -48,5 +51,7 @@ def add_video(
     """Make one video (or all of a page) a member of a project, past its sources and rules."""
     from data_miner_dagster.operations.sourcing.adding import add_video as add
 
-    for key, is_new in add(opened(root, config), project, address):
+    platform = opened(root, config)
+    tell_upgrade(platform)
+    for key, is_new in add(platform, project, address):
         echo(f"{key}: {'added to' if is_new else 'is already in'} {project}")

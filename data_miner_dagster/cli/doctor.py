@@ -8,6 +8,7 @@ import typer
 
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.upgrading import frames_lines, project_lines
 from data_miner_dagster.cli.warnings import platform_warnings
 
 if TYPE_CHECKING:
@@ -33,19 +34,23 @@ def doctor(
     if fix and findings:
         num_mended = mend_platform(platform, findings) + len(partition_findings(platform, fix=True))
     warnings = platform_warnings()
+    upgrades = [*project_lines(platform), *frames_lines(platform)]
     left = [*inspect_platform(platform), *partition_findings(platform, fix=False)] if fix else findings
     if json:
         content = [
             {"drift": item.drift.value, "subject": item.subject, "remedy": item.remedy, "is_fixable": item.is_fixable}
             for item in findings
         ]
-        print_json({"findings": content, "num_mended": num_mended, "num_left": len(left), "warnings": warnings})
+        numbers = {"num_mended": num_mended, "num_left": len(left)}
+        print_json({"findings": content, **numbers, "upgrades": upgrades, "warnings": warnings})
     elif findings:
         print_table(["what", "where", "remedy"], [[item.drift.value, item.subject, item.remedy] for item in findings])
         echo(f"{len(findings)} found, {num_mended} mended, {len(left)} left" + ("" if fix else "; mend with --fix"))
     else:
         echo("catalog, files and partitions agree")
     if not json:
+        for line in upgrades:
+            echo(f"note: {line}")
         for warning in warnings:
             echo(f"warning: {warning}", err=True)
     if left:

@@ -14,7 +14,8 @@ import dagster as dg
 from data_miner_dagster.assets.outcomes import FAILURE_KIND
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.cli.interrupts import ending_on_interrupt
-from data_miner_dagster.cli.progress import progress_lines
+from data_miner_dagster.cli.progress import console, progress_lines
+from data_miner_dagster.cli.upgrading import lines_before_work
 from data_miner_dagster.config.loading import load_project_file
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.deployment import open_instance
@@ -210,6 +211,8 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
     parsed = load_project_file(config_file)
     platform = open_platform()
     check_before_work(platform, parsed)
+    for line in lines_before_work(platform, parsed.name):
+        console.print(line)
     with ending_on_interrupt(), open_instance(platform) as instance, progress_lines():
         for run_id in end_dead_runs(instance):
             logger.warning("ended run %s, whose process is gone", run_id)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from data_miner_dagster.cli.upgrading import tell_upgrade
+
 if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
@@ -59,6 +61,7 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
             f"there is no catalog under {platform.root} yet; name its root with --root or DATA_MINER_ROOT, "
             "or start one with `data-miner populate --config FILE`"
         )
+    tell_upgrade(platform)
     return platform
 
 

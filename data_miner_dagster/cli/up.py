@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from data_miner_dagster.cli.progress import console
+from data_miner_dagster.cli.upgrading import lines_before_work
 from data_miner_dagster.domain.errors import DataMinerError
 
 _STOP_SECONDS: Final = 20.0
@@ -48,7 +49,8 @@ def up(
         named = os.environ.get("DATA_MINER_WEB_HOSTS", "")
         os.environ["DATA_MINER_WEB_HOSTS"] = ",".join(filter(None, (named, *allowed_hosts)))
     # before the two servers, which would both try to create the databases
-    with open_instance(open_platform()) as instance:
+    platform = open_platform()
+    with open_instance(platform) as instance:
         home = Path(instance.root_directory)
     project_files = resolve_project_files(platform_config, layout.project_files)
     project_files.mkdir(parents=True, exist_ok=True)
@@ -61,6 +63,8 @@ def up(
     console.print(f"DAGSTER_HOME   {home}")
     console.print(f"project files  {project_files} (drop a YAML file here)")
     console.print(f"web            http://{host}:{port} (Ctrl-C stops)")
+    for line in lines_before_work(platform):
+        console.print(line)
     if host not in _LOOPBACK:
         console.print(
             f"warning: whoever reaches port {port} of this machine can start and delete runs, without a password: see "

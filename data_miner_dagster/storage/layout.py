@@ -92,6 +92,10 @@ class StorageLayout:
         """The derived tables of a project."""
         return self.root / "projects" / check_project_name(project)
 
+    def stage_versions(self, project: str) -> Path:
+        """The version of each stage that the project's tables and release were made by."""
+        return self.project_folder(project) / "stage_versions.json"
+
     def file_hashes(self, project: str) -> Path:
         """Hashes of the local files that the project's sources list, by size and time."""
         return self.project_folder(project) / "file_hashes.json"

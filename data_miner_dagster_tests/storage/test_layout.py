@@ -26,6 +26,7 @@ PATHS: dict[str, Path] = {
     f"embeddings/lite/{KEY}.npz": LAYOUT.embedding_file("lite", KEY),
     "embeddings/lite/prompts/0f3a.npz": LAYOUT.prompt_embedding_file("lite", "0f3a"),
     "projects/pets": LAYOUT.project_folder("pets"),
+    "projects/pets/stage_versions.json": LAYOUT.stage_versions("pets"),
     "projects/pets/file_hashes.json": LAYOUT.file_hashes("pets"),
     "projects/pets/similarities.parquet": LAYOUT.similarities_table("pets"),
     "projects/pets/calibration": LAYOUT.calibration_folder("pets"),
@@ -50,6 +51,7 @@ OF_A_VIDEO: tuple[Callable[[str], Path], ...] = (
 )
 OF_A_PROJECT: tuple[Callable[[str], Path], ...] = (
     LAYOUT.project_folder,
+    LAYOUT.stage_versions,
     LAYOUT.file_hashes,
     LAYOUT.similarities_table,
     LAYOUT.calibration_folder,

@@ -47,6 +47,7 @@ from data_miner_dagster.operations.embedding.vectors import (
 from data_miner_dagster.operations.left_out import as_metadata, going_on_without, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.split_memory import remembered_generations
+from data_miner_dagster.operations.stage_versions import record_stage_versions
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives
 from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees
 from data_miner_dagster.stages.deduplication.leaders import find_representatives, quality_order, standing_prefix
@@ -339,6 +340,7 @@ def _decide(
 
 
 def _outcome(platform: Platform, project: str, status: OutcomeStatus) -> ProjectOutcome:
+    record_stage_versions(platform, project, deduplication=ALGORITHM_VERSION)
     path = platform.layout.deduplicated_table(project)
     stored = read_metadata(path)
     decided = read_table(path, ["is_representative", "tier"])

@@ -29,6 +29,7 @@ from data_miner_dagster.operations.detection.runs import DetectionFaults, FrameT
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
 from data_miner_dagster.operations.left_out import as_metadata, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.stage_versions import record_stage_versions
 from data_miner_dagster.stages.detection.boxes import (
     DetectionRow,
     FrameDetections,
@@ -360,6 +361,7 @@ def _rows_of(
 def _outcome(
     platform: Platform, project: str, status: OutcomeStatus, fingerprint: str, config: DetectionConfig
 ) -> ProjectOutcome:
+    record_stage_versions(platform, project, detection=ALGORITHM_VERSION)
     frames_table = platform.layout.detected_frames_table(project)
     boxes: pa.Table = read_table(platform.layout.detections_table(project), ["class_name"])
     counts = dict(

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -35,23 +36,44 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
-from data_miner_dagster.storage.tables import num_rows, read_fingerprint
+from data_miner_dagster.storage.tables import num_rows, read_fingerprint, read_identity
 
 logger = logging.getLogger(__name__)
 
 _RETRY_AFTER = timedelta(minutes=5)
 _MOST_ATTEMPTS = 5
 _MOST_DECODER_THREADS = 4
+_COUNTS_PIXELS_SINCE = 6
 _HAS_NO_FILE = frozenset({VideoStatus.PENDING, VideoStatus.DOWNLOADING})
 _HAS_FILE = frozenset({VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStatus.EXTRACTED, VideoStatus.FAILED})
 
 
-def frames_fingerprint(video_key: str, video_sha256: str, config: ExtractionConfig) -> str:
-    """Return what `frames.parquet` carries if it is current for these bytes and settings."""
-    content = {"video": video_sha256, "settings": config.sampling_settings(), "version": ALGORITHM_VERSION}
-    if video_key.startswith(FRAMES_PREFIX):
+def frames_fingerprint(
+    video_key: str, video_sha256: str, config: ExtractionConfig, *, version: int = ALGORITHM_VERSION
+) -> str:
+    """Return what `frames.parquet` carries if this version, or an earlier one, made it for these bytes and settings."""
+    content = {"video": video_sha256, "settings": config.sampling_settings(), "version": version}
+    if video_key.startswith(FRAMES_PREFIX) and version >= _COUNTS_PIXELS_SINCE:
         content["max_pixels"] = config.limits.max_pixels  # decides which pictures of a folder are left out
     return fingerprint_of(content)
+
+
+def count_earlier_frames(platform: Platform, project: str | None = None) -> dict[int, int]:
+    """Return of how many videos, of a project or of all, the frames are of an earlier version of extraction.
+
+    By version. Frames that no version would make of these files with the settings in force are not among them.
+    """
+    config, counts = platform.config.extraction, Counter[int]()
+    for row in platform.catalog.videos(project=project):
+        if row.status is not VideoStatus.EXTRACTED or row.sha256 is None:
+            continue
+        stored = read_identity(platform.layout.frames_table(row.key))
+        if stored is None or stored.fingerprint == frames_fingerprint(row.key, row.sha256, config):
+            continue
+        for version in range(1, ALGORITHM_VERSION):
+            if stored.fingerprint == frames_fingerprint(row.key, row.sha256, config, version=version):
+                counts[version] += 1
+    return dict(sorted(counts.items()))
 
 
 def extract_frames(

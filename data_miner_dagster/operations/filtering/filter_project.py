@@ -26,10 +26,12 @@ from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
 from data_miner_dagster.domain.tables import FILTERED_SCHEMA
 from data_miner_dagster.operations.filtering.drift import read_drift
+from data_miner_dagster.operations.filtering.scoring import ALGORITHM_VERSION as SCORING_VERSION
 from data_miner_dagster.operations.filtering.scoring import score_project, similarities_fingerprint, similarities_header
 from data_miner_dagster.operations.left_out import VideosLeftOutError, as_metadata
 from data_miner_dagster.operations.members import ProjectMembers, failures_by_kind, project_members
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.stage_versions import record_stage_versions
 from data_miner_dagster.stages.filtering.decisions import (
     ALGORITHM_VERSION,
     KEPT,
@@ -99,6 +101,7 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
             _write_decisions(similarities, path, header, rules, fingerprint, settings)
             break
         tally = _read_tally(path)
+        record_stage_versions(platform, project, scoring=SCORING_VERSION, filtering=ALGORITHM_VERSION)
         _finish(platform, project, members, tally)
         return ProjectOutcome(
             project=project,

@@ -20,7 +20,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.source import ReleaseSource
 from data_miner_dagster.operations.releasing.writing import plan_release, write_release
 from data_miner_dagster.operations.reporting.funnel import project_funnel
-from data_miner_dagster.operations.reporting.report import write_report
+from data_miner_dagster.operations.reporting.report import REPORT_VERSION, write_report
 from data_miner_dagster.operations.split_memory import (
     release_versions,
     released_generations,
@@ -28,6 +28,7 @@ from data_miner_dagster.operations.split_memory import (
     remember_splits,
     remembered_splits,
 )
+from data_miner_dagster.operations.stage_versions import record_stage_versions
 from data_miner_dagster.stages.releasing import next_version
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 
@@ -154,6 +155,7 @@ def _finish(
     report = attempt_extra(
         "report", project, lambda: str(write_report(platform, project, version, rewrite=rewrite_report))
     )
+    record_stage_versions(platform, project, releasing=RELEASE_VERSION, report=REPORT_VERSION)
     with platform.catalog.database.transaction() as session:
         move_project(session, project, ProjectStage.COMPLETE)
     platform.catalog.update_project(project, counts=counts)

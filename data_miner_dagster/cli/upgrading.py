@@ -1,0 +1,69 @@
+"""Says what this version of the package redoes in a root, before it does: for `run`, `up`, `doctor` and others."""
+
+from typing import TYPE_CHECKING
+
+from data_miner_dagster.cli.output import echo
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.platform import Platform
+
+
+def project_lines(platform: "Platform", project: str | None = None) -> list[str]:
+    """Return a line for each project, or for one, whose next build redoes what another version made.
+
+    A project that was never built has nothing to redo.
+    """
+    from data_miner_dagster.operations.split_memory import release_versions
+    from data_miner_dagster.operations.stage_versions import read_stage_versions
+    from data_miner_dagster.stages.upgrading import describe_upgrade
+
+    current = current_versions()
+    names = [row.name for row in platform.catalog.projects() if project in (None, row.name)]
+    lines = [
+        describe_upgrade(name, read_stage_versions(platform, name), current, release_versions(platform, name))
+        for name in names
+        if platform.layout.detections_table(name).exists()
+    ]
+    return [line for line in lines if line is not None]
+
+
+def frames_lines(platform: "Platform", project: str | None = None) -> list[str]:
+    """Return a line if videos, of a project or of all, have frames of earlier versions. Reads a footer per video."""
+    from data_miner_dagster.operations.extraction import count_earlier_frames
+    from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
+    from data_miner_dagster.stages.upgrading import describe_earlier_frames
+
+    line = describe_earlier_frames(count_earlier_frames(platform, project), ALGORITHM_VERSION)
+    return [] if line is None else [line]
+
+
+def lines_before_work(platform: "Platform", project: str | None = None) -> list[str]:
+    """Return what is to be said before a project, or any, is built: nothing where the next build redoes nothing."""
+    lines = project_lines(platform, project) if platform.has_catalog else []
+    return [*lines, *frames_lines(platform, project)] if lines else []
+
+
+def current_versions() -> dict[str, int]:
+    """Return the versions of the stages that a project is built by."""
+    from data_miner_dagster.operations.deduplication import deduplicate_project
+    from data_miner_dagster.operations.detection import detect_project
+    from data_miner_dagster.operations.filtering import scoring
+    from data_miner_dagster.operations.releasing import release_project
+    from data_miner_dagster.operations.reporting import report
+    from data_miner_dagster.stages.filtering import decisions
+
+    return {
+        "scoring": scoring.ALGORITHM_VERSION,
+        "filtering": decisions.ALGORITHM_VERSION,
+        "deduplication": deduplicate_project.ALGORITHM_VERSION,
+        "detection": detect_project.ALGORITHM_VERSION,
+        "releasing": release_project.RELEASE_VERSION,
+        "report": report.REPORT_VERSION,
+    }
+
+
+def tell_upgrade(platform: "Platform") -> None:
+    """Open the catalog if there is one; if that migrated it, say on stderr what the next builds redo."""
+    if platform.has_catalog and platform.catalog and platform.migration is not None:
+        for line in [*project_lines(platform), *frames_lines(platform)]:
+            echo(f"note: {line}", err=True)

@@ -1,0 +1,68 @@
+"""What a project's next build redoes because this version works differently from the one that built it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+_REDONE: Final[Mapping[str, str]] = {
+    "scoring": "the similarities (from stored embeddings)",
+    "filtering": "the filter decisions (from stored similarities)",
+    "deduplication": "the duplicate groups (from stored vectors)",
+    "detection": "the boxes (the detector looks at every image again)",
+    "releasing": "the release (as a new version)",
+    "report": "the report",
+}
+"""In the order of the stages: a stage that has changed takes every later one along."""
+
+_OF_A_RELEASE: Final = ("releasing", "report")
+_FROM_STORED_BOXES: Final = "the table of boxes (from stored boxes)"
+_KEPT: Final[Mapping[str, str]] = {
+    "scoring": "similarities",
+    "filtering": "filter decisions",
+    "deduplication": "duplicate groups",
+    "detection": "boxes",
+}
+
+
+def describe_upgrade(
+    project: str, made_by: Mapping[str, int], current: Mapping[str, int], releases: Sequence[str]
+) -> str | None:
+    """Return in one line what the next build redoes, why, and what it keeps; None if no version differs.
+
+    Args:
+        project: its name.
+        made_by: the versions of the stages that made what the project has.
+        current: this package's versions of the same stages.
+        releases: the versions published so far; without any there is no release or report to redo.
+    """
+    stages = [stage for stage in _REDONE if releases or stage not in _OF_A_RELEASE]
+    changed = [stage for stage in stages if made_by[stage] != current[stage]]
+    if not changed:
+        return None
+    again = stages[stages.index(changed[0]) :]
+    redone = [
+        _FROM_STORED_BOXES if stage == "detection" and stage not in changed else _REDONE[stage] for stage in again
+    ]
+    kept = ["downloads", "frames", "embeddings"]
+    kept += [noun for stage, noun in _KEPT.items() if stage not in again]
+    if releases:
+        kept.append(f"earlier releases ({', '.join(releases)})")
+    reasons = ", ".join(f"{stage} {made_by[stage]} is now {current[stage]}" for stage in changed)
+    return (
+        f"{project} was built by another version of this package ({reasons}): its next build redoes {_listed(redone)}; "
+        f"it keeps {_listed(kept)}"
+    )
+
+
+def describe_earlier_frames(num_videos_by_version: Mapping[int, int], current: int) -> str | None:
+    """Return in one line how many videos have frames of earlier versions of extraction; None if there are none."""
+    if not num_videos_by_version:
+        return None
+    made = ", ".join(f"{number} by version {version}" for version, number in num_videos_by_version.items())
+    return (
+        f"the frames of {sum(num_videos_by_version.values())} videos were extracted by an earlier version ({made}; "
+        f"this is version {current}): they are kept; materialize `frames` for these videos to extract them again"
+    )
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
