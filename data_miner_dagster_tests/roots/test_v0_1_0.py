@@ -1,0 +1,169 @@
+"""What version 0.1.0 made opens in this one: backed up, migrated, and nothing is redone that was not announced."""
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.catalog.migrations import head_revision
+from data_miner_dagster.cli.main import main
+from data_miner_dagster_tests.cli.conftest import RunCommand
+from data_miner_dagster_tests.cli.conftest import _own_environment as own_environment  # noqa: F401
+from data_miner_dagster_tests.cli.conftest import run_command as run_command
+from data_miner_dagster_tests.end_to_end.commands import data_miner, digests
+from data_miner_dagster_tests.roots.unpacking import FOLDER, unpack
+
+ANIMALS_REDONE = (
+    "animals was built by another version of this package (deduplication 2 is now 3, releasing 2 is now 3, report 2 "
+    "is now 3): its next build redoes the duplicate groups (from stored vectors), the table of boxes (from stored "
+    "boxes), the release (as a new version) and the report; it keeps downloads, frames, embeddings, similarities, "
+    "filter decisions and earlier releases (v001, v002)"
+)
+SERVED_REDONE = ANIMALS_REDONE.replace("animals was", "served was").replace("v001, v002", "v001")
+FRAMES_KEPT = (
+    "the frames of 5 videos were extracted by an earlier version (5 by version 5; this is version 6): they are kept; "
+    "materialize `frames` for these videos to extract them again"
+)
+ROWS = {
+    "claims": 0,
+    "download_starts": 0,
+    "forgotten": 1,
+    "prescreenings": 0,
+    "project_videos": 8,
+    "projects": 2,
+    "releases": 3,
+    "site_gates": 0,
+    "source_listings": 6,
+    "videos": 7,
+}
+NOT_COPIED = {("forgotten", "subject")}  # a name, of which a hash is kept since revision 0006
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    return unpack("0.1.0", tmp_path)
+
+
+def rows_of(catalog: Path) -> dict[str, list[dict[str, object]]]:
+    with closing(sqlite3.connect(catalog)) as connection:
+        connection.row_factory = sqlite3.Row
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: [dict(row) for row in connection.execute(f"SELECT * FROM {name}")] for name in names}
+
+
+def test_catalog__is_copied_then_migrated_with_every_row(made: Path, run_command: RunCommand) -> None:
+    before = rows_of(made / "mined/catalog.sqlite")
+    shown = run_command("videos", "--root", made / "mined")
+    copy = made / "mined/catalog-0002.sqlite"
+    migrated, *notes = shown.stderr.splitlines()
+    assert migrated.endswith(
+        f": the catalog was brought from revision 0002 to {head_revision()}; as it was before it is kept in {copy}"
+    )
+    assert notes == [f"note: {line}" for line in (ANIMALS_REDONE, SERVED_REDONE, FRAMES_KEPT)]
+    assert rows_of(copy) == before
+    assert before.pop("alembic_version") == [{"version_num": "0002"}]
+    after = rows_of(made / "mined/catalog.sqlite")
+    assert {table: len(rows) for table, rows in before.items() if table != "sqlite_sequence"} == ROWS
+    for table in ROWS:
+        kept = [{name: row[name] for name in row if (table, name) not in NOT_COPIED} for row in before[table]]
+        assert [{name: row[name] for name in old} for row, old in zip(after[table], kept, strict=True)] == kept
+
+
+def test_commands_that_look__show_what_was_there(made: Path, run_command: RunCommand) -> None:
+    root = ("--root", made / "mined")
+    status = run_command("status", *root).stdout
+    assert re.search(r"animals +COMPLETE +5 +5 +4 +0 +v002", status)
+    assert re.search(r"served +COMPLETE +3 +3 +2 +0 +v001", status)
+    videos = run_command("videos", *root).stdout
+    for name, is_now in {
+        "cat.mp4": "EXTRACTED +4 +4",
+        "person.mp4": "EXTRACTED +3 +3",
+        "cup.mp4": "EXTRACTED +3 +3",
+        "stills": "EXTRACTED +3 +3",
+        "stars": "EXTRACTED +2 +2",
+        "broken.mp4": "FAILED +not_a_video: the file is in no video format known",
+        "http://127.0.0.1:18765/web/gone.mp4": "UNAVAILABLE +removed: HTTP Error 404: File not found",
+    }.items():
+        assert re.search(f"^{re.escape(name)} +{is_now}", videos, re.MULTILINE)
+    doctor = run_command("doctor", *root)
+    assert doctor.exit_code == 0
+    assert doctor.stdout.splitlines() == [
+        "catalog, files and partitions agree",
+        *(f"note: {line}" for line in (ANIMALS_REDONE, SERVED_REDONE, FRAMES_KEPT)),
+    ]
+    for project, versions in {"animals": ["v001", "v002"], "served": ["v001"]}.items():
+        listed = run_command("releases", project, "--check", *root)
+        assert (listed.exit_code, re.findall(r"^(v\d+) .* whole", listed.stdout, re.MULTILINE)) == (0, versions)
+    for file, about in {"animals": "2 sources, 3 classes", "served": "2 sources, 2 classes"}.items():
+        checked = run_command("config", "check", made / f"{file}.yaml").stdout
+        assert checked.splitlines() == [f"{made / file}.yaml: valid; project {file}, {about}"]
+
+
+def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
+    root = made / "mined"
+    kept = ("videos", "frames", "embeddings", "releases/served", "releases/animals/v001", "releases/animals/v002")
+    tables = [root / "projects/animals" / name for name in ("similarities.parquet", "filtered.parquet")]
+    parts = root / "projects/animals/detection_parts"
+    before = digests(*(root / name for name in kept), parts), [path.read_bytes() for path in tables]
+    report = root / "reports/animals/index.html"
+    old_report = report.read_bytes()
+
+    first = data_miner("run", "--config", made / "animals.yaml", "--root", root)
+    assert first.returncode == 0, first.stdout
+    lines = first.stdout.splitlines()
+    work = next(number for number, line in enumerate(lines) if line.startswith("  project_videos animals"))
+    frames_kept = FRAMES_KEPT.replace("frames of 5", "frames of 4").replace("(5 by", "(4 by")  # those of the project
+    assert lines[0].startswith("the catalog was brought from revision 0002 to ")
+    assert lines[1:3] == [ANIMALS_REDONE, frames_kept]
+    assert [line.split()[:3] for line in lines[work : work + 5]] == [
+        ["project_videos", "animals:", "reused"],
+        ["filtered_frames", "animals:", "reused"],
+        ["deduplicated_frames", "animals:", "done"],
+        ["detections", "animals:", "done"],
+        ["dataset", "animals:", "done"],
+    ]
+    assert "has looked at" not in first.stdout  # no image is detected anew
+    assert (digests(*(root / name for name in kept), parts), [path.read_bytes() for path in tables]) == before
+    assert report.read_bytes() != old_report
+    old, new = (root / "releases/animals" / version for version in ("v002", "v003"))
+    assert digests(new / "images", new / "labels") == digests(old / "images", old / "labels")
+
+    second = data_miner("run", "--config", made / "animals.yaml", "--root", root)
+    assert second.stdout.splitlines()[0].startswith("  project_videos animals: reused")
+    assert "everything is current: nothing to do" in second.stdout
+    doctor = data_miner("doctor", "--root", root).stdout
+    assert [line for line in doctor.splitlines() if line.startswith("note:")] == [
+        f"note: {SERVED_REDONE}",  # which was not built since
+        f"note: {FRAMES_KEPT}",
+    ]
+
+
+def test_a_root_of_a_later_version__is_refused_in_one_line(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = made / "mined/catalog.sqlite"
+    with closing(sqlite3.connect(catalog)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    before = rows_of(catalog)
+    monkeypatch.setattr("sys.argv", ["data-miner", "status", "--root", str(made / "mined")])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err == (
+        f"error: the catalog sqlite:///{catalog} is at revision 9999, newer than this version's {head_revision()}: "
+        "upgrade data-miner-dagster, or use another --root\n"
+    )
+    assert rows_of(catalog) == before
+    assert not list(catalog.parent.glob("catalog-*"))
+
+
+def test_every_released_version_has_its_root() -> None:
+    changelog = (FOLDER.parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## (\d+\.\d+\.\d+)", changelog, re.MULTILINE)
+    assert released
+    for version in released:
+        folder = FOLDER / f"v{version.replace('.', '_')}"
+        assert (folder / "root.tar.xz").stat().st_size < 1_000_000
+        assert (folder / "README.md").is_file()
