@@ -29,7 +29,7 @@ def project_lines(platform: "Platform", project: str | None = None) -> list[str]
 
 def frames_lines(platform: "Platform", project: str | None = None) -> list[str]:
     """Return a line if videos, of a project or of all, have frames of earlier versions. Reads a footer per video."""
-    from data_miner_dagster.operations.extraction import count_earlier_frames
+    from data_miner_dagster.operations.extraction.extract_frames import count_earlier_frames
     from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
     from data_miner_dagster.stages.upgrading import describe_earlier_frames
 
@@ -45,20 +45,20 @@ def lines_before_work(platform: "Platform", project: str | None = None) -> list[
 
 def current_versions() -> dict[str, int]:
     """Return the versions of the stages that a project is built by."""
-    from data_miner_dagster.operations.deduplication import deduplicate_project
-    from data_miner_dagster.operations.detection import detect_project
-    from data_miner_dagster.operations.filtering import scoring
-    from data_miner_dagster.operations.releasing import release_project
-    from data_miner_dagster.operations.reporting import report
-    from data_miner_dagster.stages.filtering import decisions
+    from data_miner_dagster.operations.deduplication.deduplicate_project import ALGORITHM_VERSION as DEDUPLICATION
+    from data_miner_dagster.operations.detection.detect_project import ALGORITHM_VERSION as DETECTION
+    from data_miner_dagster.operations.filtering.scoring import ALGORITHM_VERSION as SCORING
+    from data_miner_dagster.operations.releasing.release_project import RELEASE_VERSION
+    from data_miner_dagster.operations.reporting.report import REPORT_VERSION
+    from data_miner_dagster.stages.filtering.decisions import ALGORITHM_VERSION as FILTERING
 
     return {
-        "scoring": scoring.ALGORITHM_VERSION,
-        "filtering": decisions.ALGORITHM_VERSION,
-        "deduplication": deduplicate_project.ALGORITHM_VERSION,
-        "detection": detect_project.ALGORITHM_VERSION,
-        "releasing": release_project.RELEASE_VERSION,
-        "report": report.REPORT_VERSION,
+        "scoring": SCORING,
+        "filtering": FILTERING,
+        "deduplication": DEDUPLICATION,
+        "detection": DETECTION,
+        "releasing": RELEASE_VERSION,
+        "report": REPORT_VERSION,
     }
 
 
