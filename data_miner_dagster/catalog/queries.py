@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from data_miner_dagster import __version__
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, SourceListingRow, VideoRow
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import SETTLED_STATUSES, ProjectStage, ProjectVideoStatus, VideoStatus
 
@@ -100,6 +101,18 @@ def keys_with_internal_errors(database: Database, video_keys: Collection[str]) -
     with database.reading() as session:
         for start in range(0, len(keys), KEYS_A_STATEMENT):
             found.update(session.scalars(query.where(VideoRow.key.in_(keys[start : start + KEYS_A_STATEMENT]))))
+    return found
+
+
+def addresses_of(database: Database, video_keys: Collection[str]) -> dict[str, tuple[Origin, str]]:
+    """Return whose address each of these videos has, and the address; without those that are unknown."""
+    keys = sorted(set(video_keys))
+    query = select(VideoRow.key, VideoRow.origin, VideoRow.url)
+    found: dict[str, tuple[Origin, str]] = {}
+    with database.reading() as session:
+        for start in range(0, len(keys), KEYS_A_STATEMENT):
+            rows = session.execute(query.where(VideoRow.key.in_(keys[start : start + KEYS_A_STATEMENT])))
+            found.update({key: (origin, url) for key, origin, url in rows})
     return found
 
 

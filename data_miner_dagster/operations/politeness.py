@@ -15,6 +15,7 @@ from typing import Final
 
 from data_miner_dagster.catalog.politeness import (
     EVERY_SITE,
+    Admission,
     GateState,
     admit_download,
     close_gate,
@@ -61,6 +62,14 @@ class PostponedError(TransientError):
         self.until = until
 
 
+class NotYetError(Exception):
+    """Another video of the site comes first, for a moment: nothing was asked, nothing recorded."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"not for another {seconds:.1f} s")
+        self.seconds = seconds
+
+
 def _until_text(until: datetime) -> str:
     return until.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
@@ -75,7 +84,7 @@ class SitePoliteness:
         self._closed_until: dict[str, datetime] = {}  # by scope; changed by `_close`
         self.when_closed: Callable[[], None] = lambda: None
         """Called whenever what `may_request` answers may have become no."""
-        self._places: dict[str, threading.BoundedSemaphore] = {}
+        self._reserved: dict[str, Admission] = {}  # by site, a download that may begin soon, and has been counted
         self._next_listing: dict[str, float] = {}  # time.monotonic()
 
     def _scope(self, site: str) -> str:
@@ -166,7 +175,7 @@ class SitePoliteness:
         if note_served(self._database, site, video_key, begun_at):
             logger.info("%s serves again", site)
 
-    def _await_probe(self, site: str, video_key: str) -> tuple[GateState, bool]:
+    def _take_probe(self, site: str, video_key: str) -> tuple[GateState, bool]:
         """After an event's time, let one video be asked for, and the others wait until it is known how that ends.
 
         Returns:
@@ -174,12 +183,14 @@ class SitePoliteness:
 
         Raises:
             PostponedError: the site refuses still.
+            NotYetError: another video is being asked for.
         """
-        while (state := self.check_gate(site)).is_event:
-            if take_probe(self._database, site, video_key):
-                return state, True
-            time.sleep(_PROBE_POLL_SECONDS)
-        return state, False
+        state = self.check_gate(site)
+        if not state.is_event:
+            return state, False
+        if not take_probe(self._database, site, video_key):
+            raise NotYetError(_PROBE_POLL_SECONDS)
+        return state, True
 
     def before_listing(self, site: str) -> None:
         """Wait until a site may be asked for a listing: spaced like downloads, but not counted as one.
@@ -205,46 +216,43 @@ class SitePoliteness:
 
     @contextmanager
     def place(self, site: str, video_key: str) -> Iterator[datetime]:
-        """Hold one of the site's places in this run, and begin when its turn in all runs has come: yields that time.
+        """Begin a download, if its turn in all runs has come: yields the time. Never waits.
 
         A block that ends well is a success: earlier trips of the breaker are forgotten.
 
         Raises:
             PostponedError: the breaker is open, or a budget is spent.
+            NotYetError: its turn comes soon.
         """
-        with self._lock:
-            places = self._places.setdefault(
-                site, threading.BoundedSemaphore(self._config.politeness.concurrent_per_site)
-            )
-        with places:
-            state, is_probe = self._await_probe(site, video_key)
-            trips = state.num_trips if self._is_spared(site) else self._await_turn(site)
-            try:
-                yield utc_now()
-            finally:
-                if is_probe:
-                    end_probe(self._database, site, video_key)
-            if trips:  # the block did not raise: the site answers again
-                note_success(self._database, {site, self._scope(site)})
+        state, is_probe = self._take_probe(site, video_key)
+        try:
+            trips = state.num_trips if self._is_spared(site) else self._take_turn(site)
+            yield utc_now()
+        finally:
+            if is_probe:
+                end_probe(self._database, site, video_key)
+        if trips:  # the block did not raise: the site answers again
+            note_success(self._database, {site, self._scope(site)})
 
-    def _await_turn(self, site: str) -> int:
-        """Wait, and return how often the site's breaker has opened lately."""
+    def _take_turn(self, site: str) -> int:
+        """Return how often the site's breaker has opened lately. Whoever is too early leaves the turn to the next."""
         politeness = self._config.politeness
-        admission = admit_download(
-            self._database,
-            site,
-            hourly_budget=politeness.hourly_budget,
-            daily_budget=politeness.daily_budget,
-            spacing_seconds=self._spacing_seconds(site),
-        )
+        with self._lock:
+            admission = self._reserved.pop(site, None) or admit_download(
+                self._database,
+                site,
+                hourly_budget=politeness.hourly_budget,
+                daily_budget=politeness.daily_budget,
+                spacing_seconds=self._spacing_seconds(site),
+            )
+            seconds = 0.0 if admission.start_at is None else (admission.start_at - utc_now()).total_seconds()
+            if seconds > 0:
+                self._reserved[site] = admission
+                raise NotYetError(seconds)
         if admission.start_at is None:
             self.check_gate(site)  # closed since it was looked at, or else a budget is spent
             until = admission.wait_until or utc_now()
             raise PostponedError(
                 VideoErrorKind.RATE_LIMITED, until, f"{admission.reason}; goes on at {_until_text(until)}"
             )
-        while (left := (admission.start_at - utc_now()).total_seconds()) > 0:
-            time.sleep(min(left, 1.0))
-            if not self.may_request(site):
-                self.check_gate(site)
         return admission.num_trips

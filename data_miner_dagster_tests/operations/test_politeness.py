@@ -226,6 +226,23 @@ def test_spacing__downloads_of_one_site_begin_apart(tmp_path: Path, server: Host
     assert max(request.at for request in server.requests) - before >= 0.9  # the last waited for three spacings
 
 
+def test_spacing__of_one_site_holds_up_no_other(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
+    with hostile.hostile_server("127.0.0.2") as other:
+        platform = make_platform(
+            tmp_path / "root",
+            concurrent_downloads=1,
+            allowed_private_hosts=("127.0.0.1", "127.0.0.2"),
+            politeness={"min_sleep_seconds": 2, "max_sleep_seconds": 2, "spare_private_hosts": False},
+        )
+        urls = [server.add(f"/{n}.mp4", hostile.whole_file(clip)) for n in range(2)]
+        urls.append(other.add("/last.mp4", hostile.whole_file(clip)))
+        outcomes = download_videos(platform, listed(platform, urls))
+        assert {outcome.status for outcome in outcomes} == {OutcomeStatus.DONE}
+        [last] = other.requests
+    assert server.requests[0].at < last.at < server.requests[1].at
+    assert server.requests[1].at - server.requests[0].at >= 1.9
+
+
 def test_places__one_site_is_asked_for_so_many_at_once(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
     platform = make_platform(
         tmp_path / "root",

@@ -4,13 +4,13 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from data_miner_dagster.catalog.politeness import postpone_video
-from data_miner_dagster.catalog.queries import keys_with_internal_errors
+from data_miner_dagster.catalog.queries import addresses_of, keys_with_internal_errors
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.site_events import refused_in_events, was_refused
 from data_miner_dagster.catalog.transitions import move_video
@@ -40,11 +40,12 @@ from data_miner_dagster.operations.downloading.records import (
     record_not_wanted,
     stays_downloaded,
 )
+from data_miner_dagster.operations.downloading.turns import Turns
 from data_miner_dagster.operations.foreign.media_workers import MediaWorkers, media_workers
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.item_faults import item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
-from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
+from data_miner_dagster.operations.politeness import NotYetError, PostponedError, SitePoliteness
 from data_miner_dagster.operations.sourcing.rules import ProjectRules, load_rules_by_video, with_known
 from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.local_files import fetch_local_file
@@ -126,21 +127,34 @@ def download_videos(
 
 def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
     """Download videos, several at once."""
-    platform = run.platform
+    platform, config = run.platform, run.platform.config.downloading
+    turns = Turns(_sites_of(platform, keys), concurrent_per_site=config.politeness.concurrent_per_site)
+
+    def work() -> None:
+        while (key := turns.take()) is not None:
+            one(key)
 
     def one(key: str) -> None:
         outcome = guard.attempt(
-            key, lambda: _download_one(run, key), lambda fault: settle(record_fault(platform, key, fault))
+            key, lambda: _download_one(run, key), lambda fault: settle(record_fault(platform, key, fault)), proves=False
         )
+        if isinstance(outcome, NotYetError):
+            turns.put_back(key, outcome.seconds)
+            return
+        turns.done(key)
         if outcome is not None:
+            if outcome.status is OutcomeStatus.DONE:
+                guard.succeed()
             settle(outcome)
 
     with item_guard("download_videos", keys_with_internal_errors(platform.catalog.database, keys)) as guard:
-        threads = ThreadPoolExecutor(platform.config.downloading.concurrent_downloads, "download")
+        threads = futures.ThreadPoolExecutor(config.concurrent_downloads, "download")
         try:
-            for _ in threads.map(one, keys):
-                pass
+            at_work = [threads.submit(work) for _ in range(min(len(keys), config.concurrent_downloads))]
+            for ended in futures.wait(at_work, return_when=futures.FIRST_EXCEPTION).done:
+                ended.result()
         except BaseException:
+            turns.stop()
             run.client.close()  # nobody waits any longer for what is on its way
             run.media.close()
             raise
@@ -148,10 +162,23 @@ def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
             threads.shutdown(cancel_futures=True)
 
 
-def _download_one(run: _Run, key: str) -> VideoOutcome:
+def _sites_of(platform: Platform, keys: Sequence[str]) -> dict[str, str | None]:
+    """Return what each video's requests count for; None where there are none."""
+    addresses = addresses_of(platform.catalog.database, keys)
+
+    def site_of(key: str) -> str | None:
+        origin, url = addresses.get(key, (Origin.LOCAL, ""))
+        return None if origin is Origin.LOCAL else _site_of(key, url)
+
+    return {key: site_of(key) for key in keys}
+
+
+def _download_one(run: _Run, key: str) -> VideoOutcome | NotYetError:
     try:
         with run.platform.hold_video(key):
             return _download_held(run, key)
+    except NotYetError as error:
+        return error
     except ClaimHeldError as error:
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
 
@@ -177,7 +204,7 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
                 _check_head_room(platform, row)
             return _work(run, row)
         _check_head_room(platform, row)
-        with run.politeness.place(_site_of(row), key) as begun_at:
+        with run.politeness.place(_site_of(row.key, row.url), key) as begun_at:
             return _work(run, row, begun_at)
     except PostponedError as error:
         with platform.catalog.database.transaction() as session:
@@ -190,9 +217,9 @@ def _needs_a_site(platform: Platform, key: str) -> bool:
     return not key.startswith(("file-", FRAMES_PREFIX)) and not platform.layout.video_info(key).exists()
 
 
-def _site_of(row: VideoRow) -> str:
+def _site_of(key: str, url: str) -> str:
     """Return what a video's requests count for: a site, or a host."""
-    return site_of_key(row.key) or host_of(row.url)
+    return site_of_key(key) or host_of(url)
 
 
 def _check_head_room(platform: Platform, row: VideoRow) -> None:
@@ -224,7 +251,7 @@ def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOu
             raise PostponedError(error.kind, until, str(error)) from error
         if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
             wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
-            site = _site_of(row)
+            site = _site_of(row.key, row.url)
             if wait is None and error.kind is VideoErrorKind.RATE_LIMITED:
                 run.politeness.check_gate(site)  # opened by another video, which knows why
             until = run.politeness.trip(site, wait, f"{site}: {error}")
@@ -238,9 +265,9 @@ def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOu
         raise
     with platform.catalog.database.transaction() as session:
         record_done(platform, session, info, rejections)
-        ends_refusals = begun_at is not None and was_refused(session, _site_of(row), key, begun_at)
+        ends_refusals = begun_at is not None and was_refused(session, _site_of(row.key, row.url), key, begun_at)
     if begun_at is not None and ends_refusals:
-        run.politeness.note_served(key, _site_of(row), begun_at)
+        run.politeness.note_served(key, _site_of(row.key, row.url), begun_at)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=_metadata(info))
 
 
@@ -249,16 +276,16 @@ def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
     if begun_at is None:
         return
     with run.platform.catalog.database.reading() as session:
-        ends_refusals = was_refused(session, _site_of(row), row.key, begun_at)
+        ends_refusals = was_refused(session, _site_of(row.key, row.url), row.key, begun_at)
     if ends_refusals:
-        run.politeness.note_served(row.key, _site_of(row), begun_at)
+        run.politeness.note_served(row.key, _site_of(row.key, row.url), begun_at)
 
 
 def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
     """Return the outcome of a charged video as it is now: what its whole site refuses is not its fault."""
     if row.origin is Origin.LOCAL or outcome.error_kind not in SUSPECT_KINDS:
         return outcome
-    reason = run.politeness.put_back(row.key, _site_of(row))
+    reason = run.politeness.put_back(row.key, _site_of(row.key, row.url))
     return (
         outcome if reason is None else VideoOutcome(row.key, OutcomeStatus.FAILED, VideoErrorKind.SITE_REFUSAL, reason)
     )
@@ -272,7 +299,7 @@ def _fetch_with_tries(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Re
             return _fetch(run, row)
         except (VideoPermanentError, VideoTransientError) as error:
             if error.kind in SUSPECT_KINDS and not error.is_of_file_alone and row.origin is not Origin.LOCAL:
-                run.politeness.note_refusal(row, _site_of(row), error.kind, str(error))
+                run.politeness.note_refusal(row, _site_of(row.key, row.url), error.kind, str(error))
             delay = try_delay_seconds(tries, run.platform.config.downloading)
             if delay is None or error.kind is not VideoErrorKind.TRANSIENT:
                 raise

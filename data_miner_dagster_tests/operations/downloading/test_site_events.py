@@ -344,6 +344,24 @@ def test_wave__of_one_site_leaves_others_alone(tmp_path: Path, server: HostileSe
     assert {outcome.status for outcome in outcomes[6:]} == {OutcomeStatus.DONE}
 
 
+def test_wave__that_may_be_over_lets_other_sites_go_on(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
+    """While the one video is on its way by which a site is tried, no thread waits for how it ends."""
+    with hostile.hostile_server("127.0.0.2") as other:
+        platform = make_platform(
+            tmp_path / "root", concurrent_downloads=2, allowed_private_hosts=("127.0.0.1", "127.0.0.2")
+        )
+        keys = listed(platform, offer(server, hostile.status(403), 6) + offer(other, hostile.whole_file(clip), 6))
+        download_videos(platform, keys[:6])
+        let_time_pass(platform)
+        offer(server, hostile.slow_body(clip, 1.0, pieces=5), 6)
+        asked = len(server.requests)
+        outcomes = download_videos(platform, keys)
+        assert {outcome.status for outcome in outcomes} == {OutcomeStatus.DONE}
+        first, second = server.requests[asked : asked + 2]
+        assert second.at - first.at >= 4  # after the last byte of the first
+        assert all(request.at < second.at for request in other.requests)
+
+
 @pytest.mark.parametrize("words", ["Requested format is not available", "No video formats found!"])
 def test_wave__of_missing_formats(
     tmp_path: Path, server: HostileServer, clip: bytes, monkeypatch: pytest.MonkeyPatch, words: str

@@ -1,0 +1,79 @@
+"""Which video comes next: videos are handed to threads so that none waits for a site while another's could be had.
+
+Does not belong here: whether a site may be asked now (operations/politeness.py).
+"""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class _Line:
+    """The videos of one site that wait, with their places in the whole."""
+
+    most_at_work: float
+    waiting: deque[tuple[int, str]] = field(default_factory=deque)
+    num_at_work: int = 0
+    not_before: float = 0.0  # time.monotonic()
+
+    @property
+    def has_room(self) -> bool:
+        return bool(self.waiting) and self.num_at_work < self.most_at_work
+
+
+class Turns:
+    """The videos of one call, each handed out once unless it is put back. Safe to share by threads.
+
+    Args:
+        site_by_key: in the order in which they are wanted. None: of no site, which nothing is asked of.
+        concurrent_per_site: so many videos of one site are at work at once.
+    """
+
+    def __init__(self, site_by_key: Mapping[str, str | None], *, concurrent_per_site: int) -> None:
+        self._changed = threading.Condition()
+        self._site_by_key = dict(site_by_key)
+        self._lines: dict[str | None, _Line] = {}
+        for place, (key, site) in enumerate(self._site_by_key.items()):
+            line = self._lines.setdefault(site, _Line(math.inf if site is None else concurrent_per_site))
+            line.waiting.append((place, key))
+        self._places = {key: place for place, key in enumerate(self._site_by_key)}
+
+    def take(self) -> str | None:
+        """Return the first video whose site may be asked now, as soon as there is one; None if no more wait."""
+        with self._changed:
+            while any(line.waiting for line in self._lines.values()):
+                now = time.monotonic()
+                lines = [line for line in self._lines.values() if line.has_room]
+                ready = [line for line in lines if line.not_before <= now]
+                if ready:
+                    line = min(ready, key=lambda line: line.waiting[0])
+                    line.num_at_work += 1
+                    return line.waiting.popleft()[1]
+                self._changed.wait(min((line.not_before - now for line in lines), default=None))
+            return None
+
+    def done(self, key: str) -> None:
+        """Give back the place of a video that was taken."""
+        with self._changed:
+            self._lines[self._site_by_key[key]].num_at_work -= 1
+            self._changed.notify_all()
+
+    def put_back(self, key: str, seconds: float) -> None:
+        """Have a video that was taken wait again, and its site left alone for so long."""
+        with self._changed:
+            line = self._lines[self._site_by_key[key]]
+            line.num_at_work -= 1
+            line.waiting.appendleft((self._places[key], key))
+            line.not_before = time.monotonic() + seconds
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        with self._changed:
+            for line in self._lines.values():
+                line.waiting.clear()
+            self._changed.notify_all()
