@@ -123,7 +123,9 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
         _move(platform, project, ProjectStage.DEDUPING)
         try:
             _check_threshold(inputs, earlier)
-            write = partial(_write_table, platform, project, inputs, {} if force else earlier)
+            # What was decided without videos of others, which may be back, is decided anew.
+            is_without = bool(read_left_out(platform.layout.deduplicated_table(project)))
+            write = partial(_write_table, platform, project, inputs, {} if force or is_without else earlier)
             _, left_out = going_on_without(write)
         except Exception as error:
             _move(platform, project, ProjectStage.FAILED, error=str(error))

@@ -7,6 +7,7 @@ Belongs here: reading and naming them. Does not belong here: any decision.
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -25,6 +26,8 @@ from data_miner_dagster.operations.deduplication.frames import (
     with_pictures,
     without_videos,
 )
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
@@ -61,7 +64,7 @@ def foreign_frames(
     )
     parts = []
     for frames, tier in ((in_projects, DuplicateTier.OTHER_PROJECT), (in_releases, DuplicateTier.EARLIER_RELEASE)):
-        present = without_videos(_present(platform, frames), left_out)
+        present = _present(platform, without_videos(frames, left_out))
         num_gone += len(frames) - len(present)
         pictures = with_pictures(platform, present).select(PICTURE_COLUMNS)
         tiers = pa.array([tier.value] * len(present), pa.string())
@@ -129,16 +132,30 @@ def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
 
 
 def _present(platform: Platform, frames: pa.Table) -> pa.Table:
-    """Return the frames that are still there, by frame id."""
+    """Return the frames that are still there, by frame id.
+
+    Raises:
+        VideosLeftOutError: the frames of these videos cannot be read.
+    """
     frames = frames.sort_by("frame_id").combine_chunks()
     parts = [_KEY_SCHEMA.empty_table()]
-    for video_key, start, stop in runs_of(frames["video_key"].combine_chunks()):
-        path = platform.layout.frames_table(video_key)
-        if path.exists():
-            some = frames.slice(start, stop - start)
-            there = read_table(path, ["frame_id"])["frame_id"].combine_chunks()
-            parts.append(some.filter(pc.is_in(some["frame_id"], there)))
+    faults: dict[str, ItemFault] = {}
+    with item_guard("deduplicated_frames") as guard:
+        for video_key, start, stop in runs_of(frames["video_key"].combine_chunks()):
+            read = partial(_present_of, platform, video_key, frames.slice(start, stop - start))
+            part = guard.attempt(video_key, read, partial(faults.__setitem__, video_key))
+            parts += [] if part is None else [part]
+    if faults:
+        raise VideosLeftOutError(faults)
     return stacked(parts)
+
+
+def _present_of(platform: Platform, video_key: str, frames: pa.Table) -> pa.Table:
+    path = platform.layout.frames_table(video_key)
+    if not path.exists():
+        return frames.slice(0, 0)
+    there = read_table(path, ["frame_id"])["frame_id"].combine_chunks()
+    return frames.filter(pc.is_in(frames["frame_id"], there))
 
 
 def _each_once(tables: Sequence[pa.Table]) -> pa.Table:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, Quality
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.operations.detection.detect_project import faults_by_frame, num_unreadable_frames
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.tables import read_batches, read_table
 
@@ -180,11 +182,17 @@ def _frames_step(platform: Platform, project: str) -> FunnelCount:
         path = platform.layout.frames_table(video.key)
         if video.status is VideoStatus.EXTRACTED and path.is_file():
             is_any = True
-            column = read_table(path, ["quality_flag"])["quality_flag"]
+            column = attempt_alone("funnel", video.key, partial(_quality_flags, path))
+            if isinstance(column, ItemFault):  # that video's, whose frames no stage can read
+                continue
             total += len(column)
             flags.update(_value_counts(column))
     kinds = _in_order(flags, [flag.value for flag in QualityFlag])
     return FunnelCount(FunnelStep.FRAMES, total if is_any else None, kinds=kinds)
+
+
+def _quality_flags(path: Path) -> pa.ChunkedArray:
+    return read_table(path, ["quality_flag"])["quality_flag"]
 
 
 def _value_counts(column: Any) -> dict[str, int]:

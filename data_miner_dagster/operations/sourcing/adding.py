@@ -11,6 +11,7 @@ from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
+from data_miner_dagster.operations.sourcing.queries import candidates_of_paths
 from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
 from data_miner_dagster.sites.redaction import redact_url
 
@@ -46,6 +47,8 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
     if faults := [candidate.fault for candidate in found if candidate.fault is not None]:
         logger.warning("%s: %d entries met an internal error; the first is %s", shown, len(faults), faults[0])
         found = [candidate for candidate in found if candidate.fault is None]
+        if not found:
+            raise ConfigError(f"{shown}: {faults[0]}")
     if not found:
         raise ConfigError(f"{shown} holds no video; give the address of one, or of a page that has some")
     if secrets := [secret for candidate in found if (secret := secret_in_address(candidate.url))]:
@@ -64,20 +67,14 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
 def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:
     now = utc_now()
     if "://" not in address:
-        paths = list_local_videos(address, Path.cwd()).paths
-        return [
-            VideoCandidate(
-                key_of_file(path)[0],
-                os.fspath(path),
-                BY_HAND,
-                address,
-                rank,
-                now,
-                title=path.stem,
-                origin=Origin.LOCAL,
+
+        def candidate_of(path: Path, rank: int) -> VideoCandidate:
+            key, _ = key_of_file(path)
+            return VideoCandidate(
+                key, os.fspath(path), BY_HAND, address, rank, now, title=path.stem, origin=Origin.LOCAL
             )
-            for rank, path in enumerate(paths)
-        ]
+
+        return candidates_of_paths(BY_HAND, address, list_local_videos(address, Path.cwd()).paths, candidate_of)
     politeness = SitePoliteness(platform)
     with SiteWorkers(
         platform.config.downloading,

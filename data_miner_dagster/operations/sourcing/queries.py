@@ -285,7 +285,7 @@ def _list_files(entry: str, folder: ProjectFolder, hashes: FileHashes, _client: 
         return VideoCandidate(key, os.fspath(path), "files", entry, rank, now, title=path.stem, origin=Origin.LOCAL)
 
     found = list_local_videos(entry, folder.path)
-    return Answer(_candidates("files", entry, folder.checked(found.paths), candidate_of), found.remark)
+    return Answer(candidates_of_paths("files", entry, folder.checked(found.paths), candidate_of), found.remark)
 
 
 def _list_frame_folders(entry: str, folder: ProjectFolder, hashes: FileHashes, _client: SiteWorkers) -> Answer:
@@ -308,10 +308,10 @@ def _list_frame_folders(entry: str, folder: ProjectFolder, hashes: FileHashes, _
     found = list_frame_folders(entry, folder.path)
     if folder.limits.media_folders is not None:
         folder.checked([picture for path in found.paths for picture in list_frames(path)])  # each may be a link
-    return Answer(_candidates("frames", entry, folder.checked(found.paths), candidate_of), found.remark)
+    return Answer(candidates_of_paths("frames", entry, folder.checked(found.paths), candidate_of), found.remark)
 
 
-def _candidates(
+def candidates_of_paths(
     source: str, entry: str, paths: Sequence[Path], candidate_of: Callable[[Path, int], VideoCandidate]
 ) -> list[VideoCandidate]:
     """Return a candidate a path, in order; of one that an internal error kept from being looked at, the `fault`."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from data_miner_dagster.catalog.upkeep import delete_dead_claims, reset_orphans
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.damage import find_damaged_files, remove_damaged_files
+from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import PARTIAL_MARK
 
@@ -71,18 +73,8 @@ def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
         num_mended += len(reset_orphans(platform.catalog.database))
         delete_dead_claims(platform.catalog.database)
     for finding in findings:
-        if finding.drift in (Drift.FRAMES_MISSING, Drift.VIDEO_MISSING):
-            num_mended += _step_back(platform, finding.subject)
-        elif finding.drift is Drift.DAMAGED:
-            continue  # all at once, below
-        elif finding.drift in (Drift.STRAY_FILES, Drift.PARTIAL):
-            path = platform.root / finding.subject
-            if path.is_dir():
-                shutil.rmtree(path)
-                num_mended += 1
-            elif path.exists():
-                path.unlink()
-                num_mended += 1
+        mended = attempt_alone("doctor", finding.subject, partial(_mend, platform, finding))
+        num_mended += mended is True
     if any(finding.drift is Drift.DAMAGED and finding.is_fixable for finding in findings):
         removed = remove_damaged_files(platform.layout)
         num_mended += len(removed)
@@ -90,6 +82,20 @@ def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
             if path.parent.parent in (platform.layout.frames, platform.layout.videos):
                 _step_back(platform, path.parent.name)
     return num_mended
+
+
+def _mend(platform: Platform, finding: Finding) -> bool:
+    """Mend one finding by itself, unless that is done for all at once; return whether it was."""
+    if finding.drift in (Drift.FRAMES_MISSING, Drift.VIDEO_MISSING):
+        return _step_back(platform, finding.subject)
+    path = platform.root / finding.subject
+    if finding.drift not in (Drift.STRAY_FILES, Drift.PARTIAL) or not path.exists():
+        return False
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    return True
 
 
 def _of_videos(platform: Platform, videos: Sequence[VideoRow], claimed: set[str]) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ What a kill leaves between the two is a stray file, which `inspection.py` finds 
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from data_miner_dagster.catalog.queries import projects_wanting, unwanted_videos
@@ -15,6 +16,7 @@ from data_miner_dagster.catalog.upkeep import delete_project, delete_videos
 from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.layout import StorageLayout
 
@@ -42,16 +44,26 @@ def remove_videos(platform: Platform, video_keys: Iterable[str], *, force: bool 
         if key in wanting:
             kept[key] = f"wanted by {', '.join(wanting[key])}"
             continue
-        try:
-            with platform.hold_video(key, wait_seconds=0):
-                if not delete_videos(platform.catalog.database, [key], only_unwanted=not force):
-                    kept[key] = "not in the catalog, or wanted by now"
-                    continue
-                freed += remove_files(video_files(platform.layout, key))
-                removed.append(key)
-        except ClaimHeldError:
-            kept[key] = "being worked on"
+        outcome = attempt_alone("delete-videos", key, partial(_remove_one, platform, key, force=force))
+        if isinstance(outcome, ItemFault):
+            kept[key] = outcome.line
+        elif isinstance(outcome, str):
+            kept[key] = outcome
+        else:
+            freed += outcome
+            removed.append(key)
     return Removal(tuple(removed), kept, freed)
+
+
+def _remove_one(platform: Platform, key: str, *, force: bool) -> int | str:
+    """Return how many bytes were freed, or why the video stays."""
+    try:
+        with platform.hold_video(key, wait_seconds=0):
+            if not delete_videos(platform.catalog.database, [key], only_unwanted=not force):
+                return "not in the catalog, or wanted by now"
+            return remove_files(video_files(platform.layout, key))
+    except ClaimHeldError:
+        return "being worked on"
 
 
 def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[str]) -> Removal:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from data_miner_dagster.catalog.schema import ReleaseRow
@@ -360,6 +361,30 @@ def test_deduplicate_project__projects_in_a_circle(platform: PlantedPlatform) ->
     filter_project(platform, "one")
     with pytest.raises(ConfigError, match="leads back"):
         deduplicate_project(platform, "one")
+
+
+def test_deduplicate_project__a_video_of_another_project_that_a_fault_meets_ends_no_other_s(
+    platform: PlantedPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(platform, "earlier")
+    plant(platform, "site-a", [CAT], project="earlier")
+    plant(platform, "site-c", [CAT_ON_BUS], project="earlier")
+    run(platform, "earlier")
+    save(platform, against_projects=["earlier"])
+    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_BUS])
+    with monkeypatch.context() as patched:
+
+        def read(path: Path, columns: list[str]) -> pa.Table:
+            if path.parent.name == "site-a":
+                raise ZeroDivisionError("planted")
+            return read_table(path, columns)
+
+        patched.setattr("data_miner_dagster.operations.deduplication.others.read_table", read)
+        assert run(platform) == {
+            "site-b/000000": ("site-b/000000", None),
+            "site-b/000001": ("site-c/000000", "other_project"),
+        }
+    assert run(platform)["site-b/000000"] == ("site-a/000000", "other_project")
 
 
 def break_embeddings(platform: PlantedPlatform, key: str) -> None:

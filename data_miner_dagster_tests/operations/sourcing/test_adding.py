@@ -13,6 +13,7 @@ from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.operations.downloading.download_videos import download_videos
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.adding import BY_HAND, add_video
+from data_miner_dagster.sites.local_files import key_of_file
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.sites.projects import add_project, make_platform
@@ -48,6 +49,22 @@ def test_add_video__an_address_is_a_member_once_and_can_be_downloaded(
     (member,) = platform.catalog.members("p")
     assert (member.source, member.query) == (BY_HAND, url)
     assert download_videos(platform, [key])[0].status is OutcomeStatus.DONE
+
+
+def test_add_video__a_file_that_a_fault_meets_keeps_no_other(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key_of(path: Path) -> tuple[str, str | None]:
+        if path.name == "1.mp4":
+            raise ZeroDivisionError("planted")
+        return key_of_file(path)
+
+    for number in range(3):
+        (tmp_path / f"{number}.mp4").write_bytes(bytes([number]))
+    monkeypatch.setattr("data_miner_dagster.operations.sourcing.adding.key_of_file", key_of)
+    assert len(add_video(platform, "p", str(tmp_path / "*.mp4"))) == 2
+    with pytest.raises(ConfigError, match=r"1.mp4: ZeroDivisionError: planted \("):
+        add_video(platform, "p", str(tmp_path / "1.mp4"))
 
 
 def test_add_video__a_page_that_lists_several_adds_them_all(platform: Platform, server: HostileServer) -> None:

@@ -44,6 +44,25 @@ def test_inspect_platform__lost_frames_are_made_again(platform: Platform) -> Non
     assert inspect_platform(platform) == []
 
 
+def test_mend_platform__a_finding_that_cannot_be_mended_keeps_no_other(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("files-x", "files-y"):
+        (platform.layout.frames / name).mkdir()
+    findings = inspect_platform(platform)
+    assert drifts(findings) == [(Drift.STRAY_FILES, "frames/files-x"), (Drift.STRAY_FILES, "frames/files-y")]
+
+    def remove(path: Path) -> None:
+        if path.name == "files-x":
+            raise PermissionError(13, "Permission denied")
+        path.rmdir()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("data_miner_dagster.operations.upkeep.inspection.shutil.rmtree", remove)
+        assert mend_platform(platform, findings) == 1
+    assert drifts(inspect_platform(platform)) == [(Drift.STRAY_FILES, "frames/files-x")]
+
+
 def test_inspect_platform__lost_frames_of_a_video_that_is_there(platform: Platform) -> None:
     platform.layout.frames_table("files-aaa").unlink()
     platform.layout.video_info("files-aaa").parent.mkdir(parents=True)

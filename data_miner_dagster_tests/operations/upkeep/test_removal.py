@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from data_miner_dagster.export.manifest import CHECKSUMS_FILE, write_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.removal import (
     Removal,
+    remove_files,
     remove_project,
     remove_unwanted_videos,
     remove_videos,
@@ -62,6 +64,21 @@ def test_remove_videos__wanted_or_busy_ones_stay(platform: Platform) -> None:
         removal = remove_videos(platform, ["files-aaa", "files-eee"])
     assert removal.kept == {"files-aaa": "wanted by cyclists", "files-eee": "being worked on"}
     assert len(platform.catalog.videos()) == 5
+
+
+def test_remove_videos__one_that_a_fault_meets_keeps_no_other(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remove(paths: Sequence[Path]) -> int:
+        if any("files-bbb" in str(path) for path in paths):
+            raise PermissionError(13, "Permission denied")
+        return remove_files(paths)
+
+    monkeypatch.setattr("data_miner_dagster.operations.upkeep.removal.remove_files", remove)
+    removal = remove_videos(platform, ["files-aaa", "files-bbb", "files-ccc"], force=True)
+    assert removal.removed == ("files-aaa", "files-ccc")
+    assert list(removal.kept) == ["files-bbb"]
+    assert removal.kept["files-bbb"].startswith("PermissionError: [Errno 13] Permission denied (operations/upkeep/")
 
 
 def test_remove_unwanted_videos__after_the_only_project_went(platform: Platform) -> None:
