@@ -5,6 +5,7 @@ import dagster as dg
 from data_miner_dagster.assets.detection import detections
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import dataset_metadata
+from data_miner_dagster.export.formats import asset_kinds
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -13,7 +14,7 @@ from data_miner_dagster.resources.platform import PlatformResource
     partitions_def=PROJECTS,
     deps=[detections],
     group_name="dataset",
-    kinds={"coco", "yolo", "parquet"},
+    kinds=asset_kinds(),
     owners=OWNERS,
     tags={"scope": "project"},
     pool="release",

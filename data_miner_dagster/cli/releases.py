@@ -14,6 +14,7 @@ from data_miner_dagster.cli.options import (
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.export.formats import WHOLE, export_help
 
 _MOST_LEFT_OUT = 10
 
@@ -21,9 +22,7 @@ _MOST_LEFT_OUT = 10
 def export(
     project: ProjectArgument,
     to: Annotated[Path, typer.Option("--to", help="A new or empty folder.")],
-    format: Annotated[
-        str, typer.Option("--format", "-f", help="all, coco, yolo, parquet, huggingface or crops.")
-    ] = "all",
+    format: Annotated[str, typer.Option("--format", "-f", help=export_help())] = WHOLE,
     version: Annotated[str | None, typer.Option("--version", help="Default: the latest not withdrawn.")] = None,
     root: RootOption = None,
     config: ConfigOption = None,

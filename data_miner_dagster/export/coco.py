@@ -8,13 +8,18 @@ import contextlib
 import io
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from data_miner_dagster.export.codec import Codec, Expected
+from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, label_problems
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
 
 ALL_SPLITS: Final = "all"
+MAX_COCO_BYTES: Final = 64 << 20
+"""pycocotools holds a whole file in memory, about ten times its size; larger files are left to the
+check of the tables that they were written beside."""
 
 
 def annotation_file(folder: Path, split: str) -> Path:
@@ -129,3 +134,46 @@ def _annotation(annotation_id: int, image_id: int, box: ReleaseBox) -> dict[str,
         "detector": box.detector,
         "num_agreeing_detectors": box.num_agreeing_detectors,
     }
+
+
+def coco_problems(folder: Path, expected: Expected) -> Iterator[str]:
+    """Yield what is wrong with `annotations/`, file by file."""
+    header, tally = expected.header, expected.tally
+    for split in (*header.splits, ALL_SPLITS):
+        path = annotation_file(folder, split)
+        if path.stat().st_size > MAX_COCO_BYTES:
+            continue
+        coco = read_coco(path)
+        is_whole = split == ALL_SPLITS
+        num_images = tally.num_images if is_whole else tally.images_by_split[split]
+        num_boxes = tally.num_boxes if is_whole else tally.boxes_by_split[split]
+        found = (len(coco.dataset["images"]), len(coco.dataset["annotations"]))
+        if found != (num_images, num_boxes):
+            yield f"{path.name}: {found[0]} images and {found[1]} boxes, expected {num_images} and {num_boxes}"
+        names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
+        if names != dict(enumerate(header.class_names, 1)):
+            yield f"{path.name}: categories {names}, expected {header.class_names}"
+        for image in expected.read_images():
+            if is_whole or image.split == split:
+                yield from (f"{path.name}: {line}" for line in _coco_image_problems(coco, image))
+
+
+def _coco_image_problems(coco: Any, image: ReleaseImage) -> Iterator[str]:
+    entry = coco.imgs.get(image.image_id)
+    if entry is None:
+        yield f"there is no image {image.file_name}"
+        return
+    found = tuple(entry[name] for name in ("file_name", "width", "height", "split"))
+    wanted = (image.file_name, image.width, image.height, image.split)
+    if found != wanted:
+        yield f"image {image.image_id} is {found}, expected {wanted}"
+    annotations = coco.imgToAnns.get(image.image_id, [])
+    boxes = [(annotation["category_id"] - 1, corners_of(*annotation["bbox"])) for annotation in annotations]
+    yield from label_problems(image, boxes, PIXEL_TOLERANCE)
+    for annotation in annotations:
+        _, _, width, height = annotation["bbox"]
+        if annotation["iscrowd"] or not abs(annotation["area"] - width * height) <= PIXEL_TOLERANCE:
+            yield f"{image.file_name}: area {annotation['area']} of a box of {width} by {height}"
+
+
+CODEC: Final = Codec(lambda to: CocoWriter(to.folder, to.header), (coco_problems,))

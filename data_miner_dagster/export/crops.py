@@ -1,6 +1,6 @@
 """Crops: one JPEG per box, in folders by split and class, as image classification wants them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -9,6 +9,8 @@ from PIL import Image
 
 from data_miner_dagster.domain.keys import has_foreign_pictures
 from data_miner_dagster.domain.records import PictureFile
+from data_miner_dagster.export.codec import Codec, Expected
+from data_miner_dagster.export.comparing import file_number_problems
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
 from data_miner_dagster.protocols.pictures import PictureReader
 
@@ -78,3 +80,29 @@ class CropsWriter:
 def _write_crop(picture: Image.Image, corners: tuple[int, int, int, int], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.crop(corners).save(path, "JPEG", quality=CROP_QUALITY)
+
+
+def crops_problems(folder: Path, expected: Expected) -> Iterator[str]:
+    """Yield what is wrong with crops: each is decoded, and has the size of its box."""
+    for image in expected.read_images():
+        for number, box in enumerate(image.boxes):
+            if crop_name(image, number) in expected.missing_parts:
+                continue
+            path = crop_file(folder, image, number)
+            name = path.relative_to(folder).as_posix()
+            if not path.is_file():
+                yield f"there is no crop {name}"
+                continue
+            left, top, right, bottom = crop_corners(box)
+            with Image.open(path) as opened:
+                opened.load()
+                if opened.size != (right - left, bottom - top):
+                    yield f"{name}: {opened.size} pixels, expected {(right - left, bottom - top)}"
+    yield from file_number_problems(folder, expected.tally.num_boxes - len(expected.missing_parts), suffix=".jpg")
+
+
+CODEC: Final = Codec(
+    lambda to: CropsWriter(to.folder, to.header, to.release, to.pictures, to.attempt),
+    (crops_problems,),
+    attempts_parts=True,
+)

@@ -4,13 +4,20 @@ Source: https://huggingface.co/docs/datasets/image_dataset#object-detection. `fi
 """
 
 import glob
+import hashlib
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from data_miner_dagster.export.card import write_card
+from data_miner_dagster.export.codec import Codec, Expected
+from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, file_number_problems, label_problems
 from data_miner_dagster.export.parquet import RowWriter
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage
 
@@ -107,6 +114,7 @@ EMBEDDED_SCHEMA: Final = pa.schema(
 )
 MAX_SHARD_BYTES: Final = 500_000_000
 _ROWS_PER_GROUP: Final = 100  # images are large
+_ROWS_AT_ONCE: Final = 100  # of a table that may hold images
 
 
 def shard_files(folder: Path, split: str) -> list[Path]:
@@ -154,3 +162,58 @@ class _Shard:
     rows: RowWriter
     number: int
     size_bytes: int = 0
+
+
+def image_folder_problems(folder: Path, expected: Expected) -> Iterator[str]:
+    """Yield what is wrong with the tables beside the images: `images/<split>/metadata.parquet`."""
+    files = {split: [metadata_file(folder, split)] for split in expected.header.splits}
+    for split, number in expected.tally.images_by_split.items():
+        if not number and files[split][0].exists():
+            yield f"{split}/metadata.parquet: a split without images has none"
+        files[split] = files[split] if number else []
+    yield from _hub_problems(files, expected, lambda row: row["file_name"])
+
+
+def embedded_problems(folder: Path, expected: Expected) -> Iterator[str]:
+    """Yield what is wrong with the shards that hold the images: `data/<split>-<shard>.parquet`."""
+    files = {split: shard_files(folder, split) for split in expected.header.splits}
+    yield from file_number_problems(folder / "data", sum(map(len, files.values())))
+    yield from _hub_problems(files, expected, lambda row: row["image"]["path"])
+
+
+def _hub_problems(
+    files: Mapping[str, Sequence[Path]], expected: Expected, name_of: Callable[[Mapping[str, Any]], str]
+) -> Iterator[str]:
+    rows = {split: chain.from_iterable(map(_rows, paths)) for split, paths in files.items()}
+    for image in expected.read_images():
+        row = next(rows[image.split], None)
+        if row is None:
+            yield f"there is no row of {image.file_name}"
+            continue
+        found = (name_of(row), row["image_id"], row["width"], row["height"])
+        wanted = (PurePosixPath(image.file_name).name, image.image_id, image.width, image.height)
+        if found != wanted:
+            yield f"{image.file_name}: its row is of {found}, expected {wanted}"
+            continue
+        if "image" in row and hashlib.sha256(row["image"]["bytes"]).hexdigest() != image.sha256:
+            yield f"{image.file_name}: its bytes are not those of the image"
+        objects = row["objects"]
+        corners = [corners_of(*bbox) for bbox in objects["bbox"]]
+        yield from label_problems(image, list(zip(objects["category"], corners, strict=True)), PIXEL_TOLERANCE)
+        if objects["category_name"] != [box.class_name for box in image.boxes]:
+            yield f"{image.file_name}: classes {objects['category_name']} are not those of its boxes"
+    yield from (f"{split}: there are more rows than images" for split in rows if next(rows[split], None) is not None)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+            yield from batch.to_pylist()
+
+
+IMAGE_FOLDER: Final = Codec(lambda to: ImageFolderWriter(to.folder, to.header), (image_folder_problems,))
+EMBEDDED: Final = Codec(
+    lambda to: EmbeddedParquetWriter(to.folder, to.header, to.release),
+    (embedded_problems,),
+    complete_export=lambda to, tally: write_card(to.folder, to.header, tally, path_of="data/{split}-*.parquet"),
+)

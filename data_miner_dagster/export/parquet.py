@@ -5,8 +5,10 @@ that gave an image. `images/<split>/metadata.parquet` holds the same in the Hugg
 """
 
 import dataclasses
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.errors import DataMinerError
-from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage, ReleaseVideo
+from data_miner_dagster.export.codec import Codec, Destination, Expected
+from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage, ReleaseTally, ReleaseVideo
 
 ROWS_PER_GROUP: Final = 10_000
 
@@ -225,3 +228,92 @@ def _reading(path: Path) -> Iterator[None]:
             f"{path} is damaged ({str(error).splitlines()[0][:120]}); restore the release from a copy, or let "
             "`data-miner run --force` write it again"
         ) from error
+
+
+def parquet_problems(folder: Path, expected: Expected) -> Iterator[str]:
+    """Yield what is wrong with the tables of images and boxes, each by itself and with each other."""
+    import pandas as pd
+
+    header, tally = expected.header, expected.tally
+    images = pd.read_parquet(
+        images_table(folder), columns=["image_id", "file_name", "split", "width", "height", "num_boxes"]
+    )
+    boxes = pd.read_parquet(
+        boxes_table(folder),
+        columns=["image_id", "file_name", "split", "class_index", "class_name", "x_min", "y_min", "x_max", "y_max"],
+    )
+    found = (len(images), len(boxes), int(images["num_boxes"].sum()))
+    if found != (tally.num_images, tally.num_boxes, tally.num_boxes):
+        yield f"data: {found[0]} images, {found[1]} boxes, expected {tally.num_images}, {tally.num_boxes}"
+    for what, column, wanted in (
+        ("images", images["split"], tally.images_by_split),
+        ("boxes", boxes["split"], tally.boxes_by_split),
+        ("boxes", boxes["class_name"], tally.boxes_by_class),
+    ):
+        counts = dict.fromkeys(wanted, 0) | column.value_counts().to_dict()
+        if counts != wanted:
+            yield f"data: {what} by {column.name}: {counts}, expected {wanted}"
+    is_ordered = images["image_id"].is_monotonic_increasing and boxes["image_id"].is_monotonic_increasing
+    if not images["image_id"].is_unique or not boxes["image_id"].isin(images["image_id"]).all() or not is_ordered:
+        yield "data: image ids are not unique or not in order, or boxes name images that are not there"
+        return
+    both = boxes.merge(images, on="image_id", suffixes=("", "_of_image"))
+    numbers = boxes["image_id"].value_counts().reindex(images["image_id"], fill_value=0)
+    is_inside = (both["x_min"] >= 0) & (both["y_min"] >= 0) & (both["x_max"] <= both["width"])
+    is_inside &= (both["y_max"] <= both["height"]) & (both["x_min"] < both["x_max"]) & (both["y_min"] < both["y_max"])
+    names = boxes["class_index"].map(dict(enumerate(header.class_names)))
+    wrong = {
+        "images lie in the folder of another split": images["file_name"].str.partition("/")[0] != images["split"],
+        "images have another number of boxes": numbers.to_numpy() != images["num_boxes"].to_numpy(),
+        "boxes name another file or split than their image": (both["file_name"] != both["file_name_of_image"])
+        | (both["split"] != both["split_of_image"]),
+        "boxes lie outside their image or are empty": ~is_inside,
+        "boxes have a class name that is not that of their class index": names != boxes["class_name"],
+    }
+    yield from (f"data: {int(is_wrong.sum())} {what}" for what, is_wrong in wrong.items() if is_wrong.any())
+
+
+def videos_problems(folder: Path, expected: Expected) -> Iterator[str]:
+    """Yield what is wrong with the table of videos, by the table of images."""
+    import pandas as pd
+
+    tally = expected.tally
+    videos = read_videos(folder)
+    found = {video.video_key: (video.num_images, video.num_boxes) for video in videos}
+    wanted = {key: (number, tally.boxes_by_video[key]) for key, number in tally.images_by_video.items()}
+    if found != wanted or len(found) != len(videos):
+        key = next((key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)), "a video twice")
+        yield f"data: videos.parquet has {key} with {found.get(key)} images and boxes, expected {wanted.get(key)}"
+    images = pd.read_parquet(images_table(folder), columns=["video_key", "split"]).drop_duplicates()
+    if {(video.video_key, video.split) for video in videos} != set(images.itertuples(index=False, name=None)):
+        yield "data: videos.parquet has videos in another split than their images"
+
+
+def same_tables_problems(folder: Path, expected: Expected) -> Iterator[str]:
+    """Yield the first image that is another in the tables than in the release."""
+    for found, image in zip_longest(read_images(folder), expected.read_images()):
+        if found != image:
+            yield f"data: {(found or image).file_name} is not what the release says"
+            return
+
+
+def add_videos(to: Destination, tally: ReleaseTally) -> None:
+    """Add the table of videos to an export, with the numbers of the images that are in it."""
+    videos = read_videos(to.release)
+    exported = [
+        dataclasses.replace(video, num_images=number, num_boxes=tally.boxes_by_video[video.video_key])
+        for video in videos
+        if (number := tally.images_by_video.get(video.video_key))
+    ]
+    if exported == videos:
+        shutil.copyfile(videos_table(to.release), videos_table(to.folder))
+    else:
+        write_videos(to.folder, exported)
+
+
+CODEC: Final = Codec(
+    lambda to: ParquetWriter(to.folder, to.header),
+    (parquet_problems, videos_problems),
+    export_verifiers=(same_tables_problems,),
+    complete_export=add_videos,
+)

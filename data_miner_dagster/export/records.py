@@ -1,7 +1,6 @@
 """What every release format is written from."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +134,3 @@ class ReleaseTally:
             self.boxes_by_class[box.class_name] += 1
         self.images_by_video[image.video_key] = self.images_by_video.get(image.video_key, 0) + 1
         self.boxes_by_video[image.video_key] = self.boxes_by_video.get(image.video_key, 0) + len(image.boxes)
-
-
-class ReleaseWriter(Protocol):
-    """One format. Given images one at a time in order of `image_id`; files are complete after `close`."""
-
-    def add(self, image: ReleaseImage) -> None:
-        """Write one image's part."""
-        ...
-
-    def close(self) -> None:
-        """Finish and close every file. Called once, also after an error, when what was written is thrown away."""
-        ...

@@ -5,16 +5,20 @@ Source: https://docs.ultralytics.com/datasets/detect/. A label file lies at the 
 file: it is a negative, not an unlabelled one.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import yaml
 
 from data_miner_dagster.domain.splits import TRAIN_SPLIT, yolo_name
+from data_miner_dagster.export.codec import Codec, Expected
+from data_miner_dagster.export.comparing import corners_of, file_number_problems, label_problems
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
 
 DATA_FILE: Final = "data.yaml"
 _DECIMALS: Final = 6
+_TOLERANCE: Final = 2e-6  # of the longer side: six decimals
 YoloBox = tuple[int, float, float, float, float]
 """Class index, then x centre, y centre, width and height in 0..1."""
 
@@ -86,3 +90,33 @@ def read_yolo_labels(path: Path) -> list[YoloBox]:
             raise ValueError(f"{path.name}: {line!r} lies outside the image")
         boxes.append((int(class_index), x, y, width, height))
     return boxes
+
+
+def yolo_problems(folder: Path, expected: Expected) -> Iterator[str]:
+    """Yield what is wrong with `data.yaml` and `labels/`."""
+    header, by_split = expected.header, expected.tally.images_by_split
+    content = yaml.safe_load((folder / DATA_FILE).read_text(encoding="utf-8"))
+    names = content.pop("names")
+    if names != dict(enumerate(header.class_names)):
+        yield f"{DATA_FILE}: names {names}, expected {header.class_names}"
+    paths = {yolo_name(split): f"images/{split}" for split in header.splits if by_split[split]}
+    paths.setdefault("val", paths.get("train", f"images/{TRAIN_SPLIT}"))
+    if content != paths:
+        yield f"{DATA_FILE}: splits {content}, expected {paths}"
+    yield from (f"{DATA_FILE}: there is no folder {path}" for path in paths.values() if not (folder / path).is_dir())
+    for image in expected.read_images():
+        path = label_file(folder, image.file_name)
+        if not path.is_file():
+            yield f"{image.file_name}: there is no label file"
+            continue
+        sides = (image.width, image.height, image.width, image.height)
+        boxes = []
+        for class_index, x, y, width, height in read_yolo_labels(path):
+            corners = corners_of(x - width / 2, y - height / 2, width, height)
+            left, top, right, bottom = (value * side for value, side in zip(corners, sides, strict=True))
+            boxes.append((class_index, (left, top, right, bottom)))
+        yield from label_problems(image, boxes, _TOLERANCE * max(sides))
+    yield from file_number_problems(folder / "labels", expected.tally.num_images, suffix=".txt")
+
+
+CODEC: Final = Codec(lambda to: YoloWriter(to.folder, to.header), (yolo_problems,))

@@ -2,11 +2,13 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from data_miner_dagster.export.codec import Destination
+from data_miner_dagster.export.formats import Format
 from data_miner_dagster.export.parquet import write_videos
 from data_miner_dagster.export.records import (
     ReleaseBox,
@@ -14,7 +16,6 @@ from data_miner_dagster.export.records import (
     ReleaseImage,
     ReleaseTally,
     ReleaseVideo,
-    ReleaseWriter,
 )
 from data_miner_dagster_tests.builders import textured_image
 
@@ -81,11 +82,9 @@ def tally_of(images: Iterable[ReleaseImage]) -> ReleaseTally:
     return tally
 
 
-def write_with(
-    make: Callable[..., ReleaseWriter], folder: Path, *more: object, images: Iterable[ReleaseImage] = IMAGES
-) -> None:
-    """Let one format's writer write the images; `more` is what else it wants, such as the release."""
-    with closing(make(folder, HEADER, *more)) as writer:
+def write_format(format: Format, destination: Destination, images: Iterable[ReleaseImage] = IMAGES) -> None:
+    """Let one format's writer write the images."""
+    with closing(format.codec.open_writer(destination)) as writer:
         for image in images:
             writer.add(image)
 

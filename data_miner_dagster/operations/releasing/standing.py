@@ -5,19 +5,17 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
-from data_miner_dagster.export.card import write_card
-from data_miner_dagster.export.coco import CocoWriter
-from data_miner_dagster.export.crops import CropsWriter
+from data_miner_dagster.export.codec import Destination, Expected
 from data_miner_dagster.export.datasheet import DATASHEET_FILE
 from data_miner_dagster.export.differences import ReleaseDifference
-from data_miner_dagster.export.huggingface import EmbeddedParquetWriter
+from data_miner_dagster.export.formats import EXPORT_FORMATS, EXPORT_NAMES, WHOLE, Format
 from data_miner_dagster.export.manifest import (
     CHECKSUMS_FILE,
     MANIFEST_FILE,
@@ -25,10 +23,9 @@ from data_miner_dagster.export.manifest import (
     read_checksums,
     read_manifest,
 )
-from data_miner_dagster.export.parquet import ParquetWriter, read_images, read_videos, videos_table, write_videos
-from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage, ReleaseTally, ReleaseVideo, ReleaseWriter
-from data_miner_dagster.export.verification import Expected, export_problems
-from data_miner_dagster.export.yolo import YoloWriter
+from data_miner_dagster.export.parquet import read_images
+from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage, ReleaseTally
+from data_miner_dagster.export.verification import export_problems
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError, going_on_without
@@ -38,19 +35,7 @@ from data_miner_dagster.protocols.pictures import PictureReader
 from data_miner_dagster.stages.releasing import version_number
 from data_miner_dagster.storage.atomic import atomic_folder
 
-_WHOLE: Final = "all"
-_Attempt = Callable[[str, Callable[[], None]], object]
-_WRITERS: Final[Mapping[str, Callable[[Path, ReleaseHeader, Path, PictureReader, _Attempt], ReleaseWriter]]] = {
-    "coco": lambda folder, header, *_: CocoWriter(folder, header),
-    "yolo": lambda folder, header, *_: YoloWriter(folder, header),
-    "parquet": lambda folder, header, *_: ParquetWriter(folder, header),
-    "huggingface": lambda folder, header, release, *_: EmbeddedParquetWriter(folder, header, release),
-    "crops": CropsWriter,
-}
-EXPORT_FORMATS: Final = (_WHOLE, *_WRITERS)
-"""What `export_release` can write. A new format is a module in export/ and an entry above."""
 _ROOMS: Final = frozenset({"videos", "frames", "embeddings", "projects", "project_files", "releases", "reports"})
-_WITH_IMAGES: Final = frozenset({"coco", "yolo", "parquet"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +176,7 @@ def export_release(
 ) -> ExportOutcome:
     """Write a release, or one format of it, with copies of its images, into a new folder; it appears whole or not.
 
-    `all` is the release as it stands, without what it does not name; `coco`, `yolo` and `parquet` are parts of it;
-    `huggingface` is Parquet with the images inside, ready for the hub; `crops` is one picture per box by class. What
+    `all` is the release as it stands, without what it does not name; the formats are those of `export/formats.py`. What
     an internal error meets, an image or a crop, is left out and named.
 
     Raises:
@@ -200,8 +184,8 @@ def export_release(
             one of the root's own folders.
         DataMinerError: the release was withdrawn, or is damaged, or the export does not read back.
     """
-    if format not in EXPORT_FORMATS:
-        raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_FORMATS)}")
+    if format not in EXPORT_NAMES:
+        raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_NAMES)}")
     version = _existing_version(platform, project, version)
     check_export_folder(platform, to)
     release = platform.layout.release_folder(project, version)
@@ -211,7 +195,7 @@ def export_release(
     if damage := damaged_files(release):
         raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force")
     header = release_header(release)
-    if format == _WHOLE:
+    if format == WHOLE:
         with atomic_folder(to.absolute()) as folder:
             for name in (*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -221,10 +205,10 @@ def export_release(
         manifest = read_manifest(to) or {}
         return ExportOutcome(version, to.absolute(), manifest["num_images"], manifest["num_boxes"], {})
     with StoredPictures(platform.config.extraction) as pictures:
-        write = partial(_export_format, release, header, pictures, format, to.absolute())
-        (tally, lost_crops), lost_images = going_on_without(write)
+        write = partial(_export_format, release, header, pictures, EXPORT_FORMATS[format], to.absolute())
+        (tally, lost_parts), lost_images = going_on_without(write)
     return ExportOutcome(
-        version, to.absolute(), tally.num_images, tally.num_boxes - len(lost_crops), {**lost_images, **lost_crops}
+        version, to.absolute(), tally.num_images, tally.num_boxes - len(lost_parts), {**lost_images, **lost_parts}
     )
 
 
@@ -232,68 +216,57 @@ def _export_format(
     release: Path,
     header: ReleaseHeader,
     pictures: PictureReader,
-    format: str,
+    format: Format,
     to: Path,
     left_out: Mapping[str, str],
 ) -> tuple[ReleaseTally, dict[str, str]]:
-    """Write one format of a release without some images; return what is in it, and the crops that it lacks.
+    """Write one format of a release without some images; return what is in it, and the parts of images that it lacks.
 
     Raises:
         VideosLeftOutError: more images, by frame id, cannot be written: what is half written of them is gone.
     """
+    codec = format.codec
     tally = ReleaseTally.of(header)
     faults: dict[str, ItemFault] = {}
-    crop_faults: dict[str, ItemFault] = {}
+    part_faults: dict[str, ItemFault] = {}
     with atomic_folder(to) as folder, item_guard("export") as guard:
-        if format in _WITH_IMAGES:
+        if format.has_images_beside:
             for split in header.splits:  # one without images, too: `data.yaml` may point to it
                 (folder / "images" / split).mkdir(parents=True)
 
-        def attempt_crop(name: str, work: Callable[[], None]) -> None:
-            guard.attempt(name, work, partial(crop_faults.__setitem__, name))
+        def attempt_part(name: str, work: Callable[[], None]) -> None:
+            guard.attempt(name, work, partial(part_faults.__setitem__, name))
 
         def write(image: ReleaseImage) -> None:
             writer.add(image)
-            if format in _WITH_IMAGES:
+            if format.has_images_beside:
                 shutil.copyfile(release / "images" / image.file_name, folder / "images" / image.file_name)
             tally.add(image)
 
-        with closing(_WRITERS[format](folder, header, release, pictures, attempt_crop)) as writer:
+        destination = Destination(folder, header, release, pictures, attempt_part)
+        with closing(codec.open_writer(destination)) as writer:
             for image in read_images(release):
                 if image.frame_id not in left_out:
                     record = partial(faults.__setitem__, image.frame_id)
-                    guard.attempt(image.frame_id, partial(write, image), record, proves=format != "crops")
+                    guard.attempt(image.frame_id, partial(write, image), record, proves=not codec.attempts_parts)
         guard.finish()
         if faults:
             raise VideosLeftOutError(faults)
         shutil.copyfile(release / DATASHEET_FILE, folder / DATASHEET_FILE)
-        if format == "parquet":
-            shutil.copyfile(videos_table(release), videos_table(folder))
-            if left_out:
-                write_videos(folder, _videos_of(release, tally))
-        if format == "huggingface":
-            write_card(folder, header, tally, path_of="data/{split}-*.parquet")
+        if codec.complete_export is not None:
+            codec.complete_export(destination, tally)
 
         def read_exported() -> Iterator[ReleaseImage]:
             return (image for image in read_images(release) if image.frame_id not in left_out)
 
-        expected = Expected(header, tally, read_exported, missing_crops=crop_faults.keys())
+        expected = Expected(header, tally, read_exported, missing_parts=part_faults.keys())
         if problems := export_problems(format, folder, expected):
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise DataMinerError(
-                f"the export of {header.title} as {format} does not read back: {problems[0]}{more}; "
+                f"the export of {header.title} as {format.name} does not read back: {problems[0]}{more}; "
                 "nothing was exported"
             )
-    return tally, {name: fault.line for name, fault in crop_faults.items()}
-
-
-def _videos_of(release: Path, tally: ReleaseTally) -> list[ReleaseVideo]:
-    """Return the videos of a release as an export holds them that lacks some images."""
-    return [
-        replace(video, num_images=number, num_boxes=tally.boxes_by_video[video.video_key])
-        for video in read_videos(release)
-        if (number := tally.images_by_video.get(video.video_key))
-    ]
+    return tally, {name: fault.line for name, fault in part_faults.items()}
 
 
 def check_export_folder(platform: Platform, to: Path) -> None:

@@ -15,22 +15,21 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.export.card import write_card
-from data_miner_dagster.export.coco import CocoWriter
+from data_miner_dagster.export.codec import Destination, ReleaseWriter
 from data_miner_dagster.export.datasheet import write_datasheet
 from data_miner_dagster.export.differences import compare_releases
-from data_miner_dagster.export.huggingface import ImageFolderWriter
+from data_miner_dagster.export.formats import RELEASE_FORMATS
 from data_miner_dagster.export.manifest import ChecksumWriter, read_manifest, write_manifest
-from data_miner_dagster.export.parquet import ParquetWriter, write_videos
+from data_miner_dagster.export.parquet import write_videos
 from data_miner_dagster.export.records import (
     ReleaseHeader,
     ReleaseImage,
     ReleaseModel,
     ReleaseTally,
     ReleaseVideo,
-    ReleaseWriter,
 )
 from data_miner_dagster.export.verification import release_problems
-from data_miner_dagster.export.yolo import YoloWriter
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
@@ -40,14 +39,6 @@ from data_miner_dagster.operations.split_memory import release_versions, remembe
 from data_miner_dagster.stages.filtering.decisions import FilteringRules, resolve_rules
 from data_miner_dagster.stages.releasing import assign_splits, divided_groups, group_videos, version_number
 from data_miner_dagster.storage.tables import read_metadata
-
-WRITERS: Final[tuple[Callable[[Path, ReleaseHeader], ReleaseWriter], ...]] = (
-    CocoWriter,
-    YoloWriter,
-    ParquetWriter,
-    ImageFolderWriter,
-)
-"""The formats of every release. A new format is a module in export/ and an entry here."""
 
 _NO_HARD_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS})
 
@@ -152,7 +143,8 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
         DataMinerError: the release does not read back.
     """
     with closing(ChecksumWriter(folder)) as checksums:
-        tally = _write_images(folder, source, plan, checksums)
+        with StoredPictures(platform.config.extraction) as pictures:
+            tally = _write_images(Destination(folder, plan.header, folder, pictures), source, plan, checksums)
         videos = list(
             source.videos(plan.split_by_video, plan.group_by_video, tally.images_by_video, tally.boxes_by_video)
         )
@@ -171,13 +163,16 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
     write_manifest(folder, content, num_files=checksums.num_files)
 
 
-def _write_images(folder: Path, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter) -> ReleaseTally:
+def _write_images(
+    destination: Destination, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter
+) -> ReleaseTally:
+    folder = destination.folder
     tally = ReleaseTally.of(plan.header)
     faults: dict[str, ItemFault] = {}
     for split in plan.header.splits:
         (folder / "images" / split).mkdir(parents=True)
     with ExitStack() as stack:
-        writers = [stack.enter_context(closing(make(folder, plan.header))) for make in WRITERS]
+        writers = [stack.enter_context(closing(format.codec.open_writer(destination))) for format in RELEASE_FORMATS]
         guard = stack.enter_context(item_guard("dataset"))
         for video_key in sorted(plan.split_by_video):
             split, first_image_id = plan.split_by_video[video_key], tally.num_images + 1

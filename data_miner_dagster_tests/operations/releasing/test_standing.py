@@ -1,4 +1,3 @@
-import importlib
 import io
 import json
 import os
@@ -7,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +15,21 @@ import pytest
 from PIL import Image
 
 from data_miner_dagster.catalog.upkeep import withdraw_release
+from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.records import OutcomeStatus
-from data_miner_dagster.export.coco import CocoWriter, read_coco
+from data_miner_dagster.export import coco
+from data_miner_dagster.export.coco import read_coco
+from data_miner_dagster.export.codec import Destination
+from data_miner_dagster.export.formats import EXPORT_FORMATS, EXPORT_NAMES
 from data_miner_dagster.export.huggingface import EmbeddedParquetWriter
 from data_miner_dagster.export.parquet import read_images
 from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.yolo import read_yolo_labels
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.releasing import writing
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.standing import (
-    EXPORT_FORMATS,
     check_export_folder,
     check_release,
     export_release,
@@ -84,7 +85,7 @@ def test_export_release__all_is_the_release_without_strangers(released: Platform
     assert all((tmp_path / "out" / name).read_bytes() == (release / name).read_bytes() for name in files)
 
 
-@pytest.mark.parametrize("format", EXPORT_FORMATS)
+@pytest.mark.parametrize("format", EXPORT_NAMES)
 def test_export_release__counts_and_refuses_to_overwrite(released: Platform, tmp_path: Path, format: str) -> None:
     to = tmp_path / "out"
     outcome = export_release(released, "cyclists", format=format, to=to)
@@ -189,21 +190,23 @@ def test_export_release__crops(released: Platform, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("format", "boundary", "names"),
+    ("format", "boundary", "lost"),
     [
-        ("coco", "coco.CocoWriter.add", ["files-bbb/000001"]),
-        ("yolo", "yolo.YoloWriter.add", ["files-bbb/000001"]),
-        ("parquet", "parquet.ParquetWriter.add", ["files-bbb/000001"]),
-        ("huggingface", "huggingface.EmbeddedParquetWriter.add", ["files-bbb/000001"]),
-        ("crops", "crops.CropsWriter.add", ["files-bbb/000001"]),
-        ("crops", "crops._write_crop", ["files-bbb/000001 box 1"]),
+        *((format, "add", "files-bbb/000001") for format in EXPORT_FORMATS),
+        ("crops", "_write_crop", "files-bbb/000001 box 1"),
     ],
 )
 def test_export_release__goes_on_without_what_a_fault_meets(
-    released: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, boundary: str, names: list[str]
+    released: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, boundary: str, lost: str
 ) -> None:
-    module, _, attribute = boundary.partition(".")
-    write = attrgetter(attribute)(importlib.import_module(f"data_miner_dagster.export.{module}"))
+    whole = export_release(released, "cyclists", format=format, to=tmp_path / "whole")
+    release = released.layout.release_folder("cyclists", "v001")
+    with StoredPictures(ExtractionConfig()) as pictures:
+        to = Destination(tmp_path, release_header(release), release, pictures)
+        writer = EXPORT_FORMATS[format].codec.open_writer(to)
+    writer.close()
+    patched: Any = type(writer) if boundary == "add" else sys.modules[type(writer).__module__]
+    write = getattr(patched, boundary)
 
     def raising(*arguments: Any) -> None:
         if "files-bbb_000001_001" in str(arguments):
@@ -212,12 +215,11 @@ def test_export_release__goes_on_without_what_a_fault_meets(
         if "files-bbb/000001" in str(arguments):  # in the midst
             raise ZeroDivisionError("planted")
 
-    whole = export_release(released, "cyclists", format=format, to=tmp_path / "whole")
-    monkeypatch.setattr(f"data_miner_dagster.export.{boundary}", raising)
+    monkeypatch.setattr(patched, boundary, raising)
     outcome = export_release(released, "cyclists", format=format, to=tmp_path / "out")
-    assert list(outcome.left_out) == names
-    assert re.fullmatch(r"ZeroDivisionError: planted.*", outcome.left_out[names[0]])
-    is_crop = "box" in names[0]
+    assert list(outcome.left_out) == [lost]
+    assert re.fullmatch(r"ZeroDivisionError: planted.*", outcome.left_out[lost])
+    is_crop = "box" in lost
     assert outcome.num_images == whole.num_images - (not is_crop)
     assert outcome.num_boxes == whole.num_boxes - (1 if is_crop else 2)
     files = [path.name for path in outcome.folder.rglob("*") if path.is_file()]
@@ -226,7 +228,7 @@ def test_export_release__goes_on_without_what_a_fault_meets(
     )
 
 
-class ForgetfulWriter(CocoWriter):
+class ForgetfulWriter(coco.CocoWriter):
     """Forgets a box, as a bug would."""
 
     def add(self, image: ReleaseImage) -> None:
@@ -234,10 +236,13 @@ class ForgetfulWriter(CocoWriter):
         super().add(replace(image, boxes=image.boxes[:1]))
 
 
+FORGETFUL = replace(coco.CODEC, open_writer=lambda to: ForgetfulWriter(to.folder, to.header))
+
+
 def test_export_release__one_that_does_not_read_back_does_not_appear(
     released: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("data_miner_dagster.operations.releasing.standing.CocoWriter", ForgetfulWriter)
+    monkeypatch.setattr(coco, "CODEC", FORGETFUL)
     with pytest.raises(DataMinerError) as raised:
         export_release(released, "cyclists", format="coco", to=tmp_path / "out")
     assert str(raised.value).startswith("the export of cyclists v001 as coco does not read back: instances_")
@@ -249,8 +254,7 @@ def test_release_project__one_that_does_not_read_back_is_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform = build_project(tmp_path)
-    writers = (ForgetfulWriter, *writing.WRITERS[1:])
-    monkeypatch.setattr(writing, "WRITERS", writers)
+    monkeypatch.setattr(coco, "CODEC", FORGETFUL)
     with pytest.raises(DataMinerError, match=r"release cyclists v001 does not read back: .*; nothing was published"):
         release_project(platform, "cyclists")
     assert list(platform.layout.releases_folder("cyclists").iterdir()) == []

@@ -1,0 +1,37 @@
+"""What the verifiers of several formats ask: are these the boxes of the image, and is this the number of files?"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.export.records import ReleaseImage
+
+PIXEL_TOLERANCE: Final = 2e-3
+"""Formats that keep widths and heights round them to three decimals."""
+Corners = tuple[float, float, float, float]
+FoundBox = tuple[int, Corners]
+"""Class index and corners in pixels, as read from a format."""
+
+
+def file_number_problems(folder: Path, expected: int, *, suffix: str = "", without: str | None = None) -> Iterator[str]:
+    """Yield a line if not `expected` files that end in `suffix`, and not in `without`, lie anywhere in a folder."""
+    names = (path for path in folder.rglob(f"*{suffix}") if path.is_file() and path.suffix != without)
+    found = sum(1 for _ in names)
+    if found != expected:
+        yield f"{folder.name}: {found} files, expected {expected}"
+
+
+def label_problems(image: ReleaseImage, found: Sequence[FoundBox], tolerance: float) -> Iterator[str]:
+    """Yield what differs between the boxes that were found and those of the image; `tolerance` is in pixels."""
+    if len(found) != len(image.boxes):
+        yield f"{image.file_name}: {len(found)} labels, expected {len(image.boxes)}"
+        return
+    for (class_index, corners), box in zip(found, image.boxes, strict=True):
+        is_near = all(abs(one - other) <= tolerance for one, other in zip(corners, box.box_xyxy, strict=True))
+        if class_index != box.class_index or not is_near:
+            yield f"{image.file_name}: label {class_index} {corners} is not box {box.class_index} {box.box_xyxy}"
+
+
+def corners_of(x: float, y: float, width: float, height: float) -> Corners:
+    """Return left, top, right, bottom of a box given by its upper left corner and its size."""
+    return x, y, x + width, y + height

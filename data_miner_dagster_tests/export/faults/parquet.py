@@ -1,0 +1,93 @@
+from data_miner_dagster_tests.export.faults.pictures import PICTURES
+from data_miner_dagster_tests.export.faults.planting import Fault, cut, gone, in_rows
+
+IN_RELEASES: dict[str, Fault] = {
+    "missing image": (in_rows("data/images.parquet", lambda rows: rows.pop(1)), "data: 3 images, 4 boxes, expected 4"),
+    "extra image": (
+        in_rows("data/images.parquet", lambda rows: rows.append(rows[1] | {"image_id": 5})),
+        "data: 5 images, 4 boxes, expected 4, 4",
+    ),
+    "image twice": (in_rows("data/images.parquet", lambda rows: rows[1].update(image_id=1)), "ids are not unique"),
+    "missing box": (in_rows("data/boxes.parquet", lambda rows: rows.pop()), "data: 4 images, 3 boxes, expected 4, 4"),
+    "wrong number of boxes": (
+        in_rows("data/images.parquet", lambda rows: (rows[0].update(num_boxes=1), rows[1].update(num_boxes=1))),
+        "data: 2 images have another number of boxes",
+    ),
+    "box of another image": (
+        in_rows("data/boxes.parquet", lambda rows: rows[1].update(image_id=2)),
+        "data: 1 boxes name another file or split than their image",
+    ),
+    "box of no image": (in_rows("data/boxes.parquet", lambda rows: rows[3].update(image_id=9)), "that are not there"),
+    "boxes out of order": (in_rows("data/boxes.parquet", lambda rows: rows.reverse()), "not in order"),
+    "box out of the picture": (
+        in_rows("data/boxes.parquet", lambda rows: rows[2].update(x_max=64.5)),
+        "data: 1 boxes lie outside their image",
+    ),
+    "empty box": (in_rows("data/boxes.parquet", lambda rows: rows[2].update(y_min=48.0)), "data: 1 boxes lie outside"),
+    "box that is no number": (
+        in_rows("data/boxes.parquet", lambda rows: rows[2].update(x_min=float("nan"))),
+        "data: 1 boxes lie outside",
+    ),
+    "swapped label": (
+        in_rows("data/boxes.parquet", lambda rows: rows[0].update(class_index=1)),
+        "data: 1 boxes have a class name that is not that of their class index",
+    ),
+    "swapped name": (
+        in_rows("data/boxes.parquet", lambda rows: rows[0].update(class_name="bicycle")),
+        "data: boxes by class_name: {'person': 1, 'bicycle': 3}, expected {'person': 2, 'bicycle': 2}",
+    ),
+    "unknown class": (
+        in_rows("data/boxes.parquet", lambda rows: rows[0].update(class_index=7)),
+        "data: 1 boxes have a class name",
+    ),
+    "wrong split of an image": (
+        in_rows("data/images.parquet", lambda rows: rows[1].update(split="test")),
+        "data: images by split: {'train': 2, 'val': 1, 'test': 1}, expected {'train': 3, 'val': 1, 'test': 0}",
+    ),
+    "splits of two images exchanged": (
+        in_rows("data/images.parquet", lambda rows: (rows[1].update(split="val"), rows[2].update(split="train"))),
+        "data: 2 images lie in the folder of another split",
+    ),
+    "wrong split of a box": (
+        in_rows("data/boxes.parquet", lambda rows: rows[0].update(split="val")),
+        "data: boxes by split: {'train': 2, 'val': 2, 'test': 0}, expected {'train': 3, 'val': 1, 'test': 0}",
+    ),
+    "truncated images": (cut("data/images.parquet"), "parquet: it cannot be read"),
+    "truncated boxes": (cut("data/boxes.parquet"), "parquet: it cannot be read"),
+    "missing file": (gone("data/boxes.parquet"), r"parquet: it cannot be read \(FileNotFoundError"),
+    "missing video": (
+        in_rows("data/videos.parquet", lambda rows: rows.pop()),
+        r"data: videos.parquet has files-c with None images and boxes, expected \(1, 1\)",
+    ),
+    "extra video": (
+        in_rows("data/videos.parquet", lambda rows: rows.append(rows[0] | {"video_key": "files-d"})),
+        r"data: videos.parquet has files-d with \(2, 2\) images and boxes, expected None",
+    ),
+    "video twice": (in_rows("data/videos.parquet", lambda rows: rows.append(rows[0])), "has a video twice"),
+    "wrong number of a video": (
+        in_rows("data/videos.parquet", lambda rows: rows[1].update(num_images=2)),
+        r"data: videos.parquet has files-b with \(2, 1\) images and boxes, expected \(1, 1\)",
+    ),
+    "wrong split of a video": (
+        in_rows("data/videos.parquet", lambda rows: rows[0].update(split="val")),
+        "data: videos.parquet has videos in another split than their images",
+    ),
+    "truncated videos": (cut("data/videos.parquet"), r"videos: it cannot be read \(DataMinerError"),
+    "wrong box": (  # by itself it is as good as any
+        in_rows("data/boxes.parquet", lambda rows: rows[0].update(x_min=4.5)),
+        r"instances_train.json: train/files-a_000000.jpg: label 0 \(4.0, .* is not box 0 \(4.5,",
+    ),
+}
+IN_EXPORTS: dict[str, Fault] = {
+    "truncated image": PICTURES["truncated image"],
+    "swapped label": IN_RELEASES["swapped label"],
+    "wrong split of a video": IN_RELEASES["wrong split of a video"],
+    "wrong box": (
+        in_rows("data/boxes.parquet", lambda rows: rows[0].update(x_min=4.5)),
+        "data: train/files-a_000000.jpg is not what the release says",
+    ),
+    "another address": (
+        in_rows("data/images.parquet", lambda rows: rows[2].update(video_url="https://videos.example/x")),
+        "data: val/files-b_000000.jpg is not what the release says",
+    ),
+}

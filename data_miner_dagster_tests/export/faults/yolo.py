@@ -1,0 +1,58 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_miner_dagster_tests.export.faults.pictures import PICTURES
+from data_miner_dagster_tests.export.faults.planting import Fault, copied, cut, exchanged, gone, in_text
+
+
+def in_yaml(change: Callable[[Any], object]) -> Callable[[Path], None]:
+    def plant(folder: Path) -> None:
+        content = yaml.safe_load((folder / "data.yaml").read_text())
+        change(content)
+        (folder / "data.yaml").write_text(yaml.safe_dump(content))
+
+    return plant
+
+
+IN_RELEASES: dict[str, Fault] = {
+    "missing labels": (gone("labels/train/files-a_000002.txt"), "train/files-a_000002.jpg: there is no label file"),
+    "extra labels": (copied("labels/val/files-b_000000.txt", "labels/train/x.txt"), "labels: 5 files, expected 4"),
+    "labels of another image": (
+        exchanged("labels/train/files-a_000000.txt", "labels/val/files-b_000000.txt"),
+        "train/files-a_000000.jpg: 1 labels, expected 2",
+    ),
+    "wrong box": (
+        in_text("labels/val/files-b_000000.txt", "0.500000 0.500000", "0.499000 0.500000"),
+        r"val/files-b_000000.jpg: label 1 \(-0.06",
+    ),
+    "box out of the picture": (
+        in_text("labels/val/files-b_000000.txt", "1.000000 1.000000", "1.100000 1.000000"),
+        "yolo: it cannot be read .*files-b_000000.txt: .* lies outside the image",
+    ),
+    "swapped label": (
+        in_text("labels/val/files-b_000000.txt", "1 0.5", "0 0.5"),
+        "val/files-b_000000.jpg: label 0 .* is not box 1",
+    ),
+    "unknown class": (in_text("labels/val/files-b_000000.txt", "1 0.5", "7 0.5"), "val/files-b_000000.jpg: label 7"),
+    "truncated": (cut("labels/val/files-b_000000.txt"), "yolo: it cannot be read"),
+    "emptied": (
+        in_text("labels/val/files-b_000000.txt", "1 0.500000 0.500000 1.000000 1.000000\n", ""),
+        "val/files-b_000000.jpg: 0 labels, expected 1",
+    ),
+    "missing class": (in_yaml(lambda of: of["names"].pop(1)), "data.yaml: names {0: 'person'}, expected"),
+    "classes in another order": (in_yaml(lambda of: of.update(names={0: "bicycle", 1: "person"})), "data.yaml: names"),
+    "other class ids": (in_yaml(lambda of: of.update(names={1: "person", 2: "bicycle"})), "data.yaml: names"),
+    "wrong split": (in_yaml(lambda of: of.update(val="images/train")), "data.yaml: splits .* expected"),
+    "missing split": (in_yaml(lambda of: of.pop("val")), "data.yaml: splits .* expected"),
+    "no names": (in_yaml(lambda of: of.pop("names")), r"yolo: it cannot be read \(KeyError: 'names'"),
+    "no mapping": (lambda folder: (folder / "data.yaml").write_text("- a\n- b\n"), "yolo: it cannot be read"),
+    "no yaml": (lambda folder: (folder / "data.yaml").write_text("a: [1"), r"yolo: it cannot be read \(ParserError"),
+    "missing file": (gone("data.yaml"), r"yolo: it cannot be read \(FileNotFoundError"),
+}
+IN_EXPORTS: dict[str, Fault] = {
+    "missing image": PICTURES["missing image"],
+    "swapped label": IN_RELEASES["swapped label"],
+}
