@@ -1,6 +1,7 @@
 """`download_videos`, with real yt-dlp against a hostile server, and with real local files."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading.download_videos import download_videos
 from data_miner_dagster.operations.downloading.records import PARTIAL_FOLDER
+from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.storage.videos import read_video_info
@@ -84,6 +86,21 @@ def test_download_videos__from_a_server(tmp_path: Path, server: HostileServer, c
     assert server.count() == asked
     assert download_videos(platform, [key], force=True)[0].status is OutcomeStatus.DONE
     assert server.count() > asked
+
+
+def test_download_videos__a_bug_of_ours_that_one_of_twenty_meets_is_that_one_s(
+    tmp_path: Path, server: HostileServer, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SiteWorkers, "jobs_module", "data_miner_dagster_tests.sites.faulty_jobs")
+    platform = make_platform(tmp_path / "root")
+    names = ["victim", *(f"good{number}" for number in range(19))]
+    keys = listed(platform, [server.add(f"/{name}.mp4", hostile.whole_file(clip)) for name in names])
+    outcomes = download_videos(platform, keys)
+    assert [outcome.status for outcome in outcomes] == [OutcomeStatus.FAILED, *[OutcomeStatus.DONE] * 19]
+    assert outcomes[0].error_kind is VideoErrorKind.INTERNAL_ERROR
+    assert re.fullmatch(
+        r"ZeroDivisionError: planted \(sites/transport\.py:\d+\)", row_of(platform, keys[0]).error or ""
+    )
 
 
 def test_download_videos__same_bytes_same_manifest(tmp_path: Path, server: HostileServer, clip: bytes) -> None:

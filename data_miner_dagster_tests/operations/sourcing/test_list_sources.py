@@ -16,6 +16,7 @@ from data_miner_dagster.catalog.schema import SourceListingRow
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import OutcomeStatus, Rejection, VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
+from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.operations.sourcing.rules import ProjectRules
@@ -136,6 +137,26 @@ def test_list_sources__what_a_fault_meets_is_that_source_s_or_candidate_s(
     counts = list_sources(platform, "p").counts
     assert (counts["members"], counts["failed_sources"]) == (5, 0)
     assert "rejected_internal_error" not in counts
+
+
+def test_list_sources__a_bug_of_ours_that_one_of_twenty_listings_meets_is_that_one_s(
+    platform: Platform, server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SiteWorkers, "jobs_module", "data_miner_dagster_tests.sites.faulty_jobs")
+    names = ["victim", *(f"good{number}" for number in range(19))]
+    urls = [
+        server.add(
+            f"/{name}",
+            page(f"<rss><channel><item><enclosure url='http://x.test/{name}.mp4'/></item></channel></rss>", "text/xml"),
+        )
+        for name in names
+    ]
+    add_project(platform, [{"type": "feeds", "urls": urls}])
+    counts = list_sources(platform, "p").counts
+    assert (counts["members"], counts["failed_sources"]) == (19, 1)
+    assert re.fullmatch(
+        r"ZeroDivisionError: planted \(sites/transport\.py:\d+\)", str(listings(platform)[urls[0]].error)
+    )
 
 
 def test_list_sources__direct_urls_and_known_sites_cost_no_request(platform: Platform, server: HostileServer) -> None:
