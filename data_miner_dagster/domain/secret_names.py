@@ -18,9 +18,20 @@ _NAME: Final = re.compile(rf"(?:^|[-_.\s])(?:{_WORDS})s?(?:$|[-_.\s])|{_JOINED}"
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATORS: Final = re.compile(r"[-_.\s]+")
 _HARMLESS: Final = frozenset(
-    ["assetkey", "foreignkey", "framekey", "partitionkey", "primarykey", "projectkey", "runkey", "sortkey", "videokey"]
+    {
+        "assetkey",
+        "foreignkey",
+        "framekey",
+        "keyerror",
+        "partitionkey",
+        "primarykey",
+        "projectkey",
+        "runkey",
+        "sortkey",
+        "videokey",
+    }
 )
-"""Keys that name something."""
+"""Keys that name something; and what Python calls one that is missing."""
 _MAX_LENGTH: Final = 200
 
 

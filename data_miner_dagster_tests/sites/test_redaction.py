@@ -59,6 +59,7 @@ def test_redact__remembered_values_in_any_spelling() -> None:
         ("no such key: filtering.positive", "no such key: filtering.positive"),
         ("video_key=youtube-abc partition_key: p", "video_key=youtube-abc partition_key: p"),
         ("monkey=business", "monkey=business"),
+        ("KeyError: 'title' (sites/metadata.py:9)", "KeyError: 'title' (sites/metadata.py:9)"),
     ],
 )
 def test_redact__values_behind_names_of_secrets(text: str, expected: str) -> None:
