@@ -134,17 +134,17 @@ def build_project(
             if video.rejected is None:
                 _write_frames(platform, video)
     layout = platform.layout
-    stage = ProjectStage.POPULATING
+    stage = ProjectStage.SOURCING
     if reached >= 2:
         rows = sorted((row for video in extracted for row in _filtered_rows(video)), key=_by_frame)
         _record_filtered(platform, name, extracted)
         _write(layout.filtered_table(name), rows, FILTERED_SCHEMA)
-        stage = ProjectStage.DEDUP_READY
+        stage = ProjectStage.DEDUPLICATION_READY
     if reached >= 3:
         rows = sorted((row for video in extracted for row in _deduplicated_rows(video)), key=_by_frame)
         ranked = [row | {"quality_rank": rank} for rank, row in enumerate(rows)]
         _write(layout.deduplicated_table(name), ranked, DEDUPLICATED_SCHEMA)
-        stage = ProjectStage.DETECT_READY
+        stage = ProjectStage.DETECTION_READY
     if reached >= 4:
         unique = [row["frame_id"] for row in rows if row["is_representative"]]
         boxes_by_frame = {
@@ -162,7 +162,7 @@ def build_project(
             for frame_id in unique
         ]
         _write(layout.detected_frames_table(name), seen, DETECTED_FRAMES_SCHEMA)
-        stage = ProjectStage.DETECTING
+        stage = ProjectStage.RELEASING_READY
     _walk_to(platform, name, stage)
     return platform
 
@@ -314,14 +314,8 @@ def _record_filtered(platform: Platform, project: str, videos: Sequence[SampleVi
 
 
 def _walk_to(platform: Platform, project: str, stage: ProjectStage) -> None:
-    path = (
-        ProjectStage.FILTERING,
-        ProjectStage.DEDUP_READY,
-        ProjectStage.DEDUPING,
-        ProjectStage.DETECT_READY,
-        ProjectStage.DETECTING,
-    )
-    steps = path[: path.index(stage) + 1] if stage in path else ()
+    path = list(ProjectStage)
+    steps = path[1 : path.index(stage) + 1]
     with platform.catalog.database.transaction() as session:
         for step in steps:
             move_project(session, project, step)

@@ -191,15 +191,12 @@ def materialize_project(
 ) -> dg.MaterializeResult[None]:
     """Run `work` on the project of this run and return its materialization, with its counts as a table.
 
-    A project that has to wait for an earlier stage is a failure: the stages after must not take it for done.
+    What raises is a failure, and no materialization: so is a project that has to wait for an earlier stage.
     """
     context.instance.add_run_tags(context.run.run_id, process_tags())
     project = context.partition_key
     with one_line_failures(context), _faults_logged(context):
         outcome = work(project)
-        if not outcome.status.exists:
-            # an earlier stage has not been done: nothing is there that could count as this one's
-            raise DataMinerError(str(outcome.metadata.get("message") or f"{project}: {outcome.status.value}"))
         extra = _drawn(project, partial(metadata_of, project))
     progress.info(
         "%s %s: %s (%s)",

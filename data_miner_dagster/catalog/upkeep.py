@@ -22,9 +22,9 @@ from data_miner_dagster.catalog.schema import (
     SiteRefusalRow,
     VideoRow,
 )
-from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.transitions import move_project, move_video
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.statuses import PROJECT_WAY, VideoStatus
 
 _ONE_STEP_BACK: Final = {
     VideoStatus.DOWNLOADING: VideoStatus.PENDING,
@@ -116,7 +116,10 @@ def withdraw_release(database: Database, project: str, version: str, reason: str
 
 
 def reset_orphans(database: Database) -> list[str]:
-    """Move videos in a working status that no live worker holds one step back; return their keys, sorted."""
+    """Move what is in a working status and held by no live worker one step back; return the videos' keys, sorted.
+
+    A project waits again for the stage that was cut off.
+    """
     moved = []
     with database.transaction() as session:
         # Statuses first, claims second: a worker claims before it changes a status, so the claim of every working
@@ -124,8 +127,13 @@ def reset_orphans(database: Database) -> list[str]:
         videos = session.scalars(
             select(VideoRow).where(VideoRow.status.in_(_ONE_STEP_BACK)).order_by(VideoRow.key)
         ).all()
+        projects = session.scalars(select(ProjectRow).where(ProjectRow.stage.in_(PROJECT_WAY))).all()
         now = database.now(session)
         claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)}
+        for project in projects:
+            if f"project/{project.name}" not in claimed:
+                waiting = PROJECT_WAY[project.stage].waiting
+                move_project(session, project.name, waiting, only_from={project.stage})
         for video in videos:
             if f"video/{video.key}" not in claimed and move_video(
                 session, video.key, _ONE_STEP_BACK[video.status], only_from={video.status}

@@ -8,6 +8,7 @@ is wrong, with which value, and the remedy.
     ├── NothingToReleaseError  the run finished and has nothing to release; the message carries the funnel
     ├── SourceError            one source could not be listed; the others are
     ├── ClaimHeldError         another live worker holds the work that was asked for
+    ├── NotReadyError          an earlier stage of the project has not been done
     ├── OutOfDateError         a table was made from other inputs than are there now
     ├── SystematicFaultError   the same fault met every item, or ten in a row: a fault of ours, not of the data
     ├── CatalogError           the catalog is damaged, or it is not the one that belongs to the files
@@ -54,6 +55,10 @@ class CatalogError(DataMinerError):
 
 class DamagedFileError(DataMinerError):
     """A derived file cannot be read. For what is kept (a release, the catalog, settings) there are other errors."""
+
+
+class NotReadyError(DataMinerError):
+    """An earlier stage of the project has not been done, so this one cannot begin: nothing has failed."""
 
 
 class OutOfDateError(DataMinerError):

@@ -118,13 +118,21 @@ class VideoOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ProjectOutcome:
-    """What an operation made of one project. `counts` are exact, keyed by reason or state, in a fixed order."""
+    """What an operation made of one project. `counts` are exact, keyed by reason or state, in a fixed order.
+
+    There is always something that was made: an operation that cannot do its work raises.
+    """
 
     project: str
     status: OutcomeStatus
     fingerprint: str
     counts: Mapping[str, int]
     metadata: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what would be taken for a result and is none."""
+        if not self.status.exists:
+            raise ValueError(f"{self.project}: {self.status.value} is no outcome of a project; raise what is wrong")
 
 
 @dataclass(frozen=True, slots=True)

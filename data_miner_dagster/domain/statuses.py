@@ -1,7 +1,13 @@
-"""Statuses of videos, project videos and projects, and the only transitions allowed between them."""
+"""Statuses of videos, project videos and projects, the only transitions between them, and the stages of a project.
+
+Whatever goes by the order of stages (transitions, what a stage waits for, which table is made from which) takes it from
+`PROJECT_WAY`.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class VideoStatus(StrEnum):
@@ -32,19 +38,50 @@ class ProjectVideoStatus(StrEnum):
 
 
 class ProjectStage(StrEnum):
-    """How far a project has come."""
+    """How far a project has come, in order: it waits for a stage, the stage is at work, it waits for the next."""
 
-    POPULATING = "POPULATING"
+    SOURCING = "SOURCING"  # its videos are listed, downloaded and taken apart
     FILTERING = "FILTERING"
-    DEDUP_READY = "DEDUP_READY"
-    DEDUPING = "DEDUPING"
-    DETECT_READY = "DETECT_READY"
-    DETECTING = "DETECTING"
+    DEDUPLICATION_READY = "DEDUPLICATION_READY"
+    DEDUPLICATION = "DEDUPLICATION"
+    DETECTION_READY = "DETECTION_READY"
+    DETECTION = "DETECTION"
+    RELEASING_READY = "RELEASING_READY"
+    RELEASING = "RELEASING"
     COMPLETE = "COMPLETE"
-    FAILED = "FAILED"
+    FAILED = "FAILED"  # at any of them; the project's error says at which, and why
 
 
-_V, _PV, _P = VideoStatus, ProjectVideoStatus, ProjectStage
+@dataclass(frozen=True, slots=True)
+class StageOnTheWay:
+    """One stage that works on a project: where it stands on the way, and what it makes."""
+
+    waiting: ProjectStage  # where a project stands that this stage has to work on
+    asset: str  # what Dagster and the user call what it makes
+    table: str | None  # its file in the project's folder, from which the next stage works; None of the last
+
+
+PROJECT_WAY: Final[Mapping[ProjectStage, StageOnTheWay]] = {
+    ProjectStage.FILTERING: StageOnTheWay(ProjectStage.SOURCING, "filtered_frames", "filtered.parquet"),
+    ProjectStage.DEDUPLICATION: StageOnTheWay(
+        ProjectStage.DEDUPLICATION_READY, "deduplicated_frames", "deduplicated.parquet"
+    ),
+    ProjectStage.DETECTION: StageOnTheWay(ProjectStage.DETECTION_READY, "detections", "detections.parquet"),
+    ProjectStage.RELEASING: StageOnTheWay(ProjectStage.RELEASING_READY, "dataset", None),
+}
+"""The stages that work on a project, in order: each works on what the one before has made. A new stage is a line here
+and its two members of `ProjectStage`."""
+
+STAGE_AFTER: Final[Mapping[ProjectStage, ProjectStage]] = dict(
+    zip(PROJECT_WAY, (*(place.waiting for place in PROJECT_WAY.values()), ProjectStage.COMPLETE)[1:], strict=True)
+)
+"""Where a project stands once a stage has done its work."""
+
+TABLE_STAGES: Final = tuple(stage for stage, place in PROJECT_WAY.items() if place.table is not None)
+"""Those that make a table, in order: each table is made from the one before."""
+
+
+_V, _PV = VideoStatus, ProjectVideoStatus
 
 # A claim (catalog/claims.py) guards the working statuses; a working status without a live claim goes back one step.
 VIDEO_TRANSITIONS: Mapping[VideoStatus, frozenset[VideoStatus]] = {
@@ -66,13 +103,10 @@ PROJECT_VIDEO_TRANSITIONS: Mapping[ProjectVideoStatus, frozenset[ProjectVideoSta
     _PV.REJECTED: frozenset({_PV.PENDING}),
 }
 
+# The claim on a project guards its working stages. Whoever holds it may begin any of them, wherever the project stands:
+# whether the tables of the stages before are there is what says if it can.
 PROJECT_TRANSITIONS: Mapping[ProjectStage, frozenset[ProjectStage]] = {
-    _P.POPULATING: frozenset({_P.FILTERING, _P.FAILED}),
-    _P.FILTERING: frozenset({_P.DEDUP_READY, _P.FAILED, _P.POPULATING}),
-    _P.DEDUP_READY: frozenset({_P.DEDUPING, _P.FILTERING, _P.POPULATING}),
-    _P.DEDUPING: frozenset({_P.DETECT_READY, _P.FAILED, _P.DEDUP_READY, _P.FILTERING, _P.POPULATING}),
-    _P.DETECT_READY: frozenset({_P.DETECTING, _P.DEDUPING, _P.FILTERING, _P.POPULATING}),
-    _P.DETECTING: frozenset({_P.COMPLETE, _P.FAILED, _P.DETECT_READY, _P.DEDUPING, _P.FILTERING, _P.POPULATING}),
-    _P.COMPLETE: frozenset({_P.POPULATING, _P.FILTERING, _P.DEDUPING, _P.DETECTING}),
-    _P.FAILED: frozenset({_P.POPULATING, _P.FILTERING, _P.DEDUPING, _P.DETECTING}),
+    stage: frozenset({*PROJECT_WAY, ProjectStage.SOURCING, ProjectStage.FAILED})
+    | ({PROJECT_WAY[stage].waiting, STAGE_AFTER[stage]} if stage in PROJECT_WAY else set())
+    for stage in ProjectStage
 }

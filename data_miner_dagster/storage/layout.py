@@ -5,6 +5,7 @@ from pathlib import Path
 
 from data_miner_dagster.domain.keys import check_project_name, check_video_key, has_foreign_pictures
 from data_miner_dagster.domain.records import PictureFile
+from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,13 @@ class StorageLayout:
         """The version of each stage that the project's tables and release were made by."""
         return self.project_folder(project) / "stage_versions.json"
 
+    def table_of(self, project: str, stage: ProjectStage) -> Path:
+        """The table that a stage makes for the next one."""
+        table = PROJECT_WAY[stage].table
+        if table is None:
+            raise ValueError(f"{stage.value} makes no table")
+        return self.project_folder(project) / table
+
     def file_hashes(self, project: str) -> Path:
         """Hashes of the local files that the project's sources list, by size and time."""
         return self.project_folder(project) / "file_hashes.json"
@@ -110,11 +118,11 @@ class StorageLayout:
 
     def filtered_table(self, project: str) -> Path:
         """One row per frame of every member video."""
-        return self.project_folder(project) / "filtered.parquet"
+        return self.table_of(project, ProjectStage.FILTERING)
 
     def deduplicated_table(self, project: str) -> Path:
         """One row per kept frame."""
-        return self.project_folder(project) / "deduplicated.parquet"
+        return self.table_of(project, ProjectStage.DEDUPLICATION)
 
     def representatives_file(self, project: str) -> Path:
         """The vectors of the representatives: what new videos are compared with."""
@@ -126,7 +134,7 @@ class StorageLayout:
 
     def detections_table(self, project: str) -> Path:
         """One row per box."""
-        return self.project_folder(project) / "detections.parquet"
+        return self.table_of(project, ProjectStage.DETECTION)
 
     def detected_frames_table(self, project: str) -> Path:
         """One row per frame that a detector has seen."""

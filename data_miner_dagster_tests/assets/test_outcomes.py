@@ -17,7 +17,7 @@ from data_miner_dagster.assets.outcomes import (
     materialize_project,
     materialize_videos,
 )
-from data_miner_dagster.domain.errors import ConfigError, SystematicFaultError, TransientError
+from data_miner_dagster.domain.errors import ConfigError, NotReadyError, SystematicFaultError, TransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
 from data_miner_dagster.operations.platform import ReportVideo
@@ -57,7 +57,7 @@ def project_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Non
         if project == "private":
             raise ConfigError("no such class: 'unicorn'; known: horse")
         if project == "b":
-            return ProjectOutcome(project, OutcomeStatus.BLOCKED, "", {}, {"message": "b has not been filtered"})
+            raise NotReadyError("b has not been filtered")
         if project == "full":
             raise OSError(errno.ENOSPC, "No space left on device")
         if project == "busy" and not context.retry_number:
@@ -166,7 +166,7 @@ def test_materialize_project__our_errors_are_one_line(instance: dg.DagsterInstan
     ("key", "kind", "line"),
     [
         ("private", "ConfigError", "no such class: 'unicorn'; known: horse"),
-        ("b", "DataMinerError", "b has not been filtered"),
+        ("b", "NotReadyError", "b has not been filtered"),
         ("full", "TransientError", "no space is left on the disk of the root: free some; what failed is tried again"),
     ],
 )

@@ -38,7 +38,7 @@ def test_save_project__new_unchanged_changed(catalog: Catalog) -> None:
     row = catalog.project("bikes")
     assert row is not None
     assert row.config == {"name": "bikes", "description": "d"}
-    assert row.stage is ProjectStage.POPULATING
+    assert row.stage is ProjectStage.SOURCING
 
 
 def test_save_project__order_of_a_mapping_is_kept_and_changed(catalog: Catalog) -> None:

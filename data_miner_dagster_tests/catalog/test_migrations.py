@@ -134,3 +134,35 @@ def test_migrate__an_earlier_catalog_keeps_every_row(catalog_url: str) -> None:
             assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1  # in force again
     assert kept == dict.fromkeys(tables, 1)
     database.dispose()
+
+
+def test_migrate__stages_get_the_words_of_the_other_rooms_and_back(catalog: Catalog) -> None:
+    from alembic import command
+
+    words = {
+        "POPULATING": "SOURCING",
+        "FILTERING": "FILTERING",
+        "DEDUP_READY": "DEDUPLICATION_READY",
+        "DEDUPING": "DEDUPLICATION",
+        "DETECT_READY": "DETECTION_READY",
+        "DETECTING": "DETECTION",
+        "COMPLETE": "COMPLETE",
+        "FAILED": "FAILED",
+    }
+    insert = text(
+        "INSERT INTO projects (name, config, config_hash, stage, counts, created_at, updated_at) "
+        "VALUES (:stage, '{}', 'hash', :stage, '{}', '2026-01-01', '2026-01-01')"
+    )
+    with catalog.database.engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0006")
+        for word in words:
+            connection.execute(insert, {"stage": word})
+        command.upgrade(alembic_config(connection), "head")
+    assert {row.name: row.stage.value for row in catalog.projects()} == words
+    with catalog.database.engine.begin() as connection:
+        connection.execute(text("UPDATE projects SET stage = 'RELEASING_READY' WHERE name = 'COMPLETE'"))
+        connection.execute(text("UPDATE projects SET stage = 'RELEASING' WHERE name = 'FAILED'"))
+        command.downgrade(alembic_config(connection), "0006")
+        stages = {row.name: row.stage for row in connection.execute(text("SELECT name, stage FROM projects"))}
+        command.upgrade(alembic_config(connection), "head")
+    assert stages == {word: word for word in words} | {"COMPLETE": "DETECTING", "FAILED": "DETECTING"}

@@ -38,11 +38,11 @@ def test_project_progress__failed_and_unavailable_hold_nothing_up(catalog: Catal
     add_video(catalog, "urls-b", "bikes", status=VideoStatus.FAILED)
     add_video(catalog, "urls-c", "bikes", status=VideoStatus.UNAVAILABLE)
     add_video(catalog, "urls-d", "bikes", member_status=ProjectVideoStatus.REJECTED)
-    bikes = ProjectProgress("bikes", ProjectStage.POPULATING, True, 3, 1, 3, 1)
+    bikes = ProjectProgress("bikes", ProjectStage.SOURCING, True, 3, 1, 3, 1)
     assert project_progress(catalog.database) == [
         bikes,
-        ProjectProgress("empty", ProjectStage.POPULATING, True, 0, 0, 0, 0),
-        ProjectProgress("unlisted", ProjectStage.POPULATING, False, 0, 0, 0, 0),
+        ProjectProgress("empty", ProjectStage.SOURCING, True, 0, 0, 0, 0),
+        ProjectProgress("unlisted", ProjectStage.SOURCING, False, 0, 0, 0, 0),
     ]
     catalog.save_project("bikes", {}, "another hash", None)
     assert not project_progress(catalog.database)[0].is_sourced

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.claims import hold_claim, live_claims, try_claim
 from data_miner_dagster.catalog.queries import keys_with_internal_errors, wanted_videos
-from data_miner_dagster.catalog.schema import ClaimRow, PrescreeningRow, ReleaseRow, utc_now
+from data_miner_dagster.catalog.schema import ClaimRow, PrescreeningRow, ProjectRow, ReleaseRow, utc_now
 from data_miner_dagster.catalog.upkeep import (
     delete_dead_claims,
     delete_project,
@@ -18,7 +18,7 @@ from data_miner_dagster.catalog.upkeep import (
     retry_videos,
 )
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage, ProjectVideoStatus, VideoStatus
 from data_miner_dagster_tests.catalog.rows import add_project, add_video
 
 
@@ -133,6 +133,28 @@ def test_reset_orphans__only_those_without_a_live_worker(catalog: Catalog) -> No
         "urls-expired": "PENDING",
         "urls-extracting": "DOWNLOADED",
         "urls-live": "DOWNLOADING",
+    }
+
+
+def test_reset_orphans__projects_wait_again_for_the_stage_that_was_cut_off(catalog: Catalog) -> None:
+    stages = [*PROJECT_WAY, ProjectStage.COMPLETE, ProjectStage.FAILED]
+    for stage in stages:
+        add_project(catalog, f"cut-off-at-{stage.value.lower()}")
+    add_project(catalog, "at-work")
+    with catalog.database.transaction() as session:
+        for stage in stages:
+            session.get_one(ProjectRow, f"cut-off-at-{stage.value.lower()}").stage = stage
+        session.get_one(ProjectRow, "at-work").stage = ProjectStage.DETECTION
+    with hold_claim(catalog.database, "project/at-work", wait_seconds=0):
+        assert reset_orphans(catalog.database) == []
+    assert {row.name: row.stage.value for row in catalog.projects()} == {
+        "at-work": "DETECTION",
+        "cut-off-at-complete": "COMPLETE",
+        "cut-off-at-deduplication": "DEDUPLICATION_READY",
+        "cut-off-at-detection": "DETECTION_READY",
+        "cut-off-at-failed": "FAILED",
+        "cut-off-at-filtering": "SOURCING",
+        "cut-off-at-releasing": "RELEASING_READY",
     }
 
 

@@ -75,7 +75,7 @@ def test_status__counts_by_status_with_reasons(run_command: RunCommand, platform
     assert content["projects"] == [
         {
             "name": "cyclists",
-            "stage": "POPULATING",
+            "stage": "SOURCING",
             "is_sourced": False,
             "videos": 4,
             "settled": 4,

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.deduplication.deduplicate_project import FOREIGN_TIERS, SAMPLE_SIZE, read_inputs
 from data_miner_dagster.operations.deduplication.frames import (
     PICTURE_COLUMNS,
@@ -21,6 +21,7 @@ from data_miner_dagster.operations.deduplication.search import is_exact_affordab
 from data_miner_dagster.operations.embedding.vectors import read_frame_vectors
 from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_stage import require_table
 from data_miner_dagster.stages.deduplication.cosines import IntArray
 from data_miner_dagster.stages.deduplication.guarantees import GuaranteeReport, verify_guarantees
 from data_miner_dagster.storage.alignment import rows_of_ids
@@ -67,9 +68,8 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
         DataMinerError: there is no such project, it has not been deduplicated, or its frames or embeddings are gone.
     """
     inputs = read_inputs(platform, project)
+    require_table(platform, project, ProjectStage.DEDUPLICATION)
     path = platform.layout.deduplicated_table(project)
-    if inputs is None or not path.exists():
-        raise ConfigError(f"{project} has not been deduplicated; materialize deduplicated_frames of {project} first")
     config = inputs.config.deduplication
     decided = read_table(path).sort_by("quality_rank")
     foreign, _ = foreign_frames(platform, config, read_left_out(path))

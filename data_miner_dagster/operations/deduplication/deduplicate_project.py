@@ -18,7 +18,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import DuplicateTier
@@ -46,6 +45,7 @@ from data_miner_dagster.operations.embedding.vectors import (
 )
 from data_miner_dagster.operations.left_out import as_metadata, going_on_without, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_stage import project_stage, require_table
 from data_miner_dagster.operations.split_memory import remembered_generations
 from data_miner_dagster.operations.stage_versions import record_stage_versions
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives
@@ -104,33 +104,23 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
 
     Raises:
         ConfigError: there is no such project, or one it is to be compared with has not been deduplicated.
+        NotReadyError: it has not been filtered.
         DataMinerError: the work cannot be done. The project is then FAILED, with the reason.
 
     Videos whose frames or embeddings cannot be had are left out, counted, and marked on their membership; the next
     run looks at them again.
     """
-    with platform.hold_project(project):
+    with project_stage(platform, project, ProjectStage.DEDUPLICATION) as stage:
         inputs = read_inputs(platform, project)
-        if inputs is None:
-            message = f"{project} has not been filtered; materialize filtered_frames of {project} first"
-            return ProjectOutcome(project, OutcomeStatus.BLOCKED, "", {}, {"message": message})
         earlier = read_metadata(platform.layout.deduplicated_table(project))
         if not force and _is_current(platform, project, inputs):
-            # A stage left behind by a filter run that changed nothing, or by a kill between file and row.
-            _move(platform, project, ProjectStage.DEDUPING, only_from={ProjectStage.DEDUP_READY})
-            _move(platform, project, ProjectStage.DETECT_READY, only_from={ProjectStage.DEDUPING}, error=None)
             return _outcome(platform, project, OutcomeStatus.REUSED)
-        _move(platform, project, ProjectStage.DEDUPING)
-        try:
-            _check_threshold(inputs, earlier)
-            # What was decided without videos of others, which may be back, is decided anew.
-            is_without = bool(read_left_out(platform.layout.deduplicated_table(project)))
-            write = partial(_write_table, platform, project, inputs, {} if force or is_without else earlier)
-            _, left_out = going_on_without(write)
-        except Exception as error:
-            _move(platform, project, ProjectStage.FAILED, error=str(error))
-            raise
-        _move(platform, project, ProjectStage.DETECT_READY, error=None)
+        stage.begin()
+        _check_threshold(inputs, earlier)
+        # What was decided without videos of others, which may be back, is decided anew.
+        is_without = bool(read_left_out(platform.layout.deduplicated_table(project)))
+        write = partial(_write_table, platform, project, inputs, {} if force or is_without else earlier)
+        _, left_out = going_on_without(write)
         record_left_out(platform, project, left_out)
         return _outcome(platform, project, OutcomeStatus.DONE)
 
@@ -138,17 +128,16 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
 # --- what it is made from ---
 
 
-def read_inputs(platform: Platform, project: str) -> Inputs | None:
-    """Return what the project's table is to be made from; None if it has not been filtered.
+def read_inputs(platform: Platform, project: str) -> Inputs:
+    """Return what the project's table is to be made from.
 
     Raises:
+        NotReadyError: the project has not been filtered.
         ConfigError: there is no such project, one it is to be compared with has not been deduplicated, or there is no
             threshold for its encoder.
     """
     config = platform.project_config(project)
-    filtered_fingerprint = read_fingerprint(platform.layout.filtered_table(project))
-    if filtered_fingerprint is None:
-        return None
+    filtered_fingerprint = require_table(platform, project, ProjectStage.FILTERING)
     encoder = choose_encoder(platform, config.deduplication.encoder)
     threshold = duplicate_threshold(config.deduplication, encoder.name, encoder.duplicate_threshold)
     basis = {
@@ -362,15 +351,3 @@ def _outcome(platform: Platform, project: str, status: OutcomeStatus) -> Project
         "measured_recall": float(stored["measured_recall"]),
     }
     return ProjectOutcome(project, status, stored[_FINGERPRINT], counts, metadata)
-
-
-def _move(
-    platform: Platform,
-    project: str,
-    stage: ProjectStage,
-    *,
-    only_from: Collection[ProjectStage] | None = None,
-    **values: str | None,
-) -> bool:
-    with platform.catalog.database.transaction() as session:
-        return move_project(session, project, stage, only_from=only_from, **values)

@@ -5,8 +5,7 @@ stage makes of it (fusion, suppression, second opinion) is decided anew from the
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -16,7 +15,6 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
@@ -29,6 +27,7 @@ from data_miner_dagster.operations.detection.runs import DetectionFaults, FrameT
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
 from data_miner_dagster.operations.left_out import as_metadata, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_stage import project_stage, require_table
 from data_miner_dagster.operations.stage_versions import record_stage_versions
 from data_miner_dagster.stages.detection.boxes import (
     DetectionRow,
@@ -78,16 +77,12 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
 
     Raises:
         ConfigError: there is no such project, or a detector has no such class.
-        PermanentError: the frames have not been deduplicated.
+        NotReadyError: the frames have not been deduplicated.
         ModelError: the detector cannot be had.
     """
     config = platform.project_config(project).detection
-    with platform.hold_project(project):
-        deduplicated_fingerprint = read_fingerprint(platform.layout.deduplicated_table(project))
-        if deduplicated_fingerprint is None:
-            raise PermanentError(
-                f"project {project!r} has no deduplicated frames yet; materialize `deduplicated_frames` first"
-            )
+    with project_stage(platform, project, ProjectStage.DETECTION) as stage:
+        deduplicated_fingerprint = require_table(platform, project, ProjectStage.DEDUPLICATION)
         entries = platform.models.detector_entries(config.detectors)
         for entry in entries:
             check_classes(entry, config.class_prompts)
@@ -101,20 +96,18 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         )
         fingerprint = fingerprint_of({"deduplicated": deduplicated_fingerprint, "found": found_fingerprint})
         if not force and _is_current(platform, project, fingerprint):
-            with platform.catalog.database.transaction() as session:
-                move_project(session, project, ProjectStage.DETECTING, only_from={ProjectStage.DETECT_READY})
             return _outcome(platform, project, OutcomeStatus.REUSED, fingerprint, config)
-        with _stage(platform, project):
-            if force:
-                remove_other_parts(platform.layout.detection_parts(project), keep=())
-            faults = DetectionFaults()
-            frames, num_lost = _representatives(platform, project, faults)
-            for name, part in parts.items():
-                look_at_unseen(platform, name, part, frames, config, faults)
-            made_from = _MadeFrom(deduplicated_fingerprint, found_fingerprint, fingerprint, num_lost, faults)
-            left_out = _write_tables(platform, project, parts, frames, config, made_from)
-            record_left_out(platform, project, left_out)
-            remove_other_parts(platform.layout.detection_parts(project), keep=[part.folder for part in parts.values()])
+        stage.begin()
+        if force:
+            remove_other_parts(platform.layout.detection_parts(project), keep=())
+        faults = DetectionFaults()
+        frames, num_lost = _representatives(platform, project, faults)
+        for name, part in parts.items():
+            look_at_unseen(platform, name, part, frames, config, faults)
+        made_from = _MadeFrom(deduplicated_fingerprint, found_fingerprint, fingerprint, num_lost, faults)
+        left_out = _write_tables(platform, project, parts, frames, config, made_from)
+        record_left_out(platform, project, left_out)
+        remove_other_parts(platform.layout.detection_parts(project), keep=[part.folder for part in parts.values()])
         return _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
 
 
@@ -143,25 +136,6 @@ def _is_current(platform: Platform, project: str, fingerprint: str) -> bool:
     if any(read_fingerprint(table) != fingerprint for table in tables):
         return False
     return read_metadata(tables[0]).get(NUM_UNREADABLE_KEY) == "0"
-
-
-@contextmanager
-def _stage(platform: Platform, project: str) -> Iterator[None]:
-    """Set the project's stage to DETECTING, or to FAILED with the reason if the block raises."""
-    with platform.catalog.database.transaction() as session:
-        move_project(session, project, ProjectStage.DETECTING, error=None)
-    try:
-        yield
-    except Exception as error:
-        with platform.catalog.database.transaction() as session:
-            move_project(
-                session,
-                project,
-                ProjectStage.FAILED,
-                only_from={ProjectStage.DETECTING},
-                error=f"detection: {error or type(error).__name__}",
-            )
-        raise
 
 
 def _representatives(platform: Platform, project: str, faults: DetectionFaults) -> tuple[list[FrameToDetect], int]:

@@ -7,8 +7,7 @@ are not made again, and rows that lag behind them, after a kill in between, are 
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_miner_dagster.catalog.transitions import move_project, move_project_videos
+from data_miner_dagster.catalog.transitions import move_project_videos
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import DropReason
@@ -28,9 +27,10 @@ from data_miner_dagster.domain.tables import FILTERED_SCHEMA
 from data_miner_dagster.operations.filtering.drift import read_drift
 from data_miner_dagster.operations.filtering.scoring import ALGORITHM_VERSION as SCORING_VERSION
 from data_miner_dagster.operations.filtering.scoring import score_project, similarities_fingerprint, similarities_header
-from data_miner_dagster.operations.left_out import VideosLeftOutError, as_metadata
+from data_miner_dagster.operations.left_out import as_metadata, going_on_without
 from data_miner_dagster.operations.members import ProjectMembers, failures_by_kind, project_members
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_stage import project_stage
 from data_miner_dagster.operations.stage_versions import record_stage_versions
 from data_miner_dagster.stages.filtering.decisions import (
     ALGORITHM_VERSION,
@@ -74,49 +74,57 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
         ClaimHeldError: another worker is at this project for longer than one waits.
     """
     config = platform.project_config(project).filtering
-    with platform.hold_project(project), _failing(platform, project):
+    with project_stage(platform, project, ProjectStage.FILTERING) as stage:
         sweep_partials(platform.layout.project_folder(project))
         path = platform.layout.filtered_table(project)
         _check_encoder(platform, config, path)
         rules = resolve_rules(config, platform.models.filter_encoder_name, platform.models.filter_encoder_calibration)
-        all_members = members = project_members(platform, project)
-        _tell_left_out(project, members)
-        num_scored = 0
-        left_out: dict[str, str] = {}
-        while True:
+        all_members = project_members(platform, project)
+        _tell_left_out(project, all_members)
+
+        def decide_all(left_out: Mapping[str, str]) -> _Decided:
+            members = all_members.without(left_out)
             header = similarities_header(platform, config, members.ready)
             fingerprint = filtered_fingerprint(header, rules)
-            is_current = not force and read_fingerprint(path) == fingerprint
-            if is_current:
-                break
-            _start(platform, project, members)
+            if not force and read_fingerprint(path) == fingerprint:
+                return _Decided(OutcomeStatus.REUSED, members, fingerprint)
+            stage.begin()
+            _start_members(platform, project, members)
             similarities = platform.layout.similarities_table(project)
-            try:
-                num_scored = score_project(platform, similarities, header, members.ready, force=force)
-            except VideosLeftOutError as error:  # once more, without them
-                left_out |= error.lines
-                members = all_members.without(left_out)
-                continue
+            num_scored = score_project(platform, similarities, header, members.ready, force=force)
             settings = _settings(platform, config) | as_metadata(left_out)
             _write_decisions(similarities, path, header, rules, fingerprint, settings)
-            break
+            return _Decided(OutcomeStatus.DONE, members, fingerprint, num_scored)
+
+        decided, _ = going_on_without(decide_all)
         tally = _read_tally(path)
         record_stage_versions(platform, project, scoring=SCORING_VERSION, filtering=ALGORITHM_VERSION)
-        _finish(platform, project, members, tally)
+        _finish_members(platform, project, decided.members, tally)
+        stage.counts = {"frames": tally.num_frames, "filtered": sum(tally.kept_by_video.values())}
         return ProjectOutcome(
             project=project,
-            status=OutcomeStatus.REUSED if is_current else OutcomeStatus.DONE,
-            fingerprint=fingerprint,
-            counts=_counts(members, tally),
+            status=decided.status,
+            fingerprint=decided.fingerprint,
+            counts=_counts(decided.members, tally),
             metadata={
                 "encoder": platform.models.filter_encoder_name,
                 "positive_threshold": max(rule.threshold or 0.0 for rule in rules.positive),
                 "positive_similarities": histogram_line(tally.similarities),
-                "videos": len(members.ready),
-                "videos_scored": num_scored,
+                "videos": len(decided.members.ready),
+                "videos_scored": decided.num_scored,
                 **_drift_metadata(platform, project, config),
             },
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What the table was made from, now or before."""
+
+    status: OutcomeStatus
+    members: ProjectMembers
+    fingerprint: str
+    num_scored: int = 0  # videos
 
 
 def filtered_fingerprint(header: SimilaritiesHeader, rules: FilteringRules) -> str:
@@ -285,27 +293,14 @@ def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -
 # --- rows ---
 
 
-@contextmanager
-def _failing(platform: Platform, project: str) -> Iterator[None]:
-    """Record on the project what stopped its filtering, and let it pass on to the caller."""
-    try:
-        yield
-    except Exception as error:
-        with platform.catalog.database.transaction() as session:
-            move_project(session, project, ProjectStage.FILTERING)  # FAILED is reached from there, wherever it stood
-            move_project(session, project, ProjectStage.FAILED, error=f"filtering: {error}")
-        raise
-
-
-def _start(platform: Platform, project: str, members: ProjectMembers) -> None:
+def _start_members(platform: Platform, project: str, members: ProjectMembers) -> None:
     with platform.catalog.database.transaction() as session:
-        move_project(session, project, ProjectStage.FILTERING, error=None)
         keys = [member.video_key for member in members.ready]
         move_project_videos(session, project, ProjectVideoStatus.FILTERING, dict.fromkeys(keys, (None, None)))
 
 
-def _finish(platform: Platform, project: str, members: ProjectMembers, tally: _Tally) -> None:
-    """Bring the rows of the members, and the project's stage, to what the table says. Idempotent."""
+def _finish_members(platform: Platform, project: str, members: ProjectMembers, tally: _Tally) -> None:
+    """Bring the rows of the members to what the table says. Idempotent."""
     wanted: dict[str, tuple[ProjectVideoStatus, int | None, str | None]] = {}
     for member in members.ready:
         num_kept = tally.kept_by_video.get(member.video_key, 0)
@@ -320,8 +315,6 @@ def _finish(platform: Platform, project: str, members: ProjectMembers, tally: _T
         row.video_key: (row.status, row.num_passed_frames, row.reason) for row in platform.catalog.members(project)
     }
     differing = {key: target for key, target in wanted.items() if key in standing and standing[key] != target}
-    counts = {"frames": tally.num_frames, "filtered": sum(tally.kept_by_video.values())}
-    row = platform.catalog.project(project)
     with platform.catalog.database.transaction() as session:
         # Every status but PENDING is reached by way of FILTERING.
         started = [key for key, target in differing.items() if target[0] is not ProjectVideoStatus.PENDING]
@@ -329,13 +322,3 @@ def _finish(platform: Platform, project: str, members: ProjectMembers, tally: _T
         for status in ProjectVideoStatus:
             targets = {key: target[1:] for key, target in differing.items() if target[0] is status}
             move_project_videos(session, project, status, targets)
-        if row is not None and row.stage in (ProjectStage.POPULATING, ProjectStage.FAILED):
-            move_project(session, project, ProjectStage.FILTERING)
-        move_project(
-            session,
-            project,
-            ProjectStage.DEDUP_READY,
-            only_from={ProjectStage.FILTERING},
-            error=None,
-            counts={**(row.counts if row is not None else {}), **counts},
-        )

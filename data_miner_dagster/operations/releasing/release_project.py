@@ -1,13 +1,11 @@
 """The last stage: an immutable, verified release of a project, and its report."""
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.splits import add_generations
-from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
@@ -17,6 +15,7 @@ from data_miner_dagster.export.manifest import damaged_files, read_manifest
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
 from data_miner_dagster.operations.left_out import going_on_without, record_left_out
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_stage import project_stage
 from data_miner_dagster.operations.releasing.source import ReleaseSource
 from data_miner_dagster.operations.releasing.writing import plan_release, write_release
 from data_miner_dagster.operations.reporting.funnel import project_funnel
@@ -45,10 +44,11 @@ def release_project(platform: Platform, project: str, *, force: bool = False) ->
 
     Raises:
         NothingToReleaseError: no frame survived; the message is the funnel in one line.
-        DataMinerError: a stage before is missing or out of date, or the release does not read back.
+        NotReadyError: a stage before has not been done.
+        DataMinerError: one is out of date, or the release does not read back.
     """
     config = platform.project_config(project)
-    with platform.hold_project(project), _stage_of(platform, project):
+    with project_stage(platform, project, ProjectStage.RELEASING) as stage:
         releases = platform.layout.releases_folder(project)
         sweep_partials(releases)
         source = ReleaseSource(platform, project, config)
@@ -61,6 +61,7 @@ def release_project(platform: Platform, project: str, *, force: bool = False) ->
             existing = _find_release(platform, project, fingerprint, remembered)
             if existing is not None and not (force and damaged_files(releases / existing)):
                 return existing, OutcomeStatus.REUSED
+            stage.begin()
             version = existing or next_version(_known_versions(platform, project))
             plan = plan_release(platform, project, config, source, fingerprint, version)
             with atomic_folder(releases / version) as folder:
@@ -86,21 +87,6 @@ def release_fingerprint(config: ProjectConfig, tables: Mapping[str, str], missin
             "tables": dict(tables),
         }
     )
-
-
-@contextmanager
-def _stage_of(platform: Platform, project: str) -> Iterator[None]:
-    """The project is at work while the block runs, and FAILED with the reason if it raises."""
-    database = platform.catalog.database
-    with database.transaction() as session:
-        idle = {ProjectStage.COMPLETE, ProjectStage.FAILED, ProjectStage.DETECT_READY}
-        move_project(session, project, ProjectStage.DETECTING, only_from=idle, error=None)
-    try:
-        yield
-    except Exception as error:
-        with database.transaction() as session:
-            move_project(session, project, ProjectStage.FAILED, error=str(error) or type(error).__name__)
-        raise
 
 
 def _find_release(platform: Platform, project: str, fingerprint: str, remembered: Mapping[str, str]) -> str | None:
@@ -150,14 +136,12 @@ def _finish(
                 num_boxes=manifest["num_boxes"],
             ),
         )
-    platform.catalog.update_project(project, released_version=version, error=None)
+    platform.catalog.update_project(project, released_version=version)
     counts = project_funnel(platform, project).as_counts()
     report = attempt_extra(
         "report", project, lambda: str(write_report(platform, project, version, rewrite=rewrite_report))
     )
     record_stage_versions(platform, project, releasing=RELEASE_VERSION, report=REPORT_VERSION)
-    with platform.catalog.database.transaction() as session:
-        move_project(session, project, ProjectStage.COMPLETE)
     platform.catalog.update_project(project, counts=counts)
     release = platform.layout.release_folder(project, version)
     return ProjectOutcome(

@@ -139,7 +139,7 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
     for name in sorted(projects & known):
         with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
             with platform.catalog.database.transaction() as session:
-                move_project(session, name, ProjectStage.POPULATING)  # what it had derived goes
+                move_project(session, name, ProjectStage.SOURCING)  # what it had derived goes
             _forget_in_project(platform.layout, name, keys)
     for name in sorted({folder.parent.name for folder in _release_folders(platform)}):
         with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):

@@ -81,7 +81,7 @@ def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[s
         taken = platform.catalog.take_out(project, keys)
         if taken:
             with platform.catalog.database.transaction() as session:
-                move_project(session, project, ProjectStage.POPULATING)  # what it had derived is out of date
+                move_project(session, project, ProjectStage.SOURCING)  # what it had derived is out of date
     return Removal(tuple(taken), {key: f"no video of {project}" for key in keys if key not in taken}, 0)
 
 

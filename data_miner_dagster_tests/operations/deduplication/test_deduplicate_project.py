@@ -11,7 +11,7 @@ from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.splits import add_generations
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.upkeep import delete_project
-from data_miner_dagster.domain.errors import ConfigError, SystematicFaultError
+from data_miner_dagster.domain.errors import ConfigError, NotReadyError, SystematicFaultError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.export.parquet import images_table
@@ -48,11 +48,10 @@ def publish(platform: PlantedPlatform, *keys: str, generation: int = 1) -> None:
         add_generations(session, "pets", dict.fromkeys(keys, generation))
 
 
-def test_deduplicate_project__not_filtered_yet_is_blocked(platform: PlantedPlatform) -> None:
+def test_deduplicate_project__not_filtered_yet(platform: PlantedPlatform) -> None:
     save(platform)
-    outcome = deduplicate_project(platform, "pets")
-    assert outcome.status is OutcomeStatus.BLOCKED
-    assert "filtered_frames" in str(outcome.metadata["message"])
+    with pytest.raises(NotReadyError, match="has no filtered_frames yet"):
+        deduplicate_project(platform, "pets")
 
 
 def test_deduplicate_project__unknown_project(platform: PlantedPlatform) -> None:
@@ -105,7 +104,7 @@ def test_deduplicate_project__tiers_and_counts(platform: PlantedPlatform) -> Non
     assert outcome.metadata["threshold"] == 0.9
     project = platform.catalog.project("pets")
     assert project is not None
-    assert project.stage is ProjectStage.DETECT_READY
+    assert project.stage is ProjectStage.DETECTION_READY
 
 
 def test_deduplicate_project__files_and_hashes_before_embeddings(platform: PlantedPlatform) -> None:
@@ -177,11 +176,11 @@ def test_deduplicate_project__killed_between_file_and_row(platform: PlantedPlatf
     plant(platform, "site-a", [CAT, NEARLY_CAT])
     run(platform)
     with platform.catalog.database.transaction() as session:
-        assert move_project(session, "pets", ProjectStage.DEDUPING)
+        assert move_project(session, "pets", ProjectStage.DEDUPLICATION)
     assert deduplicate_project(platform, "pets").status is OutcomeStatus.REUSED
     project = platform.catalog.project("pets")
     assert project is not None
-    assert project.stage is ProjectStage.DETECT_READY
+    assert project.stage is ProjectStage.DETECTION_READY
 
 
 def test_deduplicate_project__added_video_never_displaces_what_was_kept(platform: PlantedPlatform) -> None:

@@ -41,13 +41,14 @@ class ColourDetector:
         self.grow = grow  # pixels by which boxes are too large
         self.batch_sizes: list[int] = []
         self.dies_at_batch: int | None = None
+        self.dies_of: type[BaseException] = RuntimeError
 
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
     ) -> list[ImageDetections]:
         """Return the bounding box of the pixels of each class's colour."""
         if self.dies_at_batch == len(self.batch_sizes):
-            raise RuntimeError("the machine lost power")
+            raise self.dies_of("the machine lost power")
         self.batch_sizes.append(len(images))
         return [self._detect_one(image, classes, confidence_floor) for image in images]
 
@@ -110,7 +111,7 @@ def plant_project(root: Path, *detectors: ColourDetector, **detection: Any) -> P
     """Return the platform of a root with a project that looks for red and blue things; it has no frames yet."""
     platform = platform_of(root, *detectors)
     set_detection(platform, **detection)
-    set_stage(platform, ProjectStage.DETECT_READY)
+    set_stage(platform, ProjectStage.DETECTION_READY)
     return platform
 
 

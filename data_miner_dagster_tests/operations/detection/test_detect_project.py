@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_miner_dagster.domain.errors import ConfigError, PermanentError, SystematicFaultError
+from data_miner_dagster.domain.errors import ConfigError, NotReadyError, SystematicFaultError
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, OutcomeStatus, RgbImage
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.media.foreign_pictures import see_picture
@@ -62,14 +62,14 @@ def test_detect_project__no_frames(tmp_path: Path) -> None:
     outcome = detect_project(platform, PROJECT)
     assert outcome.status is OutcomeStatus.DONE
     assert outcome.counts == {"frames": 0, "frames_with_boxes": 0, "boxes": 0, "boxes:red": 0, "boxes:blue": 0}
-    assert stage(platform) is ProjectStage.DETECTING
+    assert stage(platform) is ProjectStage.RELEASING_READY
 
 
 def test_detect_project__not_deduplicated_yet(tmp_path: Path) -> None:
     platform = plant_project(tmp_path)
-    with pytest.raises(PermanentError, match="no deduplicated frames yet"):
+    with pytest.raises(NotReadyError, match="has no deduplicated_frames yet"):
         detect_project(platform, PROJECT)
-    assert stage(platform) is ProjectStage.DETECT_READY
+    assert stage(platform) is ProjectStage.DETECTION_READY
 
 
 def test_detect_project__boxes_of_representatives(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_detect_project__boxes_of_representatives(tmp_path: Path) -> None:
         assert read_metadata(table)[MADE_FROM_KEY] == read_fingerprint(platform.layout.deduplicated_table(PROJECT))
         assert read_fingerprint(table) == outcome.fingerprint
     assert detector.batch_sizes == [2, 2]
-    assert stage(platform) is ProjectStage.DETECTING
+    assert stage(platform) is ProjectStage.RELEASING_READY
 
 
 def test_detect_project__again_does_nothing(tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_detect_project__again_does_nothing(tmp_path: Path) -> None:
 def test_detect_project__killed_between_files_and_row(tmp_path: Path) -> None:
     platform = planted(tmp_path)
     detect_project(platform, PROJECT)
-    set_stage(platform, ProjectStage.DETECT_READY)
+    set_stage(platform, ProjectStage.DETECTION_READY)
     assert detect_project(platform, PROJECT).status is OutcomeStatus.REUSED
-    assert stage(platform) is ProjectStage.DETECTING
+    assert stage(platform) is ProjectStage.RELEASING_READY
 
 
 def test_detect_project__only_new_frames_are_looked_at(tmp_path: Path) -> None:
@@ -198,7 +198,10 @@ def test_detect_project__resumes_at_the_last_part(tmp_path: Path, monkeypatch: p
     assert stage(platform) is ProjectStage.FAILED
     project = platform.catalog.project(PROJECT)
     assert project is not None
-    assert project.error == "detection: the machine lost power"
+    assert project.error is not None
+    assert re.fullmatch(
+        r"detection: RuntimeError: the machine lost power \(operations/detection/runs\.py:\d+\)", project.error
+    )
     assert not platform.layout.detections_table(PROJECT).exists()
     detector.dies_at_batch = None
     assert detect_project(platform, PROJECT).counts["frames"] == 10
@@ -206,6 +209,19 @@ def test_detect_project__resumes_at_the_last_part(tmp_path: Path, monkeypatch: p
     undisturbed = planted(tmp_path / "undisturbed", num_frames=9)
     detect_project(undisturbed, PROJECT)
     assert table_bytes(platform) == table_bytes(undisturbed)
+
+
+def test_detect_project__interrupted_it_waits_for_detection_again(tmp_path: Path) -> None:
+    detector = ColourDetector()
+    platform = planted(tmp_path, detector)
+    detector.dies_at_batch, detector.dies_of = 1, KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        detect_project(platform, PROJECT)
+    project = platform.catalog.project(PROJECT)
+    assert project is not None
+    assert (project.stage, project.error) == (ProjectStage.DETECTION_READY, None)
+    detector.dies_at_batch = None
+    assert detect_project(platform, PROJECT).counts["frames"] == 4
 
 
 def test_detect_project__unreadable_frames_are_counted_and_tried_again(tmp_path: Path) -> None:
@@ -463,7 +479,7 @@ def test_detect_project__killed_with_sigkill(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "killme"
         process.kill()
-    assert stage(platform) is ProjectStage.DETECTING
+    assert stage(platform) is ProjectStage.DETECTION
     assert detect_project(platform, PROJECT).counts["frames"] == 10
     assert detector.batch_sizes == [2, 2]  # three of five batches were written down before the kill
     undisturbed = planted(tmp_path / "undisturbed", num_frames=9)

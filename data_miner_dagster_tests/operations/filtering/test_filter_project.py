@@ -72,7 +72,7 @@ def test_filter_project__no_members(platform: PlantedPlatform) -> None:
     outcome = filter_project(platform, "pets")
     assert (outcome.status, outcome.counts) == (OutcomeStatus.DONE, {"frames": 0, "kept": 0})
     assert decisions(platform) == {}
-    assert stage(platform) is ProjectStage.DEDUP_READY
+    assert stage(platform) is ProjectStage.DEDUPLICATION_READY
     assert platform.encoder.texts_embedded == []
     assert filter_project(platform, "pets").status is OutcomeStatus.REUSED
 
@@ -101,7 +101,7 @@ def test_filter_project__decides_and_counts(platform: PlantedPlatform) -> None:
         "local-b/000001": "black",
     }
     assert standing(platform) == {"local-a": ("FILTERED", 1), "local-b": ("FILTERED_EMPTY", 0)}
-    assert stage(platform) is ProjectStage.DEDUP_READY
+    assert stage(platform) is ProjectStage.DEDUPLICATION_READY
     row = read_table(platform.layout.filtered_table("pets")).slice(2, 1).to_pylist()[0]
     assert (row["positive_similarity"], row["positive_prompt"]) == (0.875, "cat")
     assert (row["junk_similarity"], row["junk_prompt"]) == (0.875, "slide")
@@ -155,7 +155,7 @@ def test_filter_project__rows_that_lag_behind_the_files_are_mended(platform: Pla
             move_project_video(session, "pets", key, ProjectVideoStatus.FILTERING, num_passed_frames=None)
     assert filter_project(platform, "pets").status is OutcomeStatus.REUSED
     assert standing(platform) == {"local-a": ("FILTERED", 2), "local-b": ("FILTERED_EMPTY", 0)}
-    assert stage(platform) is ProjectStage.DEDUP_READY
+    assert stage(platform) is ProjectStage.DEDUPLICATION_READY
 
 
 def test_filter_project__killed_between_scores_and_decisions(platform: PlantedPlatform) -> None:
@@ -174,9 +174,9 @@ def test_filter_project__reuse_leaves_a_later_stage_alone(platform: PlantedPlatf
     two_videos(platform)
     filter_project(platform, "pets")
     with platform.catalog.database.transaction() as session:
-        move_project(session, "pets", ProjectStage.DEDUPING)
+        move_project(session, "pets", ProjectStage.DEDUPLICATION)
     filter_project(platform, "pets")
-    assert stage(platform) is ProjectStage.DEDUPING
+    assert stage(platform) is ProjectStage.DEDUPLICATION
 
 
 def test_filter_project__a_new_threshold_scores_nothing(platform: PlantedPlatform) -> None:
@@ -256,7 +256,7 @@ def test_filter_project__a_number_of_another_encoder_is_refused(platform: Plante
     assert row.error.startswith("filtering: filtering.positive_threshold = 0.25 was set for encoder 'axis'")
     save_project(platform, positive_threshold={"axis": 0.25, "other": 0.25})
     assert filter_project(platform, "pets").status is OutcomeStatus.DONE
-    assert stage(platform) is ProjectStage.DEDUP_READY
+    assert stage(platform) is ProjectStage.DEDUPLICATION_READY
 
 
 def test_filter_project__a_video_lost_after_filtering_fails_its_member(platform: PlantedPlatform) -> None:

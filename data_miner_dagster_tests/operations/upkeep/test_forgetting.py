@@ -94,7 +94,7 @@ def test_forget_videos__what_others_were_is_remembered(platform: Platform) -> No
     assert read_generations(database, "cyclists") == {"files-bbb": 1, "files-ccc": 1}
     project = platform.catalog.project("cyclists")
     assert project is not None
-    assert (project.stage, project.released_version) == (ProjectStage.POPULATING, None)
+    assert (project.stage, project.released_version) == (ProjectStage.SOURCING, None)
 
 
 def test_forget_videos__no_listing_brings_it_back_and_its_name_is_not_kept(platform: Platform) -> None:

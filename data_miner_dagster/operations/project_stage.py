@@ -1,0 +1,114 @@
+"""The one way in which a stage works on a project: under its claim, with the project's stage kept true.
+
+Belongs here: where a project stands while a stage is at work, when it is done, when it fails and when it is cut off;
+and that the stage before is done. Does not belong here: the work.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from data_miner_dagster.catalog.transitions import move_project
+from data_miner_dagster.domain.errors import NotReadyError
+from data_miner_dagster.domain.statuses import PROJECT_WAY, STAGE_AFTER, ProjectStage
+from data_miner_dagster.operations.item_faults import attempt_extra, fault_of
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.tables import read_fingerprint
+
+_ORDER = list(ProjectStage)
+
+
+class StageRun:
+    """One stage's work on one project, whose claim it holds."""
+
+    def __init__(self, platform: Platform, project: str, stage: ProjectStage) -> None:
+        self._platform = platform
+        self._project = project
+        self._stage = stage
+        self._has_begun = False
+        self.counts: dict[str, int] = {}
+        """Put beside the project's counts when it moves on."""
+
+    def begin(self) -> None:
+        """Set the project to this stage: what is there is not current, and the work begins now."""
+        self._has_begun = True
+        with self._platform.catalog.database.transaction() as session:
+            move_project(session, self._project, self._stage, error=None)
+
+    def finish(self) -> None:
+        """Let the project wait for the next stage: after the work, or where it had not got as far as the files have.
+
+        That is so after a kill between files and rows, or when an earlier stage ran again and changed nothing.
+        """
+        row = self._platform.catalog.project(self._project)
+        after = STAGE_AFTER[self._stage]
+        if row is None:
+            return
+        is_behind = row.stage is ProjectStage.FAILED or _ORDER.index(row.stage) < _ORDER.index(after)
+        if not self._has_begun and not is_behind:
+            return
+        with self._platform.catalog.database.transaction() as session:
+            if not self._has_begun:
+                move_project(session, self._project, self._stage)
+            counts = {**row.counts, **self.counts}
+            move_project(session, self._project, after, only_from={self._stage}, error=None, counts=counts)
+
+    def fail(self, error: Exception) -> None:
+        """Record on the project at which stage it failed, and why."""
+        self._move(ProjectStage.FAILED, f"{self._stage.value.lower()}: {fault_of(error).line}")
+
+    def step_back(self) -> None:
+        """Let the project wait for this stage again, if its work had begun."""
+        if self._has_begun:
+            self._move(PROJECT_WAY[self._stage].waiting, None)
+
+    def _move(self, target: ProjectStage, error: str | None) -> None:
+        def move() -> None:
+            with self._platform.catalog.database.transaction() as session:
+                move_project(session, self._project, target, error=error)
+
+        # if it fails, too, what came before it is what the caller is to hear of
+        attempt_extra("stage of a project", self._project, move)
+
+
+@contextmanager
+def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iterator[StageRun]:
+    """Hold a project for one of `PROJECT_WAY`; when the block ends, the project waits for the next stage.
+
+    The block calls `begin` before it changes anything; one that finds its result current does not, and the project
+    stays where it is unless it lags behind. If the block raises, the project is FAILED, with stage and reason; if it
+    is interrupted or cancelled, or an earlier stage turns out not to be done, it waits for this stage again.
+
+    Raises:
+        ClaimHeldError: another worker is at this project for longer than one waits.
+    """
+    with platform.hold_project(project):
+        run = StageRun(platform, project, stage)
+        try:
+            yield run
+        except NotReadyError:
+            run.step_back()
+            raise
+        except Exception as error:
+            run.fail(error)
+            raise
+        except BaseException:  # an interrupt, or Dagster's cancellation
+            run.step_back()
+            raise
+        run.finish()
+
+
+def require_table(platform: Platform, project: str, stage: ProjectStage) -> str:
+    """Return the fingerprint of the table that a stage of the project has made.
+
+    Raises:
+        NotReadyError: it has made none yet.
+    """
+    fingerprint = read_fingerprint(platform.layout.table_of(project, stage))
+    if fingerprint is None:
+        raise not_ready(project, PROJECT_WAY[stage].asset)
+    return fingerprint
+
+
+def not_ready(project: str, asset: str) -> NotReadyError:
+    """Return the error that says which asset of a project is to be made first."""
+    return NotReadyError(f"project {project!r} has no {asset} yet: materialize the stages that lead to it first")
