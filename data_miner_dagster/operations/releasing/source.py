@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +14,13 @@ from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
 from data_miner_dagster.config.interpolation import ShownSettings
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
-from data_miner_dagster.domain.errors import DataMinerError, OutOfDateError, PermanentError
+from data_miner_dagster.domain.errors import OutOfDateError, PermanentError
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
+from data_miner_dagster.domain.statuses import PROJECT_WAY, TABLE_STAGES
 from data_miner_dagster.export.records import ReleaseBox, ReleaseImage, ReleaseVideo
 from data_miner_dagster.operations.detection.detect_project import num_unreadable_frames
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_stage import not_ready
 from data_miner_dagster.stages.releasing import clip_box, public_reference
 from data_miner_dagster.storage.by_video import TableByVideo
 from data_miner_dagster.storage.tables import (
@@ -65,7 +68,8 @@ class ReleaseSource:
     Memory is bounded by one video's rows, one row group of each table, and one number per duplicate group.
 
     Raises:
-        DataMinerError: a stage has not run, or has run on other inputs than the one before it left.
+        NotReadyError: a stage has not run.
+        OutOfDateError: one has run on other inputs than the one before it left.
     """
 
     def __init__(self, platform: Platform, project: str, config: ProjectConfig) -> None:
@@ -74,16 +78,11 @@ class ReleaseSource:
         self._config = config
         self._shown = config.shown
         self._class_indices = {name: index for index, name in enumerate(config.detection.classes)}
-        layout = platform.layout
-        self._paths = {
-            "filtered_frames": layout.filtered_table(project),
-            "deduplicated_frames": layout.deduplicated_table(project),
-            "detections": layout.detections_table(project),
-            "detected frames": layout.detected_frames_table(project),
-        }
+        self._paths = {PROJECT_WAY[stage].asset: platform.layout.table_of(project, stage) for stage in TABLE_STAGES}
+        self._paths["detected frames"] = platform.layout.detected_frames_table(project)
         for name, path in self._paths.items():
             if not path.is_file():
-                raise DataMinerError(f"project {project!r} has no {name} yet: materialize the stages before `dataset`")
+                raise not_ready(project, name)
         self.fingerprints = {name: read_fingerprint(path) or "" for name, path in self._paths.items()}
         self.unseen = self._check_current(self._unique_frame_ids())
         self._unique = TableByVideo(self._paths["deduplicated_frames"], ["frame_index", "is_representative"])
@@ -241,7 +240,8 @@ class ReleaseSource:
         filtered = read_table(self._paths["filtered_frames"], ["frame_id", "is_kept"])
         if not pc.all(pc.is_in(unique, filtered.filter(filtered["is_kept"])["frame_id"]), min_count=0).as_py():
             raise self._stale("deduplicated_frames", "it names frames that filtering does not keep")
-        for downstream, upstream in (("deduplicated_frames", "filtered_frames"), ("detections", "deduplicated_frames")):
+        assets = [PROJECT_WAY[stage].asset for stage in TABLE_STAGES]
+        for upstream, downstream in pairwise(assets):
             made_from = read_metadata(self._paths[downstream]).get(MADE_FROM_KEY)
             if made_from is not None and made_from != self.fingerprints[upstream]:
                 raise self._stale(downstream, f"{upstream} has changed since")
