@@ -90,9 +90,10 @@ def project_config(name: str = "cyclists", **sections: Any) -> ProjectConfig:
     return ProjectConfig.model_validate(values | sections)
 
 
-def build_platform(root: Path, *, profile: str = "lite") -> Platform:
-    """Return a platform on an empty root with its own SQLite catalog."""
-    return Platform(PlatformConfig.model_validate({"models": {"profile": profile}}), root)
+def build_platform(root: Path, *, profile: str = "lite", catalog_url: str | None = None) -> Platform:
+    """Return a platform on an empty root with its own SQLite catalog, or with one on a server."""
+    config = PlatformConfig.model_validate({"models": {"profile": profile}})
+    return Platform(config, root, catalog_url=catalog_url)
 
 
 def build_project(
@@ -101,6 +102,7 @@ def build_project(
     name: str = "cyclists",
     videos: Sequence[SampleVideo] = SAMPLE_VIDEOS,
     through: str = "detection",
+    catalog_url: str | None = None,
     **sections: Any,
 ) -> Platform:
     """Write a project to disk as if its stages had run up to `through`, and return its platform.
@@ -108,7 +110,7 @@ def build_project(
     `through` is one of sourcing, extraction, filtering, deduplication, detection. May be called again on the same
     root with more videos: everything is written anew.
     """
-    platform = build_platform(root)
+    platform = build_platform(root, catalog_url=catalog_url)
     config = project_config(name, **sections)
     dumped = config.model_dump(mode="json")
     classes = list(config.detection.classes)  # their order counts, which JSON objects do not promise

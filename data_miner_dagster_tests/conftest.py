@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -47,6 +48,13 @@ def postgres_server_url() -> Iterator[str]:
 @pytest.fixture
 def postgres_url(postgres_server_url: str) -> Iterator[str]:
     """URL of an empty PostgreSQL database, dropped after the test."""
+    with new_database(postgres_server_url) as url:
+        yield url
+
+
+@contextmanager
+def new_database(postgres_server_url: str) -> Iterator[str]:
+    """Yield the URL of an empty database on a server, dropped when the block ends."""
     name = f"data_miner_test_{uuid.uuid4().hex[:12]}"
     admin = create_engine(postgres_server_url, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:

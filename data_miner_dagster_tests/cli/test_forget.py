@@ -1,5 +1,6 @@
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -23,6 +24,7 @@ from data_miner_dagster.operations.releasing.release_project import release_proj
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
 from data_miner_dagster_tests.builders import FOUND_AT, build_project
 from data_miner_dagster_tests.cli.conftest import RunCommand
+from data_miner_dagster_tests.conftest import new_database
 
 KEYS = ["files-aaa", "files-bbb"]
 PICTURE = "data:image/webp;base64," + base64.b64encode(b"a picture of a forgotten video").decode()
@@ -156,10 +158,24 @@ def test_forget__what_a_person_wrote_is_named_and_stays(run_command: RunCommand,
     assert result.stderr.startswith(f"left: {file}: its content\n1 places still name it")
 
 
+@pytest.fixture
+def catalog_on_server(postgres_server_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a catalog beside Dagster's storage, which every command uses."""
+    with new_database(postgres_server_url) as url:
+        monkeypatch.setenv("DATA_MINER_CATALOG_URL", url)
+        yield url
+
+
 @pytest.mark.postgres
 def test_forget__nothing_is_left_on_a_server(
-    run_command: RunCommand, platform: Platform, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    run_command: RunCommand,
+    tmp_path: Path,
+    postgres_url: str,
+    catalog_on_server: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    platform = build_project(tmp_path, catalog_url=catalog_on_server)
+    release_project(platform, "cyclists")
     settings = platform.layout.dagster_home / "dagster.yaml"
     settings.parent.mkdir()
     settings.write_text(json.dumps({"storage": {"postgres": {"postgres_url": postgres_url}}}))
@@ -185,8 +201,11 @@ def test_forget__nothing_is_left_on_a_server(
     assert result.stdout.endswith("searched the root and Dagster's storage: nothing is left\n")
     assert tables_with(postgres_url, KEYS[0]) == []
     assert tables_with(postgres_url, PICTURE) == ["event_logs"]
+    assert tables_with(catalog_on_server, KEYS[0]) == []
+    assert "videos" in tables_with(catalog_on_server, KEYS[1])
     run_command("forget", KEYS[1], "--yes", "--root", platform.root)
     assert tables_with(postgres_url, KEYS[1]) == tables_with(postgres_url, PICTURE) == []
+    platform.catalog.database.dispose()
 
 
 def test_forget__a_channel_is_not_named_either(run_command: RunCommand, platform: Platform) -> None:
