@@ -14,6 +14,7 @@ from data_miner_dagster.domain.errors import DataMinerError, SystematicFaultErro
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
+from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra, fault_of, may_pass
 from data_miner_dagster.operations.item_faults import logger as faults
 from data_miner_dagster.operations.logs import RedactingFilter, redacted
@@ -47,7 +48,7 @@ def _plain(metadata: Mapping[str, int | float | str]) -> dict[str, dg.MetadataVa
     values: dict[str, dg.MetadataValue] = {}
     for name, value in metadata.items():
         if isinstance(value, bool | str):
-            values[name] = dg.MetadataValue.text(str(value))
+            values[name] = dg.MetadataValue.text(with_references(str(value)))
         elif isinstance(value, int):
             values[name] = dg.MetadataValue.int(value)
         else:
@@ -139,16 +140,17 @@ def materialize_videos(
     events: dict[str, Mapping[str, dg.MetadataValue]] = {}
 
     def log(outcome: VideoOutcome) -> None:
+        message = with_references(outcome.message)
         metadata = {
             "status": dg.MetadataValue.text(outcome.status.value),
             **_plain(outcome.metadata),
         }
-        if outcome.message:
-            metadata["message"] = dg.MetadataValue.text(outcome.message)
+        if message:
+            metadata["message"] = dg.MetadataValue.text(message)
         if outcome.error_kind is not None:
             metadata["reason"] = dg.MetadataValue.text(outcome.error_kind.value)
         progress.info(
-            "%s %s: %s %s", context.asset_key.to_user_string(), outcome.video_key, outcome.status.value, outcome.message
+            "%s %s: %s %s", context.asset_key.to_user_string(), outcome.video_key, outcome.status.value, message
         )
         if outcome.status.exists:
             if metadata_of is not None:
@@ -160,7 +162,7 @@ def materialize_videos(
                 )
         else:
             context.log_event(dg.AssetObservation(context.asset_key, partition=outcome.video_key, metadata=metadata))
-            context.log.warning(f"{outcome.video_key}: {outcome.status.value}: {outcome.message}")
+            context.log.warning(f"{outcome.video_key}: {outcome.status.value}: {message}")
 
     with one_line_failures(context), _faults_logged(context):
         outcomes = work(keys, log)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, VideoRow, utc_now
 from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.statuses import VideoStatus
 
 EVERY_SITE: Final = "*"
@@ -211,5 +212,11 @@ def postpone_video(
                 (VideoStatus.PENDING, VideoStatus.DOWNLOADING, VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
             ),
         )
-        .values(status=VideoStatus.FAILED, error_kind=kind, error=message, retry_after=until, attempts=attempts)
+        .values(
+            status=VideoStatus.FAILED,
+            error_kind=kind,
+            error=with_references(message),
+            retry_after=until,
+            attempts=attempts,
+        )
     )

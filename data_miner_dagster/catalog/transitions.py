@@ -67,7 +67,12 @@ def move_video(
         True if this call made the change; False if the video stands elsewhere or does not exist.
     """
     sources = _allowed_sources(VIDEO_TRANSITIONS, target, only_from)
-    return _move(session, VideoRow, {"key": video_key}, sources, "status", {"status": target, **values})
+    return _move(session, VideoRow, {"key": video_key}, sources, "status", {"status": target, **_as_shown(values)})
+
+
+def _as_shown(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return columns as people may see them: an error names what settings refer to by its reference."""
+    return {name: with_references(value) if name == "error" and value else value for name, value in values.items()}
 
 
 def move_project_video(
@@ -111,7 +116,10 @@ def move_project_videos(
     )
     session.connection().execute(
         statement,
-        [{"key": key, "passed": passed, "why": reason} for key, (passed, reason) in sorted(values_by_key.items())],
+        [
+            {"key": key, "passed": passed, "why": reason and with_references(reason)}
+            for key, (passed, reason) in sorted(values_by_key.items())
+        ],
     )
 
 
@@ -125,6 +133,4 @@ def move_project(
 ) -> bool:
     """The same for a project's stage."""
     sources = _allowed_sources(PROJECT_TRANSITIONS, target, only_from)
-    if isinstance(error := values.get("error"), str):
-        values["error"] = with_references(error)
-    return _move(session, ProjectRow, {"name": project}, sources, "stage", {"stage": target, **values})
+    return _move(session, ProjectRow, {"name": project}, sources, "stage", {"stage": target, **_as_shown(values)})

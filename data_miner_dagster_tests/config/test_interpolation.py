@@ -21,9 +21,9 @@ releasing: {splits: {train: '${oc.env:DM_TEST_SHARE}', val: 0.5}}
 platform: {models: {device: '${oc.env:DM_TEST_DEVICE}'}}
 """
 VALUES = {
-    "DM_TEST_NAME": "cyclists",
-    "DM_TEST_MAKER": "a studio",
-    "DM_TEST_FOLDER": "my folder",
+    "DM_TEST_NAME": "zqproject",
+    "DM_TEST_MAKER": "a zqstudio",
+    "DM_TEST_FOLDER": "zq folder",
     "DM_TEST_PROMPT": "bus",
     "DM_TEST_NUMBER": "0.625",
     "DM_TEST_SHARE": "0.5",
@@ -47,7 +47,7 @@ def test_shown__nothing_is_interpolated() -> None:
 
 
 def test_shown__settings_work_and_are_shown_as_they_were_written(project: ProjectConfig) -> None:
-    assert project.description == "by a studio for cyclists"
+    assert project.description == "by a zqstudio for zqproject"
     assert project.filtering.texts_of("positive") == ("bus", "the bus", "a car")
     shown = project.shown
     assert shown.text(project.description) == "by ${oc.env:DM_TEST_MAKER} for ${oc.env:DM_TEST_NAME}"
@@ -67,11 +67,11 @@ def test_shown__texts_about_settings(project: ProjectConfig) -> None:
     assert shown.text("bus") == "${oc.env:DM_TEST_PROMPT}"
     assert shown.text("the title contains 'bus'") == "the title contains '${oc.env:DM_TEST_PROMPT}'"
     assert shown.text("this is a business") == "this is a business"  # too short to be looked for in a text
-    assert shown.text("best picture 0.1 to 'a studio'") == "best picture 0.1 to '${oc.env:DM_TEST_MAKER}'"
+    assert shown.text("best picture 0.1 to 'a zqstudio'") == "best picture 0.1 to '${oc.env:DM_TEST_MAKER}'"
     address = "https://videos.example/${oc.env:DM_TEST_FOLDER}/a.mp4"
-    assert shown.text("https://videos.example/my folder/a.mp4") == address
-    assert shown.text("https://videos.example/my%20folder/a.mp4: 404") == f"{address}: 404"
-    assert shown.everywhere({"a": ["of a studio", 1, None]}) == {"a": ["of ${oc.env:DM_TEST_MAKER}", 1, None]}
+    assert shown.text("https://videos.example/zq folder/a.mp4") == address
+    assert shown.text("https://videos.example/zq%20folder/a.mp4: 404") == f"{address}: 404"
+    assert shown.everywhere({"a": ["of a zqstudio", 1, None]}) == {"a": ["of ${oc.env:DM_TEST_MAKER}", 1, None]}
 
 
 def test_snapshot__keeps_what_works_and_what_is_shown(project: ProjectConfig) -> None:

@@ -67,12 +67,9 @@ def test_run__a_value_of_the_environment_stands_in_no_text(served_clips: Recordi
     assert "${oc.env:DM_TEST_PHRASE}" in (root / "releases/riders/v002/annotations/instances_train.json").read_text()
     assert "${oc.env:DM_TEST_FOLDER}" in say("status", "--project", "riders", "--root", root)
     for command in (
-        ["status", "--json"],
-        ["projects", "--json"],
         ["videos", "--json"],
         ["releases", "riders", "--check"],
         ["calibrate", "riders"],
-        ["doctor"],
     ):
         say(*command, "--root", root)
     needles = list(VALUES.values())
