@@ -67,6 +67,7 @@ FORMATS: Final = (
         "Parquet shards with the images inside and a dataset card, for the Hugging Face Hub",
         "huggingface:EMBEDDED",
     ),
+    Format("voc", "Pascal VOC: an XML file per image, the images, and lists of the splits", "voc:CODEC"),
     Format("crops", "a JPEG per box, in folders by split and class", "crops:CODEC"),
 )
 RELEASE_FORMATS: Final = tuple(format for format in FORMATS if format.in_releases)

@@ -33,8 +33,9 @@ def test_export__one_format(root: Path, tmp_path: Path) -> None:
 
 
 def test_export__unknown_format(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="format 'voc' is not one of all, coco, yolo, parquet, huggingface, crops"):
-        _run("export", "cyclists", "--format", "voc", "--to", tmp_path / "out", "--root", root)
+    told = "format 'kitti' is not one of all, coco, yolo, parquet, huggingface, voc, crops"
+    with pytest.raises(ConfigError, match=told):
+        _run("export", "cyclists", "--format", "kitti", "--to", tmp_path / "out", "--root", root)
 
 
 def test_releases__listed_and_checked(root: Path) -> None:
