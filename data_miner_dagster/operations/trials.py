@@ -5,6 +5,7 @@ No catalog, no root, nothing stored but the contact sheet that is asked for. The
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,9 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import PictureFile, RgbImage
 from data_miner_dagster.media.contact_sheets import Tile, TileBox, Verdict, contact_sheet
 from data_miner_dagster.media.outcomes import UnreadableImageError
-from data_miner_dagster.operations.foreign.media_workers import media_workers
+from data_miner_dagster.operations.foreign.media_workers import MediaWorkers, media_workers
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.sites.folders import folders_below
 from data_miner_dagster.storage.atomic import atomic_path
 
@@ -75,12 +77,22 @@ def read_in_batches(
             images: list[RgbImage] = []
             unreadable: list[tuple[Path, str]] = []
             for path in paths[start : start + batch_size]:
-                try:
-                    images += media.see(path.read_bytes())
+                seen = attempt_alone("try", str(path), partial(_seen, media, path))
+                if isinstance(seen, list):
+                    images += seen
                     readable.append(path)
-                except (UnreadableImageError, OSError) as error:
-                    unreadable.append((path, f"{path} cannot be read: {error}"))
+                else:
+                    why = seen.line if isinstance(seen, ItemFault) else seen
+                    unreadable.append((path, f"{path} cannot be read: {why}"))
             yield readable, images, unreadable
+
+
+def _seen(media: MediaWorkers, path: Path) -> list[RgbImage] | str:
+    """Return the one picture of a file, or why it has none."""
+    try:
+        return list(media.see(path.read_bytes()))
+    except (UnreadableImageError, OSError) as error:
+        return str(error)
 
 
 def write_contact_sheet(trial: Trial, path: Path) -> int:
