@@ -4,27 +4,29 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from data_miner_dagster.catalog.politeness import closed_gates, gate_state
-from data_miner_dagster.catalog.schema import SiteGateRow, VideoRow, utc_now
+from data_miner_dagster.catalog.politeness import gate_state
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading.download_videos import download_videos
-from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.sourcing.list_sources import list_sources
+from data_miner_dagster_tests.operations.downloading.waves import (
+    NUM_VIDEOS,
+    SITE,
+    assert_one_event,
+    half,
+    let_time_pass,
+    listed,
+    offer,
+)
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.extractors import install_everywhere, offer_page
 from data_miner_dagster_tests.sites.hostile_server import Answer, HostileServer
-from data_miner_dagster_tests.sites.projects import add_project, make_platform
+from data_miner_dagster_tests.sites.projects import make_platform
 from data_miner_dagster_tests.sites.tiny_videos import make_video
-
-SITE = "127.0.0.1"
-NUM_VIDEOS = 30
 
 
 @pytest.fixture
@@ -36,56 +38,6 @@ def server() -> Iterator[HostileServer]:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return make_video(tmp_path_factory.mktemp("clip") / "clip.mp4", num_frames=5).read_bytes()
-
-
-def listed(platform: Platform, urls: list[str]) -> list[str]:
-    add_project(platform, [{"type": "urls", "urls": urls}])
-    list_sources(platform, "p", force=True)
-    by_url = {video.url: video.key for video in platform.catalog.videos()}
-    return [by_url[url] for url in urls]
-
-
-def offer(server: HostileServer, answer: Answer, num_videos: int = NUM_VIDEOS) -> list[str]:
-    return [server.add(f"/{n:02d}.mp4", answer) for n in range(num_videos)]
-
-
-def let_time_pass(platform: Platform, site: str = SITE) -> None:
-    """Let the time pass until which the site's breaker is open."""
-    past = utc_now() - timedelta(seconds=1)
-    with platform.catalog.database.transaction() as session:
-        session.get_one(SiteGateRow, site).closed_until = past
-        for row in session.query(VideoRow).filter(VideoRow.retry_after.is_not(None)):
-            row.retry_after = past
-
-
-def assert_one_event(
-    platform: Platform, outcomes: list[VideoOutcome], *, minutes: float = 15, site: str = SITE
-) -> None:
-    """The site is closed with a reason, and every video that is not there waits for it, uncharged."""
-    gate = gate_state(platform.catalog.database, site).closed
-    assert gate is not None
-    assert gate.site == site
-    assert gate.is_event
-    assert f"{site} refuses everything" in gate.reason
-    assert "yt-dlp 20" in gate.reason
-    assert "old" in gate.reason
-    assert minutes * 60 - 60 < (gate.until - utc_now()).total_seconds() <= minutes * 60
-    rows = {row.key: row for row in platform.catalog.videos()}
-    for outcome in outcomes:
-        row = rows[outcome.video_key]
-        if row.status is VideoStatus.DOWNLOADED:
-            continue
-        assert outcome.status is OutcomeStatus.FAILED
-        assert outcome.error_kind is VideoErrorKind.SITE_REFUSAL, outcome
-        assert (row.status, row.error_kind, row.attempts) == (VideoStatus.FAILED, VideoErrorKind.SITE_REFUSAL, 0)
-        assert row.retry_after is not None
-        assert timedelta(0) < row.retry_after - utc_now() <= timedelta(hours=6)
-        assert "refuses everything" in (row.error or "")
-
-
-def half(clip: bytes) -> Answer:
-    """Whole by its headers, and the second half is missing."""
-    return hostile.whole_file(clip[: len(clip) // 2])
 
 
 def half_of_unsaid_length(clip: bytes) -> Answer:
@@ -189,68 +141,6 @@ def test_wave__is_one_event_and_heals(
     assert {row.attempts for row in platform.catalog.videos()} == {1}
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
-@pytest.mark.parametrize(
-    ("damage", "kind"), [("half a file", VideoErrorKind.TRUNCATED), ("empty", VideoErrorKind.EMPTY_FILE)]
-)
-def test_damaged_files__of_a_plain_server_are_their_own_fault_however_many(
-    tmp_path: Path, server: HostileServer, clip: bytes, damage: str, kind: VideoErrorKind, concurrency: int
-) -> None:
-    """Their server names their size, and sends all of it: it would do no better later."""
-    platform = make_platform(tmp_path / "root", concurrent_downloads=concurrency)
-    urls = offer(server, hostile.whole_file(clip), 12)
-    for number in range(2, 9):
-        server.add(f"/{number:02d}.mp4", half(clip) if damage == "half a file" else hostile.whole_file(b""))
-    outcomes = download_videos(platform, listed(platform, urls))
-    assert [outcome.error_kind for outcome in outcomes] == [None] * 2 + [kind] * 7 + [None] * 3
-    assert server.count() == 12
-    assert closed_gates(platform.catalog.database) == []
-    for row in platform.catalog.videos():
-        damaged = row.status is VideoStatus.FAILED
-        assert (row.error_kind, row.retry_after, row.attempts) == (kind if damaged else None, None, 1)
-
-
-def test_damaged_files__fetched_in_two_parts_are_whole_all_the_same(
-    tmp_path: Path, server: HostileServer, clip: bytes
-) -> None:
-    platform = make_platform(tmp_path / "root", concurrent_downloads=1)
-    start = clip[: len(clip) // 2]
-    urls = offer(server, half(clip), 4)
-    for number in range(4):
-        server.add(
-            f"/{number:02d}.mp4",
-            hostile.in_turn(hostile.cut_off(start, 0.5), half(clip)) if number in (1, 2) else half(clip),
-        )
-    outcomes = download_videos(platform, listed(platform, urls))
-    assert {outcome.error_kind for outcome in outcomes} == {VideoErrorKind.TRUNCATED}
-    assert [request.range_start for request in server.requests[4:]] == [len(start) // 2] * 2
-    assert closed_gates(platform.catalog.database) == []
-
-
-def test_damaged_files__show_that_their_server_serves(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
-    """A whole file that is of no use ends a row of refusals, and an event, as a good one does."""
-    platform = make_platform(tmp_path / "root", concurrent_downloads=1)
-    urls = offer(server, hostile.status(403), 6)
-    server.add("/02.mp4", half(clip))
-    keys = listed(platform, urls)
-    outcomes = download_videos(platform, keys[:4])
-    assert [outcome.error_kind for outcome in outcomes] == [
-        VideoErrorKind.FORBIDDEN,
-        VideoErrorKind.FORBIDDEN,
-        VideoErrorKind.TRUNCATED,
-        VideoErrorKind.FORBIDDEN,
-    ]
-    download_videos(platform, keys[4:])  # the second and the third in a row
-    assert gate_state(platform.catalog.database, SITE).is_event
-    let_time_pass(platform)
-    for number in range(3, 6):
-        server.add(f"/{number:02d}.mp4", half(clip))
-    outcomes = download_videos(platform, keys[3:])
-    assert {outcome.error_kind for outcome in outcomes} == {VideoErrorKind.TRUNCATED}
-    assert not gate_state(platform.catalog.database, SITE).is_event
-    assert {row.error_kind for row in platform.catalog.videos()} == {VideoErrorKind.FORBIDDEN, VideoErrorKind.TRUNCATED}
-
-
 def test_wave__one_video_first_then_the_others(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
     platform = make_platform(tmp_path / "root", concurrent_downloads=4)
     keys = listed(platform, offer(server, hostile.status(403), 12))
@@ -263,76 +153,6 @@ def test_wave__one_video_first_then_the_others(tmp_path: Path, server: HostileSe
     first, second = server.requests[asked : asked + 2]
     assert second.at - first.at >= 0.2  # after the last byte of the first
     assert first.path not in refused  # one that was not refused before shows better whether the site serves again
-
-
-def test_lone_refusals__between_successes_are_the_videos_own(
-    tmp_path: Path, server: HostileServer, clip: bytes
-) -> None:
-    platform = make_platform(tmp_path / "root", concurrent_downloads=1)
-    urls = offer(server, hostile.whole_file(clip), 12)
-    for number in (0, 3, 6, 9, 10):
-        server.add(f"/{number:02d}.mp4", hostile.status(403))
-    server.add("/02.mp4", hostile.cut_off(clip, 0.5))
-    outcomes = download_videos(platform, listed(platform, urls))
-    assert [outcome.error_kind for outcome in outcomes if outcome.status is OutcomeStatus.UNAVAILABLE] == [
-        VideoErrorKind.FORBIDDEN
-    ] * 5
-    assert outcomes[2].error_kind is VideoErrorKind.CUT_OFF
-    assert sum(outcome.status is OutcomeStatus.DONE for outcome in outcomes) == 6
-    assert closed_gates(platform.catalog.database) == []
-    for row in platform.catalog.videos():
-        if row.status is VideoStatus.UNAVAILABLE:
-            assert row.retry_after is not None
-            assert row.retry_after - utc_now() > timedelta(days=29)
-            assert row.attempts == 1
-
-
-def test_lone_refusals__in_a_row_are_found_to_be_their_own_when_the_site_serves_others(
-    tmp_path: Path, server: HostileServer, clip: bytes
-) -> None:
-    """Three that are forbidden one after another look like an event; the time after shows that they are none."""
-    platform = make_platform(tmp_path / "root", concurrent_downloads=1)
-    urls = offer(server, hostile.whole_file(clip), 8)
-    for number in (0, 1, 2):
-        server.add(f"/{number:02d}.mp4", hostile.status(403))
-    keys = listed(platform, urls)
-    assert_one_event(platform, download_videos(platform, keys))
-    let_time_pass(platform)
-    outcomes = download_videos(platform, keys)
-    assert [outcome.status for outcome in outcomes] == [OutcomeStatus.UNAVAILABLE] * 3 + [OutcomeStatus.DONE] * 5
-    assert gate_state(platform.catalog.database, SITE).closed is None
-
-
-def test_lone_refusals__tried_again_after_all_others_are_no_event(
-    tmp_path: Path, server: HostileServer, clip: bytes
-) -> None:
-    """What was cut off is tried again at the end of a run, one after another: the site has served others meanwhile."""
-    platform = make_platform(tmp_path / "root", concurrent_downloads=1, tries_per_run=2)
-    urls = offer(server, hostile.whole_file(clip), 8)
-    for number in (1, 3, 5, 6):
-        server.add(f"/{number:02d}.mp4", hostile.cut_off(clip, 0.0))
-    outcomes = download_videos(platform, listed(platform, urls))
-    assert [outcome.error_kind is VideoErrorKind.CUT_OFF for outcome in outcomes] == [
-        n in (1, 3, 5, 6) for n in range(8)
-    ]
-    assert server.count() == 8 + 4
-    assert closed_gates(platform.catalog.database) == []
-
-
-def test_known_refusals__looked_at_again_are_no_event(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
-    """A month later all videos that are forbidden for themselves are asked for again, one after another."""
-    platform = make_platform(tmp_path / "root", concurrent_downloads=1)
-    urls = offer(server, hostile.whole_file(clip), 10)
-    for number in (0, 2, 4, 6, 8):
-        server.add(f"/{number:02d}.mp4", hostile.status(403))
-    keys = listed(platform, urls)
-    download_videos(platform, keys)
-    with platform.catalog.database.transaction() as session:
-        for row in session.query(VideoRow).filter(VideoRow.retry_after.is_not(None)):
-            row.retry_after = utc_now()
-    again = download_videos(platform, keys[::2])
-    assert {outcome.status for outcome in again} == {OutcomeStatus.UNAVAILABLE}
-    assert closed_gates(platform.catalog.database) == []
 
 
 def test_wave__of_one_site_leaves_others_alone(tmp_path: Path, server: HostileServer, clip: bytes) -> None:

@@ -1,0 +1,67 @@
+"""Many videos of the hostile server, and what an event of a whole site looks like in the catalog."""
+
+from datetime import timedelta
+
+from data_miner_dagster.catalog.politeness import gate_state
+from data_miner_dagster.catalog.schema import SiteGateRow, VideoRow, utc_now
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.sourcing.list_sources import list_sources
+from data_miner_dagster_tests.sites import hostile_server as hostile
+from data_miner_dagster_tests.sites.hostile_server import Answer, HostileServer
+from data_miner_dagster_tests.sites.projects import add_project
+
+SITE = "127.0.0.1"
+NUM_VIDEOS = 30
+
+
+def listed(platform: Platform, urls: list[str]) -> list[str]:
+    add_project(platform, [{"type": "urls", "urls": urls}])
+    list_sources(platform, "p", force=True)
+    by_url = {video.url: video.key for video in platform.catalog.videos()}
+    return [by_url[url] for url in urls]
+
+
+def offer(server: HostileServer, answer: Answer, num_videos: int = NUM_VIDEOS) -> list[str]:
+    return [server.add(f"/{n:02d}.mp4", answer) for n in range(num_videos)]
+
+
+def let_time_pass(platform: Platform, site: str = SITE) -> None:
+    """Let the time pass until which the site's breaker is open."""
+    past = utc_now() - timedelta(seconds=1)
+    with platform.catalog.database.transaction() as session:
+        session.get_one(SiteGateRow, site).closed_until = past
+        for row in session.query(VideoRow).filter(VideoRow.retry_after.is_not(None)):
+            row.retry_after = past
+
+
+def assert_one_event(
+    platform: Platform, outcomes: list[VideoOutcome], *, minutes: float = 15, site: str = SITE
+) -> None:
+    """The site is closed with a reason, and every video that is not there waits for it, uncharged."""
+    gate = gate_state(platform.catalog.database, site).closed
+    assert gate is not None
+    assert gate.site == site
+    assert gate.is_event
+    assert f"{site} refuses everything" in gate.reason
+    assert "yt-dlp 20" in gate.reason
+    assert "old" in gate.reason
+    assert minutes * 60 - 60 < (gate.until - utc_now()).total_seconds() <= minutes * 60
+    rows = {row.key: row for row in platform.catalog.videos()}
+    for outcome in outcomes:
+        row = rows[outcome.video_key]
+        if row.status is VideoStatus.DOWNLOADED:
+            continue
+        assert outcome.status is OutcomeStatus.FAILED
+        assert outcome.error_kind is VideoErrorKind.SITE_REFUSAL, outcome
+        assert (row.status, row.error_kind, row.attempts) == (VideoStatus.FAILED, VideoErrorKind.SITE_REFUSAL, 0)
+        assert row.retry_after is not None
+        assert timedelta(0) < row.retry_after - utc_now() <= timedelta(hours=6)
+        assert "refuses everything" in (row.error or "")
+
+
+def half(clip: bytes) -> Answer:
+    """Whole by its headers, and the second half is missing."""
+    return hostile.whole_file(clip[: len(clip) // 2])
