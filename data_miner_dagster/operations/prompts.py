@@ -6,6 +6,7 @@ to another, needs none.
 
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.arrays import read_arrays
 from data_miner_dagster.storage.atomic import atomic_path
+from data_miner_dagster.storage.damage import reading
 
 _SHORTEST: Final = 1e-6
 
@@ -57,14 +59,27 @@ def _embed_sentence(platform: Platform, sentence: str) -> Float32Array:
     # One sentence a call, so that its vector does not depend on which others were new at the time.
     digest = fingerprint_of({"encoder": platform.models.filter_encoder_fingerprint, "text": sentence})
     path = platform.layout.prompt_embedding_file(platform.models.filter_encoder_name, digest)
-    try:
-        stored: Float32Array
-        (stored,) = read_arrays(path, "vector")
+    if (stored := _read_vector(path)) is not None:
         return stored
-    except (FileNotFoundError, DamagedFileError):
-        pass
     logger.info("embedding prompt %r with %s", sentence, platform.models.filter_encoder_name)
     vector: Float32Array = platform.models.filter_encoder().embed_texts([sentence])[0].astype(np.float32)
     with atomic_path(path) as partial, partial.open("wb") as file:
         np.savez(file, vector=vector)
     return vector
+
+
+def _read_vector(path: Path) -> Float32Array | None:
+    """Return a stored vector, None where there is none that can be read."""
+    vector: Float32Array
+    try:
+        (vector,) = read_arrays(path, "vector")
+        return vector
+    except (FileNotFoundError, DamagedFileError):
+        pass
+    earlier = path.with_suffix(".npy")  # version 0.1.0 kept a bare array, without a checksum
+    try:
+        with reading(earlier):
+            vector = np.load(earlier, allow_pickle=False)
+    except (FileNotFoundError, DamagedFileError):
+        return None
+    return vector if vector.dtype == np.float32 and vector.ndim == 1 and np.isfinite(vector).all() else None

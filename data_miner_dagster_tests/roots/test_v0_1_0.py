@@ -1,5 +1,6 @@
 """What version 0.1.0 made opens in this one: backed up, migrated, and nothing is redone that was not announced."""
 
+import json
 import re
 import sqlite3
 from contextlib import closing
@@ -9,6 +10,9 @@ import pytest
 
 from data_miner_dagster.catalog.migrations import head_revision
 from data_miner_dagster.cli.main import main
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.cli.conftest import _own_environment as own_environment  # noqa: F401
 from data_miner_dagster_tests.cli.conftest import run_command as run_command
@@ -138,6 +142,20 @@ def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
         f"note: {SERVED_REDONE}",  # which was not built since
         f"note: {FRAMES_KEPT}",
     ]
+
+
+def test_prompts__stored_vectors_are_taken(made: Path) -> None:
+    platform = Platform.open(PlatformConfig(), made / "mined")
+    files = digests(platform.layout.embeddings)
+    texts, templates = ["a cat", "a person", "a brick wall", "a slide with text"], ["{}", "a photo of {}"]
+    vectors = embed_prompts(platform, texts, templates)
+    assert vectors.shape == (4, 384)
+    assert digests(platform.layout.embeddings) == files  # had the encoder been asked, there would be more
+
+
+def test_calibration__answers_of_a_person_are_kept(made: Path, run_command: RunCommand) -> None:
+    sheet = json.loads(run_command("calibrate", "animals", "--json", "--root", made / "mined").stdout)
+    assert (sheet["num_frames"], sheet["num_questions"], sheet["num_answered"]) == (13, 13, 13)
 
 
 def test_a_root_of_a_later_version__is_refused_in_one_line(

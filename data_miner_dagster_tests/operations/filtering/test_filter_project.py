@@ -340,6 +340,21 @@ def test_embed_prompts__mean_over_templates(platform: PlantedPlatform) -> None:
     assert mixed[0].tolist() == pytest.approx([0, 0.5**0.5, 0, 0.5**0.5])
 
 
+def test_embed_prompts__a_bare_array_of_version_0_1_0_is_taken_and_a_damaged_one_is_made_again(
+    platform: PlantedPlatform,
+) -> None:
+    vectors = embed_prompts(platform, ["cat"])
+    (stored,) = platform.layout.embeddings.glob("*/prompts/*.npz")
+    stored.unlink()
+    np.save(stored.with_suffix(".npy"), -vectors[0])
+    assert np.array_equal(embed_prompts(platform, ["cat"]), -vectors)
+    assert not stored.exists()
+    for damaged in (b"", b"noise", stored.with_suffix(".npy").read_bytes()[:-4]):
+        stored.with_suffix(".npy").write_bytes(damaged)
+        assert np.array_equal(embed_prompts(platform, ["cat"]), vectors)
+        stored.unlink()
+
+
 def test_embed_prompts__an_encoder_that_finds_no_meaning(platform: PlantedPlatform) -> None:
     platform.encoder.embed_texts = lambda prompts: np.zeros((1, 4), np.float32)  # type: ignore[method-assign]
     with pytest.raises(ModelError, match="finds no meaning in prompt 'cat'"):
