@@ -1,4 +1,4 @@
-"""The jobs of `extraction/jobs.py`; the process dies over a picture that says so, each time or the first time."""
+"""The jobs of `extraction/jobs.py`; the process dies over, or stops at, a picture that says so."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from data_miner_dagster.workers.serving import Job, serve
 MODULE: Final = "data_miner_dagster_tests.operations.foreign.deadly_jobs"
 DEADLY: Final = b"this picture kills whoever looks at it"
 DEADLY_ONCE: Final = b"this picture kills the first who looks at it"
+HOLDING: Final = b"this picture holds whoever looks at it"
 
 
 def _deadly(job: Job) -> Job:
@@ -20,6 +21,8 @@ def _deadly(job: Job) -> Job:
         if DEADLY in content or (DEADLY_ONCE in content and not mark.exists()):
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if HOLDING in content:
+            os.kill(os.getpid(), signal.SIGSTOP)
         return job(arguments)
 
     return run

@@ -1,0 +1,148 @@
+"""A folder of pictures as a project's only source, and models to which each of its pictures is another thing."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.records import (
+    ClassPrompts,
+    Float32Array,
+    ImageDetections,
+    RgbImage,
+    SimilarityCalibration,
+)
+from data_miner_dagster.models.checksums import ModelFile
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.models.registry import Capability, ModelEntry
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.sourcing.list_sources import list_sources
+from data_miner_dagster.operations.sourcing.registering import register_project_file
+from data_miner_dagster.protocols.detectors import ObjectDetector
+from data_miner_dagster_tests.end_to_end.commands import write_yaml
+
+PROJECT = "things"
+NUM_PICTURES = 5
+BRIGHT = 100
+"""Every picture is brighter, and an empty tile darker."""
+
+
+def picture_of(number: int) -> Image.Image:
+    """Bright blocks, others in each picture."""
+    blocks = np.random.default_rng(number).choice(np.array([130, 190, 250], np.uint8), (8, 8, 3))
+    return Image.fromarray(np.kron(blocks, np.ones((60, 80, 1), np.uint8)))
+
+
+def coded(number: int, format: str, **settings: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture_of(number).save(buffer, format, **settings)
+    return buffer.getvalue()
+
+
+def contents() -> dict[str, bytes]:
+    return {
+        "0.jpg": coded(0, "JPEG", quality=90),
+        "1.png": coded(1, "PNG"),
+        "2.webp": coded(2, "WEBP", quality=90),
+        "3.jpg": coded(3, "JPEG", quality=90, progressive=True),
+        "4.jpg": coded(4, "JPEG", quality=90),
+    }
+
+
+class _Encoder:
+    """Every picture is a direction of its own, and all are equally like every prompt."""
+
+    name = "numbers"
+    fingerprint = "numbers-1"
+    embedding_dim = 1 + NUM_PICTURES
+    input_side = 32
+    calibration = SimilarityCalibration(0.5, 0.9)
+
+    def __init__(self) -> None:
+        self._known = np.stack([np.asarray(picture_of(number).resize((8, 8)), float) for number in range(NUM_PICTURES)])
+
+    def preprocess(self, image: RgbImage) -> npt.NDArray[Any]:
+        return np.asarray(Image.fromarray(image).resize((8, 8)), float)
+
+    def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:
+        nearest = np.abs(batch[:, None] - self._known[None]).sum(axis=(2, 3, 4)).argmin(axis=1)
+        vectors = np.zeros((len(batch), self.embedding_dim), np.float32)
+        vectors[:, 0], vectors[np.arange(len(batch)), 1 + nearest] = 0.6, 0.8
+        return vectors
+
+    def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
+        vectors = np.zeros((len(prompts), self.embedding_dim), np.float32)
+        vectors[:, 0] = 1
+        return vectors
+
+
+class _OneBox:
+    name = "one-box"
+    fingerprint = "1"
+
+    def detect(
+        self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
+    ) -> list[ImageDetections]:
+        assert {image.shape for image in images} <= {(480, 640, 3)}
+        box = ImageDetections(
+            np.array([[80, 60, 240, 300]], np.float32), np.array([0.9], np.float32), np.array([0], np.int32), ("thing",)
+        )
+        return [box for _ in images]
+
+
+class PlantedModels(ModelProvider):
+    def __init__(self) -> None:
+        super().__init__(ModelsConfig(profile="lite"))
+        self.encoder = _Encoder()
+
+    filter_encoder_name = dedup_encoder_name = _Encoder.name
+    filter_encoder_fingerprint = dedup_encoder_fingerprint = _Encoder.fingerprint
+    filter_encoder_calibration = dedup_encoder_calibration = _Encoder.calibration
+
+    def filter_encoder(self) -> _Encoder:
+        return self.encoder
+
+    def dedup_encoder(self) -> _Encoder:
+        return self.encoder
+
+    def detector(self, name: str | None = None) -> ObjectDetector:
+        return _OneBox()
+
+    def detector_entries(self, names: Sequence[str] = ()) -> tuple[ModelEntry, ...]:
+        files = (ModelFile("weights", "1"),)
+        return (ModelEntry("one-box", "boxes", Capability.DETECTOR, "pypi:boxes", None, "none", "", files=files),)
+
+
+def listed(root: Path, contents: dict[str, bytes]) -> tuple[Platform, str]:
+    """Return a platform with a project over one folder of pictures, and that folder's key."""
+    folder = root / "project" / "pictures"
+    folder.mkdir(parents=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    project_file = write_yaml(
+        folder.parent / f"{PROJECT}.yaml",
+        {
+            "name": PROJECT,
+            "sourcing": {"sources": [{"type": "frames", "folders": ["pictures"]}]},
+            "filtering": {"positive": ["a thing"]},
+            "detection": {"classes": {"thing": []}},
+        },
+    )
+    platform = Platform(PlatformConfig(), root / "root", models=PlantedModels())
+    register_project_file(platform, project_file)
+    list_sources(platform, PROJECT)
+    [video] = platform.catalog.videos()
+    return platform, video.key
+
+
+def brightness_of_tiles(webp: bytes) -> list[float]:
+    """Return the mean of each tile of a sheet of one row of five 240 x 135 tiles, or its first row of four."""
+    with Image.open(io.BytesIO(webp)) as opened:
+        pixels = np.asarray(opened.convert("L"), float)
+    return [float(pixels[30:110, left + 60 : left + 180].mean()) for left in range(4, pixels.shape[1] - 240, 248)]
