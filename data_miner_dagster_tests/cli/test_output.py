@@ -35,7 +35,7 @@ def test_progress_lines__on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = _Terminal()
     monkeypatch.setattr(console, "file", terminal)
     with progress_lines():
-        logging.getLogger("data_miner.x").warning("site said %s", TITLE)
+        logging.getLogger("data_miner_dagster.x").warning("site said %s", TITLE)
     assert SHOWN in terminal.getvalue()
 
 
