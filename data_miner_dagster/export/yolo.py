@@ -84,11 +84,15 @@ def read_yolo_labels(path: Path) -> list[YoloBox]:
     """
     boxes = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        class_index, *numbers = line.split()
-        x, y, width, height = (float(number) for number in numbers)
+        try:
+            class_index, *numbers = line.split()
+            x, y, width, height = (float(number) for number in numbers)
+            box = (int(class_index), x, y, width, height)
+        except ValueError:
+            raise ValueError(f"{path.name}: {line!r} is not a class and four numbers") from None
         if not all(0 <= value <= 1 for value in (x, y, width, height)):
             raise ValueError(f"{path.name}: {line!r} lies outside the image")
-        boxes.append((int(class_index), x, y, width, height))
+        boxes.append(box)
     return boxes
 
 
