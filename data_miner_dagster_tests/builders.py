@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from data_miner_dagster.catalog.transitions import move_project, move_project_video, move_video
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.keys import frame_file_name, make_frame_id, split_frame_id
+from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate, VideoFileRecord
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
@@ -26,10 +26,10 @@ from data_miner_dagster.domain.tables import (
     DETECTED_FRAMES_SCHEMA,
     DETECTIONS_SCHEMA,
     FILTERED_SCHEMA,
-    FRAMES_SCHEMA,
 )
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.tables import table_from_rows, write_table
+from data_miner_dagster_tests.support.frames import write_pictures
 
 FOUND_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FRAME_WH = (64, 48)
@@ -206,39 +206,27 @@ def _write_frames(platform: Platform, video: SampleVideo) -> None:
         if video.failed is not None:
             move_video(session, video.key, VideoStatus.FAILED, error_kind=video.failed, error="no frame decodes")
             return
-    rows = []
+    seeds, contents = [], []
     for index in range(video.num_frames):
-        seed = int.from_bytes(hashlib.sha256(f"{video.key}/{index}".encode()).digest()[:4], "big")
+        seeds.append(int.from_bytes(hashlib.sha256(f"{video.key}/{index}".encode()).digest()[:4], "big"))
         buffer = io.BytesIO()
-        textured_image(seed).save(buffer, "JPEG", quality=90)
-        path = layout.frame_path(video.key, frame_file_name(index))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(buffer.getvalue())
-        rows.append(
-            {
-                "frame_id": make_frame_id(video.key, index),
-                "video_key": video.key,
-                "frame_index": index,
-                "file_name": frame_file_name(index),
-                "pts": index * 12800,
-                "time_base_numerator": 1,
-                "time_base_denominator": 12800,
-                "pts_seconds": float(index),
-                "source_frame_number": index * 25,
-                "is_keyframe": index == 0,
-                "width": FRAME_WH[0],
-                "height": FRAME_WH[1],
-                "size_bytes": len(buffer.getvalue()),
-                "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
-                "sharpness": 100.0 + index,
-                "brightness": 90.0,
-                "contrast": 30.0,
-                "is_letterboxed": False,
-                "perceptual_hash": seed,
-                "quality_flag": video.flags.get(index),
-            }
-        )
-    _write(layout.frames_table(video.key), rows, FRAMES_SCHEMA)
+        textured_image(seeds[-1]).save(buffer, "JPEG", quality=90)
+        contents.append(buffer.getvalue())
+    write_pictures(
+        layout,
+        video.key,
+        contents,
+        fingerprint=fingerprint_of({"seeds": seeds, "flags": [video.flags.get(i) for i in range(video.num_frames)]}),
+        pts=[index * 12800 for index in range(video.num_frames)],
+        time_base_denominator=12800,
+        source_frame_number=[index * 25 for index in range(video.num_frames)],
+        is_keyframe=[index == 0 for index in range(video.num_frames)],
+        sharpness=[100.0 + index for index in range(video.num_frames)],
+        brightness=90.0,
+        contrast=30.0,
+        perceptual_hash=seeds,
+        quality_flag=[video.flags.get(index) for index in range(video.num_frames)],
+    )
     with catalog.database.transaction() as session:
         move_video(session, video.key, VideoStatus.EXTRACTED, num_frames=video.num_frames)
 

@@ -8,7 +8,7 @@ from data_miner_dagster.asset_checks.filtering import every_frame_is_decided
 from data_miner_dagster_tests.builders import SampleVideo, build_project
 from data_miner_dagster_tests.support.check_runs import figures_of, run_check
 from data_miner_dagster_tests.support.embeddings import plant_embeddings
-from data_miner_dagster_tests.support.planted_faults import Rows, change_rows
+from data_miner_dagster_tests.support.faults import Rows, change_rows
 
 SOUND = {
     "frames": 5,

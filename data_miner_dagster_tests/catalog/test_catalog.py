@@ -13,7 +13,7 @@ from data_miner_dagster.catalog.schema import ReleaseRow, VideoRow
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.records import VideoCandidate, VideoFileRecord
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
-from data_miner_dagster_tests.catalog.rows import FOUND_AT, add_project, add_video
+from data_miner_dagster_tests.support.catalog import FOUND_AT, add_project, add_video
 
 
 def candidate(key: str, **columns: object) -> VideoCandidate:

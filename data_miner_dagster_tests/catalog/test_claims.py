@@ -23,7 +23,7 @@ from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.schema import ClaimRow, utc_now
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster_tests.catalog.rows import add_video
+from data_miner_dagster_tests.support.catalog import add_video
 
 WORKER = [sys.executable, "-m", "data_miner_dagster_tests.catalog.competing_worker"]
 

@@ -10,7 +10,7 @@ from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.database import Database, make_engine, reclaim_space
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.domain.errors import ConfigError, TransientError
-from data_miner_dagster_tests.catalog.rows import add_project
+from data_miner_dagster_tests.support.catalog import add_project
 
 
 def test_make_engine__not_a_catalog_url() -> None:

@@ -14,7 +14,7 @@ from data_miner_dagster.catalog.queries import (
 )
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
-from data_miner_dagster_tests.catalog.rows import add_project, add_video
+from data_miner_dagster_tests.support.catalog import add_project, add_video
 
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
 FUTURE = datetime(2120, 1, 1, tzinfo=UTC)

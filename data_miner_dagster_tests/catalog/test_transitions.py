@@ -13,7 +13,7 @@ from data_miner_dagster.domain.statuses import (
     ProjectVideoStatus,
     VideoStatus,
 )
-from data_miner_dagster_tests.catalog.rows import add_project, add_video
+from data_miner_dagster_tests.support.catalog import add_project, add_video
 
 
 def test_move_video__no_such_video(catalog: Catalog) -> None:

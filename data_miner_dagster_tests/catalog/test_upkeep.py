@@ -19,7 +19,7 @@ from data_miner_dagster.catalog.upkeep import (
 )
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage, ProjectVideoStatus, VideoStatus
-from data_miner_dagster_tests.catalog.rows import add_project, add_video
+from data_miner_dagster_tests.support.catalog import add_project, add_video
 
 
 def statuses(catalog: Catalog) -> dict[str, str]:

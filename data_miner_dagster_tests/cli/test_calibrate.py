@@ -11,13 +11,14 @@ from typer.testing import CliRunner, Result
 from data_miner_dagster.cli import calibrate as calibrate_module
 from data_miner_dagster.cli.main import app
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster_tests.operations.planted_project import (
     PlantedPlatform,
-    add_video,
     plant_frames,
     save_project,
 )
+from data_miner_dagster_tests.support.catalog import add_video
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlantedPlatform
     """A filtered project; the command opens its platform, whose encoder no registry knows."""
     platform = PlantedPlatform(tmp_path)
     save_project(platform)
-    add_video(platform, "local-a")
+    add_video(platform.catalog, "local-a", "pets", status=VideoStatus.EXTRACTED)
     scores = np.random.default_rng(0).uniform(0, 1, 400).tolist()
     plant_frames(platform, "local-a", [[score, 0, 0, 0] for score in scores])
     filter_project(platform, "pets")

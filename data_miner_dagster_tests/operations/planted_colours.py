@@ -1,8 +1,6 @@
 """Videos whose frames are of one colour each, and an encoder whose vectors are known by hand: the mean colour."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +8,21 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.embedding import EmbeddingConfig
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig
-from data_miner_dagster.domain.addresses import Origin
-from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
 from data_miner_dagster.domain.records import (
     Float32Array,
     OutcomeStatus,
     RgbImage,
     SimilarityCalibration,
-    VideoCandidate,
     VideoOutcome,
 )
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.storage.tables import table_from_rows, write_table
+from data_miner_dagster_tests.support.catalog import add_project, add_video
+from data_miner_dagster_tests.support.frames import write_pictures
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -92,55 +86,19 @@ class ColourPlatform(Platform):
         super().__init__(config, root, models=self.colours)
 
 
-def add_video(platform: Platform, key: str, status: VideoStatus = VideoStatus.EXTRACTED) -> None:
-    candidate = VideoCandidate(
-        key, f"/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
-    )
-    platform.catalog.save_project("pets", {}, "hash", None)
-    with platform.catalog.database.transaction() as session:
-        platform.catalog.add_candidate(session, "pets", candidate, rejected_because=None)
-        session.get_one(VideoRow, key).status = status
-
-
 def plant_frames(
     platform: Platform, key: str, colours: Iterable[tuple[int, int, int]], fingerprint: str = "frames-1"
 ) -> None:
-    folder = platform.layout.frames_folder(key)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for index, colour in enumerate(colours):
-        image = np.full((24, 32, 3), colour, np.uint8)
-        path = folder / frame_file_name(index)
-        assert cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
-        rows.append(
-            {
-                "frame_id": make_frame_id(key, index),
-                "video_key": key,
-                "frame_index": index,
-                "file_name": path.name,
-                "pts": index,
-                "time_base_numerator": 1,
-                "time_base_denominator": 1,
-                "pts_seconds": float(index),
-                "source_frame_number": index,
-                "is_keyframe": True,
-                "width": 32,
-                "height": 24,
-                "size_bytes": path.stat().st_size,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-                "sharpness": 0.0,
-                "brightness": 0.0,
-                "contrast": 0.0,
-                "is_letterboxed": False,
-                "perceptual_hash": 0,
-                "quality_flag": None,
-            }
-        )
-    write_table(platform.layout.frames_table(key), table_from_rows(rows, FRAMES_SCHEMA), fingerprint=fingerprint)
+    contents = []
+    for colour in colours:
+        picture = np.full((24, 32, 3), colour[::-1], np.uint8)  # OpenCV takes BGR
+        contents.append(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
+    write_pictures(platform.layout, key, contents, fingerprint=fingerprint, width=32, height=24)
 
 
 def plant_video(platform: Platform, key: str, *colours: tuple[int, int, int]) -> None:
-    add_video(platform, key)
+    add_project(platform.catalog, "pets")
+    add_video(platform.catalog, key, "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, key, colours)
 
 

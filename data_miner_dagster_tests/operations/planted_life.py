@@ -4,11 +4,9 @@ A picture is an angle. Its similarity to the prompt is the cosine of the angle, 
 their angles are near: so what every stage does to a project can be worked out on paper.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,10 +14,8 @@ from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
-from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.models.checksums import ModelFile
 from data_miner_dagster.models.registry import Capability, ModelEntry
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
@@ -27,9 +23,9 @@ from data_miner_dagster.operations.detection.detect_project import detect_projec
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
-from data_miner_dagster.storage.tables import table_from_rows, write_table
-from data_miner_dagster_tests.operations.detection.planted_detection import FRAME_WH, ColourDetector, jpeg_of
+from data_miner_dagster_tests.operations.detection.planted_detection import ColourDetector, jpeg_of
 from data_miner_dagster_tests.operations.planted_project import AxisEncoder, PlantedModels, PlantedPlatform
+from data_miner_dagster_tests.support.frames import write_pictures
 
 PROJECT = "life"
 STAGES = (filter_project, deduplicate_project, detect_project)
@@ -117,14 +113,8 @@ class LivingPlatform(PlantedPlatform):
             row.status, row.num_frames, row.sha256 = VideoStatus.EXTRACTED, len(angles), "0" * 64
         if self.layout.frames_table(key).exists():
             return
-        folder = self.layout.frames_folder(key)
-        folder.mkdir(parents=True)
-        rows: list[Mapping[str, Any]] = []
-        for index, angle in enumerate(angles):
-            content = jpeg_of([("red", (2, 2, 2 + angle // 3, 30))])
-            (folder / frame_file_name(index)).write_bytes(content)
-            rows.append(_frame_row(key, index, content))
-        write_table(self.layout.frames_table(key), table_from_rows(rows, FRAMES_SCHEMA), fingerprint=f"frames of {key}")
+        contents = [jpeg_of([("red", (2, 2, 2 + angle // 3, 30))]) for angle in angles]
+        write_pictures(self.layout, key, contents, fingerprint=f"frames of {key}")
         radians = np.radians(np.asarray(angles, np.float64))
         vectors = np.zeros((len(angles), self.encoder.embedding_dim), np.float16)
         vectors[:, 0], vectors[:, 1] = np.cos(radians), np.sin(radians)
@@ -139,28 +129,3 @@ class LivingPlatform(PlantedPlatform):
         """Run the first so many stages between frames and a release."""
         for stage in STAGES[:number]:
             stage(self, PROJECT)
-
-
-def _frame_row(key: str, index: int, content: bytes) -> Mapping[str, Any]:
-    return {
-        "frame_id": make_frame_id(key, index),
-        "video_key": key,
-        "frame_index": index,
-        "source_frame_number": index,
-        "file_name": frame_file_name(index),
-        "pts": index,
-        "time_base_numerator": 1,
-        "time_base_denominator": 1,
-        "pts_seconds": float(index),
-        "is_keyframe": True,
-        "width": FRAME_WH[0],
-        "height": FRAME_WH[1],
-        "size_bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "sharpness": 100.0,
-        "brightness": 100.0,
-        "contrast": 50.0,
-        "is_letterboxed": False,
-        "perceptual_hash": index,
-        "quality_flag": None,
-    }

@@ -5,27 +5,20 @@ on, so the similarity of a frame to a prompt is simply the frame's coordinate.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
-from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
-from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
-from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration, VideoCandidate
-from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
-from data_miner_dagster.storage.tables import table_from_rows, write_table
+from data_miner_dagster_tests.support.frames import write_frames
 
 WORDS = ("cat", "dog", "slide", "bus")
 
@@ -113,64 +106,21 @@ def save_project(platform: Platform, name: str = "pets", **filtering: Any) -> Pr
     return config
 
 
-def add_video(
-    platform: Platform,
-    key: str,
-    *,
-    project: str = "pets",
-    status: VideoStatus = VideoStatus.EXTRACTED,
-    error_kind: VideoErrorKind | None = None,
-    rejected_because: str | None = None,
-) -> None:
-    """Make `key` a member of the project, with its video in the given status."""
-    candidate = VideoCandidate(
-        key, f"/clips/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
-    )
-    with platform.catalog.database.transaction() as session:
-        platform.catalog.add_candidate(session, project, candidate, rejected_because=rejected_because)
-        row = session.get_one(VideoRow, key)
-        row.status, row.error_kind, row.error = status, error_kind, "planted" if error_kind else None
-
-
 def plant_frames(
     platform: Platform,
     key: str,
     vectors: Sequence[Sequence[float]],
     *,
     frames_fingerprint: str = "frames-1",
-    quality_flags: Sequence[str | None] | None = None,
-    seconds_apart: float = 1.0,
     with_embeddings: bool = True,
     left_out: Sequence[int] = (),
+    **columns: Any,
 ) -> None:
-    """Write frames and embeddings; frame i shows `vectors[i]` at i * seconds_apart, but those `left_out`."""
-    rows = [
-        {
-            "frame_id": make_frame_id(key, index),
-            "video_key": key,
-            "frame_index": index,
-            "source_frame_number": index,
-            "file_name": frame_file_name(index),
-            "pts": round(index * seconds_apart * 1000),
-            "time_base_numerator": 1,
-            "time_base_denominator": 1000,
-            "pts_seconds": index * seconds_apart,
-            "is_keyframe": True,
-            "width": 64,
-            "height": 48,
-            "size_bytes": 1000,
-            "sha256": f"{index:064x}",
-            "sharpness": 100.0,
-            "brightness": 100.0,
-            "contrast": 50.0,
-            "is_letterboxed": False,
-            "perceptual_hash": index,
-            "quality_flag": quality_flags[index] if quality_flags else None,
-        }
-        for index in range(len(vectors))
-    ]
-    path = platform.layout.frames_table(key)
-    write_table(path, table_from_rows(rows, FRAMES_SCHEMA), fingerprint=frames_fingerprint)
+    """Write frames, and embeddings of all but those `left_out`; frame i shows `vectors[i]`.
+
+    `columns` are as in `frame_rows`.
+    """
+    write_frames(platform.layout, key, len(vectors), fingerprint=frames_fingerprint, **columns)
     if not with_embeddings:
         return
     present = [index for index in range(len(vectors)) if index not in left_out]

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 from sqlalchemy import update
 
@@ -17,14 +16,13 @@ from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
-from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
-from data_miner_dagster.storage.tables import write_table
+from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests.operations.planted_project import WORDS, PlantedPlatform
 from data_miner_dagster_tests.oracle import FrameFacts
+from data_miner_dagster_tests.support.frames import write_pictures
 
 PROJECT: Final = "random"
 FRAME_WH: Final = (64, 48)
@@ -85,23 +83,17 @@ def plant_videos(
         shown = scenes[rng.integers(len(scenes), size=num_frames)] + rng.normal(0, 0.15, (num_frames, len(WORDS)))
         units = (shown / np.linalg.norm(shown, axis=1, keepdims=True)).astype(np.float16)
         is_read = rng.random(num_frames) > 0.03
-        columns = _columns(rng, key, num_frames)
-        folder = platform.layout.frames_folder(key)
-        folder.mkdir(parents=True)
-        for index, content in enumerate(_contents(rng, picture, num_frames)):
-            (folder / frame_file_name(index)).write_bytes(content)
-            columns["sha256"].append(hashlib.sha256(content).hexdigest())
-            columns["size_bytes"].append(len(content))
-        table = pa.table(columns, schema=FRAMES_SCHEMA)
-        write_table(platform.layout.frames_table(key), table, fingerprint=f"frames of {key}")
+        columns = _columns(rng, num_frames)
+        fingerprint = f"frames of {key}"
+        write_pictures(platform.layout, key, _contents(rng, picture, num_frames), fingerprint=fingerprint, **columns)
         encoder = platform.encoder
         stored = StoredEmbeddings(
             np.flatnonzero(is_read).astype(np.int32),
             units[is_read],
-            embeddings_fingerprint_of(f"frames of {key}", encoder.fingerprint),
+            embeddings_fingerprint_of(fingerprint, encoder.fingerprint),
         )
         write_embeddings(platform.layout.embedding_file(encoder.name, key), stored)
-        for index, row in enumerate(table.to_pylist()):
+        for index, row in enumerate(read_table(platform.layout.frames_table(key)).to_pylist()):
             similarity = dict(zip(WORDS, units[index].astype(float).tolist(), strict=True)) if is_read[index] else None
             facts.append(_facts_of(row, similarity))
             if is_read[index]:
@@ -129,33 +121,17 @@ def _contents(rng: np.random.Generator, picture: bytes, num_frames: int) -> list
     return [picture + str(name).encode() for name in names]
 
 
-def _columns(rng: np.random.Generator, key: str, num_frames: int) -> dict[str, list[Any]]:
+def _columns(rng: np.random.Generator, num_frames: int) -> dict[str, list[Any]]:
     ticks = np.cumsum(rng.choice([100, 250, 500, 900], num_frames)).tolist()
     hashes = rng.integers(0, 1 << 64, num_frames, np.uint64)
     shared = np.uint64(0x0F0F_3C3C_5A5A_A5A5) ^ (np.uint64(1) << rng.integers(0, 8, num_frames, np.uint64))
     hashes = np.where(rng.random(num_frames) < 0.08, shared, hashes)
     return {
-        "frame_id": [make_frame_id(key, index) for index in range(num_frames)],
-        "video_key": [key] * num_frames,
-        "frame_index": list(range(num_frames)),
-        "file_name": [frame_file_name(index) for index in range(num_frames)],
         "pts": ticks,
-        "time_base_numerator": [1] * num_frames,
-        "time_base_denominator": [1000] * num_frames,
         "pts_seconds": [tick / 1000 for tick in ticks],
-        "source_frame_number": list(range(num_frames)),
-        "is_keyframe": [True] * num_frames,
-        "width": [FRAME_WH[0]] * num_frames,
-        "height": [FRAME_WH[1]] * num_frames,
-        "size_bytes": [],
-        "sha256": [],
         "sharpness": rng.choice([50.0, 100.0, 200.0], num_frames).tolist(),
-        "brightness": [100.0] * num_frames,
         "contrast": rng.choice([10.0, 50.0], num_frames).tolist(),
-        "is_letterboxed": [False] * num_frames,
         "perceptual_hash": hashes.tolist(),
-        "text_share": [None] * num_frames,
-        "plain_share": [None] * num_frames,
         "quality_flag": [_FLAGS[int(rng.integers(3))] if rng.random() < 0.06 else None for _ in range(num_frames)],
     }
 

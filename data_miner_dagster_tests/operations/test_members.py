@@ -6,15 +6,15 @@ import pytest
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.operations.members import FailedMember, failures_by_kind, project_inputs, project_members
 from data_miner_dagster.storage.tables import TableIdentity, read_identity
 from data_miner_dagster_tests.operations.planted_project import (
     PlantedPlatform,
-    add_video,
     plant_frames,
     save_project,
 )
+from data_miner_dagster_tests.support.catalog import add_video
 
 
 @pytest.fixture
@@ -35,16 +35,39 @@ def test_project_inputs__unknown_project(platform: PlantedPlatform) -> None:
 def test_project_members__each_member_in_one_list(platform: PlantedPlatform) -> None:
     save_project(platform)
     for key in ("local-b", "local-a"):
-        add_video(platform, key)
+        add_video(platform.catalog, key, "pets", status=VideoStatus.EXTRACTED)
         plant_frames(platform, key, [[1, 0, 0, 0]])
-    add_video(platform, "local-c")
+    add_video(platform.catalog, "local-c", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-c", [[1, 0, 0, 0]], with_embeddings=False)
-    add_video(platform, "local-d", status=VideoStatus.PENDING)
-    add_video(platform, "local-e", status=VideoStatus.FAILED, error_kind=VideoErrorKind.TRUNCATED)
-    add_video(platform, "local-f", status=VideoStatus.UNAVAILABLE, error_kind=VideoErrorKind.PRIVATE)
-    add_video(platform, "local-g", rejected_because="duration: 3 s")
+    add_video(platform.catalog, "local-d", "pets", status=VideoStatus.PENDING)
+    add_video(
+        platform.catalog,
+        "local-e",
+        "pets",
+        status=VideoStatus.FAILED,
+        error_kind=VideoErrorKind.TRUNCATED,
+        error="planted",
+    )
+    add_video(
+        platform.catalog,
+        "local-f",
+        "pets",
+        status=VideoStatus.UNAVAILABLE,
+        error_kind=VideoErrorKind.PRIVATE,
+        error="planted",
+    )
+    add_video(
+        platform.catalog,
+        "local-g",
+        "pets",
+        member_status=ProjectVideoStatus.REJECTED,
+        reason="duration: 3 s",
+        status=VideoStatus.EXTRACTED,
+    )
     plant_frames(platform, "local-g", [[1, 0, 0, 0]])
-    add_video(platform, "local-h")  # EXTRACTED in the catalog, its frames lost
+    add_video(
+        platform.catalog, "local-h", "pets", status=VideoStatus.EXTRACTED
+    )  # EXTRACTED in the catalog, its frames lost
 
     members = project_members(platform, "pets")
 
@@ -59,7 +82,7 @@ def test_project_members__each_member_in_one_list(platform: PlantedPlatform) -> 
 
 def test_project_members__new_frames_make_embeddings_stale(platform: PlantedPlatform) -> None:
     save_project(platform)
-    add_video(platform, "local-a")
+    add_video(platform.catalog, "local-a", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-a", [[1, 0, 0, 0]])
     plant_frames(platform, "local-a", [[1, 0, 0, 0]] * 2, frames_fingerprint="frames-2", with_embeddings=False)
     assert project_members(platform, "pets").not_embedded == ("local-a",)
@@ -67,7 +90,7 @@ def test_project_members__new_frames_make_embeddings_stale(platform: PlantedPlat
 
 def test_project_members__another_encoder_makes_embeddings_stale(platform: PlantedPlatform) -> None:
     save_project(platform)
-    add_video(platform, "local-a")
+    add_video(platform.catalog, "local-a", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-a", [[1, 0, 0, 0]])
     platform.encoder.fingerprint = "axis-2"
     assert project_members(platform, "pets").not_embedded == ("local-a",)
@@ -78,7 +101,7 @@ def test_project_members__one_that_a_fault_meets_has_failed(
 ) -> None:
     save_project(platform)
     for key in ("local-a", "local-b"):
-        add_video(platform, key)
+        add_video(platform.catalog, key, "pets", status=VideoStatus.EXTRACTED)
         plant_frames(platform, key, [[1, 0, 0, 0]])
 
     def read(path: Path) -> TableIdentity | None:

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.deduplication.check import check_deduplication
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.filtering.filter_project import filter_project
-from data_miner_dagster.storage.tables import read_table, write_table
-from data_miner_dagster_tests.operations.planted_project import PlantedPlatform, add_video, plant_frames
+from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster_tests.operations.planted_project import PlantedPlatform, plant_frames
+from data_miner_dagster_tests.support.catalog import add_video
 
 CAT = (1.0, 0.0, 0.0, 0.0)
 CAT_ON_BUS = (0.8, 0.0, 0.0, 0.6)
@@ -46,20 +46,12 @@ def plant(
     **columns: Sequence[object],
 ) -> None:
     """Add a video with these frames; unless `columns` say otherwise, all files and hashes differ."""
-    if platform.catalog.video(key) is None or key not in {m.video_key for m in platform.catalog.members(project)}:
-        add_video(platform, key, project=project)
-    plant_frames(platform, key, vectors, frames_fingerprint=frames_fingerprint)
-    path = platform.layout.frames_table(key)
-    table = read_table(path)
-    columns = {
+    add_video(platform.catalog, key, project, status=VideoStatus.EXTRACTED)
+    differing: dict[str, Any] = {
         "sha256": [fingerprint_of({"key": key, "index": index}) for index in range(len(vectors))],
         "perceptual_hash": [int(fingerprint_of({"hash": key, "i": index})[:16], 16) for index in range(len(vectors))],
-        **columns,
     }
-    for name, values in columns.items():
-        position = table.schema.get_field_index(name)
-        table = table.set_column(position, table.schema.field(name), pa.array(values, table.schema.field(name).type))
-    write_table(path, table, fingerprint=frames_fingerprint)
+    plant_frames(platform, key, vectors, frames_fingerprint=frames_fingerprint, **(differing | columns))
 
 
 def decisions(platform: PlantedPlatform, project: str = "pets") -> dict[str, tuple[str, str | None]]:

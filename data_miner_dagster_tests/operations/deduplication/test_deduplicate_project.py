@@ -13,7 +13,7 @@ from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.upkeep import delete_project
 from data_miner_dagster.domain.errors import ConfigError, NotReadyError, SystematicFaultError
 from data_miner_dagster.domain.records import OutcomeStatus
-from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.operations.comparisons import check_comparisons
 from data_miner_dagster.operations.deduplication.check import check_deduplication
@@ -33,7 +33,8 @@ from data_miner_dagster_tests.operations.deduplication.planted_duplicates import
     run,
     save,
 )
-from data_miner_dagster_tests.operations.planted_project import PlantedPlatform, add_video
+from data_miner_dagster_tests.operations.planted_project import PlantedPlatform
+from data_miner_dagster_tests.support.catalog import add_video
 
 
 @pytest.fixture
@@ -349,7 +350,7 @@ def test_deduplicate_project__against_another_project(platform: PlantedPlatform)
     plant(platform, "site-c", [CAT, CAT_ON_SLIDE])
     assert run(platform)["site-b/000000"] == ("site-a/000000", "other_project")
     # The same video in both projects: its frames belong to the earlier one.
-    add_video(platform, "site-a")
+    add_video(platform.catalog, "site-a", "pets", status=VideoStatus.EXTRACTED)
     assert run(platform)["site-a/000000"] == ("site-a/000000", "other_project")
 
 

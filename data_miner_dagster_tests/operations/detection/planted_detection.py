@@ -1,9 +1,7 @@
 """A deduplicated project with real JPEGs of coloured rectangles, and a detector that finds them by their colour."""
 
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +13,18 @@ from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
-from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage, VideoCandidate
+from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
 from data_miner_dagster.domain.statuses import ProjectStage
-from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, FRAMES_SCHEMA
+from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA
 from data_miner_dagster.models.checksums import ModelFile
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.registry import Capability, ModelEntry
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.storage.tables import table_from_rows, write_table
+from data_miner_dagster_tests.support.catalog import add_video
+from data_miner_dagster_tests.support.frames import write_pictures
 
 PROJECT = "shapes"
 FRAME_WH = (64, 48)
@@ -149,42 +149,10 @@ def plant_frames(
     platform: Platform, key: str, frames: Sequence[Sequence[Shape]], *, seconds_apart: float = 1.0
 ) -> None:
     """Write the frames of one video."""
-    candidate = VideoCandidate(
-        key, f"/clips/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
+    add_video(platform.catalog, key, PROJECT, origin=Origin.LOCAL)
+    write_pictures(
+        platform.layout, key, [jpeg_of(shapes) for shapes in frames], fingerprint="frames", seconds_apart=seconds_apart
     )
-    with platform.catalog.database.transaction() as session:
-        platform.catalog.add_candidate(session, PROJECT, candidate, rejected_because=None)
-    folder = platform.layout.frames_folder(key)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for index, shapes in enumerate(frames):
-        content = jpeg_of(shapes)
-        (folder / frame_file_name(index)).write_bytes(content)
-        rows.append(
-            {
-                "frame_id": make_frame_id(key, index),
-                "video_key": key,
-                "frame_index": index,
-                "file_name": frame_file_name(index),
-                "pts": round(index * seconds_apart * 1000),
-                "time_base_numerator": 1,
-                "time_base_denominator": 1000,
-                "pts_seconds": index * seconds_apart,
-                "source_frame_number": index,
-                "is_keyframe": True,
-                "width": FRAME_WH[0],
-                "height": FRAME_WH[1],
-                "size_bytes": len(content),
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "sharpness": 100.0,
-                "brightness": 128.0,
-                "contrast": 50.0,
-                "is_letterboxed": False,
-                "perceptual_hash": index,
-                "quality_flag": None,
-            }
-        )
-    write_table(platform.layout.frames_table(key), table_from_rows(rows, FRAMES_SCHEMA), fingerprint="frames")
 
 
 def plant_deduplicated(

@@ -35,11 +35,11 @@ from data_miner_dagster_tests.operations.planted_colours import (
     RED,
     ColourEncoder,
     ColourPlatform,
-    add_video,
     plant_frames,
     plant_video,
     statuses_of,
 )
+from data_miner_dagster_tests.support.catalog import add_project, add_video
 
 
 @pytest.fixture
@@ -140,9 +140,10 @@ def test_embed_frames__video_without_frames_gets_an_empty_file(platform: ColourP
 
 
 def test_embed_frames__not_extracted_failed_and_unknown_videos_hold_up_nobody(platform: ColourPlatform) -> None:
-    add_video(platform, "file-a", VideoStatus.DOWNLOADED)
-    add_video(platform, "file-b", VideoStatus.EXTRACTED)  # but its files are gone
-    add_video(platform, "file-c", VideoStatus.FAILED)
+    add_project(platform.catalog, "pets")
+    add_video(platform.catalog, "file-a", "pets", status=VideoStatus.DOWNLOADED)
+    add_video(platform.catalog, "file-b", "pets", status=VideoStatus.EXTRACTED)  # but its files are gone
+    add_video(platform.catalog, "file-c", "pets", status=VideoStatus.FAILED)
     plant_video(platform, "file-e", RED)
     outcomes = embed_frames(platform, ["file-a", "file-b", "file-c", "file-d", "file-e"])
     assert [outcome.status.value for outcome in outcomes] == ["blocked", "blocked", "failed", "blocked", "done"]

@@ -14,26 +14,25 @@ from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.records import OutcomeStatus, VideoCandidate, VideoFileRecord, VideoOutcome
+from data_miner_dagster.domain.records import OutcomeStatus, VideoFileRecord, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.extraction.extract_frames import extract_frames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.local_files import key_of_frames, list_frames
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests.barcode_clips import barcode_picture, make_clip
+from data_miner_dagster_tests.support.catalog import add_project, add_video
 
 
 def make_platform(root: Path, **settings: Any) -> Platform:
     return Platform(PlatformConfig(extraction=ExtractionConfig.model_validate(settings)), root)
 
 
-def add_video(platform: Platform, key: str, content: bytes | None) -> None:
+def add_download(platform: Platform, key: str, content: bytes | None) -> None:
     """Put a video into the state that a download leaves it in; None: found, not downloaded."""
     if platform.catalog.project("p") is None:
-        platform.catalog.save_project("p", {}, "h", None)
-    with platform.catalog.database.transaction() as session:
-        candidate = VideoCandidate(key, f"https://example.org/{key}", "urls", "q", 0, utc_now())
-        platform.catalog.add_candidate(session, "p", candidate, rejected_because=None)
+        add_project(platform.catalog, "p")
+    add_video(platform.catalog, key, "p")
     if content is None:
         return
     path = platform.layout.video_folder(key) / "video.mp4"
@@ -62,7 +61,7 @@ def test_extract_frames__no_videos(tmp_path: Path) -> None:
 
 def test_extract_frames__one_video(tmp_path: Path, clip_bytes: bytes) -> None:
     platform = make_platform(tmp_path)
-    add_video(platform, "file-a", clip_bytes)
+    add_download(platform, "file-a", clip_bytes)
     reported: list[VideoOutcome] = []
     [outcome] = extract_frames(platform, ["file-a"], report=reported.append)
     assert outcome.status is OutcomeStatus.DONE
@@ -80,7 +79,7 @@ def test_extract_frames__one_video(tmp_path: Path, clip_bytes: bytes) -> None:
 
 def test_extract_frames__second_run_does_nothing(tmp_path: Path, clip_bytes: bytes) -> None:
     platform = make_platform(tmp_path)
-    add_video(platform, "file-a", clip_bytes)
+    add_download(platform, "file-a", clip_bytes)
     extract_frames(platform, ["file-a"])
     written_at = platform.layout.frames_table("file-a").stat().st_mtime_ns
     [outcome] = extract_frames(platform, ["file-a"])
@@ -91,7 +90,7 @@ def test_extract_frames__second_run_does_nothing(tmp_path: Path, clip_bytes: byt
 
 def test_extract_frames__forced_run_gives_the_same_bytes(tmp_path: Path, clip_bytes: bytes) -> None:
     platform = make_platform(tmp_path)
-    add_video(platform, "file-a", clip_bytes)
+    add_download(platform, "file-a", clip_bytes)
     folder = platform.layout.frames_folder("file-a")
     extract_frames(platform, ["file-a"])
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -102,7 +101,7 @@ def test_extract_frames__forced_run_gives_the_same_bytes(tmp_path: Path, clip_by
 
 def test_extract_frames__other_settings_replace_the_frames(tmp_path: Path, clip_bytes: bytes) -> None:
     platform = make_platform(tmp_path)
-    add_video(platform, "file-a", clip_bytes)
+    add_download(platform, "file-a", clip_bytes)
     extract_frames(platform, ["file-a"])
     [outcome] = extract_frames(make_platform(tmp_path, every_seconds=0.5), ["file-a"])
     assert outcome.status is OutcomeStatus.DONE
@@ -111,7 +110,7 @@ def test_extract_frames__other_settings_replace_the_frames(tmp_path: Path, clip_
 
 def test_extract_frames__limits_and_workers_change_nothing(tmp_path: Path, clip_bytes: bytes) -> None:
     platform = make_platform(tmp_path)
-    add_video(platform, "file-a", clip_bytes)
+    add_download(platform, "file-a", clip_bytes)
     extract_frames(platform, ["file-a"])
     other = make_platform(tmp_path, workers=1, limits={"max_seconds": 5.0})
     assert extract_frames(other, ["file-a"])[0].status is OutcomeStatus.REUSED
@@ -122,7 +121,7 @@ def test_extract_frames__same_bytes_with_one_worker_and_with_two(tmp_path: Path,
     for workers in (1, 2):
         platform = make_platform(tmp_path / str(workers), workers=workers, every_seconds=0.5)
         for key in ("file-a", "file-b", "file-c"):
-            add_video(platform, key, clip_bytes)
+            add_download(platform, key, clip_bytes)
         extract_frames(platform, ["file-a", "file-b", "file-c"])
         root = platform.layout.frames
         contents.append({str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()})
@@ -132,9 +131,9 @@ def test_extract_frames__same_bytes_with_one_worker_and_with_two(tmp_path: Path,
 
 def test_extract_frames__one_bad_video_stops_no_other(tmp_path: Path, clip_bytes: bytes) -> None:
     platform = make_platform(tmp_path)
-    add_video(platform, "file-a", clip_bytes)
-    add_video(platform, "file-b", b"<html>gone</html>")
-    add_video(platform, "file-c", clip_bytes + b"\0")
+    add_download(platform, "file-a", clip_bytes)
+    add_download(platform, "file-b", b"<html>gone</html>")
+    add_download(platform, "file-c", clip_bytes + b"\0")
     outcomes = extract_frames(platform, ["file-c", "file-b", "file-a", "file-z"])
     assert [(outcome.video_key, outcome.status) for outcome in outcomes] == [
         ("file-c", OutcomeStatus.DONE),
@@ -151,7 +150,7 @@ def test_extract_frames__one_bad_video_stops_no_other(tmp_path: Path, clip_bytes
 
 def test_extract_frames__failed_is_not_tried_again_by_itself(tmp_path: Path, clip_bytes: bytes) -> None:
     platform = make_platform(tmp_path)
-    add_video(platform, "file-b", b"<html>gone</html>")
+    add_download(platform, "file-b", b"<html>gone</html>")
     extract_frames(platform, ["file-b"])
     (platform.layout.video_folder("file-b") / "video.mp4").write_bytes(clip_bytes)
     assert extract_frames(platform, ["file-b"])[0].status is OutcomeStatus.FAILED
@@ -164,7 +163,7 @@ def test_extract_frames__failed_is_not_tried_again_by_itself(tmp_path: Path, cli
 
 def test_extract_frames__not_downloaded(tmp_path: Path) -> None:
     platform = make_platform(tmp_path)
-    add_video(platform, "file-a", None)
+    add_download(platform, "file-a", None)
     [outcome] = extract_frames(platform, ["file-a"])
     assert outcome.status is OutcomeStatus.BLOCKED
     assert status_of(platform, "file-a") is VideoStatus.PENDING
@@ -172,7 +171,7 @@ def test_extract_frames__not_downloaded(tmp_path: Path) -> None:
 
 def test_extract_frames__after_a_kill_between_folder_and_row(tmp_path: Path, clip_bytes: bytes) -> None:
     platform = make_platform(tmp_path)
-    add_video(platform, "file-a", clip_bytes)
+    add_download(platform, "file-a", clip_bytes)
     extract_frames(platform, ["file-a"])
     with platform.catalog.database.transaction() as session:
         move_video(session, "file-a", VideoStatus.EXTRACTING, num_frames=None)
@@ -185,7 +184,7 @@ def test_extract_frames__after_a_kill_between_folder_and_row(tmp_path: Path, cli
 
 def test_extract_frames__after_a_kill_half_way(tmp_path: Path, clip_bytes: bytes) -> None:
     platform = make_platform(tmp_path)
-    add_video(platform, "file-a", clip_bytes)
+    add_download(platform, "file-a", clip_bytes)
     with platform.catalog.database.transaction() as session:
         move_video(session, "file-a", VideoStatus.EXTRACTING)
     own = platform.layout.frames / ".partial-0123456789ab-file-a"
@@ -206,7 +205,7 @@ def test_extract_frames__pictures_that_exist_already(tmp_path: Path) -> None:
     (folder / "shot_3.jpg").write_bytes(b"no picture")
     platform = make_platform(tmp_path / "root")
     key, sha256 = key_of_frames(list_frames(folder))
-    add_video(platform, key, None)
+    add_download(platform, key, None)
     with platform.catalog.database.transaction() as session:
         row = session.get_one(VideoRow, key)
         row.url, row.origin = str(folder), Origin.LOCAL

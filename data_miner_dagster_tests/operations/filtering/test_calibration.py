@@ -8,22 +8,23 @@ import pytest
 from PIL import Image
 
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.filtering.calibration import CalibrationSheet, find_threshold, write_questions
 from data_miner_dagster.operations.filtering.drift import read_drift
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster_tests.operations.planted_project import (
     PlantedPlatform,
-    add_video,
     plant_frames,
     save_project,
 )
+from data_miner_dagster_tests.support.catalog import add_video
 
 TRUTH = 0.75
 """The frames worth keeping are those with a similarity of at least this; the threshold in force is .5."""
 
 
 def plant_scores(platform: PlantedPlatform, key: str, similarities: np.ndarray) -> None:
-    add_video(platform, key)
+    add_video(platform.catalog, key, "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, key, [[similarity, 0, 0, 0] for similarity in similarities.tolist()])
 
 
@@ -92,12 +93,12 @@ def test_write_questions__more_questions_contain_the_first(platform: PlantedPlat
 def test_write_questions__frames_dropped_for_other_reasons_are_not_asked_about(tmp_path: Path) -> None:
     platform = PlantedPlatform(tmp_path)
     save_project(platform, junk=["slide"])
-    add_video(platform, "local-a")
+    add_video(platform.catalog, "local-a", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(
         platform,
         "local-a",
         [[0.75, 0, 0, 0], [0.75, 0, 0.75, 0], [0.25, 0, 0, 0], [0.25, 0, 0.75, 0], [0.75, 0, 0, 0]],
-        quality_flags=[None, None, None, None, "black"],
+        quality_flag=[None, None, None, None, "black"],
     )
     filter_project(platform, "pets")
     sheet = write_questions(platform, "pets")

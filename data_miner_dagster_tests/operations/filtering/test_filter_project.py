@@ -25,10 +25,10 @@ from data_miner_dagster.storage.similarities import read_header
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests.operations.planted_project import (
     PlantedPlatform,
-    add_video,
     plant_frames,
     save_project,
 )
+from data_miner_dagster_tests.support.catalog import add_video
 
 
 @pytest.fixture
@@ -61,10 +61,10 @@ def project_bytes(platform: PlantedPlatform) -> tuple[bytes, bytes]:
 
 def two_videos(platform: PlantedPlatform, **filtering: Any) -> None:
     save_project(platform, **filtering)
-    add_video(platform, "local-a")
+    add_video(platform.catalog, "local-a", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-a", [[0.75, 0, 0, 0], [0.25, 0, 0, 0], [0.875, 0, 0.875, 0]])
-    add_video(platform, "local-b")
-    plant_frames(platform, "local-b", [[0, 1, 0, 0], [1, 0, 0, 0]], quality_flags=[None, "black"])
+    add_video(platform.catalog, "local-b", "pets", status=VideoStatus.EXTRACTED)
+    plant_frames(platform, "local-b", [[0, 1, 0, 0], [1, 0, 0, 0]], quality_flag=[None, "black"])
 
 
 def test_filter_project__no_members(platform: PlantedPlatform) -> None:
@@ -110,10 +110,17 @@ def test_filter_project__decides_and_counts(platform: PlantedPlatform) -> None:
 
 def test_filter_project__members_that_are_not_ready_are_counted(platform: PlantedPlatform) -> None:
     two_videos(platform)
-    add_video(platform, "local-c")
+    add_video(platform.catalog, "local-c", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-c", [[1, 0, 0, 0]], with_embeddings=False)
-    add_video(platform, "local-d", status=VideoStatus.FAILED, error_kind=VideoErrorKind.TRUNCATED)
-    add_video(platform, "local-e", status=VideoStatus.PENDING)
+    add_video(
+        platform.catalog,
+        "local-d",
+        "pets",
+        status=VideoStatus.FAILED,
+        error_kind=VideoErrorKind.TRUNCATED,
+        error="planted",
+    )
+    add_video(platform.catalog, "local-e", "pets", status=VideoStatus.PENDING)
     outcome = filter_project(platform, "pets")
     assert list(outcome.counts)[-3:] == ["not_embedded", "unsettled", "failed_truncated"]
     assert [outcome.counts[name] for name in ("not_embedded", "unsettled", "failed_truncated")] == [1, 1, 1]
@@ -214,11 +221,11 @@ def test_filter_project__only_changed_videos_are_scored(
     monkeypatch.setattr(similarities_storage, "ROW_GROUP_FRAMES", 4)  # several row groups from few frames
     two_videos(platform)
     for key in ("local-c", "local-d", "local-e"):
-        add_video(platform, key)
+        add_video(platform.catalog, key, "pets", status=VideoStatus.EXTRACTED)
         plant_frames(platform, key, [[0.75, 0, 0, 0]] * 3)
     filter_project(platform, "pets")
     plant_frames(platform, "local-b", [[1, 0, 0, 0]] * 4, frames_fingerprint="frames-2")
-    add_video(platform, "local-0")
+    add_video(platform.catalog, "local-0", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-0", [[1, 0, 0, 0]])
     plant_frames(platform, "local-d", [[1, 0, 0, 0]] * 2, frames_fingerprint="frames-2", with_embeddings=False)
 
@@ -235,7 +242,7 @@ def test_filter_project__only_changed_videos_are_scored(
 
 def test_filter_project__unreadable_frames(platform: PlantedPlatform) -> None:
     save_project(platform)
-    add_video(platform, "local-a")
+    add_video(platform.catalog, "local-a", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-a", [[1, 0, 0, 0]] * 3, left_out=[1])
     outcome = filter_project(platform, "pets")
     assert dict(outcome.counts) == {"frames": 3, "kept": 2, "unreadable": 1}

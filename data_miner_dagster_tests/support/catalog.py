@@ -1,4 +1,4 @@
-"""Rows that several tests of the catalog start from."""
+"""Projects and videos as rows of the catalog."""
 
 from datetime import UTC, datetime
 
@@ -25,11 +25,14 @@ def add_video(
     reason: str | None = None,
     **columns: object,
 ) -> None:
-    """Add a video as it stands, and its memberships of projects that exist."""
+    """Add a video as it stands, and its memberships of projects that exist; what is there already stays."""
     with catalog.database.transaction() as session:
-        session.add(VideoRow(key=key, url=f"https://example.org/{key}", status=status, **columns))
-        session.flush()
+        if session.get(VideoRow, key) is None:
+            session.add(VideoRow(**{"key": key, "url": f"https://example.org/{key}", "status": status, **columns}))
+            session.flush()
         for project in projects:
+            if session.get(ProjectVideoRow, (project, key)) is not None:
+                continue
             session.add(
                 ProjectVideoRow(
                     project_name=project,

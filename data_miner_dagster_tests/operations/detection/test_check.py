@@ -1,0 +1,51 @@
+"""Boxes counted. Each fault, as the asset check tells of it, is in asset_checks/test_detection.py."""
+
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.operations.detection.check import BoxCounts, count_boxes
+from data_miner_dagster_tests.builders import SampleVideo, build_project
+from data_miner_dagster_tests.support.faults import change_rows
+
+WHOLE = (0.0, 0.0, 64.0, 48.0)
+VIDEOS = (
+    SampleVideo("files-aaa", 2, boxes={0: [("person", 0.5, WHOLE)], 1: [("bicycle", 1.0, WHOLE)]}),
+    SampleVideo("files-bbb", 1, boxes={0: [("person", 0.0, (1.0, 2.0, 1.5, 2.5))]}),
+)
+
+
+def test_count_boxes__not_looked_at_yet(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, videos=VIDEOS, through="deduplication")
+    with pytest.raises(FileNotFoundError):
+        count_boxes(platform, "cyclists")
+
+
+def test_count_boxes__no_boxes(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, videos=[SampleVideo("files-aaa", 2)])
+    assert count_boxes(platform, "cyclists") == BoxCounts(0, 0, 0, 0)
+
+
+def test_count_boxes__of_all_videos(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, videos=VIDEOS)
+    assert count_boxes(platform, "cyclists") == BoxCounts(3, 0, 0, 0)
+    assert count_boxes(platform, "cyclists").holds
+
+
+def test_count_boxes__says_what_is_wrong_each_fault_by_itself(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, videos=VIDEOS)
+    change_rows(
+        platform.layout.detections_table("cyclists"),
+        lambda rows: (
+            rows[0].update(x_max=65.0, class_name="unicorn"),
+            rows[1].update(class_name="tram"),
+            rows[2].update(confidence=1.5, x_max=1.0),
+        ),
+    )
+    found = count_boxes(platform, "cyclists")
+    assert found == BoxCounts(num_boxes=3, num_misplaced=2, num_unknown_class=2, num_bad_confidence=1)
+    assert not found.holds
+    assert found.description == (
+        "of 3 boxes 2 lie outside their frame or are empty, 2 are of no class of the project, 1 have a confidence "
+        "out of range; `data-miner force-detect` makes them again"
+    )
