@@ -8,7 +8,7 @@ import pytest
 
 from data_miner_dagster.export.coco import CocoWriter, annotation_file, read_coco
 from data_miner_dagster.export.records import ReleaseImage
-from data_miner_dagster_tests.support.releases import HEADER, IMAGES, release_image, write_with
+from data_miner_dagster_tests.support.releases import HEADER, IMAGES, release_image, write_images
 
 EMPTY = """{"info": {"description": "cyclists v001", "version": "v001"},
 "licenses": [],
@@ -28,7 +28,7 @@ BOXES: dict[str, tuple[tuple[float, float, float, float], list[float], float]] =
 
 def written(folder: Path, *images: ReleaseImage) -> dict[str, Any]:
     """Return the content of every file, by split."""
-    write_with(CocoWriter, folder, images=images)
+    write_images(CocoWriter(folder, HEADER), images)
     return {split: json.loads(annotation_file(folder, split).read_text()) for split in (*HEADER.splits, "all")}
 
 
@@ -99,7 +99,7 @@ def test_coco_writer__ids_are_those_of_the_whole_release_in_every_file(tmp_path:
 
 
 def test_read_coco__by_the_format_s_own_library(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_with(CocoWriter, tmp_path)
+    write_images(CocoWriter(tmp_path, HEADER))
     coco = read_coco(annotation_file(tmp_path, "all"))
     assert sorted(coco.getImgIds()) == [1, 2, 3, 4]
     assert coco.getAnnIds(imgIds=[1]) == [1, 2]

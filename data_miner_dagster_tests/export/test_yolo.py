@@ -6,7 +6,7 @@ import pytest
 
 from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.yolo import YoloWriter, label_file, read_yolo_labels, yolo_line
-from data_miner_dagster_tests.support.releases import IMAGES, release_box, release_image, write_with
+from data_miner_dagster_tests.support.releases import HEADER, IMAGES, release_box, release_image, write_images
 
 LINES: dict[str, tuple[int, tuple[float, float, float, float], str]] = {
     "whole pixels": (0, (4.0, 6.0, 40.0, 30.0), "0 0.343750 0.375000 0.562500 0.500000\n"),
@@ -69,12 +69,12 @@ def test_yolo_line__is_relative_to_the_image(case: str) -> None:
 @pytest.mark.parametrize("case", YAMLS)
 def test_yolo_writer__data_yaml(tmp_path: Path, case: str) -> None:
     images, text = YAMLS[case]
-    write_with(YoloWriter, tmp_path, images=images)
+    write_images(YoloWriter(tmp_path, HEADER), images)
     assert (tmp_path / "data.yaml").read_text() == text + "names:\n  0: person\n  1: bicycle\n"
 
 
 def test_yolo_writer__a_file_for_every_image(tmp_path: Path) -> None:
-    write_with(YoloWriter, tmp_path)
+    write_images(YoloWriter(tmp_path, HEADER))
     files = {path.relative_to(tmp_path / "labels").as_posix(): path.read_text() for path in tmp_path.rglob("*.txt")}
     assert files == {
         "train/files-a_000000.txt": "0 0.343750 0.375000 0.562500 0.500000\n1 0.316406 0.575521 0.304688 0.807292\n",

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from sqlalchemy import select
+
 from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
@@ -30,9 +32,8 @@ def add_video(
         if session.get(VideoRow, key) is None:
             session.add(VideoRow(**{"key": key, "url": f"https://example.org/{key}", "status": status, **columns}))
             session.flush()
-        for project in projects:
-            if session.get(ProjectVideoRow, (project, key)) is not None:
-                continue
+        members = session.scalars(select(ProjectVideoRow.project_name).where(ProjectVideoRow.video_key == key))
+        for project in sorted(set(projects) - set(members)):
             session.add(
                 ProjectVideoRow(
                     project_name=project,

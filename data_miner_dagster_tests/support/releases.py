@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from data_miner_dagster.export.codec import Destination
+from data_miner_dagster.export.codec import Destination, ReleaseWriter
 from data_miner_dagster.export.formats import Format
 from data_miner_dagster.export.parquet import write_videos
 from data_miner_dagster.export.records import (
@@ -84,7 +84,12 @@ def tally_of(images: Iterable[ReleaseImage]) -> ReleaseTally:
 
 def write_format(format: Format, destination: Destination, images: Iterable[ReleaseImage] = IMAGES) -> None:
     """Let one format's writer write the images."""
-    with closing(format.codec.open_writer(destination)) as writer:
+    write_images(format.codec.open_writer(destination), images)
+
+
+def write_images(writer: ReleaseWriter, images: Iterable[ReleaseImage] = IMAGES) -> None:
+    """Let a writer write the images, and close it."""
+    with closing(writer):
         for image in images:
             writer.add(image)
 
