@@ -264,7 +264,7 @@ def test_run__one_of_twenty_until_its_frames_exist(
         ("foreign.stored_pictures:read_stored_image", {"members": 1}),
         ("detection.detect_project:detection_rows", {"members": 1}),
         ("releasing.source:ReleaseSource._image_of", {}),
-        ("releasing.writing:ParquetWriter.add", {}),
+        ("releasing.writing:_write_image", {}),
     ],
 )
 def test_run__one_of_twenty_whose_frames_exist(
