@@ -270,7 +270,7 @@ class Catalog:
         return due is not None and due <= (now or utc_now())
 
     def reset_orphans(self) -> list[str]:
-        """Move what is in a working status and held by no live worker one step back; return the videos' keys."""
+        """Move videos and projects in a working status that no live worker holds one step back; return which."""
         return upkeep.reset_orphans(self.database)
 
     def give_up(self, video_keys: Sequence[str], reason: str) -> list[str]:

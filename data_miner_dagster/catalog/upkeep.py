@@ -116,9 +116,12 @@ def withdraw_release(database: Database, project: str, version: str, reason: str
 
 
 def reset_orphans(database: Database) -> list[str]:
-    """Move what is in a working status and held by no live worker one step back; return the videos' keys, sorted.
+    """Move videos and projects in a working status that no live worker holds one step back.
 
     A project waits again for the stage that was cut off.
+
+    Returns:
+        The keys and names of those moved: the projects first, each sorted.
     """
     moved = []
     with database.transaction() as session:
@@ -127,13 +130,16 @@ def reset_orphans(database: Database) -> list[str]:
         videos = session.scalars(
             select(VideoRow).where(VideoRow.status.in_(_ONE_STEP_BACK)).order_by(VideoRow.key)
         ).all()
-        projects = session.scalars(select(ProjectRow).where(ProjectRow.stage.in_(PROJECT_WAY))).all()
+        projects = session.scalars(
+            select(ProjectRow).where(ProjectRow.stage.in_(PROJECT_WAY)).order_by(ProjectRow.name)
+        ).all()
         now = database.now(session)
         claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)}
         for project in projects:
-            if f"project/{project.name}" not in claimed:
-                waiting = PROJECT_WAY[project.stage].waiting
-                move_project(session, project.name, waiting, only_from={project.stage})
+            if f"project/{project.name}" not in claimed and move_project(
+                session, project.name, PROJECT_WAY[project.stage].waiting, only_from={project.stage}
+            ):
+                moved.append(project.name)
         for video in videos:
             if f"video/{video.key}" not in claimed and move_video(
                 session, video.key, _ONE_STEP_BACK[video.status], only_from={video.status}

@@ -72,7 +72,9 @@ def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResourc
         context.log.warning(f"ended runs whose process is gone: {', '.join(ended)}")
     freed = opened.catalog.reset_orphans()
     if freed:
-        context.log.warning(f"the worker of {len(freed)} videos is gone; they are free again: {', '.join(freed[:5])}")
+        context.log.warning(
+            f"the worker of {len(freed)} videos or projects is gone; they are free again: {', '.join(freed[:5])}"
+        )
     states = video_states(opened)
     num_added = add_partitions(context.instance, VIDEOS, [state.key for state in states])
     ordered = context.instance.get_dynamic_partitions(VIDEOS.name or "")

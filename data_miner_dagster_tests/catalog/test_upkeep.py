@@ -146,7 +146,12 @@ def test_reset_orphans__projects_wait_again_for_the_stage_that_was_cut_off(catal
             session.get_one(ProjectRow, f"cut-off-at-{stage.value.lower()}").stage = stage
         session.get_one(ProjectRow, "at-work").stage = ProjectStage.DETECTION
     with hold_claim(catalog.database, "project/at-work", wait_seconds=0):
-        assert reset_orphans(catalog.database) == []
+        assert reset_orphans(catalog.database) == [
+            "cut-off-at-deduplication",
+            "cut-off-at-detection",
+            "cut-off-at-filtering",
+            "cut-off-at-releasing",
+        ]
     assert {row.name: row.stage.value for row in catalog.projects()} == {
         "at-work": "DETECTION",
         "cut-off-at-complete": "COMPLETE",

@@ -17,7 +17,7 @@ from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.upkeep import delete_dead_claims, reset_orphans
 from data_miner_dagster.domain.errors import ClaimHeldError
-from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.statuses import PROJECT_WAY, VideoStatus
 from data_miner_dagster.operations.damage import find_damaged_files, remove_damaged_files
 from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
@@ -58,6 +58,7 @@ def inspect_platform(platform: Platform) -> list[Finding]:
     claimed = {claim.resource for claim in live_claims(platform.catalog.database)}
     known = [
         *_of_videos(platform, list(videos.values()), claimed),
+        *_of_projects(platform, claimed),
         *_strays(platform, videos),
         *_partials(platform),
         *_releases(platform),
@@ -109,6 +110,14 @@ def _of_videos(platform: Platform, videos: Sequence[VideoRow], claimed: set[str]
             yield Finding(Drift.FRAMES_MISSING, video.key, "set it back, so that its frames are made again")
         elif video.status is VideoStatus.DOWNLOADED and not layout.video_info(video.key).exists():
             yield Finding(Drift.VIDEO_MISSING, video.key, "set it back, so that it is downloaded again")
+
+
+def _of_projects(platform: Platform, claimed: set[str]) -> Iterator[Finding]:
+    for project in platform.catalog.projects():
+        if project.stage in PROJECT_WAY and f"project/{project.name}" not in claimed:
+            yield Finding(
+                Drift.WORKER_GONE, project.name, f"take it back from {project.stage}; a run takes it up again"
+            )
 
 
 def _step_back(platform: Platform, video_key: str) -> bool:

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_miner_dagster.catalog.schema import ReleaseRow
+from data_miner_dagster.catalog.schema import ProjectRow, ReleaseRow
 from data_miner_dagster.catalog.transitions import move_video
-from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.inspection import Drift, Finding, inspect_platform, mend_platform
 from data_miner_dagster_tests.builders import build_platform, build_project
@@ -80,6 +80,20 @@ def test_inspect_platform__dead_worker_but_not_a_live_one(platform: Platform) ->
     assert drifts(findings) == [(Drift.WORKER_GONE, "files-eee")]
     assert mend_platform(platform, findings) == 1
     assert status_of(platform, "files-eee") is VideoStatus.PENDING
+
+
+def test_inspect_platform__a_project_whose_worker_is_gone_but_not_one_at_work(platform: Platform) -> None:
+    with platform.catalog.database.transaction() as session:
+        session.get_one(ProjectRow, "cyclists").stage = ProjectStage.DETECTION
+    with platform.hold_project("cyclists"):
+        assert inspect_platform(platform) == []
+    findings = inspect_platform(platform)
+    assert drifts(findings) == [(Drift.WORKER_GONE, "cyclists")]
+    assert findings[0].remedy == "take it back from DETECTION; a run takes it up again"
+    assert mend_platform(platform, findings) == 1
+    project = platform.catalog.project("cyclists")
+    assert project is not None
+    assert project.stage is ProjectStage.DETECTION_READY
 
 
 def test_inspect_platform__strays_of_videos_go_of_projects_stay(platform: Platform) -> None:
