@@ -5,27 +5,21 @@ from typing import Final
 
 import dagster as dg
 
-from data_miner_dagster.assets.deduplication import deduplicated_frames
-from data_miner_dagster.assets.detection import detections
-from data_miner_dagster.assets.downloading import videos
-from data_miner_dagster.assets.embedding import frame_embeddings
-from data_miner_dagster.assets.extraction import frames
-from data_miner_dagster.assets.filtering import filtered_frames
-from data_miner_dagster.assets.releasing import dataset
-from data_miner_dagster.assets.sourcing import project_videos
+from data_miner_dagster.domain.statuses import PROJECT_WAY
 
-_ASSETS_BY_JOB: Final[Mapping[str, tuple[dg.AssetsDefinition, ...]]] = {
-    "list_sources": (project_videos,),
-    "download_videos": (videos,),
-    "extract_frames": (frames,),
-    "embed_frames": (frame_embeddings,),
-    "build_dataset": (filtered_frames, deduplicated_frames, detections, dataset),
+ALL_ASSETS: Final = tuple(dg.load_assets_from_package_name("data_miner_dagster.assets"))
+
+OPS_BY_JOB: Final[Mapping[str, tuple[str, ...]]] = {
+    "list_sources": ("project_videos",),
+    "download_videos": ("videos",),
+    "extract_frames": ("frames",),
+    "embed_frames": ("frame_embeddings",),
+    "build_dataset": tuple(place.asset for place in PROJECT_WAY.values()),
 }
-
-ALL_ASSETS: Final = tuple(asset for assets in _ASSETS_BY_JOB.values() for asset in assets)
+"""The assets of each job, in their order. The op of an asset has its name."""
 
 ASSET_KEYS_BY_JOB: Final[Mapping[str, frozenset[dg.AssetKey]]] = {
-    name: frozenset(asset.key for asset in assets) for name, assets in _ASSETS_BY_JOB.items()
+    name: frozenset(map(dg.AssetKey, assets)) for name, assets in OPS_BY_JOB.items()
 }
 
 _DESCRIPTIONS: Final = {
@@ -42,5 +36,5 @@ JOBS: Final = {
         selection=dg.AssetSelection.assets(*assets),
         description=_DESCRIPTIONS[name],
     )
-    for name, assets in _ASSETS_BY_JOB.items()
+    for name, assets in OPS_BY_JOB.items()
 }

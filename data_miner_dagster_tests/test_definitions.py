@@ -7,7 +7,9 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
+from data_miner_dagster.asset_checks import ALL_CHECKS
 from data_miner_dagster.definitions import defs
+from data_miner_dagster.jobs import OPS_BY_JOB
 from data_miner_dagster_tests.end_to_end.commands import environment
 
 PER_VIDEO = {"videos", "frames", "frame_embeddings"}
@@ -33,6 +35,34 @@ def test_definitions__hold_the_eight_assets_and_no_phantom(graph: AssetGraph) ->
     keys = {key.to_user_string() for key in graph.get_all_asset_keys()}
     assert keys == PER_VIDEO | PER_PROJECT
     assert {key.to_user_string() for key in graph.executable_asset_keys} == keys
+
+
+def test_definitions__assets_of_a_project_follow_each_other_in_the_order_of_its_stages(graph: AssetGraph) -> None:
+    parents = {name: {key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys} for name in PER_PROJECT}
+    assert parents == {
+        "project_videos": set(),
+        "filtered_frames": {"project_videos", "frame_embeddings"},
+        "deduplicated_frames": {"filtered_frames"},
+        "detections": {"deduplicated_frames"},
+        "dataset": {"detections"},
+    }
+
+
+def test_definitions__every_asset_is_in_one_job() -> None:
+    names = [name for ops in OPS_BY_JOB.values() for name in ops]
+    assert sorted(names) == sorted(PER_VIDEO | PER_PROJECT)
+    for job, ops in OPS_BY_JOB.items():
+        assert set(names) & set(defs.resolve_job_def(job).graph.node_names()) == set(ops)
+
+
+def test_definitions__hold_the_check_of_each_asset_of_a_dataset() -> None:
+    checks = {(key.asset_key.to_user_string(), key.name) for check in ALL_CHECKS for key in check.check_keys}
+    assert checks == {
+        ("filtered_frames", "every_frame_is_decided"),
+        ("deduplicated_frames", "duplicates_are_covered"),
+        ("detections", "boxes_lie_inside"),
+        ("dataset", "release_is_whole"),
+    }
 
 
 def test_definitions__partition_sets(graph: AssetGraph) -> None:

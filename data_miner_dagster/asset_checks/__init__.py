@@ -7,9 +7,6 @@ kept by the operations themselves, and their figures are in the metadata.
 
 from typing import Final
 
-from data_miner_dagster.asset_checks.deduplication import duplicates_are_covered
-from data_miner_dagster.asset_checks.detection import boxes_lie_inside
-from data_miner_dagster.asset_checks.filtering import every_frame_is_decided
-from data_miner_dagster.asset_checks.releasing import release_is_whole
+import dagster as dg
 
-ALL_CHECKS: Final = (every_frame_is_decided, duplicates_are_covered, boxes_lie_inside, release_is_whole)
+ALL_CHECKS: Final = tuple(dg.load_asset_checks_from_package_name(__name__))

@@ -2,16 +2,16 @@
 
 import dagster as dg
 
-from data_miner_dagster.assets.filtering import filtered_frames
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import deduplication_metadata
+from data_miner_dagster.domain.statuses import ProjectStage, asset_before
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
 
 @dg.asset(
     partitions_def=PROJECTS,
-    deps=[filtered_frames],
+    deps=[asset_before(ProjectStage.DEDUPLICATION)],
     group_name="dataset",
     kinds={"faiss", "parquet"},
     owners=OWNERS,

@@ -2,16 +2,16 @@
 
 import dagster as dg
 
-from data_miner_dagster.assets.deduplication import deduplicated_frames
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import detection_metadata
+from data_miner_dagster.domain.statuses import ProjectStage, asset_before
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
 
 @dg.asset(
     partitions_def=PROJECTS,
-    deps=[deduplicated_frames],
+    deps=[asset_before(ProjectStage.DETECTION)],
     group_name="dataset",
     kinds={"pytorch", "parquet"},
     owners=OWNERS,

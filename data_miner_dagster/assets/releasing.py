@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from data_miner_dagster.assets.detection import detections
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import dataset_metadata
+from data_miner_dagster.domain.statuses import ProjectStage, asset_before
 from data_miner_dagster.export.formats import asset_kinds
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
@@ -12,7 +12,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset(
     partitions_def=PROJECTS,
-    deps=[detections],
+    deps=[asset_before(ProjectStage.RELEASING)],
     group_name="dataset",
     kinds=asset_kinds(),
     owners=OWNERS,

@@ -28,6 +28,7 @@ from data_miner_dagster.domain.errors import (
     TransientError,
 )
 from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.jobs import OPS_BY_JOB
 from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
@@ -109,7 +110,7 @@ class InProcessRunner:
     def list_sources(self) -> None:
         """Materialize `project_videos`."""
         add_partitions(self.instance, PROJECTS, [self.project])
-        if failure := self.execute("list_sources", partition_key=self.project, forced_ops=["project_videos"]):
+        if failure := self.execute("list_sources", partition_key=self.project, forced_ops=OPS_BY_JOB["list_sources"]):
             raise failure
 
     def settle_and_build(self, *, force: bool) -> None:
@@ -174,7 +175,7 @@ class InProcessRunner:
             min_new_videos=1,
             num_released_videos=0,
         )
-        forced = ["filtered_frames", "deduplicated_frames", "detections", "dataset"] if force else []
+        forced = OPS_BY_JOB["build_dataset"] if force else ()
         failure = self.execute(
             "build_dataset", partition_key=self.project, tags={WORK_TAG: plan.work_of(self.project)}, forced_ops=forced
         )

@@ -51,6 +51,11 @@ class ProjectStage(StrEnum):
     COMPLETE = "COMPLETE"
     FAILED = "FAILED"  # at any of them; the project's error says at which, and why
 
+    @property
+    def word(self) -> str:
+        """Of a stage at work: its word in every room, and its section of a project file."""
+        return self.value.lower()
+
 
 @dataclass(frozen=True, slots=True)
 class StageOnTheWay:
@@ -79,6 +84,12 @@ STAGE_AFTER: Final[Mapping[ProjectStage, ProjectStage]] = dict(
 
 TABLE_STAGES: Final = tuple(stage for stage, place in PROJECT_WAY.items() if place.table is not None)
 """Those that make a table, in order: each table is made from the one before."""
+
+
+def asset_before(stage: ProjectStage) -> str:
+    """Return what a stage works on: the asset that the one before it on the way makes."""
+    stages = list(PROJECT_WAY)
+    return PROJECT_WAY[stages[stages.index(stage, 1) - 1]].asset
 
 
 _V, _PV = VideoStatus, ProjectVideoStatus

@@ -54,7 +54,7 @@ class StageRun:
 
     def fail(self, error: Exception) -> None:
         """Record on the project at which stage it failed, and why."""
-        self._move(ProjectStage.FAILED, f"{self._stage.value.lower()}: {fault_of(error).line}")
+        self._move(ProjectStage.FAILED, f"{self._stage.word}: {fault_of(error).line}")
 
     def step_back(self) -> None:
         """Let the project wait for this stage again, if its work had begun."""

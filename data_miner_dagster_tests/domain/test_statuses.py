@@ -1,6 +1,15 @@
 from importlib.util import find_spec
 
-from data_miner_dagster.domain.statuses import PROJECT_TRANSITIONS, PROJECT_WAY, STAGE_AFTER, TABLE_STAGES, ProjectStage
+import pytest
+
+from data_miner_dagster.domain.statuses import (
+    PROJECT_TRANSITIONS,
+    PROJECT_WAY,
+    STAGE_AFTER,
+    TABLE_STAGES,
+    ProjectStage,
+    asset_before,
+)
 
 P = ProjectStage
 
@@ -11,7 +20,7 @@ def test_project_way__is_in_the_order_of_the_stages() -> None:
 
 
 def test_project_way__stages_have_the_words_of_every_other_room() -> None:
-    words = [stage.value.lower() for stage in PROJECT_WAY]
+    words = [stage.word for stage in PROJECT_WAY]
     assert words == ["filtering", "deduplication", "detection", "releasing"]
     for room in ("operations", "stages", "config", "assets", "asset_checks"):
         assert [word for word in words if find_spec(f"data_miner_dagster.{room}.{word}") is None] == []
@@ -30,6 +39,20 @@ def test_stage_after__waits_for_the_next() -> None:
         P.DETECTION: P.RELEASING_READY,
         P.RELEASING: P.COMPLETE,
     }
+
+
+def test_asset_before__is_what_a_stage_works_on() -> None:
+    worked_on = {stage: asset_before(stage) for stage in (P.DEDUPLICATION, P.DETECTION, P.RELEASING)}
+    assert worked_on == {
+        P.DEDUPLICATION: "filtered_frames",
+        P.DETECTION: "deduplicated_frames",
+        P.RELEASING: "detections",
+    }
+
+
+def test_asset_before__of_the_first_stage_there_is_none() -> None:
+    with pytest.raises(ValueError, match="is not in list"):
+        asset_before(P.FILTERING)
 
 
 def test_project_transitions__a_stage_is_left_forward_only_by_itself() -> None:

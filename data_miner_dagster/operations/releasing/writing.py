@@ -14,6 +14,7 @@ from data_miner_dagster.config.interpolation import ShownSettings
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.statuses import PROJECT_WAY
 from data_miner_dagster.export.card import write_card
 from data_miner_dagster.export.codec import Destination, ReleaseWriter
 from data_miner_dagster.export.datasheet import write_datasheet
@@ -285,7 +286,7 @@ def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[Relea
         },
         "duplicates": {"encoder": plan.duplicate_encoder, "threshold": plan.duplicate_threshold},
         "config": {
-            section: shown.section(section) for section in ("filtering", "deduplication", "detection", "releasing")
+            stage.word: shown.section(stage.word) for stage in PROJECT_WAY if stage.word in ProjectConfig.model_fields
         },
     }
 
