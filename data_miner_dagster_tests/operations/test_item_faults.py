@@ -261,7 +261,7 @@ def test_item_guard__threads_record_each_fault_once() -> None:
 
 
 def test_attempt_alone__a_fault_is_an_answer(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.ERROR, "data_miner.faults"):
+    with caplog.at_level(logging.ERROR, "data_miner_dagster.operations.item_faults"):
         fault = attempt_alone("preview", "p", _raising(_PlantedError("planted")))
 
     assert isinstance(fault, ItemFault)
