@@ -1,5 +1,6 @@
-"""Release formats: one module a format, each a writer that takes images one at a time.
+"""What is published as files: formats, datasheet, report.
 
-Belongs here: bytes of COCO, YOLO, Parquet, the datasheet and the report, and reading them back. Does not belong
-here: choosing what is released (stages/releasing.py) and finding it on disk (operations/releasing/release_project.py).
+Belongs here: the registry of formats (formats.py), for each a module that writes images one at a time and reads back
+what it wrote, and the pages. Does not belong here: choosing what is released (stages/releasing.py) and finding it on
+disk (operations/releasing/).
 """
