@@ -29,7 +29,7 @@ def export(
     profile: ProfileOption = None,
 ) -> None:
     """Copy a release, or one format of it, out of the root: images included, every file checked."""
-    from data_miner_dagster.operations.releasing.standing import export_release
+    from data_miner_dagster.operations.releasing.exporting import export_release
 
     outcome = export_release(
         opened_existing(root, config, profile), project, format=format, to=to.expanduser(), version=version

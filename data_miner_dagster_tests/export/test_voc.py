@@ -5,17 +5,14 @@ from xml.etree import ElementTree
 from torchvision.datasets import VOCDetection
 
 from data_miner_dagster.export.voc import VocWriter
-from data_miner_dagster_tests.support.releases import HEADER, IMAGES, write_pictures
+from data_miner_dagster_tests.support.releases import HEADER, IMAGES, write_images, write_pictures
 
 
 def test_voc__reads_back_with_torchvision(tmp_path: Path) -> None:
     write_pictures(tmp_path / "release")
     devkit = tmp_path / "VOCdevkit" / "VOC2012"  # where torchvision looks
     devkit.mkdir(parents=True)
-    writer = VocWriter(devkit, HEADER, tmp_path / "release")
-    for image in IMAGES:
-        writer.add(image)
-    writer.close()
+    write_images(VocWriter(devkit, HEADER, tmp_path / "release"))
     train = VOCDetection(str(tmp_path), year="2012", image_set="train")
     assert [picture.size for picture, _ in train] == [(64, 48)] * 3
     annotations = [target["annotation"] for _, target in train]
@@ -38,11 +35,10 @@ def test_voc__reads_back_with_torchvision(tmp_path: Path) -> None:
 def test_voc_writer__foreign_text_is_text(tmp_path: Path) -> None:
     write_pictures(tmp_path / "release")
     (tmp_path / "out").mkdir()
-    writer = VocWriter(tmp_path / "out", HEADER, tmp_path / "release")
-    (box, _) = IMAGES[0].boxes
+    box, _ = IMAGES[0].boxes
     url = "https://videos.example/?a=1&b=<2>"
-    writer.add(replace(IMAGES[0], boxes=(replace(box, class_name='<!ENTITY x "Füße">'),), video_url=url))
-    writer.close()
+    image = replace(IMAGES[0], boxes=(replace(box, class_name='<!ENTITY x "Füße">'),), video_url=url)
+    write_images(VocWriter(tmp_path / "out", HEADER, tmp_path / "release"), [image])
     root = ElementTree.parse(tmp_path / "out" / "Annotations" / "files-a_000000.xml").getroot()
     assert root.findtext("object/name") == '<!ENTITY x "Füße">'
     assert root.findtext("source/image") == url

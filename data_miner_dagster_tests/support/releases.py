@@ -4,9 +4,11 @@ import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from data_miner_dagster.export import coco
 from data_miner_dagster.export.codec import Destination, ReleaseWriter
 from data_miner_dagster.export.formats import Format
 from data_miner_dagster.export.parquet import write_videos
@@ -129,3 +131,15 @@ def write_sample_videos(folder: Path, images: Sequence[ReleaseImage] = IMAGES) -
             for key, split in split_by_video.items()
         ],
     )
+
+
+class ForgetfulWriter(coco.CocoWriter):
+    """Forgets a box, as a bug would."""
+
+    def add(self, image: ReleaseImage) -> None:
+        """Write an image with its first box alone."""
+        super().add(replace(image, boxes=image.boxes[:1]))
+
+
+FORGETFUL = replace(coco.CODEC, open_writer=lambda to: ForgetfulWriter(to.folder, to.header))
+"""COCO as that writer leaves it."""

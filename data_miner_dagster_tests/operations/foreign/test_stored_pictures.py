@@ -37,8 +37,8 @@ from data_miner_dagster.operations.filtering.calibration import write_questions
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.filtering.trial import try_filter
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+from data_miner_dagster.operations.releasing.exporting import export_release
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster.operations.releasing.standing import export_release
 from data_miner_dagster.operations.reporting.previews import (
     dataset_preview,
     detections_preview,

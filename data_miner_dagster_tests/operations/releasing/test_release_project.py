@@ -32,6 +32,7 @@ from data_miner_dagster.storage.tables import (
     write_table,
 )
 from data_miner_dagster_tests.builders import SAMPLE_VIDEOS, SampleVideo, build_project, project_config
+from data_miner_dagster_tests.support.releases import FORGETFUL
 
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
 
@@ -435,3 +436,14 @@ def test_release_project__re_uploads_share_a_split(tmp_path: Path) -> None:
     release_project(platform, "cyclists")
     videos = pd.read_parquet(_release_folder(platform) / "data" / "videos.parquet")
     assert list(videos["group"]) == ["files-a", "files-a"]
+
+
+def test_release_project__one_that_does_not_read_back_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = build_project(tmp_path)
+    monkeypatch.setattr("data_miner_dagster.export.coco.CODEC", FORGETFUL)
+    with pytest.raises(DataMinerError, match=r"release cyclists v001 does not read back: .*; nothing was published"):
+        release_project(platform, "cyclists")
+    assert list(platform.layout.releases_folder("cyclists").iterdir()) == []
+    assert platform.catalog.releases("cyclists") == []

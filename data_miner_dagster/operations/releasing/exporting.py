@@ -1,0 +1,168 @@
+"""Exports: a standing release, or one format of it, in a folder of its own outside of the root's."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.export.codec import Destination, Expected
+from data_miner_dagster.export.datasheet import DATASHEET_FILE
+from data_miner_dagster.export.formats import EXPORT_FORMATS, EXPORT_NAMES, WHOLE, Format
+from data_miner_dagster.export.manifest import (
+    CHECKSUMS_FILE,
+    MANIFEST_FILE,
+    damaged_files,
+    read_checksums,
+    read_manifest,
+)
+from data_miner_dagster.export.parquet import read_images
+from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage, ReleaseTally
+from data_miner_dagster.export.verification import export_problems
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.left_out import VideosLeftOutError, going_on_without
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.standing import existing_version, release_header
+from data_miner_dagster.protocols.pictures import PictureReader
+from data_miner_dagster.storage.atomic import atomic_folder
+
+_ROOMS: Final = frozenset({"videos", "frames", "embeddings", "projects", "project_files", "releases", "reports"})
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOutcome:
+    """What `export_release` wrote."""
+
+    version: str
+    folder: Path
+    num_images: int
+    num_boxes: int
+    left_out: Mapping[str, str]  # images, and crops of boxes, that an internal error met, and its line
+
+
+def export_release(
+    platform: Platform, project: str, *, format: str, to: Path, version: str | None = None
+) -> ExportOutcome:
+    """Write a release, or one format of it, with copies of its images, into a new folder; it appears whole or not.
+
+    `all` is the release as it stands, without what it does not name; the formats are those of `export/formats.py`. What
+    an internal error meets, an image or a crop, is left out and named.
+
+    Raises:
+        ConfigError: no such project, release or format, or `to` exists and is not empty, cannot be written to, or is
+            one of the root's own folders.
+        DataMinerError: the release was withdrawn, or is damaged, or the export does not read back.
+    """
+    if format not in EXPORT_NAMES:
+        raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_NAMES)}")
+    version = existing_version(platform, project, version)
+    check_export_folder(platform, to)
+    release = platform.layout.release_folder(project, version)
+    withdrawn = [row.withdrawn_reason for row in platform.catalog.releases(project) if row.version == version]
+    if withdrawn and withdrawn[0]:
+        raise DataMinerError(f"release {project} {version} was withdrawn: {withdrawn[0]}")
+    if damage := damaged_files(release):
+        raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force")
+    header = release_header(release)
+    if format == WHOLE:
+        with atomic_folder(to.absolute()) as folder:
+            for name in (*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(release / name, folder / name)
+            if damage := damaged_files(folder):
+                raise DataMinerError(f"the copy of {project} {version} differs: {damage[0]}; nothing was exported")
+        manifest = read_manifest(to) or {}
+        return ExportOutcome(version, to.absolute(), manifest["num_images"], manifest["num_boxes"], {})
+    with StoredPictures(platform.config.extraction) as pictures:
+        write = partial(_export_format, release, header, pictures, EXPORT_FORMATS[format], to.absolute())
+        (tally, lost_parts), lost_images = going_on_without(write)
+    return ExportOutcome(
+        version, to.absolute(), tally.num_images, tally.num_boxes - len(lost_parts), {**lost_images, **lost_parts}
+    )
+
+
+def _export_format(
+    release: Path,
+    header: ReleaseHeader,
+    pictures: PictureReader,
+    format: Format,
+    to: Path,
+    left_out: Mapping[str, str],
+) -> tuple[ReleaseTally, dict[str, str]]:
+    """Write one format of a release without some images; return what is in it, and the parts of images that it lacks.
+
+    Raises:
+        VideosLeftOutError: more images, by frame id, cannot be written: what is half written of them is gone.
+    """
+    codec = format.codec
+    tally = ReleaseTally.of(header)
+    faults: dict[str, ItemFault] = {}
+    part_faults: dict[str, ItemFault] = {}
+    with atomic_folder(to) as folder, item_guard("export") as guard:
+        if format.has_images_beside:
+            for split in header.splits:  # one without images, too: `data.yaml` may point to it
+                (folder / "images" / split).mkdir(parents=True)
+
+        def attempt_part(name: str, work: Callable[[], None]) -> None:
+            guard.attempt(name, work, partial(part_faults.__setitem__, name))
+
+        def write(image: ReleaseImage) -> None:
+            writer.add(image)
+            if format.has_images_beside:
+                shutil.copyfile(release / "images" / image.file_name, folder / "images" / image.file_name)
+            tally.add(image)
+
+        destination = Destination(folder, header, release, pictures, attempt_part)
+        with closing(codec.open_writer(destination)) as writer:
+            for image in read_images(release):
+                if image.frame_id not in left_out:
+                    record = partial(faults.__setitem__, image.frame_id)
+                    guard.attempt(image.frame_id, partial(write, image), record, proves=not codec.attempts_parts)
+        guard.finish()
+        if faults:
+            raise VideosLeftOutError(faults)
+        shutil.copyfile(release / DATASHEET_FILE, folder / DATASHEET_FILE)
+        if codec.complete_export is not None:
+            codec.complete_export(destination, tally)
+
+        def read_exported() -> Iterator[ReleaseImage]:
+            return (image for image in read_images(release) if image.frame_id not in left_out)
+
+        expected = Expected(header, tally, read_exported, missing_parts=part_faults.keys())
+        if problems := export_problems(format, folder, expected):
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise DataMinerError(
+                f"the export of {header.title} as {format.name} does not read back: {problems[0]}{more}; "
+                "nothing was exported"
+            )
+    return tally, {name: fault.line for name, fault in part_faults.items()}
+
+
+def check_export_folder(platform: Platform, to: Path) -> None:
+    """See that a folder is free, can be written to, and is none of the root's own.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    inside = to.resolve().relative_to(platform.root.resolve()).parts if _is_inside(to, platform.root) else ()
+    if inside and inside[0] in _ROOMS:
+        raise ConfigError(f"{to} is in the root's own {inside[0]}, where it would be taken for one; name another")
+    try:
+        if to.exists() and (not to.is_dir() or any(to.iterdir())):
+            raise ConfigError(f"{to} exists and is not empty; name a new folder")
+        to.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=to.absolute().parent):
+            pass
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise ConfigError(f"{to} cannot be written to ({why}); name another folder") from error
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())

@@ -1,0 +1,215 @@
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.export.coco import read_coco
+from data_miner_dagster.export.codec import Destination
+from data_miner_dagster.export.formats import EXPORT_FORMATS, EXPORT_NAMES
+from data_miner_dagster.export.yolo import read_yolo_labels
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.exporting import check_export_folder, export_release
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.releasing.standing import release_header
+from data_miner_dagster_tests.builders import SampleVideo, build_project
+from data_miner_dagster_tests.support.releases import FORGETFUL
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """A platform with one release, for tests that only read it."""
+    platform = build_project(tmp_path_factory.mktemp("released") / "root")
+    release_project(platform, "cyclists")
+    return platform
+
+
+def test_export_release__all_is_the_release_without_strangers(released: Platform, tmp_path: Path) -> None:
+    release = released.layout.release_folder("cyclists", "v001")
+    stranger = release / "WITHDRAWN.txt"
+    stranger.write_text("not part of the release")
+    export_release(released, "cyclists", format="all", to=tmp_path / "out")
+    stranger.unlink()
+    files = {path.relative_to(release) for path in release.rglob("*") if path.is_file()}
+    assert {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file()} == files
+    assert all((tmp_path / "out" / name).read_bytes() == (release / name).read_bytes() for name in files)
+
+
+@pytest.mark.parametrize("format", EXPORT_NAMES)
+def test_export_release__counts_and_refuses_to_overwrite(released: Platform, tmp_path: Path, format: str) -> None:
+    to = tmp_path / "out"
+    outcome = export_release(released, "cyclists", format=format, to=to)
+    assert (outcome.version, outcome.num_images, outcome.num_boxes) == ("v001", 7, 5)
+    assert (to / "datasheet.md").is_file()
+    with pytest.raises(ConfigError, match="exists and is not empty"):
+        export_release(released, "cyclists", format=format, to=to)
+
+
+def test_export_release__coco_yolo_and_parquet_are_those_of_the_release(released: Platform, tmp_path: Path) -> None:
+    release = released.layout.release_folder("cyclists", "v001")
+    export_release(released, "cyclists", format="coco", to=tmp_path / "coco")
+    assert len(read_coco(tmp_path / "coco" / "annotations" / "instances_all.json").getAnnIds()) == 5
+    export_release(released, "cyclists", format="yolo", to=tmp_path / "yolo")
+    labels = sorted((tmp_path / "yolo" / "labels").rglob("*.txt"))
+    assert sum(len(read_yolo_labels(path)) for path in labels) == 5
+    export_release(released, "cyclists", format="parquet", to=tmp_path / "parquet")
+    for exported in (tmp_path / "coco", tmp_path / "yolo", tmp_path / "parquet"):
+        for path in sorted(exported.rglob("*")):
+            if path.is_file():
+                assert path.read_bytes() == (release / path.relative_to(exported)).read_bytes(), path
+        assert len(list((exported / "images").rglob("*.jpg"))) == 7
+    image = next((tmp_path / "coco" / "images").rglob("*.jpg"))
+    assert image.stat().st_nlink == 1, "an export must not share its bytes with the frames"
+
+
+def test_export_release__huggingface_holds_the_images(released: Platform, tmp_path: Path) -> None:
+    export_release(released, "cyclists", format="huggingface", to=tmp_path / "hub")
+    shards = sorted((tmp_path / "hub" / "data").iterdir())
+    table = pd.concat([pd.read_parquet(shard) for shard in shards]).set_index("image_id").sort_index()
+    assert len(table) == 7
+    first = table.loc[1]
+    assert Image.open(io.BytesIO(first["image"]["bytes"])).size == (64, 48)
+    assert first["image"]["path"] == "files-aaa_000001.jpg"
+    assert [list(box) for box in first["objects"]["bbox"]] == [[4.0, 6.0, 36.0, 24.0]]
+    assert list(first["objects"]["category_name"]) == ["bicycle"]
+    features = json.loads(pq.read_schema(shards[0]).metadata[b"huggingface"])["info"]["features"]
+    assert features == {"image": {"_type": "Image"}}
+    assert "path: data/train-*.parquet" in (tmp_path / "hub" / "README.md").read_text()
+
+
+_READ_WITH_DATASETS = """
+import json, sys
+from datasets import load_dataset
+rows = [row for split in load_dataset(sys.argv[1]).values() for row in split]
+print(json.dumps([[row["image_id"], row["image"].size, row["objects"]["category"]] for row in rows]))
+"""
+
+
+@pytest.mark.parametrize("layout", ["image folder", "images inside"])
+def test_release__reads_back_with_datasets(released: Platform, tmp_path: Path, layout: str) -> None:
+    pytest.importorskip("datasets", reason="Hugging Face datasets is not installed: pip install datasets")
+    folder = released.layout.release_folder("cyclists", "v001")
+    if layout == "images inside":
+        folder = export_release(released, "cyclists", format="huggingface", to=tmp_path / "hub").folder
+    finished = subprocess.run(
+        [sys.executable, "-c", _READ_WITH_DATASETS, str(folder)],
+        env=os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    rows = sorted(json.loads(finished.stdout.splitlines()[-1]))
+    assert rows == [
+        [1, [64, 48], [1]],
+        [2, [64, 48], [0]],
+        [3, [64, 48], [0, 0]],
+        [4, [64, 48], []],
+        [5, [64, 48], []],
+        [6, [64, 48], [1]],
+        [7, [64, 48], []],
+    ]
+
+
+def test_export_release__crops(released: Platform, tmp_path: Path) -> None:
+    export_release(released, "cyclists", format="crops", to=tmp_path / "crops")
+    crops = {path.name: path for path in (tmp_path / "crops").rglob("*.jpg")}
+    assert sorted(crops) == [
+        "files-aaa_000001_000.jpg",
+        "files-aaa_000003_000.jpg",
+        "files-bbb_000001_000.jpg",
+        "files-bbb_000001_001.jpg",
+        "files-ccc_000000_000.jpg",
+    ]
+    assert crops["files-aaa_000003_000.jpg"].parent.name == "000_person"
+    # from 10.5, 8.25 to 30, 47, whole pixels outwards
+    with Image.open(crops["files-aaa_000003_000.jpg"]) as crop:
+        assert crop.size == (20, 39)
+
+
+@pytest.mark.parametrize(
+    ("format", "boundary", "lost"),
+    [
+        *((format, "add", "files-bbb/000001") for format in EXPORT_FORMATS),
+        ("crops", "_write_crop", "files-bbb/000001 box 1"),
+    ],
+)
+def test_export_release__goes_on_without_what_a_fault_meets(
+    released: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, boundary: str, lost: str
+) -> None:
+    whole = export_release(released, "cyclists", format=format, to=tmp_path / "whole")
+    release = released.layout.release_folder("cyclists", "v001")
+    with StoredPictures(ExtractionConfig()) as pictures:
+        to = Destination(tmp_path, release_header(release), release, pictures)
+        writer = EXPORT_FORMATS[format].codec.open_writer(to)
+    writer.close()
+    patched: Any = type(writer) if boundary == "add" else sys.modules[type(writer).__module__]
+    write = getattr(patched, boundary)
+
+    def raising(*arguments: Any) -> None:
+        if "files-bbb_000001_001" in str(arguments):
+            raise ZeroDivisionError("planted")
+        write(*arguments)
+        if "files-bbb/000001" in str(arguments):  # in the midst
+            raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(patched, boundary, raising)
+    outcome = export_release(released, "cyclists", format=format, to=tmp_path / "out")
+    assert list(outcome.left_out) == [lost]
+    assert re.fullmatch(r"ZeroDivisionError: planted.*", outcome.left_out[lost])
+    is_crop = "box" in lost
+    assert outcome.num_images == whole.num_images - (not is_crop)
+    assert outcome.num_boxes == whole.num_boxes - (1 if is_crop else 2)
+    files = [path.name for path in outcome.folder.rglob("*") if path.is_file()]
+    assert [name for name in files if name.startswith("files-bbb_000001")] == (
+        ["files-bbb_000001_000.jpg"] if is_crop else []
+    )
+
+
+def test_export_release__one_that_does_not_read_back_does_not_appear(
+    released: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_miner_dagster.export.coco.CODEC", FORGETFUL)
+    with pytest.raises(DataMinerError) as raised:
+        export_release(released, "cyclists", format="coco", to=tmp_path / "out")
+    assert str(raised.value).startswith("the export of cyclists v001 as coco does not read back: instances_")
+    assert str(raised.value).endswith("; nothing was exported")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_release__a_split_without_images_has_its_folder(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root", videos=[SampleVideo("files-aaa", num_frames=1)])
+    release_project(platform, "cyclists")
+    export_release(platform, "cyclists", format="yolo", to=tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == ["test", "train", "val"]
+
+
+def test_export_release__damaged(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    release_project(platform, "cyclists")
+    (platform.layout.release_folder("cyclists", "v001") / "data.yaml").unlink()
+    with pytest.raises(DataMinerError, match=r"is damaged \(data.yaml: missing\)"):
+        export_release(platform, "cyclists", format="coco", to=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_check_export_folder__the_roots_own_and_unwritable_ones(released: Platform, tmp_path: Path) -> None:
+    check_export_folder(released, tmp_path / "new" / "out")
+    check_export_folder(released, released.root / "exports" / "v001")
+    with pytest.raises(ConfigError, match=r"is in the root's own releases, where it would be taken for one"):
+        check_export_folder(released, released.layout.release_folder("cyclists", "v009"))
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot be written to \(File exists\); name another folder"):
+        check_export_folder(released, tmp_path / "file" / "out")
+    with pytest.raises(ConfigError, match="cannot be written to"):
+        check_export_folder(released, Path("/proc/nowhere/out"))
