@@ -63,7 +63,7 @@ def save_random(architecture: str, folder: Path) -> str:
     import torch
     import transformers
 
-    from data_miner_dagster_tests.models.detectors.tiny_detectors import save_bert_tokenizer, save_clip_tokenizer
+    from data_miner_dagster_tests.support.tiny_detectors import save_bert_tokenizer, save_clip_tokenizer
 
     torch.manual_seed(0)
     if architecture == "grounding-dino-base":

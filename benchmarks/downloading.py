@@ -107,7 +107,7 @@ def _timed(side: str, folder: Path, urls: list[str], threads: int) -> dict[str, 
 
 def measure(files: int, threads: int, repeats: int) -> dict[str, Any]:
     """Return the medians of `repeats` runs of each side, alternating, and what the server saw of each."""
-    from data_miner_dagster_tests.sites.tiny_videos import make_video
+    from data_miner_dagster_tests.support.small_videos import make_video
 
     work = Path(tempfile.mkdtemp(prefix="data_miner_benchmark_"))
     compileall.compile_dir(Path(data_miner_dagster.__file__).parent, quiet=1)

@@ -33,7 +33,7 @@ from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob
 from data_miner_dagster.operations.foreign.media_workers import MediaWorkers
 from data_miner_dagster.workers.errors import WorkerFaultError
 from data_miner_dagster.workers.limits import WorkerLimits
-from data_miner_dagster_tests.barcode_clips import barcode_picture, make_clip
+from data_miner_dagster_tests.support.barcode_clips import barcode_picture, make_clip
 
 FAULTS: Final = ("crash", "hang", "silent empty", "traceback", "sound picture lost")
 SECONDS: Final = 60.0

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from data_miner_dagster.asset_checks.deduplication import duplicates_are_covered
-from data_miner_dagster_tests.builders import SampleVideo, build_project
 from data_miner_dagster_tests.support.check_runs import figures_of, run_check
 from data_miner_dagster_tests.support.embeddings import plant_embeddings
 from data_miner_dagster_tests.support.faults import Rows, change_rows
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 TOO_CLOSE, UNSUPPORTED = "too close to another representative", "removed without support"
 AXES = np.eye(4, dtype=np.float16)

@@ -6,9 +6,9 @@ import pytest
 
 from data_miner_dagster.asset_checks.detection import boxes_lie_inside
 from data_miner_dagster.storage.layout import StorageLayout
-from data_miner_dagster_tests.builders import SampleVideo, build_project
 from data_miner_dagster_tests.support.check_runs import figures_of, run_check
 from data_miner_dagster_tests.support.faults import Rows, change_rows
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 MISPLACED, UNKNOWN, CONFIDENCE = "outside their frame or empty", "of no class of the project", "confidence out of range"
 FAULTS: dict[str, tuple[str, Callable[[Rows], object]]] = {

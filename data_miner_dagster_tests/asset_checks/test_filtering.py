@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from data_miner_dagster.asset_checks.filtering import every_frame_is_decided
-from data_miner_dagster_tests.builders import SampleVideo, build_project
 from data_miner_dagster_tests.support.check_runs import figures_of, run_check
 from data_miner_dagster_tests.support.embeddings import plant_embeddings
 from data_miner_dagster_tests.support.faults import Rows, change_rows
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 SOUND = {
     "frames": 5,

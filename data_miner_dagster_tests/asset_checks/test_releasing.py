@@ -5,8 +5,8 @@ import pytest
 from data_miner_dagster.asset_checks.releasing import release_is_whole
 from data_miner_dagster.catalog.upkeep import withdraw_release
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster_tests.builders import build_project
 from data_miner_dagster_tests.support.check_runs import figures_of, run_check
+from data_miner_dagster_tests.support.sample_project import build_project
 
 
 @pytest.fixture

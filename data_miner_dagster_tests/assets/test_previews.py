@@ -5,7 +5,7 @@ import dagster as dg
 from data_miner_dagster.assets.previews import deduplication_metadata, filtering_metadata
 from data_miner_dagster.operations.filtering.calibration import write_questions
 from data_miner_dagster.operations.filtering.filter_project import filter_project
-from data_miner_dagster_tests.operations.deduplication.planted_duplicates import (
+from data_miner_dagster_tests.support.axis_duplicates import (
     CAT,
     CAT_ON_BUS,
     CAT_ON_SLIDE,
@@ -13,7 +13,7 @@ from data_miner_dagster_tests.operations.deduplication.planted_duplicates import
     run,
     save,
 )
-from data_miner_dagster_tests.operations.planted_project import PlantedPlatform
+from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 
 
 def test_filtering_metadata__tells_how_to_calibrate(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from data_miner_dagster.cli.main import app
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.filtering.filter_project import filter_project
-from data_miner_dagster_tests.operations.planted_project import (
+from data_miner_dagster_tests.support.axis_project import (
     PlantedPlatform,
     plant_frames,
     save_project,

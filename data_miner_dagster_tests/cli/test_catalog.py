@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster_tests.builders import build_platform
 from data_miner_dagster_tests.cli.conftest import RunCommand
+from data_miner_dagster_tests.support.sample_project import build_platform
 
 PROJECT = """\
 name: bikes

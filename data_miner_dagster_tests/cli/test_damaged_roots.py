@@ -16,7 +16,7 @@ from data_miner_dagster.deployment import open_instance
 from data_miner_dagster.domain.errors import CatalogError, ConfigError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster_tests.builders import build_project
+from data_miner_dagster_tests.support.sample_project import build_project
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "emptied": lambda _content: b"",

@@ -9,8 +9,8 @@ from data_miner_dagster.deployment import prepare_dagster_home
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.inspection import Drift
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
-from data_miner_dagster_tests.builders import build_project
 from data_miner_dagster_tests.cli.conftest import RunCommand
+from data_miner_dagster_tests.support.sample_project import build_project
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
-from data_miner_dagster_tests.builders import FOUND_AT, build_project
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.conftest import new_database
+from data_miner_dagster_tests.support.sample_project import FOUND_AT, build_project
 
 KEYS = ["files-aaa", "files-bbb"]
 PICTURE = "data:image/webp;base64," + base64.b64encode(b"a picture of a forgotten video").decode()

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import pytest
 
 from data_miner_dagster_tests.end_to_end.commands import command, environment
-from data_miner_dagster_tests.sites.tiny_videos import make_video
+from data_miner_dagster_tests.support.small_videos import make_video
 
 MOST_SECONDS = 5.0  # on a busy machine; it takes a tenth of a second
 STALLED = threading.Event()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.cli.main import app
-from data_miner_dagster_tests.builders import build_project
+from data_miner_dagster_tests.support.sample_project import build_project
 
 REPOSITORY = Path(__file__).parents[2]
 HEAVY = {"torch", "transformers", "ultralytics", "dagster", "faiss", "av", "yt_dlp"}

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from data_miner_dagster.cli.main import app
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster_tests.builders import build_project
+from data_miner_dagster_tests.support.sample_project import build_project
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.storage.tables import table_from_rows, write_table
-from data_miner_dagster_tests.builders import SampleVideo, build_platform, build_project
 from data_miner_dagster_tests.cli.conftest import RunCommand
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_platform, build_project
 
 
 @pytest.fixture

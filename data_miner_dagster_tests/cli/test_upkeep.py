@@ -5,8 +5,8 @@ import pytest
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster_tests.builders import build_project
 from data_miner_dagster_tests.cli.conftest import RunCommand
+from data_miner_dagster_tests.support.sample_project import build_project
 
 
 @pytest.fixture

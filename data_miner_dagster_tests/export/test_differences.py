@@ -5,7 +5,7 @@ from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.export.differences import ReleaseDifference, compare_releases
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster_tests.builders import SampleVideo, build_project
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 PERSON = ("person", 0.9, (1.0, 1.0, 30.0, 30.0))
 

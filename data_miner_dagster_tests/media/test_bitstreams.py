@@ -10,7 +10,7 @@ import pytest
 from av.packet import Packet
 
 from data_miner_dagster.media.bitstreams import PacketInspector
-from data_miner_dagster_tests.barcode_clips import make_clip
+from data_miner_dagster_tests.support.barcode_clips import make_clip
 
 X265 = "log-level=none:pools=none:frame-threads=1"
 TWO_OF_THREE = [2, 3, 5, 6, 8, 9, 11, 12]  # in the file each P picture comes before the two B pictures shown before it

@@ -14,7 +14,7 @@ from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.containers import open_video
 from data_miner_dagster.media.probe import probe_video
-from data_miner_dagster_tests.barcode_clips import barcode_picture, make_clip
+from data_miner_dagster_tests.support.barcode_clips import barcode_picture, make_clip
 
 NUM_FRAMES = 10
 

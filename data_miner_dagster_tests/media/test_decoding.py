@@ -7,7 +7,7 @@ import pytest
 
 from data_miner_dagster.media.containers import open_video
 from data_miner_dagster.media.decoding import index_from_content
-from data_miner_dagster_tests.barcode_clips import make_clip
+from data_miner_dagster_tests.support.barcode_clips import make_clip
 
 MPEG = {"qmin": "2", "qmax": "3"}
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.media.file_ends import FileEnd, file_end
-from data_miner_dagster_tests.sites.tiny_videos import make_video
+from data_miner_dagster_tests.support.small_videos import make_video
 
 
 @pytest.mark.parametrize("faststart", [True, False])

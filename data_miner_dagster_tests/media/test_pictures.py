@@ -15,7 +15,7 @@ from skimage import data
 from data_miner_dagster.media.containers import open_video
 from data_miner_dagster.media.decoding import DecodeTally, decode_all
 from data_miner_dagster.media.pictures import as_rgb, encode, picture_of
-from data_miner_dagster_tests.barcode_clips import make_clip, read_barcode
+from data_miner_dagster_tests.support.barcode_clips import make_clip, read_barcode
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:

@@ -8,8 +8,8 @@ import pytest
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.probe import probe_video
-from data_miner_dagster_tests.barcode_clips import make_clip
-from data_miner_dagster_tests.sites.tiny_videos import make_audio, make_video
+from data_miner_dagster_tests.support.barcode_clips import make_clip
+from data_miner_dagster_tests.support.small_videos import make_audio, make_video
 
 PIXELS = 10**7
 

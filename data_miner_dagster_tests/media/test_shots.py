@@ -8,7 +8,7 @@ from data_miner_dagster.media.containers import open_video
 from data_miner_dagster.media.indexes import read_index
 from data_miner_dagster.media.shots import measure_changes
 from data_miner_dagster.stages.extraction import find_cuts
-from data_miner_dagster_tests.barcode_clips import make_clip
+from data_miner_dagster_tests.support.barcode_clips import make_clip
 
 
 def test_measure_changes__one_cut(tmp_path: Path) -> None:

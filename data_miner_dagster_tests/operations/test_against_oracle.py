@@ -17,8 +17,9 @@ from data_miner_dagster.operations.releasing.release_project import release_proj
 from data_miner_dagster.storage.detection_parts import DetectionParts
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests import oracle
-from data_miner_dagster_tests.operations.planted_project import PlantedPlatform
-from data_miner_dagster_tests.operations.planted_random import (
+from data_miner_dagster_tests.oracle import DuplicateRules, FilterRules
+from data_miner_dagster_tests.support.axis_project import PlantedPlatform
+from data_miner_dagster_tests.support.random_project import (
     PROJECT,
     Box,
     PlantedVideos,
@@ -26,7 +27,6 @@ from data_miner_dagster_tests.operations.planted_random import (
     random_boxes,
     save_random_project,
 )
-from data_miner_dagster_tests.oracle import DuplicateRules, FilterRules
 
 CLASS_WISE_IOU = 0.5
 SHARES = {"train": 0.5, "check": 0.3, "test": 0.2}

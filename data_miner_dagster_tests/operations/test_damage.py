@@ -10,7 +10,7 @@ from data_miner_dagster.operations.members import project_members
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.storage.tables import read_table
-from data_miner_dagster_tests.builders import build_project
+from data_miner_dagster_tests.support.sample_project import build_project
 
 
 @pytest.fixture

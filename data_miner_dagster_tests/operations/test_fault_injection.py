@@ -42,8 +42,8 @@ from data_miner_dagster.operations.releasing.release_project import release_proj
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.protocols.detectors import ObjectDetector
-from data_miner_dagster_tests.barcode_clips import make_clip
 from data_miner_dagster_tests.end_to_end.commands import write_yaml
+from data_miner_dagster_tests.support.barcode_clips import make_clip
 
 NUM_VIDEOS = 20
 VICTIM = "clip_13"

@@ -18,10 +18,10 @@ from data_miner_dagster.operations.releasing.release_project import release_proj
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
 from data_miner_dagster.storage.tables import write_table
-from data_miner_dagster_tests.builders import build_project
 from data_miner_dagster_tests.operations.full_disks import fill, small_disk
-from data_miner_dagster_tests.sites.projects import add_project, make_platform
-from data_miner_dagster_tests.sites.tiny_videos import make_video
+from data_miner_dagster_tests.support.local_projects import add_project, make_platform
+from data_miner_dagster_tests.support.sample_project import build_project
+from data_miner_dagster_tests.support.small_videos import make_video
 
 ROOM_BYTES = 60_000
 """Enough for rows of the catalog, not for a clip or frames."""

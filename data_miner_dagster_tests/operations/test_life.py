@@ -35,7 +35,7 @@ from data_miner_dagster.operations.upkeep.forgetting import forget_videos
 from data_miner_dagster.operations.upkeep.removal import remove_videos, take_out_of_project
 from data_miner_dagster.operations.upkeep.traces import find_traces
 from data_miner_dagster.stages.releasing import version_number
-from data_miner_dagster_tests.operations.planted_life import PROJECT, STAGES, LivingPlatform
+from data_miner_dagster_tests.support.living_project import PROJECT, STAGES, LivingPlatform
 
 VIDEOS = {  # the angles of its frames; no two are equally far from the prompt
     "files-x0": (0, 30),

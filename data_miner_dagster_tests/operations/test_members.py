@@ -9,7 +9,7 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.operations.members import FailedMember, failures_by_kind, project_inputs, project_members
 from data_miner_dagster.storage.tables import TableIdentity, read_identity
-from data_miner_dagster_tests.operations.planted_project import (
+from data_miner_dagster_tests.support.axis_project import (
     PlantedPlatform,
     plant_frames,
     save_project,

@@ -5,7 +5,7 @@ import pytest
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.preflight import check_before_work
-from data_miner_dagster_tests.builders import build_project, project_config
+from data_miner_dagster_tests.support.sample_project import build_project, project_config
 
 
 def test_check_before_work__what_it_is_compared_with_must_be_ready(tmp_path: Path) -> None:

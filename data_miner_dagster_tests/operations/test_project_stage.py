@@ -15,7 +15,7 @@ from data_miner_dagster.operations.detection.detect_project import detect_projec
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage, require_table
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster_tests.builders import build_platform, build_project
+from data_miner_dagster_tests.support.sample_project import build_platform, build_project
 
 P = ProjectStage
 NAME = "bikes"

@@ -7,7 +7,7 @@ from data_miner_dagster.catalog.splits import delete_memory_of_project, read_spl
 from data_miner_dagster.export.differences import ReleaseDifference
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.split_memory import remembered_splits
-from data_miner_dagster_tests.builders import SampleVideo, build_project
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
 TEXT = "train=0.8,test=0.1,val=0.1"

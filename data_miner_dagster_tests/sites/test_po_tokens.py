@@ -22,7 +22,7 @@ from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.extractors import install
 from data_miner_dagster_tests.sites.hostile_server import Answer, Exchange, HostileServer
-from data_miner_dagster_tests.sites.tiny_videos import make_video
+from data_miner_dagster_tests.support.small_videos import make_video
 
 TOKEN = base64.urlsafe_b64encode(b"a token that nobody may read \xff\xfe").decode()
 

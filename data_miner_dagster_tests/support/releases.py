@@ -19,7 +19,7 @@ from data_miner_dagster.export.records import (
     ReleaseTally,
     ReleaseVideo,
 )
-from data_miner_dagster_tests.builders import textured_image
+from data_miner_dagster_tests.support.sample_project import textured_image
 
 HEADER = ReleaseHeader("cyclists", "v001", "", ("person", "bicycle"), ("train", "val", "test"))
 Corners = tuple[float, float, float, float]

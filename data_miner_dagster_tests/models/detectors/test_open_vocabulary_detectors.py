@@ -18,7 +18,7 @@ from data_miner_dagster.models.detectors.owlv2 import Owlv2Detector
 from data_miner_dagster.models.detectors.phrase_detector import Phrase, PhraseDetector
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster_tests.models.detectors.detector_contract import assert_alike, assert_keeps_contract, odd_images
-from data_miner_dagster_tests.models.detectors.tiny_detectors import save_grounding_dino, save_omdet_turbo, save_owlv2
+from data_miner_dagster_tests.support.tiny_detectors import save_grounding_dino, save_omdet_turbo, save_owlv2
 
 SAVE: dict[str, Callable[[Path], Path]] = {
     "grounding-dino": save_grounding_dino,

@@ -16,7 +16,7 @@ from data_miner_dagster.models.detectors.ultralytics_detector import import_yolo
 from data_miner_dagster.models.lite.darknet import letterbox
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster_tests.models.detectors.detector_contract import assert_alike, assert_keeps_contract, odd_images
-from data_miner_dagster_tests.models.detectors.tiny_detectors import save_clip_text, save_scripted_text
+from data_miner_dagster_tests.support.tiny_detectors import save_clip_text, save_scripted_text
 
 SCRIPT_BY_NETWORK = {
     "yolov8n-worldv2": None,

@@ -17,7 +17,7 @@ from data_miner_dagster.models.encoders import hub_encoders
 from data_miner_dagster.models.encoders.cpu_graphs import write_graph
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.protocols.encoders import embed_images
-from data_miner_dagster_tests.models.tiny_networks import ARCHITECTURES, save_tiny, tiny_config
+from data_miner_dagster_tests.support.tiny_networks import ARCHITECTURES, save_tiny, tiny_config
 
 TOLERANCE = 1e-5
 BFLOAT16_COSINE = 0.999

@@ -15,7 +15,7 @@ from data_miner_dagster.models.encoders.hub_encoders import SIGLIP_TEXT_LENGTH
 from data_miner_dagster.models.encoders.pixels import PixelPreparation
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.protocols.encoders import embed_images
-from data_miner_dagster_tests.models.tiny_networks import ARCHITECTURES, save_tiny, tiny_config
+from data_miner_dagster_tests.support.tiny_networks import ARCHITECTURES, save_tiny, tiny_config
 
 PROMPTS = ["a photo of a cat", "the red bus", "dog"]
 

@@ -6,7 +6,7 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.deduplication.check import check_deduplication
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.storage.tables import read_fingerprint, read_table, table_from_rows, write_table
-from data_miner_dagster_tests.operations.deduplication.planted_duplicates import (
+from data_miner_dagster_tests.support.axis_duplicates import (
     CAT,
     CAT_ON_BUS,
     CAT_ON_SLIDE,
@@ -15,7 +15,7 @@ from data_miner_dagster_tests.operations.deduplication.planted_duplicates import
     run,
     save,
 )
-from data_miner_dagster_tests.operations.planted_project import PlantedPlatform
+from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from data_miner_dagster.operations.upkeep.removal import remove_videos
 from data_miner_dagster.storage.embeddings import read_embeddings, write_embeddings
 from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
 from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
-from data_miner_dagster_tests.operations.deduplication.planted_duplicates import (
+from data_miner_dagster_tests.support.axis_duplicates import (
     CAT,
     CAT_ON_BUS,
     CAT_ON_SLIDE,
@@ -33,7 +33,7 @@ from data_miner_dagster_tests.operations.deduplication.planted_duplicates import
     run,
     save,
 )
-from data_miner_dagster_tests.operations.planted_project import PlantedPlatform
+from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 from data_miner_dagster_tests.support.catalog import add_video
 
 

@@ -13,7 +13,7 @@ from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.operations.deduplication.frames import with_pictures
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.tables import write_table
-from data_miner_dagster_tests.builders import build_platform
+from data_miner_dagster_tests.support.sample_project import build_platform
 
 _ALPHABET = np.array([*string.ascii_letters, *string.digits, "_", "-"])
 

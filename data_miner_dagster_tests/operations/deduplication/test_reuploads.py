@@ -6,7 +6,7 @@ from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.deduplication.reuploads import ReportedReupload, project_reuploads
 from data_miner_dagster.storage.tables import read_table
-from data_miner_dagster_tests.operations.deduplication.planted_duplicates import (
+from data_miner_dagster_tests.support.axis_duplicates import (
     CAT,
     CAT_ON_BUS,
     CAT_ON_SLIDE,
@@ -15,7 +15,7 @@ from data_miner_dagster_tests.operations.deduplication.planted_duplicates import
     run,
     save,
 )
-from data_miner_dagster_tests.operations.planted_project import PlantedPlatform
+from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 
 
 @pytest.fixture

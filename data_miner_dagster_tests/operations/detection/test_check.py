@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.operations.detection.check import BoxCounts, count_boxes
-from data_miner_dagster_tests.builders import SampleVideo, build_project
 from data_miner_dagster_tests.support.faults import change_rows
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 WHOLE = (0.0, 0.0, 64.0, 48.0)
 VIDEOS = (

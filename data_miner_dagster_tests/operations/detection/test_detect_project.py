@@ -20,7 +20,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reporting.funnel import FunnelStep, project_funnel
 from data_miner_dagster.stages.detection.boxes import FrameDetections
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata, read_table
-from data_miner_dagster_tests.operations.detection.planted_detection import (
+from data_miner_dagster_tests.support.coloured_shapes import (
     PROJECT,
     ColourDetector,
     Shape,
@@ -453,7 +453,7 @@ import sys
 from pathlib import Path
 from data_miner_dagster.operations.detection import detect_project as detection
 from data_miner_dagster.operations.detection import runs as detector_runs
-from data_miner_dagster_tests.operations.detection import planted_detection as planted
+from data_miner_dagster_tests.support import coloured_shapes as planted
 
 class Slow(planted.ColourDetector):
     def detect(self, images, classes, *, confidence_floor):

@@ -2,7 +2,7 @@ import numpy as np
 
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.operations.detection.runs import detect_tiled
-from data_miner_dagster_tests.operations.detection.planted_detection import ColourDetector
+from data_miner_dagster_tests.support.coloured_shapes import ColourDetector
 
 TILED = DetectionConfig.model_validate(
     {"classes": {"red": []}, "confidence_floor": 0.0001, "tiling": {"side": 64, "include_whole_frame": False}}

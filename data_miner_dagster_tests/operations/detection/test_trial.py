@@ -6,7 +6,7 @@ from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.media.contact_sheets import Verdict
 from data_miner_dagster.operations.detection.trial import try_detect
-from data_miner_dagster_tests.operations.detection.planted_detection import ColourDetector, PlantedDetectors, jpeg_of
+from data_miner_dagster_tests.support.coloured_shapes import ColourDetector, PlantedDetectors, jpeg_of
 
 CONFIG = DetectionConfig.model_validate({"classes": {"red": [], "sea": ["blue"]}, "batch_size": 2})
 

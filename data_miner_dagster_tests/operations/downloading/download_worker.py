@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from data_miner_dagster.operations.downloading.download_videos import download_videos
-from data_miner_dagster_tests.sites.projects import make_platform
+from data_miner_dagster_tests.support.local_projects import make_platform
 
 if __name__ == "__main__":
     platform = make_platform(Path(sys.argv[1]), concurrent_downloads=4)

@@ -22,8 +22,8 @@ from data_miner_dagster.storage.videos import read_video_info
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.extractors import install_everywhere, offer_page
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
-from data_miner_dagster_tests.sites.projects import add_project, make_platform
-from data_miner_dagster_tests.sites.tiny_videos import make_audio, make_video
+from data_miner_dagster_tests.support.local_projects import add_project, make_platform
+from data_miner_dagster_tests.support.small_videos import make_audio, make_video
 
 
 @pytest.fixture

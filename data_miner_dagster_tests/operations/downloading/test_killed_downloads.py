@@ -13,8 +13,8 @@ from data_miner_dagster.operations.downloading.download_videos import download_v
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.storage.videos import read_video_info
 from data_miner_dagster_tests.sites import hostile_server as hostile
-from data_miner_dagster_tests.sites.projects import add_project, make_platform
-from data_miner_dagster_tests.sites.tiny_videos import make_video
+from data_miner_dagster_tests.support.local_projects import add_project, make_platform
+from data_miner_dagster_tests.support.small_videos import make_video
 
 NUM_VIDEOS = 50
 

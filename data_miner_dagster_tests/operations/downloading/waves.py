@@ -11,7 +11,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.hostile_server import Answer, HostileServer
-from data_miner_dagster_tests.sites.projects import add_project
+from data_miner_dagster_tests.support.local_projects import add_project
 
 SITE = "127.0.0.1"
 NUM_VIDEOS = 30

@@ -28,8 +28,8 @@ from data_miner_dagster.operations.embedding.embed_frames import embed_frames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.encoders import embed_images
 from data_miner_dagster.storage.embeddings import read_embeddings
-from data_miner_dagster_tests.models.tiny_networks import save_tiny, tiny_config
-from data_miner_dagster_tests.operations.planted_colours import (
+from data_miner_dagster_tests.support.catalog import add_project, add_video
+from data_miner_dagster_tests.support.coloured_frames import (
     BLUE,
     GREEN,
     RED,
@@ -39,7 +39,7 @@ from data_miner_dagster_tests.operations.planted_colours import (
     plant_video,
     statuses_of,
 )
-from data_miner_dagster_tests.support.catalog import add_project, add_video
+from data_miner_dagster_tests.support.tiny_networks import save_tiny, tiny_config
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from data_miner_dagster.operations.extraction.folder import make_frame_folder
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.stages.extraction import groups_to_read, select_targets
 from data_miner_dagster.storage.tables import read_table
-from data_miner_dagster_tests.barcode_clips import make_clip, read_barcode
+from data_miner_dagster_tests.support.barcode_clips import make_clip, read_barcode
 
 B_FRAMES = {"bf": "3", "b_strategy": "0"}
 UNEVEN = [0, 1, 2, 10, 11, 12, 13, 40, 41, 42, 43, 44, 90, 91, 92, 93, 94, 95, 100, 101, *range(130, 190, 3)]

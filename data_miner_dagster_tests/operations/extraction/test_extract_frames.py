@@ -20,7 +20,7 @@ from data_miner_dagster.operations.extraction.extract_frames import extract_fram
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.local_files import key_of_frames, list_frames
 from data_miner_dagster.storage.tables import read_table
-from data_miner_dagster_tests.barcode_clips import barcode_picture, make_clip
+from data_miner_dagster_tests.support.barcode_clips import barcode_picture, make_clip
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 
 

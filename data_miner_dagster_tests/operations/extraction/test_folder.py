@@ -23,7 +23,7 @@ from data_miner_dagster.operations.extraction.folder import make_frame_folder
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.stages.extraction import plan_decoding
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
-from data_miner_dagster_tests.barcode_clips import make_clip, read_barcode, read_barcode_file
+from data_miner_dagster_tests.support.barcode_clips import make_clip, read_barcode, read_barcode_file
 
 
 def make_frames(clip: Path, folder: Path, **settings: Any) -> tuple[FrameFolderSummary, list[dict[str, Any]]]:

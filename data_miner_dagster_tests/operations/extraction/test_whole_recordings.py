@@ -18,8 +18,8 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.probe import probe_video
 from data_miner_dagster.operations.extraction.folder import make_frame_folder
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob
-from data_miner_dagster_tests.barcode_clips import barcode_picture, make_clip
 from data_miner_dagster_tests.operations.extraction.test_container_matrix import lying_avi, times_by_ffmpeg
+from data_miner_dagster_tests.support.barcode_clips import barcode_picture, make_clip
 
 RATE = 5
 TICKS = 90000 // RATE

@@ -17,7 +17,7 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.operations.extraction.workers import FrameWorkers
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob
 from data_miner_dagster.workers.errors import WorkerFaultError, WorkersClosedError
-from data_miner_dagster_tests.barcode_clips import make_clip
+from data_miner_dagster_tests.support.barcode_clips import make_clip
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.filtering.calibration import CalibrationSheet, find_threshold, write_questions
 from data_miner_dagster.operations.filtering.drift import read_drift
 from data_miner_dagster.operations.filtering.filter_project import filter_project
-from data_miner_dagster_tests.operations.planted_project import (
+from data_miner_dagster_tests.support.axis_project import (
     PlantedPlatform,
     plant_frames,
     save_project,

@@ -9,9 +9,9 @@ from data_miner_dagster.operations.filtering.check import DecisionCounts, count_
 from data_miner_dagster.operations.left_out import as_metadata
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.tables import read_table, write_table
-from data_miner_dagster_tests.builders import SampleVideo, build_project
 from data_miner_dagster_tests.support.embeddings import plant_embeddings
 from data_miner_dagster_tests.support.faults import change_rows
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 VIDEOS = (SampleVideo("files-aaa", 3, dropped={1: "junk"}), SampleVideo("files-bbb", 2))
 

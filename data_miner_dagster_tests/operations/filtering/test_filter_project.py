@@ -23,7 +23,7 @@ from data_miner_dagster.storage import similarities as similarities_storage
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, read_embeddings
 from data_miner_dagster.storage.similarities import read_header
 from data_miner_dagster.storage.tables import read_table
-from data_miner_dagster_tests.operations.planted_project import (
+from data_miner_dagster_tests.support.axis_project import (
     PlantedPlatform,
     plant_frames,
     save_project,
@@ -323,7 +323,7 @@ import sys
 from pathlib import Path
 from data_miner_dagster.operations.filtering.check import count_decisions
 from data_miner_dagster.operations.filtering.filter_project import filter_project
-from data_miner_dagster_tests.operations.planted_project import PlantedPlatform
+from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 platform = PlantedPlatform(Path(sys.argv[1]))
 print(filter_project(platform, "pets").counts["kept"], platform.encoder.texts_embedded)
 print([name for name in ("torch", "transformers", "ultralytics", "cv2", "dagster") if name in sys.modules])

@@ -14,8 +14,8 @@ from data_miner_dagster.operations.downloading.download_videos import download_v
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster_tests.sites.hostile_server import HostileServer, hostile_server, page, whole_file
-from data_miner_dagster_tests.sites.projects import add_project, make_platform
-from data_miner_dagster_tests.sites.tiny_videos import make_video
+from data_miner_dagster_tests.support.local_projects import add_project, make_platform
+from data_miner_dagster_tests.support.small_videos import make_video
 
 SECRET = "hf_SUPERSECRET1234"
 

@@ -17,8 +17,8 @@ from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.media.probe import probe_video
 from data_miner_dagster.operations.foreign.media_workers import MediaWorkers
 from data_miner_dagster.workers.limits import WorkerLimits
-from data_miner_dagster_tests.barcode_clips import make_clip
 from data_miner_dagster_tests.media.test_foreign_pictures import PHOTO, PIXELS, bomb, coded
+from data_miner_dagster_tests.support.barcode_clips import make_clip
 
 MEMORY = 512 << 20
 

@@ -59,7 +59,7 @@ from data_miner_dagster_tests.operations.foreign.planted_pictures import (
     contents,
     listed,
 )
-from data_miner_dagster_tests.operations.planted_colours import GREEN, RED, ColourPlatform, plant_video
+from data_miner_dagster_tests.support.coloured_frames import GREEN, RED, ColourPlatform, plant_video
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.exporting import check_export_folder, export_release
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.standing import release_header
-from data_miner_dagster_tests.builders import SampleVideo, build_project
 from data_miner_dagster_tests.support.releases import FORGETFUL
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,8 @@ from data_miner_dagster.storage.tables import (
     table_from_rows,
     write_table,
 )
-from data_miner_dagster_tests.builders import SAMPLE_VIDEOS, SampleVideo, build_project, project_config
 from data_miner_dagster_tests.support.releases import FORGETFUL
+from data_miner_dagster_tests.support.sample_project import SAMPLE_VIDEOS, SampleVideo, build_project, project_config
 
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
 

@@ -10,7 +10,7 @@ from data_miner_dagster.operations.releasing.exporting import export_release
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.standing import check_release, list_releases
 from data_miner_dagster.operations.reporting.report import write_report
-from data_miner_dagster_tests.builders import build_platform, build_project
+from data_miner_dagster_tests.support.sample_project import build_platform, build_project
 
 
 def test_check_release__no_project_and_no_release(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.reporting.funnel import FunnelStep, project_funnel
 from data_miner_dagster.storage.tables import read_table
-from data_miner_dagster_tests.builders import build_platform, build_project
+from data_miner_dagster_tests.support.sample_project import build_platform, build_project
 
 
 def test_project_funnel__unknown_project(tmp_path: Path) -> None:

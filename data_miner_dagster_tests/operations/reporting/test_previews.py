@@ -18,7 +18,7 @@ from data_miner_dagster.operations.reporting.previews import (
     kept_tiles,
     rejected_tiles,
 )
-from data_miner_dagster_tests.builders import SampleVideo, build_project
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 PROJECT_PREVIEWS: tuple[Callable[[Platform, str], Preview | None], ...] = (
     filtering_preview,

@@ -12,7 +12,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.reporting.report import write_report
 from data_miner_dagster.storage.tables import table_from_rows, write_table
-from data_miner_dagster_tests.builders import SampleVideo, build_project
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -16,8 +16,8 @@ from data_miner_dagster.operations.sourcing.adding import BY_HAND, add_video
 from data_miner_dagster.sites.local_files import key_of_file
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
-from data_miner_dagster_tests.sites.projects import add_project, make_platform
-from data_miner_dagster_tests.sites.tiny_videos import make_video
+from data_miner_dagster_tests.support.local_projects import add_project, make_platform
+from data_miner_dagster_tests.support.small_videos import make_video
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.operations.sourcing.rules import ProjectRules
 from data_miner_dagster_tests.sites.hostile_server import Answer, Exchange, HostileServer, hostile_server, page
-from data_miner_dagster_tests.sites.projects import add_project, make_platform
+from data_miner_dagster_tests.support.local_projects import add_project, make_platform
 
 
 @pytest.fixture

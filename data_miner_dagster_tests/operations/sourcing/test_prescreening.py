@@ -21,7 +21,7 @@ from data_miner_dagster.operations.sourcing.prescreening import prescreen, thres
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.extractors import install_everywhere
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
-from data_miner_dagster_tests.sites.projects import add_project, make_platform
+from data_miner_dagster_tests.support.local_projects import add_project, make_platform
 
 
 class ColourEncoder:

@@ -14,7 +14,7 @@ from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.operations.sourcing.rules import load_rules
 from data_miner_dagster.sensors.project_files import register_project_files
-from data_miner_dagster_tests.sites.tiny_videos import make_video
+from data_miner_dagster_tests.support.small_videos import make_video
 
 SECRET = "hf_SUPERSECRET1234"
 LISTED = "{type: urls, urls: ['http://127.0.0.1:9/v.mp4']}"

@@ -22,8 +22,8 @@ from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.extractors import install_everywhere, offer_list, offer_page
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
-from data_miner_dagster_tests.sites.projects import add_project, make_platform
-from data_miner_dagster_tests.sites.tiny_videos import make_video
+from data_miner_dagster_tests.support.local_projects import add_project, make_platform
+from data_miner_dagster_tests.support.small_videos import make_video
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from data_miner_dagster.operations.upkeep.forgetting import (
 )
 from data_miner_dagster.operations.upkeep.traces import Trace, find_rows, find_traces, needles_of
 from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
-from data_miner_dagster_tests.builders import FOUND_AT, SAMPLE_VIDEOS, build_project
+from data_miner_dagster_tests.support.sample_project import FOUND_AT, SAMPLE_VIDEOS, build_project
 
 KEY = "files-aaa"
 SHARES = "train=0.8,test=0.1,val=0.1"

@@ -9,7 +9,7 @@ from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.inspection import Drift, Finding, inspect_platform, mend_platform
-from data_miner_dagster_tests.builders import build_platform, build_project
+from data_miner_dagster_tests.support.sample_project import build_platform, build_project
 
 
 @pytest.fixture

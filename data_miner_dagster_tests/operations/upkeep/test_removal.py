@@ -18,7 +18,7 @@ from data_miner_dagster.operations.upkeep.removal import (
     remove_videos,
     take_out_of_project,
 )
-from data_miner_dagster_tests.builders import FOUND_AT, build_project
+from data_miner_dagster_tests.support.sample_project import FOUND_AT, build_project
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from data_miner_dagster.operations.deduplication.check import check_deduplicatio
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.storage.tables import read_table
-from data_miner_dagster_tests.operations.planted_project import PlantedPlatform, plant_frames
+from data_miner_dagster_tests.support.axis_project import PlantedPlatform, plant_frames
 from data_miner_dagster_tests.support.catalog import add_video
 
 CAT = (1.0, 0.0, 0.0, 0.0)

@@ -23,8 +23,8 @@ from data_miner_dagster.operations.detection.detect_project import detect_projec
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
-from data_miner_dagster_tests.operations.detection.planted_detection import ColourDetector, jpeg_of
-from data_miner_dagster_tests.operations.planted_project import AxisEncoder, PlantedModels, PlantedPlatform
+from data_miner_dagster_tests.support.axis_project import AxisEncoder, PlantedModels, PlantedPlatform
+from data_miner_dagster_tests.support.coloured_shapes import ColourDetector, jpeg_of
 from data_miner_dagster_tests.support.frames import write_pictures
 
 PROJECT = "life"
