@@ -1,0 +1,250 @@
+"""`How to add a stage of a project`: `tracking`, between detection and the release."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+REPOSITORY: Final = Path(__file__).parents[2]
+PACKAGE: Final = "data_miner_dagster"
+
+NEW_FILES: Final = {
+    "config/tracking.py": '''
+"""The `tracking` section."""
+
+from pydantic import Field
+
+from data_miner_dagster.config.base import ConfigModel
+
+
+class TrackingConfig(ConfigModel):
+    """Which boxes are of the same thing."""
+
+    within_seconds: float = Field(2.0, gt=0)
+    """A box of the same class this soon after another continues its track."""
+''',
+    "stages/tracking.py": '''
+"""Which boxes are of the same thing."""
+
+from collections.abc import Sequence
+
+
+def track_of_each(pts_seconds: Sequence[float], *, within_seconds: float) -> list[int]:
+    """Return (N,) the number of the track of each box of one class, given in order of time."""
+    tracks: list[int] = []
+    for index, pts in enumerate(pts_seconds):
+        is_continued = index > 0 and pts - pts_seconds[index - 1] <= within_seconds
+        tracks.append(tracks[-1] + (not is_continued) if tracks else 0)
+    return tracks
+''',
+    "operations/tracking/__init__.py": '"""Tracks of boxes."""\n',
+    "operations/tracking/track_project.py": '''
+"""tracks.parquet: which boxes of a project are of the same thing."""
+
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.tables import TRACKS_SCHEMA
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_stage import project_stage, require_table
+from data_miner_dagster.stages.tracking import track_of_each
+from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_table, table_from_rows, write_table
+
+
+def track_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
+    """Follow the boxes of each class through each video."""
+    config = platform.project_config(project).tracking
+    path = platform.layout.table_of(project, ProjectStage.TRACKING)
+    with project_stage(platform, project, ProjectStage.TRACKING) as stage:
+        detected = require_table(platform, project, ProjectStage.DETECTION)
+        fingerprint = fingerprint_of({"detections": detected, "tracking": config.model_dump(mode="json")})
+        if not force and read_fingerprint(path) == fingerprint:
+            return ProjectOutcome(project, OutcomeStatus.REUSED, fingerprint, {})
+        stage.begin()
+        boxes = read_table(platform.layout.detections_table(project), ["frame_id", "frame_index"]).to_pylist()
+        tracks = track_of_each([float(box["frame_index"]) for box in boxes], within_seconds=config.within_seconds)
+        rows = [{"frame_id": box["frame_id"], "track": track} for box, track in zip(boxes, tracks, strict=True)]
+        made_from = {MADE_FROM_KEY: detected}
+        write_table(path, table_from_rows(rows, TRACKS_SCHEMA), fingerprint=fingerprint, metadata=made_from)
+        return ProjectOutcome(project, OutcomeStatus.DONE, fingerprint, {"boxes": len(rows)})
+''',
+    "assets/tracking.py": '''
+"""The asset `tracks`."""
+
+import dagster as dg
+
+from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
+from data_miner_dagster.domain.statuses import ProjectStage, asset_before
+from data_miner_dagster.partitions import PROJECTS
+from data_miner_dagster.resources.platform import PlatformResource
+
+
+@dg.asset(
+    partitions_def=PROJECTS,
+    deps=[asset_before(ProjectStage.TRACKING)],
+    group_name="dataset",
+    kinds={"parquet"},
+    owners=OWNERS,
+    tags={"scope": "project"},
+    pool="inference",
+    code_version="1",
+)
+def tracks(
+    context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
+) -> dg.MaterializeResult[None]:
+    """Which boxes of a video are of the same thing."""
+    from data_miner_dagster.operations.tracking.track_project import track_project
+
+    opened = platform.open()
+    return materialize_project(
+        context, lambda project: track_project(opened, project, force=config.force), lambda project: {}
+    )
+''',
+    "asset_checks/tracking.py": '''
+"""The check of `tracks`."""
+
+import dagster as dg
+
+from data_miner_dagster.assets.tracking import tracks
+from data_miner_dagster.partitions import PROJECTS
+
+
+@dg.asset_check(asset=tracks, partitions_def=PROJECTS, blocking=True)
+def every_box_has_a_track(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Every box has a track."""
+    return dg.AssetCheckResult(passed=True)
+''',
+}
+
+CHANGES: Final = {
+    "domain/statuses.py": {
+        '    RELEASING_READY = "RELEASING_READY"\n': (
+            '    TRACKING_READY = "TRACKING_READY"\n    TRACKING = "TRACKING"\n'
+            '    RELEASING_READY = "RELEASING_READY"\n'
+        ),
+        "    ProjectStage.RELEASING: StageOnTheWay(": (
+            '    ProjectStage.TRACKING: StageOnTheWay(ProjectStage.TRACKING_READY, "tracks", "tracks.parquet"),\n'
+            "    ProjectStage.RELEASING: StageOnTheWay("
+        ),
+    },
+    "domain/tables.py": {
+        "DETECTED_FRAMES_SCHEMA: Final": (
+            'TRACKS_SCHEMA: Final = pa.schema([_not_null("frame_id", pa.string()), _not_null("track", pa.int32())])\n'
+            '"""projects/<name>/tracks.parquet: one row per box, in the order of detections.parquet."""\n\n'
+            "DETECTED_FRAMES_SCHEMA: Final"
+        ),
+    },
+    "config/settings.py": {
+        "from data_miner_dagster.config.web import": (
+            "from data_miner_dagster.config.tracking import TrackingConfig\nfrom data_miner_dagster.config.web import"
+        ),
+        "    releasing: ReleasingConfig = ": (
+            '    tracking: TrackingConfig = TrackingConfig()\n    """Which boxes are of the same thing."""\n'
+            "    releasing: ReleasingConfig = "
+        ),
+    },
+}
+
+USED: Final = """
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import data_miner_dagster
+from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.definitions import defs
+from data_miner_dagster.domain.errors import NotReadyError, OutOfDateError
+from data_miner_dagster.export.manifest import read_manifest
+from data_miner_dagster.jobs import OPS_BY_JOB
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.tracking.track_project import track_project
+from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_table, write_table
+from data_miner_dagster_tests.builders import build_project
+
+assert Path(data_miner_dagster.__file__).is_relative_to(sys.argv[1])
+ops = ("filtered_frames", "deduplicated_frames", "detections", "tracks", "dataset")
+assert OPS_BY_JOB["build_dataset"] == ops
+nodes = set(defs.resolve_job_def("build_dataset").graph.node_names())
+assert {*ops, "tracks_every_box_has_a_track"} <= nodes
+graph = defs.resolve_asset_graph()
+for asset, before in (("tracks", "detections"), ("dataset", "tracks")):
+    assert [key.to_user_string() for key in graph.get(dg.AssetKey(asset)).parent_keys] == [before]
+
+platform = build_project(Path(sys.argv[2]))
+stage = lambda: platform.catalog.project("cyclists").stage.value
+with platform.catalog.database.transaction() as session:
+    session.get_one(ProjectRow, "cyclists").stage = "TRACKING_READY"
+with pytest.raises(NotReadyError, match="has no tracks yet"):
+    release_project(platform, "cyclists")
+assert stage() == "TRACKING_READY"
+made = track_project(platform, "cyclists")
+assert (made.status.value, stage()) == ("done", "RELEASING_READY")
+assert track_project(platform, "cyclists").status.value == "reused"
+release = release_project(platform, "cyclists")
+assert (release.status.value, release.metadata["version"], stage()) == ("done", "v001", "COMPLETE")
+manifest = read_manifest(platform.layout.release_folder("cyclists", "v001"))
+assert manifest["config"]["tracking"] == {"within_seconds": 2.0}
+path = platform.root / "projects/cyclists/tracks.parquet"
+table = read_table(path)
+write_table(path, table, fingerprint=made.fingerprint, metadata={MADE_FROM_KEY: "of other detections"})
+with pytest.raises(OutOfDateError, match="tracks is out of date .detections has changed since."):
+    release_project(platform, "cyclists")
+assert stage() == "FAILED"
+print("used")
+"""
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the package with the stage, made as the recipe says."""
+    copy = tmp_path / "copy"
+    shutil.copytree(REPOSITORY / PACKAGE, copy / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "setup.cfg", copy)
+    for name, text in NEW_FILES.items():
+        path = copy / PACKAGE / name
+        path.parent.mkdir(exist_ok=True)
+        assert not path.exists()
+        path.write_text(text.lstrip())
+    for name, changes in CHANGES.items():
+        path = copy / PACKAGE / name
+        text = path.read_text()
+        for old, new in changes.items():
+            assert text.count(old) == 1, (name, old)
+            text = text.replace(old, new)
+        path.write_text(text)
+    contracts = (copy / "setup.cfg").read_text()
+    assert contracts.count("    releasing\n    detection\n") == 1  # of decisions
+    assert contracts.count("    reporting\n    detection\n") == 1  # of operations
+    for above in ("releasing", "reporting"):
+        contracts = contracts.replace(f"    {above}\n    detection\n", f"    {above}\n    tracking\n    detection\n")
+    (copy / "setup.cfg").write_text(contracts)
+    return copy
+
+
+def run(command: list[str], copy: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{REPOSITORY}"}
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def test_recipe_of_a_stage__what_it_names_is_enough(copy: Path, tmp_path: Path) -> None:
+    assert run([sys.executable, "-c", USED, str(copy), str(tmp_path / "root")], copy).endswith("used\n")
+
+
+def test_recipe_of_a_stage__keeps_the_contracts_of_the_rooms(copy: Path) -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    assert "0 broken" in run([str(linter), "--config", "setup.cfg", "--no-cache"], copy)
+
+
+def test_recipe_of_a_stage__names_every_file() -> None:
+    contributing = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    recipe = contributing.partition("## How to add a stage of a project\n")[2].partition("\n## ")[0]
+    named = [*CHANGES, *NEW_FILES, "setup.cfg"]
+    unnamed = [name for name in named if name not in recipe and not name.endswith("__init__.py")]
+    assert unnamed == ["asset_checks/tracking.py"]  # as a check that is added to any asset
