@@ -164,7 +164,7 @@ from data_miner_dagster.jobs import OPS_BY_JOB
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.tracking.track_project import track_project
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_table, write_table
-from data_miner_dagster_tests.builders import build_project
+from data_miner_dagster_tests.support.sample_project import build_project
 
 assert Path(data_miner_dagster.__file__).is_relative_to(sys.argv[1])
 ops = ("filtered_frames", "deduplicated_frames", "detections", "tracks", "dataset")
