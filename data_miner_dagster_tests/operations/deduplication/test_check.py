@@ -2,10 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import NotReadyError
 from data_miner_dagster.operations.deduplication.check import check_deduplication
 from data_miner_dagster.operations.filtering.filter_project import filter_project
-from data_miner_dagster.storage.tables import read_fingerprint, read_table, table_from_rows, write_table
 from data_miner_dagster_tests.support.axis_duplicates import (
     CAT,
     CAT_ON_BUS,
@@ -16,6 +15,7 @@ from data_miner_dagster_tests.support.axis_duplicates import (
     save,
 )
 from data_miner_dagster_tests.support.axis_project import PlantedPlatform
+from data_miner_dagster_tests.support.faults import change_rows
 
 
 @pytest.fixture
@@ -26,19 +26,15 @@ def platform(tmp_path: Path) -> PlantedPlatform:
 
 def tamper(platform: PlantedPlatform, row: int, **values: object) -> None:
     """Change one row of the table as a bug would."""
-    path = platform.layout.deduplicated_table("pets")
-    table = read_table(path)
-    rows = table.to_pylist()
-    rows[row] |= values
-    write_table(path, table_from_rows(rows, table.schema.remove_metadata()), fingerprint=read_fingerprint(path) or "")
+    change_rows(platform.layout.deduplicated_table("pets"), lambda rows: rows[row].update(values))
 
 
 def test_check_deduplication__not_made_yet(platform: PlantedPlatform) -> None:
     save(platform)
-    with pytest.raises(ConfigError, match="has not been deduplicated"):
+    with pytest.raises(NotReadyError, match="has no filtered_frames yet"):
         check_deduplication(platform, "pets")
     filter_project(platform, "pets")
-    with pytest.raises(ConfigError, match="has not been deduplicated"):
+    with pytest.raises(NotReadyError, match="has no deduplicated_frames yet"):
         check_deduplication(platform, "pets")
 
 
