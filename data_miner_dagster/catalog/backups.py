@@ -21,6 +21,11 @@ def copy_before_migration(file: Path, revision: str) -> Path:
             source.backup(target)
         shutil.copymode(file, partial)
         partial.replace(copy)
+        folder = os.open(copy.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # SQLite has flushed the file; this is its name
+        finally:
+            os.close(folder)
     finally:
         partial.unlink(missing_ok=True)
     return copy
