@@ -105,6 +105,16 @@ def test_commands_that_look__show_what_was_there(made: Path, run_command: RunCom
         assert checked.splitlines() == [f"{made / file}.yaml: valid; project {file}, {about}"]
 
 
+def test_frames_that_cannot_be_read__are_left_out_of_what_is_said(made: Path, run_command: RunCommand) -> None:
+    table, damaged = sorted((made / "mined/frames").glob("*/frames.parquet"))[:2]
+    table.unlink()
+    table.mkdir()
+    damaged.write_bytes(b"noise")
+    doctor = run_command("doctor", "--root", made / "mined")
+    assert doctor.exit_code == 1
+    assert FRAMES_KEPT.replace("5 videos", "3 videos").replace("(5 by", "(3 by") in doctor.stdout
+
+
 def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
     root = made / "mined"
     kept = ("videos", "frames", "embeddings", "releases/served", "releases/animals/v001", "releases/animals/v002")

@@ -67,7 +67,10 @@ def count_earlier_frames(platform: Platform, project: str | None = None) -> dict
     for row in platform.catalog.videos(project=project):
         if row.status is not VideoStatus.EXTRACTED or row.sha256 is None:
             continue
-        stored = read_identity(platform.layout.frames_table(row.key))
+        try:
+            stored = read_identity(platform.layout.frames_table(row.key))
+        except OSError:  # which whoever needs the frames says, and `doctor`
+            continue
         if stored is None or stored.fingerprint == frames_fingerprint(row.key, row.sha256, config):
             continue
         for version in range(1, ALGORITHM_VERSION):
