@@ -89,7 +89,6 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
             if not force and read_fingerprint(path) == fingerprint:
                 return _Decided(OutcomeStatus.REUSED, members, fingerprint)
             stage.begin()
-            _start_members(platform, project, members)
             similarities = platform.layout.similarities_table(project)
             num_scored = score_project(platform, similarities, header, members.ready, force=force)
             settings = _settings(platform, config) | as_metadata(left_out)
@@ -291,12 +290,6 @@ def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -
 
 
 # --- rows ---
-
-
-def _start_members(platform: Platform, project: str, members: ProjectMembers) -> None:
-    with platform.catalog.database.transaction() as session:
-        keys = [member.video_key for member in members.ready]
-        move_project_videos(session, project, ProjectVideoStatus.FILTERING, dict.fromkeys(keys, (None, None)))
 
 
 def _finish_members(platform: Platform, project: str, members: ProjectMembers, tally: _Tally) -> None:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,25 @@ def test_filter_project__a_number_of_another_encoder_is_refused(platform: Plante
     assert stage(platform) is ProjectStage.DEDUPLICATION_READY
 
 
+@pytest.mark.parametrize("cut", [KeyboardInterrupt, SystemExit])
+def test_filter_project__interrupted_members_stay_what_they_were(
+    platform: PlantedPlatform, cut: type[BaseException]
+) -> None:
+    two_videos(platform)
+    filter_project(platform, "pets")
+    before = standing(platform)
+
+    def interrupt(prompts: Sequence[str]) -> np.ndarray:
+        raise cut
+
+    save_project(platform, positive=["dog"])
+    platform.encoder.embed_texts = interrupt  # type: ignore[method-assign]
+    with pytest.raises(cut):
+        filter_project(platform, "pets")
+    assert standing(platform) == before
+    assert stage(platform) is ProjectStage.SOURCING
+
+
 def test_filter_project__a_video_lost_after_filtering_fails_its_member(platform: PlantedPlatform) -> None:
     two_videos(platform)
     filter_project(platform, "pets")
@@ -320,6 +340,7 @@ def test_filter_project__deciding_again_imports_no_torch(tmp_path: Path) -> None
     save_project(platform, positive_threshold=0.125)
     program = """
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from data_miner_dagster.operations.filtering.check import count_decisions
 from data_miner_dagster.operations.filtering.filter_project import filter_project
