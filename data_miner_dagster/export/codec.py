@@ -24,7 +24,7 @@ class ReleaseWriter(Protocol):
         ...
 
 
-def at_once(name: str, work: Callable[[], None]) -> None:
+def at_once(_name: str, work: Callable[[], None]) -> None:
     """Do the work of a part; its failure is that of its image."""
     work()
 

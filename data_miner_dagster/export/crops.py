@@ -11,7 +11,7 @@ from data_miner_dagster.domain.keys import has_foreign_pictures
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import file_number_problems
-from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
+from data_miner_dagster.export.records import ReleaseBox, ReleaseImage
 from data_miner_dagster.protocols.pictures import PictureReader
 
 CROP_QUALITY: Final = 92
@@ -44,7 +44,6 @@ class CropsWriter:
 
     Args:
         folder: where to.
-        header: of the release.
         release: its folder.
         pictures: reads the images.
         attempt: given (frame id and box, work) of each crop, it does the work, or goes on without.
@@ -53,7 +52,6 @@ class CropsWriter:
     def __init__(
         self,
         folder: Path,
-        header: ReleaseHeader,
         release: Path,
         pictures: PictureReader,
         attempt: Callable[[str, Callable[[], None]], object],
@@ -102,7 +100,7 @@ def crops_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 CODEC: Final = Codec(
-    lambda to: CropsWriter(to.folder, to.header, to.release, to.pictures, to.attempt),
+    lambda to: CropsWriter(to.folder, to.release, to.pictures, to.attempt),
     (crops_problems,),
     attempts_parts=True,
 )

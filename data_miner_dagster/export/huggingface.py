@@ -19,7 +19,7 @@ from data_miner_dagster.export.card import write_card
 from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, file_number_problems, label_problems
 from data_miner_dagster.export.parquet import RowWriter
-from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage
+from data_miner_dagster.export.records import ReleaseImage
 
 METADATA_SCHEMA: Final = pa.schema(
     [
@@ -57,7 +57,7 @@ def metadata_file(folder: Path, split: str) -> Path:
 class ImageFolderWriter:
     """Writes one `metadata.parquet` per split that has images; a split without images gets none."""
 
-    def __init__(self, folder: Path, header: ReleaseHeader) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writers: dict[str, RowWriter] = {}
 
@@ -125,9 +125,7 @@ def shard_files(folder: Path, split: str) -> list[Path]:
 class EmbeddedParquetWriter:
     """Writes `data/<split>-<shard>.parquet` with the images inside: what the hub's viewer likes best."""
 
-    def __init__(
-        self, folder: Path, header: ReleaseHeader, release: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES
-    ) -> None:
+    def __init__(self, folder: Path, release: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
         self._folder = folder / "data"
         self._folder.mkdir()
         self._release = release
@@ -211,9 +209,9 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
-IMAGE_FOLDER: Final = Codec(lambda to: ImageFolderWriter(to.folder, to.header), (image_folder_problems,))
+IMAGE_FOLDER: Final = Codec(lambda to: ImageFolderWriter(to.folder), (image_folder_problems,))
 EMBEDDED: Final = Codec(
-    lambda to: EmbeddedParquetWriter(to.folder, to.header, to.release),
+    lambda to: EmbeddedParquetWriter(to.folder, to.release),
     (embedded_problems,),
     complete_export=lambda to, tally: write_card(to.folder, to.header, tally, path_of="data/{split}-*.parquet"),
 )

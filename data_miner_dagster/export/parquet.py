@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.export.codec import Codec, Destination, Expected
-from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage, ReleaseTally, ReleaseVideo
+from data_miner_dagster.export.records import ReleaseBox, ReleaseImage, ReleaseTally, ReleaseVideo
 
 ROWS_PER_GROUP: Final = 10_000
 
@@ -136,7 +136,7 @@ class RowWriter:
 class ParquetWriter:
     """Writes `data/images.parquet` and `data/boxes.parquet`."""
 
-    def __init__(self, folder: Path, header: ReleaseHeader) -> None:
+    def __init__(self, folder: Path) -> None:
         (folder / "data").mkdir()
         self._images = RowWriter(images_table(folder), IMAGES_SCHEMA)
         self._boxes = RowWriter(boxes_table(folder), BOXES_SCHEMA)
@@ -312,7 +312,7 @@ def add_videos(to: Destination, tally: ReleaseTally) -> None:
 
 
 CODEC: Final = Codec(
-    lambda to: ParquetWriter(to.folder, to.header),
+    lambda to: ParquetWriter(to.folder),
     (parquet_problems, videos_problems),
     export_verifiers=(same_tables_problems,),
     complete_export=add_videos,

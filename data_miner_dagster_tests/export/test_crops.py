@@ -11,7 +11,7 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.export.codec import at_once
 from data_miner_dagster.export.crops import CropsWriter, crop_corners, crop_file
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
-from data_miner_dagster_tests.support.releases import HEADER, IMAGES, release_box, write_images, write_pictures
+from data_miner_dagster_tests.support.releases import IMAGES, release_box, write_images, write_pictures
 
 CORNERS: dict[str, tuple[tuple[float, float, float, float], tuple[int, int, int, int]]] = {
     "whole pixels": ((4.0, 6.0, 40.0, 30.0), (4, 6, 40, 30)),
@@ -45,7 +45,7 @@ def test_crop_file__class_names_are_free_text(class_name: str) -> None:
 def test_crops_writer__a_picture_for_every_box(tmp_path: Path) -> None:
     write_pictures(tmp_path / "release")
     with StoredPictures(ExtractionConfig()) as pictures:
-        write_images(CropsWriter(tmp_path / "out", HEADER, tmp_path / "release", pictures, at_once))
+        write_images(CropsWriter(tmp_path / "out", tmp_path / "release", pictures, at_once))
     sizes = {}
     for path in sorted((tmp_path / "out").rglob("*.jpg")):
         with Image.open(path) as crop:
@@ -69,9 +69,7 @@ def test_crops_writer__each_crop_is_attempted_by_its_name(tmp_path: Path) -> Non
     names: list[str] = []
     with StoredPictures(ExtractionConfig()) as pictures:
         write_images(
-            CropsWriter(
-                tmp_path / "out", HEADER, tmp_path / "release", pictures, lambda name, _work: names.append(name)
-            )
+            CropsWriter(tmp_path / "out", tmp_path / "release", pictures, lambda name, _work: names.append(name))
         )
     assert names == ["files-a/000000 box 0", "files-a/000000 box 1", "files-b/000000 box 0", "files-c/000001 box 0"]
     assert not (tmp_path / "out").exists()

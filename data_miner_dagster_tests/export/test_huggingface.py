@@ -48,12 +48,12 @@ def test_objects_of__a_struct_of_lists(case: str) -> None:
 
 
 def test_image_folder_writer__no_images(tmp_path: Path) -> None:
-    write_images(ImageFolderWriter(tmp_path, HEADER), ())
+    write_images(ImageFolderWriter(tmp_path), ())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_image_folder_writer__a_table_for_each_split_that_has_images(tmp_path: Path) -> None:
-    write_images(ImageFolderWriter(tmp_path, HEADER))
+    write_images(ImageFolderWriter(tmp_path))
     tables = {split: metadata_file(tmp_path, split) for split in HEADER.splits}
     assert {split: path.exists() for split, path in tables.items()} == {"train": True, "val": True, "test": False}
     assert [row["file_name"] for row in pq.ParquetFile(tables["train"]).read().to_pylist()] == [
@@ -84,7 +84,7 @@ def test_image_folder_writer__a_table_for_each_split_that_has_images(tmp_path: P
 
 def test_embedded_parquet_writer__images_are_inside(tmp_path: Path) -> None:
     write_pictures(tmp_path)
-    write_images(EmbeddedParquetWriter(tmp_path, HEADER, tmp_path))
+    write_images(EmbeddedParquetWriter(tmp_path, tmp_path))
     assert [path.name for path in shard_files(tmp_path, "train")] == ["train-00000.parquet"]
     assert shard_files(tmp_path, "test") == []
     table = pq.ParquetFile(shard_files(tmp_path, "val")[0]).read()
@@ -98,7 +98,7 @@ def test_embedded_parquet_writer__a_full_shard_is_followed_by_another(
     tmp_path: Path, max_bytes: int, ids: list[list[int]]
 ) -> None:
     write_pictures(tmp_path)
-    write_images(EmbeddedParquetWriter(tmp_path, HEADER, tmp_path, max_shard_bytes=max_bytes))
+    write_images(EmbeddedParquetWriter(tmp_path, tmp_path, max_shard_bytes=max_bytes))
     shards = shard_files(tmp_path, "train")
     assert [path.name for path in shards] == [f"train-{number:05d}.parquet" for number in range(len(ids))]
     assert [pq.ParquetFile(path).read()["image_id"].to_pylist() for path in shards] == ids

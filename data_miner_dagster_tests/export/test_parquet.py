@@ -19,7 +19,7 @@ from data_miner_dagster.export.parquet import (
     videos_table,
 )
 from data_miner_dagster.export.records import ReleaseImage
-from data_miner_dagster_tests.support.releases import HEADER, IMAGES, release_image, write_images, write_sample_videos
+from data_miner_dagster_tests.support.releases import IMAGES, release_image, write_images, write_sample_videos
 
 CASES: dict[str, tuple[ReleaseImage, ...]] = {
     "no images": (),
@@ -35,12 +35,12 @@ CASES: dict[str, tuple[ReleaseImage, ...]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_read_images__what_was_written(tmp_path: Path, case: str) -> None:
-    write_images(ParquetWriter(tmp_path, HEADER), CASES[case])
+    write_images(ParquetWriter(tmp_path), CASES[case])
     assert tuple(read_images(tmp_path)) == CASES[case]
 
 
 def test_parquet_writer__rows(tmp_path: Path) -> None:
-    write_images(ParquetWriter(tmp_path, HEADER))
+    write_images(ParquetWriter(tmp_path))
     images, boxes = (pq.ParquetFile(path).read() for path in (images_table(tmp_path), boxes_table(tmp_path)))
     assert (images.schema, boxes.schema) == (IMAGES_SCHEMA, BOXES_SCHEMA)
     assert images["num_boxes"].to_pylist() == [2, 0, 1, 1]
@@ -86,7 +86,7 @@ def test_read_videos__what_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"<html>504</html>"])
 def test_read__a_damaged_table_is_one_line_with_what_to_do(tmp_path: Path, content: bytes) -> None:
-    write_images(ParquetWriter(tmp_path, HEADER))
+    write_images(ParquetWriter(tmp_path))
     write_sample_videos(tmp_path)
     for path, read in (
         (videos_table(tmp_path), lambda: read_videos(tmp_path)),

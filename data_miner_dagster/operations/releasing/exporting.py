@@ -25,7 +25,7 @@ from data_miner_dagster.export.parquet import read_images
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage, ReleaseTally
 from data_miner_dagster.export.verification import export_problems
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
-from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError, going_on_without
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.standing import existing_version, release_header
@@ -71,77 +71,91 @@ def export_release(
         raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force")
     header = release_header(release)
     if format == WHOLE:
-        with atomic_folder(to.absolute()) as folder:
-            for name in (*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(release / name, folder / name)
-            if damage := damaged_files(folder):
-                raise DataMinerError(f"the copy of {project} {version} differs: {damage[0]}; nothing was exported")
-        manifest = read_manifest(to) or {}
-        return ExportOutcome(version, to.absolute(), manifest["num_images"], manifest["num_boxes"], {})
+        return _copy_release(release, header, to.absolute())
     with StoredPictures(platform.config.extraction) as pictures:
-        write = partial(_export_format, release, header, pictures, EXPORT_FORMATS[format], to.absolute())
+        write = partial(_export_format, _Source(release, header, pictures), EXPORT_FORMATS[format], to.absolute())
         (tally, lost_parts), lost_images = going_on_without(write)
     return ExportOutcome(
         version, to.absolute(), tally.num_images, tally.num_boxes - len(lost_parts), {**lost_images, **lost_parts}
     )
 
 
+def _copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcome:
+    with atomic_folder(to) as folder:
+        for name in (*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(release / name, folder / name)
+        if damage := damaged_files(folder):
+            raise DataMinerError(f"the copy of {header.title} differs: {damage[0]}; nothing was exported")
+    manifest = read_manifest(to) or {}
+    return ExportOutcome(header.version, to, manifest["num_images"], manifest["num_boxes"], {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The release that is exported."""
+
+    release: Path
+    header: ReleaseHeader
+    pictures: PictureReader
+
+    def images(self, left_out: Mapping[str, str]) -> Iterator[ReleaseImage]:
+        return (image for image in read_images(self.release) if image.frame_id not in left_out)
+
+
 def _export_format(
-    release: Path,
-    header: ReleaseHeader,
-    pictures: PictureReader,
-    format: Format,
-    to: Path,
-    left_out: Mapping[str, str],
+    source: _Source, format: Format, to: Path, left_out: Mapping[str, str]
 ) -> tuple[ReleaseTally, dict[str, str]]:
     """Write one format of a release without some images; return what is in it, and the parts of images that it lacks.
 
     Raises:
         VideosLeftOutError: more images, by frame id, cannot be written: what is half written of them is gone.
     """
-    codec = format.codec
-    tally = ReleaseTally.of(header)
-    faults: dict[str, ItemFault] = {}
     part_faults: dict[str, ItemFault] = {}
     with atomic_folder(to) as folder, item_guard("export") as guard:
-        if format.has_images_beside:
-            for split in header.splits:  # one without images, too: `data.yaml` may point to it
-                (folder / "images" / split).mkdir(parents=True)
 
         def attempt_part(name: str, work: Callable[[], None]) -> None:
             guard.attempt(name, work, partial(part_faults.__setitem__, name))
 
-        def write(image: ReleaseImage) -> None:
-            writer.add(image)
-            if format.has_images_beside:
-                shutil.copyfile(release / "images" / image.file_name, folder / "images" / image.file_name)
-            tally.add(image)
-
-        destination = Destination(folder, header, release, pictures, attempt_part)
-        with closing(codec.open_writer(destination)) as writer:
-            for image in read_images(release):
-                if image.frame_id not in left_out:
-                    record = partial(faults.__setitem__, image.frame_id)
-                    guard.attempt(image.frame_id, partial(write, image), record, proves=not codec.attempts_parts)
-        guard.finish()
-        if faults:
-            raise VideosLeftOutError(faults)
-        shutil.copyfile(release / DATASHEET_FILE, folder / DATASHEET_FILE)
-        if codec.complete_export is not None:
-            codec.complete_export(destination, tally)
-
-        def read_exported() -> Iterator[ReleaseImage]:
-            return (image for image in read_images(release) if image.frame_id not in left_out)
-
-        expected = Expected(header, tally, read_exported, missing_parts=part_faults.keys())
+        destination = Destination(folder, source.header, source.release, source.pictures, attempt_part)
+        tally = _write_images(format, destination, source.images(left_out), guard)
+        shutil.copyfile(source.release / DATASHEET_FILE, folder / DATASHEET_FILE)
+        if format.codec.complete_export is not None:
+            format.codec.complete_export(destination, tally)
+        read = partial(source.images, left_out)
+        expected = Expected(source.header, tally, read, missing_parts=part_faults.keys())
         if problems := export_problems(format, folder, expected):
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise DataMinerError(
-                f"the export of {header.title} as {format.name} does not read back: {problems[0]}{more}; "
+                f"the export of {source.header.title} as {format.name} does not read back: {problems[0]}{more}; "
                 "nothing was exported"
             )
     return tally, {name: fault.line for name, fault in part_faults.items()}
+
+
+def _write_images(format: Format, to: Destination, images: Iterator[ReleaseImage], guard: ItemGuard) -> ReleaseTally:
+    tally = ReleaseTally.of(to.header)
+    faults: dict[str, ItemFault] = {}
+    if format.has_images_beside:
+        for split in to.header.splits:  # one without images, too: `data.yaml` may point to it
+            (to.folder / "images" / split).mkdir(parents=True)
+
+    def write(image: ReleaseImage) -> None:
+        writer.add(image)
+        if format.has_images_beside:
+            shutil.copyfile(to.release / "images" / image.file_name, to.folder / "images" / image.file_name)
+        tally.add(image)
+
+    proves = not format.codec.attempts_parts
+    with closing(format.codec.open_writer(to)) as writer:
+        for image in images:
+            guard.attempt(
+                image.frame_id, partial(write, image), partial(faults.__setitem__, image.frame_id), proves=proves
+            )
+    guard.finish()
+    if faults:
+        raise VideosLeftOutError(faults)
+    return tally
 
 
 def check_export_folder(platform: Platform, to: Path) -> None:
