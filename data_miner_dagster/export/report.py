@@ -39,21 +39,11 @@ class Gallery:
     command: str = ""
 
 
-def render_report(
-    *,
-    release: Mapping[str, Any],
-    videos: Sequence[ReleaseVideo],
-    funnel: Sequence[Mapping[str, Any]],
-    histograms: Sequence[Histogram],
-    galleries: Sequence[Gallery],
-    class_colours: Sequence[str],
-    release_link: str,
-    reuploads: Sequence[Mapping[str, Any]] = (),
-    withdrawn: str | None = None,
-) -> str:
-    """Return the page. The same content gives the same bytes.
+@dataclass(frozen=True, slots=True)
+class ReportContent:
+    """What the page of a release shows.
 
-    Args:
+    Attributes:
         release: what its manifest says.
         videos: those that gave an image, by key.
         funnel: the steps of `Funnel.as_json`.
@@ -64,44 +54,68 @@ def render_report(
         reuploads: videos found again in others, by key: the fields of `ReportedReupload`.
         withdrawn: why the release must not be used any more, if that is so.
     """
-    classes = [
+
+    release: Mapping[str, Any]
+    videos: Sequence[ReleaseVideo]
+    funnel: Sequence[Mapping[str, Any]]
+    histograms: Sequence[Histogram]
+    galleries: Sequence[Gallery]
+    class_colours: Sequence[str]
+    release_link: str
+    reuploads: Sequence[Mapping[str, Any]] = ()
+    withdrawn: str | None = None
+
+
+def render_report(content: ReportContent) -> str:
+    """Return the page. The same content gives the same bytes."""
+    videos, reuploads = content.videos, content.reuploads
+    return render(
+        "report.html.j2",
+        release=content.release,
+        videos=videos[:MAX_VIDEOS_SHOWN],
+        num_videos_left_out=max(0, len(videos) - MAX_VIDEOS_SHOWN),
+        reuploads=reuploads[:MAX_VIDEOS_SHOWN],
+        num_reuploads_left_out=max(0, len(reuploads) - MAX_VIDEOS_SHOWN),
+        licences=counts_by_licence(videos),
+        funnel=funnel_bars(content.funnel),
+        histograms=content.histograms,
+        galleries=content.galleries,
+        classes=_classes(content),
+        splits=_splits(content),
+        release_link=content.release_link,
+        withdrawn=content.withdrawn,
+    )
+
+
+def _classes(content: ReportContent) -> list[dict[str, object]]:
+    release = content.release
+    most_boxes = max(release["boxes_by_class"].values(), default=0)
+    return [
         {
             "name": name,
             "colour": colour,
             "threshold": release["thresholds"][name],
             "num_images": release["images_by_class"][name],
             "num_boxes": release["boxes_by_class"][name],
-            "percent": _percent(release["boxes_by_class"][name], max(release["boxes_by_class"].values(), default=0)),
+            "percent": _percent(release["boxes_by_class"][name], most_boxes),
         }
-        for name, colour in zip(release["classes"], class_colours, strict=True)
+        for name, colour in zip(release["classes"], content.class_colours, strict=True)
     ]
-    splits = [
+
+
+def _splits(content: ReportContent) -> list[dict[str, object]]:
+    release = content.release
+    return [
         {
             "name": name,
             "wanted": round(100 * share),
             "num_images": release["images_by_split"][name],
             "num_boxes": release["boxes_by_split"][name],
-            "num_videos": sum(video.split == name for video in videos),
+            "num_videos": sum(video.split == name for video in content.videos),
             "percent": _percent(release["images_by_split"][name], release["num_images"]),
         }
         for name, share in release["splits"]["shares"].items()
     ]
-    return render(
-        "report.html.j2",
-        release=release,
-        videos=videos[:MAX_VIDEOS_SHOWN],
-        num_videos_left_out=max(0, len(videos) - MAX_VIDEOS_SHOWN),
-        reuploads=reuploads[:MAX_VIDEOS_SHOWN],
-        num_reuploads_left_out=max(0, len(reuploads) - MAX_VIDEOS_SHOWN),
-        licences=counts_by_licence(videos),
-        funnel=funnel_bars(funnel),
-        histograms=histograms,
-        galleries=galleries,
-        classes=classes,
-        splits=splits,
-        release_link=release_link,
-        withdrawn=withdrawn,
-    )
 
 
 def _percent(part: int, whole: int) -> float:

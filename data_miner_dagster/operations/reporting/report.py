@@ -15,7 +15,7 @@ from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.export.histograms import Histogram, HistogramCounts, draw_histogram
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.export.parquet import read_videos
-from data_miner_dagster.export.report import Gallery, ReportTile, render_report
+from data_miner_dagster.export.report import Gallery, ReportContent, ReportTile, render_report
 from data_miner_dagster.media.contact_sheets import Tile, class_colour, data_uri, thumbnail
 from data_miner_dagster.operations.deduplication.reuploads import project_reuploads
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
@@ -55,7 +55,7 @@ def write_report(platform: Platform, project: str, version: str, *, rewrite: boo
     mark = f"{REPORT_VERSION} {version} {manifest['fingerprint']} {withdrawn or ''}\n"
     if not rewrite and _shown_mark(folder) == mark:
         return folder / REPORT_FILE
-    html = render_report(
+    content = ReportContent(
         release=manifest,
         videos=read_videos(release_folder),
         funnel=_whole_funnel(manifest),
@@ -66,6 +66,7 @@ def write_report(platform: Platform, project: str, version: str, *, rewrite: boo
         reuploads=[asdict(found) for found in project_reuploads(platform, project)],
         withdrawn=withdrawn,
     )
+    html = render_report(content)
     with atomic_folder(folder) as partial:
         (partial / REPORT_FILE).write_text(html, encoding="utf-8")
         (partial / _MARK_FILE).write_text(mark + sha256_of_file(partial / REPORT_FILE), encoding="utf-8")
