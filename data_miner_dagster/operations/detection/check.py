@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
+from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_stage import require_table
 from data_miner_dagster.storage.tables import read_table
 
 
@@ -37,8 +39,9 @@ def count_boxes(platform: Platform, project: str) -> BoxCounts:
     """Compare a project's boxes with the sizes of their frames and with its classes.
 
     Raises:
-        FileNotFoundError: the project's frames have not been looked at.
+        NotReadyError: the project's frames have not been looked at.
     """
+    require_table(platform, project, ProjectStage.DETECTION)
     layout = platform.layout
     boxes = read_table(layout.detections_table(project))
     classes = list(platform.project_config(project).detection.classes)

@@ -6,9 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.operations.members import project_inputs
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_stage import require_table
 from data_miner_dagster.storage.tables import read_table
 
 
@@ -43,8 +45,9 @@ def count_decisions(platform: Platform, project: str) -> DecisionCounts:
     """Compare a project's decisions with the frames of its members.
 
     Raises:
-        FileNotFoundError: the project has not been filtered.
+        NotReadyError: the project has not been filtered.
     """
+    require_table(platform, project, ProjectStage.FILTERING)
     path = platform.layout.filtered_table(project)
     left_out = read_left_out(path)
     frames = pa.chunked_array(

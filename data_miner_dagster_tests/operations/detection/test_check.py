@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.domain.errors import NotReadyError
 from data_miner_dagster.operations.detection.check import BoxCounts, count_boxes
 from data_miner_dagster_tests.support.faults import change_rows
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
@@ -17,7 +18,7 @@ VIDEOS = (
 
 def test_count_boxes__not_looked_at_yet(tmp_path: Path) -> None:
     platform = build_project(tmp_path, videos=VIDEOS, through="deduplication")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(NotReadyError, match="has no detections yet"):
         count_boxes(platform, "cyclists")
 
 

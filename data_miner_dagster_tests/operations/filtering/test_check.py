@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_miner_dagster.domain.errors import NotReadyError
 from data_miner_dagster.operations.filtering.check import DecisionCounts, count_decisions
 from data_miner_dagster.operations.left_out import as_metadata
 from data_miner_dagster.operations.platform import Platform
@@ -30,7 +31,7 @@ def counts(num_frames: int, num_decisions: int, **others: int) -> DecisionCounts
 
 def test_count_decisions__not_filtered_yet(tmp_path: Path) -> None:
     platform = build_project(tmp_path, videos=VIDEOS, through="extraction")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(NotReadyError, match="has no filtered_frames yet"):
         count_decisions(platform, "cyclists")
 
 
