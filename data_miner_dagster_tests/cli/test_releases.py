@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from data_miner_dagster.cli.main import app
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.export.formats import EXPORT_FORMATS
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster_tests.support.sample_project import build_project
 
@@ -33,8 +34,7 @@ def test_export__one_format(root: Path, tmp_path: Path) -> None:
 
 
 def test_export__unknown_format(root: Path, tmp_path: Path) -> None:
-    told = "format 'kitti' is not one of all, coco, yolo, parquet, huggingface, voc, crops"
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=f"format 'kitti' is not one of all, {', '.join(EXPORT_FORMATS)}$"):
         _run("export", "cyclists", "--format", "kitti", "--to", tmp_path / "out", "--root", root)
 
 
