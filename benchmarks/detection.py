@@ -12,30 +12,29 @@ around the detector: reading, checksums, decoding, parts, tables.
 """
 
 import argparse
-import hashlib
 import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
-from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
-from data_miner_dagster.domain.records import ClassPrompts, RgbImage, VideoCandidate
-from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, FRAMES_SCHEMA
+from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.domain.records import ClassPrompts, RgbImage
+from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.detection.detect_project import detect_project
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.storage.tables import table_from_rows, write_table
+from data_miner_dagster_tests.support.catalog import add_video
+from data_miner_dagster_tests.support.frames import write_pictures
 
 PROJECT: Final = "benchmark"
 KEY: Final = "local-benchmark"
@@ -147,33 +146,21 @@ def plant(platform: Platform, images: Sequence[RgbImage], batch_size: int) -> No
         }
     ).model_dump(mode="json")
     platform.catalog.save_project(PROJECT, config, fingerprint_of(config), None)
-    candidate = VideoCandidate(
-        KEY, f"/{KEY}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
-    )
-    with platform.catalog.database.transaction() as session:
-        platform.catalog.add_candidate(session, PROJECT, candidate, rejected_because=None)
-    folder = platform.layout.frames_folder(KEY)
-    folder.mkdir(parents=True)
-    frames: list[dict[str, Any]] = []
-    kept: list[dict[str, Any]] = []
-    defaults = {field.name: 0 for field in FRAMES_SCHEMA} | {"is_keyframe": True, "is_letterboxed": False}
-    for index, image in enumerate(images):
-        content = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
-        (folder / frame_file_name(index)).write_bytes(content)
-        identity = {"frame_id": make_frame_id(KEY, index), "video_key": KEY, "frame_index": index}
-        sha256 = hashlib.sha256(content).hexdigest()
-        own = {"file_name": frame_file_name(index), "sha256": sha256, "quality_flag": None}
-        frames.append(defaults | identity | own)
-        kept.append(
-            identity
-            | {
-                "is_representative": True,
-                "representative_frame_id": identity["frame_id"],
-                "quality_rank": index,
-                "generation": 0,
-            }
-        )
-    write_table(platform.layout.frames_table(KEY), table_from_rows(frames, FRAMES_SCHEMA), fingerprint="frames")
+    add_video(platform.catalog, KEY, PROJECT)
+    contents = [cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes() for image in images]
+    write_pictures(platform.layout, KEY, contents)
+    kept = [
+        {
+            "frame_id": make_frame_id(KEY, index),
+            "video_key": KEY,
+            "frame_index": index,
+            "is_representative": True,
+            "representative_frame_id": make_frame_id(KEY, index),
+            "quality_rank": index,
+            "generation": 0,
+        }
+        for index in range(len(images))
+    ]
     table = table_from_rows(kept, DEDUPLICATED_SCHEMA)
     write_table(platform.layout.deduplicated_table(PROJECT), table, fingerprint="deduplicated")
 

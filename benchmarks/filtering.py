@@ -16,29 +16,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
-from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
-from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
-from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration, VideoCandidate
+from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, read_embeddings, write_embeddings
-from data_miner_dagster.storage.tables import write_table
+from data_miner_dagster_tests.support.catalog import add_video
+from data_miner_dagster_tests.support.frames import write_frames
 
 PROJECT: Final = "benchmark"
 SETS: Final = {"positive": 0.5, "negative": 0.25, "junk": 0.25}
@@ -112,21 +107,16 @@ def save_project(platform: Platform, num_prompts: int, threshold: float) -> None
 
 
 def plant(platform: Platform, *, num_frames: int, num_videos: int, embedding_dim: int) -> None:
-    """Write frames tables, embeddings and catalog rows of `num_videos` videos."""
+    """Write frames tables, embeddings and catalog rows of `num_videos` videos; one frame in fifty is blurred."""
     rng = np.random.default_rng(0)
     per_video = num_frames // num_videos
-    with platform.catalog.database.transaction() as session:
-        for video in range(num_videos):
-            key = f"local-{video:06d}"
-            candidate = VideoCandidate(
-                key, f"/{key}.mp4", "files", ".", video, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
-            )
-            platform.catalog.add_candidate(session, PROJECT, candidate, rejected_because=None)
-            session.get_one(VideoRow, key).status = VideoStatus.EXTRACTED
     for video in range(num_videos):
         key = f"local-{video:06d}"
         frames_fingerprint = f"frames-{video}"
-        write_table(platform.layout.frames_table(key), frames_of(key, per_video, rng), fingerprint=frames_fingerprint)
+        add_video(platform.catalog, key, PROJECT, status=VideoStatus.EXTRACTED)
+        is_blurred = rng.random(per_video) < 0.02
+        flags = ["blurred" if blurred else None for blurred in is_blurred.tolist()]
+        write_frames(platform.layout, key, per_video, fingerprint=frames_fingerprint, quality_flag=flags)
         vectors = rng.standard_normal((per_video, embedding_dim), np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         write_embeddings(
@@ -137,40 +127,6 @@ def plant(platform: Platform, *, num_frames: int, num_videos: int, embedding_dim
                 embeddings_fingerprint_of(frames_fingerprint, ENCODER_FINGERPRINT),
             ),
         )
-
-
-def frames_of(key: str, num_frames: int, rng: np.random.Generator) -> pa.Table:
-    """Return a frames table; one frame in fifty is blurred."""
-    indices = np.arange(num_frames, dtype=np.int32)
-    is_blurred = rng.random(num_frames) < 0.02
-    ones = np.ones(num_frames, np.int64)
-    return pa.table(
-        {
-            "frame_id": [make_frame_id(key, index) for index in indices.tolist()],
-            "video_key": [key] * num_frames,
-            "frame_index": indices,
-            "source_frame_number": indices.astype(np.int64),
-            "file_name": [frame_file_name(index) for index in indices.tolist()],
-            "pts": indices.astype(np.int64),
-            "time_base_numerator": ones,
-            "time_base_denominator": ones,
-            "pts_seconds": indices.astype(np.float64),
-            "is_keyframe": np.ones(num_frames, bool),
-            "width": np.full(num_frames, 1280, np.int32),
-            "height": np.full(num_frames, 720, np.int32),
-            "size_bytes": ones * 100_000,
-            "sha256": [f"{index:064x}" for index in indices.tolist()],
-            "sharpness": np.ones(num_frames, np.float32),
-            "brightness": np.ones(num_frames, np.float32),
-            "contrast": np.ones(num_frames, np.float32),
-            "is_letterboxed": np.zeros(num_frames, bool),
-            "perceptual_hash": indices.astype(np.uint64),
-            "text_share": pa.nulls(num_frames, pa.float32()),
-            "plain_share": pa.nulls(num_frames, pa.float32()),
-            "quality_flag": pa.array(["blurred" if blurred else None for blurred in is_blurred.tolist()], pa.string()),
-        },
-        schema=FRAMES_SCHEMA,
-    )
 
 
 def run_step(step: str, root: Path, embedding_dim: int, num_prompts: int) -> dict[str, float]:
