@@ -1,16 +1,12 @@
 """`How to add a stage of a project`: `tracking`, between detection and the release."""
 
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-REPOSITORY: Final = Path(__file__).parents[2]
-PACKAGE: Final = "data_miner_dagster"
+from data_miner_dagster_tests.recipes.following import copy_of_package, recipe, run
 
 NEW_FILES: Final = {
     "config/tracking.py": '''
@@ -202,21 +198,7 @@ print("used")
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the package with the stage, made as the recipe says."""
-    copy = tmp_path / "copy"
-    shutil.copytree(REPOSITORY / PACKAGE, copy / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(REPOSITORY / "setup.cfg", copy)
-    for name, text in NEW_FILES.items():
-        path = copy / PACKAGE / name
-        path.parent.mkdir(exist_ok=True)
-        assert not path.exists()
-        path.write_text(text.lstrip())
-    for name, changes in CHANGES.items():
-        path = copy / PACKAGE / name
-        text = path.read_text()
-        for old, new in changes.items():
-            assert text.count(old) == 1, (name, old)
-            text = text.replace(old, new)
-        path.write_text(text)
+    copy = copy_of_package(tmp_path / "copy", NEW_FILES, CHANGES)
     contracts = (copy / "setup.cfg").read_text()
     assert contracts.count("    releasing\n    detection\n") == 1  # of decisions
     assert contracts.count("    reporting\n    detection\n") == 1  # of operations
@@ -224,13 +206,6 @@ def copy(tmp_path: Path) -> Path:
         contracts = contracts.replace(f"    {above}\n    detection\n", f"    {above}\n    tracking\n    detection\n")
     (copy / "setup.cfg").write_text(contracts)
     return copy
-
-
-def run(command: list[str], copy: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{REPOSITORY}"}
-    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
 
 
 def test_recipe_of_a_stage__what_it_names_is_enough(copy: Path, tmp_path: Path) -> None:
@@ -243,8 +218,7 @@ def test_recipe_of_a_stage__keeps_the_contracts_of_the_rooms(copy: Path) -> None
 
 
 def test_recipe_of_a_stage__names_every_file() -> None:
-    contributing = (REPOSITORY / "CONTRIBUTING.md").read_text()
-    recipe = contributing.partition("## How to add a stage of a project\n")[2].partition("\n## ")[0]
+    text = recipe("How to add a stage of a project")
     named = [*CHANGES, *NEW_FILES, "setup.cfg"]
-    unnamed = [name for name in named if name not in recipe and not name.endswith("__init__.py")]
+    unnamed = [name for name in named if name not in text and not name.endswith("__init__.py")]
     assert unnamed == ["asset_checks/tracking.py"]  # as a check that is added to any asset

@@ -1,0 +1,110 @@
+"""`How to add an export format`: `lines`, a line per box."""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster_tests.recipes.following import copy_of_package, recipe, run
+
+NEW_FILES: Final = {
+    "export/lines.py": '''
+"""A line per box: image, class and corners."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.export.codec import Codec, Expected
+from data_miner_dagster.export.records import ReleaseImage
+
+
+def lines_file(folder: Path) -> Path:
+    """Return where the lines are."""
+    return folder / "boxes.txt"
+
+
+def lines_of(image: ReleaseImage) -> list[str]:
+    """Return the lines of an image."""
+    return [f"{image.file_name} {box.class_index} {box.box_xyxy}" for box in image.boxes]
+
+
+class LinesWriter:
+    """Writes `boxes.txt`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = lines_file(folder).open("w", encoding="utf-8")
+
+    def add(self, image: ReleaseImage) -> None:
+        """Write the lines of an image."""
+        self._file.writelines(f"{line}\\n" for line in lines_of(image))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def lines_problems(folder: Path, expected: Expected) -> Iterator[str]:
+    """Yield the first line that is another."""
+    wanted = [line for image in expected.read_images() for line in lines_of(image)]
+    if lines_file(folder).read_text(encoding="utf-8").splitlines() != wanted:
+        yield "boxes.txt: these are not the boxes of the release"
+
+
+CODEC: Final = Codec(lambda to: LinesWriter(to.folder), (lines_problems,))
+''',
+}
+CHANGES: Final = {
+    "export/formats.py": {
+        '    Format("crops"': (
+            '    Format("lines", "a line per box", "lines:CODEC", in_releases=True, has_images_beside=True),\n'
+            '    Format("crops"'
+        ),
+    },
+}
+
+USED: Final = """
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import data_miner_dagster
+from data_miner_dagster.cli.main import app
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.export import lines
+from data_miner_dagster.export.formats import formats_table
+from data_miner_dagster.operations.releasing.exporting import export_release
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster_tests.support.sample_project import build_project
+
+assert Path(data_miner_dagster.__file__).is_relative_to(sys.argv[1])
+assert "| `lines` | a line per box | yes | yes, with `images/` |" in formats_table()
+told = CliRunner().invoke(app, ["export", "--help"]).output.replace("│", "")
+assert "lines: a line per box" in " ".join(told.split())
+root, out = Path(sys.argv[2]) / "root", Path(sys.argv[2]) / "out"
+platform = build_project(root)
+release_project(platform, "cyclists")
+release = platform.layout.release_folder("cyclists", "v001")
+assert len(lines.lines_file(release).read_text().splitlines()) == 5
+assert "boxes.txt" in (release / "SHA256SUMS").read_text()
+outcome = export_release(platform, "cyclists", format="lines", to=out)
+assert (outcome.num_images, outcome.num_boxes) == (7, 5)
+assert lines.lines_file(out).read_bytes() == lines.lines_file(release).read_bytes()
+assert len(list((out / "images").rglob("*.jpg"))) == 7
+with pytest.raises(ConfigError, match="not one of all, .*, lines, crops"):
+    export_release(platform, "cyclists", format="words", to=out / "again")
+lines.LinesWriter.add = lambda writer, image: None
+with pytest.raises(DataMinerError, match="as lines does not read back: boxes.txt: these are not the boxes"):
+    export_release(platform, "cyclists", format="lines", to=out / "again")
+print("used")
+"""
+
+
+def test_recipe_of_a_format__what_it_names_is_enough(tmp_path: Path) -> None:
+    copy = copy_of_package(tmp_path / "copy", NEW_FILES, CHANGES)
+    assert run([sys.executable, "-c", USED, str(copy), str(tmp_path)], copy).endswith("used\n")
+
+
+def test_recipe_of_a_format__names_the_registry() -> None:
+    assert all(name in recipe("How to add an export format") for name in CHANGES)
