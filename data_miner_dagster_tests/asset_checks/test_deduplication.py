@@ -1,10 +1,11 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_miner_dagster.asset_checks.deduplication import duplicates_are_covered
+from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster_tests.support.check_runs import figures_of, run_check
 from data_miner_dagster_tests.support.embeddings import plant_embeddings
 from data_miner_dagster_tests.support.faults import Rows, change_rows
@@ -51,34 +52,44 @@ FAULTS: dict[str, tuple[Mapping[str, float], str, Callable[[Rows], object]]] = {
 }
 
 
-@pytest.fixture
-def deduplicated(tmp_path: Path) -> Path:
-    """The table of a project of two videos, with three frames that are near-duplicates."""
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a project of two videos, with three frames that are near-duplicates."""
+    root = tmp_path_factory.mktemp("root")
     first = "files-aaa/000000"
     videos = [
         SampleVideo("files-aaa", 3, duplicates={2: (first, "within_video")}),
         SampleVideo("files-bbb", 2, duplicates={0: (first, "across_videos")}),
     ]
     encoder = {"encoder": "filter"}
-    platform = build_project(tmp_path, videos=videos, through="deduplication", deduplication=encoder)
+    platform = build_project(root, videos=videos, through="deduplication", deduplication=encoder)
     for key, axes in VIDEOS.items():
         plant_embeddings(platform, key, AXES[list(axes)])
-    return platform.layout.deduplicated_table("cyclists")
+    return root
 
 
-def test_duplicates_are_covered__passes(deduplicated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run_check(duplicates_are_covered, tmp_path, "cyclists", monkeypatch)
+@pytest.fixture
+def deduplicated(root: Path) -> Iterator[Path]:
+    """The table of the project, whose faults last for one test."""
+    path = StorageLayout(root).deduplicated_table("cyclists")
+    sound = path.read_bytes()
+    yield path
+    path.write_bytes(sound)
+
+
+def test_duplicates_are_covered__passes(deduplicated: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run_check(duplicates_are_covered, root, "cyclists", monkeypatch)
     assert found.passed
     assert figures_of(found) == SOUND
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_duplicates_are_covered__fails_and_names_the_frames(
-    deduplicated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    deduplicated: Path, root: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     figures, pair, change = FAULTS[fault]
     change_rows(deduplicated, change)
-    found = run_check(duplicates_are_covered, tmp_path, "cyclists", monkeypatch)
+    found = run_check(duplicates_are_covered, root, "cyclists", monkeypatch)
     assert not found.passed
     assert figures_of(found) == {**SOUND, **figures}
     assert str(found.description).endswith(f"; {pair}")

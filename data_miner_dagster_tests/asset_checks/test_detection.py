@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,17 +28,27 @@ FAULTS: dict[str, tuple[str, Callable[[Rows], object]]] = {
 }
 
 
-@pytest.fixture
-def detections(tmp_path: Path) -> Path:
-    """The table of a project with two boxes in frames of 64 by 48, the second as large as its frame."""
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a project with two boxes in frames of 64 by 48, the second as large as its frame."""
+    root = tmp_path_factory.mktemp("root")
     boxes = {0: [("bicycle", 0.9, (4.0, 6.0, 40.0, 30.0)), ("person", 1.0, (0.0, 0.0, 64.0, 48.0))]}
-    build_project(tmp_path, videos=[SampleVideo("files-aaa", num_frames=1, boxes=boxes)])
-    return StorageLayout(tmp_path).detections_table("cyclists")
+    build_project(root, videos=[SampleVideo("files-aaa", num_frames=1, boxes=boxes)])
+    return root
 
 
-def test_boxes_lie_inside__passes(detections: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def detections(root: Path) -> Iterator[Path]:
+    """The table of the project, whose faults last for one test."""
+    path = StorageLayout(root).detections_table("cyclists")
+    sound = path.read_bytes()
+    yield path
+    path.write_bytes(sound)
+
+
+def test_boxes_lie_inside__passes(detections: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for num_boxes in (2, 0):
-        found = run_check(boxes_lie_inside, tmp_path, "cyclists", monkeypatch)
+        found = run_check(boxes_lie_inside, root, "cyclists", monkeypatch)
         assert found.passed
         assert found.description is None
         assert figures_of(found) == {"boxes": num_boxes, MISPLACED: 0, UNKNOWN: 0, CONFIDENCE: 0}
@@ -47,11 +57,11 @@ def test_boxes_lie_inside__passes(detections: Path, tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_boxes_lie_inside__fails_and_says_why(
-    detections: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    detections: Path, root: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     figure, change = FAULTS[fault]
     change_rows(detections, change)
-    found = run_check(boxes_lie_inside, tmp_path, "cyclists", monkeypatch)
+    found = run_check(boxes_lie_inside, root, "cyclists", monkeypatch)
     assert not found.passed
     assert figures_of(found) == {"boxes": 2, MISPLACED: 0, UNKNOWN: 0, CONFIDENCE: 0} | {figure: 1}
     lines = {

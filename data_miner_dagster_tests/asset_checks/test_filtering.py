@@ -1,10 +1,11 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_miner_dagster.asset_checks.filtering import every_frame_is_decided
+from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster_tests.support.check_runs import figures_of, run_check
 from data_miner_dagster_tests.support.embeddings import plant_embeddings
 from data_miner_dagster_tests.support.faults import Rows, change_rows
@@ -38,18 +39,28 @@ FAULTS: dict[str, tuple[Mapping[str, int], Callable[[Rows], object]]] = {
 }
 
 
-@pytest.fixture
-def filtered(tmp_path: Path) -> Path:
-    """The table of a project of two videos, of three frames and of two, the second frame dropped."""
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a project of two videos, of three frames and of two, the second frame dropped."""
+    root = tmp_path_factory.mktemp("root")
     videos = [SampleVideo("files-aaa", 3, dropped={1: "junk"}), SampleVideo("files-bbb", 2)]
-    platform = build_project(tmp_path, videos=videos, through="filtering")
+    platform = build_project(root, videos=videos, through="filtering")
     for video in videos:
         plant_embeddings(platform, video.key, np.ones((video.num_frames, 1), np.float16))
-    return platform.layout.filtered_table("cyclists")
+    return root
 
 
-def test_every_frame_is_decided__passes(filtered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run_check(every_frame_is_decided, tmp_path, "cyclists", monkeypatch)
+@pytest.fixture
+def filtered(root: Path) -> Iterator[Path]:
+    """The table of the project, whose faults last for one test."""
+    path = StorageLayout(root).filtered_table("cyclists")
+    sound = path.read_bytes()
+    yield path
+    path.write_bytes(sound)
+
+
+def test_every_frame_is_decided__passes(filtered: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run_check(every_frame_is_decided, root, "cyclists", monkeypatch)
     assert found.passed
     assert found.description is None
     assert figures_of(found) == SOUND
@@ -57,11 +68,11 @@ def test_every_frame_is_decided__passes(filtered: Path, tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_frame_is_decided__fails_and_says_why(
-    filtered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    filtered: Path, root: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     figures, change = FAULTS[fault]
     change_rows(filtered, change)
-    found = run_check(every_frame_is_decided, tmp_path, "cyclists", monkeypatch)
+    found = run_check(every_frame_is_decided, root, "cyclists", monkeypatch)
     assert not found.passed
     assert figures_of(found) == {**SOUND, **figures}
     wanted = {**SOUND, **figures}
