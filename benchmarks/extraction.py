@@ -246,6 +246,7 @@ class Bench:
         """Peak resident memory of a process that makes the frames of one video."""
         code = (
             "import sys; from pathlib import Path\n"
+            "import cv2; cv2.setNumThreads(1)\n"
             "from benchmarks.costs import own_peak_bytes\n"
             "from data_miner_dagster.config.extraction import ExtractionConfig\n"
             "from data_miner_dagster.operations.extraction.folder import make_frame_folder\n"
@@ -339,6 +340,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="medians are of so many")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="only these")
     options = parser.parse_args(arguments)
+    cv2.setNumThreads(1)  # as in a worker
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
         figures = _print_table(options)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import av
+import cv2
 import numpy as np
 from av.video.stream import VideoStream
 
@@ -182,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", nargs="+", choices=list(CLIPS), default=list(CLIPS), help="only these")
     parser.add_argument("--rounds", type=int, default=5, help="the least of so many")
     options = parser.parse_args(arguments)
+    cv2.setNumThreads(1)  # as in a worker
     with (
         tempfile.TemporaryDirectory(prefix="bench-planning-") as scratch,
         contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext(),

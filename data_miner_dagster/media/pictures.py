@@ -30,9 +30,6 @@ _HIGH_RANGE: Final = frozenset({PQ, HLG})
 _LUMA_WEIGHTS_BT601: Final = (0.299, 0.114)  # red, blue. Source: ITU-R BT.601
 _LUMA_WEIGHTS_BT709: Final = (0.2126, 0.0722)  # Source: ITU-R BT.709
 
-# One process decodes one video on its own core: OpenCV's threads would only get in each other's way.
-cv2.setNumThreads(1)
-
 
 @dataclass(frozen=True, slots=True)
 class Picture:

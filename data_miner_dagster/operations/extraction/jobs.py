@@ -4,11 +4,12 @@ Run by `FrameWorkers` and `MediaWorkers`.
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -89,5 +90,13 @@ JOBS: Final[dict[str, Job]] = {
     "read_stored": _pixels(_read_stored),
 }
 
+
+def main(jobs: Mapping[str, Job] = JOBS) -> None:
+    """Serve until the caller has gone."""
+    # One worker decodes one video on its own core: OpenCV's threads would only get in each other's way.
+    cv2.setNumThreads(1)
+    serve(jobs)
+
+
 if __name__ == "__main__":
-    serve(JOBS)
+    main()

@@ -5,8 +5,8 @@ import signal
 from pathlib import Path
 from typing import Any, Final
 
-from data_miner_dagster.operations.extraction.jobs import JOBS
-from data_miner_dagster.workers.serving import Job, serve
+from data_miner_dagster.operations.extraction.jobs import JOBS, main
+from data_miner_dagster.workers.serving import Job
 
 MODULE: Final = "data_miner_dagster_tests.operations.foreign.deadly_jobs"
 DEADLY: Final = b"this picture kills whoever looks at it"
@@ -29,4 +29,4 @@ def _deadly(job: Job) -> Job:
 
 
 if __name__ == "__main__":
-    serve({name: _deadly(job) for name, job in JOBS.items()})
+    main({name: _deadly(job) for name, job in JOBS.items()})
