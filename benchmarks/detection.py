@@ -22,6 +22,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
@@ -145,8 +146,8 @@ def plant(platform: Platform, images: Sequence[RgbImage], batch_size: int) -> No
             "detection": {"classes": CLASSES, "batch_size": batch_size},
         }
     ).model_dump(mode="json")
-    platform.catalog.save_project(PROJECT, config, fingerprint_of(config), None)
-    add_video(platform.catalog, KEY, PROJECT)
+    save_snapshot(platform.database, PROJECT, config, fingerprint_of(config), None)
+    add_video(platform.database, KEY, PROJECT)
     contents = [cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes() for image in images]
     write_pictures(platform.layout, KEY, contents)
     kept = [

@@ -28,6 +28,8 @@ from statistics import median
 from typing import Any
 
 import data_miner_dagster
+from data_miner_dagster.catalog.projects import save_snapshot
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.sites.versions import yt_dlp_version
 
 SIDES = ("plain", "ours")
@@ -64,9 +66,9 @@ def _ours(folder: Path, urls: list[str], threads: int) -> None:
             "detection": {"classes": {"x": []}},
         }
     )
-    platform.catalog.save_project("benchmark", project.model_dump(mode="json"), "hash", None)
+    save_snapshot(platform.database, "benchmark", project.model_dump(mode="json"), "hash", None)
     list_sources(platform, "benchmark")
-    outcomes = download_videos(platform, [row.key for row in platform.catalog.videos()])
+    outcomes = download_videos(platform, [row.key for row in find_videos(platform.database)])
     if not all(outcome.status is OutcomeStatus.DONE for outcome in outcomes):
         raise SystemExit(f"{outcomes}")
 

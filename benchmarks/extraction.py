@@ -32,8 +32,11 @@ import simplejpeg
 
 from benchmarks.costs import Cost, compare
 from benchmarks.extraction_clips import GOP_SECONDS, RATE, Clip, make_clip, repeat_clip
+from data_miner_dagster.catalog.members import add_candidates
+from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.videos import record_downloaded
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.fingerprints import sha256_of_file
@@ -201,7 +204,7 @@ class Bench:
         root = self.fresh_folder() / "root"
         config = ExtractionConfig.model_validate({"jpeg_quality": QUALITY, **settings})
         platform = Platform(PlatformConfig(extraction=config), root)
-        platform.catalog.save_project("bench", {}, "hash", None)
+        save_snapshot(platform.database, "bench", {}, "hash", None)
         keys = [f"file-{number}" for number in range(copies)]
         for number, key in enumerate(keys):
             path = platform.layout.video_folder(key) / "video.mp4"
@@ -209,17 +212,17 @@ class Bench:
             shutil.copy(clips[number % len(clips)].path, path)
             candidate = VideoCandidate(key, f"https://example.org/{key}", "urls", "bench", 0, utc_now())
             record = VideoFileRecord("video.mp4", path.stat().st_size, sha256_of_file(path), 1.0, 1280, 720)
-            with platform.catalog.database.transaction() as session:
-                platform.catalog.add_candidate(session, "bench", candidate, rejected_because=None)
+            with platform.database.transaction() as session:
+                add_candidates(session, "bench", [(candidate, None)])
                 move_video(session, key, VideoStatus.DOWNLOADING)
-                platform.catalog.record_downloaded(session, key, record)
+                record_downloaded(session, key, record)
         return platform, keys
 
     def ours_folder(self, clips: Sequence[Clip], copies: int, **settings: Any) -> Callable[[], object]:
         """The whole operation: catalog, claims, worker processes, two videos at a time."""
         platform, keys = self.platform_with(clips, copies, **settings)
         kept = self.scratch / "platform"
-        platform.catalog.database.dispose()
+        platform.database.dispose()
         shutil.rmtree(kept, ignore_errors=True)
         platform.root.rename(kept)
         platform = Platform(platform.config, kept)

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from data_miner_dagster.catalog.projects import find_projects, save_snapshot
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
@@ -103,7 +104,7 @@ def save_project(platform: Platform, num_prompts: int, threshold: float) -> None
             "detection": {"classes": {"thing": []}},
         }
     ).model_dump(mode="json")
-    platform.catalog.save_project(PROJECT, config, fingerprint_of(config), None)
+    save_snapshot(platform.database, PROJECT, config, fingerprint_of(config), None)
 
 
 def plant(platform: Platform, *, num_frames: int, num_videos: int, embedding_dim: int) -> None:
@@ -113,7 +114,7 @@ def plant(platform: Platform, *, num_frames: int, num_videos: int, embedding_dim
     for video in range(num_videos):
         key = f"local-{video:06d}"
         frames_fingerprint = f"frames-{video}"
-        add_video(platform.catalog, key, PROJECT, status=VideoStatus.EXTRACTED)
+        add_video(platform.database, key, PROJECT, status=VideoStatus.EXTRACTED)
         is_blurred = rng.random(per_video) < 0.02
         flags = ["blurred" if blurred else None for blurred in is_blurred.tolist()]
         write_frames(platform.layout, key, per_video, fingerprint=frames_fingerprint, quality_flag=flags)
@@ -134,7 +135,7 @@ def run_step(step: str, root: Path, embedding_dim: int, num_prompts: int) -> dic
     platform = make_platform(root, embedding_dim)
     if step == "redecide":
         save_project(platform, num_prompts, 0.06)
-    platform.catalog.projects()  # open the database
+    find_projects(platform.database)  # open the database
     before, cpu_before = time.perf_counter(), time.process_time()
     kept = 0
     if step == "bare":

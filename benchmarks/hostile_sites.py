@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
@@ -267,7 +269,9 @@ def _try(platform: Platform, server: HostileServer, number: int, case: Case) -> 
     began, faults = time.monotonic(), set[str]()
     try:
         listed = list_sources(platform, project)
-        members = [row for row in platform.catalog.members(project) if row.status is not ProjectVideoStatus.REJECTED]
+        members = [
+            row for row in find_members(platform.database, project) if row.status is not ProjectVideoStatus.REJECTED
+        ]
         outcomes = {o.video_key: o for o in download_videos(platform, [member.video_key for member in members])}
     except ConfigError as error:
         # A feed that is no XML names nothing, and says so.
@@ -276,12 +280,13 @@ def _try(platform: Platform, server: HostileServer, number: int, case: Case) -> 
         print(f"{case.name}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
         return {"tracebacks"}
     said = [str(value) for value in listed.metadata.values()]
-    good = platform.catalog.videos(project=project)
+    good = find_videos(platform.database, project=project)
     if not any(row.url == server.url("/good.mp4") and row.sha256 for row in good):
         faults.add("sound file lost")
-    if not said and len(platform.catalog.members(project)) < (1 if case.is_feed else 2):
+    if not said and len(find_members(platform.database, project)) < (1 if case.is_feed else 2):
         faults.add("silent empties")  # an item of a feed that has no address is none
-    if any(not outcome.message and platform.catalog.video(key).sha256 is None for key, outcome in outcomes.items()):  # type: ignore[union-attr]
+    with_file = {row.key for row in find_videos(platform.database, list(outcomes)) if row.sha256 is not None}
+    if any(not outcome.message and key not in with_file for key, outcome in outcomes.items()):
         faults.add("silent empties")
     kinds = {outcome.error_kind for outcome in outcomes.values()}
     if VideoErrorKind.CRASHED in kinds or any("the process that" in words for words in said):
@@ -297,10 +302,10 @@ def _try(platform: Platform, server: HostileServer, number: int, case: Case) -> 
 
 def _leaks(server: HostileServer, other: HostileServer, platform: Platform, heard: _Heard) -> int:
     requests = "".join(f"{request.path} {request.headers}" for request in server.requests)
-    platform.catalog.database.dispose()
+    platform.database.dispose()
     kept = b"".join(path.read_bytes() for path in platform.root.rglob("*") if path.is_file())
-    titles = "".join(f"{row.title}{row.error}" for row in platform.catalog.videos())
-    platform.catalog.database.dispose()
+    titles = "".join(f"{row.title}{row.error}" for row in find_videos(platform.database))
+    platform.database.dispose()
     return (
         (SECRET in requests)
         + (SECRET.encode() in kept)

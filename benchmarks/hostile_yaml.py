@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from data_miner_dagster.catalog.projects import find_projects
+
 FAULTS: Final = ("crash", "hang", "traceback", "many lines", "secret", "silent loss")
 TIME_LIMIT: Final = 20.0
 MEMORY_BYTES: Final = 4 << 30
@@ -232,8 +234,8 @@ def read_together(files: list[Hostile], folder: Path) -> tuple[str, str]:
     os.environ[_VARIABLE] = SECRET
     refused = register_project_files(platform)
     del os.environ[_VARIABLE]
-    known = {row.name for row in platform.catalog.projects()}
-    platform.catalog.database.dispose()
+    known = {row.name for row in find_projects(platform.database)}
+    platform.database.dispose()
     if missing := sorted({"0_first", "m_middle", "zz_last"} - known):
         return "silent loss", f"not registered: {', '.join(missing)}"
     if any(SECRET in line for line in refused):

@@ -32,7 +32,10 @@ from sqlalchemy import select
 
 from benchmarks.lite_quality import labelled_images
 from benchmarks.same_video import ORIGINAL, encode, pictures_of
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.catalog.schema import PrescreeningRow
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.records import OutcomeStatus, RgbImage
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
@@ -205,23 +208,23 @@ def mine(root: Path, playlist: str, prescreening: Mapping[str, object]) -> Outco
             "detection": {"classes": {"car": []}},
         }
     )
-    platform.catalog.save_project(PROJECT, project.model_dump(mode="json"), "hash", None)
+    save_snapshot(platform.database, PROJECT, project.model_dump(mode="json"), "hash", None)
     list_sources(platform, PROJECT)
     keys = sorted(
         member.video_key
-        for member in platform.catalog.members(PROJECT)
+        for member in find_members(platform.database, PROJECT)
         if member.status is not ProjectVideoStatus.REJECTED
     )
     downloads = download_videos(platform, keys)
     extract_frames(platform, keys)
     embed_frames(platform, keys)
     filter_project(platform, PROJECT)
-    videos = platform.catalog.videos(keys)
-    accepted = {m.video_key: m.num_passed_frames or 0 for m in platform.catalog.members(PROJECT)}
-    with platform.catalog.database.reading() as session:
+    videos = find_videos(platform.database, keys)
+    accepted = {m.video_key: m.num_passed_frames or 0 for m in find_members(platform.database, PROJECT)}
+    with platform.database.reading() as session:
         scores = {row.video_key: row.similarity for row in session.scalars(select(PrescreeningRow))}
     threshold = platform.models.filter_encoder_calibration.positive_threshold
-    platform.catalog.database.dispose()
+    platform.database.dispose()
     num_downloads = sum(outcome.status is OutcomeStatus.DONE for outcome in downloads)
     return Outcome(num_downloads, sum(video.num_frames or 0 for video in videos), accepted, scores, threshold)
 

@@ -112,5 +112,5 @@ def open_instance(platform: Platform) -> "DagsterInstance":
         ConfigError: Dagster's settings, or one of its databases, cannot be used.
     """
     home = prepare_dagster_home(platform.layout)
-    with hold_claim(platform.catalog.database, "dagster_home", wait_seconds=_CREATION_SECONDS):
+    with hold_claim(platform.database, "dagster_home", wait_seconds=_CREATION_SECONDS):
         return existing_instance(home)

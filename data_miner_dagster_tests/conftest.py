@@ -12,7 +12,8 @@ import hypothesis
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from data_miner_dagster.catalog.catalog import Catalog
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.migrations import initialise
 
 TEST_DATABASE_VARIABLE = "DATA_MINER_TEST_DATABASE_URL"
 
@@ -74,9 +75,9 @@ def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def catalog(catalog_url: str) -> Iterator[Catalog]:
+def database(catalog_url: str) -> Iterator[Database]:
     """An empty catalog with its tables, on each database in turn."""
-    catalog = Catalog(catalog_url)
-    catalog.initialise()
-    yield catalog
-    catalog.database.dispose()
+    database = Database(catalog_url)
+    initialise(database)
+    yield database
+    database.dispose()

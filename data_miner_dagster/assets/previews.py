@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
+from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.operations.platform import Platform
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def frames_metadata(platform: Platform, video_key: str) -> Metadata:
 
 def sourcing_metadata(platform: Platform, project: str) -> Metadata:
     """Return a table of members by source, and of rejections by reason."""
-    members = platform.catalog.members(project)
+    members = find_members(platform.database, project)
     by_source = Counter((member.source, member.query, member.status.value) for member in members)
     records = [
         dg.TableRecord({"source": source, "query": query, "status": status, "count": count})

@@ -22,8 +22,17 @@ from data_miner_dagster.domain.errors import ConfigError, TransientError
 
 logger = logging.getLogger("data_miner")
 
+_KEYS_A_STATEMENT: Final = 5000  # SQLite takes about 32,000 parameters
+
 BUSY_SECONDS: Final = 60.0
 """How long a SQLite transaction waits for another process's to end."""
+
+
+def portions(keys: Collection[str]) -> Iterator[list[str]]:
+    """Yield the distinct keys, sorted, in lists that one statement takes."""
+    distinct = sorted(set(keys))
+    for start in range(0, len(distinct), _KEYS_A_STATEMENT):
+        yield distinct[start : start + _KEYS_A_STATEMENT]
 
 
 def sqlite_url(path: Path) -> URL:

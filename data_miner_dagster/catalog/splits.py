@@ -9,8 +9,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from data_miner_dagster.catalog.database import Database
-from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT
+from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.schema import VideoGenerationRow, VideoSplitRow
 
 
@@ -64,9 +63,7 @@ def add_generations(session: Session, project: str, generations: Mapping[str, in
 
 def delete_memory_of_videos(session: Session, video_keys: Collection[str]) -> None:
     """Remove what every project remembers of these videos."""
-    keys = sorted(set(video_keys))
-    for start in range(0, len(keys), KEYS_A_STATEMENT):
-        some = keys[start : start + KEYS_A_STATEMENT]
+    for some in portions(video_keys):
         for table in (VideoSplitRow, VideoGenerationRow):
             session.execute(delete(table).where(table.video_key.in_(some)))
 

@@ -1,118 +1,32 @@
-"""Changes that a person asks for: retry, delete, reset. Rows only.
+"""What becomes of videos, projects and claims whose worker is gone or has failed.
 
-Does not belong here: removing files (operations/upkeep/removal.py).
+Does not belong here: claims that are held (claims.py), what a person asks for (videos.py, projects.py).
 """
 
 from collections.abc import Collection
-from typing import Any, Final, cast
+from typing import Final
 
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import delete, select
 
 from data_miner_dagster import __version__
 from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database
-from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT, is_wanted
 from data_miner_dagster.catalog.schema import (
     ClaimRow,
-    ForgottenRow,
-    PrescreeningRow,
     ProjectRow,
-    ReleaseRow,
-    SiteGateRow,
-    SiteRefusalRow,
     VideoRow,
 )
 from data_miner_dagster.catalog.transitions import move_project, move_video
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.statuses import PROJECT_WAY, VideoStatus
+from data_miner_dagster.domain.statuses import (
+    PROJECT_WAY,
+    VideoStatus,
+)
 
 _ONE_STEP_BACK: Final = {
     VideoStatus.DOWNLOADING: VideoStatus.PENDING,
     VideoStatus.EXTRACTING: VideoStatus.DOWNLOADED,
 }
-
-
-def retry_videos(
-    database: Database,
-    *,
-    project: str | None = None,
-    kinds: Collection[VideoErrorKind] | None = None,
-    video_keys: Collection[str] | None = None,
-) -> list[str]:
-    """Set failed and withheld videos back to where they may be tried again; return their keys, sorted.
-
-    A video whose file is there (it failed at extraction) goes back to DOWNLOADED, any other to PENDING.
-    """
-    query = (
-        select(VideoRow)
-        .where(VideoRow.status.in_({VideoStatus.FAILED, VideoStatus.UNAVAILABLE}))
-        .order_by(VideoRow.key)
-    )
-    if project is not None:
-        query = query.where(is_wanted(project))
-    if kinds is not None:
-        query = query.where(VideoRow.error_kind.in_(kinds))
-    if video_keys is not None:
-        query = query.where(VideoRow.key.in_(video_keys))
-    fresh = {"attempts": 0, "retry_after": None, "error": None, "error_kind": None}
-    with database.transaction() as session:
-        retried = []
-        for video in session.scalars(query):
-            has_file = video.status is VideoStatus.FAILED and video.sha256 is not None
-            target = VideoStatus.DOWNLOADED if has_file else VideoStatus.PENDING
-            if move_video(session, video.key, target, only_from={video.status}, **fresh):
-                retried.append(video.key)
-    return retried
-
-
-def delete_project(database: Database, name: str) -> bool:
-    """Remove a project and its memberships; its videos and releases stay. Return False if there is none."""
-    with database.transaction() as session:
-        row = session.get(ProjectRow, name)
-        if row is None:
-            return False
-        session.execute(delete(ProjectRow).where(ProjectRow.name == name))  # memberships go by ON DELETE CASCADE
-        return True
-
-
-def delete_videos(database: Database, video_keys: Collection[str], *, only_unwanted: bool = True) -> list[str]:
-    """Remove videos, their memberships and what was noted of them; return the keys removed, sorted.
-
-    With `only_unwanted`, a video that a project wants at the moment of the deletion stays.
-    """
-    keys = sorted(set(video_keys))
-    removed: list[str] = []
-    with database.transaction() as session:
-        for start in range(0, len(keys), KEYS_A_STATEMENT):
-            query = select(VideoRow.key).where(VideoRow.key.in_(keys[start : start + KEYS_A_STATEMENT]))
-            if only_unwanted:
-                query = query.where(~is_wanted())
-            some = sorted(session.scalars(query))
-            session.execute(delete(PrescreeningRow).where(PrescreeningRow.video_key.in_(some)))
-            session.execute(delete(SiteRefusalRow).where(SiteRefusalRow.video_key.in_(some)))
-            session.execute(update(SiteGateRow).where(SiteGateRow.probe_key.in_(some)).values(probe_key=None))
-            session.execute(update(VideoRow).where(VideoRow.duplicate_of.in_(some)).values(duplicate_of=None))
-            session.execute(delete(VideoRow).where(VideoRow.key.in_(some)))
-            removed += some
-    return removed
-
-
-def remember_forgotten(database: Database, subjects: Collection[str], reason: str) -> None:
-    """Note that these (of `forgotten_subject`) were removed on request. Idempotent."""
-    with database.transaction() as session:
-        for subject in sorted(set(subjects)):
-            if session.get(ForgottenRow, subject) is None:
-                session.add(ForgottenRow(subject=subject, reason=reason))
-
-
-def withdraw_release(database: Database, project: str, version: str, reason: str) -> bool:
-    """Mark a release as withdrawn, with the first reason given; return False if it was, or is unknown."""
-    statement = update(ReleaseRow).where(
-        ReleaseRow.project_name == project, ReleaseRow.version == version, ReleaseRow.withdrawn_reason.is_(None)
-    )
-    with database.transaction() as session:
-        result = cast("CursorResult[Any]", session.execute(statement.values(withdrawn_reason=reason)))
-        return result.rowcount == 1
 
 
 def reset_orphans(database: Database) -> list[str]:

@@ -17,7 +17,7 @@ def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
     platform = opened(root, config)
     platform.may_begin_catalog = True
     tell_upgrade(platform)
-    url = platform.catalog.database.engine.url.render_as_string(hide_password=True)
+    url = platform.database.engine.url.render_as_string(hide_password=True)
     echo(f"catalog {url} is at revision {head_revision()}")
 
 

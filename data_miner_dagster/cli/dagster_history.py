@@ -51,14 +51,16 @@ def remove_stray_partitions(platform: "Platform") -> int | None:
 
     None, and nothing is removed, while a run is in flight: it may be working on them.
     """
+    from data_miner_dagster.catalog.projects import find_projects
+    from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.partitions import PROJECTS, VIDEOS
 
     with open_history(platform) as instance:
         if instance is None:
             return 0
         in_catalog = {
-            VIDEOS: {video.key for video in platform.catalog.videos()},
-            PROJECTS: {row.name for row in platform.catalog.projects()},
+            VIDEOS: {video.key for video in find_videos(platform.database)},
+            PROJECTS: {row.name for row in find_projects(platform.database)},
         }
         strays = [
             (str(definition.name), key)

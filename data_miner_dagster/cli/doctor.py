@@ -67,7 +67,8 @@ def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
         return []
     import dagster as dg
 
-    from data_miner_dagster.catalog.queries import wanted_videos
+    from data_miner_dagster.catalog.projects import find_projects
+    from data_miner_dagster.catalog.videos import find_videos, wanted_videos
     from data_miner_dagster.deployment import existing_instance
     from data_miner_dagster.operations.upkeep.inspection import Drift, Finding
     from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
@@ -77,10 +78,10 @@ def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
     with existing_instance(Path(home)) as instance:
         in_flight = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
         wanted = {
-            PROJECTS: {row.name for row in platform.catalog.projects()},
-            VIDEOS: {video.key for video in wanted_videos(platform.catalog.database)},
+            PROJECTS: {row.name for row in find_projects(platform.database)},
+            VIDEOS: {video.key for video in wanted_videos(platform.database)},
         }
-        in_catalog = {PROJECTS: wanted[PROJECTS], VIDEOS: {video.key for video in platform.catalog.videos()}}
+        in_catalog = {PROJECTS: wanted[PROJECTS], VIDEOS: {video.key for video in find_videos(platform.database)}}
         for definition, keys in wanted.items():
             name = str(definition.name)
             known = set(instance.get_dynamic_partitions(name))

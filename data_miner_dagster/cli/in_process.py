@@ -13,6 +13,7 @@ import dagster as dg
 
 from data_miner_dagster.assets.outcomes import FAILURE_KIND
 from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.upkeep import reset_orphans
 from data_miner_dagster.cli.interrupts import ending_on_interrupt
 from data_miner_dagster.cli.progress import console, progress_lines
 from data_miner_dagster.cli.upgrading import lines_before_work
@@ -137,7 +138,7 @@ class InProcessRunner:
     def settle_videos(self) -> None:
         """Materialize `videos`, `frames` and `frame_embeddings` of every member until nothing more can be done now."""
         asked: set[tuple[str, str]] = set()
-        self.platform.catalog.reset_orphans()
+        reset_orphans(self.platform.database)
         for _ in range(MAX_ROUNDS):
             num_asked = len(asked)
             for job in ("download_videos", "extract_frames", "embed_frames"):

@@ -69,7 +69,7 @@ def videos(
     config: ConfigOption = None,
 ) -> None:
     """List videos with their status and reason."""
-    from data_miner_dagster.catalog.queries import find_videos
+    from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.domain.statuses import VideoStatus
@@ -85,7 +85,7 @@ def videos(
             raise ConfigError(f"--status {status!r} is none{did_you_mean(status.upper(), known)}")
         statuses = {VideoStatus(status.upper())}
     most_frames = platform.config.extraction.max_frames_per_video
-    rows_found = find_videos(platform.catalog.database, project=project, statuses=statuses)
+    rows_found = find_videos(platform.database, project=project, statuses=statuses)
     found = [_video(row, most_frames) for row in rows_found]
     if json:
         print_json(found)
@@ -109,15 +109,17 @@ def videos(
 
 def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[str, object]]]":
     from data_miner_dagster.catalog.claims import live_claims
+    from data_miner_dagster.catalog.counts import count_project_videos, count_videos
+    from data_miner_dagster.catalog.listings import remarkable_listings
     from data_miner_dagster.catalog.politeness import EVERY_SITE, closed_gates
-    from data_miner_dagster.catalog.queries import count_project_videos, count_videos, remarkable_listings
+    from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.operations.naming import name_of_video
 
-    database = platform.catalog.database
+    database = platform.database
     claims = live_claims(database)
     keys = [claim.resource.removeprefix("video/") for claim in claims if claim.resource.startswith("video/")]
     platform.remember_references()
-    names = {row.key: name_of_video(row) for row in platform.catalog.videos(keys)} if keys else {}
+    names = {row.key: name_of_video(row) for row in find_videos(platform.database, keys)} if keys else {}
     return {
         "projects": _projects(platform, project),
         "videos": [
@@ -160,10 +162,10 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
 
 
 def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]]":
-    from data_miner_dagster.catalog.queries import project_progress
+    from data_miner_dagster.catalog.projects import find_projects, project_progress
     from data_miner_dagster.operations.sourcing.registering import is_withdrawn
 
-    rows = {row.name: row for row in platform.catalog.projects()}
+    rows = {row.name: row for row in find_projects(platform.database)}
     return [
         {
             "name": progress.name,
@@ -178,7 +180,7 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
             "is_withdrawn": is_withdrawn(platform, rows[progress.name]),
             "error": rows[progress.name].error,
         }
-        for progress in project_progress(platform.catalog.database)
+        for progress in project_progress(platform.database)
         if only in (None, progress.name)
     ]
 
@@ -198,7 +200,9 @@ def _remark(project: "dict[str, object]") -> str:
 
 
 def _withdrawn_reason(platform: "Platform", project: "ProjectRow") -> str | None:
-    releases = platform.catalog.releases(project.name) if project.released_version is not None else []
+    from data_miner_dagster.catalog.releases import find_releases
+
+    releases = find_releases(platform.database, project.name) if project.released_version is not None else []
     return next((row.withdrawn_reason for row in releases if row.version == project.released_version), None)
 
 

@@ -5,8 +5,9 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from data_miner_dagster.catalog.queries import remarkable_listings
+from data_miner_dagster.catalog.listings import remarkable_listings
 from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.cli.progress import console
 from data_miner_dagster.operations.naming import left_out_text, name_of_video, num_pictures_left_out
 from data_miner_dagster.operations.platform import Platform
@@ -33,10 +34,10 @@ def print_summary(platform: Platform, project: str) -> None:
     console.print()
     console.print(funnel_table(funnel))
     console.print()
-    for listing in remarkable_listings(platform.catalog.database, project):
+    for listing in remarkable_listings(platform.database, project):
         remark = "; ".join(filter(None, (listing.error, listing.passed_over)))
         console.print(Text.assemble((f"{listing.source} {listing.query}", "yellow"), f": {remark}"))
-    videos = platform.catalog.videos(project=project)
+    videos = find_videos(platform.database, project=project)
     by_reason: dict[str, list[VideoRow]] = {}
     for row in videos:
         if row.error_kind is not None:

@@ -13,12 +13,13 @@ def project_lines(platform: "Platform", project: str | None = None) -> list[str]
 
     A project that was never built has nothing to redo.
     """
+    from data_miner_dagster.catalog.projects import find_projects
     from data_miner_dagster.operations.split_memory import release_versions
     from data_miner_dagster.operations.stage_versions import read_stage_versions
     from data_miner_dagster.stages.upgrading import describe_upgrade
 
     current = current_versions()
-    names = [row.name for row in platform.catalog.projects() if project in (None, row.name)]
+    names = [row.name for row in find_projects(platform.database) if project in (None, row.name)]
     lines = [
         describe_upgrade(name, read_stage_versions(platform, name), current, release_versions(platform, name))
         for name in names
@@ -64,6 +65,6 @@ def current_versions() -> dict[str, int]:
 
 def tell_upgrade(platform: "Platform") -> None:
     """Open the catalog if there is one; if that migrated it, say on stderr what the next builds redo."""
-    if platform.has_catalog and platform.catalog and platform.migration is not None:
+    if platform.has_catalog and platform.database and platform.migration is not None:
         for line in [*project_lines(platform), *frames_lines(platform)]:
             echo(f"note: {line}", err=True)

@@ -32,7 +32,7 @@ def retry(
     config: ConfigOption = None,
 ) -> None:
     """Give failed and unavailable videos another chance, now."""
-    from data_miner_dagster.catalog.upkeep import retry_videos
+    from data_miner_dagster.catalog.videos import retry_videos
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -45,7 +45,7 @@ def retry(
     if project is not None:
         platform.project_config(project)
     retried = retry_videos(
-        platform.catalog.database,
+        platform.database,
         project=project,
         kinds={VideoErrorKind(name) for name in kind} if kind else None,
         video_keys=keys or None,
@@ -116,12 +116,12 @@ def delete_videos(
 
 def cleanup_orphans(yes: YesOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
     """Remove videos that no project wants, files that no video owns, and what killed workers left."""
-    from data_miner_dagster.catalog.queries import unwanted_videos
+    from data_miner_dagster.catalog.videos import unwanted_videos
     from data_miner_dagster.operations.upkeep.inspection import inspect_platform, mend_platform
     from data_miner_dagster.operations.upkeep.removal import remove_unwanted_videos
 
     platform = opened_existing(root, config)
-    num_unwanted = len(unwanted_videos(platform.catalog.database))
+    num_unwanted = len(unwanted_videos(platform.database))
     if num_unwanted:
         confirm(f"Remove {num_unwanted} videos that no project wants from {platform.root}?", yes=yes)
     _print_removal(remove_unwanted_videos(platform))
@@ -143,6 +143,7 @@ def forget(
     config: ConfigOption = None,
 ) -> None:
     """Remove a video, or all of a channel, so that nothing shows or names it any more, and never take it in again."""
+    from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.upkeep.forgetting import find_forgettable, forget_videos, releases_holding
@@ -153,7 +154,7 @@ def forget(
     platform = opened_existing(root, config)
     videos, _ = find_forgettable(platform, target)
     keys = [video.key for video in videos]
-    others = [row for row in platform.catalog.videos() if row.key not in set(keys)]
+    others = [row for row in find_videos(platform.database) if row.key not in set(keys)]
     needles = needles_of(videos, others)
     if target not in keys and len(target) >= MIN_NEEDLE_LENGTH:
         needles = (*needles, target)  # a channel's id or name
@@ -189,7 +190,7 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
             num_kept += 1
         else:
             left.append(str(trace))
-    with platform.catalog.database.reading() as session:
+    with platform.database.reading() as session:
         left += [
             f"the catalog: table {name}"
             for name in find_rows(session.connection(), needles, sorted(Base.metadata.tables))

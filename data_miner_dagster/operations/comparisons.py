@@ -6,6 +6,8 @@ by. Does not belong here: the frames behind a name (dedup_foreign.py).
 
 from pathlib import Path
 
+from data_miner_dagster.catalog.projects import find_project, find_projects
+from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.config.problems import did_you_mean
 from data_miner_dagster.config.settings import ProjectConfig
@@ -23,14 +25,14 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
     Raises:
         ConfigError: there is no such project or release.
     """
-    row = platform.catalog.project(project)
+    row = find_project(platform.database, project)
     before = ProjectConfig.from_snapshot(row.config).deduplication if row is not None else DeduplicationConfig()
     wanted = config.deduplication
     for other in wanted.against_projects:
         if other == project:
             raise ConfigError(f"deduplication.against_projects of {project} names itself; take it out")
-        if other not in before.against_projects and platform.catalog.project(other) is None:
-            known = [known.name for known in platform.catalog.projects() if known.name != project]
+        if other not in before.against_projects and find_project(platform.database, other) is None:
+            known = [known.name for known in find_projects(platform.database) if known.name != project]
             raise ConfigError(
                 f"deduplication.against_projects of {project} names {other!r}, and there is no such project"
                 f"{did_you_mean(other, known) if known else ''}"
@@ -60,4 +62,4 @@ def folder_of_release(platform: Platform, release: str) -> Path:
 def was_released(platform: Platform, release: str) -> bool:
     """Return whether the catalog knows of a release named as `project/version`, whatever has become of it."""
     name, _, version = release.partition("/")
-    return any(row.version == version for row in platform.catalog.releases(name))
+    return any(row.version == version for row in find_releases(platform.database, name))

@@ -66,6 +66,6 @@ def reason_of(line: str) -> str:
 def record_left_out(platform: Platform, project: str, lines: Mapping[str, str]) -> None:
     """Set the memberships of videos that were left out to FAILED, with the reason."""
     reasons: dict[str, tuple[int | None, str | None]] = {key: (None, reason_of(line)) for key, line in lines.items()}
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         move_project_videos(session, project, ProjectVideoStatus.FILTERING, dict.fromkeys(lines, (None, None)))
         move_project_videos(session, project, ProjectVideoStatus.FAILED, reasons)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -78,7 +79,7 @@ def project_members(platform: Platform, project: str) -> ProjectMembers:
     unsettled: list[str] = []
     failed: list[FailedMember] = []
     with item_guard("members of a project") as guard:
-        for video in platform.catalog.videos(project=project):
+        for video in find_videos(platform.database, project=project):
             if video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
                 failed.append(FailedMember(video.key, video.error_kind, video.error or video.status.value.lower()))
                 continue

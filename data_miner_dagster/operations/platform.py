@@ -11,10 +11,10 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.claims import Claim, hold_claim
-from data_miner_dagster.catalog.database import sqlite_url
-from data_miner_dagster.catalog.migrations import Migration
+from data_miner_dagster.catalog.database import Database, sqlite_url
+from data_miner_dagster.catalog.migrations import Migration, has_tables, initialise
+from data_miner_dagster.catalog.projects import find_project, find_projects
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.problems import describe_problems
@@ -128,29 +128,29 @@ class Platform:
         return self._catalog_url is not None or self.layout.catalog_file.exists()
 
     @cached_property
-    def catalog(self) -> Catalog:
+    def database(self) -> Database:
         """The catalog, its tables created or migrated.
 
         Raises:
             CatalogError: it is damaged, or it is a new one beside files that a catalog knew.
         """
         file = self.layout.catalog_file
-        catalog = Catalog(self._catalog_url or sqlite_url(file))
+        database = Database(self._catalog_url or sqlite_url(file))
         rooms = [] if self.may_begin_catalog else self.layout.filled_rooms()
         is_missing = self._catalog_url is None and not file.exists()
-        if rooms and (is_missing or catalog.is_new()):
+        if rooms and (is_missing or not has_tables(database)):
             what = "missing" if is_missing else "empty"
             raise CatalogError(
-                f"the catalog {catalog.database.engine.url.render_as_string(hide_password=True)} is {what}, and "
+                f"the catalog {database.engine.url.render_as_string(hide_password=True)} is {what}, and "
                 f"{', '.join(rooms)} under {self.root} are not: restore it from a copy, with its -wal file if there is "
                 "one; or begin a new one over these files with `data-miner init-db`, and run the project files again"
             )
         if self._catalog_url is None:
             self.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.migration = catalog.initialise()
+        self.migration = initialise(database)
         if self.migration is not None:
             logger.warning("%s", self.migration)
-        return catalog
+        return database
 
     def project_config(self, project: str) -> ProjectConfig:
         """Return a project's configuration as the catalog has it.
@@ -158,9 +158,9 @@ class Platform:
         Raises:
             ConfigError: there is no such project.
         """
-        row = self.catalog.project(project)
+        row = find_project(self.database, project)
         if row is None:
-            known = ", ".join(row.name for row in self.catalog.projects()) or "none"
+            known = ", ".join(row.name for row in find_projects(self.database)) or "none"
             raise ConfigError(f"no project {project!r}; known: {known}; `data-miner populate --config FILE` adds one")
         try:
             config = ProjectConfig.from_snapshot(row.config)
@@ -176,7 +176,7 @@ class Platform:
 
     def remember_references(self) -> None:
         """Have no message of this process repeat what any project's file read of the environment."""
-        for row in self.catalog.projects():
+        for row in find_projects(self.database):
             for value, reference in interpolations_of_snapshot(row.config).values:
                 remember_reference(value, reference)
 
@@ -207,7 +207,7 @@ class Platform:
     @contextmanager
     def _hold(self, resource: str, wait_seconds: float) -> Iterator[Claim]:
         with hold_claim(
-            self.catalog.database, resource, wait_seconds=wait_seconds, run_id=self.run_id, on_wait=logger.info
+            self.database, resource, wait_seconds=wait_seconds, run_id=self.run_id, on_wait=logger.info
         ) as claim:
             yield claim
 

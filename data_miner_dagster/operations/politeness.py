@@ -79,7 +79,7 @@ class SitePoliteness:
 
     def __init__(self, platform: Platform) -> None:
         self._config = platform.config.downloading
-        self._database = platform.catalog.database
+        self._database = platform.database
         self._lock = threading.Lock()
         self._closed_until: dict[str, datetime] = {}  # by scope; changed by `_close`
         self.when_closed: Callable[[], None] = lambda: None

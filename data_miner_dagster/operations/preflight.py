@@ -4,6 +4,7 @@ import os
 import uuid
 from pathlib import Path
 
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.models.vocabulary import check_classes
@@ -38,7 +39,7 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
     check_root_is_writable(platform.root)
     platform.check_sampling()
     for other in project.deduplication.against_projects:
-        is_there = platform.has_catalog and platform.catalog.project(other) is not None
+        is_there = platform.has_catalog and find_project(platform.database, other) is not None
         if is_there and not platform.layout.deduplicated_table(other).exists():
             raise ConfigError(
                 f"deduplication.against_projects names {other!r}, which is not deduplicated yet; run that project first"

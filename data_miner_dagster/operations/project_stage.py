@@ -7,6 +7,7 @@ and that the stage before is done. Does not belong here: the work.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.domain.errors import NotReadyError
 from data_miner_dagster.domain.statuses import PROJECT_WAY, STAGE_AFTER, ProjectStage
@@ -31,7 +32,7 @@ class StageRun:
     def begin(self) -> None:
         """Set the project to this stage: what is there is not current, and the work begins now."""
         self._has_begun = True
-        with self._platform.catalog.database.transaction() as session:
+        with self._platform.database.transaction() as session:
             move_project(session, self._project, self._stage, error=None)
 
     def finish(self) -> None:
@@ -39,14 +40,14 @@ class StageRun:
 
         That is so after a kill between files and rows, or when an earlier stage ran again and changed nothing.
         """
-        row = self._platform.catalog.project(self._project)
+        row = find_project(self._platform.database, self._project)
         after = STAGE_AFTER[self._stage]
         if row is None:
             return
         is_behind = row.stage is ProjectStage.FAILED or _ORDER.index(row.stage) < _ORDER.index(after)
         if not self._has_begun and not is_behind:
             return
-        with self._platform.catalog.database.transaction() as session:
+        with self._platform.database.transaction() as session:
             if not self._has_begun:
                 move_project(session, self._project, self._stage)
             counts = {**row.counts, **self.counts}
@@ -63,7 +64,7 @@ class StageRun:
 
     def _move(self, target: ProjectStage, error: str | None) -> None:
         def move() -> None:
-            with self._platform.catalog.database.transaction() as session:
+            with self._platform.database.transaction() as session:
                 move_project(session, self._project, target, error=error)
 
         # if it fails, too, what came before it is what the caller is to hear of

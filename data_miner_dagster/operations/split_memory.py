@@ -28,7 +28,7 @@ def release_versions(platform: Platform, project: str) -> list[str]:
 def remembered_splits(platform: Platform, project: str, shares: Mapping[str, float]) -> dict[str, str]:
     """Return the split of every video that the project ever released under these shares."""
     text = _shares_text(shares)
-    rows = read_splits(platform.catalog.database, project, text)
+    rows = read_splits(platform.database, project, text)
     return {**released_splits(platform, project).get(text, {}), **rows}
 
 
@@ -57,7 +57,7 @@ def _shares_text(shares: Mapping[str, float]) -> str:
 
 def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
     """Return the generation of every video that the project ever decided on for a release."""
-    return {**released_generations(platform, project), **read_generations(platform.catalog.database, project)}
+    return {**released_generations(platform, project), **read_generations(platform.database, project)}
 
 
 def released_generations(platform: Platform, project: str) -> dict[str, int]:

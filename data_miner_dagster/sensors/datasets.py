@@ -4,6 +4,7 @@ from functools import partial
 
 import dagster as dg
 
+from data_miner_dagster.catalog.releases import num_released_videos
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.jobs import JOBS
@@ -24,7 +25,7 @@ def _plan_of(platform: Platform, state: ProjectState) -> DatasetPlan:
         utc_now(),
         wait_for_all=refresh.wait_for_all,
         min_new_videos=refresh.min_new_videos,
-        num_released_videos=platform.catalog.num_released_videos(state.name),
+        num_released_videos=num_released_videos(platform.database, state.name),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import dagster as dg
 
+from data_miner_dagster.catalog.projects import find_projects
 from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
@@ -40,7 +41,7 @@ def register_project_files(platform: Platform) -> list[str]:
 
 
 def _registered(platform: Platform, folder: Path, workers: ProjectFileWorkers) -> list[str]:
-    known = {row.config_file for row in platform.catalog.projects()}
+    known = {row.config_file for row in find_projects(platform.database)}
     found = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")]
     registered: dict[str, Path] = {}
     refused = []

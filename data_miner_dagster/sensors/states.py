@@ -4,8 +4,9 @@ import os
 from functools import partial
 from pathlib import Path
 
-from data_miner_dagster.catalog.queries import WantedVideo, wanted_videos
+from data_miner_dagster.catalog.projects import find_projects
 from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.catalog.videos import WantedVideo, wanted_videos
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
@@ -22,7 +23,7 @@ def project_states(platform: Platform) -> list[ProjectState]:
         is_gone = attempt_alone("projects", row.name, partial(is_withdrawn, platform, row))
         return ProjectState(row.name, row.config_hash, row.sourced_config_hash, models, is_gone is True)
 
-    return [state_of(row) for row in platform.catalog.projects()]
+    return [state_of(row) for row in find_projects(platform.database)]
 
 
 def _modified_by_key(folder: Path) -> dict[str, float]:
@@ -61,4 +62,4 @@ def video_states(platform: Platform, project: str | None = None) -> list[VideoSt
             return VideoState(video.key, video.status, video.retry_after, video.has_file, is_embedded=False)
         return state
 
-    return [attempted(video) for video in wanted_videos(platform.catalog.database, project)]
+    return [attempted(video) for video in wanted_videos(platform.database, project)]

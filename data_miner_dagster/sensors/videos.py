@@ -7,6 +7,7 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.upkeep import give_up, reset_orphans
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.jobs import JOBS
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
@@ -52,7 +53,7 @@ def _request_of(
     by_others = num_ended_by_other_versions(context.instance, identity)
     if count_runs(context.instance, identity, _FAILED) - by_faults - by_others >= MAX_FAILED_RUNS:
         lost = [key for key in keys if key in set(work.wanted)]
-        platform.catalog.give_up(lost, f"{MAX_FAILED_RUNS} runs of {work.job} died on its batch")
+        give_up(platform.database, lost, f"{MAX_FAILED_RUNS} runs of {work.job} died on its batch")
         context.log.error(f"{work.job}: gave up {len(keys)} videos after {MAX_FAILED_RUNS} failed runs")
         return None
     attempt = count_runs(context.instance, identity)
@@ -70,7 +71,7 @@ def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResourc
     opened = platform.open()
     if ended := end_dead_runs(context.instance):
         context.log.warning(f"ended runs whose process is gone: {', '.join(ended)}")
-    freed = opened.catalog.reset_orphans()
+    freed = reset_orphans(opened.database)
     if freed:
         context.log.warning(
             f"the worker of {len(freed)} videos or projects is gone; they are free again: {', '.join(freed[:5])}"

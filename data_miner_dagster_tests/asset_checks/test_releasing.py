@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.asset_checks.releasing import release_is_whole
-from data_miner_dagster.catalog.upkeep import withdraw_release
+from data_miner_dagster.catalog.releases import withdraw_release
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster_tests.support.check_runs import figures_of, run_check
 from data_miner_dagster_tests.support.sample_project import build_project
@@ -62,7 +62,7 @@ def test_release_is_whole__says_that_a_release_was_withdrawn(
     release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform = build_project(tmp_path)
-    withdraw_release(platform.catalog.database, "cyclists", "v001", "its author asked for it")
+    withdraw_release(platform.database, "cyclists", "v001", "its author asked for it")
     found = run_check(release_is_whole, tmp_path, "cyclists", monkeypatch)
     assert found.passed
     assert figures_of(found)["withdrawn"] == "its author asked for it"

@@ -9,24 +9,27 @@ import random
 import sys
 import time
 
-from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.claims import hold_claim
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.projects import find_projects
 from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.statuses import VideoStatus
 
 
-def compete(catalog: Catalog) -> None:
+def compete(database: Database) -> None:
     """Work through all videos in an order of its own."""
-    keys = [video.key for video in catalog.videos()]
+    keys = [video.key for video in find_videos(database)]
     random.shuffle(keys)
     for key in keys:
-        with hold_claim(catalog.database, f"video/{key}", wait_seconds=60):
-            with catalog.database.transaction() as session:
+        with hold_claim(database, f"video/{key}", wait_seconds=60):
+            with database.transaction() as session:
                 is_mine = move_video(session, key, VideoStatus.DOWNLOADING, only_from={VideoStatus.PENDING})
             if not is_mine:
                 continue
             time.sleep(0.002)
-            with catalog.database.transaction() as session:
+            with database.transaction() as session:
                 assert move_video(session, key, VideoStatus.DOWNLOADED)
             print(key, flush=True)
 
@@ -34,16 +37,16 @@ def compete(catalog: Catalog) -> None:
 def main() -> None:
     """Do what the arguments say."""
     mode, url = sys.argv[1:3]
-    catalog = Catalog(url)
+    database = Database(url)
     if mode == "initialise":
-        catalog.initialise()
-        catalog.projects()
+        initialise(database)
+        find_projects(database)
         print("done", flush=True)
     elif mode == "compete":
         sys.stdin.readline()  # all start together
-        compete(catalog)
+        compete(database)
     elif mode == "hold":
-        with hold_claim(catalog.database, sys.argv[3], wait_seconds=0):
+        with hold_claim(database, sys.argv[3], wait_seconds=0):
             print("held", flush=True)
             time.sleep(600)
 

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import text, update
 
 from data_miner_dagster.catalog import claims
-from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.claims import (
     hold_claim,
     live_claims,
@@ -21,6 +20,7 @@ from data_miner_dagster.catalog.claims import (
 )
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.schema import ClaimRow, utc_now
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster_tests.support.catalog import add_video
@@ -37,71 +37,71 @@ def resources(database: Database) -> list[str]:
     return [row.resource for row in live_claims(database)]
 
 
-def test_live_claims__none(catalog: Catalog) -> None:
-    assert live_claims(catalog.database) == []
+def test_live_claims__none(database: Database) -> None:
+    assert live_claims(database) == []
 
 
-def test_try_claim__second_taker_gets_none_until_it_is_released(catalog: Catalog) -> None:
-    first = try_claim(catalog.database, "video/a", run_id="run-1")
+def test_try_claim__second_taker_gets_none_until_it_is_released(database: Database) -> None:
+    first = try_claim(database, "video/a", run_id="run-1")
     assert first is not None
-    assert try_claim(catalog.database, "video/a") is None
-    assert try_claim(catalog.database, "video/b") is not None
-    assert [(row.resource, row.pid, row.run_id) for row in live_claims(catalog.database)] == [
+    assert try_claim(database, "video/a") is None
+    assert try_claim(database, "video/b") is not None
+    assert [(row.resource, row.pid, row.run_id) for row in live_claims(database)] == [
         ("video/a", os.getpid(), "run-1"),
         ("video/b", os.getpid(), None),
     ]
-    release_claim(catalog.database, first)
-    assert try_claim(catalog.database, "video/a") is not None
+    release_claim(database, first)
+    assert try_claim(database, "video/a") is not None
 
 
-def test_try_claim__live_worker_on_another_host_keeps_it(catalog: Catalog) -> None:
-    assert try_claim(catalog.database, "video/a") is not None
-    set_row(catalog.database, "video/a", host="elsewhere", pid=999_999_999)
-    assert try_claim(catalog.database, "video/a") is None
+def test_try_claim__live_worker_on_another_host_keeps_it(database: Database) -> None:
+    assert try_claim(database, "video/a") is not None
+    set_row(database, "video/a", host="elsewhere", pid=999_999_999)
+    assert try_claim(database, "video/a") is None
 
 
-def test_try_claim__expired_lease_of_another_host_is_taken(catalog: Catalog) -> None:
-    old = try_claim(catalog.database, "video/a")
+def test_try_claim__expired_lease_of_another_host_is_taken(database: Database) -> None:
+    old = try_claim(database, "video/a")
     assert old is not None
-    set_row(catalog.database, "video/a", host="elsewhere", expires_at=utc_now() - timedelta(seconds=1))
-    new = try_claim(catalog.database, "video/a")
+    set_row(database, "video/a", host="elsewhere", expires_at=utc_now() - timedelta(seconds=1))
+    new = try_claim(database, "video/a")
     assert new is not None
-    release_claim(catalog.database, old)  # too late: it must not take the new holder's claim away
-    assert resources(catalog.database) == ["video/a"]
-    assert renew_claims(catalog.database, [old.token, new.token]) == {new.token}
+    release_claim(database, old)  # too late: it must not take the new holder's claim away
+    assert resources(database) == ["video/a"]
+    assert renew_claims(database, [old.token, new.token]) == {new.token}
 
 
-def test_try_claim__reused_pid_is_not_the_old_process(catalog: Catalog) -> None:
-    assert try_claim(catalog.database, "video/a") is not None
-    set_row(catalog.database, "video/a", process_started="1")
-    assert try_claim(catalog.database, "video/a") is not None
+def test_try_claim__reused_pid_is_not_the_old_process(database: Database) -> None:
+    assert try_claim(database, "video/a") is not None
+    set_row(database, "video/a", process_started="1")
+    assert try_claim(database, "video/a") is not None
 
 
-def test_hold_claim__released_when_the_block_raises(catalog: Catalog) -> None:
-    with pytest.raises(ZeroDivisionError), hold_claim(catalog.database, "video/a", wait_seconds=0):
+def test_hold_claim__released_when_the_block_raises(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError), hold_claim(database, "video/a", wait_seconds=0):
         raise ZeroDivisionError
-    assert resources(catalog.database) == []
+    assert resources(database) == []
 
 
-def test_hold_claim__busy_raises_after_the_wait_and_tells_once(catalog: Catalog) -> None:
+def test_hold_claim__busy_raises_after_the_wait_and_tells_once(database: Database) -> None:
     told: list[str] = []
-    with hold_claim(catalog.database, "video/a", wait_seconds=0):
+    with hold_claim(database, "video/a", wait_seconds=0):
         started = time.monotonic()
         with (
             pytest.raises(ClaimHeldError, match="video/a is being worked on by another process"),
-            hold_claim(catalog.database, "video/a", wait_seconds=0.3, on_wait=told.append),
+            hold_claim(database, "video/a", wait_seconds=0.3, on_wait=told.append),
         ):
             raise AssertionError("entered")
         assert 0.3 <= time.monotonic() - started < 3
     assert told == ["video/a is being worked on by another process; waiting"]
 
 
-def test_hold_claim__waiter_enters_when_the_holder_leaves(catalog: Catalog) -> None:
+def test_hold_claim__waiter_enters_when_the_holder_leaves(database: Database) -> None:
     order: list[str] = []
     is_held = threading.Event()
 
     def hold_a_while() -> None:
-        with hold_claim(catalog.database, "video/a", wait_seconds=0):
+        with hold_claim(database, "video/a", wait_seconds=0):
             is_held.set()
             time.sleep(0.2)
             order.append("first")
@@ -109,21 +109,21 @@ def test_hold_claim__waiter_enters_when_the_holder_leaves(catalog: Catalog) -> N
     holder = threading.Thread(target=hold_a_while)
     holder.start()
     assert is_held.wait(10)
-    with hold_claim(catalog.database, "video/a", wait_seconds=30):
+    with hold_claim(database, "video/a", wait_seconds=30):
         order.append("second")
     holder.join()
     assert order == ["first", "second"]
 
 
 def test_hold_claim__renewed_while_held_and_through_errors_of_the_database(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(claims, "RENEW_SECONDS", 0.05)
     monkeypatch.setattr(claims, "RENEW_AGAIN_SECONDS", 0.05)
     soon = utc_now() + timedelta(seconds=30)
 
     def expiry() -> float:
-        return (live_claims(catalog.database)[0].expires_at - soon).total_seconds()
+        return (live_claims(database)[0].expires_at - soon).total_seconds()
 
     def wait_until_renewed() -> None:
         deadline = time.monotonic() + 20
@@ -131,37 +131,37 @@ def test_hold_claim__renewed_while_held_and_through_errors_of_the_database(
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
-    with hold_claim(catalog.database, "video/a", wait_seconds=0) as claim:
-        set_row(catalog.database, "video/a", expires_at=soon)
+    with hold_claim(database, "video/a", wait_seconds=0) as claim:
+        set_row(database, "video/a", expires_at=soon)
         wait_until_renewed()
-        with catalog.database.transaction() as session:
+        with database.transaction() as session:
             session.execute(text("ALTER TABLE claims RENAME TO claims_away"))
         time.sleep(0.3)
-        with catalog.database.transaction() as session:
+        with database.transaction() as session:
             session.execute(text("ALTER TABLE claims_away RENAME TO claims"))
-        set_row(catalog.database, "video/a", expires_at=soon)
+        set_row(database, "video/a", expires_at=soon)
         wait_until_renewed()
         assert not claim.is_lost
     assert "1 claims could not be renewed, trying again" in caplog.text
-    assert resources(catalog.database) == []
+    assert resources(database) == []
 
 
 def test_hold_claim__taken_over_is_noticed_and_left_to_the_new_holder(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "RENEW_SECONDS", 0.05)
-    with hold_claim(catalog.database, "video/a", wait_seconds=0) as claim:
-        set_row(catalog.database, "video/a", token="another", host="elsewhere")
+    with hold_claim(database, "video/a", wait_seconds=0) as claim:
+        set_row(database, "video/a", token="another", host="elsewhere")
         deadline = time.monotonic() + 20
         while not claim.is_lost:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-    assert resources(catalog.database) == ["video/a"]  # the new holder's
+    assert resources(database) == ["video/a"]  # the new holder's
 
 
-def test_renew_claims__thousands_at_once(catalog: Catalog) -> None:
+def test_renew_claims__thousands_at_once(database: Database) -> None:
     expires_at = utc_now() + timedelta(seconds=1)
-    with catalog.database.transaction() as session:
+    with database.transaction() as session:
         session.add_all(
             ClaimRow(
                 resource=f"video/{number}",
@@ -175,19 +175,19 @@ def test_renew_claims__thousands_at_once(catalog: Catalog) -> None:
             for number in range(3000)
         )
     tokens = [f"{number:032d}" for number in range(3001)]
-    assert renew_claims(catalog.database, tokens) == set(tokens[:-1])
-    assert len(live_claims(catalog.database)) == 3000
+    assert renew_claims(database, tokens) == set(tokens[:-1])
+    assert len(live_claims(database)) == 3000
 
 
-def test_hold_claim__one_thread_for_many_claims_and_none_afterwards(catalog: Catalog) -> None:
+def test_hold_claim__one_thread_for_many_claims_and_none_afterwards(database: Database) -> None:
     def renewers() -> int:
         return sum(thread.name == "claim renewer" for thread in threading.enumerate())
 
     before = renewers()
     with (
-        hold_claim(catalog.database, "video/a", wait_seconds=0),
-        hold_claim(catalog.database, "video/b", wait_seconds=0),
-        hold_claim(catalog.database, "video/c", wait_seconds=0),
+        hold_claim(database, "video/a", wait_seconds=0),
+        hold_claim(database, "video/b", wait_seconds=0),
+        hold_claim(database, "video/c", wait_seconds=0),
     ):
         assert renewers() == before + 1
     deadline = time.monotonic() + 10
@@ -196,23 +196,23 @@ def test_hold_claim__one_thread_for_many_claims_and_none_afterwards(catalog: Cat
         time.sleep(0.01)
 
 
-def test_hold_claim__killed_holder_is_replaced_at_once(catalog: Catalog, catalog_url: str) -> None:
+def test_hold_claim__killed_holder_is_replaced_at_once(database: Database, catalog_url: str) -> None:
     holder = subprocess.Popen([*WORKER, "hold", catalog_url, "video/a"], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    assert try_claim(catalog.database, "video/a") is None
+    assert try_claim(database, "video/a") is None
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     holder.stdout.close()
     started = time.monotonic()
-    with hold_claim(catalog.database, "video/a", wait_seconds=10):
+    with hold_claim(database, "video/a", wait_seconds=10):
         assert time.monotonic() - started < 2  # not the 90 s of the lease
 
 
-def test_hold_claim__competing_processes_win_every_video_exactly_once(catalog: Catalog, catalog_url: str) -> None:
+def test_hold_claim__competing_processes_win_every_video_exactly_once(database: Database, catalog_url: str) -> None:
     keys = [f"urls-{number:03d}" for number in range(40)]
     for key in keys:
-        add_video(catalog, key)
+        add_video(database, key)
     workers = [
         subprocess.Popen([*WORKER, "compete", catalog_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(4)
@@ -227,5 +227,5 @@ def test_hold_claim__competing_processes_win_every_video_exactly_once(catalog: C
         assert worker.returncode == 0
         won.update(output.split())
     assert won == Counter(keys)
-    assert {video.status for video in catalog.videos()} == {VideoStatus.DOWNLOADED}
-    assert live_claims(catalog.database) == []
+    assert {video.status for video in find_videos(database)} == {VideoStatus.DOWNLOADED}
+    assert live_claims(database) == []

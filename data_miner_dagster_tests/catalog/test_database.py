@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
-from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.database import Database, make_engine, reclaim_space
+from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.projects import find_project, update_project
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.domain.errors import ConfigError, TransientError
 from data_miner_dagster_tests.support.catalog import add_project
@@ -20,44 +21,44 @@ def test_make_engine__not_a_catalog_url() -> None:
         assert "hunter2" not in str(refused.value)
 
 
-def test_transaction__rolls_back_on_an_exception(catalog: Catalog) -> None:
-    add_project(catalog, "bikes")
-    with pytest.raises(ZeroDivisionError), catalog.database.transaction() as session:  # noqa: PT012
+def test_transaction__rolls_back_on_an_exception(database: Database) -> None:
+    add_project(database, "bikes")
+    with pytest.raises(ZeroDivisionError), database.transaction() as session:  # noqa: PT012
         session.execute(update(ProjectRow).values(error="half-done"))
         raise ZeroDivisionError
-    row = catalog.project("bikes")
+    row = find_project(database, "bikes")
     assert row is not None
     assert row.error is None
 
 
-def test_reading__cannot_change_anything_and_leaves_the_connection_writable(catalog: Catalog) -> None:
-    add_project(catalog, "bikes")
-    with pytest.raises(DBAPIError), catalog.database.reading() as session:
+def test_reading__cannot_change_anything_and_leaves_the_connection_writable(database: Database) -> None:
+    add_project(database, "bikes")
+    with pytest.raises(DBAPIError), database.reading() as session:
         session.execute(update(ProjectRow).values(error="no"))
-    catalog.update_project("bikes", error="yes")
-    row = catalog.project("bikes")
+    update_project(database, "bikes", error="yes")
+    row = find_project(database, "bikes")
     assert row is not None
     assert row.error == "yes"
 
 
-def test_reading__does_not_wait_for_a_writer(catalog: Catalog) -> None:
-    add_project(catalog, "bikes")
-    with catalog.database.transaction() as session:
+def test_reading__does_not_wait_for_a_writer(database: Database) -> None:
+    add_project(database, "bikes")
+    with database.transaction() as session:
         session.execute(update(ProjectRow).values(error="not committed"))
         session.flush()
         started = time.monotonic()
-        row = catalog.project("bikes")
+        row = find_project(database, "bikes")
         assert time.monotonic() - started < 5
     assert row is not None
     assert row.error is None
 
 
-def test_transaction__read_then_write_by_many_threads_loses_no_update(catalog: Catalog) -> None:
-    add_project(catalog, "bikes")
+def test_transaction__read_then_write_by_many_threads_loses_no_update(database: Database) -> None:
+    add_project(database, "bikes")
 
     def count_up() -> None:
         for _ in range(20):
-            with catalog.database.transaction() as session:
+            with database.transaction() as session:
                 row = session.get_one(ProjectRow, "bikes", with_for_update=True)
                 row.counts = {"videos": row.counts.get("videos", 0) + 1}
 
@@ -66,7 +67,7 @@ def test_transaction__read_then_write_by_many_threads_loses_no_update(catalog: C
         thread.start()
     for thread in threads:
         thread.join()
-    row = catalog.project("bikes")
+    row = find_project(database, "bikes")
     assert row is not None
     assert row.counts == {"videos": 80}
 
@@ -81,35 +82,35 @@ def test_make_engine__sqlite_keeps_foreign_keys_and_writes_ahead(tmp_path: Path)
 
 def test_check_connection__folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TransientError, match=r"nowhere/catalog\.sqlite cannot be opened: unable to open database file"):
-        Catalog(f"sqlite:///{tmp_path / 'nowhere' / 'catalog.sqlite'}").initialise()
+        initialise(Database(f"sqlite:///{tmp_path / 'nowhere' / 'catalog.sqlite'}"))
 
 
 def test_check_connection__password_is_not_repeated() -> None:
     with pytest.raises(TransientError) as raised:
-        Catalog("postgresql+psycopg2://miner:hunter2@127.0.0.1:1/catalog").initialise()
+        initialise(Database("postgresql+psycopg2://miner:hunter2@127.0.0.1:1/catalog"))
     assert "hunter2" not in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_transaction__an_error_names_no_values(catalog: Catalog) -> None:
-    with pytest.raises(DBAPIError) as failed, catalog.database.transaction() as session:
+def test_transaction__an_error_names_no_values(database: Database) -> None:
+    with pytest.raises(DBAPIError) as failed, database.transaction() as session:
         session.execute(text("INSERT INTO nowhere (a) VALUES (:a)"), {"a": "5EC12E7"})
     assert "parameters hidden" in str(failed.value)
-    shown_by_server = catalog.database.engine.dialect.name == "postgresql"  # which repeats the faulty line
+    shown_by_server = database.engine.dialect.name == "postgresql"  # which repeats the faulty line
     assert ("5EC12E7" in str(failed.value)) is shown_by_server
 
 
-def test_reclaim_space__tables_in_use_are_named(catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
-    add_project(catalog, "bikes")
-    assert catalog.database.reclaim_space()
-    row = catalog.project("bikes")
+def test_reclaim_space__tables_in_use_are_named(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    add_project(database, "bikes")
+    assert database.reclaim_space()
+    row = find_project(database, "bikes")
     assert row is not None
-    with catalog.database.transaction() as session:
+    with database.transaction() as session:
         session.execute(update(ProjectRow).values(error="at work"))
         session.flush()
-        assert not reclaim_space(catalog.database.engine, ["projects", "nowhere"], wait_seconds=0.1)
-    if catalog.database.is_postgresql:
+        assert not reclaim_space(database.engine, ["projects", "nowhere"], wait_seconds=0.1)
+    if database.is_postgresql:
         assert "space of deleted rows of projects may still hold what they said" in caplog.text
-    row = catalog.project("bikes")
+    row = find_project(database, "bikes")
     assert row is not None
     assert row.error == "at work"

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.failures import quick_check
+from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.projects import find_projects, save_snapshot
 from data_miner_dagster.domain.errors import CatalogError, TransientError
 from data_miner_dagster_tests.operations.full_disks import small_disk
 
@@ -23,40 +24,42 @@ PROJECTS = 400
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A catalog of some size, closed."""
-    catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
-    catalog.initialise()
+    database = Database(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
+    initialise(database)
     for number in range(PROJECTS):
-        catalog.save_project(f"p{number}", {"description": "x" * 300}, "hash", None)
-    catalog.database.dispose()
+        save_snapshot(database, f"p{number}", {"description": "x" * 300}, "hash", None)
+    database.dispose()
     return tmp_path / "catalog.sqlite"
 
 
 def test_dispose__the_file_alone_is_the_whole_catalog(file: Path, tmp_path: Path) -> None:
     assert not file.with_name("catalog.sqlite-wal").exists()
     shutil.copyfile(file, tmp_path / "copy.sqlite")
-    copy = Catalog(f"sqlite:///{tmp_path / 'copy.sqlite'}")
-    assert len(copy.projects()) == PROJECTS
-    copy.database.dispose()
+    copy = Database(f"sqlite:///{tmp_path / 'copy.sqlite'}")
+    assert len(find_projects(copy)) == PROJECTS
+    copy.dispose()
 
 
 def test_dispose__what_another_still_has_open_is_checkpointed_all_the_same(file: Path, tmp_path: Path) -> None:
     reader = sqlite3.connect(file)
     reader.execute("SELECT count(*) FROM projects").fetchone()
-    catalog = Catalog(f"sqlite:///{file}")
-    catalog.save_project("last", {}, "hash", None)
-    catalog.database.dispose()
+    database = Database(f"sqlite:///{file}")
+    save_snapshot(database, "last", {}, "hash", None)
+    database.dispose()
     shutil.copyfile(file, tmp_path / "copy.sqlite")
     reader.close()
-    copy = Catalog(f"sqlite:///{tmp_path / 'copy.sqlite'}")
-    assert len(copy.projects()) == PROJECTS + 1
-    copy.database.dispose()
+    copy = Database(f"sqlite:///{tmp_path / 'copy.sqlite'}")
+    assert len(find_projects(copy)) == PROJECTS + 1
+    copy.dispose()
 
 
 def test_process_exit__closes_the_catalog(tmp_path: Path) -> None:
     script = (
-        "import sys\nfrom data_miner_dagster.catalog.catalog import Catalog\n"
-        "catalog = Catalog(sys.argv[1])\ncatalog.initialise()\ncatalog.save_project('p', {}, 'hash', None)\n"
-        "assert [row.name for row in catalog.projects()] == ['p']\n"
+        "import sys\nfrom data_miner_dagster.catalog.database import Database\n"
+        "from data_miner_dagster.catalog.migrations import initialise\n"
+        "from data_miner_dagster.catalog.projects import find_projects, save_snapshot\n"
+        "database = Database(sys.argv[1])\ninitialise(database)\nsave_snapshot(database, 'p', {}, 'hash', None)\n"
+        "assert [row.name for row in find_projects(database)] == ['p']\n"
     )
     file = tmp_path / "catalog.sqlite"
     subprocess.run([sys.executable, "-c", script, f"sqlite:///{file}"], check=True, timeout=60)
@@ -77,16 +80,16 @@ def test_catalog__damage_is_one_line(file: Path, damage: str) -> None:
         content[4096:-4096] = bytes(len(content) - 8192)
     file.write_bytes(bytes(content))
     assert quick_check(file) is not None
-    catalog = Catalog(f"sqlite:///{file}")
+    database = Database(f"sqlite:///{file}")
 
     def look() -> None:
-        catalog.initialise()
-        catalog.projects()
+        initialise(database)
+        find_projects(database)
 
     with pytest.raises(CatalogError, match=r"catalog\.sqlite is damaged \(.*init-db") as raised:
         look()
     assert "\n" not in str(raised.value)
-    catalog.database.dispose()
+    database.dispose()
 
 
 def test_quick_check__sound_or_not_there(file: Path, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from data_miner_dagster.catalog.catalog import Catalog
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.migrations import alembic_config, current_revision, head_revision, migrate
+from data_miner_dagster.catalog.projects import find_projects, save_snapshot
 from data_miner_dagster.catalog.schema import Base
 from data_miner_dagster.domain.errors import ConfigError
 
@@ -27,33 +27,33 @@ def test_migrate__empty_database_gets_exactly_the_tables_of_the_schema(catalog_u
     database.dispose()
 
 
-def test_migrate__again_changes_nothing(catalog: Catalog) -> None:
-    catalog.save_project("bikes", {}, "hash", None)
-    migrate(catalog.database.engine)
-    assert [row.name for row in catalog.projects()] == ["bikes"]
+def test_migrate__again_changes_nothing(database: Database) -> None:
+    save_snapshot(database, "bikes", {}, "hash", None)
+    migrate(database.engine)
+    assert [row.name for row in find_projects(database)] == ["bikes"]
 
 
-def test_migrate__every_revision_can_be_taken_back(catalog: Catalog) -> None:
+def test_migrate__every_revision_can_be_taken_back(database: Database) -> None:
     from alembic import command
 
-    with catalog.database.engine.begin() as connection:
+    with database.engine.begin() as connection:
         command.downgrade(alembic_config(connection), "base")
         assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
         command.upgrade(alembic_config(connection), "head")
-    assert catalog.projects() == []
+    assert find_projects(database) == []
 
 
-def test_head_revision__is_alembics(catalog: Catalog) -> None:
-    with catalog.database.engine.connect() as connection:
+def test_head_revision__is_alembics(database: Database) -> None:
+    with database.engine.connect() as connection:
         assert ScriptDirectory.from_config(alembic_config(connection)).get_heads() == [head_revision()]
         assert current_revision(connection) == head_revision()
 
 
-def test_migrate__catalog_of_a_newer_version_is_refused(catalog: Catalog) -> None:
-    with catalog.database.engine.begin() as connection:
+def test_migrate__catalog_of_a_newer_version_is_refused(database: Database) -> None:
+    with database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ConfigError, match=r"is at revision 9999, newer than this version's \d{4}: upgrade"):
-        migrate(catalog.database.engine)
+        migrate(database.engine)
 
 
 def test_migrate__several_processes_at_once(catalog_url: str) -> None:
@@ -63,7 +63,7 @@ def test_migrate__several_processes_at_once(catalog_url: str) -> None:
     assert [worker.returncode for worker in workers] == [0] * 4
 
 
-def test_migrate__who_wrote_an_address_is_told_by_what_was_asked_for(catalog: Catalog) -> None:
+def test_migrate__who_wrote_an_address_is_told_by_what_was_asked_for(database: Database) -> None:
     from alembic import command
 
     found = {
@@ -84,8 +84,8 @@ def test_migrate__who_wrote_an_address_is_told_by_what_was_asked_for(catalog: Ca
         "INSERT INTO project_videos (project_name, video_key, source, query, rank, found_at, status) "
         "VALUES ('bikes', :key, :source, :query, 0, '2026-01-01', 'PENDING')"
     )
-    catalog.save_project("bikes", {}, "hash", None)
-    with catalog.database.engine.begin() as connection:
+    save_snapshot(database, "bikes", {}, "hash", None)
+    with database.engine.begin() as connection:
         command.downgrade(alembic_config(connection), "0003")
         for key, (url, source, query) in found.items():
             connection.execute(insert_video, {"key": key, "url": url})
@@ -136,7 +136,7 @@ def test_migrate__an_earlier_catalog_keeps_every_row(catalog_url: str) -> None:
     database.dispose()
 
 
-def test_migrate__stages_get_the_words_of_the_other_rooms_and_back(catalog: Catalog) -> None:
+def test_migrate__stages_get_the_words_of_the_other_rooms_and_back(database: Database) -> None:
     from alembic import command
 
     words = {
@@ -153,13 +153,13 @@ def test_migrate__stages_get_the_words_of_the_other_rooms_and_back(catalog: Cata
         "INSERT INTO projects (name, config, config_hash, stage, counts, created_at, updated_at) "
         "VALUES (:stage, '{}', 'hash', :stage, '{}', '2026-01-01', '2026-01-01')"
     )
-    with catalog.database.engine.begin() as connection:
+    with database.engine.begin() as connection:
         command.downgrade(alembic_config(connection), "0006")
         for word in words:
             connection.execute(insert, {"stage": word})
         command.upgrade(alembic_config(connection), "head")
-    assert {row.name: row.stage.value for row in catalog.projects()} == words
-    with catalog.database.engine.begin() as connection:
+    assert {row.name: row.stage.value for row in find_projects(database)} == words
+    with database.engine.begin() as connection:
         connection.execute(text("UPDATE projects SET stage = 'RELEASING_READY' WHERE name = 'COMPLETE'"))
         connection.execute(text("UPDATE projects SET stage = 'RELEASING' WHERE name = 'FAILED'"))
         command.downgrade(alembic_config(connection), "0006")

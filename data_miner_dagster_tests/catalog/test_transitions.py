@@ -3,8 +3,11 @@ from enum import StrEnum
 
 import pytest
 
-from data_miner_dagster.catalog.catalog import Catalog
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.transitions import move_project, move_project_video, move_video
+from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.domain.statuses import (
     PROJECT_TRANSITIONS,
     PROJECT_VIDEO_TRANSITIONS,
@@ -16,58 +19,58 @@ from data_miner_dagster.domain.statuses import (
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 
 
-def test_move_video__no_such_video(catalog: Catalog) -> None:
-    with catalog.database.transaction() as session:
+def test_move_video__no_such_video(database: Database) -> None:
+    with database.transaction() as session:
         assert move_video(session, "urls-a", VideoStatus.DOWNLOADING) is False
 
 
-def test_move_video__allowed_change_with_its_columns(catalog: Catalog) -> None:
-    add_video(catalog, "urls-a")
-    with catalog.database.transaction() as session:
+def test_move_video__allowed_change_with_its_columns(database: Database) -> None:
+    add_video(database, "urls-a")
+    with database.transaction() as session:
         assert move_video(session, "urls-a", VideoStatus.DOWNLOADING, attempts=1)
-    video = catalog.video("urls-a")
+    video = find_video(database, "urls-a")
     assert video is not None
     assert (video.status, video.attempts) == (VideoStatus.DOWNLOADING, 1)
     assert video.updated_at >= video.created_at
 
 
-def test_move_video__forbidden_change_is_not_made(catalog: Catalog) -> None:
-    add_video(catalog, "urls-a")
-    with catalog.database.transaction() as session:
+def test_move_video__forbidden_change_is_not_made(database: Database) -> None:
+    add_video(database, "urls-a")
+    with database.transaction() as session:
         assert not move_video(session, "urls-a", VideoStatus.EXTRACTED)
-    with catalog.database.transaction() as session:
+    with database.transaction() as session:
         assert not move_video(session, "urls-a", VideoStatus.DOWNLOADING, only_from={VideoStatus.FAILED})
-    video = catalog.video("urls-a")
+    video = find_video(database, "urls-a")
     assert video is not None
     assert video.status is VideoStatus.PENDING
 
 
-def test_move_video__second_of_two_equal_wishes_gets_nothing(catalog: Catalog) -> None:
-    add_video(catalog, "urls-a")
+def test_move_video__second_of_two_equal_wishes_gets_nothing(database: Database) -> None:
+    add_video(database, "urls-a")
     moved = []
     for _ in range(2):
-        with catalog.database.transaction() as session:
+        with database.transaction() as session:
             moved.append(move_video(session, "urls-a", VideoStatus.DOWNLOADING, only_from={VideoStatus.PENDING}))
     assert moved == [True, False]
 
 
-def test_move_project_video__only_the_one_project(catalog: Catalog) -> None:
-    add_project(catalog, "bikes")
-    add_project(catalog, "trams")
-    add_video(catalog, "urls-a", "bikes", "trams")
-    with catalog.database.transaction() as session:
+def test_move_project_video__only_the_one_project(database: Database) -> None:
+    add_project(database, "bikes")
+    add_project(database, "trams")
+    add_video(database, "urls-a", "bikes", "trams")
+    with database.transaction() as session:
         assert move_project_video(session, "bikes", "urls-a", ProjectVideoStatus.FILTERING)
         assert not move_project_video(session, "bikes", "urls-a", ProjectVideoStatus.REJECTED)
-    assert [member.status for member in catalog.members("bikes")] == [ProjectVideoStatus.FILTERING]
-    assert [member.status for member in catalog.members("trams")] == [ProjectVideoStatus.PENDING]
+    assert [member.status for member in find_members(database, "bikes")] == [ProjectVideoStatus.FILTERING]
+    assert [member.status for member in find_members(database, "trams")] == [ProjectVideoStatus.PENDING]
 
 
-def test_move_project__allowed_and_forbidden(catalog: Catalog) -> None:
-    add_project(catalog, "bikes")
-    with catalog.database.transaction() as session:
+def test_move_project__allowed_and_forbidden(database: Database) -> None:
+    add_project(database, "bikes")
+    with database.transaction() as session:
         assert not move_project(session, "bikes", ProjectStage.COMPLETE)
         assert move_project(session, "bikes", ProjectStage.FILTERING)
-    row = catalog.project("bikes")
+    row = find_project(database, "bikes")
     assert row is not None
     assert row.stage is ProjectStage.FILTERING
 

@@ -26,7 +26,7 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlantedPlatform
     """A filtered project; the command opens its platform, whose encoder no registry knows."""
     platform = PlantedPlatform(tmp_path)
     save_project(platform)
-    add_video(platform.catalog, "local-a", "pets", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, "local-a", "pets", status=VideoStatus.EXTRACTED)
     scores = np.random.default_rng(0).uniform(0, 1, 400).tolist()
     plant_frames(platform, "local-a", [[score, 0, 0, 0] for score in scores])
     filter_project(platform, "pets")

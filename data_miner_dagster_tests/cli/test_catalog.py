@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.support.sample_project import build_platform
@@ -37,9 +39,9 @@ def test_populate__lists_once_and_says_so(run_command: RunCommand, project_file:
     assert "project bikes: new configuration" in first.stdout
     assert "new" in first.stdout
     platform = build_platform(tmp_path / "root")
-    assert len(platform.catalog.videos(project="bikes")) == 2
+    assert len(find_videos(platform.database, project="bikes")) == 2
     assert "project bikes: unchanged" in run_command("populate", "-c", project_file, "--root", tmp_path / "root").stdout
-    assert len(platform.catalog.videos()) == 2
+    assert len(find_videos(platform.database)) == 2
 
 
 def test_add_video__file_is_a_member_once(run_command: RunCommand, project_file: Path, tmp_path: Path) -> None:
@@ -49,7 +51,7 @@ def test_add_video__file_is_a_member_once(run_command: RunCommand, project_file:
     other.write_bytes(b"three")
     assert ": added to bikes" in run_command("add-video", "bikes", other, "--root", root).stdout
     assert ": is already in bikes" in run_command("add-video", "bikes", other, "--root", root).stdout
-    members = build_platform(root).catalog.members("bikes")
+    members = find_members(build_platform(root).database, "bikes")
     assert sorted(member.source for member in members) == ["by_hand", "files", "files"]
 
 
@@ -75,8 +77,8 @@ def test_add_video__forgotten_stays_out(run_command: RunCommand, project_file: P
 def test_populate__forgotten_is_not_listed_again(run_command: RunCommand, project_file: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     run_command("populate", "--config", project_file, "--root", root)
-    catalog = build_platform(root).catalog
-    gone, stays = (video.key for video in catalog.videos())
+    database = build_platform(root).database
+    gone, stays = (video.key for video in find_videos(database))
     run_command("forget", gone, "--yes", "--root", root)
     assert "forgotten" in run_command("populate", "--config", project_file, "--root", root, "--force").stdout
-    assert [video.key for video in catalog.videos()] == [stays]
+    assert [video.key for video in find_videos(database)] == [stays]

@@ -46,7 +46,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     del os.environ["DAGSTER_HOME"]
     if home is not None:
         os.environ["DAGSTER_HOME"] = home
-    platform.catalog.database.dispose()
+    platform.database.dispose()
     return root
 
 
@@ -116,7 +116,7 @@ def test_catalog__a_new_one_beside_files_is_refused_until_it_is_wanted(
         assert "catalog.sqlite is " in error
         assert "init-db" in error
     with pytest.raises(CatalogError, match="frames, projects, releases under"):
-        _ = Platform(PlatformConfig(), root).catalog
+        _ = Platform(PlatformConfig(), root).database
     assert ended(monkeypatch, capsys, "init-db", "--root", root)[0] == 0
     assert ended(monkeypatch, capsys, "status", "--root", root)[0] == 0
 

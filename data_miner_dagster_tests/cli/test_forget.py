@@ -15,6 +15,7 @@ from sqlalchemy import text as sql
 
 from data_miner_dagster.catalog.backups import copy_before_migration
 from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow
+from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.cli import dagster_history
 from data_miner_dagster.cli.dagster_history import remove_stray_partitions
 from data_miner_dagster.deployment import prepare_dagster_home
@@ -120,7 +121,7 @@ def test_forget__unknown(run_command: RunCommand, platform: Platform) -> None:
 def test_forget__a_dry_run_changes_nothing(run_command: RunCommand, platform: Platform) -> None:
     told = run_command("forget", KEYS[0], "--dry-run", "--root", platform.root).stdout
     assert told == "release cyclists v001 (1 of its 3 videos): goes\n1 videos would be forgotten: files-aaa\n"
-    assert platform.catalog.video(KEYS[0]) is not None
+    assert find_video(platform.database, KEYS[0]) is not None
 
 
 def test_forget__no_picture_and_no_name_is_left(run_command: RunCommand, platform: Platform) -> None:
@@ -205,12 +206,12 @@ def test_forget__nothing_is_left_on_a_server(
     assert "videos" in tables_with(catalog_on_server, KEYS[1])
     run_command("forget", KEYS[1], "--yes", "--root", platform.root)
     assert tables_with(postgres_url, KEYS[1]) == tables_with(postgres_url, PICTURE) == []
-    platform.catalog.database.dispose()
+    platform.database.dispose()
 
 
 def test_forget__a_channel_is_not_named_either(run_command: RunCommand, platform: Platform) -> None:
     channel = "UC1234567890"
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for key in KEYS:
             session.get_one(VideoRow, key).channel_id = channel
         address = f"https://videos.example/channel/{channel}"

@@ -27,8 +27,8 @@ def test_root__any_name_holds_its_own_catalog(run_command: RunCommand, tmp_path:
     assert run_command("status", "--root", root).exit_code == 0
     platform = Platform(PlatformConfig(), root)
     with platform.hold_video("v"):
-        assert [claim.resource for claim in live_claims(platform.catalog.database)] == ["video/v"]
-    platform.catalog.database.dispose()
+        assert [claim.resource for claim in live_claims(platform.database)] == ["video/v"]
+    platform.database.dispose()
     traces = list(find_traces([root], ["project_videos"]))  # a word of the schema, so that the file is opened
     assert traces
     assert not [trace for trace in traces if "cannot be read" in repr(trace)]

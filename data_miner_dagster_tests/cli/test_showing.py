@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.catalog.politeness import close_gate
+from data_miner_dagster.catalog.projects import find_projects, update_project
+from data_miner_dagster.catalog.releases import withdraw_release
 from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow, utc_now
-from data_miner_dagster.catalog.upkeep import withdraw_release
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.cli import progress, summary
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import ConfigError
@@ -32,7 +34,7 @@ def test_status__no_catalog_is_a_mistake_and_makes_none(run_command: RunCommand,
 
 
 def test_status__empty_catalog(run_command: RunCommand, tmp_path: Path) -> None:
-    build_platform(tmp_path).catalog.projects()
+    find_projects(build_platform(tmp_path).database)
     result = run_command("status", "--root", tmp_path, "--json")
     content = json.loads(result.stdout)
     del content["warnings"]  # of the yt-dlp that is installed
@@ -45,7 +47,7 @@ def test_status__says_which_site_refuses_and_that_yt_dlp_is_old(
 ) -> None:
     platform = build_platform(tmp_path)
     until = utc_now() + timedelta(hours=1)
-    close_gate(platform.catalog.database, "youtube", until, "youtube refuses everything (forbidden)")
+    close_gate(platform.database, "youtube", until, "youtube refuses everything (forbidden)")
     monkeypatch.setattr("data_miner_dagster.cli.warnings.yt_dlp_version", lambda: "2020.1.2")
     result = run_command("status", "--root", tmp_path)
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("youtube")]
@@ -103,7 +105,7 @@ def test_status__of_a_project_shows_its_funnel_and_who_works(run_command: RunCom
 def test_status__a_withdrawn_release_is_shown_as_such(run_command: RunCommand, tmp_path: Path) -> None:
     platform = build_project(tmp_path)
     release_project(platform, "cyclists")
-    withdraw_release(platform.catalog.database, "cyclists", "v001", "asked by its author")
+    withdraw_release(platform.database, "cyclists", "v001", "asked by its author")
     shown = run_command("status", "--root", tmp_path).stdout
     assert "release v001 is withdrawn: asked by its author" in shown
 
@@ -147,7 +149,7 @@ def test_names__of_files_and_titles_are_shown_not_only_keys(run_command: RunComm
         SampleVideo("files-ddd", failed=VideoErrorKind.UNDECODABLE),
     )
     platform = build_project(tmp_path, videos=videos, through="extraction")
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         failed, folder = session.get_one(VideoRow, "files-ddd"), session.get_one(VideoRow, "frames-1")
         failed.origin, failed.url = Origin.LOCAL, "/videos/Part #1 of 2 [x].mp4"
         folder.origin, folder.url = Origin.LOCAL, "/pictures/[b] 100%"
@@ -194,7 +196,7 @@ def test_names__of_files_and_titles_are_shown_not_only_keys(run_command: RunComm
 
 
 def test_videos__a_title_is_neither_markup_nor_control_characters(run_command: RunCommand, platform: Platform) -> None:
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         session.get_one(VideoRow, "files-aaa").title = "[bold]loud[/] \x1b[31mred\x07"
     text = run_command("videos", "--root", platform.root).stdout
     assert "[bold]loud[/]" in text
@@ -202,8 +204,8 @@ def test_videos__a_title_is_neither_markup_nor_control_characters(run_command: R
 
 
 def test_videos__an_address_is_shown_without_what_may_be_a_secret(run_command: RunCommand, platform: Platform) -> None:
-    with platform.catalog.database.transaction() as session:
-        session.get_one(VideoRow, platform.catalog.videos()[0].key).url = "https://a.test/x.mp4?sig=5EC12E7x"
+    with platform.database.transaction() as session:
+        session.get_one(VideoRow, find_videos(platform.database)[0].key).url = "https://a.test/x.mp4?sig=5EC12E7x"
     shown = run_command("videos", "--json", "--root", platform.root).stdout
     assert "5EC12E7x" not in shown
     assert "https://a.test/x.mp4?sig=***" in shown
@@ -211,7 +213,7 @@ def test_videos__an_address_is_shown_without_what_may_be_a_secret(run_command: R
 
 def test_status__a_project_without_its_file_says_so(run_command: RunCommand, platform: Platform) -> None:
     platform.layout.project_files.mkdir()
-    platform.catalog.update_project("cyclists", config_file=str(platform.layout.project_files / "cyclists.yaml"))
+    update_project(platform.database, "cyclists", config_file=str(platform.layout.project_files / "cyclists.yaml"))
     assert "its file is gone" in run_command("status", "--root", platform.root).stdout
     (platform.layout.project_files / "cyclists.yaml").touch()
     assert "its file is gone" not in run_command("status", "--root", platform.root).stdout

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
@@ -26,7 +27,7 @@ def test_retry__by_kind_and_key(run_command: RunCommand, platform: Platform) -> 
     assert retried("--kind", "private").startswith("0 videos")
     assert retried("files-aaa").startswith("0 videos")
     assert retried("--kind", "private", "--kind", "undecodable").startswith("files-ddd\n1 videos")
-    video = platform.catalog.video("files-ddd")
+    video = find_video(platform.database, "files-ddd")
     assert video is not None
     assert video.status is VideoStatus.DOWNLOADED
     with pytest.raises(ConfigError, match=r"--kind 'privat' is none; did you mean 'private'\?"):
@@ -57,15 +58,15 @@ def test_delete_videos__out_of_one_project(run_command: RunCommand, platform: Pl
 def test_delete_videos__a_no_changes_nothing(run_command: RunCommand, platform: Platform) -> None:
     result = run_command("delete-videos", "files-eee", "--root", platform.root, answer="n\n")
     assert result.exit_code == 1
-    assert platform.catalog.video("files-eee") is not None
+    assert find_video(platform.database, "files-eee") is not None
 
 
 def test_delete_project__then_cleanup_orphans(run_command: RunCommand, platform: Platform) -> None:
     root = ["--root", str(platform.root)]
     assert "project cyclists removed" in run_command("delete-project", "cyclists", "--yes", *root).stdout
-    assert len(platform.catalog.videos()) == 5
+    assert len(find_videos(platform.database)) == 5
     assert "5 videos removed" in run_command("cleanup-orphans", "--yes", *root).stdout
-    assert platform.catalog.videos() == []
+    assert find_videos(platform.database) == []
     assert list(platform.layout.frames.iterdir()) == []
     assert "0 videos removed" in run_command("cleanup-orphans", *root).stdout
     with pytest.raises(ConfigError, match="no project 'cyclists'"):

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from data_miner_dagster.catalog.queries import count_project_videos, count_videos
-from data_miner_dagster.catalog.upkeep import retry_videos
+from data_miner_dagster.catalog.counts import count_project_videos, count_videos
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.videos import find_videos, retry_videos
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import SystematicFaultError
@@ -134,7 +135,7 @@ def _platform(root: Path) -> Platform:
 
 def _run(platform: Platform) -> ProjectOutcome:
     list_sources(platform, PROJECT)
-    keys = [video.key for video in platform.catalog.videos(project=PROJECT)]
+    keys = [video.key for video in find_videos(platform.database, project=PROJECT)]
     download_videos(platform, keys)
     extract_frames(platform, keys)
     embed_frames(platform, keys)
@@ -166,11 +167,11 @@ def extracted(project_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     platform = _platform(tmp_path_factory.mktemp("extracted") / "root")
     register_project_file(platform, project_file)
     list_sources(platform, PROJECT)
-    keys = [video.key for video in platform.catalog.videos()]
+    keys = [video.key for video in find_videos(platform.database)]
     assert len(keys) == NUM_VIDEOS
     download_videos(platform, keys)
     assert {outcome.status.value for outcome in extract_frames(platform, keys)} == {"done"}
-    platform.catalog.database.engine.dispose()
+    platform.database.engine.dispose()
     return platform.root
 
 
@@ -188,7 +189,7 @@ def later_platform(tmp_path: Path, extracted: Path) -> Platform:
 
 
 def _victim_key(platform: Platform) -> str:
-    return next(video.key for video in platform.catalog.videos() if VICTIM in video.url)
+    return next(video.key for video in find_videos(platform.database) if VICTIM in video.url)
 
 
 def _plant(monkeypatch: pytest.MonkeyPatch, boundary: str, is_hit: Callable[[str], bool]) -> None:
@@ -210,14 +211,14 @@ def _plant(monkeypatch: pytest.MonkeyPatch, boundary: str, is_hit: Callable[[str
 
 def _reasons(platform: Platform) -> list[str]:
     """Return the reason of every video that failed, and of every member that the project goes on without."""
-    videos = [video.error or "" for video in platform.catalog.videos() if video.error_kind is not None]
-    members = [member.reason.partition(": ")[2] for member in platform.catalog.members(PROJECT) if member.reason]
+    videos = [video.error or "" for video in find_videos(platform.database) if video.error_kind is not None]
+    members = [member.reason.partition(": ")[2] for member in find_members(platform.database, PROJECT) if member.reason]
     return sorted(set(videos + members))
 
 
 def _status_counts(platform: Platform) -> dict[str, int]:
     """Return how often `data-miner status` counts internal errors, by what it counts."""
-    database = platform.catalog.database
+    database = platform.database
     counted = {"videos": count_videos(database, PROJECT), "members": count_project_videos(database, PROJECT)}
     return {
         name: number
@@ -250,7 +251,7 @@ def test_run__one_of_twenty_until_its_frames_exist(
     (line,) = _reasons(platform)
     assert re.fullmatch(r"_PlantedError: planted \(operations/[a-z_/]+\.py:\d+\)", line)
 
-    retry_videos(platform.catalog.database, kinds={VideoErrorKind.INTERNAL_ERROR})
+    retry_videos(platform.database, kinds={VideoErrorKind.INTERNAL_ERROR})
     assert _run(platform).counts["images"] == NUM_VIDEOS
     assert _status_counts(platform) == {}
 
@@ -281,7 +282,7 @@ def test_run__one_of_twenty_whose_frames_exist(
         assert re.fullmatch(r"_PlantedError: planted \(operations/[a-z_/]+\.py:\d+\)", line)
     else:  # an image, not the video
         assert outcome.counts["left out"] == 1
-    retry_videos(later_platform.catalog.database, kinds={VideoErrorKind.INTERNAL_ERROR})
+    retry_videos(later_platform.database, kinds={VideoErrorKind.INTERNAL_ERROR})
     assert _run(later_platform).counts["images"] == NUM_VIDEOS
 
 
@@ -325,4 +326,4 @@ def test_run__a_fault_of_all_ends_the_run_and_charges_nobody(
     assert _status_counts(platform) == {}
     # The downloads that stand; the others are as if not tried.
     num_downloads = 0 if boundary.startswith("foreign.media_workers") else 1
-    assert {(video.error_kind, video.attempts) for video in platform.catalog.videos()} <= {(None, num_downloads)}
+    assert {(video.error_kind, video.attempts) for video in find_videos(platform.database)} <= {(None, num_downloads)}

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.domain.full_disks import is_disk_full
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus
@@ -38,11 +39,11 @@ def test_local_file_and_frames__are_tried_again(tmp_path: Path) -> None:
         platform = make_platform(disk / "root", min_free_bytes=0, backoff_seconds=0)
         add_project(platform, [{"type": "files", "paths": [str(clip)]}])
         list_sources(platform, "p")
-        (key,) = (video.key for video in platform.catalog.videos())
+        (key,) = (video.key for video in find_videos(platform.database))
         filler = fill(disk)
         leave_room(filler)
         (outcome,) = download_videos(platform, [key])
-        row = platform.catalog.video(key)
+        row = find_video(platform.database, key)
         assert row is not None
         assert (outcome.status, outcome.error_kind) == (OutcomeStatus.FAILED, VideoErrorKind.DISK_FULL)
         assert row.retry_after is not None
@@ -53,7 +54,7 @@ def test_local_file_and_frames__are_tried_again(tmp_path: Path) -> None:
         filler = fill(disk)
         leave_room(filler)
         (outcome,) = extract_frames(platform, [key])
-        row = platform.catalog.video(key)
+        row = find_video(platform.database, key)
         assert row is not None
         assert (outcome.status, outcome.error_kind) == (OutcomeStatus.FAILED, VideoErrorKind.DISK_FULL)
         assert row.status is VideoStatus.FAILED
@@ -62,7 +63,7 @@ def test_local_file_and_frames__are_tried_again(tmp_path: Path) -> None:
         filler.unlink()
         (outcome,) = extract_frames(platform, [key], force=True)
         assert outcome.status is OutcomeStatus.DONE
-        platform.catalog.database.dispose()
+        platform.database.dispose()
 
 
 def test_release__is_made_once_there_is_room(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_release__is_made_once_there_is_room(tmp_path: Path) -> None:
         assert is_disk_full(raised.value)
         filler.unlink()
         assert release_project(platform, "cyclists").metadata["version"] == "v001"
-        platform.catalog.database.dispose()
+        platform.database.dispose()
 
 
 def test_tables_and_vectors__say_that_it_is_full(tmp_path: Path) -> None:

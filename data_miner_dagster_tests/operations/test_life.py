@@ -127,7 +127,7 @@ class Life(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Remove the root."""
-        self.platform.catalog.database.dispose()
+        self.platform.database.dispose()
         shutil.rmtree(self.root)
 
     @initialize(key=st.sampled_from(sorted(VIDEOS)))

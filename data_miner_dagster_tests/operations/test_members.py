@@ -35,13 +35,13 @@ def test_project_inputs__unknown_project(platform: PlantedPlatform) -> None:
 def test_project_members__each_member_in_one_list(platform: PlantedPlatform) -> None:
     save_project(platform)
     for key in ("local-b", "local-a"):
-        add_video(platform.catalog, key, "pets", status=VideoStatus.EXTRACTED)
+        add_video(platform.database, key, "pets", status=VideoStatus.EXTRACTED)
         plant_frames(platform, key, [[1, 0, 0, 0]])
-    add_video(platform.catalog, "local-c", "pets", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, "local-c", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-c", [[1, 0, 0, 0]], with_embeddings=False)
-    add_video(platform.catalog, "local-d", "pets", status=VideoStatus.PENDING)
+    add_video(platform.database, "local-d", "pets", status=VideoStatus.PENDING)
     add_video(
-        platform.catalog,
+        platform.database,
         "local-e",
         "pets",
         status=VideoStatus.FAILED,
@@ -49,7 +49,7 @@ def test_project_members__each_member_in_one_list(platform: PlantedPlatform) -> 
         error="planted",
     )
     add_video(
-        platform.catalog,
+        platform.database,
         "local-f",
         "pets",
         status=VideoStatus.UNAVAILABLE,
@@ -57,7 +57,7 @@ def test_project_members__each_member_in_one_list(platform: PlantedPlatform) -> 
         error="planted",
     )
     add_video(
-        platform.catalog,
+        platform.database,
         "local-g",
         "pets",
         member_status=ProjectVideoStatus.REJECTED,
@@ -66,7 +66,7 @@ def test_project_members__each_member_in_one_list(platform: PlantedPlatform) -> 
     )
     plant_frames(platform, "local-g", [[1, 0, 0, 0]])
     add_video(
-        platform.catalog, "local-h", "pets", status=VideoStatus.EXTRACTED
+        platform.database, "local-h", "pets", status=VideoStatus.EXTRACTED
     )  # EXTRACTED in the catalog, its frames lost
 
     members = project_members(platform, "pets")
@@ -82,7 +82,7 @@ def test_project_members__each_member_in_one_list(platform: PlantedPlatform) -> 
 
 def test_project_members__new_frames_make_embeddings_stale(platform: PlantedPlatform) -> None:
     save_project(platform)
-    add_video(platform.catalog, "local-a", "pets", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, "local-a", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-a", [[1, 0, 0, 0]])
     plant_frames(platform, "local-a", [[1, 0, 0, 0]] * 2, frames_fingerprint="frames-2", with_embeddings=False)
     assert project_members(platform, "pets").not_embedded == ("local-a",)
@@ -90,7 +90,7 @@ def test_project_members__new_frames_make_embeddings_stale(platform: PlantedPlat
 
 def test_project_members__another_encoder_makes_embeddings_stale(platform: PlantedPlatform) -> None:
     save_project(platform)
-    add_video(platform.catalog, "local-a", "pets", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, "local-a", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-a", [[1, 0, 0, 0]])
     platform.encoder.fingerprint = "axis-2"
     assert project_members(platform, "pets").not_embedded == ("local-a",)
@@ -101,7 +101,7 @@ def test_project_members__one_that_a_fault_meets_has_failed(
 ) -> None:
     save_project(platform)
     for key in ("local-a", "local-b"):
-        add_video(platform.catalog, key, "pets", status=VideoStatus.EXTRACTED)
+        add_video(platform.database, key, "pets", status=VideoStatus.EXTRACTED)
         plant_frames(platform, key, [[1, 0, 0, 0]])
 
     def read(path: Path) -> TableIdentity | None:

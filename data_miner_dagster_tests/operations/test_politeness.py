@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.politeness import gate_state
 from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, VideoRow, utc_now
+from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -42,14 +44,14 @@ def clip(tmp_path: Path) -> bytes:
 def listed(platform: Platform, urls: list[str]) -> list[str]:
     add_project(platform, [{"type": "urls", "urls": urls}])
     list_sources(platform, "p", force=True)
-    by_url = {video.url: video.key for video in platform.catalog.videos()}
+    by_url = {video.url: video.key for video in find_videos(platform.database)}
     return [by_url[url] for url in urls]
 
 
 def reopen(platform: Platform) -> None:
     """Let the time pass until which the breaker is open."""
     past = utc_now() - timedelta(seconds=1)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for gate in session.query(SiteGateRow):
             gate.closed_until = past
         for row in session.query(VideoRow).filter(VideoRow.retry_after.is_not(None)):
@@ -71,12 +73,12 @@ def test_breaker__no_request_after_it_opens_until_its_time(
     # None by the thread that read the answer; the others may each have had one on its way.
     assert len(late) <= concurrency - 1
     assert all(request.at < opened_at + 2 for request in late)
-    gate = gate_state(platform.catalog.database, "127.0.0.1").closed
+    gate = gate_state(platform.database, "127.0.0.1").closed
     assert gate is not None
     assert 890 < (gate.until - utc_now()).total_seconds() <= 900  # its own time, longer than the Retry-After
     assert "429" in gate.reason
 
-    rows = {row.key: row for row in platform.catalog.videos()}
+    rows = {row.key: row for row in find_videos(platform.database)}
     for key, outcome in zip(keys, outcomes, strict=True):
         row = rows[key]
         if outcome.status is OutcomeStatus.DONE:
@@ -95,7 +97,7 @@ def test_breaker__no_request_after_it_opens_until_its_time(
     server.add("/05.mp4", hostile.whole_file(clip))
     reopen(platform)
     assert {outcome.status for outcome in download_videos(platform, keys)} == {OutcomeStatus.DONE, OutcomeStatus.REUSED}
-    with platform.catalog.database.reading() as session:
+    with platform.database.reading() as session:
         assert session.get_one(SiteGateRow, "127.0.0.1").num_trips == 0
 
 
@@ -113,7 +115,7 @@ def test_breaker__what_was_connected_before_it_opened_sends_nothing_after(
 
     def say_when_closed() -> None:
         deadline = time.monotonic() + 60
-        while gate_state(platform.catalog.database, "127.0.0.1").closed is None and time.monotonic() < deadline:
+        while gate_state(platform.database, "127.0.0.1").closed is None and time.monotonic() < deadline:
             time.sleep(0.01)
         (meeting / "closed").touch()
 
@@ -130,7 +132,7 @@ def test_breaker__a_longer_retry_after_counts(tmp_path: Path, server: HostileSer
     platform = make_platform(tmp_path)
     keys = listed(platform, [server.add("/a.mp4", hostile.status(429, Retry_After="7200"))])
     download_videos(platform, keys)
-    gate = gate_state(platform.catalog.database, "127.0.0.1").closed
+    gate = gate_state(platform.database, "127.0.0.1").closed
     assert gate is not None
     assert 7190 < (gate.until - utc_now()).total_seconds() <= 7200
 
@@ -143,7 +145,7 @@ def test_breaker__a_bot_check_opens_it(tmp_path: Path, server: HostileServer) ->
     platform = make_platform(tmp_path)
     keys = listed(platform, [server.add("/a.mp4", answer), server.url("/b.mp4")])
     assert download_videos(platform, keys[:1])[0].error_kind is VideoErrorKind.BOT_CHECK
-    assert gate_state(platform.catalog.database, "127.0.0.1").closed is not None
+    assert gate_state(platform.database, "127.0.0.1").closed is not None
     asked = server.count()
     assert download_videos(platform, keys[1:])[0].error_kind is VideoErrorKind.RATE_LIMITED
     assert server.count() == asked
@@ -167,10 +169,10 @@ def test_breaker__opens_at_a_listing_too(
     video = server.add("/v.mp4", hostile.whole_file(clip))
     add_project(platform, [{"type": "playlists", "urls": lists}, {"type": "urls", "urls": [video]}])
     assert list_sources(platform, "p").counts["failed_sources"] == 2
-    gate = gate_state(platform.catalog.database, "127.0.0.1").closed
+    gate = gate_state(platform.database, "127.0.0.1").closed
     assert gate is not None
     assert "not a bot" in gate.reason
-    (member,) = platform.catalog.members("p")
+    (member,) = find_members(platform.database, "p")
     assert download_videos(platform, [member.video_key])[0].error_kind is VideoErrorKind.RATE_LIMITED
     assert [request.path for request in server.requests] == ["/wary/a"]
 
@@ -188,7 +190,7 @@ def test_breaker__of_one_site_stops_that_site_alone(tmp_path: Path, server: Host
         outcomes = download_videos(platform, keys[1:])
         assert [outcome.status for outcome in outcomes] == [OutcomeStatus.FAILED, OutcomeStatus.DONE]
         assert server.count("/b.mp4") == 0
-        row = platform.catalog.video(keys[1])
+        row = find_video(platform.database, keys[1])
         assert row is not None
         assert row.retry_after is not None
         assert timedelta(hours=23) < row.retry_after - utc_now() <= timedelta(days=1)
@@ -202,7 +204,7 @@ def test_budget__the_rest_waits_with_a_date(tmp_path: Path, server: HostileServe
     assert sum(outcome.status is OutcomeStatus.DONE for outcome in outcomes) == 3
     waiting = [outcome for outcome in outcomes if outcome.status is not OutcomeStatus.DONE]
     assert all("hourly budget of 3" in outcome.message for outcome in waiting)
-    row = platform.catalog.video(waiting[0].video_key)
+    row = find_video(platform.database, waiting[0].video_key)
     assert row is not None
     assert row.retry_after is not None
     assert 3500 < (row.retry_after - utc_now()).total_seconds() <= 3600
@@ -219,7 +221,7 @@ def test_spacing__downloads_of_one_site_begin_apart(tmp_path: Path, server: Host
     keys = listed(platform, [server.add(f"/{n}.mp4", hostile.whole_file(clip)) for n in range(4)])
     before = time.monotonic()
     download_videos(platform, keys)
-    with platform.catalog.database.reading() as session:
+    with platform.database.reading() as session:
         starts = sorted(row.started_at for row in session.query(DownloadStartRow))
     assert len(starts) == 4
     assert all(0.3 <= (later - earlier).total_seconds() < 5 for earlier, later in pairwise(starts))
@@ -314,7 +316,7 @@ def test_secrets__appear_nowhere_but_at_the_server(
     at_server = "".join(request.path + str(request.headers) for request in server.requests)
     for name in ("COOKIE", "TOKEN", "SIGNED"):
         assert SECRETS[name] in at_server, name  # the test would prove nothing otherwise
-    platform.catalog.database.dispose()
+    platform.database.dispose()
     kept = b"".join(path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file())
     shown = caplog.text + repr(outcomes)
     for secret in SECRETS.values():
@@ -344,7 +346,7 @@ def test_secrets__of_a_proxy_appear_nowhere(
         outcomes += download_videos(platform, keys[1:])
     assert [outcome.status.value for outcome in outcomes] == ["done", "failed"]
     assert server.count() == 1
-    platform.catalog.database.dispose()
+    platform.database.dispose()
     kept = b"".join(path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file())
     assert SECRETS["TOKEN"].encode() not in kept
     assert SECRETS["TOKEN"] not in caplog.text + repr(outcomes)
@@ -400,7 +402,7 @@ def test_500_urls_of_which_a_fifth_fail(tmp_path: Path, server: HostileServer, c
     started = time.monotonic()
     outcomes = download_videos(platform, keys)
     assert time.monotonic() - started < 120
-    counts = Counter(row.status.value for row in platform.catalog.videos())
+    counts = Counter(row.status.value for row in find_videos(platform.database))
     assert counts == {"DOWNLOADED": 400, "FAILED": 50, "UNAVAILABLE": 50}
     assert all(outcome.status is OutcomeStatus.DONE or outcome.message for outcome in outcomes)
-    assert all(row.error and row.error_kind for row in platform.catalog.videos() if row.status != "DOWNLOADED")
+    assert all(row.error and row.error_kind for row in find_videos(platform.database) if row.status != "DOWNLOADED")

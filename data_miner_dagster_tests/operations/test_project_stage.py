@@ -6,6 +6,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from sqlalchemy import text
 
 from data_miner_dagster.catalog.claims import live_claims
+from data_miner_dagster.catalog.projects import find_project, save_snapshot
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError, NotReadyError
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
@@ -24,18 +25,18 @@ NAME = "bikes"
 @pytest.fixture
 def platform(tmp_path: Path) -> Platform:
     platform = build_platform(tmp_path)
-    platform.catalog.save_project(NAME, {}, "hash", None)
+    save_snapshot(platform.database, NAME, {}, "hash", None)
     return platform
 
 
 def put(platform: Platform, stage: ProjectStage, error: str | None = None, name: str = NAME) -> None:
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         row = session.get_one(ProjectRow, name)
         row.stage, row.error, row.counts = stage, error, {"videos": 3, "frames": 1}
 
 
 def standing(platform: Platform, name: str = NAME) -> tuple[ProjectStage, str | None]:
-    row = platform.catalog.project(name)
+    row = find_project(platform.database, name)
     assert row is not None
     return row.stage, row.error
 
@@ -58,13 +59,13 @@ def test_project_stage__working_then_waiting_for_the_next_from_wherever_it_stood
             assert standing(platform) == (before, "an earlier error")
             run.begin()
             assert standing(platform) == (stage, None)
-            assert [claim.resource for claim in live_claims(platform.catalog.database)] == ["project/bikes"]
+            assert [claim.resource for claim in live_claims(platform.database)] == ["project/bikes"]
             run.counts = {"frames": 5}
         assert standing(platform) == (after, None)
-        row = platform.catalog.project(NAME)
+        row = find_project(platform.database, NAME)
         assert row is not None
         assert row.counts == {"videos": 3, "frames": 5}
-        assert live_claims(platform.catalog.database) == []
+        assert live_claims(platform.database) == []
 
 
 def test_project_stage__what_is_current_only_brings_forward_who_lags_behind(platform: Platform) -> None:
@@ -95,7 +96,7 @@ def test_project_stage__a_failure_is_on_record_with_its_stage(platform: Platform
     assert stage is P.FAILED
     assert error is not None
     assert error.startswith("filtering: ZeroDivisionError: planted over two lines (")
-    assert live_claims(platform.catalog.database) == []
+    assert live_claims(platform.database) == []
 
 
 CUTS = (KeyboardInterrupt(), SystemExit(), DagsterExecutionInterruptedError(), NotReadyError())
@@ -107,7 +108,7 @@ def test_project_stage__cut_off_it_waits_for_this_stage_again(platform: Platform
     with pytest.raises(type(cut)):
         work_that_raises(platform, P.DETECTION, cut, begins=True)
     assert standing(platform) == (P.DETECTION_READY, None)
-    assert live_claims(platform.catalog.database) == []
+    assert live_claims(platform.database) == []
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -119,7 +120,7 @@ def test_project_stage__cut_off_before_it_began_nothing_changes(platform: Platfo
 
 
 def test_project_stage__what_cannot_be_recorded_does_not_hide_what_was_wrong(platform: Platform) -> None:
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         session.execute(text("ALTER TABLE projects RENAME TO gone"))
     with pytest.raises(DataMinerError, match="the first"):
         work_that_raises(platform, P.DETECTION, DataMinerError("the first"), begins=False)

@@ -51,10 +51,10 @@ def test_release__splits_outlive_the_folders_of_releases(tmp_path: Path) -> None
 def test_release__splits_of_an_older_root_are_taken_from_its_releases(tmp_path: Path) -> None:
     release(tmp_path, SampleVideo(BY_HASH_IN_TEST))
     platform = build_project(tmp_path, videos=[])
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         delete_memory_of_project(session, "cyclists")
     release(tmp_path, with_nothing_kept(BY_HASH_IN_TEST), SampleVideo(BY_HASH_IN_TRAIN))
-    assert read_splits(platform.catalog.database, "cyclists", TEXT) == {
+    assert read_splits(platform.database, "cyclists", TEXT) == {
         BY_HASH_IN_TEST: "train",
         BY_HASH_IN_TRAIN: "train",
     }

@@ -172,8 +172,8 @@ for asset, before in (("tracks", "detections"), ("dataset", "tracks")):
     assert [key.to_user_string() for key in graph.get(dg.AssetKey(asset)).parent_keys] == [before]
 
 platform = build_project(Path(sys.argv[2]))
-stage = lambda: platform.catalog.project("cyclists").stage.value
-with platform.catalog.database.transaction() as session:
+stage = lambda: find_project(platform.database, "cyclists").stage.value
+with platform.database.transaction() as session:
     session.get_one(ProjectRow, "cyclists").stage = "TRACKING_READY"
 with pytest.raises(NotReadyError, match="has no tracks yet"):
     release_project(platform, "cyclists")

@@ -14,8 +14,11 @@ import dagster as dg
 import pytest
 
 from data_miner_dagster import __version__
+from data_miner_dagster.catalog.members import add_candidates, find_members
+from data_miner_dagster.catalog.projects import find_project, find_projects, update_project
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.config.loading import ParseFile, load_project_file
 from data_miner_dagster.config.project_limits import ProjectLimits
 from data_miner_dagster.config.settings import ProjectFile
@@ -76,10 +79,10 @@ def drop_project(platform: Platform, name: str = "street", **changes: object) ->
 
 
 def add_members(platform: Platform, keys: list[str], name: str = "street") -> None:
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for rank, key in enumerate(keys):
             candidate = VideoCandidate(key, f"http://127.0.0.1:9/{key}.mp4", "urls", "test", rank, utc_now())
-            platform.catalog.add_candidate(session, name, candidate, rejected_because=None)
+            add_candidates(session, name, [(candidate, None)])
 
 
 def requests_of(result: dg.SensorResult) -> list[dg.RunRequest]:
@@ -101,18 +104,18 @@ def test_project_files__a_dropped_file_is_registered_and_listed_once(
     assert instance.get_dynamic_partitions("projects") == ["street"]
     (again,) = requests_of(tick(instance, "project_files"))
     assert again.run_key == request.run_key, "the same wish has another key: Dagster would launch it twice"
-    row = platform.catalog.project("street")
+    row = find_project(platform.database, "street")
     assert row is not None
-    platform.catalog.update_project("street", sourced_config_hash=row.config_hash)
+    update_project(platform.database, "street", sourced_config_hash=row.config_hash)
     assert requests_of(tick(instance, "project_files")) == []
 
 
 def test_project_files__a_changed_file_is_listed_again(instance: dg.DagsterInstance, platform: Platform) -> None:
     drop_project(platform)
     (first,) = requests_of(tick(instance, "project_files"))
-    row = platform.catalog.project("street")
+    row = find_project(platform.database, "street")
     assert row is not None
-    platform.catalog.update_project("street", sourced_config_hash=row.config_hash)
+    update_project(platform.database, "street", sourced_config_hash=row.config_hash)
     drop_project(platform, description="another")
     (second,) = requests_of(tick(instance, "project_files"))
     assert second.run_key != first.run_key
@@ -125,9 +128,9 @@ def test_project_files__a_wrong_file_is_named_and_holds_up_no_other(
     (platform.layout.project_files / "bad.yaml").write_text("name: bad\nfiltring: {}\n")
     (request,) = requests_of(tick(instance, "project_files"))
     assert request.partition_key == "good"
-    row = platform.catalog.project("good")
+    row = find_project(platform.database, "good")
     assert row is not None
-    platform.catalog.update_project("good", sourced_config_hash=row.config_hash)
+    update_project(platform.database, "good", sourced_config_hash=row.config_hash)
     reason = tick(instance, "project_files").skip_reason
     assert reason is not None
     assert "bad.yaml" in str(reason.skip_message)
@@ -175,7 +178,7 @@ def test_register_project_files__one_file_decides_for_no_other(platform: Platfor
     ]
     assert f"is that of {folder / 'good.yaml'} already" in refused[0]
     assert not any("\n" in line for line in refused)
-    assert [row.name for row in platform.catalog.projects()] == ["good", "upper"]
+    assert [row.name for row in find_projects(platform.database)] == ["good", "upper"]
     assert platform.project_config("good").description == "the first has the name"
 
 
@@ -193,7 +196,7 @@ def test_register_project_files__a_fault_of_ours_is_that_file_s(
     monkeypatch.setattr("data_miner_dagster.operations.sourcing.registering.load_project_file", load)
     (refused,) = register_project_files(platform)
     assert re.fullmatch(r"bad.yaml: ZeroDivisionError: planted \(operations/sourcing/registering.py:\d+\)", refused)
-    assert [row.name for row in platform.catalog.projects()] == ["good"]
+    assert [row.name for row in find_projects(platform.database)] == ["good"]
 
 
 def test_wanted_videos__one_batch_of_partitions_and_ranges_with_a_cap(
@@ -235,7 +238,7 @@ def test_wanted_videos__work_whose_runs_keep_dying_is_given_up_with_a_reason(
     for _ in range(MAX_FAILED_RUNS):
         instance.create_run_for_job(job, tags={WORK_TAG: request.tags[WORK_TAG]}, status=dg.DagsterRunStatus.FAILURE)
     assert requests_of(tick(instance, "wanted_videos")) == []
-    row = platform.catalog.video("generic-a")
+    row = find_video(platform.database, "generic-a")
     assert row is not None
     assert row.status is VideoStatus.FAILED
     assert row.error is not None
@@ -254,7 +257,7 @@ def test_wanted_videos__a_fault_of_ours_gives_no_video_up_and_waits_for_another_
     for _ in range(MAX_FAILED_RUNS):
         instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.FAILURE)
     assert requests_of(tick(instance, "wanted_videos")) == []
-    row = platform.catalog.video("generic-a")
+    row = find_video(platform.database, "generic-a")
     assert row is not None
     assert row.status is VideoStatus.PENDING
 
@@ -269,14 +272,14 @@ def test_settled_projects__a_project_that_cannot_be_planned_holds_up_no_other(
     drop_project(platform)
     drop_project(platform, "broken")
     tick(instance, "project_files")
-    platform.catalog.update_project("broken", config={"name": 5})  # as an older version may have kept it
+    update_project(platform.database, "broken", config={"name": 5})  # as an older version may have kept it
     add_members(platform, ["generic-a"])
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         move_video(session, "generic-a", VideoStatus.FAILED)
     for name in ("street", "broken"):
-        row = platform.catalog.project(name)
+        row = find_project(platform.database, name)
         assert row is not None
-        platform.catalog.update_project(name, sourced_config_hash=row.config_hash)
+        update_project(platform.database, name, sourced_config_hash=row.config_hash)
     (request,) = requests_of(tick(instance, "settled_projects"))
     assert request.partition_key == "street"
 
@@ -285,7 +288,7 @@ def test_wanted_videos__the_work_of_the_dead_is_free_again(instance: dg.DagsterI
     drop_project(platform)
     tick(instance, "project_files")
     add_members(platform, ["generic-a"])
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         assert move_video(session, "generic-a", VideoStatus.DOWNLOADING)
     (request,) = requests_of(tick(instance, "wanted_videos"))
     assert request.job_name == "download_videos"
@@ -295,7 +298,7 @@ def test_wanted_videos__frames_taken_away_are_made_again(instance: dg.DagsterIns
     drop_project(platform)
     tick(instance, "project_files")
     add_members(platform, ["generic-a"])
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for status in (VideoStatus.DOWNLOADING, VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStatus.EXTRACTED):
             assert move_video(session, "generic-a", status)
     assert [request.job_name for request in requests_of(tick(instance, "wanted_videos"))] == ["extract_frames"]
@@ -307,14 +310,14 @@ def test_wanted_videos__frames_taken_away_are_made_again(instance: dg.DagsterIns
 def test_settled_projects__built_once_when_all_has_settled(instance: dg.DagsterInstance, platform: Platform) -> None:
     drop_project(platform)
     tick(instance, "project_files")
-    row = platform.catalog.project("street")
+    row = find_project(platform.database, "street")
     assert row is not None
-    platform.catalog.update_project("street", sourced_config_hash=row.config_hash)
+    update_project(platform.database, "street", sourced_config_hash=row.config_hash)
     add_members(platform, ["generic-a"])
     waiting = tick(instance, "settled_projects")
     assert requests_of(waiting) == []
     assert "1 of 1 videos are on their way" in str(waiting.skip_reason and waiting.skip_reason.skip_message)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         assert move_video(session, "generic-a", VideoStatus.FAILED, error="gone")
     (request,) = requests_of(tick(instance, "settled_projects"))
     job = defs.resolve_job_def("build_dataset")
@@ -330,9 +333,9 @@ def test_project_files__one_that_disappears_stays_and_is_listed_no_more(
     drop_project(platform, "other")
     tick(instance, "project_files")
     for name in ("street", "other"):
-        row = platform.catalog.project(name)
+        row = find_project(platform.database, name)
         assert row is not None
-        platform.catalog.update_project(name, sourced_config_hash=row.config_hash)
+        update_project(platform.database, name, sourced_config_hash=row.config_hash)
     add_members(platform, ["generic-a"])
     assert sorted(relisted(instance)) == ["other", "street"]
 
@@ -341,8 +344,8 @@ def test_project_files__one_that_disappears_stays_and_is_listed_no_more(
     assert skipped is not None
     assert "not listed again: street" in str(skipped.skip_message)
     assert relisted(instance) == ["other"]
-    assert platform.catalog.project("street") is not None
-    assert len(platform.catalog.members("street")) == 1
+    assert find_project(platform.database, "street") is not None
+    assert len(find_members(platform.database, "street")) == 1
     assert len(requests_of(tick(instance, "wanted_videos"))) == 1  # what it has is still worked on
 
     path.with_suffix(".away").rename(path)
@@ -419,13 +422,13 @@ def test_ticks__one_of_several_that_a_fault_meets_holds_up_no_other(
     line = r"3 ranges could not be asked for: ZeroDivisionError: planted \(sensors/videos.py:\d+\)$"
     assert re.search(line, str(skipped.skip_message))
 
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for key in keys:
             move_video(session, key, VideoStatus.FAILED)
     for name in ("bad", "good", "street"):
-        row = platform.catalog.project(name)
+        row = find_project(platform.database, name)
         assert row is not None
-        platform.catalog.update_project(name, sourced_config_hash=row.config_hash)
+        update_project(platform.database, name, sourced_config_hash=row.config_hash)
         add_members(platform, keys[:1], name)
     with monkeypatch.context() as patched:  # a project
         _plant_at(patched, "sensors.datasets:plan_dataset", lambda call: call == 1)
@@ -438,7 +441,7 @@ def test_video_states__one_that_a_fault_meets_is_not_known_to_be_embedded(
     drop_project(platform)
     register_project_files(platform)
     add_members(platform, ["generic-a", "generic-b"])
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for key in ("generic-a", "generic-b"):
             for status in (
                 VideoStatus.DOWNLOADING,

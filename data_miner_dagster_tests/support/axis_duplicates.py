@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import OutcomeStatus
@@ -33,7 +34,7 @@ def save(platform: PlantedPlatform, name: str = "pets", **deduplication: Any) ->
         }
     )
     dump = config.model_dump(mode="json")
-    platform.catalog.save_project(name, dump, fingerprint_of(dump), None)
+    save_snapshot(platform.database, name, dump, fingerprint_of(dump), None)
 
 
 def plant(
@@ -46,7 +47,7 @@ def plant(
     **columns: Sequence[object],
 ) -> None:
     """Add a video with these frames; unless `columns` say otherwise, all files and hashes differ."""
-    add_video(platform.catalog, key, project, status=VideoStatus.EXTRACTED)
+    add_video(platform.database, key, project, status=VideoStatus.EXTRACTED)
     differing: dict[str, Any] = {
         "sha256": [fingerprint_of({"key": key, "index": index}) for index in range(len(vectors))],
         "perceptual_hash": [int(fingerprint_of({"hash": key, "i": index})[:16], 16) for index in range(len(vectors))],

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
@@ -102,7 +103,7 @@ def save_project(platform: Platform, name: str = "pets", **filtering: Any) -> Pr
         }
     )
     dump = config.model_dump(mode="json")
-    platform.catalog.save_project(name, dump, fingerprint_of(dump), None)
+    save_snapshot(platform.database, name, dump, fingerprint_of(dump), None)
     return config
 
 

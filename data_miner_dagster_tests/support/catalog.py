@@ -4,22 +4,23 @@ from datetime import UTC, datetime
 
 from sqlalchemy import select
 
-from data_miner_dagster.catalog.catalog import Catalog
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.projects import save_snapshot, update_project
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 
 FOUND_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def add_project(catalog: Catalog, name: str, *, config_hash: str = "hash", is_sourced: bool = True) -> None:
+def add_project(database: Database, name: str, *, config_hash: str = "hash", is_sourced: bool = True) -> None:
     """Add a project."""
-    catalog.save_project(name, {"name": name}, config_hash, None)
+    save_snapshot(database, name, {"name": name}, config_hash, None)
     if is_sourced:
-        catalog.update_project(name, sourced_config_hash=config_hash)
+        update_project(database, name, sourced_config_hash=config_hash)
 
 
 def add_video(
-    catalog: Catalog,
+    database: Database,
     key: str,
     *projects: str,
     status: VideoStatus = VideoStatus.PENDING,
@@ -28,7 +29,7 @@ def add_video(
     **columns: object,
 ) -> None:
     """Add a video as it stands, and its memberships of projects that exist; what is there already stays."""
-    with catalog.database.transaction() as session:
+    with database.transaction() as session:
         if session.get(VideoRow, key) is None:
             session.add(VideoRow(**{"key": key, "url": f"https://example.org/{key}", "status": status, **columns}))
             session.flush()

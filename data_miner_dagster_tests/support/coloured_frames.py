@@ -97,8 +97,8 @@ def plant_frames(
 
 
 def plant_video(platform: Platform, key: str, *colours: tuple[int, int, int]) -> None:
-    add_project(platform.catalog, "pets")
-    add_video(platform.catalog, key, "pets", status=VideoStatus.EXTRACTED)
+    add_project(platform.database, "pets")
+    add_video(platform.database, key, "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, key, colours)
 
 

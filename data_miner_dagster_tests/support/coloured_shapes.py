@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
@@ -126,12 +127,12 @@ def set_detection(platform: Platform, **detection: Any) -> None:
         }
     )
     dump = config.model_dump(mode="json")
-    platform.catalog.save_project(PROJECT, dump, fingerprint_of(dump), None)
+    save_snapshot(platform.database, PROJECT, dump, fingerprint_of(dump), None)
 
 
 def set_stage(platform: Platform, stage: ProjectStage) -> None:
     """Put the project's stage where a test wants it."""
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         session.get_one(ProjectRow, PROJECT).stage = stage
 
 
@@ -149,7 +150,7 @@ def plant_frames(
     platform: Platform, key: str, frames: Sequence[Sequence[Shape]], *, seconds_apart: float = 1.0
 ) -> None:
     """Write the frames of one video."""
-    add_video(platform.catalog, key, PROJECT, origin=Origin.LOCAL)
+    add_video(platform.database, key, PROJECT, origin=Origin.LOCAL)
     write_pictures(
         platform.layout, key, [jpeg_of(shapes) for shapes in frames], fingerprint="frames", seconds_apart=seconds_apart
     )

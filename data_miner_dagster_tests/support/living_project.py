@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data_miner_dagster.catalog.members import add_candidates
+from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
@@ -100,15 +102,15 @@ class LivingPlatform(PlantedPlatform):
             }
         )
         dump = config.model_dump(mode="json")
-        self.catalog.save_project(PROJECT, dump, fingerprint_of(dump), None)
+        save_snapshot(self.database, PROJECT, dump, fingerprint_of(dump), None)
 
     def add(self, key: str, angles: Sequence[int]) -> None:
         """Make a video a member, as a listing does that a person wrote, with frames at these angles in degrees."""
         candidate = VideoCandidate(
             key, f"/clips/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
         )
-        with self.catalog.database.transaction() as session:
-            self.catalog.add_candidate(session, PROJECT, candidate, rejected_because=None, takes_back=True)
+        with self.database.transaction() as session:
+            add_candidates(session, PROJECT, [(candidate, None)], takes_back=True)
             row = session.get_one(VideoRow, key)
             row.status, row.num_frames, row.sha256 = VideoStatus.EXTRACTED, len(angles), "0" * 64
         if self.layout.frames_table(key).exists():

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.models.provider import ModelProvider
@@ -40,5 +41,5 @@ def add_project(
             "detection": {"classes": {"car": []}},
         }
     ).model_dump(mode="json")
-    platform.catalog.save_project(name, config, fingerprint_of(config), str(config_file) if config_file else None)
+    save_snapshot(platform.database, name, config, fingerprint_of(config), str(config_file) if config_file else None)
     return name

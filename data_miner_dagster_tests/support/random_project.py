@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from sqlalchemy import update
 
+from data_miner_dagster.catalog.members import add_candidates
+from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
@@ -64,7 +66,7 @@ def save_random_project(platform: PlantedPlatform, filtering: dict[str, Any], **
         }
     )
     dump = config.model_dump(mode="json")
-    platform.catalog.save_project(PROJECT, dump, fingerprint_of(dump), None)
+    save_snapshot(platform.database, PROJECT, dump, fingerprint_of(dump), None)
     return config
 
 
@@ -104,8 +106,8 @@ def plant_videos(
 def _add_to_catalog(platform: PlantedPlatform, keys: Sequence[str]) -> None:
     found_at = datetime(2026, 1, 1, tzinfo=UTC)
     candidates = [VideoCandidate(key, f"/clips/{key}", "files", ".", 0, found_at, origin=Origin.LOCAL) for key in keys]
-    with platform.catalog.database.transaction() as session:
-        platform.catalog.add_candidates(session, PROJECT, [(candidate, None) for candidate in candidates])
+    with platform.database.transaction() as session:
+        add_candidates(session, PROJECT, [(candidate, None) for candidate in candidates])
         session.execute(update(VideoRow).values(status=VideoStatus.EXTRACTED))
 
 

@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from data_miner_dagster.catalog.members import add_candidates
+from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.catalog.transitions import move_project, move_project_video, move_video
+from data_miner_dagster.catalog.videos import find_video, record_downloaded
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
@@ -114,9 +117,9 @@ def build_project(
     config = project_config(name, **sections)
     dumped = config.model_dump(mode="json")
     classes = list(config.detection.classes)  # their order counts, which JSON objects do not promise
-    platform.catalog.save_project(name, dumped, fingerprint_of({"config": dumped, "classes": classes}), None)
+    save_snapshot(platform.database, name, dumped, fingerprint_of({"config": dumped, "classes": classes}), None)
     reached = ("sourcing", "extraction", "filtering", "deduplication", "detection").index(through)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for rank, video in enumerate(videos):
             candidate = VideoCandidate(
                 video.key,
@@ -129,7 +132,7 @@ def build_project(
                 channel="Example channel",
                 licence="CC-BY-4.0",
             )
-            platform.catalog.add_candidate(session, name, candidate, rejected_because=video.rejected)
+            add_candidates(session, name, [(candidate, video.rejected)])
     extracted = [video for video in videos if video.failed is None and video.rejected is None]
     if reached >= 1:
         for video in videos:
@@ -191,17 +194,17 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
 
 
 def _write_frames(platform: Platform, video: SampleVideo) -> None:
-    catalog, layout = platform.catalog, platform.layout
-    row = catalog.video(video.key)
+    database, layout = platform.database, platform.layout
+    row = find_video(database, video.key)
     if row is None or row.status is VideoStatus.EXTRACTED:
         return
     source = f"the bytes of {video.key}".encode()
-    with catalog.database.transaction() as session:
+    with database.transaction() as session:
         move_video(session, video.key, VideoStatus.DOWNLOADING)
         file = VideoFileRecord(
             "video.mp4", len(source), hashlib.sha256(source).hexdigest(), float(video.num_frames), *FRAME_WH
         )
-        catalog.record_downloaded(session, video.key, file)
+        record_downloaded(session, video.key, file)
         move_video(session, video.key, VideoStatus.EXTRACTING)
         if video.failed is not None:
             move_video(session, video.key, VideoStatus.FAILED, error_kind=video.failed, error="no frame decodes")
@@ -227,7 +230,7 @@ def _write_frames(platform: Platform, video: SampleVideo) -> None:
         perceptual_hash=seeds,
         quality_flag=[video.flags.get(index) for index in range(video.num_frames)],
     )
-    with catalog.database.transaction() as session:
+    with database.transaction() as session:
         move_video(session, video.key, VideoStatus.EXTRACTED, num_frames=video.num_frames)
 
 
@@ -295,7 +298,7 @@ def _box_rows(
 
 
 def _record_filtered(platform: Platform, project: str, videos: Sequence[SampleVideo]) -> None:
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for video in videos:
             num_passed = video.num_frames - len(video.dropped)
             reached = ProjectVideoStatus.FILTERED if num_passed else ProjectVideoStatus.FILTERED_EMPTY
@@ -306,6 +309,6 @@ def _record_filtered(platform: Platform, project: str, videos: Sequence[SampleVi
 def _walk_to(platform: Platform, project: str, stage: ProjectStage) -> None:
     path = list(ProjectStage)
     steps = path[1 : path.index(stage) + 1]
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for step in steps:
             move_project(session, project, step)

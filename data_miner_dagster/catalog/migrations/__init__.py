@@ -1,4 +1,4 @@
-"""The catalog's tables as a chain of numbered Alembic revisions, applied by `Catalog.initialise`.
+"""The catalog's tables as a chain of numbered Alembic revisions, applied by `initialise`.
 
 A change of catalog/schema.py needs a revision: `python -m data_miner_dagster.catalog.migrations "what it adds"` writes
 the next one from the difference between the chain and the tables. Read it before you commit it.
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Connection, Engine, inspect, text
 
 from data_miner_dagster.catalog.backups import copy_before_migration
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.failures import one_line_failures
 from data_miner_dagster.domain.errors import ConfigError, PermanentError
 
 if TYPE_CHECKING:
@@ -50,6 +52,33 @@ def current_revision(connection: Connection) -> str | None:
         return None
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     return revision
+
+
+def has_tables(database: Database) -> bool:
+    """Return False if there are no tables of ours yet.
+
+    Raises:
+        TransientError: the database cannot be opened.
+        CatalogError: it is damaged.
+    """
+    database.check_connection()
+    with one_line_failures(database.engine), database.engine.connect() as connection:
+        return current_revision(connection) is not None
+
+
+def initialise(database: Database) -> Migration | None:
+    """Create or migrate the tables. Idempotent; safe when several processes do it at once.
+
+    Returns what was done to tables of an earlier version, if anything.
+
+    Raises:
+        TransientError: the database cannot be opened.
+        CatalogError: it is damaged.
+        ConfigError: it was made by a newer version of this package.
+    """
+    database.check_connection()
+    with one_line_failures(database.engine):
+        return migrate(database.engine)
 
 
 def migrate(engine: Engine) -> Migration | None:

@@ -13,6 +13,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_miner_dagster.catalog.projects import find_project
+from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.domain.errors import ConfigError, DamagedFileError, PermanentError
 from data_miner_dagster.domain.reasons import DuplicateTier
@@ -59,7 +61,7 @@ def foreign_frames(
         row.num_images
         for release in config.against_releases
         if not images_table(folder_of_release(platform, release)).exists()
-        for row in platform.catalog.releases(release.partition("/")[0])
+        for row in find_releases(platform.database, release.partition("/")[0])
         if row.version == release.partition("/")[2]
     )
     parts = []
@@ -82,7 +84,7 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
     fingerprints: dict[str, str] = {}
     for other in config.against_projects:
         _check_no_circle(platform, project, other)
-        if platform.catalog.project(other) is None:
+        if find_project(platform.database, other) is None:
             fingerprints[other] = _GONE
             continue
         fingerprint = read_fingerprint(platform.layout.deduplicated_table(other))
@@ -112,7 +114,7 @@ def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
     """Yield the representatives of each project that is there."""
     for other in config.against_projects:
         path = platform.layout.deduplicated_table(other)
-        if platform.catalog.project(other) is not None and path.exists():
+        if find_project(platform.database, other) is not None and path.exists():
             decided = read_table(path, [*KEY_COLUMNS, "is_representative"])
             yield decided.filter(decided["is_representative"]).select(KEY_COLUMNS)
 
@@ -172,6 +174,6 @@ def _check_no_circle(platform: Platform, project: str, other: str) -> None:
             raise ConfigError(
                 f"deduplication.against_projects of {project} leads back to it through {other}; take one out"
             )
-        if name not in seen and platform.catalog.project(name) is not None:
+        if name not in seen and find_project(platform.database, name) is not None:
             seen.add(name)
             open_names += platform.project_config(name).deduplication.against_projects

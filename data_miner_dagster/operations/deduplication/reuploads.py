@@ -5,6 +5,7 @@ Does not belong here: finding them (stages/deduplication/reuploads.py).
 
 from dataclasses import dataclass
 
+from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.tables import read_table
 
@@ -30,7 +31,7 @@ def project_reuploads(platform: Platform, project: str) -> list[ReportedReupload
         return []
 
     def title(video_key: str) -> str:
-        video = platform.catalog.video(video_key)
+        video = find_video(platform.database, video_key)
         return (video.title if video is not None else None) or video_key
 
     return [

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from data_miner_dagster.catalog.politeness import postpone_video
-from data_miner_dagster.catalog.queries import addresses_of, keys_with_internal_errors
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.site_events import refused_in_events, was_refused
 from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.videos import addresses_of, find_video, is_due, keys_with_internal_errors
 from data_miner_dagster.domain.addresses import AddressError, LocalPath, Origin, address_of, host_of
 from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
@@ -91,7 +91,7 @@ def download_videos(
     config = platform.config.downloading
     politeness = SitePoliteness(platform)
     rules_by_video = load_rules_by_video(platform, keys)
-    refused = refused_in_events(platform.catalog.database, keys)
+    refused = refused_in_events(platform.database, keys)
     keys.sort(key=lambda key: key in refused)  # another one shows better whether a site serves again
     is_of_sites = any(_needs_a_site(platform, key) for key in keys)
     with (
@@ -119,7 +119,7 @@ def download_videos(
             _download_all(replace(run, is_another_try=True), cut_off, settle)
         for key, outcome in list(outcomes.items()):
             # charged before it was known that the whole site refuses
-            row = platform.catalog.video(key) if outcome.error_kind in SUSPECT_KINDS else None
+            row = find_video(platform.database, key) if outcome.error_kind in SUSPECT_KINDS else None
             if row is not None and (now := _as_of_site(run, row, outcome)) is not outcome:
                 settle(now)
     return [outcomes[key] for key in video_keys]
@@ -147,7 +147,7 @@ def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
                 guard.succeed()
             settle(outcome)
 
-    with item_guard("download_videos", keys_with_internal_errors(platform.catalog.database, keys)) as guard:
+    with item_guard("download_videos", keys_with_internal_errors(platform.database, keys)) as guard:
         threads = futures.ThreadPoolExecutor(config.concurrent_downloads, "download")
         try:
             at_work = [threads.submit(work) for _ in range(min(len(keys), config.concurrent_downloads))]
@@ -164,7 +164,7 @@ def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
 
 def _sites_of(platform: Platform, keys: Sequence[str]) -> dict[str, str | None]:
     """Return what each video's requests count for; None where there are none."""
-    addresses = addresses_of(platform.catalog.database, keys)
+    addresses = addresses_of(platform.database, keys)
 
     def site_of(key: str) -> str | None:
         origin, url = addresses.get(key, (Origin.LOCAL, ""))
@@ -185,7 +185,7 @@ def _download_one(run: _Run, key: str) -> VideoOutcome | NotYetError:
 
 def _download_held(run: _Run, key: str) -> VideoOutcome:
     platform = run.platform
-    row = platform.catalog.video(key)
+    row = find_video(platform.database, key)
     if row is None:
         return VideoOutcome(
             key, OutcomeStatus.BLOCKED, message=f"no video {key!r} in the catalog; list the sources that hold it"
@@ -195,7 +195,7 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
         mend_row(platform, row, info)
         return VideoOutcome(key, OutcomeStatus.REUSED, metadata=_metadata(info))
     has_failed = row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
-    if has_failed and not (run.force or run.is_another_try or platform.catalog.is_due(row)):
+    if has_failed and not (run.force or run.is_another_try or is_due(row)):
         status = OutcomeStatus.FAILED if row.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
         return VideoOutcome(key, status, row.error_kind, row.error or "")
     try:
@@ -207,7 +207,7 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
         with run.politeness.place(_site_of(row.key, row.url), key) as begun_at:
             return _work(run, row, begun_at)
     except PostponedError as error:
-        with platform.catalog.database.transaction() as session:
+        with platform.database.transaction() as session:
             if not stays_downloaded(platform, session, key):
                 postpone_video(session, key, error.until, error.kind, str(error), attempts=row.attempts)
         return VideoOutcome(key, OutcomeStatus.FAILED, error.kind, str(error))
@@ -237,7 +237,7 @@ def _check_head_room(platform: Platform, row: VideoRow) -> None:
 def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOutcome:
     """Download one video; `begun_at`: since when its site is asked for it, None of a local one."""
     platform, key, attempts = run.platform, row.key, row.attempts + (0 if run.is_another_try else 1)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         if row.status is not VideoStatus.DOWNLOADING:  # DOWNLOADING: left by a dead worker, whose claim is ours now
             move_video(session, key, VideoStatus.DOWNLOADING, attempts=attempts)
     try:
@@ -263,7 +263,7 @@ def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOu
     except Exception:
         put_back(platform, row)
         raise
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         record_done(platform, session, info, rejections)
         ends_refusals = begun_at is not None and was_refused(session, _site_of(row.key, row.url), key, begun_at)
     if begun_at is not None and ends_refusals:
@@ -275,7 +275,7 @@ def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
     """Record that a site has given all that it has of a video, which is of no use."""
     if begun_at is None:
         return
-    with run.platform.catalog.database.reading() as session:
+    with run.platform.database.reading() as session:
         ends_refusals = was_refused(session, _site_of(row.key, row.url), row.key, begun_at)
     if ends_refusals:
         run.politeness.note_served(row.key, _site_of(row.key, row.url), begun_at)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.keys import FRAMES_PREFIX
@@ -21,7 +22,7 @@ def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | Non
     """
     if not video_key.startswith(FRAMES_PREFIX):
         return None
-    row = platform.catalog.video(video_key)
+    row = find_video(platform.database, video_key)
     folder = Path(row.url if row is not None and row.origin is Origin.LOCAL else "")
     paths = list_frames(folder) if folder.is_absolute() else []
     if not paths or key_of_frames(paths)[0] != video_key:

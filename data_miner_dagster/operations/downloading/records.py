@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_project_video, move_video
 from data_miner_dagster.catalog.upkeep import record_internal_error
+from data_miner_dagster.catalog.videos import record_downloaded
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, Rejection, VideoCandidate, VideoOutcome
@@ -54,7 +55,7 @@ def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
 def record_done(platform: Platform, session: Session, info: VideoInfo, rejections: Mapping[str, Rejection]) -> None:
     """DOWNLOADED, linked to the first video that is the same; rejected in the projects that turn it down."""
     channel = {} if info.channel_id is None else {"channel_id": info.channel_id}
-    platform.catalog.record_downloaded(
+    record_downloaded(
         session,
         info.video_key,
         info.file,
@@ -93,7 +94,7 @@ def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) 
     candidate = error.candidate
     names = ("title", "channel", "channel_id", "licence", "upload_date", "duration_seconds", "width", "height")
     known = {name: value for name in names if (value := getattr(candidate, name)) is not None}
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         move_video(session, row.key, VideoStatus.PENDING, attempts=row.attempts, **known)
         _reject(session, row.key, error.rejections)
     folder = platform.layout.video_folder(row.key)
@@ -109,7 +110,7 @@ def record_failure(
     """FAILED or UNAVAILABLE, with the kind, the message, and when another try is due."""
     wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
     decision = decide_failure(error.kind, attempts, wait, utc_now(), platform.config.downloading)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         if not stays_downloaded(platform, session, key):
             move_video(
                 session,
@@ -125,7 +126,7 @@ def record_failure(
 
 def put_back(platform: Platform, row: VideoRow) -> None:
     """Let a row stand as before the attempt, which an exception that nobody expected has ended; the guard decides."""
-    with suppress(SQLAlchemyError), platform.catalog.database.transaction() as session:
+    with suppress(SQLAlchemyError), platform.database.transaction() as session:
         if not stays_downloaded(platform, session, row.key):
             move_video(
                 session, row.key, VideoStatus.PENDING, only_from={VideoStatus.DOWNLOADING}, attempts=row.attempts
@@ -135,14 +136,14 @@ def put_back(platform: Platform, row: VideoRow) -> None:
 def record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome:
     """FAILED by an internal error, unless an earlier download of the video stands."""
     has_no_file = {VideoStatus.PENDING, VideoStatus.DOWNLOADING, VideoStatus.FAILED, VideoStatus.UNAVAILABLE}
-    record_internal_error(platform.catalog.database, key, fault.line, only_from=has_no_file)
+    record_internal_error(platform.database, key, fault.line, only_from=has_no_file)
     return VideoOutcome(key, OutcomeStatus.FAILED, VideoErrorKind.INTERNAL_ERROR, fault.line)
 
 
 def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
     """Keep the file of an earlier download, where a forced one has failed: nothing that was good is lost."""
     info = read_video_info(platform.layout, key)
-    return info is not None and platform.catalog.record_downloaded(session, key, info.file)
+    return info is not None and record_downloaded(session, key, info.file)
 
 
 def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
@@ -152,6 +153,6 @@ def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
     )
     if not lags:
         return
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         move_video(session, row.key, VideoStatus.DOWNLOADING)
         record_done(platform, session, info, {})

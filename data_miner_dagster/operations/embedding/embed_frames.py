@@ -15,8 +15,8 @@ from typing import Final, Literal, TypeVar
 
 import numpy as np
 
-from data_miner_dagster.catalog.queries import keys_with_internal_errors
 from data_miner_dagster.catalog.upkeep import record_internal_error
+from data_miner_dagster.catalog.videos import find_video, keys_with_internal_errors
 from data_miner_dagster.domain.errors import ClaimHeldError, DamagedFileError, PermanentError
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
 from data_miner_dagster.domain.keys import make_frame_id
@@ -90,7 +90,7 @@ def embed_frames(
         )
 
     def record(fault: ItemFault, key: str) -> None:
-        record_internal_error(platform.catalog.database, key, fault.line, only_from={VideoStatus.EXTRACTED})
+        record_internal_error(platform.database, key, fault.line, only_from={VideoStatus.EXTRACTED})
         settle(VideoOutcome(key, OutcomeStatus.FAILED, VideoErrorKind.INTERNAL_ERROR, fault.line))
 
     def opened(key: str) -> EmbeddingTask | VideoOutcome:
@@ -121,7 +121,7 @@ def embed_frames(
         if outcome is not None:
             settle(outcome)
 
-    with item_guard("embed_frames", keys_with_internal_errors(platform.catalog.database, video_keys)) as guard:
+    with item_guard("embed_frames", keys_with_internal_errors(platform.database, video_keys)) as guard:
         _run_tasks(platform, tasks(), platform.models.filter_encoder, close)
     return [outcomes[key] for key in video_keys]
 
@@ -268,7 +268,7 @@ def _load_image(pictures: StoredPictures, frame: FrameToEmbed, *, min_side: int)
 
 def _plan_whole_video(platform: Platform, video_key: str, *, force: bool) -> EmbeddingTask | VideoOutcome:
     """Return what is to be done for a video's filter embeddings, or why nothing is. Under the video's claim."""
-    video = platform.catalog.video(video_key)
+    video = find_video(platform.database, video_key)
     if video is None:
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=f"video {video_key} is not in the catalog")
     if video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):

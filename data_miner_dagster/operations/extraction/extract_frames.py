@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from data_miner_dagster.catalog.queries import keys_with_internal_errors
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.upkeep import record_internal_error
+from data_miner_dagster.catalog.videos import find_video, find_videos, is_due, keys_with_internal_errors
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import (
     ClaimHeldError,
@@ -64,7 +64,7 @@ def count_earlier_frames(platform: Platform, project: str | None = None) -> dict
     By version. Frames that no version would make of these files with the settings in force are not among them.
     """
     config, counts = platform.config.extraction, Counter[int]()
-    for row in platform.catalog.videos(project=project):
+    for row in find_videos(platform.database, project=project):
         if row.status is not VideoStatus.EXTRACTED or row.sha256 is None:
             continue
         try:
@@ -88,7 +88,7 @@ def extract_frames(
     `report` is called from this thread, as each video finishes.
     """
     keys = list(dict.fromkeys(video_keys))
-    _ = platform.catalog  # made here, once, before threads ask for it
+    _ = platform.database  # made here, once, before threads ask for it
     num_cores = os.cpu_count() or 1
     num_workers = min(platform.config.extraction.workers or num_cores, max(1, len(keys)))
     num_threads = min(_MOST_DECODER_THREADS, max(1, num_cores // num_workers))
@@ -103,7 +103,7 @@ def extract_frames(
         settle(_record_fault(platform, key, fault))
 
     with (
-        item_guard("extract_frames", keys_with_internal_errors(platform.catalog.database, keys)) as guard,
+        item_guard("extract_frames", keys_with_internal_errors(platform.database, keys)) as guard,
         ThreadPoolExecutor(num_workers, thread_name_prefix="extraction") as pool,
         FrameWorkers() as workers,
     ):
@@ -155,7 +155,7 @@ def _extract_one(platform: Platform, maker: _FolderMaker, key: str, force: bool)
 
 
 def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool) -> VideoOutcome:
-    row = platform.catalog.video(key)
+    row = find_video(platform.database, key)
     if row is None:
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=f"no video {key!r} in the catalog; add it first")
     if (standing := _standing_outcome(platform, row, force)) is not None:
@@ -171,7 +171,7 @@ def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool
             # Killed between the folder and its row: the row catches up.
             _record_extracted(platform, key, num_frames)
         return VideoOutcome(key, OutcomeStatus.REUSED, metadata={"num_frames": num_frames})
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         move_video(session, key, VideoStatus.EXTRACTING)
     try:
         with disk_full_is_the_videos(platform.root):
@@ -195,33 +195,33 @@ def _standing_outcome(platform: Platform, row: VideoRow, force: bool) -> VideoOu
         if row.status is VideoStatus.FAILED:
             return VideoOutcome(row.key, OutcomeStatus.FAILED, row.error_kind, row.error or "")
         return VideoOutcome(row.key, OutcomeStatus.BLOCKED, message="not downloaded yet")
-    if row.status is VideoStatus.FAILED and not force and not platform.catalog.is_due(row):
+    if row.status is VideoStatus.FAILED and not force and not is_due(row):
         return VideoOutcome(row.key, OutcomeStatus.FAILED, row.error_kind, row.error or "")
     return None
 
 
 def _record_extracted(platform: Platform, key: str, num_frames: int) -> None:
     values: dict[str, Any] = {"num_frames": num_frames, "error": None, "error_kind": None, "retry_after": None}
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         move_video(session, key, VideoStatus.EXTRACTING)
         move_video(session, key, VideoStatus.EXTRACTED, **values)
 
 
 def _put_back(platform: Platform, key: str) -> None:
     """Let a row stand one step back: an exception that nobody expected has ended the attempt, and the guard decides."""
-    with suppress(SQLAlchemyError), platform.catalog.database.transaction() as session:
+    with suppress(SQLAlchemyError), platform.database.transaction() as session:
         move_video(session, key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTING})
 
 
 def _record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome:
-    record_internal_error(platform.catalog.database, key, fault.line, only_from=_HAS_FILE)
+    record_internal_error(platform.database, key, fault.line, only_from=_HAS_FILE)
     return VideoOutcome(key, OutcomeStatus.FAILED, VideoErrorKind.INTERNAL_ERROR, fault.line)
 
 
 def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, message: str) -> VideoOutcome:
     attempts = row.attempts + (0 if kind is VideoErrorKind.DISK_FULL else 1)  # which is no fault of the video's
     may_pass = kind.is_transient and attempts < _MOST_ATTEMPTS
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         move_video(
             session,
             row.key,

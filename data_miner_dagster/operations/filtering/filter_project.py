@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.transitions import move_project_videos
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
@@ -305,10 +306,11 @@ def _finish_members(platform: Platform, project: str, members: ProjectMembers, t
     for key in (*members.not_embedded, *members.unsettled):
         wanted[key] = (ProjectVideoStatus.PENDING, None, None)
     standing = {
-        row.video_key: (row.status, row.num_passed_frames, row.reason) for row in platform.catalog.members(project)
+        row.video_key: (row.status, row.num_passed_frames, row.reason)
+        for row in find_members(platform.database, project)
     }
     differing = {key: target for key, target in wanted.items() if key in standing and standing[key] != target}
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         # Every status but PENDING is reached by way of FILTERING.
         started = [key for key, target in differing.items() if target[0] is not ProjectVideoStatus.PENDING]
         move_project_videos(session, project, ProjectVideoStatus.FILTERING, dict.fromkeys(started, (None, None)))

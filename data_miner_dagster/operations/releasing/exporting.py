@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.export.codec import Destination, Expected
 from data_miner_dagster.export.datasheet import DATASHEET_FILE
@@ -64,7 +65,7 @@ def export_release(
     version = existing_version(platform, project, version)
     check_export_folder(platform, to)
     release = platform.layout.release_folder(project, version)
-    withdrawn = [row.withdrawn_reason for row in platform.catalog.releases(project) if row.version == version]
+    withdrawn = [row.withdrawn_reason for row in find_releases(platform.database, project) if row.version == version]
     if withdrawn and withdrawn[0]:
         raise DataMinerError(f"release {project} {version} was withdrawn: {withdrawn[0]}")
     if damage := damaged_files(release):

@@ -4,6 +4,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.projects import update_project
+from data_miner_dagster.catalog.releases import add_release, find_releases
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.splits import add_generations
 from data_miner_dagster.config.settings import ProjectConfig
@@ -91,7 +94,7 @@ def release_fingerprint(config: ProjectConfig, tables: Mapping[str, str], missin
 
 def _find_release(platform: Platform, project: str, fingerprint: str, remembered: Mapping[str, str]) -> str | None:
     """Return the newest release on disk with this fingerprint that was not withdrawn, nor contradicts the splits."""
-    withdrawn = {row.version for row in platform.catalog.releases(project) if row.withdrawn_reason}
+    withdrawn = {row.version for row in find_releases(platform.database, project) if row.withdrawn_reason}
     for version in reversed(release_versions(platform, project)):
         manifest = read_manifest(platform.layout.release_folder(project, version))
         if manifest is None or manifest["fingerprint"] != fingerprint or version in withdrawn:
@@ -105,12 +108,12 @@ def _known_versions(platform: Platform, project: str) -> set[str]:
     """A version that was published once is never given again, even if its folder or its row has gone."""
     folder = platform.layout.releases_folder(project)
     on_disk = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    return on_disk | {row.version for row in platform.catalog.releases(project)}
+    return on_disk | {row.version for row in find_releases(platform.database, project)}
 
 
 def _num_videos_considered(platform: Platform, project: str) -> int:
     considered = (ProjectVideoStatus.FILTERED, ProjectVideoStatus.FILTERED_EMPTY)
-    return sum(member.status in considered for member in platform.catalog.members(project))
+    return sum(member.status in considered for member in find_members(platform.database, project))
 
 
 def _finish(
@@ -122,10 +125,10 @@ def _finish(
         raise DataMinerError(f"release {project} {version} has vanished while it was being recorded")
     released = released_splits(platform, project)
     generations = released_generations(platform, project)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         remember_splits(session, project, released)
         add_generations(session, project, generations)
-        platform.catalog.add_release(
+        add_release(
             session,
             ReleaseRow(
                 project_name=project,
@@ -136,13 +139,13 @@ def _finish(
                 num_boxes=manifest["num_boxes"],
             ),
         )
-    platform.catalog.update_project(project, released_version=version)
+    update_project(platform.database, project, released_version=version)
     counts = project_funnel(platform, project).as_counts()
     report = attempt_extra(
         "report", project, lambda: str(write_report(platform, project, version, rewrite=rewrite_report))
     )
     record_stage_versions(platform, project, releasing=RELEASE_VERSION, report=REPORT_VERSION)
-    platform.catalog.update_project(project, counts=counts)
+    update_project(platform.database, project, counts=counts)
     release = platform.layout.release_folder(project, version)
     return ProjectOutcome(
         project=project,

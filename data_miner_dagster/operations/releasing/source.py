@@ -10,7 +10,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
+from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.config.interpolation import ShownSettings
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
@@ -222,9 +224,9 @@ class ReleaseSource:
         self, splits: dict[str, str], groups: dict[str, str], num_images: dict[str, int], num_boxes: dict[str, int]
     ) -> Iterator[ReleaseVideo]:
         """Yield the videos that gave an image, by key, with their provenance."""
-        members = {member.video_key: member for member in self._platform.catalog.members(self._project)}
+        members = {member.video_key: member for member in find_members(self._platform.database, self._project)}
         for video_key in sorted(num_images):
-            video = self._platform.catalog.video(video_key)
+            video = find_video(self._platform.database, video_key)
             member = members.get(video_key)
             if video is None or member is None:
                 raise self._stale("filtered_frames", f"{video_key} is no longer a video of the project")
@@ -303,7 +305,7 @@ class ReleaseSource:
         return tuple(sorted(boxes, key=lambda box: (-box.confidence, box.class_index, box.box_xyxy)))
 
     def _url_of(self, video_key: str) -> str:
-        video = self._platform.catalog.video(video_key)
+        video = find_video(self._platform.database, video_key)
         return _public_url(video, self._shown) if video is not None else ""
 
 

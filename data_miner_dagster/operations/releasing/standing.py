@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from data_miner_dagster.catalog.projects import find_project
+from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.export.differences import ReleaseDifference
 from data_miner_dagster.export.manifest import (
@@ -83,7 +85,7 @@ def check_release(platform: Platform, project: str, version: str | None = None) 
     """
     version = existing_version(platform, project, version)
     folder = platform.layout.release_folder(project, version)
-    rows = {row.version: row for row in platform.catalog.releases(project)}
+    rows = {row.version: row for row in find_releases(platform.database, project)}
     problems = damaged_files(folder)
     if version not in rows:
         problems.append("the catalog does not know it: materialize `dataset` again, or run `data-miner doctor`")
@@ -107,7 +109,7 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
     Raises:
         ConfigError: there is no such project and no release of it.
     """
-    rows = {row.version: row for row in platform.catalog.releases(project)}
+    rows = {row.version: row for row in find_releases(platform.database, project)}
     on_disk = release_versions(platform, project)
     if not rows and not on_disk:
         platform.project_config(project)  # the clear error for an unknown name
@@ -162,11 +164,11 @@ def existing_version(platform: Platform, project: str, version: str | None) -> s
     Raises:
         ConfigError: there is no such project or release.
     """
-    row = platform.catalog.project(project)
+    row = find_project(platform.database, project)
     known = release_versions(platform, project)
     if row is None and not known:
         platform.project_config(project)  # the clear error for an unknown name
-    withdrawn = {release.version for release in platform.catalog.releases(project) if release.withdrawn_reason}
+    withdrawn = {release.version for release in find_releases(platform.database, project) if release.withdrawn_reason}
     usable = [name for name in known if name not in withdrawn] or known
     current = row.released_version if row is not None and row.released_version in usable else None
     wanted = version or current or (usable[-1] if usable else None)

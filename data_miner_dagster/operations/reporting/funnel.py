@@ -15,6 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.projects import find_project
+from data_miner_dagster.catalog.releases import find_releases
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule, VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
@@ -153,12 +157,12 @@ def _in_order(counts: Mapping[str, int], order: Iterable[str]) -> dict[str, int]
 
 
 def _video_steps(platform: Platform, project: str) -> list[FunnelCount]:
-    members = platform.catalog.members(project)
+    members = find_members(platform.database, project)
     rejected: Counter[str] = Counter()
     for member in members:
         if member.status is ProjectVideoStatus.REJECTED:
             rejected[(member.reason or "rejected").partition(":")[0].strip()] += 1
-    videos = platform.catalog.videos(project=project)
+    videos = find_videos(platform.database, project=project)
     statuses = Counter(video.status.value for video in videos)
     lost: Counter[str] = Counter()
     for video in videos:
@@ -178,7 +182,7 @@ def _frames_step(platform: Platform, project: str) -> FunnelCount:
     flags: Counter[str] = Counter()
     total = 0
     is_any = False
-    for video in platform.catalog.videos(project=project):
+    for video in find_videos(platform.database, project=project):
         path = platform.layout.frames_table(video.key)
         if video.status is VideoStatus.EXTRACTED and path.is_file():
             is_any = True
@@ -254,10 +258,10 @@ def _box_steps(path: Path, releasing: ReleasingConfig, class_names: list[str]) -
 
 
 def _latest_version(platform: Platform, project: str) -> str | None:
-    row = platform.catalog.project(project)
+    row = find_project(platform.database, project)
     if row is not None and row.released_version:
         return row.released_version
-    releases = platform.catalog.releases(project)
+    releases = find_releases(platform.database, project)
     return releases[-1].version if releases else None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.export.histograms import Histogram, HistogramCounts, draw_histogram
@@ -83,7 +84,7 @@ def _shown_mark(folder: Path) -> str | None:
 
 
 def _withdrawn_reason(platform: Platform, project: str, version: str) -> str | None:
-    rows = [row for row in platform.catalog.releases(project) if row.version == version]
+    rows = [row for row in find_releases(platform.database, project) if row.version == version]
     return rows[0].withdrawn_reason if rows else None
 
 

@@ -4,6 +4,8 @@ import logging
 import os
 from pathlib import Path
 
+from data_miner_dagster.catalog.forgotten import without_forgotten
+from data_miner_dagster.catalog.members import add_candidates
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.domain.addresses import Origin, OwnAddress, advice_for, secret_in_address
 from data_miner_dagster.domain.errors import ConfigError, SourceError
@@ -53,13 +55,13 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
         raise ConfigError(f"{shown} holds no video; give the address of one, or of a page that has some")
     if secrets := [secret for candidate in found if (secret := secret_in_address(candidate.url))]:
         raise ConfigError(f"{shown}: lists an address with {secrets[0]}, which is not kept; nothing was added")
-    candidates = platform.catalog.without_forgotten(found)
+    candidates = without_forgotten(platform.database, found)
     if not candidates:
         raise ConfigError(f"{found[0].video_key} was removed on request (`data-miner forget`) and stays out")
     added = []
-    with platform.hold_project(project), platform.catalog.database.transaction() as session:
+    with platform.hold_project(project), platform.database.transaction() as session:
         for candidate in candidates:
-            is_new = platform.catalog.add_candidate(session, project, candidate, rejected_because=None, takes_back=True)
+            (is_new,) = add_candidates(session, project, [(candidate, None)], takes_back=True)
             added.append((candidate.video_key, is_new))
     return added
 

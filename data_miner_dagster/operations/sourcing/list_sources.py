@@ -12,8 +12,11 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from data_miner_dagster.catalog.queries import KEYS_A_STATEMENT
+from data_miner_dagster.catalog.forgotten import without_forgotten
+from data_miner_dagster.catalog.members import add_candidates, find_members
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, SourceListingRow, VideoRow, utc_now
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin, secret_in_address
 from data_miner_dagster.domain.errors import ConfigError, SourceError
@@ -73,9 +76,9 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
     """
     config = platform.project_config(project)
     with platform.hold_project(project):
-        row = platform.catalog.project(project)
+        row = find_project(platform.database, project)
         assert row is not None
-        known_keys = {member.video_key for member in platform.catalog.members(project)}
+        known_keys = {member.video_key for member in find_members(platform.database, project)}
         hashes = FileHashes(platform.layout.file_hashes(project))
         folder = ProjectFolder(base_folder_of(row.config_file), limits_of_file(platform, row.config_file))
         queries = list(queries_of_project(config, folder, known_keys, hashes))
@@ -93,11 +96,12 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
                 for listing in _list_all(platform, client, row, queries, force=force)
             ]
             failed = [listing for listing in listings if listing.error is not None]
-            with platform.catalog.database.transaction() as session:
+            with platform.database.transaction() as session:
                 _record_listings(session, project, failed)
                 _forget_listings(session, project, queries, is_complete=not failed)
             has_any = any(listing.candidates for listing in failed)
-            if failed and len(failed) == len(listings) and not has_any and not platform.catalog.videos(project=project):
+            has_nothing_new = bool(failed) and len(failed) == len(listings) and not has_any
+            if has_nothing_new and not find_videos(platform.database, project=project):
                 raise ConfigError(
                     f"project {project!r}: no source could be listed: "
                     + "; ".join(f"{item.query}: {item.error}" for item in failed[:3])
@@ -118,7 +122,7 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
                 candidate for listing in listings for candidate in listing.candidates
             )
             num_listed = len(candidates) + num_repeats
-            allowed = platform.catalog.without_forgotten(candidates)
+            allowed = without_forgotten(platform.database, candidates)
             forgotten = {item.video_key for item in candidates} - {item.video_key for item in allowed}
             hashes.drop([key.removeprefix("file-") for key in sorted(forgotten) if key.startswith("file-")])
             hashes.save()
@@ -164,7 +168,7 @@ def _num_of_removed_sources(platform: Platform, project: str, queries: list[Quer
         member.status is not ProjectVideoStatus.REJECTED
         and member.source != RejectionRule.BY_HAND.value
         and (member.source, member.query) not in present
-        for member in platform.catalog.members(project)
+        for member in find_members(platform.database, project)
     )
 
 
@@ -183,7 +187,7 @@ def _list_all(
 ) -> list[Listing]:
     """Ask what is to be asked, several at once; return the answers in order."""
     is_changed = row.sourced_config_hash != row.config_hash
-    with platform.catalog.database.reading() as session:
+    with platform.database.reading() as session:
         rows = session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == row.name))
         listed_well = {(listing.source, listing.query) for listing in rows if listing.error is None}
     wanted = [
@@ -231,10 +235,7 @@ def _decide(
 ) -> list[tuple[VideoCandidate, Rejection | None]]:
     """Apply the rules with what the catalog knows already, then look at pictures of those that pass."""
     rules = load_rules(platform, project)
-    keys = [candidate.video_key for candidate in candidates]
-    rows: dict[str, VideoRow] = {}
-    for start in range(0, len(keys), KEYS_A_STATEMENT):
-        rows |= {row.key: row for row in platform.catalog.videos(keys[start : start + KEYS_A_STATEMENT])}
+    rows = {row.key: row for row in find_videos(platform.database, [candidate.video_key for candidate in candidates])}
     decided: list[tuple[VideoCandidate, Rejection | None]] = []
     with item_guard("list_sources") as guard:
         for listed in candidates:
@@ -328,7 +329,7 @@ def _forget_mended_entries(platform: Platform, project: str, listings: list[List
     listed = {(listing.source, listing.query) for listing in listings if listing.candidates}
     still = {candidate.video_key for listing in listings for candidate in listing.candidates}
     is_of_fault = ProjectVideoRow.reason.startswith(f"{RejectionRule.INTERNAL_ERROR.value}: ")
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         query = select(ProjectVideoRow).where(ProjectVideoRow.project_name == project, is_of_fault)
         for member in session.scalars(query).all():
             if (member.source, member.query) in listed and member.video_key not in still:
@@ -348,7 +349,7 @@ def _record_members(
     In portions, between which others write: a feed may have any number of entries. That they are listed is written
     with the last: until then the same is asked again, and what is there already stays as it is.
     """
-    database = platform.catalog.database
+    database = platform.database
     with database.reading() as session:
         before = _is_rejected_by_key(session, project)
     listed_now = {candidate.video_key for candidate, _ in decided}
@@ -361,7 +362,7 @@ def _record_members(
     for start in range(0, len(capped), _A_PORTION):
         portion = capped[start : start + _A_PORTION]
         with database.transaction() as session:
-            platform.catalog.add_candidates(
+            add_candidates(
                 session,
                 project,
                 [(candidate, str(rejection) if rejection else None) for candidate, rejection in portion],

@@ -89,7 +89,7 @@ def fingerprint_of_prescreening(platform: Platform, config: ProjectConfig) -> st
 
 
 def _stored(platform: Platform, project: str, fingerprint: str) -> dict[str, tuple[float, str]]:
-    with platform.catalog.database.reading() as session:
+    with platform.database.reading() as session:
         rows = session.scalars(
             select(PrescreeningRow).where(
                 PrescreeningRow.project_name == project, PrescreeningRow.fingerprint == fingerprint
@@ -114,7 +114,7 @@ def _score(
     similarities = vectors @ embed_prompts(platform, prompts, config.filtering.templates).T
     best = int(np.argmax(similarities.max(axis=0)))
     similarity, prompt = float(similarities[:, best].max()), prompts[best]
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         row = session.scalar(
             select(PrescreeningRow).where(
                 PrescreeningRow.project_name == project, PrescreeningRow.video_key == candidate.video_key

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from sqlalchemy import delete, select, update
 
+from data_miner_dagster.catalog.projects import find_project, save_snapshot
 from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, SourceListingRow
 from data_miner_dagster.config.loading import (
     ParseFile,
@@ -69,13 +70,13 @@ def register_project_file(
         raise ConfigError(f"project {file.name!r} is that of {taken[file.name]} already; give one of them another name")
     _check_platform(platform.config, file, path)
     platform.check_sampling()
-    known = platform.catalog.project(file.name)
+    known = find_project(platform.database, file.name)
     if known is not None and known.config_file not in (None, str(path)) and Path(str(known.config_file)).exists():
         logger.warning("project %s was registered from %s; %s takes its place", file.name, known.config_file, path)
     project = file.project
     check_comparisons(platform, file.name, project)
     digest = config_hash(project)
-    is_changed = platform.catalog.save_project(file.name, project.as_snapshot(), digest, str(path))
+    is_changed = save_snapshot(platform.database, file.name, project.as_snapshot(), digest, str(path))
     if known is not None and project.interpolations != interpolations_of_snapshot(known.config):
         _hide_values(platform, project)
     return RegisteredProject(file.name, digest, is_changed)
@@ -85,7 +86,7 @@ def _hide_values(platform: Platform, project: ProjectConfig) -> None:
     """Take what the settings now read of the environment out of what earlier listings said of them."""
     words = project.shown.text
     columns = (ProjectVideoRow.query, ProjectVideoRow.reason, SourceListingRow.query, SourceListingRow.error)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for column in columns:
             of_project = column.class_.project_name == project.name
             for said in session.scalars(select(column).where(of_project, column.is_not(None)).distinct()).all():

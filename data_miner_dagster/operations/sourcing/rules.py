@@ -4,7 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_miner_dagster.catalog.queries import projects_wanting
+from data_miner_dagster.catalog.members import projects_wanting
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.interpolation import ShownSettings
 from data_miner_dagster.config.loading import resolve_project_files
@@ -50,7 +51,7 @@ def load_rules(platform: Platform, project: str) -> ProjectRules:
     """
     config = platform.project_config(project)
     rules = config.sourcing.rules
-    row = platform.catalog.project(project)
+    row = find_project(platform.database, project)
     config_file = row.config_file if row is not None else None
     folder, limits = base_folder_of(config_file), limits_of_file(platform, config_file)
 
@@ -82,7 +83,7 @@ def load_rules_by_video(platform: Platform, video_keys: Collection[str]) -> dict
     Raises:
         ConfigError: a blocklist file of one of the projects cannot be read.
     """
-    wanting = projects_wanting(platform.catalog.database, video_keys)
+    wanting = projects_wanting(platform.database, video_keys)
     projects = sorted({project for names in wanting.values() for project in names})
     rules = {project: load_rules(platform, project) for project in projects}
     return {key: {project: rules[project] for project in names} for key, names in wanting.items()}

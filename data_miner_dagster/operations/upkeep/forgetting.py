@@ -16,7 +16,10 @@ import pyarrow.compute as pc
 from sqlalchemy import delete, or_, select, update
 
 from data_miner_dagster.catalog.backups import earlier_catalogs
-from data_miner_dagster.catalog.queries import projects_wanting
+from data_miner_dagster.catalog.forgotten import is_forgotten, remember_forgotten
+from data_miner_dagster.catalog.members import projects_wanting
+from data_miner_dagster.catalog.projects import find_project, find_projects, update_project
+from data_miner_dagster.catalog.releases import withdraw_release
 from data_miner_dagster.catalog.schema import (
     ProjectRow,
     ProjectVideoRow,
@@ -28,7 +31,7 @@ from data_miner_dagster.catalog.schema import (
 )
 from data_miner_dagster.catalog.splits import add_generations, delete_memory_of_videos
 from data_miner_dagster.catalog.transitions import move_project
-from data_miner_dagster.catalog.upkeep import remember_forgotten, withdraw_release
+from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.keys import forgotten_subject, split_frame_id
@@ -89,11 +92,11 @@ def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], l
     Raises:
         ConfigError: it is neither.
     """
-    video = platform.catalog.video(target)
+    video = find_video(platform.database, target)
     if video is not None:
         return [video], [forgotten_subject("video", video.key)]
-    videos = [row for row in platform.catalog.videos() if target in (row.channel_id, row.channel)]
-    if not videos and platform.catalog.is_forgotten(forgotten_subject("video", target)):
+    videos = [row for row in find_videos(platform.database) if target in (row.channel_id, row.channel)]
+    if not videos and is_forgotten(platform.database, forgotten_subject("video", target)):
         return [VideoRow(key=target, url="")], [forgotten_subject("video", target)]
     if not videos:
         raise ConfigError(f"{target!r} is neither a video's key nor a channel; `data-miner videos` lists both")
@@ -131,14 +134,14 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
     """
     videos, subjects = find_forgettable(platform, target)
     keys = [video.key for video in videos]
-    remember_forgotten(platform.catalog.database, subjects, reason)
-    wanting = projects_wanting(platform.catalog.database, keys, also_rejected=True)
+    remember_forgotten(platform.database, subjects, reason)
+    wanting = projects_wanting(platform.database, keys, also_rejected=True)
     held = releases_holding(platform, keys)
     projects = {name for names in wanting.values() for name in names} | {release.project for release in held}
-    known = {row.name for row in platform.catalog.projects()}
+    known = {row.name for row in find_projects(platform.database)}
     for name in sorted(projects & known):
         with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
-            with platform.catalog.database.transaction() as session:
+            with platform.database.transaction() as session:
                 move_project(session, name, ProjectStage.SOURCING)  # what it had derived goes
             _forget_in_project(platform.layout, name, keys)
     for name in sorted({folder.parent.name for folder in _release_folders(platform)}):
@@ -166,7 +169,7 @@ def _release_folders(platform: Platform) -> list[Path]:
 def _remember_all(platform: Platform, project: str) -> None:
     """Keep what the project's releases on disk say of its videos, before any of them goes."""
     splits, generations = released_splits(platform, project), released_generations(platform, project)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         remember_splits(session, project, splits)
         add_generations(session, project, generations)
 
@@ -177,7 +180,7 @@ def _forget_in_releases(
     for release in held:
         folder = platform.layout.release_folder(release.project, release.version)
         told = f"{utc_now():%Y-%m-%d}: {release.num_videos} of its videos forgotten: {reason}"
-        withdraw_release(platform.catalog.database, release.project, release.version, told)
+        withdraw_release(platform.database, release.project, release.version, told)
         if keep:
             note = folder / WITHDRAWN_FILE
             earlier = note.read_text(encoding="utf-8") if note.exists() else ""
@@ -185,9 +188,9 @@ def _forget_in_releases(
                 partial.write_text(f"{earlier}{told}\n", encoding="utf-8")
             continue
         shutil.rmtree(folder)
-        row = platform.catalog.project(release.project)
+        row = find_project(platform.database, release.project)
         if row is not None and row.released_version == release.version:
-            platform.catalog.update_project(release.project, released_version=None)
+            update_project(platform.database, release.project, released_version=None)
     for folder in _release_folders(platform):
         manifest = read_manifest(folder)
         if manifest is not None and not set(keys) & set(manifest["splits"]["by_video"]):
@@ -274,7 +277,7 @@ def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[
 
     Copies that migrations made of the catalog go: they cannot be rewritten without a migration of their own.
     """
-    database = platform.catalog.database
+    database = platform.database
     if not database.is_postgresql and (file := database.engine.url.database):
         for copy in earlier_catalogs(Path(file)):
             copy.unlink(missing_ok=True)

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.catalog.claims import live_claims
+from data_miner_dagster.catalog.projects import find_projects
+from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.upkeep import delete_dead_claims, reset_orphans
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.statuses import PROJECT_WAY, VideoStatus
 from data_miner_dagster.operations.damage import find_damaged_files, remove_damaged_files
@@ -54,8 +57,8 @@ class Finding:
 
 def inspect_platform(platform: Platform) -> list[Finding]:
     """Return every disagreement between the catalog and the files, in a fixed order. Changes nothing."""
-    videos = {video.key: video for video in platform.catalog.videos()}
-    claimed = {claim.resource for claim in live_claims(platform.catalog.database)}
+    videos = {video.key: video for video in find_videos(platform.database)}
+    claimed = {claim.resource for claim in live_claims(platform.database)}
     known = [
         *_of_videos(platform, list(videos.values()), claimed),
         *_of_projects(platform, claimed),
@@ -71,8 +74,8 @@ def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
     """Do what the findings' remedies say, where that is safe; return how many were mended. Idempotent."""
     num_mended = 0
     if any(finding.drift is Drift.WORKER_GONE for finding in findings):
-        num_mended += len(reset_orphans(platform.catalog.database))
-        delete_dead_claims(platform.catalog.database)
+        num_mended += len(reset_orphans(platform.database))
+        delete_dead_claims(platform.database)
     for finding in findings:
         mended = attempt_alone("doctor", finding.subject, partial(_mend, platform, finding))
         num_mended += mended is True
@@ -113,7 +116,7 @@ def _of_videos(platform: Platform, videos: Sequence[VideoRow], claimed: set[str]
 
 
 def _of_projects(platform: Platform, claimed: set[str]) -> Iterator[Finding]:
-    for project in platform.catalog.projects():
+    for project in find_projects(platform.database):
         if project.stage in PROJECT_WAY and f"project/{project.name}" not in claimed:
             yield Finding(
                 Drift.WORKER_GONE, project.name, f"take it back from {project.stage}; a run takes it up again"
@@ -123,7 +126,7 @@ def _of_projects(platform: Platform, claimed: set[str]) -> Iterator[Finding]:
 def _step_back(platform: Platform, video_key: str) -> bool:
     layout = platform.layout
     try:
-        with platform.hold_video(video_key, wait_seconds=0), platform.catalog.database.transaction() as session:
+        with platform.hold_video(video_key, wait_seconds=0), platform.database.transaction() as session:
             video = session.get(VideoRow, video_key)
             if video is None or (video.status is VideoStatus.EXTRACTED and layout.frames_table(video_key).exists()):
                 return False
@@ -148,7 +151,7 @@ def _strays(platform: Platform, videos: dict[str, VideoRow]) -> Iterator[Finding
             # prompts' embeddings lie in a folder beside the videos'
             if entry.suffix == ".npz" and "-" in entry.stem and entry.is_file() and entry.stem not in videos:
                 yield Finding(Drift.STRAY_FILES, str(entry.relative_to(layout.root)), remedy)
-    projects = {row.name for row in platform.catalog.projects()}
+    projects = {row.name for row in find_projects(platform.database)}
     for entry in _entries(layout.root / "projects"):
         if entry.name not in projects:
             yield Finding(
@@ -187,8 +190,8 @@ def _damaged(platform: Platform) -> Iterator[Finding]:
 
 
 def _releases(platform: Platform) -> Iterator[Finding]:
-    for project in platform.catalog.projects():
-        for release in platform.catalog.releases(project.name):
+    for project in find_projects(platform.database):
+        for release in find_releases(platform.database, project.name):
             folder = platform.layout.release_folder(project.name, release.version)
             if not folder.is_dir() and release.withdrawn_reason is None:
                 yield Finding(

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from data_miner_dagster.catalog.queries import projects_wanting, unwanted_videos
+from data_miner_dagster.catalog.members import projects_wanting, take_out
+from data_miner_dagster.catalog.projects import delete_project, find_project
 from data_miner_dagster.catalog.splits import delete_memory_of_project
 from data_miner_dagster.catalog.transitions import move_project
-from data_miner_dagster.catalog.upkeep import delete_project, delete_videos
+from data_miner_dagster.catalog.videos import delete_videos, unwanted_videos
 from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.statuses import ProjectStage
@@ -39,7 +40,7 @@ def remove_videos(platform: Platform, video_keys: Iterable[str], *, force: bool 
     kept: dict[str, str] = {}
     freed = 0
     keys = sorted(set(video_keys))
-    wanting = {} if force else projects_wanting(platform.catalog.database, keys)
+    wanting = {} if force else projects_wanting(platform.database, keys)
     for key in keys:
         if key in wanting:
             kept[key] = f"wanted by {', '.join(wanting[key])}"
@@ -59,7 +60,7 @@ def _remove_one(platform: Platform, key: str, *, force: bool) -> int | str:
     """Return how many bytes were freed, or why the video stays."""
     try:
         with platform.hold_video(key, wait_seconds=0):
-            if not delete_videos(platform.catalog.database, [key], only_unwanted=not force):
+            if not delete_videos(platform.database, [key], only_unwanted=not force):
                 return "not in the catalog, or wanted by now"
             return remove_files(video_files(platform.layout, key))
     except ClaimHeldError:
@@ -78,16 +79,16 @@ def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[s
     platform.project_config(project)
     keys = sorted(set(video_keys))
     with platform.hold_project(project, wait_seconds=0):
-        taken = platform.catalog.take_out(project, keys)
+        taken = take_out(platform.database, project, keys)
         if taken:
-            with platform.catalog.database.transaction() as session:
+            with platform.database.transaction() as session:
                 move_project(session, project, ProjectStage.SOURCING)  # what it had derived is out of date
     return Removal(tuple(taken), {key: f"no video of {project}" for key in keys if key not in taken}, 0)
 
 
 def remove_unwanted_videos(platform: Platform) -> Removal:
     """Remove the videos that no project wants (any more), with their files."""
-    return remove_videos(platform, [video.key for video in unwanted_videos(platform.catalog.database)])
+    return remove_videos(platform, [video.key for video in unwanted_videos(platform.database)])
 
 
 def remove_project(platform: Platform, name: str, *, with_files: bool, with_releases: bool = False) -> list[Path]:
@@ -107,15 +108,15 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
     layout = platform.layout
     touched: list[Path] = []
     with platform.hold_project(name, wait_seconds=0):
-        row = platform.catalog.project(name)
+        row = find_project(platform.database, name)
         watched = resolve_project_files(platform.config, layout.project_files)
         if row is not None and row.config_file is not None:
             file = Path(row.config_file)
             if file.parent == watched and file.exists():
                 touched.append(file.replace(file.with_name(f"{file.name}.removed")))
-        delete_project(platform.catalog.database, name)
+        delete_project(platform.database, name)
         if with_releases:
-            with platform.catalog.database.transaction() as session:
+            with platform.database.transaction() as session:
                 delete_memory_of_project(session, name)  # of a next project of this name nothing was ever released
         folders = [layout.project_folder(name), layout.report_folder(name)] if with_files else []
         folders += [layout.releases_folder(name)] if with_releases else []

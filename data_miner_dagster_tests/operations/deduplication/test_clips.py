@@ -6,6 +6,8 @@ from pathlib import Path
 import av
 import pytest
 
+from data_miner_dagster.catalog.projects import save_snapshot
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import OutcomeStatus
@@ -52,9 +54,9 @@ def test_deduplicate_project__poor_reupload_of_a_clip(tmp_path: Path) -> None:
         }
     )
     dump = config.model_dump(mode="json")
-    platform.catalog.save_project("clips", dump, fingerprint_of(dump), None)
+    save_snapshot(platform.database, "clips", dump, fingerprint_of(dump), None)
     list_sources(platform, "clips")
-    keys = [row.key for row in platform.catalog.videos(project="clips")]
+    keys = [row.key for row in find_videos(platform.database, project="clips")]
     assert len(keys) == 2
     for operation in (download_videos, extract_frames, embed_frames):
         assert all(outcome.status.exists for outcome in operation(platform, keys))
@@ -64,7 +66,7 @@ def test_deduplicate_project__poor_reupload_of_a_clip(tmp_path: Path) -> None:
     assert outcome.status is OutcomeStatus.DONE
     assert outcome.counts["representatives"] < outcome.counts["frames"]
     assert check_deduplication(platform, "clips").passed
-    title_by_key = {row.key: row.title for row in platform.catalog.videos(project="clips")}
+    title_by_key = {row.key: row.title for row in find_videos(platform.database, project="clips")}
     found = read_table(platform.layout.reuploads_table("clips")).to_pylist()
     assert [(title_by_key[row["video_key"]], title_by_key[row["original_video_key"]]) for row in found] in (
         [("copy", "bikes")],

@@ -7,10 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.projects import delete_project, find_project
+from data_miner_dagster.catalog.releases import add_release
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.splits import add_generations
 from data_miner_dagster.catalog.transitions import move_project
-from data_miner_dagster.catalog.upkeep import delete_project
 from data_miner_dagster.domain.errors import ConfigError, NotReadyError, SystematicFaultError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
@@ -45,7 +47,7 @@ def platform(tmp_path: Path) -> PlantedPlatform:
 
 def publish(platform: PlantedPlatform, *keys: str, generation: int = 1) -> None:
     """Remember that these videos were decided on for a release."""
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         add_generations(session, "pets", dict.fromkeys(keys, generation))
 
 
@@ -103,7 +105,7 @@ def test_deduplicate_project__tiers_and_counts(platform: PlantedPlatform) -> Non
         "earlier_release": 0,
     }
     assert outcome.metadata["threshold"] == 0.9
-    project = platform.catalog.project("pets")
+    project = find_project(platform.database, "pets")
     assert project is not None
     assert project.stage is ProjectStage.DETECTION_READY
 
@@ -176,10 +178,10 @@ def test_deduplicate_project__killed_between_file_and_row(platform: PlantedPlatf
     save(platform)
     plant(platform, "site-a", [CAT, NEARLY_CAT])
     run(platform)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         assert move_project(session, "pets", ProjectStage.DEDUPLICATION)
     assert deduplicate_project(platform, "pets").status is OutcomeStatus.REUSED
-    project = platform.catalog.project("pets")
+    project = find_project(platform.database, "pets")
     assert project is not None
     assert project.stage is ProjectStage.DETECTION_READY
 
@@ -290,7 +292,7 @@ def test_deduplicate_project__a_number_of_another_encoder_is_refused(platform: P
     filter_project(platform, "pets")
     with pytest.raises(ConfigError, match=r"deduplication\.threshold = 0\.7 was set for encoder 'axis', and 'other'"):
         deduplicate_project(platform, "pets")
-    row = platform.catalog.project("pets")
+    row = find_project(platform.database, "pets")
     assert row is not None
     assert row.stage is ProjectStage.FAILED
     save(platform, threshold={"axis": 0.7})
@@ -350,7 +352,7 @@ def test_deduplicate_project__against_another_project(platform: PlantedPlatform)
     plant(platform, "site-c", [CAT, CAT_ON_SLIDE])
     assert run(platform)["site-b/000000"] == ("site-a/000000", "other_project")
     # The same video in both projects: its frames belong to the earlier one.
-    add_video(platform.catalog, "site-a", "pets", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, "site-a", "pets", status=VideoStatus.EXTRACTED)
     assert run(platform)["site-a/000000"] == ("site-a/000000", "other_project")
 
 
@@ -408,7 +410,7 @@ def test_deduplicate_project__goes_on_without_a_video_whose_embeddings_are_broke
 
     assert (outcome.counts["frames"], outcome.counts["left_out_videos"]) == (1, 1)
     assert read_table(platform.layout.deduplicated_table("pets"))["video_key"].to_pylist() == ["site-b"]
-    reasons = {row.video_key: (row.status.value, row.reason) for row in platform.catalog.members("pets")}
+    reasons = {row.video_key: (row.status.value, row.reason) for row in find_members(platform.database, "pets")}
     assert reasons["site-b"] == ("FILTERED", None)
     assert reasons["site-a"][0] == "FAILED"
     assert str(reasons["site-a"][1]).startswith("internal_error: 1 embeddings of site-a by axis are no unit vectors")
@@ -428,10 +430,10 @@ def test_deduplicate_project__a_broken_model_fails_the_project_and_no_video(plat
         break_embeddings(platform, key)
     with pytest.raises(SystematicFaultError, match=r"all 3 items met the same internal error.*no unit vectors"):
         deduplicate_project(platform, "pets")
-    project = platform.catalog.project("pets")
+    project = find_project(platform.database, "pets")
     assert project is not None
     assert project.stage is ProjectStage.FAILED
-    assert {row.status.value for row in platform.catalog.members("pets")} == {"FILTERED"}
+    assert {row.status.value for row in find_members(platform.database, "pets")} == {"FILTERED"}
 
 
 def test_deduplicate_project__against_a_release(platform: PlantedPlatform) -> None:
@@ -469,16 +471,16 @@ def test_deduplicate_project__what_it_is_compared_with_goes(platform: PlantedPla
     released = read_table(platform.layout.frames_table("site-c"), ["frame_id", "video_key", "frame_index"])
     images = images_table(platform.layout.release_folder("earlier", "v001"))
     write_table(images, released, fingerprint="v001")
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         row = ReleaseRow(project_name="earlier", version="v001", fingerprint="f", num_images=7, num_boxes=0)
-        platform.catalog.add_release(session, row)
+        add_release(session, row)
     save(platform, against_projects=["earlier"], against_releases=["earlier/v001"])
     plant(platform, "site-b", [NEARLY_CAT, CAT_ON_BUS])
     assert {tier for _, tier in run(platform).values()} == {"other_project"}
     remove_videos(platform, ["site-a"], force=True)
     assert run(platform)["site-b/000000"] == ("site-b/000000", None)
     assert deduplicate_project(platform, "pets").metadata["num_foreign_gone"] == 1
-    delete_project(platform.catalog.database, "earlier")
+    delete_project(platform.database, "earlier")
     assert run(platform)["site-b/000001"] == ("site-c/000000", "earlier_release")
     shutil.rmtree(images.parent.parent)
     assert run(platform)["site-b/000001"] == ("site-b/000001", None)
@@ -494,7 +496,7 @@ def test_check_comparisons__names_that_never_were(platform: PlantedPlatform) -> 
     def check(**deduplication: list[str]) -> None:
         save(platform, "new", **deduplication)
         config = platform.project_config("new")
-        delete_project(platform.catalog.database, "new")
+        delete_project(platform.database, "new")
         check_comparisons(platform, "new", config)
 
     check()

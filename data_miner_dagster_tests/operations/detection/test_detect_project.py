@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.domain.errors import ConfigError, NotReadyError, SystematicFaultError
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, OutcomeStatus, RgbImage
 from data_miner_dagster.domain.statuses import ProjectStage
@@ -51,7 +52,7 @@ def table_bytes(platform: Platform) -> tuple[bytes, bytes]:
 
 
 def stage(platform: Platform) -> ProjectStage:
-    project = platform.catalog.project(PROJECT)
+    project = find_project(platform.database, PROJECT)
     assert project is not None
     return project.stage
 
@@ -196,7 +197,7 @@ def test_detect_project__resumes_at_the_last_part(tmp_path: Path, monkeypatch: p
     with pytest.raises(RuntimeError, match="lost power"):
         detect_project(platform, PROJECT)
     assert stage(platform) is ProjectStage.FAILED
-    project = platform.catalog.project(PROJECT)
+    project = find_project(platform.database, PROJECT)
     assert project is not None
     assert project.error is not None
     assert re.fullmatch(
@@ -217,7 +218,7 @@ def test_detect_project__interrupted_it_waits_for_detection_again(tmp_path: Path
     detector.dies_at_batch, detector.dies_of = 1, KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
         detect_project(platform, PROJECT)
-    project = platform.catalog.project(PROJECT)
+    project = find_project(platform.database, PROJECT)
     assert project is not None
     assert (project.stage, project.error) == (ProjectStage.DETECTION_READY, None)
     detector.dies_at_batch = None

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.operations.downloading.download_videos import download_videos
 from data_miner_dagster_tests.support.local_projects import make_platform
 
@@ -10,6 +11,6 @@ if __name__ == "__main__":
     platform = make_platform(Path(sys.argv[1]), concurrent_downloads=4)
     download_videos(
         platform,
-        [row.key for row in platform.catalog.videos()],
+        [row.key for row in find_videos(platform.database)],
         report=lambda outcome: print(outcome.video_key, outcome.status.value, flush=True),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
@@ -41,12 +42,12 @@ def listed(platform: Platform, urls: list[str]) -> list[str]:
     """List URLs as a project; return their keys in order of the URLs."""
     add_project(platform, [{"type": "urls", "urls": urls}])
     list_sources(platform, "p", force=True)
-    by_url = {video.url: video.key for video in platform.catalog.videos()}
+    by_url = {video.url: video.key for video in find_videos(platform.database)}
     return [by_url[url] for url in urls]
 
 
 def row_of(platform: Platform, key: str) -> VideoRow:
-    row = platform.catalog.video(key)
+    row = find_video(platform.database, key)
     assert row is not None
     return row
 
@@ -131,7 +132,7 @@ def test_download_videos__local_files_good_and_bad(tmp_path: Path) -> None:
     list_sources(platform, "p")
     (folder / "gone.mp4").unlink()
     make_video(folder / "edited.mp4", first_level=51)
-    keys = {Path(video.url).name: video.key for video in platform.catalog.videos()}
+    keys = {Path(video.url).name: video.key for video in find_videos(platform.database)}
     outcomes = dict(zip(sorted(keys), download_videos(platform, [keys[name] for name in sorted(keys)]), strict=True))
     assert {name: (outcome.status, outcome.error_kind) for name, outcome in outcomes.items()} == {
         "audio.mp4": (OutcomeStatus.FAILED, VideoErrorKind.NO_VIDEO_STREAM),
@@ -198,7 +199,7 @@ def test_download_videos__due_again_after_its_date(tmp_path: Path, server: Hosti
     platform = make_platform(tmp_path / "root")
     _, row = one(platform, server.add("/clip.mp4", hostile.status(404)))
     server.add("/clip.mp4", hostile.whole_file(clip))
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         session.get_one(VideoRow, row.key).retry_after = utc_now() - timedelta(seconds=1)
     assert download_videos(platform, [row.key])[0].status is OutcomeStatus.DONE
     row = row_of(platform, row.key)
@@ -309,7 +310,7 @@ def test_download_videos__a_row_that_lags_behind_its_file_is_mended(
 ) -> None:
     platform = make_platform(tmp_path / "root")
     _, row = one(platform, server.add("/clip.mp4", hostile.whole_file(clip)))
-    with platform.catalog.database.transaction() as session:  # as if killed between the file and its row
+    with platform.database.transaction() as session:  # as if killed between the file and its row
         lagging = session.get_one(VideoRow, row.key)
         lagging.status, lagging.sha256, lagging.file_name = VideoStatus.DOWNLOADING, None, None
     asked = server.count()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.operations.downloading.download_videos import download_videos
@@ -81,7 +82,7 @@ def offer_fragments(server: HostileServer, clip: bytes) -> list[str]:
 def download(platform: Platform, url: str) -> VideoOutcome:
     add_project(platform, [{"type": "urls", "urls": [url]}])
     list_sources(platform, "p")
-    (member,) = platform.catalog.members("p")
+    (member,) = find_members(platform.database, "p")
     return download_videos(platform, [member.video_key], force=True)[0]
 
 

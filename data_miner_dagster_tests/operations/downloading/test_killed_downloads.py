@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading.download_videos import download_videos
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
@@ -38,7 +39,7 @@ def test_kill__in_the_middle_and_again(tmp_path: Path) -> None:
             worker.send_signal(signal.SIGKILL)
             worker.wait()
 
-        rows = {row.key: row for row in platform.catalog.videos()}
+        rows = {row.key: row for row in find_videos(platform.database)}
         finished = {key for key in rows if read_video_info(platform.layout, key) is not None}
         assert NUM_VIDEOS // 3 <= len(finished) < NUM_VIDEOS
         half_done = {part.parent.parent.name: part.stat().st_size for part in root.glob("videos/*/.partial-*/*.part")}
@@ -56,8 +57,8 @@ def test_kill__in_the_middle_and_again(tmp_path: Path) -> None:
             starts = [r.range_start for r in again if r.path == path_of[key] and r.range_start is not None]
             if 0 < size < len(clip):  # of an empty or a whole part there is nothing to ask for by range
                 assert starts == [size]
-        assert {row.status for row in platform.catalog.videos()} == {VideoStatus.DOWNLOADED}
-        assert {row.sha256 for row in platform.catalog.videos()} == {rows_sha(platform.layout.videos)}
+        assert {row.status for row in find_videos(platform.database)} == {VideoStatus.DOWNLOADED}
+        assert {row.sha256 for row in find_videos(platform.database)} == {rows_sha(platform.layout.videos)}
 
 
 def rows_sha(videos: Path) -> str:

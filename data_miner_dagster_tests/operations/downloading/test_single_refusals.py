@@ -8,6 +8,7 @@ import pytest
 
 from data_miner_dagster.catalog.politeness import closed_gates, gate_state
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -52,8 +53,8 @@ def test_damaged_files__of_a_plain_server_are_their_own_fault_however_many(
     outcomes = download_videos(platform, listed(platform, urls))
     assert [outcome.error_kind for outcome in outcomes] == [None] * 2 + [kind] * 7 + [None] * 3
     assert server.count() == 12
-    assert closed_gates(platform.catalog.database) == []
-    for row in platform.catalog.videos():
+    assert closed_gates(platform.database) == []
+    for row in find_videos(platform.database):
         damaged = row.status is VideoStatus.FAILED
         assert (row.error_kind, row.retry_after, row.attempts) == (kind if damaged else None, None, 1)
 
@@ -72,7 +73,7 @@ def test_damaged_files__fetched_in_two_parts_are_whole_all_the_same(
     outcomes = download_videos(platform, listed(platform, urls))
     assert {outcome.error_kind for outcome in outcomes} == {VideoErrorKind.TRUNCATED}
     assert [request.range_start for request in server.requests[4:]] == [len(start) // 2] * 2
-    assert closed_gates(platform.catalog.database) == []
+    assert closed_gates(platform.database) == []
 
 
 def test_damaged_files__show_that_their_server_serves(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
@@ -89,14 +90,17 @@ def test_damaged_files__show_that_their_server_serves(tmp_path: Path, server: Ho
         VideoErrorKind.FORBIDDEN,
     ]
     download_videos(platform, keys[4:])  # the second and the third in a row
-    assert gate_state(platform.catalog.database, SITE).is_event
+    assert gate_state(platform.database, SITE).is_event
     let_time_pass(platform)
     for number in range(3, 6):
         server.add(f"/{number:02d}.mp4", half(clip))
     outcomes = download_videos(platform, keys[3:])
     assert {outcome.error_kind for outcome in outcomes} == {VideoErrorKind.TRUNCATED}
-    assert not gate_state(platform.catalog.database, SITE).is_event
-    assert {row.error_kind for row in platform.catalog.videos()} == {VideoErrorKind.FORBIDDEN, VideoErrorKind.TRUNCATED}
+    assert not gate_state(platform.database, SITE).is_event
+    assert {row.error_kind for row in find_videos(platform.database)} == {
+        VideoErrorKind.FORBIDDEN,
+        VideoErrorKind.TRUNCATED,
+    }
 
 
 def test_lone_refusals__between_successes_are_the_videos_own(
@@ -113,8 +117,8 @@ def test_lone_refusals__between_successes_are_the_videos_own(
     ] * 5
     assert outcomes[2].error_kind is VideoErrorKind.CUT_OFF
     assert sum(outcome.status is OutcomeStatus.DONE for outcome in outcomes) == 6
-    assert closed_gates(platform.catalog.database) == []
-    for row in platform.catalog.videos():
+    assert closed_gates(platform.database) == []
+    for row in find_videos(platform.database):
         if row.status is VideoStatus.UNAVAILABLE:
             assert row.retry_after is not None
             assert row.retry_after - utc_now() > timedelta(days=29)
@@ -134,7 +138,7 @@ def test_lone_refusals__in_a_row_are_found_to_be_their_own_when_the_site_serves_
     let_time_pass(platform)
     outcomes = download_videos(platform, keys)
     assert [outcome.status for outcome in outcomes] == [OutcomeStatus.UNAVAILABLE] * 3 + [OutcomeStatus.DONE] * 5
-    assert gate_state(platform.catalog.database, SITE).closed is None
+    assert gate_state(platform.database, SITE).closed is None
 
 
 def test_lone_refusals__tried_again_after_all_others_are_no_event(
@@ -150,7 +154,7 @@ def test_lone_refusals__tried_again_after_all_others_are_no_event(
         n in (1, 3, 5, 6) for n in range(8)
     ]
     assert server.count() == 8 + 4
-    assert closed_gates(platform.catalog.database) == []
+    assert closed_gates(platform.database) == []
 
 
 def test_known_refusals__looked_at_again_are_no_event(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
@@ -161,12 +165,12 @@ def test_known_refusals__looked_at_again_are_no_event(tmp_path: Path, server: Ho
         server.add(f"/{number:02d}.mp4", hostile.status(403))
     keys = listed(platform, urls)
     download_videos(platform, keys)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for row in session.query(VideoRow).filter(VideoRow.retry_after.is_not(None)):
             row.retry_after = utc_now()
     again = download_videos(platform, keys[::2])
     assert {outcome.status for outcome in again} == {OutcomeStatus.UNAVAILABLE}
-    assert closed_gates(platform.catalog.database) == []
+    assert closed_gates(platform.database) == []
 
 
 @pytest.mark.parametrize("code", [500, 503])
@@ -179,13 +183,13 @@ def test_wave__of_server_errors_passes_within_minutes(
     outcomes = download_videos(platform, keys)
     assert {outcome.error_kind for outcome in outcomes} == {VideoErrorKind.TRANSIENT}
     assert server.count() == 6 * 2
-    assert closed_gates(platform.catalog.database) == []
-    for row in platform.catalog.videos():
+    assert closed_gates(platform.database) == []
+    for row in find_videos(platform.database):
         assert (row.status, row.attempts) == (VideoStatus.FAILED, 1)
         assert row.retry_after is not None
         assert timedelta(0) < row.retry_after - utc_now() <= timedelta(minutes=5)
     offer(server, hostile.whole_file(clip), 6)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for row in session.query(VideoRow):
             row.retry_after = utc_now() - timedelta(seconds=1)
     assert {outcome.status for outcome in download_videos(platform, keys)} == {OutcomeStatus.DONE}
@@ -198,8 +202,8 @@ def test_wave__of_removed_videos_is_their_own(tmp_path: Path, server: HostileSer
     outcomes = download_videos(platform, listed(platform, urls))
     assert [outcome.error_kind for outcome in outcomes] == [VideoErrorKind.REMOVED] * 6 + [None]
     assert server.count() == 7
-    assert closed_gates(platform.catalog.database) == []
-    for row in platform.catalog.videos():
+    assert closed_gates(platform.database) == []
+    for row in find_videos(platform.database):
         if row.status is not VideoStatus.DOWNLOADED:
             assert (row.status, row.attempts) == (VideoStatus.UNAVAILABLE, 1)
             assert row.retry_after is not None

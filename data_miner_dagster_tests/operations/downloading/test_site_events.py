@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.catalog.politeness import gate_state
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -136,9 +137,9 @@ def test_wave__is_one_event_and_heals(
     for number in range(NUM_VIDEOS):
         server.add(media_path(number), hostile.whole_file(clip))
     assert {outcome.status for outcome in download_videos(platform, waiting)} == {OutcomeStatus.DONE}
-    state = gate_state(platform.catalog.database, site)
+    state = gate_state(platform.database, site)
     assert (state.closed, state.num_trips, state.is_event) == (None, 0, False)
-    assert {row.attempts for row in platform.catalog.videos()} == {1}
+    assert {row.attempts for row in find_videos(platform.database)} == {1}
 
 
 def test_wave__one_video_first_then_the_others(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
@@ -197,7 +198,7 @@ def test_wave__of_missing_formats(
     outcomes = download_videos(platform, keys)
     assert server.count() <= 3 + 3
     assert {outcome.error_kind for outcome in outcomes} == {VideoErrorKind.SITE_REFUSAL}
-    gate = gate_state(platform.catalog.database, "changed").closed
+    gate = gate_state(platform.database, "changed").closed
     assert gate is not None
     assert words in gate.reason
     assert "(no_formats)" in gate.reason
@@ -212,7 +213,7 @@ def test_wave__is_counted_across_processes(tmp_path: Path, server: HostileServer
     command = [sys.executable, "-m", "data_miner_dagster_tests.operations.downloading.download_worker", str(root)]
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     assert server.count() <= 3 + 3  # the worker has four threads
-    rows = platform.catalog.videos()
+    rows = find_videos(platform.database)
     assert {(row.status, row.error_kind) for row in rows} == {(VideoStatus.FAILED, VideoErrorKind.SITE_REFUSAL)}
     assert {row.attempts for row in rows} == {0}
 
@@ -232,7 +233,7 @@ def test_wave__of_two_processes_at_once_is_one_event_and_heals_by_one_probe(
 
     two_workers()
     assert server.count() <= 3 + 2 * 4 - 1  # what eight threads had on its way
-    rows = platform.catalog.videos()
+    rows = find_videos(platform.database)
     assert {(row.status, row.error_kind) for row in rows} == {(VideoStatus.FAILED, VideoErrorKind.SITE_REFUSAL)}
     assert {row.attempts for row in rows} == {0}
 
@@ -240,7 +241,7 @@ def test_wave__of_two_processes_at_once_is_one_event_and_heals_by_one_probe(
     offer(server, hostile.slow_body(clip, 0.05, pieces=5))
     asked = server.count()
     two_workers()
-    assert {row.status for row in platform.catalog.videos()} == {VideoStatus.DOWNLOADED}
+    assert {row.status for row in find_videos(platform.database)} == {VideoStatus.DOWNLOADED}
     first, second = server.requests[asked : asked + 2]
     assert second.at - first.at >= 0.2  # after the last byte of the first
     assert server.count() == asked + NUM_VIDEOS

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from data_miner_dagster.catalog.politeness import gate_state
 from data_miner_dagster.catalog.schema import SiteGateRow, VideoRow, utc_now
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -20,7 +21,7 @@ NUM_VIDEOS = 30
 def listed(platform: Platform, urls: list[str]) -> list[str]:
     add_project(platform, [{"type": "urls", "urls": urls}])
     list_sources(platform, "p", force=True)
-    by_url = {video.url: video.key for video in platform.catalog.videos()}
+    by_url = {video.url: video.key for video in find_videos(platform.database)}
     return [by_url[url] for url in urls]
 
 
@@ -31,7 +32,7 @@ def offer(server: HostileServer, answer: Answer, num_videos: int = NUM_VIDEOS) -
 def let_time_pass(platform: Platform, site: str = SITE) -> None:
     """Let the time pass until which the site's breaker is open."""
     past = utc_now() - timedelta(seconds=1)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         session.get_one(SiteGateRow, site).closed_until = past
         for row in session.query(VideoRow).filter(VideoRow.retry_after.is_not(None)):
             row.retry_after = past
@@ -41,7 +42,7 @@ def assert_one_event(
     platform: Platform, outcomes: list[VideoOutcome], *, minutes: float = 15, site: str = SITE
 ) -> None:
     """The site is closed with a reason, and every video that is not there waits for it, uncharged."""
-    gate = gate_state(platform.catalog.database, site).closed
+    gate = gate_state(platform.database, site).closed
     assert gate is not None
     assert gate.site == site
     assert gate.is_event
@@ -49,7 +50,7 @@ def assert_one_event(
     assert "yt-dlp 20" in gate.reason
     assert "old" in gate.reason
     assert minutes * 60 - 60 < (gate.until - utc_now()).total_seconds() <= minutes * 60
-    rows = {row.key: row for row in platform.catalog.videos()}
+    rows = {row.key: row for row in find_videos(platform.database)}
     for outcome in outcomes:
         row = rows[outcome.video_key]
         if row.status is VideoStatus.DOWNLOADED:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from data_miner_dagster.catalog.claims import hold_claim
+from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.config.embedding import EmbeddingConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
@@ -140,10 +141,10 @@ def test_embed_frames__video_without_frames_gets_an_empty_file(platform: ColourP
 
 
 def test_embed_frames__not_extracted_failed_and_unknown_videos_hold_up_nobody(platform: ColourPlatform) -> None:
-    add_project(platform.catalog, "pets")
-    add_video(platform.catalog, "file-a", "pets", status=VideoStatus.DOWNLOADED)
-    add_video(platform.catalog, "file-b", "pets", status=VideoStatus.EXTRACTED)  # but its files are gone
-    add_video(platform.catalog, "file-c", "pets", status=VideoStatus.FAILED)
+    add_project(platform.database, "pets")
+    add_video(platform.database, "file-a", "pets", status=VideoStatus.DOWNLOADED)
+    add_video(platform.database, "file-b", "pets", status=VideoStatus.EXTRACTED)  # but its files are gone
+    add_video(platform.database, "file-c", "pets", status=VideoStatus.FAILED)
     plant_video(platform, "file-e", RED)
     outcomes = embed_frames(platform, ["file-a", "file-b", "file-c", "file-d", "file-e"])
     assert [outcome.status.value for outcome in outcomes] == ["blocked", "blocked", "failed", "blocked", "done"]
@@ -199,7 +200,7 @@ def test_embed_frames__a_broken_run_frees_its_claims_and_the_next_takes_up(
         with pytest.raises(RuntimeError, match="fell off"):
             embed_frames(platform, ["file-a", "file-b", "file-c"])
     for key in ("file-a", "file-b", "file-c"):
-        with hold_claim(platform.catalog.database, f"video/{key}", wait_seconds=0):
+        with hold_claim(platform.database, f"video/{key}", wait_seconds=0):
             pass
     statuses = [outcome.status.value for outcome in embed_frames(platform, ["file-a", "file-b", "file-c"])]
     assert statuses == ["reused", "done", "done"]
@@ -225,7 +226,7 @@ def test_embed_frames__a_fault_of_some_frames_leaves_them_out_of_all_frames_fail
         r"ZeroDivisionError: planted \(operations/foreign/stored_pictures.py:\d+\)", outcomes[1].message
     )
     assert (outcomes[2].metadata["num_embedded"], outcomes[2].metadata["num_unreadable"]) == (1, 1)
-    row = platform.catalog.video("file-b")
+    row = find_video(platform.database, "file-b")
     assert row is not None
     assert (row.status, row.error) == (VideoStatus.FAILED, outcomes[1].message)
 

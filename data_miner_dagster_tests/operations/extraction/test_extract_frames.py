@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.videos import find_video, record_downloaded
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.addresses import Origin
@@ -30,22 +32,22 @@ def make_platform(root: Path, **settings: Any) -> Platform:
 
 def add_download(platform: Platform, key: str, content: bytes | None) -> None:
     """Put a video into the state that a download leaves it in; None: found, not downloaded."""
-    if platform.catalog.project("p") is None:
-        add_project(platform.catalog, "p")
-    add_video(platform.catalog, key, "p")
+    if find_project(platform.database, "p") is None:
+        add_project(platform.database, "p")
+    add_video(platform.database, key, "p")
     if content is None:
         return
     path = platform.layout.video_folder(key) / "video.mp4"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         move_video(session, key, VideoStatus.DOWNLOADING)
         record = VideoFileRecord("video.mp4", len(content), sha256_of_file(path), 2.0, 192, 128)
-        platform.catalog.record_downloaded(session, key, record)
+        record_downloaded(session, key, record)
 
 
 def status_of(platform: Platform, key: str) -> VideoStatus:
-    row = platform.catalog.video(key)
+    row = find_video(platform.database, key)
     assert row is not None
     return row.status
 
@@ -66,7 +68,7 @@ def test_extract_frames__one_video(tmp_path: Path, clip_bytes: bytes) -> None:
     [outcome] = extract_frames(platform, ["file-a"], report=reported.append)
     assert outcome.status is OutcomeStatus.DONE
     assert reported == [outcome]
-    row = platform.catalog.video("file-a")
+    row = find_video(platform.database, "file-a")
     assert row is not None
     assert (row.status, row.num_frames, row.error) == (VideoStatus.EXTRACTED, 2, None)
     assert sorted(path.name for path in platform.layout.frames_folder("file-a").iterdir()) == [
@@ -141,7 +143,7 @@ def test_extract_frames__one_bad_video_stops_no_other(tmp_path: Path, clip_bytes
         ("file-a", OutcomeStatus.DONE),
         ("file-z", OutcomeStatus.BLOCKED),
     ]
-    row = platform.catalog.video("file-b")
+    row = find_video(platform.database, "file-b")
     assert row is not None
     assert (row.status, row.error_kind, row.retry_after) == (VideoStatus.FAILED, VideoErrorKind.NOT_A_VIDEO, None)
     assert row.error is not None
@@ -154,7 +156,7 @@ def test_extract_frames__failed_is_not_tried_again_by_itself(tmp_path: Path, cli
     extract_frames(platform, ["file-b"])
     (platform.layout.video_folder("file-b") / "video.mp4").write_bytes(clip_bytes)
     assert extract_frames(platform, ["file-b"])[0].status is OutcomeStatus.FAILED
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         row = session.get_one(VideoRow, "file-b")
         row.retry_after = utc_now() - timedelta(seconds=1)
     assert extract_frames(platform, ["file-b"])[0].status is OutcomeStatus.DONE
@@ -173,11 +175,11 @@ def test_extract_frames__after_a_kill_between_folder_and_row(tmp_path: Path, cli
     platform = make_platform(tmp_path)
     add_download(platform, "file-a", clip_bytes)
     extract_frames(platform, ["file-a"])
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         move_video(session, "file-a", VideoStatus.EXTRACTING, num_frames=None)
     [outcome] = extract_frames(platform, ["file-a"])
     assert outcome.status is OutcomeStatus.REUSED
-    row = platform.catalog.video("file-a")
+    row = find_video(platform.database, "file-a")
     assert row is not None
     assert (row.status, row.num_frames) == (VideoStatus.EXTRACTED, 2)
 
@@ -185,7 +187,7 @@ def test_extract_frames__after_a_kill_between_folder_and_row(tmp_path: Path, cli
 def test_extract_frames__after_a_kill_half_way(tmp_path: Path, clip_bytes: bytes) -> None:
     platform = make_platform(tmp_path)
     add_download(platform, "file-a", clip_bytes)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         move_video(session, "file-a", VideoStatus.EXTRACTING)
     own = platform.layout.frames / ".partial-0123456789ab-file-a"
     of_another = platform.layout.frames / ".partial-0123456789ab-file-ab"
@@ -206,11 +208,11 @@ def test_extract_frames__pictures_that_exist_already(tmp_path: Path) -> None:
     platform = make_platform(tmp_path / "root")
     key, sha256 = key_of_frames(list_frames(folder))
     add_download(platform, key, None)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         row = session.get_one(VideoRow, key)
         row.url, row.origin = str(folder), Origin.LOCAL
         move_video(session, key, VideoStatus.DOWNLOADING)
-        platform.catalog.record_downloaded(session, key, VideoFileRecord("", 1, sha256, 4.0, 0, 0))
+        record_downloaded(session, key, VideoFileRecord("", 1, sha256, 4.0, 0, 0))
     [outcome] = extract_frames(platform, [key])
     assert outcome.status is OutcomeStatus.DONE
     rows = read_table(platform.layout.frames_table(key)).to_pylist()

@@ -24,7 +24,7 @@ TRUTH = 0.75
 
 
 def plant_scores(platform: PlantedPlatform, key: str, similarities: np.ndarray) -> None:
-    add_video(platform.catalog, key, "pets", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, key, "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, key, [[similarity, 0, 0, 0] for similarity in similarities.tolist()])
 
 
@@ -93,7 +93,7 @@ def test_write_questions__more_questions_contain_the_first(platform: PlantedPlat
 def test_write_questions__frames_dropped_for_other_reasons_are_not_asked_about(tmp_path: Path) -> None:
     platform = PlantedPlatform(tmp_path)
     save_project(platform, junk=["slide"])
-    add_video(platform.catalog, "local-a", "pets", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, "local-a", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(
         platform,
         "local-a",

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
 from data_miner_dagster.catalog.transitions import move_project, move_project_video
 from data_miner_dagster.domain.errors import ConfigError, ModelError
@@ -38,11 +40,11 @@ def platform(tmp_path: Path) -> PlantedPlatform:
 
 
 def standing(platform: PlantedPlatform) -> dict[str, tuple[str, int | None]]:
-    return {row.video_key: (row.status.value, row.num_passed_frames) for row in platform.catalog.members("pets")}
+    return {row.video_key: (row.status.value, row.num_passed_frames) for row in find_members(platform.database, "pets")}
 
 
 def stage(platform: PlantedPlatform) -> ProjectStage:
-    row = platform.catalog.project("pets")
+    row = find_project(platform.database, "pets")
     assert row is not None
     return row.stage
 
@@ -62,9 +64,9 @@ def project_bytes(platform: PlantedPlatform) -> tuple[bytes, bytes]:
 
 def two_videos(platform: PlantedPlatform, **filtering: Any) -> None:
     save_project(platform, **filtering)
-    add_video(platform.catalog, "local-a", "pets", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, "local-a", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-a", [[0.75, 0, 0, 0], [0.25, 0, 0, 0], [0.875, 0, 0.875, 0]])
-    add_video(platform.catalog, "local-b", "pets", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, "local-b", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-b", [[0, 1, 0, 0], [1, 0, 0, 0]], quality_flag=[None, "black"])
 
 
@@ -111,24 +113,24 @@ def test_filter_project__decides_and_counts(platform: PlantedPlatform) -> None:
 
 def test_filter_project__members_that_are_not_ready_are_counted(platform: PlantedPlatform) -> None:
     two_videos(platform)
-    add_video(platform.catalog, "local-c", "pets", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, "local-c", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-c", [[1, 0, 0, 0]], with_embeddings=False)
     add_video(
-        platform.catalog,
+        platform.database,
         "local-d",
         "pets",
         status=VideoStatus.FAILED,
         error_kind=VideoErrorKind.TRUNCATED,
         error="planted",
     )
-    add_video(platform.catalog, "local-e", "pets", status=VideoStatus.PENDING)
+    add_video(platform.database, "local-e", "pets", status=VideoStatus.PENDING)
     outcome = filter_project(platform, "pets")
     assert list(outcome.counts)[-3:] == ["not_embedded", "unsettled", "failed_truncated"]
     assert [outcome.counts[name] for name in ("not_embedded", "unsettled", "failed_truncated")] == [1, 1, 1]
     assert standing(platform)["local-c"] == ("PENDING", None)
     assert standing(platform)["local-d"] == ("FAILED", None)
     assert standing(platform)["local-e"] == ("PENDING", None)
-    reasons = {row.video_key: row.reason for row in platform.catalog.members("pets")}
+    reasons = {row.video_key: row.reason for row in find_members(platform.database, "pets")}
     assert reasons["local-d"] == "truncated: planted"
 
 
@@ -157,7 +159,7 @@ def test_filter_project__forced_run_gives_the_same_bytes(platform: PlantedPlatfo
 def test_filter_project__rows_that_lag_behind_the_files_are_mended(platform: PlantedPlatform) -> None:
     two_videos(platform)
     filter_project(platform, "pets")
-    with platform.catalog.database.transaction() as session:  # as a kill between files and rows leaves them
+    with platform.database.transaction() as session:  # as a kill between files and rows leaves them
         move_project(session, "pets", ProjectStage.FILTERING)
         for key in ("local-a", "local-b"):
             move_project_video(session, "pets", key, ProjectVideoStatus.FILTERING, num_passed_frames=None)
@@ -181,7 +183,7 @@ def test_filter_project__killed_between_scores_and_decisions(platform: PlantedPl
 def test_filter_project__reuse_leaves_a_later_stage_alone(platform: PlantedPlatform) -> None:
     two_videos(platform)
     filter_project(platform, "pets")
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         move_project(session, "pets", ProjectStage.DEDUPLICATION)
     filter_project(platform, "pets")
     assert stage(platform) is ProjectStage.DEDUPLICATION
@@ -222,11 +224,11 @@ def test_filter_project__only_changed_videos_are_scored(
     monkeypatch.setattr(similarities_storage, "ROW_GROUP_FRAMES", 4)  # several row groups from few frames
     two_videos(platform)
     for key in ("local-c", "local-d", "local-e"):
-        add_video(platform.catalog, key, "pets", status=VideoStatus.EXTRACTED)
+        add_video(platform.database, key, "pets", status=VideoStatus.EXTRACTED)
         plant_frames(platform, key, [[0.75, 0, 0, 0]] * 3)
     filter_project(platform, "pets")
     plant_frames(platform, "local-b", [[1, 0, 0, 0]] * 4, frames_fingerprint="frames-2")
-    add_video(platform.catalog, "local-0", "pets", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, "local-0", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-0", [[1, 0, 0, 0]])
     plant_frames(platform, "local-d", [[1, 0, 0, 0]] * 2, frames_fingerprint="frames-2", with_embeddings=False)
 
@@ -243,7 +245,7 @@ def test_filter_project__only_changed_videos_are_scored(
 
 def test_filter_project__unreadable_frames(platform: PlantedPlatform) -> None:
     save_project(platform)
-    add_video(platform.catalog, "local-a", "pets", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, "local-a", "pets", status=VideoStatus.EXTRACTED)
     plant_frames(platform, "local-a", [[1, 0, 0, 0]] * 3, left_out=[1])
     outcome = filter_project(platform, "pets")
     assert dict(outcome.counts) == {"frames": 3, "kept": 2, "unreadable": 1}
@@ -257,7 +259,7 @@ def test_filter_project__a_number_of_another_encoder_is_refused(platform: Plante
     platform.encoder.name, platform.encoder.fingerprint = "other", "other-1"
     with pytest.raises(ConfigError, match="was set for encoder 'axis'"):
         filter_project(platform, "pets")
-    row = platform.catalog.project("pets")
+    row = find_project(platform.database, "pets")
     assert row is not None
     assert row.stage is ProjectStage.FAILED
     assert row.error is not None
@@ -289,7 +291,7 @@ def test_filter_project__interrupted_members_stay_what_they_were(
 def test_filter_project__a_video_lost_after_filtering_fails_its_member(platform: PlantedPlatform) -> None:
     two_videos(platform)
     filter_project(platform, "pets")
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         video = session.get_one(VideoRow, "local-a")
         video.status, video.error_kind = VideoStatus.UNAVAILABLE, VideoErrorKind.REMOVED
     outcome = filter_project(platform, "pets")
@@ -316,7 +318,7 @@ def test_filter_project__goes_on_without_a_video_that_a_fault_meets(
         again = filter_project(platform, "pets")
         assert (again.status, again.fingerprint) == (OutcomeStatus.REUSED, outcome.fingerprint)
     assert standing(platform) == {"local-a": ("FILTERED", 2), "local-b": ("FAILED", None)}
-    (member,) = [row for row in platform.catalog.members("pets") if row.video_key == "local-b"]
+    (member,) = [row for row in find_members(platform.database, "pets") if row.video_key == "local-b"]
     assert re.fullmatch(
         r"internal_error: ZeroDivisionError: planted \(operations/filtering/scoring.py:\d+\)", member.reason or ""
     )
@@ -326,7 +328,7 @@ def test_filter_project__goes_on_without_a_video_that_a_fault_meets(
 
 def test_filter_project__rejected_members_stay_rejected(platform: PlantedPlatform) -> None:
     two_videos(platform)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         row = session.query(ProjectVideoRow).filter_by(video_key="local-b").one()
         row.status = ProjectVideoStatus.REJECTED
     filter_project(platform, "pets")

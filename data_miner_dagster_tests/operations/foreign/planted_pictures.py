@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.records import (
@@ -137,7 +138,7 @@ def listed(root: Path, contents: dict[str, bytes]) -> tuple[Platform, str]:
     platform = Platform(PlatformConfig(), root / "root", models=PlantedModels())
     register_project_file(platform, project_file)
     list_sources(platform, PROJECT)
-    [video] = platform.catalog.videos()
+    [video] = find_videos(platform.database)
     return platform, video.key
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
@@ -45,14 +47,14 @@ def feed(server: HostileServer, *links: str) -> str:
 
 def reasons(platform: Platform) -> list[str]:
     """Return why entries were refused; every other one is to be downloaded."""
-    return [member.reason or "" for member in platform.catalog.members("p") if member.reason]
+    return [member.reason or "" for member in find_members(platform.database, "p") if member.reason]
 
 
 def test_list_sources__a_feed_reads_no_variable(platform: Platform, server: HostileServer) -> None:
     links = (server.url("/v1.mp4?k={env:DM_TEST_SECRET}"), server.url("/{env:DM_TEST_SECRET}/v2.mp4"))
     add_project(platform, [{"type": "feeds", "urls": [feed(server, *links)]}])
     assert list_sources(platform, "p").counts["members"] == 3
-    rows = platform.catalog.videos()
+    rows = find_videos(platform.database)
     assert {row.origin for row in rows} == {Origin.FOREIGN}
     outcomes = download_videos(platform, [row.key for row in rows])
     assert [outcome.status for outcome in outcomes] == [OutcomeStatus.DONE] * 3
@@ -65,7 +67,7 @@ def test_list_sources__a_user_reads_variables(platform: Platform, server: Hostil
     own = server.url("/{env:DM_TEST_SECRET}/v2.mp4")
     add_project(platform, [{"type": "urls", "urls": [own]}])
     list_sources(platform, "p")
-    (row,) = platform.catalog.videos()
+    (row,) = find_videos(platform.database)
     assert (row.url, row.origin) == (own, Origin.OWN)
     assert [outcome.status for outcome in download_videos(platform, [row.key])] == [OutcomeStatus.DONE]
     assert [request.path for request in server.requests] == [f"/{SECRET}/v2.mp4"]
@@ -79,10 +81,10 @@ def test_list_sources__an_address_known_by_a_feed_becomes_the_users_own(
     own = server.url("/good.mp4").replace("//", "//me:{env:DM_TEST_SECRET}@")
     add_project(platform, [{"type": "urls", "urls": [own]}], name="q")
     list_sources(platform, "q")
-    (row,) = platform.catalog.videos()
+    (row,) = find_videos(platform.database)
     assert (row.url, row.origin) == (own, Origin.OWN)
     list_sources(platform, "p", force=True)
-    assert [video.origin for video in platform.catalog.videos()] == [Origin.OWN]
+    assert [video.origin for video in find_videos(platform.database)] == [Origin.OWN]
 
 
 def test_list_sources__entries_that_are_no_addresses_of_the_web_are_refused_by_themselves(
@@ -107,12 +109,12 @@ def test_list_sources__entries_that_are_no_addresses_of_the_web_are_refused_by_t
     assert all(reason.startswith("refused_address: listed as ") for reason in reasons(platform))
     assert any(f"listed as {str(private)[:80]!r}: it is no http or https address" in said for said in reasons(platform))
     # whoever asks for it all the same gets no file of this machine
-    keys = [member.video_key for member in platform.catalog.members("p")]
+    keys = [member.video_key for member in find_members(platform.database, "p")]
     outcomes = download_videos(platform, keys)
     assert sorted(outcome.status for outcome in outcomes) == [OutcomeStatus.DONE] + [OutcomeStatus.FAILED] * 10
     assert len(list((tmp_path / "root").rglob("video.mp4"))) == 1
     list_sources(platform, "p", force=True)
-    assert len(platform.catalog.members("p")) == 11
+    assert len(find_members(platform.database, "p")) == 11
 
 
 @pytest.mark.parametrize(
@@ -136,9 +138,9 @@ def test_list_sources__what_a_page_says_fits_its_columns(
     address = server.add("/page", page(f"<html><script type='application/ld+json'>{data}</script></html>"))
     add_project(platform, [{"type": "urls", "urls": [address]}])
     assert list_sources(platform, "p").counts["members"] == 1
-    (row,) = platform.catalog.videos()
+    (row,) = find_videos(platform.database)
     assert [outcome.status for outcome in download_videos(platform, [row.key])] == [OutcomeStatus.DONE]
-    (row,) = platform.catalog.videos()
+    (row,) = find_videos(platform.database)
     assert (row.title, row.duration_seconds, row.width, row.height) == (expected, 2.0, 64, 48)
 
 
@@ -160,7 +162,7 @@ def test_list_sources__a_manifest_of_an_impossible_size(platform: Platform, serv
     address = server.add("/live", page(manifest, "application/vnd.apple.mpegurl"))
     add_project(platform, [{"type": "urls", "urls": [address]}])
     assert list_sources(platform, "p").counts["members"] == 1
-    assert [row.height for row in platform.catalog.videos()] == [None]
+    assert [row.height for row in find_videos(platform.database)] == [None]
 
 
 @pytest.mark.parametrize("name", ["Part #1 of 2?.mp4", "50%25 [x] {env:HOME}.mp4"])
@@ -168,7 +170,7 @@ def test_list_sources__a_file_is_local_whatever_its_name(platform: Platform, tmp
     make_video(tmp_path / "clips.mp4").rename(tmp_path / name)
     add_project(platform, [{"type": "files", "paths": [name]}], config_file=tmp_path / "p.yaml")
     list_sources(platform, "p")
-    (row,) = platform.catalog.videos()
+    (row,) = find_videos(platform.database)
     assert (row.url, row.origin) == (str(tmp_path / name), Origin.LOCAL)
     assert [outcome.status for outcome in download_videos(platform, [row.key])] == [OutcomeStatus.DONE]
-    assert [member.status for member in platform.catalog.members("p")] == [ProjectVideoStatus.PENDING]
+    assert [member.status for member in find_members(platform.database, "p")] == [ProjectVideoStatus.PENDING]

@@ -11,6 +11,9 @@ import pyarrow.compute as pc
 import pytest
 import yaml
 
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.projects import find_project
+from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
@@ -52,7 +55,7 @@ def test_release_project__nothing_survived(tmp_path: Path) -> None:
     platform = build_project(tmp_path, videos=[video])
     with pytest.raises(NothingToReleaseError, match=r"0 frames kept \(without 1 below_positive, 1 junk\)"):
         release_project(platform, "cyclists")
-    row = platform.catalog.project("cyclists")
+    row = find_project(platform.database, "cyclists")
     assert row is not None
     assert row.stage is ProjectStage.FAILED
     assert row.error is not None
@@ -92,11 +95,11 @@ def test_release_project__counts_and_statuses(tmp_path: Path) -> None:
         "boxes of person": 3,
         "boxes of bicycle": 2,
     }
-    row = platform.catalog.project("cyclists")
+    row = find_project(platform.database, "cyclists")
     assert row is not None
     assert (row.stage, row.released_version, row.error) == (ProjectStage.COMPLETE, "v001", None)
     assert row.counts["released_images"] == 7
-    (release,) = platform.catalog.releases("cyclists")
+    (release,) = find_releases(platform.database, "cyclists")
     assert (release.version, release.num_videos, release.num_images, release.num_boxes) == ("v001", 3, 7, 5)
     funnel = project_funnel(platform, "cyclists")
     assert funnel.release == "v001"
@@ -235,7 +238,7 @@ def test_release_project__same_inputs_same_release(tmp_path: Path) -> None:
     assert again.status is OutcomeStatus.REUSED
     assert again.metadata["version"] == "v001"
     assert before == _tree(platform.root / "releases") | _tree(platform.root / "reports")
-    assert len(platform.catalog.releases("cyclists")) == 1
+    assert len(find_releases(platform.database, "cyclists")) == 1
 
 
 def test_release_project__two_roots_same_bytes(tmp_path: Path) -> None:
@@ -305,7 +308,7 @@ def test_release_project__killed_before_the_row(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "kept", again.root / "releases")
     outcome = release_project(again, "cyclists")
     assert outcome.status is OutcomeStatus.REUSED
-    assert [row.version for row in again.catalog.releases("cyclists")] == ["v001"]
+    assert [row.version for row in find_releases(again.database, "cyclists")] == ["v001"]
     assert _tree(again.root / "releases") == before
 
 
@@ -348,7 +351,7 @@ def test_release_project__goes_on_without_a_video_whose_frames_are_gone(tmp_path
     platform.layout.frames_table("files-bbb").unlink()
     outcome = release_project(platform, "cyclists")
     assert outcome.counts["left out"] == 1
-    (member,) = [row for row in platform.catalog.members("cyclists") if row.video_key == "files-bbb"]
+    (member,) = [row for row in find_members(platform.database, "cyclists") if row.video_key == "files-bbb"]
     assert (member.status.value, member.reason) == (
         "FAILED",
         "internal_error: the frames of files-bbb are gone; extract them again",
@@ -446,4 +449,4 @@ def test_release_project__one_that_does_not_read_back_is_not_published(
     with pytest.raises(DataMinerError, match=r"release cyclists v001 does not read back: .*; nothing was published"):
         release_project(platform, "cyclists")
     assert list(platform.layout.releases_folder("cyclists").iterdir()) == []
-    assert platform.catalog.releases("cyclists") == []
+    assert find_releases(platform.database, "cyclists") == []

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from data_miner_dagster.catalog.upkeep import withdraw_release
+from data_miner_dagster.catalog.releases import withdraw_release
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.operations.releasing.exporting import export_release
@@ -42,7 +42,7 @@ def test_check_release__finds_what_changed(tmp_path: Path) -> None:
 def test_withdrawn_release__is_neither_exported_nor_reused(tmp_path: Path) -> None:
     platform = build_project(tmp_path / "root")
     release_project(platform, "cyclists")
-    withdraw_release(platform.catalog.database, "cyclists", "v001", "its author asked for it")
+    withdraw_release(platform.database, "cyclists", "v001", "its author asked for it")
     check = check_release(platform, "cyclists")
     assert (check.is_sound, check.withdrawn_reason) == (True, "its author asked for it")
     write_report(platform, "cyclists", "v001")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.politeness import EVERY_SITE, close_gate
 from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.operations.downloading.download_videos import download_videos
@@ -46,7 +48,7 @@ def test_add_video__an_address_is_a_member_once_and_can_be_downloaded(
     assert is_new
     assert add_video(platform, "p", url) == [(key, False)]
     assert server.count() == 0  # nothing is to be known before its download
-    (member,) = platform.catalog.members("p")
+    (member,) = find_members(platform.database, "p")
     assert (member.source, member.query) == (BY_HAND, url)
     assert download_videos(platform, [key])[0].status is OutcomeStatus.DONE
 
@@ -80,21 +82,21 @@ def test_add_video__an_entry_that_is_no_address_of_the_web_is_passed_over(
     items = f"<item><link>{private}</link></item><item><link>{server.url('/a.mp4')}</link></item>"
     page = server.add("/feed", hostile.page(f"<rss version='2.0'><channel>{items}</channel></rss>", "text/xml"))
     ((key, _),) = add_video(platform, "p", page)
-    assert [(row.key, row.url) for row in platform.catalog.videos()] == [(key, server.url("/a.mp4"))]
+    assert [(row.key, row.url) for row in find_videos(platform.database)] == [(key, server.url("/a.mp4"))]
     items = f"<item><link>{private}</link></item>"
     server.add("/feed", hostile.page(f"<rss version='2.0'><channel>{items}</channel></rss>", "text/xml"))
     with pytest.raises(ConfigError, match=r"holds no address that can be taken: .*it is no http or https address"):
         add_video(platform, "p", page)
-    assert len(platform.catalog.videos()) == 1
+    assert len(find_videos(platform.database)) == 1
 
 
 def test_add_video__an_open_breaker_is_one_line_and_no_request(platform: Platform, server: HostileServer) -> None:
     url = feed(server, "a.mp4")
-    close_gate(platform.catalog.database, EVERY_SITE, utc_now() + timedelta(seconds=60), "x.test answered HTTP 429")
+    close_gate(platform.database, EVERY_SITE, utc_now() + timedelta(seconds=60), "x.test answered HTTP 429")
     with pytest.raises(ConfigError, match="HTTP 429; goes on at"):
         add_video(platform, "p", url)
     assert server.count() == 0
-    assert platform.catalog.members("p") == []
+    assert find_members(platform.database, "p") == []
 
 
 def test_add_video__http_429_opens_the_breaker(platform: Platform, server: HostileServer) -> None:
@@ -124,4 +126,4 @@ def test_add_video__a_secret_in_plain_is_refused_and_not_repeated(
         add_video(platform, "p", server.url(address))
     assert "5EC12E7x" not in str(refused.value)
     assert ("{env:NAME}" in str(refused.value)) == ("token" in address)
-    assert platform.catalog.members("p") == []
+    assert find_members(platform.database, "p") == []

@@ -12,7 +12,10 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from data_miner_dagster.catalog.members import add_candidates, find_members
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.schema import SourceListingRow
+from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import OutcomeStatus, Rejection, VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
@@ -36,7 +39,7 @@ def platform(tmp_path: Path) -> Platform:
 
 
 def listings(platform: Platform) -> dict[str, SourceListingRow]:
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         return {row.query: row for row in session.scalars(select(SourceListingRow))}
 
 
@@ -70,13 +73,13 @@ def test_list_sources__files_relative_to_the_project_file(platform: Platform, tm
         "members": 2,
         "failed_sources": 0,
     }
-    members = platform.catalog.members("p")
+    members = find_members(platform.database, "p")
     # sha256 of "one" and "two", by sha256sum
     assert [member.video_key for member in members] == [
         "file-3fc4ccfe745870e2c0d99f71f30ff065",
         "file-7692c3ad3540bb803c020b3aee66cd88",
     ]
-    assert platform.catalog.video(members[1].video_key).url == str(folder / "a.mp4")  # type: ignore[union-attr]
+    assert find_video(platform.database, members[1].video_key).url == str(folder / "a.mp4")  # type: ignore[union-attr]
 
 
 def test_list_sources__again_changes_nothing_and_a_new_file_is_found(platform: Platform, tmp_path: Path) -> None:
@@ -164,7 +167,7 @@ def test_list_sources__direct_urls_and_known_sites_cost_no_request(platform: Pla
     add_project(platform, [{"type": "urls", "urls": [*urls, urls[0] + "#again"]}])
     outcome = list_sources(platform, "p")
     assert (outcome.counts["members"], outcome.counts["repeated"]) == (3, 1)
-    keys = [member.video_key for member in platform.catalog.members("p")]
+    keys = [member.video_key for member in find_members(platform.database, "p")]
     assert keys[0].startswith("generic-clip.")
     assert keys[2] == "youtube-dQw4w9WgXcQ"
     assert server.count() == 0
@@ -179,7 +182,7 @@ def test_list_sources__rss_feed_is_listed_flat(platform: Platform, server: Hosti
     add_project(platform, [{"type": "urls", "urls": [feed]}])
     assert list_sources(platform, "p").counts["members"] == 3
     assert server.count() == server.count("/feed")
-    assert {video.title for video in platform.catalog.videos()} == {"Clip 0", "Clip 1", "Clip 2"}
+    assert {video.title for video in find_videos(platform.database)} == {"Clip 0", "Clip 1", "Clip 2"}
     asked = server.count()
     assert list_sources(platform, "p").status is OutcomeStatus.REUSED
     assert server.count() == asked  # listed well with this configuration: not asked again
@@ -210,9 +213,9 @@ def test_list_sources__max_videos_keeps_members_and_records_the_rest(platform: P
     outcome = list_sources(platform, "p")
     assert (outcome.counts["members"], outcome.counts["rejected_max_videos"]) == (2, 1)
     (tmp_path / "Z-first.mp4").write_bytes(b"sorts first")
-    before = {member.video_key for member in platform.catalog.members("p") if member.status != "REJECTED"}
+    before = {member.video_key for member in find_members(platform.database, "p") if member.status != "REJECTED"}
     list_sources(platform, "p")
-    members = platform.catalog.members("p")
+    members = find_members(platform.database, "p")
     assert {member.video_key for member in members if member.status is not ProjectVideoStatus.REJECTED} == before
     assert sum(member.status is ProjectVideoStatus.REJECTED for member in members) == 2
 
@@ -260,7 +263,7 @@ def test_list_sources__many_entries_are_recorded_in_portions_and_after_a_kill_th
 ) -> None:
     monkeypatch.setattr("data_miner_dagster.operations.sourcing.list_sources._A_PORTION", 2)
     add_project(platform, [{"type": "feeds", "urls": [rss(server, 5)]}])
-    add_candidates, sizes = platform.catalog.add_candidates, list[int]()
+    sizes: list[int] = []
 
     def killed_in_the_second(session: Session, project: str, decided: list[Any]) -> list[bool]:
         sizes.append(len(decided))
@@ -268,11 +271,11 @@ def test_list_sources__many_entries_are_recorded_in_portions_and_after_a_kill_th
             raise SystemExit
         return add_candidates(session, project, decided)
 
-    monkeypatch.setattr(platform.catalog, "add_candidates", killed_in_the_second)
+    monkeypatch.setattr("data_miner_dagster.operations.sourcing.list_sources.add_candidates", killed_in_the_second)
     with pytest.raises(SystemExit):
         list_sources(platform, "p")
-    assert len(platform.catalog.members("p")) == 2
-    project = platform.catalog.project("p")
+    assert len(find_members(platform.database, "p")) == 2
+    project = find_project(platform.database, "p")
     assert project is not None
     assert project.sourced_config_hash is None  # so a run asks again
     assert listings(platform) == {}
@@ -280,7 +283,7 @@ def test_list_sources__many_entries_are_recorded_in_portions_and_after_a_kill_th
     outcome = list_sources(platform, "p")
     assert (outcome.counts["new"], outcome.counts["members"]) == (3, 5)
     assert sizes == [2, 2, 2, 2, 1]
-    assert [member.rank for member in platform.catalog.members("p")] == [0, 1, 2, 3, 4]
+    assert [member.rank for member in find_members(platform.database, "p")] == [0, 1, 2, 3, 4]
     (listing,) = listings(platform).values()
     assert (listing.num_found, listing.error) == (5, None)
     assert server.count("/feed") == 2
@@ -313,7 +316,7 @@ def test_list_sources__what_a_folder_holds_besides_is_kept(platform: Platform, t
     assert kept["*"].passed_over == "4 files passed over: .swf 2, .txt 1, not UTF-8 (caf\\xe9.mp4) 1"
     assert outcome.metadata["in *"] == kept["*"].passed_over
     assert kept["~nobodyhere/x.mp4"].error == "nobody here is called 'nobodyhere', and there is no file '~nobodyhere'"
-    (row,) = platform.catalog.videos()
+    (row,) = find_videos(platform.database)
     assert row.url == str(folder.resolve() / "Part #1 of 2.mp4")
 
     add_project(platform, [{"type": "files", "paths": ["Part #1 of 2.mp4"]}], config_file=folder / "p.yaml")
@@ -331,4 +334,4 @@ def test_list_sources__videos_of_a_source_that_was_taken_out_are_told(platform: 
     assert "of_removed_sources" not in list_sources(platform, "p").counts
     add_project(platform, both[:1], config_file=tmp_path / "p.yaml")
     assert list_sources(platform, "p").counts["of_removed_sources"] == 1
-    assert len(platform.catalog.videos(project="p")) == 2
+    assert len(find_videos(platform.database, project="p")) == 2

@@ -101,7 +101,7 @@ def test_prescreen__rejects_what_resembles_no_prompt_and_stores_every_score(
         rejections = prescreen(platform, client, "p", config, candidates)
         assert rejections.keys() == {"generic-blue"}  # not seen is not bad
         assert rejections["generic-blue"].message == "best picture 0.600 to 'green', below 0.850"
-        with platform.catalog.database.reading() as session:
+        with platform.database.reading() as session:
             rows = {row.video_key: row for row in session.scalars(select(PrescreeningRow))}
         assert {key: (row.prompt, round(row.similarity, 3)) for key, row in rows.items()} == {
             "generic-red": ("red", 1.0),
@@ -154,7 +154,7 @@ def test_prescreen__storyboards_show_what_a_thumbnail_does_not(
             rejections = prescreen(platform, client, name, platform.project_config(name), [video])
         assert bool(rejections) is is_rejected
         assert asked == ["board"] * storyboards  # reading a page waits for its turn
-    with platform.catalog.database.reading() as session:
+    with platform.database.reading() as session:
         counts = {row.project_name: row.num_pictures for row in session.scalars(select(PrescreeningRow))}
     assert counts == {"pfalse": 1, "ptrue": 4}  # the thumbnail, and one picture each of three boards
     assert [server.count(f"/board{number}.png") for number in range(10)] == [0, 0, 1, 0, 1, 0, 0, 1, 0, 0]

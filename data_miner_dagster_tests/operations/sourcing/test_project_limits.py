@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.projects import find_project, find_projects
 from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, SourceListingRow
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
@@ -75,7 +78,7 @@ def test_register_project_files__no_variable_unless_it_is_allowed(
     (line,) = register_project_files(platform)
     assert "DM_TEST_SECRET" in line
     assert SECRET not in line
-    assert platform.catalog.projects() == []
+    assert find_projects(platform.database) == []
     # what its user names reads what it says
     elsewhere = shutil.copy(path, outside / "stranger.yaml")
     assert register_project_file(platform, Path(elsewhere)).is_changed
@@ -101,25 +104,25 @@ def test_list_sources__what_a_variable_holds_is_in_no_row_that_is_shown(tmp_path
     outcome = list_sources(platform, "stranger")
     assert outcome.counts["members"] == 0
     assert "blue-green" not in str(outcome.metadata)
-    (member,) = platform.catalog.members("stranger")
+    (member,) = find_members(platform.database, "stranger")
     assert member.query == found
     assert "'${oc.env:DM_TEST_ALLOWED}'" in str(member.reason)
     assert "blue-green" not in str(member.reason)
-    with platform.catalog.database.reading() as session:
+    with platform.database.reading() as session:
         listings = {row.query: row.error for row in session.scalars(select(SourceListingRow))}
     assert listings.keys() == {found, unfound}
     assert "blue-green" not in str(listings.values())
     # rows of a version that knew of no masks
-    row = platform.catalog.project("stranger")
+    row = find_project(platform.database, "stranger")
     assert row is not None
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         session.execute(update(ProjectRow).values(config={k: v for k, v in row.config.items() if k != "interpolated"}))
         session.execute(update(ProjectVideoRow).values(query=str(outside / "blue-green"), reason="blue-green: no"))
         session.execute(update(SourceListingRow).values(error="blue-green/b.mp4: no such file"))
     assert register_project_files(platform) == []
-    (member,) = platform.catalog.members("stranger")
+    (member,) = find_members(platform.database, "stranger")
     assert (member.query, member.reason) == (found, "${oc.env:DM_TEST_ALLOWED}: no")
-    with platform.catalog.database.reading() as session:
+    with platform.database.reading() as session:
         assert {row.error for row in session.scalars(select(SourceListingRow))} == {f"{unfound}: no such file"}
     assert platform.project_config("stranger").shown.text("blue-green") == "${oc.env:DM_TEST_ALLOWED}"
 
@@ -164,7 +167,7 @@ def test_list_sources__no_file_outside_of_the_folders_allowed(
     with pytest.raises(ConfigError, match=r"name its folder in platform\.storage\.project_paths") as refused:
         list_sources(platform, "stranger")
     assert "SECRET_OF_A_FILE" not in str(refused.value)
-    assert platform.catalog.videos() == []
+    assert find_videos(platform.database) == []
 
 
 def test_list_sources__a_folder_that_is_allowed(tmp_path: Path, outside: Path) -> None:

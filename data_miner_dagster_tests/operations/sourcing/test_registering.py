@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.projects import find_project, find_projects
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ConfigError
@@ -27,7 +28,7 @@ def test_register_project_file__wrong_file_changes_nothing(platform: Platform, t
     path.write_text("name: bikes\n")
     with pytest.raises(ConfigError, match="sourcing is missing"):
         register_project_file(platform, path)
-    assert platform.catalog.projects() == []
+    assert find_projects(platform.database) == []
 
 
 def test_register_project_file__new_unchanged_and_changed(platform: Platform, tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ def test_register_project_file__new_unchanged_and_changed(platform: Platform, tm
     assert second.is_changed
     assert second.config_hash != first.config_hash
     assert platform.project_config("bikes").filtering.texts_of("positive") == ("a tram",)
-    row = platform.catalog.project("bikes")
+    row = find_project(platform.database, "bikes")
     assert row is not None
     assert row.config_file == str(path)
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
+from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow
+from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.domain.errors import ConfigError, VideoPermanentError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
@@ -45,11 +47,11 @@ def feed(server: HostileServer, *names: str) -> str:
 
 
 def titles(platform: Platform) -> list[str]:
-    return sorted(str(video.title) for video in platform.catalog.videos(project="p"))
+    return sorted(str(video.title) for video in find_videos(platform.database, project="p"))
 
 
 def errors(platform: Platform) -> dict[str, str | None]:
-    with platform.catalog.database.reading() as session:
+    with platform.database.reading() as session:
         return {row.query: row.error for row in session.scalars(select(SourceListingRow))}
 
 
@@ -62,7 +64,7 @@ def test_url_files__comments_blanks_duplicates(platform: Platform, server: Hosti
     add_project(platform, sources, config_file=tmp_path / "p.yaml")
     outcome = list_sources(platform, "p")
     assert (outcome.counts["members"], outcome.counts["failed_sources"]) == (2, 3)
-    assert [(member.source, member.rank) for member in platform.catalog.members("p")] == [("url_files", 0)] * 2
+    assert [(member.source, member.rank) for member in find_members(platform.database, "p")] == [("url_files", 0)] * 2
     failed = {query: error for query, error in errors(platform).items() if error}
     assert failed.keys() == {"ftp://x/y.mp4", "gone.txt", "empty.txt"}
     # a new line costs its own listing alone
@@ -113,12 +115,12 @@ def test_frames__a_folder_is_one_video(platform: Platform, tmp_path: Path) -> No
     (tmp_path / "shots" / "notes").mkdir()
     add_project(platform, [{"type": "frames", "folders": ["shots"]}], config_file=tmp_path / "p.yaml")
     assert list_sources(platform, "p").counts["members"] == 1
-    key = platform.catalog.members("p")[0].video_key
+    key = find_members(platform.database, "p")[0].video_key
     assert key.startswith("frames-")
     outcome = download_videos(platform, [key])[0]
     assert outcome.status is OutcomeStatus.DONE
     assert download_videos(platform, [key])[0].status is OutcomeStatus.REUSED
-    row = platform.catalog.video(key)
+    row = find_video(platform.database, key)
     assert row is not None
     assert (row.status, row.title, row.file_name) == (VideoStatus.DOWNLOADED, "day1", "")
     paths = imported_frame_paths(platform, key)
@@ -158,13 +160,13 @@ def test_rules__are_decided_when_the_page_has_been_read_and_before_a_byte_of_vid
     sources = [{"type": "urls", "urls": [url]}]
     add_project(platform, sources, rules={"blocked_words": ["toy"]})
     list_sources(platform, "p")
-    key = platform.catalog.members("p")[0].video_key
+    key = find_members(platform.database, "p")[0].video_key
     assert server.count() == 0
     outcome = download_videos(platform, [key])[0]
     assert outcome.status is OutcomeStatus.BLOCKED
     assert "no project wants it: p: words" in outcome.message
     assert server.count("/v.mp4") == 0
-    member, row = platform.catalog.members("p")[0], platform.catalog.video(key)
+    member, row = find_members(platform.database, "p")[0], find_video(platform.database, key)
     assert member.status is ProjectVideoStatus.REJECTED
     assert member.reason == "words: contains 'toy'"
     assert row is not None
@@ -175,7 +177,7 @@ def test_rules__are_decided_when_the_page_has_been_read_and_before_a_byte_of_vid
     list_sources(platform, "q")
     assert download_videos(platform, [key])[0].status is OutcomeStatus.DONE
     assert list_sources(platform, "p").counts["members"] == 0
-    assert [member.status.value for member in platform.catalog.members("q")] == ["PENDING"]
+    assert [member.status.value for member in find_members(platform.database, "q")] == ["PENDING"]
 
 
 def test_rules__what_the_file_proves_counts_and_stays(
@@ -185,9 +187,9 @@ def test_rules__what_the_file_proves_counts_and_stays(
     url = server.add("/v.mp4", hostile.whole_file(clip))
     add_project(platform, [{"type": "urls", "urls": [url]}], rules={"min_duration_seconds": 5})
     list_sources(platform, "p")
-    key = platform.catalog.members("p")[0].video_key
+    key = find_members(platform.database, "p")[0].video_key
     assert download_videos(platform, [key])[0].status is OutcomeStatus.DONE
-    assert platform.catalog.members("p")[0].status is ProjectVideoStatus.REJECTED
+    assert find_members(platform.database, "p")[0].status is ProjectVideoStatus.REJECTED
     assert list_sources(platform, "p", force=True).counts == {
         "listed": 1,
         "repeated": 0,
@@ -223,7 +225,7 @@ def test_playlists__rules_decide_by_the_listing_and_a_video_is_extracted_once(
     outcome = list_sources(platform, "p")
     assert server.count() == server.count("/tube/list/all") == 1
     assert outcome.counts["members"] == 2
-    members = {member.video_key: member for member in platform.catalog.members("p")}
+    members = {member.video_key: member for member in find_members(platform.database, "p")}
     assert {(member.source, member.query) for member in members.values()} == {("playlists", url)}
     assert {key: (member.rank, str(member.reason).partition(":")[0]) for key, member in members.items()} == {
         "tube-good": (0, "None"),
@@ -259,14 +261,14 @@ def test_duplicates__same_bytes_and_same_pictures_are_linked(
         server.add(path, hostile.whole_file(content))
         add_project(platform, [{"type": "urls", "urls": [server.url(path)]}], name=f"p{path[1]}")
         list_sources(platform, f"p{path[1]}")
-        keys[path] = platform.catalog.members(f"p{path[1]}")[0].video_key
+        keys[path] = find_members(platform.database, f"p{path[1]}")[0].video_key
         assert download_videos(platform, [keys[path]])[0].status is OutcomeStatus.DONE
     links = {path: row_of(platform, key).duplicate_of for path, key in keys.items()}
     assert links == {"/a.mp4": None, "/b.mp4": keys["/a.mp4"], "/c.mp4": keys["/a.mp4"], "/d.mp4": None}
 
 
 def row_of(platform: Platform, key: str) -> VideoRow:
-    row = platform.catalog.video(key)
+    row = find_video(platform.database, key)
     assert row is not None
     return row
 
@@ -288,7 +290,7 @@ def test_channels__date_window_stops_the_listing(platform: Platform, server: Hos
     window = {"published_after": "2024-01-01", "published_before": "2024-02-01"}
     add_project(platform, [{"type": "channels", "urls": [url], **window}])
     assert list_sources(platform, "p").counts["members"] == 2
-    found = {video.url: video.upload_date for video in platform.catalog.videos(project="p")}
+    found = {video.url: video.upload_date for video in find_videos(platform.database, project="p")}
     assert found == {  # nothing after "ancient" was read, and no guid is part of an address
         server.url("/young.mp4"): date(2024, 1, 31),
         server.url("/old.mp4"): date(2024, 1, 1),
@@ -319,9 +321,9 @@ def test_secrets__addresses_that_carry_them_in_plain_are_not_kept(
         "failed_sources": 1,
     }
     assert any("{env:NAME}" in str(message) for message in outcome.metadata.values())
-    rejected = [row for row in platform.catalog.members("p") if row.status is ProjectVideoStatus.REJECTED]
+    rejected = [row for row in find_members(platform.database, "p") if row.status is ProjectVideoStatus.REJECTED]
     assert [row.reason for row in rejected] == ["secret_address: its address holds parameter 'sig'"]
-    platform.catalog.database.dispose()
+    platform.database.dispose()
     kept = b"".join(path.read_bytes() for path in platform.root.rglob("*") if path.is_file())
     assert b"5EC12E7x" not in kept
     assert "5EC12E7x" not in caplog.text + repr(outcome)

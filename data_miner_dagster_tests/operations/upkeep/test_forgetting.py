@@ -5,6 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from data_miner_dagster.catalog.forgotten import is_forgotten, without_forgotten
+from data_miner_dagster.catalog.projects import find_project, update_project
+from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.catalog.schema import SiteGateRow, SiteRefusalRow, SourceListingRow, VideoRow
 from data_miner_dagster.catalog.splits import read_generations, read_splits
 from data_miner_dagster.domain.errors import ConfigError
@@ -35,7 +38,7 @@ def platform(tmp_path: Path) -> Platform:
 
 
 def traces(platform: Platform) -> list[str]:
-    with platform.catalog.database.reading() as session:
+    with platform.database.reading() as session:
         rows = list(find_rows(session.connection(), NEEDLES))
     return [str(trace.path.relative_to(platform.root)) for trace in find_traces([platform.root], NEEDLES)] + rows
 
@@ -59,13 +62,13 @@ def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     (calibration / "plan.json").write_text("{}")
     layout.file_hashes("cyclists").write_text(json.dumps({"files": {"/clips/files-aaa.mp4": [1, 2, "0"]}}))
     np.savez(layout.representatives_file("cyclists"), frame_ids=np.asarray([f"{KEY}/000001"], np.str_))
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         listing = SourceListingRow(project_name="cyclists", source="urls", query=NEEDLES[1], listed_at=FOUND_AT)
         session.add(listing)
         since = {"state": "event", "counts": True, "refused_at": FOUND_AT}
         session.add(SiteRefusalRow(site="tube", video_key=KEY, **since))
         session.add(SiteGateRow(site="tube", num_trips=1, reason=f"{KEY}: 403", probe_key=KEY))
-    platform.catalog.update_project("cyclists", error=f"{KEY}: its frames are gone")
+    update_project(platform.database, "cyclists", error=f"{KEY}: its frames are gone")
     assert len(traces(platform)) > 20
     forgotten = forget_videos(platform, KEY, reason="asked by its author")
     assert forgotten.removal.removed == (KEY,)
@@ -79,34 +82,34 @@ def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     manifest = read_manifest(other)
     assert manifest is not None
     assert manifest["changes"]["videos_removed"] == ["a forgotten video"]
-    reasons = {row.version: row.withdrawn_reason for row in platform.catalog.releases("cyclists")}
+    reasons = {row.version: row.withdrawn_reason for row in find_releases(platform.database, "cyclists")}
     assert str(reasons["v001"]).endswith(": 1 of its videos forgotten: asked by its author")
     assert reasons["v002"] is None
 
 
 def test_forget_videos__what_others_were_is_remembered(platform: Platform) -> None:
     release_project(platform, "cyclists")
-    database = platform.catalog.database
+    database = platform.database
     splits = read_splits(database, "cyclists", SHARES)
     forget_videos(platform, KEY, reason="asked")
     del splits[KEY]
     assert read_splits(database, "cyclists", SHARES) == splits
     assert read_generations(database, "cyclists") == {"files-bbb": 1, "files-ccc": 1}
-    project = platform.catalog.project("cyclists")
+    project = find_project(platform.database, "cyclists")
     assert project is not None
     assert (project.stage, project.released_version) == (ProjectStage.SOURCING, None)
 
 
 def test_forget_videos__no_listing_brings_it_back_and_its_name_is_not_kept(platform: Platform) -> None:
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         for key in (KEY, "files-bbb"):
             session.get_one(VideoRow, key).channel_id = "UC1"
     assert forget_videos(platform, "UC1", reason="asked").removal.removed == (KEY, "files-bbb")
     new = VideoCandidate("files-new", "u", "urls", "q", 0, FOUND_AT, channel_id="UC1")
     again = VideoCandidate(KEY, "u", "urls", "q", 0, FOUND_AT)
     other = VideoCandidate("files-other", "u", "urls", "q", 1, FOUND_AT)
-    assert platform.catalog.without_forgotten([new, again, other]) == [other]
-    assert platform.catalog.is_forgotten(forgotten_subject("video", KEY))
+    assert without_forgotten(platform.database, [new, again, other]) == [other]
+    assert is_forgotten(platform.database, forgotten_subject("video", KEY))
     with pytest.raises(ConfigError):
         forget_videos(platform, "UC1", reason="asked")
 

@@ -4,8 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_miner_dagster.catalog.projects import find_project
+from data_miner_dagster.catalog.releases import add_release
 from data_miner_dagster.catalog.schema import ProjectRow, ReleaseRow
 from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.inspection import Drift, Finding, inspect_platform, mend_platform
@@ -22,7 +25,7 @@ def drifts(findings: list[Finding]) -> list[tuple[Drift, str]]:
 
 
 def status_of(platform: Platform, key: str) -> VideoStatus:
-    video = platform.catalog.video(key)
+    video = find_video(platform.database, key)
     assert video is not None
     return video.status
 
@@ -72,7 +75,7 @@ def test_inspect_platform__lost_frames_of_a_video_that_is_there(platform: Platfo
 
 
 def test_inspect_platform__dead_worker_but_not_a_live_one(platform: Platform) -> None:
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         assert move_video(session, "files-eee", VideoStatus.DOWNLOADING)
     with platform.hold_video("files-eee"):
         assert inspect_platform(platform) == []
@@ -83,7 +86,7 @@ def test_inspect_platform__dead_worker_but_not_a_live_one(platform: Platform) ->
 
 
 def test_inspect_platform__a_project_whose_worker_is_gone_but_not_one_at_work(platform: Platform) -> None:
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         session.get_one(ProjectRow, "cyclists").stage = ProjectStage.DETECTION
     with platform.hold_project("cyclists"):
         assert inspect_platform(platform) == []
@@ -91,7 +94,7 @@ def test_inspect_platform__a_project_whose_worker_is_gone_but_not_one_at_work(pl
     assert drifts(findings) == [(Drift.WORKER_GONE, "cyclists")]
     assert findings[0].remedy == "take it back from DETECTION; a run takes it up again"
     assert mend_platform(platform, findings) == 1
-    project = platform.catalog.project("cyclists")
+    project = find_project(platform.database, "cyclists")
     assert project is not None
     assert project.stage is ProjectStage.DETECTION_READY
 
@@ -130,9 +133,9 @@ def test_inspect_platform__old_partials_go_young_ones_stay(platform: Platform) -
 
 
 def test_inspect_platform__missing_release_is_a_persons_business(platform: Platform) -> None:
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         row = ReleaseRow(project_name="cyclists", version="v1", fingerprint="f", num_images=1, num_boxes=1)
-        platform.catalog.add_release(session, row)
+        add_release(session, row)
     findings = inspect_platform(platform)
     assert drifts(findings) == [(Drift.RELEASE_MISSING, "cyclists v1")]
     assert not findings[0].is_fixable

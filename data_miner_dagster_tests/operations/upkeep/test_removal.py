@@ -3,9 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.members import add_candidates
+from data_miner_dagster.catalog.projects import delete_project, find_project, update_project
+from data_miner_dagster.catalog.releases import add_release
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.splits import add_splits, read_splits
-from data_miner_dagster.catalog.upkeep import delete_project
+from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.export.manifest import CHECKSUMS_FILE, write_manifest
@@ -36,15 +39,15 @@ def publish(platform: Platform, version: str, *video_keys: str) -> Path:
     folder.mkdir(parents=True)
     (folder / CHECKSUMS_FILE).touch()
     write_manifest(folder, {"splits": {"by_video": dict.fromkeys(video_keys, "train")}}, num_files=0)
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         row = ReleaseRow(project_name="cyclists", version=version, fingerprint="f", num_images=1, num_boxes=1)
-        platform.catalog.add_release(session, row)
+        add_release(session, row)
     return folder
 
 
 def test_remove_videos__none(platform: Platform) -> None:
     assert remove_videos(platform, []) == Removal((), {}, 0)
-    assert remove_videos(platform, ["files-nowhere"]).kept == {"files-nowhere": "not in the catalog, or wanted by now"}
+    assert remove_videos(platform, ["files-nowhere"]).kept == {"files-nowhere": "not in the database, or wanted by now"}
 
 
 def test_remove_videos__row_frames_and_embeddings_go_others_stay(platform: Platform) -> None:
@@ -52,7 +55,7 @@ def test_remove_videos__row_frames_and_embeddings_go_others_stay(platform: Platf
     num_bytes = sum(path.stat().st_size for path in layout.frames_folder("files-aaa").iterdir()) + 5
     removal = remove_videos(platform, ["files-aaa"], force=True)
     assert removal == Removal(("files-aaa",), {}, num_bytes)
-    assert platform.catalog.video("files-aaa") is None
+    assert find_video(platform.database, "files-aaa") is None
     assert not layout.frames_folder("files-aaa").exists()
     assert not layout.embedding_file("lite-conse", "files-aaa").exists()
     assert layout.embedding_file("lite-conse", "files-bbb").exists()
@@ -63,7 +66,7 @@ def test_remove_videos__wanted_or_busy_ones_stay(platform: Platform) -> None:
     with platform.hold_video("files-eee"):
         removal = remove_videos(platform, ["files-aaa", "files-eee"])
     assert removal.kept == {"files-aaa": "wanted by cyclists", "files-eee": "being worked on"}
-    assert len(platform.catalog.videos()) == 5
+    assert len(find_videos(platform.database)) == 5
 
 
 def test_remove_videos__one_that_a_fault_meets_keeps_no_other(
@@ -83,7 +86,7 @@ def test_remove_videos__one_that_a_fault_meets_keeps_no_other(
 
 def test_remove_unwanted_videos__after_the_only_project_went(platform: Platform) -> None:
     assert remove_unwanted_videos(platform).removed == ("files-eee",)
-    delete_project(platform.catalog.database, "cyclists")
+    delete_project(platform.database, "cyclists")
     assert len(remove_unwanted_videos(platform).removed) == 4
 
 
@@ -91,20 +94,20 @@ def test_remove_project__watched_file_does_not_bring_it_back(platform: Platform)
     file = platform.layout.project_files / "cyclists.yaml"
     file.parent.mkdir()
     file.write_text("name: cyclists\n")
-    platform.catalog.update_project("cyclists", config_file=str(file))
+    update_project(platform.database, "cyclists", config_file=str(file))
     released = publish(platform, "v1", "files-aaa")
     touched = remove_project(platform, "cyclists", with_files=True)
     assert touched == [file.with_name("cyclists.yaml.removed"), platform.layout.project_folder("cyclists")]
     assert not file.exists()
     assert released.exists()
-    assert platform.catalog.project("cyclists") is None
-    assert len(platform.catalog.videos()) == 5
+    assert find_project(platform.database, "cyclists") is None
+    assert len(find_videos(platform.database)) == 5
 
 
 def test_remove_project__busy(platform: Platform) -> None:
     with platform.hold_project("cyclists"), pytest.raises(ClaimHeldError):
         remove_project(platform, "cyclists", with_files=True)
-    assert platform.catalog.project("cyclists") is not None
+    assert find_project(platform.database, "cyclists") is not None
 
 
 def test_take_out_of_project__stays_out_and_other_projects_keep_it(tmp_path: Path) -> None:
@@ -112,15 +115,18 @@ def test_take_out_of_project__stays_out_and_other_projects_keep_it(tmp_path: Pat
     build_project(tmp_path, through="sourcing")
     taken = take_out_of_project(platform, "cyclists", ["files-aaa", "files-zzz"])
     assert taken == Removal(("files-aaa",), {"files-zzz": "no video of cyclists"}, 0)
-    assert [row.key for row in platform.catalog.videos(project="cyclists")] == ["files-bbb", "files-ccc", "files-ddd"]
-    assert "files-aaa" in [row.key for row in platform.catalog.videos(project="other")]
+    assert [row.key for row in find_videos(platform.database, project="cyclists")] == [
+        "files-bbb",
+        "files-ccc",
+        "files-ddd",
+    ]
+    assert "files-aaa" in [row.key for row in find_videos(platform.database, project="other")]
     candidate = VideoCandidate("files-aaa", "u", "urls", "q", 0, FOUND_AT)
 
     def is_in(*, takes_back: bool) -> bool:
-        with platform.catalog.database.transaction() as session:
-            catalog = platform.catalog
-            catalog.add_candidate(session, "cyclists", candidate, rejected_because=None, takes_back=takes_back)
-        return "files-aaa" in {row.key for row in platform.catalog.videos(project="cyclists")}
+        with platform.database.transaction() as session:
+            add_candidates(session, "cyclists", [(candidate, None)], takes_back=takes_back)
+        return "files-aaa" in {row.key for row in find_videos(platform.database, project="cyclists")}
 
     assert not is_in(takes_back=False)  # listed again
     assert is_in(takes_back=True)  # `add-video`
@@ -128,10 +134,10 @@ def test_take_out_of_project__stays_out_and_other_projects_keep_it(tmp_path: Pat
 
 
 def test_remove_project__with_its_releases_its_memory_goes(platform: Platform) -> None:
-    with platform.catalog.database.transaction() as session:
+    with platform.database.transaction() as session:
         add_splits(session, "cyclists", "train=1.0", {"files-aaa": "train"})
     remove_project(platform, "cyclists", with_files=False)
-    assert read_splits(platform.catalog.database, "cyclists", "train=1.0") == {"files-aaa": "train"}
+    assert read_splits(platform.database, "cyclists", "train=1.0") == {"files-aaa": "train"}
     build_project(platform.root, through="sourcing")
     remove_project(platform, "cyclists", with_files=False, with_releases=True)
-    assert read_splits(platform.catalog.database, "cyclists", "train=1.0") == {}
+    assert read_splits(platform.database, "cyclists", "train=1.0") == {}

@@ -1,0 +1,122 @@
+"""Projects: the snapshot of their configuration, how far they have come, and what a build noted of them.
+
+Belongs here: rows of projects. Does not belong here: a project's stage (transitions.py), its videos (members.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, delete, func, select
+from sqlalchemy.orm.attributes import flag_modified
+
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.schema import (
+    ProjectRow,
+    ProjectVideoRow,
+    VideoRow,
+)
+from data_miner_dagster.domain.statuses import (
+    SETTLED_STATUSES,
+    ProjectStage,
+    ProjectVideoStatus,
+    VideoStatus,
+)
+
+
+def save_snapshot(
+    database: Database, name: str, config: Mapping[str, object], config_hash: str, config_file: str | None
+) -> bool:
+    """Insert or update a project's configuration snapshot; return True if anything changed."""
+    with database.transaction() as session:
+        row = session.get(ProjectRow, name)
+        if row is None:
+            session.add(
+                ProjectRow(
+                    name=name,
+                    config=dict(config),
+                    config_hash=config_hash,
+                    config_file=config_file,
+                    stage=ProjectStage.SOURCING,
+                    counts={},
+                )
+            )
+            return True
+        is_changed = (row.config_hash, row.config_file) != (config_hash, config_file)
+        if not is_changed and row.config == dict(config):
+            return False  # a snapshot of an earlier version may say less of the same settings
+        row.config, row.config_hash, row.config_file = dict(config), config_hash, config_file
+        flag_modified(row, "config")  # two mappings that differ in order alone are equal, and differ to us
+        return is_changed
+
+
+def find_project(database: Database, name: str) -> ProjectRow | None:
+    """Return one project."""
+    with database.reading() as session:
+        return session.get(ProjectRow, name)
+
+
+def find_projects(database: Database) -> list[ProjectRow]:
+    """Return all projects by name."""
+    with database.reading() as session:
+        return list(session.scalars(select(ProjectRow).order_by(ProjectRow.name)))
+
+
+def update_project(database: Database, name: str, **values: Any) -> None:
+    """Set columns other than `stage` (catalog/transitions.py moves that)."""
+    with database.transaction() as session:
+        row = session.get_one(ProjectRow, name)
+        for column, value in values.items():
+            setattr(row, column, value)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectProgress:
+    """How far a project's videos have come. Members are those its rules let through."""
+
+    name: str
+    stage: ProjectStage
+    is_sourced: bool  # its sources have been listed with the configuration it has now
+    num_members: int
+    num_rejected: int
+    num_settled: int
+    num_extracted: int
+
+
+def project_progress(database: Database) -> list[ProjectProgress]:
+    """Return every project's progress, by name."""
+    is_member = ProjectVideoRow.status != ProjectVideoStatus.REJECTED
+
+    def number_of(condition: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+
+    query = (
+        select(
+            ProjectRow.name,
+            ProjectRow.stage,
+            ProjectRow.sourced_config_hash == ProjectRow.config_hash,
+            number_of(is_member),
+            number_of(ProjectVideoRow.status == ProjectVideoStatus.REJECTED),
+            number_of(and_(is_member, VideoRow.status.in_(SETTLED_STATUSES))),
+            number_of(and_(is_member, VideoRow.status == VideoStatus.EXTRACTED)),
+        )
+        .outerjoin(ProjectVideoRow, ProjectVideoRow.project_name == ProjectRow.name)
+        .outerjoin(VideoRow, VideoRow.key == ProjectVideoRow.video_key)
+        .group_by(ProjectRow.name, ProjectRow.stage, ProjectRow.sourced_config_hash, ProjectRow.config_hash)
+        .order_by(ProjectRow.name)
+    )
+    with database.reading() as session:
+        return [
+            ProjectProgress(name, stage, bool(is_sourced), int(members), int(rejected), int(settled), int(extracted))
+            for name, stage, is_sourced, members, rejected, settled, extracted in session.execute(query)
+        ]
+
+
+def delete_project(database: Database, name: str) -> bool:
+    """Remove a project and its memberships; its videos and releases stay. Return False if there is none."""
+    with database.transaction() as session:
+        row = session.get(ProjectRow, name)
+        if row is None:
+            return False
+        session.execute(delete(ProjectRow).where(ProjectRow.name == name))  # memberships go by ON DELETE CASCADE
+        return True

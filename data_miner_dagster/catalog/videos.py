@@ -1,0 +1,219 @@
+"""Videos: finding them, what is due or wanted by nobody, what a download made of them, another try, deletion.
+
+What comes by key comes in the order of Python's strings (members.py says why).
+
+Belongs here: rows of videos. Does not belong here: their status alone (transitions.py), those that a worker held when
+it died (upkeep.py).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from data_miner_dagster import __version__
+from data_miner_dagster.catalog.database import Database, portions
+from data_miner_dagster.catalog.members import is_wanted
+from data_miner_dagster.catalog.schema import (
+    PrescreeningRow,
+    SiteGateRow,
+    SiteRefusalRow,
+    VideoRow,
+    utc_now,
+)
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import VideoFileRecord
+from data_miner_dagster.domain.statuses import (
+    VideoStatus,
+)
+
+
+def find_video(database: Database, key: str) -> VideoRow | None:
+    """Return one video."""
+    with database.reading() as session:
+        return session.get(VideoRow, key)
+
+
+def find_videos(
+    database: Database,
+    keys: Collection[str] | None = None,
+    *,
+    project: str | None = None,
+    statuses: Collection[VideoStatus] | None = None,
+) -> list[VideoRow]:
+    """Return videos by key: of those named, or of all, those that a project wants and those in these statuses."""
+    query = select(VideoRow)
+    if project is not None:
+        query = query.where(is_wanted(project))
+    if statuses is not None:
+        query = query.where(VideoRow.status.in_(statuses))
+    with database.reading() as session:
+        if keys is None:
+            rows = list(session.scalars(query))
+        else:
+            rows = [row for some in portions(keys) for row in session.scalars(query.where(VideoRow.key.in_(some)))]
+    return sorted(rows, key=attrgetter("key"))
+
+
+@dataclass(frozen=True, slots=True)
+class WantedVideo:
+    """The facts of one video that decide what it needs next."""
+
+    key: str
+    status: VideoStatus
+    retry_after: datetime | None  # with what an update of this package makes due
+    has_file: bool  # a downloaded and proven file is on record
+
+
+def wanted_videos(database: Database, project: str | None = None) -> list[WantedVideo]:
+    """Return the videos that a project, or any, wants, by key."""
+    query = select(
+        VideoRow.key,
+        VideoRow.status,
+        VideoRow.error_kind,
+        VideoRow.internal_error_version,
+        VideoRow.retry_after,
+        VideoRow.sha256.is_not(None),
+    )
+    with database.reading() as session:
+        rows = session.execute(query.where(is_wanted(project)))
+        wanted = [
+            WantedVideo(key, status, due_at(kind, version, retry_after), bool(has_file))
+            for key, status, kind, version, retry_after, has_file in rows
+        ]
+    return sorted(wanted, key=attrgetter("key"))
+
+
+def unwanted_videos(database: Database) -> Sequence[VideoRow]:
+    """Return the videos that no project wants (any more), by key."""
+    with database.reading() as session:
+        return session.scalars(select(VideoRow).where(~is_wanted()).order_by(VideoRow.key)).all()
+
+
+def keys_with_internal_errors(database: Database, video_keys: Collection[str]) -> set[str]:
+    """Return which of these videos ever met an internal error."""
+    query = select(VideoRow.key).where(VideoRow.internal_error_version.is_not(None))
+    found: set[str] = set()
+    with database.reading() as session:
+        for some in portions(video_keys):
+            found.update(session.scalars(query.where(VideoRow.key.in_(some))))
+    return found
+
+
+def addresses_of(database: Database, video_keys: Collection[str]) -> dict[str, tuple[Origin, str]]:
+    """Return whose address each of these videos has, and the address; without those that are unknown."""
+    query = select(VideoRow.key, VideoRow.origin, VideoRow.url)
+    found: dict[str, tuple[Origin, str]] = {}
+    with database.reading() as session:
+        for some in portions(video_keys):
+            rows = session.execute(query.where(VideoRow.key.in_(some)))
+            found.update({key: (origin, url) for key, origin, url in rows})
+    return found
+
+
+def due_at(
+    error_kind: VideoErrorKind | None, internal_error_version: str | None, retry_after: datetime | None
+) -> datetime | None:
+    """Return when a failed video may be tried again: after an internal error, as soon as another version is at work.
+
+    None if it waits for a person.
+    """
+    if error_kind is VideoErrorKind.INTERNAL_ERROR and internal_error_version != __version__:
+        return datetime.min.replace(tzinfo=UTC)
+    return retry_after
+
+
+def is_due(video: VideoRow, now: datetime | None = None) -> bool:
+    """Return whether a FAILED or UNAVAILABLE video may be tried again: its date, if it has one, has passed."""
+    due = due_at(video.error_kind, video.internal_error_version, video.retry_after)
+    return due is not None and due <= (now or utc_now())
+
+
+def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, **values: Any) -> bool:
+    """DOWNLOADING → DOWNLOADED with what the file proved to be, and other columns. The file must be in place."""
+    known: dict[str, Any] = {
+        column: value
+        for column, value in (
+            ("title", file.title),
+            ("channel", file.channel),
+            ("licence", file.licence),
+            ("upload_date", file.upload_date),
+        )
+        if value is not None
+    }
+    return move_video(
+        session,
+        video_key,
+        VideoStatus.DOWNLOADED,
+        file_name=file.file_name,
+        size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        duration_seconds=file.duration_seconds,
+        width=file.width,
+        height=file.height,
+        error=None,
+        error_kind=None,
+        retry_after=None,
+        **known,
+        **values,
+    )
+
+
+def retry_videos(
+    database: Database,
+    *,
+    project: str | None = None,
+    kinds: Collection[VideoErrorKind] | None = None,
+    video_keys: Collection[str] | None = None,
+) -> list[str]:
+    """Set failed and withheld videos back to where they may be tried again; return their keys, sorted.
+
+    A video whose file is there (it failed at extraction) goes back to DOWNLOADED, any other to PENDING.
+    """
+    query = (
+        select(VideoRow)
+        .where(VideoRow.status.in_({VideoStatus.FAILED, VideoStatus.UNAVAILABLE}))
+        .order_by(VideoRow.key)
+    )
+    if project is not None:
+        query = query.where(is_wanted(project))
+    if kinds is not None:
+        query = query.where(VideoRow.error_kind.in_(kinds))
+    if video_keys is not None:
+        query = query.where(VideoRow.key.in_(video_keys))
+    fresh = {"attempts": 0, "retry_after": None, "error": None, "error_kind": None}
+    with database.transaction() as session:
+        retried = []
+        for video in session.scalars(query):
+            has_file = video.status is VideoStatus.FAILED and video.sha256 is not None
+            target = VideoStatus.DOWNLOADED if has_file else VideoStatus.PENDING
+            if move_video(session, video.key, target, only_from={video.status}, **fresh):
+                retried.append(video.key)
+    return retried
+
+
+def delete_videos(database: Database, video_keys: Collection[str], *, only_unwanted: bool = True) -> list[str]:
+    """Remove videos, their memberships and what was noted of them; return the keys removed, sorted.
+
+    With `only_unwanted`, a video that a project wants at the moment of the deletion stays.
+    """
+    removed: list[str] = []
+    with database.transaction() as session:
+        for named in portions(video_keys):
+            query = select(VideoRow.key).where(VideoRow.key.in_(named))
+            if only_unwanted:
+                query = query.where(~is_wanted())
+            some = sorted(session.scalars(query))
+            session.execute(delete(PrescreeningRow).where(PrescreeningRow.video_key.in_(some)))
+            session.execute(delete(SiteRefusalRow).where(SiteRefusalRow.video_key.in_(some)))
+            session.execute(update(SiteGateRow).where(SiteGateRow.probe_key.in_(some)).values(probe_key=None))
+            session.execute(update(VideoRow).where(VideoRow.duplicate_of.in_(some)).values(duplicate_of=None))
+            session.execute(delete(VideoRow).where(VideoRow.key.in_(some)))
+            removed += some
+    return removed
