@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, help="default: the encoder's own")
     arguments = parser.parse_args()
     pictures = truth_set(quick=arguments.quick)
-    encoder = ModelProvider(ModelsConfig(profile="lite")).dedup_encoder()
+    encoder = ModelProvider(ModelsConfig(profile="lite")).dedup_encoder.load()
     threshold = arguments.threshold or encoder.calibration.duplicate_threshold
     vectors = embed(encoder, pictures)
     qualities = {method: measure(pictures, named) for method, named in decide(pictures, vectors, threshold).items()}

@@ -208,7 +208,7 @@ def main() -> None:
             "num_images": arguments.images,
             "batch_size": arguments.batch_size,
         }
-        speed = measure_detector(models.detector(), images, arguments.batch_size, arguments.repeats)
+        speed = measure_detector(models.detector.load(), images, arguments.batch_size, arguments.repeats)
         operation = measure_operation(models, images, arguments.batch_size, Path(scratch) / "root")
         figures |= speed
         figures["operation_images_per_second"] = operation

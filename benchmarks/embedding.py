@@ -169,7 +169,7 @@ def peak_megabytes(files: list[StoredFile]) -> float:
         "import json, sys; from pathlib import Path\n"
         "from benchmarks.embedding import lite_models, load_for\n"
         "from data_miner_dagster.stages.embedding import embed_in_batches\n"
-        "encoder = lite_models().dedup_encoder()\n"
+        "encoder = lite_models().dedup_encoder.load()\n"
         "files = [(Path(path), sha256) for path, sha256 in json.load(sys.stdin)]\n"
         "options = dict(batch_size=32, decode_threads=2, max_batch_bytes=1 << 28)\n"
         "for _ in embed_in_batches(encoder, files, load_for(encoder), **options): pass\n"
@@ -189,7 +189,7 @@ def compare_backends(config: ModelsConfig, *, num_images: int, repeats: int) -> 
     results: dict[str, Any] = {}
     reference: Float32Array | None = None
     for backend in get_args(CpuBackend):
-        encoder = ModelProvider(config.model_copy(update={"cpu_backend": backend})).dedup_encoder()
+        encoder = ModelProvider(config.model_copy(update={"cpu_backend": backend})).dedup_encoder.load()
         side = encoder.input_side
         batch = np.random.default_rng(0).integers(0, 256, (num_images, side, side, 3), np.uint8)
         vectors = encoder.embed_batch(batch)
@@ -223,7 +223,7 @@ def measure(*, num_images: int, repeats: int, only: str | None, device: str, is_
         files = write_jpegs(root / "frames", num_images)
         if only in (None, "embedding_cpu_lite") and not missing_packages([EFFICIENTNET_LITE0]):
             results["embedding_cpu_lite"] = {
-                **compare(lite_models().dedup_encoder(), files, batch_size=32, threads=2, repeats=repeats),
+                **compare(lite_models().dedup_encoder.load(), files, batch_size=32, threads=2, repeats=repeats),
                 "model": "lite-efficientnet",
                 "wanted": 0.85,
                 "peak_mb": round(peak_megabytes(files), 1),
@@ -231,7 +231,7 @@ def measure(*, num_images: int, repeats: int, only: str | None, device: str, is_
             }
         os.environ["DATA_MINER_MODEL_CACHE"] = str(root / "graphs")
         if only in (None, "embedding_cpu"):
-            encoder = ModelProvider(save_dino_small(root / "dino")).dedup_encoder()
+            encoder = ModelProvider(save_dino_small(root / "dino")).dedup_encoder.load()
             results["embedding_cpu"] = {
                 **compare(encoder, files, batch_size=16, threads=2, repeats=repeats),
                 "model": "DINOv2-small architecture, float32",
@@ -247,7 +247,7 @@ def measure(*, num_images: int, repeats: int, only: str | None, device: str, is_
             }
         if only == "embedding_gpu" or (only is None and has_cuda()):
             config = save_siglip2(root / "siglip2", TINY if is_tiny else SO400M)
-            encoder = ModelProvider(config.model_copy(update={"device": device})).dedup_encoder()
+            encoder = ModelProvider(config.model_copy(update={"device": device})).dedup_encoder.load()
             size = "a tiny SigLIP2" if is_tiny else "SigLIP2-so400m-384"
             results["embedding_gpu"] = {
                 **compare(encoder, files if is_tiny else files * 16, batch_size=64, threads=12, repeats=repeats),

@@ -24,17 +24,16 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from data_miner_dagster.catalog.projects import find_projects, save_snapshot
-from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
 from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, read_embeddings, write_embeddings
 from data_miner_dagster_tests.support.catalog import add_video
 from data_miner_dagster_tests.support.frames import write_frames
+from data_miner_dagster_tests.support.models import PlantedModels
 
 PROJECT: Final = "benchmark"
 SETS: Final = {"positive": 0.5, "negative": 0.25, "junk": 0.25}
@@ -69,25 +68,9 @@ class RandomEncoder:
         return np.array([vector / np.linalg.norm(vector) for vector in vectors], np.float32)
 
 
-class RandomModels(ModelProvider):
-    """A provider of the random encoder alone."""
-
-    filter_encoder_name = RandomEncoder.name
-    filter_encoder_fingerprint = ENCODER_FINGERPRINT
-    filter_encoder_calibration = RandomEncoder.calibration
-
-    def __init__(self, embedding_dim: int) -> None:
-        super().__init__(ModelsConfig(profile="lite"))
-        self._encoder = RandomEncoder(embedding_dim)
-
-    def filter_encoder(self) -> RandomEncoder:
-        """Return the random encoder."""
-        return self._encoder
-
-
 def make_platform(root: Path, embedding_dim: int) -> Platform:
     """Return a platform over `root` with the random encoder."""
-    return Platform(PlatformConfig(), root, models=RandomModels(embedding_dim))
+    return Platform(PlatformConfig(), root, models=PlantedModels(RandomEncoder(embedding_dim)))
 
 
 def save_project(platform: Platform, num_prompts: int, threshold: float) -> None:

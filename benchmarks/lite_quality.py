@@ -155,7 +155,7 @@ def average_precision(similarities: Float32Array, is_shown: Sequence[bool]) -> f
 
 def measure_filter(provider: ModelProvider, images: Mapping[str, RgbImage]) -> dict[str, Any]:
     """Return how well prompts find their images."""
-    encoder = provider.filter_encoder()
+    encoder = provider.filter_encoder.load()
     vectors = embed_images(encoder, list(images.values()))
     similarities = vectors @ encoder.embed_texts(list(SHOWN_BY_PROMPT)).T
     absent = vectors @ encoder.embed_texts(ABSENT_PROMPTS).T
@@ -179,7 +179,7 @@ def measure_filter(provider: ModelProvider, images: Mapping[str, RgbImage]) -> d
 
 def measure_dedup(provider: ModelProvider, images: Mapping[str, RgbImage]) -> dict[str, Any]:
     """Return how well altered copies are told from other images. Frames of one shot are left out: both are true."""
-    encoder = provider.dedup_encoder()
+    encoder = provider.dedup_encoder.load()
     chosen = {name: image for name, image in images.items() if name != "bigbuckbunny.mp4@4"}
     originals = embed_images(encoder, list(chosen.values()))
     copies = [altered(image) for image in chosen.values()]
@@ -209,7 +209,7 @@ def measure_detection(provider: ModelProvider, images: Mapping[str, RgbImage]) -
     chosen = [images[name] for name in PLAIN_DETECTIONS]
     found: list[str] = []
     missed: list[str] = []
-    detections = provider.detector().detect(chosen, classes, confidence_floor=0.3)
+    detections = provider.detector.load().detect(chosen, classes, confidence_floor=0.3)
     for (image, wanted), of_image in zip(PLAIN_DETECTIONS.items(), detections, strict=True):
         seen = {names[index] for index in of_image.class_indices}
         for name in wanted:

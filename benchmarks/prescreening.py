@@ -223,7 +223,7 @@ def mine(root: Path, playlist: str, prescreening: Mapping[str, object]) -> Outco
     accepted = {m.video_key: m.num_passed_frames or 0 for m in find_members(platform.database, PROJECT)}
     with platform.database.reading() as session:
         scores = {row.video_key: row.similarity for row in session.scalars(select(PrescreeningRow))}
-    threshold = platform.models.filter_encoder_calibration.positive_threshold
+    threshold = platform.models.filter_encoder.calibration.positive_threshold
     platform.database.dispose()
     num_downloads = sum(outcome.status is OutcomeStatus.DONE for outcome in downloads)
     return Outcome(num_downloads, sum(video.num_frames or 0 for video in videos), accepted, scores, threshold)

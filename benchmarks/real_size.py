@@ -102,7 +102,7 @@ def wrong(bench: Bench, name: str, clips: Sequence[Clip]) -> Figures:
     facts = project.facts()
     taken = [clip for clip in clips if clip.is_good and rows.get(clip.number, {}).get("status") == "EXTRACTED"]
     frames = [line for clip in taken for line in checking.check_frames(platform, clip, rows[clip.number]["key"])]
-    vectors = project.vectors(platform.models.dedup_encoder_name)
+    vectors = project.vectors(platform.models.dedup_encoder.name)
     release = platform.layout.release_folder(name, "v001")
     reasons = Counter(str(row["error_kind"]) for row in shown if row["error_kind"])
     return {

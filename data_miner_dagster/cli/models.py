@@ -18,7 +18,7 @@ def list_models(
     from data_miner_dagster.models.registry import entries_of
 
     platform = opened(root, config, profile)
-    used = {entry.name for entry in platform.models.entries}
+    used = {role.name for role in platform.models.roles}
     entries = list(entries_of(platform.config.models).values())
     if json:
         print_json(

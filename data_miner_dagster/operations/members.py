@@ -72,8 +72,8 @@ def project_members(platform: Platform, project: str) -> ProjectMembers:
         DamagedFileError: the frames or embeddings of a member are there and cannot be read.
     """
     platform.project_config(project)  # the clear error for an unknown name
-    encoder_name = platform.models.filter_encoder_name
-    encoder_fingerprint = platform.models.filter_encoder_fingerprint
+    encoder_name = platform.models.filter_encoder.name
+    encoder_fingerprint = platform.models.filter_encoder.fingerprint
     ready: list[MemberFrames] = []
     not_embedded: list[str] = []
     unsettled: list[str] = []

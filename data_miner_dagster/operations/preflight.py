@@ -45,5 +45,5 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
                 f"deduplication.against_projects names {other!r}, which is not deduplicated yet; run that project first"
             )
     platform.models.check_available(project.detection.detectors)
-    for entry in platform.models.detector_entries(project.detection.detectors):
-        check_classes(entry, project.detection.class_prompts)
+    for detector in platform.models.detectors(project.detection.detectors):
+        check_classes(detector.entry, project.detection.class_prompts)

@@ -30,7 +30,7 @@ def embed_prompts(platform: Platform, texts: Sequence[str], templates: Sequence[
     Raises:
         ModelError: the sentences of one prompt cancel out, or the model is missing.
     """
-    name = platform.models.filter_encoder_name
+    name = platform.models.filter_encoder.name
     return mean_over_templates(lambda sentence: _embed_sentence(platform, sentence), texts, templates, name)
 
 
@@ -57,12 +57,12 @@ def mean_over_templates(
 
 def _embed_sentence(platform: Platform, sentence: str) -> Float32Array:
     # One sentence a call, so that its vector does not depend on which others were new at the time.
-    digest = fingerprint_of({"encoder": platform.models.filter_encoder_fingerprint, "text": sentence})
-    path = platform.layout.prompt_embedding_file(platform.models.filter_encoder_name, digest)
+    digest = fingerprint_of({"encoder": platform.models.filter_encoder.fingerprint, "text": sentence})
+    path = platform.layout.prompt_embedding_file(platform.models.filter_encoder.name, digest)
     if (stored := _read_vector(path)) is not None:
         return stored
-    logger.info("embedding prompt %r with %s", sentence, platform.models.filter_encoder_name)
-    vector: Float32Array = platform.models.filter_encoder().embed_texts([sentence])[0].astype(np.float32)
+    logger.info("embedding prompt %r with %s", sentence, platform.models.filter_encoder.name)
+    vector: Float32Array = platform.models.filter_encoder.load().embed_texts([sentence])[0].astype(np.float32)
     with atomic_path(path) as partial, partial.open("wb") as file:
         np.savez(file, vector=vector)
     return vector

@@ -17,7 +17,7 @@ from data_miner_dagster.sensors.planning import ProjectState, VideoState
 
 def project_states(platform: Platform) -> list[ProjectState]:
     """Return every project, by name."""
-    models = fingerprint_of({"models": [entry.fingerprint for entry in platform.models.entries]})
+    models = fingerprint_of({"models": [role.fingerprint for role in platform.models.roles]})
 
     def state_of(row: ProjectRow) -> ProjectState:
         is_gone = attempt_alone("projects", row.name, partial(is_withdrawn, platform, row))
@@ -41,7 +41,7 @@ def video_states(platform: Platform, project: str | None = None) -> list[VideoSt
     that has been downloaded: they are made again.
     """
     layout = platform.layout
-    embedded = _modified_by_key(layout.embeddings / platform.models.filter_encoder_name)
+    embedded = _modified_by_key(layout.embeddings / platform.models.filter_encoder.name)
 
     def state_of(video: WantedVideo) -> VideoState:
         status, is_embedded = video.status, False

@@ -9,24 +9,24 @@ from data_miner_dagster.models.provider import ModelProvider
 
 def test_provider__names_follow_profile_and_overrides() -> None:
     lite = ModelProvider(ModelsConfig(profile="lite"))
-    assert (lite.filter_encoder_name, lite.dedup_encoder_name, lite.detector_name) == (
+    assert (lite.filter_encoder.name, lite.dedup_encoder.name, lite.detector.name) == (
         "lite-conse",
         "lite-efficientnet",
         "lite-yolov3-tiny",
     )
     standard = ModelProvider(ModelsConfig(dedup_encoder="siglip2-so400m"))
-    assert standard.filter_encoder_name == standard.dedup_encoder_name == "siglip2-so400m"
-    assert standard.filter_encoder_fingerprint == standard.dedup_encoder_fingerprint
-    assert standard.detector_name == "grounding-dino-base"
-    assert standard.filter_encoder_calibration.positive_threshold == 0.10
-    assert lite.dedup_encoder_calibration.duplicate_threshold == 0.70
+    assert standard.filter_encoder.name == standard.dedup_encoder.name == "siglip2-so400m"
+    assert standard.filter_encoder.fingerprint == standard.dedup_encoder.fingerprint
+    assert standard.detector.name == "grounding-dino-base"
+    assert standard.filter_encoder.calibration.positive_threshold == 0.10
+    assert lite.dedup_encoder.calibration.duplicate_threshold == 0.70
 
 
 def test_provider__image_only_encoder_cannot_filter() -> None:
     with pytest.raises(
         ConfigError, match=r"filter_encoder: 'dinov2-base' is of kind image_encoder; choose one of: .*siglip2"
     ):
-        _ = ModelProvider(ModelsConfig(filter_encoder="dinov2-base")).filter_encoder_name
+        _ = ModelProvider(ModelsConfig(filter_encoder="dinov2-base")).filter_encoder.name
 
 
 def test_check_available__missing_packages_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,3 +65,24 @@ def test_check_available__hub_switched_off(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE is set"):
         ModelProvider(ModelsConfig()).check_available()
+
+
+def test_encoder__as_deduplication_names_them() -> None:
+    models = ModelProvider(ModelsConfig(profile="lite"))
+    assert models.encoder("filter") == models.filter_encoder
+    assert models.encoder("dedup") == models.dedup_encoder
+    assert [role.name for role in models.roles] == ["lite-conse", "lite-efficientnet", "lite-yolov3-tiny"]
+
+
+def test_detectors__a_projects_own_or_the_platforms() -> None:
+    models = ModelProvider(ModelsConfig(profile="lite"))
+    assert models.detectors() == (models.detector,)
+    named = models.detectors(["grounding-dino-base", "lite-yolov3-tiny"])
+    assert [role.name for role in named] == ["grounding-dino-base", "lite-yolov3-tiny"]
+    with pytest.raises(ConfigError, match="detector: 'lite-conse' is of kind image_text_encoder; choose one of"):
+        models.detectors(["lite-conse"])
+
+
+def test_calibration__is_of_encoders() -> None:
+    with pytest.raises(ModelError, match="lite-yolov3-tiny is of kind detector and has no similarity thresholds"):
+        _ = ModelProvider(ModelsConfig(profile="lite")).detector.calibration

@@ -17,7 +17,6 @@ import pytest
 from data_miner_dagster.catalog.counts import count_project_videos, count_videos
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.videos import find_videos, retry_videos
-from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import SystematicFaultError
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -29,9 +28,6 @@ from data_miner_dagster.domain.records import (
     RgbImage,
     SimilarityCalibration,
 )
-from data_miner_dagster.models.checksums import ModelFile
-from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.models.registry import Capability, ModelEntry
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.detection.detect_project import detect_project
 from data_miner_dagster.operations.downloading.download_videos import download_videos
@@ -42,9 +38,9 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.operations.sourcing.registering import register_project_file
-from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster_tests.end_to_end.commands import write_yaml
 from data_miner_dagster_tests.support.barcode_clips import make_clip
+from data_miner_dagster_tests.support.models import PlantedModels
 
 NUM_VIDEOS = 20
 VICTIM = "clip_13"
@@ -105,32 +101,10 @@ class _OneBox:
         return [box for _ in images]
 
 
-class _PlantedModels(ModelProvider):
-    def __init__(self) -> None:
-        super().__init__(ModelsConfig(profile="lite"))
-        self.encoder = _BlocksEncoder()
-
-    filter_encoder_name = dedup_encoder_name = _BlocksEncoder.name
-    filter_encoder_fingerprint = dedup_encoder_fingerprint = _BlocksEncoder.fingerprint
-    filter_encoder_calibration = dedup_encoder_calibration = _BlocksEncoder.calibration
-
-    def filter_encoder(self) -> _BlocksEncoder:
-        return self.encoder
-
-    def dedup_encoder(self) -> _BlocksEncoder:
-        return self.encoder
-
-    def detector(self, name: str | None = None) -> ObjectDetector:
-        return _OneBox()
-
-    def detector_entries(self, names: Sequence[str] = ()) -> tuple[ModelEntry, ...]:
-        files = (ModelFile("weights", "1"),)
-        return (ModelEntry("one-box", "boxes", Capability.DETECTOR, "pypi:boxes", None, "none", "", files=files),)
-
-
 def _platform(root: Path) -> Platform:
     config = PlatformConfig.model_validate({"downloading": {"local_files": "hardlink"}, "extraction": {"workers": 2}})
-    return Platform(config, root, models=_PlantedModels())
+    encoder = _BlocksEncoder()
+    return Platform(config, root, models=PlantedModels(encoder, encoder, [_OneBox()]))
 
 
 def _run(platform: Platform) -> ProjectOutcome:

@@ -246,7 +246,7 @@ class Life(RuleBasedStateMachine):
         self.platform.run_stages(number)
         if number == len(STAGES):
             self.model.looked_at |= self.model.images()
-        assert self.platform.living.num_looked_at == len(self.model.looked_at)
+        assert sum(self.platform.looking.batch_sizes) == len(self.model.looked_at)
 
     def _checksums(self, version: str) -> str:
         folder = self.platform.layout.release_folder(PROJECT, version)

@@ -185,7 +185,7 @@ def check_similarities(project: StoredProject) -> Iterator[str]:
     platform, stored = project.platform, project.similarities()
     texts = sorted({text for values in stored.values() if values is not None for text in values})
     prompts = dict(zip(texts, embed_prompts(platform, texts), strict=True))
-    vectors = project.vectors(platform.models.filter_encoder_name)
+    vectors = project.vectors(platform.models.filter_encoder.name)
     if stored.keys() != vectors.keys():
         yield f"{len(stored)} frames have similarities, {len(vectors)} have vectors"
     for frame_id, values in stored.items():

@@ -129,7 +129,7 @@ def test_run__decisions_are_the_oracle_s(project: checking.StoredProject) -> Non
 
 
 def test_run__duplicate_groups_are_the_oracle_s(project: checking.StoredProject) -> None:
-    vectors = project.vectors(project.platform.models.dedup_encoder_name)
+    vectors = project.vectors(project.platform.models.dedup_encoder.name)
     assert list(checking.check_deduplication(project, project.facts(), RULES, vectors)) == []
     if project.name == ALL:
         assert {row["tier"] for row in project.table("deduplicated")} >= {None, "within_video", "across_videos"}

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.catalog.projects import save_snapshot
-from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
 from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration
-from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
 from data_miner_dagster_tests.support.frames import write_frames
+from data_miner_dagster_tests.support.models import PlantedModels
 
 WORDS = ("cat", "dog", "slide", "bus")
 
@@ -56,40 +56,12 @@ class AxisEncoder:
         return vectors
 
 
-class PlantedModels(ModelProvider):
-    """A provider of the axis encoder alone."""
-
-    def __init__(self, encoder: AxisEncoder) -> None:
-        super().__init__(ModelsConfig(profile="lite"))
-        self.encoder = encoder
-
-    @property
-    def filter_encoder_name(self) -> str:
-        """The axis encoder's name."""
-        return self.encoder.name
-
-    @property
-    def filter_encoder_fingerprint(self) -> str:
-        """The axis encoder's fingerprint."""
-        return self.encoder.fingerprint
-
-    @property
-    def filter_encoder_calibration(self) -> SimilarityCalibration:
-        """The axis encoder's calibration."""
-        return self.encoder.calibration
-
-    def filter_encoder(self) -> AxisEncoder:
-        """The axis encoder."""
-        return self.encoder
-
-
 class PlantedPlatform(Platform):
     """A platform of one root, with the axis encoder as filter encoder."""
 
-    def __init__(self, root: Path, models: PlantedModels | None = None) -> None:
-        planted = models or PlantedModels(AxisEncoder())
-        super().__init__(PlatformConfig(), root, models=planted)
-        self.encoder = planted.encoder
+    def __init__(self, root: Path, *, detectors: Sequence[ObjectDetector] = ()) -> None:
+        self.encoder = AxisEncoder()
+        super().__init__(PlatformConfig(), root, models=PlantedModels(self.encoder, detectors=detectors))
 
 
 def save_project(platform: Platform, name: str = "pets", **filtering: Any) -> ProjectConfig:
@@ -126,7 +98,7 @@ def plant_frames(
         return
     present = [index for index in range(len(vectors)) if index not in left_out]
     array = np.asarray(vectors, np.float16).reshape(len(vectors), len(WORDS))[present]
-    name, fingerprint = platform.models.filter_encoder_name, platform.models.filter_encoder_fingerprint
+    name, fingerprint = platform.models.filter_encoder.name, platform.models.filter_encoder.fingerprint
     write_embeddings(
         platform.layout.embedding_file(name, key),
         StoredEmbeddings(

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.config.embedding import EmbeddingConfig
-from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.records import (
     Float32Array,
@@ -19,10 +18,10 @@ from data_miner_dagster.domain.records import (
     VideoOutcome,
 )
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 from data_miner_dagster_tests.support.frames import write_pictures
+from data_miner_dagster_tests.support.models import PlantedModels
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -48,42 +47,12 @@ class ColourEncoder:
         raise AssertionError("embedding frames needs no prompts")
 
 
-class ColourModels(ModelProvider):
-    def __init__(self) -> None:
-        super().__init__(ModelsConfig(profile="lite"))
-        self.encoders = {"filter": ColourEncoder("colour"), "dedup": ColourEncoder("tone")}
-        self.num_loaded = 0
-
-    @property
-    def filter_encoder_name(self) -> str:
-        return self.encoders["filter"].name
-
-    @property
-    def filter_encoder_fingerprint(self) -> str:
-        return self.encoders["filter"].fingerprint
-
-    @property
-    def dedup_encoder_name(self) -> str:
-        return self.encoders["dedup"].name
-
-    @property
-    def dedup_encoder_fingerprint(self) -> str:
-        return self.encoders["dedup"].fingerprint
-
-    def filter_encoder(self) -> ColourEncoder:
-        self.num_loaded += 1
-        return self.encoders["filter"]
-
-    def dedup_encoder(self) -> ColourEncoder:
-        self.num_loaded += 1
-        return self.encoders["dedup"]
-
-
 class ColourPlatform(Platform):
     def __init__(self, root: Path, batch_size: int = 4) -> None:
-        self.colours = ColourModels()
+        self.encoder, self.dedup_encoder = ColourEncoder("colour"), ColourEncoder("tone")
+        self.planted = PlantedModels(self.encoder, self.dedup_encoder)
         config = PlatformConfig(embedding=EmbeddingConfig(batch_size=batch_size))
-        super().__init__(config, root, models=self.colours)
+        super().__init__(config, root, models=self.planted)
 
 
 def plant_frames(

@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw
 
 from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.catalog.schema import ProjectRow
-from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import fingerprint_of
@@ -18,14 +17,11 @@ from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA
-from data_miner_dagster.models.checksums import ModelFile
-from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.models.registry import Capability, ModelEntry
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.storage.tables import table_from_rows, write_table
 from data_miner_dagster_tests.support.catalog import add_video
 from data_miner_dagster_tests.support.frames import write_pictures
+from data_miner_dagster_tests.support.models import PlantedModels
 
 PROJECT = "shapes"
 FRAME_WH = (64, 48)
@@ -75,37 +71,9 @@ class ColourDetector:
         )
 
 
-class PlantedDetectors(ModelProvider):
-    """A provider of the given detectors alone; the first is the platform's."""
-
-    def __init__(self, *detectors: ColourDetector) -> None:
-        super().__init__(ModelsConfig(profile="lite"))
-        self.detectors = {detector.name: detector for detector in detectors}
-
-    def detector_entries(self, names: Sequence[str] = ()) -> tuple[ModelEntry, ...]:
-        """Entries whose fingerprints follow the detectors'."""
-        return tuple(
-            ModelEntry(
-                name=name,
-                architecture="colours",
-                capability=Capability.DETECTOR,
-                source="pypi:colours",
-                revision=None,
-                licence="none",
-                loader="",
-                files=(ModelFile("weights", self.detectors[name].fingerprint),),
-            )
-            for name in names or [next(iter(self.detectors))]
-        )
-
-    def detector(self, name: str | None = None) -> ObjectDetector:
-        """The detector itself."""
-        return self.detectors[name or next(iter(self.detectors))]
-
-
 def platform_of(root: Path, *detectors: ColourDetector) -> Platform:
     """Return the platform of a root as it stands; without `detectors`, one that finds colours."""
-    return Platform(PlatformConfig(), root, models=PlantedDetectors(*(detectors or (ColourDetector(),))))
+    return Platform(PlatformConfig(), root, models=PlantedModels(detectors=detectors or (ColourDetector(),)))
 
 
 def plant_project(root: Path, *detectors: ColourDetector, **detection: Any) -> Platform:

@@ -15,10 +15,10 @@ def plant_embeddings(platform: Platform, video_key: str, vectors: npt.NDArray[np
     assert frames_fingerprint is not None
     models = platform.models
     write_embeddings(
-        platform.layout.embedding_file(models.filter_encoder_name, video_key),
+        platform.layout.embedding_file(models.filter_encoder.name, video_key),
         StoredEmbeddings(
             np.arange(len(vectors), dtype=np.int32),
             vectors,
-            embeddings_fingerprint_of(frames_fingerprint, models.filter_encoder_fingerprint),
+            embeddings_fingerprint_of(frames_fingerprint, models.filter_encoder.fingerprint),
         ),
     )

@@ -18,14 +18,11 @@ from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.models.checksums import ModelFile
-from data_miner_dagster.models.registry import Capability, ModelEntry
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.detection.detect_project import detect_project
 from data_miner_dagster.operations.filtering.filter_project import filter_project
-from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
-from data_miner_dagster_tests.support.axis_project import AxisEncoder, PlantedModels, PlantedPlatform
+from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 from data_miner_dagster_tests.support.coloured_shapes import ColourDetector, jpeg_of
 from data_miner_dagster_tests.support.frames import write_pictures
 
@@ -33,56 +30,12 @@ PROJECT = "life"
 STAGES = (filter_project, deduplicate_project, detect_project)
 
 
-class LivingModels(PlantedModels):
-    """The axis encoder, and a detector that counts what it looks at."""
-
-    def __init__(self, encoder: AxisEncoder) -> None:
-        super().__init__(encoder)
-        self.colours = ColourDetector()
-
-    @property
-    def filter_entry(self) -> ModelEntry:
-        """What a release says of the encoder."""
-        return _entry(self.encoder.name, Capability.IMAGE_TEXT_ENCODER)
-
-    @property
-    def dedup_encoder_name(self) -> str:
-        """That of the filter: its embeddings are used."""
-        return self.encoder.name
-
-    def detector_entries(self, names: Sequence[str] = ()) -> tuple[ModelEntry, ...]:
-        """The one detector."""
-        return (_entry(self.colours.name, Capability.DETECTOR),)
-
-    def detector(self, name: str | None = None) -> ObjectDetector:
-        """The one detector."""
-        return self.colours
-
-    @property
-    def num_looked_at(self) -> int:
-        """How many frames the detector has seen, each time counted."""
-        return sum(self.colours.batch_sizes)
-
-
-def _entry(name: str, capability: Capability) -> ModelEntry:
-    return ModelEntry(
-        name=name,
-        architecture="planted",
-        capability=capability,
-        source="pypi:planted",
-        revision=None,
-        licence="none",
-        loader="",
-        files=(ModelFile("weights", "1"),),
-    )
-
-
 class LivingPlatform(PlantedPlatform):
     """A platform of one root with one project."""
 
     def __init__(self, root: Path) -> None:
-        self.living = LivingModels(AxisEncoder())
-        super().__init__(root, self.living)
+        self.looking = ColourDetector()
+        super().__init__(root, detectors=[self.looking])
 
     def configure(self, *, keep: float, near: float, splits: Mapping[str, float], confidence: float) -> None:
         """Save the project with these settings."""

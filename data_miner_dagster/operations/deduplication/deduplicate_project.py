@@ -25,6 +25,7 @@ from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, REUPLOADS_SCHEMA
 from data_miner_dagster.index.faiss_index import FaissHashIndex
+from data_miner_dagster.models.provider import EncoderRole
 from data_miner_dagster.operations.deduplication.frames import (
     PICTURE_COLUMNS,
     appearances_of,
@@ -38,8 +39,6 @@ from data_miner_dagster.operations.deduplication.frames import (
 from data_miner_dagster.operations.deduplication.others import foreign_fingerprints, foreign_frames
 from data_miner_dagster.operations.deduplication.search import SearchKind, choose_search
 from data_miner_dagster.operations.embedding.vectors import (
-    EncoderChoice,
-    choose_encoder,
     duplicate_threshold,
     read_frame_vectors,
 )
@@ -85,7 +84,7 @@ class Inputs:
     """What a project's table is to be made from."""
 
     config: ProjectConfig
-    encoder: EncoderChoice
+    encoder: EncoderRole
     threshold: float
     filtered_fingerprint: str
     basis: str  # while it stays the same, decisions on the same frames in the same order stand
@@ -138,8 +137,8 @@ def read_inputs(platform: Platform, project: str) -> Inputs:
     """
     config = platform.project_config(project)
     filtered_fingerprint = require_table(platform, project, ProjectStage.FILTERING)
-    encoder = choose_encoder(platform, config.deduplication.encoder)
-    threshold = duplicate_threshold(config.deduplication, encoder.name, encoder.duplicate_threshold)
+    encoder = platform.models.encoder(config.deduplication.encoder)
+    threshold = duplicate_threshold(config.deduplication, encoder)
     basis = {
         "version": ALGORITHM_VERSION,
         "deduplication": config.deduplication.model_dump(mode="json", exclude={"threshold"}),

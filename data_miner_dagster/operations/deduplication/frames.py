@@ -16,7 +16,8 @@ from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
-from data_miner_dagster.operations.embedding.vectors import EncoderChoice, read_frame_vectors
+from data_miner_dagster.models.provider import EncoderRole
+from data_miner_dagster.operations.embedding.vectors import read_frame_vectors
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
@@ -57,7 +58,7 @@ def without_videos(frames: pa.Table, left_out: Collection[str]) -> pa.Table:
 
 
 def representative_vectors(
-    platform: Platform, project: str, encoder: EncoderChoice, representatives: pa.Table, fingerprint: str
+    platform: Platform, project: str, encoder: EncoderRole, representatives: pa.Table, fingerprint: str
 ) -> npt.NDArray[np.float16]:
     """Return the (R, D) vectors of a project's representatives, from the file beside the table of this fingerprint.
 

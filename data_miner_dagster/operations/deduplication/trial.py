@@ -38,8 +38,8 @@ def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, 
         ModelError: the encoder is missing.
     """
     paths = folder_images(folder, limit=limit)
-    encoder = models.dedup_encoder() if config.encoder == "dedup" else models.filter_encoder()
-    threshold = duplicate_threshold(config, encoder.name, encoder.calibration.duplicate_threshold)
+    role = models.encoder(config.encoder)
+    threshold, encoder = duplicate_threshold(config, role), role.load()
     readable_paths: list[Path] = []
     vectors: list[npt.NDArray[np.float16]] = [np.zeros((0, encoder.embedding_dim), np.float16)]
     pictures: list[dict[str, object]] = []

@@ -21,7 +21,7 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA
-from data_miner_dagster.models.registry import ModelEntry
+from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.detection.runs import DetectionFaults, FrameToDetect, frame_row, look_at_unseen
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
@@ -83,10 +83,10 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
     config = platform.project_config(project).detection
     with project_stage(platform, project, ProjectStage.DETECTION) as stage:
         deduplicated_fingerprint = require_table(platform, project, ProjectStage.DEDUPLICATION)
-        entries = platform.models.detector_entries(config.detectors)
-        for entry in entries:
-            check_classes(entry, config.class_prompts)
-        parts = _parts_of(platform, project, entries, config)
+        detectors = platform.models.detectors(config.detectors)
+        for detector in detectors:
+            check_classes(detector.entry, config.class_prompts)
+        parts = _parts_of(platform, project, detectors, config)
         found_fingerprint = fingerprint_of(
             {
                 "detection": config.model_dump(mode="json", exclude={"batch_size", "decode_threads"}),
@@ -102,8 +102,8 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
             remove_other_parts(platform.layout.detection_parts(project), keep=())
         faults = DetectionFaults()
         frames, num_lost = _representatives(platform, project, faults)
-        for name, part in parts.items():
-            look_at_unseen(platform, name, part, frames, config, faults)
+        for detector in detectors:
+            look_at_unseen(platform, detector, parts[detector.name], frames, config, faults)
         made_from = _MadeFrom(deduplicated_fingerprint, found_fingerprint, fingerprint, num_lost, faults)
         left_out = _write_tables(platform, project, parts, frames, config, made_from)
         record_left_out(platform, project, left_out)
@@ -112,22 +112,22 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
 
 
 def _parts_of(
-    platform: Platform, project: str, entries: Sequence[ModelEntry], config: DetectionConfig
+    platform: Platform, project: str, detectors: Sequence[DetectorRole], config: DetectionConfig
 ) -> Mapping[str, DetectionParts]:
     """Return what each detector of the project has found so far, by detector name. Loads no model."""
     parts = {}
-    for entry in entries:
+    for detector in detectors:
         fingerprint = fingerprint_of(
             {
                 "classes": [[wanted.class_name, list(wanted.prompts)] for wanted in config.class_prompts],
                 "confidence_floor": config.confidence_floor,
-                "detector": entry.fingerprint,
+                "detector": detector.fingerprint,
                 "tiling": config.tiling.model_dump(mode="json") if config.tiling else None,
                 "version": ALGORITHM_VERSION,
             }
         )
-        folder = platform.layout.detection_parts(project) / f"{entry.name}-{fingerprint}"
-        parts[entry.name] = DetectionParts(folder, fingerprint)
+        folder = platform.layout.detection_parts(project) / f"{detector.name}-{fingerprint}"
+        parts[detector.name] = DetectionParts(folder, fingerprint)
     return parts
 
 
@@ -349,5 +349,5 @@ def _outcome(
         counts["unreadable_frames"] = num_unreadable
     if left_out := read_left_out(frames_table):
         counts["left_out_videos"] = len(left_out)
-    metadata = {"detectors": ", ".join(config.detectors or (platform.models.detector_name,))}
+    metadata = {"detectors": ", ".join(config.detectors or (platform.models.detector.name,))}
     return ProjectOutcome(project, status, fingerprint, counts, metadata)

@@ -16,6 +16,7 @@ import numpy as np
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.records import ImageDetections, PictureFile, RgbImage
 from data_miner_dagster.media.outcomes import UnreadableImageError
+from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, concerns_all_items, item_guard
 from data_miner_dagster.operations.platform import Platform
@@ -68,7 +69,7 @@ class DetectionFaults:
 
 def look_at_unseen(
     platform: Platform,
-    name: str,
+    role: DetectorRole,
     parts: DetectionParts,
     frames: Sequence[FrameToDetect],
     config: DetectionConfig,
@@ -83,7 +84,7 @@ def look_at_unseen(
     unseen = [frame for frame in frames if seen.get(frame.frame_id) != frame.sha256]
     if not unseen:
         return
-    detector = platform.models.detector(name)
+    name, detector = role.name, role.load()
     num_done = 0
     boxes: list[DetectionRow] = []
     looked_at: list[dict[str, str | int | float]] = []

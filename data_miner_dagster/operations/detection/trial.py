@@ -28,10 +28,10 @@ def try_detect(
         ModelError: a detector is missing.
     """
     paths = folder_images(folder, limit=limit)
-    entries = models.detector_entries(config.detectors)
-    for entry in entries:
-        check_classes(entry, config.class_prompts)
-    detectors = [models.detector(entry.name) for entry in entries]
+    roles = models.detectors(config.detectors)
+    for role in roles:
+        check_classes(role.entry, config.class_prompts)
+    detectors = [role.load() for role in roles]
     rows: list[TrialRow] = []
     num_by_class = dict.fromkeys(config.classes, 0)
     for readable, images, unreadable in read_in_batches(paths, config.batch_size):
@@ -49,7 +49,7 @@ def try_detect(
     if num_unreadable := sum(row.cells[0] == UNREADABLE for row in rows):
         counts += f"; {num_unreadable} unreadable"
     return Trial(
-        title=f"detect with {' + '.join(entry.name for entry in entries)}, confidence at or above {threshold:g}",
+        title=f"detect with {' + '.join(role.name for role in roles)}, confidence at or above {threshold:g}",
         columns=("boxes", "best", "found"),
         rows=tuple(rows),
         summary=f"{len(paths)} images, {sum(bool(row.boxes) for row in rows)} with boxes: {counts}",

@@ -10,8 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
-from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -24,12 +23,12 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import Float32Array, OutcomeStatus, RgbImage, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.media.outcomes import UnreadableImageError
+from data_miner_dagster.models.provider import EncoderRole
 from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, FrameToEmbed
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, concerns_all_items, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform, ReportVideo
-from data_miner_dagster.protocols.encoders import ImageEncoder
 from data_miner_dagster.stages.embedding import FrameLoadError, embed_in_batches
 from data_miner_dagster.storage.alignment import rows_of_indices
 from data_miner_dagster.storage.damage import damaged
@@ -41,7 +40,6 @@ from data_miner_dagster.storage.embeddings import (
 )
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
 
-EncoderKind = Literal["filter", "dedup"]
 T = TypeVar("T")
 
 _MEGABYTE: Final = 1 << 20
@@ -62,7 +60,7 @@ def embed_frames(
         ModelError: the encoder is missing, or not what was pinned.
     """
     outcomes: dict[str, VideoOutcome] = {}
-    name = platform.models.filter_encoder_name
+    encoder = platform.models.filter_encoder
 
     def settle(outcome: VideoOutcome) -> None:
         outcomes[outcome.video_key] = outcome
@@ -76,13 +74,13 @@ def embed_frames(
                 raise task.fault
             message = f"no frame of {task.video_key} can be read: {task.problems[0]}; extract its frames again"
             return VideoOutcome(task.video_key, OutcomeStatus.FAILED, VideoErrorKind.UNDECODABLE, message)
-        write_embeddings(task.target, task.stored(platform.models.filter_encoder().embedding_dim))
+        write_embeddings(task.target, task.stored(encoder.load().embedding_dim))
         return VideoOutcome(
             task.video_key,
             OutcomeStatus.DONE,
             message=f"{len(task.problems)} frames cannot be read: {task.problems[0]}" if task.problems else "",
             metadata={
-                "encoder": name,
+                "encoder": encoder.name,
                 "num_frames": num_frames,
                 "num_embedded": len(task.vectors),
                 "num_unreadable": len(task.problems),
@@ -101,7 +99,7 @@ def embed_frames(
                 return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
             try:
                 with platform.mending(key):
-                    planned = _plan_whole_video(platform, key, force=force)
+                    planned = _plan_whole_video(platform, encoder, key, force=force)
             except DamagedFileError as error:  # removed: its frames are made again, and then it is asked for again
                 return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
             if isinstance(planned, EmbeddingTask):
@@ -122,7 +120,7 @@ def embed_frames(
             settle(outcome)
 
     with item_guard("embed_frames", keys_with_internal_errors(platform.database, video_keys)) as guard:
-        _run_tasks(platform, tasks(), platform.models.filter_encoder, close)
+        _run_tasks(platform, tasks(), encoder, close)
     return [outcomes[key] for key in video_keys]
 
 
@@ -134,8 +132,8 @@ def _finished(finish: Callable[[EmbeddingTask], T], task: EmbeddingTask) -> T:
         task.claim.close()
 
 
-def ensure_embeddings(platform: Platform, kind: EncoderKind, frames: Mapping[str, Sequence[int]]) -> None:
-    """See that the frames named, by video, have vectors of the encoder of that kind; make those that are missing.
+def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[str, Sequence[int]]) -> None:
+    """Ensure that the frames named, by video, have vectors of an encoder; make those that are missing.
 
     What is stored for other frames of the same videos stays. Only videos that lack something are claimed.
 
@@ -151,14 +149,14 @@ def ensure_embeddings(platform: Platform, kind: EncoderKind, frames: Mapping[str
             raise task.fault
         if task.problems:
             raise PermanentError(f"{task.problems[0]}; extract the frames of {task.video_key} again")
-        write_embeddings(task.target, task.stored(_encoder(platform, kind).embedding_dim))
+        write_embeddings(task.target, task.stored(encoder.load().embedding_dim))
 
     def opened(key: str) -> EmbeddingTask | None:
-        if _plan_some_frames(platform, kind, key, frames[key]) is None:
+        if _plan_some_frames(platform, encoder, key, frames[key]) is None:
             return None
         with ExitStack() as stack:
             stack.enter_context(platform.hold_video(key))
-            planned = _plan_some_frames(platform, kind, key, frames[key])  # another worker may have made them
+            planned = _plan_some_frames(platform, encoder, key, frames[key])  # another worker may have made them
             if planned is not None:
                 planned.claim = stack.pop_all()
             return planned
@@ -176,26 +174,26 @@ def ensure_embeddings(platform: Platform, kind: EncoderKind, frames: Mapping[str
         guard.attempt(key, partial(_finished, finish, task), partial(faults.__setitem__, key))
 
     with item_guard("embedding for a project") as guard:
-        _run_tasks(platform, tasks(), lambda: _encoder(platform, kind), close)
+        _run_tasks(platform, tasks(), encoder, close)
     if faults:
         raise VideosLeftOutError(faults)
 
 
-def load_vectors(platform: Platform, kind: EncoderKind, video_key: str, frame_indices: Sequence[int]) -> Float32Array:
+def load_vectors(
+    platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
+) -> Float32Array:
     """Return (N, D) unit vectors of frames of one video, in the order asked.
 
     Raises:
         PermanentError: a frame has no current vector; `ensure_embeddings` makes them.
     """
-    path = platform.layout.embedding_file(_encoder_name(platform, kind), video_key)
-    stored = _current(platform, kind, video_key, path)
-    encoder_name = _encoder_name(platform, kind)
+    stored = _current(platform, encoder, video_key)
     if stored is None:
-        raise PermanentError(f"{video_key} lacks embeddings by {encoder_name}; embed its frames first")
+        raise PermanentError(f"{video_key} lacks embeddings by {encoder.name}; embed its frames first")
     rows = rows_of_indices(
         np.asarray(frame_indices, np.int32),
         stored.frame_indices,
-        table=f"the embeddings file of {video_key} by {encoder_name}",
+        table=f"the embeddings file of {video_key} by {encoder.name}",
         remedy="embed its frames first",
     )
     vectors = stored.vectors[rows].astype(np.float32)
@@ -207,7 +205,7 @@ def load_vectors(platform: Platform, kind: EncoderKind, video_key: str, frame_in
 def _run_tasks(
     platform: Platform,
     tasks: Iterator[EmbeddingTask],
-    load_encoder: Callable[[], ImageEncoder],
+    role: EncoderRole,
     finish: Callable[[EmbeddingTask], None],
 ) -> None:
     """Put the frames of all tasks through the encoder; `finish` each, which ends its claim, after its last frame."""
@@ -231,7 +229,7 @@ def _run_tasks(
         first = next(remaining := opened(), None)
         if first is None:
             return
-        encoder = load_encoder()  # only now: nothing is loaded where nothing is to be done
+        encoder = role.load()  # only now: nothing is loaded where nothing is to be done
 
         def frames() -> Iterator[FrameToEmbed]:
             yield from first.wanted
@@ -266,8 +264,10 @@ def _load_image(pictures: StoredPictures, frame: FrameToEmbed, *, min_side: int)
         raise FrameLoadError(str(error)) from error
 
 
-def _plan_whole_video(platform: Platform, video_key: str, *, force: bool) -> EmbeddingTask | VideoOutcome:
-    """Return what is to be done for a video's filter embeddings, or why nothing is. Under the video's claim."""
+def _plan_whole_video(
+    platform: Platform, encoder: EncoderRole, video_key: str, *, force: bool
+) -> EmbeddingTask | VideoOutcome:
+    """Return what is to be done for all embeddings of a video, or why nothing is. Under the video's claim."""
     video = find_video(platform.database, video_key)
     if video is None:
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=f"video {video_key} is not in the catalog")
@@ -282,26 +282,25 @@ def _plan_whole_video(platform: Platform, video_key: str, *, force: bool) -> Emb
     if video.status is not VideoStatus.EXTRACTED or frames_fingerprint is None:
         message = f"the frames of {video_key} have not been extracted (it is {video.status.value})"
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=message)
-    name = platform.models.filter_encoder_name
-    target = platform.layout.embedding_file(name, video_key)
-    fingerprint = embeddings_fingerprint_of(frames_fingerprint, platform.models.filter_encoder_fingerprint)
+    target = platform.layout.embedding_file(encoder.name, video_key)
+    fingerprint = embeddings_fingerprint_of(frames_fingerprint, encoder.fingerprint)
     if not force and read_embeddings_fingerprint(target) == fingerprint:
         # The same frames may have been made again since: who looks at times alone must see that these are theirs.
         if target.stat().st_mtime_ns < extracted_ns:
             os.utime(target, ns=(extracted_ns, extracted_ns))
-        return VideoOutcome(video_key, OutcomeStatus.REUSED, metadata={"encoder": name})
+        return VideoOutcome(video_key, OutcomeStatus.REUSED, metadata={"encoder": encoder.name})
     task = EmbeddingTask(video_key, target, fingerprint)
     task.wanted = _frames_of(platform, task, None)
     return task
 
 
 def _plan_some_frames(
-    platform: Platform, kind: EncoderKind, video_key: str, frame_indices: Sequence[int]
+    platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
 ) -> EmbeddingTask | None:
     """Return what is to be done so that these frames have vectors, None if nothing is."""
-    target = platform.layout.embedding_file(_encoder_name(platform, kind), video_key)
-    whole = _whole_fingerprint(platform, kind, video_key)
-    known = _current(platform, kind, video_key, target)
+    target = platform.layout.embedding_file(encoder.name, video_key)
+    whole = _whole_fingerprint(platform, encoder, video_key)
+    known = _current(platform, encoder, video_key)
     wanted = np.unique(np.asarray(frame_indices, np.int32))
     if known is not None:
         wanted = np.setdiff1d(wanted, known.frame_indices)
@@ -332,23 +331,13 @@ def _frames_of(platform: Platform, task: EmbeddingTask, only: set[int] | None) -
     return frames
 
 
-def _encoder_name(platform: Platform, kind: EncoderKind) -> str:
-    return platform.models.filter_encoder_name if kind == "filter" else platform.models.dedup_encoder_name
-
-
-def _encoder(platform: Platform, kind: EncoderKind) -> ImageEncoder:
-    return platform.models.filter_encoder() if kind == "filter" else platform.models.dedup_encoder()
-
-
-def _whole_fingerprint(platform: Platform, kind: EncoderKind, video_key: str) -> str:
+def _whole_fingerprint(platform: Platform, encoder: EncoderRole, video_key: str) -> str:
     frames_fingerprint = read_fingerprint(platform.layout.frames_table(video_key))
     if frames_fingerprint is None and platform.layout.frames_table(video_key).exists():
         raise damaged(platform.layout.frames_table(video_key), "no table of frames")
     if frames_fingerprint is None:
         raise PermanentError(f"the frames of {video_key} are missing; extract them first")
-    models = platform.models
-    encoder_fingerprint = models.filter_encoder_fingerprint if kind == "filter" else models.dedup_encoder_fingerprint
-    return embeddings_fingerprint_of(frames_fingerprint, encoder_fingerprint)
+    return embeddings_fingerprint_of(frames_fingerprint, encoder.fingerprint)
 
 
 def _partial_fingerprint(whole: str) -> str:
@@ -356,10 +345,10 @@ def _partial_fingerprint(whole: str) -> str:
     return fingerprint_of({"some_of": whole})
 
 
-def _current(platform: Platform, kind: EncoderKind, video_key: str, path: Path) -> StoredEmbeddings | None:
-    whole = _whole_fingerprint(platform, kind, video_key)
+def _current(platform: Platform, encoder: EncoderRole, video_key: str) -> StoredEmbeddings | None:
+    whole = _whole_fingerprint(platform, encoder, video_key)
     try:
-        stored = read_embeddings(path)
+        stored = read_embeddings(platform.layout.embedding_file(encoder.name, video_key))
     except DamagedFileError as error:  # written again, as if it were absent
         logger.warning("%s", error)
         return None

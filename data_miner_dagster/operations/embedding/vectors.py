@@ -1,7 +1,6 @@
 """The stored vectors of chosen frames, by one of the two image encoders."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -10,7 +9,8 @@ import pyarrow as pa
 
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.domain.errors import PermanentError
-from data_miner_dagster.operations.embedding.embed_frames import EncoderKind, ensure_embeddings, load_vectors
+from data_miner_dagster.models.provider import EncoderRole
+from data_miner_dagster.operations.embedding.embed_frames import ensure_embeddings, load_vectors
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
@@ -20,41 +20,17 @@ _LENGTH_TOLERANCE = 0.01
 """Of a unit vector in float16, by far more than rounding does."""
 
 
-@dataclass(frozen=True, slots=True)
-class EncoderChoice:
-    """One of the two image encoders, known without being loaded."""
-
-    kind: EncoderKind
-    name: str
-    fingerprint: str
-    duplicate_threshold: float
-
-
-def choose_encoder(platform: Platform, kind: EncoderKind) -> EncoderChoice:
-    """Return what there is to know of the encoder of this kind. Loads no weights."""
-    models = platform.models
-    if kind == "filter":
-        calibration = models.filter_encoder_calibration
-        return EncoderChoice(
-            kind, models.filter_encoder_name, models.filter_encoder_fingerprint, calibration.duplicate_threshold
-        )
-    calibration = models.dedup_encoder_calibration
-    return EncoderChoice(
-        kind, models.dedup_encoder_name, models.dedup_encoder_fingerprint, calibration.duplicate_threshold
-    )
-
-
-def duplicate_threshold(config: DeduplicationConfig, encoder_name: str, default: float) -> float:
+def duplicate_threshold(config: DeduplicationConfig, encoder: EncoderRole) -> float:
     """Return the cosine at or above which two frames are near-duplicates by an encoder.
 
     Raises:
         ConfigError: thresholds are given per encoder, and this one is not among them.
     """
-    given = value_for_encoder("deduplication.threshold", config.threshold, encoder_name)
-    return default if given is None else given
+    given = value_for_encoder("deduplication.threshold", config.threshold, encoder.name)
+    return encoder.calibration.duplicate_threshold if given is None else given
 
 
-def read_frame_vectors(platform: Platform, encoder: EncoderChoice, frames: pa.Table) -> npt.NDArray[np.float16]:
+def read_frame_vectors(platform: Platform, encoder: EncoderRole, frames: pa.Table) -> npt.NDArray[np.float16]:
     """Return the (N, D) stored vectors of frames, in the order of the rows; what is missing is embedded first.
 
     Besides the result, one video's file is in memory at a time.
@@ -70,11 +46,11 @@ def read_frame_vectors(platform: Platform, encoder: EncoderChoice, frames: pa.Ta
     faults: dict[str, ItemFault] = {}
     rows_by_video = _rows_by_video(frames["video_key"].to_pylist())
     frame_indices = frames["frame_index"].to_numpy()
-    ensure_embeddings(platform, encoder.kind, {key: frame_indices[rows] for key, rows in rows_by_video.items()})
+    ensure_embeddings(platform, encoder, {key: frame_indices[rows] for key, rows in rows_by_video.items()})
     vectors: npt.NDArray[np.float16] | None = None
 
     def vectors_of(video_key: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
-        of_video = load_vectors(platform, encoder.kind, video_key, frame_indices[rows]).astype(np.float16)
+        of_video = load_vectors(platform, encoder, video_key, frame_indices[rows]).astype(np.float16)
         return _checked(of_video, encoder, video_key)
 
     with item_guard("deduplicated_frames") as guard:
@@ -99,7 +75,7 @@ def _rows_by_video(video_keys: Sequence[str]) -> dict[str, npt.NDArray[np.int64]
     return {key: np.asarray(rows[key], np.int64) for key in sorted(rows)}
 
 
-def _checked(vectors: npt.NDArray[np.float16], encoder: EncoderChoice, video_key: str) -> npt.NDArray[np.float16]:
+def _checked(vectors: npt.NDArray[np.float16], encoder: EncoderRole, video_key: str) -> npt.NDArray[np.float16]:
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     is_unit = np.abs(lengths - 1) <= _LENGTH_TOLERANCE  # false for NaN
     if not np.all(is_unit):

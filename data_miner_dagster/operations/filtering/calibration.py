@@ -164,7 +164,7 @@ def find_threshold(
             wanted=wanted,
         )
         save_reference(platform, project, config)
-    encoder = platform.models.filter_encoder_name
+    encoder = platform.models.filter_encoder.name
     in_force = min(rule.threshold or 0.0 for rule in rules.positive)
     shift = result.chosen.shift if result.chosen is not None else None
     return CalibratedThreshold(
@@ -214,7 +214,7 @@ def _settings(
 
 def _current(platform: Platform, project: str) -> tuple[FilteringRules, SimilaritiesHeader]:
     config = platform.project_config(project).filtering
-    rules = resolve_rules(config, platform.models.filter_encoder_name, platform.models.filter_encoder_calibration)
+    rules = resolve_rules(config, platform.models.filter_encoder.name, platform.models.filter_encoder.calibration)
     header = similarities_header(platform, config, project_members(platform, project).ready)
     if read_fingerprint(platform.layout.filtered_table(project)) != filtered_fingerprint(header, rules):
         raise DataMinerError(

@@ -39,7 +39,7 @@ def scale_fingerprint(platform: Platform, config: FilteringConfig) -> str:
     """Return what scores must share to be compared: the encoder, the positive prompts and the templates."""
     return fingerprint_of(
         {
-            "encoder": platform.models.filter_encoder_fingerprint,
+            "encoder": platform.models.filter_encoder.fingerprint,
             "positive": sorted(config.texts_of("positive")),
             "templates": config.templates,
         }

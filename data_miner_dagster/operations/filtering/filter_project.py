@@ -79,7 +79,7 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
         sweep_partials(platform.layout.project_folder(project))
         path = platform.layout.filtered_table(project)
         _check_encoder(platform, config, path)
-        rules = resolve_rules(config, platform.models.filter_encoder_name, platform.models.filter_encoder_calibration)
+        rules = resolve_rules(config, platform.models.filter_encoder.name, platform.models.filter_encoder.calibration)
         all_members = project_members(platform, project)
         _tell_left_out(project, all_members)
 
@@ -107,7 +107,7 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
             fingerprint=decided.fingerprint,
             counts=_counts(decided.members, tally),
             metadata={
-                "encoder": platform.models.filter_encoder_name,
+                "encoder": platform.models.filter_encoder.name,
                 "positive_threshold": max(rule.threshold or 0.0 for rule in rules.positive),
                 "positive_similarities": histogram_line(tally.similarities),
                 "videos": len(decided.members.ready),
@@ -139,7 +139,7 @@ def filtered_fingerprint(header: SimilaritiesHeader, rules: FilteringRules) -> s
 
 def _settings(platform: Platform, config: FilteringConfig) -> dict[str, str]:
     """What the next run must know of this one: whose numbers these were."""
-    content = {"encoder": platform.models.filter_encoder_name, "unnamed_values": unnamed_values(config)}
+    content = {"encoder": platform.models.filter_encoder.name, "unnamed_values": unnamed_values(config)}
     return {_SETTINGS_KEY: json.dumps(content, sort_keys=True, ensure_ascii=False)}
 
 
@@ -147,7 +147,7 @@ def _check_encoder(platform: Platform, config: FilteringConfig, path: Path) -> N
     encoded = read_metadata(path).get(_SETTINGS_KEY)
     if encoded is not None:
         earlier = json.loads(encoded)
-        encoder_name = platform.models.filter_encoder_name
+        encoder_name = platform.models.filter_encoder.name
         check_same_scale(
             "filtering", unnamed_values(config), encoder_name, earlier["encoder"], earlier["unnamed_values"]
         )

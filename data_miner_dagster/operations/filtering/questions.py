@@ -212,7 +212,7 @@ def write_questions_page(
         ]
     plan = fingerprint_of({"inner_edges": edges[1:-1].tolist()})
     page = render_calibration_page(
-        project, platform.models.filter_encoder_name, questions, plan=plan, root=platform.root
+        project, platform.models.filter_encoder.name, questions, plan=plan, root=platform.root
     )
     with atomic_path(path) as partial:
         partial.write_text(page, encoding="utf-8")

@@ -44,8 +44,8 @@ def similarities_header(
 ) -> SimilaritiesHeader:
     """Return what the project's similarities must be made from to be current."""
     return SimilaritiesHeader(
-        encoder_name=platform.models.filter_encoder_name,
-        encoder_fingerprint=platform.models.filter_encoder_fingerprint,
+        encoder_name=platform.models.filter_encoder.name,
+        encoder_fingerprint=platform.models.filter_encoder.fingerprint,
         texts=config.texts,
         templates=config.templates,
         videos=tuple(

@@ -96,11 +96,11 @@ def plan_release(
         group_by_video={video_key: group[0] for group in groups for video_key in group},
         models=_models(platform, config),
         rules=resolve_rules(
-            config.filtering, platform.models.filter_encoder_name, platform.models.filter_encoder_calibration
+            config.filtering, platform.models.filter_encoder.name, platform.models.filter_encoder.calibration
         ),
-        duplicate_encoder=duplicates.get("encoder") or platform.models.dedup_encoder_name,
+        duplicate_encoder=duplicates.get("encoder") or platform.models.dedup_encoder.name,
         duplicate_threshold=float(
-            duplicates.get("threshold") or platform.models.dedup_encoder_calibration.duplicate_threshold
+            duplicates.get("threshold") or platform.models.dedup_encoder.calibration.duplicate_threshold
         ),
         funnel=funnel,
         left_out=source.left_out,
@@ -126,13 +126,13 @@ def _videos_with_images(source: ReleaseSource) -> list[str]:
 
 def _models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseModel, ...]:
     models = platform.models
-    roles = [("frame filter", models.filter_entry)]
+    entries = [("frame filter", models.filter_encoder.entry)]
     if config.deduplication.encoder == "dedup":
-        roles.append(("near-duplicates", models.dedup_entry))
-    roles += [("detector", entry) for entry in models.detector_entries(config.detection.detectors)]
+        entries.append(("near-duplicates", models.dedup_encoder.entry))
+    entries += [("detector", detector.entry) for detector in models.detectors(config.detection.detectors)]
     return tuple(
         ReleaseModel(role, entry.name, entry.source, entry.revision, entry.licence, entry.fingerprint)
-        for role, entry in roles
+        for role, entry in entries
     )
 
 

@@ -64,14 +64,14 @@ def _pass_over(_fault: ItemFault) -> None:
 
 def threshold_of(platform: Platform, config: ProjectConfig) -> float:
     """Return the similarity that a candidate's best picture must reach."""
-    prescreening, encoder = config.sourcing.prescreening, platform.models.filter_encoder_name
+    prescreening, encoder = config.sourcing.prescreening, platform.models.filter_encoder.name
     if prescreening.threshold is not None:
         return prescreening.threshold
     wanted = config.filtering.positive_threshold
     if isinstance(wanted, Mapping):
         wanted = wanted.get(encoder)
     if wanted is None:
-        wanted = platform.models.filter_encoder_calibration.positive_threshold
+        wanted = platform.models.filter_encoder.calibration.positive_threshold
     return wanted - prescreening.slack
 
 
@@ -79,7 +79,7 @@ def fingerprint_of_prescreening(platform: Platform, config: ProjectConfig) -> st
     """Return what a stored score is valid for: the encoder, the prompts, and how many pictures are looked at."""
     return fingerprint_of(
         {
-            "encoder": platform.models.filter_encoder_fingerprint,
+            "encoder": platform.models.filter_encoder.fingerprint,
             "positive": list(config.filtering.texts_of("positive")),
             "templates": list(config.filtering.templates),
             "max_pictures": config.sourcing.prescreening.max_pictures,
@@ -110,7 +110,7 @@ def _score(
     if not images:
         return None
     prompts = config.filtering.texts_of("positive")
-    vectors = embed_images(platform.models.filter_encoder(), images)
+    vectors = embed_images(platform.models.filter_encoder.load(), images)
     similarities = vectors @ embed_prompts(platform, prompts, config.filtering.templates).T
     best = int(np.argmax(similarities.max(axis=0)))
     similarity, prompt = float(similarities[:, best].max()), prompts[best]

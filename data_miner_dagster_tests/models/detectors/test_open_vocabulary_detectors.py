@@ -45,7 +45,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def load(architecture: str, folder: Path) -> Any:
     entry = {"architecture": architecture, "source": f"file:{folder}"}
     config = ModelsConfig.model_validate({"detector": "own", "registry": {"own": entry}, "device": "cpu"})
-    return ModelProvider(config).detector()
+    return ModelProvider(config).detector.load()
 
 
 @pytest.mark.parametrize("architecture", SAVE)

@@ -52,7 +52,7 @@ def provider_of(path: Path, **options: str) -> ModelProvider:
 
 @pytest.fixture(scope="module")
 def detector(onnx_file: Path) -> UltralyticsDetector:
-    loaded = provider_of(onnx_file).detector()
+    loaded = provider_of(onnx_file).detector.load()
     assert isinstance(loaded, UltralyticsDetector)
     return loaded
 
@@ -83,7 +83,7 @@ def test_detect__unknown_class(detector: UltralyticsDetector) -> None:
 
 
 def test_check_classes__names_of_the_file_without_running_it(onnx_file: Path) -> None:
-    entry = provider_of(onnx_file).detector_entry
+    entry = provider_of(onnx_file).detector.entry
     check_classes(entry, CLASSES)
     with pytest.raises(ConfigError, match="no class for taxi"):
         check_classes(entry, [ClassPrompts("taxi", ("taxi",))])
@@ -94,15 +94,15 @@ def test_load__another_file_is_another_fingerprint(onnx_file: Path, tmp_path: Pa
     same.write_bytes(b"1")
     other.parent.mkdir()
     other.write_bytes(b"2")
-    assert provider_of(same).detector_fingerprint != provider_of(other).detector_fingerprint
+    assert provider_of(same).detector.fingerprint != provider_of(other).detector.fingerprint
 
 
 def test_load__missing_or_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"missing or empty|no file"):
-        provider_of(tmp_path / "missing.onnx").detector()
+        provider_of(tmp_path / "missing.onnx").detector.load()
     (tmp_path / "weights.bin").write_bytes(b"1")
     with pytest.raises(ModelError, match=r"neither \.onnx nor \.pt"):
-        provider_of(tmp_path / "weights.bin").detector()
+        provider_of(tmp_path / "weights.bin").detector.load()
 
 
 SIDE_EFFECTS = """
@@ -141,9 +141,9 @@ def test_load__pickle_is_not_opened_without_its_checksum(tmp_path: Path) -> None
     path = tmp_path / "weights.pt"
     path.write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
     with pytest.raises(ModelError, match=f"pin it with `options: {{sha256: {sha256_of_file(path)}}}`"):
-        provider_of(path).detector()
+        provider_of(path).detector.load()
     with pytest.raises(ModelError, match="not the pinned 0123"):
-        provider_of(path, sha256="0123").detector()
+        provider_of(path, sha256="0123").detector.load()
     assert not (tmp_path / "exploded").exists()
 
 
@@ -156,7 +156,7 @@ def test_load__pinned_pickle_builds_no_foreign_classes(tmp_path: Path) -> None:
     for save in (torch.save, lambda content, file: file.write_bytes(pickle.dumps(content, protocol=2))):
         save({"model": Bomb(tmp_path / "exploded")}, path)
         with pytest.raises(ModelError, match=r"model own: weights\.pt is not a checkpoint of Ultralytics'") as raised:
-            provider_of(path, sha256=sha256_of_file(path)).detector()
+            provider_of(path, sha256=sha256_of_file(path)).detector.load()
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "exploded").exists()
 
@@ -179,7 +179,7 @@ def save_random(architecture: str, path: Path) -> list[str]:
 def test_load__pinned_weights_of_a_real_architecture(architecture: str, tmp_path: Path) -> None:
     path = tmp_path / f"{architecture}.pt"
     classes = [ClassPrompts(f"class {name}", (name,)) for name in save_random(architecture, path)]
-    detector = provider_of(path, sha256=sha256_of_file(path)).detector()
+    detector = provider_of(path, sha256=sha256_of_file(path)).detector.load()
     found = assert_keeps_contract(
         detector, classes, images=[photo("bus.jpg")[:300, :211], np.zeros((1, 1, 3), np.uint8)]
     )
@@ -194,9 +194,11 @@ def test_load__what_ultralytics_exports_finds_the_same(architecture: str, tmp_pa
         warnings.simplefilter("ignore")  # torch's, about tracing
         exported = import_yolo()(str(path)).export(format="onnx", imgsz=160, simplify=False, verbose=False)
     images = [photo("bus.jpg")[:300, :211], photo("zidane.jpg")]
-    theirs = provider_of(path, sha256=sha256_of_file(path)).detector().detect(images, classes, confidence_floor=0.3)
-    check_classes(provider_of(Path(exported)).detector_entry, classes)
-    ours = provider_of(Path(exported)).detector().detect(images, classes, confidence_floor=0.3)
+    theirs = (
+        provider_of(path, sha256=sha256_of_file(path)).detector.load().detect(images, classes, confidence_floor=0.3)
+    )
+    check_classes(provider_of(Path(exported)).detector.entry, classes)
+    ours = provider_of(Path(exported)).detector.load().detect(images, classes, confidence_floor=0.3)
     for first, second in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(first.confidences[:20], second.confidences[:20], atol=1e-3)
         assert (iou_matrix(first.boxes_xyxy[:20], second.boxes_xyxy).max(axis=1) > 0.98).all()

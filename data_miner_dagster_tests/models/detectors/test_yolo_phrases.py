@@ -82,7 +82,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("name", SCRIPT_BY_NETWORK)
 def test_detect__contract(name: str, networks: dict[str, Path], tmp_path: Path) -> None:
-    detector = with_text(networks[name], tmp_path).detector()
+    detector = with_text(networks[name], tmp_path).detector.load()
     found = assert_keeps_contract(detector, CLASSES, images=odd_images()[1:4:2])
     assert {prompt for detections in found for prompt in detections.prompts} == set(PHRASES)
 
@@ -90,7 +90,7 @@ def test_detect__contract(name: str, networks: dict[str, Path], tmp_path: Path) 
 @pytest.mark.parametrize("name", SCRIPT_BY_NETWORK)
 def test_detect__another_class_list_and_back(name: str, networks: dict[str, Path], tmp_path: Path) -> None:
     """Ultralytics melts the phrases into the network that predicts; the next project asks for others."""
-    detector = with_text(networks[name], tmp_path).detector()
+    detector = with_text(networks[name], tmp_path).detector.load()
     images = odd_images()[1:2]
     (first,) = detector.detect(images, CLASSES, confidence_floor=0.05)
     swapped = (ClassPrompts("person", ("person",)), ClassPrompts("vehicle", ("a bus", "a red car")))
@@ -107,7 +107,7 @@ def test_detect__yolo_world_as_its_network_answers_to_clip(networks: dict[str, P
     """Another route: transformers' CLIP through its own tokenizer, the network itself, and no post-processing."""
     import transformers
 
-    detector = with_text(networks["yolov8n-worldv2"], tmp_path).detector()
+    detector = with_text(networks["yolov8n-worldv2"], tmp_path).detector.load()
     image = odd_images()[1]
     (found,) = detector.detect([image], CLASSES, confidence_floor=0.01)
 
@@ -125,7 +125,7 @@ def test_detect__yolo_world_as_its_network_answers_to_clip(networks: dict[str, P
 
 
 def test_token_ids__as_mobileclip_was_traced(networks: dict[str, Path], tmp_path: Path) -> None:
-    detector: Any = with_text(networks["yoloe-11n-seg"], tmp_path).detector()
+    detector: Any = with_text(networks["yoloe-11n-seg"], tmp_path).detector.load()
     (ids,) = detector._phrases._text.token_ids(["A bus"]).numpy()
     # The tokenizer has no merges: a token a letter, 256 more where it ends a word.
     assert ids[0], ids[5] == (512, 513)
@@ -139,25 +139,25 @@ def test_token_ids__as_mobileclip_was_traced(networks: dict[str, Path], tmp_path
 def test_load__a_text_half_that_is_not_there(networks: dict[str, Path], tmp_path: Path) -> None:
     world, yoloe = networks["yolov8n-worldv2"], networks["yoloe-26n-seg"]
     with pytest.raises(ModelError, match=r"put CLIP ViT-B/32 and its tokenizer into a folder .*text_model: file:"):
-        provider_of(world).detector()
+        provider_of(world).detector.load()
     with pytest.raises(ModelError, match=r"mobileclip2_b\.ts into a folder"):
-        provider_of(yoloe).detector()
+        provider_of(yoloe).detector.load()
     with pytest.raises(ModelError, match=r"model folder .*/none is missing or empty"):
-        provider_of(world, text_model=f"file:{tmp_path}/none").detector()
+        provider_of(world, text_model=f"file:{tmp_path}/none").detector.load()
     with pytest.raises(ModelError, match=r"there is no file .*mobileclip2_b\.ts"):
-        provider_of(yoloe, text_model=f"file:{save_clip_text(tmp_path / 'clip')}").detector()
+        provider_of(yoloe, text_model=f"file:{save_clip_text(tmp_path / 'clip')}").detector.load()
     scripted = save_scripted_text(tmp_path / "scripted")
     with pytest.raises(ModelError, match=r"there is no file .*config\.json"):
-        provider_of(world, text_model=f"file:{scripted}").detector()
+        provider_of(world, text_model=f"file:{scripted}").detector.load()
 
 
 def test_load__a_script_runs_code_and_wants_its_checksum(networks: dict[str, Path], tmp_path: Path) -> None:
     path = networks["yoloe-11n-seg"]
     script = save_scripted_text(tmp_path) / "mobileclip_blt.ts"
     with pytest.raises(ModelError, match=f"text_sha256: {sha256_of_file(script)}"):
-        provider_of(path, text_model=f"file:{tmp_path}").detector()
+        provider_of(path, text_model=f"file:{tmp_path}").detector.load()
     with pytest.raises(ModelError, match="not the pinned 0123"):
-        provider_of(path, text_model=f"file:{tmp_path}", text_sha256="0123").detector()
+        provider_of(path, text_model=f"file:{tmp_path}", text_sha256="0123").detector.load()
 
 
 def test_load__a_pinned_file_that_is_no_script(networks: dict[str, Path], tmp_path: Path) -> None:
@@ -165,20 +165,20 @@ def test_load__a_pinned_file_that_is_no_script(networks: dict[str, Path], tmp_pa
     script.write_bytes(script.read_bytes()[:-1000])
     options = {"text_model": f"file:{tmp_path}", "text_sha256": sha256_of_file(script)}
     with pytest.raises(ModelError, match=r"mobileclip_blt\.ts is no TorchScript file"):
-        provider_of(networks["yoloe-11n-seg"], **options).detector()
+        provider_of(networks["yoloe-11n-seg"], **options).detector.load()
 
 
 def test_detect__text_half_of_another_length(networks: dict[str, Path], tmp_path: Path) -> None:
     script = save_scripted_text(tmp_path, dim=64) / "mobileclip_blt.ts"
     options = {"text_model": f"file:{tmp_path}", "text_sha256": sha256_of_file(script)}
-    detector = provider_of(networks["yoloe-11n-seg"], **options).detector()
+    detector = provider_of(networks["yoloe-11n-seg"], **options).detector.load()
     with pytest.raises(ModelError, match="vectors of 64 numbers where 512 are wanted"):
         detector.detect(odd_images()[3:4], CLASSES, confidence_floor=0.5)
 
 
 def test_fingerprint__follows_the_text_half_not_its_folder(networks: dict[str, Path], tmp_path: Path) -> None:
     path = networks["yolov8n-worldv2"]
-    first = provider_of(path, text_model=f"file:{save_clip_text(tmp_path / 'a')}").detector_fingerprint
-    assert provider_of(path, text_model=f"file:{save_clip_text(tmp_path / 'b')}").detector_fingerprint == first
+    first = provider_of(path, text_model=f"file:{save_clip_text(tmp_path / 'a')}").detector.fingerprint
+    assert provider_of(path, text_model=f"file:{save_clip_text(tmp_path / 'b')}").detector.fingerprint == first
     (tmp_path / "b" / "config.json").write_text("{}")
-    assert provider_of(path, text_model=f"file:{tmp_path / 'b'}").detector_fingerprint != first
+    assert provider_of(path, text_model=f"file:{tmp_path / 'b'}").detector.fingerprint != first

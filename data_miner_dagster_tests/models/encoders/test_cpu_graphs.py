@@ -54,36 +54,36 @@ def test_embed_batch__equals_torch_for_any_batch_size(
     architecture: str, folders: dict[str, Path], images: list[RgbImage]
 ) -> None:
     config = tiny_config(architecture, folders[architecture])
-    expected = embed_images(_with("torch", config).dedup_encoder(), images)
+    expected = embed_images(_with("torch", config).dedup_encoder.load(), images)
     for backend in ("onnxruntime", "openvino"):
-        encoder = _with(backend, config).dedup_encoder()
+        encoder = _with(backend, config).dedup_encoder.load()
         np.testing.assert_allclose(embed_images(encoder, images), expected, atol=TOLERANCE)
         np.testing.assert_allclose(embed_images(encoder, images[:1]), expected[:1], atol=TOLERANCE)
         assert embed_images(encoder, []).shape == (0, encoder.embedding_dim)
-    rounded = embed_images(_with("openvino-bfloat16", config).dedup_encoder(), images)
+    rounded = embed_images(_with("openvino-bfloat16", config).dedup_encoder.load(), images)
     assert (rounded * expected).sum(axis=1).min() > BFLOAT16_COSINE
 
 
 def test_embed_batch__poolings_are_in_the_graph(folders: dict[str, Path], images: list[RgbImage]) -> None:
     for pooling in ("cls", "mean"):
         config = tiny_config("dinov3", folders["dinov3"], pooling=pooling)
-        expected = embed_images(_with("torch", config).dedup_encoder(), images)
-        found = embed_images(_with("onnxruntime", config).dedup_encoder(), images)
+        expected = embed_images(_with("torch", config).dedup_encoder.load(), images)
+        found = embed_images(_with("onnxruntime", config).dedup_encoder.load(), images)
         np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 
 def test_embed_texts__prompts_are_compared_with_vectors_of_any_backend(folders: dict[str, Path]) -> None:
     config = tiny_config("clip", folders["clip"])
-    expected = _with("torch", config).filter_encoder().embed_texts(["a cat", "the red bus"])
+    expected = _with("torch", config).filter_encoder.load().embed_texts(["a cat", "the red bus"])
     np.testing.assert_array_equal(
-        _with("onnxruntime", config).filter_encoder().embed_texts(["a cat", "the red bus"]), expected
+        _with("onnxruntime", config).filter_encoder.load().embed_texts(["a cat", "the red bus"]), expected
     )
 
 
 def test_fingerprint__does_not_depend_on_the_backend(folders: dict[str, Path]) -> None:
     config = tiny_config("dinov2", folders["dinov2"])
     providers = [_with(backend, config) for backend in ("torch", *GRAPH_BACKENDS)]
-    assert len({provider.dedup_encoder_fingerprint for provider in providers}) == 1
+    assert len({provider.dedup_encoder.fingerprint for provider in providers}) == 1
 
 
 def test_graph__written_once_for_both_runtimes_and_anew_for_other_weights(
@@ -97,7 +97,7 @@ def test_graph__written_once_for_both_runtimes_and_anew_for_other_weights(
     network.save_pretrained(folder)
     config = tiny_config("dinov2", folder)
     before = set(derived.glob("*"))
-    first = embed_images(_with("onnxruntime", config).dedup_encoder(), images)
+    first = embed_images(_with("onnxruntime", config).dedup_encoder.load(), images)
     (graph,) = set(derived.glob("*")) - before
     assert graph.suffix == ".onnx"
 
@@ -106,12 +106,12 @@ def test_graph__written_once_for_both_runtimes_and_anew_for_other_weights(
 
     with monkeypatch.context() as patched:
         patched.setattr(hub_encoders, "write_graph", no_second_time)
-        again = _with("openvino", config).dedup_encoder()
+        again = _with("openvino", config).dedup_encoder.load()
         np.testing.assert_allclose(embed_images(again, images), first, atol=TOLERANCE)
     with torch.no_grad():
         network.layernorm.weight.mul_(-1)
     network.save_pretrained(folder)
-    _with("onnxruntime", config).dedup_encoder()
+    _with("onnxruntime", config).dedup_encoder.load()
     assert len(set(derived.glob("*")) - before) == 2
 
 
@@ -136,5 +136,5 @@ def test_openvino__reports_to_nobody(monkeypatch: pytest.MonkeyPatch, images: li
     monkeypatch.setenv("DATA_MINER_MODEL_CACHE", str(tmp_path / "cache"))  # so that the graph is written anew
     monkeypatch.setattr(sender.TelemetrySender, "send", lambda _self, *message: sent.append(message))
     config = tiny_config("dinov2", save_tiny("dinov2", tmp_path / "network"))
-    embed_images(_with("openvino", config).dedup_encoder(), images)
+    embed_images(_with("openvino", config).dedup_encoder.load(), images)
     assert sent == []

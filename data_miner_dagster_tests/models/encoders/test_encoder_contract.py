@@ -48,13 +48,13 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if name.startswith("lite-"):
         if missing_packages(BUILT_IN[name].packages):
             pytest.skip("the lite weights are not in the model cache: `data-miner models fetch --profile lite`")
-        return ModelProvider(ModelsConfig(profile="lite", dedup_encoder=name, device="cpu")).dedup_encoder()
+        return ModelProvider(ModelsConfig(profile="lite", dedup_encoder=name, device="cpu")).dedup_encoder.load()
     architecture, _, backend = name.partition(" by ")
     folder: Path = save_tiny(architecture, tmp_path_factory.mktemp("contract") / architecture)
     config = tiny_config(architecture, folder).model_copy(update={"cpu_backend": backend or "torch"})
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("DATA_MINER_MODEL_CACHE", str(folder.parent / "cache"))
-        return ModelProvider(config).dedup_encoder()
+        return ModelProvider(config).dedup_encoder.load()
 
 
 @pytest.fixture(scope="module")

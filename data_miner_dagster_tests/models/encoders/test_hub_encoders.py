@@ -42,7 +42,7 @@ def _unit(vectors: Any) -> Any:
 def test_embed_batch__equals_transformers_own_processing(
     architecture: str, folders: dict[str, Path], images: list[RgbImage]
 ) -> None:
-    encoder = ModelProvider(tiny_config(architecture, folders[architecture])).dedup_encoder()
+    encoder = ModelProvider(tiny_config(architecture, folders[architecture])).dedup_encoder.load()
     processor = AutoImageProcessor.from_pretrained(folders[architecture])
     network = AutoModel.from_pretrained(folders[architecture]).eval()
     pixels = processor(images=images, return_tensors="pt")["pixel_values"]
@@ -54,7 +54,7 @@ def test_embed_batch__equals_transformers_own_processing(
 
 @pytest.mark.parametrize("architecture", ["siglip", "siglip2", "clip"])
 def test_embed_texts__equals_transformers_own_call(architecture: str, folders: dict[str, Path]) -> None:
-    encoder = ModelProvider(tiny_config(architecture, folders[architecture])).filter_encoder()
+    encoder = ModelProvider(tiny_config(architecture, folders[architecture])).filter_encoder.load()
     tokenizer = AutoTokenizer.from_pretrained(folders[architecture])
     network = AutoModel.from_pretrained(folders[architecture]).eval()
     for prompt, vector in zip(PROMPTS, encoder.embed_texts(PROMPTS), strict=True):
@@ -71,13 +71,13 @@ def test_embed_texts__equals_transformers_own_call(architecture: str, folders: d
 
 
 def test_embed_texts__siglip_reads_lower_case(folders: dict[str, Path]) -> None:
-    encoder = ModelProvider(tiny_config("siglip2", folders["siglip2"])).filter_encoder()
+    encoder = ModelProvider(tiny_config("siglip2", folders["siglip2"])).filter_encoder.load()
     np.testing.assert_array_equal(encoder.embed_texts(["The Red BUS"]), encoder.embed_texts(["the red bus"]))
 
 
 @pytest.mark.parametrize("architecture", ["siglip", "clip"])
 def test_embed_texts__longer_than_the_network_reads(architecture: str, folders: dict[str, Path]) -> None:
-    encoder = ModelProvider(tiny_config(architecture, folders[architecture])).filter_encoder()
+    encoder = ModelProvider(tiny_config(architecture, folders[architecture])).filter_encoder.load()
     assert encoder.embed_texts(["cat " * 200]).shape == (1, encoder.embedding_dim)
 
 
@@ -86,7 +86,7 @@ def test_pooling__each_is_another_vector(architecture: str, folders: dict[str, P
     network = AutoModel.from_pretrained(folders[architecture]).eval()
     by_pooling = {}
     for pooling in ("pooler", "cls", "mean"):
-        encoder = ModelProvider(tiny_config(architecture, folders[architecture], pooling=pooling)).dedup_encoder()
+        encoder = ModelProvider(tiny_config(architecture, folders[architecture], pooling=pooling)).dedup_encoder.load()
         by_pooling[pooling] = embed_images(encoder, images)
     batch = torch.from_numpy(np.stack([encoder.preprocess(image) for image in images]))
     preparation = PixelPreparation.of_processor(AutoImageProcessor.from_pretrained(folders[architecture]))
@@ -101,18 +101,18 @@ def test_pooling__each_is_another_vector(architecture: str, folders: dict[str, P
 
 def test_pooling__unknown(folders: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match="pooling 'max' is none of pooler, cls, mean"):
-        ModelProvider(tiny_config("dinov2", folders["dinov2"], pooling="max")).dedup_encoder()
+        ModelProvider(tiny_config("dinov2", folders["dinov2"], pooling="max")).dedup_encoder.load()
 
 
 def test_load__folder_of_another_architecture(folders: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match="is of type 'dinov2', not siglip"):
-        ModelProvider(tiny_config("siglip2", folders["dinov2"])).filter_encoder()
+        ModelProvider(tiny_config("siglip2", folders["dinov2"])).filter_encoder.load()
 
 
 def test_load__naflex_is_refused_and_another_is_named(tmp_path: Path) -> None:
     Siglip2Config().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"NaFlex checkpoint.*use a SigLIP 2 of fixed resolution"):
-        ModelProvider(tiny_config("siglip2", tmp_path)).filter_encoder()
+        ModelProvider(tiny_config("siglip2", tmp_path)).filter_encoder.load()
 
 
 def test_load__pickled_weights_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_load__pickled_weights_are_refused(folders: dict[str, Path], tmp_path: P
     (folder / "model.safetensors").unlink()
     torch.save(network.state_dict(), folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="could not be loaded"):
-        ModelProvider(tiny_config("dinov2", folder)).dedup_encoder()
+        ModelProvider(tiny_config("dinov2", folder)).dedup_encoder.load()
 
 
 def test_load__truncated_weights_are_one_clear_line(tmp_path: Path) -> None:
@@ -129,18 +129,18 @@ def test_load__truncated_weights_are_one_clear_line(tmp_path: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:500])
     with pytest.raises(ModelError, match="could not be loaded") as raised:
-        ModelProvider(tiny_config("dinov2", folder)).dedup_encoder()
+        ModelProvider(tiny_config("dinov2", folder)).dedup_encoder.load()
     assert "\n" not in str(raised.value)
 
 
 def test_load__once_a_process_and_anew_when_the_weights_change(tmp_path: Path) -> None:
     config = tiny_config("dinov2", save_tiny("dinov2", tmp_path / "net"))
-    first = ModelProvider(config).dedup_encoder()
-    assert ModelProvider(config).dedup_encoder() is first
+    first = ModelProvider(config).dedup_encoder.load()
+    assert ModelProvider(config).dedup_encoder.load() is first
     network = AutoModel.from_pretrained(tmp_path / "net")
     with torch.no_grad():
         network.layernorm.weight.mul_(2)
     network.save_pretrained(tmp_path / "net")
     changed = ModelProvider(config)
-    assert changed.dedup_encoder_fingerprint != first.fingerprint
-    assert changed.dedup_encoder() is not first
+    assert changed.dedup_encoder.fingerprint != first.fingerprint
+    assert changed.dedup_encoder.load() is not first

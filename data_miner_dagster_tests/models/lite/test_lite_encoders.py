@@ -58,7 +58,7 @@ class TestRealWeights:
         assert "animal" not in concepts[162]
 
     def test_conse__the_right_prompt_wins(self, provider: ModelProvider, photos: list[RgbImage]) -> None:
-        encoder = provider.filter_encoder()
+        encoder = provider.filter_encoder.load()
         images = embed_images(encoder, photos)
         texts = encoder.embed_texts(["a photo of a cat", "a cup of coffee"])
         similarities = images @ texts.T
@@ -70,7 +70,7 @@ class TestRealWeights:
     def test_efficientnet__the_same_picture_smaller_is_a_duplicate_and_another_is_not(
         self, provider: ModelProvider, photos: list[RgbImage]
     ) -> None:
-        encoder = provider.dedup_encoder()
+        encoder = provider.dedup_encoder.load()
         vectors = embed_images(encoder, [*photos, photos[0][::2, ::2]])
         similarities = vectors @ vectors.T
         threshold = encoder.calibration.duplicate_threshold
@@ -81,7 +81,7 @@ class TestRealWeights:
     def test_efficientnet__image_decoded_at_half_size_is_the_same_picture(
         self, provider: ModelProvider, photos: list[RgbImage], tmp_path: Path
     ) -> None:
-        encoder = provider.dedup_encoder()
+        encoder = provider.dedup_encoder.load()
         for index, photo in enumerate(photos):
             path = tmp_path / f"{index}.jpg"
             large = cv2.resize(photo, (960, 640), interpolation=cv2.INTER_CUBIC)
@@ -94,6 +94,6 @@ class TestRealWeights:
             assert whole_vector @ reduced_vector > HALF_SIZE_COSINE
 
     def test_fingerprints__known_before_loading(self, provider: ModelProvider) -> None:
-        assert provider.filter_encoder().fingerprint == provider.filter_encoder_fingerprint
-        assert provider.dedup_encoder().fingerprint == provider.dedup_encoder_fingerprint
-        assert provider.filter_encoder() is ModelProvider(provider.config).filter_encoder()
+        assert provider.filter_encoder.load().fingerprint == provider.filter_encoder.fingerprint
+        assert provider.dedup_encoder.load().fingerprint == provider.dedup_encoder.fingerprint
+        assert provider.filter_encoder.load() is ModelProvider(provider.config).filter_encoder.load()

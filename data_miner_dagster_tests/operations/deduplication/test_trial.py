@@ -13,7 +13,8 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.models.packages import fetch_samples
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.deduplication.trial import try_dedup
-from data_miner_dagster_tests.support.axis_project import AxisEncoder, PlantedModels
+from data_miner_dagster_tests.support.axis_project import AxisEncoder
+from data_miner_dagster_tests.support.models import PlantedModels
 
 BY_COLOUR = DeduplicationConfig(encoder="filter")
 

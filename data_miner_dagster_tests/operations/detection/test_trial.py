@@ -6,7 +6,8 @@ from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.media.contact_sheets import Verdict
 from data_miner_dagster.operations.detection.trial import try_detect
-from data_miner_dagster_tests.support.coloured_shapes import ColourDetector, PlantedDetectors, jpeg_of
+from data_miner_dagster_tests.support.coloured_shapes import ColourDetector, jpeg_of
+from data_miner_dagster_tests.support.models import PlantedModels
 
 CONFIG = DetectionConfig.model_validate({"classes": {"red": [], "sea": ["blue"]}, "batch_size": 2})
 
@@ -22,11 +23,11 @@ def folder(tmp_path: Path) -> Path:
 
 def test_try_detect__empty_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no .* image in"):
-        try_detect(PlantedDetectors(ColourDetector()), CONFIG, tmp_path, threshold=0.1)
+        try_detect(PlantedModels(detectors=[ColourDetector()]), CONFIG, tmp_path, threshold=0.1)
 
 
 def test_try_detect__boxes_by_path(folder: Path) -> None:
-    trial = try_detect(PlantedDetectors(ColourDetector()), CONFIG, folder, threshold=0.1)
+    trial = try_detect(PlantedModels(detectors=[ColourDetector()]), CONFIG, folder, threshold=0.1)
     assert trial.columns == ("boxes", "best", "found")
     assert [(row.path.name, row.cells[:2]) for row in trial.rows] == [
         ("a.jpg", ("1", "0.50")),
@@ -41,15 +42,15 @@ def test_try_detect__boxes_by_path(folder: Path) -> None:
 
 
 def test_try_detect__lower_threshold_and_limit(folder: Path) -> None:
-    trial = try_detect(PlantedDetectors(ColourDetector()), CONFIG, folder, threshold=0.05, limit=2)
+    trial = try_detect(PlantedModels(detectors=[ColourDetector()]), CONFIG, folder, threshold=0.05, limit=2)
     assert [row.cells[2] for row in trial.rows] == ["red 0.50", "red 0.12"]
     config = CONFIG.model_copy(update={"confidence_floor": 0.01})
-    trial = try_detect(PlantedDetectors(ColourDetector()), config, folder, threshold=0.01, limit=2)
+    trial = try_detect(PlantedModels(detectors=[ColourDetector()]), config, folder, threshold=0.01, limit=2)
     assert trial.rows[1].cells[2] == "red 0.12, sea 0.04"
 
 
 def test_try_detect__ensemble(folder: Path) -> None:
-    models = PlantedDetectors(ColourDetector("one"), ColourDetector("two", fingerprint="2"))
+    models = PlantedModels(detectors=[ColourDetector("one"), ColourDetector("two", fingerprint="2")])
     config = CONFIG.model_copy(update={"detectors": ("one", "two")})
     trial = try_detect(models, config, folder, threshold=0.1, limit=1)
     assert trial.title == "detect with one + two, confidence at or above 0.1"

@@ -50,7 +50,7 @@ def platform(tmp_path: Path) -> ColourPlatform:
 
 def test_embed_frames__no_videos(platform: ColourPlatform) -> None:
     assert embed_frames(platform, []) == []
-    assert platform.colours.num_loaded == 0
+    assert platform.planted.loads == []
 
 
 def test_embed_frames__a_vector_for_each_frame(platform: ColourPlatform) -> None:
@@ -71,9 +71,9 @@ def test_embed_frames__second_call_does_nothing_and_loads_nothing(platform: Colo
     embed_frames(platform, ["file-a"])
     path = platform.layout.embedding_file("colour", "file-a")
     written = path.stat().st_mtime_ns
-    platform.colours.num_loaded = 0
+    platform.planted.loads.clear()
     assert statuses_of(embed_frames(platform, ["file-a"])) == [("file-a", OutcomeStatus.REUSED)]
-    assert (platform.colours.num_loaded, path.stat().st_mtime_ns) == (0, written)
+    assert (platform.planted.loads, path.stat().st_mtime_ns) == ([], written)
     assert statuses_of(embed_frames(platform, ["file-a"], force=True)) == [("file-a", OutcomeStatus.DONE)]
 
 
@@ -94,7 +94,7 @@ def test_embed_frames__new_frames_or_encoder_make_it_stale(platform: ColourPlatf
     embed_frames(platform, ["file-a"])
     plant_frames(platform, "file-a", [GREEN, BLUE], fingerprint="frames-2")
     assert statuses_of(embed_frames(platform, ["file-a"])) == [("file-a", OutcomeStatus.DONE)]
-    platform.colours.encoders["filter"].fingerprint = "colour-2"
+    platform.encoder.fingerprint = "colour-2"
     assert statuses_of(embed_frames(platform, ["file-a"])) == [("file-a", OutcomeStatus.DONE)]
     stored = read_embeddings(platform.layout.embedding_file("colour", "file-a"))
     assert stored is not None
@@ -109,7 +109,7 @@ def test_embed_frames__videos_share_batches_and_outcomes_keep_the_order_asked(pl
         platform, ["file-c", "file-a", "file-b"], report=lambda done: reported.append(done.video_key)
     )
     assert statuses_of(outcomes) == [(key, OutcomeStatus.DONE) for key in ("file-c", "file-a", "file-b")]
-    assert platform.colours.encoders["filter"].batch_sizes == [4, 2]
+    assert platform.encoder.batch_sizes == [4, 2]
     assert reported == ["file-a", "file-b", "file-c"]
 
 
@@ -129,7 +129,7 @@ def test_embed_frames__is_reported_before_the_next_videos_are_done(platform: Col
 def test_embed_frames__same_key_twice_is_worked_on_once(platform: ColourPlatform) -> None:
     plant_video(platform, "file-a", RED)
     assert statuses_of(embed_frames(platform, ["file-a", "file-a"])) == [("file-a", OutcomeStatus.DONE)] * 2
-    assert platform.colours.encoders["filter"].batch_sizes == [1]
+    assert platform.encoder.batch_sizes == [1]
 
 
 def test_embed_frames__video_without_frames_gets_an_empty_file(platform: ColourPlatform) -> None:
@@ -188,7 +188,7 @@ def test_embed_frames__a_broken_run_frees_its_claims_and_the_next_takes_up(
 ) -> None:
     for key in ("file-a", "file-b", "file-c"):
         plant_video(platform, key, *[RED] * 4)
-    encoder = platform.colours.encoders["filter"]
+    encoder = platform.encoder
 
     def breaks(batch: npt.NDArray[Any]) -> Float32Array:
         if encoder.batch_sizes:
@@ -244,7 +244,7 @@ def test_embed_frames__real_network_equals_one_image_at_a_time(
     for key in ("file-a", "file-b"):
         plant_video(platform, key, *colours)
     assert [outcome.status.value for outcome in embed_frames(platform, ["file-a", "file-b"])] == ["done", "done"]
-    encoder = ModelProvider(models.model_copy(update={"cpu_backend": "torch"})).filter_encoder()
+    encoder = ModelProvider(models.model_copy(update={"cpu_backend": "torch"})).filter_encoder.load()
     for key in ("file-a", "file-b"):
         stored = read_embeddings(platform.layout.embedding_file("tiny", key))
         assert stored is not None

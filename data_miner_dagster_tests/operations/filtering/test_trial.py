@@ -9,7 +9,8 @@ from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.filtering.trial import try_filter
 from data_miner_dagster.operations.trials import folder_images, write_contact_sheet
-from data_miner_dagster_tests.support.axis_project import AxisEncoder, PlantedModels
+from data_miner_dagster_tests.support.axis_project import AxisEncoder
+from data_miner_dagster_tests.support.models import PlantedModels
 
 
 @pytest.fixture

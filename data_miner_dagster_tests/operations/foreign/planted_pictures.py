@@ -10,7 +10,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from data_miner_dagster.catalog.videos import find_videos
-from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.records import (
     ClassPrompts,
@@ -19,14 +18,11 @@ from data_miner_dagster.domain.records import (
     RgbImage,
     SimilarityCalibration,
 )
-from data_miner_dagster.models.checksums import ModelFile
-from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.models.registry import Capability, ModelEntry
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.operations.sourcing.registering import register_project_file
-from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster_tests.end_to_end.commands import write_yaml
+from data_miner_dagster_tests.support.models import PlantedModels
 
 PROJECT = "things"
 NUM_PICTURES = 5
@@ -97,27 +93,10 @@ class _OneBox:
         return [box for _ in images]
 
 
-class PlantedModels(ModelProvider):
-    def __init__(self) -> None:
-        super().__init__(ModelsConfig(profile="lite"))
-        self.encoder = _Encoder()
-
-    filter_encoder_name = dedup_encoder_name = _Encoder.name
-    filter_encoder_fingerprint = dedup_encoder_fingerprint = _Encoder.fingerprint
-    filter_encoder_calibration = dedup_encoder_calibration = _Encoder.calibration
-
-    def filter_encoder(self) -> _Encoder:
-        return self.encoder
-
-    def dedup_encoder(self) -> _Encoder:
-        return self.encoder
-
-    def detector(self, name: str | None = None) -> ObjectDetector:
-        return _OneBox()
-
-    def detector_entries(self, names: Sequence[str] = ()) -> tuple[ModelEntry, ...]:
-        files = (ModelFile("weights", "1"),)
-        return (ModelEntry("one-box", "boxes", Capability.DETECTOR, "pypi:boxes", None, "none", "", files=files),)
+def planted_models() -> PlantedModels:
+    """Return one encoder for both, and a detector of one box."""
+    encoder = _Encoder()
+    return PlantedModels(encoder, encoder, [_OneBox()])
 
 
 def listed(root: Path, contents: dict[str, bytes]) -> tuple[Platform, str]:
@@ -135,7 +114,7 @@ def listed(root: Path, contents: dict[str, bytes]) -> tuple[Platform, str]:
             "detection": {"classes": {"thing": []}},
         },
     )
-    platform = Platform(PlatformConfig(), root / "root", models=PlantedModels())
+    platform = Platform(PlatformConfig(), root / "root", models=planted_models())
     register_project_file(platform, project_file)
     list_sources(platform, PROJECT)
     [video] = find_videos(platform.database)

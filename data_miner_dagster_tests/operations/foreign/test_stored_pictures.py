@@ -53,11 +53,11 @@ from data_miner_dagster_tests.operations.foreign.planted_pictures import (
     BRIGHT,
     NUM_PICTURES,
     PROJECT,
-    PlantedModels,
     brightness_of_tiles,
     coded,
     contents,
     listed,
+    planted_models,
 )
 from data_miner_dagster_tests.support.coloured_frames import GREEN, RED, ColourPlatform, plant_video
 
@@ -129,7 +129,7 @@ def test_run__no_foreign_picture_is_decoded_in_its_process(tmp_path: Path, decod
 def test_try__no_foreign_picture_is_decoded_in_its_process(tmp_path: Path, decoded_here: list[str]) -> None:
     for name, content in contents().items():
         (tmp_path / name).write_bytes(content)
-    models = PlantedModels()
+    models = planted_models()
     detection = DetectionConfig.model_validate({"classes": {"thing": []}})
     for trial in (
         try_filter(models, FilteringConfig.model_validate({"positive": ["a thing"]}), tmp_path),

@@ -12,9 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from data_miner_dagster.catalog.schema import PrescreeningRow, utc_now
-from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration, VideoCandidate
-from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.prescreening import prescreen, threshold_of
@@ -22,6 +20,7 @@ from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.extractors import install_everywhere
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.support.local_projects import add_project, make_platform
+from data_miner_dagster_tests.support.models import PlantedModels
 
 
 class ColourEncoder:
@@ -43,15 +42,6 @@ class ColourEncoder:
         return np.stack([np.eye(3, dtype=np.float32)[["red", "green", "blue"].index(prompt)] for prompt in prompts])
 
 
-class ColourModels(ModelProvider):
-    filter_encoder_name = ColourEncoder.name
-    filter_encoder_fingerprint = ColourEncoder.fingerprint
-    filter_encoder_calibration = ColourEncoder.calibration
-
-    def filter_encoder(self) -> ColourEncoder:
-        return ColourEncoder()
-
-
 @pytest.fixture
 def server() -> Iterator[HostileServer]:
     with hostile.hostile_server() as running:
@@ -60,7 +50,7 @@ def server() -> Iterator[HostileServer]:
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Platform:
-    return make_platform(tmp_path / "root", models=ColourModels(ModelsConfig()))
+    return make_platform(tmp_path / "root", models=PlantedModels(ColourEncoder()))
 
 
 def picture(rgb: tuple[int, int, int]) -> bytes:

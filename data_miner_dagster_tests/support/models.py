@@ -1,0 +1,89 @@
+"""Models that are planted instead of configured: fakes behind the protocols, each in the role that a test gives it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.models.checksums import ModelFile
+from data_miner_dagster.models.provider import DetectorRole, EncoderRole, ModelProvider, ModelRole
+from data_miner_dagster.models.registry import Capability, ModelEntry
+from data_miner_dagster.protocols.detectors import ObjectDetector
+from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder
+
+Model = TypeVar("Model", ImageTextEncoder, ImageEncoder, ObjectDetector)
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedRole(ModelRole[Model], Generic[Model]):
+    """A model at hand; `loads` gets its name each time it is loaded."""
+
+    model: Model
+    loads: list[str]
+
+    @property
+    def fingerprint(self) -> str:
+        """The model's own."""
+        return self.model.fingerprint
+
+    def load(self) -> Model:
+        """Return the model."""
+        self.loads.append(self.model.name)
+        return self.model
+
+
+class PlantedModels(ModelProvider):
+    """A provider of the models given; other roles are those of the lite profile.
+
+    The models may be changed or put in one another's place at any time: nothing is remembered of them. `loads` has the
+    name of each that was loaded, in order.
+    """
+
+    def __init__(
+        self,
+        filter_encoder: ImageTextEncoder | None = None,
+        dedup_encoder: ImageEncoder | None = None,
+        detectors: Sequence[ObjectDetector] = (),
+    ) -> None:
+        super().__init__(ModelsConfig(profile="lite"))
+        self.planted_filter, self.planted_dedup = filter_encoder, dedup_encoder
+        self.planted_detectors = {detector.name: detector for detector in detectors}  # the first is the platform's
+        self.loads: list[str] = []
+
+    @property
+    def filter_encoder(self) -> ModelRole[ImageTextEncoder]:
+        """The planted encoder."""
+        if self.planted_filter is None:
+            return super().filter_encoder
+        return self._planted(self.planted_filter, Capability.IMAGE_TEXT_ENCODER)
+
+    @property
+    def dedup_encoder(self) -> EncoderRole:
+        """The planted encoder."""
+        if self.planted_dedup is None:
+            return super().dedup_encoder
+        return self._planted(self.planted_dedup, Capability.IMAGE_ENCODER)
+
+    @property
+    def detector(self) -> DetectorRole:
+        """The first of the planted detectors."""
+        return self._detector(next(iter(self.planted_detectors))) if self.planted_detectors else super().detector
+
+    def _detector(self, name: str) -> DetectorRole:
+        if name not in self.planted_detectors:
+            return super()._detector(name)
+        return self._planted(self.planted_detectors[name], Capability.DETECTOR)
+
+    def _planted(self, model: Model, capability: Capability) -> PlantedRole[Model]:
+        entry = ModelEntry(
+            name=model.name,
+            architecture="planted",
+            capability=capability,
+            source="pypi:planted",
+            revision=None,
+            licence="none",
+            loader="",
+            calibration=getattr(model, "calibration", None),
+            files=(ModelFile("weights", model.fingerprint),),
+        )
+        return PlantedRole(entry, "cpu", model, self.loads)
