@@ -61,8 +61,6 @@ def embed_in_batches(
         is_of_frame: whether another error than FrameLoadError, met with a frame, is that frame's alone. A batch that
             the model refuses so is put through it again, frame by frame, unless it refuses by now what it took before.
     """
-    source = iter(frames)
-    waiting: deque[tuple[Frame, Future[npt.NDArray[Any] | Exception]]] = deque()
     runner = _BatchRunner(encoder, batch_size, max_batch_bytes, is_of_frame)
 
     def prepare(frame: Frame) -> npt.NDArray[Any] | Exception:
@@ -76,25 +74,13 @@ def embed_in_batches(
             return error
 
     with ThreadPoolExecutor(decode_threads, thread_name_prefix="decode") as pool:
-
-        def fill() -> None:
-            while len(waiting) < PREFETCHED_BATCHES * runner.batch_size:
-                frame = next(source, None)
-                if frame is None:
-                    return
-                waiting.append((frame, pool.submit(prepare, frame)))
-
+        ahead = _PreparedAhead(iter(frames), lambda frame: pool.submit(prepare, frame))
         try:
-            fill()
-            while waiting:
-                taken: list[tuple[Frame, npt.NDArray[Any] | Exception]] = []
-                while waiting and len(taken) < runner.batch_size:
-                    frame, future = waiting.popleft()
-                    taken.append((frame, future.result()))
-                    runner.fit(taken[-1][1])
-                fill()  # before the model runs, so that the threads have work meanwhile
-                arrays = [array for _, array in taken if not isinstance(array, Exception)]
-                vectors = iter(runner.run(arrays))
+            ahead.fill(PREFETCHED_BATCHES * runner.batch_size)
+            while ahead.waiting:
+                taken = ahead.take(runner)
+                ahead.fill(PREFETCHED_BATCHES * runner.batch_size)  # the threads have work while the model runs
+                vectors = iter(runner.run([array for _, array in taken if not isinstance(array, Exception)]))
                 for frame, array in taken:
                     result = array if isinstance(array, Exception) else next(vectors)
                     if isinstance(result, Exception):
@@ -102,8 +88,40 @@ def embed_in_batches(
                     else:
                         yield EmbeddedFrame(frame, result)
         finally:
-            for _, future in waiting:
-                future.cancel()
+            ahead.cancel()
+
+
+class _PreparedAhead(Generic[Frame]):
+    """Frames whose images are being loaded and preprocessed by threads, in order."""
+
+    def __init__(
+        self, frames: Iterator[Frame], submit: Callable[[Frame], Future[npt.NDArray[Any] | Exception]]
+    ) -> None:
+        self._frames = frames
+        self._submit = submit
+        self.waiting: deque[tuple[Frame, Future[npt.NDArray[Any] | Exception]]] = deque()
+
+    def fill(self, num_frames: int) -> None:
+        """Submit frames until this many wait, or none is left."""
+        while len(self.waiting) < num_frames:
+            frame = next(self._frames, None)
+            if frame is None:
+                return
+            self.waiting.append((frame, self._submit(frame)))
+
+    def take(self, runner: "_BatchRunner") -> list[tuple[Frame, npt.NDArray[Any] | Exception]]:
+        """Return the next batch, once its images are ready."""
+        taken: list[tuple[Frame, npt.NDArray[Any] | Exception]] = []
+        while self.waiting and len(taken) < runner.batch_size:
+            frame, future = self.waiting.popleft()
+            taken.append((frame, future.result()))
+            runner.fit(taken[-1][1])
+        return taken
+
+    def cancel(self) -> None:
+        """Give up what no thread has begun."""
+        for _, future in self.waiting:
+            future.cancel()
 
 
 class _BatchRunner:

@@ -18,6 +18,7 @@ from data_miner_dagster.protocols.indexes import single_precision_error
 from data_miner_dagster.stages.deduplication.appearances import Appearances
 from data_miner_dagster.stages.deduplication.cosines import (
     ALIKE,
+    BoolArray,
     CandidatePairs,
     Float16Array,
     IntArray,
@@ -80,18 +81,13 @@ def verify_guarantees(
     num_leaders = len(leaders)
     own_ids = np.arange(len(newcomers)) + num_leaders
     is_kept = representative_ids == own_ids
-    kept_rows = np.flatnonzero(is_kept)
-    removed_rows = np.flatnonzero(~is_kept)
-    named = representative_ids[removed_rows]
-
+    kept_rows, removed_rows = np.flatnonzero(is_kept), np.flatnonzero(~is_kept)
     everything = VectorBlock(leaders, newcomers, num_leaders, len(newcomers))
+
     is_known = np.concatenate([np.ones(num_leaders, np.bool_), is_kept])
+    named = representative_ids[removed_rows]
     supported = is_known[named] & (named < own_ids[removed_rows])
-    pairs = CandidatePairs(removed_rows, named, np.zeros(len(named), np.float32))
-    is_within = everything.cosines(pairs) >= threshold
-    if appearances is not None:
-        is_within |= appearances.are_alike(own_ids[removed_rows], named)
-    supported &= is_within
+    supported &= _are_within(everything, appearances, removed_rows, named, threshold)
     unsupported = removed_rows[~supported]
 
     checked = np.arange(len(kept_rows))
@@ -103,6 +99,7 @@ def verify_guarantees(
         close_rows.update(rows.tolist())
         close_pairs += zip((rows + num_leaders).tolist(), ids.tolist(), strict=True)
         close_pairs = close_pairs[:_LISTED_PAIRS]
+    listed = unsupported[:_LISTED_PAIRS]
     return GuaranteeReport(
         num_representatives=len(kept_rows),
         num_representatives_checked=len(checked),
@@ -110,14 +107,18 @@ def verify_guarantees(
         num_too_close=len(close_rows),
         num_unsupported=len(unsupported),
         too_close_pairs=tuple(close_pairs),
-        unsupported_pairs=tuple(
-            zip(
-                own_ids[unsupported[:_LISTED_PAIRS]].tolist(),
-                representative_ids[unsupported[:_LISTED_PAIRS]].tolist(),
-                strict=True,
-            )
-        ),
+        unsupported_pairs=tuple(zip(own_ids[listed].tolist(), representative_ids[listed].tolist(), strict=True)),
     )
+
+
+def _are_within(
+    everything: VectorBlock, appearances: Appearances | None, rows: IntArray, ids: IntArray, threshold: float
+) -> BoolArray:
+    pairs = CandidatePairs(rows, ids, np.zeros(len(ids), np.float32))
+    is_within = everything.cosines(pairs) >= threshold
+    if appearances is not None:
+        is_within |= appearances.are_alike(rows + len(everything.leaders), ids)
+    return is_within
 
 
 def _close_pairs(

@@ -166,18 +166,10 @@ def find_representatives(
         fresh = _pairs_with_open_rows(units, is_open, threshold - margin, block.first_id, appearances)
         is_leader = _choose_leaders(fresh, is_open, block, threshold, margin)
 
-        fresh = fresh.chosen(is_leader[fresh.ids - block.first_id])
-        candidates = known.joined(fresh)
-        candidates = _near_best(candidates.chosen(~is_leader[candidates.rows]), block.num_rows, margin)
-        exact = block.cosines(candidates)
-        is_within = candidates.are_alike | (exact >= threshold)
-        candidates, exact = candidates.chosen(is_within), exact[is_within]
-        # The last of each row in this sorting is its best: highest cosine, then the earliest representative.
-        by_row = np.lexsort((-candidates.ids, exact, candidates.rows))
-        removed, stops = _runs(candidates.rows[by_row])
-        best = by_row[stops - 1]
-        representative_ids[start + removed] = candidates.ids[best]
-        similarities[start + removed] = exact[best]
+        candidates = known.joined(fresh.chosen(is_leader[fresh.ids - block.first_id]))
+        removed, ids, exact = _best_of_each(candidates.chosen(~is_leader[candidates.rows]), block, threshold, margin)
+        representative_ids[start + removed] = ids
+        similarities[start + removed] = exact
 
         leader_rows = np.flatnonzero(is_leader)
         index.add(units[leader_rows])
@@ -185,6 +177,21 @@ def find_representatives(
         if alike is not None:
             alike.add(leader_rows + block.first_id)
     return Assignment(num_leaders, representative_ids, similarities)
+
+
+def _best_of_each(
+    candidates: CandidatePairs, block: VectorBlock, threshold: float, margin: float
+) -> tuple[IntArray, IntArray, Float64Array]:
+    """Return each row that has a representative within reach, the best one's id, and their exact cosine."""
+    candidates = _near_best(candidates, block.num_rows, margin)
+    exact = block.cosines(candidates)
+    is_within = candidates.are_alike | (exact >= threshold)
+    candidates, exact = candidates.chosen(is_within), exact[is_within]
+    # The last of each row in this sorting is its best: highest cosine, then the earliest representative.
+    by_row = np.lexsort((-candidates.ids, exact, candidates.rows))
+    rows, stops = _runs(candidates.rows[by_row])
+    best = by_row[stops - 1]
+    return rows, candidates.ids[best], exact[best]
 
 
 def _alike_pairs(alike: AlikeRepresentatives, block: VectorBlock) -> CandidatePairs:

@@ -187,38 +187,14 @@ def decide(
         video_offsets: (V+1,) ascending; the frames of video v are the half-open slice offsets[v]:offsets[v+1].
         quality_reasons: (N,) code in REASONS of the flag set at extraction, KEPT where there is none.
     """
-    num_frames = len(pts_seconds)
     columns = {text: similarity_by_prompt[text].astype(np.float64) for text in _texts(rules)}
-
-    positive = _Strongest.nothing(num_frames)
-    for position, rule in enumerate(rules.positive):
-        similarities = columns[rule.text]
-        positive.challenge(position, similarities - (rule.threshold or 0.0), similarities)
+    positive = _lead_of_positives(rules, columns, len(pts_seconds))
     positive_similarities = positive.similarities.astype(np.float64)
+    negative, shown_negative = _lead_of_negatives(rules, columns, len(pts_seconds))
+    junk, is_junk = _lead_of_junk(rules, columns, positive_similarities)
+    headroom = np.where(positive.prompts == NO_PROMPT, np.nan, positive.strengths)
 
-    # A prompt below its floor is shown where there is no other, but beats nothing.
-    negative = _Strongest.nothing(num_frames)
-    shown_negative = _Strongest.nothing(num_frames)
-    for position, rule in enumerate(rules.negative):
-        similarities = columns[rule.text]
-        strengths = similarities + (rule.margin or 0.0)
-        shown_negative.challenge(position, strengths, similarities)
-        if rule.threshold is not None:
-            strengths = np.where(similarities >= rule.threshold, strengths, -np.inf)
-        negative.challenge(position, strengths, similarities)
-
-    junk = _Strongest.nothing(num_frames)
-    is_junk = np.zeros(num_frames, bool)
-    for position, rule in enumerate(rules.junk):
-        similarities = columns[rule.text]
-        strengths = similarities - (rule.threshold or 0.0)
-        junk.challenge(position, strengths, similarities)
-        hits = strengths >= 0
-        if rule.margin is not None:
-            hits &= similarities >= positive_similarities + rule.margin
-        is_junk |= hits
-
-    reasons = np.full(num_frames, KEPT, np.int8)
+    reasons = np.full(len(pts_seconds), KEPT, np.int8)
 
     def drop(where: npt.NDArray[np.bool_], reason: DropReason) -> None:
         reasons[where & (reasons == KEPT)] = _CODE[reason]
@@ -229,8 +205,6 @@ def decide(
     drop(positive.strengths < 0, DropReason.BELOW_POSITIVE)
     drop(positive_similarities < negative.strengths, DropReason.BEATEN_BY_NEGATIVE)
     drop(is_junk, DropReason.JUNK)
-
-    headroom = np.where(positive.prompts == NO_PROMPT, np.nan, positive.strengths)
     if rules.min_gap_seconds > 0:
         drop(
             _too_close(reasons == KEPT, headroom, pts_seconds, video_offsets, rules.min_gap_seconds),
@@ -253,6 +227,49 @@ def decide(
         junk_prompts=junk.prompts,
         junk_similarities=junk.similarities,
     )
+
+
+def _lead_of_positives(rules: FilteringRules, columns: Mapping[str, Float64Array], num_frames: int) -> _Strongest:
+    lead = _Strongest.nothing(num_frames)
+    for position, rule in enumerate(rules.positive):
+        similarities = columns[rule.text]
+        lead.challenge(position, similarities - (rule.threshold or 0.0), similarities)
+    return lead
+
+
+def _lead_of_negatives(
+    rules: FilteringRules, columns: Mapping[str, Float64Array], num_frames: int
+) -> tuple[_Strongest, _Strongest]:
+    """Return the lead among the prompts at or above their floors, and the lead among all of them.
+
+    A prompt below its floor is shown where there is no other, but beats nothing.
+    """
+    lead, lead_of_all = _Strongest.nothing(num_frames), _Strongest.nothing(num_frames)
+    for position, rule in enumerate(rules.negative):
+        similarities = columns[rule.text]
+        strengths = similarities + (rule.margin or 0.0)
+        lead_of_all.challenge(position, strengths, similarities)
+        if rule.threshold is not None:
+            strengths = np.where(similarities >= rule.threshold, strengths, -np.inf)
+        lead.challenge(position, strengths, similarities)
+    return lead, lead_of_all
+
+
+def _lead_of_junk(
+    rules: FilteringRules, columns: Mapping[str, Float64Array], positive_similarities: Float64Array
+) -> tuple[_Strongest, npt.NDArray[np.bool_]]:
+    """Return the lead among the junk prompts, and which frames any of them calls junk."""
+    lead = _Strongest.nothing(len(positive_similarities))
+    is_junk = np.zeros(len(positive_similarities), bool)
+    for position, rule in enumerate(rules.junk):
+        similarities = columns[rule.text]
+        strengths = similarities - (rule.threshold or 0.0)
+        lead.challenge(position, strengths, similarities)
+        hits = strengths >= 0
+        if rule.margin is not None:
+            hits &= similarities >= positive_similarities + rule.margin
+        is_junk |= hits
+    return lead, is_junk
 
 
 def _texts(rules: FilteringRules) -> tuple[str, ...]:
