@@ -269,28 +269,21 @@ class SiteClient:
             VideoPermanentError, VideoTransientError: with the kind; the message carries no secret.
             ConfigError: `{env:NAME}` is not set.
         """
-        if isinstance(address, str):
-            try:
-                address = ForeignAddress.parse(address)
-            except AddressError as error:
-                raise VideoPermanentError(VideoErrorKind.POLICY, f"its address cannot be taken: {error}") from None
+        address = _network_address(address)
         ydl, config = self._ydl(), self._config
         is_generic = site_of_key(video_key) is None
         site = site_of_key(video_key) or host_of(address.text)
-        origin = Origin.OWN if isinstance(address, OwnAddress) else Origin.FOREIGN
+        described = partial(
+            candidate_of,
+            video_key=video_key,
+            url=address.text,
+            source="",
+            query="",
+            rank=0,
+            found_at=found_at,
+            origin=Origin.OWN if isinstance(address, OwnAddress) else Origin.FOREIGN,
+        )
         refusals: list[Exception] = []
-
-        def described(info: Mapping[str, Any]) -> VideoCandidate:
-            return candidate_of(
-                info,
-                video_key=video_key,
-                url=address.text,
-                source="",
-                query="",
-                rank=0,
-                found_at=found_at,
-                origin=origin,
-            )
 
         def refuse(info: Mapping[str, Any], *, incomplete: bool = False) -> None:
             try:
@@ -300,18 +293,7 @@ class SiteClient:
                 refusals.append(error)
                 raise
 
-        def hook(progress: Mapping[str, Any]) -> None:
-            self._on_bytes()
-            if (
-                max(clean_whole(progress.get(name)) or 0 for name in ("downloaded_bytes", "total_bytes"))
-                > config.max_size_bytes
-            ):
-                raise too_large(config)
-
-        template = f"{str(folder).replace('%', '%%')}/%(format_id).80B.%(ext).8B"
-        ydl.params["outtmpl"] = {**ydl.params["outtmpl"], "default": template}
-        ydl.params["match_filter"] = refuse
-        ydl._progress_hooks = [hook]
+        self._download_into(folder, ydl, refuse)
         with self._errand(ydl, site, config.max_wall_seconds) as errand:
             try:
                 expanded = expand_address(address)
@@ -333,6 +315,20 @@ class SiteClient:
                     ) from None
                 raise explained(translate(error), site) from None
         return fetched_video(info, folder, config, described, errand.promised_bytes)
+
+    def _download_into(self, folder: Path, ydl: GuardedYoutubeDL, refuse: Callable[..., None]) -> None:
+        """Have the next download land in `folder`, if `refuse` lets its video pass and it is not too large."""
+
+        def hook(progress: Mapping[str, Any]) -> None:
+            self._on_bytes()
+            sizes = [clean_whole(progress.get(name)) or 0 for name in ("downloaded_bytes", "total_bytes")]
+            if max(sizes) > self._config.max_size_bytes:
+                raise too_large(self._config)
+
+        template = f"{str(folder).replace('%', '%%')}/%(format_id).80B.%(ext).8B"
+        ydl.params["outtmpl"] = {**ydl.params["outtmpl"], "default": template}
+        ydl.params["match_filter"] = refuse
+        ydl._progress_hooks = [hook]
 
     # --- pictures ---
 
@@ -383,6 +379,15 @@ class SiteClient:
 def _tiles(form: Mapping[str, Any]) -> tuple[int, int] | None:
     rows, columns = (clean_whole(form.get(name), _MAX_TILES_A_SIDE) for name in ("rows", "columns"))
     return (rows, columns) if rows and columns else None
+
+
+def _network_address(address: NetworkAddress | str) -> NetworkAddress:
+    if not isinstance(address, str):
+        return address
+    try:
+        return ForeignAddress.parse(address)
+    except AddressError as error:
+        raise VideoPermanentError(VideoErrorKind.POLICY, f"its address cannot be taken: {error}") from None
 
 
 def _foreign(said: str, ie_key: str) -> ForeignAddress:

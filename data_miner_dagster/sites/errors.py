@@ -10,7 +10,7 @@ import socket
 import ssl
 import traceback
 import urllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -81,6 +81,17 @@ _BY_STATUS: Final = {
     429: _K.RATE_LIMITED,
     451: _K.GEO_BLOCKED,
 }
+_OF_OUR_OWN: Final[tuple[tuple[tuple[type[BaseException], ...], VideoErrorKind], ...]] = (
+    ((AddressRefusedError, OptedOutError), _K.POLICY),
+    ((QueueStoppedError,), _K.RATE_LIMITED),
+    ((DeadlineExceededError,), _K.TRANSIENT),
+    ((PageTooLargeError,), _K.TOO_LARGE),
+)
+_BY_TYPE: Final[tuple[tuple[tuple[type[BaseException], ...], VideoErrorKind], ...]] = (
+    ((GeoRestrictedError,), _K.GEO_BLOCKED),
+    ((IncompleteRead, ContentTooShortError), _K.CUT_OFF),
+    ((UserNotLive,), _K.LIVE),
+)
 _MAX_RAW_MESSAGE: Final = 5000
 _HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.NO_FORMATS, _K.FORBIDDEN, _K.BOT_CHECK})
 
@@ -179,49 +190,58 @@ def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
     chain = list(_chain(error))
     # Ours first, then types, then HTTP statuses, then words: from the certain to the likely.
     for item in chain:
-        if isinstance(item, VideoPermanentError | VideoTransientError):
-            wait = item.retry_after_seconds if isinstance(item, VideoTransientError) else None
-            return item.kind, redact(str(item)), wait
-        if isinstance(item, AddressRefusedError | OptedOutError):
-            return _K.POLICY, _message_of(item), None
-        if isinstance(item, QueueStoppedError):
-            return _K.RATE_LIMITED, _message_of(item), None
-        if isinstance(item, DeadlineExceededError):
-            return _K.TRANSIENT, _message_of(item), None
-        if isinstance(item, PageTooLargeError):
-            return _K.TOO_LARGE, _message_of(item), None
+        if (raised_by_us := _of_our_own(item)) is not None:
+            return raised_by_us
     if (ours := fault_of_ours(error)) is not None:
         raise ours from None
     message = _message_of(chain[0])
     for item in chain:
-        if isinstance(item, OSError) and item.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _K.DISK_FULL, message, None
-        if isinstance(item, GeoRestrictedError):
-            return _K.GEO_BLOCKED, message, None
-        if isinstance(item, IncompleteRead | ContentTooShortError):
-            return _K.CUT_OFF, message, None
-        if isinstance(item, UserNotLive):
-            return _K.LIVE, message, None
         if isinstance(item, HTTPError):
-            wait = retry_after_seconds(item.response.headers.get("Retry-After"))
-            # A 403 may be a bot check, a geo block or an age gate in words.
-            by_words = next((kind for pattern, kind in _BY_MESSAGE if pattern.search(message)), None)
-            by_status = _BY_STATUS.get(item.status)
-            if by_status is None:
-                by_status = _K.TRANSIENT if item.status >= 500 else _K.UNSUPPORTED
-            if by_status is _K.FORBIDDEN and by_words in (_K.BOT_CHECK, _K.GEO_BLOCKED, _K.AGE_RESTRICTED):
-                return by_words, message, wait
-            return by_status, message, wait
-    for pattern, kind in _BY_MESSAGE:
-        if pattern.search(message):
+            return *_of_status(item, message), retry_after_seconds(item.response.headers.get("Retry-After"))
+        if (kind := _of_type(item)) is not None:
             return kind, message, None
+    return _of_words(message) or _of_last_resort(chain), message, None
+
+
+def _of_our_own(error: BaseException) -> tuple[VideoErrorKind, str, float | None] | None:
+    """Return what `classify` does of an error that this package raises on purpose; None of any other."""
+    if isinstance(error, VideoTransientError):
+        return error.kind, redact(str(error)), error.retry_after_seconds
+    if isinstance(error, VideoPermanentError):
+        return error.kind, redact(str(error)), None
+    kind = next((kind for types, kind in _OF_OUR_OWN if isinstance(error, types)), None)
+    return None if kind is None else (kind, _message_of(error), None)
+
+
+def _of_type(error: BaseException) -> VideoErrorKind | None:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _K.DISK_FULL
+    return next((kind for types, kind in _BY_TYPE if isinstance(error, types)), None)
+
+
+def _of_status(error: HTTPError, message: str) -> tuple[VideoErrorKind, str]:
+    kind = _BY_STATUS.get(error.status)
+    if kind is None:
+        kind = _K.TRANSIENT if error.status >= 500 else _K.UNSUPPORTED
+    # A 403 may be a bot check, a geo block or an age gate in words.
+    by_words = _of_words(message)
+    if kind is _K.FORBIDDEN and by_words in (_K.BOT_CHECK, _K.GEO_BLOCKED, _K.AGE_RESTRICTED):
+        kind = by_words
+    return kind, message
+
+
+def _of_words(message: str) -> VideoErrorKind | None:
+    return next((kind for pattern, kind in _BY_MESSAGE if pattern.search(message)), None)
+
+
+def _of_last_resort(chain: Sequence[BaseException]) -> VideoErrorKind:
     for item in chain:
         if isinstance(item, UnsupportedError):
-            return _K.UNSUPPORTED, message, None
+            return _K.UNSUPPORTED
         if isinstance(item, TransportError | OSError):
-            return _K.TRANSIENT, message, None
+            return _K.TRANSIENT
     # An extractor that breaks does so for everyone until yt-dlp is updated: worth another try, some day.
-    return (_K.UNSUPPORTED if isinstance(chain[0], DownloadError | ExtractorError) else _K.TRANSIENT), message, None
+    return _K.UNSUPPORTED if isinstance(chain[0], DownloadError | ExtractorError) else _K.TRANSIENT
 
 
 def translate(error: BaseException) -> VideoPermanentError | VideoTransientError:
