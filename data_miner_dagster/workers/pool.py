@@ -1,61 +1,17 @@
 """The caller's end: a pool of worker processes, started as they are needed, reused, and replaced when they end."""
 
-import atexit
-import json
-import logging
 import mmap
-import os
-import signal
-import socket
 import struct
-import subprocess
-import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any
 
-import data_miner_dagster
-from data_miner_dagster.workers.errors import (
-    WorkerDiedError,
-    WorkerLimitError,
-    WorkersClosedError,
-    error_from_json,
-)
+from data_miner_dagster.workers.errors import WorkerDiedError, WorkersClosedError
 from data_miner_dagster.workers.limits import WorkerLimits
-
-OnCall = Callable[[str, dict[str, Any]], Any]
-"""Answers what a job asks of its caller, by name; the answer must be one that JSON can say."""
-
-_PASSED_ON: Final = frozenset(
-    {
-        "PATH",
-        "HOME",
-        "LANG",
-        "LANGUAGE",
-        "LC_ALL",
-        "LC_CTYPE",
-        "TZ",
-        "TMPDIR",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "LD_LIBRARY_PATH",
-        "PYTHONHOME",
-        "PYTHONUTF8",
-        "PYTHONDONTWRITEBYTECODE",
-        "PYTHONPYCACHEPREFIX",
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-    }
-)
-"""The variables that a worker may see: none of them holds a secret."""
-_MAX_LINE: Final = 64 << 20
-_LAST_WORDS: Final = 400
-_DIES_WITHIN_SECONDS: Final = 2.0
+from data_miner_dagster.workers.nursery import Nursery, keep, nursery_of
+from data_miner_dagster.workers.worker import OnCall, Worker
 
 
 class WorkerPool:
@@ -81,9 +37,9 @@ class WorkerPool:
         self._places = threading.BoundedSemaphore(size) if size is not None else None
         self._lock = threading.Lock()
         self._starting = threading.Lock()
-        self._nursery: _Nursery | None = None
-        self._idle: list[_Worker] = []
-        self._all: list[_Worker] = []
+        self._nursery: Nursery | None = None
+        self._idle: list[Worker] = []
+        self._all: list[Worker] = []
         self._is_closed = False
         self._notices_file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._notices_file.truncate(8)
@@ -110,7 +66,7 @@ class WorkerPool:
             worker.close_files()
         with self._starting:
             if self._nursery is not None:
-                _keep(self._nursery)
+                keep(self._nursery)
         self._notices.close()
         self._notices_file.close()
 
@@ -165,7 +121,7 @@ class WorkerPool:
                 raise
 
     @contextmanager
-    def _borrowed(self) -> "Iterator[_Worker]":
+    def _borrowed(self) -> Iterator[Worker]:
         if self._places is not None:
             self._places.acquire()
         try:
@@ -186,7 +142,7 @@ class WorkerPool:
             if self._places is not None:
                 self._places.release()
 
-    def _worker(self) -> "_Worker":
+    def _worker(self) -> Worker:
         while True:
             with self._lock:
                 if self._is_closed:
@@ -200,7 +156,8 @@ class WorkerPool:
                 break
             worker.close_files()  # its nursery has ended, and it with it
         try:
-            worker = self._live_nursery().spawn(self._notices_file.fileno())
+            nursery = self._live_nursery()
+            worker = Worker(nursery, *nursery.spawn(self._notices_file.fileno()))
         except (ValueError, WorkerDiedError):  # ValueError: the file of notices is closed
             if self._is_closed:
                 raise WorkersClosedError from None
@@ -213,7 +170,7 @@ class WorkerPool:
         worker.close_files()
         raise WorkersClosedError
 
-    def _live_nursery(self) -> "_Nursery":
+    def _live_nursery(self) -> Nursery:
         if self._beside is not None:
             return self._beside._live_nursery()
         with self._starting:
@@ -222,236 +179,5 @@ class WorkerPool:
             if self._nursery is None or not self._nursery.is_alive:
                 if self._nursery is not None:
                     self._nursery.close()
-                self._nursery = _nursery_of(self._module, self._environment)
+                self._nursery = nursery_of(self._module, self._environment)
             return self._nursery
-
-
-class _Nursery:
-    """The process that has imported the module, and forks workers."""
-
-    def __init__(self, module: str, environment: Mapping[str, str]) -> None:
-        self.module = module
-        self.environment = environment
-        self._control, theirs = socket.socketpair()
-        self._lock = threading.Lock()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-P", "-m", module],
-                stdin=theirs.fileno(),
-                stdout=self._errors,
-                stderr=self._errors,
-                env=environment,
-            )
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
-    def _tell(self, message: dict[str, Any], files: list[int]) -> dict[str, Any]:
-        """Raise EOFError if it has ended."""
-        with self._lock:
-            try:
-                socket.send_fds(self._control, [json.dumps(message).encode()], files)
-                answer = self._control.recv(1024)
-            except OSError as error:
-                raise EOFError from error
-        if not answer:
-            raise EOFError
-        found: dict[str, Any] = json.loads(answer)
-        return found
-
-    def spawn(self, notices: int) -> "_Worker":
-        ours, theirs = socket.socketpair()
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 - the worker's, which closes it
-        try:
-            process_id = self._tell({}, [theirs.fileno(), errors.fileno(), notices])["process_id"]
-        except EOFError:
-            ours.close()
-            errors.close()
-            try:
-                code = self._process.wait(_DIES_WITHIN_SECONDS)
-            except subprocess.TimeoutExpired:  # it lives: what it was to be sent has been closed meanwhile
-                raise WorkersClosedError from None
-            raise WorkerDiedError(f"no worker could be started: it {_how(code, self._errors)}") from None
-        finally:
-            theirs.close()
-        return _Worker(self, process_id, ours, errors)
-
-    def end(self, process_id: int, seconds: float) -> int | None:
-        """Give a worker so many seconds to end by itself, then kill it; return its exit code as Popen would."""
-        try:
-            return os.waitstatus_to_exitcode(self._tell({"end": process_id, "seconds": seconds}, [])["status"])
-        except EOFError:
-            return None  # the kernel has killed it together with its nursery
-
-    def close(self) -> None:
-        with self._lock:
-            self._control.close()
-        try:
-            self._process.wait(_DIES_WITHIN_SECONDS)
-        except subprocess.TimeoutExpired:  # still importing
-            self._process.kill()
-            self._process.wait()
-        self._errors.close()
-
-
-_spare: dict[str, _Nursery] = {}
-"""By module, that of a pool which has been closed: whoever needs the module next finds it imported."""
-_changing_spare = threading.Lock()
-
-
-def _nursery_of(module: str, names: Collection[str]) -> _Nursery:
-    source = str(Path(data_miner_dagster.__file__).parent.parent)  # the same code as ours, wherever we stand
-    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    allowed = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name in names}
-    environment = {**allowed, "PYTHONPATH": path}
-    with _changing_spare:
-        spare = _spare.pop(module, None)
-    if spare is not None:
-        if spare.is_alive and spare.environment == environment:
-            return spare
-        spare.close()
-    return _Nursery(module, environment)
-
-
-def _keep(nursery: _Nursery) -> None:
-    with _changing_spare:
-        other, _spare[nursery.module] = _spare.get(nursery.module), nursery
-    if other is not None:
-        other.close()
-
-
-@atexit.register
-def _close_spare() -> None:
-    while _spare:
-        _spare.popitem()[1].close()
-
-
-class _Worker:
-    """The caller's end of one worker."""
-
-    def __init__(self, nursery: _Nursery, process_id: int, channel: socket.socket, errors: IO[bytes]) -> None:
-        self.process_id = process_id
-        self._nursery = nursery
-        self._channel = channel
-        self._errors = errors
-        self._received = bytearray()
-        self._is_busy = False
-        self._is_last = False
-        self._exit_code: int | None = None
-        self._has_ended = False
-        self._ending = threading.Lock()
-
-    @property
-    def is_sound(self) -> bool:
-        """True if it can take another job."""
-        return not (self._is_busy or self._is_last or self._has_ended) and self._nursery.is_alive
-
-    def ask(self, job: str, arguments: dict[str, Any], limits: WorkerLimits, on_call: OnCall | None) -> Any:
-        """Send a job and wait for its answer; see `WorkerPool.call`."""
-        self._is_busy = True  # unless an answer comes, it is of no more use
-        self._errors.seek(0)
-        self._errors.truncate()
-        deadline = None if limits.wall_seconds is None else time.monotonic() + limits.wall_seconds
-        level = logging.getLogger(data_miner_dagster.__name__).getEffectiveLevel()
-        message = {"job": job, "arguments": arguments, "limits": asdict(limits), "log_level": level}
-        self._send(message, deadline, limits)
-        failure: Exception | None = None
-        while True:
-            said = self._receive(deadline, limits)
-            if "log" in said:
-                logging.getLogger(said["log"]).log(said["level"], "%s", said["message"])
-            elif "ask" in said:
-                began = time.monotonic()
-                reply: dict[str, Any] = {}
-                try:
-                    assert on_call is not None, f"{job} asks for {said['ask']}"
-                    reply = {"reply": on_call(said["ask"], said["arguments"])}
-                except Exception as error:  # noqa: BLE001 - raised when the job has ended by it
-                    failure = error
-                deadline = None if deadline is None else deadline + time.monotonic() - began
-                self._send(reply, deadline, limits)
-            else:
-                break
-        self._is_busy, self._is_last = False, said["is_last"]
-        if failure is not None:
-            raise failure
-        if "answer" in said:
-            return said["answer"]
-        if said["error"].get("limit") == "memory":
-            self._is_last = True
-            allowed = "" if limits.memory_bytes is None else f" than {limits.memory_bytes} bytes"
-            raise WorkerLimitError("memory", f"needs more memory{allowed}")
-        raise error_from_json(said["error"])
-
-    def _send(self, message: dict[str, Any], deadline: float | None, limits: WorkerLimits) -> None:
-        try:
-            self._set_timeout(deadline)
-            self._channel.sendall(json.dumps(message).encode() + b"\n")
-        except TimeoutError:
-            raise self._too_long(limits) from None
-        except OSError:
-            raise self._death(limits) from None
-
-    def _receive(self, deadline: float | None, limits: WorkerLimits) -> dict[str, Any]:
-        searched = 0
-        while (end := self._received.find(b"\n", searched)) < 0:
-            searched = len(self._received)
-            if searched > _MAX_LINE:
-                raise WorkerLimitError("answer", f"answers with more than {_MAX_LINE} bytes")
-            try:
-                self._set_timeout(deadline)
-                block = self._channel.recv(1 << 16)
-            except TimeoutError:
-                raise self._too_long(limits) from None
-            except OSError:
-                block = b""
-            if not block:
-                raise self._death(limits)
-            self._received += block
-        line = self._received[:end]
-        del self._received[: end + 1]
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-    def _set_timeout(self, deadline: float | None) -> None:
-        self._channel.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
-
-    def _too_long(self, limits: WorkerLimits) -> WorkerLimitError:
-        self.kill()
-        return WorkerLimitError("wall", f"takes longer than {limits.wall_seconds:g} s")
-
-    def _death(self, limits: WorkerLimits) -> WorkerLimitError | WorkerDiedError:
-        self._end(_DIES_WITHIN_SECONDS)
-        if self._exit_code == -signal.SIGXCPU and limits.cpu_seconds is not None:
-            return WorkerLimitError("cpu", f"takes more than {limits.cpu_seconds:g} s of CPU")
-        return WorkerDiedError(_how(self._exit_code, self._errors))
-
-    def kill(self) -> None:
-        """End it, whatever it is doing. Another thread may be waiting for its answer."""
-        self._end(0.0)
-
-    def _end(self, seconds: float) -> None:
-        with self._ending:
-            if not self._has_ended:
-                self._has_ended = True
-                self._exit_code = self._nursery.end(self.process_id, seconds)
-
-    def close_files(self) -> None:
-        """Close what is open here; the worker has ended."""
-        self._channel.close()
-        self._errors.close()
-
-
-def _how(code: int | None, errors: IO[bytes]) -> str:
-    """Return how a process ended, and its last words."""
-    errors.seek(0)
-    words = errors.read().decode(errors="replace").strip()[-_LAST_WORDS:].splitlines()
-    if code is None:
-        how = "was ended"
-    elif code < 0:
-        how = f"was ended by {signal.Signals(-code).name}"
-    else:
-        how = f"ended with code {code}"
-    return f"{how}: {words[-1]}" if words else how

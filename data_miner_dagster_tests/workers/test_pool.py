@@ -22,7 +22,8 @@ from data_miner_dagster.workers.errors import (
     WorkersClosedError,
 )
 from data_miner_dagster.workers.limits import WorkerLimits
-from data_miner_dagster.workers.pool import WorkerPool, _Nursery
+from data_miner_dagster.workers.nursery import Nursery
+from data_miner_dagster.workers.pool import WorkerPool
 
 JOBS = "data_miner_dagster_tests.workers.jobs_for_tests"
 
@@ -223,14 +224,14 @@ def test_close__ends_idle_and_busy_workers() -> None:
 def test_close__while_a_worker_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interrupt of a run comes at any moment: it must not wait for a worker that will never be."""
     pool = WorkerPool(JOBS)
-    tell = _Nursery._tell
+    tell = Nursery._tell
 
-    def closed_meanwhile(nursery: _Nursery, message: dict[str, Any], files: list[int]) -> dict[str, Any]:
+    def closed_meanwhile(nursery: Nursery, message: dict[str, Any], files: list[int]) -> dict[str, Any]:
         if not message:
             pool.close()
         return tell(nursery, message, files)
 
-    monkeypatch.setattr(_Nursery, "_tell", closed_meanwhile)
+    monkeypatch.setattr(Nursery, "_tell", closed_meanwhile)
     with ThreadPoolExecutor(1) as threads, pytest.raises(WorkersClosedError):
         threads.submit(pool.call, "process", {}).result(timeout=30)
 

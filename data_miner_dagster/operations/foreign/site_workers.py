@@ -25,7 +25,8 @@ from data_miner_dagster.sites.records import CANDIDATES, FETCHED, LIMITS, PICTUR
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
 from data_miner_dagster.workers.limits import WorkerLimits
-from data_miner_dagster.workers.pool import OnCall, WorkerPool
+from data_miner_dagster.workers.pool import WorkerPool
+from data_miner_dagster.workers.worker import OnCall
 
 LISTING_SECONDS: Final = 600.0
 _PICTURE_SECONDS: Final = 60.0
