@@ -15,7 +15,7 @@ from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.storage.arrays import read_arrays
 from data_miner_dagster.storage.damage import reading
 from data_miner_dagster.storage.embeddings import read_embeddings
-from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.layout import FRAMES_TABLE_NAME, StorageLayout
 from data_miner_dagster.storage.tables import open_table
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def _candidates(layout: StorageLayout, video_key: str | None) -> Iterator[tuple[
     """Yield (path, whether it is derived)."""
     key = video_key if video_key is not None else "*"  # which has no characters that a pattern would mind
     of_video = (
-        (layout.frames, f"{key}/frames.parquet", True),
+        (layout.frames, f"{key}/{FRAMES_TABLE_NAME}", True),
         (layout.embeddings, f"*/{key}.npz", True),
         (layout.videos, f"{key}/info.json", True),
     )

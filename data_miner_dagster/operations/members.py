@@ -19,7 +19,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.damage import damaged
 from data_miner_dagster.storage.embeddings import read_embeddings_fingerprint
-from data_miner_dagster.storage.tables import read_identity
+from data_miner_dagster.storage.frames import sound_frames_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,6 @@ class MemberFrames:
     """The frames of one member video, and their current embeddings by the project's filter encoder."""
 
     video_key: str
-    frames_folder: Path
-    frames_table: Path
     frames_fingerprint: str
     num_frames: int
     embeddings_file: Path
@@ -106,11 +104,10 @@ def _frames_of(
     platform: Platform, video: VideoRow, encoder_name: str, encoder_fingerprint: str
 ) -> MemberFrames | _Lack:
     """Return what a video that has not failed has on disk, or what it lacks."""
-    frames_table = platform.layout.frames_table(video.key)
-    frames = read_identity(frames_table) if video.status is VideoStatus.EXTRACTED else None
-    if frames is None and video.status is VideoStatus.EXTRACTED and frames_table.exists():
-        raise damaged(frames_table, "no table of frames")
-    if frames is None or frames.fingerprint is None:
+    if video.status is not VideoStatus.EXTRACTED:
+        return _Lack.FRAMES
+    frames = sound_frames_identity(platform.layout, video.key)
+    if frames is None:
         return _Lack.FRAMES
     embeddings_file = platform.layout.embedding_file(encoder_name, video.key)
     embeddings_fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder_fingerprint)
@@ -122,10 +119,8 @@ def _frames_of(
         return _Lack.EMBEDDINGS
     return MemberFrames(
         video_key=video.key,
-        frames_folder=platform.layout.frames_folder(video.key),
-        frames_table=frames_table,
         frames_fingerprint=frames.fingerprint,
-        num_frames=frames.num_rows,
+        num_frames=frames.num_frames,
         embeddings_file=embeddings_file,
         embeddings_fingerprint=embeddings_fingerprint,
     )

@@ -13,6 +13,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.registering import is_withdrawn
 from data_miner_dagster.sensors.planning import ProjectState, VideoState
+from data_miner_dagster.storage.frames import frames_modified_ns
 
 
 def project_states(platform: Platform) -> list[ProjectState]:
@@ -26,11 +27,13 @@ def project_states(platform: Platform) -> list[ProjectState]:
     return [state_of(row) for row in find_projects(platform.database)]
 
 
-def _modified_by_key(folder: Path) -> dict[str, float]:
+def _modified_ns_by_key(folder: Path) -> dict[str, int]:
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
-        return {entry.name[: -len(".npz")]: entry.stat().st_mtime for entry in entries if entry.name.endswith(".npz")}
+        return {
+            entry.name[: -len(".npz")]: entry.stat().st_mtime_ns for entry in entries if entry.name.endswith(".npz")
+        }
 
 
 def video_states(platform: Platform, project: str | None = None) -> list[VideoState]:
@@ -41,19 +44,19 @@ def video_states(platform: Platform, project: str | None = None) -> list[VideoSt
     that has been downloaded: they are made again.
     """
     layout = platform.layout
-    embedded = _modified_by_key(layout.embeddings / platform.models.filter_encoder.name)
+    embedded = _modified_ns_by_key(layout.embeddings / platform.models.filter_encoder.name)
 
     def state_of(video: WantedVideo) -> VideoState:
         status, is_embedded = video.status, False
         if status is VideoStatus.EXTRACTED:
             try:
-                extracted = layout.frames_table(video.key).stat().st_mtime
+                extracted_ns = frames_modified_ns(layout, video.key)
             except FileNotFoundError:
                 status = VideoStatus.DOWNLOADED
             except OSError:
                 pass  # not known to be embedded: the stage says of this video what is wrong with it
             else:
-                is_embedded = embedded.get(video.key, -1.0) >= extracted
+                is_embedded = embedded.get(video.key, -1) >= extracted_ns
         return VideoState(video.key, status, video.retry_after, video.has_file, is_embedded)
 
     def attempted(video: WantedVideo) -> VideoState:

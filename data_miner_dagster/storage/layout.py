@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from data_miner_dagster.domain.keys import check_project_name, check_video_key, has_foreign_pictures
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
+
+FRAMES_TABLE_NAME: Final = "frames.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class StorageLayout:
 
     def frames_table(self, video_key: str) -> Path:
         """The manifest of a video's frames, written last."""
-        return self.frames_folder(video_key) / "frames.parquet"
+        return self.frames_folder(video_key) / FRAMES_TABLE_NAME
 
     def frame_path(self, video_key: str, file_name: str) -> Path:
         """One frame's image."""

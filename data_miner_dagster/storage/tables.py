@@ -151,14 +151,3 @@ def table_from_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.
         if num_nulls and not field.nullable:
             raise ValueError(f"{num_nulls} of {table.num_rows} rows have no {field.name}")
     return table
-
-
-def num_rows(path: Path) -> int:
-    """Return the row count from the Parquet footer.
-
-    Raises:
-        FileNotFoundError: there is no such table.
-        DamagedFileError: it cannot be read.
-    """
-    with open_table(path) as file:
-        return int(file.metadata.num_rows)

@@ -109,12 +109,12 @@ def test_project_members__one_that_a_fault_meets_has_failed(
             raise PermissionError("planted")
         return read_identity(path)
 
-    monkeypatch.setattr("data_miner_dagster.operations.members.read_identity", read)
+    monkeypatch.setattr("data_miner_dagster.storage.frames.read_identity", read)
     members = project_members(platform, "pets")
     assert [member.video_key for member in members.ready] == ["local-b"]
     (failed,) = members.failed
     assert (failed.video_key, failed.kind) == ("local-a", VideoErrorKind.INTERNAL_ERROR)
-    assert failed.message.startswith("PermissionError: planted (operations/members.py:")
+    assert failed.message.startswith("PermissionError: planted (storage/frames.py:")
 
 
 def test_failures_by_kind__order_of_the_enum() -> None:

@@ -22,7 +22,6 @@ from data_miner_dagster.storage.representatives import (
     write_representatives,
 )
 from data_miner_dagster.storage.tables import (
-    num_rows,
     read_batches,
     read_fingerprint,
     read_identity,
@@ -57,7 +56,6 @@ def test_tables__one_that_cannot_be_read_is_absent_or_says_so(table: Path, damag
     table.write_bytes(DAMAGES[damage](table.read_bytes()))
     assert (read_identity(table), read_fingerprint(table), read_metadata(table)) == (None, None, {})
     for read in (
-        lambda: num_rows(table),
         lambda: read_table(table, ["value"]),
         lambda: list(read_batches(table, ["value"])),
         lambda: TableByVideo(table, ["value"]),

@@ -52,6 +52,7 @@ from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees
 from data_miner_dagster.stages.deduplication.leaders import find_representatives, quality_order, standing_prefix
 from data_miner_dagster.stages.deduplication.reuploads import find_reuploads
 from data_miner_dagster.stages.thresholds import check_same_scale
+from data_miner_dagster.storage.frames import frames_identity
 from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
 from data_miner_dagster.storage.tables import (
     FINGERPRINT_KEY,
@@ -265,7 +266,8 @@ def _write_table(
 
 def _frames_fingerprints(platform: Platform, frames: pa.Table) -> dict[str, str]:
     keys = sorted(pc.unique(frames["video_key"]).to_pylist())
-    return {key: read_fingerprint(platform.layout.frames_table(key)) or "" for key in keys}
+    found = {key: frames_identity(platform.layout, key) for key in keys}
+    return {key: "" if identity is None else identity.fingerprint for key, identity in found.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from data_miner_dagster.stages.deduplication.appearances import Appearances, tel
 from data_miner_dagster.stages.deduplication.leaders import Assignment, tiers_of
 from data_miner_dagster.storage.alignment import check_unique, rows_of_ids
 from data_miner_dagster.storage.by_video import runs_of
+from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.representatives import read_representatives
 from data_miner_dagster.storage.tables import read_table
 
@@ -131,10 +132,9 @@ def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
     faults: dict[str, ItemFault] = {}
 
     def pictures_of(video_key: str, wanted: pa.ChunkedArray) -> pa.Table:
-        path = platform.layout.frames_table(video_key)
-        if not path.exists():
+        if not has_frames(platform.layout, video_key):
             raise PermanentError(f"the frames of {video_key} are gone; extract them again")
-        manifest = read_table(path, columns).combine_chunks()
+        manifest = read_frames(platform.layout, video_key, columns).combine_chunks()
         table = f"frames.parquet of {video_key}"
         return manifest.take(rows_of_ids(wanted, manifest["frame_id"], table=table, remedy=remedy))
 

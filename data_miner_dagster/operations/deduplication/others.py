@@ -32,6 +32,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.by_video import runs_of
+from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
 
 _KEY_SCHEMA: Final = pa.schema([FRAMES_SCHEMA.field(name) for name in KEY_COLUMNS])
@@ -105,7 +106,7 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
         key
         for table in (*_of_projects(platform, config), *_of_releases(platform, config))
         for key in pc.unique(table["video_key"]).to_pylist()
-        if not platform.layout.frames_table(key).exists()
+        if not has_frames(platform.layout, key)
     ]
     return fingerprints | {f"{_GONE}/{key}": _GONE for key in gone}
 
@@ -153,10 +154,9 @@ def _present(platform: Platform, frames: pa.Table) -> pa.Table:
 
 
 def _present_of(platform: Platform, video_key: str, frames: pa.Table) -> pa.Table:
-    path = platform.layout.frames_table(video_key)
-    if not path.exists():
+    if not has_frames(platform.layout, video_key):
         return frames.slice(0, 0)
-    there = read_table(path, ["frame_id"])["frame_id"].combine_chunks()
+    there = read_frames(platform.layout, video_key, ["frame_id"])["frame_id"].combine_chunks()
     return frames.filter(pc.is_in(frames["frame_id"], there))
 
 

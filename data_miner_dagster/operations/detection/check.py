@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import require_table
+from data_miner_dagster.storage.frames import read_frame_images
 from data_miner_dagster.storage.tables import read_table
 
 
@@ -48,12 +49,11 @@ def count_boxes(platform: Platform, project: str) -> BoxCounts:
     num_misplaced = 0
     for video_key in sorted(set(boxes["video_key"].to_pylist())):
         own = boxes.filter(pc.equal(boxes["video_key"], video_key))
-        frames = read_table(layout.frames_table(video_key), ["frame_index", "width", "height"])
-        width_by_index = dict(zip(frames["frame_index"].to_pylist(), frames["width"].to_pylist(), strict=True))
-        height_by_index = dict(zip(frames["frame_index"].to_pylist(), frames["height"].to_pylist(), strict=True))
-        indices = own["frame_index"].to_pylist()
-        widths = np.array([width_by_index.get(index, -1) for index in indices])
-        heights = np.array([height_by_index.get(index, -1) for index in indices])
+        images = read_frame_images(layout, video_key)
+        sizes = [
+            images[index].resolution_wh if index in images else (-1, -1) for index in own["frame_index"].to_pylist()
+        ]
+        widths, heights = np.array(sizes).T
         x_min, y_min, x_max, y_max = (own[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max"))
         is_inside = (x_min >= 0) & (y_min >= 0) & (x_max <= widths) & (y_max <= heights)
         num_misplaced += int(np.count_nonzero(~(is_inside & (x_min < x_max) & (y_min < y_max))))

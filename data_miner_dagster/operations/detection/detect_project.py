@@ -41,6 +41,7 @@ from data_miner_dagster.stages.detection.boxes import (
 from data_miner_dagster.storage.atomic import sweep_partials
 from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.detection_parts import DetectionParts, remove_other_parts
+from data_miner_dagster.storage.frames import read_frame_images
 from data_miner_dagster.storage.tables import (
     MADE_FROM_KEY,
     read_fingerprint,
@@ -161,20 +162,16 @@ def _keep_line(faults: DetectionFaults, video_key: str, fault: ItemFault) -> Non
 
 
 def _representatives_of(platform: Platform, video_key: str, wanted: pa.Table) -> list[FrameToDetect]:
-    stored = read_table(
-        platform.layout.frames_table(video_key), ["frame_id", "file_name", "pts_seconds", "sha256"]
-    ).to_pylist()
-    row_by_id = {row["frame_id"]: row for row in stored}
+    images = read_frame_images(platform.layout, video_key)
     frames = []
     for frame_id, frame_index in zip(wanted["frame_id"].to_pylist(), wanted["frame_index"].to_pylist(), strict=True):
-        row = row_by_id.get(frame_id)
-        if row is None:
+        image = images.get(frame_index)
+        if image is None:
             raise PermanentError(
                 f"frame {frame_id} is kept by deduplication and missing in frames.parquet of its video: the frames "
                 "were extracted anew since; materialize `filtered_frames` and `deduplicated_frames` again"
             )
-        picture = platform.layout.frame_picture(video_key, row["file_name"])
-        frames.append(FrameToDetect(frame_id, video_key, frame_index, row["pts_seconds"], picture, row["sha256"]))
+        frames.append(FrameToDetect(frame_id, video_key, frame_index, image.pts_seconds, image.file, image.sha256))
     return frames
 
 

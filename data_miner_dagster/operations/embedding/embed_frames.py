@@ -31,14 +31,13 @@ from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.stages.embedding import FrameLoadError, embed_in_batches
 from data_miner_dagster.storage.alignment import rows_of_indices
-from data_miner_dagster.storage.damage import damaged
 from data_miner_dagster.storage.embeddings import (
     StoredEmbeddings,
     read_embeddings,
     read_embeddings_fingerprint,
     write_embeddings,
 )
-from data_miner_dagster.storage.tables import read_fingerprint, read_table
+from data_miner_dagster.storage.frames import frames_modified_ns, read_frame_images, sound_frames_identity
 
 T = TypeVar("T")
 
@@ -274,18 +273,15 @@ def _plan_whole_video(
     if video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
         status = OutcomeStatus.FAILED if video.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
         return VideoOutcome(video_key, status, video.error_kind, video.error or "")
-    frames_table = platform.layout.frames_table(video_key)
-    extracted_ns = frames_table.stat().st_mtime_ns if frames_table.exists() else 0
-    frames_fingerprint = read_fingerprint(frames_table)
-    if video.status is VideoStatus.EXTRACTED and frames_fingerprint is None and extracted_ns:
-        raise damaged(frames_table, "no table of frames")
-    if video.status is not VideoStatus.EXTRACTED or frames_fingerprint is None:
+    frames = sound_frames_identity(platform.layout, video_key) if video.status is VideoStatus.EXTRACTED else None
+    if frames is None:
         message = f"the frames of {video_key} have not been extracted (it is {video.status.value})"
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=message)
     target = platform.layout.embedding_file(encoder.name, video_key)
-    fingerprint = embeddings_fingerprint_of(frames_fingerprint, encoder.fingerprint)
+    fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder.fingerprint)
     if not force and read_embeddings_fingerprint(target) == fingerprint:
         # The same frames may have been made again since: who looks at times alone must see that these are theirs.
+        extracted_ns = frames_modified_ns(platform.layout, video_key)
         if target.stat().st_mtime_ns < extracted_ns:
             os.utime(target, ns=(extracted_ns, extracted_ns))
         return VideoOutcome(video_key, OutcomeStatus.REUSED, metadata={"encoder": encoder.name})
@@ -318,11 +314,9 @@ def _frames_of(platform: Platform, task: EmbeddingTask, only: set[int] | None) -
     Raises:
         PermanentError: one that is named does not exist.
     """
-    table = read_table(platform.layout.frames_table(task.video_key), ["frame_index", "file_name", "sha256"])
-    rows = zip(*(table.column(name).to_pylist() for name in ("frame_index", "file_name", "sha256")), strict=True)
     frames = [
-        FrameToEmbed(task, index, platform.layout.frame_picture(task.video_key, file_name), sha256)
-        for index, file_name, sha256 in rows
+        FrameToEmbed(task, index, image.file, image.sha256)
+        for index, image in read_frame_images(platform.layout, task.video_key).items()
         if only is None or index in only
     ]
     if only is not None and len(frames) != len(only):
@@ -332,12 +326,10 @@ def _frames_of(platform: Platform, task: EmbeddingTask, only: set[int] | None) -
 
 
 def _whole_fingerprint(platform: Platform, encoder: EncoderRole, video_key: str) -> str:
-    frames_fingerprint = read_fingerprint(platform.layout.frames_table(video_key))
-    if frames_fingerprint is None and platform.layout.frames_table(video_key).exists():
-        raise damaged(platform.layout.frames_table(video_key), "no table of frames")
-    if frames_fingerprint is None:
+    frames = sound_frames_identity(platform.layout, video_key)
+    if frames is None:
         raise PermanentError(f"the frames of {video_key} are missing; extract them first")
-    return embeddings_fingerprint_of(frames_fingerprint, encoder.fingerprint)
+    return embeddings_fingerprint_of(frames.fingerprint, encoder.fingerprint)
 
 
 def _partial_fingerprint(whole: str) -> str:

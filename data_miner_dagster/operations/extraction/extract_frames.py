@@ -36,7 +36,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
-from data_miner_dagster.storage.tables import num_rows, read_fingerprint, read_identity
+from data_miner_dagster.storage.frames import frames_identity
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def count_earlier_frames(platform: Platform, project: str | None = None) -> dict
         if row.status is not VideoStatus.EXTRACTED or row.sha256 is None:
             continue
         try:
-            stored = read_identity(platform.layout.frames_table(row.key))
+            stored = frames_identity(platform.layout, row.key)
         except OSError:  # which whoever needs the frames says, and `doctor`
             continue
         if stored is None or stored.fingerprint == frames_fingerprint(row.key, row.sha256, config):
@@ -163,14 +163,13 @@ def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool
     assert row.sha256 is not None
     assert row.file_name is not None
     wanted = frames_fingerprint(key, row.sha256, platform.config.extraction)
-    table = platform.layout.frames_table(key)
     sweep_partials(platform.layout.frames, key)
-    if not force and read_fingerprint(table) == wanted:
-        num_frames = num_rows(table)
-        if row.status is not VideoStatus.EXTRACTED or row.num_frames != num_frames:
+    stored = None if force else frames_identity(platform.layout, key)
+    if stored is not None and stored.fingerprint == wanted:
+        if row.status is not VideoStatus.EXTRACTED or row.num_frames != stored.num_frames:
             # Killed between the folder and its row: the row catches up.
-            _record_extracted(platform, key, num_frames)
-        return VideoOutcome(key, OutcomeStatus.REUSED, metadata={"num_frames": num_frames})
+            _record_extracted(platform, key, stored.num_frames)
+        return VideoOutcome(key, OutcomeStatus.REUSED, metadata={"num_frames": stored.num_frames})
     with platform.database.transaction() as session:
         move_video(session, key, VideoStatus.EXTRACTING)
     try:

@@ -19,6 +19,7 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.media.quality import measure
 from data_miner_dagster.stages.extraction import quality_flag
+from data_miner_dagster.storage.layout import FRAMES_TABLE_NAME
 from data_miner_dagster.storage.tables import table_from_rows, table_writer
 
 _ROWS_PER_GROUP: Final = 1000
@@ -108,7 +109,7 @@ def frame_folder_writer(
     folder: Path, video_key: str, fingerprint: str, config: ExtractionConfig
 ) -> Iterator[FrameFolderWriter]:
     """Yield a writer for an empty folder; `frames.parquet` appears in it when the block ends well."""
-    with table_writer(folder / "frames.parquet", FRAMES_SCHEMA, fingerprint=fingerprint) as table:
+    with table_writer(folder / FRAMES_TABLE_NAME, FRAMES_SCHEMA, fingerprint=fingerprint) as table:
         writer = FrameFolderWriter(folder, video_key, config, table)
         yield writer
         writer.flush()

@@ -11,6 +11,7 @@ from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.operations.members import project_inputs
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import require_table
+from data_miner_dagster.storage.frames import read_frames
 from data_miner_dagster.storage.tables import read_table
 
 
@@ -52,7 +53,7 @@ def count_decisions(platform: Platform, project: str) -> DecisionCounts:
     left_out = read_left_out(path)
     frames = pa.chunked_array(
         [
-            read_table(member.frames_table, ["frame_id"])["frame_id"].combine_chunks()
+            read_frames(platform.layout, member.video_key, ["frame_id"])["frame_id"].combine_chunks()
             for member in project_inputs(platform, project)
             if member.video_key not in left_out
         ],

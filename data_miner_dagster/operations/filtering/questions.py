@@ -17,8 +17,7 @@ import pyarrow as pa
 
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.keys import split_frame_id
-from data_miner_dagster.domain.records import Float32Array, PictureFile
+from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.export.calibration_page import Question, render_calibration_page
 from data_miner_dagster.media.thumbnails import thumbnail_uri
 from data_miner_dagster.operations.filtering.drift import scale_fingerprint
@@ -29,8 +28,8 @@ from data_miner_dagster.stages.filtering.calibration import Float64Array, sampli
 from data_miner_dagster.stages.filtering.decisions import FilteringRules
 from data_miner_dagster.storage.answers import answer_word, read_answers, write_csv
 from data_miner_dagster.storage.atomic import atomic_path, write_json
+from data_miner_dagster.storage.frames import images_of_frames
 from data_miner_dagster.storage.similarities import SimilaritiesHeader, read_parts
-from data_miner_dagster.storage.tables import read_table
 
 THRESHOLD_DECIMALS: Final = 4
 _LOWEST: Final = -4.0
@@ -198,12 +197,12 @@ def write_questions_page(
     edges: Float64Array,
 ) -> None:
     """Write the same questions as a page with pictures and buttons."""
-    images = _images(platform, [frame.frame_id for frame in asked])
+    images = images_of_frames(platform.layout, [frame.frame_id for frame in asked])
     with StoredPictures(platform.config.extraction) as pictures:
         questions = [
             Question(
                 frame_id=frame.frame_id,
-                image_uri=thumbnail_uri(pictures, images[frame.frame_id]),
+                image_uri=thumbnail_uri(pictures, images[frame.frame_id].file),
                 prompt=frame.prompt,
                 pts_seconds=frame.pts_seconds,
                 answer=answer_word(answers, frame.frame_id),
@@ -216,12 +215,3 @@ def write_questions_page(
     )
     with atomic_path(path) as partial:
         partial.write_text(page, encoding="utf-8")
-
-
-def _images(platform: Platform, frame_ids: Sequence[str]) -> dict[str, PictureFile]:
-    images: dict[str, PictureFile] = {}
-    for key in sorted({split_frame_id(frame_id)[0] for frame_id in frame_ids}):
-        names = read_table(platform.layout.frames_table(key), ["frame_id", "file_name"]).to_pydict()
-        for frame_id, name in zip(names["frame_id"], names["file_name"], strict=True):
-            images[frame_id] = platform.layout.frame_picture(key, name)
-    return images

@@ -24,6 +24,8 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster.storage.alignment import rows_of_indices
 from data_miner_dagster.storage.embeddings import read_embeddings
+from data_miner_dagster.storage.frames import read_frames
+from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.similarities import (
     FRAME_COLUMNS,
     ScoredVideo,
@@ -33,7 +35,7 @@ from data_miner_dagster.storage.similarities import (
     similarities_of,
     similarities_writer,
 )
-from data_miner_dagster.storage.tables import read_fingerprint, read_table
+from data_miner_dagster.storage.tables import read_fingerprint
 
 ALGORITHM_VERSION: Final = 1
 """Raise it when the same embeddings give other similarities."""
@@ -99,7 +101,7 @@ def score_project(
         for member, video in zip(ready, header.videos, strict=True):
             rows = carried.rows_of(video)
             if rows is None:
-                score = partial(_score_video, member, video, header.texts, prompts())
+                score = partial(_score_video, platform.layout, member, video, header.texts, prompts())
                 rows = guard.attempt(video.video_key, score, partial(faults.__setitem__, video.video_key))
                 num_scored += 1
             if rows is not None:
@@ -131,8 +133,10 @@ class _Carried:
         return self._next[1]
 
 
-def _score_video(member: MemberFrames, video: ScoredVideo, texts: Sequence[str], prompts: Float32Array) -> pa.Table:
-    frames = read_table(member.frames_table, FRAME_COLUMNS)
+def _score_video(
+    layout: StorageLayout, member: MemberFrames, video: ScoredVideo, texts: Sequence[str], prompts: Float32Array
+) -> pa.Table:
+    frames = read_frames(layout, video.video_key, FRAME_COLUMNS)
     stored = read_embeddings(member.embeddings_file)
     if stored is None or stored.fingerprint != video.embeddings_fingerprint or frames.num_rows != video.num_frames:
         raise DataMinerError(

@@ -25,6 +25,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import not_ready
 from data_miner_dagster.stages.releasing import clip_box, public_reference
 from data_miner_dagster.storage.by_video import TableByVideo
+from data_miner_dagster.storage.frames import frames_identity, has_frames, read_frame_images, read_frames
 from data_miner_dagster.storage.tables import (
     FRAMES_KEY,
     MADE_FROM_KEY,
@@ -195,11 +196,9 @@ class ReleaseSource:
 
     def image_files_of(self, video_key: str) -> dict[int, Path]:
         """Return frame index to image file for all frames of one video."""
-        frames = self._frames_of(video_key)
-        return {
-            frame_index: self._platform.layout.frame_path(video_key, frame["file_name"])
-            for frame_index, frame in frames.items()
-        }
+        self._check_frames(video_key)
+        images = read_frame_images(self._platform.layout, video_key)
+        return {frame_index: image.file.path for frame_index, image in images.items()}
 
     def duplicate_links(self) -> set[tuple[str, str]]:
         """Return each pair of videos of which one re-uploads the other, or holds a near-duplicate of a frame of it."""
@@ -265,13 +264,19 @@ class ReleaseSource:
         return counts
 
     def _frames_of(self, video_key: str) -> dict[int, dict[str, Any]]:
-        path = self._platform.layout.frames_table(video_key)
-        if not path.is_file():
+        self._check_frames(video_key)
+        return _by_frame_index(read_frames(self._platform.layout, video_key, _FRAME_COLUMNS))
+
+    def _check_frames(self, video_key: str) -> None:
+        """Raise if a video's frames are gone, or are not those that deduplication saw."""
+        if not has_frames(self._platform.layout, video_key):
             raise PermanentError(f"the frames of {video_key} are gone; extract them again")
         seen = self._frames_fingerprints.get(video_key)
-        if seen is not None and read_fingerprint(path) != seen:
+        if seen is None:
+            return
+        found = frames_identity(self._platform.layout, video_key)
+        if found is None or found.fingerprint != seen:
             raise self._stale("filtered_frames", f"the frames of {video_key} were made anew since they were chosen")
-        return _by_frame_index(read_table(path, _FRAME_COLUMNS))
 
     def _boxes_of(self, video_key: str) -> dict[int, list[dict[str, Any]]]:
         boxes: dict[int, list[dict[str, Any]]] = {}

@@ -26,6 +26,8 @@ from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.operations.detection.detect_project import faults_by_frame, num_unreadable_frames
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.frames import has_frames, read_frames
+from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_batches, read_table
 
 
@@ -183,10 +185,9 @@ def _frames_step(platform: Platform, project: str) -> FunnelCount:
     total = 0
     is_any = False
     for video in find_videos(platform.database, project=project):
-        path = platform.layout.frames_table(video.key)
-        if video.status is VideoStatus.EXTRACTED and path.is_file():
+        if video.status is VideoStatus.EXTRACTED and has_frames(platform.layout, video.key):
             is_any = True
-            column = attempt_alone("funnel", video.key, partial(_quality_flags, path))
+            column = attempt_alone("funnel", video.key, partial(_quality_flags, platform.layout, video.key))
             if isinstance(column, ItemFault):  # that video's, whose frames no stage can read
                 continue
             total += len(column)
@@ -195,8 +196,8 @@ def _frames_step(platform: Platform, project: str) -> FunnelCount:
     return FunnelCount(FunnelStep.FRAMES, total if is_any else None, kinds=kinds)
 
 
-def _quality_flags(path: Path) -> pa.ChunkedArray:
-    return read_table(path, ["quality_flag"])["quality_flag"]
+def _quality_flags(layout: StorageLayout, video_key: str) -> pa.ChunkedArray:
+    return read_frames(layout, video_key, ["quality_flag"])["quality_flag"]
 
 
 def _value_counts(column: Any) -> dict[str, int]:

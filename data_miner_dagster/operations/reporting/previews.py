@@ -25,6 +25,7 @@ from data_miner_dagster.media.contact_sheets import (
 )
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.frames import has_frames, images_of_frames, read_frames
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_table
 
@@ -55,10 +56,9 @@ class Preview:
 
 def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return frames of one video, evenly spread, those with a quality flag marked."""
-    path = platform.layout.frames_table(video_key)
-    if not path.is_file():
+    if not has_frames(platform.layout, video_key):
         return None
-    table = read_table(path, ["file_name", "pts_seconds", "quality_flag"])
+    table = read_frames(platform.layout, video_key, ["file_name", "pts_seconds", "quality_flag"])
     tiles = []
     for row in table.take(_spread(table.num_rows, num_tiles)).to_pylist():
         flag = row["quality_flag"]
@@ -299,17 +299,10 @@ def _in_turn(ranked: pa.Table, column: str, num_wanted: int, *, distinct: str | 
 
 def _images(layout: StorageLayout, rows: Sequence[dict[str, Any]]) -> list[PictureFile]:
     """Return the image file of each row's frame; frames of a video that has gone get a path that does not exist."""
-    names_by_video: dict[str, dict[int, str]] = {}
-    pictures = []
-    for row in rows:
-        video_key, frame_index = split_frame_id(row["frame_id"])
-        if video_key not in names_by_video:
-            table = _read(layout.frames_table(video_key), ["frame_index", "file_name"])
-            names_by_video[video_key] = (
-                dict(zip(table["frame_index"].to_pylist(), table["file_name"].to_pylist(), strict=True))
-                if table is not None
-                else {}
-            )
-        name = names_by_video[video_key].get(frame_index, "missing")
-        pictures.append(layout.frame_picture(video_key, name))
-    return pictures
+    key_by_id = {row["frame_id"]: split_frame_id(row["frame_id"])[0] for row in rows}
+    there = {key for key in set(key_by_id.values()) if has_frames(layout, key)}
+    images = images_of_frames(layout, [frame_id for frame_id, key in key_by_id.items() if key in there])
+    return [
+        images[frame_id].file if frame_id in images else layout.frame_picture(key_by_id[frame_id], "missing")
+        for frame_id in (row["frame_id"] for row in rows)
+    ]

@@ -25,6 +25,7 @@ from data_miner_dagster.operations.damage import find_damaged_files, remove_dama
 from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import PARTIAL_MARK
+from data_miner_dagster.storage.frames import has_frames
 
 PARTIAL_AGE_SECONDS: Final = 3600.0
 """A partial file younger than this may have a writer that holds no claim (a report, say)."""
@@ -109,7 +110,7 @@ def _of_videos(platform: Platform, videos: Sequence[VideoRow], claimed: set[str]
             continue
         if video.status in (VideoStatus.DOWNLOADING, VideoStatus.EXTRACTING):
             yield Finding(Drift.WORKER_GONE, video.key, f"take it back from {video.status}; a run takes it up again")
-        elif video.status is VideoStatus.EXTRACTED and not layout.frames_table(video.key).exists():
+        elif video.status is VideoStatus.EXTRACTED and not has_frames(layout, video.key):
             yield Finding(Drift.FRAMES_MISSING, video.key, "set it back, so that its frames are made again")
         elif video.status is VideoStatus.DOWNLOADED and not layout.video_info(video.key).exists():
             yield Finding(Drift.VIDEO_MISSING, video.key, "set it back, so that it is downloaded again")
@@ -128,7 +129,7 @@ def _step_back(platform: Platform, video_key: str) -> bool:
     try:
         with platform.hold_video(video_key, wait_seconds=0), platform.database.transaction() as session:
             video = session.get(VideoRow, video_key)
-            if video is None or (video.status is VideoStatus.EXTRACTED and layout.frames_table(video_key).exists()):
+            if video is None or (video.status is VideoStatus.EXTRACTED and has_frames(layout, video_key)):
                 return False
             has_file = layout.video_info(video_key).exists()
             target = VideoStatus.DOWNLOADED if has_file else VideoStatus.PENDING

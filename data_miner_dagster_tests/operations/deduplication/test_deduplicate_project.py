@@ -381,7 +381,7 @@ def test_deduplicate_project__a_video_of_another_project_that_a_fault_meets_ends
                 raise ZeroDivisionError("planted")
             return read_table(path, columns)
 
-        patched.setattr("data_miner_dagster.operations.deduplication.others.read_table", read)
+        patched.setattr("data_miner_dagster.storage.frames.read_table", read)
         assert run(platform) == {
             "site-b/000000": ("site-b/000000", None),
             "site-b/000001": ("site-c/000000", "other_project"),

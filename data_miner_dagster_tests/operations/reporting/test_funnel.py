@@ -49,7 +49,7 @@ def test_project_funnel__goes_on_without_frames_that_a_fault_keeps_from_being_re
 
     platform = build_project(tmp_path)
     num_frames = read_table(platform.layout.frames_table("files-aaa")).num_rows
-    monkeypatch.setattr("data_miner_dagster.operations.reporting.funnel.read_table", read)
+    monkeypatch.setattr("data_miner_dagster.storage.frames.read_table", read)
     assert project_funnel(platform, "cyclists")[FunnelStep.FRAMES].count == 12 - num_frames
 
 

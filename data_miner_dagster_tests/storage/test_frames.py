@@ -1,0 +1,151 @@
+"""The one reader of frames.parquet, and that it is the only one."""
+
+import ast
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import data_miner_dagster
+from data_miner_dagster.domain.errors import DamagedFileError
+from data_miner_dagster.domain.records import PictureFile
+from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.storage.frames import (
+    FrameImage,
+    FramesIdentity,
+    frames_identity,
+    frames_modified_ns,
+    has_frames,
+    images_of_frames,
+    read_frame_images,
+    read_frames,
+    sound_frames_identity,
+)
+from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.tables import table_from_rows, write_table
+from data_miner_dagster_tests.support.frames import frame_rows, write_frames
+
+KEY = "youtube-dQw4w9WgXcQ"
+OTHER = "frames-0123456789abcdef"
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> StorageLayout:
+    return StorageLayout(tmp_path)
+
+
+def test_readers__no_table(layout: StorageLayout) -> None:
+    assert not has_frames(layout, KEY)
+    assert frames_identity(layout, KEY) is None
+    assert sound_frames_identity(layout, KEY) is None
+    for read in (
+        lambda: frames_modified_ns(layout, KEY),
+        lambda: read_frames(layout, KEY, ["frame_id"]),
+        lambda: read_frame_images(layout, KEY),
+        lambda: images_of_frames(layout, [f"{KEY}/000000"]),
+    ):
+        with pytest.raises(FileNotFoundError):
+            read()
+
+
+def test_readers__a_table_without_rows(layout: StorageLayout) -> None:
+    write_frames(layout, KEY, 0, fingerprint="empty")
+    assert has_frames(layout, KEY)
+    assert sound_frames_identity(layout, KEY) == FramesIdentity("empty", 0)
+    assert read_frames(layout, KEY, ["frame_id"]).num_rows == 0
+    assert read_frame_images(layout, KEY) == {}
+
+
+def test_readers__a_damaged_table(layout: StorageLayout) -> None:
+    write_frames(layout, KEY, 3)
+    path = layout.frames_table(KEY)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert has_frames(layout, KEY)
+    assert frames_identity(layout, KEY) is None
+    for read in (
+        lambda: sound_frames_identity(layout, KEY),
+        lambda: read_frames(layout, KEY, ["frame_id"]),
+        lambda: read_frame_images(layout, KEY),
+        lambda: images_of_frames(layout, [f"{KEY}/000000"]),
+    ):
+        with pytest.raises(DamagedFileError, match=r"frames\.parquet is damaged .*; it is removed and made again"):
+            read()
+
+
+def test_frames_modified_ns__when_the_file_was_written(layout: StorageLayout) -> None:
+    write_frames(layout, KEY, 1)
+    os.utime(layout.frames_table(KEY), ns=(1, 1_700_000_000_123_456_789))
+    assert frames_modified_ns(layout, KEY) == 1_700_000_000_123_456_789
+
+
+def test_read_frames__the_columns_asked_for_in_their_order(layout: StorageLayout) -> None:
+    write_frames(layout, KEY, 2, seconds_apart=0.5, quality_flag=[None, "blurred"])
+    table = read_frames(layout, KEY, ("quality_flag", "pts_seconds", "frame_index"))
+    assert table.to_pydict() == {"quality_flag": [None, "blurred"], "pts_seconds": [0.0, 0.5], "frame_index": [0, 1]}
+
+
+def test_read_frames__a_column_of_another_type_is_damage(layout: StorageLayout) -> None:
+    table = table_from_rows(frame_rows(KEY, 2), FRAMES_SCHEMA)
+    position = table.column_names.index("width")
+    wide = table.set_column(position, "width", table["width"].cast(pa.int64()))
+    write_table(layout.frames_table(KEY), wide, fingerprint="f")
+    assert read_frames(layout, KEY, ["height"])["height"].to_pylist() == [48, 48]
+    with pytest.raises(DamagedFileError, match="its column width is int64, not int32"):
+        read_frames(layout, KEY, ["height", "width"])
+
+
+def test_read_frames__a_column_that_is_missing_is_damage_one_that_never_was_a_mistake(layout: StorageLayout) -> None:
+    table = table_from_rows(frame_rows(KEY, 2), FRAMES_SCHEMA).drop_columns(["contrast"])
+    write_table(layout.frames_table(KEY), table, fingerprint="f")
+    with pytest.raises(DamagedFileError, match="no column contrast"):
+        read_frames(layout, KEY, ["contrast"])
+    with pytest.raises(KeyError, match="colour"):
+        read_frames(layout, KEY, ["colour"])
+
+
+def test_read_frame_images__where_each_lies_and_what_it_is(layout: StorageLayout) -> None:
+    write_frames(layout, KEY, 2, frame_index=[0, 7], file_name=["000000.jpg", "000007.png"], width=[64, 32])
+    assert read_frame_images(layout, KEY) == {
+        0: FrameImage(
+            0, PictureFile(layout.root / f"frames/{KEY}/000000.jpg", is_foreign=False), "0" * 64, (64, 48), 0.0
+        ),
+        7: FrameImage(
+            7, PictureFile(layout.root / f"frames/{KEY}/000007.png", is_foreign=False), "0" * 63 + "1", (32, 48), 1.0
+        ),
+    }
+
+
+def test_images_of_frames__of_several_videos_in_the_order_asked_for(layout: StorageLayout) -> None:
+    assert images_of_frames(layout, []) == {}
+    write_frames(layout, KEY, 2)
+    write_frames(layout, OTHER, 1)
+    asked = [f"{KEY}/000001", f"{OTHER}/000000", f"{KEY}/000002", f"{KEY}/000000"]
+    images = images_of_frames(layout, asked)
+    assert list(images) == [f"{KEY}/000001", f"{OTHER}/000000", f"{KEY}/000000"]  # there is no third frame
+    assert images[f"{KEY}/000001"].file.path == layout.root / f"frames/{KEY}/000001.jpg"
+    assert images[f"{OTHER}/000000"].file.is_foreign, "a folder's pictures keep the bytes that somebody gave them"
+
+
+def test_frames_table__no_other_module_names_it() -> None:
+    """Extraction names the file in a folder it fills (`FRAMES_TABLE_NAME`); upkeep finds damaged ones by pattern."""
+    product = Path(data_miner_dagster.__file__).parent
+    naming = {
+        path.relative_to(product).as_posix(): names
+        for path in sorted(product.rglob("*.py"))
+        if (names := _names_of_the_table(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert naming == {
+        "operations/damage.py": {"FRAMES_TABLE_NAME"},
+        "operations/extraction/manifest.py": {"FRAMES_TABLE_NAME"},
+        "storage/frames.py": {"frames_table"},
+        "storage/layout.py": {"FRAMES_TABLE_NAME", "frames.parquet"},
+    }
+
+
+def _names_of_the_table(tree: ast.Module) -> set[str]:
+    """Return by which names a module speaks of the table's path: the layout's, or the literal."""
+    found = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & {"frames_table"}
+    found |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & {"FRAMES_TABLE_NAME"}
+    literals = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return found | {literal for literal in literals if Path(literal).name == "frames.parquet" and "\n" not in literal}
