@@ -47,7 +47,7 @@ def publish(platform: Platform, version: str, *video_keys: str) -> Path:
 
 def test_remove_videos__none(platform: Platform) -> None:
     assert remove_videos(platform, []) == Removal((), {}, 0)
-    assert remove_videos(platform, ["files-nowhere"]).kept == {"files-nowhere": "not in the database, or wanted by now"}
+    assert remove_videos(platform, ["files-nowhere"]).kept == {"files-nowhere": "not in the catalog, or wanted by now"}
 
 
 def test_remove_videos__row_frames_and_embeddings_go_others_stay(platform: Platform) -> None:
