@@ -22,6 +22,17 @@ _MAX_DESCRIBED: Final = 100
 """Of a file of nonsense, no more problems are put into words than this."""
 _MAX_VALUE_LENGTH: Final = 60
 _MAY_HOLD_A_PASSWORD: Final = frozenset({"proxy", "catalog_url"})
+_A_LIST: Final = "a list, one entry a line, each after '- '"
+_A_MAPPING: Final = "a mapping of keys and values"
+_WANTED_BY_KIND: Final[Mapping[str, str]] = {
+    "tuple_type": _A_LIST,
+    "list_type": _A_LIST,
+    "model_type": _A_MAPPING,
+    "model_attributes_type": _A_MAPPING,
+    "dict_type": _A_MAPPING,
+    "mapping_type": _A_MAPPING,
+}
+"""What should have stood there, by pydantic's word for the mistake."""
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel], unresolved: object, prefix: str = "") -> str:
@@ -60,32 +71,33 @@ def _describe(details: ErrorDetails, model: type[BaseModel], unresolved: object,
         return f"unknown key {str(location[-1])!r}{where}{did_you_mean(str(location[-1]), known)}"
     if kind == "missing":
         return f"{key} is missing{f': {_first_sentence(field_doc)}' if field_doc else ''}"
-    value = _shown_value(location, details["input"], unresolved)
     if kind == "union_tag_not_found":
         return f"{key}.type is missing: one of {', '.join(_tags_at(model, details['loc']))}"
     if kind == "union_tag_invalid":
         tags = re.findall(r"'([^']+)'", str(details["ctx"]["expected_tags"]))
         tag = str(details["ctx"]["tag"])
         return f"{key}.type is {tag!r}{did_you_mean(tag, tags)}"
+    if kind in ("too_short", "too_long"):
+        return f"{key} has {_wrong_length(details)}{f': {_first_sentence(field_doc)}' if field_doc else ''}"
+    value = _shown_value(location, details["input"], unresolved)
     if kind == "literal_error":
         allowed = re.findall(r"'([^']+)'", str(details["ctx"]["expected"]))
         suggestion = did_you_mean(str(details["input"]), allowed) if allowed else f": {_lower(details['msg'])}"
         return f"{key} is {value}{suggestion}"
-    if kind in ("tuple_type", "list_type"):
-        return f"{key} is {value}: must be a list, one entry a line, each after '- '"
-    if kind in ("model_type", "model_attributes_type", "dict_type", "mapping_type"):
-        return f"{key or 'the file'} is {value}: must be a mapping of keys and values"
     if kind == "string_type":
         return f"{key} is {value}: must be text; put it in quotes"
-    if kind in ("too_short", "too_long"):
-        purpose = f": {_first_sentence(field_doc)}" if field_doc else ""
-        length = details["ctx"]["actual_length"]
-        if kind == "too_short":
-            return f"{key} has {length} entries, needs at least {details['ctx']['min_length']}{purpose}"
-        return f"{key} has {length} entries, may have at most {details['ctx']['max_length']}{purpose}"
+    if kind in _WANTED_BY_KIND:
+        return f"{key or 'the file'} is {value}: must be {_WANTED_BY_KIND[kind]}"
     if kind == "value_error" and isinstance(details["input"], (Mapping, list, tuple)):
         return f"{key}{': ' if key else ''}{_lower(details['msg'])}"
     return f"{key or 'the file'} is {value}: {_lower(details['msg'])}"
+
+
+def _wrong_length(details: ErrorDetails) -> str:
+    length, context = details["ctx"]["actual_length"], details["ctx"]
+    if details["type"] == "too_short":
+        return f"{length} entries, needs at least {context['min_length']}"
+    return f"{length} entries, may have at most {context['max_length']}"
 
 
 def _lower(message: str) -> str:

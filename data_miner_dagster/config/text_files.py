@@ -72,53 +72,78 @@ def check_yaml_shape(text: str) -> type[yaml.Event] | None:
         ConfigError: with the line, without the file's name.
         yaml.YAMLError: it is not YAML.
     """
-    root: type[yaml.Event] | None = None
-    depth = num_nodes = num_repeated = 0
-    open_anchors: list[tuple[str | None, int]] = []
-    sizes: dict[str, int] = {}
+    shape = _YamlShape()
     # libyaml's events come from a loop; only its tree is built by recursion
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        line = event.start_mark.line + 1 if event.start_mark is not None else 0
-        if root is None and isinstance(event, yaml.NodeEvent):
-            root = type(event)
+        try:
+            shape.add(event)
+        except ConfigError as error:
+            line = event.start_mark.line + 1 if event.start_mark is not None else 0
+            raise ConfigError(f"line {line}: {error}") from None
+    return shape.root
+
+
+class _YamlShape:
+    """How deep and large what the events so far make would be, had it been built."""
+
+    def __init__(self) -> None:
+        self.root: type[yaml.Event] | None = None
+        self._depth = 0
+        self._num_nodes = 0
+        self._num_repeated = 0
+        self._open_anchors: list[tuple[str | None, int]] = []
+        self._sizes: dict[str | None, int] = {}  # by anchor; None stands for all without one
+
+    def add(self, event: yaml.Event) -> None:
+        """Count an event in.
+
+        Raises:
+            ConfigError: it goes beyond a limit.
+        """
+        if self.root is None and isinstance(event, yaml.NodeEvent):
+            self.root = type(event)
         if isinstance(event, yaml.AliasEvent):
-            if event.anchor not in sizes:
-                known = any(anchor == event.anchor for anchor, _ in open_anchors)
-                raise ConfigError(
-                    f"line {line}: *{event.anchor} {'stands inside itself' if known else 'stands for nothing'}"
-                )
-            num_nodes += sizes[event.anchor]
-            num_repeated += sizes[event.anchor]
+            self._repeat(event.anchor)
         elif isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            open_anchors.append((event.anchor, num_nodes))
-            num_nodes += 1
+            self._depth += 1
+            self._open_anchors.append((event.anchor, self._num_nodes))
+            self._num_nodes += 1
         elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-            anchor, before = open_anchors.pop()
-            if anchor is not None:
-                sizes[anchor] = num_nodes - before
+            self._depth -= 1
+            anchor, before = self._open_anchors.pop()
+            self._sizes[anchor] = self._num_nodes - before
         elif isinstance(event, yaml.ScalarEvent):
-            num_nodes += 1
-            if event.anchor is not None:
-                sizes[event.anchor] = 1
-            if len(event.value) > _MAX_DIGITS and event.implicit[0] and _NUMBER.fullmatch(event.value):
-                raise ConfigError(f"line {line}: a number of {len(event.value)} digits; put it in quotes if it is text")
-            num_references = event.value.count("${")  # their grammar is parsed by recursion as well
-            if num_references > _MAX_REFERENCES_A_VALUE or (
-                num_references and len(event.value) > _MAX_INTERPOLATED_CHARACTERS
-            ):
-                raise ConfigError(
-                    f"line {line}: a value with ${{...}} may have {_MAX_INTERPOLATED_CHARACTERS:,} characters and "
-                    f"{_MAX_REFERENCES_A_VALUE} references; write the value itself"
-                )
-        if depth > _MAX_DEPTH:
-            raise ConfigError(f"line {line}: nested more than {_MAX_DEPTH} deep; check brackets and indentation")
-        if num_repeated > _MAX_REPEATED_NODES:
-            raise ConfigError(f"line {line}: aliases stand for more than {_MAX_REPEATED_NODES:,} values")
-        if num_nodes > _MAX_NODES:
-            raise ConfigError(f"line {line}: holds more than {_MAX_NODES:,} values; put lists into files of their own")
-    return root
+            self._num_nodes += 1
+            self._sizes[event.anchor] = 1
+            _check_scalar(event)
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        if self._depth > _MAX_DEPTH:
+            raise ConfigError(f"nested more than {_MAX_DEPTH} deep; check brackets and indentation")
+        if self._num_repeated > _MAX_REPEATED_NODES:
+            raise ConfigError(f"aliases stand for more than {_MAX_REPEATED_NODES:,} values")
+        if self._num_nodes > _MAX_NODES:
+            raise ConfigError(f"holds more than {_MAX_NODES:,} values; put lists into files of their own")
+
+    def _repeat(self, anchor: str | None) -> None:
+        if anchor not in self._sizes:
+            is_open = any(name == anchor for name, _ in self._open_anchors)
+            raise ConfigError(f"*{anchor} {'stands inside itself' if is_open else 'stands for nothing'}")
+        self._num_nodes += self._sizes[anchor]
+        self._num_repeated += self._sizes[anchor]
+
+
+def _check_scalar(event: yaml.ScalarEvent) -> None:
+    if len(event.value) > _MAX_DIGITS and event.implicit[0] and _NUMBER.fullmatch(event.value):
+        raise ConfigError(f"a number of {len(event.value)} digits; put it in quotes if it is text")
+    num_references = event.value.count("${")  # their grammar is parsed by recursion as well
+    is_long = len(event.value) > _MAX_INTERPOLATED_CHARACTERS
+    if num_references > _MAX_REFERENCES_A_VALUE or (num_references and is_long):
+        raise ConfigError(
+            f"a value with ${{...}} may have {_MAX_INTERPOLATED_CHARACTERS:,} characters and "
+            f"{_MAX_REFERENCES_A_VALUE} references; write the value itself"
+        )
 
 
 def check_interpolations(content: object, num_characters: int) -> None:
