@@ -1,7 +1,7 @@
 """Reading the index of a video file: times and kinds of its packets, all or some, nothing decoded."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import islice, pairwise
 from typing import Any, Final, Protocol
@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 import av
 import numpy as np
 from av.container import InputContainer
+from av.index import IndexEntries
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -79,28 +80,13 @@ def read_group_index(stream: VideoStream, *, choose: ChooseGroups, max_frames: i
     listed = stream.index_entries
     if max_frames is not None and len(listed) > max_frames:
         return None  # a list may be longer than the file: what is in it is counted
-    starts: list[int] = []
-    for number, entry in enumerate(listed):
-        if entry.is_discard or not entry.size:
-            return None
-        if entry.is_keyframe:
-            starts.append(number)
-    if not starts or starts[0] != 0 or len(listed) < _LEAST_GROUP_PACKETS * len(starts):
+    starts = _group_starts(listed)
+    if starts is None:
         return None
     columns, ordinals = _PacketColumns(stream), array("q")
     bounds = list(pairwise([*starts, len(listed)]))
-    for start, end in bounds:
-        # Seeks are by presentation, of which the list says nothing: the middle of the group in decode order is nearly
-        # always past its start in both. Where it is not, another packet than the one listed comes.
-        packets = _sought(stream, (listed[start].timestamp + listed[end - 1].timestamp) // 2)
-        packet = next(packets, None)
-        if packet is None or packet.dts != listed[start].timestamp or not columns.inspector.is_instant_refresh(packet):
-            return None
-        ordinals.append(start)
-        if not columns.add(packet) or (len(columns) > 1 and columns.pts[-1] <= columns.pts[-2]):
-            return None
-    if not _add_rest(columns, ordinals, packets, bounds[-1]) or next(packets, None) is not None:
-        return None  # cut off, goes on beyond what is listed, or does not say when
+    if not _add_keyframes(stream, columns, ordinals, bounds):
+        return None
     index = _group_index(stream, columns, ordinals, len(listed))
     chosen = None if index is None else choose(index)
     if chosen is None:
@@ -114,6 +100,39 @@ def read_group_index(stream: VideoStream, *, choose: ChooseGroups, max_frames: i
         if not _add_rest(columns, ordinals, packets, bounds[group]):
             return None
     return _group_index(stream, columns, ordinals, len(listed)) if len(chosen) else index
+
+
+def _group_starts(listed: "IndexEntries") -> list[int] | None:
+    """Return which packets of the list are keyframes; None if the list cannot be relied on, or saves too little."""
+    starts: list[int] = []
+    for number, entry in enumerate(listed):
+        if entry.is_discard or not entry.size:
+            return None
+        if entry.is_keyframe:
+            starts.append(number)
+    if not starts or starts[0] != 0 or len(listed) < _LEAST_GROUP_PACKETS * len(starts):
+        return None
+    return starts
+
+
+def _add_keyframes(
+    stream: VideoStream, columns: _PacketColumns, ordinals: "array[int]", bounds: Sequence[tuple[int, int]]
+) -> bool:
+    """Add each group's keyframe and the whole last group; return False if what comes is not what is listed."""
+    listed = stream.index_entries
+    packets: Iterator[Packet[Any]] = iter(())
+    for start, end in bounds:
+        # Seeks are by presentation, of which the list says nothing: the middle of the group in decode order is nearly
+        # always past its start in both. Where it is not, another packet than the one listed comes.
+        packets = _sought(stream, (listed[start].timestamp + listed[end - 1].timestamp) // 2)
+        packet = next(packets, None)
+        if packet is None or packet.dts != listed[start].timestamp or not columns.inspector.is_instant_refresh(packet):
+            return False
+        ordinals.append(start)
+        if not columns.add(packet) or (len(columns) > 1 and columns.pts[-1] <= columns.pts[-2]):
+            return False
+    # False if it is cut off, goes on beyond what is listed, or does not say when.
+    return _add_rest(columns, ordinals, packets, bounds[-1]) and next(packets, None) is None
 
 
 def _sought(stream: VideoStream, pts: int) -> Iterator["Packet[Any]"]:
