@@ -152,6 +152,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import data_miner_dagster
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain.errors import NotReadyError, OutOfDateError
