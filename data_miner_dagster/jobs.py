@@ -1,4 +1,7 @@
-"""Jobs: the selections that sensors and the CLI launch. Each covers one pool's worth of work on one partition set."""
+"""Jobs: the selections that sensors and the CLI launch. Each covers one pool's worth of work on one partition set.
+
+Belongs here: the names of jobs and of their ops. Whoever names one takes it from here.
+"""
 
 from collections.abc import Mapping
 from typing import Final
@@ -9,12 +12,21 @@ from data_miner_dagster.domain.statuses import PROJECT_WAY
 
 ALL_ASSETS: Final = tuple(dg.load_assets_from_package_name("data_miner_dagster.assets"))
 
+LIST_SOURCES: Final = "list_sources"
+DOWNLOAD_VIDEOS: Final = "download_videos"
+EXTRACT_FRAMES: Final = "extract_frames"
+EMBED_FRAMES: Final = "embed_frames"
+BUILD_DATASET: Final = "build_dataset"
+
+VIDEO_JOBS: Final = (DOWNLOAD_VIDEOS, EXTRACT_FRAMES, EMBED_FRAMES)
+"""Those that work on a range of videos, in order."""
+
 OPS_BY_JOB: Final[Mapping[str, tuple[str, ...]]] = {
-    "list_sources": ("project_videos",),
-    "download_videos": ("videos",),
-    "extract_frames": ("frames",),
-    "embed_frames": ("frame_embeddings",),
-    "build_dataset": tuple(place.asset for place in PROJECT_WAY.values()),
+    LIST_SOURCES: ("project_videos",),
+    DOWNLOAD_VIDEOS: ("videos",),
+    EXTRACT_FRAMES: ("frames",),
+    EMBED_FRAMES: ("frame_embeddings",),
+    BUILD_DATASET: tuple(place.asset for place in PROJECT_WAY.values()),
 }
 """The assets of each job, in their order. The op of an asset has its name."""
 
@@ -23,11 +35,11 @@ ASSET_KEYS_BY_JOB: Final[Mapping[str, frozenset[dg.AssetKey]]] = {
 }
 
 _DESCRIPTIONS: Final = {
-    "list_sources": "List a project's sources: which videos belong to it.",
-    "download_videos": "Download and prove a range of videos.",
-    "extract_frames": "Sample the frames of a range of videos.",
-    "embed_frames": "Embed the frames of a range of videos.",
-    "build_dataset": "Filter, deduplicate, detect and release one project.",
+    LIST_SOURCES: "List a project's sources: which videos belong to it.",
+    DOWNLOAD_VIDEOS: "Download and prove a range of videos.",
+    EXTRACT_FRAMES: "Sample the frames of a range of videos.",
+    EMBED_FRAMES: "Embed the frames of a range of videos.",
+    BUILD_DATASET: "Filter, deduplicate, detect and release one project.",
 }
 
 JOBS: Final = {
@@ -38,3 +50,8 @@ JOBS: Final = {
     )
     for name, assets in OPS_BY_JOB.items()
 }
+
+
+def forced_ops(job: str) -> dict[str, object]:
+    """Return the `ops` of a run's configuration with which a job does its work again, even if it is current."""
+    return {op: {"config": {"force": True}} for op in OPS_BY_JOB[job]}

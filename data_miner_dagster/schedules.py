@@ -2,13 +2,13 @@
 
 import dagster as dg
 
-from data_miner_dagster.jobs import JOBS
+from data_miner_dagster.jobs import JOBS, LIST_SOURCES, forced_ops
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.sensors.states import project_states
 
 
 @dg.schedule(
-    job=JOBS["list_sources"],
+    job=JOBS[LIST_SOURCES],
     cron_schedule="17 */6 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Lists the sources of every project again, for what is new; but of one whose file is gone.",
@@ -27,7 +27,7 @@ def relist_sources(
         dg.RunRequest(
             run_key=f"relist:{name}:{tick}",
             partition_key=name,
-            run_config={"ops": {"project_videos": {"config": {"force": True}}}},
+            run_config={"ops": forced_ops(LIST_SOURCES)},
         )
         for name in names
     ]

@@ -5,7 +5,7 @@ The same planners as the sensors' decide what is asked for, so that the daemon a
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +29,7 @@ from data_miner_dagster.domain.errors import (
     TransientError,
 )
 from data_miner_dagster.domain.records import OutcomeStatus
-from data_miner_dagster.jobs import OPS_BY_JOB
+from data_miner_dagster.jobs import BUILD_DATASET, LIST_SOURCES, VIDEO_JOBS, forced_ops
 from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
@@ -37,7 +37,7 @@ from data_miner_dagster.operations.sourcing.registering import register_project_
 from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
 from data_miner_dagster.runs import end_dead_runs, process_tags
 from data_miner_dagster.sensors.in_flight import WORK_TAG
-from data_miner_dagster.sensors.planning import plan_dataset, plan_stage_ranges, plan_video_work
+from data_miner_dagster.sensors.planning import MAX_KEYS_PER_RUN, plan_dataset, plan_stage_ranges, plan_video_work
 from data_miner_dagster.sensors.states import project_states, video_states
 
 MAX_ROUNDS: Final = 3
@@ -45,8 +45,6 @@ MAX_ROUNDS: Final = 3
 
 MAX_MENDINGS: Final = 5
 """Each removes all damaged files that there are: more than two or three mean a disk that breaks what is written."""
-
-MAX_KEYS_PER_RUN: Final = 25
 
 _ERRORS: Final[Mapping[str, type[DataMinerError]]] = {
     error.__name__: error
@@ -74,10 +72,10 @@ class InProcessRunner:
         *,
         partition_key: str | None = None,
         tags: Mapping[str, str] | None = None,
-        forced_ops: Sequence[str] = (),
+        force: bool = False,
     ) -> DataMinerError | None:
         """Run one job; return None if it succeeded, and otherwise what to raise: one line of the kind it failed by."""
-        run_config: dict[str, object] = {**_QUIET, "ops": {op: {"config": {"force": True}} for op in forced_ops}}
+        run_config: dict[str, object] = {**_QUIET, "ops": forced_ops(job) if force else {}}
         result = defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=partition_key,
@@ -111,7 +109,7 @@ class InProcessRunner:
     def list_sources(self) -> None:
         """Materialize `project_videos`."""
         add_partitions(self.instance, PROJECTS, [self.project])
-        if failure := self.execute("list_sources", partition_key=self.project, forced_ops=OPS_BY_JOB["list_sources"]):
+        if failure := self.execute(LIST_SOURCES, partition_key=self.project, force=True):
             raise failure
 
     def settle_and_build(self, *, force: bool) -> None:
@@ -141,7 +139,7 @@ class InProcessRunner:
         reset_orphans(self.platform.database)
         for _ in range(MAX_ROUNDS):
             num_asked = len(asked)
-            for job in ("download_videos", "extract_frames", "embed_frames"):
+            for job in VIDEO_JOBS:
                 self._ask_for_videos(job, asked)
             if len(asked) == num_asked:
                 return
@@ -176,9 +174,8 @@ class InProcessRunner:
             min_new_videos=1,
             num_released_videos=0,
         )
-        forced = OPS_BY_JOB["build_dataset"] if force else ()
         failure = self.execute(
-            "build_dataset", partition_key=self.project, tags={WORK_TAG: plan.work_of(self.project)}, forced_ops=forced
+            BUILD_DATASET, partition_key=self.project, tags={WORK_TAG: plan.work_of(self.project)}, force=force
         )
         if failure:
             raise failure

@@ -7,7 +7,7 @@ import dagster as dg
 from data_miner_dagster.catalog.releases import num_released_videos
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.jobs import JOBS
+from data_miner_dagster.jobs import BUILD_DATASET, JOBS
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.resources.platform import PlatformResource
@@ -47,7 +47,7 @@ def _request_or_reason(
 
 
 @dg.sensor(
-    job=JOBS["build_dataset"],
+    job=JOBS[BUILD_DATASET],
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Builds the dataset of every project whose videos have settled since its last release.",
@@ -56,7 +56,7 @@ def settled_projects(context: dg.SensorEvaluationContext, platform: PlatformReso
     """Level-triggered: ready, not built from these inputs, not in flight → ask."""
     opened = platform.open()
     states = project_states(opened)
-    busy = keys_in_flight(active_runs(context.instance), "build_dataset", [])
+    busy = keys_in_flight(active_runs(context.instance), BUILD_DATASET, [])
     requests, waiting = [], []
     for state in states:
         request: dg.RunRequest | ItemFault | str

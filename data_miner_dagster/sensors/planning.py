@@ -10,7 +10,11 @@ from typing import Final
 
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.jobs import BUILD_DATASET, DOWNLOAD_VIDEOS, EMBED_FRAMES, EXTRACT_FRAMES
 from data_miner_dagster.partitions import PartitionRange, plan_ranges
+
+MAX_KEYS_PER_RUN: Final = 25
+"""Of every range run that a sensor or `data-miner run` asks for, whatever its stage."""
 
 MAX_FAILED_RUNS: Final = 3
 """A piece of work whose runs failed this often as a whole (not its videos) is given up, with a reason on record."""
@@ -84,9 +88,9 @@ def plan_video_work(videos: Sequence[VideoState], now: datetime, *, wait_for_oth
     extracted = tuple(v.key for v in videos if v.status is VideoStatus.EXTRACTED)
     embedded = tuple(v.key for v in videos if v.status is VideoStatus.EXTRACTED and v.is_embedded)
     return [
-        StageWork("download_videos", tuple(download), downloaded),
-        StageWork("extract_frames", tuple(extract), extracted),
-        StageWork("embed_frames", tuple(embed), embedded),
+        StageWork(DOWNLOAD_VIDEOS, tuple(download), downloaded),
+        StageWork(EXTRACT_FRAMES, tuple(extract), extracted),
+        StageWork(EMBED_FRAMES, tuple(embed), embedded),
     ]
 
 
@@ -124,7 +128,7 @@ class DatasetPlan:
 
     def work_of(self, project: str) -> str:
         """Return the identity of this piece of work, as runs carry it in a tag."""
-        return fingerprint_of({"job": "build_dataset", "project": project, "inputs": self.inputs})
+        return fingerprint_of({"job": BUILD_DATASET, "project": project, "inputs": self.inputs})
 
 
 def plan_dataset(

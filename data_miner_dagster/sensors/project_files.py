@@ -11,7 +11,7 @@ from data_miner_dagster.catalog.projects import find_projects
 from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.jobs import JOBS
+from data_miner_dagster.jobs import JOBS, LIST_SOURCES
 from data_miner_dagster.operations.foreign.project_file_workers import ProjectFileWorkers
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
@@ -65,7 +65,7 @@ def _registered(platform: Platform, folder: Path, workers: ProjectFileWorkers) -
 
 def _request_of(instance: dg.DagsterInstance, state: ProjectState) -> dg.RunRequest | None:
     """Return what to ask for, None if that has failed too often."""
-    work = fingerprint_of({"job": "list_sources", "project": state.name, "config": state.config_hash})
+    work = fingerprint_of({"job": LIST_SOURCES, "project": state.name, "config": state.config_hash})
     attempts = count_runs(instance, work)
     if attempts - num_ended_by_other_versions(instance, work) >= MAX_FAILED_RUNS:
         return None
@@ -73,7 +73,7 @@ def _request_of(instance: dg.DagsterInstance, state: ProjectState) -> dg.RunRequ
 
 
 @dg.sensor(
-    job=JOBS["list_sources"],
+    job=JOBS[LIST_SOURCES],
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Registers project files that appear or change in the folder, and lists their sources. A project whose "
@@ -89,7 +89,7 @@ def project_files(context: dg.SensorEvaluationContext, platform: PlatformResourc
             context.log.error(line)
     states = project_states(opened)
     add_partitions(context.instance, PROJECTS, [state.name for state in states])
-    busy = keys_in_flight(active_runs(context.instance), "list_sources", [])
+    busy = keys_in_flight(active_runs(context.instance), LIST_SOURCES, [])
     requests: list[dg.RunRequest] = []
     given_up = 0
     faulty: list[str] = []

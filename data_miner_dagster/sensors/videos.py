@@ -9,7 +9,7 @@ import dagster as dg
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.upkeep import give_up, reset_orphans
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.jobs import JOBS
+from data_miner_dagster.jobs import JOBS, VIDEO_JOBS
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.partitions import VIDEOS, add_partitions, keys_between
@@ -22,10 +22,15 @@ from data_miner_dagster.sensors.in_flight import (
     num_ended_by_other_versions,
     num_ended_by_this_version,
 )
-from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, StageWork, plan_stage_ranges, plan_video_work
+from data_miner_dagster.sensors.planning import (
+    MAX_FAILED_RUNS,
+    MAX_KEYS_PER_RUN,
+    StageWork,
+    plan_stage_ranges,
+    plan_video_work,
+)
 from data_miner_dagster.sensors.states import video_states
 
-MAX_KEYS_PER_RUN: Final = 25
 MAX_RUNS_PER_TICK: Final = 12
 MAX_RUNS_AT_ONCE: Final = 24
 """Queued or at work, of each job, so that downloads never keep extraction waiting. A listing of 100,000 videos waits in
@@ -61,7 +66,7 @@ def _request_of(
 
 
 @dg.sensor(
-    jobs=[JOBS["download_videos"], JOBS["extract_frames"], JOBS["embed_frames"]],
+    jobs=[JOBS[name] for name in VIDEO_JOBS],
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Takes every wanted video from the list to its embeddings, in range runs; frees the work of the dead.",

@@ -31,10 +31,10 @@ from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_ST
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG
 from data_miner_dagster.sensors.in_flight import WORK_TAG
-from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS
+from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, MAX_KEYS_PER_RUN
 from data_miner_dagster.sensors.project_files import register_project_files
 from data_miner_dagster.sensors.states import video_states
-from data_miner_dagster.sensors.videos import MAX_KEYS_PER_RUN, MAX_RUNS_PER_TICK
+from data_miner_dagster.sensors.videos import MAX_RUNS_PER_TICK
 from data_miner_dagster_tests.end_to_end.commands import project, write_yaml
 
 
