@@ -30,7 +30,7 @@ from data_miner_dagster.domain.records import Float32Array, RgbImage, Similarity
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.storage.embeddings import StoredEmbeddings, read_embeddings, write_embeddings
+from data_miner_dagster.storage.vectors import StoredEmbeddings, read_embeddings, write_embeddings
 from data_miner_dagster_tests.support.catalog import add_video
 from data_miner_dagster_tests.support.frames import write_frames
 from data_miner_dagster_tests.support.models import PlantedModels

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.export.manifest import read_manifest
-from data_miner_dagster.storage.arrays import read_arrays
 from data_miner_dagster.storage.damage import reading
-from data_miner_dagster.storage.embeddings import read_embeddings
 from data_miner_dagster.storage.layout import FRAMES_TABLE_NAME, StorageLayout
 from data_miner_dagster.storage.tables import open_table
+from data_miner_dagster.storage.vectors import read_arrays, read_embeddings
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.damage import damaged
-from data_miner_dagster.storage.embeddings import read_embeddings_fingerprint
 from data_miner_dagster.storage.frames import sound_frames_identity
+from data_miner_dagster.storage.vectors import read_vectors_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def _frames_of(
         return _Lack.FRAMES
     embeddings_file = platform.layout.embedding_file(encoder_name, video.key)
     embeddings_fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder_fingerprint)
-    stored_fingerprint = read_embeddings_fingerprint(embeddings_file)
+    stored_fingerprint = read_vectors_fingerprint(embeddings_file)
     if stored_fingerprint is None and embeddings_file.exists():
         # Whoever plans work looks at times alone: it would count as done for ever.
         raise damaged(embeddings_file, "no embeddings")

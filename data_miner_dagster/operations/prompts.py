@@ -15,9 +15,8 @@ from data_miner_dagster.domain.errors import DamagedFileError, ModelError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.storage.arrays import read_arrays
-from data_miner_dagster.storage.atomic import atomic_path
 from data_miner_dagster.storage.damage import reading
+from data_miner_dagster.storage.vectors import read_arrays, write_arrays
 
 _SHORTEST: Final = 1e-6
 
@@ -63,8 +62,7 @@ def _embed_sentence(platform: Platform, sentence: str) -> Float32Array:
         return stored
     logger.info("embedding prompt %r with %s", sentence, platform.models.filter_encoder.name)
     vector: Float32Array = platform.models.filter_encoder.load().embed_texts([sentence])[0].astype(np.float32)
-    with atomic_path(path) as partial, partial.open("wb") as file:
-        np.savez(file, vector=vector)
+    write_arrays(path, vector=vector)
     return vector
 
 

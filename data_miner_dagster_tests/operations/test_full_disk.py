@@ -17,8 +17,8 @@ from data_miner_dagster.operations.downloading.download_videos import download_v
 from data_miner_dagster.operations.extraction.extract_frames import extract_frames
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
-from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
 from data_miner_dagster.storage.tables import write_table
+from data_miner_dagster.storage.vectors import StoredEmbeddings, write_embeddings
 from data_miner_dagster_tests.operations.full_disks import fill, small_disk
 from data_miner_dagster_tests.support.local_projects import add_project, make_platform
 from data_miner_dagster_tests.support.sample_project import build_project

@@ -14,8 +14,8 @@ from PIL import Image
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster.sites.local_files import key_of_file
-from data_miner_dagster.storage.embeddings import StoredEmbeddings, read_embeddings
 from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster.storage.vectors import StoredEmbeddings, read_embeddings
 from data_miner_dagster_tests import oracle
 from data_miner_dagster_tests.oracle import DuplicateRules, FilterRules, FrameFacts
 from data_miner_dagster_tests.real_size.collection import Clip, Place

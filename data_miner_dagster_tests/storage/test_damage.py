@@ -10,17 +10,6 @@ import pytest
 
 from data_miner_dagster.domain.errors import DamagedFileError
 from data_miner_dagster.storage.by_video import TableByVideo
-from data_miner_dagster.storage.embeddings import (
-    StoredEmbeddings,
-    read_embeddings,
-    read_embeddings_fingerprint,
-    write_embeddings,
-)
-from data_miner_dagster.storage.representatives import (
-    StoredRepresentatives,
-    read_representatives,
-    write_representatives,
-)
 from data_miner_dagster.storage.tables import (
     read_batches,
     read_fingerprint,
@@ -28,6 +17,15 @@ from data_miner_dagster.storage.tables import (
     read_metadata,
     read_table,
     write_table,
+)
+from data_miner_dagster.storage.vectors import (
+    StoredEmbeddings,
+    StoredRepresentatives,
+    read_embeddings,
+    read_representatives,
+    read_vectors_fingerprint,
+    write_embeddings,
+    write_representatives,
 )
 
 ROWS = pa.table(
@@ -96,7 +94,7 @@ def test_embeddings__one_that_cannot_be_read_is_absent_or_says_so(tmp_path: Path
     flipped = content.replace(vectors.tobytes()[:64], bytes(64), 1)
     assert flipped != content
     path.write_bytes(flipped if damage == "flipped" else DAMAGES[damage](content))
-    assert read_embeddings_fingerprint(path) == ("f" if damage == "flipped" else None)
+    assert read_vectors_fingerprint(path) == ("f" if damage == "flipped" else None)
     with pytest.raises(DamagedFileError, match=r"a\.npz is damaged"):
         read_embeddings(path)
 

@@ -10,7 +10,6 @@ import pytest
 from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.storage import similarities as similarities_module
-from data_miner_dagster.storage.embeddings import StoredEmbeddings, read_embeddings_fingerprint, write_embeddings
 from data_miner_dagster.storage.similarities import (
     FRAME_COLUMNS,
     ScoredVideo,
@@ -100,11 +99,3 @@ def test_similarities__float16_with_null_for_unreadable(tmp_path: Path) -> None:
     assert values.dtype == np.float16
     assert np.isnan(values).tolist() == [True, False, False]
     assert values[1] == 0.25
-
-
-@pytest.mark.parametrize("fingerprint", ["f", "0123456789abcdef" * 2, "partial:" + "a" * 40])
-def test_read_embeddings_fingerprint__as_written(tmp_path: Path, fingerprint: str) -> None:
-    path = tmp_path / "a.npz"
-    assert read_embeddings_fingerprint(path) is None
-    write_embeddings(path, StoredEmbeddings(np.zeros(1, np.int32), np.zeros((1, 4), np.float16), fingerprint))
-    assert read_embeddings_fingerprint(path) == fingerprint

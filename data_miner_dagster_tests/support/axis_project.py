@@ -17,7 +17,7 @@ from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fi
 from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.detectors import ObjectDetector
-from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
+from data_miner_dagster.storage.vectors import StoredEmbeddings, write_embeddings
 from data_miner_dagster_tests.support.frames import write_frames
 from data_miner_dagster_tests.support.models import PlantedModels
 

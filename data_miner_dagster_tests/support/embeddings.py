@@ -5,8 +5,8 @@ import numpy.typing as npt
 
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
 from data_miner_dagster.storage.tables import read_fingerprint
+from data_miner_dagster.storage.vectors import StoredEmbeddings, write_embeddings
 
 
 def plant_embeddings(platform: Platform, video_key: str, vectors: npt.NDArray[np.float16]) -> None:

@@ -21,7 +21,7 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.detection.detect_project import detect_project
 from data_miner_dagster.operations.filtering.filter_project import filter_project
-from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
+from data_miner_dagster.storage.vectors import StoredEmbeddings, write_embeddings
 from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 from data_miner_dagster_tests.support.coloured_shapes import ColourDetector, jpeg_of
 from data_miner_dagster_tests.support.frames import write_pictures

@@ -20,8 +20,8 @@ from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.storage.embeddings import StoredEmbeddings, write_embeddings
 from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster.storage.vectors import StoredEmbeddings, write_embeddings
 from data_miner_dagster_tests.oracle import FrameFacts
 from data_miner_dagster_tests.support.axis_project import WORDS, PlantedPlatform
 from data_miner_dagster_tests.support.frames import write_pictures

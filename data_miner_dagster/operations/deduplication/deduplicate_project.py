@@ -53,7 +53,6 @@ from data_miner_dagster.stages.deduplication.leaders import find_representatives
 from data_miner_dagster.stages.deduplication.reuploads import find_reuploads
 from data_miner_dagster.stages.thresholds import check_same_scale
 from data_miner_dagster.storage.frames import frames_identity
-from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
 from data_miner_dagster.storage.tables import (
     FINGERPRINT_KEY,
     FRAMES_KEY,
@@ -63,6 +62,7 @@ from data_miner_dagster.storage.tables import (
     table_from_rows,
     write_table,
 )
+from data_miner_dagster.storage.vectors import StoredRepresentatives, write_representatives
 
 ALGORITHM_VERSION: Final = 3
 """Raise it when the same input gives another table."""

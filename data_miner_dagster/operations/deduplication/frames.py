@@ -26,8 +26,8 @@ from data_miner_dagster.stages.deduplication.leaders import Assignment, tiers_of
 from data_miner_dagster.storage.alignment import check_unique, rows_of_ids
 from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.frames import has_frames, read_frames
-from data_miner_dagster.storage.representatives import read_representatives
 from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster.storage.vectors import read_representatives
 
 PICTURE_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "sha256", "perceptual_hash", "contrast")
 """What a frame is, here and elsewhere."""

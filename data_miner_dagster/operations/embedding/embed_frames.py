@@ -31,13 +31,13 @@ from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.stages.embedding import FrameLoadError, embed_in_batches
 from data_miner_dagster.storage.alignment import rows_of_indices
-from data_miner_dagster.storage.embeddings import (
+from data_miner_dagster.storage.frames import frames_modified_ns, read_frame_images, sound_frames_identity
+from data_miner_dagster.storage.vectors import (
     StoredEmbeddings,
     read_embeddings,
-    read_embeddings_fingerprint,
+    read_vectors_fingerprint,
     write_embeddings,
 )
-from data_miner_dagster.storage.frames import frames_modified_ns, read_frame_images, sound_frames_identity
 
 T = TypeVar("T")
 
@@ -279,7 +279,7 @@ def _plan_whole_video(
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=message)
     target = platform.layout.embedding_file(encoder.name, video_key)
     fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder.fingerprint)
-    if not force and read_embeddings_fingerprint(target) == fingerprint:
+    if not force and read_vectors_fingerprint(target) == fingerprint:
         # The same frames may have been made again since: who looks at times alone must see that these are theirs.
         extracted_ns = frames_modified_ns(platform.layout, video_key)
         if target.stat().st_mtime_ns < extracted_ns:

@@ -11,7 +11,7 @@ from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.records import Float32Array, PictureFile
 from data_miner_dagster.operations.item_faults import log_fault
 from data_miner_dagster.stages.embedding import FrameLoadError
-from data_miner_dagster.storage.embeddings import StoredEmbeddings
+from data_miner_dagster.storage.vectors import StoredEmbeddings
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ from data_miner_dagster.operations.members import MemberFrames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster.storage.alignment import rows_of_indices
-from data_miner_dagster.storage.embeddings import read_embeddings
 from data_miner_dagster.storage.frames import read_frames
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.similarities import (
@@ -36,6 +35,7 @@ from data_miner_dagster.storage.similarities import (
     similarities_writer,
 )
 from data_miner_dagster.storage.tables import read_fingerprint
+from data_miner_dagster.storage.vectors import read_embeddings
 
 ALGORITHM_VERSION: Final = 1
 """Raise it when the same embeddings give other similarities."""

@@ -22,9 +22,13 @@ from data_miner_dagster.operations.deduplication.check import check_deduplicatio
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.upkeep.removal import remove_videos
-from data_miner_dagster.storage.embeddings import read_embeddings, write_embeddings
-from data_miner_dagster.storage.representatives import StoredRepresentatives, write_representatives
 from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
+from data_miner_dagster.storage.vectors import (
+    StoredRepresentatives,
+    read_embeddings,
+    write_embeddings,
+    write_representatives,
+)
 from data_miner_dagster_tests.support.axis_duplicates import (
     CAT,
     CAT_ON_BUS,

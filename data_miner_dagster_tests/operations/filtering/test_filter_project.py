@@ -23,9 +23,9 @@ from data_miner_dagster.operations.filtering.check import count_decisions
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster.storage import similarities as similarities_storage
-from data_miner_dagster.storage.embeddings import StoredEmbeddings, read_embeddings
 from data_miner_dagster.storage.similarities import read_header
 from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster.storage.vectors import StoredEmbeddings, read_embeddings
 from data_miner_dagster_tests.support.axis_project import (
     PlantedPlatform,
     plant_frames,

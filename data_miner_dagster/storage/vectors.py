@@ -1,0 +1,119 @@
+"""Vectors as .npz files: the embeddings of one video's frames, a project's representatives, single prompts.
+
+Members of the archive are compared with their checksums before anything is believed of them; nothing is unpickled.
+"""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.errors import DamagedFileError
+from data_miner_dagster.storage.atomic import atomic_path
+from data_miner_dagster.storage.damage import damaged, reading
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEmbeddings:
+    """`vectors` is (N, D) float16, unit length up to rounding; row i belongs to frame `frame_indices[i]`, ascending.
+
+    `fingerprint` covers the frames (their content) and the encoder (weights, revision, preprocessing).
+    """
+
+    frame_indices: npt.NDArray[np.int32]
+    vectors: npt.NDArray[np.float16]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRepresentatives:
+    """What new videos are compared with, so that adding them reads nothing of the earlier ones.
+
+    Row i of `vectors` (R, D) belongs to `frame_ids[i]`, best first; `fingerprint` is that of their table.
+    """
+
+    frame_ids: npt.NDArray[np.str_]
+    vectors: npt.NDArray[np.float16]
+    fingerprint: str
+
+
+def write_embeddings(path: Path, embeddings: StoredEmbeddings) -> None:
+    """Write atomically; same content, same bytes."""
+    write_arrays(
+        path,
+        frame_indices=embeddings.frame_indices.astype(np.int32),
+        vectors=embeddings.vectors.astype(np.float16),
+        fingerprint=np.array(embeddings.fingerprint),
+    )
+
+
+def read_embeddings(path: Path) -> StoredEmbeddings | None:
+    """Return the stored embeddings, or None where there is no such file.
+
+    Raises:
+        DamagedFileError: there is one, and it cannot be read.
+    """
+    return StoredEmbeddings(*_read_rows(path, "frame_indices")) if path.is_file() else None
+
+
+def write_representatives(path: Path, representatives: StoredRepresentatives) -> None:
+    """Write atomically; same content, same bytes."""
+    write_arrays(
+        path,
+        frame_ids=representatives.frame_ids.astype(np.str_),
+        vectors=representatives.vectors.astype(np.float16),
+        fingerprint=np.array(representatives.fingerprint),
+    )
+
+
+def read_representatives(path: Path, *, fingerprint: str) -> StoredRepresentatives | None:
+    """Return what is stored for the table of this fingerprint; None where that is missing or cannot be read."""
+    if read_vectors_fingerprint(path) != fingerprint:
+        return None
+    try:
+        return StoredRepresentatives(*_read_rows(path, "frame_ids"))
+    except (FileNotFoundError, DamagedFileError):
+        return None
+
+
+def read_vectors_fingerprint(path: Path) -> str | None:
+    """Return only the fingerprint; None where there is no readable file. The vectors are not read."""
+    try:
+        with reading(path), zipfile.ZipFile(path) as archive:
+            array = archive.read("fingerprint.npy")
+            # numpy's header is one line of text; what follows is the string as UTF-32. Parsing the header properly
+            # would take twice as long as all the rest, and every stage asks this of every video of a project.
+            return array.partition(b"\n")[2].decode("utf-32-le").rstrip("\0")
+    except (FileNotFoundError, DamagedFileError):
+        return None
+
+
+def _read_rows(path: Path, ids_name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], str]:
+    """Return the ids, a vector for each, and the fingerprint."""
+    ids, vectors, fingerprint = read_arrays(path, ids_name, "vectors", "fingerprint")
+    if vectors.ndim != 2 or ids.shape != vectors.shape[:1]:
+        raise damaged(path, f"{ids.shape} frames, {vectors.shape} vectors")
+    return ids, vectors, str(fingerprint)
+
+
+def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
+    """Write arrays by name to an .npz file, atomically; same arrays in the same order, same bytes."""
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its one flag
+
+
+def read_arrays(path: Path, *names: str) -> list[npt.NDArray[Any]]:
+    """Return arrays of an .npz file by name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DamagedFileError: it cannot be read.
+    """
+    with reading(path), zipfile.ZipFile(path) as archive:
+        # whole members first: a header of flipped bits may ask for any amount of memory
+        contents = [archive.read(f"{name}.npy") for name in names]
+        return [np.lib.format.read_array(io.BytesIO(content), allow_pickle=False) for content in contents]
