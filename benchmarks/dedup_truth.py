@@ -30,10 +30,11 @@ from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.index.faiss_index import FaissHashIndex, FaissIndex
 from data_miner_dagster.media.quality import measure as measure_picture
 from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.protocols.encoders import ImageEncoder, embed_images
+from data_miner_dagster.protocols.encoders import ImageEncoder
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances, telling_hashes
 from data_miner_dagster.stages.deduplication.cosines import Float16Array, unit_rows
 from data_miner_dagster.stages.deduplication.leaders import find_representatives
+from data_miner_dagster.stages.embedding import embed_images
 
 IntArray = npt.NDArray[np.int64]
 

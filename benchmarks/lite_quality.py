@@ -23,7 +23,7 @@ from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.records import ClassPrompts, Float32Array, RgbImage
 from data_miner_dagster.models.packages import fetch_profile, fetch_samples
 from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.protocols.encoders import embed_images
+from data_miner_dagster.stages.embedding import embed_images
 
 IMAGES_BY_PACKAGE: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "skimage": (

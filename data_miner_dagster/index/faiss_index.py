@@ -9,8 +9,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.precision import single_precision_error
 from data_miner_dagster.domain.records import Float32Array
-from data_miner_dagster.protocols.indexes import single_precision_error
 
 Neighbours = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Float32Array]
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration
@@ -40,10 +39,3 @@ class ImageTextEncoder(ImageEncoder, Protocol):
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
         """Return (P, embedding_dim) unit vectors of P prompts, in order. P may be 0."""
         ...
-
-
-def embed_images(encoder: ImageEncoder, images: Sequence[RgbImage]) -> Float32Array:
-    """Return (N, embedding_dim) unit vectors of whole images, one batch: for a handful of images and for tests."""
-    if not images:
-        return np.zeros((0, encoder.embedding_dim), np.float32)
-    return encoder.embed_batch(np.stack([encoder.preprocess(image) for image in images]))

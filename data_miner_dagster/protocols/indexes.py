@@ -8,15 +8,6 @@ import numpy.typing as npt
 from data_miner_dagster.domain.records import Float32Array
 
 
-def single_precision_error(dimension: int) -> float:
-    """Return a bound on the error of a float32 dot product of two float32-rounded unit vectors, however it is added.
-
-    Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1 (n units of roundoff for n
-    products); the further ones are the rounding of the vectors themselves.
-    """
-    return (dimension + 8) * 2.0**-24
-
-
 class VectorIndex(Protocol):
     """Unit vectors, found again by cosine. Ids are the order of adding, from 0.
 

@@ -5,7 +5,7 @@ come from and where vectors go (operations/embedding/embed_frames.py), the model
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -33,6 +33,13 @@ class EmbeddedFrame(Generic[Frame]):
     frame: Frame
     vector: Float32Array | None
     error: Exception | None = None
+
+
+def embed_images(encoder: ImageEncoder, images: Sequence[RgbImage]) -> Float32Array:
+    """Return (N, embedding_dim) unit vectors of whole images, all in one batch: for a handful of images."""
+    if not images:
+        return np.zeros((0, encoder.embedding_dim), np.float32)
+    return encoder.embed_batch(np.stack([encoder.preprocess(image) for image in images]))
 
 
 def embed_in_batches(

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration
-from data_miner_dagster.protocols.encoders import embed_images
 from data_miner_dagster.stages.embedding import (
     PREFETCHED_BATCHES,
     EmbeddedFrame,
     FrameLoadError,
+    embed_images,
     embed_in_batches,
     is_out_of_memory,
 )

@@ -23,9 +23,9 @@ from data_miner_dagster.operations.deduplication.frames import appearances_of, n
 from data_miner_dagster.operations.deduplication.search import choose_search
 from data_miner_dagster.operations.embedding.vectors import duplicate_threshold
 from data_miner_dagster.operations.trials import Trial, TrialRow, folder_images, read_in_batches
-from data_miner_dagster.protocols.encoders import embed_images
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives
 from data_miner_dagster.stages.deduplication.leaders import Assignment, find_representatives, quality_order
+from data_miner_dagster.stages.embedding import embed_images
 
 _BATCH_SIZE: Final = 16
 

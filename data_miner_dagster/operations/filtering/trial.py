@@ -15,7 +15,7 @@ from data_miner_dagster.media.contact_sheets import Verdict
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.prompts import mean_over_templates
 from data_miner_dagster.operations.trials import Trial, TrialRow, folder_images, read_in_batches
-from data_miner_dagster.protocols.encoders import embed_images
+from data_miner_dagster.stages.embedding import embed_images
 from data_miner_dagster.stages.filtering.decisions import (
     KEPT,
     REASONS,

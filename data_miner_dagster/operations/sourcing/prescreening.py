@@ -20,9 +20,9 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError
 from data_miner_dagster.operations.prompts import embed_prompts
-from data_miner_dagster.protocols.encoders import embed_images
 from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.records import Picture
+from data_miner_dagster.stages.embedding import embed_images
 from data_miner_dagster.stages.sourcing import prescreening_rejection, spread_over
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from data_miner_dagster.protocols.indexes import single_precision_error
+from data_miner_dagster.domain.precision import single_precision_error
 from data_miner_dagster.stages.deduplication.appearances import Appearances
 from data_miner_dagster.stages.deduplication.cosines import (
     ALIKE,

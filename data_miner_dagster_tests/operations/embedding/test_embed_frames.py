@@ -27,7 +27,7 @@ from data_miner_dagster.media.images import read_stored_image_reduced
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.embedding.embed_frames import embed_frames
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.protocols.encoders import embed_images
+from data_miner_dagster.stages.embedding import embed_images
 from data_miner_dagster.storage.vectors import read_embeddings
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 from data_miner_dagster_tests.support.coloured_frames import (
