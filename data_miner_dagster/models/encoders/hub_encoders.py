@@ -4,11 +4,11 @@ Belongs here: loading through `from_pretrained`, tokenising, pooling, unit lengt
 files are (hub.py), resizing (pixels.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,12 @@ _BATCH_PROMPTS: Final = 64
 POOLINGS: Final = ("pooler", "cls", "mean")
 _NAFLEX: Final = "siglip2"
 """SigLIP 2 of fixed resolution says `siglip` in its configuration; only the other kind has a type of its own."""
+
+
+Pool: TypeAlias = "Callable[[Any, torch.Tensor], torch.Tensor]"
+"""(N, D) vectors of any length from a network and (N, 3, H, W) normalised pixels."""
+Tokenize: TypeAlias = "Callable[[Sequence[str]], dict[str, torch.Tensor]]"
+"""What the text tower takes, by argument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +77,17 @@ class _Checkpoint:
         return network.eval().to(self.device)
 
 
-class _HubImageEncoder:
-    """What all of them share. Subclasses say how pixels become one vector each."""
+class HubImageEncoder:
+    """Implements ImageEncoder: a network, and how what it says of pixels becomes one vector an image."""
 
-    embedding_dim: int
-
-    def __init__(self, checkpoint: _Checkpoint) -> None:
+    def __init__(self, checkpoint: _Checkpoint, *, embedding_dim: int, pool: Pool) -> None:
+        self.embedding_dim = embedding_dim
         self.name = checkpoint.entry.name
         self.fingerprint = checkpoint.entry.fingerprint
         self.calibration = checkpoint.entry.thresholds
         self.input_side = max(checkpoint.preparation.output_wh)
         self._checkpoint = checkpoint
+        self._pool = pool
         uses_graph = checkpoint.device == "cpu" and checkpoint.entry.cpu_backend != "torch"
         self._forward = self._open_graph() if uses_graph else self._open_network()
 
@@ -121,42 +127,15 @@ class _HubImageEncoder:
 
     def _vectors(self, network: Any, images: "torch.Tensor") -> "torch.Tensor":
         """Return (N, D) unit vectors of (N, H, W, 3) uint8."""
-        return _unit(self._pooled(network, self._checkpoint.preparation.normalised(images, network.dtype)))
-
-    def _pooled(self, network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
-        raise NotImplementedError
+        return _unit(self._pool(network, self._checkpoint.preparation.normalised(images, network.dtype)))
 
 
-class DinoEncoder(_HubImageEncoder):
-    """Implements ImageEncoder with DINOv2 or DINOv3.
+class HubImageTextEncoder(HubImageEncoder):
+    """Implements ImageTextEncoder with a network of two towers."""
 
-    The entry's option `pooling` is `pooler` (default: the normalised class token), `cls` (the class token of the last
-    layer) or `mean` (of the patches).
-    """
-
-    def __init__(self, checkpoint: _Checkpoint) -> None:
-        entry, config = checkpoint.entry, checkpoint.config
-        self.embedding_dim = int(config.hidden_size)
-        self._pooling = entry.options.get("pooling", "pooler")
-        if self._pooling not in POOLINGS:
-            raise ModelError(f"model {entry.name}: pooling {self._pooling!r} is none of {', '.join(POOLINGS)}")
-        self._first_patch = 1 + int(getattr(config, "num_register_tokens", 0))
-        super().__init__(checkpoint)
-
-    def _pooled(self, network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
-        outputs = network(pixel_values=pixels)
-        pooled: torch.Tensor = outputs.pooler_output
-        if self._pooling == "cls":
-            pooled = outputs.last_hidden_state[:, 0]
-        elif self._pooling == "mean":
-            pooled = outputs.last_hidden_state[:, self._first_patch :].mean(dim=1)
-        return pooled
-
-
-class _HubImageTextEncoder(_HubImageEncoder):
-    def __init__(self, checkpoint: _Checkpoint) -> None:
-        super().__init__(checkpoint)
-        self._tokenizer = _load_tokenizer(checkpoint.entry)
+    def __init__(self, checkpoint: _Checkpoint, *, embedding_dim: int, tokenize: Tokenize) -> None:
+        super().__init__(checkpoint, embedding_dim=embedding_dim, pool=_image_features)
+        self._tokenize = tokenize
 
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
         """Return (P, embedding_dim) unit vectors."""
@@ -166,27 +145,27 @@ class _HubImageTextEncoder(_HubImageEncoder):
         vectors = [np.zeros((0, self.embedding_dim), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(prompts), _BATCH_PROMPTS):
-                tokens = self._tokenize(list(prompts[start : start + _BATCH_PROMPTS]))
+                tokens = self._tokenize(prompts[start : start + _BATCH_PROMPTS])
                 outputs = self._network.get_text_features(**{key: ids.to(device) for key, ids in tokens.items()})
                 vectors.append(_unit(_features(outputs)).cpu().numpy())
         return np.concatenate(vectors)
 
-    def _pooled(self, network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
-        return _features(network.get_image_features(pixel_values=pixels))
 
-    def _tokenize(self, prompts: list[str]) -> "dict[str, torch.Tensor]":
-        raise NotImplementedError
+def _image_features(network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
+    return _features(network.get_image_features(pixel_values=pixels))
 
 
-class SiglipEncoder(_HubImageTextEncoder):
-    """Implements ImageTextEncoder with SigLIP, or with a SigLIP 2 of fixed resolution."""
+def load_siglip(entry: ModelEntry, device: str) -> HubImageTextEncoder:
+    """Load a SigLIP checkpoint, or one of a SigLIP 2 of fixed resolution.
 
-    def __init__(self, checkpoint: _Checkpoint) -> None:
-        self.embedding_dim = int(checkpoint.config.vision_config.hidden_size)
-        super().__init__(checkpoint)
+    Raises:
+        ModelError: it cannot be had, or is of another architecture.
+    """
+    checkpoint = _open_checkpoint(entry, device, model_types=("siglip",))
+    tokenizer = _load_tokenizer(entry)
 
-    def _tokenize(self, prompts: list[str]) -> "dict[str, torch.Tensor]":
-        tokens = self._tokenizer(
+    def tokenize(prompts: Sequence[str]) -> "dict[str, torch.Tensor]":
+        tokens = tokenizer(
             [prompt.lower() for prompt in prompts],  # both were trained on lower case
             padding="max_length",
             max_length=SIGLIP_TEXT_LENGTH,
@@ -195,48 +174,54 @@ class SiglipEncoder(_HubImageTextEncoder):
         )
         return {"input_ids": tokens["input_ids"]}
 
-
-class ClipEncoder(_HubImageTextEncoder):
-    """Implements ImageTextEncoder with CLIP."""
-
-    def __init__(self, checkpoint: _Checkpoint) -> None:
-        self.embedding_dim = int(checkpoint.config.projection_dim)
-        self._max_tokens = int(checkpoint.config.text_config.max_position_embeddings)
-        super().__init__(checkpoint)
-
-    def _tokenize(self, prompts: list[str]) -> "dict[str, torch.Tensor]":
-        tokens = self._tokenizer(
-            prompts, padding=True, max_length=self._max_tokens, truncation=True, return_tensors="pt"
-        )
-        return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+    embedding_dim = int(checkpoint.config.vision_config.hidden_size)
+    return HubImageTextEncoder(checkpoint, embedding_dim=embedding_dim, tokenize=tokenize)
 
 
-def load_siglip(entry: ModelEntry, device: str) -> SiglipEncoder:
-    """Load a SigLIP or SigLIP 2 checkpoint.
-
-    Raises:
-        ModelError: it cannot be had, or is of another architecture.
-    """
-    return SiglipEncoder(_open_checkpoint(entry, device, model_types=("siglip",)))
-
-
-def load_clip(entry: ModelEntry, device: str) -> ClipEncoder:
+def load_clip(entry: ModelEntry, device: str) -> HubImageTextEncoder:
     """Load a CLIP checkpoint.
 
     Raises:
         ModelError: it cannot be had, or is of another architecture.
     """
-    return ClipEncoder(_open_checkpoint(entry, device, model_types=("clip",)))
+    checkpoint = _open_checkpoint(entry, device, model_types=("clip",))
+    tokenizer = _load_tokenizer(entry)
+    max_tokens = int(checkpoint.config.text_config.max_position_embeddings)
+
+    def tokenize(prompts: Sequence[str]) -> "dict[str, torch.Tensor]":
+        tokens = tokenizer(list(prompts), padding=True, max_length=max_tokens, truncation=True, return_tensors="pt")
+        return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+
+    embedding_dim = int(checkpoint.config.projection_dim)
+    return HubImageTextEncoder(checkpoint, embedding_dim=embedding_dim, tokenize=tokenize)
 
 
-def load_dino(entry: ModelEntry, device: str) -> DinoEncoder:
+def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
     """Load a DINOv2 or DINOv3 checkpoint.
 
+    The entry's option `pooling` is `pooler` (default: the normalised class token), `cls` (the class token of the last
+    layer) or `mean` (of the patches).
+
     Raises:
-        ModelError: it cannot be had, or is of another architecture.
+        ModelError: it cannot be had, or is of another architecture; or there is no such pooling.
     """
     types = ("dinov2", "dinov2_with_registers", "dinov3_vit")
-    return DinoEncoder(_open_checkpoint(entry, device, model_types=types))
+    checkpoint = _open_checkpoint(entry, device, model_types=types)
+    pooling = entry.options.get("pooling", "pooler")
+    if pooling not in POOLINGS:
+        raise ModelError(f"model {entry.name}: pooling {pooling!r} is none of {', '.join(POOLINGS)}")
+    first_patch = 1 + int(getattr(checkpoint.config, "num_register_tokens", 0))
+
+    def pool(network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
+        outputs = network(pixel_values=pixels)
+        pooled: torch.Tensor = outputs.pooler_output
+        if pooling == "cls":
+            pooled = outputs.last_hidden_state[:, 0]
+        elif pooling == "mean":
+            pooled = outputs.last_hidden_state[:, first_patch:].mean(dim=1)
+        return pooled
+
+    return HubImageEncoder(checkpoint, embedding_dim=int(checkpoint.config.hidden_size), pool=pool)
 
 
 def _open_checkpoint(entry: ModelEntry, device: str, *, model_types: tuple[str, ...]) -> _Checkpoint:

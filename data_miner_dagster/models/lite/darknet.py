@@ -7,7 +7,6 @@ Weights are read with numpy: nothing is unpickled. Batch norm is folded into the
 Source: Redmon and Farhadi 2018, "YOLOv3: An Incremental Improvement"; Darknet's `src/parser.c` (order of the weights).
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -18,6 +17,8 @@ import numpy.typing as npt
 
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.records import Float32Array, RgbImage
+from data_miner_dagster.models.lite.darknet_onnx import CONVOLUTIONS, INPUT_SIDE, NUM_CLASSES, build_model
+from data_miner_dagster.models.onnx_sessions import open_session
 
 if TYPE_CHECKING:
     import onnx
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 WEIGHTS_FILE_NAME: Final = "yolov3-tiny.weights"
 NAMES_FILE_NAME: Final = "coco.names"
 
-INPUT_SIDE: Final = 416
-NUM_CLASSES: Final = 80
 PAD_VALUE: Final = 114
 """Grey around a letterboxed image."""
 MAX_FORWARD_IMAGES: Final = 8
@@ -95,16 +94,8 @@ class YoloV3Tiny:
     """The network, loaded into ONNX Runtime on the CPU. Deterministic."""
 
     def __init__(self, class_names: Sequence[str], model: "onnx.ModelProto") -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads()
-        # Threads that wait must not burn the cores that decode the next images.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.class_names = tuple(class_names)
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(model.SerializeToString())
 
     @classmethod
     def load(cls, folder: Path) -> "YoloV3Tiny":
@@ -144,13 +135,6 @@ class YoloV3Tiny:
         return np.asarray(output, np.float32)
 
 
-def num_threads() -> int:
-    """Return how many threads to compute with: the processors this process may use, or OMP_NUM_THREADS if set lower."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(available, int(asked))) if asked.isdigit() and int(asked) else available
-
-
 def read_model(folder: Path) -> "onnx.ModelProto":
     """Return the network of a folder with `yolov3-tiny.weights` and `coco.names` as an ONNX model.
 
@@ -159,8 +143,6 @@ def read_model(folder: Path) -> "onnx.ModelProto":
     Raises:
         ModelError: a file is missing or is not what its name says.
     """
-    from data_miner_dagster.models.lite.darknet_onnx import build_model
-
     names = read_class_names(folder)
     metadata = {
         "names": str(dict(enumerate(names))),
@@ -181,8 +163,6 @@ def read_parameters(path: Path) -> list[tuple[Float32Array, Float32Array]]:
     Raises:
         ModelError: the file is missing or has another size.
     """
-    from data_miner_dagster.models.lite.darknet_onnx import CONVOLUTIONS
-
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError as error:

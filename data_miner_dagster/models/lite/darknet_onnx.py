@@ -8,14 +8,16 @@ Source: Darknet's `cfg/yolov3-tiny.cfg` and `src/yolo_layer.c`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.models.onnx_sessions import Graph
+
+if TYPE_CHECKING:
+    import onnx
 
 INPUT_SIDE: Final = 416
 NUM_CLASSES: Final = 80
@@ -59,33 +61,9 @@ CONVOLUTIONS: Final = (
 """In the order of the cfg file, which is the order of the weights."""
 
 
-class _Graph:
-    """Nodes and constants as they are added; every method returns the name of what it computes."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, values: npt.NDArray[np.float32] | npt.NDArray[np.int64]) -> str:
-        name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-        return name
-
-    def node(self, operator: str, *inputs: str, **attributes: object) -> str:
-        name = f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
-        return name
-
-    def split_last(self, source: str, sizes: Sequence[int]) -> list[str]:
-        names = [f"split_{len(self.nodes)}_{part}" for part in range(len(sizes))]
-        lengths = self.constant(np.array(sizes, np.int64))
-        self.nodes.append(helper.make_node("Split", [source, lengths], names, name=f"split_{len(self.nodes)}", axis=-1))
-        return names
-
-
 def build_model(
     parameters: Sequence[tuple[Float32Array, Float32Array]], metadata: Mapping[str, str]
-) -> onnx.ModelProto:
+) -> "onnx.ModelProto":
     """Return the model: `images` (N, 3, 416, 416) float32 RGB in 0..1 to `output0` (N, 84, 2535).
 
     Of the 84 rows of the output, four are the centre, width and height in pixels of the input, 80 the confidences:
@@ -95,7 +73,9 @@ def build_model(
         parameters: (weight, bias) of each of `CONVOLUTIONS`, batch norm folded in.
         metadata: to be kept in the file (Ultralytics reads `names`, `task`, `imgsz`, `stride`).
     """
-    graph = _Graph()
+    from onnx import TensorProto, helper
+
+    graph = Graph()
 
     def convolve(index: int, source: str) -> str:
         weight, bias = parameters[index]
@@ -147,14 +127,14 @@ def build_model(
     return model
 
 
-def _candidates(graph: _Graph, head: str, side: int) -> str:
+def _candidates(graph: Graph, head: str, side: int) -> str:
     """(N, 255, S, S) to (N, 3 * S * S, 85): anchor by anchor, each in rows of cells."""
     per_anchor = graph.node("Reshape", head, graph.constant(np.array([0, 3, 5 + NUM_CLASSES, side * side])))
     last = graph.node("Transpose", per_anchor, perm=[0, 1, 3, 2])
     return graph.node("Reshape", last, graph.constant(np.array([0, 3 * side * side, 5 + NUM_CLASSES])))
 
 
-def _decode(graph: _Graph, candidates: str) -> str:
+def _decode(graph: Graph, candidates: str) -> str:
     """(N, 2535, 85) of raw outputs to (N, 2535, 84) of centre, size and confidences."""
     centres, sizes, objectness, classes = graph.split_last(candidates, [2, 2, 1, NUM_CLASSES])
     corners, strides, anchors = [], [], []

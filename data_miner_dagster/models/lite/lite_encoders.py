@@ -21,7 +21,7 @@ import numpy.typing as npt
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Float32Array, RgbImage
 from data_miner_dagster.models.derived import derived_file
-from data_miner_dagster.models.lite import darknet, efficientnet_lite
+from data_miner_dagster.models.lite import darknet_onnx, efficientnet_lite
 from data_miner_dagster.models.lite.darknet import YoloV3Tiny, letterbox
 from data_miner_dagster.models.lite.efficientnet_lite import EfficientNetLite0, squash
 from data_miner_dagster.models.lite.sentence_encoder import SENTENCE_DIM, SentenceEncoder
@@ -40,7 +40,6 @@ MAX_CLASSES_OF_CONCEPT: Final = 130
 there are 118; "animal" would make all of them alike."""
 
 _CLASSIFIER_PIXELS: Final = efficientnet_lite.INPUT_SIDE**2 * 3
-_DETECTOR_PIXELS: Final = darknet.INPUT_SIDE**2 * 3
 
 
 def unit_rows(vectors: Float32Array) -> Float32Array:
@@ -76,7 +75,7 @@ class LiteEfficientNetEncoder:
 class LiteConseEncoder:
     """Implements ImageTextEncoder by ConSE over ImageNet's and COCO's class names."""
 
-    input_side = darknet.INPUT_SIDE
+    input_side = darknet_onnx.INPUT_SIDE
 
     embedding_dim = SENTENCE_DIM
 
@@ -113,7 +112,7 @@ class LiteConseEncoder:
         """Return (N, 384) unit vectors."""
         if not len(batch):
             return np.zeros((0, self.embedding_dim), np.float32)
-        side, detector_side = efficientnet_lite.INPUT_SIDE, darknet.INPUT_SIDE
+        side, detector_side = efficientnet_lite.INPUT_SIDE, darknet_onnx.INPUT_SIDE
         squashed = batch[:, :_CLASSIFIER_PIXELS].reshape(-1, side, side, 3)
         letterboxed = batch[:, _CLASSIFIER_PIXELS:].reshape(-1, detector_side, detector_side, 3)
         probabilities = _top_only(_softmax(self._classifier.features_and_logits(squashed)[1]), NUM_TOP_CLASSES)

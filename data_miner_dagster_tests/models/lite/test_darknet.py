@@ -15,7 +15,6 @@ from data_miner_dagster.models.lite.darknet import (
     WEIGHTS_FILE_NAME,
     YoloV3Tiny,
     letterbox,
-    num_threads,
     read_class_names,
     read_model,
     unletterbox_boxes,
@@ -159,13 +158,6 @@ def test_read_model__valid_onnx_with_what_ultralytics_reads(random_folder: Path)
     metadata = {prop.key: prop.value for prop in model.metadata_props}
     assert metadata["task"] == "detect"
     assert ast.literal_eval(metadata["names"])[79] == "class 79"
-
-
-def test_num_threads__no_more_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert num_threads() == 1
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert num_threads() >= 1
 
 
 def test_load__missing_and_truncated_files(random_folder: Path, tmp_path: Path) -> None:
