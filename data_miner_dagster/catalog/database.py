@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session as _Session
+from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from data_miner_dagster.catalog.failures import one_line_failures
@@ -21,6 +22,9 @@ from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown
 from data_miner_dagster.domain.errors import ConfigError, TransientError
 
 logger = logging.getLogger("data_miner")
+
+Session = _Session
+"""One transaction, as `Database.transaction` gives it and functions of the catalog take it."""
 
 _KEYS_A_STATEMENT: Final = 5000  # SQLite takes about 32,000 parameters
 
@@ -152,6 +156,12 @@ class Database:
     def is_postgresql(self) -> bool:
         """True on PostgreSQL, False on SQLite."""
         return self.engine.dialect.name == "postgresql"
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite catalog; None on PostgreSQL."""
+        name = self.engine.url.database
+        return Path(name) if name and not self.is_postgresql else None
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

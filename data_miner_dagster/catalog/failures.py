@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
 from data_miner_dagster.domain.errors import CatalogError, DataMinerError, TransientError
 from data_miner_dagster.domain.foreign_text import clean_text
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
+
+DATABASE_ERROR: Final = SQLAlchemyError
+"""The class of what a database refuses, where `one_line_failures` lets it pass."""
 
 _DAMAGED: Final = ("malformed", "not a database", "unsupported file format")
 _OUT_OF_REACH: Final = ("disk I/O error", "unable to open")
@@ -35,6 +38,21 @@ def one_line_failures(engine: Engine, *, is_read_only: bool = False) -> Iterator
         if (translated := _translated(error, engine, is_read_only)) is None:
             raise
         raise translated from error
+
+
+def concerns_database(error: BaseException) -> bool:
+    """Return whether an error says that the database is away or damaged, in contrast to one of a row or a value.
+
+    `OperationalError`, `InterfaceError`, `TimeoutError` (no connection is free), a plain `DatabaseError` (SQLite: not a
+    database, malformed), and any error that took the connection along. Not `IntegrityError` and `DataError`.
+    """
+    if isinstance(error, DBAPIError):
+        return (
+            error.connection_invalidated
+            or isinstance(error, OperationalError | InterfaceError)
+            or type(error) is DatabaseError
+        )
+    return isinstance(error, TimeoutError) or (isinstance(error, SQLAlchemyError) and is_disk_full(error))
 
 
 def quick_check(path: Path) -> str | None:

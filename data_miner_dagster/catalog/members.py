@@ -19,7 +19,7 @@ from data_miner_dagster.catalog.schema import (
 )
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.reasons import RejectionRule
-from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.domain.records import VIDEO_FACTS, VideoCandidate
 from data_miner_dagster.domain.statuses import (
     ProjectVideoStatus,
     VideoStatus,
@@ -39,6 +39,12 @@ def find_members(database: Database, project: str) -> list[ProjectVideoRow]:
     with database.reading() as session:
         rows = session.scalars(select(ProjectVideoRow).where(ProjectVideoRow.project_name == project))
         return sorted(rows, key=attrgetter("video_key"))
+
+
+def member_statuses(session: Session, project: str) -> dict[str, ProjectVideoStatus]:
+    """Return video key to status of all members of a project, in no order."""
+    query = select(ProjectVideoRow.video_key, ProjectVideoRow.status)
+    return {row.video_key: row.status for row in session.execute(query.where(ProjectVideoRow.project_name == project))}
 
 
 def projects_wanting(
@@ -112,6 +118,25 @@ def add_candidates(
     return [key not in members for key in keys]
 
 
+def delete_faulty_entries(
+    database: Database, project: str, listed: Collection[tuple[str, str]], still_there: Collection[str]
+) -> None:
+    """Remove members that stood for entries of a listing that met an internal error, and are gone from it.
+
+    Args:
+        database: the catalog.
+        project: whose members.
+        listed: (source, query) of the listings that were looked at.
+        still_there: keys that the listings hold now.
+    """
+    is_of_fault = ProjectVideoRow.reason.startswith(f"{RejectionRule.INTERNAL_ERROR.value}: ")
+    with database.transaction() as session:
+        query = select(ProjectVideoRow).where(ProjectVideoRow.project_name == project, is_of_fault)
+        for member in session.scalars(query).all():
+            if (member.source, member.query) in listed and member.video_key not in still_there:
+                session.delete(member)
+
+
 def take_out(database: Database, project: str, video_keys: Sequence[str]) -> list[str]:
     """Reject members by hand; return the keys of those that the project wanted, sorted."""
     with database.transaction() as session:
@@ -128,17 +153,7 @@ def take_out(database: Database, project: str, video_keys: Sequence[str]) -> lis
 
 
 def _video_of(candidate: VideoCandidate) -> VideoRow:
+    facts = {name: getattr(candidate, name) for name in VIDEO_FACTS}
     return VideoRow(
-        key=candidate.video_key,
-        url=candidate.url,
-        origin=candidate.origin,
-        title=candidate.title,
-        channel=candidate.channel,
-        channel_id=candidate.channel_id,
-        licence=candidate.licence,
-        upload_date=candidate.upload_date,
-        duration_seconds=candidate.duration_seconds,
-        width=candidate.width,
-        height=candidate.height,
-        status=VideoStatus.PENDING,
+        key=candidate.video_key, url=candidate.url, origin=candidate.origin, status=VideoStatus.PENDING, **facts
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, delete, func, select
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
 from data_miner_dagster.catalog.database import Database
@@ -15,6 +16,7 @@ from data_miner_dagster.catalog.schema import (
     ProjectRow,
     ProjectVideoRow,
     VideoRow,
+    utc_now,
 )
 from data_miner_dagster.domain.statuses import (
     SETTLED_STATUSES,
@@ -68,6 +70,13 @@ def update_project(database: Database, name: str, **values: Any) -> None:
         row = session.get_one(ProjectRow, name)
         for column, value in values.items():
             setattr(row, column, value)
+
+
+def mark_sourced(session: Session, name: str, config_hash: str) -> None:
+    """Note that a project's sources have been listed with a configuration."""
+    row = session.get_one(ProjectRow, name)
+    row.sourced_config_hash, row.sourced_at = config_hash, utc_now()
+    session.flush()
 
 
 @dataclass(frozen=True, slots=True)

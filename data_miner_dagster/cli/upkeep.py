@@ -176,10 +176,9 @@ def forget(
 
 def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:
     """Search everything once more, and say what is left; exit status 1 if that was not asked for."""
-    from data_miner_dagster.catalog.schema import Base
     from data_miner_dagster.cli.dagster_history import dagster_home, open_history
     from data_miner_dagster.cli.dagster_tables import find_dagster_rows
-    from data_miner_dagster.operations.upkeep.traces import find_rows, find_traces
+    from data_miner_dagster.operations.upkeep.traces import find_traces, tables_naming
 
     home = dagster_home(platform)
     folders = [platform.root] if home is None or home.is_relative_to(platform.root) else [platform.root, home]
@@ -190,11 +189,7 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
             num_kept += 1
         else:
             left.append(str(trace))
-    with platform.database.reading() as session:
-        left += [
-            f"the catalog: table {name}"
-            for name in find_rows(session.connection(), needles, sorted(Base.metadata.tables))
-        ]
+    left += [f"the catalog: table {name}" for name in tables_naming(platform.database, needles)]
     with open_history(platform) as instance:
         if instance is not None:
             tables = find_dagster_rows(instance, needles, searched=folders)

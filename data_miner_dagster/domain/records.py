@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +62,19 @@ class VideoCandidate:
     origin: Origin = Origin.FOREIGN  # who wrote `url`; `{env:NAME}` and paths are read in a user's words alone
     refusal: str | None = None  # why a foreign `url` cannot be taken
     fault: str | None = None  # the internal error that its entry of the listing met; little else is known then
+
+
+VIDEO_FACTS: Final = (
+    "title",
+    "channel",
+    "channel_id",
+    "licence",
+    "upload_date",
+    "duration_seconds",
+    "width",
+    "height",
+)
+"""What a candidate says of its video that the catalog keeps: fields of the one, columns of the other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, TypeVar
 
-import sqlalchemy.exc
-
 import data_miner_dagster
+from data_miner_dagster.catalog.failures import DATABASE_ERROR, concerns_database
 from data_miner_dagster.domain.errors import (
     CatalogError,
     ConfigError,
@@ -90,9 +89,7 @@ def concerns_all_items(error: BaseException) -> bool:
     - `TransientError` itself: the platform's (a catalog that cannot be opened). Its kinds (`VideoTransientError`,
       `WorkerDiedError`) are of what was worked on.
     - `WorkersClosedError`: the batch is being taken down.
-    - The catalog is away or damaged: SQLAlchemy's `OperationalError`, `InterfaceError`, `TimeoutError` (no connection
-      is free), a plain `DatabaseError` (SQLite: not a database, malformed), and any error that took the connection
-      along. Not `IntegrityError` and `DataError`: those are of the row, and so of the item.
+    - The catalog is away or damaged (`concerns_database`). Not what is wrong with one row: that is the item's.
     - The store takes nothing: a full disk or quota in whatever class (`is_disk_full`), and `OSError` with EROFS.
       Reading never says so, so it is not a source's. Likewise EMFILE and ENFILE: the process can open no file more.
       Not EACCES, ENOENT, EIO, ESTALE: they are of one path as often as of all, and if of all, they meet every item.
@@ -104,14 +101,8 @@ def concerns_all_items(error: BaseException) -> bool:
         return True
     if type(error) is TransientError:
         return True
-    if isinstance(error, sqlalchemy.exc.DBAPIError):
-        return (
-            error.connection_invalidated
-            or isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
-            or type(error) is sqlalchemy.exc.DatabaseError
-        )
-    if isinstance(error, sqlalchemy.exc.TimeoutError):
-        return True
+    if isinstance(error, DATABASE_ERROR):
+        return concerns_database(error)
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
         return True
     return not isinstance(error, DataMinerError) and is_disk_full(error)

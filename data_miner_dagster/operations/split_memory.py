@@ -8,8 +8,7 @@ are always read too: a kill between the two, or a root that is older than the ro
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy.orm import Session
-
+from data_miner_dagster.catalog.database import Session
 from data_miner_dagster.catalog.splits import add_splits, read_generations, read_splits
 from data_miner_dagster.export.manifest import is_release, read_manifest
 from data_miner_dagster.operations.platform import Platform

@@ -3,19 +3,18 @@
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final, cast
+from typing import Final
 
-from sqlalchemy import Table, bindparam, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
-
+from data_miner_dagster.catalog.content import first_of_same_bytes, of_like_duration
+from data_miner_dagster.catalog.database import Session
+from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_project_video, move_video
 from data_miner_dagster.catalog.upkeep import record_internal_error
 from data_miner_dagster.catalog.videos import record_downloaded
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.records import OutcomeStatus, Rejection, VideoCandidate, VideoOutcome
+from data_miner_dagster.domain.records import VIDEO_FACTS, OutcomeStatus, Rejection, VideoCandidate, VideoOutcome
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.operations.item_faults import ItemFault
 from data_miner_dagster.operations.platform import Platform
@@ -25,18 +24,6 @@ from data_miner_dagster.storage.videos import VideoInfo, read_video_info
 
 PARTIAL_FOLDER: Final = f"{PARTIAL_MARK}download"
 """Inside the video's folder; survives a kill, so that the next attempt goes on from its bytes."""
-
-_VIDEO: Final = cast("Table", VideoRow.__table__).c
-_OTHERS: Final = (
-    select(_VIDEO.key, _VIDEO.duplicate_of, _VIDEO.content_fingerprint)
-    .where(_VIDEO.key != bindparam("key"), _VIDEO.duplicate_of.is_distinct_from(bindparam("key")))
-    .order_by(_VIDEO.created_at, _VIDEO.key)
-)
-_SAME_BYTES: Final = _OTHERS.where(_VIDEO.sha256 == bindparam("sha256")).limit(1)
-_NEAR: Final = _OTHERS.where(
-    _VIDEO.content_fingerprint.is_not(None),
-    _VIDEO.duration_seconds.between(bindparam("shortest"), bindparam("longest")),
-)
 
 
 class NotWantedError(Exception):
@@ -69,11 +56,15 @@ def record_done(platform: Platform, session: Session, info: VideoInfo, rejection
 def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
     """Return the first video with the same bytes, or else with the same pictures and duration, if it is another one."""
     fingerprint, seconds = info.content_fingerprint, info.file.duration_seconds
-    alike = session.execute(_SAME_BYTES, {"key": info.video_key, "sha256": info.file.sha256}).first()
+    alike = first_of_same_bytes(session, info.video_key, info.file.sha256)
     if alike is None and fingerprint is not None:
-        window = {"shortest": seconds - SAME_DURATION_SECONDS, "longest": seconds + SAME_DURATION_SECONDS}
-        near = session.execute(_NEAR, {"key": info.video_key, **window})
-        alike = next((row for row in near if is_same_content(row.content_fingerprint, fingerprint)), None)
+        near = of_like_duration(
+            session,
+            info.video_key,
+            shortest_seconds=seconds - SAME_DURATION_SECONDS,
+            longest_seconds=seconds + SAME_DURATION_SECONDS,
+        )
+        alike = next((video for video, other in near if is_same_content(other, fingerprint)), None)
     # A link leads to the first of a set, which itself has none.
     return None if alike is None else alike.duplicate_of or alike.key
 
@@ -92,8 +83,7 @@ def _reject(session: Session, video_key: str, rejections: Mapping[str, Rejection
 def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) -> VideoOutcome:
     """Back to PENDING: another project may want it. What its page said is kept."""
     candidate = error.candidate
-    names = ("title", "channel", "channel_id", "licence", "upload_date", "duration_seconds", "width", "height")
-    known = {name: value for name in names if (value := getattr(candidate, name)) is not None}
+    known = {name: value for name in VIDEO_FACTS if (value := getattr(candidate, name)) is not None}
     with platform.database.transaction() as session:
         move_video(session, row.key, VideoStatus.PENDING, attempts=row.attempts, **known)
         _reject(session, row.key, error.rejections)
@@ -126,7 +116,7 @@ def record_failure(
 
 def put_back(platform: Platform, row: VideoRow) -> None:
     """Let a row stand as before the attempt, which an exception that nobody expected has ended; the guard decides."""
-    with suppress(SQLAlchemyError), platform.database.transaction() as session:
+    with suppress(DATABASE_ERROR), platform.database.transaction() as session:
         if not stays_downloaded(platform, session, row.key):
             move_video(
                 session, row.key, VideoStatus.PENDING, only_from={VideoStatus.DOWNLOADING}, attempts=row.attempts

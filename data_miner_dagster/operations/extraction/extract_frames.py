@@ -11,8 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.upkeep import record_internal_error
@@ -208,7 +207,7 @@ def _record_extracted(platform: Platform, key: str, num_frames: int) -> None:
 
 def _put_back(platform: Platform, key: str) -> None:
     """Let a row stand one step back: an exception that nobody expected has ended the attempt, and the guard decides."""
-    with suppress(SQLAlchemyError), platform.database.transaction() as session:
+    with suppress(DATABASE_ERROR), platform.database.transaction() as session:
         move_video(session, key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTING})
 
 

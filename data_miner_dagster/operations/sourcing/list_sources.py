@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from data_miner_dagster.catalog.forgotten import without_forgotten
-from data_miner_dagster.catalog.members import add_candidates, find_members
-from data_miner_dagster.catalog.projects import find_project
-from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, SourceListingRow, VideoRow, utc_now
+from data_miner_dagster.catalog.listings import ListingResult, forget_listings, queries_listed_well, record_listings
+from data_miner_dagster.catalog.members import add_candidates, delete_faulty_entries, find_members, member_statuses
+from data_miner_dagster.catalog.projects import find_project, mark_sourced
+from data_miner_dagster.catalog.schema import ProjectRow, VideoRow
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin, secret_in_address
@@ -59,6 +57,12 @@ class Listing:
     is_of_network: bool = False
     passed_over: str = ""  # what a folder or glob holds besides, in words
 
+    @property
+    def result(self) -> ListingResult:
+        """What the catalog keeps of it."""
+        num_found = None if self.error is not None and not self.candidates else len(self.candidates)
+        return ListingResult(self.source, self.query, num_found, self.error, self.passed_over or None)
+
 
 def list_sources(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """List a project's sources and record which videos belong to it.
@@ -97,8 +101,9 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
             ]
             failed = [listing for listing in listings if listing.error is not None]
             with platform.database.transaction() as session:
-                _record_listings(session, project, failed)
-                _forget_listings(session, project, queries, is_complete=not failed)
+                record_listings(session, project, [listing.result for listing in failed])
+                asked = {(query.source, query.text) for query in queries}
+                forget_listings(session, project, asked, is_complete=not failed)
             has_any = any(listing.candidates for listing in failed)
             has_nothing_new = bool(failed) and len(failed) == len(listings) and not has_any
             if has_nothing_new and not find_videos(platform.database, project=project):
@@ -187,9 +192,7 @@ def _list_all(
 ) -> list[Listing]:
     """Ask what is to be asked, several at once; return the answers in order."""
     is_changed = row.sourced_config_hash != row.config_hash
-    with platform.database.reading() as session:
-        rows = session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == row.name))
-        listed_well = {(listing.source, listing.query) for listing in rows if listing.error is None}
+    listed_well = queries_listed_well(platform.database, row.name)
     wanted = [
         query
         for query in queries
@@ -298,42 +301,11 @@ def _by_rules(
 # --- recording ---
 
 
-def _record_listings(session: Session, project: str, listings: list[Listing]) -> None:
-    known = {
-        (row.source, row.query): row
-        for row in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == project))
-    }
-    for listing in listings:
-        row = known.get((listing.source, listing.query))
-        if row is None:
-            row = SourceListingRow(project_name=project, source=listing.source, query=listing.query)
-            session.add(row)
-        row.listed_at, row.error, row.passed_over = utc_now(), listing.error, listing.passed_over or None
-        row.num_found = None if listing.error is not None and not listing.candidates else len(listing.candidates)
-
-
-def _forget_listings(session: Session, project: str, queries: list[Query], *, is_complete: bool) -> None:
-    """Forget what queries gave that are asked no more: an error of one would be reported for ever.
-
-    Args:
-        is_complete: False if a file of queries may not have been read. What its queries gave well is kept then.
-    """
-    asked = {(query.source, query.text) for query in queries}
-    for row in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == project)).all():
-        if (row.source, row.query) not in asked and (is_complete or row.error or row.passed_over):
-            session.delete(row)
-
-
 def _forget_mended_entries(platform: Platform, project: str, listings: list[Listing]) -> None:
     """Take away what stood for entries that met a fault, where the same query now gives them as they are."""
     listed = {(listing.source, listing.query) for listing in listings if listing.candidates}
-    still = {candidate.video_key for listing in listings for candidate in listing.candidates}
-    is_of_fault = ProjectVideoRow.reason.startswith(f"{RejectionRule.INTERNAL_ERROR.value}: ")
-    with platform.database.transaction() as session:
-        query = select(ProjectVideoRow).where(ProjectVideoRow.project_name == project, is_of_fault)
-        for member in session.scalars(query).all():
-            if (member.source, member.query) in listed and member.video_key not in still:
-                session.delete(member)
+    still_there = {candidate.video_key for listing in listings for candidate in listing.candidates}
+    delete_faulty_entries(platform.database, project, listed, still_there)
 
 
 def _record_members(
@@ -351,13 +323,14 @@ def _record_members(
     """
     database = platform.database
     with database.reading() as session:
-        before = _is_rejected_by_key(session, project)
+        known = member_statuses(session, project)
+    passed_before = {key for key, status in known.items() if status is not ProjectVideoStatus.REJECTED}
     listed_now = {candidate.video_key for candidate, _ in decided}
     cap = config.sourcing.max_videos
     if cap is not None:  # members of earlier listings that were not listed now keep their places
-        cap = max(0, cap - sum(not is_rejected for key, is_rejected in before.items() if key not in listed_now))
+        cap = max(0, cap - len(passed_before - listed_now))
     # Members that passed before come first, so that the cap never swaps a finished video for a new one.
-    ordered = sorted(decided, key=lambda pair: before.get(pair[0].video_key) is not False)
+    ordered = sorted(decided, key=lambda pair: pair[0].video_key not in passed_before)
     capped = list(apply_cap(ordered, cap))
     for start in range(0, len(capped), _A_PORTION):
         portion = capped[start : start + _A_PORTION]
@@ -369,14 +342,14 @@ def _record_members(
             )
         time.sleep(_PAUSE_SECONDS if len(portion) == _A_PORTION else 0.0)
     with database.transaction() as session:
-        _record_listings(session, project, listings)
-        row = session.get_one(ProjectRow, project)
-        row.sourced_config_hash, row.sourced_at = config_hash, utc_now()
-        session.flush()
-        num_members = sum(not is_rejected for is_rejected in _is_rejected_by_key(session, project).values())
-    num_new = sum(candidate.video_key not in before for candidate, _ in capped)
+        record_listings(session, project, [listing.result for listing in listings])
+        mark_sourced(session, project, config_hash)
+        statuses = member_statuses(session, project).values()
+    num_members = sum(status is not ProjectVideoStatus.REJECTED for status in statuses)
+    num_new = sum(candidate.video_key not in known for candidate, _ in capped)
     num_changed = num_new + sum(
-        before.get(candidate.video_key) is (rejection is None) for candidate, rejection in capped
+        candidate.video_key in known and (candidate.video_key in passed_before) != (rejection is None)
+        for candidate, rejection in capped
     )
     num_by_rule = Counter(rejection.rule for _, rejection in capped if rejection is not None)
     return {
@@ -385,10 +358,3 @@ def _record_members(
         **{f"rejected_{rule.value}": num_by_rule[rule] for rule in RejectionRule if rule in num_by_rule},
         "changed": num_changed,
     }
-
-
-def _is_rejected_by_key(session: Session, project: str) -> dict[str, bool]:
-    members = session.execute(
-        select(ProjectVideoRow.video_key, ProjectVideoRow.status).where(ProjectVideoRow.project_name == project)
-    )
-    return {key: status is ProjectVideoStatus.REJECTED for key, status in members}

@@ -6,9 +6,8 @@ from functools import partial
 from itertools import accumulate
 
 import numpy as np
-from sqlalchemy import select
 
-from data_miner_dagster.catalog.schema import PrescreeningRow, utc_now
+from data_miner_dagster.catalog.prescreening import PictureScore, read_scores, save_score
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import LocalPath, address_of, host_of
 from data_miner_dagster.domain.errors import SourceError
@@ -41,19 +40,19 @@ def prescreen(
     whose pictures cannot be fetched, passes: not seen is not bad.
     """
     threshold = threshold_of(platform, config)
-    stored = _stored(platform, project, fingerprint_of_prescreening(platform, config))
+    stored = read_scores(platform.database, project, fingerprint_of_prescreening(platform, config))
     rejections = {}
     with media_workers(platform.config.downloading) as media, item_guard("prescreening") as guard:
         for candidate in candidates:
             key = candidate.video_key
             if key not in stored:
-                score = partial(_score, platform, client, media, project, config, candidate)
-                scored = guard.attempt(key, score, _pass_over)
+                look = partial(_score, platform, client, media, project, config, candidate)
+                scored = guard.attempt(key, look, _pass_over)
                 if scored is None:
                     continue
                 stored[key] = scored
-            similarity, prompt = stored[key]
-            if (rejection := prescreening_rejection(similarity, prompt, threshold)) is not None:
+            score = stored[key]
+            if (rejection := prescreening_rejection(score.similarity, score.prompt, threshold)) is not None:
                 rejections[key] = rejection
     return rejections
 
@@ -88,16 +87,6 @@ def fingerprint_of_prescreening(platform: Platform, config: ProjectConfig) -> st
     )
 
 
-def _stored(platform: Platform, project: str, fingerprint: str) -> dict[str, tuple[float, str]]:
-    with platform.database.reading() as session:
-        rows = session.scalars(
-            select(PrescreeningRow).where(
-                PrescreeningRow.project_name == project, PrescreeningRow.fingerprint == fingerprint
-            )
-        )
-        return {row.video_key: (row.similarity, row.prompt) for row in rows}
-
-
 def _score(
     platform: Platform,
     client: SiteWorkers,
@@ -105,7 +94,7 @@ def _score(
     project: str,
     config: ProjectConfig,
     candidate: VideoCandidate,
-) -> tuple[float, str] | None:
+) -> PictureScore | None:
     images = list(_images(client, media, candidate, config))
     if not images:
         return None
@@ -113,20 +102,10 @@ def _score(
     vectors = embed_images(platform.models.filter_encoder.load(), images)
     similarities = vectors @ embed_prompts(platform, prompts, config.filtering.templates).T
     best = int(np.argmax(similarities.max(axis=0)))
-    similarity, prompt = float(similarities[:, best].max()), prompts[best]
-    with platform.database.transaction() as session:
-        row = session.scalar(
-            select(PrescreeningRow).where(
-                PrescreeningRow.project_name == project, PrescreeningRow.video_key == candidate.video_key
-            )
-        )
-        if row is None:
-            row = PrescreeningRow(project_name=project, video_key=candidate.video_key)
-            session.add(row)
-        row.fingerprint = fingerprint_of_prescreening(platform, config)
-        row.similarity, row.prompt, row.num_pictures = similarity, prompt, len(images)
-        row.scored_at = utc_now()
-    return similarity, prompt
+    score = PictureScore(float(similarities[:, best].max()), prompts[best], len(images))
+    fingerprint = fingerprint_of_prescreening(platform, config)
+    save_score(platform.database, project, candidate.video_key, score, fingerprint)
+    return score
 
 
 def _images(

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from sqlalchemy import delete, select, update
-
 from data_miner_dagster.catalog.projects import find_project, save_snapshot
-from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, SourceListingRow
+from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.catalog.wording import reword_listings
 from data_miner_dagster.config.loading import (
     ParseFile,
     config_hash,
@@ -20,7 +19,6 @@ from data_miner_dagster.config.loading import (
 from data_miner_dagster.config.project_limits import ProjectLimits
 from data_miner_dagster.config.settings import (
     PlatformConfig,
-    ProjectConfig,
     ProjectFile,
     interpolations_of_snapshot,
 )
@@ -78,25 +76,9 @@ def register_project_file(
     digest = config_hash(project)
     is_changed = save_snapshot(platform.database, file.name, project.as_snapshot(), digest, str(path))
     if known is not None and project.interpolations != interpolations_of_snapshot(known.config):
-        _hide_values(platform, project)
+        # What the settings now read of the environment is taken out of what earlier listings said.
+        reword_listings(platform.database, file.name, project.shown.text)
     return RegisteredProject(file.name, digest, is_changed)
-
-
-def _hide_values(platform: Platform, project: ProjectConfig) -> None:
-    """Take what the settings now read of the environment out of what earlier listings said of them."""
-    words = project.shown.text
-    columns = (ProjectVideoRow.query, ProjectVideoRow.reason, SourceListingRow.query, SourceListingRow.error)
-    with platform.database.transaction() as session:
-        for column in columns:
-            of_project = column.class_.project_name == project.name
-            for said in session.scalars(select(column).where(of_project, column.is_not(None)).distinct()).all():
-                if (shown := words(str(said))) == said:
-                    continue
-                rows = (of_project, column == said)
-                if column is SourceListingRow.query:  # listed again, by the name it has now
-                    session.execute(delete(SourceListingRow).where(*rows))
-                else:
-                    session.execute(update(column.class_).where(*rows).values({column.key: shown}))
 
 
 def _check_addresses(file: ProjectFile, limits: ProjectLimits, path: Path) -> None:

@@ -13,7 +13,7 @@ from data_miner_dagster.config.project_limits import ProjectLimits, limits_of
 from data_miner_dagster.config.sourcing import RulesConfig
 from data_miner_dagster.config.text_files import MAX_LIST_BYTES, read_text_file
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.domain.records import Rejection, VideoCandidate
+from data_miner_dagster.domain.records import VIDEO_FACTS, Rejection, VideoCandidate
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.sourcing import Blocklists, list_entries, rejection_of
 
@@ -93,8 +93,7 @@ def with_known(candidate: VideoCandidate, row: VideoRow | None) -> VideoCandidat
     """Return a candidate with what the catalog knows of its video where the listing said nothing."""
     if row is None:
         return candidate
-    names = ("title", "channel", "channel_id", "licence", "upload_date", "duration_seconds", "width", "height")
     return replace(
         candidate,
-        **{name: getattr(row, name) for name in names if getattr(candidate, name) is None},
+        **{name: getattr(row, name) for name in VIDEO_FACTS if getattr(candidate, name) is None},
     )

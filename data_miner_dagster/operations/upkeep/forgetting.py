@@ -8,30 +8,23 @@ import json
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import delete, or_, select, update
 
 from data_miner_dagster.catalog.backups import earlier_catalogs
 from data_miner_dagster.catalog.forgotten import is_forgotten, remember_forgotten
 from data_miner_dagster.catalog.members import projects_wanting
 from data_miner_dagster.catalog.projects import find_project, find_projects, update_project
 from data_miner_dagster.catalog.releases import withdraw_release
-from data_miner_dagster.catalog.schema import (
-    ProjectRow,
-    ProjectVideoRow,
-    ReleaseRow,
-    SiteGateRow,
-    SourceListingRow,
-    VideoRow,
-    utc_now,
-)
+from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.splits import add_generations, delete_memory_of_videos
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.videos import find_video, find_videos
+from data_miner_dagster.catalog.wording import reword_what_names
 from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.keys import forgotten_subject, split_frame_id
@@ -278,20 +271,10 @@ def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[
     Copies that migrations made of the catalog go: they cannot be rewritten without a migration of their own.
     """
     database = platform.database
-    if not database.is_postgresql and (file := database.engine.url.database):
-        for copy in earlier_catalogs(Path(file)):
-            copy.unlink(missing_ok=True)
+    for copy in earlier_catalogs(database.file) if database.file is not None else ():
+        copy.unlink(missing_ok=True)
     with database.transaction() as session:
         delete_memory_of_videos(session, keys)
         for name in sorted({*keys, *(name for name in names if len(name) >= MIN_NEEDLE_LENGTH)}):
-            listed = [SourceListingRow.query.contains(name, autoescape=True)]
-            listed.append(SourceListingRow.error.contains(name, autoescape=True))
-            listed.append(SourceListingRow.passed_over.contains(name, autoescape=True))
-            session.execute(delete(SourceListingRow).where(or_(*listed)))
-            said = (ProjectRow.error, VideoRow.error, ProjectVideoRow.reason, ReleaseRow.withdrawn_reason)
-            for column in (*said, SiteGateRow.reason):
-                for text in session.scalars(select(column).where(column.contains(name, autoescape=True))).all():
-                    session.execute(
-                        update(column.class_).where(column == text).values({column.key: _without(str(text), [name])})
-                    )
+            reword_what_names(session, name, partial(_without, keys=[name]))
     database.reclaim_space()

@@ -20,7 +20,8 @@ from sqlalchemy import Connection, Integer, RowMapping, create_engine, inspect, 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.schema import Base, VideoRow
 
 MIN_NEEDLE_LENGTH: Final = 10
 """Shorter texts are part of too many others: "one" is found everywhere and tells nothing."""
@@ -81,6 +82,12 @@ def find_rows(connection: Connection, needles: Collection[str], tables: Collecti
     for name in sorted(present if tables is None else set(present) & set(tables)):
         if any(rows_naming(connection, name, needles)):
             yield name
+
+
+def tables_naming(database: Database, needles: Collection[str]) -> list[str]:
+    """Return the tables of the catalog with a row that names one of `needles`."""
+    with database.reading() as session:
+        return list(find_rows(session.connection(), needles, sorted(Base.metadata.tables)))
 
 
 def rows_naming(connection: Connection, table: str, needles: Collection[str]) -> Iterator[RowMapping]:

@@ -1,0 +1,48 @@
+"""Finding videos that may be the same one under another key. Does not belong here: whether they are (stages/)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, cast
+
+from sqlalchemy import Table, bindparam, select
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.schema import VideoRow
+
+_VIDEO: Final = cast("Table", VideoRow.__table__).c
+_OTHERS: Final = (
+    select(_VIDEO.key, _VIDEO.duplicate_of, _VIDEO.content_fingerprint)
+    .where(_VIDEO.key != bindparam("key"), _VIDEO.duplicate_of.is_distinct_from(bindparam("key")))
+    .order_by(_VIDEO.created_at, _VIDEO.key)
+)
+_SAME_BYTES: Final = _OTHERS.where(_VIDEO.sha256 == bindparam("sha256")).limit(1)
+_NEAR: Final = _OTHERS.where(
+    _VIDEO.content_fingerprint.is_not(None),
+    _VIDEO.duration_seconds.between(bindparam("shortest"), bindparam("longest")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarVideo:
+    """A video that may be the same as another. A link leads to the first of a set, which itself has none."""
+
+    key: str
+    duplicate_of: str | None
+
+
+def first_of_same_bytes(session: Session, video_key: str, sha256: str) -> SimilarVideo | None:
+    """Return the first other video whose file has this checksum."""
+    row = session.execute(_SAME_BYTES, {"key": video_key, "sha256": sha256}).first()
+    return None if row is None else SimilarVideo(row.key, row.duplicate_of)
+
+
+def of_like_duration(
+    session: Session, video_key: str, *, shortest_seconds: float, longest_seconds: float
+) -> Iterator[tuple[SimilarVideo, str]]:
+    """Yield the other videos of a duration between these, both included, each with its fingerprint of content.
+
+    The one that the catalog has known for longest comes first; those without a fingerprint are left out.
+    """
+    window = {"shortest": shortest_seconds, "longest": longest_seconds}
+    for row in session.execute(_NEAR, {"key": video_key, **window}):
+        yield SimilarVideo(row.key, row.duplicate_of), row.content_fingerprint

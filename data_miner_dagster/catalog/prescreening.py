@@ -1,0 +1,43 @@
+"""Scores of candidates' pictures, kept so that each is looked at once."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.schema import PrescreeningRow, utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class PictureScore:
+    """How near a candidate's best picture comes to a prompt of its project."""
+
+    similarity: float
+    prompt: str
+    num_pictures: int
+
+
+def read_scores(database: Database, project: str, fingerprint: str) -> dict[str, PictureScore]:
+    """Return video key to score, of those that were made with this encoder and these prompts."""
+    query = select(PrescreeningRow).where(
+        PrescreeningRow.project_name == project, PrescreeningRow.fingerprint == fingerprint
+    )
+    with database.reading() as session:
+        return {
+            row.video_key: PictureScore(row.similarity, row.prompt, row.num_pictures) for row in session.scalars(query)
+        }
+
+
+def save_score(database: Database, project: str, video_key: str, score: PictureScore, fingerprint: str) -> None:
+    """Keep a score in place of an earlier one."""
+    with database.transaction() as session:
+        row = session.scalar(
+            select(PrescreeningRow).where(
+                PrescreeningRow.project_name == project, PrescreeningRow.video_key == video_key
+            )
+        )
+        if row is None:
+            row = PrescreeningRow(project_name=project, video_key=video_key)
+            session.add(row)
+        row.fingerprint, row.scored_at = fingerprint, utc_now()
+        row.similarity, row.prompt, row.num_pictures = score.similarity, score.prompt, score.num_pictures

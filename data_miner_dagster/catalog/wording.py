@@ -1,0 +1,51 @@
+"""What rows say in words (errors, reasons, queries), said anew where it names what it must not name."""
+
+from collections.abc import Callable
+from typing import Final
+
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.schema import (
+    ProjectRow,
+    ProjectVideoRow,
+    ReleaseRow,
+    SiteGateRow,
+    SourceListingRow,
+    VideoRow,
+)
+
+_OF_PROJECTS: Final = (ProjectVideoRow.query, ProjectVideoRow.reason, SourceListingRow.query, SourceListingRow.error)
+_OF_LISTINGS: Final = (SourceListingRow.query, SourceListingRow.error, SourceListingRow.passed_over)
+_SAID: Final = (
+    ProjectRow.error,
+    VideoRow.error,
+    ProjectVideoRow.reason,
+    ReleaseRow.withdrawn_reason,
+    SiteGateRow.reason,
+)
+
+
+def reword_listings(database: Database, project: str, reword: Callable[[str], str]) -> None:
+    """Say anew what listings of a project said; one whose query is named otherwise is forgotten, and listed again."""
+    with database.transaction() as session:
+        for column in _OF_PROJECTS:
+            of_project = column.class_.project_name == project
+            for said in session.scalars(select(column).where(of_project, column.is_not(None)).distinct()).all():
+                if (shown := reword(str(said))) == said:
+                    continue
+                rows = (of_project, column == said)
+                if column is SourceListingRow.query:
+                    session.execute(delete(SourceListingRow).where(*rows))
+                else:
+                    session.execute(update(column.class_).where(*rows).values({column.key: shown}))
+
+
+def reword_what_names(session: Session, name: str, reword: Callable[[str], str]) -> None:
+    """Say anew whatever names something, of whatever project; listings that name it are forgotten."""
+    listed = [column.contains(name, autoescape=True) for column in _OF_LISTINGS]
+    session.execute(delete(SourceListingRow).where(or_(*listed)))
+    for column in _SAID:
+        for text in session.scalars(select(column).where(column.contains(name, autoescape=True))).all():
+            session.execute(update(column.class_).where(column == text).values({column.key: reword(str(text))}))
