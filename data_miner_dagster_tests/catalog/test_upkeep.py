@@ -1,27 +1,22 @@
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from data_miner_dagster.catalog.claims import hold_claim, live_claims, try_claim
 from data_miner_dagster.catalog.database import Database
-from data_miner_dagster.catalog.members import find_members
-from data_miner_dagster.catalog.projects import delete_project, find_projects
-from data_miner_dagster.catalog.releases import add_release, find_releases
-from data_miner_dagster.catalog.schema import ClaimRow, PrescreeningRow, ProjectRow, ReleaseRow, utc_now
+from data_miner_dagster.catalog.projects import find_projects
+from data_miner_dagster.catalog.schema import ClaimRow, ProjectRow, utc_now
 from data_miner_dagster.catalog.upkeep import delete_dead_claims, give_up, record_internal_error, reset_orphans
 from data_miner_dagster.catalog.videos import (
-    delete_videos,
     find_video,
     find_videos,
     is_due,
     keys_with_internal_errors,
-    retry_videos,
     wanted_videos,
 )
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage, ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage, VideoStatus
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 
 
@@ -30,92 +25,8 @@ def statuses(database: Database) -> dict[str, str]:
 
 
 def test_upkeep__empty(database: Database) -> None:
-    assert retry_videos(database) == []
-    assert delete_project(database, "bikes") is False
-    assert delete_videos(database, []) == []
     assert reset_orphans(database) == []
     assert delete_dead_claims(database) == []
-
-
-def test_retry_videos__back_to_where_they_may_be_tried_again(database: Database) -> None:
-    failed: dict[str, Any] = {
-        "error": "e",
-        "error_kind": VideoErrorKind.TRUNCATED,
-        "attempts": 3,
-        "retry_after": datetime(2120, 1, 1, tzinfo=UTC),
-    }
-    add_video(database, "urls-download", status=VideoStatus.FAILED, **failed)
-    add_video(database, "urls-extraction", status=VideoStatus.FAILED, sha256="a", **failed)
-    add_video(database, "urls-private", status=VideoStatus.UNAVAILABLE, sha256=None)
-    add_video(database, "urls-done", status=VideoStatus.EXTRACTED)
-    assert retry_videos(database) == ["urls-download", "urls-extraction", "urls-private"]
-    assert statuses(database) == {
-        "urls-done": "EXTRACTED",
-        "urls-download": "PENDING",
-        "urls-extraction": "DOWNLOADED",
-        "urls-private": "PENDING",
-    }
-    video = find_video(database, "urls-download")
-    assert video is not None
-    assert (video.error, video.error_kind, video.attempts, video.retry_after) == (None, None, 0, None)
-
-
-def test_retry_videos__of_a_project_and_a_kind(database: Database) -> None:
-    add_project(database, "bikes")
-    add_video(database, "urls-a", "bikes", status=VideoStatus.FAILED, error_kind=VideoErrorKind.TRUNCATED)
-    add_video(database, "urls-b", "bikes", status=VideoStatus.FAILED, error_kind=VideoErrorKind.TOO_LARGE)
-    add_video(database, "urls-c", status=VideoStatus.FAILED, error_kind=VideoErrorKind.TRUNCATED)
-    assert retry_videos(database, project="bikes", kinds={VideoErrorKind.TRUNCATED}) == ["urls-a"]
-    assert retry_videos(database, video_keys=["urls-c", "urls-nowhere"]) == ["urls-c"]
-
-
-def test_delete_project__memberships_go_videos_and_releases_stay(database: Database) -> None:
-    add_project(database, "bikes")
-    add_project(database, "trams")
-    add_video(database, "urls-a", "bikes", "trams")
-    with database.transaction() as session:
-        add_release(session, ReleaseRow(project_name="bikes", version="v1", fingerprint="f", num_images=1, num_boxes=1))
-    assert delete_project(database, "bikes")
-    assert [row.name for row in find_projects(database)] == ["trams"]
-    assert find_members(database, "bikes") == []
-    assert [member.video_key for member in find_members(database, "trams")] == ["urls-a"]
-    assert [row.version for row in find_releases(database, "bikes")] == ["v1"]
-
-
-def test_delete_videos__wanted_ones_stay_unless_told_otherwise(database: Database) -> None:
-    add_project(database, "bikes")
-    add_video(database, "urls-a", "bikes")
-    add_video(database, "urls-b", "bikes", member_status=ProjectVideoStatus.REJECTED)
-    add_video(database, "urls-c")
-    keys = ["urls-c", "urls-b", "urls-a", "urls-nowhere"]
-    assert delete_videos(database, keys) == ["urls-b", "urls-c"]
-    assert statuses(database) == {"urls-a": "PENDING"}
-    assert delete_videos(database, keys, only_unwanted=False) == ["urls-a"]
-    assert find_members(database, "bikes") == []
-
-
-def test_delete_videos__what_was_noted_of_them_goes_too(database: Database) -> None:
-    add_project(database, "bikes")
-    add_video(database, "urls-a")
-    add_video(database, "urls-b", duplicate_of="urls-a")
-    with database.transaction() as session:
-        session.add(
-            PrescreeningRow(
-                project_name="bikes",
-                video_key="urls-a",
-                fingerprint="f",
-                similarity=0.5,
-                prompt="a bicycle",
-                num_pictures=1,
-                scored_at=utc_now(),
-            )
-        )
-    assert delete_videos(database, ["urls-a"]) == ["urls-a"]
-    with database.reading() as session:
-        assert session.scalars(select(PrescreeningRow)).all() == []
-    other = find_video(database, "urls-b")
-    assert other is not None
-    assert other.duplicate_of is None
 
 
 def test_reset_orphans__only_those_without_a_live_worker(database: Database) -> None:
@@ -221,11 +132,3 @@ def test_record_internal_error__not_under_a_live_worker_and_not_what_went_furthe
     assert not record_internal_error(database, "urls-held", "e", only_from=ANY_STATUS)
     assert not record_internal_error(database, "urls-done", "e", only_from={VideoStatus.PENDING})
     assert statuses(database) == {"urls-done": "EXTRACTED", "urls-held": "DOWNLOADING"}
-
-
-def test_retry_videos__of_internal_errors(database: Database) -> None:
-    add_video(database, "urls-a", status=VideoStatus.DOWNLOADING)
-    record_internal_error(database, "urls-a", "e", only_from=ANY_STATUS)
-
-    assert retry_videos(database, kinds={VideoErrorKind.INTERNAL_ERROR}) == ["urls-a"]
-    assert keys_with_internal_errors(database, ["urls-a"]) == {"urls-a"}  # which still is no news
