@@ -9,6 +9,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from data_miner_dagster.asset_checks import ALL_CHECKS
 from data_miner_dagster.definitions import defs
+from data_miner_dagster.domain import versions
 from data_miner_dagster.jobs import OPS_BY_JOB
 from data_miner_dagster_tests.end_to_end.commands import environment
 
@@ -97,9 +98,22 @@ def test_definitions__every_asset_says_what_it_is(graph: AssetGraph) -> None:
         assert node.kinds
         assert node.owners == ["team:data-miner"]
         assert node.tags["scope"] == ("shared" if name in PER_VIDEO else "project")
-        assert node.code_version
         assert node.description
         assert len(node.description) > 40
+
+
+def test_definitions__the_code_version_of_an_asset_is_its_stages(graph: AssetGraph) -> None:
+    found = {key.to_user_string(): graph.get(key).code_version for key in graph.get_all_asset_keys()}
+    assert found == {
+        "project_videos": str(versions.SOURCING_VERSION),
+        "videos": str(versions.DOWNLOADING_VERSION),
+        "frames": str(versions.EXTRACTION_VERSION),
+        "frame_embeddings": str(versions.EMBEDDING_VERSION),
+        "filtered_frames": f"{versions.SCORING_VERSION}.{versions.FILTERING_VERSION}",
+        "deduplicated_frames": str(versions.DEDUPLICATION_VERSION),
+        "detections": str(versions.DETECTION_VERSION),
+        "dataset": f"{versions.RELEASING_VERSION}.{versions.REPORT_VERSION}",
+    }
 
 
 def test_definitions__backfills_keep_the_per_video_assets_in_runs_of_their_own(graph: AssetGraph) -> None:

@@ -5,6 +5,7 @@ import dagster as dg
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import deduplication_metadata
 from data_miner_dagster.domain.statuses import ProjectStage, asset_before
+from data_miner_dagster.domain.versions import DEDUPLICATION_VERSION
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -17,7 +18,7 @@ from data_miner_dagster.resources.platform import PlatformResource
     owners=OWNERS,
     tags={"scope": "project"},
     pool="inference",
-    code_version="1",
+    code_version=str(DEDUPLICATION_VERSION),
 )
 def deduplicated_frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource

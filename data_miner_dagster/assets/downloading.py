@@ -6,6 +6,7 @@ import dagster as dg
 
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_videos
 from data_miner_dagster.assets.sourcing import project_videos
+from data_miner_dagster.domain.versions import DOWNLOADING_VERSION
 from data_miner_dagster.partitions import LINEAGE_ONLY, VIDEOS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -18,7 +19,7 @@ from data_miner_dagster.resources.platform import PlatformResource
     owners=OWNERS,
     tags={"scope": "shared"},
     pool="download",
-    code_version="1",
+    code_version=str(DOWNLOADING_VERSION),
     # Unequal batch sizes keep a backfill from putting two of the per-video assets into one run, where the failure of
     # one video would skip the later steps of all of them.
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=25),

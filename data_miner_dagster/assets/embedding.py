@@ -6,6 +6,7 @@ import dagster as dg
 
 from data_miner_dagster.assets.extraction import frames
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_videos
+from data_miner_dagster.domain.versions import EMBEDDING_VERSION
 from data_miner_dagster.partitions import VIDEOS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -18,7 +19,7 @@ from data_miner_dagster.resources.platform import PlatformResource
     owners=OWNERS,
     tags={"scope": "shared"},
     pool="inference",
-    code_version="1",
+    code_version=str(EMBEDDING_VERSION),
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=50),
     output_required=False,
 )

@@ -7,6 +7,7 @@ import dagster as dg
 from data_miner_dagster.assets.downloading import videos
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_videos
 from data_miner_dagster.assets.previews import frames_metadata
+from data_miner_dagster.domain.versions import EXTRACTION_VERSION
 from data_miner_dagster.partitions import VIDEOS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -19,7 +20,7 @@ from data_miner_dagster.resources.platform import PlatformResource
     owners=OWNERS,
     tags={"scope": "shared"},
     pool="extract",
-    code_version="1",
+    code_version=str(EXTRACTION_VERSION),
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=20),
     output_required=False,
 )

@@ -6,6 +6,7 @@ from data_miner_dagster.assets.embedding import frame_embeddings
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import filtering_metadata
 from data_miner_dagster.assets.sourcing import project_videos
+from data_miner_dagster.domain.versions import FILTERING_VERSION, SCORING_VERSION
 from data_miner_dagster.partitions import LINEAGE_ONLY, PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -18,7 +19,7 @@ from data_miner_dagster.resources.platform import PlatformResource
     owners=OWNERS,
     tags={"scope": "project"},
     pool="inference",
-    code_version="1",
+    code_version=f"{SCORING_VERSION}.{FILTERING_VERSION}",
 )
 def filtered_frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource

@@ -5,6 +5,7 @@ import dagster as dg
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import dataset_metadata
 from data_miner_dagster.domain.statuses import ProjectStage, asset_before
+from data_miner_dagster.domain.versions import RELEASING_VERSION, REPORT_VERSION
 from data_miner_dagster.export.formats import asset_kinds
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
@@ -18,7 +19,7 @@ from data_miner_dagster.resources.platform import PlatformResource
     owners=OWNERS,
     tags={"scope": "project"},
     pool="release",
-    code_version="1",
+    code_version=f"{RELEASING_VERSION}.{REPORT_VERSION}",
 )
 def dataset(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource

@@ -4,6 +4,7 @@ import dagster as dg
 
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import sourcing_metadata
+from data_miner_dagster.domain.versions import SOURCING_VERSION
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -16,7 +17,7 @@ from data_miner_dagster.resources.platform import PlatformResource
     owners=OWNERS,
     tags={"scope": "project"},
     pool="sourcing",
-    code_version="1",
+    code_version=str(SOURCING_VERSION),
 )
 def project_videos(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from data_miner_dagster.cli.output import echo
+from data_miner_dagster.domain.versions import BUILD_VERSIONS, EXTRACTION_VERSION
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
@@ -18,10 +19,9 @@ def project_lines(platform: "Platform", project: str | None = None) -> list[str]
     from data_miner_dagster.operations.stage_versions import read_stage_versions
     from data_miner_dagster.stages.upgrading import describe_upgrade
 
-    current = current_versions()
     names = [row.name for row in find_projects(platform.database) if project in (None, row.name)]
     lines = [
-        describe_upgrade(name, read_stage_versions(platform, name), current, release_versions(platform, name))
+        describe_upgrade(name, read_stage_versions(platform, name), BUILD_VERSIONS, release_versions(platform, name))
         for name in names
         if platform.layout.detections_table(name).exists()
     ]
@@ -31,10 +31,9 @@ def project_lines(platform: "Platform", project: str | None = None) -> list[str]
 def frames_lines(platform: "Platform", project: str | None = None) -> list[str]:
     """Return a line if videos, of a project or of all, have frames of earlier versions. Reads a footer per video."""
     from data_miner_dagster.operations.extraction.extract_frames import count_earlier_frames
-    from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
     from data_miner_dagster.stages.upgrading import describe_earlier_frames
 
-    line = describe_earlier_frames(count_earlier_frames(platform, project), ALGORITHM_VERSION)
+    line = describe_earlier_frames(count_earlier_frames(platform, project), EXTRACTION_VERSION)
     return [] if line is None else [line]
 
 
@@ -42,25 +41,6 @@ def lines_before_work(platform: "Platform", project: str | None = None) -> list[
     """Return what is to be said before a project, or any, is built: nothing where the next build redoes nothing."""
     lines = project_lines(platform, project) if platform.has_catalog else []
     return [*lines, *frames_lines(platform, project)] if lines else []
-
-
-def current_versions() -> dict[str, int]:
-    """Return the versions of the stages that a project is built by."""
-    from data_miner_dagster.operations.deduplication.deduplicate_project import ALGORITHM_VERSION as DEDUPLICATION
-    from data_miner_dagster.operations.detection.detect_project import ALGORITHM_VERSION as DETECTION
-    from data_miner_dagster.operations.filtering.scoring import ALGORITHM_VERSION as SCORING
-    from data_miner_dagster.operations.releasing.release_project import RELEASE_VERSION
-    from data_miner_dagster.operations.reporting.report import REPORT_VERSION
-    from data_miner_dagster.stages.filtering.decisions import ALGORITHM_VERSION as FILTERING
-
-    return {
-        "scoring": SCORING,
-        "filtering": FILTERING,
-        "deduplication": DEDUPLICATION,
-        "detection": DETECTION,
-        "releasing": RELEASE_VERSION,
-        "report": REPORT_VERSION,
-    }
 
 
 def tell_upgrade(platform: "Platform") -> None:

@@ -27,7 +27,7 @@ class Format:
         name: what the user calls it.
         help: what it is, as a phrase.
         code: `module:name` of its `Codec`, below export/.
-        in_releases: written into every release. Adding one changes what releases are: raise `RELEASE_VERSION`.
+        in_releases: written into every release. Adding one changes what releases are: raise `RELEASING_VERSION`.
         in_exports: offered by `data-miner export`.
         has_images_beside: it names files below `images/`, which an export therefore holds, too.
     """

@@ -4,22 +4,15 @@ Belongs here: keeping it. Does not belong here: what follows where a version has
 """
 
 import json
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final
 
+from data_miner_dagster.domain.versions import FIRST_BUILD_VERSIONS
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import write_json
-
-FIRST_VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
-    {"scoring": 1, "filtering": 1, "deduplication": 2, "detection": 1, "releasing": 2, "report": 2}
-)
-"""Of version 0.1.0, which kept none."""
 
 
 def read_stage_versions(platform: Platform, project: str) -> dict[str, int]:
     """Return the version of each stage that made what the project has; those of 0.1.0 where none is kept."""
-    return {**FIRST_VERSIONS, **_kept(platform, project)}
+    return {**FIRST_BUILD_VERSIONS, **_kept(platform, project)}
 
 
 def record_stage_versions(platform: Platform, project: str, **versions: int) -> None:

@@ -26,9 +26,6 @@ _LAST_TICK: Final = int(np.iinfo(np.int64).max)
 _LEAST_TEXT_OF_SLIDE: Final = 0.02
 """A clear sky is plain too. Of 40 photographs and frames without text those as plain as slides have none."""
 
-ALGORITHM_VERSION: Final = 6
-"""Part of every frames fingerprint; raised when the same settings would store something else."""
-
 
 def exact_seconds(seconds: float) -> Fraction:
     """Return a setting as the decimal number that was written, so that 0.1 means one tenth."""

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.versions import FIRST_BUILD_VERSIONS
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.stage_versions import FIRST_VERSIONS, read_stage_versions, record_stage_versions
+from data_miner_dagster.operations.stage_versions import read_stage_versions, record_stage_versions
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_record_stage_versions__keeps_what_other_stages_said(platform: Platform)
     assert kept == {"scoring": 1, "filtering": 1}  # of stages that are still to come nothing is said
     record_stage_versions(platform, "bikes", deduplication=3)
     record_stage_versions(platform, "bikes", filtering=2)
-    assert read_stage_versions(platform, "bikes") == {**FIRST_VERSIONS, "deduplication": 3, "filtering": 2}
+    assert read_stage_versions(platform, "bikes") == {**FIRST_BUILD_VERSIONS, "deduplication": 3, "filtering": 2}
 
 
 def test_record_stage_versions__the_same_again_writes_nothing(platform: Platform) -> None:
@@ -47,6 +48,6 @@ def test_read_stage_versions__a_damaged_file_is_none(platform: Platform, content
     path = platform.layout.stage_versions("bikes")
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    assert read_stage_versions(platform, "bikes") == FIRST_VERSIONS
+    assert read_stage_versions(platform, "bikes") == FIRST_BUILD_VERSIONS
     record_stage_versions(platform, "bikes", report=3)
-    assert read_stage_versions(platform, "bikes") == {**FIRST_VERSIONS, "report": 3}
+    assert read_stage_versions(platform, "bikes") == {**FIRST_BUILD_VERSIONS, "report": 3}

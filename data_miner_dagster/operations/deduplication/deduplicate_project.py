@@ -24,6 +24,7 @@ from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, REUPLOADS_SCHEMA
+from data_miner_dagster.domain.versions import DEDUPLICATION_VERSION
 from data_miner_dagster.index.faiss_index import FaissHashIndex
 from data_miner_dagster.models.provider import EncoderRole
 from data_miner_dagster.operations.deduplication.frames import (
@@ -63,9 +64,6 @@ from data_miner_dagster.storage.tables import (
     write_table,
 )
 from data_miner_dagster.storage.vectors import StoredRepresentatives, write_representatives
-
-ALGORITHM_VERSION: Final = 3
-"""Raise it when the same input gives another table."""
 
 _UNNAMED: Final = "unnamed_values"
 """Thresholds that do not say which encoder they are for: the next run must know whose they were."""
@@ -141,7 +139,7 @@ def read_inputs(platform: Platform, project: str) -> Inputs:
     encoder = platform.models.encoder(config.deduplication.encoder)
     threshold = duplicate_threshold(config.deduplication, encoder)
     basis = {
-        "version": ALGORITHM_VERSION,
+        "version": DEDUPLICATION_VERSION,
         "deduplication": config.deduplication.model_dump(mode="json", exclude={"threshold"}),
         "threshold": threshold,
         "encoder": encoder.fingerprint,
@@ -332,7 +330,7 @@ def _decide(
 
 
 def _outcome(platform: Platform, project: str, status: OutcomeStatus) -> ProjectOutcome:
-    record_stage_versions(platform, project, deduplication=ALGORITHM_VERSION)
+    record_stage_versions(platform, project, deduplication=DEDUPLICATION_VERSION)
     path = platform.layout.deduplicated_table(project)
     stored = read_metadata(path)
     decided = read_table(path, ["is_representative", "tier"])

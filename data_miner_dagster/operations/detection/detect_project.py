@@ -21,6 +21,7 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA
+from data_miner_dagster.domain.versions import DETECTION_VERSION
 from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.detection.runs import DetectionFaults, FrameToDetect, frame_row, look_at_unseen
@@ -52,8 +53,6 @@ from data_miner_dagster.storage.tables import (
     write_table,
 )
 
-ALGORITHM_VERSION: Final = 1
-"""To be raised when the same detector, frames and settings give other boxes."""
 ROW_GROUP_BOXES: Final = 50_000
 """Boxes held in memory before they are written."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
@@ -92,7 +91,7 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
             {
                 "detection": config.model_dump(mode="json", exclude={"batch_size", "decode_threads"}),
                 "parts": [part.fingerprint for part in parts.values()],
-                "version": ALGORITHM_VERSION,
+                "version": DETECTION_VERSION,
             }
         )
         fingerprint = fingerprint_of({"deduplicated": deduplicated_fingerprint, "found": found_fingerprint})
@@ -124,7 +123,7 @@ def _parts_of(
                 "confidence_floor": config.confidence_floor,
                 "detector": detector.fingerprint,
                 "tiling": config.tiling.model_dump(mode="json") if config.tiling else None,
-                "version": ALGORITHM_VERSION,
+                "version": DETECTION_VERSION,
             }
         )
         folder = platform.layout.detection_parts(project) / f"{detector.name}-{fingerprint}"
@@ -332,7 +331,7 @@ def _rows_of(
 def _outcome(
     platform: Platform, project: str, status: OutcomeStatus, fingerprint: str, config: DetectionConfig
 ) -> ProjectOutcome:
-    record_stage_versions(platform, project, detection=ALGORITHM_VERSION)
+    record_stage_versions(platform, project, detection=DETECTION_VERSION)
     frames_table = platform.layout.detected_frames_table(project)
     boxes: pa.Table = read_table(platform.layout.detections_table(project), ["class_name"])
     counts = dict(

@@ -28,12 +28,12 @@ from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.versions import EXTRACTION_VERSION
 from data_miner_dagster.operations.downloading.imported_frames import imported_frame_paths
 from data_miner_dagster.operations.extraction.workers import FrameWorkers
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
-from data_miner_dagster.stages.extraction import ALGORITHM_VERSION
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 from data_miner_dagster.storage.frames import frames_identity
 
@@ -48,7 +48,7 @@ _HAS_FILE = frozenset({VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStat
 
 
 def frames_fingerprint(
-    video_key: str, video_sha256: str, config: ExtractionConfig, *, version: int = ALGORITHM_VERSION
+    video_key: str, video_sha256: str, config: ExtractionConfig, *, version: int = EXTRACTION_VERSION
 ) -> str:
     """Return what `frames.parquet` carries if this version, or an earlier one, made it for these bytes and settings."""
     content = {"video": video_sha256, "settings": config.sampling_settings(), "version": version}
@@ -72,7 +72,7 @@ def count_earlier_frames(platform: Platform, project: str | None = None) -> dict
             continue
         if stored is None or stored.fingerprint == frames_fingerprint(row.key, row.sha256, config):
             continue
-        for version in range(1, ALGORITHM_VERSION):
+        for version in range(1, EXTRACTION_VERSION):
             if stored.fingerprint == frames_fingerprint(row.key, row.sha256, config, version=version):
                 counts[version] += 1
     return dict(sorted(counts.items()))

@@ -25,8 +25,8 @@ from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
 from data_miner_dagster.domain.tables import FILTERED_SCHEMA
+from data_miner_dagster.domain.versions import FILTERING_VERSION, SCORING_VERSION
 from data_miner_dagster.operations.filtering.drift import read_drift
-from data_miner_dagster.operations.filtering.scoring import ALGORITHM_VERSION as SCORING_VERSION
 from data_miner_dagster.operations.filtering.scoring import score_project, similarities_fingerprint, similarities_header
 from data_miner_dagster.operations.left_out import as_metadata, going_on_without
 from data_miner_dagster.operations.members import ProjectMembers, failures_by_kind, project_members
@@ -34,7 +34,6 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage
 from data_miner_dagster.operations.stage_versions import record_stage_versions
 from data_miner_dagster.stages.filtering.decisions import (
-    ALGORITHM_VERSION,
     KEPT,
     REASONS,
     Decisions,
@@ -98,7 +97,7 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
 
         decided, _ = going_on_without(decide_all)
         tally = _read_tally(path)
-        record_stage_versions(platform, project, scoring=SCORING_VERSION, filtering=ALGORITHM_VERSION)
+        record_stage_versions(platform, project, scoring=SCORING_VERSION, filtering=FILTERING_VERSION)
         _finish_members(platform, project, decided.members, tally)
         stage.counts = {"frames": tally.num_frames, "filtered": sum(tally.kept_by_video.values())}
         return ProjectOutcome(
@@ -130,7 +129,7 @@ class _Decided:
 def filtered_fingerprint(header: SimilaritiesHeader, rules: FilteringRules) -> str:
     """Return the fingerprint of the decisions that these rules make on these similarities."""
     return fingerprint_of(
-        {"version": ALGORITHM_VERSION, "similarities": similarities_fingerprint(header), "rules": asdict(rules)}
+        {"version": FILTERING_VERSION, "similarities": similarities_fingerprint(header), "rules": asdict(rules)}
     )
 
 

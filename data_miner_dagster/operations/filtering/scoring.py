@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.domain.versions import SCORING_VERSION
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.members import MemberFrames
@@ -36,9 +36,6 @@ from data_miner_dagster.storage.similarities import (
 )
 from data_miner_dagster.storage.tables import read_fingerprint
 from data_miner_dagster.storage.vectors import read_embeddings
-
-ALGORITHM_VERSION: Final = 1
-"""Raise it when the same embeddings give other similarities."""
 
 
 def similarities_header(
@@ -60,7 +57,7 @@ def similarities_fingerprint(header: SimilaritiesHeader) -> str:
     """Return the fingerprint of the table that `header` describes."""
     return fingerprint_of(
         {
-            "version": ALGORITHM_VERSION,
+            "version": SCORING_VERSION,
             "encoder": header.encoder_fingerprint,
             "texts": header.texts,
             "templates": header.templates,

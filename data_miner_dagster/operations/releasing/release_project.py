@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Final
 
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.projects import update_project
@@ -14,6 +13,7 @@ from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
+from data_miner_dagster.domain.versions import RELEASING_VERSION, REPORT_VERSION
 from data_miner_dagster.export.manifest import damaged_files, read_manifest
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
 from data_miner_dagster.operations.left_out import going_on_without, record_left_out
@@ -22,7 +22,7 @@ from data_miner_dagster.operations.project_stage import project_stage
 from data_miner_dagster.operations.releasing.source import ReleaseSource
 from data_miner_dagster.operations.releasing.writing import plan_release, write_release
 from data_miner_dagster.operations.reporting.funnel import project_funnel
-from data_miner_dagster.operations.reporting.report import REPORT_VERSION, write_report
+from data_miner_dagster.operations.reporting.report import write_report
 from data_miner_dagster.operations.split_memory import (
     release_versions,
     released_generations,
@@ -33,9 +33,6 @@ from data_miner_dagster.operations.split_memory import (
 from data_miner_dagster.operations.stage_versions import record_stage_versions
 from data_miner_dagster.stages.releasing import next_version
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
-
-RELEASE_VERSION: Final = 3
-"""Bumped when the same tables lead to other bytes."""
 
 
 def release_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -83,7 +80,7 @@ def release_fingerprint(config: ProjectConfig, tables: Mapping[str, str], missin
     return fingerprint_of(
         {
             **({"missing": sorted(missing)} if missing else {}),
-            "version": RELEASE_VERSION,
+            "version": RELEASING_VERSION,
             "description": config.description,
             "releasing": config.releasing.model_dump(mode="json", exclude={"copy_images"}),
             "classes": list(config.detection.classes),  # in order: it is the class id
@@ -144,7 +141,7 @@ def _finish(
     report = attempt_extra(
         "report", project, lambda: str(write_report(platform, project, version, rewrite=rewrite_report))
     )
-    record_stage_versions(platform, project, releasing=RELEASE_VERSION, report=REPORT_VERSION)
+    record_stage_versions(platform, project, releasing=RELEASING_VERSION, report=REPORT_VERSION)
     update_project(platform.database, project, counts=counts)
     release = platform.layout.release_folder(project, version)
     return ProjectOutcome(

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.versions import REPORT_VERSION
 from data_miner_dagster.export.histograms import Histogram, HistogramCounts, draw_histogram
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.export.parquet import read_videos
@@ -35,8 +36,6 @@ from data_miner_dagster.storage.atomic import atomic_folder
 from data_miner_dagster.storage.tables import read_batches
 
 REPORT_FILE: Final = "index.html"
-REPORT_VERSION: Final = 3
-"""Bumped when the page changes, so that reports of standing releases are written again."""
 TILES_PER_GALLERY: Final = 12
 _MARK_FILE: Final = "release.txt"
 

@@ -26,9 +26,6 @@ from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import Float32Array, SimilarityCalibration
 from data_miner_dagster.stages.thresholds import value_for_encoder
 
-ALGORITHM_VERSION: Final = 1
-"""Raise it when the same similarities give other decisions."""
-
 REASONS: Final = tuple(DropReason)
 """A reason's code in `Decisions.reasons` is its position here."""
 KEPT: Final = -1
