@@ -1,25 +1,110 @@
-"""What a release holds: which boxes, which split each video falls into, and what the version is called.
+"""What a release holds: which frames and boxes, which split each video falls into, and what the version is called.
 
 Pure decisions. Does not belong here: writing formats (export/), reading tables (operations/releasing/source.py).
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.domain.secret_names import is_secret_name
 
 _VERSION: Final = re.compile(r"v(\d+)")
 MIN_BOX_SIDE_PIXELS: Final = 1.0
 """A box that is thinner once it has been cut to the image labels nothing that can be learnt."""
+DECIMALS: Final = 6
+"""Of stored float32 values: enough to tell any two of them apart where it matters, and short to read."""
 
 _OF_A_SIGNATURE: Final = frozenset({"expires", "expire", "policy", "x-amz-expires"})
 """No secrets, but parts of a signed address that has expired long before anybody reads a release."""
 
 BoxXyxy = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRules:
+    """What a project lets into a release. A class is its position in the project's class list."""
+
+    thresholds: tuple[float, ...]  # by class: the least confidence
+    include_frames_without_boxes: bool
+
+    @classmethod
+    def of(cls, config: ProjectConfig) -> "ReleaseRules":
+        """Return the rules of a project."""
+        releasing = config.releasing
+        thresholds = tuple(releasing.threshold_of(name) for name in config.detection.classes)
+        return cls(thresholds, releasing.include_frames_without_boxes)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBox:
+    """One box as detection stored it: absolute pixels of the frame, which it may exceed; the confidence a float32."""
+
+    class_index: int
+    confidence: float
+    box_xyxy: BoxXyxy
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasableBox:
+    """One box as a release holds it: inside the frame, and rounded."""
+
+    position: int  # among the boxes found on the frame
+    class_index: int
+    confidence: float
+    box_xyxy: BoxXyxy
+
+
+def at_threshold(confidences: Float32Array, threshold: float) -> npt.NDArray[np.bool_]:
+    """Return (N,) which confidences reach a threshold, compared in float32: a stored 0.7 is at a threshold of 0.7."""
+    return confidences >= np.float32(threshold)
+
+
+def candidate_frames(
+    frame_indices: npt.NDArray[np.integer],
+    is_representative: npt.NDArray[np.bool_],
+    is_missing: Callable[[int], bool],
+) -> list[int]:
+    """Return which frames of one video may be released, in order of time: representatives that can be had.
+
+    Args:
+        frame_indices: (N,) of the frames that deduplication saw, in any order.
+        is_representative: (N,) whether a frame stands for its duplicates.
+        is_missing: whether a frame could not be looked at, or its image cannot be had.
+    """
+    wanted: list[int] = np.sort(frame_indices[is_representative]).tolist()
+    return [frame_index for frame_index in wanted if not is_missing(frame_index)]
+
+
+def releasable_boxes(
+    found: Sequence[FoundBox], rules: ReleaseRules, resolution_wh: tuple[int, int]
+) -> list[ReleasableBox] | None:
+    """Return the boxes of one frame that are released, the most confident first; None if the frame is not released.
+
+    A box is released if it reaches the threshold of its class and a pixel or more of it lies inside the frame. Equal
+    confidences are in the order of class and place. A frame without such a box is released if the rules let it.
+    """
+    if not found:
+        return [] if rules.include_frames_without_boxes else None
+    confidences = np.array([box.confidence for box in found], np.float32)
+    thresholds = np.array([rules.thresholds[box.class_index] for box in found], np.float32)
+    boxes = []
+    for position in np.flatnonzero(confidences >= thresholds).tolist():
+        box = found[position]
+        if (clipped := clip_box(box.box_xyxy, resolution_wh)) is not None:
+            boxes.append(ReleasableBox(position, box.class_index, round(box.confidence, DECIMALS), clipped))
+    if not boxes and not rules.include_frames_without_boxes:
+        return None
+    return sorted(boxes, key=lambda box: (-box.confidence, box.class_index, box.box_xyxy))
 
 
 def next_version(known_versions: Iterable[str]) -> str:

@@ -1,15 +1,25 @@
+import struct
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_miner_dagster.stages.releasing import (
+    BoxXyxy,
+    FoundBox,
+    ReleasableBox,
+    ReleaseRules,
     assign_splits,
+    at_threshold,
+    candidate_frames,
     clip_box,
     divided_groups,
     group_videos,
     merge_splits,
     next_version,
     public_reference,
+    releasable_boxes,
     version_number,
 )
 
@@ -50,6 +60,80 @@ def test_clip_box__to_the_image(
     box: tuple[float, float, float, float], clipped: tuple[float, float, float, float] | None
 ) -> None:
     assert clip_box(box, (64, 48)) == clipped
+
+
+def test_at_threshold__in_float32() -> None:
+    stored = np.array([0.7, 0.6999999, 0.3], np.float32)  # 0.7 is stored as 0.699999988
+    assert at_threshold(stored, 0.7).tolist() == [True, False, False]
+    assert at_threshold(np.zeros(0, np.float32), 0.7).tolist() == []
+
+
+def test_candidate_frames__representatives_that_can_be_had() -> None:
+    nobody = np.zeros(0, np.int32)
+    assert candidate_frames(nobody, np.zeros(0, bool), lambda _frame: False) == []
+    frames, is_representative = np.array([9, 2, 4, 7], np.int32), np.array([True, True, False, True])
+    assert candidate_frames(frames, is_representative, {7, 4}.__contains__) == [2, 9]
+
+
+def test_releasable_boxes__by_class_threshold_and_what_is_inside() -> None:
+    rules = ReleaseRules(thresholds=(0.3, 0.7), include_frames_without_boxes=True)
+    found = [
+        FoundBox(0, 0.29, (1.0, 1.0, 9.0, 9.0)),
+        FoundBox(1, _as_float32(0.7), (-3.0, 2.0, 20.0, 60.0)),
+        FoundBox(0, 0.9, (70.0, 0.0, 80.0, 9.0)),  # outside
+        FoundBox(0, 0.8000000001, (5.0, 5.0, 15.0, 15.0)),
+    ]
+    assert releasable_boxes(found, rules, (64, 48)) == [
+        ReleasableBox(3, 0, 0.8, (5.0, 5.0, 15.0, 15.0)),
+        ReleasableBox(1, 1, 0.7, (0.0, 2.0, 20.0, 48.0)),
+    ]
+
+
+@pytest.mark.parametrize("found", [[], [FoundBox(0, 0.1, (1.0, 1.0, 9.0, 9.0))]])
+def test_releasable_boxes__a_frame_without_is_a_negative_or_left_out(found: list[FoundBox]) -> None:
+    assert releasable_boxes(found, ReleaseRules((0.3,), include_frames_without_boxes=True), (64, 48)) == []
+    assert releasable_boxes(found, ReleaseRules((0.3,), include_frames_without_boxes=False), (64, 48)) is None
+
+
+def _as_float32(value: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+coordinates = st.floats(-20, 90, width=32)
+confidences = st.one_of(st.sampled_from([0.3, 0.7]), st.floats(0, 1))
+found_boxes = st.lists(
+    st.builds(
+        FoundBox,
+        st.integers(0, 2),
+        confidences.map(_as_float32),
+        st.tuples(coordinates, coordinates, coordinates, coordinates),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(found_boxes, st.tuples(confidences, confidences, confidences), st.booleans())
+def test_releasable_boxes__like_a_plain_loop(
+    found: list[FoundBox], thresholds: tuple[float, float, float], with_empty: bool
+) -> None:
+    expected: list[tuple[float, int, BoxXyxy, int]] = []
+    for position, box in enumerate(found):
+        if box.confidence < _as_float32(thresholds[box.class_index]):
+            continue
+        left, top, right, bottom = box.box_xyxy
+        left, right = (round(0.0 if x < 0 else 64.0 if x > 64 else x, 3) for x in (left, right))
+        top, bottom = (round(0.0 if y < 0 else 48.0 if y > 48 else y, 3) for y in (top, bottom))
+        if right - left >= 1 and bottom - top >= 1:
+            expected.append((-round(box.confidence, 6), box.class_index, (left, top, right, bottom), position))
+    decided = releasable_boxes(found, ReleaseRules(thresholds, with_empty), (64, 48))
+    if not expected and not with_empty:
+        assert decided is None
+        return
+    assert decided == [
+        ReleasableBox(position, class_index, -confidence, box_xyxy)
+        for confidence, class_index, box_xyxy, position in sorted(expected)
+    ]
 
 
 def test_group_videos__empty() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +24,15 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseImage, ReleaseV
 from data_miner_dagster.operations.detection.detect_project import num_unreadable_frames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import not_ready
-from data_miner_dagster.stages.releasing import clip_box, public_reference
+from data_miner_dagster.stages.releasing import (
+    DECIMALS,
+    FoundBox,
+    ReleasableBox,
+    ReleaseRules,
+    candidate_frames,
+    public_reference,
+    releasable_boxes,
+)
 from data_miner_dagster.storage.by_video import TableByVideo
 from data_miner_dagster.storage.frames import frames_identity, has_frames, read_frame_images, read_frames
 from data_miner_dagster.storage.tables import (
@@ -34,9 +43,6 @@ from data_miner_dagster.storage.tables import (
     read_metadata,
     read_table,
 )
-
-_DECIMALS: Final = 6
-"""Of stored float32 values: enough to tell any two of them apart where it matters, and short to read."""
 
 _FRAME_COLUMNS: Final = (
     "frame_index",
@@ -64,6 +70,44 @@ _BOX_COLUMNS: Final = (
     "num_agreeing_detectors",
 )
 
+Attempt = Callable[[str, Callable[[], ReleaseImage | None]], ReleaseImage | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlace:
+    """Where the images of a video go: the split, and the id of the first of them."""
+
+    split: str = ""
+    first_image_id: int = 1
+
+    def after(self, num_images: int) -> "ImagePlace":
+        """Return the place behind so many images."""
+        return ImagePlace(self.split, self.first_image_id + num_images)
+
+
+_ANYWHERE: Final = ImagePlace()
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedVideo:
+    """What a release has of one video."""
+
+    split: str
+    group: str
+    num_images: int
+    num_boxes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _VideoRows:
+    """What the tables and the catalog say of one video, by frame index."""
+
+    video_key: str
+    frames: Mapping[int, Mapping[str, Any]]
+    similar: Mapping[int, Mapping[str, Any]]
+    boxes: Mapping[int, Sequence[Mapping[str, Any]]]
+    url: str
+
 
 class ReleaseSource:
     """The unique frames of a project with their releasable boxes, in order of video and time.
@@ -80,6 +124,7 @@ class ReleaseSource:
         self._project = project
         self._config = config
         self._shown = config.shown
+        self._rules = ReleaseRules.of(config)
         self._class_indices = {name: index for index, name in enumerate(config.detection.classes)}
         self._paths = {PROJECT_WAY[stage].asset: platform.layout.table_of(project, stage) for stage in TABLE_STAGES}
         self._paths["detected frames"] = platform.layout.detected_frames_table(project)
@@ -101,21 +146,13 @@ class ReleaseSource:
         """Videos and frames (by key and id) to go on without, since their files cannot be had."""
 
     def images_of(
-        self,
-        video_key: str,
-        *,
-        split: str = "",
-        first_image_id: int = 1,
-        attempt: Callable[[str, Callable[[], ReleaseImage | None]], ReleaseImage | None] = lambda _frame_id, work: (
-            work()
-        ),
+        self, video_key: str, place: ImagePlace = _ANYWHERE, *, attempt: Attempt = lambda _frame_id, work: work()
     ) -> list[ReleaseImage]:
         """Return the images of one video that the configuration lets into a release, in order of time.
 
         Args:
             video_key: the video.
-            split: where its images go.
-            first_image_id: of the first of them.
+            place: where its images go.
             attempt: given (frame id, work) of each frame, it returns what the work returns, or None to go on without.
 
         Raises:
@@ -124,74 +161,82 @@ class ReleaseSource:
         if video_key in self.left_out:
             return []
         unique = self._unique.rows_of(video_key)
-        wanted = sorted(unique.filter(unique["is_representative"])["frame_index"].to_pylist())
-        if not wanted:
+        if not pc.any(unique["is_representative"]).as_py():
             return []
-        similar = _by_frame_index(self._filtered.rows_of(video_key))
-        frames = self._frames_of(video_key)
-        boxes_by_frame = self._boxes_of(video_key)
-        url = self._url_of(video_key)
+        rows = self._rows_of(video_key)
         images: list[ReleaseImage] = []
-        for frame_index in wanted:
-            frame_id = make_frame_id(video_key, frame_index)
-            if frame_id in self.unseen or frame_id in self.left_out:
-                continue
-            work = partial(
-                self._image_of,
-                video_key,
-                frame_index,
-                frames,
-                similar,
-                boxes_by_frame.get(frame_index, []),
-                image_id=first_image_id + len(images),
-                split=split,
-                url=url,
-            )
-            if (image := attempt(frame_id, work)) is not None:
+        for frame_index in candidate_frames(
+            unique["frame_index"].to_numpy(),
+            unique["is_representative"].to_numpy(),
+            lambda frame_index: self._is_missing(make_frame_id(video_key, frame_index)),
+        ):
+            work = partial(self._image_of, rows, frame_index, place.after(len(images)))
+            if (image := attempt(make_frame_id(video_key, frame_index), work)) is not None:
                 images.append(image)
         return images
 
-    def _image_of(
-        self,
-        video_key: str,
-        frame_index: int,
-        frames: Mapping[int, Mapping[str, Any]],
-        similar: Mapping[int, Mapping[str, Any]],
-        box_rows: Sequence[Mapping[str, Any]],
-        *,
-        image_id: int,
-        split: str,
-        url: str,
-    ) -> ReleaseImage | None:
-        """Return one frame as an image of a release, None if it has no boxes and such are left out."""
-        frame = frames.get(frame_index)
+    def _is_missing(self, frame_id: str) -> bool:
+        return frame_id in self.unseen or frame_id in self.left_out
+
+    def _image_of(self, rows: _VideoRows, frame_index: int, place: ImagePlace) -> ReleaseImage | None:
+        """Return one frame as an image of a release, None if the rules do not let it in."""
+        frame = rows.frames.get(frame_index)
         if frame is None:
-            raise self._stale("frames", f"{video_key} has no frame {frame_index}")
-        boxes = self._releasable(box_rows, (frame["width"], frame["height"]))
-        if not boxes and not self._config.releasing.include_frames_without_boxes:
+            raise self._stale("frames", f"{rows.video_key} has no frame {frame_index}")
+        box_rows = rows.boxes.get(frame_index, [])
+        found = [self._found_box(row) for row in box_rows]
+        boxes = releasable_boxes(found, self._rules, (frame["width"], frame["height"]))
+        if boxes is None:
             return None
-        frame_id = make_frame_id(video_key, frame_index)
+        frame_id = make_frame_id(rows.video_key, frame_index)
+        similar = rows.similar[frame_index]
         return ReleaseImage(
-            image_id=image_id,
-            file_name=f"{split}/{video_key}_{frame_index:06d}{Path(frame['file_name']).suffix}",
-            split=split,
+            image_id=place.first_image_id,
+            file_name=f"{place.split}/{rows.video_key}_{frame_index:06d}{Path(frame['file_name']).suffix}",
+            split=place.split,
             width=frame["width"],
             height=frame["height"],
             size_bytes=frame["size_bytes"],
             sha256=frame["sha256"],
             frame_id=frame_id,
-            video_key=video_key,
+            video_key=rows.video_key,
             frame_index=frame_index,
-            video_url=url,
+            video_url=rows.url,
             pts=frame["pts"],
             time_base_numerator=frame["time_base_numerator"],
             time_base_denominator=frame["time_base_denominator"],
             pts_seconds=frame["pts_seconds"],
-            similarity=round(similar[frame_index]["positive_similarity"], _DECIMALS),
-            similar_prompt=self._shown.text(similar[frame_index]["positive_prompt"]),
-            sharpness=round(frame["sharpness"], _DECIMALS),
+            similarity=round(similar["positive_similarity"], DECIMALS),
+            similar_prompt=self._shown.text(similar["positive_prompt"]),
+            sharpness=round(frame["sharpness"], DECIMALS),
             num_duplicates=self._num_duplicates.get(frame_id, 0),
-            boxes=boxes,
+            boxes=tuple(self._release_box(box, box_rows[box.position]) for box in boxes),
+        )
+
+    def _found_box(self, row: Mapping[str, Any]) -> FoundBox:
+        class_index = self._class_indices.get(row["class_name"])
+        if class_index is None:
+            raise self._stale("detections", f"its class {row['class_name']!r} is not in the class list")
+        return FoundBox(class_index, row["confidence"], (row["x_min"], row["y_min"], row["x_max"], row["y_max"]))
+
+    def _release_box(self, box: ReleasableBox, row: Mapping[str, Any]) -> ReleaseBox:
+        return ReleaseBox(
+            class_index=box.class_index,
+            class_name=row["class_name"],
+            box_xyxy=box.box_xyxy,
+            confidence=box.confidence,
+            prompt=self._shown.text(row["prompt"]),
+            detector=row["detector"],
+            num_agreeing_detectors=row["num_agreeing_detectors"],
+        )
+
+    def _rows_of(self, video_key: str) -> _VideoRows:
+        return _VideoRows(
+            video_key,
+            frames=self._frames_of(video_key),
+            similar=_by_frame_index(self._filtered.rows_of(video_key)),
+            boxes=self._boxes_of(video_key),
+            url=self._url_of(video_key),
         )
 
     def image_files_of(self, video_key: str) -> dict[int, Path]:
@@ -219,18 +264,15 @@ class ReleaseSource:
             links |= set(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
         return {link for link in links if link[0] != link[1]}
 
-    def videos(
-        self, splits: dict[str, str], groups: dict[str, str], num_images: dict[str, int], num_boxes: dict[str, int]
-    ) -> Iterator[ReleaseVideo]:
+    def videos(self, released: Mapping[str, ReleasedVideo]) -> Iterator[ReleaseVideo]:
         """Yield the videos that gave an image, by key, with their provenance."""
         members = {member.video_key: member for member in find_members(self._platform.database, self._project)}
-        for video_key in sorted(num_images):
+        for video_key in sorted(released):
             video = find_video(self._platform.database, video_key)
             member = members.get(video_key)
             if video is None or member is None:
                 raise self._stale("filtered_frames", f"{video_key} is no longer a video of the project")
-            counts = (num_images[video_key], num_boxes[video_key])
-            yield _release_video(video, member, splits[video_key], groups[video_key], *counts, self._shown)
+            yield _release_video(video, member, released[video_key], self._shown)
 
     def _unique_frame_ids(self) -> pa.ChunkedArray:
         table = read_table(self._paths["deduplicated_frames"], ["frame_id", "is_representative"])
@@ -284,31 +326,6 @@ class ReleaseSource:
             boxes.setdefault(row["frame_index"], []).append(row)
         return boxes
 
-    def _releasable(self, rows: Sequence[Mapping[str, Any]], image_wh: tuple[int, int]) -> tuple[ReleaseBox, ...]:
-        boxes = []
-        for row in rows:
-            class_index = self._class_indices.get(row["class_name"])
-            if class_index is None:
-                raise self._stale("detections", f"its class {row['class_name']!r} is not in the class list")
-            # in float32 on both sides: a stored 0.7 is at a threshold of 0.7
-            if row["confidence"] < _as_float32(self._config.releasing.threshold_of(row["class_name"])):
-                continue
-            box_xyxy = clip_box((row["x_min"], row["y_min"], row["x_max"], row["y_max"]), image_wh)
-            if box_xyxy is None:
-                continue
-            boxes.append(
-                ReleaseBox(
-                    class_index=class_index,
-                    class_name=row["class_name"],
-                    box_xyxy=box_xyxy,
-                    confidence=round(row["confidence"], _DECIMALS),
-                    prompt=self._shown.text(row["prompt"]),
-                    detector=row["detector"],
-                    num_agreeing_detectors=row["num_agreeing_detectors"],
-                )
-            )
-        return tuple(sorted(boxes, key=lambda box: (-box.confidence, box.class_index, box.box_xyxy)))
-
     def _url_of(self, video_key: str) -> str:
         video = find_video(self._platform.database, video_key)
         return _public_url(video, self._shown) if video is not None else ""
@@ -318,27 +335,17 @@ def _public_url(video: VideoRow, shown: ShownSettings) -> str:
     return shown.text(public_reference(video.url, is_path=video.origin is Origin.LOCAL))
 
 
-def _as_float32(value: float) -> float:
-    return float(pa.scalar(value, pa.float32()).as_py())
-
-
 def _by_frame_index(table: pa.Table) -> dict[int, dict[str, Any]]:
     return {row["frame_index"]: row for row in table.to_pylist()}
 
 
 def _release_video(
-    video: VideoRow,
-    member: ProjectVideoRow,
-    split: str,
-    group: str,
-    num_images: int,
-    num_boxes: int,
-    shown: ShownSettings,
+    video: VideoRow, member: ProjectVideoRow, released: ReleasedVideo, shown: ShownSettings
 ) -> ReleaseVideo:
     return ReleaseVideo(
         video_key=video.key,
-        split=split,
-        group=group,
+        split=released.split,
+        group=released.group,
         url=_public_url(video, shown),
         title=video.title,
         channel=video.channel,
@@ -349,6 +356,6 @@ def _release_video(
         source=member.source,
         query=shown.text(public_reference(member.query, is_path=video.origin is Origin.LOCAL)),
         num_frames=video.num_frames or 0,
-        num_images=num_images,
-        num_boxes=num_boxes,
+        num_images=released.num_images,
+        num_boxes=released.num_boxes,
     )

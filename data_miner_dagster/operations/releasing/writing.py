@@ -34,7 +34,7 @@ from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.releasing.source import ReleaseSource
+from data_miner_dagster.operations.releasing.source import ImagePlace, ReleasedVideo, ReleaseSource
 from data_miner_dagster.operations.reporting.funnel import Funnel, project_funnel
 from data_miner_dagster.operations.split_memory import release_versions, remembered_splits
 from data_miner_dagster.stages.filtering.decisions import FilteringRules, resolve_rules
@@ -146,9 +146,7 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
     with closing(ChecksumWriter(folder)) as checksums:
         with StoredPictures(platform.config.extraction) as pictures:
             tally = _write_images(Destination(folder, plan.header, folder, pictures), source, plan, checksums)
-        videos = list(
-            source.videos(plan.split_by_video, plan.group_by_video, tally.images_by_video, tally.boxes_by_video)
-        )
+        videos = list(source.videos(_released_videos(plan, tally)))
         write_videos(folder, videos)
         problems = release_problems(folder, plan.header, tally)
         if problems:
@@ -164,26 +162,31 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
     write_manifest(folder, content, num_files=checksums.num_files)
 
 
+def _released_videos(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, ReleasedVideo]:
+    return {
+        key: ReleasedVideo(plan.split_by_video[key], plan.group_by_video[key], num_images, tally.boxes_by_video[key])
+        for key, num_images in tally.images_by_video.items()
+    }
+
+
 def _write_images(
     destination: Destination, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter
 ) -> ReleaseTally:
-    folder = destination.folder
     tally = ReleaseTally.of(plan.header)
     faults: dict[str, ItemFault] = {}
     for split in plan.header.splits:
-        (folder / "images" / split).mkdir(parents=True)
+        (destination.folder / "images" / split).mkdir(parents=True)
     with ExitStack() as stack:
         writers = [stack.enter_context(closing(format.codec.open_writer(destination))) for format in RELEASE_FORMATS]
+        content = _Content(destination.folder, writers, checksums, copies_images=plan.config.releasing.copy_images)
         guard = stack.enter_context(item_guard("dataset"))
         for video_key in sorted(plan.split_by_video):
-            split, first_image_id = plan.split_by_video[video_key], tally.num_images + 1
-            read = partial(_images_and_files, source, video_key, split=split, first_image_id=first_image_id)
+            place = ImagePlace(plan.split_by_video[video_key], tally.num_images + 1)
+            read = partial(_images_and_files, source, video_key, place)
             found = guard.attempt(video_key, read, partial(faults.__setitem__, video_key), proves=False)
             images, files = found or ([], {})
             for image in images:
-                write = partial(
-                    _write_image, folder, files, image, writers, checksums, copy=plan.config.releasing.copy_images
-                )
+                write = partial(_write_image, content, image, files)
                 if guard.attempt(video_key, write, partial(faults.__setitem__, image.frame_id)):
                     tally.add(image)
     if faults:
@@ -192,25 +195,28 @@ def _write_images(
 
 
 def _images_and_files(
-    source: ReleaseSource, video_key: str, *, split: str, first_image_id: int
+    source: ReleaseSource, video_key: str, place: ImagePlace
 ) -> tuple[list[ReleaseImage], dict[int, Path]]:
     files = source.image_files_of(video_key)
-    return source.images_of(video_key, split=split, first_image_id=first_image_id), files
+    return source.images_of(video_key, place), files
 
 
-def _write_image(
-    folder: Path,
-    files: Mapping[int, Path],
-    image: ReleaseImage,
-    writers: Sequence[ReleaseWriter],
-    checksums: ChecksumWriter,
-    *,
-    copy: bool,
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What is filled image by image: the folder, its formats and its checksums."""
+
+    folder: Path
+    writers: Sequence[ReleaseWriter]
+    checksums: ChecksumWriter
+    copies_images: bool
+
+
+def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Path]) -> bool:
     """Put one image and its labels in place; return True. What is left half done of it goes with the folder."""
-    _place_image(files, folder / f"images/{image.file_name}", image, copy=copy)
-    checksums.add(f"images/{image.file_name}", image.sha256)
-    for writer in writers:
+    target = content.folder / f"images/{image.file_name}"
+    _place_image(files[image.frame_index], target, image, copy=content.copies_images)
+    content.checksums.add(f"images/{image.file_name}", image.sha256)
+    for writer in content.writers:
         writer.add(image)
     return True
 
@@ -233,9 +239,8 @@ def _changes(
     return compare_releases(before, last, folder, content, last_splits=last_splits).as_json()
 
 
-def _place_image(files: Mapping[int, Path], target: Path, image: ReleaseImage, *, copy: bool) -> None:
+def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool) -> None:
     """Hard-link or copy one frame, after its bytes were checked against the frames' manifest."""
-    source = files[image.frame_index]
     if not source.is_file() or sha256_of_file(source) != image.sha256:
         what = "differs from what was extracted" if source.is_file() else "is missing"
         raise DataMinerError(

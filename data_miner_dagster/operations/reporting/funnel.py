@@ -26,6 +26,7 @@ from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.operations.detection.detect_project import faults_by_frame, num_unreadable_frames
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.releasing import at_threshold
 from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_batches, read_table
@@ -248,9 +249,7 @@ def _box_steps(path: Path, releasing: ReleasingConfig, class_names: list[str]) -
         found.update(_value_counts(names))
         for name in pc.unique(names).to_pylist():
             confidences = batch["confidence"].filter(pc.equal(names, name))
-            # in float32 on both sides: a stored 0.7 is at a threshold of 0.7
-            at_threshold = pc.greater_equal(confidences, pa.scalar(releasing.threshold_of(name), pa.float32()))
-            passing[name] += pc.sum(at_threshold).as_py() or 0
+            passing[name] += int(at_threshold(confidences.to_numpy(), releasing.threshold_of(name)).sum())
     lost = {"below threshold": found.total() - passing.total()} if found.total() > passing.total() else {}
     return [
         FunnelCount(FunnelStep.BOXES, found.total(), kinds=_in_order(found, class_names)),

@@ -25,6 +25,7 @@ from data_miner_dagster.media.contact_sheets import (
 )
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.releasing import at_threshold
 from data_miner_dagster.storage.frames import has_frames, images_of_frames, read_frames
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_table
@@ -221,7 +222,7 @@ def detection_tiles(platform: Platform, project: str, num_tiles: int) -> list[Ti
         return []
     passing = pa.concat_tables(
         [
-            of_class.filter(pc.greater_equal(of_class["confidence"], pa.scalar(limit(name), pa.float32())))
+            of_class.filter(pa.array(at_threshold(of_class["confidence"].to_numpy(), limit(name))))
             for name in class_names
             for of_class in [table.filter(pc.equal(table["class_name"], name))]
         ]

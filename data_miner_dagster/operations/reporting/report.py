@@ -32,6 +32,7 @@ from data_miner_dagster.operations.reporting.previews import (
     rejected_tiles,
 )
 from data_miner_dagster.protocols.pictures import PictureReader
+from data_miner_dagster.stages.releasing import at_threshold
 from data_miner_dagster.storage.atomic import atomic_folder
 from data_miner_dagster.storage.tables import read_batches
 
@@ -205,10 +206,10 @@ def _confidence_histograms(path: Path, manifest: dict[str, Any], most_classes: i
     for batch in _batches(path, ["class_name", "confidence"]):
         for name in pc.unique(batch["class_name"]).to_pylist():
             if name in counts:
-                confidences = _floats(batch["confidence"].filter(pc.equal(batch["class_name"], name)))
-                passes = confidences >= np.float32(manifest["thresholds"][name])
-                counts[name].add("released", confidences[passes])
-                counts[name].add("below", confidences[~passes])
+                confidences = batch["confidence"].filter(pc.equal(batch["class_name"], name)).to_numpy()
+                passes = at_threshold(confidences, manifest["thresholds"][name])
+                counts[name].add("released", confidences[passes].astype(np.float64))
+                counts[name].add("below", confidences[~passes].astype(np.float64))
     largest = sorted((name for name in counts if counts[name].total), key=lambda name: (-counts[name].total, name))
     return [
         draw_histogram(
