@@ -1,7 +1,7 @@
 """How a page, or the answer that carries a file, asks machines to leave it alone."""
 
 import re
-from collections.abc import Iterator
+from html.parser import HTMLParser
 from typing import Any, Final
 
 from yt_dlp.networking.exceptions import RequestError
@@ -10,7 +10,6 @@ OPTED_OUT: Final = "the page opts out of machine use; politeness.respect_page_op
 _OPT_OUT: Final = re.compile(r"\b(noai|noimageai|noindex|noimageindex|none)\b", re.IGNORECASE)
 _META_NAMES: Final = frozenset({"robots", "data-miner", "tdm-reservation"})
 _LOOKED_AT: Final = 200_000
-_LONGEST_META: Final = 2_000
 
 
 class OptedOutError(RequestError):  # type: ignore[misc]
@@ -31,7 +30,7 @@ def opt_out_of(headers: Any, html: str = "") -> str | None:
             directives = rest if colon and agent.strip().lower() == "data-miner" else "" if colon else value
             if found := _OPT_OUT.search(directives):
                 return f"X-Robots-Tag: {found[0]}"
-    for meta in _meta_elements(html[:_LOOKED_AT].lower()):
+    for meta in _meta_elements(html[:_LOOKED_AT]):
         name, words = meta.get("name"), meta.get("content", "")
         if name == "tdm-reservation":
             if words.strip() == "1":
@@ -41,35 +40,25 @@ def opt_out_of(headers: Any, html: str = "") -> str | None:
     return None
 
 
-def _meta_elements(html: str) -> Iterator[dict[str, str]]:
-    """Yield the attributes of each meta element. Each character is looked at once, however broken the page is."""
-    position = 0
-    while (start := html.find("<meta", position)) >= 0:
-        position = start + len("<meta")
-        end = html.find(">", position, position + _LONGEST_META)
-        if end >= 0 and html[position].isspace():
-            yield _attributes(html[position:end])
-            position = end
+def _meta_elements(html: str) -> list[dict[str, str]]:
+    """Return the attributes of each meta element, names and values in lower case, as a browser would find them."""
+    parser = _MetaParser()
+    # Not closed: a parser that is told of the end tries again from each `<` of what is unfinished there, which takes
+    # time that grows with the square of its length. So much of a page says nothing to a browser, either.
+    parser.feed(html)
+    return parser.found
 
 
-def _attributes(text: str) -> dict[str, str]:
-    """Return the attributes of an element by name, from what stands between its name and its end."""
-    found: dict[str, str] = {}
-    position, end = 0, len(text)
-    while (equals := text.find("=", position)) >= 0:
-        names = text[position:equals].split()
-        start = equals + 1
-        while start < end and text[start].isspace():
-            start += 1
-        if start < end and text[start] in "\"'":
-            stop = text.find(text[start], start + 1)
-            stop = end if stop < 0 else stop
-            value, position = text[start + 1 : stop], stop + 1
-        else:
-            stop = start
-            while stop < end and not text[stop].isspace():
-                stop += 1
-            value, position = text[start:stop], stop
-        if names:
-            found.setdefault(names[-1], value)
-    return found
+class _MetaParser(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[dict[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "meta":
+            first = dict(reversed(attrs))  # of two that have the same name the first counts
+            self.found.append({name: (value or "").lower() for name, value in first.items()})
+
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """Pass over `<![...>`, of which the inherited method raises what it does not know."""
+        return self.parse_bogus_comment(i, report)
