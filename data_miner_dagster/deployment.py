@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _CREATION_SECONDS: Final = 120.0
 
+DAGSTER_SETTINGS: Final = "dagster.yaml"
+"""What makes a folder a DAGSTER_HOME."""
 _PACKAGE: Final = Path(__file__).parent
 
 
@@ -42,7 +44,7 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
         ConfigError: Dagster would keep its history elsewhere than in a folder of this name.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or layout.dagster_home).expanduser().absolute()
-    settings = home / "dagster.yaml"
+    settings = home / DAGSTER_SETTINGS
     if not _is_found_by_dagster(home) and not (
         settings.exists() and "postgres" in settings.read_text(encoding="utf-8", errors="replace")
     ):
@@ -52,7 +54,7 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
         )
     if not settings.exists() or _is_half_copied(settings):
         with atomic_path(settings) as partial:
-            shutil.copyfile(deployment_file("dagster.yaml"), partial)
+            shutil.copyfile(deployment_file(DAGSTER_SETTINGS), partial)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
 
@@ -64,7 +66,7 @@ def _is_found_by_dagster(home: Path) -> bool:
 
 def _is_half_copied(settings: Path) -> bool:
     """Return whether a dagster.yaml is the beginning of ours: nobody meant it so."""
-    ours, theirs = deployment_file("dagster.yaml").read_bytes(), settings.read_bytes()
+    ours, theirs = deployment_file(DAGSTER_SETTINGS).read_bytes(), settings.read_bytes()
     return len(theirs) < len(ours) and ours.startswith(theirs)
 
 

@@ -70,7 +70,7 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
     """Return the funnel, kept frames beside rejected ones, and how to tell whether the threshold is right."""
     from data_miner_dagster.operations.reporting.previews import filtering_preview
 
-    calibration = platform.layout.calibration_folder(project) / "questions.html"
+    calibration = platform.layout.questions_page(project)
     return (
         _pictures(project, lambda: filtering_preview(platform, project))
         | _funnel(platform, project)
@@ -135,5 +135,5 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
     metadata = _pictures(project, lambda: dataset_preview(platform, project)) | _funnel(platform, project)
     if funnel.release is not None:
         metadata |= _path("dagster/uri", layout.release_folder(project, funnel.release))
-        metadata |= {"report": dg.MetadataValue.url((layout.report_folder(project) / "index.html").as_uri())}
+        metadata |= {"report": dg.MetadataValue.url(layout.report_page(project).as_uri())}
     return metadata

@@ -21,8 +21,10 @@ _REMARK: Final = "the runs that this came from were removed with a forgotten vid
 
 def dagster_home(platform: "Platform") -> Path | None:
     """Return the folder of Dagster's instance, None where there is none yet. Creates nothing."""
+    from data_miner_dagster.deployment import DAGSTER_SETTINGS
+
     home = Path(os.environ.get("DAGSTER_HOME") or platform.layout.dagster_home)
-    return home if (home / "dagster.yaml").exists() else None
+    return home if (home / DAGSTER_SETTINGS).exists() else None
 
 
 @contextmanager

@@ -62,14 +62,15 @@ def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
 
     A partition that the catalog does not know is left alone while any run is in flight: it may be working on it.
     """
+    from data_miner_dagster.deployment import DAGSTER_SETTINGS, existing_instance
+
     home = os.environ.get("DAGSTER_HOME") or str(platform.layout.dagster_home)
-    if not os.path.exists(os.path.join(home, "dagster.yaml")):  # noqa: PTH110, PTH118 - a string of the environment
+    if not os.path.exists(os.path.join(home, DAGSTER_SETTINGS)):  # noqa: PTH110, PTH118 - a string of the environment
         return []
     import dagster as dg
 
     from data_miner_dagster.catalog.projects import find_projects
     from data_miner_dagster.catalog.videos import find_videos, wanted_videos
-    from data_miner_dagster.deployment import existing_instance
     from data_miner_dagster.operations.upkeep.inspection import Drift, Finding
     from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
 

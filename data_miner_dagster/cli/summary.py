@@ -55,5 +55,5 @@ def print_summary(platform: Platform, project: str) -> None:
             console.print(Text.assemble((name_of_video(row), "yellow"), text))
     if funnel.release is not None:
         console.print(f"release  {platform.layout.release_folder(project, funnel.release)}")
-        report = platform.layout.report_folder(project) / "index.html"
+        report = platform.layout.report_page(project)
         console.print(f"report   {report if report.is_file() else 'not drawn; the log says why'}")

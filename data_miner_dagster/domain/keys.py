@@ -13,6 +13,8 @@ MAX_KEY_LENGTH: Final = 200
 """Leaves room for suffixes within the 255 bytes that common file systems allow a name."""
 FRAMES_PREFIX: Final = "frames-"
 """Begins the key of a folder of pictures that stands for a video."""
+VIDEO_STEM: Final = "video"
+"""The file name of a downloaded video, without its extension."""
 
 
 def check_video_key(key: str) -> str:
@@ -60,6 +62,11 @@ def has_foreign_pictures(video_key: str) -> bool:
 def frame_file_name(frame_index: int, extension: str = "jpg") -> str:
     """Return the file name of a sampled frame inside its video's folder."""
     return f"{frame_index:06d}.{extension}"
+
+
+def video_file_name(extension: str) -> str:
+    """Return the file name of a downloaded video inside its folder."""
+    return f"{VIDEO_STEM}.{extension}"
 
 
 def forgotten_subject(kind: str, name: str) -> str:

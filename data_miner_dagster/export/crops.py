@@ -65,7 +65,7 @@ class CropsWriter:
         """Write the crops of one image."""
         if not image.boxes:
             return
-        file = PictureFile(self._release / "images" / image.file_name, has_foreign_pictures(image.video_key))
+        file = PictureFile(self._release / image.path_in_release, has_foreign_pictures(image.video_key))
         picture = Image.fromarray(self._pictures.see(file).rgb)
         for number, box in enumerate(image.boxes):
             path = crop_file(self._folder, image, number)

@@ -19,7 +19,7 @@ from data_miner_dagster.export.card import write_card
 from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, file_number_problems, label_problems
 from data_miner_dagster.export.parquet import RowWriter
-from data_miner_dagster.export.records import ReleaseImage
+from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseImage
 
 METADATA_SCHEMA: Final = pa.schema(
     [
@@ -51,7 +51,7 @@ METADATA_SCHEMA: Final = pa.schema(
 
 def metadata_file(folder: Path, split: str) -> Path:
     """Return the path of a split's metadata inside a release."""
-    return folder / "images" / split / "metadata.parquet"
+    return folder / IMAGES_FOLDER / split / "metadata.parquet"
 
 
 class ImageFolderWriter:
@@ -143,7 +143,7 @@ class EmbeddedParquetWriter:
             path = self._folder / f"{image.split}-{number:05d}.parquet"
             shard = _Shard(RowWriter(path, EMBEDDED_SCHEMA, rows_per_group=_ROWS_PER_GROUP), number)
             self._shards[image.split] = shard
-        content = (self._release / "images" / image.file_name).read_bytes()
+        content = (self._release / image.path_in_release).read_bytes()
         row = metadata_row(image)
         name = row.pop("file_name")
         shard.rows.add({"image": {"bytes": content, "path": name}, **row})

@@ -12,9 +12,12 @@ from typing import Any, Final
 
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.export.records import IMAGES_FOLDER
 
 MANIFEST_FILE: Final = "release.json"
 CHECKSUMS_FILE: Final = "SHA256SUMS"
+WITHDRAWN_FILE: Final = "WITHDRAWN.txt"
+"""In a release that is kept although videos of it were forgotten: which, when and why."""
 FORMAT_VERSION: Final = 1
 _READ_BY_OTHERS: Final = {
     "project": str,
@@ -160,4 +163,4 @@ def _file_names(folder: Path, prefix: str = "") -> Iterator[str]:
 
 
 def _is_image(name: str) -> bool:
-    return name.startswith("images/") and not name.endswith(".parquet")
+    return name.startswith(f"{IMAGES_FOLDER}/") and not name.endswith(".parquet")

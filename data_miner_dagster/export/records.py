@@ -1,6 +1,10 @@
 """What every release format is written from."""
 
 from dataclasses import dataclass, field
+from typing import Final
+
+IMAGES_FOLDER: Final = "images"
+"""Inside a release, and inside an export that has the images: one folder a split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class ReleaseBox:
 class ReleaseImage:
     """One image with its boxes, and which second of which video it is, and why it was kept.
 
-    `image_id` counts from 1 in the order of video key and time. `file_name` is `<split>/<name>`, below `images/`.
+    `image_id` counts from 1 in the order of video key and time. `file_name` is `<split>/<name>`, below `IMAGES_FOLDER`.
     The exact time is `pts * time_base_numerator / time_base_denominator` seconds.
     """
 
@@ -60,6 +64,11 @@ class ReleaseImage:
     sharpness: float
     num_duplicates: int  # frames that were left out because this one stands for them
     boxes: tuple[ReleaseBox, ...] = ()
+
+    @property
+    def path_in_release(self) -> str:
+        """The path of the file inside a release."""
+        return f"{IMAGES_FOLDER}/{self.file_name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from data_miner_dagster.export.codec import Expected, Verifier
 from data_miner_dagster.export.comparing import file_number_problems
 from data_miner_dagster.export.formats import RELEASE_FORMATS, TABLES, Format
 from data_miner_dagster.export.parquet import read_images
-from data_miner_dagster.export.records import ReleaseHeader, ReleaseTally
+from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseHeader, ReleaseTally
 
 
 def release_problems(folder: Path, header: ReleaseHeader, expected: ReleaseTally) -> list[str]:
@@ -68,7 +68,7 @@ def _unreadable(verify: Verifier, folder: Path, error: Exception) -> str:
 def picture_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield what is wrong with the images below `images/`: their size in bytes and pixels, and how many there are."""
     for image in expected.read_images():
-        path = folder / "images" / image.file_name
+        path = folder / image.path_in_release
         if not path.is_file():
             yield f"there is no image {image.file_name}"
             continue
@@ -81,4 +81,4 @@ def picture_problems(folder: Path, expected: Expected) -> Iterator[str]:
         with Image.open(path) as opened:  # the header only
             if opened.size != (image.width, image.height):
                 yield f"{image.file_name}: {opened.size} pixels, expected {(image.width, image.height)}"
-    yield from file_number_problems(folder / "images", expected.tally.num_images, without=".parquet")
+    yield from file_number_problems(folder / IMAGES_FOLDER, expected.tally.num_images, without=".parquet")

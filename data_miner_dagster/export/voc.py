@@ -37,7 +37,7 @@ class VocWriter:
     def add(self, image: ReleaseImage) -> None:
         """Write one image, its boxes, and its line in the list of its split."""
         file = PurePosixPath(image.file_name)
-        shutil.copyfile(self._release / "images" / file, self._folder / _IMAGES / file.name)
+        shutil.copyfile(self._release / image.path_in_release, self._folder / _IMAGES / file.name)
         root = _annotation(image, self._header.title)
         ElementTree.indent(root)
         ElementTree.ElementTree(root).write(self._folder / _ANNOTATIONS / f"{file.stem}.xml", encoding="utf-8")

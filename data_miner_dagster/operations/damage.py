@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_miner_dagster.domain.errors import DataMinerError
-from data_miner_dagster.export.manifest import read_manifest
+from data_miner_dagster.export.manifest import MANIFEST_FILE, read_manifest
 from data_miner_dagster.storage.damage import reading
-from data_miner_dagster.storage.layout import FRAMES_TABLE_NAME, StorageLayout
+from data_miner_dagster.storage.layout import PROMPTS_FOLDER_NAME, REPRESENTATIVES_NAME, StorageLayout
 from data_miner_dagster.storage.tables import open_table
 from data_miner_dagster.storage.vectors import read_arrays, read_embeddings
 
@@ -72,36 +72,24 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _candidates(layout: StorageLayout, video_key: str | None) -> Iterator[tuple[Path, bool]]:
     """Yield (path, whether it is derived)."""
-    key = video_key if video_key is not None else "*"  # which has no characters that a pattern would mind
-    of_video = (
-        (layout.frames, f"{key}/{FRAMES_TABLE_NAME}", True),
-        (layout.embeddings, f"*/{key}.npz", True),
-        (layout.videos, f"{key}/info.json", True),
-    )
-    of_others = (
-        (layout.embeddings, "*/prompts/*.npz", True),
-        (layout.root / "projects", "*/*.parquet", True),
-        (layout.root / "projects", "*/*.npz", True),
-        (layout.root / "projects", "*/detection_parts/*/*.parquet", True),
-        (layout.root / "projects", "*/calibration/reference.json", True),
-        (layout.root / "releases", "*/*/release.json", False),
-    )
-    for folder, pattern, is_derived in of_video if video_key is not None else (*of_video, *of_others):
-        for path in sorted(folder.glob(pattern)) if folder.is_dir() else ():
+    for path in layout.derived_files(video_key):
+        yield path, True
+    if video_key is None and layout.releases.is_dir():
+        for path in sorted(layout.releases.glob(f"*/*/{MANIFEST_FILE}")):
             if path.is_file():
-                yield path, is_derived
+                yield path, False
 
 
 def _read(path: Path) -> None:
-    if path.name == "release.json":
+    if path.name == MANIFEST_FILE:
         read_manifest(path.parent)
     elif path.suffix == ".json":
         with reading(path):
             if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
                 raise ValueError("no mapping of keys and values")
-    elif path.parent.name == "prompts":
+    elif path.parent.name == PROMPTS_FOLDER_NAME:
         read_arrays(path, "vector")
-    elif path.name == "representatives.npz":
+    elif path.name == REPRESENTATIVES_NAME:
         read_arrays(path, "frame_ids", "vectors", "fingerprint")
     elif path.suffix == ".npz":
         read_embeddings(path)

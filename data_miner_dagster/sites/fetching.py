@@ -16,6 +16,7 @@ from yt_dlp.utils import DownloadError
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.foreign_text import clean_number, clean_text
+from data_miner_dagster.domain.keys import video_file_name
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
@@ -140,7 +141,7 @@ def fetched_video(
     if path is None or not path.exists():  # yt-dlp passes over files larger than max_filesize without a word
         raise too_large(config)
     extension = path.suffix.lower().removeprefix(".")
-    target = folder / f"video.{extension if _EXTENSION.fullmatch(extension) else 'bin'}"
+    target = folder / video_file_name(extension if _EXTENSION.fullmatch(extension) else "bin")
     path.replace(target)
     candidate = described(info)
     return FetchedVideo(

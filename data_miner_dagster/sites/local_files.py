@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from data_miner_dagster.domain.errors import SourceError, VideoPermanentError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.foreign_text import printable
-from data_miner_dagster.domain.keys import FRAMES_PREFIX
+from data_miner_dagster.domain.keys import FRAMES_PREFIX, video_file_name
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.folders import folders_below, is_glob, located, matches_of
 
@@ -295,7 +295,7 @@ def fetch_local_file(source: Path, folder: Path, *, how: str) -> Path:
         OSError: what is written fails, such as for want of space.
     """
     extension = source.suffix.lower().removeprefix(".")
-    target = folder / f"video.{extension if extension.isalnum() and extension.isascii() else 'bin'}"
+    target = folder / video_file_name(extension if extension.isalnum() and extension.isascii() else "bin")
     target.unlink(missing_ok=True)
     try:
         size_bytes = source.stat().st_size

@@ -1,5 +1,17 @@
-"""Every path under the root, in one place."""
+"""Every path under the root, in one place.
 
+Rule: no other module joins a literal to a path under the root, or names one of these files. Exceptions:
+
+- What lies inside a release is named in export/, since releases and exports are read away from any root: what describes
+  a release in export/manifest.py, the folder of images in export/records.py, a format's files in its own module.
+- A stage's own table is named in its line of the order of stages (domain/statuses.py).
+- The file of a frame or of a video is named in domain/keys.py, for those who write it before it is in place.
+- The numbered parts in a folder of `detection_parts` are named where they are read and written.
+
+Constants are for those who write a folder that has not got its name yet, or search for files by pattern.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,6 +21,14 @@ from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
 
 FRAMES_TABLE_NAME: Final = "frames.parquet"
+PROMPTS_FOLDER_NAME: Final = "prompts"
+REPRESENTATIVES_NAME: Final = "representatives.npz"
+REPORT_PAGE_NAME: Final = "index.html"
+REPORT_MARK_NAME: Final = "release.txt"
+_VIDEO_INFO_NAME: Final = "info.json"
+_DETECTION_PARTS_NAME: Final = "detection_parts"
+_CALIBRATION_NAME: Final = "calibration"
+_REFERENCE_NAME: Final = "reference.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +72,43 @@ class StorageLayout:
         """One folder an encoder."""
         return self.root / "embeddings"
 
+    @property
+    def projects(self) -> Path:
+        """One folder of derived tables a project."""
+        return self.root / "projects"
+
+    @property
+    def releases(self) -> Path:
+        """One folder a project, in it one a version."""
+        return self.root / "releases"
+
     def filled_rooms(self) -> list[str]:
         """Return which folders hold what a catalog knows of: videos, frames, tables of projects, releases."""
         return [
-            room
-            for room in ("videos", "frames", "projects", "releases")
-            if any(not entry.name.startswith(".") for entry in (self.root / room).glob("*"))
+            room.name
+            for room in (self.videos, self.frames, self.projects, self.releases)
+            if any(not entry.name.startswith(".") for entry in room.glob("*"))
         ]
+
+    def derived_files(self, video_key: str | None = None) -> Iterator[Path]:
+        """Yield the tables, vectors and manifests that are there and can be made again: all, or those of one video."""
+        key = "*" if video_key is None else check_video_key(video_key)  # it has no characters that a pattern would mind
+        of_videos = (
+            (self.frames, f"{key}/{FRAMES_TABLE_NAME}"),
+            (self.embeddings, f"*/{key}.npz"),
+            (self.videos, f"{key}/{_VIDEO_INFO_NAME}"),
+        )
+        of_all = (
+            (self.embeddings, f"*/{PROMPTS_FOLDER_NAME}/*.npz"),
+            (self.projects, "*/*.parquet"),
+            (self.projects, "*/*.npz"),
+            (self.projects, f"*/{_DETECTION_PARTS_NAME}/*/*.parquet"),
+            (self.projects, f"*/{_CALIBRATION_NAME}/{_REFERENCE_NAME}"),
+        )
+        for room, pattern in of_videos if video_key is not None else (*of_videos, *of_all):
+            for path in sorted(room.glob(pattern)) if room.is_dir() else ():
+                if path.is_file():
+                    yield path
 
     def video_folder(self, video_key: str) -> Path:
         """Holds `video.<ext>` and `info.json`; valid once `info.json` is there."""
@@ -66,7 +116,7 @@ class StorageLayout:
 
     def video_info(self, video_key: str) -> Path:
         """The metadata and sha256 of a video: the manifest, written last."""
-        return self.video_folder(video_key) / "info.json"
+        return self.video_folder(video_key) / _VIDEO_INFO_NAME
 
     def frames_folder(self, video_key: str) -> Path:
         """Holds the JPEGs and `frames.parquet`; valid once the latter is there."""
@@ -88,13 +138,18 @@ class StorageLayout:
         """One encoder's embeddings of one video's frames."""
         return self.embeddings / check_project_name(encoder_name) / f"{check_video_key(video_key)}.npz"
 
+    def embedding_files(self, video_key: str) -> list[Path]:
+        """The embeddings of one video's frames that are there, by whichever encoder."""
+        return sorted(self.embeddings.glob(f"*/{check_video_key(video_key)}.npz")) if self.embeddings.is_dir() else []
+
     def prompt_embedding_file(self, encoder_name: str, digest: str) -> Path:
         """One encoder's embedding of one text, by the fingerprint of both."""
-        return self.embeddings / check_project_name(encoder_name) / "prompts" / f"{check_project_name(digest)}.npz"
+        folder = self.embeddings / check_project_name(encoder_name) / PROMPTS_FOLDER_NAME
+        return folder / f"{check_project_name(digest)}.npz"
 
     def project_folder(self, project: str) -> Path:
         """The derived tables of a project."""
-        return self.root / "projects" / check_project_name(project)
+        return self.projects / check_project_name(project)
 
     def stage_versions(self, project: str) -> Path:
         """The version of each stage that the project's tables and release were made by."""
@@ -117,7 +172,27 @@ class StorageLayout:
 
     def calibration_folder(self, project: str) -> Path:
         """Questions about frames near the threshold, the answers, and the scores the threshold was chosen on."""
-        return self.project_folder(project) / "calibration"
+        return self.project_folder(project) / _CALIBRATION_NAME
+
+    def calibration_plan(self, project: str) -> Path:
+        """The strata that questions are asked from, kept for all later rounds."""
+        return self.calibration_folder(project) / "plan.json"
+
+    def questions_table(self, project: str) -> Path:
+        """The questions as CSV."""
+        return self.calibration_folder(project) / "questions.csv"
+
+    def questions_page(self, project: str) -> Path:
+        """The same questions as a page with pictures and buttons."""
+        return self.calibration_folder(project) / "questions.html"
+
+    def answers_file(self, project: str) -> Path:
+        """The answers of all rounds so far."""
+        return self.calibration_folder(project) / "answers.csv"
+
+    def reference_file(self, project: str) -> Path:
+        """How the project's frames scored when the threshold was chosen."""
+        return self.calibration_folder(project) / _REFERENCE_NAME
 
     def filtered_table(self, project: str) -> Path:
         """One row per frame of every member video."""
@@ -129,7 +204,7 @@ class StorageLayout:
 
     def representatives_file(self, project: str) -> Path:
         """The vectors of the representatives: what new videos are compared with."""
-        return self.project_folder(project) / "representatives.npz"
+        return self.project_folder(project) / REPRESENTATIVES_NAME
 
     def reuploads_table(self, project: str) -> Path:
         """One row per video that is found again in another."""
@@ -145,11 +220,15 @@ class StorageLayout:
 
     def detection_parts(self, project: str) -> Path:
         """What each detector has found so far, one folder for each detector and class list."""
-        return self.project_folder(project) / "detection_parts"
+        return self.project_folder(project) / _DETECTION_PARTS_NAME
+
+    def detection_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:
+        """What one detector has found so far for the class list that the fingerprint stands for."""
+        return self.detection_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
     def releases_folder(self, project: str) -> Path:
         """One folder a version."""
-        return self.root / "releases" / check_project_name(project)
+        return self.releases / check_project_name(project)
 
     def release_folder(self, project: str, version: str) -> Path:
         """One immutable release."""
@@ -158,3 +237,7 @@ class StorageLayout:
     def report_folder(self, project: str) -> Path:
         """The project's latest report."""
         return self.root / "reports" / check_project_name(project)
+
+    def report_page(self, project: str) -> Path:
+        """The page of that report."""
+        return self.report_folder(project) / REPORT_PAGE_NAME

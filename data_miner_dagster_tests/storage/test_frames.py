@@ -128,7 +128,7 @@ def test_images_of_frames__of_several_videos_in_the_order_asked_for(layout: Stor
 
 
 def test_frames_table__no_other_module_names_it() -> None:
-    """Extraction names the file in a folder it fills (`FRAMES_TABLE_NAME`); upkeep finds damaged ones by pattern."""
+    """Extraction names the file in a folder it fills (`FRAMES_TABLE_NAME`); damaged ones are found by the layout."""
     product = Path(data_miner_dagster.__file__).parent
     naming = {
         path.relative_to(product).as_posix(): names
@@ -136,7 +136,6 @@ def test_frames_table__no_other_module_names_it() -> None:
         if (names := _names_of_the_table(ast.parse(path.read_text(encoding="utf-8"))))
     }
     assert naming == {
-        "operations/damage.py": {"FRAMES_TABLE_NAME"},
         "operations/extraction/manifest.py": {"FRAMES_TABLE_NAME"},
         "storage/frames.py": {"frames_table"},
         "storage/layout.py": {"FRAMES_TABLE_NAME", "frames.parquet"},

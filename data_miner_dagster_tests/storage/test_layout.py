@@ -1,10 +1,13 @@
 """Where everything lies under the root, written out once more by hand, and that no key leads out of it."""
 
-from collections.abc import Callable
+import ast
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import data_miner_dagster
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.storage.layout import StorageLayout
 
@@ -18,6 +21,8 @@ PATHS: dict[str, Path] = {
     "videos": LAYOUT.videos,
     "frames": LAYOUT.frames,
     "embeddings": LAYOUT.embeddings,
+    "projects": LAYOUT.projects,
+    "releases": LAYOUT.releases,
     f"videos/{KEY}": LAYOUT.video_folder(KEY),
     f"videos/{KEY}/info.json": LAYOUT.video_info(KEY),
     f"frames/{KEY}": LAYOUT.frames_folder(KEY),
@@ -30,6 +35,11 @@ PATHS: dict[str, Path] = {
     "projects/pets/file_hashes.json": LAYOUT.file_hashes("pets"),
     "projects/pets/similarities.parquet": LAYOUT.similarities_table("pets"),
     "projects/pets/calibration": LAYOUT.calibration_folder("pets"),
+    "projects/pets/calibration/plan.json": LAYOUT.calibration_plan("pets"),
+    "projects/pets/calibration/questions.csv": LAYOUT.questions_table("pets"),
+    "projects/pets/calibration/questions.html": LAYOUT.questions_page("pets"),
+    "projects/pets/calibration/answers.csv": LAYOUT.answers_file("pets"),
+    "projects/pets/calibration/reference.json": LAYOUT.reference_file("pets"),
     "projects/pets/filtered.parquet": LAYOUT.filtered_table("pets"),
     "projects/pets/deduplicated.parquet": LAYOUT.deduplicated_table("pets"),
     "projects/pets/representatives.npz": LAYOUT.representatives_file("pets"),
@@ -37,9 +47,11 @@ PATHS: dict[str, Path] = {
     "projects/pets/detections.parquet": LAYOUT.detections_table("pets"),
     "projects/pets/detected_frames.parquet": LAYOUT.detected_frames_table("pets"),
     "projects/pets/detection_parts": LAYOUT.detection_parts("pets"),
+    "projects/pets/detection_parts/lite-0f3a": LAYOUT.detection_parts_of("pets", "lite", "0f3a"),
     "releases/pets": LAYOUT.releases_folder("pets"),
     "releases/pets/v001": LAYOUT.release_folder("pets", "v001"),
     "reports/pets": LAYOUT.report_folder("pets"),
+    "reports/pets/index.html": LAYOUT.report_page("pets"),
 }
 OF_A_VIDEO: tuple[Callable[[str], Path], ...] = (
     LAYOUT.video_folder,
@@ -48,6 +60,7 @@ OF_A_VIDEO: tuple[Callable[[str], Path], ...] = (
     LAYOUT.frames_table,
     lambda key: LAYOUT.frame_path(key, "000000.jpg"),
     lambda key: LAYOUT.embedding_file("lite", key),
+    lambda key: next(LAYOUT.derived_files(key)),
 )
 OF_A_PROJECT: tuple[Callable[[str], Path], ...] = (
     LAYOUT.project_folder,
@@ -55,6 +68,11 @@ OF_A_PROJECT: tuple[Callable[[str], Path], ...] = (
     LAYOUT.file_hashes,
     LAYOUT.similarities_table,
     LAYOUT.calibration_folder,
+    LAYOUT.calibration_plan,
+    LAYOUT.questions_table,
+    LAYOUT.questions_page,
+    LAYOUT.answers_file,
+    LAYOUT.reference_file,
     LAYOUT.filtered_table,
     LAYOUT.deduplicated_table,
     LAYOUT.representatives_file,
@@ -66,6 +84,8 @@ OF_A_PROJECT: tuple[Callable[[str], Path], ...] = (
     lambda name: LAYOUT.release_folder(name, "v001"),
     lambda version: LAYOUT.release_folder("pets", version),
     LAYOUT.report_folder,
+    LAYOUT.report_page,
+    lambda name: LAYOUT.detection_parts_of("pets", name, "0f3a"),
     lambda encoder: LAYOUT.embedding_file(encoder, KEY),
     lambda digest: LAYOUT.prompt_embedding_file("lite", digest),
     lambda encoder: LAYOUT.prompt_embedding_file(encoder, "0f3a"),
@@ -105,3 +125,90 @@ def test_filled_rooms__those_that_a_catalog_knows_of(tmp_path: Path) -> None:
     for room in ("releases", "reports", "embeddings", "videos"):
         (tmp_path / room / "a").mkdir(parents=True)
     assert StorageLayout(tmp_path).filled_rooms() == ["videos", "releases"]
+
+
+def test_derived_files__what_can_be_made_again_and_nothing_else(tmp_path: Path) -> None:
+    layout = StorageLayout(tmp_path)
+    assert list(layout.derived_files()) == []
+    other = "local-0123456789abcdef"
+    of_the_video = [layout.frames_table(KEY), layout.embedding_file("lite", KEY), layout.video_info(KEY)]
+    of_others = [
+        layout.frames_table(other),
+        layout.embedding_file("lite", other),
+        layout.video_info(other),
+        layout.prompt_embedding_file("lite", "0f3a"),
+        layout.filtered_table("pets"),
+        layout.representatives_file("pets"),
+        layout.detection_parts_of("pets", "lite", "0f3a") / "000000.boxes.parquet",
+        layout.reference_file("pets"),
+    ]
+    kept = [
+        layout.catalog_file,
+        layout.platform_file,
+        layout.frame_path(KEY, "000000.jpg"),
+        layout.answers_file("pets"),
+        layout.calibration_plan("pets"),
+        layout.release_folder("pets", "v001") / "release.json",
+        layout.report_page("pets"),
+    ]
+    for path in (*of_the_video, *of_others, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert sorted(layout.derived_files()) == sorted([*of_the_video, *of_others])
+    assert list(layout.derived_files(KEY)) == of_the_video
+    assert layout.embedding_files(KEY) == [layout.embedding_file("lite", KEY)]
+
+
+def test_paths__joined_from_literals_by_their_owners_alone() -> None:
+    """A path under the root with a literal in it is a second place that knows the layout."""
+    joining = {path for path, tree in product_modules() if any(map(is_join_of_a_literal, ast.walk(tree)))}
+    assert {path for path in joining if not path.startswith(OWNERS)} == set()
+    assert [owner for owner in OWNERS if not any(path.startswith(owner) for path in joining)] == []
+
+
+def test_paths__no_file_is_named_twice() -> None:
+    """Names that the layout, or what describes a release, gives a file; docstrings and messages may say them."""
+    owners = ("storage/layout.py", "export/manifest.py")
+    by_module = {path: literals_of(tree) for path, tree in product_modules()}
+    owned = {name for owner in owners for name in by_module[owner] if re.fullmatch(r"[\w.]+\.\w+|SHA256SUMS", name)}
+    assert {"catalog.sqlite", "info.json", "frames.parquet", "answers.csv", "release.json", "SHA256SUMS"} <= owned
+    again = {
+        path: named
+        for path, literals in by_module.items()
+        if path not in owners and (named := {text for text in literals if text.rpartition("/")[2] in owned})
+    }
+    assert again == {}
+
+
+OWNERS = (
+    "storage/layout.py",
+    "storage/detection_parts.py",  # numbered parts inside a folder of the layout's
+    "export/",  # inside a release or an export
+    "models/",  # the cache of models, and what weights come with
+    "catalog/migrations/",  # of the package
+    "config/reference.py",  # of the package
+    "deployment.py",  # of the package, and Dagster's own folder
+    "operations/preflight.py",  # a file that is there for a moment
+    "sites/",  # a program of the environment, and files in a folder for one fetch
+)
+
+
+def product_modules() -> Iterator[tuple[str, ast.Module]]:
+    product = Path(data_miner_dagster.__file__).parent
+    for path in sorted(product.rglob("*.py")):
+        yield path.relative_to(product).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def is_join_of_a_literal(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Div)
+        and any(
+            isinstance(side, ast.JoinedStr) or (isinstance(side, ast.Constant) and isinstance(side.value, str))
+            for side in (node.left, node.right)
+        )
+    )
+
+
+def literals_of(tree: ast.Module) -> set[str]:
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}

@@ -14,7 +14,7 @@ def write_revision(message: str) -> None:
     """Write `versions/<number>_<message>.py` against an empty database that stands at the newest revision."""
     head = head_revision()
     with tempfile.TemporaryDirectory() as folder:
-        engine = make_engine(sqlite_url(Path(folder) / "catalog.sqlite"))
+        engine = make_engine(sqlite_url(Path(folder) / "empty.sqlite"))
         if head is not None:
             migrate(engine)
         with engine.connect() as connection:

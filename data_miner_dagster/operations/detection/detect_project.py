@@ -126,7 +126,7 @@ def _parts_of(
                 "version": DETECTION_VERSION,
             }
         )
-        folder = platform.layout.detection_parts(project) / f"{detector.name}-{fingerprint}"
+        folder = platform.layout.detection_parts_of(project, detector.name, fingerprint)
         parts[detector.name] = DetectionParts(folder, fingerprint)
     return parts
 

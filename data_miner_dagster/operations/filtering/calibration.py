@@ -87,7 +87,7 @@ def write_questions(
     """
     with platform.hold_project(project):
         rules, header = _current(platform, project)
-        folder = platform.layout.calibration_folder(project)
+        layout = platform.layout
         headroom = np.concatenate(
             [np.zeros(0), *(frames.headroom for frames in open_frames(platform, project, rules, header))]
         )
@@ -96,17 +96,18 @@ def write_questions(
         edges = None if restart else planned_edges(platform, project, rules)
         if edges is None:
             edges = stratum_edges(headroom)
-            (folder / "answers.csv").unlink(missing_ok=True)
+            layout.answers_file(project).unlink(missing_ok=True)
             write_plan(platform, project, rules, edges)
         sizes = np.bincount(stratum_of(headroom, edges), minlength=len(edges) - 1).tolist()
         wanted = questions_per_stratum(edges, sizes, num_questions)
         asked = choose_frames(platform, project, rules, header, edges, wanted)
-        answers = earlier_answers(folder)
-        write_questions_table(folder / "questions.csv", asked, answers)
-        write_questions_page(platform, project, folder / "questions.html", asked, answers, edges)
+        answers = earlier_answers(layout.answers_file(project))
+        page, table = layout.questions_page(project), layout.questions_table(project)
+        write_questions_table(table, asked, answers)
+        write_questions_page(platform, project, page, asked, answers, edges)
         return CalibrationSheet(
-            page=folder / "questions.html",
-            table=folder / "questions.csv",
+            page=page,
+            table=table,
             num_frames=len(headroom),
             num_questions=len(asked),
             num_answered=sum(frame.frame_id in answers for frame in asked),
@@ -140,11 +141,11 @@ def find_threshold(
                 f"project {project!r} has no questions for its present prompts: "
                 f"`data-miner calibrate {project}` asks them"
             )
-        folder = platform.layout.calibration_folder(project)
-        answers = earlier_answers(folder)
+        path = platform.layout.answers_file(project)
+        answers = earlier_answers(path)
         if answers_file is not None:
             answers |= read_answers(answers_file)
-            write_answers(folder / "answers.csv", answers)
+            write_answers(path, answers)
         headroom: list[Float64Array] = []
         answered_headroom: list[float] = []
         given: list[bool] = []

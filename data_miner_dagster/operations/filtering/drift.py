@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +29,6 @@ from data_miner_dagster.storage.atomic import write_json
 from data_miner_dagster.storage.damage import reading
 from data_miner_dagster.storage.tables import read_batches
 
-_FILE: Final = "reference.json"
-
 logger = logging.getLogger(__name__)
 
 
@@ -51,7 +48,7 @@ def save_reference(platform: Platform, project: str, config: FilteringConfig) ->
     groups = list(_scores_by_batch(_table(platform, project), ()))
     distribution = distribution_of(np.concatenate([np.zeros(0), *(scores for _, scores in groups)]))
     write_json(
-        platform.layout.calibration_folder(project) / _FILE,
+        platform.layout.reference_file(project),
         {
             "scale": scale_fingerprint(platform, config),
             "edges": list(distribution.edges),
@@ -63,7 +60,7 @@ def save_reference(platform: Platform, project: str, config: FilteringConfig) ->
 
 def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Drift | None:
     """Return how the videos that were not calibrated on score; None without a reference or without such videos."""
-    path = platform.layout.calibration_folder(project) / _FILE
+    path = platform.layout.reference_file(project)
     if not path.is_file():
         return None
     try:

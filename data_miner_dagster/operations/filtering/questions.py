@@ -128,7 +128,7 @@ def write_plan(platform: Platform, project: str, rules: FilteringRules, edges: F
     """Keep the strata of a first round for all later ones."""
     config = platform.project_config(project)
     write_json(
-        platform.layout.calibration_folder(project) / "plan.json",
+        platform.layout.calibration_plan(project),
         {
             "scale": scale_fingerprint(platform, config.filtering),
             "thresholds": {config.shown.text(rule.text): rule.threshold or 0.0 for rule in rules.positive},
@@ -143,7 +143,7 @@ def planned_edges(platform: Platform, project: str, rules: FilteringRules) -> Fl
     Raises:
         DataMinerError: single prompts got other thresholds since: old and new scores cannot be compared.
     """
-    path = platform.layout.calibration_folder(project) / "plan.json"
+    path = platform.layout.calibration_plan(project)
     if not path.is_file():
         return None
     plan = json.loads(path.read_text(encoding="utf-8"))
@@ -166,9 +166,8 @@ def planned_edges(platform: Platform, project: str, rules: FilteringRules) -> Fl
 # --- files for people ---
 
 
-def earlier_answers(folder: Path) -> dict[str, bool]:
-    """Return the answers of all rounds so far: True for keep, by frame id."""
-    path = folder / "answers.csv"
+def earlier_answers(path: Path) -> dict[str, bool]:
+    """Return the answers of all rounds so far: True for keep, by frame id; none where there is no such file."""
     return read_answers(path) if path.is_file() else {}
 
 

@@ -23,7 +23,7 @@ from data_miner_dagster.export.manifest import (
     read_manifest,
 )
 from data_miner_dagster.export.parquet import read_images
-from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage, ReleaseTally
+from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseHeader, ReleaseImage, ReleaseTally
 from data_miner_dagster.export.verification import export_problems
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
@@ -139,12 +139,12 @@ def _write_images(format: Format, to: Destination, images: Iterator[ReleaseImage
     faults: dict[str, ItemFault] = {}
     if format.has_images_beside:
         for split in to.header.splits:  # one without images, too: `data.yaml` may point to it
-            (to.folder / "images" / split).mkdir(parents=True)
+            (to.folder / IMAGES_FOLDER / split).mkdir(parents=True)
 
     def write(image: ReleaseImage) -> None:
         writer.add(image)
         if format.has_images_beside:
-            shutil.copyfile(to.release / "images" / image.file_name, to.folder / "images" / image.file_name)
+            shutil.copyfile(to.release / image.path_in_release, to.folder / image.path_in_release)
         tally.add(image)
 
     proves = not format.codec.attempts_parts

@@ -23,6 +23,7 @@ from data_miner_dagster.export.formats import RELEASE_FORMATS
 from data_miner_dagster.export.manifest import ChecksumWriter, read_manifest, write_manifest
 from data_miner_dagster.export.parquet import write_videos
 from data_miner_dagster.export.records import (
+    IMAGES_FOLDER,
     ReleaseHeader,
     ReleaseImage,
     ReleaseModel,
@@ -175,7 +176,7 @@ def _write_images(
     tally = ReleaseTally.of(plan.header)
     faults: dict[str, ItemFault] = {}
     for split in plan.header.splits:
-        (destination.folder / "images" / split).mkdir(parents=True)
+        (destination.folder / IMAGES_FOLDER / split).mkdir(parents=True)
     with ExitStack() as stack:
         writers = [stack.enter_context(closing(format.codec.open_writer(destination))) for format in RELEASE_FORMATS]
         content = _Content(destination.folder, writers, checksums, copies_images=plan.config.releasing.copy_images)
@@ -213,9 +214,9 @@ class _Content:
 
 def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Path]) -> bool:
     """Put one image and its labels in place; return True. What is left half done of it goes with the folder."""
-    target = content.folder / f"images/{image.file_name}"
+    target = content.folder / image.path_in_release
     _place_image(files[image.frame_index], target, image, copy=content.copies_images)
-    content.checksums.add(f"images/{image.file_name}", image.sha256)
+    content.checksums.add(image.path_in_release, image.sha256)
     for writer in content.writers:
         writer.add(image)
     return True

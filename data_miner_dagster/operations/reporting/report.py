@@ -34,11 +34,10 @@ from data_miner_dagster.operations.reporting.previews import (
 from data_miner_dagster.protocols.pictures import PictureReader
 from data_miner_dagster.stages.releasing import at_threshold
 from data_miner_dagster.storage.atomic import atomic_folder
+from data_miner_dagster.storage.layout import REPORT_MARK_NAME, REPORT_PAGE_NAME
 from data_miner_dagster.storage.tables import read_batches
 
-REPORT_FILE: Final = "index.html"
 TILES_PER_GALLERY: Final = 12
-_MARK_FILE: Final = "release.txt"
 
 
 def write_report(platform: Platform, project: str, version: str, *, rewrite: bool = False) -> Path:
@@ -55,7 +54,7 @@ def write_report(platform: Platform, project: str, version: str, *, rewrite: boo
     withdrawn = _withdrawn_reason(platform, project, version)
     mark = f"{REPORT_VERSION} {version} {manifest['fingerprint']} {withdrawn or ''}\n"
     if not rewrite and _shown_mark(folder) == mark:
-        return folder / REPORT_FILE
+        return folder / REPORT_PAGE_NAME
     content = ReportContent(
         release=manifest,
         videos=read_videos(release_folder),
@@ -69,16 +68,16 @@ def write_report(platform: Platform, project: str, version: str, *, rewrite: boo
     )
     html = render_report(content)
     with atomic_folder(folder) as partial:
-        (partial / REPORT_FILE).write_text(html, encoding="utf-8")
-        (partial / _MARK_FILE).write_text(mark + sha256_of_file(partial / REPORT_FILE), encoding="utf-8")
-    return folder / REPORT_FILE
+        (partial / REPORT_PAGE_NAME).write_text(html, encoding="utf-8")
+        (partial / REPORT_MARK_NAME).write_text(mark + sha256_of_file(partial / REPORT_PAGE_NAME), encoding="utf-8")
+    return folder / REPORT_PAGE_NAME
 
 
 def _shown_mark(folder: Path) -> str | None:
     """Return the mark of the report that is there, None where there is none whose page is whole."""
     try:
-        mark, newline, sha256 = (folder / _MARK_FILE).read_text(encoding="utf-8").rpartition("\n")
-        return mark + newline if sha256 == sha256_of_file(folder / REPORT_FILE) else None
+        mark, newline, sha256 = (folder / REPORT_MARK_NAME).read_text(encoding="utf-8").rpartition("\n")
+        return mark + newline if sha256 == sha256_of_file(folder / REPORT_PAGE_NAME) else None
     except (FileNotFoundError, UnicodeDecodeError):
         return None
 

@@ -32,6 +32,7 @@ from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.export.manifest import (
     CHECKSUMS_FILE,
     MANIFEST_FILE,
+    WITHDRAWN_FILE,
     is_release,
     read_checksums,
     read_manifest,
@@ -46,7 +47,6 @@ from data_miner_dagster.storage.atomic import atomic_path
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_metadata, read_table, write_table
 
-WITHDRAWN_FILE: Final = "WITHDRAWN.txt"
 """Beside a release's manifest: why it should not be used any more."""
 
 _NAMELESS: Final = "a forgotten video"
@@ -155,7 +155,7 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
 
 
 def _release_folders(platform: Platform) -> list[Path]:
-    releases = platform.root / "releases"
+    releases = platform.layout.releases
     return [folder for folder in sorted(releases.glob("*/*")) if is_release(folder)] if releases.is_dir() else []
 
 
@@ -232,7 +232,7 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
     for path in sorted(folder.iterdir()):
         if path.is_file():  # tables, the vectors of representatives, hashes of local files
             path.unlink()
-    _forget_answers(layout.calibration_folder(project), keys)
+    _forget_answers(layout, project, keys)
     gone = pa.array(keys, pa.string())
     for part in sorted(folder.glob("*/**/*.parquet")):  # what a detector has seen: dear, and good for the other videos
         rows = read_table(part)
@@ -250,18 +250,19 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
             write_table(part, left.replace_schema_metadata(None), fingerprint=fingerprint, metadata=metadata)
 
 
-def _forget_answers(calibration: Path, keys: Sequence[str]) -> None:
+def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
     """Keep the answers about other videos; the questions, with their pictures, are asked again by `calibrate`."""
+    calibration = layout.calibration_folder(project)
     if not calibration.is_dir():
         return
-    answers = calibration / "answers.csv"
+    answers = layout.answers_file(project)
     if answers.is_file():
         given = read_answers(answers)
         write_answers(answers, {frame: word for frame, word in given.items() if split_frame_id(frame)[0] not in keys})
-    reference = calibration / "reference.json"
+    reference, questions = layout.reference_file(project), layout.questions_page(project).stem
     for path in sorted(calibration.iterdir()):
         names_it = path == reference and any(f'"{key}"' in path.read_text(encoding="utf-8") for key in keys)
-        if names_it or path.name.startswith("questions."):
+        if names_it or path.name.startswith(f"{questions}."):
             path.unlink()
 
 

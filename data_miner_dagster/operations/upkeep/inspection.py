@@ -153,7 +153,7 @@ def _strays(platform: Platform, videos: dict[str, VideoRow]) -> Iterator[Finding
             if entry.suffix == ".npz" and "-" in entry.stem and entry.is_file() and entry.stem not in videos:
                 yield Finding(Drift.STRAY_FILES, str(entry.relative_to(layout.root)), remedy)
     projects = {row.name for row in find_projects(platform.database)}
-    for entry in _entries(layout.root / "projects"):
+    for entry in _entries(layout.projects):
         if entry.name not in projects:
             yield Finding(
                 Drift.STRAY_PROJECT,
@@ -173,8 +173,7 @@ def _partials(platform: Platform) -> Iterator[Finding]:
     """Partial files lie beside what they would have become: at most two folders below each room."""
     layout = platform.layout
     oldest = time.time() - PARTIAL_AGE_SECONDS
-    rooms = [layout.videos, layout.frames, layout.embeddings, *(layout.root / n for n in ("projects", "releases"))]
-    for room in rooms:
+    for room in (layout.videos, layout.frames, layout.embeddings, layout.projects, layout.releases):
         for pattern in (f"{PARTIAL_MARK}*", f"*/{PARTIAL_MARK}*", f"*/*/{PARTIAL_MARK}*"):
             for path in sorted(room.glob(pattern)) if room.is_dir() else []:
                 inside_another = any(part.startswith(PARTIAL_MARK) for part in path.relative_to(room).parts[:-1])

@@ -129,9 +129,8 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
 
 def video_files(layout: StorageLayout, video_key: str) -> list[Path]:
     """Return every file and folder that exists for a video alone."""
-    embeddings = layout.embeddings.glob(f"*/{video_key}.npz") if layout.embeddings.is_dir() else ()
-    candidates = [layout.video_folder(video_key), layout.frames_folder(video_key), *sorted(embeddings)]
-    return [path for path in candidates if path.exists()]
+    folders = (layout.video_folder(video_key), layout.frames_folder(video_key))
+    return [*(folder for folder in folders if folder.exists()), *layout.embedding_files(video_key)]
 
 
 def remove_files(paths: Sequence[Path]) -> int:

@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.schema import Base, VideoRow
+from data_miner_dagster.domain.keys import VIDEO_STEM
 
 MIN_NEEDLE_LENGTH: Final = 10
 """Shorter texts are part of too many others: "one" is found everywhere and tells nothing."""
@@ -117,7 +118,7 @@ def _as_text(value: object) -> str:
 
 
 def _is_media(path: Path) -> bool:
-    return path.suffix.lower() in _PICTURE_SUFFIXES or (path.stem == "video" and path.suffix != ".json")
+    return path.suffix.lower() in _PICTURE_SUFFIXES or (path.stem == VIDEO_STEM and path.suffix != ".json")
 
 
 def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) -> str | None:
