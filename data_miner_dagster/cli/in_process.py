@@ -4,7 +4,6 @@ The same planners as the sensors' decide what is asked for, so that the daemon a
 """
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from data_miner_dagster.assets.outcomes import FAILURE_KIND
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.upkeep import reset_orphans
 from data_miner_dagster.cli.interrupts import ending_on_interrupt
+from data_miner_dagster.cli.options import platform_options
 from data_miner_dagster.cli.progress import console, progress_lines
 from data_miner_dagster.cli.upgrading import lines_before_work
 from data_miner_dagster.config.loading import load_project_file
@@ -30,7 +30,6 @@ from data_miner_dagster.domain.errors import (
 )
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.jobs import BUILD_DATASET, LIST_SOURCES, VIDEO_JOBS, forced_ops
-from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
 from data_miner_dagster.operations.sourcing.registering import register_project_file
@@ -202,13 +201,9 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
         NothingToReleaseError: nothing survived to the release.
         DataMinerError: a run failed as a whole.
     """
-    os.environ["DATA_MINER_CONFIG"] = str(config_file.absolute())
-    if root is not None:
-        os.environ["DATA_MINER_ROOT"] = str(root.absolute())
-    if profile is not None:
-        os.environ["DATA_MINER_PROFILE"] = profile
+    options = platform_options(root, config_file, profile)
     parsed = load_project_file(config_file)
-    platform = open_platform()
+    platform = options.open()
     check_before_work(platform, parsed)
     for line in lines_before_work(platform, parsed.name):
         console.print(line)

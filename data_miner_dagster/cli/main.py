@@ -25,7 +25,7 @@ from data_miner_dagster.cli.options import (
     ConfigOption,
     ProfileOption,
     RootOption,
-    set_environment,
+    platform_options,
 )
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.releases import export, releases
@@ -66,13 +66,14 @@ app.add_typer(config_commands.app, name="config", rich_help_panel="Look")
 
 @app.callback()
 def common(
+    context: typer.Context,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")] = False,
 ) -> None:
     """From one YAML file to a deduplicated, labelled, versioned computer-vision dataset."""
-    set_environment(root, config, profile)
+    context.obj = platform_options(root, config, profile)
     if verbose:
         os.environ[VERBOSE_VARIABLE] = "1"
 

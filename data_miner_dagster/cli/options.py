@@ -1,12 +1,15 @@
 """Options that many commands share, and what they lead to. Given before the command they hold for all the same."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
+import click
 import typer
 
 from data_miner_dagster.cli.upgrading import tell_upgrade
+from data_miner_dagster.config.loading import CONFIG_VARIABLE, PROFILE_VARIABLE, ROOT_VARIABLE
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
@@ -24,25 +27,50 @@ ProjectArgument = Annotated[str, typer.Argument(help="The project's name.")]
 ProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="Only this project's.")]
 
 
-def set_environment(root: Path | None, config: Path | None, profile: str | None) -> None:
-    """Let the options hold for this process and those it starts; an option that was not given changes nothing."""
-    for name, value in (
-        ("DATA_MINER_ROOT", root.expanduser().absolute() if root is not None else None),
-        ("DATA_MINER_CONFIG", config.expanduser().absolute() if config is not None else None),
-        ("DATA_MINER_PROFILE", profile),
-    ):
-        if value is not None:
-            os.environ[name] = str(value)
+@dataclass(frozen=True, slots=True)
+class PlatformOptions:
+    """Which platform a command works on; None where no option says so, and the environment or the settings do."""
+
+    root: Path | None = None
+    config: Path | None = None
+    profile: str | None = None
+
+    def open(self) -> "Platform":
+        """Return the platform."""
+        # Here: a mistyped command should not cost the import of a database library.
+        from data_miner_dagster.operations.opening import open_platform
+
+        return open_platform(self.root, self.config, self.profile)
+
+    def pass_on(self) -> None:
+        """Have the processes that this one starts, and Dagster's resource in this one, open the same platform."""
+        for name, value in (
+            (ROOT_VARIABLE, self.root),
+            (CONFIG_VARIABLE, self.config),
+            (PROFILE_VARIABLE, self.profile),
+        ):
+            if value is not None:
+                os.environ[name] = str(value)
+
+
+def platform_options(root: Path | None, config: Path | None, profile: str | None) -> PlatformOptions:
+    """Return the options of a command, and where it has none those given before it; other processes are told, too."""
+    context = click.get_current_context(silent=True)
+    before = (context.find_object(PlatformOptions) if context is not None else None) or PlatformOptions()
+    options = PlatformOptions(
+        root.expanduser().absolute() if root is not None else before.root,
+        config.expanduser().absolute() if config is not None else before.config,
+        profile if profile is not None else before.profile,
+    )
+    options.pass_on()
+    return options
 
 
 def opened(root: Path | None = None, config: Path | None = None, profile: str | None = None) -> "Platform":
     """Return the platform that the options and the environment name; logging is set up as it says."""
-    # Here: a mistyped command should not cost the import of a database library.
     from data_miner_dagster.operations.logs import set_up_logging
-    from data_miner_dagster.operations.opening import open_platform
 
-    set_environment(root, config, profile)
-    platform = open_platform()
+    platform = platform_options(root, config, profile).open()
     set_up_logging(platform.config.logging, verbose=os.environ.get(VERBOSE_VARIABLE) == "1")
     return platform
 

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Final
 
 import typer
 
+from data_miner_dagster.cli.options import platform_options
 from data_miner_dagster.cli.progress import console
 from data_miner_dagster.cli.upgrading import lines_before_work
 from data_miner_dagster.domain.errors import DataMinerError
@@ -31,35 +33,28 @@ def up(
     ] = None,
 ) -> None:
     """Start the web server and the daemon: materialize and backfill in the browser, sensors do the rest."""
-    from data_miner_dagster.config.loading import load_platform_config, resolve_project_files, resolve_root
+    from data_miner_dagster.config.loading import resolve_project_files
     from data_miner_dagster.deployment import deployment_file, open_instance
-    from data_miner_dagster.operations.opening import open_platform
     from data_miner_dagster.operations.preflight import check_root_is_writable
-    from data_miner_dagster.storage.layout import StorageLayout
 
-    if config is not None:
-        os.environ["DATA_MINER_CONFIG"] = str(config.absolute())
-    if profile is not None:
-        os.environ["DATA_MINER_PROFILE"] = profile
-    platform_config = load_platform_config(config)
-    layout = StorageLayout(resolve_root(root, platform_config).absolute())
-    check_root_is_writable(layout.root)
-    os.environ["DATA_MINER_ROOT"] = str(layout.root)
+    options = platform_options(root, config, profile)
+    platform = options.open()
+    check_root_is_writable(platform.root)
+    replace(options, root=platform.root).pass_on()  # the servers start in another folder
     if allowed_hosts:
         named = os.environ.get("DATA_MINER_WEB_HOSTS", "")
         os.environ["DATA_MINER_WEB_HOSTS"] = ",".join(filter(None, (named, *allowed_hosts)))
     # before the two servers, which would both try to create the databases
-    platform = open_platform()
     with open_instance(platform) as instance:
         home = Path(instance.root_directory)
-    project_files = resolve_project_files(platform_config, layout.project_files)
+    project_files = resolve_project_files(platform.config, platform.layout.project_files)
     project_files.mkdir(parents=True, exist_ok=True)
     workspace = str(deployment_file("workspace.yaml"))
     commands = {
         "web server": ["data_miner_dagster.web.dagster_webserver", "-w", workspace, "-h", host, "-p", str(port)],
         "daemon": ["dagster._daemon", "run", "-w", workspace],
     }
-    console.print(f"root           {layout.root}")
+    console.print(f"root           {platform.root}")
     console.print(f"DAGSTER_HOME   {home}")
     console.print(f"project files  {project_files} (drop a YAML file here)")
     console.print(f"web            http://{host}:{port} (Ctrl-C stops)")

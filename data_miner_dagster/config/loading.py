@@ -33,6 +33,7 @@ from data_miner_dagster.domain.secret_values import remember_reference, with_ref
 
 CONFIG_VARIABLE: Final = "DATA_MINER_CONFIG"
 ROOT_VARIABLE: Final = "DATA_MINER_ROOT"
+PROFILE_VARIABLE: Final = "DATA_MINER_PROFILE"
 CATALOG_URL_VARIABLE: Final = "DATA_MINER_CATALOG_URL"
 
 _UNLIMITED: Final = ProjectLimits()

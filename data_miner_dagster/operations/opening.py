@@ -1,30 +1,67 @@
-"""The platform that the environment names: what every process of one installation agrees upon."""
+"""Opening a platform: the one way, for the commands, Dagster's processes, tests and scripts."""
 
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
 
-from data_miner_dagster.config.loading import CONFIG_VARIABLE, ROOT_VARIABLE, load_platform_config, resolve_root
-from data_miner_dagster.operations.platform import Platform
+from pydantic import ValidationError
 
-PROFILE_VARIABLE: Final = "DATA_MINER_PROFILE"
+from data_miner_dagster.config.loading import (
+    CONFIG_VARIABLE,
+    PROFILE_VARIABLE,
+    ROOT_VARIABLE,
+    load_platform_config,
+    resolve_root,
+)
+from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.platform import Platform, remembered_settings
+from data_miner_dagster.storage.layout import StorageLayout
 
 
-def open_platform() -> Platform:
-    """Return the platform that the environment names, one object a process, so that models load once.
+def open_platform(root: Path | None = None, config_file: Path | None = None, profile: str | None = None) -> Platform:
+    """Return the platform of a root, one object a process, so that models load once. Reads, and creates nothing.
 
-    DATA_MINER_ROOT, DATA_MINER_CONFIG (a YAML file with a `platform` section), DATA_MINER_PROFILE and
-    DATA_MINER_CATALOG_URL; all optional.
+    Settings that the file leaves out are those that the root last ran with, so that `data-miner up --root DIR` goes on
+    as the run that filled DIR did.
+
+    Args:
+        root: the folder; if None, what DATA_MINER_ROOT names, or else the settings.
+        config_file: a YAML file with a `platform` section; if None, the one that DATA_MINER_CONFIG names, if any.
+        profile: of the models, whatever the settings say; if None, DATA_MINER_PROFILE.
 
     Raises:
-        ConfigError: the file that DATA_MINER_CONFIG names is wrong.
+        ConfigError: the file is wrong, or the root's own settings cannot be read.
     """
     environment = os.environ.get
-    return _open(environment(ROOT_VARIABLE), environment(CONFIG_VARIABLE), environment(PROFILE_VARIABLE), Path.cwd())
+    return _open(
+        str(root) if root is not None else environment(ROOT_VARIABLE),
+        str(config_file) if config_file is not None else environment(CONFIG_VARIABLE),
+        profile if profile is not None else environment(PROFILE_VARIABLE),
+        Path.cwd(),
+    )
 
 
 @lru_cache(maxsize=4)
 def _open(root: str | None, config_file: str | None, profile: str | None, _working_folder: Path) -> Platform:
     config = load_platform_config(Path(config_file) if config_file else None)
-    return Platform.open(config, resolve_root(root, config), profile=profile)
+    folder = resolve_root(root, config)
+    return Platform(_settings_of(StorageLayout(folder), config, profile), folder)
+
+
+def _settings_of(layout: StorageLayout, config: PlatformConfig, profile: str | None) -> PlatformConfig:
+    """Return `config` with the sections that it does not set as the root remembers them; `profile` overrides both."""
+    remembered = remembered_settings(layout)
+    adopted = {name: remembered[name] for name in remembered if name not in config.model_fields_set}
+    try:
+        settings = PlatformConfig.model_validate({**config.model_dump(mode="json"), **adopted})
+    except ValidationError as error:
+        raise ConfigError(
+            f"{layout.platform_file} does not fit this version ({error.errors()[0]['msg']}); "
+            "remove it if the sampling settings are unchanged"
+        ) from None
+    if profile is None:
+        return settings
+    models = ModelsConfig.model_validate({**settings.models.model_dump(mode="json"), "profile": profile})
+    return settings.model_copy(update={"models": models})

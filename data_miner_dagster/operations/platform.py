@@ -16,7 +16,6 @@ from data_miner_dagster.catalog.database import Database, sqlite_url
 from data_miner_dagster.catalog.migrations import Migration, has_tables, initialise
 from data_miner_dagster.catalog.projects import find_project, find_projects
 from data_miner_dagster.config.extraction import ExtractionConfig
-from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.problems import describe_problems
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, interpolations_of_snapshot
 from data_miner_dagster.domain.errors import CatalogError, ConfigError, DamagedFileError
@@ -39,7 +38,12 @@ REMEMBERED_SECTIONS: Final = ("downloading", "embedding", "extraction", "models"
 """Sections of the platform's configuration that a root keeps, so that a later command need not repeat them."""
 
 
-def _remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
+def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
+    """Return the sections that a root last ran with, by name; none if nothing has run there.
+
+    Raises:
+        ConfigError: the file that holds them cannot be read.
+    """
     path = layout.platform_file
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -91,31 +95,6 @@ class Platform:
         self.may_begin_catalog = False  # even beside files that a catalog knew: somebody has asked for it
         self.migration: Migration | None = None  # of the catalog, by this process
         self.num_removed_files = 0  # that could not be read, by this process
-
-    @classmethod
-    def open(
-        cls, config: PlatformConfig, root: Path, *, catalog_url: str | None = None, profile: str | None = None
-    ) -> "Platform":
-        """Return the platform of a root; sections that `config` does not set are those the root last ran with.
-
-        So `data-miner up --root DIR` goes on as the run that filled DIR did. `profile` overrides both.
-
-        Raises:
-            ConfigError: the root's own settings cannot be read.
-        """
-        remembered = _remembered_settings(StorageLayout(root))
-        adopted = {name: remembered[name] for name in remembered if name not in config.model_fields_set}
-        try:
-            settings = PlatformConfig.model_validate({**config.model_dump(mode="json"), **adopted})
-        except ValidationError as error:
-            raise ConfigError(
-                f"{StorageLayout(root).platform_file} does not fit this version ({error.errors()[0]['msg']}); "
-                "remove it if the sampling settings are unchanged"
-            ) from None
-        if profile is not None:
-            models = ModelsConfig.model_validate({**settings.models.model_dump(mode="json"), "profile": profile})
-            settings = settings.model_copy(update={"models": models})
-        return cls(settings, root, catalog_url=catalog_url)
 
     @property
     def root(self) -> Path:
@@ -217,7 +196,7 @@ class Platform:
         Raises:
             ConfigError: they differ: frames sampled in two ways must not be mixed.
         """
-        remembered = _remembered_settings(self.layout)
+        remembered = remembered_settings(self.layout)
         wanted = self.config.extraction.sampling_settings()
         if "extraction" in remembered:
             made_with = ExtractionConfig.model_validate(remembered["extraction"]).sampling_settings()

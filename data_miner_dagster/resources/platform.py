@@ -1,4 +1,4 @@
-"""The platform as a Dagster resource, configured by the environment that `data-miner up` and `run` set."""
+"""The platform as a Dagster resource: the one that the environment names, as `data-miner up` and `run` set it."""
 
 import dagster as dg
 

@@ -14,6 +14,7 @@ from data_miner_dagster.cli.main import main
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.deployment import open_instance
 from data_miner_dagster.domain.errors import CatalogError, ConfigError
+from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster_tests.support.sample_project import build_project
@@ -95,7 +96,7 @@ def test_platform_json__of_another_shape(root: Path) -> None:
     for content in (b'"x"', b"[1]", b"\xff\xfe", b"{" * 2000, b'{"extraction": 3}', b'{"extraction": {"every": 1}}'):
         (root / "platform.json").write_bytes(content)
         with pytest.raises(ConfigError, match=r"platform\.json .*remove it") as raised:
-            Platform.open(PlatformConfig(), root)
+            open_platform(root)
         assert "\n" not in str(raised.value)
 
 

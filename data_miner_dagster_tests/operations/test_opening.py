@@ -39,3 +39,36 @@ def test_open_platform__wrong_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("DATA_MINER_CONFIG", str(tmp_path / "nowhere.yaml"))
     with pytest.raises(ConfigError, match="no such file"):
         open_platform()
+
+
+def test_open_platform__what_is_passed_goes_before_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ROOT", "CONFIG", "PROFILE"):
+        monkeypatch.setenv(f"DATA_MINER_{name}", "nowhere")
+    config = tmp_path / "platform.yaml"
+    config.write_text("platform: {extraction: {every_seconds: 3}}\n")
+    platform = open_platform(tmp_path / "root", config, "lite")
+    assert platform.root == tmp_path / "root"
+    assert platform.config.extraction.every_seconds == 3
+    assert platform.config.models.profile == "lite"
+    monkeypatch.setenv("DATA_MINER_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("DATA_MINER_CONFIG", str(config))
+    monkeypatch.setenv("DATA_MINER_PROFILE", "lite")
+    assert open_platform() is platform  # so that Dagster's resource in this process finds it
+
+
+def test_open_platform__sections_that_are_not_set_are_those_the_root_remembers(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    remembered = '{"extraction": {"every_seconds": 7}, "models": {"profile": "lite"}, "logging": {"format": "json"}}'
+    (root / "platform.json").write_text(remembered)
+    platform = open_platform(root)
+    assert platform.config.extraction.every_seconds == 7
+    assert platform.config.models.profile == "lite"
+    assert platform.config.logging.format == "text"  # not a section that a root keeps
+    assert open_platform(root, profile="standard").config.models.profile == "standard"
+    config = tmp_path / "platform.yaml"
+    config.write_text("platform: {extraction: {every_seconds: 3}}\n")
+    given = open_platform(root, config)
+    assert (given.config.extraction.every_seconds, given.config.models.profile) == (3, "lite")

@@ -10,8 +10,7 @@ import pytest
 
 from data_miner_dagster.catalog.migrations import head_revision
 from data_miner_dagster.cli.main import main
-from data_miner_dagster.config.settings import PlatformConfig
-from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.cli.conftest import _own_environment as own_environment  # noqa: F401
@@ -155,7 +154,7 @@ def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
 
 
 def test_prompts__stored_vectors_are_taken(made: Path) -> None:
-    platform = Platform.open(PlatformConfig(), made / "mined")
+    platform = open_platform(made / "mined")
     files = digests(platform.layout.embeddings)
     texts, templates = ["a cat", "a person", "a brick wall", "a slide with text"], ["{}", "a photo of {}"]
     vectors = embed_prompts(platform, texts, templates)

@@ -1,0 +1,47 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import click
+import pytest
+
+from data_miner_dagster.cli.options import PlatformOptions, platform_options
+
+NAMES = ("DATA_MINER_ROOT", "DATA_MINER_CONFIG", "DATA_MINER_PROFILE")
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment() -> Iterator[None]:
+    with patch.dict(os.environ):
+        for name in NAMES:
+            os.environ.pop(name, None)
+        yield
+
+
+def told() -> list[str | None]:
+    return [os.environ.get(name) for name in NAMES]
+
+
+def test_platform_options__none() -> None:
+    assert platform_options(None, None, None) == PlatformOptions()
+    assert told() == [None, None, None]
+
+
+def test_platform_options__those_before_the_command_hold_where_it_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with click.Context(click.Command("data-miner")) as outer:
+        outer.obj = platform_options(Path("a"), None, "lite")
+        with click.Context(click.Command("status"), parent=outer):
+            assert platform_options(None, None, None) == PlatformOptions(tmp_path / "a", None, "lite")
+            own = platform_options(Path("b"), Path("c.yaml"), None)
+    assert own == PlatformOptions(tmp_path / "b", tmp_path / "c.yaml", "lite")
+    assert told() == [str(tmp_path / "b"), str(tmp_path / "c.yaml"), "lite"]  # children start elsewhere
+
+
+def test_open__own_values_whatever_the_environment_says(tmp_path: Path) -> None:
+    os.environ |= {"DATA_MINER_ROOT": str(tmp_path / "elsewhere"), "DATA_MINER_PROFILE": "standard"}
+    platform = PlatformOptions(tmp_path / "root", None, "lite").open()
+    assert (platform.root, platform.config.models.profile) == (tmp_path / "root", "lite")
