@@ -3,7 +3,8 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +39,35 @@ def run(command: list[str], copy: Path) -> str:
     return done.stdout
 
 
+def follow(folder: Path, new_files: Mapping[str, str], changes: Mapping[str, Mapping[str, str]], used: str) -> None:
+    """Change a copy of the package as a recipe says, and run a script there that uses what was added."""
+    use(copy_of_package(folder / "copy", new_files, changes), used)
+
+
+def use(copy: Path, used: str) -> None:
+    """Run a script that imports a copy of the package. It finds the folder that the copy lies in as `tmp_path`."""
+    script = copy.parent / "used.py"
+    script.write_text(_BEGINNING.format(tmp_path=os.fspath(copy.parent), copy=os.fspath(copy)) + used)
+    run([sys.executable, os.fspath(script)], copy)
+
+
+_BEGINNING: Final = """
+from pathlib import Path
+
+import data_miner_dagster
+
+tmp_path = Path({tmp_path!r})
+assert Path(data_miner_dagster.__file__).is_relative_to({copy!r})
+"""
+
+
 def recipe(title: str) -> str:
     """Return a section of CONTRIBUTING.md."""
     text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def unnamed_files(title: str, files: Iterable[str]) -> list[str]:
+    """Return which of the files that were touched a section of CONTRIBUTING.md does not name."""
+    text = recipe(title)
+    return [name for name in files if f"`{name}`" not in text]

@@ -1,10 +1,9 @@
 """`How to add an export format`: `lines`, a line per box."""
 
-import sys
 from pathlib import Path
 from typing import Final
 
-from data_miner_dagster_tests.recipes.following import copy_of_package, recipe, run
+from data_miner_dagster_tests.recipes.following import follow, unnamed_files
 
 NEW_FILES: Final = {
     "export/lines.py": '''
@@ -63,13 +62,9 @@ CHANGES: Final = {
 }
 
 USED: Final = """
-import sys
-from pathlib import Path
-
 import pytest
 from typer.testing import CliRunner
 
-import data_miner_dagster
 from data_miner_dagster.cli.main import app
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.export import lines
@@ -78,11 +73,10 @@ from data_miner_dagster.operations.releasing.exporting import export_release
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster_tests.support.sample_project import build_project
 
-assert Path(data_miner_dagster.__file__).is_relative_to(sys.argv[1])
 assert "| `lines` | a line per box | yes | yes, with `images/` |" in formats_table()
 told = CliRunner().invoke(app, ["export", "--help"]).output.replace("│", "")
 assert "lines: a line per box" in " ".join(told.split())
-root, out = Path(sys.argv[2]) / "root", Path(sys.argv[2]) / "out"
+root, out = tmp_path / "root", tmp_path / "out"
 platform = build_project(root)
 release_project(platform, "cyclists")
 release = platform.layout.release_folder("cyclists", "v001")
@@ -97,14 +91,12 @@ with pytest.raises(ConfigError, match="not one of all, .*, lines, crops"):
 lines.LinesWriter.add = lambda writer, image: None
 with pytest.raises(DataMinerError, match="as lines does not read back: boxes.txt: these are not the boxes"):
     export_release(platform, "cyclists", format="lines", to=out / "again")
-print("used")
 """
 
 
 def test_recipe_of_a_format__what_it_names_is_enough(tmp_path: Path) -> None:
-    copy = copy_of_package(tmp_path / "copy", NEW_FILES, CHANGES)
-    assert run([sys.executable, "-c", USED, str(copy), str(tmp_path)], copy).endswith("used\n")
+    follow(tmp_path, NEW_FILES, CHANGES, USED)
 
 
-def test_recipe_of_a_format__names_the_registry() -> None:
-    assert all(name in recipe("How to add an export format") for name in CHANGES)
+def test_recipe_of_a_format__names_every_file() -> None:
+    assert unnamed_files("How to add an export format", CHANGES) == []

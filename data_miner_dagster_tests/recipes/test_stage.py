@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from data_miner_dagster_tests.recipes.following import copy_of_package, recipe, run
+from data_miner_dagster_tests.recipes.following import copy_of_package, run, unnamed_files, use
 
 NEW_FILES: Final = {
     "config/tracking.py": '''
@@ -146,12 +146,8 @@ CHANGES: Final = {
 }
 
 USED: Final = """
-import sys
-from pathlib import Path
-
 import dagster as dg
 import pytest
-import data_miner_dagster
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.definitions import defs
@@ -163,7 +159,6 @@ from data_miner_dagster.operations.tracking.track_project import track_project
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_table, write_table
 from data_miner_dagster_tests.support.sample_project import build_project
 
-assert Path(data_miner_dagster.__file__).is_relative_to(sys.argv[1])
 ops = ("filtered_frames", "deduplicated_frames", "detections", "tracks", "dataset")
 assert OPS_BY_JOB["build_dataset"] == ops
 nodes = set(defs.resolve_job_def("build_dataset").graph.node_names())
@@ -172,7 +167,7 @@ graph = defs.resolve_asset_graph()
 for asset, before in (("tracks", "detections"), ("dataset", "tracks")):
     assert [key.to_user_string() for key in graph.get(dg.AssetKey(asset)).parent_keys] == [before]
 
-platform = build_project(Path(sys.argv[2]))
+platform = build_project(tmp_path / "root")
 stage = lambda: find_project(platform.database, "cyclists").stage.value
 with platform.database.transaction() as session:
     session.get_one(ProjectRow, "cyclists").stage = "TRACKING_READY"
@@ -192,7 +187,6 @@ write_table(path, table, fingerprint=made.fingerprint, metadata={MADE_FROM_KEY: 
 with pytest.raises(OutOfDateError, match="tracks is out of date .detections has changed since."):
     release_project(platform, "cyclists")
 assert stage() == "FAILED"
-print("used")
 """
 
 
@@ -209,8 +203,8 @@ def copy(tmp_path: Path) -> Path:
     return copy
 
 
-def test_recipe_of_a_stage__what_it_names_is_enough(copy: Path, tmp_path: Path) -> None:
-    assert run([sys.executable, "-c", USED, str(copy), str(tmp_path / "root")], copy).endswith("used\n")
+def test_recipe_of_a_stage__what_it_names_is_enough(copy: Path) -> None:
+    use(copy, USED)
 
 
 def test_recipe_of_a_stage__keeps_the_contracts_of_the_rooms(copy: Path) -> None:
@@ -219,7 +213,6 @@ def test_recipe_of_a_stage__keeps_the_contracts_of_the_rooms(copy: Path) -> None
 
 
 def test_recipe_of_a_stage__names_every_file() -> None:
-    text = recipe("How to add a stage of a project")
-    named = [*CHANGES, *NEW_FILES, "setup.cfg"]
-    unnamed = [name for name in named if name not in text and not name.endswith("__init__.py")]
+    touched = [name for name in (*CHANGES, *NEW_FILES, "setup.cfg") if not name.endswith("__init__.py")]
+    unnamed = unnamed_files("How to add a stage of a project", touched)
     assert unnamed == ["asset_checks/tracking.py"]  # as a check that is added to any asset

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 import yaml
 
@@ -167,6 +167,8 @@ def _queries_of(
                 yield _address(
                     source.type, url, channel_address(url), limits, lambda candidate: not _is_after(candidate, source)
                 )
+        case _:
+            assert_never(source)
 
 
 def _is_after(candidate: VideoCandidate, source: ChannelsSource) -> bool:
