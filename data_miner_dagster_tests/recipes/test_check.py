@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from data_miner_dagster_tests.recipes.following import follow, unnamed_files
 
 CHANGES: Final = {
@@ -80,6 +82,7 @@ assert every_class_is_found.check_key in [check.check_key for check in ALL_CHECK
 """
 
 
+@pytest.mark.slow
 def test_recipe_of_a_check__what_it_names_is_enough(tmp_path: Path) -> None:
     follow(tmp_path, {}, CHANGES, USED)
 

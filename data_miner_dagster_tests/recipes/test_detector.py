@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from data_miner_dagster_tests.recipes.following import follow, unnamed_files
 
 NEW_FILES: Final = {
@@ -32,13 +34,13 @@ class MiddleDetector:
         """Return one box an image, of half its width and height."""
         known = CLASS_NAMES_BY_ARCHITECTURE["middle"]
         ((class_index, phrase),) = match_vocabulary(known, classes, detector=self.name).values()
-        is_wanted = confidence_floor <= 0.75
+        num_boxes = int(confidence_floor <= 0.75)
         return [
             detections_from_candidates(
-                np.array([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]] * is_wanted, np.float32).reshape(-1, 4),
-                np.array([0.75] * is_wanted, np.float32),
-                np.array([class_index] * is_wanted, np.int32),
-                [phrase] * is_wanted,
+                np.full((num_boxes, 4), [width / 4, height / 4, width * 3 / 4, height * 3 / 4], np.float32),
+                np.full(num_boxes, 0.75, np.float32),
+                np.full(num_boxes, class_index, np.int32),
+                [phrase] * num_boxes,
                 image_wh=(width, height),
                 nms_iou=None,
             )
@@ -99,6 +101,7 @@ assert "middle-1" in told, told
 """
 
 
+@pytest.mark.slow
 def test_recipe_of_a_detector__what_it_names_is_enough(tmp_path: Path) -> None:
     follow(tmp_path, NEW_FILES, CHANGES, USED)
 

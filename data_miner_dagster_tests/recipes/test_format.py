@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from data_miner_dagster_tests.recipes.following import follow, unnamed_files
 
 NEW_FILES: Final = {
@@ -94,6 +96,7 @@ with pytest.raises(DataMinerError, match="as lines does not read back: boxes.txt
 """
 
 
+@pytest.mark.slow
 def test_recipe_of_a_format__what_it_names_is_enough(tmp_path: Path) -> None:
     follow(tmp_path, NEW_FILES, CHANGES, USED)
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from data_miner_dagster_tests.recipes.following import follow, unnamed_files
 
 CHANGES: Final = {
@@ -16,12 +18,12 @@ CHANGES: Final = {
         ),
     },
     "stages/sourcing.py": {
-        "def _by_words(": '''def _by_shouting(candidate: VideoCandidate, rules: RulesConfig) -> str | None:
+        "def _by_words(": """def _by_shouting(candidate: VideoCandidate, rules: RulesConfig) -> str | None:
     is_loud = rules.reject_shouting and (candidate.title or "").isupper()
     return f"title {candidate.title!r} is in capitals" if is_loud else None
 
 
-def _by_words(''',
+def _by_words(""",
         "        (RejectionRule.WORDS, ": (
             "        (RejectionRule.SHOUTING, _by_shouting(candidate, rules)),\n        (RejectionRule.WORDS, "
         ),
@@ -56,6 +58,7 @@ assert "| `sourcing.rules.reject_shouting` |" in reference_text()
 """
 
 
+@pytest.mark.slow
 def test_recipe_of_a_rule__what_it_names_is_enough(tmp_path: Path) -> None:
     follow(tmp_path, {}, CHANGES, USED)
 

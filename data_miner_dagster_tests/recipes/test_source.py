@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from data_miner_dagster_tests.recipes.following import follow, unnamed_files
 
 CHANGES: Final = {
@@ -73,6 +75,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_recipe_of_a_source__what_it_names_is_enough(tmp_path: Path) -> None:
     follow(tmp_path, {}, CHANGES, USED)
 

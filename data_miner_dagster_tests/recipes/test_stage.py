@@ -203,6 +203,7 @@ def copy(tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_recipe_of_a_stage__what_it_names_is_enough(copy: Path) -> None:
     use(copy, USED)
 
