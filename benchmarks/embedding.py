@@ -38,7 +38,7 @@ from data_miner_dagster.models.packages import missing_packages
 from data_miner_dagster.models.pins import EFFICIENTNET_LITE0
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.protocols.encoders import ImageEncoder
-from data_miner_dagster.stages.embedding import embed_in_batches
+from data_miner_dagster.stages.embedding import Batching, embed_in_batches
 
 StoredFile = tuple[Path, str]
 
@@ -120,6 +120,7 @@ def compare(encoder: ImageEncoder, files: list[StoredFile], *, batch_size: int, 
     """Return the figures of one encoder: images a second bare and from disk, and their ratio."""
     load = load_for(encoder)
     prepared = [encoder.preprocess(load(file)) for file in files]
+    batching = Batching(batch_size, decode_threads=threads, max_batch_bytes=1 << 30)
     batches = [np.stack(prepared[start : start + batch_size]) for start in range(0, len(prepared), batch_size)]
 
     def bare() -> None:
@@ -127,7 +128,7 @@ def compare(encoder: ImageEncoder, files: list[StoredFile], *, batch_size: int, 
             encoder.embed_batch(batch)
 
     def from_disk() -> None:
-        run = partial(embed_in_batches, batch_size=batch_size, decode_threads=threads, max_batch_bytes=1 << 30)
+        run = partial(embed_in_batches, batching=batching)
         assert sum(result.vector is not None for result in run(encoder, files, load)) == len(files)
 
     bare()
@@ -168,11 +169,11 @@ def peak_megabytes(files: list[StoredFile]) -> float:
     code = (
         "import json, sys; from pathlib import Path\n"
         "from benchmarks.embedding import lite_models, load_for\n"
-        "from data_miner_dagster.stages.embedding import embed_in_batches\n"
+        "from data_miner_dagster.stages.embedding import Batching, embed_in_batches\n"
         "encoder = lite_models().dedup_encoder.load()\n"
         "files = [(Path(path), sha256) for path, sha256 in json.load(sys.stdin)]\n"
-        "options = dict(batch_size=32, decode_threads=2, max_batch_bytes=1 << 28)\n"
-        "for _ in embed_in_batches(encoder, files, load_for(encoder), **options): pass\n"
+        "batching = Batching(batch_size=32, decode_threads=2, max_batch_bytes=1 << 28)\n"
+        "for _ in embed_in_batches(encoder, files, load_for(encoder), batching): pass\n"
         "from benchmarks.costs import own_peak_bytes\n"
         "print(own_peak_bytes() / 2**20)"
     )

@@ -1,7 +1,7 @@
 """The embedding pipeline: images are decoded in threads while the model runs, whole batches across video borders.
 
 Belongs here: batching, overlap, bounded queues, what to do when memory runs out. Does not belong here: where images
-come from and where vectors go (operations/embedding/embed_frames.py), the models.
+come from and where vectors go (operations/embedding/encoding.py), the models.
 """
 
 from collections import deque
@@ -42,14 +42,21 @@ def embed_images(encoder: ImageEncoder, images: Sequence[RgbImage]) -> Float32Ar
     return encoder.embed_batch(np.stack([encoder.preprocess(image) for image in images]))
 
 
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How images are brought together for the model."""
+
+    batch_size: int  # images per forward pass, at most
+    decode_threads: int  # that load and preprocess
+    max_batch_bytes: int  # of a batch's preprocessed images, at most, but for a single image
+
+
 def embed_in_batches(
     encoder: ImageEncoder,
     frames: Iterable[Frame],
     load: Callable[[Frame], RgbImage],
+    batching: Batching,
     *,
-    batch_size: int,
-    decode_threads: int,
-    max_batch_bytes: int,
     is_of_frame: Callable[[Exception], bool] = lambda _error: False,
 ) -> Generator[EmbeddedFrame[Frame], None, None]:
     """Yield every frame with its vector, in the order given. Closing the generator ends its threads.
@@ -62,13 +69,11 @@ def embed_in_batches(
         encoder: gives the vectors.
         frames: may be endless.
         load: returns a frame's image, at any size not below the encoder's `input_side`; raises FrameLoadError.
-        batch_size: images per forward pass, at most.
-        decode_threads: threads that load and preprocess.
-        max_batch_bytes: a batch's preprocessed images take at most this much memory, but for a single image.
+        batching: how large a batch may be, and how many threads prepare it.
         is_of_frame: whether another error than FrameLoadError, met with a frame, is that frame's alone. A batch that
             the model refuses so is put through it again, frame by frame, unless it refuses by now what it took before.
     """
-    runner = _BatchRunner(encoder, batch_size, max_batch_bytes, is_of_frame)
+    runner = _BatchRunner(encoder, batching, is_of_frame)
 
     def prepare(frame: Frame) -> npt.NDArray[Any] | Exception:
         try:
@@ -80,7 +85,7 @@ def embed_in_batches(
                 raise
             return error
 
-    with ThreadPoolExecutor(decode_threads, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(batching.decode_threads, thread_name_prefix="decode") as pool:
         ahead = _PreparedAhead(iter(frames), lambda frame: pool.submit(prepare, frame))
         try:
             ahead.fill(PREFETCHED_BATCHES * runner.batch_size)
@@ -137,14 +142,13 @@ class _BatchRunner:
     def __init__(
         self,
         encoder: ImageEncoder,
-        batch_size: int,
-        max_batch_bytes: int,
+        batching: Batching,
         is_of_frame: Callable[[Exception], bool],
     ) -> None:
         self._encoder = encoder
         self._is_of_frame = is_of_frame
-        self._max_batch_bytes = max_batch_bytes
-        self.batch_size = batch_size
+        self._max_batch_bytes = batching.max_batch_bytes
+        self.batch_size = batching.batch_size
         self._proven: npt.NDArray[Any] | None = None  # the model took this one
 
     def fit(self, array: npt.NDArray[Any] | Exception) -> None:

@@ -11,6 +11,7 @@ import torch
 from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration
 from data_miner_dagster.stages.embedding import (
     PREFETCHED_BATCHES,
+    Batching,
     EmbeddedFrame,
     FrameLoadError,
     embed_images,
@@ -43,6 +44,9 @@ class LevelEncoder:
         return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
+FOURS = Batching(batch_size=4, decode_threads=2, max_batch_bytes=1 << 30)
+
+
 def _grey(level: int) -> RgbImage:
     if level == 13:
         raise FrameLoadError("frame 13 is damaged")
@@ -54,7 +58,10 @@ def _embed(
 ) -> list[EmbeddedFrame[int]]:
     return list(
         embed_in_batches(
-            encoder, levels, _grey, batch_size=batch_size, decode_threads=2, max_batch_bytes=max_batch_bytes
+            encoder,
+            levels,
+            _grey,
+            Batching(batch_size=batch_size, decode_threads=2, max_batch_bytes=max_batch_bytes),
         )
     )
 
@@ -130,9 +137,7 @@ def test_embed_in_batches__what_the_model_refuses_of_one_frame_is_that_frame_s()
             encoder,
             range(20, 28),
             _grey,
-            batch_size=4,
-            decode_threads=2,
-            max_batch_bytes=1 << 30,
+            FOURS,
             is_of_frame=lambda error: isinstance(error, ZeroDivisionError),
         )
     )
@@ -158,7 +163,7 @@ def test_embed_in_batches__reads_no_further_ahead_than_promised() -> None:
             yield level
             level = 20 + (level - 19) % 200
 
-    stream = embed_in_batches(LevelEncoder(), endless(), _grey, batch_size=4, decode_threads=2, max_batch_bytes=1 << 30)
+    stream = embed_in_batches(LevelEncoder(), endless(), _grey, FOURS)
     for count in range(1, 50):
         next(stream)
         batches = (count - 1) // 4 + 1
@@ -182,14 +187,12 @@ def test_embed_in_batches__decodes_while_the_model_runs() -> None:
             overlapped.set()
         return _grey(level)
 
-    stream = embed_in_batches(Slow(), range(20, 36), load, batch_size=4, decode_threads=2, max_batch_bytes=1 << 30)
+    stream = embed_in_batches(Slow(), range(20, 36), load, FOURS)
     assert len(list(stream)) == 16
 
 
 def test_embed_in_batches__abandoned_stream_ends_its_threads() -> None:
-    stream = embed_in_batches(
-        LevelEncoder(), range(20, 200), _grey, batch_size=4, decode_threads=2, max_batch_bytes=1 << 30
-    )
+    stream = embed_in_batches(LevelEncoder(), range(20, 200), _grey, FOURS)
     next(stream)
     stream.close()
     deadline = time.monotonic() + 5

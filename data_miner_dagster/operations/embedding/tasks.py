@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.records import Float32Array, PictureFile
 from data_miner_dagster.operations.item_faults import log_fault
+from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.embedding import FrameLoadError
+from data_miner_dagster.storage.frames import read_frame_images
 from data_miner_dagster.storage.vectors import StoredEmbeddings
 
 
@@ -62,3 +65,20 @@ class EmbeddingTask:
             order = np.argsort(indices, kind="stable")
             indices, vectors = indices[order], vectors[order]
         return StoredEmbeddings(indices, vectors, self.fingerprint)
+
+
+def frames_of(platform: Platform, task: EmbeddingTask, only: set[int] | None) -> list[FrameToEmbed]:
+    """Return the frames of a task's video, all or those named, in order.
+
+    Raises:
+        PermanentError: one that is named does not exist.
+    """
+    frames = [
+        FrameToEmbed(task, index, image.file, image.sha256)
+        for index, image in read_frame_images(platform.layout, task.video_key).items()
+        if only is None or index in only
+    ]
+    if only is not None and len(frames) != len(only):
+        absent = min(only - {frame.frame_index for frame in frames})
+        raise PermanentError(f"there is no frame {make_frame_id(task.video_key, absent)}; filter the project again")
+    return frames

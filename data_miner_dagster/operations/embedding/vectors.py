@@ -10,7 +10,7 @@ import pyarrow as pa
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.models.provider import EncoderRole
-from data_miner_dagster.operations.embedding.embed_frames import ensure_embeddings, load_vectors
+from data_miner_dagster.operations.embedding.some_frames import ensure_embeddings, load_vectors
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform

@@ -9,7 +9,8 @@ import pytest
 from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.keys import frame_file_name
 from data_miner_dagster.domain.records import Float32Array, OutcomeStatus
-from data_miner_dagster.operations.embedding.embed_frames import embed_frames, ensure_embeddings, load_vectors
+from data_miner_dagster.operations.embedding.embed_frames import embed_frames
+from data_miner_dagster.operations.embedding.some_frames import ensure_embeddings, load_vectors
 from data_miner_dagster_tests.support.coloured_frames import (
     BLUE,
     GREEN,

@@ -1,0 +1,154 @@
+"""The vectors of chosen frames, made where they are missing: what a project needs of an encoder, and no more.
+
+Does not belong here: all frames of a video (embed_frames.py).
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+import numpy as np
+
+from data_miner_dagster.domain.errors import DamagedFileError, PermanentError
+from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.models.provider import EncoderRole
+from data_miner_dagster.operations.embedding.encoding import encode_tasks
+from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, frames_of
+from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
+from data_miner_dagster.operations.left_out import VideosLeftOutError
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.alignment import rows_of_indices
+from data_miner_dagster.storage.frames import sound_frames_identity
+from data_miner_dagster.storage.vectors import StoredEmbeddings, read_embeddings, write_embeddings
+
+logger = logging.getLogger(__name__)
+
+
+def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[str, Sequence[int]]) -> None:
+    """Ensure that the frames named, by video, have vectors of an encoder; make those that are missing.
+
+    What is stored for other frames of the same videos stays. Only videos that lack something are claimed.
+
+    Raises:
+        VideosLeftOutError: videos have no frames, or not those that are named, or an image of them is damaged, or else
+            cannot be embedded. All others are done then.
+        ModelError: the encoder is missing, or not what was pinned.
+    """
+    with item_guard("embedding for a project") as guard:
+        chosen = _ChosenFrames(platform, encoder, guard, frames)
+        encode_tasks(platform, chosen.open(), encoder, chosen.close)
+    if chosen.faults:
+        raise VideosLeftOutError(chosen.faults)
+
+
+class _ChosenFrames:
+    """The frames of one call, video by video: those without vectors are opened under their video's claim."""
+
+    def __init__(
+        self, platform: Platform, encoder: EncoderRole, guard: ItemGuard, frames: Mapping[str, Sequence[int]]
+    ) -> None:
+        self.faults: dict[str, ItemFault] = {}
+        self._platform = platform
+        self._encoder = encoder
+        self._guard = guard
+        self._frames = frames
+
+    def open(self) -> Iterator[EmbeddingTask]:
+        """Yield what is to be done for each video that lacks something."""
+        for key in sorted(self._frames):
+            planned = self._guard.attempt(
+                key, partial(self._planned, key), partial(self.faults.__setitem__, key), proves=False
+            )
+            if planned is not None:
+                yield planned
+            elif key not in self.faults and not self._guard.holds(key):
+                self._guard.succeed()  # its vectors are there
+
+    def close(self, task: EmbeddingTask) -> None:
+        """Write the file of a video whose last frame is through."""
+        key = task.video_key
+        self._guard.attempt(key, partial(self._write, task), partial(self.faults.__setitem__, key))
+
+    def _planned(self, key: str) -> EmbeddingTask | None:
+        plan = partial(_plan_some_frames, self._platform, self._encoder, key, self._frames[key])
+        if plan() is None:
+            return None
+        with ExitStack() as stack:
+            stack.enter_context(self._platform.hold_video(key))
+            planned = plan()  # another worker may have made them
+            if planned is not None:
+                planned.claim = stack.pop_all()
+            return planned
+
+    def _write(self, task: EmbeddingTask) -> None:
+        with task.claim:
+            if task.fault is not None:
+                raise task.fault
+            if task.problems:
+                raise PermanentError(f"{task.problems[0]}; extract the frames of {task.video_key} again")
+            write_embeddings(task.target, task.stored(self._encoder.load().embedding_dim))
+
+
+def load_vectors(
+    platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
+) -> Float32Array:
+    """Return (N, D) unit vectors of frames of one video, in the order asked.
+
+    Raises:
+        PermanentError: a frame has no current vector; `ensure_embeddings` makes them.
+    """
+    stored = _current(platform, encoder, video_key)
+    if stored is None:
+        raise PermanentError(f"{video_key} lacks embeddings by {encoder.name}; embed its frames first")
+    rows = rows_of_indices(
+        np.asarray(frame_indices, np.int32),
+        stored.frame_indices,
+        table=f"the embeddings file of {video_key} by {encoder.name}",
+        remedy="embed its frames first",
+    )
+    vectors = stored.vectors[rows].astype(np.float32)
+    # float16 rounds lengths by up to 1e-3.
+    units: Float32Array = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    return units
+
+
+def _plan_some_frames(
+    platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
+) -> EmbeddingTask | None:
+    """Return what is to be done so that these frames have vectors, None if nothing is."""
+    target = platform.layout.embedding_file(encoder.name, video_key)
+    whole = _whole_fingerprint(platform, encoder, video_key)
+    known = _current(platform, encoder, video_key)
+    wanted = np.unique(np.asarray(frame_indices, np.int32))
+    if known is not None:
+        wanted = np.setdiff1d(wanted, known.frame_indices)
+        if not len(wanted):
+            return None
+    fingerprint = whole if known is not None and known.fingerprint == whole else _partial_fingerprint(whole)
+    task = EmbeddingTask(video_key, target, fingerprint, known=known)
+    task.wanted = frames_of(platform, task, {int(index) for index in wanted})
+    return task
+
+
+def _whole_fingerprint(platform: Platform, encoder: EncoderRole, video_key: str) -> str:
+    frames = sound_frames_identity(platform.layout, video_key)
+    if frames is None:
+        raise PermanentError(f"the frames of {video_key} are missing; extract them first")
+    return embeddings_fingerprint_of(frames.fingerprint, encoder.fingerprint)
+
+
+def _partial_fingerprint(whole: str) -> str:
+    """Return the fingerprint of a file that holds some frames only: whoever needs all of them must not take it."""
+    return fingerprint_of({"some_of": whole})
+
+
+def _current(platform: Platform, encoder: EncoderRole, video_key: str) -> StoredEmbeddings | None:
+    whole = _whole_fingerprint(platform, encoder, video_key)
+    try:
+        stored = read_embeddings(platform.layout.embedding_file(encoder.name, video_key))
+    except DamagedFileError as error:  # written again, as if it were absent
+        logger.warning("%s", error)
+        return None
+    return stored if stored is not None and stored.fingerprint in (whole, _partial_fingerprint(whole)) else None
