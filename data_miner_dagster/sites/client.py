@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from data_miner_dagster.domain.foreign_text import clean_text, clean_whole
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.sites.errors import classify, explained, is_out_of_memory, translate
-from data_miner_dagster.sites.fetching import check_limits, fetch_direct, fetched_video, is_page, too_large
+from data_miner_dagster.sites.fetching import Admission, fetch_direct, fetched_video, is_page, too_large
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL, is_of_a_site
 from data_miner_dagster.sites.keys import (
     is_direct_video_url,
@@ -36,7 +37,13 @@ from data_miner_dagster.sites.keys import (
     key_of_url,
     site_of_key,
 )
-from data_miner_dagster.sites.metadata import address_in, candidate_of, faulty_candidate, thumbnails_of
+from data_miner_dagster.sites.metadata import (
+    Provenance,
+    address_in,
+    candidate_of,
+    faulty_candidate,
+    thumbnails_of,
+)
 from data_miner_dagster.sites.records import FetchedVideo, ListingLimits, Picture
 from data_miner_dagster.sites.redaction import redact, redact_url
 from data_miner_dagster.sites.references import expand_address
@@ -175,7 +182,8 @@ class SiteClient:
         self._before_listing(site)
         with self._errand(ydl, site, _LISTING_SECONDS):
             try:
-                found = self._list(ydl, address, expanded, source, query, found_at, limits or ListingLimits())
+                asked = Provenance(source, query, found_at)
+                found = self._list(ydl, address, expanded, asked, limits or ListingLimits())
             except Exception as error:  # noqa: BLE001  # translated: an extractor may raise anything
                 # `from None`: the original may carry signed addresses, and a traceback would print them.
                 raise self._source_error(error, site, shown) from None
@@ -188,9 +196,7 @@ class SiteClient:
         ydl: GuardedYoutubeDL,
         address: OwnAddress,
         expanded: str,
-        source: str,
-        query: str,
-        found_at: datetime,
+        asked: Provenance,
         limits: ListingLimits,
     ) -> list[VideoCandidate]:
         listed = ydl.extract_info(expanded, download=False, process=False)
@@ -203,10 +209,11 @@ class SiteClient:
         for entry in filter(None, listed.get("entries", [listed])):
             if len(found) >= most:
                 break
+            provenance = replace(asked, rank=len(found))
             try:
-                candidate = self._candidate(ydl, entry, address, source, query, len(found), found_at)
+                candidate = self._candidate(ydl, entry, address, provenance)
             except Exception as error:  # noqa: BLE001 - that entry's alone
-                candidate = faulty_candidate(entry, error, source, query, len(found), found_at)
+                candidate = faulty_candidate(entry, error, provenance)
             if limits.is_too_old(candidate):
                 break
             num_known = num_known + 1 if candidate.video_key in limits.known_keys else 0
@@ -216,18 +223,11 @@ class SiteClient:
         return found
 
     def _candidate(
-        self,
-        ydl: GuardedYoutubeDL,
-        entry: Mapping[str, Any],
-        address: OwnAddress,
-        source: str,
-        query: str,
-        rank: int,
-        found_at: datetime,
+        self, ydl: GuardedYoutubeDL, entry: Mapping[str, Any], address: OwnAddress, provenance: Provenance
     ) -> VideoCandidate:
         said = str(entry.get("url") or "")
         ie_key = str(entry.get("ie_key") or entry.get("extractor_key") or "Generic")
-        described = partial(candidate_of, entry, source=source, query=query, rank=rank, found_at=found_at)
+        described = partial(candidate_of, entry, provenance=provenance)
         taken: NetworkAddress = address  # the page's own video
         if entry.get("_type", "video") in _REFERENCES:
             try:
@@ -277,47 +277,31 @@ class SiteClient:
             candidate_of,
             video_key=video_key,
             url=address.text,
-            source="",
-            query="",
-            rank=0,
-            found_at=found_at,
+            provenance=Provenance(source="", query="", found_at=found_at),
             origin=Origin.OWN if isinstance(address, OwnAddress) else Origin.FOREIGN,
         )
-        refusals: list[Exception] = []
-
-        def refuse(info: Mapping[str, Any], *, incomplete: bool = False) -> None:
-            try:
-                check_limits(info, config)
-                accept(described(info))
-            except Exception as error:
-                refusals.append(error)
-                raise
-
-        self._download_into(folder, ydl, refuse)
+        admission = Admission(config, described, accept)
+        self._download_into(folder, ydl, admission)
         with self._errand(ydl, site, config.max_wall_seconds) as errand:
             try:
-                expanded = expand_address(address)
-                if is_generic and is_direct_video_url(expanded):
-                    info = fetch_direct(ydl, errand, expanded, folder, config, refuse)
-                    if not is_page(info):
-                        return fetched_video(info, folder, config, described, errand.promised_bytes)
-                    Path(info["requested_downloads"][0]["filepath"]).unlink()
-                # 1,800 patterns need not be tried again: the key says that only the generic extractor takes it.
-                info = ydl.extract_info(expanded, download=True, ie_key="Generic" if is_generic else None)
+                info = _fetched_info(ydl, errand, expand_address(address), folder, admission, is_generic=is_generic)
             except Exception as error:  # noqa: BLE001  # translated: an extractor may raise anything
-                if is_out_of_memory(error):
-                    raise MemoryError from None
-                if refusals:
-                    raise refusals[0] from None
-                if errand.is_expired:
-                    raise VideoTransientError(
-                        VideoErrorKind.TRANSIENT, f"not done in max_wall_seconds {config.max_wall_seconds:g}"
-                    ) from None
-                raise explained(translate(error), site) from None
+                raise self._fetch_error(error, admission.refusal, errand) from None
         return fetched_video(info, folder, config, described, errand.promised_bytes)
 
-    def _download_into(self, folder: Path, ydl: GuardedYoutubeDL, refuse: Callable[..., None]) -> None:
-        """Have the next download land in `folder`, if `refuse` lets its video pass and it is not too large."""
+    def _fetch_error(self, error: Exception, refusal: Exception | None, errand: Errand) -> Exception:
+        """Return what an exception of yt-dlp's means: it wraps a refusal, and what a deadline has cut off."""
+        if is_out_of_memory(error):
+            return MemoryError()
+        if refusal is not None:
+            return refusal
+        if errand.is_expired:
+            seconds = self._config.max_wall_seconds
+            return VideoTransientError(VideoErrorKind.TRANSIENT, f"not done in max_wall_seconds {seconds:g}")
+        return explained(translate(error), errand.site)
+
+    def _download_into(self, folder: Path, ydl: GuardedYoutubeDL, admission: Admission) -> None:
+        """Have the next download land in `folder`, if its video is admitted and it is not too large."""
 
         def hook(progress: Mapping[str, Any]) -> None:
             self._on_bytes()
@@ -327,8 +311,8 @@ class SiteClient:
 
         template = f"{str(folder).replace('%', '%%')}/%(format_id).80B.%(ext).8B"
         ydl.params["outtmpl"] = {**ydl.params["outtmpl"], "default": template}
-        ydl.params["match_filter"] = refuse
-        ydl._progress_hooks = [hook]
+        ydl.params["match_filter"] = admission
+        ydl._progress_hooks = [hook]  # noqa: SLF001 - in place of the last one's; yt-dlp itself only adds
 
     # --- pictures ---
 
@@ -374,6 +358,19 @@ class SiteClient:
         if len(content) > _MAX_PICTURE_BYTES:
             raise SourceError(f"{redact_url(url)}: larger than {_MAX_PICTURE_BYTES} bytes")
         return content
+
+
+def _fetched_info(
+    ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, admission: Admission, *, is_generic: bool
+) -> Any:
+    """Return what yt-dlp says of what it has downloaded, None if there was nothing."""
+    if is_generic and is_direct_video_url(url):
+        info = fetch_direct(ydl, errand, url, folder, admission)
+        if not is_page(info):
+            return info
+        Path(info["requested_downloads"][0]["filepath"]).unlink()
+    # 1,800 patterns need not be tried again: the key says that only the generic extractor takes it.
+    return ydl.extract_info(url, download=True, ie_key="Generic" if is_generic else None)
 
 
 def _tiles(form: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -35,14 +35,38 @@ class _QuietHttpFD(HttpFD):  # type: ignore[misc]
         pass
 
 
-def fetch_direct(
-    ydl: GuardedYoutubeDL,
-    errand: Errand,
-    url: str,
-    folder: Path,
-    config: DownloadingConfig,
-    refuse: Callable[[Mapping[str, Any]], None],
-) -> dict[str, Any]:
+class Admission:
+    """Lets a video pass by what its page says of it, before any byte of it; yt-dlp's `match_filter`.
+
+    Args:
+        config: the `platform.downloading` section, with its limits.
+        described: makes a candidate of what the page says.
+        accept: raises if whoever asked does not want the video.
+    """
+
+    def __init__(
+        self,
+        config: DownloadingConfig,
+        described: Callable[[Mapping[str, Any]], VideoCandidate],
+        accept: Callable[[VideoCandidate], None],
+    ) -> None:
+        self.config = config
+        self.refusal: Exception | None = None
+        """The first that was raised: what comes out of yt-dlp may be wrapped in another."""
+        self._described = described
+        self._accept = accept
+
+    def __call__(self, info: Mapping[str, Any], **_: object) -> None:
+        """Raise if the video is not to be downloaded."""
+        try:
+            check_limits(info, self.config)
+            self._accept(self._described(info))
+        except Exception as error:
+            self.refusal = self.refusal or error
+            raise
+
+
+def fetch_direct(ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, admission: Admission) -> dict[str, Any]:
     """Fetch an address that names a video file in one request: yt-dlp's downloader without its extraction.
 
     yt-dlp itself asks the server twice. What comes may yet be a page: the caller looks. What its server says is empty
@@ -61,11 +85,11 @@ def fetch_direct(
         "direct": True,
         "http_headers": dict(ydl.params["http_headers"]),
     }
-    refuse(info)
-    errand.refuses_opt_outs = config.politeness.respect_page_opt_outs
+    admission(info)
+    errand.refuses_opt_outs = admission.config.politeness.respect_page_opt_outs
     path = folder / f"direct.{info['ext']}"
     downloader = _QuietHttpFD(ydl, ydl.params)
-    for hook in ydl._progress_hooks:
+    for hook in ydl._progress_hooks:  # noqa: SLF001 - as yt-dlp hands them to its downloaders
         downloader.add_progress_hook(hook)
     try:
         is_there, _ = downloader.download(str(path), info)
@@ -77,7 +101,7 @@ def fetch_direct(
     errand.refuses_opt_outs = False
     info["requested_downloads"] = [{"filepath": str(path), "format_id": "direct"}] if is_there else []
     if not is_there:
-        raise too_large(config)  # yt-dlp passes over files larger than max_filesize without a word
+        raise too_large(admission.config)  # yt-dlp passes over files larger than max_filesize without a word
     return info
 
 

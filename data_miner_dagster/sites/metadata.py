@@ -3,6 +3,7 @@
 import logging
 import traceback
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
@@ -88,15 +89,22 @@ def _side(value: object) -> int | None:
     return clean_whole(value, MAX_PIXELS_A_SIDE)
 
 
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Which question an entry answers, when, and at which place of its listing."""
+
+    source: str
+    query: str
+    found_at: datetime
+    rank: int = 0
+
+
 def candidate_of(
     info: Mapping[str, Any],
     *,
     video_key: str,
     url: str,
-    source: str,
-    query: str,
-    rank: int,
-    found_at: datetime,
+    provenance: Provenance,
     origin: Origin,
     refusal: str | None = None,
 ) -> VideoCandidate:
@@ -104,10 +112,10 @@ def candidate_of(
     return VideoCandidate(
         video_key=video_key,
         url=url,
-        source=source,
-        query=query,
-        rank=rank,
-        found_at=found_at,
+        source=provenance.source,
+        query=provenance.query,
+        rank=provenance.rank,
+        found_at=provenance.found_at,
         title=as_text(info.get("title")),
         channel=as_text(info.get("channel") or info.get("uploader"), 500),
         channel_id=as_text(info.get("channel_id") or info.get("uploader_id"), 250),
@@ -127,14 +135,13 @@ def candidate_of(
     )
 
 
-def faulty_candidate(
-    entry: object, error: Exception, source: str, query: str, rank: int, found_at: datetime
-) -> VideoCandidate:
+def faulty_candidate(entry: object, error: Exception, provenance: Provenance) -> VideoCandidate:
     """Return what stands for an entry of a listing that an exception kept from being read."""
     said = str(entry.get("url") or entry.get("id") or "") if isinstance(entry, Mapping) else ""
     place = traceback.extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__}: {redact(as_text(str(error), 200) or '')}"
     line = f"{what} ({Path(place.filename).name}:{place.lineno})"
+    source, query, rank, found_at = provenance.source, provenance.query, provenance.rank, provenance.found_at
     logger.error("%s: an entry could not be read: %s", query, line)
     key = key_of_refused(said or f"entry {rank} of {query}")
     return VideoCandidate(key, "", source, query, rank, found_at, origin=Origin.FOREIGN, fault=line)
