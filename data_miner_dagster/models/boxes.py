@@ -22,7 +22,6 @@ def detections_from_candidates(
     *,
     image_wh: tuple[int, int],
     nms_iou: float | None,
-    max_boxes: int = MAX_BOXES,
 ) -> ImageDetections:
     """Return candidates clipped to the image, suppressed within each class, by descending confidence.
 
@@ -35,7 +34,6 @@ def detections_from_candidates(
         prompts: N phrases that matched.
         image_wh: width and height of the image.
         nms_iou: of two boxes of a class that overlap by more than this, the less confident goes; None: none goes.
-        max_boxes: how many to keep.
     """
     limits = np.array([*image_wh, *image_wh], np.float32)
     clipped = np.clip(boxes_xyxy, np.float32(0), limits).astype(np.float32)
@@ -54,7 +52,7 @@ def detections_from_candidates(
             nms_iou,
         )
         rows = rows[np.sort(kept.numpy())]
-    rows = rows[:max_boxes]
+    rows = rows[:MAX_BOXES]
     return ImageDetections(
         boxes_xyxy=clipped[rows],
         confidences=confidences[rows].astype(np.float32),

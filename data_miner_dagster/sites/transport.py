@@ -220,7 +220,7 @@ def _connection_class(
     """Return a connection that the guard makes, and that asks it once more when a request is sent."""
 
     def connect(
-        address: tuple[str, int], timeout: Any = None, source_address: object = None, **_: object
+        address: tuple[str, int], timeout: Any = None, _source_address: object = None, **_: object
     ) -> socket.socket:
         seconds = timeout if isinstance(timeout, (int, float)) else None
         if socks_proxy is not None:

@@ -23,8 +23,8 @@ NMS_IOU: Final = 0.45
 """Darknet's own; the value its published figures were made with."""
 
 
-def load(entry: ModelEntry, device: str) -> "LiteDetector":
-    """Load an entry of architecture `yolov3-tiny`. It runs on the CPU whatever `device` says: it is that small.
+def load(entry: ModelEntry, _device: str) -> "LiteDetector":
+    """Load an entry of architecture `yolov3-tiny`. It runs on the CPU whatever the device: it is that small.
 
     Raises:
         ModelError: a file is missing or is not what was pinned.

@@ -264,7 +264,7 @@ def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOu
         put_back(platform, row)
         raise
     with platform.database.transaction() as session:
-        record_done(platform, session, info, rejections)
+        record_done(session, info, rejections)
         ends_refusals = begun_at is not None and was_refused(session, _site_of(row.key, row.url), key, begun_at)
     if begun_at is not None and ends_refusals:
         run.politeness.note_served(key, _site_of(row.key, row.url), begun_at)

@@ -39,7 +39,7 @@ def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
     return "; ".join(f"{project}: {rejection}" for project, rejection in sorted(rejections.items()))
 
 
-def record_done(platform: Platform, session: Session, info: VideoInfo, rejections: Mapping[str, Rejection]) -> None:
+def record_done(session: Session, info: VideoInfo, rejections: Mapping[str, Rejection]) -> None:
     """DOWNLOADED, linked to the first video that is the same; rejected in the projects that turn it down."""
     channel = {} if info.channel_id is None else {"channel_id": info.channel_id}
     record_downloaded(
@@ -145,4 +145,4 @@ def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
         return
     with platform.database.transaction() as session:
         move_video(session, row.key, VideoStatus.DOWNLOADING)
-        record_done(platform, session, info, {})
+        record_done(session, info, {})

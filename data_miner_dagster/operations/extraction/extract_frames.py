@@ -157,7 +157,7 @@ def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool
     row = find_video(platform.database, key)
     if row is None:
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=f"no video {key!r} in the catalog; add it first")
-    if (standing := _standing_outcome(platform, row, force)) is not None:
+    if (standing := _standing_outcome(row, force)) is not None:
         return standing
     assert row.sha256 is not None
     assert row.file_name is not None
@@ -185,7 +185,7 @@ def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=summary.as_metadata())
 
 
-def _standing_outcome(platform: Platform, row: VideoRow, force: bool) -> VideoOutcome | None:
+def _standing_outcome(row: VideoRow, force: bool) -> VideoOutcome | None:
     """The outcome of a video that cannot, or need not, be worked on now; None if it is to be looked at."""
     if row.status is VideoStatus.UNAVAILABLE:
         return VideoOutcome(row.key, OutcomeStatus.UNAVAILABLE, row.error_kind, row.error or "")

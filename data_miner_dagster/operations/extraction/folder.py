@@ -20,7 +20,12 @@ from data_miner_dagster.media.decoding import DecodeTally, decode_targets, index
 from data_miner_dagster.media.indexes import read_group_index, read_index
 from data_miner_dagster.media.pictures import encode, picture_of
 from data_miner_dagster.media.shots import measure_changes
-from data_miner_dagster.operations.extraction.manifest import check_num_frames, check_num_pixels, frame_folder_writer
+from data_miner_dagster.operations.extraction.manifest import (
+    Moment,
+    check_num_frames,
+    check_num_pixels,
+    frame_folder_writer,
+)
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.stages.extraction import (
     find_cuts,
@@ -96,10 +101,7 @@ def _write_frames(
                 encode(picture, job.config.image_format, job.config.jpeg_quality),
                 job.config.image_format,
                 picture.luma,
-                pts=pts,
-                time_base=index.time_base,
-                source_frame_number=index.frame_number_of(pts),
-                is_keyframe=bool(frame.key_frame),
+                Moment(pts, index.time_base, index.frame_number_of(pts), is_keyframe=bool(frame.key_frame)),
             )
     return FrameFolderSummary(
         num_frames=writer.num_frames,

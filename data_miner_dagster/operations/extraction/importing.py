@@ -16,7 +16,7 @@ from data_miner_dagster.domain.foreign_text import clean_text
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.foreign_pictures import TakenPicture, take_picture
 from data_miner_dagster.media.outcomes import UnreadableImageError
-from data_miner_dagster.operations.extraction.manifest import check_num_frames, frame_folder_writer
+from data_miner_dagster.operations.extraction.manifest import Moment, check_num_frames, frame_folder_writer
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.stages.extraction import spread
@@ -43,10 +43,7 @@ def import_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
                 taken.content,
                 taken.extension,
                 np.asarray(cv2.cvtColor(taken.rgb, cv2.COLOR_RGB2GRAY), np.uint8),
-                pts=number,
-                time_base=Fraction(1),
-                source_frame_number=number,
-                is_keyframe=True,
+                Moment(number, Fraction(1), number, is_keyframe=True),
             )
         if writer.num_frames == 0:
             folder = job.picture_paths[0].parent if job.picture_paths else Path()

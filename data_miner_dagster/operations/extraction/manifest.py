@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +26,27 @@ from data_miner_dagster.storage.tables import table_from_rows, table_writer
 _ROWS_PER_GROUP: Final = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where in its source a picture was."""
+
+    pts: int
+    time_base: Fraction
+    source_frame_number: int
+    is_keyframe: bool
+
+    def as_row(self) -> dict[str, Any]:
+        """Return its columns of `frames.parquet`."""
+        return {
+            "pts": self.pts,
+            "time_base_numerator": self.time_base.numerator,
+            "time_base_denominator": self.time_base.denominator,
+            "pts_seconds": float(self.pts * self.time_base),
+            "source_frame_number": self.source_frame_number,
+            "is_keyframe": self.is_keyframe,
+        }
+
+
 class FrameFolderWriter:
     """Numbers, measures and stores pictures in the order in which they come; holds at most one group of rows."""
 
@@ -38,17 +60,7 @@ class FrameFolderWriter:
         self._writer = writer
         self._rows: list[dict[str, Any]] = []
 
-    def add(
-        self,
-        content: bytes,
-        extension: str,
-        luma: npt.NDArray[np.uint8],
-        *,
-        pts: int,
-        time_base: Fraction,
-        source_frame_number: int,
-        is_keyframe: bool,
-    ) -> None:
+    def add(self, content: bytes, extension: str, luma: npt.NDArray[np.uint8], moment: Moment) -> None:
         """Store one picture: the bytes of its file, and the luma (H, W) that it is measured by."""
         file_name = frame_file_name(self.num_frames, extension)
         (self._folder / file_name).write_bytes(content)
@@ -73,12 +85,7 @@ class FrameFolderWriter:
                 "video_key": self._video_key,
                 "frame_index": self.num_frames,
                 "file_name": file_name,
-                "pts": pts,
-                "time_base_numerator": time_base.numerator,
-                "time_base_denominator": time_base.denominator,
-                "pts_seconds": float(pts * time_base),
-                "source_frame_number": source_frame_number,
-                "is_keyframe": is_keyframe,
+                **moment.as_row(),
                 "width": width,
                 "height": height,
                 "size_bytes": len(content),

@@ -65,7 +65,6 @@ def verify_guarantees(
     *,
     appearances: Appearances | None = None,
     sample_size: int | None = None,
-    block_rows: int = _BLOCK_ROWS,
 ) -> GuaranteeReport:
     """Prove or refute both guarantees by comparing all pairs again, without any index.
 
@@ -76,7 +75,6 @@ def verify_guarantees(
         threshold: as it was.
         appearances: of leaders and newcomers, if they were told alike by them too.
         sample_size: compare only so many representatives, evenly spread, with all before them; None compares all.
-        block_rows: does not change the result.
     """
     num_leaders = len(leaders)
     own_ids = np.arange(len(newcomers)) + num_leaders
@@ -95,7 +93,7 @@ def verify_guarantees(
         checked = np.linspace(0, len(kept_rows) - 1, sample_size).astype(np.int64)
     close_rows: set[int] = set()
     close_pairs: list[tuple[int, int]] = []
-    for rows, ids in _close_pairs(everything, appearances, kept_rows, checked, threshold, block_rows):
+    for rows, ids in _close_pairs(everything, appearances, kept_rows, checked, threshold):
         close_rows.update(rows.tolist())
         close_pairs += zip((rows + num_leaders).tolist(), ids.tolist(), strict=True)
         close_pairs = close_pairs[:_LISTED_PAIRS]
@@ -127,18 +125,17 @@ def _close_pairs(
     kept_rows: IntArray,
     checked: IntArray,
     threshold: float,
-    block_rows: int,
 ) -> Iterator[tuple[IntArray, IntArray]]:
     # (rows, ids): checked representatives, and representatives before them within reach.
     num_leaders = len(everything.leaders)
     minimum = np.float32(threshold - single_precision_error(everything.newcomers.shape[1]))
     earlier_ids = np.concatenate([np.arange(num_leaders), kept_rows + num_leaders])
-    for start in range(0, len(checked), block_rows):
-        rows = kept_rows[checked[start : start + block_rows]]
+    for start in range(0, len(checked), _BLOCK_ROWS):
+        rows = kept_rows[checked[start : start + _BLOCK_ROWS]]
         units = unit_rows(everything.newcomers[rows])
         num_earlier = int(np.searchsorted(earlier_ids, rows[-1] + num_leaders))
-        for other_start in range(0, num_earlier, block_rows):
-            ids = earlier_ids[other_start : min(other_start + block_rows, num_earlier)]
+        for other_start in range(0, num_earlier, _BLOCK_ROWS):
+            ids = earlier_ids[other_start : min(other_start + _BLOCK_ROWS, num_earlier)]
             others = unit_rows(everything.by_id(ids))
             products = units @ others.T
             if appearances is not None:

@@ -1,7 +1,9 @@
 """The proof must fail where a guarantee is broken."""
 
 import numpy as np
+import pytest
 
+from data_miner_dagster.stages.deduplication import guarantees
 from data_miner_dagster.stages.deduplication.appearances import Appearances
 from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees
 
@@ -20,9 +22,10 @@ def test_verify_guarantees__empty() -> None:
     assert report.recall == 1.0
 
 
-def test_verify_guarantees__two_representatives_alike() -> None:
+def test_verify_guarantees__two_representatives_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarantees, "_BLOCK_ROWS", 1)
     vectors = AXES[[0, 1, 0, 0]]
-    report = verify_guarantees(NONE, vectors, ids(0, 1, 2, 0), 0.9, block_rows=1)
+    report = verify_guarantees(NONE, vectors, ids(0, 1, 2, 0), 0.9)
     assert not report.holds
     assert (report.num_too_close, report.num_unsupported) == (1, 0)
     assert report.too_close_pairs == ((2, 0),)
@@ -73,7 +76,5 @@ def test_verify_guarantees__removed_by_its_file() -> None:
 
 
 def test_verify_guarantees__two_representatives_with_near_hashes_or_equal_files() -> None:
-    report = verify_guarantees(
-        AXES[:1], AXES[1:4], ids(1, 2, 3), 0.9, appearances=looks([1, 2, 1, 3], [0, 63, 7, 62]), block_rows=1
-    )
+    report = verify_guarantees(AXES[:1], AXES[1:4], ids(1, 2, 3), 0.9, appearances=looks([1, 2, 1, 3], [0, 63, 7, 62]))
     assert report.too_close_pairs == ((2, 0), (3, 1))

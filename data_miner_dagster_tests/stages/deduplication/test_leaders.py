@@ -1,6 +1,6 @@
 """Greedy leaders against a brute-force oracle, and cases worked out by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.index.faiss_index import FaissHashIndex, FaissIndex
+from data_miner_dagster.stages.deduplication import guarantees
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances
 from data_miner_dagster.stages.deduplication.cosines import exact_cosines, unit_rows
 from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees
@@ -25,6 +26,13 @@ from data_miner_dagster.stages.deduplication.leaders import (
 )
 
 Float16Array = npt.NDArray[np.float16]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _proof_in_small_blocks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guarantees, "_BLOCK_ROWS", 5)
+        yield
 
 
 def none_of(dimension: int) -> Float16Array:
@@ -198,9 +206,7 @@ def test_find_representatives__both_guarantees_hold(seed: int, threshold: float,
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((5, 32))[rng.integers(0, 5, num)] + spread * rng.standard_normal((num, 32))
     vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
-    report = verify_guarantees(
-        none_of(32), vectors, find(vectors, threshold, block=13).representative_ids, threshold, block_rows=11
-    )
+    report = verify_guarantees(none_of(32), vectors, find(vectors, threshold, block=13).representative_ids, threshold)
     assert report.holds
     assert report.num_representatives + report.num_removed == num
 
@@ -272,7 +278,7 @@ def test_find_representatives__equals_the_oracle_with_files_and_hashes(
     whole = find(vectors, threshold, block=block, looks=looks)
     assert whole.representative_ids.tolist() == expected
     none = none_of(3)
-    assert verify_guarantees(none, vectors, whole.representative_ids, threshold, appearances=looks, block_rows=5).holds
+    assert verify_guarantees(none, vectors, whole.representative_ids, threshold, appearances=looks).holds
 
     first = find(vectors[:num_earlier], threshold, block=block, looks=looks_of(range(num_earlier)))
     kept = np.flatnonzero(first.is_representative)
