@@ -174,7 +174,8 @@ def _command(command: str, root: Path, config: Path, said: Path) -> None:
         except BaseException:  # noqa: BLE001 - to be told apart from a line
             status = None
             traceback.print_exc(file=errors)
-    atexit._run_exitfuncs()  # as when the command's own process ends: this one is left without
+    # as when the command's own process ends: this one is left without
+    atexit._run_exitfuncs()  # noqa: SLF001 - nothing public runs them
     content = {"status": status, "output": output.getvalue(), "errors": errors.getvalue()}
     said.write_text(json.dumps(content), encoding="utf-8")
 

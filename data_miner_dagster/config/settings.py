@@ -121,7 +121,7 @@ class ProjectConfig(ConfigModel):
     def with_interpolations(self, interpolations: Interpolations) -> Self:
         """Return the same settings, of which these came from the environment."""
         copy = self.model_copy()
-        copy._interpolations = interpolations
+        copy._interpolations = interpolations  # noqa: SLF001 - of this very class, which is frozen to all others
         return copy
 
     def as_snapshot(self) -> dict[str, object]:

@@ -80,10 +80,10 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
         """Register all extractors. yt-dlp's own way picks them by name, in time quadratic in their number: 70 ms."""
         by_name = {extractor.IE_NAME.lower(): extractor for extractor in gen_extractor_classes()}
         for extractor in by_name.values():
-            if extractor._ENABLED:
+            if extractor._ENABLED:  # noqa: SLF001 - as yt-dlp's own registration asks
                 self.add_info_extractor(extractor)
 
-    def build_request_director(self, handlers: object, preferences: object = None) -> Any:
+    def build_request_director(self, _handlers: object, _preferences: object = None) -> Any:
         """Return a director whose only handler is the guarded one."""
 
         def guarded(**options: Any) -> GuardedHandler:
@@ -110,7 +110,7 @@ def is_of_a_site(extractor: Any) -> bool:
 
     The generic one and those that look for elements in any page call videos after a part of the page's address.
     """
-    return extractor.ie_key() != "Generic" and extractor._VALID_URL is not False
+    return extractor.ie_key() != "Generic" and extractor._VALID_URL is not False  # noqa: SLF001 - how yt-dlp marks them
 
 
 def _register_token_provider() -> None:

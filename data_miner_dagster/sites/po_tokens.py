@@ -37,8 +37,12 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
     _SUPPORTED_EXTERNAL_REQUEST_FEATURES = None  # no request but to the provider
 
     @property
+    def _ydl(self) -> Any:
+        return self.ie._downloader  # noqa: SLF001 - nothing else leads from a provider to its yt-dlp
+
+    @property
     def _url(self) -> str | None:
-        url: str | None = getattr(self.ie._downloader, "po_token_url", None)
+        url: str | None = getattr(self._ydl, "po_token_url", None)
         return url
 
     def is_available(self) -> bool:
@@ -66,7 +70,7 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
         return PoTokenResponse(token, expires_at=_seconds_of(answer.get("expiresAt")))
 
     def _ask(self, question: bytes) -> dict[str, Any]:
-        ydl = self.ie._downloader
+        ydl = self._ydl
         try:
             with (
                 ydl.guard.asking_for_others(),

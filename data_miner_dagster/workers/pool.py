@@ -80,7 +80,7 @@ class WorkerPool:
 
     def start(self) -> None:
         """Begin to import the module, so that the first call finds it imported. Returns at once."""
-        self._live_nursery()
+        self.live_nursery()
 
     def notify(self) -> None:
         """Have `serving.num_notices` grow by one in every worker, at once and without a message."""
@@ -156,7 +156,7 @@ class WorkerPool:
                 break
             worker.close_files()  # its nursery has ended, and it with it
         try:
-            nursery = self._live_nursery()
+            nursery = self.live_nursery()
             worker = Worker(nursery, *nursery.spawn(self._notices_file.fileno()))
         except (ValueError, WorkerDiedError):  # ValueError: the file of notices is closed
             if self._is_closed:
@@ -170,9 +170,10 @@ class WorkerPool:
         worker.close_files()
         raise WorkersClosedError
 
-    def _live_nursery(self) -> Nursery:
+    def live_nursery(self) -> Nursery:
+        """Return the nursery that workers are born in, started again if it has ended."""
         if self._beside is not None:
-            return self._beside._live_nursery()
+            return self._beside.live_nursery()
         with self._starting:
             if self._is_closed:
                 raise WorkersClosedError
