@@ -14,6 +14,9 @@ from data_miner_dagster.export.manifest import is_release, read_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.releasing import merge_splits, version_number
 
+Manifests = Mapping[str, dict[str, Any]]
+"""Version to manifest, oldest first."""
+
 
 def release_versions(platform: Platform, project: str) -> list[str]:
     """Return the complete releases on disk, oldest first."""
@@ -24,20 +27,30 @@ def release_versions(platform: Platform, project: str) -> list[str]:
     return sorted(versions, key=version_number)
 
 
-def remembered_splits(platform: Platform, project: str, shares: Mapping[str, float]) -> dict[str, str]:
-    """Return the split of every video that the project ever released under these shares."""
-    text = _shares_text(shares)
-    rows = read_splits(platform.database, project, text)
-    return {**released_splits(platform, project).get(text, {}), **rows}
-
-
-def released_splits(platform: Platform, project: str) -> dict[str, dict[str, str]]:
-    """Return, for each set of shares, what the releases on disk say (withdrawn ones too): video key to split."""
-    by_shares: dict[str, list[dict[str, Any]]] = {}
+def read_manifests(platform: Platform, project: str) -> Manifests:
+    """Return version to manifest of the complete releases on disk, oldest first: for reading once, and passing on."""
+    manifests: dict[str, dict[str, Any]] = {}
     for version in release_versions(platform, project):
         manifest = read_manifest(platform.layout.release_folder(project, version))
         if manifest is not None:
-            by_shares.setdefault(_shares_text(manifest["splits"]["shares"]), []).append(manifest["splits"])
+            manifests[version] = manifest
+    return manifests
+
+
+def remembered_splits(
+    platform: Platform, project: str, shares: Mapping[str, float], manifests: Manifests
+) -> dict[str, str]:
+    """Return the split of every video that the project ever released under these shares."""
+    text = _shares_text(shares)
+    rows = read_splits(platform.database, project, text)
+    return {**released_splits(manifests).get(text, {}), **rows}
+
+
+def released_splits(manifests: Manifests) -> dict[str, dict[str, str]]:
+    """Return, for each set of shares, what the releases on disk say (withdrawn ones too): video key to split."""
+    by_shares: dict[str, list[dict[str, Any]]] = {}
+    for manifest in manifests.values():
+        by_shares.setdefault(_shares_text(manifest["splits"]["shares"]), []).append(manifest["splits"])
     return {
         text: merge_splits([splits["by_video"] for splits in releases], list(releases[0]["shares"]))
         for text, releases in by_shares.items()
@@ -56,15 +69,14 @@ def _shares_text(shares: Mapping[str, float]) -> str:
 
 def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
     """Return the generation of every video that the project ever decided on for a release."""
-    return {**released_generations(platform, project), **read_generations(platform.database, project)}
+    released = released_generations(read_manifests(platform, project))
+    return {**released, **read_generations(platform.database, project)}
 
 
-def released_generations(platform: Platform, project: str) -> dict[str, int]:
+def released_generations(manifests: Manifests) -> dict[str, int]:
     """Return video key to the number of the first release on disk that it was decided on for, with an image or not."""
     generations: dict[str, int] = {}
-    for version in release_versions(platform, project):
-        manifest = read_manifest(platform.layout.release_folder(project, version))
-        if manifest is not None:
-            for video_key in (*manifest["splits"]["by_video"], *manifest.get("videos_without_images", ())):
-                generations.setdefault(video_key, version_number(version))
+    for version, manifest in manifests.items():
+        for video_key in (*manifest["splits"]["by_video"], *manifest.get("videos_without_images", ())):
+            generations.setdefault(video_key, version_number(version))
     return generations

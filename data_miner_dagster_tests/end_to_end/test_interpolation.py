@@ -79,6 +79,7 @@ def test_run__a_value_of_the_environment_stands_in_no_text(served_clips: Recordi
     assert {path for path in left if path.suffix != ".parquet" or path.parts[0] != "projects"} == {
         Path("catalog.sqlite")
     }
-    captions = [tile.caption for tile in kept_tiles(Platform(PlatformConfig(), root), "riders", 4)]
+    platform = Platform(PlatformConfig(), root)
+    captions = [tile.caption for tile in kept_tiles(platform, platform.project_config("riders"), 4)]
     assert captions
     assert all(caption.endswith(" ${oc.env:DM_TEST_PROMPT}") for caption in captions)

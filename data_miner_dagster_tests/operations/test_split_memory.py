@@ -6,7 +6,7 @@ from typing import Any
 from data_miner_dagster.catalog.splits import delete_memory_of_project, read_splits
 from data_miner_dagster.export.differences import ReleaseDifference
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster.operations.split_memory import remembered_splits
+from data_miner_dagster.operations.split_memory import read_manifests, remembered_splits
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
@@ -58,7 +58,7 @@ def test_release__splits_of_an_older_root_are_taken_from_its_releases(tmp_path: 
         BY_HASH_IN_TEST: "train",
         BY_HASH_IN_TRAIN: "train",
     }
-    assert remembered_splits(platform, "cyclists", {"train": 1.0}) == {}
+    assert remembered_splits(platform, "cyclists", {"train": 1.0}, read_manifests(platform, "cyclists")) == {}
 
 
 def test_release__other_shares_draw_again_and_the_changes_say_so(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.projects import update_project
@@ -20,11 +21,11 @@ from data_miner_dagster.operations.left_out import going_on_without, record_left
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage
 from data_miner_dagster.operations.releasing.source import ReleaseSource
-from data_miner_dagster.operations.releasing.writing import plan_release, write_release
-from data_miner_dagster.operations.reporting.funnel import project_funnel
+from data_miner_dagster.operations.releasing.writing import Standing, plan_release, write_release
+from data_miner_dagster.operations.reporting.funnel import funnel_before_release
 from data_miner_dagster.operations.reporting.report import write_report
 from data_miner_dagster.operations.split_memory import (
-    release_versions,
+    read_manifests,
     released_generations,
     released_splits,
     remember_splits,
@@ -52,18 +53,18 @@ def release_project(platform: Platform, project: str, *, force: bool = False) ->
         releases = platform.layout.releases_folder(project)
         sweep_partials(releases)
         source = ReleaseSource(platform, project, config)
-        remembered = remembered_splits(platform, project, config.releasing.ordered_splits)
+        standing = _standing(platform, config)
 
         def publish(left_out: Mapping[str, str]) -> tuple[str, OutcomeStatus]:
             source.left_out = sorted(left_out)
             missing = {*source.left_out, *source.unseen}
             fingerprint = release_fingerprint(config, source.fingerprints, missing)
-            existing = _find_release(platform, project, fingerprint, remembered)
+            existing = _find_release(standing, fingerprint)
             if existing is not None and not (force and damaged_files(releases / existing)):
                 return existing, OutcomeStatus.REUSED
             stage.begin()
-            version = existing or next_version(_known_versions(platform, project))
-            plan = plan_release(platform, project, config, source, fingerprint, version)
+            version = existing or next_version(_known_versions(platform, standing))
+            plan = plan_release(platform, standing, source, fingerprint, version)
             with atomic_folder(releases / version) as folder:
                 write_release(folder, platform, source, plan)
             return version, OutcomeStatus.DONE
@@ -71,7 +72,8 @@ def release_project(platform: Platform, project: str, *, force: bool = False) ->
         (version, status), left_out = going_on_without(publish)
         record_left_out(platform, project, {key: line for key, line in left_out.items() if key in source.video_keys})
         is_new = status is OutcomeStatus.DONE
-        outcome = _finish(platform, project, version, status, rewrite_report=force or is_new)
+        manifest = _written_manifest(platform, project, version) if is_new else standing.manifests[version]
+        outcome = _finish(platform, standing, manifest, status, rewrite_report=force or is_new)
         return replace(outcome, counts={**outcome.counts, "left out": len(left_out)}) if left_out else outcome
 
 
@@ -89,23 +91,42 @@ def release_fingerprint(config: ProjectConfig, tables: Mapping[str, str], missin
     )
 
 
-def _find_release(platform: Platform, project: str, fingerprint: str, remembered: Mapping[str, str]) -> str | None:
+def _standing(platform: Platform, config: ProjectConfig) -> Standing:
+    project = config.name
+    manifests = read_manifests(platform, project)
+    return Standing(
+        config,
+        manifests,
+        rows=find_releases(platform.database, project),
+        remembered=remembered_splits(platform, project, config.releasing.ordered_splits, manifests),
+        funnel=funnel_before_release(platform, config),
+    )
+
+
+def _find_release(standing: Standing, fingerprint: str) -> str | None:
     """Return the newest release on disk with this fingerprint that was not withdrawn, nor contradicts the splits."""
-    withdrawn = {row.version for row in find_releases(platform.database, project) if row.withdrawn_reason}
-    for version in reversed(release_versions(platform, project)):
-        manifest = read_manifest(platform.layout.release_folder(project, version))
-        if manifest is None or manifest["fingerprint"] != fingerprint or version in withdrawn:
+    withdrawn = {row.version for row in standing.rows if row.withdrawn_reason}
+    for version in reversed(list(standing.manifests)):
+        manifest = standing.manifests[version]
+        if manifest["fingerprint"] != fingerprint or version in withdrawn:
             continue
-        if manifest["splits"]["by_video"].items() <= remembered.items():
+        if manifest["splits"]["by_video"].items() <= standing.remembered.items():
             return version
     return None
 
 
-def _known_versions(platform: Platform, project: str) -> set[str]:
+def _known_versions(platform: Platform, standing: Standing) -> set[str]:
     """A version that was published once is never given again, even if its folder or its row has gone."""
-    folder = platform.layout.releases_folder(project)
+    folder = platform.layout.releases_folder(standing.config.name)
     on_disk = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    return on_disk | {row.version for row in find_releases(platform.database, project)}
+    return on_disk | {row.version for row in standing.rows}
+
+
+def _written_manifest(platform: Platform, project: str, version: str) -> dict[str, Any]:
+    manifest = read_manifest(platform.layout.release_folder(project, version))
+    if manifest is None:
+        raise DataMinerError(f"release {project} {version} has vanished while it was being recorded")
+    return manifest
 
 
 def _num_videos_considered(platform: Platform, project: str) -> int:
@@ -114,14 +135,12 @@ def _num_videos_considered(platform: Platform, project: str) -> int:
 
 
 def _finish(
-    platform: Platform, project: str, version: str, status: OutcomeStatus, *, rewrite_report: bool
+    platform: Platform, standing: Standing, manifest: dict[str, Any], status: OutcomeStatus, *, rewrite_report: bool
 ) -> ProjectOutcome:
     """Bring the catalog and the report in line with a release that is in place."""
-    manifest = read_manifest(platform.layout.release_folder(project, version))
-    if manifest is None:
-        raise DataMinerError(f"release {project} {version} has vanished while it was being recorded")
-    released = released_splits(platform, project)
-    generations = released_generations(platform, project)
+    config, project, version = standing.config, standing.config.name, manifest["version"]
+    manifests = {**standing.manifests, version: manifest}
+    released, generations = released_splits(manifests), released_generations(manifests)
     with platform.database.transaction() as session:
         remember_splits(session, project, released)
         add_generations(session, project, generations)
@@ -137,11 +156,11 @@ def _finish(
             ),
         )
     update_project(platform.database, project, released_version=version)
-    counts = project_funnel(platform, project).as_counts()
     report = attempt_extra(
-        "report", project, lambda: str(write_report(platform, project, version, rewrite=rewrite_report))
+        "report", project, lambda: str(write_report(platform, config, manifest, rewrite=rewrite_report))
     )
     record_stage_versions(platform, project, releasing=RELEASING_VERSION, report=REPORT_VERSION)
+    counts = standing.funnel.with_release(version, manifest).as_counts()
     update_project(platform.database, project, counts=counts)
     release = platform.layout.release_folder(project, version)
     return ProjectOutcome(

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from data_miner_dagster.config.interpolation import ShownSettings
+from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
@@ -20,7 +20,7 @@ from data_miner_dagster.export.codec import Destination, ReleaseWriter
 from data_miner_dagster.export.datasheet import write_datasheet
 from data_miner_dagster.export.differences import compare_releases
 from data_miner_dagster.export.formats import RELEASE_FORMATS
-from data_miner_dagster.export.manifest import ChecksumWriter, read_manifest, write_manifest
+from data_miner_dagster.export.manifest import ChecksumWriter, write_manifest
 from data_miner_dagster.export.parquet import write_videos
 from data_miner_dagster.export.records import (
     IMAGES_FOLDER,
@@ -36,8 +36,8 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.source import ImagePlace, ReleasedVideo, ReleaseSource
-from data_miner_dagster.operations.reporting.funnel import Funnel, project_funnel
-from data_miner_dagster.operations.split_memory import release_versions, remembered_splits
+from data_miner_dagster.operations.reporting.funnel import Funnel
+from data_miner_dagster.operations.split_memory import Manifests
 from data_miner_dagster.stages.filtering.decisions import FilteringRules, resolve_rules
 from data_miner_dagster.stages.releasing import assign_splits, divided_groups, group_videos, version_number
 from data_miner_dagster.storage.tables import read_metadata
@@ -46,11 +46,22 @@ _NO_HARD_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a project before a release: read once, and passed on."""
+
+    config: ProjectConfig
+    manifests: Manifests  # of the releases on disk
+    rows: Sequence[ReleaseRow]  # of the releases in the catalog
+    remembered: Mapping[str, str]  # video key to split, of every video that was ever released
+    funnel: Funnel  # up to the boxes
+
+
+@dataclass(frozen=True, slots=True)
 class ReleasePlan:
     """What is decided before the first byte is written."""
 
+    standing: Standing
     header: ReleaseHeader
-    config: ProjectConfig
     fingerprint: str
     split_by_video: dict[str, str]
     group_by_video: dict[str, str]
@@ -60,12 +71,16 @@ class ReleasePlan:
     rules: FilteringRules
     duplicate_encoder: str
     duplicate_threshold: float
-    funnel: Funnel
     left_out: Collection[str]  # videos and frames whose files cannot be had
+
+    @property
+    def config(self) -> ProjectConfig:
+        """The project's configuration."""
+        return self.standing.config
 
 
 def plan_release(
-    platform: Platform, project: str, config: ProjectConfig, source: ReleaseSource, fingerprint: str, version: str
+    platform: Platform, standing: Standing, source: ReleaseSource, fingerprint: str, version: str
 ) -> ReleasePlan:
     """Decide what goes where.
 
@@ -73,23 +88,23 @@ def plan_release(
         NothingToReleaseError: no frame survived; the message is the funnel in one line.
         VideosLeftOutError: frames of videos cannot be had.
     """
-    funnel = project_funnel(platform, project).before_release()
+    config = standing.config
     video_keys = _videos_with_images(source)
     if not video_keys:
-        raise NothingToReleaseError(f"project {project!r} has nothing to release: {funnel.as_line()}")
+        raise NothingToReleaseError(f"project {config.name!r} has nothing to release: {standing.funnel.as_line()}")
     shares = config.releasing.ordered_splits
-    duplicates = read_metadata(platform.layout.deduplicated_table(project))
+    duplicates = read_metadata(platform.layout.deduplicated_table(config.name))
     groups = group_videos(video_keys, source.duplicate_links())
-    splits = assign_splits(groups, shares, remembered_splits(platform, project, shares))
+    splits = assign_splits(groups, shares, standing.remembered)
     return ReleasePlan(
+        standing=standing,
         header=ReleaseHeader(
-            project=project,
+            project=config.name,
             version=version,
             description=config.shown.text(config.description),
             class_names=tuple(config.detection.classes),
             splits=tuple(shares),
         ),
-        config=config,
         fingerprint=fingerprint,
         split_by_video=splits,
         divided_groups=divided_groups(groups, splits),
@@ -103,7 +118,6 @@ def plan_release(
         duplicate_threshold=float(
             duplicates.get("threshold") or platform.models.dedup_encoder.calibration.duplicate_threshold
         ),
-        funnel=funnel,
         left_out=source.left_out,
     )
 
@@ -156,7 +170,7 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
                 f"release {plan.header.title} does not read back: {problems[0]}{more}; nothing was published"
             )
         content = _manifest_content(plan, tally, videos)
-        content["changes"] = _changes(folder, platform, content, plan.config.shown)
+        content["changes"] = _changes(folder, platform, plan, content)
         write_card(folder, plan.header, tally)
         write_datasheet(folder, plan.header, content, videos)
         checksums.add_all_but_images()
@@ -223,20 +237,18 @@ def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Pat
 
 
 def _changes(
-    folder: Path, platform: Platform, content: Mapping[str, Any], shown: ShownSettings
+    folder: Path, platform: Platform, plan: ReleasePlan, content: Mapping[str, Any]
 ) -> dict[str, object] | None:
     """Return the differences from the release before, None for the first. Videos that moved: since any before."""
-    project, number = content["project"], version_number(content["version"])
-    earlier = [version for version in release_versions(platform, project) if version_number(version) < number]
-    manifests = [read_manifest(platform.layout.release_folder(project, version)) for version in earlier]
-    known = [manifest for manifest in manifests if manifest is not None]
-    if not known:
+    project, number, shown = plan.header.project, version_number(plan.header.version), plan.config.shown
+    earlier = [manifest for version, manifest in plan.standing.manifests.items() if version_number(version) < number]
+    if not earlier:
         return None
     last_splits: dict[str, str] = {}
-    for manifest in known:
+    for manifest in earlier:
         last_splits |= manifest["splits"]["by_video"]
-    before = platform.layout.release_folder(project, known[-1]["version"])
-    last = {**known[-1], **{name: shown.everywhere(known[-1][name]) for name in ("prompts", "config")}}
+    before = platform.layout.release_folder(project, earlier[-1]["version"])
+    last = {**earlier[-1], **{name: shown.everywhere(earlier[-1][name]) for name in ("prompts", "config")}}
     return compare_releases(before, last, folder, content, last_splits=last_splits).as_json()
 
 
@@ -281,7 +293,7 @@ def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[Relea
         **({"videos_without_images": plan.videos_without_images} if plan.videos_without_images else {}),
         "thresholds": {name: config.releasing.threshold_of(name) for name in plan.header.class_names},
         "models": [asdict(model) for model in plan.models],
-        "funnel": plan.funnel.as_json()["steps"],
+        "funnel": plan.standing.funnel.as_json()["steps"],
         "prompts": {
             role: [{**asdict(rule), "text": shown.text(rule.text)} for rule in rules]
             for role, rules in (

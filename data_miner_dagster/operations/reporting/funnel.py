@@ -20,6 +20,7 @@ from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.releasing import ReleasingConfig
+from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule, VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.export.manifest import read_manifest
@@ -76,10 +77,9 @@ class Funnel:
     def __getitem__(self, step: FunnelStep) -> FunnelCount:
         return next(count for count in self.steps if count.step is step)
 
-    def before_release(self) -> "Funnel":
-        """Return the funnel up to the boxes: what a release is made from, whatever was released before."""
-        released = (FunnelStep.RELEASED_IMAGES, FunnelStep.RELEASED_BOXES)
-        return Funnel(self.project, tuple(count for count in self.steps if count.step not in released))
+    def with_release(self, version: str | None, manifest: Mapping[str, Any] | None) -> "Funnel":
+        """Return the funnel with what a release holds; its steps are absent where there is none."""
+        return Funnel(self.project, (*self.steps, *_release_steps(manifest)), version)
 
     def as_rows(self) -> list[tuple[str, str, str]]:
         """Return (step, count, reasons) rows of text for a table; a step not reached yet shows as `–`."""
@@ -137,8 +137,19 @@ def project_funnel(platform: Platform, project: str) -> Funnel:
         ConfigError: there is no such project.
         DataMinerError: a table, or the release's manifest, is there and cannot be read.
     """
-    config = platform.project_config(project)
-    layout = platform.layout
+    funnel = funnel_before_release(platform, platform.project_config(project))
+    version = _latest_version(platform, project)
+    manifest = read_manifest(platform.layout.release_folder(project, version)) if version else None
+    return funnel.with_release(version, manifest)
+
+
+def funnel_before_release(platform: Platform, config: ProjectConfig) -> Funnel:
+    """Return the funnel up to the boxes: what a release is made from, whatever was released before.
+
+    Raises:
+        DataMinerError: a table is there and cannot be read.
+    """
+    layout, project = platform.layout, config.name
     steps = [
         *_video_steps(platform, project),
         _frames_step(platform, project),
@@ -147,9 +158,7 @@ def project_funnel(platform: Platform, project: str) -> Funnel:
         _detected_step(layout.detected_frames_table(project)),
         *_box_steps(layout.detections_table(project), config.releasing, list(config.detection.classes)),
     ]
-    version = _latest_version(platform, project)
-    steps += _release_steps(read_manifest(layout.release_folder(project, version)) if version else None)
-    return Funnel(project, tuple(steps), version)
+    return Funnel(project, tuple(steps))
 
 
 def _in_order(counts: Mapping[str, int], order: Iterable[str]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.keys import split_frame_id
 from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import PictureFile
@@ -77,7 +78,7 @@ def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILE
     """Return kept frames (best, then those nearest the decision), then rejected ones (nearest it, by reason)."""
     half = max(1, num_tiles // 2)
     num_kept = max(half, num_tiles - len(rejected_tiles(platform, project, half)))
-    kept = kept_tiles(platform, project, num_kept, num_narrow=num_kept // 3)
+    kept = kept_tiles(platform, platform.project_config(project), num_kept, num_narrow=num_kept // 3)
     rejected = rejected_tiles(platform, project, num_tiles - len(kept))
     return _preview(platform, f"kept and rejected frames of {project}", [*kept, *rejected])
 
@@ -90,12 +91,14 @@ def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = 
 
 def detections_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return frames with their boxes drawn: the most confident of each class in turn."""
-    return _preview(platform, f"boxes of {project}", detection_tiles(platform, project, num_tiles))
+    return _preview(
+        platform, f"boxes of {project}", detection_tiles(platform, platform.project_config(project), num_tiles)
+    )
 
 
 def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return labelled frames that pass the thresholds of the release; without boxes, unique frames."""
-    tiles = detection_tiles(platform, project, num_tiles)
+    tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     return _preview(platform, f"dataset {project}", tiles or unique_tiles(platform, project, num_tiles))
 
 
@@ -108,10 +111,10 @@ def _preview(platform: Platform, title: str, tiles: Sequence[Tile]) -> Preview |
         return Preview(title, len(tiles), sheet, strip(tiles, pictures))
 
 
-def kept_tiles(platform: Platform, project: str, num_tiles: int, *, num_narrow: int = 0) -> list[Tile]:
+def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num_narrow: int = 0) -> list[Tile]:
     """Return kept frames by highest similarity, the last `num_narrow` of them those kept most narrowly."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "positive_prompt", "is_kept"]
-    table = _read(platform.layout.filtered_table(project), columns)
+    table = _read(platform.layout.filtered_table(config.name), columns)
     if table is None:
         return []
     kept = table.filter(table["is_kept"])
@@ -119,7 +122,7 @@ def kept_tiles(platform: Platform, project: str, num_tiles: int, *, num_narrow: 
     best = ranked.slice(0, num_tiles - num_narrow)
     narrow = ranked.slice(max(best.num_rows, ranked.num_rows - num_narrow))
     rows = [*best.to_pylist(), *narrow.to_pylist()]
-    words = platform.project_config(project).shown.text
+    words = config.shown.text
     return [
         Tile(
             image,
@@ -146,10 +149,10 @@ def rejected_tiles(platform: Platform, project: str, num_tiles: int) -> list[Til
     ]
 
 
-def narrow_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
+def narrow_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> list[Tile]:
     """Return the frames kept most narrowly, then those dropped most narrowly for too little similarity."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "positive_prompt", "is_kept", "drop_reason"]
-    table = _read(platform.layout.filtered_table(project), columns)
+    table = _read(platform.layout.filtered_table(config.name), columns)
     if table is None:
         return []
     lowest = [("positive_similarity", "ascending"), ("frame_id", "ascending")]
@@ -157,7 +160,7 @@ def narrow_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]
     kept = table.filter(table["is_kept"]).sort_by(lowest).slice(0, -(-num_tiles // 2)).to_pylist()
     below = table.filter(pc.equal(table["drop_reason"], DropReason.BELOW_POSITIVE.value))
     rows = [*kept, *below.sort_by(highest).slice(0, num_tiles - len(kept)).to_pylist()]
-    words = platform.project_config(project).shown.text
+    words = config.shown.text
     return [
         Tile(
             image,
@@ -211,13 +214,12 @@ def unique_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]
     ]
 
 
-def detection_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
+def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> list[Tile]:
     """Return frames with boxes at or above the release threshold, the most confident of each class in turn."""
-    config = platform.project_config(project)
     limit = config.releasing.threshold_of
     class_names = list(config.detection.classes)
     columns = ["frame_id", "class_name", "confidence", "x_min", "y_min", "x_max", "y_max"]
-    table = _read(platform.layout.detections_table(project), columns)
+    table = _read(platform.layout.detections_table(config.name), columns)
     if table is None or table.num_rows == 0:
         return []
     passing = pa.concat_tables(

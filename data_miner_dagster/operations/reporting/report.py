@@ -10,12 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_miner_dagster.catalog.releases import find_releases
-from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.versions import REPORT_VERSION
 from data_miner_dagster.export.histograms import Histogram, HistogramCounts, draw_histogram
-from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.export.parquet import read_videos
 from data_miner_dagster.export.report import Gallery, ReportContent, ReportTile, render_report
 from data_miner_dagster.media.contact_sheets import Tile, class_colour, data_uri, thumbnail
@@ -40,18 +38,26 @@ from data_miner_dagster.storage.tables import read_batches
 TILES_PER_GALLERY: Final = 12
 
 
-def write_report(platform: Platform, project: str, version: str, *, rewrite: bool = False) -> Path:
+def write_report(
+    platform: Platform,
+    config: ProjectConfig,
+    manifest: dict[str, Any],
+    *,
+    withdrawn: str | None = None,
+    rewrite: bool = False,
+) -> Path:
     """Write the report of a release unless it is there; return the page's path. Needs the project's claim.
 
-    Raises:
-        DataMinerError: there is no such release.
+    Args:
+        platform: the platform.
+        config: of the project, as it is now.
+        manifest: of the release.
+        withdrawn: why the release was withdrawn, None if it was not.
+        rewrite: write the page even where it is there.
     """
+    project, version = config.name, manifest["version"]
     folder = platform.layout.report_folder(project)
     release_folder = platform.layout.release_folder(project, version)
-    manifest = read_manifest(release_folder)
-    if manifest is None:
-        raise DataMinerError(f"there is no release {version} of project {project!r}")
-    withdrawn = _withdrawn_reason(platform, project, version)
     mark = f"{REPORT_VERSION} {version} {manifest['fingerprint']} {withdrawn or ''}\n"
     if not rewrite and _shown_mark(folder) == mark:
         return folder / REPORT_PAGE_NAME
@@ -60,7 +66,7 @@ def write_report(platform: Platform, project: str, version: str, *, rewrite: boo
         videos=read_videos(release_folder),
         funnel=_whole_funnel(manifest),
         histograms=_histograms(platform, project, manifest),
-        galleries=_galleries(platform, project),
+        galleries=_galleries(platform, config),
         class_colours=[class_colour(index) for index in range(len(manifest["classes"]))],
         release_link=Path(os.path.relpath(release_folder, folder)).as_posix(),
         reuploads=[asdict(found) for found in project_reuploads(platform, project)],
@@ -80,11 +86,6 @@ def _shown_mark(folder: Path) -> str | None:
         return mark + newline if sha256 == sha256_of_file(folder / REPORT_PAGE_NAME) else None
     except (FileNotFoundError, UnicodeDecodeError):
         return None
-
-
-def _withdrawn_reason(platform: Platform, project: str, version: str) -> str | None:
-    rows = [row for row in find_releases(platform.database, project) if row.version == version]
-    return rows[0].withdrawn_reason if rows else None
 
 
 def _whole_funnel(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -108,31 +109,32 @@ def _whole_funnel(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _galleries(platform: Platform, project: str) -> list[Gallery]:
+def _galleries(platform: Platform, config: ProjectConfig) -> list[Gallery]:
     with StoredPictures(platform.config.extraction) as pictures:
-        return _galleries_of(platform, project, pictures)
+        return _galleries_of(platform, config, pictures)
 
 
-def _galleries_of(platform: Platform, project: str, pictures: PictureReader) -> list[Gallery]:
+def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureReader) -> list[Gallery]:
+    project = config.name
     made: tuple[Callable[[], Gallery], ...] = (
         lambda: Gallery(
             "boxes",
             "Boxes",
             "Frames with the boxes that reach the release's thresholds, the most confident of each class in turn.",
-            _report_tiles(pictures, detection_tiles(platform, project, TILES_PER_GALLERY)),
+            _report_tiles(pictures, detection_tiles(platform, config, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "kept",
             "Kept",
             "The frames most like what was asked for. The number is the similarity to the prompt beside it.",
-            _report_tiles(pictures, kept_tiles(platform, project, TILES_PER_GALLERY)),
+            _report_tiles(pictures, kept_tiles(platform, config, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "threshold",
             "Near the threshold",
             "The frames that were kept and dropped most narrowly: if these are wrong, the threshold is. Say keep or "
             "drop to more of them on a page of its own, and get the threshold for the precision or recall you want:",
-            _report_tiles(pictures, narrow_tiles(platform, project, TILES_PER_GALLERY)),
+            _report_tiles(pictures, narrow_tiles(platform, config, TILES_PER_GALLERY)),
             command=f"data-miner calibrate {project}",
         ),
         lambda: Gallery(

@@ -39,7 +39,12 @@ from data_miner_dagster.export.manifest import (
     write_manifest,
 )
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.split_memory import released_generations, released_splits, remember_splits
+from data_miner_dagster.operations.split_memory import (
+    read_manifests,
+    released_generations,
+    released_splits,
+    remember_splits,
+)
 from data_miner_dagster.operations.upkeep.removal import Removal, remove_files, remove_videos, video_files
 from data_miner_dagster.operations.upkeep.traces import MIN_NEEDLE_LENGTH
 from data_miner_dagster.storage.answers import read_answers, write_answers
@@ -161,7 +166,8 @@ def _release_folders(platform: Platform) -> list[Path]:
 
 def _remember_all(platform: Platform, project: str) -> None:
     """Keep what the project's releases on disk say of its videos, before any of them goes."""
-    splits, generations = released_splits(platform, project), released_generations(platform, project)
+    manifests = read_manifests(platform, project)
+    splits, generations = released_splits(manifests), released_generations(manifests)
     with platform.database.transaction() as session:
         remember_splits(session, project, splits)
         add_generations(session, project, generations)

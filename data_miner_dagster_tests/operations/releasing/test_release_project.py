@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pyarrow.compute as pc
 import pytest
 import yaml
+from sqlalchemy import Engine, event
 
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.projects import find_project
@@ -239,6 +241,38 @@ def test_release_project__same_inputs_same_release(tmp_path: Path) -> None:
     assert again.metadata["version"] == "v001"
     assert before == _tree(platform.root / "releases") | _tree(platform.root / "reports")
     assert len(find_releases(platform.database, "cyclists")) == 1
+
+
+def test_release_project__reads_each_thing_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for threshold in (0.2, 0.4):
+        platform = build_project(tmp_path, releasing={"confidence_threshold": threshold})
+        release_project(platform, "cyclists")
+    platform = build_project(tmp_path, releasing={"confidence_threshold": 0.6})
+    read: list[str] = []
+    read_text, project_config_of = Path.read_text, Platform.project_config
+
+    def counted_read(path: Path, *args: Any, **options: Any) -> str:
+        if path.name == "release.json":
+            read.append(path.parent.name)
+        return read_text(path, *args, **options)
+
+    def counted_config(platform: Platform, project: str) -> Any:
+        read.append(f"configuration of {project}")
+        return project_config_of(platform, project)
+
+    def counted_statement(*arguments: Any) -> None:
+        if "SELECT" in arguments[2] and "FROM releases" in arguments[2]:
+            read.append("rows of releases")
+
+    monkeypatch.setattr(Path, "read_text", counted_read)
+    monkeypatch.setattr(Platform, "project_config", counted_config)
+    event.listen(Engine, "before_cursor_execute", counted_statement)
+    try:
+        assert release_project(platform, "cyclists").metadata["version"] == "v003"
+    finally:
+        event.remove(Engine, "before_cursor_execute", counted_statement)
+    # the rows once more by the one that is added: it may be known
+    assert Counter(read) == {"v001": 1, "v002": 1, "v003": 1, "configuration of cyclists": 1, "rows of releases": 2}
 
 
 def test_release_project__two_roots_same_bytes(tmp_path: Path) -> None:

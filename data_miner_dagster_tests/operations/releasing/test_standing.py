@@ -10,6 +10,7 @@ from data_miner_dagster.operations.releasing.exporting import export_release
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.standing import check_release, list_releases
 from data_miner_dagster.operations.reporting.report import write_report
+from data_miner_dagster.operations.split_memory import read_manifests
 from data_miner_dagster_tests.support.sample_project import build_platform, build_project
 
 
@@ -45,7 +46,8 @@ def test_withdrawn_release__is_neither_exported_nor_reused(tmp_path: Path) -> No
     withdraw_release(platform.database, "cyclists", "v001", "its author asked for it")
     check = check_release(platform, "cyclists")
     assert (check.is_sound, check.withdrawn_reason) == (True, "its author asked for it")
-    write_report(platform, "cyclists", "v001")
+    manifest = read_manifests(platform, "cyclists")["v001"]
+    write_report(platform, platform.project_config("cyclists"), manifest, withdrawn=check.withdrawn_reason)
     assert "its author asked for it" in (platform.layout.report_folder("cyclists") / "index.html").read_text()
     with pytest.raises(DataMinerError, match="was withdrawn: its author asked for it"):
         export_release(platform, "cyclists", format="coco", to=tmp_path / "out")

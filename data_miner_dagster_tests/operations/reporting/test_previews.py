@@ -60,7 +60,7 @@ def test_frames_preview__marks_flagged_frames(tmp_path: Path) -> None:
 
 def test_kept_and_rejected_tiles__say_why(tmp_path: Path) -> None:
     platform = build_project(tmp_path)
-    kept = kept_tiles(platform, "cyclists", 6)
+    kept = kept_tiles(platform, platform.project_config("cyclists"), 6)
     assert [tile.caption for tile in kept[:2]] == ["0.90 a person", "0.90 a person"]
     assert len(kept) == 6
     assert len({tile.image for tile in kept}) == 6
@@ -94,7 +94,8 @@ def test_duplicate_tiles__one_row_a_group(tmp_path: Path) -> None:
 
 
 def test_detection_tiles__classes_in_turn_with_boxes_at_threshold(tmp_path: Path) -> None:
-    tiles = detection_tiles(build_project(tmp_path), "cyclists", 3)
+    platform = build_project(tmp_path)
+    tiles = detection_tiles(platform, platform.project_config("cyclists"), 3)
     assert [tile.detail for tile in tiles] == ["files-aaa/000001", "files-bbb/000001", "files-ccc/000000"]
     assert [tile.caption for tile in tiles] == ["1 bicycle", "2 person", "1 bicycle"]
     assert [box.label for box in tiles[0].boxes] == ["bicycle 0.90"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.reporting.report import write_report
+from data_miner_dagster.operations.split_memory import read_manifests
 from data_miner_dagster.storage.tables import table_from_rows, write_table
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
@@ -56,9 +56,9 @@ def _html(platform: Platform) -> str:
     return (platform.layout.report_folder("cyclists") / "index.html").read_text(encoding="utf-8")
 
 
-def test_write_report__no_release(tmp_path: Path) -> None:
-    with pytest.raises(DataMinerError, match="there is no release v001"):
-        write_report(build_project(tmp_path), "cyclists", "v001")
+def _write_again(platform: Platform, *, rewrite: bool) -> None:
+    manifest = read_manifests(platform, "cyclists")["v001"]
+    write_report(platform, platform.project_config("cyclists"), manifest, rewrite=rewrite)
 
 
 def test_write_report__needs_nothing_from_elsewhere(platform: Platform) -> None:
@@ -110,7 +110,7 @@ def test_write_report__whole_reuploads(tmp_path: Path) -> None:
     found = {"video_key": "files-bbb", "original_video_key": "files-aaa", "share": 0.9, "original_share": 0.5}
     table = table_from_rows([found | {"num_matched_frames": 9, "num_frames": 10}], REUPLOADS_SCHEMA)
     write_table(platform.layout.reuploads_table("cyclists"), table, fingerprint="1")
-    write_report(platform, "cyclists", "v001", rewrite=True)
+    _write_again(platform, rewrite=True)
     page = _Page(_html(platform))
     assert {"reuploads"} <= page.anchors
     assert page.open == []
@@ -122,9 +122,9 @@ def test_write_report__whole_reuploads(tmp_path: Path) -> None:
 def test_write_report__written_once(platform: Platform) -> None:
     page = platform.layout.report_folder("cyclists") / "index.html"
     before = page.stat().st_mtime_ns
-    write_report(platform, "cyclists", "v001")
+    _write_again(platform, rewrite=False)
     assert page.stat().st_mtime_ns == before
-    write_report(platform, "cyclists", "v001", rewrite=True)
+    _write_again(platform, rewrite=True)
     assert page.stat().st_mtime_ns != before
 
 
