@@ -1,4 +1,4 @@
-"""Contact sheets: many small pictures in one, within a byte budget, for metadata, reports and the terminal's user.
+"""Small pictures for people, within a byte budget: many in one sheet, or one by one, for metadata, reports and pages.
 
 Belongs here: drawing, encoding. Does not belong here: which frames to show, and decoding them (operations).
 """
@@ -16,6 +16,7 @@ from anyascii import anyascii
 from PIL import Image, ImageDraw, ImageFont
 
 from data_miner_dagster.domain.records import PictureFile, RgbImage, SeenPicture
+from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.protocols.pictures import PictureReader
 
 MAX_SHEET_BYTES: Final = 44_000
@@ -31,6 +32,7 @@ _CAPTION_COLOUR: Final = (236, 238, 242)
 _EMPTY_TILE: Final = (58, 62, 70)
 _QUALITIES: Final = (82, 70, 58, 46, 34, 24, 14)
 _SHRINK: Final = 0.8
+_THUMBNAIL_QUALITY: Final = 70
 _NO_CHARACTER: Final = "\U0010fffe"
 """No font has it: it is drawn as every character that a font lacks."""
 
@@ -147,7 +149,7 @@ def strip(
     return _encode_within(picture, max_bytes)
 
 
-def thumbnail(
+def drawn_tile(
     tile: Tile, pictures: PictureReader, *, tile_wh: tuple[int, int] = (320, 180), max_bytes: int = 14_000
 ) -> bytes:
     """Return one tile with its boxes, without border and caption, as a WebP of at most `max_bytes`.
@@ -158,11 +160,23 @@ def thumbnail(
         ValueError: the tile has no image.
     """
     if tile.image is None:
-        raise ValueError("a thumbnail needs an image")
+        raise ValueError("a tile that is drawn alone needs an image")
     seen = _seen(tile.image, tile_wh, pictures)
     image = _fitted(seen, tile_wh)
     _draw_boxes(image, tile, seen, (0, 0), image.size)
     return _encode_within(image, max_bytes)
+
+
+def thumbnail_uri(pictures: PictureReader, file: PictureFile, *, within_wh: tuple[int, int] = (320, 240)) -> str | None:
+    """Return a picture without anything drawn on it as the `data:` URI of a small WebP, None if it cannot be read."""
+    buffer = io.BytesIO()
+    try:
+        small = Image.fromarray(pictures.see(file, within_wh).rgb)
+    except UnreadableImageError:
+        return None
+    small.thumbnail(within_wh)
+    small.save(buffer, "WEBP", quality=_THUMBNAIL_QUALITY)
+    return data_uri(buffer.getvalue())
 
 
 def data_uri(webp: bytes) -> str:

@@ -1,3 +1,4 @@
+import base64
 import io
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from data_miner_dagster.media.contact_sheets import (
     class_colour,
     contact_sheet,
     data_uri,
+    drawn_tile,
     strip,
+    thumbnail_uri,
 )
 from data_miner_dagster.media.foreign_pictures import small_picture
 
@@ -124,3 +127,35 @@ def test_strip__fits_inline_markdown() -> None:
 def test_strip__no_tiles() -> None:
     with pytest.raises(ValueError, match="at least one tile"):
         strip([], _Files())
+
+
+def test_drawn_tile__keeps_proportions_and_draws_boxes(tmp_path: Path) -> None:
+    grey = np.full((200, 100, 3), 128, np.uint8)
+    drawn = _opened(drawn_tile(Tile(grey, boxes=(TileBox((0, 0, 100, 100), 0, ""),)), _Files(), tile_wh=(320, 180)))
+    assert drawn.shape == (180, 90, 3)
+    assert abs(drawn[45, 45].astype(int) - 128).max() < 12
+    assert drawn[45, 1, 2] > drawn[45, 1, 0] + 60, "the first class is drawn in blue"
+    assert abs(drawn[150, 1].astype(int) - 128).max() < 12, "the box ends half way down"
+
+
+def test_drawn_tile__one_without_an_image() -> None:
+    with pytest.raises(ValueError, match="needs an image"):
+        drawn_tile(Tile(None), _Files())
+
+
+def test_thumbnail_uri__small_and_never_enlarged(tmp_path: Path) -> None:
+    for name, wh, expected in (("large", (640, 480), (320, 240)), ("small", (20, 10), (20, 10))):
+        path = tmp_path / f"{name}.png"
+        Image.new("RGB", wh, (200, 30, 30)).save(path)
+        uri = thumbnail_uri(_Files(), PictureFile(path, is_foreign=False))
+        assert uri is not None
+        kind, _, content = uri.partition(",")
+        assert kind == "data:image/webp;base64"
+        height, width, _ = _opened(base64.b64decode(content)).shape
+        assert (width, height) == expected
+
+
+def test_thumbnail_uri__none_for_what_is_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    for name in ("a.jpg", "missing.jpg"):
+        assert thumbnail_uri(_Files(), PictureFile(tmp_path / name, is_foreign=False)) is None

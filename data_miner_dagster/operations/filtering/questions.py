@@ -19,7 +19,7 @@ from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.export.calibration_page import Question, render_calibration_page
-from data_miner_dagster.media.thumbnails import thumbnail_uri
+from data_miner_dagster.media.contact_sheets import thumbnail_uri
 from data_miner_dagster.operations.filtering.drift import scale_fingerprint
 from data_miner_dagster.operations.filtering.filter_project import decide_part
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures

@@ -16,7 +16,7 @@ from data_miner_dagster.domain.versions import REPORT_VERSION
 from data_miner_dagster.export.histograms import Histogram, HistogramCounts, draw_histogram
 from data_miner_dagster.export.parquet import read_videos
 from data_miner_dagster.export.report import Gallery, ReportContent, ReportTile, render_report
-from data_miner_dagster.media.contact_sheets import Tile, class_colour, data_uri, thumbnail
+from data_miner_dagster.media.contact_sheets import Tile, class_colour, data_uri, drawn_tile
 from data_miner_dagster.operations.deduplication.reuploads import project_reuploads
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
@@ -157,7 +157,7 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
 
 def _report_tiles(pictures: PictureReader, tiles: Sequence[Tile]) -> tuple[ReportTile, ...]:
     return tuple(
-        ReportTile(data_uri(thumbnail(tile, pictures)), tile.caption, tile.verdict.value, tile.detail)
+        ReportTile(data_uri(drawn_tile(tile, pictures)), tile.caption, tile.verdict.value, tile.detail)
         if tile.image is not None
         else ReportTile("", "", "blank")
         for tile in tiles
