@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from data_miner_dagster.config.base import ConfigModel
-from data_miner_dagster.config.thresholds import Threshold
+from data_miner_dagster.config.base import ConfigModel, Threshold
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import check_project_name
 

@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
-from data_miner_dagster.config.base import ConfigModel
-from data_miner_dagster.config.thresholds import Margin, Threshold
+from data_miner_dagster.config.base import ConfigModel, Margin, Threshold
 from data_miner_dagster.config.words import is_read_as_other
 from data_miner_dagster.domain.reasons import QualityFlag
 

@@ -15,7 +15,6 @@ from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.config.interpolation import Interpolations, ShownSettings
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.problems import did_you_mean
-from data_miner_dagster.config.refreshing import RefreshConfig
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.config.sourcing import SourcingConfig
 from data_miner_dagster.config.web import WebConfig
@@ -65,6 +64,15 @@ class LoggingConfig(ConfigModel):
     """`json`: one object a line, for Loki and the like."""
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least level that is shown."""
+
+
+class RefreshConfig(ConfigModel):
+    """The `refresh` section of a project. Failed and unavailable videos never hold a project."""
+
+    wait_for_all: bool = True
+    """Build when every video has settled. False: also while videos are still on their way."""
+    min_new_videos: int = Field(default=50, ge=1)
+    """Without `wait_for_all`: build when this many more videos are ready than at the last release."""
 
 
 class PlatformConfig(ConfigModel):

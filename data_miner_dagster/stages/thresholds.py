@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from data_miner_dagster.config.thresholds import Margin, Threshold
+from data_miner_dagster.config.base import Margin, Threshold
 from data_miner_dagster.domain.errors import ConfigError
 
 

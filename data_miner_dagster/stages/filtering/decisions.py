@@ -20,8 +20,8 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.config.base import Margin, Threshold
 from data_miner_dagster.config.filtering import FilteringConfig, PromptConfig
-from data_miner_dagster.config.thresholds import Margin, Threshold
 from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import Float32Array, SimilarityCalibration
 from data_miner_dagster.stages.thresholds import value_for_encoder
