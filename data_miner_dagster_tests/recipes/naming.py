@@ -1,0 +1,115 @@
+"""What a text says is in the repository, and is not."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster_tests.recipes.following import PACKAGE, REPOSITORY
+
+_TOLD: Final = re.compile(r"`([^`]+)`")
+_ITEM: Final = re.compile(r"[-*] |\d+\. |\|")
+_PLACEHOLDER: Final = re.compile(r"<\w+>")
+_PATH: Final = re.compile(r"[\w.<>-]+(?:/[\w.<>-]+)*(?:/|\.(?:py|md|cfg|toml|html))")
+_FILE_OF_A_ROOT: Final = re.compile(r"(?:[\w<>-]+/)*([\w-]+\.(?:parquet|json|csv|npz))")
+_NAME: Final = re.compile(r"((?:[A-Za-z_]\w*\.)*)([A-Za-z_]\w*)(?:\(.*\)|=\S*)?")
+_TARGET: Final = re.compile(r"make (?:[A-Z]+=\S+ )?([a-z]+)")
+
+_HERE: Final = Path(__file__).parent
+
+
+def sections(text: str, title: str) -> Iterator[str]:
+    """Yield the sections of a Markdown text whose heading matches a pattern."""
+    for section in re.split(r"(?m)^(?=#+ )", text):
+        if re.match(rf"#+ (?:{title})", section):
+            yield section
+
+
+def items(text: str) -> Iterator[str]:
+    """Yield the rows of tables, the entries of lists and the paragraphs of a Markdown text; no code blocks."""
+    lines: list[str] = []
+    for line in [*re.sub(r"(?ms)^```.*?^```$", "", text).splitlines(), ""]:
+        if lines and (not line.strip() or _ITEM.match(line)):
+            yield " ".join(lines)
+            lines = []
+        if line.strip():
+            lines.append(line.strip())
+
+
+def problems(text: str, *, imagined: str | None = None) -> list[str]:
+    """Return what the words in backticks of a Markdown text name that is not there.
+
+    A path is looked for in the repository, in the package and beside the path before it; `<word>` in it is anything. A
+    name has to be in one of the files that are named in the same row, entry or paragraph; where none is, anywhere.
+
+    Args:
+        text: a Markdown text.
+        imagined: a word of an example. What contains it is passed over, and the names beside may be anywhere.
+    """
+    return [problem for item in items(text) for problem in _problems_of_item(item, imagined)]
+
+
+def _problems_of_item(item: str, imagined: str | None) -> Iterator[str]:
+    told = [part for token in _TOLD.findall(item) for part in re.split(r": (?=\w+$)", token)]
+    is_imagined = [imagined is not None and imagined in token.lower() for token in told]
+    files = _Files()
+    names = []
+    for token, passes in zip(told, is_imagined, strict=True):
+        if passes:
+            files.is_anywhere = True
+        elif _PATH.fullmatch(token):
+            if not files.add(token):
+                yield f"there is no {token}"
+        elif found := _FILE_OF_A_ROOT.fullmatch(token):
+            names.append((token, found[1]))
+        elif found := _TARGET.match(token):
+            if not re.search(rf"(?m)^{found[1]}:", (REPOSITORY / "Makefile").read_text(encoding="utf-8")):
+                yield f"there is no {token}"
+        elif found := _NAME.fullmatch(token):
+            names.append((token, found[2]))
+    text = files.text
+    for token, name in names:
+        if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text):
+            yield f"{token} is not in {', '.join(files.told) or 'any file'}"
+
+
+@dataclass(slots=True)
+class _Files:
+    """The files that one item names."""
+
+    told: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()
+    is_anywhere: bool = False  # what an item names besides
+
+    def add(self, token: str) -> bool:
+        """Add what a token stands for; return False if there is nothing."""
+        bases = [
+            REPOSITORY,
+            REPOSITORY / PACKAGE,
+            *(path if path.is_dir() else path.parent for path in self.paths[-1:]),
+        ]
+        pattern = _PLACEHOLDER.sub("*", token).rstrip("/")
+        found = next((paths for base in bases if (paths := sorted(base.glob(pattern)))), [])
+        self.is_anywhere = self.is_anywhere or pattern != token.rstrip("/")
+        self.told, self.paths = (*self.told, token), (*self.paths, *found)
+        return bool(found)
+
+    @property
+    def text(self) -> str:
+        """What is written in them; in all files if none is named, or one that is an example."""
+        return _text_of((REPOSITORY,) if self.is_anywhere or not self.paths else self.paths)
+
+
+@cache
+def _text_of(paths: tuple[Path, ...]) -> str:
+    files = [file for path in paths for file in (_sources(path) if path.is_dir() else (path,))]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def _sources(folder: Path) -> list[Path]:
+    if folder == REPOSITORY:
+        rooms = (PACKAGE, f"{PACKAGE}_tests", "benchmarks")
+        return [*(file for room in rooms for file in _sources(folder / room)), *folder.glob("*.toml")]
+    return [file for file in sorted(folder.rglob("*.py")) if file.parent != _HERE]  # which write examples of names

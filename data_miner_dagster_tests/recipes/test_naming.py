@@ -1,0 +1,53 @@
+"""The paths and names in CONTRIBUTING.md, and where the documentation says what lives, exist."""
+
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster_tests.recipes.following import REPOSITORY
+from data_miner_dagster_tests.recipes.naming import problems, sections
+
+DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
+CHECKED = "Adding an? .*|Where what lives"
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_contributing__what_it_names_exists() -> None:
+    text = read(REPOSITORY / "CONTRIBUTING.md")
+    (stage,) = sections(text, "How to add a stage of a project")
+    assert problems(stage, imagined="tracking") == []
+    assert problems(text.replace(stage, "")) == []
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_docs__what_they_say_lives_somewhere_does(path: Path) -> None:
+    assert [problem for section in sections(read(path), CHECKED) for problem in problems(section)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("Words, and a `plain word` of `pts_seconds`.", []),
+        ("1. `config/sourcing.py`: a field of `RulesConfig`,\n   as `min_views`.", []),
+        ("1. `config/sourcing.py`: a field of `RuleConfig`.", ["RuleConfig is not in config/sourcing.py"]),
+        ("- `config/rules.py`", ["there is no config/rules.py"]),
+        ("| `operations/extraction/folder.py`, `importing.py`, `nothing.py` | x |", ["there is no nothing.py"]),
+        ("- `operations/<stage>/check.py` and `assets/<stage>.txt.py`", ["there is no assets/<stage>.txt.py"]),
+        ("- `media/pictures.py: not_there`", ["not_there is not in media/pictures.py"]),
+        ("- `models/`: `ARCHITECTURES`\n- `media/`: `ARCHITECTURES`", ["ARCHITECTURES is not in media/"]),
+        ("`projects/<name>/filtered.parquet`, `sifted.parquet`", ["sifted.parquet is not in any file"]),
+        ("`make check`, `make VENV=/some/where test`, `make coffee`", ["there is no make coffee"]),
+        ("```sh\n`config/rules.py`\n```", []),
+    ],
+)
+def test_problems__by_hand(text: str, expected: list[str]) -> None:
+    assert problems(text) == expected
+
+
+def test_problems__of_an_example() -> None:
+    text = "1. `config/tracking.py` works inside `project_stage`, and `TRACKING` in `no_such_name`."
+    assert problems(text, imagined="tracking") == ["no_such_name is not in any file"]
