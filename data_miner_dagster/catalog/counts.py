@@ -1,8 +1,9 @@
 """Exact counts of videos and memberships by where they stand, and why."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, case, func, select
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.members import is_wanted
@@ -10,6 +11,7 @@ from data_miner_dagster.catalog.schema import (
     ProjectVideoRow,
     VideoRow,
 )
+from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import (
     ProjectVideoStatus,
     VideoStatus,
@@ -25,15 +27,39 @@ class StatusCount:
     count: int
 
 
-def count_videos(database: Database, project: str | None = None) -> list[StatusCount]:
-    """Return exact counts of videos by status and kind of error, in the order of the statuses."""
-    query = select(VideoRow.status, VideoRow.error_kind, func.count()).group_by(VideoRow.status, VideoRow.error_kind)
+@dataclass(frozen=True, slots=True)
+class VideoCount:
+    """How many videos stand so, for which reason, and what comes of those that failed."""
+
+    status: str
+    reason: str
+    count: int
+    num_stuck: int  # of those that may pass, how many have been tried often
+    next_try: datetime | None  # of the first of them; None: of none by itself
+
+
+def count_videos(database: Database, project: str | None = None, *, stuck_after: int = 1) -> list[VideoCount]:
+    """Return exact counts of videos by status and kind of error, in the order of the statuses.
+
+    A video that fails in a passing way is stuck after `stuck_after` attempts.
+    """
+    passing = [kind for kind in VideoErrorKind if kind.is_transient]
+    is_stuck = and_(
+        VideoRow.status == VideoStatus.FAILED, VideoRow.error_kind.in_(passing), VideoRow.attempts >= stuck_after
+    )
+    query = select(
+        VideoRow.status,
+        VideoRow.error_kind,
+        func.count(),
+        func.sum(case((is_stuck, 1), else_=0)),
+        func.min(VideoRow.retry_after),
+    ).group_by(VideoRow.status, VideoRow.error_kind)
     if project is not None:
         query = query.where(is_wanted(project))
     with database.reading() as session:
         rows = [
-            StatusCount(status.value, kind.value if kind is not None else "", count)
-            for status, kind, count in session.execute(query)
+            VideoCount(status.value, kind.value if kind is not None else "", count, int(num_stuck), next_try)
+            for status, kind, count, num_stuck, next_try in session.execute(query)
         ]
     order = [status.value for status in VideoStatus]
     return sorted(rows, key=lambda row: (order.index(row.status), row.reason))

@@ -4,6 +4,7 @@ Does not belong here: claims that are held (claims.py), what a person asks for (
 """
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import delete, select
@@ -62,23 +63,27 @@ def reset_orphans(database: Database) -> list[str]:
     return moved
 
 
-def give_up(database: Database, video_keys: Collection[str], reason: str) -> list[str]:
-    """Set videos to FAILED/CRASHED without a retry date, unless a live worker holds them; return those set, sorted.
+def give_up(database: Database, video_keys: Collection[str], reason: str, *, retry_after: datetime) -> list[str]:
+    """Set videos to FAILED/CRASHED, unless a live worker holds them; return those set, sorted.
 
-    For videos that no run brings to an end: `retry_videos` gives them another chance.
+    For videos that no run brings to an end: their projects go on without them, and they are due again at `retry_after`.
     """
     given_up = []
     with database.transaction() as session:
         now = database.now(session)
         claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)}
         for key in sorted(set(video_keys)):
-            if f"video/{key}" not in claimed and move_video(
+            if f"video/{key}" in claimed:
+                continue
+            # What failed before fails again, with another date: by way of PENDING, since no status follows itself.
+            move_video(session, key, VideoStatus.PENDING, only_from={VideoStatus.FAILED})
+            if move_video(
                 session,
                 key,
                 VideoStatus.FAILED,
                 error=reason,
                 error_kind=VideoErrorKind.CRASHED,
-                retry_after=None,
+                retry_after=retry_after,
             ):
                 given_up.append(key)
     return given_up

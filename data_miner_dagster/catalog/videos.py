@@ -122,9 +122,11 @@ def due_at(
 ) -> datetime | None:
     """Return when a failed video may be tried again: after an internal error, as soon as another version is at work.
 
-    None if it waits for a person.
+    None if it waits for a person. What may pass never does: where an earlier version stored no date, it is due.
     """
-    if error_kind is VideoErrorKind.INTERNAL_ERROR and internal_error_version != __version__:
+    is_of_another_version = error_kind is VideoErrorKind.INTERNAL_ERROR and internal_error_version != __version__
+    has_no_date = retry_after is None and error_kind is not None and error_kind.is_transient
+    if is_of_another_version or has_no_date:
         return datetime.min.replace(tzinfo=UTC)
     return retry_after
 

@@ -9,6 +9,8 @@ from data_miner_dagster.cli.output import echo, print_json, print_table, shorten
 from data_miner_dagster.cli.warnings import platform_warnings
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from data_miner_dagster.catalog.schema import ProjectRow, VideoRow
     from data_miner_dagster.operations.platform import Platform
 
@@ -29,7 +31,8 @@ def status(
     echo(f"root {platform.root}")
     _print_projects(content["projects"])
     echo("")
-    print_table(["videos", "reason", "count"], [list(row.values()) for row in content["videos"]], numbers=["count"])
+    columns = ["videos", "reason", "count", "of them stuck", "next try"]
+    print_table(columns, [list(row.values()) for row in content["videos"]], numbers=["count", "of them stuck"])
     if project is not None:
         echo("")
         rows = [list(row.values()) for row in content["members"]]
@@ -123,7 +126,14 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
     return {
         "projects": _projects(platform, project),
         "videos": [
-            {"status": row.status, "reason": row.reason, "count": row.count} for row in count_videos(database, project)
+            {
+                "status": row.status,
+                "reason": row.reason,
+                "count": row.count,
+                "stuck": row.num_stuck or None,
+                "next_try": _utc(row.next_try),
+            }
+            for row in count_videos(database, project, stuck_after=platform.config.downloading.max_attempts)
         ],
         "members": [
             {"status": row.status, "reason": row.reason, "count": row.count}
@@ -269,5 +279,9 @@ def _video(row: "VideoRow", most_frames: int | None) -> "dict[str, object]":
         "attempts": row.attempts,
         "error_kind": row.error_kind.value if row.error_kind is not None else None,
         "error": row.error,
-        "retry_after": f"{row.retry_after:%Y-%m-%dT%H:%M:%SZ}" if row.retry_after is not None else None,
+        "retry_after": _utc(row.retry_after),
     }
+
+
+def _utc(date: "datetime | None") -> str | None:
+    return None if date is None else f"{date:%Y-%m-%dT%H:%M:%SZ}"

@@ -122,11 +122,12 @@ class DownloadingConfig(ConfigModel):
     try_delay_seconds: float = Field(default=1.0, ge=0, le=600)
     """The pause before the second try within one run; doubled with each."""
     max_attempts: int = Field(default=8, ge=1)
-    """Runs after which a video that keeps failing in a passing way is left alone until `data-miner retry`."""
-    backoff_seconds: float = Field(default=300, ge=0)
+    """Runs after which `status` counts a video that keeps failing in a passing way as stuck. It is tried again all the
+    same."""
+    backoff_seconds: float = Field(default=30, ge=0)
     """The delay after the first failed run; doubled with each, up to `max_backoff_seconds`."""
-    max_backoff_seconds: float = Field(default=24 * 3600, ge=0)
-    """The longest such delay."""
+    max_backoff_seconds: float = Field(default=6 * 3600, ge=0)
+    """The longest such delay: what may pass is tried again at least so often, for ever."""
     unavailable_retry_days: float | None = Field(default=30, gt=0)
     """A private, removed or blocked video is looked at again after so long. null: never by itself."""
     limits: DownloadingLimitsConfig = DownloadingLimitsConfig()

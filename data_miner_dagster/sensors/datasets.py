@@ -12,8 +12,8 @@ from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.runs import active_runs
-from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight, num_ended_by_other_versions
-from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, DatasetPlan, ProjectState, plan_dataset
+from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight, why_it_waits
+from data_miner_dagster.sensors.planning import DatasetPlan, ProjectState, plan_dataset
 from data_miner_dagster.sensors.states import project_states, video_states
 
 
@@ -39,9 +39,9 @@ def _request_or_reason(
     work = plan.work_of(state.name)
     if count_runs(context.instance, work, [dg.DagsterRunStatus.SUCCESS]):
         return "released"
+    if (waiting := why_it_waits(context.instance, work, platform.config.downloading)) is not None:
+        return waiting
     attempts = count_runs(context.instance, work)
-    if attempts - num_ended_by_other_versions(context.instance, work) >= MAX_FAILED_RUNS:
-        return f"given up after {attempts} failed runs"
     context.log.info(f"{state.name}: {plan.reason}")
     return dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work})
 

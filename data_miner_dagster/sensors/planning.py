@@ -5,19 +5,21 @@ Belongs here: decisions over plain records. Does not belong here: Dagster's inst
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
+from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.jobs import BUILD_DATASET, DOWNLOAD_VIDEOS, EMBED_FRAMES, EXTRACT_FRAMES
 from data_miner_dagster.partitions import PartitionRange, plan_ranges
+from data_miner_dagster.stages.downloading.failures import backoff_seconds
 
 MAX_KEYS_PER_RUN: Final = 25
 """Of every range run that a sensor or `data-miner run` asks for, whatever its stage."""
 
 MAX_FAILED_RUNS: Final = 3
-"""A piece of work whose runs failed this often as a whole (not its videos) is given up, with a reason on record."""
+"""A piece of work whose runs failed this often as a whole (not its videos) waits, longer with each further one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,16 @@ def plan_stage_ranges(
     wanted = [key for key in work.wanted if key not in busy]
     bridges = [key for key in work.finished if key not in busy]
     return plan_ranges(ordered_keys, wanted, max_keys=max_keys, bridges=bridges)[:max_ranges]
+
+
+def next_try_at(num_failed: int, last_failed_at: datetime | None, config: DownloadingConfig) -> datetime | None:
+    """Return when work is due again of which so many runs have failed as a whole; None: at once.
+
+    What ended them may pass (a disk that was away, a machine that was short of memory), so it is never given up.
+    """
+    if num_failed < MAX_FAILED_RUNS or last_failed_at is None:
+        return None
+    return last_failed_at + timedelta(seconds=backoff_seconds(num_failed - MAX_FAILED_RUNS + 1, config))
 
 
 def needs_sourcing(project: ProjectState) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster.catalog.projects import find_projects
+from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
@@ -19,8 +20,8 @@ from data_miner_dagster.operations.sourcing.registering import register_project_
 from data_miner_dagster.partitions import PROJECTS, add_partitions
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.runs import active_runs
-from data_miner_dagster.sensors.in_flight import WORK_TAG, count_runs, keys_in_flight, num_ended_by_other_versions
-from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, ProjectState, needs_sourcing
+from data_miner_dagster.sensors.in_flight import FAILED, WORK_TAG, count_runs, keys_in_flight, why_it_waits
+from data_miner_dagster.sensors.planning import ProjectState, needs_sourcing
 from data_miner_dagster.sensors.states import project_states
 
 _SUFFIXES = (".yaml", ".yml")
@@ -63,12 +64,14 @@ def _registered(platform: Platform, folder: Path, workers: ProjectFileWorkers) -
     return refused
 
 
-def _request_of(instance: dg.DagsterInstance, state: ProjectState) -> dg.RunRequest | None:
-    """Return what to ask for, None if that has failed too often."""
+def _request_or_reason(
+    instance: dg.DagsterInstance, state: ProjectState, config: DownloadingConfig
+) -> dg.RunRequest | str:
+    """Return what to ask for, or why it waits."""
     work = fingerprint_of({"job": LIST_SOURCES, "project": state.name, "config": state.config_hash})
+    if (waiting := why_it_waits(instance, work, config, [*FAILED, dg.DagsterRunStatus.SUCCESS])) is not None:
+        return waiting
     attempts = count_runs(instance, work)
-    if attempts - num_ended_by_other_versions(instance, work) >= MAX_FAILED_RUNS:
-        return None
     return dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work})
 
 
@@ -91,27 +94,28 @@ def project_files(context: dg.SensorEvaluationContext, platform: PlatformResourc
     add_partitions(context.instance, PROJECTS, [state.name for state in states])
     busy = keys_in_flight(active_runs(context.instance), LIST_SOURCES, [])
     requests: list[dg.RunRequest] = []
-    given_up = 0
+    waiting: list[str] = []
     faulty: list[str] = []
     for state in states:
         if state.is_withdrawn or not needs_sourcing(state) or state.name in busy:
             continue
         if len(requests) + len(busy) >= MAX_LISTINGS_AT_ONCE:
             break  # the next tick goes on
-        request = attempt_alone("project_files", state.name, partial(_request_of, context.instance, state))
+        ask = partial(_request_or_reason, context.instance, state, opened.config.downloading)
+        request = attempt_alone("project_files", state.name, ask)
         if isinstance(request, ItemFault):
             context.log.error(f"{state.name}: {request.line}")
             faulty.append(f"{state.name}: {request.line}")
-        elif request is None:
-            given_up += 1
+        elif isinstance(request, str):
+            waiting.append(f"{state.name}: {request}")
         else:
             requests.append(request)
     if requests:
         return dg.SensorResult(run_requests=requests, cursor=cursor)
     withdrawn = [state.name for state in states if state.is_withdrawn]
     return dg.SensorResult(
-        skip_reason=f"{len(states)} projects listed; {len(refused)} files refused; {given_up} given up after "
-        f"{MAX_FAILED_RUNS} failed runs"
+        skip_reason=f"{len(states)} projects listed; {len(refused)} files refused"
+        + "".join(f"; {line}" for line in waiting[:5])
         + (f"; without a file, and so not listed again: {', '.join(withdrawn[:5])}" if withdrawn else "")
         + (f". {'; '.join([*refused[:1], *faulty[:5]])}" if refused or faulty else ""),
         cursor=cursor,

@@ -18,14 +18,15 @@ from data_miner_dagster.runs import active_runs, end_dead_runs
 from data_miner_dagster.sensors.in_flight import (
     WORK_TAG,
     count_runs,
+    failures_of,
     keys_in_flight,
-    num_ended_by_other_versions,
     num_ended_by_this_version,
 )
 from data_miner_dagster.sensors.planning import (
     MAX_FAILED_RUNS,
     MAX_KEYS_PER_RUN,
     StageWork,
+    next_try_at,
     plan_stage_ranges,
     plan_video_work,
 )
@@ -36,8 +37,6 @@ MAX_RUNS_AT_ONCE: Final = 24
 """Queued or at work, of each job, so that downloads never keep extraction waiting. A listing of 100,000 videos waits in
 the catalog, where it can be changed, not in the run queue, where it would keep other projects' runs behind it."""
 
-_FAILED: Final = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-
 
 def _request_of(
     context: dg.SensorEvaluationContext,
@@ -46,20 +45,27 @@ def _request_of(
     keys: Sequence[str],
     tags: Mapping[str, str],
 ) -> dg.RunRequest | None:
-    """Return the run to ask for, None if a range is given up: its videos with it, unless this program is at fault."""
+    """Return the run to ask for, None if a range has to wait: its videos are given up until then.
+
+    They are not if this program is at fault.
+    """
     identity = fingerprint_of({"job": work.job, "keys": keys})
-    by_faults = num_ended_by_this_version(context.instance, identity, _FAILED)
+    by_faults = num_ended_by_this_version(context.instance, identity)
     if by_faults >= MAX_FAILED_RUNS:
         context.log.error(
             f"{work.job}: {by_faults} runs at {len(keys)} videos were ended by a fault of this program; "
             "they are asked for again when another version is installed"
         )
         return None
-    by_others = num_ended_by_other_versions(context.instance, identity)
-    if count_runs(context.instance, identity, _FAILED) - by_faults - by_others >= MAX_FAILED_RUNS:
+    num_failed, last_failed_at = failures_of(context.instance, identity)
+    due = next_try_at(num_failed, last_failed_at, platform.config.downloading)
+    if due is not None and due > utc_now():
         lost = [key for key in keys if key in set(work.wanted)]
-        give_up(platform.database, lost, f"{MAX_FAILED_RUNS} runs of {work.job} died on its batch")
-        context.log.error(f"{work.job}: gave up {len(keys)} videos after {MAX_FAILED_RUNS} failed runs")
+        give_up(platform.database, lost, f"{num_failed} runs of {work.job} died on its batch", retry_after=due)
+        context.log.error(
+            f"{work.job}: {num_failed} runs at {len(keys)} videos failed; "
+            f"they are tried again from {due:%Y-%m-%d %H:%M} UTC"
+        )
         return None
     attempt = count_runs(context.instance, identity)
     return dg.RunRequest(run_key=f"{identity}:{attempt}", job_name=work.job, tags={WORK_TAG: identity, **tags})

@@ -1,4 +1,6 @@
-from data_miner_dagster.catalog.counts import StatusCount, count_project_videos, count_videos
+from datetime import UTC, datetime
+
+from data_miner_dagster.catalog.counts import StatusCount, VideoCount, count_project_videos, count_videos
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
@@ -17,11 +19,26 @@ def test_count_videos__with_reasons_in_order(database: Database) -> None:
     add_video(database, "urls-c", "bikes", status=VideoStatus.FAILED, error_kind=VideoErrorKind.TRUNCATED)
     add_video(database, "urls-d")
     assert count_videos(database) == [
-        StatusCount("PENDING", "", 1),
-        StatusCount("FAILED", "empty_file", 1),
-        StatusCount("FAILED", "truncated", 2),
+        VideoCount("PENDING", "", 1, 0, None),
+        VideoCount("FAILED", "empty_file", 1, 0, None),
+        VideoCount("FAILED", "truncated", 2, 0, None),
     ]
     assert count_videos(database, "bikes")[0].status == "FAILED"
+
+
+def test_count_videos__what_may_pass_is_stuck_after_some_attempts(database: Database) -> None:
+    first, second = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    for key, kind, attempts, due in (
+        ("urls-a", VideoErrorKind.TRANSIENT, 2, second),
+        ("urls-b", VideoErrorKind.TRANSIENT, 3, first),
+        ("urls-c", VideoErrorKind.TRANSIENT, 9, second),
+        ("urls-d", VideoErrorKind.TRUNCATED, 9, None),
+    ):
+        add_video(database, key, status=VideoStatus.FAILED, error_kind=kind, attempts=attempts, retry_after=due)
+    assert count_videos(database, stuck_after=3) == [
+        VideoCount("FAILED", "transient", 3, 2, first),
+        VideoCount("FAILED", "truncated", 1, 0, None),
+    ]
 
 
 def test_count_project_videos__rejections_by_rule(database: Database) -> None:

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import update
@@ -79,16 +79,17 @@ def test_give_up__every_status_but_under_a_live_worker(database: Database) -> No
     keys = [f"urls-{status.value.lower()}" for status in VideoStatus if status is not VideoStatus.UNAVAILABLE]
     for key in keys:
         add_video(database, key, status=VideoStatus(key.removeprefix("urls-").upper()))
+    due = datetime(2026, 1, 1, tzinfo=UTC)
     with hold_claim(database, "video/urls-extracting", wait_seconds=0):
-        given_up = give_up(database, [*keys, "urls-nowhere"], "five runs died of it")
-    assert given_up == sorted(set(keys) - {"urls-extracting", "urls-failed"})
+        given_up = give_up(database, [*keys, "urls-nowhere"], "five runs died of it", retry_after=due)
+    assert given_up == sorted(set(keys) - {"urls-extracting"})
     video = find_video(database, "urls-extracted")
     assert video is not None
     assert (video.status, video.error_kind, video.error, video.retry_after) == (
         VideoStatus.FAILED,
         VideoErrorKind.CRASHED,
         "five runs died of it",
-        None,
+        due,
     )
 
 

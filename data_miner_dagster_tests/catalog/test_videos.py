@@ -54,6 +54,19 @@ def test_find_videos__by_key_project_and_status(database: Database) -> None:
     assert [video.key for video in find_videos(database, ["urls-c", "urls-b"], statuses=failed)] == ["urls-b"]
 
 
+def test_wanted_videos__what_may_pass_and_has_no_date_is_due(database: Database) -> None:
+    add_project(database, "bikes")
+    for key, kind in (
+        ("urls-a", VideoErrorKind.TRANSIENT),
+        ("urls-b", VideoErrorKind.CRASHED),
+        ("urls-c", VideoErrorKind.TRUNCATED),
+    ):
+        add_video(database, key, "bikes", status=VideoStatus.FAILED, error_kind=kind)
+    assert [is_due(video) for video in find_videos(database)] == [True, True, False]
+    dates = [video.retry_after for video in wanted_videos(database)]
+    assert [date is not None and date < utc_now() for date in dates] == [True, True, False]
+
+
 def test_find_videos__many_keys_sorted_whatever_their_order(database: Database) -> None:
     with database.transaction() as session:
         session.add_all(VideoRow(key=f"urls-{i:05d}", url="u", status=VideoStatus.PENDING) for i in range(6000))

@@ -66,9 +66,9 @@ def test_status__says_which_site_refuses_and_that_yt_dlp_is_old(
 def test_status__counts_by_status_with_reasons(run_command: RunCommand, platform: Platform) -> None:
     content = json.loads(run_command("status", "--root", platform.root, "--json").stdout)
     assert content["videos"] == [
-        {"status": "PENDING", "reason": "", "count": 1},
-        {"status": "EXTRACTED", "reason": "", "count": 3},
-        {"status": "FAILED", "reason": "undecodable", "count": 1},
+        {"status": "PENDING", "reason": "", "count": 1, "stuck": None, "next_try": None},
+        {"status": "EXTRACTED", "reason": "", "count": 3, "stuck": None, "next_try": None},
+        {"status": "FAILED", "reason": "undecodable", "count": 1, "stuck": None, "next_try": None},
     ]
     assert content["members"] == [
         {"status": "PENDING", "reason": "", "count": 4},

@@ -193,12 +193,9 @@ def _reasons(platform: Platform) -> list[str]:
 def _status_counts(platform: Platform) -> dict[str, int]:
     """Return how often `data-miner status` counts internal errors, by what it counts."""
     database = platform.database
-    counted = {"videos": count_videos(database, PROJECT), "members": count_project_videos(database, PROJECT)}
-    return {
-        name: number
-        for name, rows in counted.items()
-        if (number := sum(row.count for row in rows if row.reason == "internal_error"))
-    }
+    videos = sum(row.count for row in count_videos(database, PROJECT) if row.reason == "internal_error")
+    members = sum(row.count for row in count_project_videos(database, PROJECT) if row.reason == "internal_error")
+    return {name: number for name, number in (("videos", videos), ("members", members)) if number}
 
 
 @pytest.mark.parametrize(

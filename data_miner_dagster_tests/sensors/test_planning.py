@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.partitions import PartitionRange
 from data_miner_dagster.sensors.planning import (
@@ -11,6 +12,7 @@ from data_miner_dagster.sensors.planning import (
     VideoState,
     is_settled,
     needs_sourcing,
+    next_try_at,
     plan_dataset,
     plan_stage_ranges,
     plan_video_work,
@@ -37,6 +39,13 @@ def project(sourced: str | None = "hash", models: str = "models") -> ProjectStat
 
 def work_by_job(*videos: VideoState) -> dict[str, tuple[str, ...]]:
     return {work.job: work.wanted for work in plan_video_work(videos, NOW)}
+
+
+def test_next_try_at__at_once_thrice_then_ever_later_up_to_the_cap() -> None:
+    config = DownloadingConfig(backoff_seconds=30, max_backoff_seconds=100)
+    assert next_try_at(0, None, config) is None
+    delays = [due and (due - NOW).total_seconds() for due in (next_try_at(n, NOW, config) for n in (2, 3, 4, 5, 999))]
+    assert delays == [None, 30, 60, 100, 100]
 
 
 def test_plan_video_work__empty() -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -227,8 +227,8 @@ def test_wanted_videos__what_is_in_flight_is_not_asked_for(instance: dg.DagsterI
     assert "1 runs in flight" in str(result.skip_reason and result.skip_reason.skip_message)
 
 
-def test_wanted_videos__work_whose_runs_keep_dying_is_given_up_with_a_reason(
-    instance: dg.DagsterInstance, platform: Platform
+def test_wanted_videos__work_whose_runs_keep_dying_waits_with_a_reason_and_a_date(
+    instance: dg.DagsterInstance, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drop_project(platform)
     tick(instance, "project_files")
@@ -240,9 +240,24 @@ def test_wanted_videos__work_whose_runs_keep_dying_is_given_up_with_a_reason(
     assert requests_of(tick(instance, "wanted_videos")) == []
     row = find_video(platform.database, "generic-a")
     assert row is not None
-    assert row.status is VideoStatus.FAILED
-    assert row.error is not None
-    assert "download_videos" in row.error
+    assert (row.status, row.error) == (VideoStatus.FAILED, "3 runs of download_videos died on its batch")
+    assert row.retry_after is not None
+    assert 20 < (row.retry_after - utc_now()).total_seconds() <= 31
+
+    def in_a_minute() -> datetime:
+        return utc_now() + timedelta(seconds=60)
+
+    monkeypatch.setattr("data_miner_dagster.sensors.videos.utc_now", in_a_minute)
+    (again,) = requests_of(tick(instance, "wanted_videos"))
+    assert again.tags[WORK_TAG] == request.tags[WORK_TAG]
+    assert again.run_key != request.run_key
+    for _ in range(2):  # the fifth run ended just now, the next is due four times later
+        instance.create_run_for_job(job, tags={WORK_TAG: request.tags[WORK_TAG]}, status=dg.DagsterRunStatus.FAILURE)
+    assert requests_of(tick(instance, "wanted_videos")) == []
+    row = find_video(platform.database, "generic-a")
+    assert row is not None
+    assert row.retry_after is not None
+    assert 110 < (row.retry_after - utc_now()).total_seconds() <= 121
 
 
 def test_wanted_videos__a_fault_of_ours_gives_no_video_up_and_waits_for_another_version(
@@ -399,6 +414,35 @@ def test_wanted_videos__a_flood_waits_in_the_catalog(
         assert len(requests_of(tick(instance, "wanted_videos"))) == num_requests
 
 
+@pytest.mark.parametrize(("sensor", "job"), [("project_files", "list_sources"), ("settled_projects", "build_dataset")])
+def test_ticks__a_project_whose_runs_keep_failing_waits_and_is_never_given_up(
+    instance: dg.DagsterInstance, platform: Platform, monkeypatch: pytest.MonkeyPatch, sensor: str, job: str
+) -> None:
+    drop_project(platform)
+    register_project_files(platform)
+    if sensor == "settled_projects":
+        add_members(platform, ["generic-a"])
+        with platform.database.transaction() as session:
+            move_video(session, "generic-a", VideoStatus.FAILED)
+        row = find_project(platform.database, "street")
+        assert row is not None
+        update_project(platform.database, "street", sourced_config_hash=row.config_hash)
+    (request,) = requests_of(tick(instance, sensor))
+    tags = {WORK_TAG: request.tags[WORK_TAG]}
+    for _ in range(MAX_FAILED_RUNS):
+        instance.create_run_for_job(defs.resolve_job_def(job), tags=tags, status=dg.DagsterRunStatus.FAILURE)
+    skipped = tick(instance, sensor)
+    assert requests_of(skipped) == []
+    assert "street: 3 runs left it undone: tried again from 2" in str(skipped.skip_reason)
+
+    def in_a_minute() -> datetime:
+        return utc_now() + timedelta(seconds=60)
+
+    monkeypatch.setattr("data_miner_dagster.sensors.in_flight.utc_now", in_a_minute)
+    (again,) = requests_of(tick(instance, sensor))
+    assert again.run_key != request.run_key
+
+
 def test_ticks__one_of_several_that_a_fault_meets_holds_up_no_other(
     instance: dg.DagsterInstance, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,11 +456,11 @@ def test_ticks__one_of_several_that_a_fault_meets_holds_up_no_other(
     keys = [f"generic-{index:03d}" for index in range(3 * MAX_KEYS_PER_RUN)]
     add_members(platform, keys)
     with monkeypatch.context() as patched:  # a range
-        _plant_at(patched, "sensors.videos:num_ended_by_other_versions", lambda call: call == 2)
+        _plant_at(patched, "sensors.videos:failures_of", lambda call: call == 2)
         asked = [r.tags[RANGE_START_TAG] for r in requests_of(tick(instance, "wanted_videos"))]
     assert asked == [keys[0], keys[2 * MAX_KEYS_PER_RUN]]
     with monkeypatch.context() as patched:  # all ranges
-        _plant_at(patched, "sensors.videos:num_ended_by_other_versions", lambda _call: True)
+        _plant_at(patched, "sensors.videos:failures_of", lambda _call: True)
         skipped = tick(instance, "wanted_videos").skip_reason
     assert skipped is not None
     line = r"3 ranges could not be asked for: ZeroDivisionError: planted \(sensors/videos.py:\d+\)$"

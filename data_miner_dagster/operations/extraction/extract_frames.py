@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -34,13 +33,12 @@ from data_miner_dagster.operations.extraction.workers import FrameWorkers
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
+from data_miner_dagster.stages.downloading.failures import decide_failure
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 from data_miner_dagster.storage.frames import frames_identity
 
 logger = logging.getLogger(__name__)
 
-_RETRY_AFTER = timedelta(minutes=5)
-_MOST_ATTEMPTS = 5
 _MOST_DECODER_THREADS = 4
 _COUNTS_PIXELS_SINCE = 6
 _HAS_NO_FILE = frozenset({VideoStatus.PENDING, VideoStatus.DOWNLOADING})
@@ -218,7 +216,7 @@ def _record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcom
 
 def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, message: str) -> VideoOutcome:
     attempts = row.attempts + (0 if kind is VideoErrorKind.DISK_FULL else 1)  # which is no fault of the video's
-    may_pass = kind.is_transient and attempts < _MOST_ATTEMPTS
+    decision = decide_failure(kind, attempts, None, utc_now(), platform.config.downloading)
     with platform.database.transaction() as session:
         move_video(
             session,
@@ -227,7 +225,7 @@ def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, mess
             error_kind=kind,
             error=message,
             attempts=attempts,
-            retry_after=utc_now() + _RETRY_AFTER * 2**attempts if may_pass else None,
+            retry_after=decision.retry_after,
         )
     logger.warning("%s: no frames: %s", row.key, message)
     return VideoOutcome(row.key, OutcomeStatus.FAILED, kind, message)

@@ -23,7 +23,10 @@ SAME_DURATION_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class FailureDecision:
-    """The status to store and the date from which another try is due; None: never by itself."""
+    """The status to store and the date from which another try is due; None: never by itself.
+
+    What may pass always has a date.
+    """
 
     status: VideoStatus
     retry_after: datetime | None
@@ -44,13 +47,14 @@ def decide_failure(
 ) -> FailureDecision:
     """Return what to store for a failed download.
 
-    Passing kinds are tried again after a growing delay, or after what the server asks for if that is longer, until
-    `max_attempts`. What the site withholds is looked at again after `unavailable_retry_days`. All else stays as it is.
+    Passing kinds are tried again after a growing delay, or after what the server asks for if that is longer, for as
+    long as they last. What the site withholds is looked at again after `unavailable_retry_days`. All else stays as it
+    is.
     """
     if kind.is_of_site:
         days = config.unavailable_retry_days
         return FailureDecision(VideoStatus.UNAVAILABLE, None if days is None else now + timedelta(days=days))
-    if kind.is_transient and attempts < config.max_attempts:
+    if kind.is_transient:
         delay = max(backoff_seconds(attempts, config), min(retry_after_seconds or 0.0, MAX_WAIT_SECONDS))
         return FailureDecision(VideoStatus.FAILED, now + timedelta(seconds=delay))
     return FailureDecision(VideoStatus.FAILED, None)

@@ -42,8 +42,23 @@ def test_decide_failure__the_servers_word_counts_if_it_is_longer() -> None:
         assert decision.retry_after == NOW + timedelta(seconds=expected)
 
 
-def test_decide_failure__gives_up_after_max_attempts() -> None:
-    assert decide_failure(VideoErrorKind.TRANSIENT, 4, None, NOW, CONFIG).retry_after is None
+@pytest.mark.parametrize("kind", [kind for kind in VideoErrorKind if kind.is_transient])
+def test_decide_failure__what_may_pass_is_never_given_up(kind: VideoErrorKind) -> None:
+    for attempts in (CONFIG.max_attempts, CONFIG.max_attempts + 1, 10_000):
+        decision = decide_failure(kind, attempts, None, NOW, CONFIG)
+        delay = 800 if attempts == 4 else 1000
+        assert (decision.status, decision.retry_after) == (VideoStatus.FAILED, NOW + timedelta(seconds=delay))
+
+
+def test_backoff_seconds__by_default_from_half_a_minute_to_six_hours() -> None:
+    default = DownloadingConfig()
+    assert [backoff_seconds(attempts, default) for attempts in (1, 2, 10, 11, 10_000)] == [
+        30,
+        60,
+        30 * 2**9,
+        6 * 3600,
+        6 * 3600,
+    ]
 
 
 def test_decide_failure__what_the_site_withholds() -> None:
