@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from data_miner_dagster.catalog.claims import hold_claim
 from data_miner_dagster.catalog.failures import quick_check
+from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE, set_variable
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import atomic_path
@@ -35,15 +36,26 @@ def deployment_file(name: str) -> Path:
     raise ConfigError(f"{name} is missing from this installation; install the package again")
 
 
+def dagster_home(layout: StorageLayout) -> Path:
+    """Return where Dagster's instance is kept: DAGSTER_HOME from the environment, else under the root."""
+    return Path(os.environ.get(DAGSTER_HOME_VARIABLE) or layout.dagster_home).expanduser().absolute()
+
+
+def standing_dagster_home(layout: StorageLayout) -> Path | None:
+    """Return where Dagster's instance is kept, None where there is none yet. Creates nothing."""
+    home = dagster_home(layout)
+    return home if (home / DAGSTER_SETTINGS).exists() else None
+
+
 def prepare_dagster_home(layout: StorageLayout) -> Path:
-    """Return DAGSTER_HOME, from the environment or under the root, with a dagster.yaml in it. Sets the variable.
+    """Return where Dagster's instance is kept, with a dagster.yaml in it.
 
     A dagster.yaml that is already there is left as it is: it may name a PostgreSQL server.
 
     Raises:
         ConfigError: Dagster would keep its history elsewhere than in a folder of this name.
     """
-    home = Path(os.environ.get("DAGSTER_HOME") or layout.dagster_home).expanduser().absolute()
+    home = dagster_home(layout)
     settings = home / DAGSTER_SETTINGS
     if not _is_found_by_dagster(home) and not (
         settings.exists() and "postgres" in settings.read_text(encoding="utf-8", errors="replace")
@@ -55,7 +67,6 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
     if not settings.exists() or _is_half_copied(settings):
         with atomic_path(settings) as partial:
             shutil.copyfile(deployment_file(DAGSTER_SETTINGS), partial)
-    os.environ["DAGSTER_HOME"] = str(home)
     return home
 
 
@@ -71,13 +82,14 @@ def _is_half_copied(settings: Path) -> bool:
 
 
 def existing_instance(home: Path) -> "DagsterInstance":
-    """Return the instance of `home`, which DAGSTER_HOME must name; the caller closes it.
+    """Return the instance of `home`, which becomes this process's and its children's; the caller closes it.
 
     Raises:
         ConfigError: its settings, or one of its databases, cannot be used; the message names the file.
     """
     from dagster import DagsterInstance
 
+    set_variable(DAGSTER_HOME_VARIABLE, home)
     index = home / "history" / "runs" / "index.db"
     if index.is_file() and not index.stat().st_size and not index.with_name("index.db-wal").exists():
         index.unlink()  # Dagster makes its tables in a file that is not there, and in an empty one it does not

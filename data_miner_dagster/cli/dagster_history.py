@@ -4,10 +4,8 @@ Belongs here: the instance's partitions, runs, events and logs. Does not belong 
 (operations/upkeep/removal.py, operations/upkeep/forgetting.py).
 """
 
-import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -19,25 +17,16 @@ _RUNS_A_PAGE: Final = 500
 _REMARK: Final = "the runs that this came from were removed with a forgotten video"
 
 
-def dagster_home(platform: "Platform") -> Path | None:
-    """Return the folder of Dagster's instance, None where there is none yet. Creates nothing."""
-    from data_miner_dagster.deployment import DAGSTER_SETTINGS
-
-    home = Path(os.environ.get("DAGSTER_HOME") or platform.layout.dagster_home)
-    return home if (home / DAGSTER_SETTINGS).exists() else None
-
-
 @contextmanager
 def open_history(platform: "Platform") -> "Iterator[dg.DagsterInstance | None]":
     """Yield Dagster's instance, None where there is none yet."""
-    home = dagster_home(platform)
+    from data_miner_dagster.deployment import existing_instance, standing_dagster_home
+
+    home = standing_dagster_home(platform.layout)
     if home is None:
         yield None
         return
-    import dagster as dg
-
-    os.environ["DAGSTER_HOME"] = str(home)
-    with dg.DagsterInstance.get() as instance:
+    with existing_instance(home) as instance:
         yield instance
 
 
@@ -85,8 +74,9 @@ def forget_in_history(platform: "Platform", needles: Collection[str], projects: 
     """
     from data_miner_dagster.catalog.database import compact_sqlite
     from data_miner_dagster.cli.dagster_tables import delete_dagster_rows, reclaim_dagster_space
+    from data_miner_dagster.deployment import standing_dagster_home
 
-    home = dagster_home(platform)
+    home = standing_dagster_home(platform.layout)
     with open_history(platform) as instance:
         if instance is None or home is None:
             return 0

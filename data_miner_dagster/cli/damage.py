@@ -1,9 +1,7 @@
 """Whether an unexpected error comes of a damaged database: the one kind that can surface anywhere."""
 
-import os
 import sys
 import traceback
-from pathlib import Path
 
 
 def damage_behind(error: Exception) -> str | None:
@@ -18,13 +16,13 @@ def damage_behind(error: Exception) -> str | None:
     if "sqlalchemy" not in modules or "data_miner_dagster.operations.opening" not in sys.modules:
         return None
     from data_miner_dagster.catalog.failures import damaged_catalog, quick_check
-    from data_miner_dagster.deployment import damage_of_home
+    from data_miner_dagster.deployment import dagster_home, damage_of_home
     from data_miner_dagster.operations.opening import open_platform
 
     layout = open_platform().layout
     if why := quick_check(layout.catalog_file):
         return str(damaged_catalog(layout.catalog_file, why))
-    if line := damage_of_home(Path(os.environ.get("DAGSTER_HOME") or layout.dagster_home)):
+    if line := damage_of_home(dagster_home(layout)):
         return line
     # a word or a date that nobody wrote, a table that has gone
     if isinstance(error, LookupError | TypeError | ValueError) or "no such table" in str(error):

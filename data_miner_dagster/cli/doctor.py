@@ -1,7 +1,5 @@
 """`data-miner doctor`: compares the catalog, the files and Dagster's partitions, and mends what drifted."""
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,10 +60,10 @@ def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
 
     A partition that the catalog does not know is left alone while any run is in flight: it may be working on it.
     """
-    from data_miner_dagster.deployment import DAGSTER_SETTINGS, existing_instance
+    from data_miner_dagster.deployment import existing_instance, standing_dagster_home
 
-    home = os.environ.get("DAGSTER_HOME") or str(platform.layout.dagster_home)
-    if not os.path.exists(os.path.join(home, DAGSTER_SETTINGS)):  # noqa: PTH110, PTH118 - a string of the environment
+    home = standing_dagster_home(platform.layout)
+    if home is None:
         return []
     import dagster as dg
 
@@ -74,9 +72,8 @@ def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
     from data_miner_dagster.operations.upkeep.inspection import Drift, Finding
     from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
 
-    os.environ["DAGSTER_HOME"] = home
     findings = []
-    with existing_instance(Path(home)) as instance:
+    with existing_instance(home) as instance:
         in_flight = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
         wanted = {
             PROJECTS: {row.name for row in find_projects(platform.database)},

@@ -20,19 +20,14 @@ from data_miner_dagster.cli.damage import damage_behind
 from data_miner_dagster.cli.demo import demo
 from data_miner_dagster.cli.doctor import doctor
 from data_miner_dagster.cli.forcing import force_dedup, force_detect
-from data_miner_dagster.cli.options import (
-    VERBOSE_VARIABLE,
-    ConfigOption,
-    ProfileOption,
-    RootOption,
-    platform_options,
-)
+from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, platform_options
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.releases import export, releases
 from data_miner_dagster.cli.run import run
 from data_miner_dagster.cli.showing import projects, status, videos
 from data_miner_dagster.cli.up import up
 from data_miner_dagster.cli.upkeep import cleanup_orphans, delete_project, delete_videos, forget, retry
+from data_miner_dagster.config.environment import DEBUG_VARIABLE, VERBOSE_VARIABLE, set_variable
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.secret_values import with_references
 
@@ -75,7 +70,7 @@ def common(
     """From one YAML file to a deduplicated, labelled, versioned computer-vision dataset."""
     context.obj = platform_options(root, config, profile)
     if verbose:
-        os.environ[VERBOSE_VARIABLE] = "1"
+        set_variable(VERBOSE_VARIABLE, 1)
 
 
 def main() -> None:
@@ -83,12 +78,12 @@ def main() -> None:
     try:
         app()
     except DataMinerError as error:
-        if os.environ.get("DATA_MINER_DEBUG") == "1":
+        if os.environ.get(DEBUG_VARIABLE) == "1":
             raise
         echo(f"error: {with_references(str(error))}", err=True)
         sys.exit(EXIT_MISUSE if isinstance(error, ConfigError) else EXIT_FAILED)
     except Exception as error:
-        if os.environ.get("DATA_MINER_DEBUG") == "1" or (line := damage_behind(error)) is None:
+        if os.environ.get(DEBUG_VARIABLE) == "1" or (line := damage_behind(error)) is None:
             raise
         echo(f"error: {line}", err=True)
         sys.exit(EXIT_FAILED)

@@ -3,18 +3,22 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
 
 from data_miner_dagster.cli.upgrading import tell_upgrade
-from data_miner_dagster.config.loading import CONFIG_VARIABLE, PROFILE_VARIABLE, ROOT_VARIABLE
+from data_miner_dagster.config.environment import (
+    CONFIG_VARIABLE,
+    PROFILE_VARIABLE,
+    ROOT_VARIABLE,
+    VERBOSE_VARIABLE,
+    set_variable,
+)
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
-
-VERBOSE_VARIABLE: Final = "DATA_MINER_VERBOSE"
 
 RootOption = Annotated[Path | None, typer.Option("--root", help="Where everything is kept.")]
 ConfigOption = Annotated[
@@ -50,7 +54,7 @@ class PlatformOptions:
             (PROFILE_VARIABLE, self.profile),
         ):
             if value is not None:
-                os.environ[name] = str(value)
+                set_variable(name, value)
 
 
 def platform_options(root: Path | None, config: Path | None, profile: str | None) -> PlatformOptions:

@@ -15,6 +15,7 @@ import typer
 from data_miner_dagster.cli.options import platform_options
 from data_miner_dagster.cli.progress import console
 from data_miner_dagster.cli.upgrading import lines_before_work
+from data_miner_dagster.config.environment import WEB_HOSTS_VARIABLE, set_variable
 from data_miner_dagster.domain.errors import DataMinerError
 
 _STOP_SECONDS: Final = 20.0
@@ -42,8 +43,8 @@ def up(
     check_root_is_writable(platform.root)
     replace(options, root=platform.root).pass_on()  # the servers start in another folder
     if allowed_hosts:
-        named = os.environ.get("DATA_MINER_WEB_HOSTS", "")
-        os.environ["DATA_MINER_WEB_HOSTS"] = ",".join(filter(None, (named, *allowed_hosts)))
+        named = os.environ.get(WEB_HOSTS_VARIABLE, "")
+        set_variable(WEB_HOSTS_VARIABLE, ",".join(filter(None, (named, *allowed_hosts))))
     # before the two servers, which would both try to create the databases
     with open_instance(platform) as instance:
         home = Path(instance.root_directory)

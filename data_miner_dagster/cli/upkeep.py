@@ -176,11 +176,12 @@ def forget(
 
 def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:
     """Search everything once more, and say what is left; exit status 1 if that was not asked for."""
-    from data_miner_dagster.cli.dagster_history import dagster_home, open_history
+    from data_miner_dagster.cli.dagster_history import open_history
     from data_miner_dagster.cli.dagster_tables import find_dagster_rows
+    from data_miner_dagster.deployment import standing_dagster_home
     from data_miner_dagster.operations.upkeep.traces import find_traces, tables_naming
 
-    home = dagster_home(platform)
+    home = standing_dagster_home(platform.layout)
     folders = [platform.root] if home is None or home.is_relative_to(platform.root) else [platform.root, home]
     kept_folders = [platform.layout.release_folder(release.project, release.version) for release in kept]
     left, num_kept = [], 0

@@ -21,6 +21,7 @@ from omegaconf.errors import (
 )
 from pydantic import BaseModel, ValidationError
 
+from data_miner_dagster.config.environment import CATALOG_URL_VARIABLE, CONFIG_VARIABLE, ROOT_VARIABLE
 from data_miner_dagster.config.interpolation import find_interpolations, variables_in
 from data_miner_dagster.config.problems import describe_problems, did_you_mean
 from data_miner_dagster.config.project_limits import ProjectLimits
@@ -30,11 +31,6 @@ from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.secret_values import remember_reference, with_references
-
-CONFIG_VARIABLE: Final = "DATA_MINER_CONFIG"
-ROOT_VARIABLE: Final = "DATA_MINER_ROOT"
-PROFILE_VARIABLE: Final = "DATA_MINER_PROFILE"
-CATALOG_URL_VARIABLE: Final = "DATA_MINER_CATALOG_URL"
 
 _UNLIMITED: Final = ProjectLimits()
 _SCHEMA_HINT: Final = "`data-miner config schema` shows what it may hold"

@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+from data_miner_dagster.config.environment import MODEL_CACHE_VARIABLE
+
 
 def model_cache_folder() -> Path:
     """Return `$DATA_MINER_MODEL_CACHE`, else `$XDG_CACHE_HOME/data_miner`, else `~/.cache/data_miner`."""
-    if configured := os.environ.get("DATA_MINER_MODEL_CACHE"):
+    if configured := os.environ.get(MODEL_CACHE_VARIABLE):
         return Path(configured)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "data_miner"

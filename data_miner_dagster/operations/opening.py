@@ -6,13 +6,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from data_miner_dagster.config.loading import (
-    CONFIG_VARIABLE,
-    PROFILE_VARIABLE,
-    ROOT_VARIABLE,
-    load_platform_config,
-    resolve_root,
-)
+from data_miner_dagster.config.environment import CONFIG_VARIABLE, PROFILE_VARIABLE, ROOT_VARIABLE
+from data_miner_dagster.config.loading import load_platform_config, resolve_root
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ConfigError

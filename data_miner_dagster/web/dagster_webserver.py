@@ -11,11 +11,10 @@ from typing import Any, Final
 
 from dagster_webserver import cli
 
+from data_miner_dagster.config.environment import WEB_HOSTS_VARIABLE
 from data_miner_dagster.config.loading import load_platform_config
 from data_miner_dagster.web.guard import Guard
 
-HOSTS_VARIABLE: Final = "DATA_MINER_WEB_HOSTS"
-"""Names, with commas between."""
 _MAKE_APP: Final = "create_app_from_workspace_process_context"
 
 
@@ -23,7 +22,7 @@ def known_hosts(arguments: Sequence[str]) -> list[str]:
     """Return the names that the server is known by, beside those of loopback."""
     bound = [value for option, value in pairwise(arguments) if option in ("-h", "--host")]
     bound += [argument.partition("=")[2] for argument in arguments if argument.startswith("--host=")]
-    named = [name.strip() for name in os.environ.get(HOSTS_VARIABLE, "").split(",")]
+    named = [name.strip() for name in os.environ.get(WEB_HOSTS_VARIABLE, "").split(",")]
     return [host for host in (*bound, *named, *load_platform_config().web.hosts) if host]
 
 

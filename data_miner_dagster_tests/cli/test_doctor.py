@@ -1,11 +1,10 @@
 import json
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from data_miner_dagster.cli.doctor import partition_findings
-from data_miner_dagster.deployment import prepare_dagster_home
+from data_miner_dagster.deployment import existing_instance, prepare_dagster_home
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.inspection import Drift
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
@@ -55,8 +54,7 @@ def test_partition_findings__without_dagster(platform: Platform) -> None:
 
 def test_partition_findings__missing_and_stray_are_mended(tmp_path: Path) -> None:
     platform = build_project(tmp_path, through="sourcing")
-    prepare_dagster_home(platform.layout)
-    with dg.DagsterInstance.get() as instance:
+    with existing_instance(prepare_dagster_home(platform.layout)) as instance:
         instance.add_dynamic_partitions(str(VIDEOS.name), ["files-aaa", "files-gone"])
         instance.add_dynamic_partitions(str(PROJECTS.name), ["cyclists"])
     found = [(finding.drift, finding.subject) for finding in partition_findings(platform, fix=True)]

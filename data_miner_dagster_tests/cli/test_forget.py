@@ -18,7 +18,7 @@ from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow
 from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.cli import dagster_history
 from data_miner_dagster.cli.dagster_history import remove_stray_partitions
-from data_miner_dagster.deployment import prepare_dagster_home
+from data_miner_dagster.deployment import existing_instance, prepare_dagster_home
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
@@ -40,8 +40,7 @@ def platform(tmp_path: Path) -> Platform:
 
 def make_history(platform: Platform) -> None:
     """Runs of two videos, the project, and a stranger's, with all that Dagster keeps beside them."""
-    prepare_dagster_home(platform.layout)
-    with dg.DagsterInstance.get() as instance:
+    with existing_instance(prepare_dagster_home(platform.layout)) as instance:
         instance.add_dynamic_partitions(str(VIDEOS.name), KEYS)
         instance.add_dynamic_partitions(str(PROJECTS.name), ["cyclists"])
 

@@ -49,7 +49,6 @@ def test_dagster_home__is_refused_where_dagster_would_not_find_it(
     layout = Platform(PlatformConfig(), tmp_path / name).layout
     if is_taken:
         assert prepare_dagster_home(layout) == layout.dagster_home
-        monkeypatch.delenv("DAGSTER_HOME")
         return
     with pytest.raises(ConfigError, match="use another --root, or set DAGSTER_HOME") as refused:
         prepare_dagster_home(layout)

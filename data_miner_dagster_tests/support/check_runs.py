@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from data_miner_dagster.asset_checks import ALL_CHECKS
-from data_miner_dagster.config.loading import PROFILE_VARIABLE, ROOT_VARIABLE
+from data_miner_dagster.config.environment import PROFILE_VARIABLE, ROOT_VARIABLE
 from data_miner_dagster.jobs import ALL_ASSETS
 from data_miner_dagster.partitions import PARTITION_TAG
 from data_miner_dagster.resources.platform import PlatformResource

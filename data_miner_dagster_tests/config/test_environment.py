@@ -1,0 +1,29 @@
+"""The variables that this package writes, and where it does."""
+
+import ast
+from pathlib import Path
+
+import data_miner_dagster
+
+PACKAGE = Path(data_miner_dagster.__file__).parent
+OF_LIBRARIES = {"models/lite/sentence_encoder.py", "models/detectors/ultralytics_detector.py"}
+WRITERS = {"clear", "pop", "popitem", "putenv", "setdefault", "unsetenv", "update"}
+
+
+def _writes_of(file: Path) -> bool:
+    """True where a module assigns to, or calls a method that changes, `os.environ`."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            target: ast.expr = node.value
+        elif isinstance(node, ast.Attribute) and node.attr in WRITERS:
+            target = node if node.attr in ("putenv", "unsetenv") else node.value
+        else:
+            continue
+        if ast.unparse(target) in ("os.environ", "os.putenv", "os.unsetenv"):
+            return True
+    return False
+
+
+def test_environment__is_written_in_one_place() -> None:
+    writers = {str(file.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.py") if _writes_of(file)}
+    assert writers == {"config/environment.py", *OF_LIBRARIES}
