@@ -1,18 +1,18 @@
 """The models of one configuration, each loaded at first use and once a process."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.records import SimilarityCalibration
+from data_miner_dagster.models.architectures import Capability, resolve
 from data_miner_dagster.models.encoders.cpu_graphs import check_installed
 from data_miner_dagster.models.packages import missing_packages
-from data_miner_dagster.models.registry import PROFILES, Capability, ModelEntry, find_entry
+from data_miner_dagster.models.registry import PROFILES, ModelEntry, find_entry
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder
 
@@ -31,9 +31,7 @@ def load_model(entry: ModelEntry, device: str) -> Any:
     key = (entry.name, entry.fingerprint, device, entry.cpu_backend)
     with _loading:
         if key not in _loaded:
-            module, _, function = entry.loader.partition(":")
-            load = cast("Callable[[ModelEntry, str], Any]", getattr(import_module(module), function))
-            _loaded[key] = load(entry, device)
+            _loaded[key] = resolve(entry.loader)(entry, device)
         return _loaded[key]
 
 

@@ -6,7 +6,6 @@ A model of the user's own is an entry too: `platform.models.registry` of the con
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +13,7 @@ from data_miner_dagster.config.models import CpuBackend, ModelEntryConfig, Model
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import SimilarityCalibration
+from data_miner_dagster.models.architectures import ARCHITECTURES, Capability
 from data_miner_dagster.models.checksums import ModelFile, folder_checksums
 from data_miner_dagster.models.pins import (
     EFFICIENTNET_LITE0,
@@ -25,27 +25,8 @@ from data_miner_dagster.models.pins import (
     PackagePin,
 )
 
-_MODELS: Final = "data_miner_dagster.models"
 UNPINNED: Final = "main"
 """The revision of a hub model that follows whatever its authors publish."""
-
-
-class Capability(StrEnum):
-    """What a model can do."""
-
-    IMAGE_TEXT_ENCODER = "image_text_encoder"
-    IMAGE_ENCODER = "image_encoder"
-    DETECTOR = "detector"
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """A family of models that load alike: what an entry of the user's own says of itself in one word."""
-
-    capability: Capability
-    loader: str  # "module:callable", called with (entry, device)
-    preprocessing_version: int = 1  # bumped when our own pre- or post-processing changes results
-    calibration: SimilarityCalibration | None = None  # of encoders
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +42,9 @@ class ModelEntry:
     loader: str
     preprocessing_version: int = 1
     calibration: SimilarityCalibration | None = None
+    class_names: str | None = None
+    """Where the names are that a detector can look for: "module:callable", called with the entry, before any weights
+    are loaded. It may return None where only the weights tell. None: the detector takes any phrase."""
     files: tuple[ModelFile, ...] = ()
     packages: tuple[PackagePin, ...] = ()
     is_gated: bool = False  # the hub asks for an accepted licence and a token
@@ -136,98 +120,39 @@ class ModelEntry:
         )
 
 
-ARCHITECTURES: Final[Mapping[str, Architecture]] = {
-    # Thresholds of hub models are starting points from their papers and cards; docs/models.md says which are measured.
-    "siglip2": Architecture(
-        Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.encoders.hub_encoders:load_siglip",
-        preprocessing_version=2,
-        calibration=SimilarityCalibration(positive_threshold=0.10, duplicate_threshold=0.93),
-    ),
-    "siglip": Architecture(
-        Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.encoders.hub_encoders:load_siglip",
-        preprocessing_version=2,
-        calibration=SimilarityCalibration(positive_threshold=0.08, duplicate_threshold=0.93),
-    ),
-    "clip": Architecture(
-        Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.encoders.hub_encoders:load_clip",
-        preprocessing_version=2,
-        calibration=SimilarityCalibration(positive_threshold=0.22, duplicate_threshold=0.93),
-    ),
-    "dinov2": Architecture(
-        Capability.IMAGE_ENCODER,
-        f"{_MODELS}.encoders.hub_encoders:load_dino",
-        preprocessing_version=2,
-        calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
-    ),
-    "dinov3": Architecture(
-        Capability.IMAGE_ENCODER,
-        f"{_MODELS}.encoders.hub_encoders:load_dino",
-        preprocessing_version=2,
-        calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
-    ),
-    "lite-conse": Architecture(
-        Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.lite.lite_encoders:load_conse",
-        preprocessing_version=3,
-        calibration=SimilarityCalibration(positive_threshold=0.34, duplicate_threshold=0.97),
-    ),
-    "lite-efficientnet": Architecture(
-        Capability.IMAGE_ENCODER,
-        f"{_MODELS}.lite.lite_encoders:load_efficientnet",
-        preprocessing_version=3,
-        calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.70),
-    ),
-    "yolov3-tiny": Architecture(Capability.DETECTOR, f"{_MODELS}.lite.lite_detector:load"),
-    "grounding-dino": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.grounding_dino:load"),
-    "owlv2": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.owlv2:load"),
-    "omdet-turbo": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.omdet_turbo:load"),
-    "ultralytics": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.ultralytics_detector:load"),
-}
-
-
-def _hub(
-    name: str,
-    architecture: str,
-    repository: str,
-    revision: str,
-    licence: str,
-    *,
-    is_gated: bool = False,
-) -> ModelEntry:
+def _entry_of(name: str, architecture: str, *, source: str, revision: str | None, licence: str) -> ModelEntry:
+    """Return an entry with what its architecture says of all its models."""
     family = ARCHITECTURES[architecture]
     return ModelEntry(
         name=name,
         architecture=architecture,
         capability=family.capability,
-        source=f"hf:{repository}",
+        source=source,
         revision=revision,
         licence=licence,
         loader=family.loader,
         preprocessing_version=family.preprocessing_version,
         calibration=family.calibration,
-        is_gated=is_gated,
+        class_names=family.class_names,
     )
 
 
+def _hub(
+    name: str, architecture: str, repository: str, revision: str, licence: str, *, is_gated: bool = False
+) -> ModelEntry:
+    entry = _entry_of(name, architecture, source=f"hf:{repository}", revision=revision, licence=licence)
+    return replace(entry, is_gated=is_gated)
+
+
 def _packaged(name: str, architecture: str, licence: str, *packages: PackagePin) -> ModelEntry:
-    family = ARCHITECTURES[architecture]
-    return ModelEntry(
-        name=name,
-        architecture=architecture,
-        capability=family.capability,
-        source="pypi:" + " ".join(package.requirement for package in packages),
-        revision=None,
-        licence=licence,
-        loader=family.loader,
-        preprocessing_version=family.preprocessing_version,
-        calibration=family.calibration,
-        files=tuple(
-            ModelFile(f"{package.folder}/{file.path}", file.sha256) for package in packages for file in package.files
-        ),
-        packages=packages,
+    source = "pypi:" + " ".join(package.requirement for package in packages)
+    entry = _entry_of(name, architecture, source=source, revision=None, licence=licence)
+    return replace(entry, files=_files_of(packages), packages=packages)
+
+
+def _files_of(packages: tuple[PackagePin, ...]) -> tuple[ModelFile, ...]:
+    return tuple(
+        ModelFile(f"{package.folder}/{file.path}", file.sha256) for package in packages for file in package.files
     )
 
 
@@ -338,19 +263,12 @@ def _own_entry(name: str, config: ModelEntryConfig) -> ModelEntry:
             if config.duplicate_threshold is None
             else config.duplicate_threshold,
         )
-    return ModelEntry(
-        name=name,
-        architecture=config.architecture,
-        capability=family.capability,
-        source=config.source,
-        revision=config.revision or (UNPINNED if scheme == "hf" else None),
-        licence=config.licence,
-        loader=family.loader,
-        preprocessing_version=family.preprocessing_version,
+    revision = config.revision or (UNPINNED if scheme == "hf" else None)
+    entry = _entry_of(name, config.architecture, source=config.source, revision=revision, licence=config.licence)
+    return replace(
+        entry,
         calibration=calibration,
-        files=tuple(
-            ModelFile(f"{package.folder}/{file.path}", file.sha256) for package in packages for file in package.files
-        ),
+        files=_files_of(packages),
         packages=packages,
         options=dict(sorted(config.options.items())),
     )

@@ -5,15 +5,14 @@ is that class's name, its plural or singular, the name with an article, or a lis
 synonym (a taxi is a car, but not every car is a taxi), nor is a wider one.
 """
 
-import ast
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import ClassPrompts
+from data_miner_dagster.models.architectures import resolve
 from data_miner_dagster.models.registry import ModelEntry
 
 # Names of the COCO classes as of Darknet and as of the COCO paper, and plain other words for the very same thing.
@@ -51,29 +50,19 @@ _ARTICLE: Final = re.compile(r"^(?:a|an|the|some)\s+")
 
 
 def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts]) -> None:
-    """See that a detector can look for every class, before any work starts: nothing is loaded.
+    """Ensure that a detector can look for every class, before any work starts: no weights are loaded.
 
     A detector that takes any phrase can; one whose names only its weights tell is asked again when they are loaded.
 
     Raises:
         ConfigError: a class names nothing the detector knows.
+        ModelError: the detector has fixed names, and what says them cannot be had.
     """
-    known_names = CLASS_NAMES_BY_ARCHITECTURE.get(entry.architecture)
-    if entry.architecture == "ultralytics" and entry.folder.suffix == ".onnx" and entry.folder.is_file():
-        known_names = onnx_class_names(entry.folder)
+    if entry.class_names is None:
+        return
+    known_names: Sequence[str] | None = resolve(entry.class_names)(entry)
     if known_names is not None:
         match_vocabulary(known_names, classes, detector=entry.name)
-
-
-def onnx_class_names(path: Path) -> tuple[str, ...] | None:
-    """Return the class names that Ultralytics' export keeps in the file; None if it keeps none."""
-    import onnx
-
-    metadata = {prop.key: prop.value for prop in onnx.load(path, load_external_data=False).metadata_props}
-    if "names" not in metadata:
-        return None
-    names: Mapping[int, str] = ast.literal_eval(metadata["names"])
-    return tuple(names[index] for index in sorted(names))
 
 
 def spellings(phrase: str) -> frozenset[str]:
@@ -164,6 +153,3 @@ _COCO: Final = (
 )
 COCO_CLASS_NAMES: Final = tuple(_COCO.split(","))
 """Darknet's `coco.names`, known without the file, so that a class list can be checked before any work starts."""
-
-CLASS_NAMES_BY_ARCHITECTURE: Final[Mapping[str, tuple[str, ...]]] = {"yolov3-tiny": COCO_CLASS_NAMES}
-"""Architectures whose weights always have the same names."""

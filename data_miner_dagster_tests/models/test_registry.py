@@ -7,7 +7,8 @@ import pytest
 
 from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
-from data_miner_dagster.models.registry import BUILT_IN, PROFILES, Capability, entries_of, find_entry
+from data_miner_dagster.models.architectures import Capability
+from data_miner_dagster.models.registry import BUILT_IN, PROFILES, entries_of, find_entry
 
 ENCODERS = frozenset({Capability.IMAGE_ENCODER, Capability.IMAGE_TEXT_ENCODER})
 

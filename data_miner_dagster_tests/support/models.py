@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.models.architectures import Capability
 from data_miner_dagster.models.checksums import ModelFile
 from data_miner_dagster.models.provider import DetectorRole, EncoderRole, ModelProvider, ModelRole
-from data_miner_dagster.models.registry import Capability, ModelEntry
+from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder
 

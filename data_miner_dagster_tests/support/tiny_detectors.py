@@ -209,3 +209,30 @@ def save_scripted_text(folder: Path, *, file_name: str = "mobileclip_blt.ts", di
         traced.save(folder / file_name)
     save_byte_tokenizer(folder)
     return folder
+
+
+def save_rt_detr(folder: Path, kind: str = "RTDetr") -> Path:
+    """Write an RT-DETR (or `kind` RTDetrV2, DFine) of the real classes with 20 queries and five class names."""
+    torch.manual_seed(0)
+    backbone = transformers.RTDetrResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16, 16, 16], depths=[1, 1, 1, 1], layer_type="basic", out_indices=[2, 3, 4]
+    )
+    config = getattr(transformers, f"{kind}Config")(
+        backbone_config=backbone,
+        id2label=dict(enumerate(("person", "car", "bus", "tvmonitor", "a_red_taxi"))),
+        encoder_hidden_dim=32,
+        encoder_in_channels=[16, 16, 16],
+        encoder_ffn_dim=32,
+        encoder_attention_heads=2,
+        decoder_in_channels=[32, 32, 32],
+        d_model=32,
+        decoder_layers=2,
+        decoder_ffn_dim=32,
+        decoder_attention_heads=2,
+        num_queries=20,
+        num_denoising=0,
+        disable_custom_kernels=True,
+    )
+    getattr(transformers, f"{kind}ForObjectDetection")(config).save_pretrained(folder)
+    transformers.RTDetrImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder

@@ -15,11 +15,11 @@ import numpy as np
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.models.detectors.hub_detector import boxes_from_centres
 from data_miner_dagster.models.detectors.phrase_detector import (
     PhraseDetector,
     ScoredBoxes,
-    boxes_from_centres,
-    load_pretrained,
+    load_phrase_detector,
 )
 from data_miner_dagster.models.registry import ModelEntry
 
@@ -30,7 +30,7 @@ _SEPARATORS: Final = str.maketrans(".?", "  ")
 class GroundingDinoDetector(PhraseDetector):
     """Implements ObjectDetector."""
 
-    nms_iou: ClassVar[float] = 0.7
+    nms_iou: ClassVar[float | None] = 0.7
     batches_any_size: ClassVar[bool] = False
 
     @property
@@ -94,4 +94,4 @@ def load(entry: ModelEntry, device: str) -> GroundingDinoDetector:
     """
     from transformers import GroundingDinoForObjectDetection
 
-    return load_pretrained(GroundingDinoDetector, GroundingDinoForObjectDetection, entry, device)
+    return load_phrase_detector(GroundingDinoDetector, GroundingDinoForObjectDetection, entry, device)

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.models.detectors.hub_detector import boxes_from_centres
 from data_miner_dagster.models.detectors.phrase_detector import (
     PhraseDetector,
     ScoredBoxes,
-    boxes_from_centres,
-    load_pretrained,
+    load_phrase_detector,
 )
 from data_miner_dagster.models.registry import ModelEntry
 
@@ -24,7 +24,7 @@ from data_miner_dagster.models.registry import ModelEntry
 class OmDetTurboDetector(PhraseDetector):
     """Implements ObjectDetector."""
 
-    nms_iou: ClassVar[float] = 0.5
+    nms_iou: ClassVar[float | None] = 0.5
     batches_any_size: ClassVar[bool] = True
 
     @property
@@ -75,4 +75,4 @@ def load(entry: ModelEntry, device: str) -> OmDetTurboDetector:
     """
     from transformers import OmDetTurboForObjectDetection
 
-    return load_pretrained(OmDetTurboDetector, OmDetTurboForObjectDetection, entry, device)
+    return load_phrase_detector(OmDetTurboDetector, OmDetTurboForObjectDetection, entry, device)

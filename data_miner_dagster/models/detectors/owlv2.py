@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.models.detectors.hub_detector import boxes_from_centres
 from data_miner_dagster.models.detectors.phrase_detector import (
     PhraseDetector,
     ScoredBoxes,
-    boxes_from_centres,
-    load_pretrained,
+    load_phrase_detector,
 )
 from data_miner_dagster.models.registry import ModelEntry
 
@@ -25,7 +25,7 @@ MAX_PHRASES = 64
 class Owlv2Detector(PhraseDetector):
     """Implements ObjectDetector."""
 
-    nms_iou: ClassVar[float] = 0.5  # every patch of an object answers with a box
+    nms_iou: ClassVar[float | None] = 0.5  # every patch of an object answers with a box
     batches_any_size: ClassVar[bool] = True
 
     @property
@@ -70,4 +70,4 @@ def load(entry: ModelEntry, device: str) -> Owlv2Detector:
     """
     from transformers import Owlv2ForObjectDetection
 
-    return load_pretrained(Owlv2Detector, Owlv2ForObjectDetection, entry, device)
+    return load_phrase_detector(Owlv2Detector, Owlv2ForObjectDetection, entry, device)

@@ -1,21 +1,20 @@
-"""What the open-vocabulary detectors of transformers share: loading, phrases, chunks, batches, one phrase a box.
+"""What the open-vocabulary detectors of transformers share: phrases, chunks, one phrase a box.
 
 Belongs here: everything but the network. Does not belong here: how one architecture scores phrases (its own module).
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections, RgbImage
-from data_miner_dagster.models.batching import run_in_halves
 from data_miner_dagster.models.boxes import detections_from_candidates
-from data_miner_dagster.models.devices import resolve_device
+from data_miner_dagster.models.detectors.hub_detector import HubDetector, load_pretrained
 from data_miner_dagster.models.hub import hub_errors, pretrained_location
 from data_miner_dagster.models.registry import ModelEntry
 
@@ -38,23 +37,14 @@ class ScoredBoxes:
     phrase_scores: Float32Array
 
 
-class PhraseDetector(ABC):
+class PhraseDetector(HubDetector):
     """Implements ObjectDetector. Every candidate box goes to its one best phrase: labels are never merged."""
 
-    nms_iou: ClassVar[float]
-    batches_any_size: ClassVar[bool]
-    """False where images of one forward pass are padded to the largest: then only those of one size share a pass, so
-    that an image's boxes never depend on its neighbours. The frames of a video are of one size."""
-
     def __init__(
-        self, network: Any, image_processor: Any, tokenizer: Any, *, name: str, fingerprint: str, device: str
+        self, network: Any, image_processor: Any, *, tokenizer: Any, name: str, fingerprint: str, device: str
     ) -> None:
-        self.name = name
-        self.fingerprint = fingerprint
-        self.device = device
-        self.network = network.eval().to(device)
+        super().__init__(network, image_processor, name=name, fingerprint=fingerprint, device=device)
         self.tokenizer = tokenizer
-        self.image_processor = image_processor
 
     @property
     def context_length(self) -> int:
@@ -88,15 +78,7 @@ class PhraseDetector(ABC):
         """
         phrases = [Phrase(index, prompt) for index, wanted in enumerate(classes) for prompt in wanted.prompts]
         chunks = self.chunks_of(phrases)
-        found: list[ImageDetections] = [ImageDetections.empty()] * len(images)
-        for rows in self._groups_of(images):
-
-            def run(part: Sequence[int]) -> list[ImageDetections]:
-                return self._detect_together([images[row] for row in part], chunks, confidence_floor)
-
-            for row, detections in zip(rows, run_in_halves(run, rows, model=self.name), strict=True):
-                found[row] = detections
-        return found
+        return self.in_batches(images, partial(self._detect_together, chunks=chunks, confidence_floor=confidence_floor))
 
     def chunks_of(self, phrases: Sequence[Phrase]) -> list[list[Phrase]]:
         """Return the phrases in as few runs as fit the text limit, in order.
@@ -120,17 +102,8 @@ class PhraseDetector(ABC):
             room -= tokens
         return chunks
 
-    def _groups_of(self, images: Sequence[RgbImage]) -> list[list[int]]:
-        """Return rows of images that may share a forward pass."""
-        if self.batches_any_size:
-            return [list(range(len(images)))] if images else []
-        rows_by_shape: dict[tuple[int, ...], list[int]] = {}
-        for row, image in enumerate(images):
-            rows_by_shape.setdefault(image.shape, []).append(row)
-        return list(rows_by_shape.values())
-
     def _detect_together(
-        self, images: Sequence[RgbImage], chunks: Sequence[Sequence[Phrase]], confidence_floor: float
+        self, images: Sequence[RgbImage], *, chunks: Sequence[Sequence[Phrase]], confidence_floor: float
     ) -> list[ImageDetections]:
         scored = [self.score(images, [phrase.prompt for phrase in chunk]) for chunk in chunks]
         return [
@@ -166,49 +139,16 @@ class PhraseDetector(ABC):
             nms_iou=self.nms_iou,
         )
 
-    def pixels_of(self, images: Sequence[RgbImage]) -> Any:
-        """Return what the architecture's own processor makes of images, on the device."""
-        pixels = self.image_processor(images=list(images), input_data_format="channels_last", return_tensors="pt")
-        return pixels.to(self.device)
 
-    @contextmanager
-    def inference(self) -> Iterator[None]:
-        """The context of a forward pass: no gradients; half precision on CUDA.
-
-        float16, not bfloat16: with the latter's 8 bits a box edge at pixel 1,000 would be rounded to steps of 4.
-        """
-        import torch
-
-        on_cuda = self.device.startswith("cuda")
-        with torch.inference_mode(), torch.autocast("cuda", dtype=torch.float16, enabled=on_cuda):
-            yield
-
-
-def load_pretrained(kind: type[Kind], network_class: Any, entry: ModelEntry, device: str) -> Kind:
-    """Load an entry of a phrase detector from the hub's cache, the hub or a folder.
+def load_phrase_detector(kind: type[Kind], network_class: Any, entry: ModelEntry, device: str) -> Kind:
+    """Load an entry of a phrase detector, its tokenizer included, from the hub's cache, the hub or a folder.
 
     Raises:
         ModelError: it cannot be had or is not what its entry says.
     """
-    from transformers import AutoImageProcessor, AutoTokenizer
+    from transformers import AutoTokenizer
 
     location, revision = pretrained_location(entry)
     with hub_errors(entry):
-        network = network_class.from_pretrained(location, revision=revision, use_safetensors=True)
-        image_processor = AutoImageProcessor.from_pretrained(location, revision=revision, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
-    return kind(
-        network,
-        image_processor,
-        tokenizer,
-        name=entry.name,
-        fingerprint=entry.fingerprint,
-        device=resolve_device(device),
-    )
-
-
-def boxes_from_centres(boxes_cxcywh: Float32Array, scale_wh: tuple[float, float]) -> Float32Array:
-    """Return (N, 4) corners in pixels of (N, 4) centres and sizes relative to `scale_wh`."""
-    centres, halves = boxes_cxcywh[:, :2], boxes_cxcywh[:, 2:] / 2
-    corners: Float32Array = np.concatenate([centres - halves, centres + halves], axis=1)
-    return corners * np.array([*scale_wh, *scale_wh], np.float32)
+    return load_pretrained(kind, network_class, entry, device, tokenizer=tokenizer)

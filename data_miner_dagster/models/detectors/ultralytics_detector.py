@@ -8,6 +8,7 @@ half that the option `text_model` names (yolo_phrases.py).
 Ultralytics' software and weights are under the AGPL-3.0, or a licence bought from Ultralytics.
 """
 
+import ast
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -180,6 +181,20 @@ def import_yolo() -> Any:
     PIL.Image.open, torch.save = open_image, save
     cv2.setNumThreads(num_cv_threads)
     return YOLO
+
+
+def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
+    """Return the class names that Ultralytics' export keeps in an `.onnx` file; None where only the weights tell."""
+    if entry.folder.suffix != ".onnx" or not entry.folder.is_file():
+        return None
+    import onnx
+
+    model = onnx.load(entry.folder, load_external_data=False)
+    metadata = {prop.key: prop.value for prop in model.metadata_props}
+    if "names" not in metadata:
+        return None
+    names: Mapping[int, str] = ast.literal_eval(metadata["names"])
+    return tuple(names[index] for index in sorted(names))
 
 
 def read_fixed_input(path: Path) -> FixedInput:

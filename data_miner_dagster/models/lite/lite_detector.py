@@ -17,7 +17,7 @@ from data_miner_dagster.models.lite.darknet import (
 from data_miner_dagster.models.packages import package_folder
 from data_miner_dagster.models.pins import YOLOV3_TINY
 from data_miner_dagster.models.registry import ModelEntry
-from data_miner_dagster.models.vocabulary import match_vocabulary
+from data_miner_dagster.models.vocabulary import COCO_CLASS_NAMES, match_vocabulary
 
 NMS_IOU: Final = 0.45
 """Darknet's own; the value its published figures were made with."""
@@ -31,6 +31,11 @@ def load(entry: ModelEntry, _device: str) -> "LiteDetector":
     """
     folder = entry.folder if entry.scheme == "file" else package_folder(YOLOV3_TINY)
     return LiteDetector(YoloV3Tiny.load(folder), name=entry.name, fingerprint=entry.fingerprint)
+
+
+def class_names(_entry: ModelEntry) -> tuple[str, ...]:
+    """Return COCO's names, which the weights of YOLOv3-tiny always have."""
+    return COCO_CLASS_NAMES
 
 
 class LiteDetector:

@@ -1,0 +1,106 @@
+"""The families of models: what all models of an architecture have alike.
+
+Belongs here: how a family loads, and what is known of it without loading. Does not belong here: any one model
+(registry.py).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from typing import Any, Final
+
+from data_miner_dagster.domain.records import SimilarityCalibration
+
+_MODELS: Final = "data_miner_dagster.models"
+
+
+def resolve(place: str) -> Callable[..., Any]:
+    """Return the function at "module:callable": entries name what they need, so that nothing is imported for others."""
+    module, _, function = place.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
+
+
+class Capability(StrEnum):
+    """What a model can do."""
+
+    IMAGE_TEXT_ENCODER = "image_text_encoder"
+    IMAGE_ENCODER = "image_encoder"
+    DETECTOR = "detector"
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A family of models that load alike: what an entry of the user's own says of itself in one word."""
+
+    capability: Capability
+    loader: str  # "module:callable", called with (entry, device)
+    preprocessing_version: int = 1  # bumped when our own pre- or post-processing changes results
+    calibration: SimilarityCalibration | None = None  # of encoders
+    class_names: str | None = None  # of a detector with fixed names: "module:callable", see ModelEntry
+
+
+ARCHITECTURES: Final[Mapping[str, Architecture]] = {
+    # Thresholds of hub models are starting points from their papers and cards; docs/models.md says which are measured.
+    "siglip2": Architecture(
+        Capability.IMAGE_TEXT_ENCODER,
+        f"{_MODELS}.encoders.hub_encoders:load_siglip",
+        preprocessing_version=2,
+        calibration=SimilarityCalibration(positive_threshold=0.10, duplicate_threshold=0.93),
+    ),
+    "siglip": Architecture(
+        Capability.IMAGE_TEXT_ENCODER,
+        f"{_MODELS}.encoders.hub_encoders:load_siglip",
+        preprocessing_version=2,
+        calibration=SimilarityCalibration(positive_threshold=0.08, duplicate_threshold=0.93),
+    ),
+    "clip": Architecture(
+        Capability.IMAGE_TEXT_ENCODER,
+        f"{_MODELS}.encoders.hub_encoders:load_clip",
+        preprocessing_version=2,
+        calibration=SimilarityCalibration(positive_threshold=0.22, duplicate_threshold=0.93),
+    ),
+    "dinov2": Architecture(
+        Capability.IMAGE_ENCODER,
+        f"{_MODELS}.encoders.hub_encoders:load_dino",
+        preprocessing_version=2,
+        calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
+    ),
+    "dinov3": Architecture(
+        Capability.IMAGE_ENCODER,
+        f"{_MODELS}.encoders.hub_encoders:load_dino",
+        preprocessing_version=2,
+        calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.90),
+    ),
+    "lite-conse": Architecture(
+        Capability.IMAGE_TEXT_ENCODER,
+        f"{_MODELS}.lite.lite_encoders:load_conse",
+        preprocessing_version=3,
+        calibration=SimilarityCalibration(positive_threshold=0.34, duplicate_threshold=0.97),
+    ),
+    "lite-efficientnet": Architecture(
+        Capability.IMAGE_ENCODER,
+        f"{_MODELS}.lite.lite_encoders:load_efficientnet",
+        preprocessing_version=3,
+        calibration=SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=0.70),
+    ),
+    "yolov3-tiny": Architecture(
+        Capability.DETECTOR,
+        f"{_MODELS}.lite.lite_detector:load",
+        class_names=f"{_MODELS}.lite.lite_detector:class_names",
+    ),
+    "grounding-dino": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.grounding_dino:load"),
+    "owlv2": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.owlv2:load"),
+    "omdet-turbo": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.omdet_turbo:load"),
+    "rt-detr": Architecture(
+        Capability.DETECTOR,
+        f"{_MODELS}.detectors.rt_detr:load",
+        class_names=f"{_MODELS}.detectors.class_detector:class_names",
+    ),
+    "ultralytics": Architecture(
+        Capability.DETECTOR,
+        f"{_MODELS}.detectors.ultralytics_detector:load",
+        class_names=f"{_MODELS}.detectors.ultralytics_detector:class_names",
+    ),
+}
