@@ -18,7 +18,7 @@ import numpy as np
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
 from data_miner_dagster.models.boxes import detections_from_candidates
 from data_miner_dagster.models.registry import ModelEntry
-from data_miner_dagster.models.vocabulary import CLASS_NAMES_BY_ARCHITECTURE, match_vocabulary
+from data_miner_dagster.models.vocabulary import match_vocabulary
 
 
 class MiddleDetector:
@@ -32,8 +32,7 @@ class MiddleDetector:
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
     ) -> list[ImageDetections]:
         """Return one box an image, of half its width and height."""
-        known = CLASS_NAMES_BY_ARCHITECTURE["middle"]
-        ((class_index, phrase),) = match_vocabulary(known, classes, detector=self.name).values()
+        ((class_index, phrase),) = match_vocabulary(["subject"], classes, detector=self.name).values()
         num_boxes = int(confidence_floor <= 0.75)
         return [
             detections_from_candidates(
@@ -51,20 +50,28 @@ class MiddleDetector:
 def load(entry: ModelEntry, device: str) -> MiddleDetector:
     """Load an entry of architecture `middle`."""
     return MiddleDetector(name=entry.name, fingerprint=entry.fingerprint)
+
+
+def class_names(entry: ModelEntry) -> tuple[str, ...]:
+    """Return the one name it knows."""
+    return ("subject",)
 ''',
 }
 CHANGES: Final = {
-    "models/registry.py": {
+    "models/architectures.py": {
         '    "owlv2": Architecture(': (
-            '    "middle": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.middle:load"),\n'
+            '    "middle": Architecture(\n'
+            "        Capability.DETECTOR,\n"
+            '        f"{_MODELS}.detectors.middle:load",\n'
+            '        class_names=f"{_MODELS}.detectors.middle:class_names",\n'
+            "    ),\n"
             '    "owlv2": Architecture('
         ),
+    },
+    "models/registry.py": {
         '        _packaged("lite-yolov3-tiny"': (
             '        _packaged("middle-1", "middle", "CC0-1.0"),\n        _packaged("lite-yolov3-tiny"'
         ),
-    },
-    "models/vocabulary.py": {
-        '= {"yolov3-tiny": COCO_CLASS_NAMES}': '= {"yolov3-tiny": COCO_CLASS_NAMES, "middle": ("subject",)}',
     },
 }
 
