@@ -5,10 +5,11 @@ Pure decisions. Does not belong here: writing formats (export/), reading tables 
 
 import hashlib
 import re
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import numpy as np
@@ -127,6 +128,84 @@ def clip_box(box_xyxy: BoxXyxy, image_wh: tuple[int, int]) -> BoxXyxy | None:
     if x_max - x_min < MIN_BOX_SIDE_PIXELS or y_max - y_min < MIN_BOX_SIDE_PIXELS:
         return None
     return x_min, y_min, x_max, y_max
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Everything that a project could release, in compact columns: V videos with N images, in order, with B boxes."""
+
+    video_keys: tuple[str, ...]
+    splits: tuple[str, ...]  # of the videos
+    video_offsets: npt.NDArray[np.int64]  # (V+1,) the images of video v are the half-open slice offsets[v]:offsets[v+1]
+    frame_indices: npt.NDArray[np.int32]  # (N,)
+    similarities: Float32Array  # (N,) to the positive prompt that kept the frame
+    box_offsets: npt.NDArray[np.int64]  # (N+1,) likewise
+    box_classes: npt.NDArray[np.int32]  # (B,) by position in the class list
+    box_confidences: Float32Array  # (B,)
+
+
+class ImageSelection(Protocol):
+    """Chooses among all images that a project could release, such as a cap for each class."""
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What the choice follows from beside the images, as JSON has it: part of the release's fingerprint."""
+        ...
+
+    def choose(self, candidates: Candidates) -> npt.NDArray[np.bool_]:
+        """Return (N,) which images are released."""
+        ...
+
+
+class CandidateColumns:
+    """Gathers `Candidates` while images pass by: some 20 bytes an image and 8 a box stay."""
+
+    def __init__(self) -> None:
+        self._videos: dict[str, int] = {}  # key → number of images
+        self._frame_indices, self._similarities = array("i"), array("f")
+        self._num_boxes, self._box_classes, self._box_confidences = array("i"), array("i"), array("f")
+
+    def add(self, video_key: str, frame_index: int, similarity: float, boxes: Iterable[tuple[int, float]]) -> None:
+        """Take note of one image: (class, confidence) of its boxes. Images come in order of video and time."""
+        self._videos[video_key] = self._videos.get(video_key, 0) + 1
+        self._frame_indices.append(frame_index)
+        self._similarities.append(similarity)
+        before = len(self._box_classes)
+        for class_index, confidence in boxes:
+            self._box_classes.append(class_index)
+            self._box_confidences.append(confidence)
+        self._num_boxes.append(len(self._box_classes) - before)
+
+    def candidates(self, split_by_video: Mapping[str, str]) -> Candidates:
+        """Return what was gathered; the columns are not copied, and nothing more can be added."""
+        return Candidates(
+            video_keys=tuple(self._videos),
+            splits=tuple(split_by_video[key] for key in self._videos),
+            video_offsets=_offsets(list(self._videos.values())),
+            frame_indices=np.frombuffer(self._frame_indices, np.int32),
+            similarities=np.frombuffer(self._similarities, np.float32),
+            box_offsets=_offsets(self._num_boxes),
+            box_classes=np.frombuffer(self._box_classes, np.int32),
+            box_confidences=np.frombuffer(self._box_confidences, np.float32),
+        )
+
+
+def _offsets(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(lengths, np.int64))])
+
+
+def chosen_frames(candidates: Candidates, is_chosen: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.int32]]:
+    """Return the frame indices that were chosen of each video, in order; no video without any."""
+    chosen = {
+        key: candidates.frame_indices[start:stop][is_chosen[start:stop]]
+        for key, start, stop in zip(
+            candidates.video_keys,
+            candidates.video_offsets[:-1].tolist(),
+            candidates.video_offsets[1:].tolist(),
+            strict=True,
+        )
+    }
+    return {key: frames for key, frames in chosen.items() if len(frames)}
 
 
 def group_videos(video_keys: Sequence[str], links: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:

@@ -1,4 +1,5 @@
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -7,12 +8,14 @@ from hypothesis import strategies as st
 
 from data_miner_dagster.stages.releasing import (
     BoxXyxy,
+    CandidateColumns,
     FoundBox,
     ReleasableBox,
     ReleaseRules,
     assign_splits,
     at_threshold,
     candidate_frames,
+    chosen_frames,
     clip_box,
     divided_groups,
     group_videos,
@@ -134,6 +137,42 @@ def test_releasable_boxes__like_a_plain_loop(
         ReleasableBox(position, class_index, -confidence, box_xyxy)
         for confidence, class_index, box_xyxy, position in sorted(expected)
     ]
+
+
+def test_candidate_columns__empty() -> None:
+    none = CandidateColumns().candidates({})
+    assert (none.video_keys, none.video_offsets.tolist(), none.box_offsets.tolist()) == ((), [0], [0])
+    assert chosen_frames(none, np.zeros(0, bool)) == {}
+
+
+def test_candidate_columns__videos_images_and_boxes() -> None:
+    columns = CandidateColumns()
+    columns.add("a", 3, 0.5, [(1, 0.9), (0, 0.4)])
+    columns.add("a", 7, 0.25, [])
+    columns.add("b", 0, 0.75, [(1, 0.5)])
+    found = columns.candidates({"a": "val", "b": "train", "gone": "test"})
+    assert (found.video_keys, found.splits, found.video_offsets.tolist()) == (("a", "b"), ("val", "train"), [0, 2, 3])
+    assert (found.frame_indices.tolist(), found.similarities.tolist()) == ([3, 7, 0], [0.5, 0.25, 0.75])
+    assert (found.box_offsets.tolist(), found.box_classes.tolist()) == ([0, 2, 2, 3], [1, 0, 1])
+    assert found.box_confidences.tolist() == [np.float32(0.9), np.float32(0.4), 0.5]
+    chosen = chosen_frames(found, np.array([False, True, False]))
+    assert {key: frames.tolist() for key, frames in chosen.items()} == {"a": [7]}
+
+
+def test_candidate_columns__what_stays_in_memory() -> None:
+    num_images, boxes = 20_000, [(0, 0.5), (1, 0.25), (0, 0.125)]
+    tracemalloc.start()
+    try:
+        columns = CandidateColumns()
+        for image in range(num_images):
+            columns.add(f"video-{image // 1000}", image % 1000, 0.5, boxes)
+        candidates = columns.candidates({f"video-{video}": "train" for video in range(20)})
+        num_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(candidates.box_classes) == 3 * num_images
+    columns_only = num_images * (4 + 4 + 4 + 8) + 3 * num_images * (4 + 4)
+    assert num_bytes < 1.25 * columns_only  # arrays grow an eighth ahead
 
 
 def test_group_videos__empty() -> None:

@@ -32,16 +32,24 @@ from data_miner_dagster.operations.split_memory import (
     remembered_splits,
 )
 from data_miner_dagster.operations.stage_versions import record_stage_versions
-from data_miner_dagster.stages.releasing import next_version
+from data_miner_dagster.stages.releasing import ImageSelection, next_version
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 
 
-def release_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
+def release_project(
+    platform: Platform, project: str, *, force: bool = False, selection: ImageSelection | None = None
+) -> ProjectOutcome:
     """Publish the project as it stands as a new version, unless there is a release of exactly that already.
 
     The release appears in one rename, after it was read back; then its row, then its report. With `force`, every byte
     of an existing release is checked against its manifest, and the release is written again if any has changed.
     Frames whose images cannot be had are left out and counted: that is a release of its own, until they are there.
+
+    Args:
+        platform: the platform of one root.
+        project: its name.
+        force: look at every byte of a release that is there.
+        selection: what chooses among all images that may be released; None: all are.
 
     Raises:
         NothingToReleaseError: no frame survived; the message is the funnel in one line.
@@ -53,12 +61,12 @@ def release_project(platform: Platform, project: str, *, force: bool = False) ->
         releases = platform.layout.releases_folder(project)
         sweep_partials(releases)
         source = ReleaseSource(platform, project, config)
-        standing = _standing(platform, config)
+        standing = _standing(platform, config, selection)
 
         def publish(left_out: Mapping[str, str]) -> tuple[str, OutcomeStatus]:
             source.left_out = sorted(left_out)
             missing = {*source.left_out, *source.unseen}
-            fingerprint = release_fingerprint(config, source.fingerprints, missing)
+            fingerprint = release_fingerprint(config, source.fingerprints, missing, selection)
             existing = _find_release(standing, fingerprint)
             if existing is not None and not (force and damaged_files(releases / existing)):
                 return existing, OutcomeStatus.REUSED
@@ -77,21 +85,30 @@ def release_project(platform: Platform, project: str, *, force: bool = False) ->
         return replace(outcome, counts={**outcome.counts, "left out": len(left_out)}) if left_out else outcome
 
 
-def release_fingerprint(config: ProjectConfig, tables: Mapping[str, str], missing: Collection[str] = ()) -> str:
-    """Return what the content of a release follows from: `missing` are videos and frames that should be in it."""
+def release_fingerprint(
+    config: ProjectConfig,
+    tables: Mapping[str, str],
+    missing: Collection[str] = (),
+    selection: ImageSelection | None = None,
+) -> str:
+    """Return what the content of a release follows from: `missing` are videos and frames that should be in it.
+
+    What is None in the configuration is no part of it, so that a new setting makes no release stale.
+    """
     return fingerprint_of(
         {
             **({"missing": sorted(missing)} if missing else {}),
+            **({"selection": dict(selection.settings)} if selection is not None else {}),
             "version": RELEASING_VERSION,
             "description": config.description,
-            "releasing": config.releasing.model_dump(mode="json", exclude={"copy_images"}),
+            "releasing": config.releasing.model_dump(mode="json", exclude={"copy_images"}, exclude_none=True),
             "classes": list(config.detection.classes),  # in order: it is the class id
             "tables": dict(tables),
         }
     )
 
 
-def _standing(platform: Platform, config: ProjectConfig) -> Standing:
+def _standing(platform: Platform, config: ProjectConfig, selection: ImageSelection | None) -> Standing:
     project = config.name
     manifests = read_manifests(platform, project)
     return Standing(
@@ -100,6 +117,7 @@ def _standing(platform: Platform, config: ProjectConfig) -> Standing:
         rows=find_releases(platform.database, project),
         remembered=remembered_splits(platform, project, config.releasing.ordered_splits, manifests),
         funnel=funnel_before_release(platform, config),
+        selection=selection,
     )
 
 

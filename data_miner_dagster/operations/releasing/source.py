@@ -146,13 +146,19 @@ class ReleaseSource:
         """Videos and frames (by key and id) to go on without, since their files cannot be had."""
 
     def images_of(
-        self, video_key: str, place: ImagePlace = _ANYWHERE, *, attempt: Attempt = lambda _frame_id, work: work()
+        self,
+        video_key: str,
+        place: ImagePlace = _ANYWHERE,
+        *,
+        only: Collection[int] | None = None,
+        attempt: Attempt = lambda _frame_id, work: work(),
     ) -> list[ReleaseImage]:
         """Return the images of one video that the configuration lets into a release, in order of time.
 
         Args:
             video_key: the video.
             place: where its images go.
+            only: the frames that were chosen, by index; None for all.
             attempt: given (frame id, work) of each frame, it returns what the work returns, or None to go on without.
 
         Raises:
@@ -170,6 +176,8 @@ class ReleaseSource:
             unique["is_representative"].to_numpy(),
             lambda frame_index: self._is_missing(make_frame_id(video_key, frame_index)),
         ):
+            if only is not None and frame_index not in only:
+                continue
             work = partial(self._image_of, rows, frame_index, place.after(len(images)))
             if (image := attempt(make_frame_id(video_key, frame_index), work)) is not None:
                 images.append(image)

@@ -10,6 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
@@ -39,7 +42,16 @@ from data_miner_dagster.operations.releasing.source import ImagePlace, ReleasedV
 from data_miner_dagster.operations.reporting.funnel import Funnel
 from data_miner_dagster.operations.split_memory import Manifests
 from data_miner_dagster.stages.filtering.decisions import FilteringRules, resolve_rules
-from data_miner_dagster.stages.releasing import assign_splits, divided_groups, group_videos, version_number
+from data_miner_dagster.stages.releasing import (
+    CandidateColumns,
+    Candidates,
+    ImageSelection,
+    assign_splits,
+    chosen_frames,
+    divided_groups,
+    group_videos,
+    version_number,
+)
 from data_miner_dagster.storage.tables import read_metadata
 
 _NO_HARD_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS})
@@ -54,6 +66,20 @@ class Standing:
     rows: Sequence[ReleaseRow]  # of the releases in the catalog
     remembered: Mapping[str, str]  # video key to split, of every video that was ever released
     funnel: Funnel  # up to the boxes
+    selection: ImageSelection | None = None  # what chooses among all images; None: every one is released
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The images that were chosen among all that may be released."""
+
+    settings: Mapping[str, object]
+    num_candidates: int
+    frames: Mapping[str, npt.NDArray[np.int32]]  # frame indices by video; no video without any
+
+    def of(self, video_key: str) -> frozenset[int]:
+        """Return the frame indices of one video."""
+        return frozenset(self.frames[video_key].tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +90,7 @@ class ReleasePlan:
     header: ReleaseHeader
     fingerprint: str
     split_by_video: dict[str, str]
+    choice: Choice | None  # None: every image
     group_by_video: dict[str, str]
     divided_groups: list[tuple[str, ...]]
     videos_without_images: list[str]  # decided on, and every frame of theirs gave way to another's or was left out
@@ -89,13 +116,17 @@ def plan_release(
         VideosLeftOutError: frames of videos cannot be had.
     """
     config = standing.config
-    video_keys = _videos_with_images(source)
+    columns = CandidateColumns() if standing.selection is not None else None
+    video_keys = _videos_with_images(source, columns)
     if not video_keys:
         raise NothingToReleaseError(f"project {config.name!r} has nothing to release: {standing.funnel.as_line()}")
     shares = config.releasing.ordered_splits
     duplicates = read_metadata(platform.layout.deduplicated_table(config.name))
     groups = group_videos(video_keys, source.duplicate_links())
     splits = assign_splits(groups, shares, standing.remembered)
+    choice = _choose(standing, columns.candidates(splits)) if columns is not None else None
+    if choice is not None:
+        splits = {key: split for key, split in splits.items() if key in choice.frames}
     return ReleasePlan(
         standing=standing,
         header=ReleaseHeader(
@@ -107,8 +138,9 @@ def plan_release(
         ),
         fingerprint=fingerprint,
         split_by_video=splits,
-        divided_groups=divided_groups(groups, splits),
-        videos_without_images=sorted(set(source.video_keys) - set(video_keys)),
+        choice=choice,
+        divided_groups=divided_groups([tuple(key for key in group if key in splits) for group in groups], splits),
+        videos_without_images=sorted(set(source.video_keys) - set(splits)),
         group_by_video={video_key: group[0] for group in groups for video_key in group},
         models=_models(platform, config),
         rules=resolve_rules(
@@ -122,7 +154,20 @@ def plan_release(
     )
 
 
-def _videos_with_images(source: ReleaseSource) -> list[str]:
+def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
+    if standing.selection is None:
+        return None
+    num_candidates = len(candidates.frame_indices)
+    frames = chosen_frames(candidates, standing.selection.choose(candidates))
+    if not frames:
+        raise NothingToReleaseError(
+            f"project {standing.config.name!r} has nothing to release: none of its {num_candidates:,} images is chosen"
+        )
+    return Choice(standing.selection.settings, num_candidates, frames)
+
+
+def _videos_with_images(source: ReleaseSource, columns: CandidateColumns | None) -> list[str]:
+    """Return the videos that have an image to release; their images, in compact form, go into `columns`."""
     faults: dict[str, ItemFault] = {}
     with item_guard("dataset") as guard:
 
@@ -131,7 +176,12 @@ def _videos_with_images(source: ReleaseSource) -> list[str]:
                 return guard.attempt(video_key, work, partial(faults.__setitem__, frame_id))
 
             read = partial(source.images_of, video_key, attempt=attempt)
-            return bool(guard.attempt(video_key, read, partial(faults.__setitem__, video_key), proves=False))
+            images = guard.attempt(video_key, read, partial(faults.__setitem__, video_key), proves=False) or []
+            if columns is not None:
+                for image in images:
+                    boxes = ((box.class_index, box.confidence) for box in image.boxes)
+                    columns.add(video_key, image.frame_index, image.similarity, boxes)
+            return bool(images)
 
         found = [video_key for video_key in source.video_keys if has_images(video_key)]
     if faults:
@@ -197,7 +247,8 @@ def _write_images(
         guard = stack.enter_context(item_guard("dataset"))
         for video_key in sorted(plan.split_by_video):
             place = ImagePlace(plan.split_by_video[video_key], tally.num_images + 1)
-            read = partial(_images_and_files, source, video_key, place)
+            only = plan.choice.of(video_key) if plan.choice is not None else None
+            read = partial(_images_and_files, source, video_key, place, only)
             found = guard.attempt(video_key, read, partial(faults.__setitem__, video_key), proves=False)
             images, files = found or ([], {})
             for image in images:
@@ -210,10 +261,10 @@ def _write_images(
 
 
 def _images_and_files(
-    source: ReleaseSource, video_key: str, place: ImagePlace
+    source: ReleaseSource, video_key: str, place: ImagePlace, only: Collection[int] | None
 ) -> tuple[list[ReleaseImage], dict[int, Path]]:
     files = source.image_files_of(video_key)
-    return source.images_of(video_key, place), files
+    return source.images_of(video_key, place, only=only), files
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +323,7 @@ def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool)
 
 def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[ReleaseVideo]) -> dict[str, Any]:
     """Everything that is known of a release. No dates and no absolute paths: the same inputs give the same bytes."""
-    config, shown = plan.config, plan.config.shown
+    config, shown, choice = plan.config, plan.config.shown, plan.choice
     return {
         "project": plan.header.project,
         "version": plan.header.version,
@@ -284,6 +335,7 @@ def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[Relea
         "num_boxes": tally.num_boxes,
         "images_size_bytes": tally.size_bytes,
         **({"left_out": sorted(plan.left_out)} if plan.left_out else {}),
+        **({"selection": {**choice.settings, "num_candidates": choice.num_candidates}} if choice else {}),
         "images_by_split": tally.images_by_split,
         "boxes_by_split": tally.boxes_by_split,
         "images_by_class": tally.images_by_class,

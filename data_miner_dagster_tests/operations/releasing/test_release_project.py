@@ -4,9 +4,12 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow.compute as pc
 import pytest
@@ -26,7 +29,7 @@ from data_miner_dagster.operations.detection.detect_project import NUM_UNREADABL
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_fingerprint, release_project
 from data_miner_dagster.operations.reporting.funnel import FunnelStep, project_funnel
-from data_miner_dagster.stages.releasing import assign_splits, group_videos
+from data_miner_dagster.stages.releasing import Candidates, assign_splits, group_videos
 from data_miner_dagster.storage.tables import (
     FRAMES_KEY,
     MADE_FROM_KEY,
@@ -273,6 +276,47 @@ def test_release_project__reads_each_thing_once(tmp_path: Path, monkeypatch: pyt
         event.remove(Engine, "before_cursor_execute", counted_statement)
     # the rows once more by the one that is added: it may be known
     assert Counter(read) == {"v001": 1, "v002": 1, "v003": 1, "configuration of cyclists": 1, "rows of releases": 2}
+
+
+@dataclass(frozen=True)
+class _MostOfAClass:
+    """At most so many images of each class, the most confident; none without boxes."""
+
+    most: int
+
+    @property
+    def settings(self) -> dict[str, object]:
+        return {"most_of_a_class": self.most}
+
+    def choose(self, candidates: Candidates) -> npt.NDArray[np.bool_]:
+        is_chosen = np.zeros(len(candidates.frame_indices), bool)
+        image_of_box = np.repeat(np.arange(len(is_chosen)), np.diff(candidates.box_offsets))
+        for class_index in np.unique(candidates.box_classes):
+            boxes = np.flatnonzero(candidates.box_classes == class_index)
+            best = boxes[np.argsort(-candidates.box_confidences[boxes], kind="stable")]
+            is_chosen[list(dict.fromkeys(image_of_box[best].tolist()))[: self.most]] = True
+        return is_chosen
+
+
+def test_release_project__a_choice_among_all_images(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    outcome = release_project(platform, "cyclists", selection=_MostOfAClass(1))
+    # bicycle: .9 in aaa, .6 in ccc; person: .7 in bbb, .5 in aaa
+    assert (outcome.counts["videos"], outcome.counts["images"], outcome.counts["boxes"]) == (2, 2, 3)
+    folder = _release_folder(platform, "v002")
+    images = pd.read_parquet(folder / "data" / "images.parquet")
+    assert images[["image_id", "frame_id"]].to_numpy().tolist() == [[1, "files-aaa/000001"], [2, "files-bbb/000001"]]
+    manifest = json.loads((folder / "release.json").read_text())
+    assert manifest["selection"] == {"most_of_a_class": 1, "num_candidates": 7}
+    assert manifest["videos_without_images"] == ["files-ccc"]
+    assert damaged_files(folder) == []
+    again = release_project(platform, "cyclists", selection=_MostOfAClass(1))
+    assert (again.status, again.metadata["version"]) == (OutcomeStatus.REUSED, "v002")
+    assert release_project(platform, "cyclists", selection=_MostOfAClass(2)).counts["images"] == 4
+    assert release_project(platform, "cyclists").metadata["version"] == "v001"  # without one, nothing is stale
+    with pytest.raises(NothingToReleaseError, match="none of its 7 images is chosen"):
+        release_project(platform, "cyclists", selection=_MostOfAClass(0))
 
 
 def test_release_project__two_roots_same_bytes(tmp_path: Path) -> None:
