@@ -13,7 +13,13 @@ from pathlib import Path
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.export.manifest import MANIFEST_FILE, read_manifest
 from data_miner_dagster.storage.damage import reading
-from data_miner_dagster.storage.layout import PROMPTS_FOLDER_NAME, REPRESENTATIVES_NAME, StorageLayout
+from data_miner_dagster.storage.frames import check_frames_schema
+from data_miner_dagster.storage.layout import (
+    FRAMES_TABLE_NAME,
+    PROMPTS_FOLDER_NAME,
+    REPRESENTATIVES_NAME,
+    StorageLayout,
+)
 from data_miner_dagster.storage.tables import open_table
 from data_miner_dagster.storage.vectors import read_arrays, read_embeddings
 
@@ -97,3 +103,5 @@ def _read(path: Path) -> None:
         with reading(path), open_table(path) as file:
             for group in range(file.num_row_groups):
                 file.read_row_group(group)
+            if path.name == FRAMES_TABLE_NAME:
+                check_frames_schema(path, file.schema_arrow)

@@ -6,6 +6,7 @@ damaged table means, which columns there are, and where a frame's image lies, is
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -82,14 +83,24 @@ def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -
         DamagedFileError: it cannot be read, lacks a column, or has one of another type than `FRAMES_SCHEMA`.
         KeyError: no table of frames has such a column.
     """
-    fields = [FRAMES_SCHEMA.field(name) for name in columns]
+    if unknown := set(columns) - set(FRAMES_SCHEMA.names):
+        raise KeyError(f"frames have no column {', '.join(sorted(unknown))}")
     path = layout.frames_table(video_key)
     table = read_table(path, columns)
-    for field in fields:
-        found = table.schema.field(field.name).type
-        if found != field.type:
-            raise damaged(path, f"its column {field.name} is {found}, not {field.type}")
+    check_frames_schema(path, table.schema)
     return table
+
+
+def check_frames_schema(path: Path, schema: pa.Schema) -> None:
+    """Do nothing if the columns that there are have the types of `FRAMES_SCHEMA`; earlier versions wrote fewer.
+
+    Raises:
+        DamagedFileError: one has another type.
+    """
+    for field in FRAMES_SCHEMA:
+        position = schema.get_field_index(field.name)
+        if position >= 0 and (found := schema.field(position).type) != field.type:
+            raise damaged(path, f"its column {field.name} is {found}, not {field.type}")
 
 
 def read_frame_images(layout: StorageLayout, video_key: str) -> dict[int, FrameImage]:

@@ -9,7 +9,7 @@ from data_miner_dagster.operations.damage import find_damaged_files, remove_dama
 from data_miner_dagster.operations.members import project_members
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster.storage.tables import read_table, write_table
 from data_miner_dagster_tests.support.sample_project import build_project
 
 
@@ -67,3 +67,19 @@ def test_project_members__frames_that_cannot_be_read_are_not_passed_over(platfor
     damage(platform.layout.frames_table("files-aaa"))
     with pytest.raises(DamagedFileError, match="files-aaa"):
         project_members(platform, "cyclists")
+
+
+def test_remove_damaged_files__frames_with_a_column_of_another_type_not_with_fewer(
+    platform: Platform,
+) -> None:
+    layout = platform.layout
+    wrong, earlier = layout.frames_table("files-aaa"), layout.frames_table("files-bbb")
+    table = read_table(wrong)
+    position = table.column_names.index("width")
+    write_table(wrong, table.set_column(position, "width", table["width"].cast("int64")), fingerprint="f")
+    write_table(earlier, read_table(earlier).drop_columns(["text_share", "plain_share"]), fingerprint="f")
+    (found,) = find_damaged_files(layout)
+    assert (found.path, found.is_derived) == (wrong, True)
+    assert "its column width is int64, not int32" in found.message
+    assert remove_damaged_files(layout) == [wrong]
+    assert earlier.exists()

@@ -127,24 +127,34 @@ def test_images_of_frames__of_several_videos_in_the_order_asked_for(layout: Stor
     assert images[f"{OTHER}/000000"].file.is_foreign, "a folder's pictures keep the bytes that somebody gave them"
 
 
-def test_frames_table__no_other_module_names_it() -> None:
-    """Extraction names the file in a folder it fills (`FRAMES_TABLE_NAME`); damaged ones are found by the layout."""
+def test_frames__no_other_module_knows_where_they_lie() -> None:
+    """Extraction names the table in a folder it fills, the search for damage tells it from others by its name.
+
+    Previews name the file of no frame, for a frame that is gone.
+    """
     product = Path(data_miner_dagster.__file__).parent
     naming = {
         path.relative_to(product).as_posix(): names
         for path in sorted(product.rglob("*.py"))
-        if (names := _names_of_the_table(ast.parse(path.read_text(encoding="utf-8"))))
+        if (names := _names_of_their_places(ast.parse(path.read_text(encoding="utf-8"))))
     }
     assert naming == {
+        "operations/damage.py": {"FRAMES_TABLE_NAME"},
         "operations/extraction/manifest.py": {"FRAMES_TABLE_NAME"},
-        "storage/frames.py": {"frames_table"},
-        "storage/layout.py": {"FRAMES_TABLE_NAME", "frames.parquet"},
+        "operations/reporting/previews.py": {"frame_picture"},
+        "storage/frames.py": {"frames_table", "frame_picture"},
+        "storage/layout.py": {"FRAMES_TABLE_NAME", "frames.parquet", "frame_path"},
     }
 
 
-def _names_of_the_table(tree: ast.Module) -> set[str]:
-    """Return by which names a module speaks of the table's path: the layout's, or the literal."""
-    found = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & {"frames_table"}
-    found |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & {"FRAMES_TABLE_NAME"}
-    literals = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return found | {literal for literal in literals if Path(literal).name == "frames.parquet" and "\n" not in literal}
+def _names_of_their_places(tree: ast.Module) -> set[str]:
+    """Return by which names a module speaks of the paths of tables and images: the layout's, or the literal."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            found |= {node.attr} & {"frames_table", "frame_picture", "frame_path"}
+        elif isinstance(node, ast.Name):
+            found |= {node.id} & {"FRAMES_TABLE_NAME"}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
+            found |= {Path(node.value).name} & {"frames.parquet"}
+    return found

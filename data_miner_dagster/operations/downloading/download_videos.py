@@ -17,7 +17,7 @@ from data_miner_dagster.catalog.videos import addresses_of, find_video, is_due, 
 from data_miner_dagster.domain.addresses import AddressError, LocalPath, Origin, address_of, host_of
 from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
-from data_miner_dagster.domain.keys import FRAMES_PREFIX
+from data_miner_dagster.domain.keys import FRAMES_PREFIX, VIDEO_STEM
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import (
     OutcomeStatus,
@@ -346,7 +346,7 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
             shutil.rmtree(partial)  # these bytes are no start for another attempt
         raise
     platform.layout.video_info(row.key).unlink(missing_ok=True)  # from here on the old file does not count
-    for old in folder.glob("video.*"):
+    for old in folder.glob(f"{VIDEO_STEM}.*"):
         old.unlink()
     flush(fetched.path)  # before the manifest says that it is there
     fetched.path.replace(folder / info.file.file_name)

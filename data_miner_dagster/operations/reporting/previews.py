@@ -27,7 +27,7 @@ from data_miner_dagster.media.contact_sheets import (
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.releasing import at_threshold
-from data_miner_dagster.storage.frames import has_frames, images_of_frames, read_frames
+from data_miner_dagster.storage.frames import has_frames, images_of_frames, read_frame_images, read_frames
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_table
 
@@ -60,13 +60,14 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
     """Return frames of one video, evenly spread, those with a quality flag marked."""
     if not has_frames(platform.layout, video_key):
         return None
-    table = read_frames(platform.layout, video_key, ["file_name", "pts_seconds", "quality_flag"])
+    table = read_frames(platform.layout, video_key, ["frame_index", "pts_seconds", "quality_flag"])
+    images = read_frame_images(platform.layout, video_key)
     tiles = []
     for row in table.take(_spread(table.num_rows, num_tiles)).to_pylist():
         flag = row["quality_flag"]
         tiles.append(
             Tile(
-                platform.layout.frame_picture(video_key, row["file_name"]),
+                images[row["frame_index"]].file,
                 f"{row['pts_seconds']:.2f} s" + (f" · {flag}" if flag else ""),
                 Verdict.REJECTED if flag else Verdict.NEUTRAL,
             )
