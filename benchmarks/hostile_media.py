@@ -25,9 +25,8 @@ import numpy as np
 from PIL import Image
 
 from data_miner_dagster.config.extraction import ExtractionConfig
-from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.errors import UnreadableImageError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.extraction.workers import FrameWorkers
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob
 from data_miner_dagster.operations.foreign.media_workers import MediaWorkers

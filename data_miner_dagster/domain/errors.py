@@ -15,9 +15,15 @@ is wrong, with which value, and the remedy.
     ├── DamagedFileError       a derived file cannot be read: it is removed, and a run makes it again
     ├── PermanentError         trying again gives the same answer
     │   ├── VideoPermanentError(kind)
+    │   ├── UnreadableImageError   one image is left out
     │   └── ModelError
     └── TransientError         trying again later may succeed
         └── VideoTransientError(kind)
+
+What one room alone raises and catches is defined there, as a kind of one of these: `PostponedError` and `NotYetError`
+(operations/politeness.py), `NotWantedError` (operations/downloading), `VideosLeftOutError` (operations/left_out.py),
+and what ends a worker (workers/errors.py). Outside the tree are `WorkerFaultError`, which stands for an exception that
+nobody expected, and what another library is to catch as its own (yt-dlp's `RequestError`, pydantic's `ValueError`).
 """
 
 from typing import Final
@@ -75,6 +81,10 @@ class TransientError(DataMinerError):
 
 class ModelError(PermanentError):
     """A model is unknown, missing from the cache, or does not match its pinned checksum."""
+
+
+class UnreadableImageError(PermanentError):
+    """An image is missing, damaged or none; the message names the file, where there is one, and what is wrong."""
 
 
 class VideoPermanentError(PermanentError):

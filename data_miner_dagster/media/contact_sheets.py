@@ -15,8 +15,8 @@ import numpy as np
 from anyascii import anyascii
 from PIL import Image, ImageDraw, ImageFont
 
+from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import PictureFile, RgbImage, SeenPicture
-from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.protocols.pictures import PictureReader
 
 MAX_SHEET_BYTES: Final = 44_000

@@ -22,9 +22,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import RgbImage, SeenPicture
 from data_miner_dagster.media.images import decode_image
-from data_miner_dagster.media.outcomes import UnreadableImageError
 
 _JPEG_START: Final = b"\xff\xd8\xff"
 _READERS: Final = (

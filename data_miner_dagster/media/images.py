@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
+from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.media.outcomes import UnreadableImageError
 
 REDUCTION_MARGIN: Final = 1.4
 """Nearer to 1 the decoder's filter alone decides what is left. docs/models.md has what a margin does to vectors."""

@@ -13,7 +13,3 @@ class ProbedVideo:
     codec: str
     container: str
     content_fingerprint: str | None  # of two pictures; None where they show too little to tell videos apart
-
-
-class UnreadableImageError(ValueError):
-    """A stored image is missing, damaged or no image; the message names the file and what is wrong with it."""

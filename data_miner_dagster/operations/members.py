@@ -126,15 +126,6 @@ def _frames_of(
     )
 
 
-def project_inputs(platform: Platform, project: str) -> list[MemberFrames]:
-    """Return the members that have frames and current embeddings, by video key.
-
-    Raises:
-        ConfigError: there is no such project.
-    """
-    return list(project_members(platform, project).ready)
-
-
 def failures_by_kind(failed: Sequence[FailedMember]) -> Mapping[str, int]:
     """Return counts by error kind, in the order of the enum; kinds that did not occur are left out."""
     kinds = [member.kind or VideoErrorKind.TRANSIENT for member in failed]

@@ -62,7 +62,7 @@ class PostponedError(TransientError):
         self.until = until
 
 
-class NotYetError(Exception):
+class NotYetError(TransientError):
     """Another video of the site comes first, for a moment: nothing was asked, nothing recorded."""
 
     def __init__(self, seconds: float) -> None:

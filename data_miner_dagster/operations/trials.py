@@ -11,10 +11,9 @@ from typing import Final
 
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.config.extraction import ExtractionConfig
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, UnreadableImageError
 from data_miner_dagster.domain.records import PictureFile, RgbImage
 from data_miner_dagster.media.contact_sheets import Tile, TileBox, Verdict, contact_sheet
-from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.foreign.media_workers import MediaWorkers, media_workers
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone

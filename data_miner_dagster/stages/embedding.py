@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import Float32Array, RgbImage
 from data_miner_dagster.protocols.encoders import ImageEncoder
 
@@ -20,10 +21,6 @@ Frame = TypeVar("Frame")
 
 PREFETCHED_BATCHES: Final = 2
 """Batches decoded ahead of the one in the model: one would leave the model waiting for the slowest image."""
-
-
-class FrameLoadError(ValueError):
-    """One image cannot be read; the message says why. The pipeline goes on without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +65,18 @@ def embed_in_batches(
     Args:
         encoder: gives the vectors.
         frames: may be endless.
-        load: returns a frame's image, at any size not below the encoder's `input_side`; raises FrameLoadError.
+        load: returns a frame's image, at any size not below the encoder's `input_side`; raises UnreadableImageError.
         batching: how large a batch may be, and how many threads prepare it.
-        is_of_frame: whether another error than FrameLoadError, met with a frame, is that frame's alone. A batch that
-            the model refuses so is put through it again, frame by frame, unless it refuses by now what it took before.
+        is_of_frame: whether another error than UnreadableImageError, met with a frame, is that frame's alone. A batch
+            that the model refuses so is put through it again, frame by frame, unless it refuses by now what it took
+            before.
     """
     runner = _BatchRunner(encoder, batching, is_of_frame)
 
     def prepare(frame: Frame) -> npt.NDArray[Any] | Exception:
         try:
             return encoder.preprocess(load(frame))
-        except FrameLoadError as error:
+        except UnreadableImageError as error:
             return error
         except Exception as error:
             if not is_of_frame(error):

@@ -26,8 +26,11 @@ class WorkerDiedError(TransientError):
     """A worker ended in the midst of a job; the message says how, with its last words."""
 
 
-class WorkersClosedError(RuntimeError):
+class WorkersClosedError(TransientError):
     """The pool was closed while a job ran: nothing is known of what it worked on."""
+
+    def __init__(self) -> None:
+        super().__init__("its workers were taken down meanwhile")
 
 
 class WorkerFaultError(Exception):

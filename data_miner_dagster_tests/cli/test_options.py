@@ -1,7 +1,5 @@
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import click
 import pytest
@@ -9,14 +7,6 @@ import pytest
 from data_miner_dagster.cli.options import PlatformOptions, platform_options
 
 NAMES = ("DATA_MINER_ROOT", "DATA_MINER_CONFIG", "DATA_MINER_PROFILE")
-
-
-@pytest.fixture(autouse=True)
-def _plain_environment() -> Iterator[None]:
-    with patch.dict(os.environ):
-        for name in NAMES:
-            os.environ.pop(name, None)
-        yield
 
 
 def told() -> list[str | None]:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.media.foreign_pictures import see_picture, small_picture, take_picture
 from data_miner_dagster.media.images import decode_image, read_stored_image
-from data_miner_dagster.media.outcomes import UnreadableImageError
 
 ROWS, COLUMNS = np.mgrid[0:120, 0:160]
 GREY = ((np.sin(COLUMNS / 9) + np.cos(ROWS / 7)) * 55 + 120).astype(np.uint8)

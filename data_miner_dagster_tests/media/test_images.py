@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.media.images import read_stored_image, read_stored_image_reduced
-from data_miner_dagster.media.outcomes import UnreadableImageError
 
 
 def png(colour: tuple[int, int, int]) -> bytes:

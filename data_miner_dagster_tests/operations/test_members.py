@@ -7,7 +7,7 @@ import pytest
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
-from data_miner_dagster.operations.members import FailedMember, failures_by_kind, project_inputs, project_members
+from data_miner_dagster.operations.members import FailedMember, failures_by_kind, project_members
 from data_miner_dagster.storage.tables import TableIdentity, read_identity
 from data_miner_dagster_tests.support.axis_project import (
     PlantedPlatform,
@@ -22,14 +22,14 @@ def platform(tmp_path: Path) -> PlantedPlatform:
     return PlantedPlatform(tmp_path)
 
 
-def test_project_inputs__no_members(platform: PlantedPlatform) -> None:
+def test_project_members__no_members(platform: PlantedPlatform) -> None:
     save_project(platform)
-    assert project_inputs(platform, "pets") == []
+    assert project_members(platform, "pets").ready == ()
 
 
-def test_project_inputs__unknown_project(platform: PlantedPlatform) -> None:
+def test_project_members__unknown_project(platform: PlantedPlatform) -> None:
     with pytest.raises(ConfigError, match="no project 'pets'"):
-        project_inputs(platform, "pets")
+        project_members(platform, "pets")
 
 
 def test_project_members__each_member_in_one_list(platform: PlantedPlatform) -> None:

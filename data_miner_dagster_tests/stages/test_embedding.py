@@ -8,12 +8,12 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import Float32Array, RgbImage, SimilarityCalibration
 from data_miner_dagster.stages.embedding import (
     PREFETCHED_BATCHES,
     Batching,
     EmbeddedFrame,
-    FrameLoadError,
     embed_images,
     embed_in_batches,
     is_out_of_memory,
@@ -49,7 +49,7 @@ FOURS = Batching(batch_size=4, decode_threads=2, max_batch_bytes=1 << 30)
 
 def _grey(level: int) -> RgbImage:
     if level == 13:
-        raise FrameLoadError("frame 13 is damaged")
+        raise UnreadableImageError("frame 13 is damaged")
     return np.full((8, 8, 3), level, np.uint8)
 
 

@@ -14,8 +14,8 @@ from typing import Final, TypeVar
 import numpy as np
 
 from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import ImageDetections, PictureFile, RgbImage
-from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, concerns_all_items, item_guard

@@ -12,7 +12,7 @@ from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_project_video, move_video
 from data_miner_dagster.catalog.upkeep import record_internal_error
 from data_miner_dagster.catalog.videos import record_downloaded
-from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.errors import DataMinerError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VIDEO_FACTS, OutcomeStatus, Rejection, VideoCandidate, VideoOutcome
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
@@ -26,7 +26,7 @@ PARTIAL_FOLDER: Final = f"{PARTIAL_MARK}download"
 """Inside the video's folder; survives a kill, so that the next attempt goes on from its bytes."""
 
 
-class NotWantedError(Exception):
+class NotWantedError(DataMinerError):
     """Every project that wanted the video turns it down, now that its page has been read."""
 
     def __init__(self, candidate: VideoCandidate, rejections: Mapping[str, Rejection]) -> None:

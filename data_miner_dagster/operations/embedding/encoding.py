@@ -7,13 +7,12 @@ from itertools import chain
 from typing import Final
 
 from data_miner_dagster.domain.records import RgbImage
-from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.models.provider import EncoderRole
 from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, FrameToEmbed
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import concerns_all_items
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.embedding import Batching, EmbeddedFrame, FrameLoadError, embed_in_batches
+from data_miner_dagster.stages.embedding import Batching, EmbeddedFrame, embed_in_batches
 
 _MEGABYTE: Final = 1 << 20
 
@@ -80,7 +79,4 @@ class _TasksUnderWay:
 
 
 def _load_image(pictures: StoredPictures, frame: FrameToEmbed, *, min_side: int) -> RgbImage:
-    try:
-        return pictures.read_reduced(frame.picture, frame.sha256, min_side)
-    except UnreadableImageError as error:
-        raise FrameLoadError(str(error)) from error
+    return pictures.read_reduced(frame.picture, frame.sha256, min_side)

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data_miner_dagster.domain.errors import PermanentError
+from data_miner_dagster.domain.errors import PermanentError, UnreadableImageError
 from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.records import Float32Array, PictureFile
 from data_miner_dagster.operations.item_faults import log_fault
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.embedding import FrameLoadError
 from data_miner_dagster.storage.frames import read_frame_images
 from data_miner_dagster.storage.vectors import StoredEmbeddings
 
@@ -49,7 +48,7 @@ class EmbeddingTask:
         if vector is not None:
             self.frame_indices.append(frame_index)
             self.vectors.append(vector.astype(np.float16))
-        elif error is None or isinstance(error, FrameLoadError):
+        elif error is None or isinstance(error, UnreadableImageError):
             self.problems.append(str(error))
         else:
             self.fault = self.fault or error

@@ -11,11 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_miner_dagster.domain.errors import VideoPermanentError
+from data_miner_dagster.domain.errors import UnreadableImageError, VideoPermanentError
 from data_miner_dagster.domain.foreign_text import clean_text
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.foreign_pictures import TakenPicture, take_picture
-from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.extraction.manifest import Moment, check_num_frames, frame_folder_writer
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone

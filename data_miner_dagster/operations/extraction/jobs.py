@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_miner_dagster.domain.errors import VideoTransientError
+from data_miner_dagster.domain.errors import UnreadableImageError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.foreign_pictures import see_picture, small_picture
 from data_miner_dagster.media.images import read_stored_image, read_stored_image_reduced
-from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.extraction.folder import make_frame_folder
 from data_miner_dagster.operations.foreign.media_requests import job_from_json
 from data_miner_dagster.operations.foreign.probe_jobs import probe

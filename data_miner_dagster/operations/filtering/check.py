@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.left_out import read_left_out
-from data_miner_dagster.operations.members import project_inputs
+from data_miner_dagster.operations.members import project_members
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import require_table
 from data_miner_dagster.storage.frames import read_frames
@@ -54,7 +54,7 @@ def count_decisions(platform: Platform, project: str) -> DecisionCounts:
     frames = pa.chunked_array(
         [
             read_frames(platform.layout, member.video_key, ["frame_id"])["frame_id"].combine_chunks()
-            for member in project_inputs(platform, project)
+            for member in project_members(platform, project).ready
             if member.video_key not in left_out
         ],
         pa.string(),

@@ -14,10 +14,10 @@ import numpy as np
 
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.config.extraction import ExtractionConfig
-from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.errors import UnreadableImageError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import RgbImage, SeenPicture
-from data_miner_dagster.media.outcomes import ProbedVideo, UnreadableImageError
+from data_miner_dagster.media.outcomes import ProbedVideo
 from data_miner_dagster.operations.foreign.media_requests import JOBS_MODULE
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
 from data_miner_dagster.workers.limits import WorkerLimits

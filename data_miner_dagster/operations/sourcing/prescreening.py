@@ -10,7 +10,7 @@ import numpy as np
 from data_miner_dagster.catalog.prescreening import PictureScore, read_scores, save_score
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import LocalPath, address_of, host_of
-from data_miner_dagster.domain.errors import SourceError
+from data_miner_dagster.domain.errors import SourceError, UnreadableImageError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Rejection, RgbImage, VideoCandidate
 from data_miner_dagster.operations.foreign.media_workers import MediaWorkers, media_workers
@@ -125,5 +125,5 @@ def _images(
             if here:
                 content = client.fetch_picture(site, picture.url)
                 yield from media.see(content, rows=picture.rows, columns=picture.columns, wanted=here)
-    except (SourceError, PostponedError, ValueError) as error:
+    except (SourceError, PostponedError, UnreadableImageError, ValueError) as error:
         logger.info("%s: no (more) pictures to look at: %s", candidate.video_key, error)

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.errors import UnreadableImageError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.media.probe import probe_video
 from data_miner_dagster.operations.foreign.media_workers import MediaWorkers
 from data_miner_dagster.workers.limits import WorkerLimits

@@ -19,13 +19,13 @@ from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import (
     OutcomeStatus,
     PictureFile,
 )
 from data_miner_dagster.media.foreign_pictures import small_picture
 from data_miner_dagster.media.images import read_stored_image, read_stored_image_reduced
-from data_miner_dagster.media.outcomes import UnreadableImageError
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.deduplication.trial import try_dedup
 from data_miner_dagster.operations.detection.detect_project import detect_project
