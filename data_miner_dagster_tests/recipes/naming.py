@@ -31,7 +31,7 @@ def items(text: str) -> Iterator[str]:
     """Yield the rows of tables, the entries of lists and the paragraphs of a Markdown text; no code blocks."""
     lines: list[str] = []
     for line in [*re.sub(r"(?ms)^```.*?^```$", "", text).splitlines(), ""]:
-        if lines and (not line.strip() or _ITEM.match(line)):
+        if lines and (not line.strip() or _ITEM.match(line.strip())):
             yield " ".join(lines)
             lines = []
         if line.strip():
@@ -42,13 +42,25 @@ def problems(text: str, *, imagined: str | None = None) -> list[str]:
     """Return what the words in backticks of a Markdown text name that is not there.
 
     A path is looked for in the repository, in the package and beside the path before it; `<word>` in it is anything. A
-    name has to be in one of the files that are named in the same row, entry or paragraph; where none is, anywhere.
+    name has to be in one of the files that are named in the same row, entry or paragraph; where none is, anywhere. The
+    name of a file under a root may be anywhere.
 
     Args:
         text: a Markdown text.
         imagined: a word of an example. What contains it is passed over, and the names beside may be anywhere.
     """
     return [problem for item in items(text) for problem in _problems_of_item(item, imagined)]
+
+
+def named_files(text: str) -> set[Path]:
+    """Return the files and folders that the words in backticks of a Markdown text stand for."""
+    found: set[Path] = set()
+    for item in items(text):
+        files = _Files()
+        for token in filter(_PATH.fullmatch, _TOLD.findall(item)):
+            files.add(token)
+        found.update(files.paths)
+    return found
 
 
 def _problems_of_item(item: str, imagined: str | None) -> Iterator[str]:
@@ -63,7 +75,8 @@ def _problems_of_item(item: str, imagined: str | None) -> Iterator[str]:
             if not files.add(token):
                 yield f"there is no {token}"
         elif found := _FILE_OF_A_ROOT.fullmatch(token):
-            names.append((token, found[1]))
+            if found[1] not in _text_of((REPOSITORY,)):
+                yield f"{token} is not in any file"
         elif found := _TARGET.match(token):
             if not re.search(rf"(?m)^{found[1]}:", (REPOSITORY / "Makefile").read_text(encoding="utf-8")):
                 yield f"there is no {token}"
@@ -85,11 +98,9 @@ class _Files:
 
     def add(self, token: str) -> bool:
         """Add what a token stands for; return False if there is nothing."""
-        bases = [
-            REPOSITORY,
-            REPOSITORY / PACKAGE,
-            *(path if path.is_dir() else path.parent for path in self.paths[-1:]),
-        ]
+        rooms = [REPOSITORY, REPOSITORY / PACKAGE]
+        beside = [path if path.is_dir() else path.parent for path in self.paths[-1:]]
+        bases = [*rooms, *beside] if "/" in token else [*beside, *rooms]
         pattern = _PLACEHOLDER.sub("*", token).rstrip("/")
         found = next((paths for base in bases if (paths := sorted(base.glob(pattern)))), [])
         self.is_anywhere = self.is_anywhere or pattern != token.rstrip("/")

@@ -4,11 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from data_miner_dagster_tests.recipes.following import REPOSITORY
-from data_miner_dagster_tests.recipes.naming import problems, sections
+from data_miner_dagster_tests.recipes.following import PACKAGE, REPOSITORY
+from data_miner_dagster_tests.recipes.naming import named_files, problems, sections
 
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
 CHECKED = "Adding an? .*|Where what lives"
+DOCUMENTS = {
+    "sourcing": "sourcing.md",
+    "downloading": "downloading.md",
+    "extraction": "extraction.md",
+    "embedding": "models.md",
+    "filtering": "filtering.md",
+    "deduplication": "deduplication.md",
+    "detection": "detection.md",
+    "releasing": "releases.md",
+}
+"""The page about each stage."""
 
 
 def read(path: Path) -> str:
@@ -27,6 +38,18 @@ def test_docs__what_they_say_lives_somewhere_does(path: Path) -> None:
     assert [problem for section in sections(read(path), CHECKED) for problem in problems(section)] == []
 
 
+@pytest.mark.parametrize(("word", "document"), DOCUMENTS.items())
+def test_docs__each_stage_says_where_everything_of_it_lives(word: str, document: str) -> None:
+    (table,) = sections(read(REPOSITORY / "docs" / document), "Where what lives")
+    package = REPOSITORY / PACKAGE
+    parts = [room / f"{word}.py" for room in (package / "assets", package / "asset_checks", package / "config")]
+    parts += [path for room in ("stages", "operations") for path in (package / room).glob(f"{word}/[!_]*.py")]
+    parts += [package / "stages" / f"{word}.py", REPOSITORY / f"{PACKAGE}_tests" / "operations" / word]
+    found = named_files(table)
+    missing = [path.relative_to(REPOSITORY).as_posix() for path in parts if path.exists() and path not in found]
+    assert missing == []
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -36,6 +59,12 @@ def test_docs__what_they_say_lives_somewhere_does(path: Path) -> None:
         ("1. `config/sourcing.py`: a field of `RuleConfig`.", ["RuleConfig is not in config/sourcing.py"]),
         ("- `config/rules.py`", ["there is no config/rules.py"]),
         ("| `operations/extraction/folder.py`, `importing.py`, `nothing.py` | x |", ["there is no nothing.py"]),
+        ("- `jobs.py: OPS_BY_JOB`", []),
+        ("- `media/probe.py`, `jobs.py: OPS_BY_JOB`", []),
+        (
+            "- `operations/extraction/folder.py`, `jobs.py: OPS_BY_JOB`",
+            ["OPS_BY_JOB is not in operations/extraction/folder.py, jobs.py"],
+        ),
         ("- `operations/<stage>/check.py` and `assets/<stage>.txt.py`", ["there is no assets/<stage>.txt.py"]),
         ("- `media/pictures.py: not_there`", ["not_there is not in media/pictures.py"]),
         ("- `models/`: `ARCHITECTURES`\n- `media/`: `ARCHITECTURES`", ["ARCHITECTURES is not in media/"]),
