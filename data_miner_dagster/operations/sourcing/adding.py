@@ -35,12 +35,33 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
     shown = redact_url(address) if "://" in address else address
     if secret := secret_in_address(address):
         raise ConfigError(f"{shown} {advice_for(secret)}")
+    found = _taken(_listed(platform, address, shown), shown)
+    candidates = without_forgotten(platform.database, found)
+    if not candidates:
+        raise ConfigError(f"{found[0].video_key} was removed on request (`data-miner forget`) and stays out")
+    added = []
+    with platform.hold_project(project), platform.database.transaction() as session:
+        for candidate in candidates:
+            (is_new,) = add_candidates(session, project, [(candidate, None)], takes_back=True)
+            added.append((candidate.video_key, is_new))
+    return added
+
+
+def _listed(platform: Platform, address: str, shown: str) -> list[VideoCandidate]:
     try:
-        found = _candidates(platform, address)
+        return _candidates(platform, address)
     except PostponedError as error:
         raise ConfigError(f"{shown}: {error}") from None
     except SourceError as error:
         raise ConfigError(str(error) if shown in str(error) else f"{shown}: {error}") from None
+
+
+def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
+    """Return the candidates that can be members, at least one.
+
+    Raises:
+        ConfigError: there is none, or one has a secret in its address.
+    """
     if refusals := [candidate.refusal for candidate in found if candidate.refusal is not None]:
         logger.warning("%s: %d entries are passed over; the first is %s", shown, len(refusals), refusals[0])
         found = [candidate for candidate in found if candidate.refusal is None]
@@ -55,15 +76,7 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
         raise ConfigError(f"{shown} holds no video; give the address of one, or of a page that has some")
     if secrets := [secret for candidate in found if (secret := secret_in_address(candidate.url))]:
         raise ConfigError(f"{shown}: lists an address with {secrets[0]}, which is not kept; nothing was added")
-    candidates = without_forgotten(platform.database, found)
-    if not candidates:
-        raise ConfigError(f"{found[0].video_key} was removed on request (`data-miner forget`) and stays out")
-    added = []
-    with platform.hold_project(project), platform.database.transaction() as session:
-        for candidate in candidates:
-            (is_new,) = add_candidates(session, project, [(candidate, None)], takes_back=True)
-            added.append((candidate.video_key, is_new))
-    return added
+    return found
 
 
 def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:

@@ -3,29 +3,30 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from data_miner_dagster.catalog.forgotten import without_forgotten
-from data_miner_dagster.catalog.listings import ListingResult, forget_listings, queries_listed_well, record_listings
+from data_miner_dagster.catalog.listings import forget_listings, record_listings
 from data_miner_dagster.catalog.members import add_candidates, delete_faulty_entries, find_members, member_statuses
 from data_miner_dagster.catalog.projects import find_project, mark_sourced
-from data_miner_dagster.catalog.schema import ProjectRow, VideoRow
+from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin, secret_in_address
-from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import RejectionRule
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, Rejection, VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
-from data_miner_dagster.operations.item_faults import SMALLEST_BATCH, ItemFault, item_guard
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
+from data_miner_dagster.operations.politeness import SitePoliteness
+from data_miner_dagster.operations.sourcing.listings import Listing, list_all, with_faults
 from data_miner_dagster.operations.sourcing.queries import ProjectFolder, Query, queries_of_project
 from data_miner_dagster.operations.sourcing.rules import (
     ProjectRules,
@@ -44,24 +45,6 @@ _A_PORTION: Final = 2_000
 """Candidates written in one transaction: some tenths of a second, in which nobody else writes."""
 _PAUSE_SECONDS: Final = 0.02
 """Between two portions: whoever waits for the lock looks for it every so often."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What one query gave: candidates, or an error, never neither; both where some of its entries met a fault."""
-
-    source: str
-    query: str
-    candidates: tuple[VideoCandidate, ...]
-    error: str | None  # without the name of what was asked: whoever shows it knows that
-    is_of_network: bool = False
-    passed_over: str = ""  # what a folder or glob holds besides, in words
-
-    @property
-    def result(self) -> ListingResult:
-        """What the catalog keeps of it."""
-        num_found = None if self.error is not None and not self.candidates else len(self.candidates)
-        return ListingResult(self.source, self.query, num_found, self.error, self.passed_over or None)
 
 
 def list_sources(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -86,59 +69,26 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
         hashes = FileHashes(platform.layout.file_hashes(project))
         folder = ProjectFolder(base_folder_of(row.config_file), limits_of_file(platform, row.config_file))
         queries = list(queries_of_project(config, folder, known_keys, hashes))
-        politeness = SitePoliteness(platform)
-        with SiteWorkers(
-            platform.config.downloading,
-            may_request=politeness.may_request,
-            on_response=politeness.on_response,
-            on_refusal=politeness.trip,
-            before_listing=politeness.before_listing,
-        ) as client:
-            politeness.when_closed = client.recheck
+        with _site_workers(platform) as client:
             listings = [
                 replace(listing, error=listing.error and config.shown.text(listing.error))
-                for listing in _list_all(platform, client, row, queries, force=force)
+                for listing in list_all(platform, client, row, queries, force=force)
             ]
-            failed = [listing for listing in listings if listing.error is not None]
-            with platform.database.transaction() as session:
-                record_listings(session, project, [listing.result for listing in failed])
-                asked = {(query.source, query.text) for query in queries}
-                forget_listings(session, project, asked, is_complete=not failed)
-            has_any = any(listing.candidates for listing in failed)
-            has_nothing_new = bool(failed) and len(failed) == len(listings) and not has_any
-            if has_nothing_new and not find_videos(platform.database, project=project):
-                raise ConfigError(
-                    f"project {project!r}: no source could be listed: "
-                    + "; ".join(f"{item.query}: {item.error}" for item in failed[:3])
-                )
-            most = platform.config.downloading.limits.max_entries
-            cut_short = [listing for listing in listings if listing.is_of_network and len(listing.candidates) >= most]
-            for listing in cut_short:
-                logger.warning("%s: %s: %s", project, listing.query, _cut_short(platform, listing))
-            for listing in failed:
-                how = "in part" if listing.candidates else "not"
-                logger.warning(
-                    "%s: %s %s could %s be listed: %s", project, listing.source, listing.query, how, listing.error
-                )
-            for listing in listings:
-                if listing.passed_over:
-                    logger.info("%s: %s %s: %s", project, listing.source, listing.query, listing.passed_over)
+            _settle_failures(platform, project, queries, listings)
+            _log_listings(platform, project, listings)
             candidates, num_repeats = first_of_each(
                 candidate for listing in listings for candidate in listing.candidates
             )
-            num_listed = len(candidates) + num_repeats
-            allowed = without_forgotten(platform.database, candidates)
-            forgotten = {item.video_key for item in candidates} - {item.video_key for item in allowed}
-            hashes.drop([key.removeprefix("file-") for key in sorted(forgotten) if key.startswith("file-")])
-            hashes.save()
+            allowed = _not_forgotten(platform, candidates, hashes)
             decided = _decide(platform, client, project, config, allowed)
-        listings = _with_faults(listings, [candidate for candidate, _ in decided])
+        cut_short = _cut_short_of(platform, listings)
+        listings = with_faults(listings, [candidate for candidate, _ in decided])
         failed = [listing for listing in listings if listing.error is not None]
         _forget_mended_entries(platform, project, listings)
         counts = _record_members(platform, project, config, decided, row.config_hash, listings)
     changed = counts.pop("changed")
     counts = {
-        "listed": num_listed,
+        "listed": len(candidates) + num_repeats,
         "repeated": num_repeats,
         "forgotten": len(candidates) - len(allowed),
         **counts,
@@ -146,13 +96,6 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
     }
     if num_left := _num_of_removed_sources(platform, project, queries):
         counts["of_removed_sources"] = num_left
-        logger.warning(
-            "%s: %d videos are of sources that the project file no longer names; they stay: `data-miner delete-videos "
-            "KEY --project %s` takes one out",
-            project,
-            num_left,
-            project,
-        )
     return ProjectOutcome(
         project=project,
         status=OutcomeStatus.DONE if changed else OutcomeStatus.REUSED,
@@ -166,15 +109,86 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
     )
 
 
+@contextmanager
+def _site_workers(platform: Platform) -> Iterator[SiteWorkers]:
+    politeness = SitePoliteness(platform)
+    with SiteWorkers(
+        platform.config.downloading,
+        may_request=politeness.may_request,
+        on_response=politeness.on_response,
+        on_refusal=politeness.trip,
+        before_listing=politeness.before_listing,
+    ) as client:
+        politeness.when_closed = client.recheck
+        yield client
+
+
+def _settle_failures(platform: Platform, project: str, queries: list[Query], listings: list[Listing]) -> None:
+    """Record what failed, and forget listings of queries that are no more.
+
+    Raises:
+        ConfigError: every query failed, and the project has no member.
+    """
+    failed = [listing for listing in listings if listing.error is not None]
+    with platform.database.transaction() as session:
+        record_listings(session, project, [listing.result for listing in failed])
+        asked = {(query.source, query.text) for query in queries}
+        forget_listings(session, project, asked, is_complete=not failed)
+    has_any = any(listing.candidates for listing in failed)
+    has_nothing_new = bool(failed) and len(failed) == len(listings) and not has_any
+    if has_nothing_new and not find_videos(platform.database, project=project):
+        raise ConfigError(
+            f"project {project!r}: no source could be listed: "
+            + "; ".join(f"{item.query}: {item.error}" for item in failed[:3])
+        )
+
+
+def _log_listings(platform: Platform, project: str, listings: list[Listing]) -> None:
+    for listing in _cut_short_of(platform, listings):
+        logger.warning("%s: %s: %s", project, listing.query, _cut_short(platform, listing))
+    for listing in listings:
+        if listing.error is not None:
+            how = "in part" if listing.candidates else "not"
+            logger.warning(
+                "%s: %s %s could %s be listed: %s", project, listing.source, listing.query, how, listing.error
+            )
+    for listing in listings:
+        if listing.passed_over:
+            logger.info("%s: %s %s: %s", project, listing.source, listing.query, listing.passed_over)
+
+
+def _not_forgotten(platform: Platform, candidates: list[VideoCandidate], hashes: FileHashes) -> list[VideoCandidate]:
+    """Return the candidates that nobody asked to be removed; the hashes of files that somebody did are dropped."""
+    allowed = without_forgotten(platform.database, candidates)
+    forgotten = {item.video_key for item in candidates} - {item.video_key for item in allowed}
+    hashes.drop([key.removeprefix("file-") for key in sorted(forgotten) if key.startswith("file-")])
+    hashes.save()
+    return allowed
+
+
 def _num_of_removed_sources(platform: Platform, project: str, queries: list[Query]) -> int:
-    """Return how many videos the project wants that came by a query it no longer has, and not by hand."""
+    """Return how many videos the project wants that came by a query it no longer has, and not by hand; warn of them."""
     present = {(query.source, query.text) for query in queries}
-    return sum(
+    num_left = sum(
         member.status is not ProjectVideoStatus.REJECTED
         and member.source != RejectionRule.BY_HAND.value
         and (member.source, member.query) not in present
         for member in find_members(platform.database, project)
     )
+    if num_left:
+        logger.warning(
+            "%s: %d videos are of sources that the project file no longer names; they stay: `data-miner delete-videos "
+            "KEY --project %s` takes one out",
+            project,
+            num_left,
+            project,
+        )
+    return num_left
+
+
+def _cut_short_of(platform: Platform, listings: list[Listing]) -> list[Listing]:
+    most = platform.config.downloading.limits.max_entries
+    return [listing for listing in listings if listing.is_of_network and len(listing.candidates) >= most]
 
 
 def _cut_short(platform: Platform, listing: Listing) -> str:
@@ -184,53 +198,7 @@ def _cut_short(platform: Platform, listing: Listing) -> str:
     )
 
 
-# --- asking ---
-
-
-def _list_all(
-    platform: Platform, client: SiteWorkers, row: ProjectRow, queries: list[Query], *, force: bool
-) -> list[Listing]:
-    """Ask what is to be asked, several at once; return the answers in order."""
-    is_changed = row.sourced_config_hash != row.config_hash
-    listed_well = queries_listed_well(platform.database, row.name)
-    wanted = [
-        query
-        for query in queries
-        if not query.needs_network or force or is_changed or (query.source, query.text) not in listed_well
-    ]
-    if any(query.needs_network for query in wanted):
-        client.start()
-
-    def ask(query: Query) -> Listing:
-        try:
-            answer = query.ask(client)
-            candidates = tuple(answer.candidates)
-            faults = [candidate.fault for candidate in candidates if candidate.fault is not None]
-            error = _of_faults(faults, len(candidates)) if faults else None
-            if len(faults) == len(candidates) >= SMALLEST_BATCH:  # which says nothing of the entries
-                return Listing(query.source, query.text, (), error)
-            return Listing(query.source, query.text, candidates, error, query.needs_network, answer.passed_over)
-        except (SourceError, PostponedError, ConfigError) as error:
-            return Listing(query.source, query.text, (), query.without_name(str(error)))
-
-    answers: dict[str, Listing] = {}  # by name
-
-    def ask_guarded(query: Query) -> None:
-        name = f"{query.source} {query.text}"
-
-        def record(fault: ItemFault) -> None:
-            answers[name] = Listing(query.source, query.text, (), fault.line)
-
-        listing = guard.attempt(name, lambda: ask(query), record)
-        if listing is not None:
-            answers[name] = listing
-
-    with (
-        item_guard("list_sources") as guard,
-        ThreadPoolExecutor(platform.config.downloading.concurrent_downloads, "sourcing") as threads,
-    ):
-        list(threads.map(ask_guarded, wanted))
-    return [answers[f"{query.source} {query.text}"] for query in wanted]
+# --- deciding ---
 
 
 def _decide(
@@ -261,24 +229,6 @@ def _decide(
     words = config.shown.text
     by_key = {key: replace(rejection, message=words(rejection.message)) for key, rejection in by_key.items()}
     return [(candidate, rejection or by_key.get(candidate.video_key)) for candidate, rejection in decided]
-
-
-def _of_faults(lines: Sequence[str], num_entries: int) -> str:
-    return f"{len(lines)} of {num_entries} entries met an internal error: {lines[0]}"
-
-
-def _with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:
-    """Return the listings with an error where a candidate of theirs met a fault after all: they are asked again."""
-    lines: dict[tuple[str, str], list[str]] = {}
-    for candidate in candidates:
-        if candidate.fault is not None:
-            lines.setdefault((candidate.source, candidate.query), []).append(candidate.fault)
-    return [
-        replace(listing, error=_of_faults(found, len(listing.candidates)))
-        if listing.error is None and (found := lines.get((listing.source, listing.query)))
-        else listing
-        for listing in listings
-    ]
 
 
 def _by_rules(

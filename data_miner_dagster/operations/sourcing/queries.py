@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -137,38 +138,47 @@ def _queries_of(
 ) -> Iterator[Query]:
     match source:
         case FilesSource():
-            for entry in source.paths:
-                yield Query(source.type, entry, False, partial(_list_files, entry, folder, hashes))
+            yield from (_local(source.type, entry, _list_files, folder, hashes) for entry in source.paths)
         case FramesSource():
-            for entry in source.folders:
-                yield Query(source.type, entry, False, partial(_list_frame_folders, entry, folder, hashes))
+            yield from (_local(source.type, entry, _list_frame_folders, folder, hashes) for entry in source.folders)
         case UrlsSource():
-            for url in source.urls:
-                yield _address(source.type, url, url)
+            yield from (_address(source.type, url, url) for url in source.urls)
         case UrlFilesSource():
-            for entry in source.paths:
-                yield from _queries_of_url_file(source, entry, folder)
+            yield from chain.from_iterable(_queries_of_url_file(source, entry, folder) for entry in source.paths)
         case SearchSource():
-            for words in source.queries:
-                yield _search(source, words, source.max_results)
-            for entry in source.query_files:
-                yield from _queries_of_query_file(source, entry, folder)
-        case HashtagsSource():
-            for tag in source.hashtags:
-                yield _address(source.type, tag, hashtag_address(tag), ListingLimits(source.max_results))
-        case PlaylistsSource() | FeedsSource():
-            for url in source.urls:
-                yield _address(source.type, url, url, ListingLimits(source.max_results))
-        case ChannelsSource():
-            limits = ListingLimits(
-                source.max_results, frozenset(known_keys) if source.only_new else frozenset(), source.published_after
+            yield from (_search(source, words, source.max_results) for words in source.queries)
+            yield from chain.from_iterable(
+                _queries_of_query_file(source, entry, folder) for entry in source.query_files
             )
-            for url in source.urls:
-                yield _address(
-                    source.type, url, channel_address(url), limits, lambda candidate: not _is_after(candidate, source)
-                )
+        case HashtagsSource():
+            limits = ListingLimits(source.max_results)
+            yield from (_address(source.type, tag, hashtag_address(tag), limits) for tag in source.hashtags)
+        case PlaylistsSource() | FeedsSource():
+            limits = ListingLimits(source.max_results)
+            yield from (_address(source.type, url, url, limits) for url in source.urls)
+        case ChannelsSource():
+            yield from _queries_of_channels(source, known_keys)
         case _:
             assert_never(source)
+
+
+def _local(
+    source: str,
+    entry: str,
+    list_entry: Callable[[str, ProjectFolder, FileHashes], Answer],
+    folder: ProjectFolder,
+    hashes: FileHashes,
+) -> Query:
+    return Query(source, entry, False, lambda _client: list_entry(entry, folder, hashes))
+
+
+def _queries_of_channels(source: ChannelsSource, known_keys: Collection[str]) -> Iterator[Query]:
+    known = frozenset(known_keys) if source.only_new else frozenset[str]()
+    limits = ListingLimits(source.max_results, known, source.published_after)
+    for url in source.urls:
+        yield _address(
+            source.type, url, channel_address(url), limits, lambda candidate: not _is_after(candidate, source)
+        )
 
 
 def _is_after(candidate: VideoCandidate, source: ChannelsSource) -> bool:
@@ -279,7 +289,7 @@ def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:
     return [*folder.checked(found, is_text=True)]
 
 
-def _list_files(entry: str, folder: ProjectFolder, hashes: FileHashes, _client: SiteWorkers) -> Answer:
+def _list_files(entry: str, folder: ProjectFolder, hashes: FileHashes) -> Answer:
     now = utc_now()
 
     def candidate_of(path: Path, rank: int) -> VideoCandidate:
@@ -290,7 +300,7 @@ def _list_files(entry: str, folder: ProjectFolder, hashes: FileHashes, _client: 
     return Answer(candidates_of_paths("files", entry, folder.checked(found.paths), candidate_of), found.remark)
 
 
-def _list_frame_folders(entry: str, folder: ProjectFolder, hashes: FileHashes, _client: SiteWorkers) -> Answer:
+def _list_frame_folders(entry: str, folder: ProjectFolder, hashes: FileHashes) -> Answer:
     now = utc_now()
 
     def candidate_of(folder: Path, rank: int) -> VideoCandidate:

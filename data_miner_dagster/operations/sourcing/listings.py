@@ -1,0 +1,102 @@
+"""Asking the queries of a project, several at once, each of which fails alone.
+
+Does not belong here: what the queries are (queries.py), and what becomes of their answers (list_sources.py).
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+from data_miner_dagster.catalog.listings import ListingResult, queries_listed_well
+from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
+from data_miner_dagster.operations.item_faults import SMALLEST_BATCH, ItemFault, item_guard
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.politeness import PostponedError
+from data_miner_dagster.operations.sourcing.queries import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What one query gave: candidates, or an error, never neither; both where some of its entries met a fault."""
+
+    source: str
+    query: str
+    candidates: tuple[VideoCandidate, ...]
+    error: str | None  # without the name of what was asked: whoever shows it knows that
+    is_of_network: bool = False
+    passed_over: str = ""  # what a folder or glob holds besides, in words
+
+    @property
+    def result(self) -> ListingResult:
+        """What the catalog keeps of it."""
+        num_found = None if self.error is not None and not self.candidates else len(self.candidates)
+        return ListingResult(self.source, self.query, num_found, self.error, self.passed_over or None)
+
+
+def list_all(
+    platform: Platform, client: SiteWorkers, row: ProjectRow, queries: list[Query], *, force: bool
+) -> list[Listing]:
+    """Ask what is to be asked, several at once; return the answers in order."""
+    is_changed = row.sourced_config_hash != row.config_hash
+    listed_well = queries_listed_well(platform.database, row.name)
+    wanted = [
+        query
+        for query in queries
+        if not query.needs_network or force or is_changed or (query.source, query.text) not in listed_well
+    ]
+    if any(query.needs_network for query in wanted):
+        client.start()
+
+    answers: dict[str, Listing] = {}  # by name
+
+    def ask_guarded(query: Query) -> None:
+        name = f"{query.source} {query.text}"
+
+        def record(fault: ItemFault) -> None:
+            answers[name] = Listing(query.source, query.text, (), fault.line)
+
+        listing = guard.attempt(name, partial(_answer, query, client), record)
+        if listing is not None:
+            answers[name] = listing
+
+    with (
+        item_guard("list_sources") as guard,
+        ThreadPoolExecutor(platform.config.downloading.concurrent_downloads, "sourcing") as threads,
+    ):
+        list(threads.map(ask_guarded, wanted))
+    return [answers[f"{query.source} {query.text}"] for query in wanted]
+
+
+def _answer(query: Query, client: SiteWorkers) -> Listing:
+    try:
+        answer = query.ask(client)
+        candidates = tuple(answer.candidates)
+        faults = [candidate.fault for candidate in candidates if candidate.fault is not None]
+        error = _of_faults(faults, len(candidates)) if faults else None
+        if len(faults) == len(candidates) >= SMALLEST_BATCH:  # which says nothing of the entries
+            return Listing(query.source, query.text, (), error)
+        return Listing(query.source, query.text, candidates, error, query.needs_network, answer.passed_over)
+    except (SourceError, PostponedError, ConfigError) as error:
+        return Listing(query.source, query.text, (), query.without_name(str(error)))
+
+
+def _of_faults(lines: Sequence[str], num_entries: int) -> str:
+    return f"{len(lines)} of {num_entries} entries met an internal error: {lines[0]}"
+
+
+def with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:
+    """Return the listings with an error where a candidate of theirs met a fault after all: they are asked again."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for candidate in candidates:
+        if candidate.fault is not None:
+            lines.setdefault((candidate.source, candidate.query), []).append(candidate.fault)
+    return [
+        replace(listing, error=_of_faults(found, len(listing.candidates)))
+        if listing.error is None and (found := lines.get((listing.source, listing.query)))
+        else listing
+        for listing in listings
+    ]
