@@ -57,6 +57,11 @@ def _may_try(video: VideoState, now: datetime) -> bool:
     return video.retry_after is None or video.retry_after <= now
 
 
+def _is_due(video: VideoState, now: datetime) -> bool:
+    """Return whether a date on which to try again was set, and has come."""
+    return video.retry_after is not None and video.retry_after <= now
+
+
 def plan_video_work(videos: Sequence[VideoState], now: datetime, *, wait_for_others: bool = False) -> list[StageWork]:
     """Return what each per-video job should work on now, in the order of the pipeline.
 
@@ -64,36 +69,38 @@ def plan_video_work(videos: Sequence[VideoState], now: datetime, *, wait_for_oth
     another worker is at is left to it, unless the caller means to `wait_for_others`: its run then waits for the claim
     and finds the work done, or takes it over.
     """
-    download, extract, embed = [], [], []
+    wanted: dict[str | None, list[str]] = {}
     for video in videos:
-        if wait_for_others and video.status is VideoStatus.DOWNLOADING:
-            download.append(video.key)
-        elif wait_for_others and video.status is VideoStatus.EXTRACTING:
-            extract.append(video.key)
-        elif video.status is VideoStatus.PENDING:
-            if _may_try(video, now):
-                download.append(video.key)
-        elif video.status is VideoStatus.DOWNLOADED:
-            if _may_try(video, now):
-                extract.append(video.key)
-        elif video.status is VideoStatus.EXTRACTED:
-            if not video.is_embedded:
-                embed.append(video.key)
-        elif (
-            video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
-            and video.retry_after is not None
-            and video.retry_after <= now
-        ):
-            # what failed after its download is not downloaded again
-            (extract if video.has_file and video.status is VideoStatus.FAILED else download).append(video.key)
+        wanted.setdefault(_job_for(video, now, wait_for_others=wait_for_others), []).append(video.key)
     downloaded = tuple(v.key for v in videos if v.status in (VideoStatus.DOWNLOADED, VideoStatus.EXTRACTED))
     extracted = tuple(v.key for v in videos if v.status is VideoStatus.EXTRACTED)
     embedded = tuple(v.key for v in videos if v.status is VideoStatus.EXTRACTED and v.is_embedded)
     return [
-        StageWork(DOWNLOAD_VIDEOS, tuple(download), downloaded),
-        StageWork(EXTRACT_FRAMES, tuple(extract), extracted),
-        StageWork(EMBED_FRAMES, tuple(embed), embedded),
+        StageWork(DOWNLOAD_VIDEOS, tuple(wanted.get(DOWNLOAD_VIDEOS, ())), downloaded),
+        StageWork(EXTRACT_FRAMES, tuple(wanted.get(EXTRACT_FRAMES, ())), extracted),
+        StageWork(EMBED_FRAMES, tuple(wanted.get(EMBED_FRAMES, ())), embedded),
     ]
+
+
+def _job_for(video: VideoState, now: datetime, *, wait_for_others: bool) -> str | None:
+    """Return the job that a video is to be worked on by now, None if by none."""
+    match video.status:
+        case VideoStatus.DOWNLOADING | VideoStatus.EXTRACTING if not wait_for_others:
+            return None
+        case VideoStatus.DOWNLOADING:
+            return DOWNLOAD_VIDEOS
+        case VideoStatus.EXTRACTING:
+            return EXTRACT_FRAMES
+        case VideoStatus.PENDING:
+            return DOWNLOAD_VIDEOS if _may_try(video, now) else None
+        case VideoStatus.DOWNLOADED:
+            return EXTRACT_FRAMES if _may_try(video, now) else None
+        case VideoStatus.EXTRACTED:
+            return None if video.is_embedded else EMBED_FRAMES
+        case VideoStatus.FAILED if _is_due(video, now) and video.has_file:
+            return EXTRACT_FRAMES  # what failed after its download is not downloaded again
+        case VideoStatus.FAILED | VideoStatus.UNAVAILABLE:
+            return DOWNLOAD_VIDEOS if _is_due(video, now) else None
 
 
 def plan_stage_ranges(
@@ -125,9 +132,7 @@ def is_settled(video: VideoState, now: datetime) -> bool:
     """Return whether nothing more is expected of a video for now: it is embedded, or has failed and waits its turn."""
     if video.status is VideoStatus.EXTRACTED:
         return video.is_embedded
-    return video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and not (
-        video.retry_after is not None and video.retry_after <= now
-    )
+    return video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and not _is_due(video, now)
 
 
 @dataclass(frozen=True, slots=True)
