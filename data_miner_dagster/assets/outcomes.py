@@ -123,6 +123,43 @@ def counts_table(counts: Mapping[str, int], name: str = "what") -> dg.MetadataVa
     )
 
 
+class _VideoEvents:
+    """The events of a run's videos: each is logged the moment its video is done."""
+
+    def __init__(self, context: dg.AssetExecutionContext, metadata_of: MetadataOf | None) -> None:
+        self.materialized: dict[str, Mapping[str, dg.MetadataValue]] = {}
+        """The metadata of each video that exists."""
+        self.is_of_single = PARTITION_TAG in context.run.tags
+        """Whether the run is of one video, whose materialization is what the step yields."""
+        self._context = context
+        self._metadata_of = metadata_of
+
+    def log(self, outcome: VideoOutcome) -> None:
+        """Log the event of one video, and its line."""
+        key, asset_key = outcome.video_key, self._context.asset_key
+        message = with_references(outcome.message)
+        metadata = self._metadata(outcome, message)
+        progress.info("%s %s: %s %s", asset_key.to_user_string(), key, outcome.status.value, message)
+        if not outcome.status.exists:
+            self._context.log_event(dg.AssetObservation(asset_key, partition=key, metadata=metadata))
+            self._context.log.warning(f"{key}: {outcome.status.value}: {message}")
+            return
+        if self._metadata_of is not None:
+            metadata.update(_drawn(key, partial(self._metadata_of, outcome)))
+        self.materialized[key] = metadata
+        if not self.is_of_single:
+            self._context.log_event(dg.AssetMaterialization(asset_key, partition=key, metadata=metadata))
+
+    @staticmethod
+    def _metadata(outcome: VideoOutcome, message: str) -> dict[str, dg.MetadataValue]:
+        metadata = {"status": dg.MetadataValue.text(outcome.status.value), **_plain(outcome.metadata)}
+        if message:
+            metadata["message"] = dg.MetadataValue.text(message)
+        if outcome.error_kind is not None:
+            metadata["reason"] = dg.MetadataValue.text(outcome.error_kind.value)
+        return metadata
+
+
 def materialize_videos(
     context: dg.AssetExecutionContext,
     work: Callable[[Sequence[str], ReportVideo], list[VideoOutcome]],
@@ -136,52 +173,25 @@ def materialize_videos(
     """
     context.instance.add_run_tags(context.run.run_id, process_tags())
     keys = context.partition_keys
-    is_single = PARTITION_TAG in context.run.tags
-    events: dict[str, Mapping[str, dg.MetadataValue]] = {}
-
-    def log(outcome: VideoOutcome) -> None:
-        message = with_references(outcome.message)
-        metadata = {
-            "status": dg.MetadataValue.text(outcome.status.value),
-            **_plain(outcome.metadata),
-        }
-        if message:
-            metadata["message"] = dg.MetadataValue.text(message)
-        if outcome.error_kind is not None:
-            metadata["reason"] = dg.MetadataValue.text(outcome.error_kind.value)
-        progress.info(
-            "%s %s: %s %s", context.asset_key.to_user_string(), outcome.video_key, outcome.status.value, message
-        )
-        if outcome.status.exists:
-            if metadata_of is not None:
-                metadata.update(_drawn(outcome.video_key, partial(metadata_of, outcome)))
-            events[outcome.video_key] = metadata
-            if not is_single:
-                context.log_event(
-                    dg.AssetMaterialization(context.asset_key, partition=outcome.video_key, metadata=metadata)
-                )
-        else:
-            context.log_event(dg.AssetObservation(context.asset_key, partition=outcome.video_key, metadata=metadata))
-            context.log.warning(f"{outcome.video_key}: {outcome.status.value}: {message}")
-
+    events = _VideoEvents(context, metadata_of)
     with one_line_failures(context), _faults_logged(context):
-        outcomes = work(keys, log)
+        outcomes = work(keys, events.log)
     counts = Counter(outcome.status for outcome in outcomes)
     context.log.info(
         f"{len(outcomes)} videos: "
         + ", ".join(f"{counts[status]} {status.value}" for status in OutcomeStatus if counts[status])
     )
     missing = [outcome for outcome in outcomes if not outcome.status.exists]
-    if is_single and missing:
+    if events.is_of_single and missing:
         raise failure_of(DataMinerError(f"{missing[0].video_key}: {missing[0].message}"))
     if missing:
         return
     has_more_steps = len(context.assets_def.keys) < len(context.job_def.asset_layer.selected_asset_keys)
-    if is_single:
-        yield dg.MaterializeResult(metadata=events[keys[0]])
+    if events.is_of_single:
+        yield dg.MaterializeResult(metadata=events.materialized[keys[0]])
     elif has_more_steps:
         # Later steps of this run wait for an output, and an output is an event for every key once more.
-        for key, metadata in events.items():
+        for key, metadata in events.materialized.items():
             context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
         yield dg.MaterializeResult()
 

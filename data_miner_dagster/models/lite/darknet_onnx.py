@@ -8,6 +8,7 @@ Source: Darknet's `cfg/yolov3-tiny.cfg` and `src/yolo_layer.c`.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -76,25 +77,26 @@ def build_model(
     from onnx import TensorProto, helper
 
     graph = Graph()
+    coarse, fine = _heads(graph, parameters)
+    candidates = [_candidates(graph, coarse, 13), _candidates(graph, fine, 26)]
+    decoded = _decode(graph, graph.node("Concat", *candidates, axis=1))
+    graph.nodes.append(helper.make_node("Transpose", [decoded], [OUTPUT_NAME], perm=[0, 2, 1]))
+    proto = helper.make_graph(
+        graph.nodes,
+        "yolov3-tiny",
+        [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, ["batch", 3, INPUT_SIDE, INPUT_SIDE])],
+        [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["batch", 4 + NUM_CLASSES, NUM_BOXES])],
+        graph.constants,
+    )
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, dict(metadata))
+    return model
 
-    def convolve(index: int, source: str) -> str:
-        weight, bias = parameters[index]
-        side = CONVOLUTIONS[index].side
-        out = graph.node(
-            "Conv",
-            source,
-            graph.constant(weight),
-            graph.constant(bias),
-            kernel_shape=[side, side],
-            pads=[side // 2] * 4,
-        )
-        return graph.node("LeakyRelu", out, alpha=_LEAKY_SLOPE) if CONVOLUTIONS[index].has_batch_norm else out
 
-    def pool(source: str, stride: int) -> str:
-        # Darknet's stride-1 pool looks right and down; what lies outside counts as minus infinity, as in ONNX.
-        pads = [0, 0, 0, 0] if stride == 2 else [0, 0, 1, 1]
-        return graph.node("MaxPool", source, kernel_shape=[2, 2], strides=[stride, stride], pads=pads)
-
+def _heads(graph: Graph, parameters: Sequence[tuple[Float32Array, Float32Array]]) -> tuple[str, str]:
+    """Add the network; return its raw outputs (N, 255, 13, 13) and (N, 255, 26, 26)."""
+    convolve = partial(_convolve, graph, parameters)
+    pool = partial(_pool, graph)
     features = INPUT_NAME
     for index in range(4):
         features = pool(convolve(index, features), 2)
@@ -111,20 +113,27 @@ def build_model(
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
     )
-    fine = convolve(12, convolve(11, graph.node("Concat", raised, shallow, axis=1)))
-    heads = [_candidates(graph, coarse, 13), _candidates(graph, fine, 26)]
-    decoded = _decode(graph, graph.node("Concat", *heads, axis=1))
-    graph.nodes.append(helper.make_node("Transpose", [decoded], [OUTPUT_NAME], perm=[0, 2, 1]))
-    proto = helper.make_graph(
-        graph.nodes,
-        "yolov3-tiny",
-        [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, ["batch", 3, INPUT_SIDE, INPUT_SIDE])],
-        [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["batch", 4 + NUM_CLASSES, NUM_BOXES])],
-        graph.constants,
+    return coarse, convolve(12, convolve(11, graph.node("Concat", raised, shallow, axis=1)))
+
+
+def _convolve(graph: Graph, parameters: Sequence[tuple[Float32Array, Float32Array]], index: int, source: str) -> str:
+    weight, bias = parameters[index]
+    side = CONVOLUTIONS[index].side
+    out = graph.node(
+        "Conv",
+        source,
+        graph.constant(weight),
+        graph.constant(bias),
+        kernel_shape=[side, side],
+        pads=[side // 2] * 4,
     )
-    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    helper.set_model_props(model, dict(metadata))
-    return model
+    return graph.node("LeakyRelu", out, alpha=_LEAKY_SLOPE) if CONVOLUTIONS[index].has_batch_norm else out
+
+
+def _pool(graph: Graph, source: str, stride: int) -> str:
+    # Darknet's stride-1 pool looks right and down; what lies outside counts as minus infinity, as in ONNX.
+    pads = [0, 0, 0, 0] if stride == 2 else [0, 0, 1, 1]
+    return graph.node("MaxPool", source, kernel_shape=[2, 2], strides=[stride, stride], pads=pads)
 
 
 def _candidates(graph: Graph, head: str, side: int) -> str:
