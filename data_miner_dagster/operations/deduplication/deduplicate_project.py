@@ -202,13 +202,10 @@ def _write_table(
 
     standing_decisions = _NO_DECISIONS
     if stored.get("basis") == inputs.basis:
-        standing_decisions = standing_prefix(
-            read_table(platform.layout.deduplicated_table(project)),
-            frames["frame_id"],
-            unchanged_videos=[
-                key for key, value in json.loads(stored["frames"]).items() if video_fingerprints.get(key) == value
-            ],
-        )
+        frames_before: dict[str, str] = json.loads(stored["frames"])
+        unchanged = [key for key, value in frames_before.items() if video_fingerprints.get(key) == value]
+        decided_before = read_table(platform.layout.deduplicated_table(project))
+        standing_decisions = standing_prefix(decided_before, frames["frame_id"], unchanged_videos=unchanged)
     standing, newcomers = frames.slice(0, len(standing_decisions)), frames.slice(len(standing_decisions))
     representatives = standing.filter(standing_decisions["is_representative"])
     foreign, num_gone = foreign_frames(platform, inputs.config.deduplication, left_out)
@@ -217,12 +214,7 @@ def _write_table(
     )
     decided = _decide(platform, inputs, foreign, representatives, earlier_vectors, newcomers)
 
-    table = stacked([standing_decisions.select(_DECISION_SCHEMA.names), decided.decisions])
-    for name in ("frame_id", "video_key", "frame_index", "generation"):
-        table = table.append_column(name, frames[name])
-    table = table.append_column("quality_rank", pa.array(np.arange(len(frames), dtype=np.int32)))
-    table = table.select(DEDUPLICATED_SCHEMA.names).cast(DEDUPLICATED_SCHEMA).sort_by("frame_id").combine_chunks()
-
+    table = _table_of(frames, stacked([standing_decisions.select(_DECISION_SCHEMA.names), decided.decisions]))
     fingerprint = inputs.fingerprint(left_out)
     new_ids = newcomers["frame_id"].filter(decided.decisions["is_representative"])
     write_representatives(
@@ -233,15 +225,7 @@ def _write_table(
             fingerprint=fingerprint,
         ),
     )
-    dedup = inputs.config.deduplication
-    reuploads = find_reuploads(
-        table, minimum_share=dedup.reupload_share, minimum_pictures=dedup.reupload_minimum_pictures
-    )
-    write_table(
-        platform.layout.reuploads_table(project),
-        table_from_rows(map(asdict, reuploads), REUPLOADS_SCHEMA),
-        fingerprint=fingerprint,
-    )
+    num_reuploads = _write_reuploads(platform, project, inputs, table, fingerprint)
     write_table(  # last: it says that the work is done
         platform.layout.deduplicated_table(project),
         table,
@@ -254,12 +238,35 @@ def _write_table(
             "threshold": repr(inputs.threshold),
             _UNNAMED: json.dumps(_unnamed_threshold(inputs)),
             "num_newcomers": str(len(newcomers)),
-            "num_reuploads": str(len(reuploads)),
+            "num_reuploads": str(num_reuploads),
             "num_foreign_gone": str(num_gone),
             **decided.search,
             **as_metadata(left_out),
         },
     )
+
+
+def _table_of(frames: pa.Table, decisions: pa.Table) -> pa.Table:
+    """Return the table to be stored, of frames in the order of quality and the decisions on them."""
+    table = decisions
+    for name in ("frame_id", "video_key", "frame_index", "generation"):
+        table = table.append_column(name, frames[name])
+    table = table.append_column("quality_rank", pa.array(np.arange(len(frames), dtype=np.int32)))
+    return table.select(DEDUPLICATED_SCHEMA.names).cast(DEDUPLICATED_SCHEMA).sort_by("frame_id").combine_chunks()
+
+
+def _write_reuploads(platform: Platform, project: str, inputs: Inputs, table: pa.Table, fingerprint: str) -> int:
+    """Write which videos were uploaded again; return how many."""
+    config = inputs.config.deduplication
+    reuploads = find_reuploads(
+        table, minimum_share=config.reupload_share, minimum_pictures=config.reupload_minimum_pictures
+    )
+    write_table(
+        platform.layout.reuploads_table(project),
+        table_from_rows(map(asdict, reuploads), REUPLOADS_SCHEMA),
+        fingerprint=fingerprint,
+    )
+    return len(reuploads)
 
 
 def _frames_fingerprints(platform: Platform, frames: pa.Table) -> dict[str, str]:

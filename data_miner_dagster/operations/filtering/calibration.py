@@ -5,12 +5,13 @@ up), questions.csv and questions.html (the same frames), answers.csv (all answer
 scored at the time, for drift). Nothing here changes the project: the new threshold is the user's to put into the file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,6 +20,7 @@ from data_miner_dagster.operations.filtering.drift import save_reference
 from data_miner_dagster.operations.filtering.filter_project import filtered_fingerprint
 from data_miner_dagster.operations.filtering.questions import (
     THRESHOLD_DECIMALS,
+    OpenFrames,
     choose_frames,
     earlier_answers,
     open_frames,
@@ -141,26 +143,13 @@ def find_threshold(
                 f"project {project!r} has no questions for its present prompts: "
                 f"`data-miner calibrate {project}` asks them"
             )
-        path = platform.layout.answers_file(project)
-        answers = earlier_answers(path)
-        if answers_file is not None:
-            answers |= read_answers(answers_file)
-            write_answers(path, answers)
-        headroom: list[Float64Array] = []
-        answered_headroom: list[float] = []
-        given: list[bool] = []
-        answered_ids = pa.array(sorted(answers), pa.string())
-        for frames in open_frames(platform, project, rules, header):
-            headroom.append(frames.headroom)
-            ids = frames.rows.column("frame_id")
-            is_answered = pc.is_in(ids, value_set=answered_ids)
-            answered_headroom += frames.headroom[is_answered.to_numpy()].tolist()
-            given += [answers[frame_id] for frame_id in ids.filter(is_answered).to_pylist()]
+        answers = _all_answers(platform.layout.answers_file(project), answers_file)
+        open_to_question = _open_to_question(open_frames(platform, project, rules, header), answers)
         result = calibrate(
-            np.concatenate([np.zeros(0), *headroom]),
+            open_to_question.headroom,
             edges,
-            np.array(answered_headroom, np.float64),
-            np.array(given, np.bool_),
+            open_to_question.answered_headroom,
+            open_to_question.given,
             goal=goal,
             wanted=wanted,
         )
@@ -174,7 +163,41 @@ def find_threshold(
         threshold_in_force=in_force,
         threshold=_rounded(in_force + shift) if shift is not None else None,
         settings=_settings(platform, project, rules, encoder, shift) if shift is not None else {},
-        num_unknown=len(answers) - len(given),
+        num_unknown=len(answers) - len(open_to_question.given),
+    )
+
+
+def _all_answers(path: Path, new_answers: Path | None) -> dict[str, bool]:
+    """Return all answers so far, by frame, after those of a new file were added to what is kept of them at `path`."""
+    answers = earlier_answers(path)
+    if new_answers is not None:
+        answers |= read_answers(new_answers)
+        write_answers(path, answers)
+    return answers
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenToQuestion:
+    """The frames whose fate depends on the threshold, and what was answered about some of them."""
+
+    headroom: Float64Array  # of all
+    answered_headroom: Float64Array
+    given: npt.NDArray[np.bool_]  # True: to be kept
+
+
+def _open_to_question(videos: Iterable[OpenFrames], answers: Mapping[str, bool]) -> _OpenToQuestion:
+    headroom: list[Float64Array] = []
+    answered_headroom: list[float] = []
+    given: list[bool] = []
+    answered_ids = pa.array(sorted(answers), pa.string())
+    for frames in videos:
+        headroom.append(frames.headroom)
+        ids = frames.rows.column("frame_id")
+        is_answered = pc.is_in(ids, value_set=answered_ids)
+        answered_headroom += frames.headroom[is_answered.to_numpy()].tolist()
+        given += [answers[frame_id] for frame_id in ids.filter(is_answered).to_pylist()]
+    return _OpenToQuestion(
+        np.concatenate([np.zeros(0), *headroom]), np.array(answered_headroom, np.float64), np.array(given, np.bool_)
     )
 
 
