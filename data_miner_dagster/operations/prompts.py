@@ -14,7 +14,9 @@ import numpy as np
 from data_miner_dagster.domain.errors import DamagedFileError, ModelError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.models.provider import ModelRole
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.protocols.encoders import ImageTextEncoder
 from data_miner_dagster.storage.damage import reading
 from data_miner_dagster.storage.vectors import read_arrays, write_arrays
 
@@ -29,8 +31,10 @@ def embed_prompts(platform: Platform, texts: Sequence[str], templates: Sequence[
     Raises:
         ModelError: the sentences of one prompt cancel out, or the model is missing.
     """
-    name = platform.models.filter_encoder.name
-    return mean_over_templates(lambda sentence: _embed_sentence(platform, sentence), texts, templates, name)
+    encoder = platform.models.filter_encoder
+    return mean_over_templates(
+        lambda sentence: _embed_sentence(platform, encoder, sentence), texts, templates, encoder.name
+    )
 
 
 def mean_over_templates(
@@ -54,14 +58,14 @@ def mean_over_templates(
     return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
 
 
-def _embed_sentence(platform: Platform, sentence: str) -> Float32Array:
+def _embed_sentence(platform: Platform, encoder: ModelRole[ImageTextEncoder], sentence: str) -> Float32Array:
     # One sentence a call, so that its vector does not depend on which others were new at the time.
-    digest = fingerprint_of({"encoder": platform.models.filter_encoder.fingerprint, "text": sentence})
-    path = platform.layout.prompt_embedding_file(platform.models.filter_encoder.name, digest)
+    digest = fingerprint_of({"encoder": encoder.fingerprint, "text": sentence})
+    path = platform.layout.prompt_embedding_file(encoder.name, digest)
     if (stored := _read_vector(path)) is not None:
         return stored
-    logger.info("embedding prompt %r with %s", sentence, platform.models.filter_encoder.name)
-    vector: Float32Array = platform.models.filter_encoder.load().embed_texts([sentence])[0].astype(np.float32)
+    logger.info("embedding prompt %r with %s", sentence, encoder.name)
+    vector: Float32Array = encoder.load().embed_texts([sentence])[0].astype(np.float32)
     write_arrays(path, vector=vector)
     return vector
 

@@ -44,11 +44,9 @@ def try_filter(
         ModelError: the encoder is missing.
     """
     paths = folder_images(folder, limit=limit)
-    calibration = models.filter_encoder.calibration
-    rules = replace(
-        resolve_rules(config, models.filter_encoder.name, calibration), min_gap_seconds=0.0, max_frames_per_video=None
-    )
-    encoder = models.filter_encoder.load()
+    role = models.filter_encoder
+    rules = replace(resolve_rules(config, role.name, role.calibration), min_gap_seconds=0.0, max_frames_per_video=None)
+    encoder = role.load()
     prompts = mean_over_templates(
         lambda sentence: encoder.embed_texts([sentence])[0], config.texts, config.templates, encoder.name
     )

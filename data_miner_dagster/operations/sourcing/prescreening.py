@@ -63,14 +63,14 @@ def _pass_over(_fault: ItemFault) -> None:
 
 def threshold_of(platform: Platform, config: ProjectConfig) -> float:
     """Return the similarity that a candidate's best picture must reach."""
-    prescreening, encoder = config.sourcing.prescreening, platform.models.filter_encoder.name
+    prescreening, encoder = config.sourcing.prescreening, platform.models.filter_encoder
     if prescreening.threshold is not None:
         return prescreening.threshold
     wanted = config.filtering.positive_threshold
     if isinstance(wanted, Mapping):
-        wanted = wanted.get(encoder)
+        wanted = wanted.get(encoder.name)
     if wanted is None:
-        wanted = platform.models.filter_encoder.calibration.positive_threshold
+        wanted = encoder.calibration.positive_threshold
     return wanted - prescreening.slack
 
 

@@ -149,3 +149,16 @@ def test_prescreen__storyboards_show_what_a_thumbnail_does_not(
     assert counts == {"pfalse": 1, "ptrue": 4}  # the thumbnail, and one picture each of three boards
     assert [server.count(f"/board{number}.png") for number in range(10)] == [0, 0, 1, 0, 1, 0, 0, 1, 0, 0]
     assert server.count("/small.png") == 0
+
+
+def test_threshold_of__one_per_encoder(platform: Platform) -> None:
+    for name, thresholds in (("named", {"colours": 0.7, "other": 0.2}), ("of_another", {"other": 0.2})):
+        add_project(
+            platform,
+            [{"type": "urls", "urls": ["http://127.0.0.1/a.mp4"]}],
+            name=name,
+            filtering={"positive": ["red"], "positive_threshold": thresholds},
+            prescreening={"enabled": True},
+        )
+    assert threshold_of(platform, platform.project_config("named")) == pytest.approx(0.65)
+    assert threshold_of(platform, platform.project_config("of_another")) == pytest.approx(0.85)  # the encoder's own
