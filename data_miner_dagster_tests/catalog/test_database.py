@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
-from data_miner_dagster.catalog.database import Database, make_engine, reclaim_space
+from data_miner_dagster.catalog.database import Database, make_engine, portions, reclaim_space, sqlite_url
 from data_miner_dagster.catalog.migrations import initialise
 from data_miner_dagster.catalog.projects import find_project, update_project
 from data_miner_dagster.catalog.schema import ProjectRow
@@ -114,3 +114,15 @@ def test_reclaim_space__tables_in_use_are_named(database: Database, caplog: pyte
     row = find_project(database, "bikes")
     assert row is not None
     assert row.error == "at work"
+
+
+def test_portions__distinct_keys_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(portions([])) == []
+    monkeypatch.setattr("data_miner_dagster.catalog.database._KEYS_A_STATEMENT", 2)
+    assert list(portions(["c", "a", "b", "a", "e", "d"])) == [["a", "b"], ["c", "d"], ["e"]]
+
+
+def test_file__of_sqlite_alone(tmp_path: Path) -> None:
+    assert Database(sqlite_url(tmp_path / "a ?%20.sqlite")).file == tmp_path / "a ?%20.sqlite"
+    assert Database("sqlite://").file is None
+    assert Database("postgresql+psycopg2://127.0.0.1:1/catalog").file is None

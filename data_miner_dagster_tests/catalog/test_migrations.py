@@ -8,7 +8,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from data_miner_dagster.catalog.database import Database
-from data_miner_dagster.catalog.migrations import alembic_config, current_revision, head_revision, migrate
+from data_miner_dagster.catalog.migrations import (
+    alembic_config,
+    current_revision,
+    has_tables,
+    head_revision,
+    initialise,
+    migrate,
+)
 from data_miner_dagster.catalog.projects import find_projects, save_snapshot
 from data_miner_dagster.catalog.schema import Base
 from data_miner_dagster.domain.errors import ConfigError
@@ -166,3 +173,11 @@ def test_migrate__stages_get_the_words_of_the_other_rooms_and_back(database: Dat
         stages = {row.name: row.stage for row in connection.execute(text("SELECT name, stage FROM projects"))}
         command.upgrade(alembic_config(connection), "head")
     assert stages == {word: word for word in words} | {"COMPLETE": "DETECTING", "FAILED": "DETECTING"}
+
+
+def test_has_tables__from_the_first_revision_on(catalog_url: str) -> None:
+    database = Database(catalog_url)
+    assert not has_tables(database)
+    assert initialise(database) is None  # nothing of an earlier version was there
+    assert has_tables(database)
+    database.dispose()
