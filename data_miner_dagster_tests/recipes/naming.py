@@ -41,7 +41,7 @@ def items(text: str) -> Iterator[str]:
 def problems(text: str, *, imagined: str | None = None) -> list[str]:
     """Return what the words in backticks of a Markdown text name that is not there.
 
-    A path is looked for in the repository, in the package and beside the path before it; `<word>` in it is anything. A
+    A path is looked for in the repository, in the package and beside the paths before it; `<word>` in it is anything. A
     name has to be in one of the files that are named in the same row, entry or paragraph; where none is, anywhere. The
     name of a file under a root may be anywhere.
 
@@ -99,7 +99,7 @@ class _Files:
     def add(self, token: str) -> bool:
         """Add what a token stands for; return False if there is nothing."""
         rooms = [REPOSITORY, REPOSITORY / PACKAGE]
-        beside = [path if path.is_dir() else path.parent for path in self.paths[-1:]]
+        beside = [folder for path in self.paths[::-1] for folder in (path, path.parent) if folder.is_dir()]
         bases = [*rooms, *beside] if "/" in token else [*beside, *rooms]
         pattern = _PLACEHOLDER.sub("*", token).rstrip("/")
         found = next((paths for base in bases if (paths := sorted(base.glob(pattern)))), [])

@@ -33,6 +33,10 @@ def test_contributing__what_it_names_exists() -> None:
     assert problems(text.replace(stage, "")) == []
 
 
+def test_architecture__what_it_names_exists() -> None:
+    assert problems(read(REPOSITORY / "docs" / "architecture.md")) == []
+
+
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_docs__what_they_say_lives_somewhere_does(path: Path) -> None:
     assert [problem for section in sections(read(path), CHECKED) for problem in problems(section)] == []
