@@ -38,21 +38,6 @@ class Interpolations:
         """Return the same without the settings of one section."""
         return replace(self, settings=tuple(pair for pair in self.settings if pair[0][0] != section))
 
-    def as_json(self) -> dict[str, object]:
-        """Return what `from_json` reads."""
-        return {
-            "values": [list(pair) for pair in self.values],
-            "settings": [[list(path), text] for path, text in self.settings],
-        }
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "Interpolations":
-        """Return what `as_json` gave."""
-        return cls(
-            tuple((value, reference) for value, reference in content["values"]),
-            tuple((tuple(path), text) for path, text in content["settings"]),
-        )
-
 
 def find_interpolations(unresolved: object, resolved: object) -> Interpolations:
     """Return what a file's content, before and after interpolation, reads of the environment.

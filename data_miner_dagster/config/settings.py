@@ -20,6 +20,7 @@ from data_miner_dagster.config.sourcing import SourcingConfig
 from data_miner_dagster.config.web import WebConfig
 from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.json_records import as_json, from_json
 from data_miner_dagster.domain.keys import check_project_name
 
 _INTERPOLATED: Final = "interpolated"
@@ -135,7 +136,7 @@ class ProjectConfig(ConfigModel):
     def as_snapshot(self) -> dict[str, object]:
         """Return what the catalog keeps: the settings as they work, and which of them are not to be shown."""
         content: dict[str, object] = self.model_dump(mode="json", include=set(ProjectConfig.model_fields))
-        return content | ({_INTERPOLATED: self._interpolations.as_json()} if self._interpolations else {})
+        return content | ({_INTERPOLATED: as_json(self._interpolations)} if self._interpolations else {})
 
     @classmethod
     def from_snapshot(cls, content: Mapping[str, Any]) -> Self:
@@ -158,7 +159,7 @@ class ProjectConfig(ConfigModel):
 
 def interpolations_of_snapshot(content: Mapping[str, Any]) -> Interpolations:
     """Return what of a snapshot's settings came from the environment."""
-    return Interpolations.from_json(content[_INTERPOLATED]) if _INTERPOLATED in content else Interpolations()
+    return from_json(Interpolations, content[_INTERPOLATED]) if _INTERPOLATED in content else Interpolations()
 
 
 class ProjectFile(ProjectConfig):

@@ -31,24 +31,6 @@ class ReleaseDifference:
     videos_moved: tuple[tuple[str, str, str], ...]  # key, split when last released, split now
     settings: tuple[tuple[str, str, str], ...]  # name, before, after
 
-    def as_json(self) -> dict[str, object]:
-        """Return what JSON can carry; `from_json` of it is equal."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "ReleaseDifference":
-        """Return the record that `as_json` was made from, also after a trip through a file."""
-        return cls(
-            **{
-                **content,
-                "boxes_by_class": {name: (pair[0], pair[1]) for name, pair in content["boxes_by_class"].items()},
-                "videos_added": tuple(content["videos_added"]),
-                "videos_removed": tuple(content["videos_removed"]),
-                "videos_moved": tuple(tuple(entry) for entry in content["videos_moved"]),
-                "settings": tuple(tuple(entry) for entry in content["settings"]),
-            }
-        )
-
     @property
     def as_line(self) -> str:
         """The difference in one line."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.errors import DamagedFileError, PermanentError
+from data_miner_dagster.domain.json_records import as_json, from_json
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.damage import reading
@@ -31,9 +32,8 @@ _HEADER_KEY: Final = "data_miner.similarities"
 _PREFIX: Final = "similarity:"
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredVideo:
-    """One video's part of the table."""
+class ScoredVideo(NamedTuple):
+    """One video's part of the table. A tuple, since JSON shall have it as a list."""
 
     video_key: str
     embeddings_fingerprint: str
@@ -108,18 +108,11 @@ class SimilaritiesWriter:
 @contextmanager
 def similarities_writer(path: Path, header: SimilaritiesHeader, *, fingerprint: str) -> Iterator[SimilaritiesWriter]:
     """Yield a writer; the table appears when the block ends well. Same videos, same bytes, however they were scored."""
-    content = {
-        "encoder_name": header.encoder_name,
-        "encoder_fingerprint": header.encoder_fingerprint,
-        "texts": header.texts,
-        "templates": header.templates,
-        "videos": [[video.video_key, video.embeddings_fingerprint, video.num_frames] for video in header.videos],
-    }
     with table_writer(
         path,
         similarities_schema(header.texts),
         fingerprint=fingerprint,
-        metadata={_HEADER_KEY: json.dumps(content, ensure_ascii=False)},
+        metadata={_HEADER_KEY: json.dumps(as_json(header), ensure_ascii=False)},
         dictionary_columns=("video_key", "quality_flag"),
     ) as parquet:
         writer = SimilaritiesWriter(parquet)
@@ -134,14 +127,7 @@ def read_header(path: Path) -> SimilaritiesHeader | None:
         return None
     try:
         with reading(path):
-            content = json.loads(encoded)
-            return SimilaritiesHeader(
-                encoder_name=content["encoder_name"],
-                encoder_fingerprint=content["encoder_fingerprint"],
-                texts=tuple(content["texts"]),
-                templates=tuple(content["templates"]),
-                videos=tuple(ScoredVideo(*video) for video in content["videos"]),
-            )
+            return from_json(SimilaritiesHeader, json.loads(encoded))
     except DamagedFileError:
         return None
 

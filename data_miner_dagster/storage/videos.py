@@ -1,13 +1,16 @@
 """`videos/<key>/info.json`: the manifest of a downloaded and proven video, written last."""
 
 import json
-from dataclasses import asdict, dataclass
-from datetime import date
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
+from data_miner_dagster.domain.json_records import as_json, from_json
 from data_miner_dagster.domain.records import VideoFileRecord
 from data_miner_dagster.storage.atomic import write_json
 from data_miner_dagster.storage.layout import StorageLayout
+
+_FILE_FIELDS: Final = tuple(field.name for field in fields(VideoFileRecord))
+"""They stand among the others in `info.json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +28,9 @@ class VideoInfo:
 
 def write_video_info(layout: StorageLayout, info: VideoInfo) -> None:
     """Write the manifest, atomically. The file must be in place."""
-    file = {name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(info.file).items()}
-    write_json(
-        layout.video_info(info.video_key),
-        {
-            "video_key": info.video_key,
-            "url": info.url,
-            "extractor": info.extractor,
-            "format_id": info.format_id,
-            "channel_id": info.channel_id,
-            "content_fingerprint": info.content_fingerprint,
-            **file,
-        },
-    )
+    content = as_json(info)
+    file = content.pop("file")
+    write_json(layout.video_info(info.video_key), {**content, **file})
 
 
 def read_video_info(layout: StorageLayout, video_key: str) -> VideoInfo | None:
@@ -48,16 +41,8 @@ def read_video_info(layout: StorageLayout, video_key: str) -> VideoInfo | None:
     path = layout.video_info(video_key)
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        upload_date = content.pop("upload_date")
-        info = VideoInfo(
-            video_key=content.pop("video_key"),
-            url=content.pop("url"),
-            extractor=content.pop("extractor"),
-            format_id=content.pop("format_id"),
-            channel_id=content.pop("channel_id"),
-            content_fingerprint=content.pop("content_fingerprint"),
-            file=VideoFileRecord(upload_date=date.fromisoformat(upload_date) if upload_date else None, **content),
-        )
+        file = {name: content.pop(name) for name in _FILE_FIELDS if name in content}
+        info = from_json(VideoInfo, {**content, "file": file})
         if not info.file.file_name:  # a folder of frames has no file of its own
             return info if info.video_key == video_key else None
         actual_size = (path.parent / info.file.file_name).stat().st_size

@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+from data_miner_dagster.domain.json_records import from_json
 from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.export.differences import ReleaseDifference, compare_releases
 from data_miner_dagster.export.manifest import read_manifest
@@ -49,7 +50,7 @@ def test_compare_releases__every_kind_of_change(tmp_path: Path) -> None:
     _, manifest = _release(tmp_path, after, releasing={"confidence_threshold": 0.5})
     changes = manifest["changes"]
     assert isinstance(changes, dict)
-    difference = ReleaseDifference.from_json(changes)
+    difference = from_json(ReleaseDifference, changes)
     assert (difference.before, difference.after) == ("v001", "v002")
     assert (difference.num_images_added, difference.num_images_removed, difference.num_images_kept) == (3, 3, 3)
     assert difference.num_images_relabelled == 1

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from data_miner_dagster.catalog.splits import delete_memory_of_project, read_splits
+from data_miner_dagster.domain.json_records import from_json
 from data_miner_dagster.export.differences import ReleaseDifference
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.split_memory import read_manifests, remembered_splits
@@ -68,7 +69,7 @@ def test_release__other_shares_draw_again_and_the_changes_say_so(tmp_path: Path)
     release(tmp_path, videos[0])  # the release between knows nothing of it
     content = release(tmp_path, *videos, releasing={"splits": {"train": 1.0}})
     assert set(splits_of(content).values()) == {"train"}
-    moved = ReleaseDifference.from_json(content["changes"])
+    moved = from_json(ReleaseDifference, content["changes"])
     assert (BY_HASH_IN_TEST, "test", "train") in moved.videos_moved
     assert "in another split" in moved.as_line
     back = release(tmp_path, *videos[1:])

@@ -22,7 +22,7 @@ from data_miner_dagster.storage.similarities import (
     similarities_writer,
     similarity_values,
 )
-from data_miner_dagster.storage.tables import read_identity, table_from_rows
+from data_miner_dagster.storage.tables import read_identity, read_metadata, table_from_rows, table_writer
 
 TEXTS = ("a cat", 'quote " and ünïcode')
 
@@ -99,3 +99,25 @@ def test_similarities__float16_with_null_for_unreadable(tmp_path: Path) -> None:
     assert values.dtype == np.float16
     assert np.isnan(values).tolist() == [True, False, False]
     assert values[1] == 0.25
+
+
+def test_read_header__as_it_is_stored(tmp_path: Path) -> None:
+    path = tmp_path / "similarities.parquet"
+    write(path, header_of(2))
+    stored = (
+        '{"encoder_name": "axis", "encoder_fingerprint": "axis-1", "texts": ["a cat", "quote \\" and ünïcode"], '
+        '"templates": ["{}"], "videos": [["local-0", "embeddings-0", 2]]}'
+    )
+    assert read_metadata(path)["data_miner.similarities"] == stored
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["{", "[]", "{}", '{"encoder_name": 1, "encoder_fingerprint": "", "texts": [], "templates": [], "videos": []}'],
+)
+def test_read_header__that_cannot_be_read_is_none(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "similarities.parquet"
+    schema = similarities_schema(TEXTS)
+    with table_writer(path, schema, fingerprint="fp", metadata={"data_miner.similarities": header}):
+        pass
+    assert read_header(path) is None

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.domain.errors import UnreadableImageError, VideoTransientError
+from data_miner_dagster.domain.json_records import from_json
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.foreign_pictures import see_picture, small_picture
 from data_miner_dagster.media.images import read_stored_image, read_stored_image_reduced
 from data_miner_dagster.operations.extraction.folder import make_frame_folder
-from data_miner_dagster.operations.foreign.media_requests import job_from_json
+from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob
 from data_miner_dagster.operations.foreign.probe_jobs import probe
 from data_miner_dagster.stages.sourcing import split_storyboard
 from data_miner_dagster.workers.serving import Job, serve
@@ -30,7 +31,7 @@ _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def _make(arguments: dict[str, Any]) -> dict[str, Any]:
-    job = job_from_json(arguments)
+    job = from_json(FrameFolderJob, arguments)
     try:
         if job.picture_paths:
             # brings the catalog along, which no other job needs and every start of this module would pay for

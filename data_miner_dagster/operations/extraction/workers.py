@@ -1,12 +1,12 @@
 """Each video is decoded in a process apart: a decoder that crashes, hangs or eats memory ends that video only."""
 
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.json_records import as_json
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.operations.foreign.media_requests import (
     JOBS_MODULE,
     FrameFolderJob,
     FrameFolderSummary,
-    job_to_json,
 )
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
 from data_miner_dagster.workers.limits import WorkerLimits
@@ -47,7 +47,7 @@ class FrameWorkers:
         try:
             summary = self._pool.call(
                 "make_frame_folder",
-                job_to_json(job),
+                as_json(job),
                 limits=WorkerLimits(
                     wall_seconds=limits.max_seconds,
                     cpu_seconds=limits.max_seconds * (job.num_threads + 1),  # threads decode while one encodes

@@ -7,6 +7,7 @@ covers. Filtering compares the other videos with it. No reference, or one of oth
 import json
 import logging
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.errors import DamagedFileError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.json_records import as_json, from_json
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.filtering.drift import (
     Drift,
@@ -30,6 +32,16 @@ from data_miner_dagster.storage.damage import reading
 from data_miner_dagster.storage.tables import read_batches
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """How the frames of some videos scored: their distribution, and what scores must share to be compared with it."""
+
+    scale: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    video_keys: tuple[str, ...]
 
 
 def scale_fingerprint(platform: Platform, config: FilteringConfig) -> str:
@@ -49,12 +61,14 @@ def save_reference(platform: Platform, project: str, config: FilteringConfig) ->
     distribution = distribution_of(np.concatenate([np.zeros(0), *(scores for _, scores in groups)]))
     write_json(
         platform.layout.reference_file(project),
-        {
-            "scale": scale_fingerprint(platform, config),
-            "edges": list(distribution.edges),
-            "counts": list(distribution.counts),
-            "video_keys": sorted({key for keys, _ in groups for key in keys}),
-        },
+        as_json(
+            _Reference(
+                scale=scale_fingerprint(platform, config),
+                edges=distribution.edges,
+                counts=distribution.counts,
+                video_keys=tuple(sorted({key for keys, _ in groups for key in keys})),
+            )
+        ),
     )
 
 
@@ -65,16 +79,15 @@ def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Dri
         return None
     try:
         with reading(path):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            scale, known = content["scale"], list(content["video_keys"])
-            reference = ScoreDistribution(tuple(content["edges"]), tuple(content["counts"]))
+            stored = from_json(_Reference, json.loads(path.read_text(encoding="utf-8")))
     except DamagedFileError as error:
         logger.warning("%s", error)
         return None
-    if scale != scale_fingerprint(platform, config):
+    reference = ScoreDistribution(stored.edges, stored.counts)
+    if stored.scale != scale_fingerprint(platform, config):
         return None
     counts = np.zeros(len(reference.counts), np.int64)
-    for _, scores in _scores_by_batch(_table(platform, project), known):
+    for _, scores in _scores_by_batch(_table(platform, project), stored.video_keys):
         counts += counts_within(reference.edges, scores)
     return drift(reference, counts)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from data_miner_dagster.config.extraction import ExtractionConfig
 
@@ -49,29 +49,3 @@ class FrameFolderSummary:
             more = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
             shown["left_out"] = "; ".join(left_out[:_MOST_NAMED]) + more
         return {**values, **shown}
-
-
-def job_to_json(job: FrameFolderJob) -> dict[str, Any]:
-    """Return what `job_from_json` makes the same job of."""
-    return {
-        "video_key": job.video_key,
-        "video_path": str(job.video_path),
-        "folder": str(job.folder),
-        "fingerprint": job.fingerprint,
-        "config": job.config.model_dump(mode="json"),
-        "num_threads": job.num_threads,
-        "picture_paths": [str(path) for path in job.picture_paths],
-    }
-
-
-def job_from_json(content: dict[str, Any]) -> FrameFolderJob:
-    """Return the job that `job_to_json` was given."""
-    return FrameFolderJob(
-        video_key=content["video_key"],
-        video_path=Path(content["video_path"]),
-        folder=Path(content["folder"]),
-        fingerprint=content["fingerprint"],
-        config=ExtractionConfig.model_validate(content["config"]),
-        num_threads=content["num_threads"],
-        picture_paths=tuple(map(Path, content["picture_paths"])),
-    )

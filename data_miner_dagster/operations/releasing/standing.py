@@ -7,6 +7,7 @@ from pathlib import Path
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.json_records import from_json
 from data_miner_dagster.export.differences import ReleaseDifference
 from data_miner_dagster.export.manifest import (
     damaged_files,
@@ -134,7 +135,7 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
                 withdrawn_reason=row.withdrawn_reason if row else None,
                 folder=folder if manifest else None,
                 problems=tuple(damaged_files(folder)) if check and manifest else (),
-                changes=ReleaseDifference.from_json(changes).as_line if changes else "",
+                changes=from_json(ReleaseDifference, changes).as_line if changes else "",
             )
         )
     return summaries

@@ -17,6 +17,7 @@ from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.json_records import as_json
 from data_miner_dagster.domain.statuses import PROJECT_WAY
 from data_miner_dagster.export.card import write_card
 from data_miner_dagster.export.codec import Destination, ReleaseWriter
@@ -300,7 +301,7 @@ def _changes(
         last_splits |= manifest["splits"]["by_video"]
     before = platform.layout.release_folder(project, earlier[-1]["version"])
     last = {**earlier[-1], **{name: shown.everywhere(earlier[-1][name]) for name in ("prompts", "config")}}
-    return compare_releases(before, last, folder, content, last_splits=last_splits).as_json()
+    return as_json(compare_releases(before, last, folder, content, last_splits=last_splits))
 
 
 def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool) -> None:

@@ -67,10 +67,10 @@ def test_make_frame_folder__an_exception_says_which_and_where_and_the_worker_sta
     broken = replace(job, config=job.config.model_copy(update={"jpeg_quality": -1}))
     with FrameWorkers() as workers:
         with pytest.raises(
-            WorkerFaultError, match=r"^ValidationError: 1 validation error for ExtractionConfig"
+            WorkerFaultError, match=r"^ValidationError: 1 validation error for FrameFolderJob config.jpeg_quality"
         ) as fault:
             workers.make_frame_folder(broken)
-        assert re.fullmatch(r"operations/foreign/media_requests\.py:\d+", fault.value.place)
+        assert re.fullmatch(r"domain/json_records\.py:\d+", fault.value.place)
         before = workers.process_ids
         assert workers.make_frame_folder(job_for(clip, tmp_path / "b")).num_frames == 2
         assert workers.process_ids == before
