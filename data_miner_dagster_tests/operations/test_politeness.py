@@ -234,7 +234,7 @@ def test_spacing__of_one_site_holds_up_no_other(tmp_path: Path, server: HostileS
             tmp_path / "root",
             concurrent_downloads=1,
             allowed_private_hosts=("127.0.0.1", "127.0.0.2"),
-            politeness={"min_sleep_seconds": 2, "max_sleep_seconds": 2, "spare_private_hosts": False},
+            politeness={"min_sleep_seconds": 4, "max_sleep_seconds": 4, "spare_private_hosts": False},
         )
         urls = [server.add(f"/{n}.mp4", hostile.whole_file(clip)) for n in range(2)]
         urls.append(other.add("/last.mp4", hostile.whole_file(clip)))
@@ -242,7 +242,8 @@ def test_spacing__of_one_site_holds_up_no_other(tmp_path: Path, server: HostileS
         assert {outcome.status for outcome in outcomes} == {OutcomeStatus.DONE}
         [last] = other.requests
     assert server.requests[0].at < last.at < server.requests[1].at
-    assert server.requests[1].at - server.requests[0].at >= 1.9
+    # From turn to turn it is 4 s; a busy machine may take a while from a turn to its request.
+    assert server.requests[1].at - server.requests[0].at >= 3
 
 
 def test_places__one_site_is_asked_for_so_many_at_once(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
