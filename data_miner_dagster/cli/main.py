@@ -27,6 +27,7 @@ from data_miner_dagster.cli.run import run
 from data_miner_dagster.cli.showing import projects, status, videos
 from data_miner_dagster.cli.up import up
 from data_miner_dagster.cli.upkeep import cleanup_orphans, delete_project, delete_videos, forget, retry
+from data_miner_dagster.cli.verdicts import verdicts
 from data_miner_dagster.config.environment import DEBUG_VARIABLE, VERBOSE_VARIABLE, set_variable
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.secret_values import with_references
@@ -45,7 +46,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Work": (run, up, demo, export),
     "Catalog": (init_db, populate, add_video),
     "Look": (status, projects, videos, releases, doctor),
-    "Tune": (calibrate,),
+    "Tune": (calibrate, verdicts),
     "Again": (retry, force_dedup, force_detect),
     "Remove": (delete_project, delete_videos, cleanup_orphans, forget),
 }

@@ -108,6 +108,7 @@ class QualityFlag(StrEnum):
 class DropReason(StrEnum):
     """Why a frame was not kept by filtering."""
 
+    BY_HAND = "by_hand"  # a person said so
     BLACK = "black"
     FLAT = "flat"
     BLURRED = "blurred"

@@ -42,6 +42,7 @@ class ProjectState:
     sourced_config_hash: str | None
     models: str  # changes with any of the platform's models
     is_withdrawn: bool = False  # its file has disappeared from the watched folder
+    verdicts: str | None = None  # changes with what people said of its frames; None where nobody said anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,8 @@ def plan_dataset(
     embedded than at the last release, while others are still on their way.
     """
     embedded = sorted(video.key for video in videos if video.status is VideoStatus.EXTRACTED and video.is_embedded)
-    inputs = fingerprint_of({"config": project.config_hash, "models": project.models, "videos": embedded})
+    said = {"verdicts": project.verdicts} if project.verdicts is not None else {}
+    inputs = fingerprint_of({"config": project.config_hash, "models": project.models, "videos": embedded, **said})
     if needs_sourcing(project):
         return DatasetPlan(False, inputs, "its sources have not been listed yet")
     if not videos:

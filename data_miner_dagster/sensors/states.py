@@ -7,7 +7,7 @@ from pathlib import Path
 from data_miner_dagster.catalog.projects import find_projects
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.catalog.videos import WantedVideo, wanted_videos
-from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.fingerprints import fingerprint_of, sha256_of_file
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
@@ -22,7 +22,9 @@ def project_states(platform: Platform) -> list[ProjectState]:
 
     def state_of(row: ProjectRow) -> ProjectState:
         is_gone = attempt_alone("projects", row.name, partial(is_withdrawn, platform, row))
-        return ProjectState(row.name, row.config_hash, row.sourced_config_hash, models, is_gone is True)
+        verdicts = platform.layout.frame_verdicts(row.name)
+        said = sha256_of_file(verdicts) if verdicts.is_file() else None
+        return ProjectState(row.name, row.config_hash, row.sourced_config_hash, models, is_gone is True, said)
 
     return [state_of(row) for row in find_projects(platform.database)]
 

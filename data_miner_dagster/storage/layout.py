@@ -194,6 +194,10 @@ class StorageLayout:
         """How the project's frames scored when the threshold was chosen."""
         return self.calibration_folder(project) / _REFERENCE_NAME
 
+    def frame_verdicts(self, project: str) -> Path:
+        """What people said of single frames: nothing can make it again, so no stage and no repair touches it."""
+        return self.project_folder(project) / "verdicts" / "frames.csv"
+
     def filtered_table(self, project: str) -> Path:
         """One row per frame of every member video."""
         return self.table_of(project, ProjectStage.FILTERING)

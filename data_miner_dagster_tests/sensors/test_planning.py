@@ -1,5 +1,6 @@
 """The planners: wanted, not done, not in flight → ask."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from data_miner_dagster.config.downloading import DownloadingConfig
@@ -154,6 +155,22 @@ def test_plan_dataset__grows_before_the_last_video_if_asked_to() -> None:
 def test_plan_dataset__nothing_to_build() -> None:
     assert not plan().is_ready
     assert not plan(*READY, sourced=None).is_ready
+
+
+def test_plan_dataset__inputs_change_with_what_people_said_of_frames() -> None:
+    inputs = {
+        plan_dataset(
+            replace(project(), verdicts=said),
+            READY,
+            NOW,
+            wait_for_all=True,
+            min_new_videos=1,
+            num_released_videos=0,
+        ).inputs
+        for said in (None, "keep", "drop")
+    }
+    assert len(inputs) == 3
+    assert plan(*READY).inputs in inputs
 
 
 def test_plan_dataset__inputs_change_with_the_models() -> None:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.operations.filtering.drift import save_reference
-from data_miner_dagster.operations.filtering.filter_project import filtered_fingerprint
+from data_miner_dagster.operations.filtering.filter_project import DecisionBasis
 from data_miner_dagster.operations.filtering.questions import (
     THRESHOLD_DECIMALS,
     OpenFrames,
@@ -45,6 +45,7 @@ from data_miner_dagster.stages.filtering.decisions import FilteringRules, resolv
 from data_miner_dagster.storage.answers import read_answers, write_answers
 from data_miner_dagster.storage.similarities import SimilaritiesHeader
 from data_miner_dagster.storage.tables import read_fingerprint
+from data_miner_dagster.storage.verdicts import read_verdicts, verdicts_on
 
 DEFAULT_QUESTIONS: Final = 120
 
@@ -240,7 +241,9 @@ def _current(platform: Platform, project: str) -> tuple[FilteringRules, Similari
     config = platform.project_config(project).filtering
     rules = resolve_rules(config, platform.models.filter_encoder.name, platform.models.filter_encoder.calibration)
     header = similarities_header(platform, config, project_members(platform, project).ready)
-    if read_fingerprint(platform.layout.filtered_table(project)) != filtered_fingerprint(header, rules):
+    given = read_verdicts(platform.layout.frame_verdicts(project))
+    basis = DecisionBasis(header, rules, verdicts_on(given, [video.video_key for video in header.videos]))
+    if read_fingerprint(platform.layout.filtered_table(project)) != basis.fingerprint:
         raise DataMinerError(
             f"project {project!r} has not been filtered as it stands: `data-miner run --config FILE` does that"
         )

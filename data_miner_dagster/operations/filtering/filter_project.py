@@ -8,7 +8,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from data_miner_dagster.domain.tables import FILTERED_SCHEMA
 from data_miner_dagster.domain.versions import FILTERING_VERSION, SCORING_VERSION
 from data_miner_dagster.operations.filtering.drift import read_drift
 from data_miner_dagster.operations.filtering.scoring import score_project, similarities_fingerprint, similarities_header
+from data_miner_dagster.operations.filtering.verdicts import verdict_codes
 from data_miner_dagster.operations.left_out import as_metadata, going_on_without
 from data_miner_dagster.operations.members import ProjectMembers, failures_by_kind, project_members
 from data_miner_dagster.operations.platform import Platform
@@ -53,10 +54,33 @@ from data_miner_dagster.storage.similarities import (
     similarity_values,
 )
 from data_miner_dagster.storage.tables import read_batches, read_fingerprint, read_metadata, table_writer
+from data_miner_dagster.storage.verdicts import as_table_metadata, read_verdicts, verdicts_fingerprint, verdicts_on
 
 _SETTINGS_KEY: Final = "data_miner.filtering"
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionBasis:
+    """What decisions on frames are made from."""
+
+    header: SimilaritiesHeader
+    rules: FilteringRules
+    verdicts: Mapping[tuple[str, float], bool] = field(default_factory=dict)
+    """What people said (kept or not) of frames, by video and time."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the decisions. Where nobody said anything, verdicts are no part of it."""
+        return fingerprint_of(
+            {
+                "version": FILTERING_VERSION,
+                "similarities": similarities_fingerprint(self.header),
+                "rules": asdict(self.rules),
+                **({"verdicts": verdicts_fingerprint(self.verdicts)} if self.verdicts else {}),
+            }
+        )
 
 
 def filter_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -79,21 +103,22 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
         path = platform.layout.filtered_table(project)
         _check_encoder(platform, config, path)
         rules = resolve_rules(config, platform.models.filter_encoder.name, platform.models.filter_encoder.calibration)
+        given = read_verdicts(platform.layout.frame_verdicts(project))
         all_members = project_members(platform, project)
         _tell_left_out(project, all_members)
 
         def decide_all(left_out: Mapping[str, str]) -> _Decided:
             members = all_members.without(left_out)
             header = similarities_header(platform, config, members.ready)
-            fingerprint = filtered_fingerprint(header, rules)
-            if not force and read_fingerprint(path) == fingerprint:
-                return _Decided(OutcomeStatus.REUSED, members, fingerprint)
+            basis = DecisionBasis(header, rules, verdicts_on(given, [video.video_key for video in header.videos]))
+            if not force and read_fingerprint(path) == basis.fingerprint:
+                return _Decided(OutcomeStatus.REUSED, members, basis)
             stage.begin()
             similarities = platform.layout.similarities_table(project)
             num_scored = score_project(platform, similarities, header, members.ready, force=force)
-            settings = _settings(platform, config) | as_metadata(left_out)
-            _write_decisions(similarities, path, header, rules, fingerprint, settings)
-            return _Decided(OutcomeStatus.DONE, members, fingerprint, num_scored)
+            settings = _settings(platform, config) | as_metadata(left_out) | as_table_metadata(basis.verdicts)
+            _write_decisions(similarities, path, basis, settings)
+            return _Decided(OutcomeStatus.DONE, members, basis, num_scored)
 
         decided, _ = going_on_without(decide_all)
         tally = _read_tally(path)
@@ -103,7 +128,7 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
         return ProjectOutcome(
             project=project,
             status=decided.status,
-            fingerprint=decided.fingerprint,
+            fingerprint=decided.basis.fingerprint,
             counts=_counts(decided.members, tally),
             metadata={
                 "encoder": platform.models.filter_encoder.name,
@@ -111,6 +136,7 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
                 "positive_similarities": histogram_line(tally.similarities),
                 "videos": len(decided.members.ready),
                 "videos_scored": decided.num_scored,
+                **({"verdicts": len(decided.basis.verdicts)} if decided.basis.verdicts else {}),
                 **_drift_metadata(platform, project, config),
             },
         )
@@ -122,15 +148,8 @@ class _Decided:
 
     status: OutcomeStatus
     members: ProjectMembers
-    fingerprint: str
+    basis: DecisionBasis
     num_scored: int = 0  # videos
-
-
-def filtered_fingerprint(header: SimilaritiesHeader, rules: FilteringRules) -> str:
-    """Return the fingerprint of the decisions that these rules make on these similarities."""
-    return fingerprint_of(
-        {"version": FILTERING_VERSION, "similarities": similarities_fingerprint(header), "rules": asdict(rules)}
-    )
 
 
 # --- thresholds belong to an encoder ---
@@ -155,34 +174,28 @@ def _check_encoder(platform: Platform, config: FilteringConfig, path: Path) -> N
 # --- files ---
 
 
-def _write_decisions(
-    similarities: Path,
-    path: Path,
-    header: SimilaritiesHeader,
-    rules: FilteringRules,
-    fingerprint: str,
-    settings: Mapping[str, str],
-) -> None:
+def _write_decisions(similarities: Path, path: Path, basis: DecisionBasis, settings: Mapping[str, str]) -> None:
     with table_writer(
         path,
         FILTERED_SCHEMA,
-        fingerprint=fingerprint,
+        fingerprint=basis.fingerprint,
         metadata=settings,
         dictionary_columns=("video_key", "positive_prompt", "negative_prompt", "junk_prompt", "drop_reason"),
     ) as writer:
-        for part in read_parts(similarities, header):
-            rows = _filtered_rows(part, rules, decide_part(part, header, rules))
+        for part in read_parts(similarities, basis.header):
+            rows = _filtered_rows(part, basis.rules, decide_part(part, basis))
             writer.write_table(rows, row_group_size=rows.num_rows)
 
 
-def decide_part(part: SimilaritiesPart, header: SimilaritiesHeader, rules: FilteringRules) -> Decisions:
+def decide_part(part: SimilaritiesPart, basis: DecisionBasis) -> Decisions:
     """Decide on one part of the similarities table."""
     return decide(
-        {text: similarity_values(part.rows, text) for text in header.texts},
-        rules,
+        {text: similarity_values(part.rows, text) for text in basis.header.texts},
+        basis.rules,
         pts_seconds=part.rows.column("pts_seconds").to_numpy(),
         video_offsets=part.video_offsets,
         quality_reasons=_quality_reasons(part.rows.column("quality_flag")),
+        verdicts=verdict_codes(part, basis.verdicts) if basis.verdicts else None,
     )
 
 

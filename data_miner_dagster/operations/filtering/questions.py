@@ -21,7 +21,7 @@ from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.export.calibration_page import Question, render_calibration_page
 from data_miner_dagster.media.contact_sheets import thumbnail_uri
 from data_miner_dagster.operations.filtering.drift import scale_fingerprint
-from data_miner_dagster.operations.filtering.filter_project import decide_part
+from data_miner_dagster.operations.filtering.filter_project import DecisionBasis, decide_part
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.filtering.calibration import Float64Array, sampling_order, stratum_of
@@ -68,8 +68,8 @@ def open_frames(
         unthinned, positive=tuple(replace(rule, threshold=(rule.threshold or 0.0) + _LOWEST) for rule in rules.positive)
     )
     for part in read_parts(platform.layout.similarities_table(project), header):
-        is_open = decide_part(part, header, lenient).is_kept
-        decisions = decide_part(part, header, unthinned)
+        is_open = decide_part(part, DecisionBasis(header, lenient)).is_kept
+        decisions = decide_part(part, DecisionBasis(header, unthinned))
         indices = part.rows.column("frame_index").to_numpy()
         offsets = part.video_offsets.tolist()
         orders = [

@@ -43,6 +43,7 @@ from data_miner_dagster.storage.tables import (
     read_metadata,
     read_table,
 )
+from data_miner_dagster.storage.verdicts import kept_by_hand
 
 _FRAME_COLUMNS: Final = (
     "frame_index",
@@ -139,6 +140,8 @@ class ReleaseSource:
         )
         self._detections = TableByVideo(self._paths["detections"], _BOX_COLUMNS)
         self._num_duplicates = self._count_duplicates()
+        self.kept_by_hand = kept_by_hand(read_metadata(self._paths["filtered_frames"]))
+        """Frames, by video and time, that are there because a person said so."""
         decided = read_metadata(self._paths["deduplicated_frames"])
         self._frames_fingerprints: dict[str, str] = json.loads(decided.get(FRAMES_KEY, "{}"))
         self.video_keys: list[str] = self._unique.video_keys

@@ -211,7 +211,7 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
     """
     with closing(ChecksumWriter(folder)) as checksums:
         with StoredPictures(platform.config.extraction) as pictures:
-            tally = _write_images(Destination(folder, plan.header, folder, pictures), source, plan, checksums)
+            tally, kept = _write_images(Destination(folder, plan.header, folder, pictures), source, plan, checksums)
         videos = list(source.videos(_released_videos(plan, tally)))
         write_videos(folder, videos)
         problems = release_problems(folder, plan.header, tally)
@@ -220,7 +220,7 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
             raise DataMinerError(
                 f"release {plan.header.title} does not read back: {problems[0]}{more}; nothing was published"
             )
-        content = _manifest_content(plan, tally, videos)
+        content = _manifest_content(plan, tally, videos, kept)
         content["changes"] = _changes(folder, platform, plan, content)
         write_card(folder, plan.header, tally)
         write_datasheet(folder, plan.header, content, videos)
@@ -237,8 +237,9 @@ def _released_videos(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Releas
 
 def _write_images(
     destination: Destination, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter
-) -> ReleaseTally:
-    tally = ReleaseTally.of(plan.header)
+) -> tuple[ReleaseTally, list[str]]:
+    """Write images and labels; return the counts, and the frames that are in because a person said so."""
+    tally, kept = ReleaseTally.of(plan.header), []
     faults: dict[str, ItemFault] = {}
     for split in plan.header.splits:
         (destination.folder / IMAGES_FOLDER / split).mkdir(parents=True)
@@ -256,9 +257,11 @@ def _write_images(
                 write = partial(_write_image, content, image, files)
                 if guard.attempt(video_key, write, partial(faults.__setitem__, image.frame_id)):
                     tally.add(image)
+                    if (image.video_key, image.pts_seconds) in source.kept_by_hand:
+                        kept.append(image.frame_id)
     if faults:
         raise VideosLeftOutError(faults)
-    return tally
+    return tally, kept
 
 
 def _images_and_files(
@@ -322,7 +325,9 @@ def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool)
     shutil.copyfile(source, target)
 
 
-def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[ReleaseVideo]) -> dict[str, Any]:
+def _manifest_content(
+    plan: ReleasePlan, tally: ReleaseTally, videos: list[ReleaseVideo], kept_by_hand: Sequence[str]
+) -> dict[str, Any]:
     """Everything that is known of a release. No dates and no absolute paths: the same inputs give the same bytes."""
     config, shown, choice = plan.config, plan.config.shown, plan.choice
     return {
@@ -337,6 +342,7 @@ def _manifest_content(plan: ReleasePlan, tally: ReleaseTally, videos: list[Relea
         "images_size_bytes": tally.size_bytes,
         **({"left_out": sorted(plan.left_out)} if plan.left_out else {}),
         **({"selection": {**choice.settings, "num_candidates": choice.num_candidates}} if choice else {}),
+        **({"kept_by_hand": list(kept_by_hand)} if kept_by_hand else {}),
         "images_by_split": tally.images_by_split,
         "boxes_by_split": tally.boxes_by_split,
         "images_by_class": tally.images_by_class,

@@ -51,6 +51,7 @@ from data_miner_dagster.storage.answers import read_answers, write_answers
 from data_miner_dagster.storage.atomic import atomic_path
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_metadata, read_table, write_table
+from data_miner_dagster.storage.verdicts import read_verdicts, write_verdicts
 
 """Beside a release's manifest: why it should not be used any more."""
 
@@ -239,6 +240,10 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
         if path.is_file():  # tables, the vectors of representatives, hashes of local files
             path.unlink()
     _forget_answers(layout, project, keys)
+    verdicts = layout.frame_verdicts(project)
+    if verdicts.is_file():
+        given = read_verdicts(verdicts)
+        write_verdicts(verdicts, {place: verdict for place, verdict in given.items() if place[0] not in keys})
     gone = pa.array(keys, pa.string())
     for part in sorted(folder.glob("*/**/*.parquet")):  # what a detector has seen: dear, and good for the other videos
         rows = read_table(part)

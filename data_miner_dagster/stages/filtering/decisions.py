@@ -2,12 +2,16 @@
 
 A frame is dropped for the first reason that applies, in the order of `DropReason`:
 
+0. a person dropped it;
 1. extraction marked it black, flat or blurred, or it could not be read;
 2. no positive prompt reaches its threshold;
 3. a negative prompt, at or above its own threshold, exceeds the positive less its margin;
 4. a junk prompt reaches its threshold (and exceeds the positive by the junk margin, where one is set);
 5. a better kept frame of the same video lies nearer than `min_gap_seconds`;
 6. the video has its `max_frames_per_video` already.
+
+A frame that a person kept stays whatever the rules say, unless it could not be read. It takes no other's place: gap
+and cap are applied to what the rules alone keep. One that a person dropped makes room for others.
 
 Where prompts have thresholds of their own, the positive that counts is the one with the most *headroom*, similarity
 less threshold, so that prompts of different reach can be compared. "Better" means more headroom, then earlier.
@@ -31,6 +35,10 @@ REASONS: Final = tuple(DropReason)
 KEPT: Final = -1
 """The code of a frame without a reason to drop it."""
 NO_PROMPT: Final = -1
+NO_VERDICT: Final = 0
+KEEP_BY_HAND: Final = 1
+DROP_BY_HAND: Final = 2
+"""Codes of what a person said of a frame."""
 
 _CODE: Final[Mapping[DropReason, int]] = {reason: code for code, reason in enumerate(REASONS)}
 
@@ -174,6 +182,7 @@ def decide(
     pts_seconds: Float64Array,
     video_offsets: npt.NDArray[np.int64],
     quality_reasons: npt.NDArray[np.int8],
+    verdicts: npt.NDArray[np.int8] | None = None,
 ) -> Decisions:
     """Decide on the frames of whole videos.
 
@@ -183,6 +192,7 @@ def decide(
         pts_seconds: (N,) ascending within a video.
         video_offsets: (V+1,) ascending; the frames of video v are the half-open slice offsets[v]:offsets[v+1].
         quality_reasons: (N,) code in REASONS of the flag set at extraction, KEPT where there is none.
+        verdicts: (N,) what a person said of each frame, NO_VERDICT where nothing; None where nobody said anything.
     """
     columns = {text: similarity_by_prompt[text].astype(np.float64) for text in _texts(rules)}
     positive = _lead_of_positives(rules, columns, len(pts_seconds))
@@ -196,6 +206,8 @@ def decide(
     def drop(where: npt.NDArray[np.bool_], reason: DropReason) -> None:
         reasons[where & (reasons == KEPT)] = _CODE[reason]
 
+    if verdicts is not None:
+        drop(verdicts == DROP_BY_HAND, DropReason.BY_HAND)
     for flag in rules.dropped_flags:
         drop(quality_reasons == _CODE[flag], flag)
     drop(positive.prompts == NO_PROMPT, DropReason.UNREADABLE)
@@ -212,6 +224,8 @@ def decide(
             _over_cap(reasons == KEPT, headroom, video_offsets, rules.max_frames_per_video, rules.cap_by),
             DropReason.OVER_VIDEO_CAP,
         )
+    if verdicts is not None:
+        reasons[(verdicts == KEEP_BY_HAND) & (positive.prompts != NO_PROMPT)] = KEPT
 
     has_rival = negative.prompts != NO_PROMPT
     return Decisions(

@@ -39,6 +39,7 @@ from data_miner_dagster.storage.tables import (
     table_from_rows,
     write_table,
 )
+from data_miner_dagster.storage.verdicts import as_table_metadata
 from data_miner_dagster_tests.support.releases import FORGETFUL
 from data_miner_dagster_tests.support.sample_project import SAMPLE_VIDEOS, SampleVideo, build_project, project_config
 
@@ -317,6 +318,19 @@ def test_release_project__a_choice_among_all_images(tmp_path: Path) -> None:
     assert release_project(platform, "cyclists").metadata["version"] == "v001"  # without one, nothing is stale
     with pytest.raises(NothingToReleaseError, match="none of its 7 images is chosen"):
         release_project(platform, "cyclists", selection=_MostOfAClass(0))
+
+
+def test_release_project__says_which_frames_a_person_kept(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    path = platform.layout.filtered_table("cyclists")
+    table = read_table(path)
+    seconds = dict(zip(table["frame_id"].to_pylist(), table["pts_seconds"].to_pylist(), strict=True))
+    # kept and released; kept and a duplicate of another; dropped
+    said = {("files-aaa", seconds[f"files-aaa/00000{frame}"]): frame != 3 for frame in (1, 2, 3)}
+    write_table(path, table, fingerprint=read_fingerprint(path) or "", metadata=as_table_metadata(said))
+    release_project(platform, "cyclists")
+    manifest = json.loads((_release_folder(platform) / "release.json").read_text())
+    assert manifest["kept_by_hand"] == ["files-aaa/000001"]
 
 
 def test_release_project__two_roots_same_bytes(tmp_path: Path) -> None:

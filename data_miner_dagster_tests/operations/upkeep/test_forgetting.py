@@ -25,6 +25,7 @@ from data_miner_dagster.operations.upkeep.forgetting import (
 )
 from data_miner_dagster.operations.upkeep.traces import Trace, find_rows, find_traces, needles_of
 from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
+from data_miner_dagster.storage.verdicts import FrameVerdict, read_verdicts, write_verdicts
 from data_miner_dagster_tests.support.sample_project import FOUND_AT, SAMPLE_VIDEOS, build_project
 
 KEY = "files-aaa"
@@ -57,6 +58,12 @@ def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     calibration = layout.calibration_folder("cyclists")
     calibration.mkdir()
     (calibration / "answers.csv").write_text(f"frame_id,answer\n{KEY}/000001,keep\nfiles-bbb/000001,drop\n")
+    verdicts = layout.frame_verdicts("cyclists")
+    said = {
+        (key, 0.0): FrameVerdict(f"{key}/000000", 0.0, True, "Ada", "2026-01-02T03:04:05Z")
+        for key in (KEY, "files-bbb")
+    }
+    write_verdicts(verdicts, said)
     (calibration / "questions.html").write_text(f"<img alt='{KEY}'>")
     (calibration / "reference.json").write_text(json.dumps({"video_keys": [KEY]}))
     (calibration / "plan.json").write_text("{}")
@@ -75,6 +82,7 @@ def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     assert forgotten.releases == (HeldRelease("cyclists", "v001", 1, 3),)
     assert traces(platform) == []
     assert (calibration / "answers.csv").read_text() == "frame_id,answer\nfiles-bbb/000001,drop\n"
+    assert read_verdicts(verdicts) == {("files-bbb", 0.0): said["files-bbb", 0.0]}
     assert sorted(path.name for path in calibration.iterdir()) == ["answers.csv", "plan.json"]
     assert not layout.release_folder("cyclists", "v001").exists()
     other = layout.release_folder("cyclists", "v002")

@@ -15,7 +15,10 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.reasons import DropReason, QualityFlag
 from data_miner_dagster.domain.records import SimilarityCalibration
 from data_miner_dagster.stages.filtering.decisions import (
+    DROP_BY_HAND,
+    KEEP_BY_HAND,
     KEPT,
+    NO_VERDICT,
     REASONS,
     Decisions,
     FilteringRules,
@@ -38,6 +41,7 @@ def decide_one_video(
     *,
     seconds: Sequence[float] | None = None,
     flags: Sequence[DropReason | None] | None = None,
+    verdicts: Sequence[int] | None = None,
 ) -> Decisions:
     num_frames = len(next(iter(similarities.values())))
     return decide(
@@ -48,6 +52,7 @@ def decide_one_video(
         quality_reasons=np.array(
             [KEPT if flag is None else REASONS.index(flag) for flag in flags or [None] * num_frames], np.int8
         ),
+        verdicts=None if verdicts is None else np.array(verdicts, np.int8),
     )
 
 
@@ -72,6 +77,36 @@ def test_decide__no_videos() -> None:
 
 def test_decide__threshold_is_inclusive() -> None:
     assert names(decide_one_video({"cat": [0.5, 0.4995]}, rules_of())) == ["kept", "below_positive"]
+
+
+def test_decide__a_person_keeps_and_drops() -> None:
+    rules = rules_of(junk=["dog"], min_gap_seconds=1.5)
+    similarities = {"cat": [0.9, 0.8, 0.1, 0.6, math.nan], "dog": [0, 0, 0, 0.9, math.nan]}
+    seconds = [0, 1, 5, 9, 12]
+    assert names(decide_one_video(similarities, rules, seconds=seconds)) == [
+        "kept",
+        "too_close_in_time",
+        "below_positive",
+        "junk",
+        "unreadable",
+    ]
+    # the dropped one makes room; what cannot be read cannot be kept
+    verdicts = [DROP_BY_HAND, NO_VERDICT, KEEP_BY_HAND, KEEP_BY_HAND, KEEP_BY_HAND]
+    assert names(decide_one_video(similarities, rules, seconds=seconds, verdicts=verdicts)) == [
+        "by_hand",
+        "kept",
+        "kept",
+        "kept",
+        "unreadable",
+    ]
+
+
+def test_decide__a_frame_kept_by_hand_takes_no_place_of_another() -> None:
+    rules = rules_of(max_frames_per_video=1, min_gap_seconds=1.5)
+    decisions = decide_one_video(
+        {"cat": [0.25, 0.75, 0.625]}, rules, seconds=[0, 1, 9], verdicts=[KEEP_BY_HAND, NO_VERDICT, KEEP_BY_HAND]
+    )
+    assert names(decisions) == ["kept", "kept", "kept"]
 
 
 def test_decide__any_positive_prompt_suffices() -> None:
@@ -180,10 +215,15 @@ def decide_plainly(
     seconds: Sequence[float],
     offsets: Sequence[int],
     flags: Sequence[DropReason | None],
+    verdicts: Sequence[int],
 ) -> list[str]:
     answers: list[str] = []
     headroom: list[float] = []
     for frame in range(len(seconds)):
+        if verdicts[frame] == DROP_BY_HAND:
+            answers.append("by_hand")
+            headroom.append(math.nan)
+            continue
         if math.isnan(similarities[rules.positive[0].text][frame]):
             flag = flags[frame]
             answers.append(flag.value if flag is not None and flag in rules.dropped_flags else "unreadable")
@@ -234,7 +274,11 @@ def decide_plainly(
             for frame in kept:
                 if frame not in chosen:
                     answers[frame] = "over_video_cap"
-    return answers
+    is_readable = [not math.isnan(value) for value in similarities[rules.positive[0].text]]
+    return [
+        "kept" if verdict == KEEP_BY_HAND and readable else answer
+        for answer, verdict, readable in zip(answers, verdicts, is_readable, strict=True)
+    ]
 
 
 sixteenths = st.integers(-16, 16).map(lambda number: number / 16)  # exact in float16: ties are frequent and real
@@ -283,6 +327,8 @@ def test_decide__agrees_with_the_oracle(data: st.DataObject) -> None:
         steps = data.draw(st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=size, max_size=size))
         seconds += np.cumsum(steps).tolist()
     offsets = np.cumsum([0, *sizes])
+    codes = st.sampled_from([NO_VERDICT, NO_VERDICT, KEEP_BY_HAND, DROP_BY_HAND])
+    verdicts = data.draw(st.none() | st.lists(codes, min_size=num_frames, max_size=num_frames))
 
     decisions = decide(
         {text: np.array(values, np.float16) for text, values in similarities.items()},
@@ -290,9 +336,11 @@ def test_decide__agrees_with_the_oracle(data: st.DataObject) -> None:
         pts_seconds=np.array(seconds, np.float64),
         video_offsets=offsets,
         quality_reasons=np.array([KEPT if flag is None else REASONS.index(flag) for flag in flags], np.int8),
+        verdicts=None if verdicts is None else np.array(verdicts, np.int8),
     )
 
-    assert names(decisions) == decide_plainly(similarities, rules, seconds, offsets.tolist(), flags)
+    verdicts = verdicts or [NO_VERDICT] * num_frames
+    assert names(decisions) == decide_plainly(similarities, rules, seconds, offsets.tolist(), flags, verdicts)
 
 
 # --- thresholds and encoders ---

@@ -1,0 +1,126 @@
+"""Verdicts of people on frames, from a file to the decision."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from data_miner_dagster.cli import verdicts as verdicts_module
+from data_miner_dagster.cli.main import app
+from data_miner_dagster.domain.errors import ConfigError, NotReadyError
+from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.filtering.filter_project import filter_project
+from data_miner_dagster.operations.filtering.verdicts import VerdictCounts, count_verdicts, import_verdicts
+from data_miner_dagster.storage.tables import read_fingerprint, read_table
+from data_miner_dagster.storage.verdicts import read_verdicts
+from data_miner_dagster_tests.support.axis_project import PlantedPlatform, plant_frames, save_project
+from data_miner_dagster_tests.support.catalog import add_video
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> PlantedPlatform:
+    """Frames of .75, .25 and .875 of one video and of .125 and, black, 1 of another; the threshold is .5."""
+    platform = PlantedPlatform(tmp_path / "root")
+    save_project(platform)
+    add_video(platform.database, "local-a", "pets", status=VideoStatus.EXTRACTED)
+    plant_frames(platform, "local-a", [[0.75, 0, 0, 0], [0.25, 0, 0, 0], [0.875, 0, 0, 0]])
+    add_video(platform.database, "local-b", "pets", status=VideoStatus.EXTRACTED)
+    plant_frames(platform, "local-b", [[0.125, 0, 0, 0], [1, 0, 0, 0]], quality_flag=[None, "black"])
+    return platform
+
+
+def give(platform: PlantedPlatform, *lines: str, who: str = "Ada") -> VerdictCounts:
+    file = platform.root.parent / "answers.csv"
+    file.write_text("\n".join(["frame_id,answer", *lines]))
+    return import_verdicts(platform, "pets", file, who=who)
+
+
+def decisions(platform: PlantedPlatform) -> dict[str, str | None]:
+    table = read_table(platform.layout.filtered_table("pets"), ["frame_id", "drop_reason"])
+    return dict(zip(table["frame_id"].to_pylist(), table["drop_reason"].to_pylist(), strict=True))
+
+
+def test_import_verdicts__the_next_filtering_honours_them(platform: PlantedPlatform) -> None:
+    filter_project(platform, "pets")
+    before = platform.layout.filtered_table("pets").read_bytes()
+    counts = give(platform, "local-a/000000,drop", "local-b/000001,keep", "local-z/000009,keep", "local-a/000001,")
+    assert counts == VerdictCounts(num_kept=1, num_dropped=1, unknown=("local-z/000009",))
+    outcome = filter_project(platform, "pets")
+    assert outcome.status is OutcomeStatus.DONE
+    assert list(outcome.counts.items()) == [("frames", 5), ("kept", 2), ("by_hand", 1), ("below_positive", 2)]
+    assert (outcome.metadata["verdicts"], outcome.metadata["videos_scored"]) == (2, 0)
+    assert decisions(platform) == {
+        "local-a/000000": "by_hand",
+        "local-a/000001": "below_positive",
+        "local-a/000002": None,
+        "local-b/000000": "below_positive",
+        "local-b/000001": None,
+    }
+    assert filter_project(platform, "pets").status is OutcomeStatus.REUSED
+    # taken back: as if nobody had said anything
+    platform.layout.frame_verdicts("pets").unlink()
+    assert filter_project(platform, "pets").status is OutcomeStatus.DONE
+    assert platform.layout.filtered_table("pets").read_bytes() == before
+
+
+def test_import_verdicts__they_outlive_another_threshold_and_frames_made_again(platform: PlantedPlatform) -> None:
+    filter_project(platform, "pets")
+    give(platform, "local-a/000001,keep")
+    times = read_table(platform.layout.frames_table("local-a"), ["pts_seconds"])["pts_seconds"].to_pylist()
+    verdicts = read_verdicts(platform.layout.frame_verdicts("pets"))
+    assert [*verdicts] == [("local-a", times[1])]
+    # the same video, taken apart again with one more frame before: what was shown at that time has another id
+    seconds = [times[1] / 2, *times]
+    vectors = [[0.125, 0, 0, 0], [0.75, 0, 0, 0], [0.25, 0, 0, 0], [0.875, 0, 0, 0]]
+    plant_frames(platform, "local-a", vectors, frames_fingerprint="frames-2", pts_seconds=sorted(seconds))
+    save_project(platform, positive_threshold={"axis": 0.8})
+    filter_project(platform, "pets")
+    at = sorted(seconds).index(times[1])
+    kept = [frame_id for frame_id, reason in decisions(platform).items() if reason is None]
+    assert kept == [f"local-a/{at:06d}", "local-a/000003"]
+
+
+def test_import_verdicts__the_last_word_counts_and_the_first_who_said_it_stays(platform: PlantedPlatform) -> None:
+    filter_project(platform, "pets")
+    give(platform, "local-a/000000,drop")
+    give(platform, "local-a/000000,drop", who="Ben")
+    (verdict,) = read_verdicts(platform.layout.frame_verdicts("pets")).values()
+    assert (verdict.frame_id, verdict.is_kept, verdict.who) == ("local-a/000000", False, "Ada")
+    assert give(platform, "local-a/000000,keep", who="Ben") == VerdictCounts(1, 0)
+    (verdict,) = read_verdicts(platform.layout.frame_verdicts("pets")).values()
+    assert (verdict.is_kept, verdict.who) == (True, "Ben")
+
+
+def test_import_verdicts__not_filtered_yet(platform: PlantedPlatform) -> None:
+    with pytest.raises(NotReadyError, match="has no filtered_frames yet"):
+        give(platform, "local-a/000000,drop")
+
+
+def test_count_verdicts__none_and_no_project(platform: PlantedPlatform) -> None:
+    assert count_verdicts(platform, "pets") == VerdictCounts(0, 0)
+    with pytest.raises(ConfigError, match="no project 'plants'"):
+        count_verdicts(platform, "plants")
+
+
+def test_filter_project__a_verdict_on_a_video_that_is_no_member_makes_nothing_stale(platform: PlantedPlatform) -> None:
+    filter_project(platform, "pets")
+    fingerprint = read_fingerprint(platform.layout.filtered_table("pets"))
+    path = platform.layout.frame_verdicts("pets")
+    path.parent.mkdir()
+    path.write_text("frame_id,pts_seconds,verdict,who,given_at\nlocal-z/000000,0.0,keep,Ada,2026-01-02T03:04:05Z\n")
+    assert filter_project(platform, "pets").status is OutcomeStatus.REUSED
+    assert read_fingerprint(platform.layout.filtered_table("pets")) == fingerprint
+
+
+def test_verdicts__as_a_person_types_it(platform: PlantedPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+    filter_project(platform, "pets")
+    monkeypatch.setattr(verdicts_module, "opened_existing", lambda *_: platform)
+    file = platform.root.parent / "answers.csv"
+    file.write_text("frame_id,answer\nlocal-a/000000,drop\nlocal-z/000000,keep\n")
+    given = CliRunner().invoke(app, ["verdicts", "pets", "--answers", str(file), "--who", "Ada"])
+    assert given.exit_code == 0
+    assert "pets: 0 frames kept by hand, 1 dropped" in given.output
+    assert "1 answers are about no frame of this project, such as local-z/000000" in given.output
+    shown = CliRunner().invoke(app, ["verdicts", "pets", "--json"])
+    assert '"dropped": 1' in shown.stdout
