@@ -242,8 +242,8 @@ def test_spacing__of_one_site_holds_up_no_other(tmp_path: Path, server: HostileS
         assert {outcome.status for outcome in outcomes} == {OutcomeStatus.DONE}
         [last] = other.requests
     assert server.requests[0].at < last.at < server.requests[1].at
-    # From turn to turn it is 4 s; a busy machine may take a while from a turn to its request.
-    assert server.requests[1].at - server.requests[0].at >= 3
+    # From turn to turn it is 4 s, less what the first request waits for a worker to start.
+    assert server.requests[1].at - server.requests[0].at >= 2
 
 
 def test_places__one_site_is_asked_for_so_many_at_once(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
