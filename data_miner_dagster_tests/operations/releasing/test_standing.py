@@ -4,40 +4,15 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.catalog.releases import withdraw_release
-from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.operations.releasing.check import check_release
 from data_miner_dagster.operations.releasing.exporting import export_release
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster.operations.releasing.standing import check_release, list_releases
+from data_miner_dagster.operations.releasing.standing import list_releases
 from data_miner_dagster.operations.reporting.report import write_report
 from data_miner_dagster.operations.split_memory import read_manifests
-from data_miner_dagster_tests.support.sample_project import build_platform, build_project
-
-
-def test_check_release__no_project_and_no_release(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no project"):
-        check_release(build_platform(tmp_path / "empty"), "cyclists")
-    with pytest.raises(ConfigError, match="has no release yet"):
-        check_release(build_project(tmp_path / "root"), "cyclists")
-
-
-def test_check_release__finds_what_changed(tmp_path: Path) -> None:
-    platform = build_project(tmp_path)
-    release_project(platform, "cyclists")
-    sound = check_release(platform, "cyclists")
-    assert (sound.version, sound.is_sound, sound.withdrawn_reason) == ("v001", True, None)
-    folder = platform.layout.release_folder("cyclists", "v001")
-    labels = next((folder / "labels").rglob("*.txt"))
-    labels.unlink()
-    coco = folder / "annotations" / "instances_all.json"
-    coco.write_bytes(coco.read_bytes().replace(b"person", b"persoN"))
-    (folder / "labels" / "train.cache").write_bytes(b"left by a training run")
-    assert check_release(platform, "cyclists").problems == (
-        "annotations/instances_all.json: its sha256 has changed",
-        f"{labels.relative_to(folder).as_posix()}: missing",
-    )
-    with pytest.raises(ConfigError, match="no release 'v009' on disk; there are: v001"):
-        check_release(platform, "cyclists", "v009")
+from data_miner_dagster_tests.support.sample_project import build_project
 
 
 def test_withdrawn_release__is_neither_exported_nor_reused(tmp_path: Path) -> None:
