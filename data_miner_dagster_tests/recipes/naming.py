@@ -9,6 +9,8 @@ from typing import Final
 
 from data_miner_dagster_tests.recipes.following import PACKAGE, REPOSITORY
 
+_CODE_BLOCK: Final = re.compile(r"(?ms)^```.*?^```$")
+_LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 _TOLD: Final = re.compile(r"`([^`]+)`")
 _ITEM: Final = re.compile(r"[-*] |\d+\. |\|")
 _PLACEHOLDER: Final = re.compile(r"<\w+>")
@@ -30,7 +32,7 @@ def sections(text: str, title: str) -> Iterator[str]:
 def items(text: str) -> Iterator[str]:
     """Yield the rows of tables, the entries of lists and the paragraphs of a Markdown text; no code blocks."""
     lines: list[str] = []
-    for line in [*re.sub(r"(?ms)^```.*?^```$", "", text).splitlines(), ""]:
+    for line in [*_CODE_BLOCK.sub("", text).splitlines(), ""]:
         if lines and (not line.strip() or _ITEM.match(line.strip())):
             yield " ".join(lines)
             lines = []
@@ -61,6 +63,23 @@ def named_files(text: str) -> set[Path]:
             files.add(token)
         found.update(files.paths)
     return found
+
+
+def broken_links(page: Path) -> list[str]:
+    """Return the links of a Markdown file, within the repository, to a file or heading that is not there."""
+    links = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
+    return [link for link in links if not _leads_somewhere(page, *link.partition("#")[::2])]
+
+
+def _leads_somewhere(page: Path, path: str, heading: str) -> bool:
+    target = page.parent / path if path else page
+    return target.exists() and (not heading or heading in _headings(target.read_text(encoding="utf-8")))
+
+
+def _headings(text: str) -> set[str]:
+    """Return the names by which the headings of a text are linked to."""
+    titles = re.findall(r"(?m)^#+ (.*)$", _CODE_BLOCK.sub("", text))
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def _problems_of_item(item: str, imagined: str | None) -> Iterator[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster_tests.recipes.following import PACKAGE, REPOSITORY
-from data_miner_dagster_tests.recipes.naming import named_files, problems, sections
+from data_miner_dagster_tests.recipes.naming import broken_links, named_files, problems, sections
 
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
 CHECKED = "Adding an? .*|Where what lives"
@@ -79,6 +79,20 @@ def test_docs__each_stage_says_where_everything_of_it_lives(word: str, document:
 )
 def test_problems__by_hand(text: str, expected: list[str]) -> None:
     assert problems(text) == expected
+
+
+def test_pages__every_link_leads_somewhere() -> None:
+    pages = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]
+    assert len(pages) > 20
+    assert {page.name: links for page in pages if (links := broken_links(page))} == {}
+
+
+def test_broken_links__by_hand(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One `word`, and two\n[a](#one-word-and-two) [b](#none) [c](page.md#none) [d](x.md) [e](https://x)"
+    )
+    assert broken_links(page) == ["#none", "page.md#none", "x.md"]
 
 
 def test_problems__of_an_example() -> None:
