@@ -197,44 +197,38 @@ def decide(
     columns = {text: similarity_by_prompt[text].astype(np.float64) for text in _texts(rules)}
     positive = _lead_of_positives(rules, columns, len(pts_seconds))
     positive_similarities = positive.similarities.astype(np.float64)
-    negative, shown_negative = _lead_of_negatives(rules, columns, len(pts_seconds))
+    rival_strengths, shown_negative = _lead_of_negatives(rules, columns, len(pts_seconds))
     junk, is_junk = _lead_of_junk(rules, columns, positive_similarities)
     headroom = np.where(positive.prompts == NO_PROMPT, np.nan, positive.strengths)
 
+    said = verdicts if verdicts is not None else np.full(len(pts_seconds), NO_VERDICT, np.int8)
     reasons = np.full(len(pts_seconds), KEPT, np.int8)
 
     def drop(where: npt.NDArray[np.bool_], reason: DropReason) -> None:
         reasons[where & (reasons == KEPT)] = _CODE[reason]
 
-    if verdicts is not None:
-        drop(verdicts == DROP_BY_HAND, DropReason.BY_HAND)
+    drop(said == DROP_BY_HAND, DropReason.BY_HAND)
     for flag in rules.dropped_flags:
         drop(quality_reasons == _CODE[flag], flag)
     drop(positive.prompts == NO_PROMPT, DropReason.UNREADABLE)
     drop(positive.strengths < 0, DropReason.BELOW_POSITIVE)
-    drop(positive_similarities < negative.strengths, DropReason.BEATEN_BY_NEGATIVE)
+    drop(positive_similarities < rival_strengths, DropReason.BEATEN_BY_NEGATIVE)
     drop(is_junk, DropReason.JUNK)
     if rules.min_gap_seconds > 0:
-        drop(
-            _too_close(reasons == KEPT, headroom, pts_seconds, video_offsets, rules.min_gap_seconds),
-            DropReason.TOO_CLOSE_IN_TIME,
-        )
+        too_close = _too_close(reasons == KEPT, headroom, pts_seconds, video_offsets, rules.min_gap_seconds)
+        drop(too_close, DropReason.TOO_CLOSE_IN_TIME)
     if rules.max_frames_per_video is not None:
-        drop(
-            _over_cap(reasons == KEPT, headroom, video_offsets, rules.max_frames_per_video, rules.cap_by),
-            DropReason.OVER_VIDEO_CAP,
-        )
-    if verdicts is not None:
-        reasons[(verdicts == KEEP_BY_HAND) & (positive.prompts != NO_PROMPT)] = KEPT
+        over_cap = _over_cap(reasons == KEPT, headroom, video_offsets, rules.max_frames_per_video, rules.cap_by)
+        drop(over_cap, DropReason.OVER_VIDEO_CAP)
+    reasons[(said == KEEP_BY_HAND) & (positive.prompts != NO_PROMPT)] = KEPT
 
-    has_rival = negative.prompts != NO_PROMPT
     return Decisions(
         reasons=reasons,
         headroom=headroom,
         positive_prompts=positive.prompts,
         positive_similarities=positive.similarities,
-        negative_prompts=np.where(has_rival, negative.prompts, shown_negative.prompts),
-        negative_similarities=np.where(has_rival, negative.similarities, shown_negative.similarities),
+        negative_prompts=shown_negative.prompts,
+        negative_similarities=shown_negative.similarities,
         junk_prompts=junk.prompts,
         junk_similarities=junk.similarities,
     )
@@ -250,8 +244,8 @@ def _lead_of_positives(rules: FilteringRules, columns: Mapping[str, Float64Array
 
 def _lead_of_negatives(
     rules: FilteringRules, columns: Mapping[str, Float64Array], num_frames: int
-) -> tuple[_Strongest, _Strongest]:
-    """Return the lead among the prompts at or above their floors, and the lead among all of them.
+) -> tuple[Float64Array, _Strongest]:
+    """Return the strengths of the leading prompts at or above their floors, and the lead that is shown.
 
     A prompt below its floor is shown where there is no other, but beats nothing.
     """
@@ -263,7 +257,10 @@ def _lead_of_negatives(
         if rule.threshold is not None:
             strengths = np.where(similarities >= rule.threshold, strengths, -np.inf)
         lead.challenge(position, strengths, similarities)
-    return lead, lead_of_all
+    has_rival = lead.prompts != NO_PROMPT
+    np.copyto(lead_of_all.prompts, lead.prompts, where=has_rival)
+    np.copyto(lead_of_all.similarities, lead.similarities, where=has_rival)
+    return lead.strengths, lead_of_all
 
 
 def _lead_of_junk(
