@@ -1,24 +1,28 @@
 """`data-miner up`: Dagster's web server and daemon over one root, until Ctrl-C."""
 
 import os
-import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from data_miner_dagster.cli.interrupts import ending_on_interrupt
 from data_miner_dagster.cli.options import platform_options
+from data_miner_dagster.cli.ports import check_port
 from data_miner_dagster.cli.progress import console
+from data_miner_dagster.cli.supervision import supervise
 from data_miner_dagster.cli.upgrading import lines_before_work
 from data_miner_dagster.config.environment import WEB_HOSTS_VARIABLE, set_variable
 from data_miner_dagster.domain.errors import DataMinerError
 
-_STOP_SECONDS: Final = 20.0
+if TYPE_CHECKING:
+    from data_miner_dagster.storage.layout import StorageLayout
+
+_TAKE_DOWN_SECONDS: Final = 10.0
+"""For what a killed `up` had started to be ended."""
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -26,7 +30,7 @@ def up(
     root: Annotated[Path | None, typer.Option("--root", help="Where everything is kept.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A file with a `platform` section.")] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="lite or standard.")] = None,
-    port: Annotated[int, typer.Option("--port", help="Of the web server.")] = 3000,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Of the web server.")] = 3000,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
     allowed_hosts: Annotated[
         list[str] | None,
@@ -34,6 +38,20 @@ def up(
     ] = None,
 ) -> None:
     """Start the web server and the daemon: materialize and backfill in the browser, sensors do the rest."""
+    with ending_on_interrupt():
+        commands, home, lock = _prepared(root, config, profile, port, host, allowed_hosts)
+    raise typer.Exit(supervise(commands, working_folder=home, lock=lock))
+
+
+def _prepared(
+    root: Path | None,
+    config: Path | None,
+    profile: str | None,
+    port: int,
+    host: str,
+    allowed_hosts: list[str] | None,
+) -> tuple[dict[str, list[str]], Path, int | None]:
+    """Check and make what both servers need; return their commands by name, their folder, and the root's lock."""
     from data_miner_dagster.config.loading import resolve_project_files
     from data_miner_dagster.deployment import deployment_file, open_instance
     from data_miner_dagster.operations.preflight import check_root_is_writable
@@ -45,6 +63,8 @@ def up(
     if allowed_hosts:
         named = os.environ.get(WEB_HOSTS_VARIABLE, "")
         set_variable(WEB_HOSTS_VARIABLE, ",".join(filter(None, (named, *allowed_hosts))))
+    lock = _locked(platform.layout)
+    check_port(host, port)
     # before the two servers, which would both try to create the databases
     with open_instance(platform) as instance:
         home = Path(instance.root_directory)
@@ -67,40 +87,36 @@ def up(
             "'Who may reach the UI' in docs/deployment.md",
             style="yellow",
         )
-    raise typer.Exit(_supervise(commands, home))
+    return {name: [sys.executable, "-m", *command] for name, command in commands.items()}, home, lock
 
 
-def _supervise(commands: dict[str, list[str]], working_folder: Path) -> int:
-    """Run the modules until one ends or a signal comes; stop them all; return the exit status."""
-    # Children get their own process groups: a Ctrl-C reaches them once, through us, and in order.
-    children = {
-        name: subprocess.Popen(  # noqa: S603 - a list of our own making, no shell
-            [sys.executable, "-m", *command], cwd=working_folder, start_new_session=True
-        )
-        for name, command in commands.items()
-    }
-    stopping = False
+def _locked(layout: "StorageLayout") -> int | None:
+    """Take the lock of a root; None, with a warning, where its file system has none.
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
+    Raises:
+        DataMinerError: another process has it.
+    """
+    from data_miner_dagster.storage.root_lock import LockHeldError, take_root_lock
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    failed: str | None = None
-    while not stopping and failed is None:
-        time.sleep(0.3)
-        failed = next((name for name, child in children.items() if child.poll() is not None), None)
-    for child in children.values():
-        if child.poll() is None:
-            child.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + _STOP_SECONDS
-    for child in children.values():
+    deadline = time.monotonic() + _TAKE_DOWN_SECONDS
+    while True:
         try:
-            child.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-    if failed is not None and not stopping:
-        raise DataMinerError(f"the {failed} ended with status {children[failed].returncode}; its log is above")
-    return 0
+            return take_root_lock(layout.up_lock)
+        except LockHeldError as error:
+            holder = error.holder
+            if holder is not None and holder.is_gone() and time.monotonic() < deadline:
+                time.sleep(0.2)  # it was killed, and what it had started is being ended
+                continue
+            who = "another process" if holder is None else f"process {holder.pid} on {holder.host} since {holder.since}"
+            how = "" if holder is None else f" or `kill {holder.pid}`"
+            raise DataMinerError(
+                f"`data-miner up` is running over {layout.root} already: {who}; stop it (Ctrl-C there{how}), or use "
+                "another --root"
+            ) from None
+        except OSError as error:
+            console.print(
+                f"warning: {layout.root} is on a file system without locks ({error.strerror}): nothing keeps a second "
+                "`data-miner up` away from it",
+                style="yellow",
+            )
+            return None

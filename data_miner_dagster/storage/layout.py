@@ -48,6 +48,11 @@ class StorageLayout:
         return self.root / "platform.json"
 
     @property
+    def up_lock(self) -> Path:
+        """What a running `data-miner up` has locked, and says in it who it is."""
+        return self.root / "up.lock"
+
+    @property
     def dagster_home(self) -> Path:
         """The default DAGSTER_HOME."""
         return self.root / "dagster_home"

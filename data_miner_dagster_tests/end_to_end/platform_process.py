@@ -117,6 +117,8 @@ class Dagster:
 class OneCommand(Dagster):
     """A command that serves Dagster until Ctrl-C; `stop` sends SIGINT and expects an orderly end."""
 
+    status_when_stopped = 0
+
     def __init__(self, root: Path, port: int, arguments: Sequence[str], env: Mapping[str, str]) -> None:
         super().__init__(root, port)
         self.log = root.parent / "served.log"
@@ -141,7 +143,7 @@ class OneCommand(Dagster):
         """Stop with Ctrl-C and wait."""
         self.process.send_signal(signal.SIGINT)
         try:
-            assert self.process.wait(60) == 0, self.log.read_text()[-4000:]
+            assert self.process.wait(60) == self.status_when_stopped, self.log.read_text()[-4000:]
         finally:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -149,6 +151,8 @@ class OneCommand(Dagster):
 
 class RunningPlatform(OneCommand):
     """`data-miner up` over a root."""
+
+    status_when_stopped = 130
 
     def __init__(self, root: Path, config: Path) -> None:
         port = free_port()

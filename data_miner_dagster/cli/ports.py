@@ -1,0 +1,82 @@
+"""Whether a web server can listen where it is meant to, and who listens there instead."""
+
+import errno
+import re
+import socket
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError
+
+_LISTENS: Final = "0A"
+"""Source: proc(5), /proc/net/tcp: the fourth field is the state, TCP_LISTEN of include/net/tcp_states.h."""
+_MOST_OF_A_COMMAND: Final = 120
+_IS_UP: Final = re.compile(r"data[-_]miner\S* .*\bup\b")
+
+
+def check_port(host: str, port: int) -> None:
+    """Check that a server can listen at an address, without doing so.
+
+    Raises:
+        ConfigError: it cannot; the message says who to stop, or which option to use.
+    """
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise ConfigError(f"--host {host}: no such address ({error})") from error
+    for family, kind, protocol, _, address in addresses:
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # as the server: who has just left is no hindrance
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                probe.bind(address)
+                probe.listen(1)
+            except OSError as error:
+                raise ConfigError(_refusal(host, port, error)) from error
+
+
+def _refusal(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        who = listener(port)
+        by = "another process: stop it" if who is None else f"process {who[0]} ({who[1]}): stop it (`kill {who[0]}`)"
+        return f"port {port} of {host} is taken by {by}, or use another --port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this machine; use another --host"
+    if error.errno == errno.EACCES:
+        return f"port {port} is not for everybody ({error.strerror}); use a --port above 1023"
+    return f"port {port} of {host} cannot be listened at ({error.strerror}); use another --host or --port"
+
+
+def listener(port: int) -> tuple[int, str] | None:
+    """Return the process that listens at a port, and its command line; None where that is not to be seen."""
+    wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    if not wanted:
+        return None
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(str(file.readlink()) in wanted for file in (process / "fd").iterdir()):
+                # what serves us is started again when it is stopped: its `up` is whom to stop
+                parent = Path("/proc") / (process / "stat").read_text().rpartition(")")[2].split()[1]
+                who = parent if _IS_UP.search(_command(parent)) else process
+                return int(who.name), _command(who)[:_MOST_OF_A_COMMAND]
+        except OSError:
+            continue  # another user's, or gone
+    return None
+
+
+def _command(process: Path) -> str:
+    return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def _listening_inodes(port: int) -> set[str]:
+    found: set[str] = set()
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        if table.exists():
+            for line in table.read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
+                    found.add(fields[9])
+    return found

@@ -1,0 +1,221 @@
+"""Keeping processes alive: what dies is started again, and all end together.
+
+Belongs here: starting, watching and ending. Does not belong here: which processes these are (up.py).
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import IO, Final
+
+from data_miner_dagster.cli import keeper
+from data_miner_dagster.cli.interrupts import EXIT_INTERRUPTED
+from data_miner_dagster.cli.output import echo
+
+_LOOK_SECONDS: Final = 0.2
+_NUM_SAME_WORDS: Final = 3
+_COLOURS: Final = re.compile(rb"\x1b\[[0-9;]*m")
+_NUMBERS: Final = re.compile(r"[0-9a-f]*\d[0-9a-f]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long is waited for what."""
+
+    first_seconds: float = 1.0  # before a process that died is started again; doubled with each death in a row
+    longest_seconds: float = 60.0
+    lived_seconds: float = 180.0  # one that lived so long begins with the first delay again
+    stop_seconds: float = 5.0  # for an orderly end
+
+    def delay_seconds(self, num_deaths: int) -> float:
+        """Return the delay after so many deaths in a row, from 1."""
+        return min(self.first_seconds * 2.0 ** min(num_deaths - 1, 40), self.longest_seconds)
+
+
+def supervise(
+    commands: Mapping[str, Sequence[str]],
+    *,
+    working_folder: Path | None = None,
+    lock: int | None = None,
+    patience: Patience | None = None,
+) -> int:
+    """Run commands, by name, until a signal comes; start again what ends; return the exit status.
+
+    When this process ends, however it does, all that was started ends too, and all that those started. `lock`: an open
+    file that is kept open as long.
+    """
+    received: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, note)
+    patience = patience or Patience()
+    groups = _Keeper(lock)
+    children = [_Child(name, command, working_folder, patience) for name, command in commands.items()]
+    while not received:
+        groups.look()
+        for child in children:
+            child.look(groups)
+        time.sleep(_LOOK_SECONDS)
+    echo("stopping", err=True)
+    for child in children:
+        child.interrupt()
+    deadline = time.monotonic() + patience.stop_seconds
+    # who presses Ctrl-C twice does not want to wait
+    while any(child.is_alive() for child in children) and time.monotonic() < deadline and len(received) == 1:
+        time.sleep(_LOOK_SECONDS / 4)
+    groups.end()
+    return EXIT_INTERRUPTED if received[0] == signal.SIGINT else 0
+
+
+class _Keeper:
+    """The program that ends the process groups when this process is gone (keeper.py); started again if it dies."""
+
+    def __init__(self, lock: int | None) -> None:
+        self._lock = lock
+        self._groups: set[int] = set()
+        self._process = self._started()
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and program
+            [sys.executable, "-I", "-S", keeper.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=() if self._lock is None else (self._lock,),
+        )
+
+    @property
+    def pipe(self) -> int:
+        """Where a process group is written to, as a line."""
+        assert self._process.stdin is not None
+        return self._process.stdin.fileno()
+
+    def look(self) -> None:
+        """Start the program again if it has died."""
+        if self._process.poll() is None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process = self._started()
+        self._groups = {group for group in self._groups if keeper.is_there(group)}
+        os.write(self.pipe, "".join(f"{group}\n" for group in self._groups).encode())
+
+    def add(self, group: int) -> None:
+        """Remember a group that has told the program of itself."""
+        self._groups.add(group)
+
+    def end(self) -> None:
+        """End all groups."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        keeper.end_groups(group for group in self._groups if keeper.is_there(group))  # if the program had died
+
+
+class _Child:
+    """One process that is kept alive."""
+
+    def __init__(self, name: str, command: Sequence[str], working_folder: Path | None, patience: Patience) -> None:
+        self._name = name
+        self._command = command
+        self._working_folder = working_folder
+        self._patience = patience
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._due_at = 0.0
+        self._num_deaths = 0
+        self._lines: deque[str] = deque(maxlen=20)
+        self._reader: threading.Thread | None = None
+        self._last_words = ""
+        self._num_same_words = 0
+
+    def look(self, groups: _Keeper) -> None:
+        """Start the process if that is due; say it, and when it is started again, if it has died."""
+        if self._process is None:
+            if time.monotonic() >= self._due_at:
+                self._start(groups)
+        elif (status := self._process.poll()) is not None:
+            self._note_death(status)
+
+    def is_alive(self) -> bool:
+        """Return whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def interrupt(self) -> None:
+        """Ask the process to end."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+
+    def _start(self, groups: _Keeper) -> None:
+        # A session, and so a process group, of its own: a Ctrl-C reaches it once, through us, and what it starts can be
+        # ended with it. It tells the keeper itself, before it is anything else: no moment is left between.
+        self._process = subprocess.Popen(  # noqa: S603 - a list of our own making, no shell
+            self._command,
+            cwd=self._working_folder,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=partial(_tell, groups.pipe),
+        )
+        groups.add(self._process.pid)
+        self._started_at = time.monotonic()
+        assert self._process.stderr is not None
+        self._lines.clear()
+        self._reader = threading.Thread(target=_pass_on, args=(self._process.stderr, self._lines), daemon=True)
+        self._reader.start()
+
+    def _note_death(self, status: int) -> None:
+        now = time.monotonic()
+        lived = now - self._started_at
+        if lived >= self._patience.lived_seconds:
+            self._num_deaths = self._num_same_words = 0
+        self._num_deaths += 1
+        delay = self._patience.delay_seconds(self._num_deaths)
+        self._process, self._due_at = None, now + delay
+        how = f"was killed by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
+        echo(f"the {self._name} {how} after {lived:.0f} s; it is started again in {delay:.0f} s", err=True)
+        assert self._reader is not None
+        self._reader.join(_LOOK_SECONDS)  # no longer: what the process started may go on writing there
+        words = next((line for line in reversed(self._lines) if line), "")
+        is_same = bool(words) and _NUMBERS.sub("", words) == _NUMBERS.sub("", self._last_words)
+        self._last_words = words
+        self._num_same_words = self._num_same_words + 1 if is_same else 1
+        if self._num_same_words == _NUM_SAME_WORDS:
+            echo(f"the {self._name} has ended {_NUM_SAME_WORDS} times with the same words: {words}", err=True)
+
+
+def _tell(pipe: int) -> None:
+    with suppress(OSError):  # its reader has died this moment, and is started again with all groups
+        os.write(pipe, b"%d\n" % os.getpid())
+
+
+def _pass_on(pipe: IO[bytes], lines: "deque[str]") -> None:
+    """Write what comes to our standard error, and keep the last lines."""
+    with pipe:
+        for line in pipe:
+            lines.append(_COLOURS.sub(b"", line).decode(errors="replace").strip())
+            with suppress(OSError, ValueError):  # a terminal that is gone: who writes here must not wait for it
+                sys.stderr.buffer.write(line)
+                sys.stderr.buffer.flush()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

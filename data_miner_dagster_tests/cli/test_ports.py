@@ -1,0 +1,33 @@
+"""Ports that are free, and ports that are not."""
+
+import os
+import re
+import socket
+
+import pytest
+
+from data_miner_dagster.cli.ports import check_port
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster_tests.end_to_end.platform_process import free_port
+
+
+def test_check_port__free() -> None:
+    port = free_port()
+    check_port("127.0.0.1", port)
+    check_port("127.0.0.1", port)  # nothing is left of the first check
+
+
+def test_check_port__taken_by_a_process_that_is_named() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        line = f"port {port} of 127.0.0.1 is taken by process {os.getpid()} ("
+        with pytest.raises(ConfigError, match=re.escape(line)) as refused:
+            check_port("127.0.0.1", port)
+    assert f"stop it (`kill {os.getpid()}`), or use another --port" in str(refused.value)
+
+
+def test_check_port__no_address_of_this_machine() -> None:
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.1 is no address of this machine; use another --host"):
+        check_port("192.0.2.1", free_port())

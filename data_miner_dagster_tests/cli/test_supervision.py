@@ -1,0 +1,116 @@
+"""Processes that die, started again by a supervisor that is a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.cli.keeper import is_there
+from data_miner_dagster.cli.supervision import Patience
+from data_miner_dagster_tests.end_to_end.commands import environment
+
+SUPERVISOR = """
+import json, sys
+from data_miner_dagster.cli.supervision import Patience, supervise
+sys.exit(supervise(json.loads(sys.argv[1]), patience=Patience(.05, .2, 60, 2)))
+"""
+# a process with one of its own, which both stay; it tells of them, once the file is whole
+FAMILY = """
+import os, signal, subprocess, sys, time
+stubborn = "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", stubborn])
+open(sys.argv[1] + ".new", "w").write(f"{os.getpid()} {child.pid}")
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+time.sleep(600)
+"""
+
+
+class Supervisor:
+    def __init__(self, folder: Path, **commands: Sequence[str]) -> None:
+        self.log = folder / "log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", SUPERVISOR, json.dumps({name: list(line) for name, line in commands.items()})],
+                env=environment(),
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_for(self, look: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not look():
+            assert time.monotonic() < deadline, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[tuple[Supervisor, Path]]:
+    told = tmp_path / "pids"
+    supervisor = Supervisor(tmp_path, server=[sys.executable, "-c", FAMILY, str(told)])
+    supervisor.wait_for(told.exists)
+    yield supervisor, told
+    if supervisor.process.poll() is None:
+        supervisor.process.kill()
+        supervisor.process.wait()
+
+
+def are_gone(pids: Sequence[int]) -> bool:
+    """Whether processes are gone within a few seconds; one that is dead and not asked after counts as gone."""
+
+    def is_alive(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+        except FileNotFoundError:
+            return False
+
+    deadline = time.monotonic() + 10
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not any(map(is_alive, pids))
+
+
+def test_delay_seconds__doubles_up_to_a_minute() -> None:
+    delays = [Patience().delay_seconds(deaths) for deaths in (1, 2, 3, 6, 7, 8, 1000)]
+    assert delays == [1, 2, 4, 32, 60, 60, 60]
+
+
+def test_supervise__what_is_killed_is_started_again_and_said(family: tuple[Supervisor, Path]) -> None:
+    supervisor, told = family
+    first, grandchild = map(int, told.read_text().split())
+    told.unlink()
+    os.kill(first, signal.SIGKILL)
+    supervisor.wait_for(told.exists)
+    second, _ = map(int, told.read_text().split())
+    assert second != first
+    assert is_there(first)  # what it had started goes on: of a daemon, the runs that are at work
+    assert "the server was killed by SIGKILL after 0 s; it is started again in 0 s" in supervisor.log.read_text()
+    supervisor.process.send_signal(signal.SIGINT)
+    assert supervisor.process.wait(10) == 130
+    assert are_gone([grandchild, *map(int, told.read_text().split())])
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGKILL, -9)])
+def test_supervise__takes_all_down_however_it_ends(
+    family: tuple[Supervisor, Path], number: signal.Signals, status: int
+) -> None:
+    supervisor, told = family
+    os.killpg(supervisor.process.pid, number)
+    assert supervisor.process.wait(10) == status
+    assert are_gone([*map(int, told.read_text().split())])
+
+
+def test_supervise__the_same_last_words_are_said(tmp_path: Path) -> None:
+    words = "import os, sys; sys.exit(f'no memory for process {os.getpid()}')"
+    supervisor = Supervisor(tmp_path, daemon=[sys.executable, "-c", words])
+    said = "the daemon has ended 3 times with the same words: no memory for process "
+    supervisor.wait_for(lambda: said in supervisor.log.read_text())
+    supervisor.process.send_signal(signal.SIGINT)
+    assert supervisor.process.wait(10) == 130
+    assert supervisor.log.read_text().count(said) == 1

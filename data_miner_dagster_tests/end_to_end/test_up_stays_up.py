@@ -1,0 +1,88 @@
+"""`data-miner up` whose servers are killed, that is killed itself, and that is not alone."""
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
+from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    base = tmp_path_factory.mktemp("up")
+    config = write_yaml(base / "platform.yaml", {"platform": project("x", [])["platform"]})
+    running = RunningPlatform(base / "root", config)
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+def processes(platform: RunningPlatform) -> dict[int, str]:
+    """Return the living processes whose DAGSTER_HOME is that of the root, with their command lines."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (process / "environ").read_bytes().split(b"\0")
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if f"DAGSTER_HOME={platform.root}/dagster_home".encode() in variables and command:
+            found[int(process.name)] = command
+    return found
+
+
+def pid_of(platform: RunningPlatform, part: str) -> int | None:
+    return next((pid for pid, command in processes(platform).items() if part in command), None)
+
+
+def test_up__a_second_one_says_who_is_there(platform: RunningPlatform) -> None:
+    second = data_miner("up", "--root", platform.root, "--port", "1")
+    assert second.returncode == 1
+    assert f"process {platform.process.pid} on " in second.stdout
+    assert "or use another --root" in second.stdout
+    port = platform.address.rpartition(":")[2]
+    elsewhere = data_miner("up", "--root", platform.root.parent / "other", "--profile", "lite", "--port", port)
+    assert elsewhere.returncode == 2
+    line = f"port {port} of 127.0.0.1 is taken by process {platform.process.pid} "
+    assert line in elsewhere.stdout
+    assert "or use another --port" in elsewhere.stdout
+
+
+def test_up__starts_again_what_is_killed(platform: RunningPlatform) -> None:
+    servers = {part: pid_of(platform, part) for part in ("dagster_webserver", "dagster._daemon run")}
+    for pid in servers.values():
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    for part, before in servers.items():
+
+        def another(part: str = part, before: int | None = before) -> bool | None:
+            pid = pid_of(platform, part)
+            return True if pid is not None and pid != before else None
+
+        wait_for(part, another, timeout=60, every=0.2)
+    platform.wait_until_loaded()
+    log = platform.log.read_text()
+    assert re.search(r"the web server was killed by SIGKILL after \d+ s; it is started again in 1 s", log)
+    assert re.search(r"the daemon was killed by SIGKILL after \d+ s; it is started again in 1 s", log)
+
+
+def test_up__killed_leaves_nothing_behind_and_another_may_begin(platform: RunningPlatform) -> None:
+    assert len(processes(platform)) >= 4  # both servers, and the code server of each
+    platform.process.kill()
+    platform.process.wait()
+    wait_for("the end of all", lambda: None if processes(platform) else True, timeout=15, every=0.1)
+    holder = json.loads((platform.root / "up.lock").read_text())
+    assert holder["pid"] == platform.process.pid  # what the file says does not count, the lock does
+    before = time.monotonic()
+    taken = data_miner("up", "--root", platform.root, "--host", "192.0.2.1")
+    assert "192.0.2.1 is no address of this machine" in taken.stdout  # so the lock was free
+    assert time.monotonic() - before < 60
