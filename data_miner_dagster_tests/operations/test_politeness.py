@@ -1,10 +1,8 @@
-"""The breaker, the budgets and the secrets, seen from the hostile server."""
+"""The breaker and the budgets, seen from the hostile server."""
 
-import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -22,30 +20,11 @@ from data_miner_dagster.operations.downloading.download_videos import download_v
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
+from data_miner_dagster_tests.operations.listed_videos import listed
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.extractors import install_everywhere
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
-from data_miner_dagster_tests.sites.proxies import tunnel_server
 from data_miner_dagster_tests.support.local_projects import add_project, make_platform
-from data_miner_dagster_tests.support.small_videos import make_video
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with hostile.hostile_server() as running:
-        yield running
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> bytes:
-    return make_video(tmp_path / "clip.mp4", num_frames=5).read_bytes()
-
-
-def listed(platform: Platform, urls: list[str]) -> list[str]:
-    add_project(platform, [{"type": "urls", "urls": urls}])
-    list_sources(platform, "p", force=True)
-    by_url = {video.url: video.key for video in find_videos(platform.database)}
-    return [by_url[url] for url in urls]
 
 
 def reopen(platform: Platform) -> None:
@@ -275,82 +254,6 @@ def test_head_room__nothing_begins_without_it(tmp_path: Path, server: HostileSer
     assert outcome.error_kind is VideoErrorKind.DISK_FULL
     assert "min_free_bytes" in outcome.message
     assert server.count() == 0
-
-
-SECRETS = {"COOKIE": "c00kie-5EC12E7", "TOKEN": "t0ken-5EC12E7", "SIGNED": "s1gned-5EC12E7", "PO": "p0-5EC12E7"}
-
-
-def test_secrets__appear_nowhere_but_at_the_server(
-    tmp_path: Path,
-    server: HostileServer,
-    clip: bytes,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Cookies, tokens by reference and signed redirects: used, and neither logged nor kept."""
-    caplog.set_level("DEBUG")
-    cookie_file = tmp_path / "cookies.txt"
-    cookie_file.write_text(
-        "# Netscape HTTP Cookie File\n" + "\t".join(("127.0.0.1", "FALSE", "/", "FALSE", "0", "sid", SECRETS["COOKIE"]))
-    )
-    os.utime(cookie_file, (1, 1))
-    monkeypatch.setenv("DATA_MINER_TEST_TOKEN", SECRETS["TOKEN"])
-    monkeypatch.setenv("DATA_MINER_TEST_PO", SECRETS["PO"])
-    root = tmp_path / "root"
-    platform = make_platform(
-        root,
-        cookies=f"file:{cookie_file}",
-        extractor_args={"youtube": {"po_token": ["env:DATA_MINER_TEST_PO"]}},
-        tries_per_run=1,
-    )
-    server.add("/real.mp4", hostile.whole_file(clip))
-    server.add("/failing.mp4", hostile.status(500))
-    urls = [
-        server.add("/signed.mp4", hostile.redirect(server.url(f"/real.mp4?sig={SECRETS['SIGNED']}"))),
-        server.add("/broken.mp4", hostile.redirect(server.url(f"/failing.mp4?sig={SECRETS['SIGNED']}"))),
-        server.add("/token.mp4", hostile.whole_file(clip)) + "?token={env:DATA_MINER_TEST_TOKEN}",
-        server.url("/missing.mp4") + "?token={env:DATA_MINER_TEST_TOKEN}",
-    ]
-    outcomes = download_videos(platform, listed(platform, urls))
-    assert [outcome.status.value for outcome in outcomes] == ["done", "failed", "done", "unavailable"]
-
-    at_server = "".join(request.path + str(request.headers) for request in server.requests)
-    for name in ("COOKIE", "TOKEN", "SIGNED"):
-        assert SECRETS[name] in at_server, name  # the test would prove nothing otherwise
-    platform.database.dispose()
-    kept = b"".join(path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file())
-    shown = caplog.text + repr(outcomes)
-    for secret in SECRETS.values():
-        assert secret.encode() not in kept
-        assert secret not in shown
-    assert cookie_file.stat().st_mtime == 1  # the user's file is not written back
-
-
-def test_secrets__of_a_proxy_appear_nowhere(
-    tmp_path: Path,
-    server: HostileServer,
-    clip: bytes,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level("DEBUG")
-    server.add("/a.mp4", hostile.whole_file(clip))
-    root, credentials = tmp_path / "root", f"me:{SECRETS['TOKEN']}"
-    with tunnel_server(("127.0.0.1", server.server_address[1]), credentials) as tunnel:
-        monkeypatch.setenv("DATA_MINER_TEST_PROXY", tunnel.url("socks5h"))
-        platform = make_platform(
-            root, proxy="env:DATA_MINER_TEST_PROXY", allowed_private_hosts=("198.51.100.7",), tries_per_run=1
-        )
-        keys = listed(platform, ["http://198.51.100.7/a.mp4", "http://198.51.100.7/b.mp4"])
-        outcomes = download_videos(platform, keys[:1])
-        tunnel.credentials = "nobody:nothing"
-        outcomes += download_videos(platform, keys[1:])
-    assert [outcome.status.value for outcome in outcomes] == ["done", "failed"]
-    assert server.count() == 1
-    platform.database.dispose()
-    kept = b"".join(path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file())
-    assert SECRETS["TOKEN"].encode() not in kept
-    assert SECRETS["TOKEN"] not in caplog.text + repr(outcomes)
 
 
 def test_user_agent__is_honest(tmp_path: Path, server: HostileServer, clip: bytes) -> None:

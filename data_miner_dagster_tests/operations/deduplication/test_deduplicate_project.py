@@ -1,33 +1,23 @@
 """Deduplication of planted projects: what is kept, what stands when videos are added, what is done again."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from data_miner_dagster.catalog.members import find_members
-from data_miner_dagster.catalog.projects import delete_project, find_project
-from data_miner_dagster.catalog.releases import add_release
-from data_miner_dagster.catalog.schema import ReleaseRow
-from data_miner_dagster.catalog.splits import add_generations
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.domain.errors import ConfigError, NotReadyError, SystematicFaultError
 from data_miner_dagster.domain.records import OutcomeStatus
-from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
-from data_miner_dagster.export.parquet import images_table
-from data_miner_dagster.operations.comparisons import check_comparisons
+from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.deduplication.check import check_deduplication
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.filtering.filter_project import filter_project
-from data_miner_dagster.operations.upkeep.removal import remove_videos
-from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
+from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster.storage.vectors import (
-    StoredRepresentatives,
     read_embeddings,
     write_embeddings,
-    write_representatives,
 )
 from data_miner_dagster_tests.support.axis_duplicates import (
     CAT,
@@ -40,19 +30,6 @@ from data_miner_dagster_tests.support.axis_duplicates import (
     save,
 )
 from data_miner_dagster_tests.support.axis_project import PlantedPlatform
-from data_miner_dagster_tests.support.catalog import add_video
-
-
-@pytest.fixture
-def platform(tmp_path: Path) -> PlantedPlatform:
-    """An empty platform."""
-    return PlantedPlatform(tmp_path)
-
-
-def publish(platform: PlantedPlatform, *keys: str, generation: int = 1) -> None:
-    """Remember that these videos were decided on for a release."""
-    with platform.database.transaction() as session:
-        add_generations(session, "pets", dict.fromkeys(keys, generation))
 
 
 def test_deduplicate_project__not_filtered_yet(platform: PlantedPlatform) -> None:
@@ -190,209 +167,6 @@ def test_deduplicate_project__killed_between_file_and_row(platform: PlantedPlatf
     assert project.stage is ProjectStage.DETECTION_READY
 
 
-def test_deduplicate_project__added_video_never_displaces_what_was_kept(platform: PlantedPlatform) -> None:
-    save(platform)
-    plant(platform, "site-a", [NEARLY_CAT, CAT_ON_BUS])
-    first = run(platform)
-    assert {representative for representative, _ in first.values()} == {"site-a/000000", "site-a/000001"}
-    publish(platform, "site-a")
-    plant(platform, "site-b", [CAT, CAT_ON_SLIDE])  # CAT is better than NEARLY_CAT, but came later
-    second = run(platform)
-    assert {key: second[key] for key in first} == first
-    assert second["site-b/000000"] == ("site-a/000000", "across_videos")
-    assert second["site-b/000001"] == ("site-b/000001", None)
-    table = read_table(platform.layout.deduplicated_table("pets"))
-    assert table["generation"].to_pylist() == [0, 0, 1, 1]
-    assert sorted(table["quality_rank"].to_pylist()) == [0, 1, 2, 3]
-    outcome = deduplicate_project(platform, "pets")
-    assert (outcome.metadata["generation"], outcome.metadata["num_newcomers"]) == (1, 2)
-
-
-def test_deduplicate_project__added_video_reads_nothing_of_the_earlier_ones(platform: PlantedPlatform) -> None:
-    save(platform)
-    plant(platform, "site-a", [CAT, CAT_ON_BUS])
-    run(platform)
-    publish(platform, "site-a")
-    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_SLIDE])
-    filter_project(platform, "pets")
-    platform.layout.embedding_file("axis", "site-a").unlink()
-    assert deduplicate_project(platform, "pets").counts["representatives"] == 3
-
-
-@pytest.mark.parametrize("damage", ["gone", "of another table"])
-def test_deduplicate_project__added_video_without_the_stored_representatives(
-    platform: PlantedPlatform, damage: str
-) -> None:
-    save(platform)
-    plant(platform, "site-a", [CAT, CAT_ON_BUS])
-    run(platform)
-    publish(platform, "site-a")
-    path = platform.layout.representatives_file("pets")
-    if damage == "gone":
-        path.unlink()
-    else:
-        vectors = np.zeros((2, 4), np.float16)
-        write_representatives(path, StoredRepresentatives(np.array(["a", "b"]), vectors, "another"))
-    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_SLIDE])
-    assert run(platform)["site-b/000000"] == ("site-a/000000", "across_videos")
-
-
-def test_deduplicate_project__force_gives_the_same(platform: PlantedPlatform, tmp_path: Path) -> None:
-    save(platform)
-    plant(platform, "site-a", [NEARLY_CAT])
-    run(platform)
-    publish(platform, "site-a")
-    plant(platform, "site-b", [CAT])
-    assert run(platform)["site-a/000000"] == ("site-a/000000", None)
-    path = platform.layout.deduplicated_table("pets")
-    incremental, fingerprint = read_table(path), read_fingerprint(path)
-    run(platform, force=True)
-    assert read_table(path).equals(incremental)
-    assert read_fingerprint(path) == fingerprint  # what was made from it stands
-
-
-def test_deduplicate_project__what_was_not_published_leaves_no_mark(platform: PlantedPlatform, tmp_path: Path) -> None:
-    save(platform)
-    plant(platform, "site-a", [NEARLY_CAT])
-    run(platform)  # and no release: interrupted, say
-    plant(platform, "site-b", [CAT])
-    assert run(platform)["site-a/000000"] == ("site-b/000000", "across_videos")
-    at_once = PlantedPlatform(tmp_path / "at_once")
-    save(at_once)
-    plant(at_once, "site-a", [NEARLY_CAT])
-    plant(at_once, "site-b", [CAT])
-    run(at_once)
-    paths = [each.layout.deduplicated_table("pets") for each in (platform, at_once)]
-    assert paths[0].read_bytes() == paths[1].read_bytes()
-
-
-def test_deduplicate_project__back_to_earlier_settings(platform: PlantedPlatform) -> None:
-    path = platform.layout.deduplicated_table("pets")
-    save(platform)
-    plant(platform, "site-a", [NEARLY_CAT])
-    run(platform)
-    publish(platform, "site-a")
-    plant(platform, "site-b", [CAT, CAT_ON_BUS])
-    run(platform)
-    before, fingerprint = read_table(path), read_fingerprint(path)
-    publish(platform, "site-b", generation=2)
-    save(platform, threshold=0.7)
-    assert run(platform) == {
-        "site-a/000000": ("site-a/000000", None),
-        "site-b/000000": ("site-a/000000", "across_videos"),
-        "site-b/000001": ("site-a/000000", "across_videos"),
-    }
-    save(platform)
-    run(platform)
-    assert (read_table(path), read_fingerprint(path)) == (before, fingerprint)
-
-
-def test_deduplicate_project__a_number_of_another_encoder_is_refused(platform: PlantedPlatform) -> None:
-    save(platform, threshold=0.7)
-    plant(platform, "site-a", [CAT, CAT_ON_BUS])
-    run(platform)
-    platform.encoder.name, platform.encoder.fingerprint = "other", "other-1"
-    plant(platform, "site-a", [CAT, CAT_ON_BUS])
-    filter_project(platform, "pets")
-    with pytest.raises(ConfigError, match=r"deduplication\.threshold = 0\.7 was set for encoder 'axis', and 'other'"):
-        deduplicate_project(platform, "pets")
-    row = find_project(platform.database, "pets")
-    assert row is not None
-    assert row.stage is ProjectStage.FAILED
-    save(platform, threshold={"axis": 0.7})
-    filter_project(platform, "pets")
-    with pytest.raises(ConfigError, match=r"deduplication\.threshold is given for axis but not for 'other'"):
-        deduplicate_project(platform, "pets")
-    save(platform, threshold={"axis": 0.7, "other": 0.9})
-    assert run(platform)["site-a/000001"] == ("site-a/000001", None)
-
-
-def test_deduplicate_project__naming_the_encoder_of_a_number_decides_nothing_anew(platform: PlantedPlatform) -> None:
-    save(platform, threshold=0.7)
-    plant(platform, "site-a", [CAT, CAT_ON_BUS])
-    run(platform)
-    save(platform, threshold={"axis": 0.7, "other": 0.9})
-    assert deduplicate_project(platform, "pets").status is OutcomeStatus.REUSED
-
-
-def test_deduplicate_project__frames_whose_representative_is_gone_are_decided_again(platform: PlantedPlatform) -> None:
-    save(platform)
-    plant(platform, "site-a", [CAT, CAT_ON_BUS])
-    plant(platform, "site-b", [NEARLY_CAT, NEARLY_CAT], sharpness=[1, 2])
-    plant(platform, "site-c", [CAT_ON_BUS], sharpness=[1])
-    first = run(platform)
-    assert first["site-b/000001"] == ("site-a/000000", "across_videos")
-    plant(platform, "site-a", [DOG, CAT_ON_BUS], frames_fingerprint="frames-2")  # extracted again
-    assert run(platform) == {
-        "site-a/000001": ("site-a/000001", None),
-        "site-b/000000": ("site-b/000001", "within_video"),
-        "site-b/000001": ("site-b/000001", None),
-        "site-c/000000": ("site-a/000001", "across_videos"),
-    }
-
-
-def test_deduplicate_project__new_video_without_kept_frames_changes_no_row(platform: PlantedPlatform) -> None:
-    save(platform)
-    plant(platform, "site-a", [CAT, NEARLY_CAT])
-    run(platform)
-    before = read_table(platform.layout.deduplicated_table("pets"))
-    plant(platform, "site-b", [DOG])
-    run(platform)
-    assert read_table(platform.layout.deduplicated_table("pets")).equals(before)
-
-
-def test_deduplicate_project__against_another_project(platform: PlantedPlatform) -> None:
-    save(platform, "earlier")
-    plant(platform, "site-a", [CAT], project="earlier")
-    save(platform, against_projects=["earlier"])
-    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_BUS])
-    with pytest.raises(ConfigError, match=r"earlier.*not been deduplicated"):
-        run(platform)
-    run(platform, "earlier")
-    assert run(platform) == {
-        "site-b/000000": ("site-a/000000", "other_project"),
-        "site-b/000001": ("site-b/000001", None),
-    }
-    plant(platform, "site-c", [CAT, CAT_ON_SLIDE])
-    assert run(platform)["site-b/000000"] == ("site-a/000000", "other_project")
-    # The same video in both projects: its frames belong to the earlier one.
-    add_video(platform.database, "site-a", "pets", status=VideoStatus.EXTRACTED)
-    assert run(platform)["site-a/000000"] == ("site-a/000000", "other_project")
-
-
-def test_deduplicate_project__projects_in_a_circle(platform: PlantedPlatform) -> None:
-    save(platform, "one", against_projects=["two"])
-    save(platform, "two", against_projects=["one"])
-    plant(platform, "site-a", [CAT], project="one")
-    filter_project(platform, "one")
-    with pytest.raises(ConfigError, match="leads back"):
-        deduplicate_project(platform, "one")
-
-
-def test_deduplicate_project__a_video_of_another_project_that_a_fault_meets_ends_no_other_s(
-    platform: PlantedPlatform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save(platform, "earlier")
-    plant(platform, "site-a", [CAT], project="earlier")
-    plant(platform, "site-c", [CAT_ON_BUS], project="earlier")
-    run(platform, "earlier")
-    save(platform, against_projects=["earlier"])
-    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_BUS])
-    with monkeypatch.context() as patched:
-
-        def read(path: Path, columns: list[str]) -> pa.Table:
-            if path.parent.name == "site-a":
-                raise ZeroDivisionError("planted")
-            return read_table(path, columns)
-
-        patched.setattr("data_miner_dagster.storage.frames.read_table", read)
-        assert run(platform) == {
-            "site-b/000000": ("site-b/000000", None),
-            "site-b/000001": ("site-c/000000", "other_project"),
-        }
-    assert run(platform)["site-b/000000"] == ("site-a/000000", "other_project")
-
-
 def break_embeddings(platform: PlantedPlatform, key: str) -> None:
     path = platform.layout.embedding_file("axis", key)
     stored = read_embeddings(path)
@@ -440,23 +214,6 @@ def test_deduplicate_project__a_broken_model_fails_the_project_and_no_video(plat
     assert {row.status.value for row in find_members(platform.database, "pets")} == {"FILTERED"}
 
 
-def test_deduplicate_project__against_a_release(platform: PlantedPlatform) -> None:
-    save(platform, "earlier")
-    plant(platform, "site-a", [CAT, CAT_ON_SLIDE], project="earlier")
-    save(platform, against_releases=["earlier/v1"])
-    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_BUS])
-    filter_project(platform, "pets")
-    with pytest.raises(ConfigError, match="no such release"):
-        deduplicate_project(platform, "pets")
-    released = read_table(platform.layout.frames_table("site-a"), ["frame_id", "video_key", "frame_index"])
-    path = images_table(platform.layout.release_folder("earlier", "v1"))
-    write_table(path, released.slice(0, 1), fingerprint="v1")
-    assert run(platform) == {
-        "site-b/000000": ("site-a/000000", "earlier_release"),
-        "site-b/000001": ("site-b/000001", None),
-    }
-
-
 def test_deduplicate_project__clustered_search_reports_its_recall(platform: PlantedPlatform) -> None:
     save(platform, exact_up_to_frames=1, minimum_recall=0.5)
     angles = np.radians(np.linspace(0, 60, 200))
@@ -465,51 +222,3 @@ def test_deduplicate_project__clustered_search_reports_its_recall(platform: Plan
     metadata = deduplicate_project(platform, "pets").metadata
     assert metadata["search"] == "clustered"
     assert float(metadata["measured_recall"]) >= 0.5
-
-
-def test_deduplicate_project__what_it_is_compared_with_goes(platform: PlantedPlatform) -> None:
-    save(platform, "earlier")
-    plant(platform, "site-a", [CAT], project="earlier")
-    plant(platform, "site-c", [CAT_ON_BUS], project="earlier")
-    run(platform, "earlier")
-    released = read_table(platform.layout.frames_table("site-c"), ["frame_id", "video_key", "frame_index"])
-    images = images_table(platform.layout.release_folder("earlier", "v001"))
-    write_table(images, released, fingerprint="v001")
-    with platform.database.transaction() as session:
-        row = ReleaseRow(project_name="earlier", version="v001", fingerprint="f", num_images=7, num_boxes=0)
-        add_release(session, row)
-    save(platform, against_projects=["earlier"], against_releases=["earlier/v001"])
-    plant(platform, "site-b", [NEARLY_CAT, CAT_ON_BUS])
-    assert {tier for _, tier in run(platform).values()} == {"other_project"}
-    remove_videos(platform, ["site-a"], force=True)
-    assert run(platform)["site-b/000000"] == ("site-b/000000", None)
-    assert deduplicate_project(platform, "pets").metadata["num_foreign_gone"] == 1
-    delete_project(platform.database, "earlier")
-    assert run(platform)["site-b/000001"] == ("site-c/000000", "earlier_release")
-    shutil.rmtree(images.parent.parent)
-    assert run(platform)["site-b/000001"] == ("site-b/000001", None)
-    assert deduplicate_project(platform, "pets").metadata["num_foreign_gone"] == 7
-
-
-def test_check_comparisons__names_that_never_were(platform: PlantedPlatform) -> None:
-    save(platform, "earlier")
-    release = images_table(platform.layout.release_folder("earlier", "v001")).parent.parent
-    release.mkdir(parents=True)
-    (release / "release.json").write_text("{}")
-
-    def check(**deduplication: list[str]) -> None:
-        save(platform, "new", **deduplication)
-        config = platform.project_config("new")
-        delete_project(platform.database, "new")
-        check_comparisons(platform, "new", config)
-
-    check()
-    check(against_projects=["earlier"])
-    with pytest.raises(ConfigError, match=r"'earlie', and there is no such project; did you mean 'earlier'\?"):
-        check(against_projects=["earlie"])
-    with pytest.raises(ConfigError, match=r"'earlier/v1', and there is no such release; did you mean 'earlier/v001'\?"):
-        check(against_releases=["earlier/v1"])
-    with pytest.raises(ConfigError, match="names itself"):
-        check(against_projects=["new"])
-    save(platform, "old", against_projects=["gone"], against_releases=["gone/v001"])
-    check_comparisons(platform, "old", platform.project_config("old"))  # it had them before: they have gone since

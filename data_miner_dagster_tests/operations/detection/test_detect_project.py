@@ -1,30 +1,21 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from data_miner_dagster.catalog.projects import find_project
-from data_miner_dagster.domain.errors import ConfigError, NotReadyError, SystematicFaultError
-from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, OutcomeStatus, RgbImage
+from data_miner_dagster.domain.errors import ConfigError, NotReadyError
+from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
-from data_miner_dagster.media.foreign_pictures import see_picture
-from data_miner_dagster.media.images import read_stored_image
-from data_miner_dagster.operations.detection import detect_project as detection
-from data_miner_dagster.operations.detection.detect_project import detect_project, faults_by_frame
+from data_miner_dagster.operations.detection.detect_project import detect_project
 from data_miner_dagster.operations.left_out import read_left_out
-from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.reporting.funnel import FunnelStep, project_funnel
-from data_miner_dagster.stages.detection.boxes import FrameDetections
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata, read_table
+from data_miner_dagster_tests.operations.detection.planted_boxes import BLUE, RED, planted, stage, table_bytes
 from data_miner_dagster_tests.support.coloured_shapes import (
     PROJECT,
     ColourDetector,
-    Shape,
     plant_deduplicated,
     plant_frames,
     plant_project,
@@ -32,29 +23,6 @@ from data_miner_dagster_tests.support.coloured_shapes import (
     set_detection,
     set_stage,
 )
-
-RED: Shape = ("red", (8, 8, 23, 31))  # 16 x 24 pixels of 64 x 48: an eighth
-BLUE: Shape = ("blue", (40, 16, 47, 23))  # 8 x 8: a 48th
-
-
-def planted(root: Path, *detectors: ColourDetector, num_frames: int = 3) -> Platform:
-    """Video a: red; red and blue; nothing; then red only. Video b: blue, and a duplicate."""
-    platform = plant_project(root, *detectors, batch_size=2)
-    plant_frames(platform, "files-a", [[RED], [RED, BLUE], [], *([[RED]] * (num_frames - 3))])
-    plant_frames(platform, "files-b", [[BLUE], [BLUE]])
-    plant_deduplicated(platform, {"files-a": range(num_frames), "files-b": [0]}, duplicates={"files-b": [1]})
-    return platform
-
-
-def table_bytes(platform: Platform) -> tuple[bytes, bytes]:
-    layout = platform.layout
-    return layout.detections_table(PROJECT).read_bytes(), layout.detected_frames_table(PROJECT).read_bytes()
-
-
-def stage(platform: Platform) -> ProjectStage:
-    project = find_project(platform.database, PROJECT)
-    assert project is not None
-    return project.stage
 
 
 def test_detect_project__no_frames(tmp_path: Path) -> None:
@@ -261,130 +229,6 @@ def test_detect_project__deduplicated_table_older_than_frames(tmp_path: Path) ->
     assert (counts["frames"], counts["unreadable_frames"], counts["left_out_videos"]) == (1, 3, 1)
     (line,) = read_left_out(platform.layout.detected_frames_table(PROJECT)).values()
     assert "the frames were extracted anew since" in line
-
-
-def test_detect_project__goes_on_without_the_frames_that_a_fault_meets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    detector = ColourDetector()
-    platform = planted(tmp_path, detector)
-    set_detection(platform, batch_size=4)
-    refused = see_picture(platform.layout.frame_path("files-a", "000001.jpg").read_bytes(), max_pixels=10_000)
-
-    def detect(images: Sequence[RgbImage], *arguments: Any, **named: Any) -> list[ImageDetections]:
-        if any(np.array_equal(image, refused) for image in images):
-            raise ZeroDivisionError("of the detector")
-        return ColourDetector.detect(detector, images, *arguments, **named)
-
-    def read(path: Path, sha256: str) -> RgbImage:
-        if path.parent.name == "files-b":
-            raise ZeroDivisionError("of the decoder")
-        return read_stored_image(path, sha256)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(detector, "detect", detect)
-        patched.setattr("data_miner_dagster.operations.foreign.stored_pictures.read_stored_image", read)
-        counts = detect_project(platform, PROJECT).counts
-
-    assert (counts["frames"], counts["unreadable_frames"], counts["left_out_videos"]) == (2, 2, 1)
-    left_out = read_left_out(platform.layout.detected_frames_table(PROJECT))
-    assert list(left_out) == ["files-b"]
-    assert re.fullmatch(
-        r"ZeroDivisionError: of the decoder \(operations/foreign/stored_pictures.py:\d+\)", left_out["files-b"]
-    )
-    assert detect_project(platform, PROJECT).counts["frames"] == 4
-
-
-def _with_a_box(answer: ImageDetections, box: Sequence[float], class_index: int) -> ImageDetections:
-    return ImageDetections(
-        np.concatenate([answer.boxes_xyxy, np.array([box], np.float32)]),
-        np.append(answer.confidences, np.float32(0.5)),
-        np.append(answer.class_indices, np.int32(class_index)),
-        (*answer.prompts, "odd"),
-    )
-
-
-class _OddAtRedAndBlue(ColourDetector):
-    """Has an odd answer to the one picture with both colours."""
-
-    def __init__(self, make_odd: Callable[[ImageDetections], list[ImageDetections]]) -> None:
-        super().__init__()
-        self.make_odd = make_odd
-
-    def detect(
-        self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
-    ) -> list[ImageDetections]:
-        answers = super().detect(images, classes, confidence_floor=confidence_floor)
-        return [odd for answer in answers for odd in (self.make_odd(answer) if len(answer.prompts) == 2 else [answer])]
-
-
-@pytest.mark.parametrize("tiling", [None, {"side": 64}])
-@pytest.mark.parametrize(
-    ("make_odd", "line"),
-    [
-        (
-            lambda answer: [_with_a_box(answer, (0, 0, np.nan, 9), 0)],
-            r"ValueError: a box .* is no finite number \(.*\)",
-        ),
-        (lambda answer: [_with_a_box(answer, (0, 0, 9, 9), -1)], r"ValueError: a box of class -1, .* are 2 \(.*\)"),
-        (lambda _answer: [], r"ValueError: .* \(.*\)"),
-        (lambda _answer: 1 // 0, r"ZeroDivisionError: integer division or modulo by zero \(.*\)"),
-    ],
-    ids=["no number", "no class", "no answer", "raises"],
-)
-def test_detect_project__an_odd_box_or_tile_is_its_frame_s_outcome(
-    tmp_path: Path,
-    make_odd: Callable[[ImageDetections], list[ImageDetections]],
-    line: str,
-    tiling: dict[str, int] | None,
-) -> None:
-    platform = planted(tmp_path, _OddAtRedAndBlue(make_odd))
-    set_detection(platform, batch_size=4, tiling=tiling)
-    _assert_without_red_and_blue(platform, line)
-
-    assert detect_project(platform_of(tmp_path), PROJECT).counts["frames"] == 4
-
-
-@pytest.mark.parametrize("boundary", ["suppress", "detection_rows"])
-def test_detect_project__what_is_decided_of_a_frame_is_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boundary: str
-) -> None:
-    platform = planted(tmp_path)
-    decide = getattr(detection, boundary)
-
-    def raising(*arguments: Any, **named: Any) -> Any:
-        if any(isinstance(item, FrameDetections) and len(item.detections.prompts) == 2 for item in arguments):
-            raise ZeroDivisionError("planted")
-        return decide(*arguments, **named)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(detection, boundary, raising)
-        _assert_without_red_and_blue(
-            platform, r"ZeroDivisionError: planted \(operations/detection/detect_project\.py:\d+\)"
-        )
-    assert detect_project(platform, PROJECT).counts["frames"] == 4
-
-
-def _assert_without_red_and_blue(platform: Platform, line: str) -> None:
-    counts = detect_project(platform, PROJECT).counts
-    assert (counts["frames"], counts["unreadable_frames"], counts["boxes"]) == (3, 1, 2)
-    assert "left_out_videos" not in counts
-    ((frame_id, said),) = faults_by_frame(platform.layout.detected_frames_table(PROJECT)).items()
-    assert frame_id == "files-a/000001"
-    assert re.fullmatch(line, said)
-    assert project_funnel(platform, PROJECT)[FunnelStep.DETECTED].lost == {"internal_error": 1}
-
-
-def test_detect_project__a_detector_that_refuses_all_fails_the_project(tmp_path: Path) -> None:
-    detector = ColourDetector()
-    platform = planted(tmp_path, detector)
-    detector.dies_at_batch = 0
-    for key in ("files-c", "files-d", "files-e"):
-        plant_frames(platform, key, [[BLUE]])
-    plant_deduplicated(platform, {key: [0] for key in ("files-c", "files-d", "files-e")}, duplicates={})
-    with pytest.raises(SystematicFaultError, match=r"all 3 items .*RuntimeError: the machine lost power"):
-        detect_project(platform, PROJECT)
-    assert stage(platform) is ProjectStage.FAILED
 
 
 def test_detect_project__unknown_project(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,12 +24,6 @@ from data_miner_dagster_tests.sites.extractors import install_everywhere, offer_
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.support.local_projects import add_project, make_platform
 from data_miner_dagster_tests.support.small_videos import make_audio, make_video
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with hostile.hostile_server() as running:
-        yield running
 
 
 @pytest.fixture

@@ -34,12 +34,6 @@ def collected() -> Iterator[None]:
 
 
 @pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with hostile.hostile_server() as running:
-        yield running
-
-
-@pytest.fixture
 def clip(tmp_path: Path) -> bytes:
     return make_video(tmp_path / "clip.mp4", num_frames=60, size_wh=(320, 240), faststart=True).read_bytes()
 

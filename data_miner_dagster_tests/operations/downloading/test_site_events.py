@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,12 +27,6 @@ from data_miner_dagster_tests.sites.extractors import install_everywhere, offer_
 from data_miner_dagster_tests.sites.hostile_server import Answer, HostileServer
 from data_miner_dagster_tests.support.local_projects import make_platform
 from data_miner_dagster_tests.support.small_videos import make_video
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with hostile.hostile_server() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,12 +29,6 @@ ENDLESS_DASH = (
     "</AdaptationSet></Period></MPD>"
 )
 HOLDS_THE_INTERPRETER = "<html>" + "<video " * 30_000
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with hostile.hostile_server() as running:
-        yield running
 
 
 def workers_for(**downloading: object) -> SiteWorkers:

@@ -1,6 +1,5 @@
 """Adding one video by hand: from an address, through the same manners as any listing."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,12 +19,6 @@ from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.support.local_projects import add_project, make_platform
 from data_miner_dagster_tests.support.small_videos import make_video
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with hostile.hostile_server() as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,6 @@ from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.operations.sourcing.rules import ProjectRules
 from data_miner_dagster_tests.sites.hostile_server import Answer, Exchange, HostileServer, hostile_server, page
 from data_miner_dagster_tests.support.local_projects import add_project, make_platform
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with hostile_server() as running:
-        yield running
 
 
 @pytest.fixture

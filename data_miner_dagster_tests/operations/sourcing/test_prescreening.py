@@ -1,7 +1,7 @@
 """Pre-screening, with an encoder that sees colours: red pictures resemble the prompt "red"."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,6 @@ class ColourEncoder:
 
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
         return np.stack([np.eye(3, dtype=np.float32)[["red", "green", "blue"].index(prompt)] for prompt in prompts])
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with hostile.hostile_server() as running:
-        yield running
 
 
 @pytest.fixture

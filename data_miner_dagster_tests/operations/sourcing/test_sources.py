@@ -1,7 +1,6 @@
 """Each type of source, and rules that are decided when a page has been read."""
 
 import os
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -26,12 +25,6 @@ from data_miner_dagster_tests.sites.extractors import install_everywhere, offer_
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.support.local_projects import add_project, make_platform
 from data_miner_dagster_tests.support.small_videos import make_video
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with hostile.hostile_server() as running:
-        yield running
 
 
 @pytest.fixture
