@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,18 +163,6 @@ class Bench:
             assert plan.is_sent is not None
             plans.append((clip, plan.is_sent.tolist(), set(plan.target_pts.tolist())))
 
-        def loop(number: int, folder: Path) -> None:
-            clip, is_sent, wanted = plans[number]
-            with av.open(str(clip.path)) as container:
-                stream = container.streams.video[0]
-                stream.codec_context.thread_count = 1
-                # The demuxer ends with one empty packet, which empties the decoder.
-                for packet, is_wanted in zip(container.demux(stream), [*is_sent, True], strict=True):
-                    for frame in packet.decode() if is_wanted else ():
-                        if frame.pts in wanted:
-                            content = encode(picture_of(frame), "jpg", QUALITY)
-                            (folder / f"{number}-{frame.pts}.jpg").write_bytes(content)
-
         def run() -> None:
             folder = self.fresh_folder()
             # Forked: a bare loop has nothing to import. One loop a core, each taking the next video when it is free.
@@ -188,7 +176,7 @@ class Bench:
                         following.value += 1
                     if number >= len(plans):
                         return
-                    loop(number, folder)
+                    _write_wanted(*plans[number], folder / str(number))
 
             processes = [context.Process(target=take) for _ in range(min(len(plans), os.cpu_count() or 1))]
             for process in processes:
@@ -262,6 +250,19 @@ class Bench:
 
 
 Report = Callable[[str, str, Cost, Cost, float], None]
+
+
+def _write_wanted(clip: Clip, is_sent: Sequence[bool], wanted: Collection[int], stem: Path) -> None:
+    """Decode the packets that are to be sent, and write the pictures that are wanted."""
+    with av.open(str(clip.path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        # The demuxer ends with one empty packet, which empties the decoder.
+        for packet, is_wanted in zip(container.demux(stream), [*is_sent, True], strict=True):
+            for frame in packet.decode() if is_wanted else ():
+                if frame.pts in wanted:
+                    content = encode(picture_of(frame), "jpg", QUALITY)
+                    stem.with_name(f"{stem.name}-{frame.pts}.jpg").write_bytes(content)
 
 
 def measure(bench: Bench, parts: Sequence[str], report: Report) -> dict[str, float]:

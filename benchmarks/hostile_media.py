@@ -99,15 +99,8 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
     data, size = bytearray(content), len(content)
     place, length = rng.randrange(size), rng.randrange(1, 3000)
     match rng.randrange(9):
-        case 0 | 1:
-            for _ in range(rng.randrange(1, 20)):
-                data[rng.randrange(size)] ^= 1 << rng.randrange(8)
-        case 2:
-            for _ in range(size // 50):
-                data[rng.randrange(size)] = rng.randrange(256)
-        case 3:
-            for _ in range(rng.randrange(1, 12)):
-                data[rng.randrange(min(size, _HEADER_BYTES))] = rng.choice([0, 127, 128, 255, rng.randrange(256)])
+        case 0 | 1 | 2 | 3 as scattered:
+            _scatter(data, scattered, rng)
         case 4:
             del data[max(1, place) :]
         case 5:
@@ -120,6 +113,20 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
         case 8:
             data[place : place + 4] = b"\xff\xff\xff\xff"
     return bytes(data)
+
+
+def _scatter(data: bytearray, kind: int, rng: random.Random) -> None:
+    """Change single bytes: a few bits anywhere (0, 1), every fiftieth byte (2), or some of the header (3)."""
+    size = len(data)
+    if kind == 2:
+        for _ in range(size // 50):
+            data[rng.randrange(size)] = rng.randrange(256)
+    elif kind == 3:
+        for _ in range(rng.randrange(1, 12)):
+            data[rng.randrange(min(size, _HEADER_BYTES))] = rng.choice([0, 127, 128, 255, rng.randrange(256)])
+    else:
+        for _ in range(rng.randrange(1, 20)):
+            data[rng.randrange(size)] ^= 1 << rng.randrange(8)
 
 
 def outcome_of(work: Callable[[], str]) -> str:

@@ -79,12 +79,12 @@ def _doubled(first: str, step: str, levels: int) -> str:
     return f"a0: {first}\n" + "".join(f"a{n}: {step.replace('N', str(n - 1))}\n" for n in range(1, levels))
 
 
-def made_by_hand() -> list[Hostile]:
-    """Return the files that somebody thought of."""
+def _endless() -> dict[str, str]:
+    """Return texts that are nested, aliased or interpolated without end."""
     aliases = "a0: &a0 [1,1,1,1,1,1,1,1,1]\n" + "".join(
         f"a{n}: &a{n} [" + ",".join([f"*a{n - 1}"] * 9) + "]\n" for n in range(1, 9)
     )
-    texts = {
+    return {
         "brackets": SOUND + "d: " + "[" * 100_000,
         "braces": SOUND + "d: " + "{a: " * 30_000,
         "dashes": SOUND + "d:\n" + "- " * 100_000,
@@ -103,6 +103,14 @@ def made_by_hand() -> list[Hostile]:
         "circle": SOUND.replace("name: demo", "name: ${description}").replace("bicycles in the street", "${name}"),
         "references": SOUND + "r: " + "${a" * 600 + "}" * 600,
         "references_open": SOUND + "r: '" + "${" * 50_000 + "'",
+        "long_line": SOUND + "l: " + "a" * 3_000_000,
+        "long_name": SOUND.replace("name: demo", "name: " + "a" * 300_000),
+    }
+
+
+def _of_other_meaning() -> dict[str, str]:
+    """Return texts that ask for what no project file may say, or that YAML takes for something else."""
+    return {
         "resolver": SOUND + "r: ${exec:ls}",
         "decode": SOUND + "r: ${oc.decode:'[1,2'}",
         "create": SOUND + "r: ${oc.create:{a:1}}",
@@ -134,12 +142,15 @@ def made_by_hand() -> list[Hostile]:
         "two_documents": SOUND + "---\nname: x\n",
         "list_key": SOUND + "[1, 2]: 3\n",
         "map_key": SOUND + "? {a: b}\n: c\n",
-        "long_line": SOUND + "l: " + "a" * 3_000_000,
-        "long_name": SOUND.replace("name: demo", "name: " + "a" * 300_000),
         "path_name": SOUND.replace("name: demo", "name: ../../x"),
         "bad_port": SOUND.replace("127.0.0.1:9", "127.0.0.1:999999"),
         "file_address": SOUND.replace("http://127.0.0.1:9/bikes.mp4", "file:///etc/passwd"),
     }
+
+
+def made_by_hand() -> list[Hostile]:
+    """Return the files that somebody thought of."""
+    texts = _endless() | _of_other_meaning()
     bytes_of = {
         "nul": SOUND[:50].encode() + b"\0" + SOUND[50:].encode(),
         "latin_1": SOUND.replace("demo", "d\xe9mo").encode("latin-1"),

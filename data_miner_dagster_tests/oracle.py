@@ -7,6 +7,7 @@ stages' own code. Only numbers of a whole row at a time go through numpy. Slow, 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final, Literal
 
 import numpy as np
@@ -209,19 +210,8 @@ def reuploads(
             of_video[-1] = (group, of_video[-1][1] + 1)
         else:
             of_video.append((group, 1))
-    videos_by_group: dict[str, set[str]] = {}
-    for key, of_video in runs.items():
-        for group, _ in of_video:
-            videos_by_group.setdefault(group, set()).add(key)
-    shared: dict[tuple[str, str], int] = {}
-    for videos in videos_by_group.values():
-        if len(videos) <= 50:
-            ordered = sorted(videos)
-            for place, one in enumerate(ordered):
-                for other in ordered[place + 1 :]:
-                    shared[one, other] = shared.get((one, other), 0) + 1
     candidates: dict[str, list[tuple[float, int, str]]] = {}
-    for (one, other), number in shared.items():
+    for (one, other), number in _pictures_shared(runs).items():
         if number < least_pictures:
             continue
         original, copy = sorted((one, other), key=lambda key: (-num_own[key], key))
@@ -232,6 +222,20 @@ def reuploads(
                 candidates.setdefault(video, []).append((-matched / num_frames, -num_own[within], within))
                 break
     return {video: min(others)[2] for video, others in candidates.items()}
+
+
+def _pictures_shared(runs: Mapping[str, Sequence[tuple[str, int]]]) -> dict[tuple[str, str], int]:
+    """Return how many pictures two videos have in common, of those that at most 50 videos have."""
+    videos_by_group: dict[str, set[str]] = {}
+    for key, of_video in runs.items():
+        for group, _ in of_video:
+            videos_by_group.setdefault(group, set()).add(key)
+    shared: dict[tuple[str, str], int] = {}
+    for videos in videos_by_group.values():
+        if len(videos) <= 50:
+            for pair in combinations(sorted(videos), 2):
+                shared[pair] = shared.get(pair, 0) + 1
+    return shared
 
 
 def _in_order(runs: Sequence[tuple[str, int]], others: Sequence[tuple[str, int]]) -> tuple[int, int]:

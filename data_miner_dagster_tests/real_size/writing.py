@@ -55,13 +55,7 @@ def write_clip(
 ) -> None:
     """Write pictures as a clip; picture i is shown at `times[i]` (default: at the rate, from 0)."""
     with av.open(str(path), "w", format=encoding.container, options=dict(encoding.mux_options)) as container:
-        small = None
-        if encoding.smaller_stream_first:
-            small = _add_stream(container, pictures[0][::2, ::2], rate, encoding)
-            small.disposition = Disposition(0)
-        stream = _add_stream(container, pictures[0], rate, encoding)
-        if small is not None:
-            stream.disposition = Disposition.default if encoding.larger_is_default else Disposition(0)
+        small, stream = _add_streams(container, pictures[0], rate, encoding)
         tick = 1 / rate
         if times is not None:
             tick = Fraction(1, _TICKS)
@@ -83,6 +77,19 @@ def write_clip(
                 container.mux(one.encode(None))
         if sound is not None:
             sound.finish(encoding.sound_seconds)
+
+
+def _add_streams(
+    container: OutputContainer, picture: Picture, rate: Fraction, encoding: Encoding
+) -> tuple[VideoStream | None, VideoStream]:
+    """Return the stream of half the size, if one comes first, and the stream of the pictures as they are."""
+    if not encoding.smaller_stream_first:
+        return None, _add_stream(container, picture, rate, encoding)
+    small = _add_stream(container, picture[::2, ::2], rate, encoding)
+    small.disposition = Disposition(0)
+    stream = _add_stream(container, picture, rate, encoding)
+    stream.disposition = Disposition.default if encoding.larger_is_default else Disposition(0)
+    return small, stream
 
 
 def _add_stream(container: OutputContainer, picture: Picture, rate: Fraction, encoding: Encoding) -> VideoStream:

@@ -121,18 +121,7 @@ def build_project(
     reached = ("sourcing", "extraction", "filtering", "deduplication", "detection").index(through)
     with platform.database.transaction() as session:
         for rank, video in enumerate(videos):
-            candidate = VideoCandidate(
-                video.key,
-                url=f"https://videos.example/{video.key}.mp4",
-                source="urls",
-                query="https://videos.example/list",
-                rank=rank,
-                found_at=FOUND_AT,
-                title=f"Clip {video.key[-3:]}",
-                channel="Example channel",
-                licence="CC-BY-4.0",
-            )
-            add_candidates(session, name, [(candidate, video.rejected)])
+            add_candidates(session, name, [(_candidate(video, rank), video.rejected)])
     extracted = [video for video in videos if video.failed is None and video.rejected is None]
     if reached >= 1:
         for video in videos:
@@ -151,25 +140,42 @@ def build_project(
         _write(layout.deduplicated_table(name), ranked, DEDUPLICATED_SCHEMA)
         stage = ProjectStage.DETECTION_READY
     if reached >= 4:
-        unique = [row["frame_id"] for row in rows if row["is_representative"]]
-        boxes_by_frame = {
-            make_frame_id(video.key, index): boxes for video in extracted for index, boxes in video.boxes.items()
-        }
-        boxes = [row for frame_id in unique for row in _box_rows(frame_id, boxes_by_frame.get(frame_id, ()))]
-        _write(layout.detections_table(name), boxes, DETECTIONS_SCHEMA)
-        seen = [
-            {
-                "frame_id": frame_id,
-                "image_sha256": "0" * 64,
-                "detection_fingerprint": "detector",
-                "num_boxes": len(boxes_by_frame.get(frame_id, ())),
-            }
-            for frame_id in unique
-        ]
-        _write(layout.detected_frames_table(name), seen, DETECTED_FRAMES_SCHEMA)
+        _write_detections(platform, name, extracted, [row["frame_id"] for row in rows if row["is_representative"]])
         stage = ProjectStage.RELEASING_READY
     _walk_to(platform, name, stage)
     return platform
+
+
+def _candidate(video: SampleVideo, rank: int) -> VideoCandidate:
+    return VideoCandidate(
+        video.key,
+        url=f"https://videos.example/{video.key}.mp4",
+        source="urls",
+        query="https://videos.example/list",
+        rank=rank,
+        found_at=FOUND_AT,
+        title=f"Clip {video.key[-3:]}",
+        channel="Example channel",
+        licence="CC-BY-4.0",
+    )
+
+
+def _write_detections(platform: Platform, name: str, videos: Sequence[SampleVideo], frame_ids: Sequence[str]) -> None:
+    boxes_by_frame = {
+        make_frame_id(video.key, index): boxes for video in videos for index, boxes in video.boxes.items()
+    }
+    boxes = [row for frame_id in frame_ids for row in _box_rows(frame_id, boxes_by_frame.get(frame_id, ()))]
+    _write(platform.layout.detections_table(name), boxes, DETECTIONS_SCHEMA)
+    seen = [
+        {
+            "frame_id": frame_id,
+            "image_sha256": "0" * 64,
+            "detection_fingerprint": "detector",
+            "num_boxes": len(boxes_by_frame.get(frame_id, ())),
+        }
+        for frame_id in frame_ids
+    ]
+    _write(platform.layout.detected_frames_table(name), seen, DETECTED_FRAMES_SCHEMA)
 
 
 def textured_image(seed: int, size_wh: tuple[int, int] = FRAME_WH) -> Image.Image:

@@ -217,43 +217,14 @@ def decide_plainly(
     flags: Sequence[DropReason | None],
     verdicts: Sequence[int],
 ) -> list[str]:
-    answers: list[str] = []
-    headroom: list[float] = []
-    for frame in range(len(seconds)):
-        if verdicts[frame] == DROP_BY_HAND:
-            answers.append("by_hand")
-            headroom.append(math.nan)
-            continue
-        if math.isnan(similarities[rules.positive[0].text][frame]):
-            flag = flags[frame]
-            answers.append(flag.value if flag is not None and flag in rules.dropped_flags else "unreadable")
-            headroom.append(math.nan)
-            continue
-        excess = [similarities[rule.text][frame] - (rule.threshold or 0) for rule in rules.positive]
-        best = max(excess)
-        positive = similarities[rules.positive[excess.index(best)].text][frame]
-        headroom.append(best)
-        negatives = [
-            similarities[rule.text][frame] + (rule.margin or 0)
-            for rule in rules.negative
-            if rule.threshold is None or similarities[rule.text][frame] >= rule.threshold
-        ]
-        is_junk = any(
-            similarities[rule.text][frame] >= (rule.threshold or 0)
-            and (rule.margin is None or similarities[rule.text][frame] >= positive + rule.margin)
-            for rule in rules.junk
-        )
-        flag = flags[frame]
-        if flag is not None and flag in rules.dropped_flags:
-            answers.append(flag.value)
-        elif best < 0:
-            answers.append("below_positive")
-        elif negatives and positive < max(negatives):
-            answers.append("beaten_by_negative")
-        elif is_junk:
-            answers.append("junk")
-        else:
-            answers.append("kept")
+    decided = [
+        decide_frame_plainly({text: values[frame] for text, values in similarities.items()}, rules, flags[frame])
+        for frame in range(len(seconds))
+    ]
+    answers = [
+        "by_hand" if verdict == DROP_BY_HAND else answer for (answer, _), verdict in zip(decided, verdicts, strict=True)
+    ]
+    headroom = [room for _, room in decided]
     for start, stop in pairwise(offsets):
         candidates = [frame for frame in range(start, stop) if answers[frame] == "kept"]
         kept: list[int] = []
@@ -262,23 +233,57 @@ def decide_plainly(
                 answers[frame] = "too_close_in_time"
             else:
                 kept.append(frame)
-        cap = rules.max_frames_per_video
-        if cap is not None and len(kept) > cap:
-            chosen = kept[:cap]
-            if rules.cap_by == "spread":  # the best of each of `cap` parts of equal size, the first ones larger by one
-                in_time, chosen = sorted(kept), []
-                for part in range(cap):
-                    size = len(kept) // cap + (part < len(kept) % cap)
-                    chosen.append(max(in_time[:size], key=lambda frame: (headroom[frame], -frame)))
-                    in_time = in_time[size:]
-            for frame in kept:
-                if frame not in chosen:
-                    answers[frame] = "over_video_cap"
+        for frame in set(kept) - set(cap_plainly(kept, headroom, rules)):
+            answers[frame] = "over_video_cap"
     is_readable = [not math.isnan(value) for value in similarities[rules.positive[0].text]]
     return [
         "kept" if verdict == KEEP_BY_HAND and readable else answer
         for answer, verdict, readable in zip(answers, verdicts, is_readable, strict=True)
     ]
+
+
+def decide_frame_plainly(
+    similarities: Mapping[str, float], rules: FilteringRules, flag: DropReason | None
+) -> tuple[str, float]:
+    """Return the answer of one frame by itself, and its headroom."""
+    is_flagged = flag is not None and flag in rules.dropped_flags
+    if math.isnan(similarities[rules.positive[0].text]):
+        return (flag.value if flag is not None and is_flagged else "unreadable"), math.nan
+    excess = [similarities[rule.text] - (rule.threshold or 0) for rule in rules.positive]
+    best = max(excess)
+    positive = similarities[rules.positive[excess.index(best)].text]
+    negatives = [
+        similarities[rule.text] + (rule.margin or 0)
+        for rule in rules.negative
+        if rule.threshold is None or similarities[rule.text] >= rule.threshold
+    ]
+    is_junk = any(
+        similarities[rule.text] >= (rule.threshold or 0)
+        and (rule.margin is None or similarities[rule.text] >= positive + rule.margin)
+        for rule in rules.junk
+    )
+    if flag is not None and is_flagged:
+        return flag.value, best
+    if best < 0:
+        return "below_positive", best
+    if negatives and positive < max(negatives):
+        return "beaten_by_negative", best
+    return ("junk" if is_junk else "kept"), best
+
+
+def cap_plainly(kept: Sequence[int], headroom: Sequence[float], rules: FilteringRules) -> list[int]:
+    """Return which of a video's frames, by falling headroom, the cap leaves."""
+    cap = rules.max_frames_per_video
+    if cap is None or len(kept) <= cap:
+        return list(kept)
+    if rules.cap_by != "spread":
+        return list(kept[:cap])
+    in_time, chosen = sorted(kept), []
+    for part in range(cap):  # the best of each of `cap` parts of equal size, the first ones larger by one
+        size = len(kept) // cap + (part < len(kept) % cap)
+        chosen.append(max(in_time[:size], key=lambda frame: (headroom[frame], -frame)))
+        in_time = in_time[size:]
+    return chosen
 
 
 sixteenths = st.integers(-16, 16).map(lambda number: number / 16)  # exact in float16: ties are frequent and real
