@@ -77,7 +77,8 @@ def deduplicated(root: Path) -> Iterator[Path]:
     path.write_bytes(sound)
 
 
-def test_duplicates_are_covered__passes(deduplicated: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("deduplicated")
+def test_duplicates_are_covered__passes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = run_check(duplicates_are_covered, root, "cyclists", monkeypatch)
     assert found.passed
     assert figures_of(found) == SOUND

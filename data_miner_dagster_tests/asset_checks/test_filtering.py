@@ -59,7 +59,8 @@ def filtered(root: Path) -> Iterator[Path]:
     path.write_bytes(sound)
 
 
-def test_every_frame_is_decided__passes(filtered: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("filtered")
+def test_every_frame_is_decided__passes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = run_check(every_frame_is_decided, root, "cyclists", monkeypatch)
     assert found.passed
     assert found.description is None

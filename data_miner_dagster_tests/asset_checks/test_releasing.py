@@ -58,9 +58,8 @@ def test_release_is_whole__fails_where_the_list_of_checksums_is_another(
     assert "SHA256SUMS: its sha256 has changed" in str(found.description)
 
 
-def test_release_is_whole__says_that_a_release_was_withdrawn(
-    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("release")
+def test_release_is_whole__says_that_a_release_was_withdrawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     platform = build_project(tmp_path)
     withdraw_release(platform.database, "cyclists", "v001", "its author asked for it")
     found = run_check(release_is_whole, tmp_path, "cyclists", monkeypatch)

@@ -12,7 +12,6 @@ import pytest
 from data_miner_dagster import __version__
 from data_miner_dagster.assets.outcomes import (
     FAILURE_KIND,
-    ForceConfig,
     failure_of,
     materialize_project,
     materialize_videos,
@@ -42,12 +41,12 @@ def work(keys: Sequence[str], report: ReportVideo) -> list[VideoOutcome]:
 
 
 @dg.asset(partitions_def=PARTITIONS, output_required=False)
-def first(context: dg.AssetExecutionContext, config: ForceConfig) -> Iterator[dg.MaterializeResult[None]]:
+def first(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
     yield from materialize_videos(context, work)
 
 
 @dg.asset(partitions_def=PARTITIONS, deps=[first], output_required=False)
-def second(context: dg.AssetExecutionContext, config: ForceConfig) -> Iterator[dg.MaterializeResult[None]]:
+def second(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
     yield from materialize_videos(context, work)
 
 

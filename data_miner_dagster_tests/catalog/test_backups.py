@@ -102,7 +102,7 @@ def test_migrate__a_failure_changes_nothing_and_the_copy_is_there(
 
 
 @pytest.mark.postgres
-def test_migrate__postgresql_is_left_to_its_own_backups(postgres_url: str, tmp_path: Path) -> None:
+def test_migrate__postgresql_is_left_to_its_own_backups(postgres_url: str) -> None:
     from alembic import command
 
     database = Database(postgres_url)

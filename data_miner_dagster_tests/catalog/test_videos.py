@@ -116,7 +116,7 @@ def test_unwanted_videos__without_membership_or_rejected_by_all(database: Databa
     assert projects_wanting(database, ["urls-a", "urls-b", "urls-c"]) == {"urls-a": ("bikes", "trams")}
 
 
-def test_is_due__date_ahead_reached_or_none(database: Database) -> None:
+def test_is_due__date_ahead_reached_or_none() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert not is_due(VideoRow(retry_after=None), now)
     assert not is_due(VideoRow(retry_after=now + timedelta(seconds=1)), now)

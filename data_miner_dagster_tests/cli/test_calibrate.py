@@ -59,7 +59,8 @@ def test_calibrate__questions_then_a_threshold(platform: PlantedPlatform, tmp_pa
     assert content["settings"] == {"positive_threshold": {"axis": content["threshold"]}}
 
 
-def test_calibrate__too_few_answers(platform: PlantedPlatform, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("platform")
+def test_calibrate__too_few_answers(tmp_path: Path) -> None:
     invoke()
     (tmp_path / "answers.csv").write_text("frame_id,answer\nlocal-a/000001,keep\n")
     found = invoke("--answers", str(tmp_path / "answers.csv"), "--recall", "0.9")
@@ -77,7 +78,8 @@ def test_calibrate__too_few_answers(platform: PlantedPlatform, tmp_path: Path) -
         (["--precision", "90"], "between 0 and 1"),
     ],
 )
-def test_calibrate__mistakes(platform: PlantedPlatform, arguments: list[str], message: str) -> None:
+@pytest.mark.usefixtures("platform")
+def test_calibrate__mistakes(arguments: list[str], message: str) -> None:
     invoke()
     result = invoke(*arguments)
     assert isinstance(result.exception, ConfigError)

@@ -18,7 +18,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.models, pytest.mark.postgres, pytest
 
 
 @pytest.fixture
-def services(tmp_path: Path, postgres_server_url: str, postgres_url: str, clips: dict[str, Path]) -> Iterator[Services]:
+def services(
+    tmp_path: Path,
+    postgres_server_url: str,
+    postgres_url: str,
+    clips: dict[str, Path],  # noqa: ARG001 - must be there before the services are
+) -> Iterator[Services]:
     catalog = "data_miner_test_services_catalog"
     admin = create_engine(postgres_server_url, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:

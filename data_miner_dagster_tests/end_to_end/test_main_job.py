@@ -132,7 +132,7 @@ def test_run__another_root_gives_the_same_bytes(finished: tuple[Path, Path, str]
     assert result_digests(tmp_path / "root") == result_digests(root)
 
 
-def test_run__changed_sampling_is_refused_in_one_line(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
+def test_run__changed_sampling_is_refused_in_one_line(finished: tuple[Path, Path, str]) -> None:
     root, config, _ = finished
     text = config.read_text().replace("every_seconds: 1.0", "every_seconds: 2.0")
     changed = config.with_name("changed.yaml")

@@ -32,7 +32,10 @@ def server(clips: dict[str, Path]) -> Iterator[RecordingServer]:
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, clips: dict[str, Path]) -> Iterator[RunningPlatform]:
+def platform(
+    tmp_path_factory: pytest.TempPathFactory,
+    clips: dict[str, Path],  # noqa: ARG001 - must be there before the platform is
+) -> Iterator[RunningPlatform]:
     base = tmp_path_factory.mktemp("up")
     config = write_yaml(base / "platform.yaml", {"platform": project("x", [])["platform"]})
     running = RunningPlatform(base / "root", config)
@@ -145,9 +148,8 @@ def test_backfill__over_a_range_from_the_ui_succeeds(platform: RunningPlatform) 
     assert platform.wait_for_backfill(backfill_id) == "COMPLETED_SUCCESS"
 
 
-def test_crash__a_killed_run_is_noticed_and_its_work_resumed(
-    platform: RunningPlatform, server: RecordingServer, clips: dict[str, Path]
-) -> None:
+@pytest.mark.usefixtures("server")
+def test_crash__a_killed_run_is_noticed_and_its_work_resumed(platform: RunningPlatform, clips: dict[str, Path]) -> None:
     content = project("crash", [{"type": "files", "paths": [str(clips["bigbuckbunny.mp4"])]}])
     del content["platform"]
     # the run that works on the only video of a second project is killed
@@ -179,7 +181,7 @@ def test_crash__a_killed_run_is_noticed_and_its_work_resumed(
 
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed")
-def test_browser__a_project_is_understood_without_the_terminal(platform: RunningPlatform, tmp_path: Path) -> None:
+def test_browser__a_project_is_understood_without_the_terminal(platform: RunningPlatform) -> None:
     from playwright.sync_api import sync_playwright
 
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

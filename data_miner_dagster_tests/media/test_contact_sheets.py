@@ -129,7 +129,7 @@ def test_strip__no_tiles() -> None:
         strip([], _Files())
 
 
-def test_drawn_tile__keeps_proportions_and_draws_boxes(tmp_path: Path) -> None:
+def test_drawn_tile__keeps_proportions_and_draws_boxes() -> None:
     grey = np.full((200, 100, 3), 128, np.uint8)
     drawn = _opened(drawn_tile(Tile(grey, boxes=(TileBox((0, 0, 100, 100), 0, ""),)), _Files(), tile_wh=(320, 180)))
     assert drawn.shape == (180, 90, 3)

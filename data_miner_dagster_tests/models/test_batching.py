@@ -25,7 +25,7 @@ def test_run_in_halves__until_it_fits() -> None:
 
 
 def test_run_in_halves__not_even_one() -> None:
-    def run(batch: Sequence[int]) -> list[int]:
+    def run(_batch: Sequence[int]) -> list[int]:
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.")
 
     with pytest.raises(ModelError, match="model m: the device has not enough memory for a single image"):

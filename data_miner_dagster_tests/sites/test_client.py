@@ -116,7 +116,7 @@ def test_fetch__a_missing_javascript_runtime_is_named(
     class YoutubeIE(InfoExtractor):  # type: ignore[misc]
         _VALID_URL = r"https?://(?P<id>youtube)\.test/"
 
-        def _real_extract(self, url: str) -> Mapping[str, Any]:
+        def _real_extract(self, _url: str) -> Mapping[str, Any]:
             raise ExtractorError("Requested format is not available", expected=True)
 
     with SiteClient(config()) as client:
@@ -128,7 +128,7 @@ def test_fetch__a_missing_javascript_runtime_is_named(
     assert ("pip install 'yt-dlp[default,deno]'" in str(refused.value)) == (runtime is None)
 
 
-def test_options_of__nothing_of_the_configuration_can_run_or_write(tmp_path: Path) -> None:
+def test_options_of__nothing_of_the_configuration_can_run_or_write() -> None:
     options = options_of(config(extractor_args={"youtube": {"player_client": ["web; rm -rf /"]}}))
     assert not {name for name in options if "post" in name or "exec" in name or "download_archive" in name}
     assert options["external_downloader"] == {"default": "native"}
@@ -158,7 +158,7 @@ def test_options_of__secrets_in_plain_are_refused() -> None:
             config(**values)
 
 
-def test_options_of__cookies_of_a_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_of__cookies_of_a_browser() -> None:
     options = options_of(config(cookies_from_browser="firefox:work"))
     assert options["cookiesfrombrowser"] == ("firefox", "work", None, None)
 

@@ -117,7 +117,7 @@ def test_embed_in_batches__not_even_one_image_fits() -> None:
 
 def test_embed_in_batches__other_errors_of_the_model_are_not_swallowed() -> None:
     class Broken(LevelEncoder):
-        def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:
+        def embed_batch(self, _batch: npt.NDArray[Any]) -> Float32Array:
             raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):

@@ -43,7 +43,7 @@ class ColourEncoder:
         units: Float32Array = (batch / np.linalg.norm(batch, axis=1, keepdims=True)).astype(np.float32)
         return units
 
-    def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
+    def embed_texts(self, _prompts: Sequence[str]) -> Float32Array:
         raise AssertionError("embedding frames needs no prompts")
 
 

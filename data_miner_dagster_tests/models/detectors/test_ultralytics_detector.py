@@ -89,7 +89,7 @@ def test_check_classes__names_of_the_file_without_running_it(onnx_file: Path) ->
         check_classes(entry, [ClassPrompts("taxi", ("taxi",))])
 
 
-def test_load__another_file_is_another_fingerprint(onnx_file: Path, tmp_path: Path) -> None:
+def test_load__another_file_is_another_fingerprint(tmp_path: Path) -> None:
     same, other = tmp_path / "same.onnx", tmp_path / "same" / "same.onnx"
     same.write_bytes(b"1")
     other.parent.mkdir()

@@ -115,7 +115,7 @@ def test_load__naflex_is_refused_and_another_is_named(tmp_path: Path) -> None:
         ModelProvider(tiny_config("siglip2", tmp_path)).filter_encoder.load()
 
 
-def test_load__pickled_weights_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_load__pickled_weights_are_refused(tmp_path: Path) -> None:
     folder = save_tiny("dinov2", tmp_path / "pickled")
     network = AutoModel.from_pretrained(folder)
     (folder / "model.safetensors").unlink()

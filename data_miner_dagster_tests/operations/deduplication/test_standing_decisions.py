@@ -83,7 +83,7 @@ def test_deduplicate_project__added_video_without_the_stored_representatives(
     assert run(platform)["site-b/000000"] == ("site-a/000000", "across_videos")
 
 
-def test_deduplicate_project__force_gives_the_same(platform: PlantedPlatform, tmp_path: Path) -> None:
+def test_deduplicate_project__force_gives_the_same(platform: PlantedPlatform) -> None:
     save(platform)
     plant(platform, "site-a", [NEARLY_CAT])
     run(platform)

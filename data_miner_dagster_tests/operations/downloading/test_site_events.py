@@ -178,7 +178,7 @@ def test_wave__that_may_be_over_lets_other_sites_go_on(tmp_path: Path, server: H
 
 @pytest.mark.parametrize("words", ["Requested format is not available", "No video formats found!"])
 def test_wave__of_missing_formats(
-    tmp_path: Path, server: HostileServer, clip: bytes, monkeypatch: pytest.MonkeyPatch, words: str
+    tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
     """Pages that offer pictures alone: yt-dlp itself says that formats are missing."""
 
@@ -197,7 +197,7 @@ def test_wave__of_missing_formats(
     assert "(no_formats)" in gate.reason
 
 
-def test_wave__is_counted_across_processes(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
+def test_wave__is_counted_across_processes(tmp_path: Path, server: HostileServer) -> None:
     root = tmp_path / "root"
     platform = make_platform(root, concurrent_downloads=1)
     keys = listed(platform, offer(server, hostile.status(403), 12))

@@ -207,7 +207,7 @@ def test_make_frame_folder__container_without_presentation_times(tmp_path: Path,
     assert summary.num_source_frames == 40
 
 
-def test_make_frame_folder__cut_off_file_gives_what_it_has(clip: Path, tmp_path: Path) -> None:
+def test_make_frame_folder__cut_off_file_gives_what_it_has(tmp_path: Path) -> None:
     whole = make_clip(
         tmp_path / "whole.mp4", num_frames=100, container_options={"movflags": "faststart"}, options={"bf": "3"}
     )

@@ -84,7 +84,11 @@ class _OneBox:
     fingerprint = "1"
 
     def detect(
-        self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
+        self,
+        images: Sequence[RgbImage],
+        _classes: Sequence[ClassPrompts],
+        *,
+        confidence_floor: float,  # noqa: ARG002 - of the protocol; its box is sure
     ) -> list[ImageDetections]:
         assert {image.shape for image in images} <= {(480, 640, 3)}
         box = ImageDetections(

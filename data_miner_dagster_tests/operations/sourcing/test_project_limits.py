@@ -84,7 +84,8 @@ def test_register_project_files__no_variable_unless_it_is_allowed(
     assert register_project_file(platform, Path(elsewhere)).is_changed
 
 
-def test_register_project_files__an_allowed_variable_is_read(tmp_path: Path, outside: Path) -> None:
+@pytest.mark.usefixtures("outside")
+def test_register_project_files__an_allowed_variable_is_read(tmp_path: Path) -> None:
     platform = make_platform(tmp_path, project_variables=["DM_TEST_ALLOWED"])
     source = "{type: urls, urls: ['http://127.0.0.1:9/{env:DM_TEST_ALLOWED}.mp4']}"
     drop(platform.layout.project_files, description="${oc.env:DM_TEST_ALLOWED} ${name}", source=source)
@@ -184,7 +185,8 @@ def test_list_sources__videos_lie_anywhere_by_default(tmp_path: Path, outside: P
     assert list_sources(platform, "stranger").counts["members"] == 1
 
 
-def test_list_sources__a_line_of_a_list_reads_no_variable(tmp_path: Path, outside: Path) -> None:
+@pytest.mark.usefixtures("outside")
+def test_list_sources__a_line_of_a_list_reads_no_variable(tmp_path: Path) -> None:
     platform = make_platform(tmp_path)
     folder = platform.layout.project_files
     (folder / "list.txt").write_text("http://127.0.0.1:9/{env:DM_TEST_SECRET}.mp4\nhttp://127.0.0.1:9/v.mp4\n")
@@ -194,7 +196,8 @@ def test_list_sources__a_line_of_a_list_reads_no_variable(tmp_path: Path, outsid
     assert (outcome.counts["members"], outcome.counts["failed_sources"]) == (1, 1)
 
 
-def test_list_sources__a_search_of_a_list_reads_no_variable(tmp_path: Path, outside: Path) -> None:
+@pytest.mark.usefixtures("outside")
+def test_list_sources__a_search_of_a_list_reads_no_variable(tmp_path: Path) -> None:
     platform = make_platform(tmp_path)
     folder = platform.layout.project_files
     (folder / "queries.yml.txt").write_text("['{env:DM_TEST_SECRET}']\n")
@@ -204,7 +207,8 @@ def test_list_sources__a_search_of_a_list_reads_no_variable(tmp_path: Path, outs
         list_sources(platform, "stranger")
 
 
-def test_list_sources__a_variable_that_was_allowed_once(tmp_path: Path, outside: Path) -> None:
+@pytest.mark.usefixtures("outside")
+def test_list_sources__a_variable_that_was_allowed_once(tmp_path: Path) -> None:
     platform = make_platform(tmp_path, project_variables=["DM_TEST_ALLOWED"])
     drop(platform.layout.project_files, source="{type: urls, urls: ['http://127.0.0.1:9/{env:DM_TEST_ALLOWED}.mp4']}")
     assert register_project_files(platform) == []

@@ -84,7 +84,8 @@ def test_channels__only_new_stops_at_known_ones(platform: Platform, server: Host
     assert list_sources(platform, "p", force=True).counts["new"] == 2
 
 
-def test_search__query_files(platform: Platform, server: HostileServer, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("server")
+def test_search__query_files(platform: Platform, tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text("- red cars\n- {query: blue cars, max_results: 5}\n")
     (tmp_path / "bad.yaml").write_text("- {words: x}\n")
     source = {"type": "search", "query_files": ["good.yaml", "bad.yaml", "gone.yaml"], "queries": ["red cars"]}
