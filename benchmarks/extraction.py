@@ -176,7 +176,8 @@ class Bench:
                         following.value += 1
                     if number >= len(plans):
                         return
-                    _write_wanted(*plans[number], folder / str(number))
+                    clip, is_sent, wanted = plans[number]
+                    _write_wanted(clip, is_sent, wanted, folder / str(number))
 
             processes = [context.Process(target=take) for _ in range(min(len(plans), os.cpu_count() or 1))]
             for process in processes:

@@ -9,7 +9,6 @@ more than one line of error, a line that names none of the files, and a `run` th
 the sound root's, or none (a silent loss). All are 0.
 """
 
-import argparse
 import atexit
 import contextlib
 import io
@@ -31,6 +30,8 @@ from typing import Any, Final
 import numpy as np
 import yaml
 from PIL import Image
+
+from benchmarks.drawn import run_drawn
 
 COMMANDS: Final = ("status", "doctor", "up", "run")
 DAMAGES: Final = ("emptied", "cut", "flipped", "noise")
@@ -274,19 +275,7 @@ def measure(num_roots: int, seed: int) -> dict[str, Any]:
 
 def main() -> int:
     """Print the figures; the exit status is 1 if there is any fault."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="a tenth")
-    parser.add_argument("--roots", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    figures = measure(options.roots // 10 if options.quick else options.roots, options.seed)
-    if options.json:
-        print(json.dumps(figures, indent=2))
-    else:
-        for key, value in figures.items():
-            print(f"{key:<30} {value}")
-    return 1 if figures["faults"] else 0
+    return run_drawn(__doc__, "roots", 100, measure)
 
 
 if __name__ == "__main__":

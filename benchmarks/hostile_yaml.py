@@ -9,8 +9,6 @@ with a limit of time and memory, and then all lie in one watched folder beside s
 not registered (a silent loss). All are 0.
 """
 
-import argparse
-import json
 import multiprocessing
 import os
 import random
@@ -24,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.drawn import run_drawn
 from data_miner_dagster.catalog.projects import find_projects
 
 FAULTS: Final = ("crash", "hang", "traceback", "many lines", "secret", "silent loss")
@@ -293,19 +292,7 @@ def measure(number: int, seed: int) -> dict[str, Any]:
 
 def main() -> int:
     """Print the figures; the exit status is 1 if there is any fault."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="a tenth")
-    parser.add_argument("--files", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    figures = measure(options.files // 10 if options.quick else options.files, options.seed)
-    if options.json:
-        print(json.dumps(figures, indent=2))
-    else:
-        for key, value in figures.items():
-            print(f"{key:<30} {value}")
-    return 1 if figures["faults"] else 0
+    return run_drawn(__doc__, "files", 200, measure)
 
 
 if __name__ == "__main__":

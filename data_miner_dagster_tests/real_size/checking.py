@@ -27,6 +27,7 @@ from data_miner_dagster_tests.real_size.project import (
     SHARES,
 )
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
+from data_miner_dagster_tests.support.random_project import facts_of
 
 Row = Mapping[str, Any]
 
@@ -162,19 +163,7 @@ class StoredProject:
         """Return the facts of every frame of every member, as its manifest and the similarities have them."""
         similarities = self.similarities()
         return [
-            FrameFacts(
-                row["frame_id"],
-                row["video_key"],
-                row["frame_index"],
-                row["pts_seconds"],
-                row["quality_flag"],
-                row["sha256"],
-                row["perceptual_hash"],
-                row["contrast"],
-                row["sharpness"],
-                row["width"] * row["height"],
-                similarities[row["frame_id"]],
-            )
+            facts_of(row, similarities[row["frame_id"]])
             for key in self.member_keys
             for row in read_table(self.platform.layout.frames_table(key)).to_pylist()
         ]

@@ -97,7 +97,7 @@ def plant_videos(
         write_embeddings(platform.layout.embedding_file(encoder.name, key), stored)
         for index, row in enumerate(read_table(platform.layout.frames_table(key)).to_pylist()):
             similarity = dict(zip(WORDS, units[index].astype(float).tolist(), strict=True)) if is_read[index] else None
-            facts.append(_facts_of(row, similarity))
+            facts.append(facts_of(row, similarity))
             if is_read[index]:
                 vectors[row["frame_id"]] = units[index]
     return PlantedVideos(facts, vectors)
@@ -138,7 +138,8 @@ def _columns(rng: np.random.Generator, num_frames: int) -> dict[str, list[Any]]:
     }
 
 
-def _facts_of(row: dict[str, Any], similarity: dict[str, float] | None) -> FrameFacts:
+def facts_of(row: dict[str, Any], similarity: dict[str, float] | None) -> FrameFacts:
+    """Return the facts of a frame, from its row of `frames.parquet` and its similarities."""
     return FrameFacts(
         row["frame_id"],
         row["video_key"],

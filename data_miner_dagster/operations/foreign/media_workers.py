@@ -19,6 +19,7 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import RgbImage, SeenPicture
 from data_miner_dagster.media.outcomes import ProbedVideo
 from data_miner_dagster.operations.foreign.media_requests import JOBS_MODULE
+from data_miner_dagster.operations.foreign.pooled_workers import PooledWorkers
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
 from data_miner_dagster.workers.limits import WorkerLimits
 from data_miner_dagster.workers.pool import WorkerPool
@@ -28,7 +29,7 @@ _VIDEO_CPU_SECONDS: Final = 600.0
 """A file of 4 GB is read through in less than a minute; the rest is for decoding where nothing cheaper proves it."""
 
 
-class MediaWorkers:
+class MediaWorkers(PooledWorkers):
     """Worker processes that prove videos and decode pictures. Safe to share by threads; nothing starts before a call.
 
     Args:
@@ -40,21 +41,7 @@ class MediaWorkers:
     def __init__(self, limits: WorkerLimits, *, max_pixels: int, pool: WorkerPool | None = None) -> None:
         self._limits = limits
         self._max_pixels = max_pixels
-        self._pool = pool or WorkerPool(JOBS_MODULE)
-
-    def __enter__(self) -> "MediaWorkers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End all workers, whatever they are doing."""
-        self._pool.close()
-
-    def start(self) -> None:
-        """Begin to import what workers need; returns at once."""
-        self._pool.start()
+        super().__init__(pool or WorkerPool(JOBS_MODULE))
 
     @property
     def process_ids(self) -> list[int]:

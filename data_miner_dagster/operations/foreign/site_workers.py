@@ -19,6 +19,7 @@ from data_miner_dagster.domain.errors import SourceError, VideoPermanentError, V
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.secret_values import remember_secret
+from data_miner_dagster.operations.foreign.pooled_workers import PooledWorkers
 from data_miner_dagster.sites.hosts import has_numeric_host
 from data_miner_dagster.sites.keys import is_direct_video_url, key_of_url
 from data_miner_dagster.sites.records import CANDIDATES, FETCHED, LIMITS, PICTURES, FetchedVideo, ListingLimits, Picture
@@ -35,7 +36,7 @@ _GRACE_SECONDS: Final = 5.0
 _VARIABLE: Final = re.compile(r"(?:^|\{)env:([A-Za-z_][A-Za-z0-9_]*)(?:\}|$)")
 
 
-class SiteWorkers:
+class SiteWorkers(PooledWorkers):
     """`SiteClient` at a distance: the same questions, answers and callbacks. Safe to share between threads.
 
     Its workers see no variable of the environment but those that the configuration, or the address of the moment,
@@ -60,21 +61,7 @@ class SiteWorkers:
         self._on_refusal = on_refusal
         self._before_listing = before_listing
         self._variables = _named_variables(config)
-        self._pool = WorkerPool(self.jobs_module)
-
-    def __enter__(self) -> "SiteWorkers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End all workers, whatever they are doing."""
-        self._pool.close()
-
-    def start(self) -> None:
-        """Begin to import yt-dlp in a process apart; returns at once."""
-        self._pool.start()
+        super().__init__(WorkerPool(self.jobs_module))
 
     def prover_pool(self) -> WorkerPool:
         """Return a pool for `MediaWorkers.probe`, to be closed before this: its workers are given no secret."""

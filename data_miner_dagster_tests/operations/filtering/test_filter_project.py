@@ -277,7 +277,7 @@ def test_filter_project__interrupted_members_stay_what_they_were(
     filter_project(platform, "pets")
     before = standing(platform)
 
-    def interrupt(_prompts: Sequence[str]) -> np.ndarray:
+    def interrupt(prompts: Sequence[str]) -> np.ndarray:  # noqa: ARG001 - as the protocol names it
         raise cut
 
     save_project(platform, positive=["dog"])
@@ -386,6 +386,9 @@ def test_embed_prompts__a_bare_array_of_version_0_1_0_is_taken_and_a_damaged_one
 
 
 def test_embed_prompts__an_encoder_that_finds_no_meaning(platform: PlantedPlatform) -> None:
-    platform.encoder.embed_texts = lambda _prompts: np.zeros((1, 4), np.float32)  # type: ignore[method-assign]
+    def meaningless(prompts: Sequence[str]) -> np.ndarray:  # noqa: ARG001 - as the protocol names it
+        return np.zeros((1, 4), np.float32)
+
+    platform.encoder.embed_texts = meaningless  # type: ignore[method-assign]
     with pytest.raises(ModelError, match="finds no meaning in prompt 'cat'"):
         embed_prompts(platform, ["cat"])

@@ -1,0 +1,25 @@
+"""The command of a benchmark that draws so many bad things and counts the faults they bring about."""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def run_drawn(
+    description: str | None, unit: str, default: int, measure: Callable[[int, int], Mapping[str, Any]]
+) -> int:
+    """Print what `measure` returns of a number of units and a seed; return 1 if its `faults` names any."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="a tenth")
+    parser.add_argument(f"--{unit}", dest="number", type=int, default=default)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    figures = measure(options.number // 10 if options.quick else options.number, options.seed)
+    if options.json:
+        print(json.dumps(figures, indent=2))
+    else:
+        for key, value in figures.items():
+            print(f"{key:<30} {value}")
+    return 1 if figures["faults"] else 0
