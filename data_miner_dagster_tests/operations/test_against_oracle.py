@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.operations.deduplication.check import check_deduplication
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.detection import detect_project as detection_module
@@ -129,7 +130,12 @@ class Planted:
         assert num_boxes == {frame_id: sum(row[0] == frame_id for row in expected) for frame_id in self.unique}
 
     def _say_at_random(
-        self, _platform: object, name: str, parts: DetectionParts, frames: Sequence[FrameToDetect], *_others: object
+        self,
+        _platform: object,
+        role: DetectorRole,
+        parts: DetectionParts,
+        frames: Sequence[FrameToDetect],
+        *_others: object,
     ) -> None:
         """Store answers about the frames in parts, the frames in another order than they were given."""
         parts.prepare()
@@ -139,7 +145,7 @@ class Planted:
             seen = []
             for frame in (frames[place] for place in some.tolist()):
                 self.boxes[frame.frame_id] = random_boxes(self.rng)
-                said += [_box_row(frame, name, box) for box in self.boxes[frame.frame_id]]
+                said += [_box_row(frame, role.name, box) for box in self.boxes[frame.frame_id]]
                 seen.append(frame_row(frame, parts.fingerprint, len(self.boxes[frame.frame_id])))
             parts.append(said, seen)
 

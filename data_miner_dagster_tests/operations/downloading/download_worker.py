@@ -12,5 +12,6 @@ if __name__ == "__main__":
     download_videos(
         platform,
         [row.key for row in find_videos(platform.database)],
-        report=lambda outcome: print(outcome.video_key, outcome.status.value, flush=True),
+        # Several threads report: a line in one piece is not cut by another.
+        report=lambda outcome: print(f"{outcome.video_key} {outcome.status.value}\n", end="", flush=True),
     )
