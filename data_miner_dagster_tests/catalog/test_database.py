@@ -23,7 +23,7 @@ def test_make_engine__not_a_catalog_url() -> None:
 
 def test_transaction__rolls_back_on_an_exception(database: Database) -> None:
     add_project(database, "bikes")
-    with pytest.raises(ZeroDivisionError), database.transaction() as session:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), database.transaction() as session:  # noqa: PT012 - its change is undone
         session.execute(update(ProjectRow).values(error="half-done"))
         raise ZeroDivisionError
     row = find_project(database, "bikes")

@@ -21,9 +21,7 @@ from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import SystematicFaultError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import (
-    ClassPrompts,
     Float32Array,
-    ImageDetections,
     ProjectOutcome,
     RgbImage,
     SimilarityCalibration,
@@ -40,7 +38,7 @@ from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster_tests.end_to_end.commands import write_yaml
 from data_miner_dagster_tests.support.barcode_clips import make_clip
-from data_miner_dagster_tests.support.models import PlantedModels
+from data_miner_dagster_tests.support.models import OneBox, PlantedModels
 
 NUM_VIDEOS = 20
 VICTIM = "clip_13"
@@ -88,27 +86,10 @@ class _BlocksEncoder:
         return vectors
 
 
-class _OneBox:
-    name = "one-box"
-    fingerprint = "1"
-
-    def detect(
-        self,
-        images: Sequence[RgbImage],
-        _classes: Sequence[ClassPrompts],
-        *,
-        confidence_floor: float,  # noqa: ARG002 - of the protocol; its box is sure
-    ) -> list[ImageDetections]:
-        box = ImageDetections(
-            np.array([[8, 8, 64, 64]], np.float32), np.array([0.9], np.float32), np.array([0], np.int32), ("thing",)
-        )
-        return [box for _ in images]
-
-
 def _platform(root: Path) -> Platform:
     config = PlatformConfig.model_validate({"downloading": {"local_files": "hardlink"}, "extraction": {"workers": 2}})
     encoder = _BlocksEncoder()
-    return Platform(config, root, models=PlantedModels(encoder, encoder, [_OneBox()]))
+    return Platform(config, root, models=PlantedModels(encoder, encoder, [OneBox((8, 8, 64, 64))]))
 
 
 def _run(platform: Platform) -> ProjectOutcome:

@@ -41,7 +41,7 @@ def _raising(error: Exception) -> Callable[[], None]:
 def _caught(work: Callable[[], object]) -> Exception:
     try:
         work()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - whichever it is
         return error
     raise AssertionError("nothing was raised")
 

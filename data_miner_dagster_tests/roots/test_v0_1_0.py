@@ -13,7 +13,7 @@ from data_miner_dagster.cli.main import main
 from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster_tests.cli.conftest import RunCommand
-from data_miner_dagster_tests.cli.conftest import _own_environment as own_environment  # noqa: F401
+from data_miner_dagster_tests.cli.conftest import _own_environment as own_environment  # noqa: F401 - a fixture
 from data_miner_dagster_tests.cli.conftest import run_command as run_command
 from data_miner_dagster_tests.end_to_end.commands import data_miner, digests
 from data_miner_dagster_tests.roots.unpacking import FOLDER, unpack

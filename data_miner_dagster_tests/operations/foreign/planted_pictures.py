@@ -12,9 +12,7 @@ from PIL import Image
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.records import (
-    ClassPrompts,
     Float32Array,
-    ImageDetections,
     RgbImage,
     SimilarityCalibration,
 )
@@ -22,7 +20,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster_tests.end_to_end.commands import write_yaml
-from data_miner_dagster_tests.support.models import PlantedModels
+from data_miner_dagster_tests.support.models import OneBox, PlantedModels
 
 PROJECT = "things"
 NUM_PICTURES = 5
@@ -79,28 +77,10 @@ class _Encoder:
         return vectors
 
 
-class _OneBox:
-    name = "one-box"
-    fingerprint = "1"
-
-    def detect(
-        self,
-        images: Sequence[RgbImage],
-        _classes: Sequence[ClassPrompts],
-        *,
-        confidence_floor: float,  # noqa: ARG002 - of the protocol; its box is sure
-    ) -> list[ImageDetections]:
-        assert {image.shape for image in images} <= {(480, 640, 3)}
-        box = ImageDetections(
-            np.array([[80, 60, 240, 300]], np.float32), np.array([0.9], np.float32), np.array([0], np.int32), ("thing",)
-        )
-        return [box for _ in images]
-
-
 def planted_models() -> PlantedModels:
     """Return one encoder for both, and a detector of one box."""
     encoder = _Encoder()
-    return PlantedModels(encoder, encoder, [_OneBox()])
+    return PlantedModels(encoder, encoder, [OneBox((80, 60, 240, 300), (480, 640))])
 
 
 def listed(root: Path, contents: dict[str, bytes]) -> tuple[Platform, str]:
