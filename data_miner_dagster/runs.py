@@ -57,6 +57,21 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     return dead
 
 
+def end_unstarted_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Fail the runs that were launched and whose process has never said who it is; return their ids.
+
+    For who knows that nothing launches runs at the moment: they would count as starting, and hold their pools, until
+    run monitoring has waited `start_timeout_seconds` for them.
+    """
+    ended = []
+    for run in active_runs(instance):
+        if run.status is dg.DagsterRunStatus.STARTING and PROCESS_TAG not in run.tags:
+            instance.report_run_failed(run, "it was cut off while it started")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            ended.append(run.run_id)
+    return ended
+
+
 def _end_if_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     process = run.tags.get(PROCESS_TAG)
     if process is None or run.status is dg.DagsterRunStatus.QUEUED or not _is_gone(process):

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
-from data_miner_dagster.runs import PROCESS_TAG, active_runs, end_dead_runs, process_tags
+from data_miner_dagster.runs import PROCESS_TAG, active_runs, end_dead_runs, end_unstarted_runs, process_tags
 
 
 @dg.asset(pool="test_pool")
@@ -90,3 +90,14 @@ def test_process_identity__is_of_one_process_and_reads_back() -> None:
     assert process_tags() == {PROCESS_TAG: str(mine)}
     assert not mine.is_gone()
     assert replace(mine, started="0").is_gone(), "a reused pid is another process"
+
+
+def test_end_unstarted_runs__only_those_that_were_launched_and_never_began(instance: dg.DagsterInstance) -> None:
+    status = dg.DagsterRunStatus
+    runs = {
+        one: instance.create_run_for_job(JOB, status=one).run_id
+        for one in (status.NOT_STARTED, status.STARTING, status.STARTED)
+    }
+    begun = instance.create_run_for_job(JOB, tags=process_tags(), status=status.STARTING).run_id
+    assert end_unstarted_runs(instance) == [runs.pop(status.STARTING)]
+    assert {run.run_id for run in active_runs(instance)} == {begun, *runs.values()}

@@ -55,6 +55,7 @@ def _prepared(
     from data_miner_dagster.config.loading import resolve_project_files
     from data_miner_dagster.deployment import deployment_file, open_instance
     from data_miner_dagster.operations.preflight import check_root_is_writable
+    from data_miner_dagster.runs import end_unstarted_runs
 
     options = platform_options(root, config, profile)
     platform = options.open()
@@ -68,6 +69,8 @@ def _prepared(
     # before the two servers, which would both try to create the databases
     with open_instance(platform) as instance:
         home = Path(instance.root_directory)
+        if lock is not None:  # an `up` before this one is gone, and all that it had started
+            end_unstarted_runs(instance)
     project_files = resolve_project_files(platform.config, platform.layout.project_files)
     project_files.mkdir(parents=True, exist_ok=True)
     workspace = str(deployment_file("workspace.yaml"))
