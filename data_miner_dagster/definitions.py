@@ -1,4 +1,4 @@
-"""What Dagster loads. Imports no torch, no yt-dlp and no PyAV: those load in the runs that need them."""
+"""The definitions that Dagster loads. Imports no torch, yt-dlp or PyAV: only the runs that need them do."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from data_miner_dagster.sensors.videos import wanted_videos
 
 
 def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
-    """Return the definitions, with `resources` in place of or beside the usual ones."""
+    """Return the definitions; `resources` are added to the default ones and may replace them."""
     return dg.Definitions(
         assets=ALL_ASSETS,
         asset_checks=ALL_CHECKS,
@@ -22,7 +22,7 @@ def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
         sensors=[project_files, wanted_videos, settled_projects],
         schedules=[relist_sources],
         resources={"platform": PlatformResource(), **(resources or {})},
-        # Runs keep a loaded model and open connections, and a process a step costs two seconds.
+        # Keeps loaded models and open connections across steps; a process per step would cost two seconds each.
         executor=dg.in_process_executor,
     )
 

@@ -1,4 +1,4 @@
-"""Where Dagster finds its instance: DAGSTER_HOME, dagster.yaml and workspace.yaml."""
+"""Dagster's instance and its files: DAGSTER_HOME, dagster.yaml and workspace.yaml."""
 
 import os
 import shutil
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 _CREATION_SECONDS: Final = 120.0
 
 DAGSTER_SETTINGS: Final = "dagster.yaml"
-"""What makes a folder a DAGSTER_HOME."""
+"""The file that makes a folder a DAGSTER_HOME."""
 _PACKAGE: Final = Path(__file__).parent
 
 
 def deployment_file(name: str) -> Path:
-    """Return the checkout's own file if there is a checkout, else the one installed with the package.
+    """Return the file in the source checkout if there is one, else the file installed with the package.
 
     Raises:
         ConfigError: neither exists.
@@ -37,23 +37,23 @@ def deployment_file(name: str) -> Path:
 
 
 def dagster_home(layout: StorageLayout) -> Path:
-    """Return where Dagster's instance is kept: DAGSTER_HOME from the environment, else under the root."""
+    """Return the folder of Dagster's instance: DAGSTER_HOME from the environment, else a folder under the root."""
     return Path(os.environ.get(DAGSTER_HOME_VARIABLE) or layout.dagster_home).expanduser().absolute()
 
 
 def standing_dagster_home(layout: StorageLayout) -> Path | None:
-    """Return where Dagster's instance is kept, None where there is none yet. Creates nothing."""
+    """Return the folder of Dagster's instance, or None if it does not exist yet. Creates nothing."""
     home = dagster_home(layout)
     return home if (home / DAGSTER_SETTINGS).exists() else None
 
 
 def prepare_dagster_home(layout: StorageLayout) -> Path:
-    """Return where Dagster's instance is kept, with a dagster.yaml in it.
+    """Return the folder of Dagster's instance, with a dagster.yaml in it.
 
-    A dagster.yaml that is already there is left as it is: it may name a PostgreSQL server.
+    An existing dagster.yaml is kept, since it may name a PostgreSQL server. A half-copied one is replaced.
 
     Raises:
-        ConfigError: Dagster would keep its history elsewhere than in a folder of this name.
+        ConfigError: Dagster would misread the folder's path and keep its history elsewhere.
     """
     home = dagster_home(layout)
     settings = home / DAGSTER_SETTINGS
@@ -71,37 +71,39 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
 
 
 def _is_found_by_dagster(home: Path) -> bool:
-    """Return whether the address that Dagster makes of a path leads to that path."""
+    """Return whether the database URL that Dagster builds from a path leads back to that path."""
     return "?" not in str(home) and unquote(str(home)) == str(home)
 
 
 def _is_half_copied(settings: Path) -> bool:
-    """Return whether a dagster.yaml is the beginning of ours: nobody meant it so."""
+    """Return whether a dagster.yaml is a truncated copy of ours, which nobody can have intended."""
     ours, theirs = deployment_file(DAGSTER_SETTINGS).read_bytes(), settings.read_bytes()
     return len(theirs) < len(ours) and ours.startswith(theirs)
 
 
 def existing_instance(home: Path) -> "DagsterInstance":
-    """Return the instance of `home`, which becomes this process's and its children's; the caller closes it.
+    """Return the instance of `home`; the caller closes it.
+
+    Also sets DAGSTER_HOME for this process and its children.
 
     Raises:
-        ConfigError: its settings, or one of its databases, cannot be used; the message names the file.
+        ConfigError: the settings or one of the databases cannot be used; the message names the file.
     """
     from dagster import DagsterInstance
 
     set_variable(DAGSTER_HOME_VARIABLE, home)
     index = home / "history" / "runs" / "index.db"
     if index.is_file() and not index.stat().st_size and not index.with_name("index.db-wal").exists():
-        index.unlink()  # Dagster makes its tables in a file that is not there, and in an empty one it does not
+        index.unlink()  # Dagster creates its tables in a missing file, but not in an empty one
     try:
         return DagsterInstance.get()
     except Exception as error:
-        # What damaged settings make of Dagster, of what they name and of its databases can be anything.
+        # Damaged settings or databases can make Dagster raise any kind of error.
         raise ConfigError(damage_of_home(home) or _settings_line(home, error)) from error
 
 
 def damage_of_home(home: Path) -> str | None:
-    """Return which of Dagster's own databases is damaged, in one line; None if none is."""
+    """Return one line about the first damaged database of Dagster's own, or None if all are intact."""
     for pattern in ("history/*.db", "history/runs/index.db", "schedules/*.db", "history/runs/*.db"):
         for path in sorted(home.glob(pattern)):
             if why := quick_check(path):
@@ -118,12 +120,12 @@ def _settings_line(home: Path, error: Exception) -> str:
 
 
 def open_instance(platform: Platform) -> "DagsterInstance":
-    """Return Dagster's instance, its databases created if they are missing; the caller closes it.
+    """Return Dagster's instance and create its databases if they are missing; the caller closes it.
 
-    One process at a time: on SQLite, two that create the same tables at once break each other.
+    Only one process does this at a time: two processes that create the same SQLite tables at once break each other.
 
     Raises:
-        ConfigError: Dagster's settings, or one of its databases, cannot be used.
+        ConfigError: Dagster's settings or one of its databases cannot be used.
     """
     home = prepare_dagster_home(platform.layout)
     with hold_claim(platform.database, "dagster_home", wait_seconds=_CREATION_SECONDS):

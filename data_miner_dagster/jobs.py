@@ -1,6 +1,6 @@
-"""Jobs: the selections that sensors and the CLI launch. Each covers one pool's worth of work on one partition set.
+"""Jobs: the asset selections that sensors and the CLI launch, each on one partition set.
 
-Belongs here: the names of jobs and of their ops. Whoever names one takes it from here.
+Belongs here: the names of jobs and of their ops. Other modules import the names from here.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ EMBED_FRAMES: Final = "embed_frames"
 BUILD_DATASET: Final = "build_dataset"
 
 VIDEO_JOBS: Final = (DOWNLOAD_VIDEOS, EXTRACT_FRAMES, EMBED_FRAMES)
-"""Those that work on a range of videos, in order."""
+"""The jobs that process a range of videos, in pipeline order."""
 
 OPS_BY_JOB: Final[Mapping[str, tuple[str, ...]]] = {
     LIST_SOURCES: ("project_videos",),
@@ -28,15 +28,15 @@ OPS_BY_JOB: Final[Mapping[str, tuple[str, ...]]] = {
     EMBED_FRAMES: ("frame_embeddings",),
     BUILD_DATASET: tuple(place.asset for place in PROJECT_WAY.values()),
 }
-"""The assets of each job, in their order. The op of an asset has its name."""
+"""The assets of each job, in pipeline order. An asset's op has the same name as the asset."""
 
 ASSET_KEYS_BY_JOB: Final[Mapping[str, frozenset[dg.AssetKey]]] = {
     name: frozenset(map(dg.AssetKey, assets)) for name, assets in OPS_BY_JOB.items()
 }
 
 _DESCRIPTIONS: Final = {
-    LIST_SOURCES: "List a project's sources: which videos belong to it.",
-    DOWNLOAD_VIDEOS: "Download and prove a range of videos.",
+    LIST_SOURCES: "List a project's sources to find the videos that belong to it.",
+    DOWNLOAD_VIDEOS: "Download and verify a range of videos.",
     EXTRACT_FRAMES: "Sample the frames of a range of videos.",
     EMBED_FRAMES: "Embed the frames of a range of videos.",
     BUILD_DATASET: "Filter, deduplicate, detect and release one project.",
@@ -53,5 +53,5 @@ JOBS: Final = {
 
 
 def forced_ops(job: str) -> dict[str, object]:
-    """Return the `ops` of a run's configuration with which a job does its work again, even if it is current."""
+    """Return the `ops` section of a run configuration that makes a job redo its work even if it is current."""
     return {op: {"config": {"force": True}} for op in OPS_BY_JOB[job]}

@@ -1,6 +1,6 @@
 """The two dynamic partition sets, and ranges over them.
 
-Keys are a projection of the catalog: sensors and the CLI add them in batches. Order is order of insertion.
+Keys are a projection of the catalog: sensors and the CLI add them in batches. They are ordered by insertion.
 """
 
 import warnings
@@ -12,8 +12,8 @@ import dagster as dg
 
 from data_miner_dagster.sites.keys import order_of_asking
 
-# Backfill policies and partitioned checks are used knowingly, at a pinned minor version: not a user's concern. Here,
-# since every module that declares an asset or a check imports this one first.
+# Backfill policies and partitioned checks are used deliberately, at a pinned minor version, so users need no warning.
+# Filtered here because every module that declares an asset or a check imports this one first.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
@@ -21,17 +21,16 @@ VIDEOS: Final = dg.DynamicPartitionsDefinition(name="videos")
 PROJECTS: Final = dg.DynamicPartitionsDefinition(name="projects")
 
 LINEAGE_ONLY: Final = dg.SpecificPartitionsPartitionMapping([])
-"""Draws the arrow between the two sets and asks nothing of partitions: the asset checks its own inputs.
+"""Draws the lineage arrow between the two sets without mapping any partitions: the asset checks its own inputs.
 
-A custom mapping would be refused by the UI's backfills, since host processes cannot load it (dagster-io/dagster
-#17225).
+The UI's backfills would refuse a custom mapping, since host processes cannot load it (dagster-io/dagster #17225).
 """
 
 RANGE_START_TAG: Final = "dagster/asset_partition_range_start"
 RANGE_END_TAG: Final = "dagster/asset_partition_range_end"
 PARTITION_TAG: Final = "dagster/partition"
 
-_ADD_CHUNK: Final = 5_000  # one SQL `IN (...)` a call
+_ADD_CHUNK: Final = 5_000  # each call makes one SQL `IN (...)`
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class PartitionRange:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The run tags with which Dagster materializes the whole range in one run."""
+        """The run tags that make Dagster materialize the whole range in one run."""
         return {RANGE_START_TAG: self.start, RANGE_END_TAG: self.end}
 
 
@@ -53,8 +52,8 @@ def plan_ranges(
 ) -> list[PartitionRange]:
     """Return ranges of at most `max_keys` keys that cover every wanted key once.
 
-    A range may run across up to as many `bridges` (keys whose work is finished, so that covering them costs nothing)
-    as it has wanted keys; never across any other key. Wanted keys that are not in `ordered_keys` are left out.
+    A range may also include `bridges` (keys whose work is finished, so including them costs nothing), about as many as
+    it has wanted keys, but no other key. Wanted keys that are not in `ordered_keys` are ignored.
     """
     wanted_set, bridge_set = set(wanted), set(bridges)
     ranges: list[PartitionRange] = []
@@ -85,7 +84,7 @@ def plan_ranges(
 
 
 def keys_between(ordered_keys: Sequence[str], start: str, end: str) -> list[str]:
-    """Return the keys of a range, both ends included; empty where an end is unknown."""
+    """Return the keys of a range, both ends included; empty if either end is unknown."""
     positions = {key: index for index, key in enumerate(ordered_keys)}
     if start not in positions or end not in positions:
         return []
@@ -95,7 +94,7 @@ def keys_between(ordered_keys: Sequence[str], start: str, end: str) -> list[str]
 def add_partitions(
     instance: dg.DagsterInstance, definition: dg.DynamicPartitionsDefinition, keys: Collection[str]
 ) -> int:
-    """Add the keys that are missing, in chunks, in the order in which they are to be worked on; return how many."""
+    """Add the missing keys in chunks, in the order in which they should be processed; return how many were added."""
     name = definition.name
     assert name is not None
     known = set(instance.get_dynamic_partitions(name))

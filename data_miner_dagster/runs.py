@@ -1,9 +1,9 @@
-"""Which process executes a run, and what happens when it is gone.
+"""Record which process executes a run, and end runs whose process is gone.
 
-Dagster notices the death of a run's process while the code server that started it lives. It does not notice it after a
-power cut, and never for a run that `data-miner run` or `dagster asset materialize` executes in process: such a run
-stays STARTED, keeps its pool slots and looks like work in flight. So every run carries the identity of its process, and
-whoever plans work ends the runs whose process is gone.
+Dagster notices the death of a run's process only while the code server that started it is alive. It does not notice
+after a power cut, and never for a run that `data-miner run` or `dagster asset materialize` executes in process. Such a
+run stays STARTED, keeps its pool slots and looks like work in flight. So every run carries the identity of its process,
+and the planners of work end the runs whose process is gone.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from data_miner_dagster.operations.item_faults import attempt_alone
 
 PROCESS_TAG: Final = "data_miner/process"
 SYSTEMATIC_FAULT_TAG: Final = "data_miner/systematic_fault"
-"""On a run that a fault of this program has ended: the version at fault."""
+"""Tag on a run that a fault of this program ended; its value is the version at fault."""
 
 ACTIVE_STATUSES: Final = (
     dg.DagsterRunStatus.QUEUED,
@@ -34,7 +34,7 @@ def process_tags() -> dict[str, str]:
 
 
 def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
-    """Return the runs that are queued or at work."""
+    """Return the runs that are queued, starting, running or being cancelled."""
     return instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))
 
 
@@ -42,7 +42,7 @@ def _is_gone(process: str) -> bool:
     try:
         return ProcessIdentity.parse(process).is_gone()
     except ValueError:
-        return False  # a tag of another hand: nothing is known of that process
+        return False  # not a tag of ours: nothing is known about that process
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -76,7 +76,7 @@ def _end_if_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     process = run.tags.get(PROCESS_TAG)
     if process is None or run.status is dg.DagsterRunStatus.QUEUED or not _is_gone(process):
         return False
-    # What it did in its last moment counts: look again before calling it dead.
+    # The process may have finished the run just before it ended: look again before calling the run dead.
     current = instance.get_run_by_id(run.run_id)
     if current is None or current.is_finished:
         return False

@@ -1,4 +1,4 @@
-"""Schedules: what happens by the clock alone."""
+"""Schedules: work that is triggered by the clock alone."""
 
 import dagster as dg
 
@@ -11,12 +11,12 @@ from data_miner_dagster.sensors.states import project_states
     job=JOBS[LIST_SOURCES],
     cron_schedule="17 */6 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Lists the sources of every project again, for what is new; but of one whose file is gone.",
+    description="Re-lists every project's sources to find new videos. Skips projects whose file is gone.",
 )
 def relist_sources(
     context: dg.ScheduleEvaluationContext, platform: PlatformResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """One run a project, keyed by the tick: a tick evaluated twice asks once."""
+    """Request one run per project. The run key contains the tick, so evaluating a tick twice requests only one run."""
     known = set(context.instance.get_dynamic_partitions("projects"))
     states = project_states(platform.open())
     names = [state.name for state in states if state.name in known and not state.is_withdrawn]

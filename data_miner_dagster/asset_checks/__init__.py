@@ -1,8 +1,8 @@
-"""Asset checks: promises verified on every materialization of a project's assets.
+"""Asset checks: guarantees verified on every materialization of a project's assets.
 
-Belongs here: one thin check a promise, which asks an operation and reports figures. Does not belong here: the proof.
-Checks of the per-video assets would say nothing in a range run (one evaluation, no partition): their promises are
-kept by the operations themselves, and their figures are in the metadata.
+Belongs here: one thin check per guarantee, which calls an operation and reports its figures. Does not belong here: the
+verification itself. The per-video assets have no checks, since a range run evaluates a check once and without a
+partition. Their operations enforce the guarantees and report figures in the metadata.
 """
 
 from typing import Final

@@ -9,7 +9,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=filtered_frames, partitions_def=PROJECTS, blocking=True)
 def every_frame_is_decided(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every frame of every ready member video has exactly one decision, and every dropped frame a reason."""
+    """Every frame of every ready member video has exactly one decision, and every dropped frame has a reason."""
     from data_miner_dagster.operations.filtering.check import count_decisions
 
     opened = platform.open()

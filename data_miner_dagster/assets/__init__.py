@@ -1,6 +1,6 @@
-"""The software-defined assets: thin shells around `operations/`, one file a stage.
+"""The software-defined assets: thin shells around `operations/`, one file per stage.
 
-Belongs here: partitions, pools, kinds, metadata. Does not belong here: logic; an asset that needs an `if` about
-frames is in the wrong room. Operations are imported inside the functions: Dagster loads the definitions in every
+Belongs here: partitions, pools, kinds, metadata. Does not belong here: logic; if an asset needs an `if` about frames,
+move that code to `operations/`. Operations are imported inside the functions: Dagster loads the definitions in every
 process, and a run should pay only for what it uses.
 """

@@ -23,7 +23,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 def deduplicated_frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
 ) -> dg.MaterializeResult[None]:
-    """For every kept frame: its duplicate group, the representative, the similarity that put it there.
+    """The duplicate group of every kept frame, with the group's representative and the frame's similarity to it.
 
     No two representatives are within the threshold, and every other frame has a representative within it.
     """

@@ -1,4 +1,4 @@
-"""The asset `detections`: boxes."""
+"""The asset `detections`: bounding boxes."""
 
 import dagster as dg
 
@@ -23,9 +23,9 @@ from data_miner_dagster.resources.platform import PlatformResource
 def detections(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
 ) -> dg.MaterializeResult[None]:
-    """Boxes with class, confidence, detector and prompt; low-confidence boxes included.
+    """Boxes with class, confidence, detector and prompt, including low-confidence boxes.
 
-    Only frames that this detector has not yet seen with this class list are run.
+    The detector runs only on frames that it has not yet seen with this class list.
     """
     from data_miner_dagster.operations.detection.detect_project import detect_project
 

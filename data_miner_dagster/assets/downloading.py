@@ -1,4 +1,4 @@
-"""The asset `videos`: proven video files with their metadata."""
+"""The asset `videos`: verified video files with their metadata."""
 
 from collections.abc import Iterator
 
@@ -20,18 +20,18 @@ from data_miner_dagster.resources.platform import PlatformResource
     tags={"scope": "shared"},
     pool="download",
     code_version=str(DOWNLOADING_VERSION),
-    # Unequal batch sizes keep a backfill from putting two of the per-video assets into one run, where the failure of
-    # one video would skip the later steps of all of them.
+    # The per-video assets have different batch sizes so that a backfill never puts two of them into one run, where one
+    # failed video would skip the later steps of all videos.
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=25),
     output_required=False,
 )
 def videos(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """The video file, its metadata (`info.json`) and its sha256; proven to open, to have pictures and to be whole.
+    """The video file, its metadata (`info.json`) and its sha256.
 
-    Keyed by the video alone and shared by all projects. A video that a site withholds, or a broken file, is a
-    recorded outcome: an observation with the reason, and a row in the catalog.
+    The file is verified to open, to contain pictures and to be complete. Keyed by video and shared by all projects. An
+    unavailable video or a broken file is a recorded outcome: an observation with the reason, and a row in the catalog.
     """
     from data_miner_dagster.operations.downloading.download_videos import download_videos
 

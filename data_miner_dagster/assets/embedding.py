@@ -1,4 +1,4 @@
-"""The asset `frame_embeddings`: one image-text embedding a frame."""
+"""The asset `frame_embeddings`: one image-text embedding per frame."""
 
 from collections.abc import Iterator
 
@@ -26,9 +26,9 @@ from data_miner_dagster.resources.platform import PlatformResource
 def frame_embeddings(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """One image-text embedding a frame (float16), by the encoder that filtering uses.
+    """One image-text embedding per frame (float16), from the encoder that filtering uses.
 
-    The heavy model runs here, once a video. Changing a prompt or a threshold afterwards is a matrix product.
+    The heavy model runs here, once per video. Changing a prompt or a threshold later costs only a matrix product.
     """
     from data_miner_dagster.operations.embedding.embed_frames import embed_frames
 

@@ -27,10 +27,10 @@ from data_miner_dagster.resources.platform import PlatformResource
 def frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Sampled frames as JPEG, and a Parquet manifest with one row a frame.
+    """Sampled frames as JPEG, and a Parquet manifest with one row per frame.
 
-    A row has the exact time from the container, size, sharpness, brightness, contrast and perceptual hash. Which
-    frames are taken is a setting of the platform, since all projects share them.
+    A row has the exact time from the container, size, sharpness, brightness, contrast and perceptual hash. The
+    sampling is a platform setting, since all projects share the frames.
     """
     from data_miner_dagster.operations.extraction.extract_frames import extract_frames
 

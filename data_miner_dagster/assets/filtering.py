@@ -1,4 +1,4 @@
-"""The asset `filtered_frames`: which frames are useful, and why."""
+"""The asset `filtered_frames`: which frames are kept, and why."""
 
 import dagster as dg
 
@@ -24,9 +24,9 @@ from data_miner_dagster.resources.platform import PlatformResource
 def filtered_frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
 ) -> dg.MaterializeResult[None]:
-    """For every frame of every member video: its similarities to the prompts, the decision, the reason.
+    """The similarities to the prompts, the decision and the reason for every frame of every member video.
 
-    A matrix product over stored embeddings: no image is opened and no image model runs.
+    Computed as a matrix product over stored embeddings: opens no image and runs no image model.
     """
     from data_miner_dagster.operations.filtering.filter_project import filter_project
 

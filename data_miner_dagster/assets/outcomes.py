@@ -1,4 +1,4 @@
-"""How outcomes of operations become Dagster events, the same way for every asset."""
+"""Turn the outcomes of operations into Dagster events, in the same way for every asset."""
 
 import logging
 from collections import Counter
@@ -24,14 +24,14 @@ from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG, process_tags
 
 MAX_RETRIES: Final = 2
 _RETRY_SECONDS: Final = 10
-"""Before the first; three times as long before the second."""
+"""Delay before the first retry; the second waits three times as long."""
 
 OWNERS: Final = ["team:data-miner"]
 
 MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
 
 FAILURE_KIND: Final = "kind"
-"""Metadata of a failed step: the class of the error."""
+"""Metadata key of a failed step that holds the class name of the error."""
 
 progress = logging.getLogger(__name__)
 """One line per finished video or project; `data-miner run` shows it."""
@@ -58,10 +58,10 @@ def _plain(metadata: Mapping[str, int | float | str]) -> dict[str, dg.MetadataVa
 
 @contextmanager
 def one_line_failures(context: dg.AssetExecutionContext) -> Iterator[None]:
-    """Turn errors into step failures of one line, and ask for another attempt where the error may pass.
+    """Turn errors into one-line step failures, and request a retry if the error may be transient.
 
-    Assets have no retry policy: with one, Dagster takes the interrupt of a cancelled run, too, for a reason to try
-    again, and the run goes on. A fault of ours is the same again and again: it is said once, with its trace.
+    Assets have no retry policy: with one, Dagster also retries after the interrupt of a cancelled run, which then
+    continues. A bug in this program would fail every time, so it is reported once, with its traceback.
     """
     try:
         yield
@@ -76,7 +76,7 @@ def one_line_failures(context: dg.AssetExecutionContext) -> Iterator[None]:
 
 
 def failure_of(error: Exception) -> dg.Failure:
-    """Return a step's failure in one line, with the class of the error for who has to tell one kind from another."""
+    """Return a one-line step failure whose metadata holds the class name of the error."""
     line, kind = fault_of(error).line, type(error)
     if isinstance(error, DataMinerError):
         line = str(error)
@@ -88,7 +88,7 @@ def failure_of(error: Exception) -> dg.Failure:
 
 
 class _FaultsOf(logging.Handler):
-    """Has the log of a run keep what is said of items' faults, with their tracebacks."""
+    """Copy log records about items' faults, with their tracebacks, to the log of the run."""
 
     def __init__(self, context: dg.AssetExecutionContext) -> None:
         super().__init__()
@@ -110,13 +110,13 @@ def _faults_logged(context: dg.AssetExecutionContext) -> Iterator[None]:
 
 
 def _drawn(item: str, draw: Callable[[], Mapping[str, dg.MetadataValue]]) -> Mapping[str, dg.MetadataValue]:
-    """Return metadata that is there for people: what was made stands, whether it can be shown or not."""
+    """Return metadata for display. A failure to draw it does not fail the step, since the result itself exists."""
     drawn = attempt_extra("metadata", item, draw)
     return {"preview": dg.MetadataValue.text(f"not drawn: {drawn.line}")} if isinstance(drawn, ItemFault) else drawn
 
 
 def counts_table(counts: Mapping[str, int], name: str = "what") -> dg.MetadataValue:
-    """Return exact counts as a table that the UI renders."""
+    """Return exact counts as a table for the UI."""
     return dg.MetadataValue.table(
         records=[dg.TableRecord({name: key, "count": count}) for key, count in counts.items()],
         schema=dg.TableSchema(columns=[dg.TableColumn(name, "string"), dg.TableColumn("count", "int")]),
@@ -124,18 +124,18 @@ def counts_table(counts: Mapping[str, int], name: str = "what") -> dg.MetadataVa
 
 
 class _VideoEvents:
-    """The events of a run's videos: each is logged the moment its video is done."""
+    """The events of a run's videos. Each is logged as soon as its video is done."""
 
     def __init__(self, context: dg.AssetExecutionContext, metadata_of: MetadataOf | None) -> None:
         self.materialized: dict[str, Mapping[str, dg.MetadataValue]] = {}
         """The metadata of each video that exists."""
         self.is_of_single = PARTITION_TAG in context.run.tags
-        """Whether the run is of one video, whose materialization is what the step yields."""
+        """Whether the run is for a single video. The step then yields that video's materialization."""
         self._context = context
         self._metadata_of = metadata_of
 
     def log(self, outcome: VideoOutcome) -> None:
-        """Log the event of one video, and its line."""
+        """Log one video's event and its progress line."""
         key, asset_key = outcome.video_key, self._context.asset_key
         message = with_references(outcome.message)
         metadata = self._metadata(outcome, message)
@@ -165,11 +165,11 @@ def materialize_videos(
     work: Callable[[Sequence[str], ReportVideo], list[VideoOutcome]],
     metadata_of: MetadataOf | None = None,
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Run `work` on the partitions of this run and log each video's event the moment it is done.
+    """Run `work` on the partitions of this run and log each video's event as soon as it is done.
 
-    A video that exists afterwards is materialized; one that failed, is unavailable or has to wait is observed with
-    its reason, and fails nothing. A run that was asked for one single partition (not a range of one) ends as a failure
-    if that video does not exist, since somebody wanted just that.
+    A video that exists afterwards is materialized. A video that failed, is unavailable or has to wait gets an
+    observation with the reason and does not fail the run. A run for a single partition (not a range of one) fails if
+    its video does not exist, since exactly that video was requested.
     """
     context.instance.add_run_tags(context.run.run_id, process_tags())
     keys = context.partition_keys
@@ -190,7 +190,7 @@ def materialize_videos(
     if events.is_of_single:
         yield dg.MaterializeResult(metadata=events.materialized[keys[0]])
     elif has_more_steps:
-        # Later steps of this run wait for an output, and an output is an event for every key once more.
+        # Later steps of this run wait for an output, which logs one more event per key: repeat the metadata there.
         for key, metadata in events.materialized.items():
             context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
         yield dg.MaterializeResult()
@@ -201,9 +201,9 @@ def materialize_project(
     work: Callable[[str], ProjectOutcome],
     metadata_of: Callable[[str], Mapping[str, dg.MetadataValue]],
 ) -> dg.MaterializeResult[None]:
-    """Run `work` on the project of this run and return its materialization, with its counts as a table.
+    """Run `work` on the project of this run and return its materialization, with the counts as a table.
 
-    What raises is a failure, and no materialization: so is a project that has to wait for an earlier stage.
+    An error fails the step and materializes nothing. A project that has to wait for an earlier stage also fails.
     """
     context.instance.add_run_tags(context.run.run_id, process_tags())
     project = context.partition_key
@@ -219,7 +219,7 @@ def materialize_project(
     )
     return dg.MaterializeResult(
         metadata={
-            # in the order in which the UI shows it: what one wants to see first
+            # The UI keeps this order: most important first.
             "status": dg.MetadataValue.text(outcome.status.value),
             **extra,
             "counts": counts_table(outcome.counts),

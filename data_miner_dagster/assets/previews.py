@@ -1,6 +1,6 @@
-"""Metadata worth looking at: contact sheets, the funnel, tables. One function an asset, all of the same form.
+"""Metadata for the Dagster UI: contact sheets, the funnel, tables. One function per asset, all with the same signature.
 
-Every byte is stored in Dagster's event log, so pictures are capped by operations/reporting/previews.py.
+Every byte is stored in Dagster's event log, so operations/reporting/previews.py caps the size of the pictures.
 """
 
 from collections import Counter
@@ -45,7 +45,7 @@ def _path(name: str, path: object) -> Metadata:
 
 
 def frames_metadata(platform: Platform, video_key: str) -> Metadata:
-    """Return a contact sheet of a video's frames and where they are."""
+    """Return a contact sheet of a video's frames, and the path of their folder."""
     from data_miner_dagster.operations.reporting.previews import frames_preview
 
     return _path("dagster/uri", platform.layout.frames_folder(video_key)) | _pictures(
@@ -54,7 +54,7 @@ def frames_metadata(platform: Platform, video_key: str) -> Metadata:
 
 
 def sourcing_metadata(platform: Platform, project: str) -> Metadata:
-    """Return a table of members by source, and of rejections by reason."""
+    """Return a table that counts the project's members by source, query and status."""
     members = find_members(platform.database, project)
     by_source = Counter((member.source, member.query, member.status.value) for member in members)
     records = [
@@ -67,7 +67,7 @@ def sourcing_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def filtering_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the funnel, kept frames beside rejected ones, and how to tell whether the threshold is right."""
+    """Return the funnel, a preview of kept and dropped frames, and how to check the threshold."""
     from data_miner_dagster.operations.reporting.previews import filtering_preview
 
     calibration = platform.layout.questions_page(project)
@@ -81,7 +81,7 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def deduplication_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the largest duplicate groups, and a table of whole re-uploads where there are any."""
+    """Return the largest duplicate groups, and a table of re-uploaded videos if there are any."""
     from data_miner_dagster.operations.reporting.previews import deduplication_preview
 
     return (
@@ -126,7 +126,7 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def dataset_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the whole funnel, labelled frames, and where the release and the report are."""
+    """Return the whole funnel, labelled frames, and the paths of the release and the report."""
     from data_miner_dagster.operations.reporting.funnel import project_funnel
     from data_miner_dagster.operations.reporting.previews import dataset_preview
 

@@ -1,4 +1,4 @@
-"""The asset `dataset`: releases."""
+"""The asset `dataset`: releases of a project's dataset."""
 
 import dagster as dg
 
@@ -26,7 +26,7 @@ def dataset(
 ) -> dg.MaterializeResult[None]:
     """An immutable release: COCO, YOLO and Parquet annotations, images, a datasheet, and an HTML report.
 
-    The same inputs give the same bytes; a release that is current is not made again.
+    The same inputs produce the same bytes. A release that is still current is not written again.
     """
     from data_miner_dagster.operations.releasing.release_project import release_project
 

@@ -22,9 +22,10 @@ from data_miner_dagster.resources.platform import PlatformResource
 def project_videos(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
 ) -> dg.MaterializeResult[None]:
-    """The videos that belong to the project, each with where it was found; rejected candidates with the reason.
+    """The project's videos with the source of each, and rejected candidates with the reason.
 
-    Lists the sources of the project file without downloading anything. A source that cannot be listed fails alone.
+    Lists the sources of the project file without downloading anything. A source that cannot be listed does not affect
+    the others.
     """
     from data_miner_dagster.operations.sourcing.list_sources import list_sources
 

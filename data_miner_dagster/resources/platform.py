@@ -1,4 +1,4 @@
-"""The platform as a Dagster resource: the one that the environment names, as `data-miner up` and `run` set it."""
+"""The platform as a Dagster resource, configured by the environment variables that `data-miner up` and `run` set."""
 
 import dagster as dg
 
@@ -8,10 +8,10 @@ from data_miner_dagster.operations.platform import Platform
 
 
 class PlatformResource(dg.ConfigurableResource[Platform]):
-    """Gives assets and sensors the platform of this process."""
+    """Provides assets and sensors with the platform of this process."""
 
     def open(self) -> Platform:
-        """Return the platform; cheap after the first call. Its log goes to stderr, which Dagster keeps with the run."""
+        """Return the platform; cheap after the first call. It logs to stderr, which Dagster stores with the run."""
         platform = open_platform()
         set_up_logging(platform.config.logging, only_if_unset=True)
         return platform

@@ -1,1 +1,1 @@
-"""Sensors: pure planners in thin shells. No network in a tick."""
+"""Sensors: thin shells around pure planners. A tick never uses the network."""

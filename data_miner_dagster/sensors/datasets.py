@@ -1,4 +1,4 @@
-"""Settled projects → runs that filter, deduplicate, detect and release."""
+"""Turn settled projects into runs that filter, deduplicate, detect and release."""
 
 from functools import partial
 
@@ -32,7 +32,7 @@ def _plan_of(platform: Platform, state: ProjectState) -> DatasetPlan:
 def _request_or_reason(
     context: dg.SensorEvaluationContext, platform: Platform, state: ProjectState, *, is_busy: bool
 ) -> dg.RunRequest | str:
-    """Return what to ask for, or why nothing."""
+    """Return the run to request, or why there is nothing to request."""
     plan = _plan_of(platform, state)
     if not plan.is_ready or is_busy:
         return "at work" if is_busy else plan.reason
@@ -50,10 +50,10 @@ def _request_or_reason(
     job=JOBS[BUILD_DATASET],
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Builds the dataset of every project whose videos have settled since its last release.",
+    description="Builds the dataset of every project whose videos have all finished or failed since its last release.",
 )
 def settled_projects(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult:
-    """Level-triggered: ready, not built from these inputs, not in flight → ask."""
+    """Request a run for every project that is ready, not built from these inputs and not in flight."""
     opened = platform.open()
     states = project_states(opened)
     busy = keys_in_flight(active_runs(context.instance), BUILD_DATASET, [])
@@ -63,7 +63,7 @@ def settled_projects(context: dg.SensorEvaluationContext, platform: PlatformReso
         ask = partial(_request_or_reason, context, opened, state, is_busy=state.name in busy)
         try:
             request = attempt_alone("settled_projects", state.name, ask)
-        except ConfigError as error:  # that project's
+        except ConfigError as error:  # in that project's configuration: the others go on
             request = str(error)
             context.log.error(f"{state.name}: {request}")
         if isinstance(request, ItemFault):

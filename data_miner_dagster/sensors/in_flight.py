@@ -1,4 +1,4 @@
-"""What is queued or running now, by partition: the half of level-triggering that only Dagster knows."""
+"""What is queued or running now, by partition: the part of level-triggering that only Dagster knows."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,12 +15,12 @@ from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG
 from data_miner_dagster.sensors.planning import MAX_FAILED_RUNS, next_try_at
 
 WORK_TAG: Final = "data_miner/work"
-"""On every run that a sensor asks for: identifies the work, so that attempts at it can be counted."""
+"""Tag on every run that a sensor requests. Identifies the work, so that attempts at it can be counted."""
 FAILED: Final = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 def keys_in_flight(runs: Sequence[dg.DagsterRun], job: str, ordered_keys: Sequence[str]) -> set[str]:
-    """Return the partition keys on which any of `runs` works for an asset of `job`, however the run was launched."""
+    """Return the partition keys for which any of `runs` materializes an asset of `job`, however it was launched."""
     wanted = ASSET_KEYS_BY_JOB[job]
     busy: set[str] = set()
     for run in runs:
@@ -38,9 +38,9 @@ def keys_in_flight(runs: Sequence[dg.DagsterRun], job: str, ordered_keys: Sequen
 def failures_of(
     instance: dg.DagsterInstance, work: str, statuses: Sequence[dg.DagsterRunStatus] = FAILED
 ) -> tuple[int, datetime | None]:
-    """Return how many runs at a piece of work have failed or were cancelled, and when the last of them ended.
+    """Return how many runs of a piece of work failed or were cancelled, and when the last of them ended.
 
-    Without those that a fault of this program has ended, of whatever version.
+    Ignores runs that were ended by a fault of this program, in any version.
     """
     records = instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work}, statuses=list(statuses)))
     records = [record for record in records if SYSTEMATIC_FAULT_TAG not in record.dagster_run.tags]
@@ -48,9 +48,9 @@ def failures_of(
 
 
 def num_ended_by_this_version(instance: dg.DagsterInstance, work: str) -> int:
-    """Return how many runs at a piece of work were ended by a fault of this version of this package.
+    """Return how many runs of a piece of work were ended by a fault of this version of this package.
 
-    Those of other versions say nothing of it.
+    Ignores faults of other versions, which this version may have fixed.
     """
     tags = {WORK_TAG: work, SYSTEMATIC_FAULT_TAG: __version__}
     return instance.get_runs_count(dg.RunsFilter(tags=tags, statuses=list(FAILED)))
@@ -62,7 +62,14 @@ def why_it_waits(
     config: DownloadingConfig,
     statuses: Sequence[dg.DagsterRunStatus] = FAILED,
 ) -> str | None:
-    """Return why a piece of work is not asked for now, None if it may be. `statuses`: in which a run left it undone."""
+    """Return why a piece of work has to wait, or None if it may be requested now.
+
+    Args:
+        instance: Dagster's instance.
+        work: the identity of the work, as runs carry it in `WORK_TAG`.
+        config: the backoff settings.
+        statuses: the statuses of a run that left the work undone.
+    """
     if (by_faults := num_ended_by_this_version(instance, work)) >= MAX_FAILED_RUNS:
         return f"{by_faults} runs were ended by a fault of this program: it waits for another version"
     num_failed, last_failed_at = failures_of(instance, work, statuses)
@@ -73,5 +80,5 @@ def why_it_waits(
 
 
 def count_runs(instance: dg.DagsterInstance, work: str, statuses: Sequence[dg.DagsterRunStatus] | None = None) -> int:
-    """Return how many runs at a piece of work there have been, of all or of some statuses."""
+    """Return how many runs of a piece of work exist, optionally only those in `statuses`."""
     return instance.get_runs_count(dg.RunsFilter(tags={WORK_TAG: work}, statuses=list(statuses or [])))

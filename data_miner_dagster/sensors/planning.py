@@ -1,4 +1,4 @@
-"""What the sensors decide, as pure functions: wanted, not done, not in flight → ask.
+"""The sensors' decisions as pure functions: request what is wanted, not done and not in flight.
 
 Belongs here: decisions over plain records. Does not belong here: Dagster's instance, the catalog, files, the network.
 """
@@ -16,15 +16,15 @@ from data_miner_dagster.partitions import PartitionRange, plan_ranges
 from data_miner_dagster.stages.downloading.failures import backoff_seconds
 
 MAX_KEYS_PER_RUN: Final = 25
-"""Of every range run that a sensor or `data-miner run` asks for, whatever its stage."""
+"""Size limit of every range run that a sensor or `data-miner run` requests, in any stage."""
 
 MAX_FAILED_RUNS: Final = 3
-"""A piece of work whose runs failed this often as a whole (not its videos) waits, longer with each further one."""
+"""After this many failed runs (not failed videos), a piece of work waits, longer after each further failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoState:
-    """What the planner knows of one wanted video."""
+    """What the planner knows about one wanted video."""
 
     key: str
     status: VideoStatus
@@ -35,19 +35,19 @@ class VideoState:
 
 @dataclass(frozen=True, slots=True)
 class ProjectState:
-    """What the planner knows of one project."""
+    """What the planner knows about one project."""
 
     name: str
     config_hash: str
     sourced_config_hash: str | None
     models: str  # changes with any of the platform's models
     is_withdrawn: bool = False  # its file has disappeared from the watched folder
-    verdicts: str | None = None  # changes with what people said of its frames; None where nobody said anything
+    verdicts: str | None = None  # changes with people's verdicts on its frames; None if there are none
 
 
 @dataclass(frozen=True, slots=True)
 class StageWork:
-    """Videos that one job should work on, and those it may pass over at no cost."""
+    """Videos that one job should process, and finished videos that its ranges may include at no cost."""
 
     job: str
     wanted: tuple[str, ...]
@@ -59,16 +59,16 @@ def _may_try(video: VideoState, now: datetime) -> bool:
 
 
 def _is_due(video: VideoState, now: datetime) -> bool:
-    """Return whether a date on which to try again was set, and has come."""
+    """Return whether a retry date is set and has passed."""
     return video.retry_after is not None and video.retry_after <= now
 
 
 def plan_video_work(videos: Sequence[VideoState], now: datetime, *, wait_for_others: bool = False) -> list[StageWork]:
-    """Return what each per-video job should work on now, in the order of the pipeline.
+    """Return what each per-video job should process now, in the order of the pipeline.
 
-    A failed or unavailable video is asked for again only when it has a retry date and that has passed. A video that
-    another worker is at is left to it, unless the caller means to `wait_for_others`: its run then waits for the claim
-    and finds the work done, or takes it over.
+    A failed or unavailable video is requested again only if it has a retry date that has passed. A video that another
+    worker is processing is skipped, unless `wait_for_others` is set: the run then waits for the claim, and either finds
+    the work done or takes it over.
     """
     wanted: dict[str | None, list[str]] = {}
     for video in videos:
@@ -84,7 +84,7 @@ def plan_video_work(videos: Sequence[VideoState], now: datetime, *, wait_for_oth
 
 
 def _job_for(video: VideoState, now: datetime, *, wait_for_others: bool) -> str | None:
-    """Return the job that a video is to be worked on by now, None if by none."""
+    """Return the job that should process a video now, or None."""
     match video.status:
         case VideoStatus.DOWNLOADING | VideoStatus.EXTRACTING if not wait_for_others:
             return None
@@ -99,7 +99,7 @@ def _job_for(video: VideoState, now: datetime, *, wait_for_others: bool) -> str 
         case VideoStatus.EXTRACTED:
             return None if video.is_embedded else EMBED_FRAMES
         case VideoStatus.FAILED if _is_due(video, now) and video.has_file:
-            return EXTRACT_FRAMES  # what failed after its download is not downloaded again
+            return EXTRACT_FRAMES  # a video that failed after its download is not downloaded again
         case VideoStatus.FAILED | VideoStatus.UNAVAILABLE:
             return DOWNLOAD_VIDEOS if _is_due(video, now) else None
 
@@ -107,7 +107,7 @@ def _job_for(video: VideoState, now: datetime, *, wait_for_others: bool) -> str 
 def plan_stage_ranges(
     work: StageWork, ordered_keys: Sequence[str], in_flight: Collection[str], *, max_keys: int, max_ranges: int
 ) -> list[PartitionRange]:
-    """Return at most `max_ranges` ranges that cover the stage's wanted keys, none of them in flight."""
+    """Return at most `max_ranges` ranges that cover the stage's wanted keys and contain no key in flight."""
     busy = set(in_flight)
     wanted = [key for key in work.wanted if key not in busy]
     bridges = [key for key in work.finished if key not in busy]
@@ -115,9 +115,9 @@ def plan_stage_ranges(
 
 
 def next_try_at(num_failed: int, last_failed_at: datetime | None, config: DownloadingConfig) -> datetime | None:
-    """Return when work is due again of which so many runs have failed as a whole; None: at once.
+    """Return when work is due again after `num_failed` failed runs; None means at once.
 
-    What ended them may pass (a disk that was away, a machine that was short of memory), so it is never given up.
+    The cause may be temporary (a disk that was unmounted, too little memory), so the work is never abandoned.
     """
     if num_failed < MAX_FAILED_RUNS or last_failed_at is None:
         return None
@@ -130,7 +130,7 @@ def needs_sourcing(project: ProjectState) -> bool:
 
 
 def is_settled(video: VideoState, now: datetime) -> bool:
-    """Return whether nothing more is expected of a video for now: it is embedded, or has failed and waits its turn."""
+    """Return whether a video needs no more work for now: it is embedded, or it failed and no retry is due."""
     if video.status is VideoStatus.EXTRACTED:
         return video.is_embedded
     return video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and not _is_due(video, now)
@@ -138,7 +138,7 @@ def is_settled(video: VideoState, now: datetime) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DatasetPlan:
-    """Whether a project's dataset should be built now. `inputs` identifies what it would be built from."""
+    """Whether a project's dataset should be built now. `inputs` is the fingerprint of what it would be built from."""
 
     is_ready: bool
     inputs: str
@@ -158,10 +158,10 @@ def plan_dataset(
     min_new_videos: int,
     num_released_videos: int,
 ) -> DatasetPlan:
-    """Return whether a project has something to build, now.
+    """Return whether a project's dataset can be built now.
 
-    With `wait_for_all` it is ready when every member has settled. Without, also as soon as `min_new_videos` more are
-    embedded than at the last release, while others are still on their way.
+    With `wait_for_all` the project is ready when every member has settled. Without it, the project is also ready as
+    soon as `min_new_videos` more videos are embedded than at the last release.
     """
     embedded = sorted(video.key for video in videos if video.status is VideoStatus.EXTRACTED and video.is_embedded)
     said = {"verdicts": project.verdicts} if project.verdicts is not None else {}

@@ -1,4 +1,4 @@
-"""Project files → projects, their partitions, and runs that list their sources."""
+"""Turn project files into projects, their partitions, and runs that list their sources."""
 
 import os
 from functools import partial
@@ -26,13 +26,13 @@ from data_miner_dagster.sensors.states import project_states
 
 _SUFFIXES = (".yaml", ".yml")
 MAX_LISTINGS_AT_ONCE: Final = 25
-"""A folder of a thousand files becomes so many runs in the queue at a time."""
+"""A folder of a thousand project files puts at most this many runs into the queue at a time."""
 
 
 def register_project_files(platform: Platform) -> list[str]:
-    """Register every project file of the watched folder; return one line per file that is refused. Idempotent.
+    """Register every project file of the watched folder; return one line per refused file. Idempotent.
 
-    Whatever a file holds, it decides for itself alone.
+    The content of one file never affects the others.
     """
     folder = resolve_project_files(platform.config, platform.layout.project_files)
     if not folder.is_dir():
@@ -46,7 +46,7 @@ def _registered(platform: Platform, folder: Path, workers: ProjectFileWorkers) -
     found = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")]
     registered: dict[str, Path] = {}
     refused = []
-    # Of two files with one project's name, the one that has it keeps it.
+    # If two files name the same project, the file that is already registered keeps it.
     for path in sorted(found, key=lambda path: (str(path) not in known, path.name)):
         shown = os.fsencode(path.name).decode("utf-8", "backslashreplace")
         try:
@@ -67,7 +67,7 @@ def _registered(platform: Platform, folder: Path, workers: ProjectFileWorkers) -
 def _request_or_reason(
     instance: dg.DagsterInstance, state: ProjectState, config: DownloadingConfig
 ) -> dg.RunRequest | str:
-    """Return what to ask for, or why it waits."""
+    """Return the run to request, or why it has to wait."""
     work = fingerprint_of({"job": LIST_SOURCES, "project": state.name, "config": state.config_hash})
     if (waiting := why_it_waits(instance, work, config, [*FAILED, dg.DagsterRunStatus.SUCCESS])) is not None:
         return waiting
@@ -79,15 +79,15 @@ def _request_or_reason(
     job=JOBS[LIST_SOURCES],
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Registers project files that appear or change in the folder, and lists their sources. A project whose "
-    "file disappears stays, and is listed no more.",
+    description="Registers new and changed project files and lists their sources. Keeps a project whose file "
+    "disappears, but stops listing its sources.",
 )
 def project_files(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult:
-    """Level-triggered: a project whose sources were not listed with its present configuration is asked for."""
+    """Request a run for every project whose sources were not listed with its present configuration."""
     opened = platform.open()
     refused = register_project_files(opened)
     cursor = fingerprint_of({"refused": refused})
-    if cursor != context.cursor:  # one that stays refused is logged once, and counted by each tick
+    if cursor != context.cursor:  # log a refused file once, although every tick counts it
         for line in refused:
             context.log.error(line)
     states = project_states(opened)
@@ -100,7 +100,7 @@ def project_files(context: dg.SensorEvaluationContext, platform: PlatformResourc
         if state.is_withdrawn or not needs_sourcing(state) or state.name in busy:
             continue
         if len(requests) + len(busy) >= MAX_LISTINGS_AT_ONCE:
-            break  # the next tick goes on
+            break  # the next tick continues
         ask = partial(_request_or_reason, context.instance, state, opened.config.downloading)
         request = attempt_alone("project_files", state.name, ask)
         if isinstance(request, ItemFault):

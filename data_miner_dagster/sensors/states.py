@@ -1,4 +1,4 @@
-"""The records that the planners decide over, read from the catalog and the files: no network, no decisions."""
+"""Read the planners' input records from the catalog and the files. No network, no decisions."""
 
 import os
 from functools import partial
@@ -17,7 +17,7 @@ from data_miner_dagster.storage.frames import frames_modified_ns
 
 
 def project_states(platform: Platform) -> list[ProjectState]:
-    """Return every project, by name."""
+    """Return the state of every project, ordered by name."""
     models = fingerprint_of({"models": [role.fingerprint for role in platform.models.roles]})
 
     def state_of(row: ProjectRow) -> ProjectState:
@@ -39,11 +39,11 @@ def _modified_ns_by_key(folder: Path) -> dict[str, int]:
 
 
 def video_states(platform: Platform, project: str | None = None) -> list[VideoState]:
-    """Return the videos that a project, or any, wants, by key.
+    """Return the state of the videos that `project` wants (None: that any project wants), ordered by key.
 
-    Embeddings count as present if their file is not older than the frames: reading every file's fingerprint would
-    cost a tick too much, and the operation compares those itself. A video whose frames have been taken away is one
-    that has been downloaded: they are made again.
+    Embeddings count as present if their file is not older than the frames. Reading every file's fingerprint would slow
+    the tick down too much, and the operation compares fingerprints itself. A video whose frames were deleted counts as
+    downloaded, so that they are extracted again.
     """
     layout = platform.layout
     embedded = _modified_ns_by_key(layout.embeddings / platform.models.filter_encoder.name)
@@ -56,14 +56,14 @@ def video_states(platform: Platform, project: str | None = None) -> list[VideoSt
             except FileNotFoundError:
                 status = VideoStatus.DOWNLOADED
             except OSError:
-                pass  # not known to be embedded: the stage says of this video what is wrong with it
+                pass  # treated as not embedded: the stage reports what is wrong with this video
             else:
                 is_embedded = embedded.get(video.key, -1) >= extracted_ns
         return VideoState(video.key, status, video.retry_after, video.has_file, is_embedded)
 
     def attempted(video: WantedVideo) -> VideoState:
         state = attempt_alone("videos", video.key, partial(state_of, video))
-        if isinstance(state, ItemFault):  # as one whose files cannot be read
+        if isinstance(state, ItemFault):  # treated like a video whose files cannot be read
             return VideoState(video.key, video.status, video.retry_after, video.has_file, is_embedded=False)
         return state
 

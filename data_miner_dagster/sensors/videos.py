@@ -1,4 +1,4 @@
-"""Wanted videos → partitions and range runs that download, extract and embed them."""
+"""Turn wanted videos into partitions and range runs that download, extract and embed them."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -34,8 +34,8 @@ from data_miner_dagster.sensors.states import video_states
 
 MAX_RUNS_PER_TICK: Final = 12
 MAX_RUNS_AT_ONCE: Final = 24
-"""Queued or at work, of each job, so that downloads never keep extraction waiting. A listing of 100,000 videos waits in
-the catalog, where it can be changed, not in the run queue, where it would keep other projects' runs behind it."""
+"""Limit of queued and active runs per job, so that downloads never delay extraction. A listing of 100,000 videos waits
+in the catalog, where it can be changed, and not in the run queue, where it would block other projects' runs."""
 
 
 def _request_of(
@@ -45,9 +45,10 @@ def _request_of(
     keys: Sequence[str],
     tags: Mapping[str, str],
 ) -> dg.RunRequest | None:
-    """Return the run to ask for, None if a range has to wait: its videos are given up until then.
+    """Return the run to request, or None if the range has to wait.
 
-    They are not if this program is at fault.
+    After too many failed runs, marks the wanted videos of the range as failed until the retry date. If a fault of this
+    program ended the runs, the videos keep their status.
     """
     identity = fingerprint_of({"job": work.job, "keys": keys})
     by_faults = num_ended_by_this_version(context.instance, identity)
@@ -75,10 +76,11 @@ def _request_of(
     jobs=[JOBS[name] for name in VIDEO_JOBS],
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Takes every wanted video from the list to its embeddings, in range runs; frees the work of the dead.",
+    description="Downloads, extracts and embeds wanted videos in partition-range runs, and releases work held by dead "
+    "processes.",
 )
 def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult:
-    """Level-triggered: a video that is wanted by a project, not done and not in flight is asked for."""
+    """Request runs for videos that a project wants and that are neither done nor in flight."""
     opened = platform.open()
     if ended := end_dead_runs(context.instance):
         context.log.warning(f"ended runs whose process is gone: {', '.join(ended)}")
@@ -92,7 +94,7 @@ def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResourc
     ordered = context.instance.get_dynamic_partitions(VIDEOS.name or "")
     runs = active_runs(context.instance)
     requests: list[dg.RunRequest] = []
-    faulty: list[str] = []  # one line for each range that could not be asked for
+    faulty: list[str] = []  # one line for each range that could not be requested
     for work in plan_video_work(states, utc_now()):
         busy = keys_in_flight(runs, work.job, ordered)
         room = max(0, MAX_RUNS_AT_ONCE - sum(run.job_name == work.job for run in runs))

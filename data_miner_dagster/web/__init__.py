@@ -1,4 +1,4 @@
-"""Dagster's web server, behind a door of ours.
+"""Dagster's web server behind our own access guard.
 
-Belongs here: who may ask it for what. Does not belong here: starting it beside the daemon (cli/up.py).
+Belongs here: which requests are allowed. Does not belong here: starting the server beside the daemon (cli/up.py).
 """

@@ -1,6 +1,6 @@
-"""`python -m data_miner_dagster.web.dagster_webserver`: Dagster's own command and options, its application guarded.
+"""`python -m data_miner_dagster.web.dagster_webserver`: Dagster's own command and options, with a guarded application.
 
-The names that the server answers to are, beside loopback, `-h`'s, `platform.web.hosts` and DATA_MINER_WEB_HOSTS.
+Besides loopback, the server answers to the names given by `-h`, `platform.web.hosts` and DATA_MINER_WEB_HOSTS.
 """
 
 import os
@@ -19,7 +19,7 @@ _MAKE_APP: Final = "create_app_from_workspace_process_context"
 
 
 def known_hosts(arguments: Sequence[str]) -> list[str]:
-    """Return the names that the server is known by, beside those of loopback."""
+    """Return the host names of the server, without the loopback names."""
     bound = [value for option, value in pairwise(arguments) if option in ("-h", "--host")]
     bound += [argument.partition("=")[2] for argument in arguments if argument.startswith("--host=")]
     named = [name.strip() for name in os.environ.get(WEB_HOSTS_VARIABLE, "").split(",")]
@@ -29,7 +29,7 @@ def known_hosts(arguments: Sequence[str]) -> list[str]:
 def main() -> None:
     """Serve until stopped."""
     hosts = known_hosts(sys.argv[1:])
-    make_app = getattr(cli, _MAKE_APP)  # raises where Dagster has it no more: unguarded nothing is served
+    make_app = getattr(cli, _MAKE_APP)  # raises if Dagster has removed it: never serve unguarded
 
     def guarded(*arguments: Any, **options: Any) -> Guard:
         return Guard(make_app(*arguments, **options), hosts)

@@ -1,11 +1,11 @@
-"""Who may ask the web server for what: a layer of ASGI that refuses what a stranger's page makes a browser send.
+"""ASGI middleware that refuses requests which a foreign web page makes a browser send.
 
-Dagster's web server has no accounts, and listens at loopback. But a browser reaches loopback for any page it shows:
-by a form or a link to a mutation, by a WebSocket, or by a name that the page's owner points at 127.0.0.1 (DNS
-rebinding). So the Host has to be a name of ours, the Origin that Host, and a mutation comes by POST as JSON, which no
-page can send to another origin without asking first.
+Dagster's web server has no accounts and listens on loopback. But any page in a browser can reach loopback: with a form
+or link to a mutation, with a WebSocket, or with a name that the page's owner points at 127.0.0.1 (DNS rebinding). So
+the Host must be one of our names, the Origin must match the Host, and a mutation must be a POST with JSON. No page can
+send that to another origin without a preflight request.
 
-Belongs here: headers and methods. Knows nothing of Dagster but that /graphql speaks GraphQL.
+Belongs here: checks of headers and methods. Knows nothing about Dagster except that /graphql speaks GraphQL.
 """
 
 import ipaddress
@@ -27,7 +27,7 @@ _MAX_QUERY: Final = 100_000
 
 
 def host_name(text: str) -> str | None:
-    """Return the host of `host:port`, in lower case, without brackets and the root dot; None if it is malformed."""
+    """Return the host of `host:port` in lower case, without brackets and trailing dot, or None if it is malformed."""
     try:
         parts = urllib.parse.urlsplit(f"//{text}")
         _ = parts.port
@@ -39,7 +39,7 @@ def host_name(text: str) -> str | None:
 
 
 def changes_something(query: str) -> bool:
-    """Return whether a GraphQL document holds anything but queries. What is no GraphQL changes nothing."""
+    """Return whether a GraphQL document contains anything but queries. Invalid GraphQL changes nothing."""
     if len(query) > _MAX_QUERY:
         return True
     try:
@@ -55,11 +55,11 @@ def changes_something(query: str) -> bool:
 
 
 class Guard:
-    """An ASGI application before another.
+    """An ASGI application that guards another one.
 
     Args:
-        app: the one that is guarded.
-        hosts: names by which it is reached, beside those of loopback: the one that it is bound to, a reverse proxy's.
+        app: the guarded application.
+        hosts: its names besides those of loopback, such as its bind address or a reverse proxy's host.
     """
 
     def __init__(self, app: App, hosts: Collection[str] = ()) -> None:
@@ -67,7 +67,7 @@ class Guard:
         self._named = frozenset(name for host in hosts if (name := host_name(host)) and not _is_any_address(name))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass on."""
+        """Refuse the request or pass it on."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -76,14 +76,14 @@ class Guard:
             return
 
         async def send_unframed(message: Message) -> None:
-            if message["type"] == "http.response.start":  # a page that frames ours could have its buttons pressed
+            if message["type"] == "http.response.start":  # prevents clickjacking by a page that frames ours
                 message["headers"] = [*message.get("headers", ()), (b"x-frame-options", b"SAMEORIGIN")]
             await send(message)
 
         await self._app(scope, receive, send_unframed)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Return the status and the line with which a request is refused, None if it is not."""
+        """Return the status and message with which to refuse a request, or None to allow it."""
         headers = _headers(scope)
         host = headers.get("host", "")
         name = host_name(host)
@@ -119,7 +119,7 @@ class Guard:
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    """Return the headers by name; one that comes twice is malformed, and counts as both."""
+    """Return the headers by name. The values of a repeated header, which is malformed, are joined by a comma."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
@@ -128,7 +128,7 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 def _own_address(scope: Scope) -> frozenset[str]:
-    """Return the number at which the connection was taken: no page can have a name resolved to look like it."""
+    """Return the IP address that accepted the connection. No page can spoof it with a DNS name."""
     server = scope.get("server")
     return frozenset({str(server[0]).lower()}) if server and not _is_any_address(str(server[0])) else frozenset()
 
