@@ -90,6 +90,11 @@ def test_commands_that_look__show_what_was_there(made: Path, run_command: RunCom
         "http://127.0.0.1:18765/web/gone.mp4": "UNAVAILABLE +removed: HTTP Error 404: File not found",
     }.items():
         assert re.search(f"^{re.escape(name)} +{is_now}", videos, re.MULTILINE)
+    doctor = run_command("doctor", *root, "--fix")
+    assert doctor.exit_code == 0
+    # What version 0.1.0 left of a download that was not to be had is old enough to be cleared away.
+    assert re.match(r"partial +videos/generic-gone\S+/\.partial-download ", doctor.stdout.splitlines()[1])
+    assert doctor.stdout.splitlines()[2] == "1 found, 1 mended, 0 left"
     doctor = run_command("doctor", *root)
     assert doctor.exit_code == 0
     assert doctor.stdout.splitlines() == [
