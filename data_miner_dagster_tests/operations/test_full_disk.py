@@ -36,7 +36,7 @@ def test_local_file_and_frames__are_tried_again(tmp_path: Path) -> None:
     clip = make_video(tmp_path / "clip.mp4", num_frames=50, size_wh=(1280, 720))
     assert clip.stat().st_size > 2 * ROOM_BYTES
     with small_disk(tmp_path / "disk", size_bytes=4_000_000) as disk:
-        platform = make_platform(disk / "root", min_free_bytes=0, backoff_seconds=0)
+        platform = make_platform(disk / "root", min_free_bytes=0)
         add_project(platform, [{"type": "files", "paths": [str(clip)]}])
         list_sources(platform, "p")
         (key,) = (video.key for video in find_videos(platform.database))
