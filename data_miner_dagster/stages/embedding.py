@@ -1,6 +1,6 @@
-"""The embedding pipeline: images are decoded in threads while the model runs, whole batches across video borders.
+"""The embedding pipeline: threads decode images while the model runs, and batches span video boundaries.
 
-Belongs here: batching, overlap, bounded queues, what to do when memory runs out. Does not belong here: where images
+Belongs here: batching, overlap, bounded queues, handling out-of-memory errors. Does not belong here: where images
 come from and where vectors go (operations/embedding/encoding.py), the models.
 """
 
@@ -20,12 +20,12 @@ from data_miner_dagster.protocols.encoders import ImageEncoder
 Frame = TypeVar("Frame")
 
 PREFETCHED_BATCHES: Final = 2
-"""Batches decoded ahead of the one in the model: one would leave the model waiting for the slowest image."""
+"""Batches decoded ahead of the one in the model. With one, the model would wait for the slowest image."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedFrame(Generic[Frame]):
-    """What became of one frame: its (D,) unit vector, or None and the error."""
+    """The result for one frame: its (D,) unit vector, or None and the error."""
 
     frame: Frame
     vector: Float32Array | None
@@ -33,7 +33,7 @@ class EmbeddedFrame(Generic[Frame]):
 
 
 def embed_images(encoder: ImageEncoder, images: Sequence[RgbImage]) -> Float32Array:
-    """Return (N, embedding_dim) unit vectors of whole images, all in one batch: for a handful of images."""
+    """Return (N, embedding_dim) unit vectors of whole images. Runs a single batch, so use it for a few images only."""
     if not images:
         return np.zeros((0, encoder.embedding_dim), np.float32)
     return encoder.embed_batch(np.stack([encoder.preprocess(image) for image in images]))
@@ -41,11 +41,11 @@ def embed_images(encoder: ImageEncoder, images: Sequence[RgbImage]) -> Float32Ar
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How images are brought together for the model."""
+    """How images are batched for the model."""
 
-    batch_size: int  # images per forward pass, at most
-    decode_threads: int  # that load and preprocess
-    max_batch_bytes: int  # of a batch's preprocessed images, at most, but for a single image
+    batch_size: int  # maximum images per forward pass
+    decode_threads: int  # threads that load and preprocess images
+    max_batch_bytes: int  # maximum size of a batch's preprocessed images; a single image may exceed it
 
 
 def embed_in_batches(
@@ -56,20 +56,20 @@ def embed_in_batches(
     *,
     is_of_frame: Callable[[Exception], bool] = lambda _error: False,
 ) -> Generator[EmbeddedFrame[Frame], None, None]:
-    """Yield every frame with its vector, in the order given. Closing the generator ends its threads.
+    """Yield every frame with its vector, in the given order. Closing the generator ends its threads.
 
-    `frames` is read in the caller's thread and never further ahead than `PREFETCHED_BATCHES` batches; `load` and the
-    encoder's `preprocess` run in threads. Memory: at most `PREFETCHED_BATCHES + 1` batches of preprocessed images.
-    A batch that does not fit the device's memory is halved, and stays halved for the rest.
+    `frames` is read in the caller's thread, at most `PREFETCHED_BATCHES` batches ahead. `load` and the encoder's
+    `preprocess` run in threads. Memory holds at most `PREFETCHED_BATCHES + 1` batches of preprocessed images.
+    If a batch does not fit into device memory, the batch size is halved for this and all later batches.
 
     Args:
-        encoder: gives the vectors.
-        frames: may be endless.
-        load: returns a frame's image, at any size not below the encoder's `input_side`; raises UnreadableImageError.
+        encoder: computes the vectors.
+        frames: the frames to embed; may be endless.
+        load: returns a frame's image, at any size not below the encoder's `input_side`. Raises UnreadableImageError.
         batching: how large a batch may be, and how many threads prepare it.
-        is_of_frame: whether another error than UnreadableImageError, met with a frame, is that frame's alone. A batch
-            that the model refuses so is put through it again, frame by frame, unless it refuses by now what it took
-            before.
+        is_of_frame: returns whether an error other than UnreadableImageError concerns a single frame only. If the
+            model fails on a batch with such an error, its frames are run one by one. The error of the model is raised
+            if it now also fails on a frame that it accepted before.
     """
     runner = _BatchRunner(encoder, batching, is_of_frame)
 
@@ -102,7 +102,7 @@ def embed_in_batches(
 
 
 class _PreparedAhead(Generic[Frame]):
-    """Frames whose images are being loaded and preprocessed by threads, in order."""
+    """Frames, in order, whose images are being loaded and preprocessed by threads."""
 
     def __init__(
         self, frames: Iterator[Frame], submit: Callable[[Frame], Future[npt.NDArray[Any] | Exception]]
@@ -112,7 +112,7 @@ class _PreparedAhead(Generic[Frame]):
         self.waiting: deque[tuple[Frame, Future[npt.NDArray[Any] | Exception]]] = deque()
 
     def fill(self, num_frames: int) -> None:
-        """Submit frames until this many wait, or none is left."""
+        """Submit frames until this many are waiting or no more are left."""
         while len(self.waiting) < num_frames:
             frame = next(self._frames, None)
             if frame is None:
@@ -129,7 +129,7 @@ class _PreparedAhead(Generic[Frame]):
         return taken
 
     def cancel(self) -> None:
-        """Give up what no thread has begun."""
+        """Cancel the frames that no thread has started."""
         for _, future in self.waiting:
             future.cancel()
 
@@ -147,15 +147,15 @@ class _BatchRunner:
         self._is_of_frame = is_of_frame
         self._max_batch_bytes = batching.max_batch_bytes
         self.batch_size = batching.batch_size
-        self._proven: npt.NDArray[Any] | None = None  # the model took this one
+        self._proven: npt.NDArray[Any] | None = None  # an image that the model accepted
 
     def fit(self, array: npt.NDArray[Any] | Exception) -> None:
-        """Take the size of a preprocessed image into account."""
+        """Reduce the batch size if batches of images this large would exceed the byte limit."""
         if not isinstance(array, Exception) and array.nbytes:
             self.batch_size = max(1, min(self.batch_size, self._max_batch_bytes // array.nbytes))
 
     def run(self, arrays: list[npt.NDArray[Any]]) -> Iterator[Float32Array | Exception]:
-        """Yield one vector an array, in order, or the error that is its own."""
+        """Yield one vector per array, in order, or the error that concerns this array alone."""
         start = 0
         while start < len(arrays):
             part = arrays[start : start + self.batch_size]
@@ -181,7 +181,7 @@ class _BatchRunner:
                 if is_out_of_memory(error) or not self._is_of_frame(error):
                     raise
                 if self._proven is not None:
-                    self._encoder.embed_batch(self._proven[np.newaxis])  # raises if the model itself is at its end
+                    self._encoder.embed_batch(self._proven[np.newaxis])  # raises if the model itself is broken
                 yield error
             else:
                 self._proven = array
@@ -191,8 +191,8 @@ class _BatchRunner:
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether a framework's error says that memory ran out, on the device or on the host.
 
-    By name and words: this layer knows no framework. torch.OutOfMemoryError is a RuntimeError; its CPU allocator
-    raises a plain one.
+    Checks names and messages because this layer imports no framework. torch.OutOfMemoryError is a RuntimeError;
+    torch's CPU allocator raises a plain RuntimeError.
     """
     return (
         isinstance(error, MemoryError)

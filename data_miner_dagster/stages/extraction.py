@@ -1,4 +1,4 @@
-"""Which frames of a video are taken, and which packets must be decoded to see them.
+"""Choose which frames of a video to take, and which packets to decode for them.
 
 Belongs here: targets and plans, as functions of a video's index. Does not belong here: opening or decoding anything.
 """
@@ -19,36 +19,37 @@ from data_miner_dagster.domain.reasons import QualityFlag
 _LEAST_PROMINENCE: Final = 2.5
 _LEAST_SEEK_PACKETS: Final = 12
 _LEAST_SEEK_BYTES: Final = 1 << 19
-"""Measured on mp4 of 720 and 1080 lines from the page cache: reading a packet takes 5 to 14 microseconds, growing by
-0.2 a kilobyte; a seek with the keyframe behind it 36 to 103, or 6 to 10 packets of the same file."""
+"""Measured on 720p and 1080p mp4 files in the page cache. Reading a packet takes 5 to 14 microseconds plus 0.2 per
+kilobyte. A seek including its keyframe takes 36 to 103, as long as 6 to 10 packets of the same file."""
 
 _LAST_TICK: Final = int(np.iinfo(np.int64).max)
 _LEAST_TEXT_OF_SLIDE: Final = 0.02
-"""A clear sky is plain too. Of 40 photographs and frames without text those as plain as slides have none."""
+"""Plainness alone is not enough: a clear sky is plain too. Of 40 text-free photographs and frames, those as plain as
+slides have no detected text."""
 
 
 def exact_seconds(seconds: float) -> Fraction:
-    """Return a setting as the decimal number that was written, so that 0.1 means one tenth."""
+    """Return a setting as the exact decimal the user wrote, so that 0.1 means one tenth."""
     return Fraction(str(seconds))
 
 
 def frames_on_screen(index: VideoIndex, times: Sequence[Fraction]) -> Int64Array:
     """Return the distinct pts of the frames on screen at `times`, ascending.
 
-    The frame on screen at t is the last one with pts_seconds <= t; before the first frame, the first.
+    The frame on screen at t is the last one with pts_seconds <= t. Before the first frame it is the first frame.
     """
     positions = np.maximum(np.searchsorted(index.frame_pts, _ticks(index, times), side="right") - 1, 0)
     return np.unique(index.frame_pts[positions])
 
 
 def _ticks(index: VideoIndex, times: Sequence[Fraction]) -> Int64Array:
-    """Rounded down."""
+    """Return the times in ticks, rounded down."""
     return np.array([min(time / index.time_base // 1, _LAST_TICK) for time in times], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class RegularTimes:
-    """`count` times, a step apart: as few numbers as it takes, since a file can claim that it lasts for centuries."""
+    """`count` evenly spaced times. Stored as three numbers because a file can claim to last for centuries."""
 
     start: Fraction
     step: Fraction
@@ -60,7 +61,7 @@ class RegularTimes:
     def frames_on_screen(self, index: VideoIndex) -> Int64Array:
         """Return the distinct pts of the frames on screen at these times, ascending.
 
-        Goes through the times or through the frames, whichever are fewer.
+        Iterates over the times or the frames, whichever are fewer.
         """
         ends = _ticks(index, [self.start, self.start + self.step * (self.count - 1)])
         first, last = np.maximum(np.searchsorted(index.frame_pts, ends, side="right") - 1, 0).tolist()
@@ -78,19 +79,19 @@ class RegularTimes:
 
 
 def spread(values: Int64Array, count: int | None) -> Int64Array:
-    """Return at most `count` of `values`, each from the middle of its equal share; all if None."""
+    """Return at most `count` evenly spread `values`: the middle of each equal share. Return all if `count` is None."""
     if count is None or len(values) <= count:
         return values
     return values[(2 * np.arange(count) + 1) * len(values) // (2 * count)]
 
 
 def select_targets(index: VideoIndex, config: ExtractionConfig, cut_pts: Int64Array | None = None) -> Int64Array:
-    """Return the pts of the frames to take, ascending, distinct; empty only if the video has no frame.
+    """Return the distinct pts of the frames to take, ascending. Empty only if the video has no frames.
 
     Args:
-        index: the video; its times count from its first frame.
+        index: the video. Times count from its first frame.
         config: the strategy and its settings.
-        cut_pts: for `scene`: the first frame of every shot but the first.
+        cut_pts: the first frame of every shot except the first. Used only by `scene`.
     """
     if index.num_frames == 0:
         return np.zeros(0, np.int64)
@@ -118,7 +119,7 @@ def _first_time(index: VideoIndex) -> Fraction:
 
 
 def _middles_of_shares(index: VideoIndex, num_shares: int) -> list[Fraction]:
-    """Up to the end of the last frame, which is taken to last as long as the others do on average."""
+    """Return the middles of equal shares of the video. The last frame is assumed to last as long as the average."""
     num_frames = index.num_frames
     duration = (index.last_pts * index.time_base - _first_time(index)) * num_frames / max(1, num_frames - 1)
     return [_first_time(index) + duration * (2 * k + 1) / (2 * num_shares) for k in range(num_shares)]
@@ -131,9 +132,9 @@ def _regular_times(index: VideoIndex, step: Fraction) -> RegularTimes:
 
 
 def _snapped(index: VideoIndex, exact: Int64Array, config: ExtractionConfig) -> Int64Array:
-    """The frames wanted, or where the tolerance allows it a cheaper frame near each.
+    """Return the exact frames, each replaced by a cheaper one nearby where the tolerance allows it.
 
-    Within the tolerance the nearest keyframe wins, else the nearest frame that others need anyway.
+    Within the tolerance the nearest keyframe wins. Otherwise the nearest frame that other frames reference wins.
     """
     tolerance = _tolerance(index, config)
     if tolerance == 0 or index.is_from_content:
@@ -153,7 +154,7 @@ def _tolerance(index: VideoIndex, config: ExtractionConfig) -> int:
 
 
 def _nearest(candidates: Int64Array, wanted: Int64Array) -> Int64Array:
-    """For each wanted value the nearest of the ascending candidates; the lower one of two as near."""
+    """Return the nearest of the ascending candidates for each wanted value. The lower one wins a tie."""
     after = np.clip(np.searchsorted(candidates, wanted), 0, len(candidates) - 1)
     before = np.maximum(after - 1, 0)
     is_lower = wanted - candidates[before] <= np.abs(candidates[after] - wanted)
@@ -162,9 +163,9 @@ def _nearest(candidates: Int64Array, wanted: Int64Array) -> Int64Array:
 
 
 def groups_to_read(index: GroupIndex, config: ExtractionConfig) -> Int64Array | None:
-    """Return which groups must be known whole so that `select_targets` chooses as if all of them were.
+    """Return the groups to index completely so that `select_targets` chooses as it would from a complete index.
 
-    Ordinals of groups, ascending. None if that is most of the file, or may be.
+    Returns ascending group ordinals, or None if they are, or may be, most of the file.
     """
     starts = index.keyframe_pts
     match config.strategy:
@@ -198,13 +199,13 @@ def groups_to_read(index: GroupIndex, config: ExtractionConfig) -> Int64Array | 
 
 
 def _groups_on_screen(index: GroupIndex, times: Sequence[Fraction]) -> tuple[Int64Array, Int64Array]:
-    """The times in ticks, and the group that each falls into."""
+    """Return the times in ticks, and the group that each falls into."""
     ticks = _ticks(index, times)
     return ticks, np.searchsorted(index.keyframe_pts, ticks, side="right") - 1
 
 
 def _without_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float | None) -> Int64Array:
-    """Add frames so that neither two chosen ones nor an end and its nearest are further apart than the limit."""
+    """Add frames so that no gap exceeds the limit, between chosen frames or at either end of the video."""
     added = [times.frames_on_screen(index) for times in _times_in_gaps(index, chosen, max_gap_seconds)]
     return np.union1d(chosen, np.concatenate(added)) if added else chosen
 
@@ -235,17 +236,17 @@ def _middles_of_shots(index: VideoIndex, cut_pts: Int64Array) -> Int64Array:
 def find_cuts(
     pts: Int64Array, changes: np.ndarray, time_base: Fraction, *, threshold: float, min_scene_seconds: float
 ) -> Int64Array:
-    """Return the pts of the first frame of every shot but the first.
+    """Return the pts of the first frame of every shot except the first.
 
-    A cut is a change that reaches the threshold and stands out: at least 2.5 times the mean of the two changes on
-    either side (motion, flicker and fades change many neighbours alike).
+    A cut is a change that reaches the threshold and is at least 2.5 times the mean of the two changes on either side.
+    The second condition excludes motion, flicker and fades, which change many neighbouring frames equally.
 
     Args:
-        pts: of each frame, ascending.
-        changes: (N,) mean absolute difference of each frame to the one before, 0..255; the first is 0.
-        time_base: of the pts.
-        threshold: least change of a cut.
-        min_scene_seconds: a cut nearer than this to the one before, or to the start, is none.
+        pts: (N,) pts of the frames, ascending.
+        changes: (N,) mean absolute difference of each frame from the previous one, 0..255. The first is 0.
+        time_base: seconds per pts tick.
+        threshold: smallest change that counts as a cut.
+        min_scene_seconds: cuts closer than this to the previous cut or to the start are ignored.
 
     Source: the adaptive detector of PySceneDetect compares a frame's change with the mean of its neighbours.
     """
@@ -263,16 +264,16 @@ def find_cuts(
 
 
 def plan_through(target_pts: Int64Array) -> DecodePlan:
-    """Return the plan that decodes everything: right for any file, cheap for none."""
+    """Return the plan that decodes everything. It is correct for any file, but never cheap."""
     return DecodePlan(target_pts)
 
 
 def plan_decoding(index: VideoIndex, target_pts: Int64Array) -> DecodePlan:
-    """Return the plan that decodes no packet in vain.
+    """Return the plan that decodes no unnecessary packets.
 
-    A target needs the packets from its governing keyframe up to itself, in decode order, less those that nothing
-    refers to. Its governing keyframe is the last one before it in decode order that is not shown after it: frames
-    that follow a keyframe in the file and precede it on screen may refer to what was before.
+    A target needs the packets from its governing keyframe up to itself in decode order, except unreferenced ones.
+    Its governing keyframe is the last preceding one in decode order that is not shown after the target. Frames that
+    follow a keyframe in the file but precede it on screen may reference frames before that keyframe.
     """
     if index.is_from_content or len(index) == 0:
         return plan_through(target_pts)
@@ -293,14 +294,14 @@ def plan_decoding(index: VideoIndex, target_pts: Int64Array) -> DecodePlan:
 
 
 def _worthwhile_seeks(index: VideoIndex, is_needed: BoolArray, restarts: Int64Array) -> frozenset[int]:
-    """Those restarts before which enough lies unread that a seek, which costs about as much, is cheaper."""
+    """Return the restarts where seeking is cheaper than reading through the gap."""
     if not index.is_seekable:
         return frozenset()
     needed = np.flatnonzero(is_needed)
     if len(needed) == 0:
         return frozenset()
     bytes_before = np.concatenate([[0], np.cumsum(index.size_bytes)])
-    seeks = [int(needed[0])]  # so that the stream may stand anywhere, such as where reading the index left it
+    seeks = [int(needed[0])]  # the stream may be at any position, such as where reading the index left it
     for restart in restarts.tolist():
         position = int(np.searchsorted(needed, restart))
         gap_start = int(needed[position - 1]) + 1 if position > 0 else 0
@@ -328,7 +329,7 @@ def quality_flag(
     plain_share: float | None = None,
     config: FrameQualityConfig,
 ) -> QualityFlag | None:
-    """Return what is wrong with a picture, the gravest first; None if nothing is."""
+    """Return the most serious quality problem of a picture, or None if it has none."""
     if brightness < config.black_brightness and contrast <= config.black_contrast:
         return QualityFlag.BLACK
     if contrast < config.flat_contrast:

@@ -1,4 +1,4 @@
-"""What a release holds: which frames and boxes, which split each video falls into, and what the version is called.
+"""Decide what a release contains: its frames and boxes, the split of each video, and the version name.
 
 Pure decisions. Does not belong here: writing formats (export/), reading tables (operations/releasing/source.py).
 """
@@ -21,21 +21,21 @@ from data_miner_dagster.domain.secret_names import is_secret_name
 
 _VERSION: Final = re.compile(r"v(\d+)")
 MIN_BOX_SIDE_PIXELS: Final = 1.0
-"""A box that is thinner once it has been cut to the image labels nothing that can be learnt."""
+"""A box narrower or lower than this after clipping to the image is useless for training."""
 DECIMALS: Final = 6
-"""Of stored float32 values: enough to tell any two of them apart where it matters, and short to read."""
+"""Decimal places of released float32 values: enough to distinguish them where it matters, and short to read."""
 
 _OF_A_SIGNATURE: Final = frozenset({"expires", "expire", "policy", "x-amz-expires"})
-"""No secrets, but parts of a signed address that has expired long before anybody reads a release."""
+"""Not secrets, but parts of a signed address that has expired long before anyone reads the release."""
 
 BoxXyxy = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRules:
-    """What a project lets into a release. A class is its position in the project's class list."""
+    """What a project admits to a release. Classes are identified by position in the project's class list."""
 
-    thresholds: tuple[float, ...]  # by class: the least confidence
+    thresholds: tuple[float, ...]  # minimum confidence, by class
     include_frames_without_boxes: bool
 
     @classmethod
@@ -48,7 +48,7 @@ class ReleaseRules:
 
 @dataclass(frozen=True, slots=True)
 class FoundBox:
-    """One box as detection stored it: absolute pixels of the frame, which it may exceed; the confidence a float32."""
+    """One box as stored by detection, in absolute pixels. It may extend beyond the frame. Confidence is a float32."""
 
     class_index: int
     confidence: float
@@ -57,7 +57,7 @@ class FoundBox:
 
 @dataclass(frozen=True, slots=True)
 class ReleasableBox:
-    """One box as a release holds it: inside the frame, and rounded."""
+    """One box as released: clipped to the frame and rounded."""
 
     position: int  # among the boxes found on the frame
     class_index: int
@@ -66,7 +66,7 @@ class ReleasableBox:
 
 
 def at_threshold(confidences: Float32Array, threshold: float) -> npt.NDArray[np.bool_]:
-    """Return (N,) which confidences reach a threshold, compared in float32: a stored 0.7 is at a threshold of 0.7."""
+    """Return (N,) bool: whether each confidence reaches the threshold in float32. A stored 0.7 reaches 0.7."""
     return confidences >= np.float32(threshold)
 
 
@@ -75,12 +75,12 @@ def candidate_frames(
     is_representative: npt.NDArray[np.bool_],
     is_missing: Callable[[int], bool],
 ) -> list[int]:
-    """Return which frames of one video may be released, in order of time: representatives that can be had.
+    """Return the indices of one video's releasable frames, in time order: representatives that are not missing.
 
     Args:
-        frame_indices: (N,) of the frames that deduplication saw, in any order.
-        is_representative: (N,) whether a frame stands for its duplicates.
-        is_missing: whether a frame could not be looked at, or its image cannot be had.
+        frame_indices: (N,) indices of the frames that deduplication processed, in any order.
+        is_representative: (N,) whether a frame represents its duplicates.
+        is_missing: returns whether detection could not read a frame or its image is unavailable.
     """
     wanted: list[int] = np.sort(frame_indices[is_representative]).tolist()
     return [frame_index for frame_index in wanted if not is_missing(frame_index)]
@@ -89,10 +89,11 @@ def candidate_frames(
 def releasable_boxes(
     found: Sequence[FoundBox], rules: ReleaseRules, resolution_wh: tuple[int, int]
 ) -> list[ReleasableBox] | None:
-    """Return the boxes of one frame that are released, the most confident first; None if the frame is not released.
+    """Return the released boxes of one frame, most confident first, or None if the frame is not released.
 
-    A box is released if it reaches the threshold of its class and a pixel or more of it lies inside the frame. Equal
-    confidences are in the order of class and place. A frame without such a box is released if the rules let it.
+    A box is released if it reaches its class threshold and at least one pixel per side lies inside the frame. Boxes
+    of equal confidence are ordered by class, then coordinates. A frame without such boxes is released if the rules
+    allow it.
     """
     if not found:
         return [] if rules.include_frames_without_boxes else None
@@ -109,19 +110,19 @@ def releasable_boxes(
 
 
 def next_version(known_versions: Iterable[str]) -> str:
-    """Return `v001`, or the version after the highest known one. Numbers are never given twice."""
+    """Return the version after the highest known one, or `v001`. Version numbers are never reused."""
     numbers = [int(match[1]) for match in map(_VERSION.fullmatch, known_versions) if match]
     return f"v{max(numbers, default=0) + 1:03d}"
 
 
 def version_number(version: str) -> int:
-    """Return the number of a version, 0 for a name that is none: sorts releases by age."""
+    """Return the number of a version, or 0 if the name is not a version. Use it to sort releases by age."""
     match = _VERSION.fullmatch(version)
     return int(match[1]) if match else 0
 
 
 def clip_box(box_xyxy: BoxXyxy, image_wh: tuple[int, int]) -> BoxXyxy | None:
-    """Return the part of a box inside the image, rounded to 1/1000 pixel; None if less than a pixel is left."""
+    """Return the part of a box inside the image, rounded to 1/1000 pixel. None if a side is shorter than a pixel."""
     width, height = image_wh
     x_min, x_max = (round(min(max(value, 0.0), float(width)), 3) for value in (box_xyxy[0], box_xyxy[2]))
     y_min, y_max = (round(min(max(value, 0.0), float(height)), 3) for value in (box_xyxy[1], box_xyxy[3]))
@@ -132,33 +133,33 @@ def clip_box(box_xyxy: BoxXyxy, image_wh: tuple[int, int]) -> BoxXyxy | None:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Everything that a project could release, in compact columns: V videos with N images, in order, with B boxes."""
+    """Everything that a project could release, in compact columns: V videos with N ordered images and B boxes."""
 
     video_keys: tuple[str, ...]
-    splits: tuple[str, ...]  # of the videos
+    splits: tuple[str, ...]  # (V,) the split of each video
     video_offsets: npt.NDArray[np.int64]  # (V+1,) the images of video v are the half-open slice offsets[v]:offsets[v+1]
     frame_indices: npt.NDArray[np.int32]  # (N,)
     similarities: Float32Array  # (N,) to the positive prompt that kept the frame
-    box_offsets: npt.NDArray[np.int64]  # (N+1,) likewise
+    box_offsets: npt.NDArray[np.int64]  # (N+1,) the boxes of image i are the half-open slice offsets[i]:offsets[i+1]
     box_classes: npt.NDArray[np.int32]  # (B,) by position in the class list
     box_confidences: Float32Array  # (B,)
 
 
 class ImageSelection(Protocol):
-    """Chooses among all images that a project could release, such as a cap for each class."""
+    """Choose among all images that a project could release, for example with a cap per class."""
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What the choice follows from beside the images, as JSON has it: part of the release's fingerprint."""
+        """The other inputs of the choice, as JSON-compatible values. Part of the release's fingerprint."""
         ...
 
     def choose(self, candidates: Candidates) -> npt.NDArray[np.bool_]:
-        """Return (N,) which images are released."""
+        """Return (N,) bool: whether each image is released."""
         ...
 
 
 class CandidateColumns:
-    """Gathers `Candidates` while images pass by: some 20 bytes an image and 8 a box stay."""
+    """Collect `Candidates` from a stream of images. Keeps about 20 bytes per image and 8 per box."""
 
     def __init__(self) -> None:
         self._videos: dict[str, int] = {}  # key → number of images
@@ -166,7 +167,7 @@ class CandidateColumns:
         self._num_boxes, self._box_classes, self._box_confidences = array("i"), array("i"), array("f")
 
     def add(self, video_key: str, frame_index: int, similarity: float, boxes: Iterable[tuple[int, float]]) -> None:
-        """Take note of one image: (class, confidence) of its boxes. Images come in order of video and time."""
+        """Add one image with the (class, confidence) of its boxes. Images must come in order of video and time."""
         self._videos[video_key] = self._videos.get(video_key, 0) + 1
         self._frame_indices.append(frame_index)
         self._similarities.append(similarity)
@@ -177,7 +178,7 @@ class CandidateColumns:
         self._num_boxes.append(len(self._box_classes) - before)
 
     def candidates(self, split_by_video: Mapping[str, str]) -> Candidates:
-        """Return what was gathered; the columns are not copied, and nothing more can be added."""
+        """Return everything collected. The columns are not copied, so nothing more can be added."""
         return Candidates(
             video_keys=tuple(self._videos),
             splits=tuple(split_by_video[key] for key in self._videos),
@@ -195,7 +196,7 @@ def _offsets(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
 
 
 def chosen_frames(candidates: Candidates, is_chosen: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.int32]]:
-    """Return the frame indices that were chosen of each video, in order; no video without any."""
+    """Return the chosen frame indices of each video, in order, without videos that have none."""
     chosen = {
         key: candidates.frame_indices[start:stop][is_chosen[start:stop]]
         for key, start, stop in zip(
@@ -209,10 +210,10 @@ def chosen_frames(candidates: Candidates, is_chosen: npt.NDArray[np.bool_]) -> d
 
 
 def group_videos(video_keys: Sequence[str], links: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
-    """Return the videos in groups that must share a split, each sorted, by their first key.
+    """Return the groups of videos that must share a split. Each group is sorted; groups are ordered by first key.
 
-    A link joins two videos that hold near-duplicates of each other; a chain of links is one group. A link may name
-    a video that is not in `video_keys` (of another project): it joins what it touches, and is not returned.
+    A link joins two videos that contain near-duplicates of each other. A chain of links is one group. A link may name
+    a video of another project, not in `video_keys`. Such a video connects its neighbours but is not returned.
     """
     parents: dict[str, str] = {key: key for key in video_keys}
 
@@ -239,17 +240,17 @@ def assign_splits(
 ) -> dict[str, str]:
     """Return the split of every video.
 
-    A group's split follows from a hash of one of its keys, so it does not depend on which other videos there are,
-    and shares are met as closely as independent draws meet them. A video that has a split keeps it, whatever else
-    changes; the others of its group go where it is. Where a group holds videos of different splits (a new link joined
-    them), the others go to the first of these in the order of `shares`, and `divided_groups` names the group.
-    The first split is not left empty as long as a group without any remembered video is there: the one with the
-    smallest hash goes there.
+    A group's split follows from a hash of one of its keys, so it does not depend on other groups. Shares are met
+    as closely as independent draws meet them. A video with a remembered split always keeps it, and the rest of its
+    group joins it. If a new link joined videos of different splits, the rest goes to the first of these splits in
+    the order of `shares`, and `divided_groups` reports the group.
+    If the first split would be empty, the group with the smallest hash among those without remembered videos goes
+    there.
 
     Args:
-        groups: of `group_videos`.
-        shares: split to share, the training split first; the shares sum to 1.
-        remembered: video key to split, as decided before under the same shares.
+        groups: groups from `group_videos`.
+        shares: split to share, the training split first. The shares sum to 1.
+        remembered: video key to split, as decided earlier under the same shares.
     """
     order = list(shares)
     known = remembered or {}
@@ -267,15 +268,15 @@ def assign_splits(
 
 
 def divided_groups(groups: Sequence[tuple[str, ...]], splits: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """Return the groups whose videos are in different splits: near-duplicates of training pictures may be tested on."""
+    """Return the groups split across several splits, whose test images may be near-duplicates of training images."""
     return [group for group in groups if len({splits[key] for key in group}) > 1]
 
 
 def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) -> dict[str, str]:
-    """Return one split for every video of several releases, oldest first, that may contradict each other.
+    """Return one split per video, merged from releases (oldest first) that may contradict each other.
 
-    The newest release is right about its own videos. Of others, those that were ever in an earlier split of `order`
-    (the training split is the first) stay there: what was trained on is not tested on.
+    The newest release decides for its own videos. Any other video gets the earliest split in `order` that it ever had.
+    The training split is first in `order`, so training data is never tested on.
     """
     merged: dict[str, str] = {}
     for splits in releases:
@@ -286,9 +287,9 @@ def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) ->
 
 
 def _position(group: tuple[str, ...]) -> float:
-    """A number in [0, 1) that a group keeps as long as the member that speaks for it stays."""
-    # The speaker is drawn by one hash and the position by another: with one hash, the smallest of several would
-    # favour the first split.
+    """Return a number in [0, 1) that stays the same as long as the group's speaker, one of its members, stays."""
+    # The speaker and the position use different hashes. With one hash, taking the smallest of several would favour the
+    # first split.
     speaker = min(group, key=lambda key: hashlib.sha256(f"speaker:{key}".encode()).digest())
     digest = hashlib.sha256(f"split:{speaker}".encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56
@@ -304,10 +305,10 @@ def _split_at(position: float, shares: Mapping[str, float]) -> str:
 
 
 def public_reference(reference: str, *, is_path: bool) -> str:
-    """Return an address, path or words as a release may show them: the same on every machine, and without secrets.
+    """Return an address, path or search text as a release may show it: machine-independent and without secrets.
 
-    A local path becomes its last part, whatever its name looks like. An address loses its user name, password and
-    fragment, and query parameters that carry signatures, tokens or keys.
+    A local path is reduced to its last part, whatever its name looks like. An address loses its user name, password
+    and fragment, and any query parameters that carry signatures, tokens or keys.
     """
     if is_path:
         return PurePosixPath(reference).name

@@ -1,4 +1,4 @@
-"""Which candidates a project turns down before any download. Pure functions over records."""
+"""Decide which candidates a project rejects before any download. Pure functions over records."""
 
 import re
 import unicodedata
@@ -12,22 +12,22 @@ from data_miner_dagster.domain.records import Rejection, RgbImage, VideoCandidat
 
 _HASHTAG: Final = re.compile(r"(?<![\w&])#(\w[\w\-]*)")
 _BLACK: Final = 16
-"""The darkest a picture's brightest pixel may be."""
+"""A storyboard tile is blank if its brightest pixel value is below this."""
 
 
 def fold(text: str) -> str:
-    """Return a text as texts are compared: compatibility forms unified, case folded, spaces single."""
+    """Return a text normalized for comparison: NFKC, case-folded, with single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def fold_hashtag(tag: str) -> str:
-    """Return a hashtag as hashtags are compared: folded, without `#` and spaces."""
+    """Return a hashtag normalized for comparison: folded, without `#` or spaces."""
     return fold(tag).lstrip("#").replace(" ", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Blocklists:
-    """What the lists of one project block, folded: of its configuration and of its files."""
+    """The folded blocklists of one project, from its configuration and its files."""
 
     hashtags: frozenset[str] = frozenset()
     channels: frozenset[str] = frozenset()
@@ -42,7 +42,7 @@ class Blocklists:
 
 
 def list_entries(text: str) -> list[str]:
-    """Return the entries of a text with one a line. `# ` begins a comment; `#tag` is an entry."""
+    """Return the entries of a text, one per line. `# ` begins a comment; `#tag` is an entry."""
     entries = []
     for line in text.removeprefix("\ufeff").splitlines():
         entry = re.split(r"(?:^|\s)#(?=\s|$)", line, maxsplit=1)[0].strip()
@@ -52,7 +52,7 @@ def list_entries(text: str) -> list[str]:
 
 
 def first_of_each(candidates: Iterable[VideoCandidate]) -> tuple[list[VideoCandidate], int]:
-    """Return the candidates without repeats of a video key, first ones kept in order, and how many were repeats."""
+    """Return the first candidate of each video key, in order, and the number of repeats left out."""
     kept: dict[str, VideoCandidate] = {}
     num_repeats = 0
     for candidate in candidates:
@@ -64,7 +64,7 @@ def first_of_each(candidates: Iterable[VideoCandidate]) -> tuple[list[VideoCandi
 
 
 def hashtags_of(candidate: VideoCandidate) -> frozenset[str]:
-    """Return the folded hashtags of a candidate: those written in title and description, and its tags."""
+    """Return the folded hashtags in a candidate's title and description, together with its tags."""
     written = _HASHTAG.findall(f"{candidate.title or ''} {candidate.description or ''}")
     return frozenset(fold_hashtag(tag) for tag in (*written, *candidate.tags))
 
@@ -124,7 +124,7 @@ def _by_licence(candidate: VideoCandidate, rules: RulesConfig, is_complete: bool
     if not rules.licences:
         return None
     if candidate.licence is None:
-        # A site that says nothing of a licence grants none: known, once its page has been read.
+        # A page that names no licence grants none. That is only known once the page has been read.
         return "the site names no licence" if is_complete else None
     licence = fold(candidate.licence)
     return None if any(fold(wanted) in licence for wanted in rules.licences) else f"licence {candidate.licence}"
@@ -135,7 +135,7 @@ def _by_words(candidate: VideoCandidate, rules: RulesConfig, is_complete: bool) 
     for word in rules.blocked_words:
         if _contains_word(text, word):
             return f"contains {word!r}"
-    # A listing without a description may yet turn out to contain the word.
+    # The page may still contain the word if the listing came without a description.
     can_judge = bool(text) and (is_complete or candidate.description is not None)
     if rules.required_words and can_judge and not any(_contains_word(text, word) for word in rules.required_words):
         return f"contains none of {', '.join(map(repr, rules.required_words[:5]))}"
@@ -150,10 +150,10 @@ def _by_channel(candidate: VideoCandidate, blocklists: Blocklists) -> str | None
 def rejection_of(
     candidate: VideoCandidate, rules: RulesConfig, blocklists: Blocklists | None = None, *, is_complete: bool = False
 ) -> Rejection | None:
-    """Return the first rule that turns a candidate down, in the order of `RejectionRule`, or None.
+    """Return the first rule that rejects a candidate, in the order of `RejectionRule`, or None.
 
     Args:
-        is_complete: the video's page has been read, so what is unknown now the site does not say.
+        is_complete: True if the video's page has been read, so a missing value means that the site does not state it.
     """
     blocklists = blocklists or Blocklists()
     hits = sorted(hashtags_of(candidate) & blocklists.hashtags)
@@ -181,7 +181,7 @@ def rejection_of(
 def apply_cap(
     decided: Iterable[tuple[VideoCandidate, Rejection | None]], max_videos: int | None
 ) -> list[tuple[VideoCandidate, Rejection | None]]:
-    """Return the decisions with those that passed beyond the cap rejected; first come, first served."""
+    """Return the decisions, with passing candidates beyond the cap rejected. Earlier candidates take precedence."""
     capped: list[tuple[VideoCandidate, Rejection | None]] = []
     num_passed = 0
     for candidate, rejection in decided:
@@ -194,19 +194,19 @@ def apply_cap(
 
 
 def prescreening_rejection(similarity: float | None, prompt: str, threshold: float) -> Rejection | None:
-    """Return the rejection of a candidate whose best picture is below the threshold. Not scored passes."""
+    """Return the rejection of a candidate whose best picture is below the threshold. Unscored candidates pass."""
     if similarity is None or similarity >= threshold:
         return None
     return Rejection(RejectionRule.PRESCREENING, f"best picture {similarity:.3f} to {prompt!r}, below {threshold:.3f}")
 
 
 def spread_over(total: int, num: int) -> list[int]:
-    """Return `num` positions among `total`, evenly apart, the first among them; all if there are no more."""
+    """Return `num` evenly spaced positions out of `total`, starting with the first. Return all if there are fewer."""
     return [position * total // num for position in range(num)] if total > num else list(range(total))
 
 
 def split_storyboard(image: RgbImage, rows: int, columns: int) -> list[RgbImage]:
-    """Return the pictures of a storyboard, row by row; places left black at its end are left out."""
+    """Return the pictures of a storyboard, row by row, without the black tiles at its end."""
     if rows * columns == 1:
         return [image]
     height, width = image.shape[0] // rows, image.shape[1] // columns

@@ -1,4 +1,4 @@
-"""Which number holds for the encoder in use, and refusing one that was set for another."""
+"""Look up thresholds for the encoder in use, and refuse those set for another encoder."""
 
 from collections.abc import Mapping
 
@@ -9,16 +9,16 @@ from data_miner_dagster.domain.errors import ConfigError
 def value_for_encoder(
     field: str, given: Threshold | Margin | None, encoder_name: str, *, remedy: str = ""
 ) -> float | None:
-    """Return the number that holds for an encoder, None if none is given.
+    """Return the value for an encoder, or None if no value is given.
 
     Args:
-        field: where it is written in the project file.
-        given: a number, or numbers per encoder.
+        field: name of the field in the project file.
+        given: a single number, or numbers per encoder.
         encoder_name: registry name of the encoder in use.
-        remedy: how a value is found, for the message.
+        remedy: how to find a value, for the error message.
 
     Raises:
-        ConfigError: it is given per encoder, and this one is not among them.
+        ConfigError: values are given per encoder, but not for this one.
     """
     if given is None:
         return None
@@ -42,14 +42,14 @@ def check_same_scale(
     """Refuse thresholds that were set for another encoder.
 
     Args:
-        section: of the project file.
-        unnamed: its numbers that do not say which encoder they are for, by field.
+        section: name of the section of the project file.
+        unnamed: numbers of the section that name no encoder, by field.
         encoder_name: registry name of the encoder in use.
-        earlier_encoder_name: the encoder that the project was last decided with.
-        earlier_unnamed: the numbers of that time.
+        earlier_encoder_name: the encoder of the project's last decisions.
+        earlier_unnamed: the numbers of the last decisions that named no encoder, by field.
 
     Raises:
-        ConfigError: the encoder has changed and a number has not.
+        ConfigError: the encoder has changed but a number has not.
     """
     if encoder_name == earlier_encoder_name:
         return

@@ -1,4 +1,4 @@
-"""What a project's next build redoes because this version works differently from the one that built it."""
+"""Describe what a project's next build redoes because this version differs from the one that built the project."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -11,7 +11,7 @@ _REDONE: Final[Mapping[str, str]] = {
     "releasing": "the release (as a new version)",
     "report": "the report",
 }
-"""In the order of the stages: a stage that has changed takes every later one along."""
+"""In stage order: when a stage has changed, every later stage is redone too."""
 
 _OF_A_RELEASE: Final = ("releasing", "report")
 _FROM_STORED_BOXES: Final = "the table of boxes (from stored boxes)"
@@ -26,13 +26,13 @@ _KEPT: Final[Mapping[str, str]] = {
 def describe_upgrade(
     project: str, made_by: Mapping[str, int], current: Mapping[str, int], releases: Sequence[str]
 ) -> str | None:
-    """Return in one line what the next build redoes, why, and what it keeps; None if no version differs.
+    """Return one line saying what the next build redoes, why, and what it keeps. None if no version differs.
 
     Args:
-        project: its name.
-        made_by: the versions of the stages that made what the project has.
+        project: the name of the project.
+        made_by: the stage versions that produced the project's data.
         current: this package's versions of the same stages.
-        releases: the versions published so far; without any there is no release or report to redo.
+        releases: the release versions published so far. Without releases, no release or report is redone.
     """
     stages = [stage for stage in _REDONE if releases or stage not in _OF_A_RELEASE]
     changed = [stage for stage in stages if made_by[stage] != current[stage]]
@@ -54,7 +54,7 @@ def describe_upgrade(
 
 
 def describe_earlier_frames(num_videos_by_version: Mapping[int, int], current: int) -> str | None:
-    """Return in one line how many videos have frames of earlier versions of extraction; None if there are none."""
+    """Return one line saying how many videos have frames from earlier extraction versions. None if no video has."""
     if not num_videos_by_version:
         return None
     made = ", ".join(f"{number} by version {version}" for version, number in num_videos_by_version.items())

@@ -1,1 +1,1 @@
-"""Decisions of deduplication: which frames stand for others, and whether that kept its promises."""
+"""Decisions of deduplication: which frames represent others, and whether the result keeps its guarantees."""

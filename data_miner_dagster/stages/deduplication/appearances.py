@@ -1,7 +1,7 @@
-"""Frames told alike without a model: by their files, and by their perceptual hashes.
+"""Find frames that look alike without a model, by their files and perceptual hashes.
 
-Belongs here: when two frames look alike, and finding those among the representatives that do. Does not belong here:
-how a hash is made (`media/quality.py`), or what similarity of embeddings means (`cosines.py`).
+Belongs here: when two frames look alike, and finding representatives that look like a frame. Does not belong here:
+how a hash is computed (`media/quality.py`), or what similarity of embeddings means (`cosines.py`).
 """
 
 from collections import defaultdict
@@ -17,29 +17,28 @@ from data_miner_dagster.stages.deduplication.cosines import BoolArray, IntArray
 HashArray = npt.NDArray[np.uint64]
 
 _LEAST_SET_BITS: Final = 16
-"""A hash says which coefficients lie above their median: 32 of 64 in any photograph. Fewer set bits mean that most are
-equal, as in plain colours and test patterns, and such hashes are near each other whatever they show."""
+"""A hash marks the coefficients above their median: 32 of 64 in any photograph. Fewer set bits mean that most
+coefficients are equal, as in plain colours and test patterns. Such hashes are close whatever the frames show."""
 
 
 def telling_hashes(hashes: HashArray, contrast: npt.NDArray[np.floating], minimum_contrast: float) -> BoolArray:
-    """Return (N,): the frames whose hash says something about what they show.
+    """Return (N,) bool: whether each frame's hash is informative about its content.
 
-    The hash of a frame with little contrast is made of noise and of its few words' layout: title cards that say
-    different things share one.
+    The hash of a low-contrast frame reflects noise and text layout, so title cards with different text share a hash.
 
     Args:
         hashes: (N,) 64-bit perceptual hashes.
         contrast: (N,) standard deviations of luma, 0..255.
-        minimum_contrast: below it a hash tells nothing.
+        minimum_contrast: below this, a hash is uninformative.
     """
     return np.asarray((contrast >= minimum_contrast) & (np.bitwise_count(hashes) >= _LEAST_SET_BITS))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Appearances:
-    """What frames look like, by id as in `Assignment`: those known before, then the newcomers in order.
+    """The appearance of N frames, by id as in `Assignment`: the known leaders, then the newcomers in order.
 
-    `file_codes` (N,) are equal where the image files are equal byte for byte; `hashes` (N,) count where `is_telling`.
+    Equal `file_codes` (N,) mean byte-identical image files. `hashes` (N,) are used only where `is_telling` is true.
     """
 
     file_codes: IntArray
@@ -48,33 +47,33 @@ class Appearances:
     max_hash_distance: int  # of 64 bits, inclusive
 
     def have_equal_files(self, ids: IntArray, others: IntArray) -> BoolArray:
-        """Return where the files are equal; ids may be of any shapes that broadcast."""
+        """Return where the files are equal. The ids may have any shapes that broadcast."""
         return np.asarray(self.file_codes[ids] == self.file_codes[others])
 
     def have_near_hashes(self, ids: IntArray, others: IntArray) -> BoolArray:
-        """Return where both hashes tell something and differ in few enough bits; shapes broadcast."""
+        """Return where both hashes are informative and at most `max_hash_distance` bits apart. Shapes broadcast."""
         is_near = np.bitwise_count(self.hashes[ids] ^ self.hashes[others]) <= self.max_hash_distance
         is_near &= self.is_telling[ids]
         is_near &= self.is_telling[others]
         return np.asarray(is_near)
 
     def are_alike(self, ids: IntArray, others: IntArray) -> BoolArray:
-        """Return where files are equal or hashes near; shapes broadcast."""
+        """Return where files are equal or hashes are near. Shapes broadcast."""
         return self.have_near_hashes(ids, others) | self.have_equal_files(ids, others)
 
 
 class AlikeRepresentatives:
-    """The representatives so far, found by what they look like. Every pair is found."""
+    """An exact index of the representatives so far, by appearance."""
 
     def __init__(self, appearances: Appearances, hash_index: HashIndex) -> None:
-        """`hash_index` is empty and made for the same distance."""
+        """Start empty. `hash_index` must be empty and built for the same distance."""
         self.appearances = appearances
         self._hash_index = hash_index
         self._ids_by_position: list[int] = []
         self._ids_by_file: defaultdict[int, list[int]] = defaultdict(list)
 
     def add(self, ids: IntArray) -> None:
-        """Add representatives; ids ascend from call to call."""
+        """Add representatives. Ids must ascend from call to call."""
         for file_code, representative in zip(self.appearances.file_codes[ids].tolist(), ids.tolist(), strict=True):
             self._ids_by_file[file_code].append(representative)
         telling = ids[self.appearances.is_telling[ids]]
@@ -82,7 +81,7 @@ class AlikeRepresentatives:
         self._ids_by_position += telling.tolist()
 
     def pairs_of(self, ids: IntArray) -> tuple[IntArray, IntArray]:
-        """Return (positions within `ids`, representatives) of every pair that looks alike; a pair may come twice."""
+        """Return (positions within `ids`, representatives) of all pairs that look alike. A pair may occur twice."""
         telling_rows = np.flatnonzero(self.appearances.is_telling[ids])
         offsets, positions = self._hash_index.within(self.appearances.hashes[ids[telling_rows]])
         by_hash = np.asarray(self._ids_by_position, np.int64)[positions]

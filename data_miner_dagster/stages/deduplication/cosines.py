@@ -1,7 +1,7 @@
-"""Cosines of stored vectors: the one exact definition, and the candidate pairs it is applied to.
+"""Cosines of stored vectors: one exact definition, and the candidate pairs it is applied to.
 
-Fast float32 products propose pairs; wherever their rounding could matter, `exact_cosines` decides. So a pair on the
-very threshold is decided the same way whatever the block size, the number of threads or the order of input.
+Fast float32 products propose pairs. `exact_cosines` decides wherever their rounding could matter. A pair exactly on
+the threshold is therefore decided the same way for any block size, number of threads or input order.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 ALIKE: Final = np.float32(np.inf)
-"""In place of a candidate pair's cosine: the two are within reach of each other whatever it is."""
+"""Replaces the cosine of a candidate pair that is within reach whatever its cosine."""
 
 _EXACT_CHUNK_PAIRS: Final = 4096
 
@@ -26,10 +26,10 @@ _EXACT_CHUNK_PAIRS: Final = 4096
 def exact_cosines(left: Float16Array, right: Float16Array) -> Float64Array:
     """Return the (P,) cosines of P pairs of rows.
 
-    A float16 of at most 1 is a multiple of 2^-24, so a product of two is a multiple of 2^-48, and a sum of those that
-    stays below 32 fits the 53 bits of a float64: dot products and squared norms of unit vectors are exact, in whatever
-    order they are added. What follows (one product, one root, one division) is rounded the same way everywhere.
-    Equal rows have exactly 1. A row of zeros has 0 with everything.
+    A float16 of at most 1 is a multiple of 2^-24, so a product of two is a multiple of 2^-48. Sums of such products
+    below 32 fit the 53 bits of a float64. Dot products and squared norms of unit vectors are therefore exact in any
+    order of addition. The remaining operations (one product, one root, one division) round the same way everywhere.
+    Equal rows have a cosine of exactly 1. A row of zeros has a cosine of 0 with everything.
     """
     a, b = left.astype(np.float64), right.astype(np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
@@ -39,7 +39,7 @@ def exact_cosines(left: Float16Array, right: Float16Array) -> Float64Array:
 
 
 def unit_rows(vectors: Float16Array) -> Float32Array:
-    """Return the rows in float32, of length 1 (a row of zeros stays one)."""
+    """Return the rows in float32, scaled to length 1. A row of zeros stays zero."""
     rows = vectors.astype(np.float32)
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     rows /= np.where(norms > 0, norms, 1)[:, None].astype(np.float32)
@@ -48,7 +48,7 @@ def unit_rows(vectors: Float16Array) -> Float32Array:
 
 @dataclass(frozen=True, slots=True)
 class CandidatePairs:
-    """Candidate pairs: `rows[i]` of the block and `ids[i]` of the leaders, at about `similarities[i]`, or `ALIKE`."""
+    """Candidate pairs: row `rows[i]` of a block, the frame `ids[i]`, and their approximate cosine or `ALIKE`."""
 
     rows: IntArray
     ids: IntArray
@@ -56,7 +56,7 @@ class CandidatePairs:
 
     @property
     def are_alike(self) -> BoolArray:
-        """(P,): within reach of each other whatever their cosine."""
+        """(P,) True where a pair is within reach whatever its cosine."""
         return np.asarray(self.similarities == ALIKE)
 
     def chosen(self, is_chosen: BoolArray) -> "CandidatePairs":
@@ -72,7 +72,7 @@ class CandidatePairs:
 
 @dataclass(frozen=True, slots=True)
 class VectorBlock:
-    """Consecutive newcomers that are handled together; the first has id `first_id`."""
+    """Consecutive newcomers that are processed together. The first one has id `first_id`."""
 
     leaders: Float16Array
     newcomers: Float16Array

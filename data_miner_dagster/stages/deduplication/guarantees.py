@@ -1,11 +1,11 @@
-"""The two guarantees of deduplication, proved or refuted from vectors, files and hashes alone.
+"""Prove or refute the two guarantees of deduplication from vectors, files and hashes alone.
 
     1. No two representatives are within reach of each other.
-    2. Every removed frame is within reach of the representative it names, which comes before it in order.
+    2. Every removed frame is within reach of the representative it names, which precedes it in order.
 
-Within reach: equal files, near hashes, or a cosine at or above the threshold.
+Within reach means equal files, near hashes, or a cosine at or above the threshold.
 
-Belongs here: the proof, written without the index and the shortcuts of the search it checks.
+Belongs here: the proof, written without the index and shortcuts of the search that it checks.
 """
 
 from collections.abc import Iterator
@@ -32,26 +32,26 @@ _LISTED_PAIRS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class GuaranteeReport:
-    """What a check of both guarantees found. A pair is (id, id), ids as in `Assignment`; at most 20 are listed."""
+    """The findings of a check of both guarantees. Pairs are (id, id), as in `Assignment`; at most 20 are listed."""
 
     num_representatives: int
     num_representatives_checked: int  # fewer where only a sample was compared with all
     num_removed: int
     num_too_close: int  # checked representatives with another representative within reach
-    num_unsupported: int  # removed frames whose named representative is not one, or not within reach
+    num_unsupported: int  # removed frames whose named frame is no earlier representative or is not within reach
     too_close_pairs: tuple[tuple[int, int], ...]
     unsupported_pairs: tuple[tuple[int, int], ...]
 
     @property
     def holds(self) -> bool:
-        """True if nothing was found against either guarantee."""
+        """True if no violation of either guarantee was found."""
         return not self.num_too_close and not self.num_unsupported
 
     @property
     def recall(self) -> float:
-        """The share of frames to be removed that were: exactly 1 where the first guarantee holds.
+        """The share of removable frames that were removed. It is exactly 1 if the first guarantee holds.
 
-        From a sample it is an estimate: representatives that should not be there, scaled to all.
+        For a sample it is an estimate that scales the superfluous representatives found to all representatives.
         """
         missed = self.num_too_close * self.num_representatives / max(self.num_representatives_checked, 1)
         return self.num_removed / (self.num_removed + missed) if self.num_removed + missed else 1.0
@@ -66,15 +66,15 @@ def verify_guarantees(
     appearances: Appearances | None = None,
     sample_size: int | None = None,
 ) -> GuaranteeReport:
-    """Prove or refute both guarantees by comparing all pairs again, without any index.
+    """Prove or refute both guarantees by comparing all pairs again, without an index.
 
     Args:
-        leaders: (L, D) representatives known before, which are not compared with each other.
-        newcomers: (N, D), in order.
-        representative_ids: (N,), as `Assignment` has them.
-        threshold: as it was.
-        appearances: of leaders and newcomers, if they were told alike by them too.
-        sample_size: compare only so many representatives, evenly spread, with all before them; None compares all.
+        leaders: (L, D) vectors of representatives known before. They are not compared with each other.
+        newcomers: (N, D) vectors, in order.
+        representative_ids: (N,) ids, as in `Assignment`.
+        threshold: the threshold used by the search.
+        appearances: appearances of leaders and newcomers, if the search used them.
+        sample_size: compare only this many evenly spread representatives with all earlier ones. None compares all.
     """
     num_leaders = len(leaders)
     own_ids = np.arange(len(newcomers)) + num_leaders
@@ -126,7 +126,7 @@ def _close_pairs(
     checked: IntArray,
     threshold: float,
 ) -> Iterator[tuple[IntArray, IntArray]]:
-    # (rows, ids): checked representatives, and representatives before them within reach.
+    # Yields (rows, ids): checked representatives, and earlier representatives within reach of them.
     num_leaders = len(everything.leaders)
     minimum = np.float32(threshold - single_precision_error(everything.newcomers.shape[1]))
     earlier_ids = np.concatenate([np.arange(num_leaders), kept_rows + num_leaders])

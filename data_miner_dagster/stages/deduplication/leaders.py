@@ -1,14 +1,14 @@
-"""Near-duplicates: the order of quality, greedy leaders, and what caught each pair, so that:
+"""Near-duplicates: the order of quality, the greedy choice of leaders, and the comparison that caught each pair.
+
+The result has two guarantees, which `guarantees.py` checks:
 
     1. No two representatives are within reach of each other.
-    2. Every removed frame is within reach of the representative it names, which comes before it in order.
+    2. Every removed frame is within reach of the representative it names, which precedes it in order.
 
-Two frames are within reach of each other if their files are equal, or their perceptual hashes near (`appearances.py`),
-or their cosine is at or above the threshold (`cosines.py`).
+Two frames are within reach of each other if their files are equal, their perceptual hashes are near
+(`appearances.py`), or their cosine is at or above the threshold (`cosines.py`).
 
 Belongs here: which frames are kept, and why. Does not belong here: where vectors and frames come from.
-
-`guarantees.py` proves both.
 """
 
 from collections.abc import Sequence
@@ -36,16 +36,16 @@ from data_miner_dagster.stages.deduplication.cosines import (
 )
 
 BLOCK_ROWS: Final = 2048
-"""Rows compared at once: large enough for the matrix product to run at full speed, 16 MB of products."""
+"""Rows compared at once. Large enough for the matrix product to run at full speed; the products take 16 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Who represents whom. With L leaders known before and N newcomers, in order:
+    """Which frame represents each of N newcomers, given L leaders known before, in order.
 
-    `representative_ids` is (N,): below L, a leader known before; L + r, newcomer r. A newcomer that names itself is a
-    representative. `similarities` is (N,) float64, exact cosines, also of pairs that are alike in another way; 1 for a
-    representative.
+    `representative_ids` is (N,): an id below L is a known leader, and L + r is newcomer r. A newcomer that names itself
+    is a representative. `similarities` is (N,) float64: exact cosines, even for pairs matched by file or hash, and 1
+    for a representative.
     """
 
     num_leaders: int
@@ -54,7 +54,7 @@ class Assignment:
 
     @property
     def is_representative(self) -> BoolArray:
-        """(N,): the newcomers that are kept."""
+        """(N,) True where the newcomer is kept."""
         own = np.arange(len(self.representative_ids)) + self.num_leaders
         return np.asarray(self.representative_ids == own)
 
@@ -62,8 +62,8 @@ class Assignment:
 def quality_order(frames: pa.Table) -> IntArray:
     """Return the row numbers of `frames`, best first.
 
-    Earlier generations come first; within one, higher positive similarity, higher sharpness, more pixels, and last
-    the frame id, so that the order is total and does not depend on the order of the rows.
+    Sorts by generation (earlier first), positive similarity, sharpness and number of pixels (higher first), then
+    frame id. The frame id makes the order total and independent of the order of the rows.
 
     Args:
         frames: has `generation`, `positive_similarity`, `sharpness`, `num_pixels` and `frame_id` (unique).
@@ -129,19 +129,19 @@ def find_representatives(
     alike: AlikeRepresentatives | None = None,
     block_rows: int = BLOCK_ROWS,
 ) -> Assignment:
-    """Let each newcomer, in order, name the most similar representative within reach before it, or become one itself.
+    """Assign each newcomer, in order, to the most similar earlier representative within reach, or make it one.
 
-    The leaders come before all newcomers and stay what they are, so adding newcomers to what an earlier call kept
-    gives what one call over both would have given, and costs newcomers x representatives. Of equally similar
-    representatives the earlier is named. There is no cap on neighbours.
+    The leaders precede all newcomers and stay representatives. Adding newcomers to the result of an earlier call
+    therefore yields the same result as one call over both, at a cost of newcomers x representatives. The earlier of
+    equally similar representatives is chosen. There is no limit on neighbours.
 
     Args:
-        leaders: (L, D) vectors that count as representatives from the start, in order.
+        leaders: (L, D) vectors that are representatives from the start, in order.
         newcomers: (N, D) vectors in order of quality, best first.
         threshold: two vectors at or above this cosine are near-duplicates.
-        index: empty; filled here with the representatives. With an exact one both guarantees hold.
-        alike: empty; filled here too. None: embeddings alone decide.
-        block_rows: rows handled at once; does not change the result.
+        index: an empty index, filled here with the representatives. An exact index ensures both guarantees.
+        alike: an empty index by appearance, filled here too. None: only embeddings decide.
+        block_rows: rows processed at once. Does not change the result.
     """
     num_leaders = len(leaders)
     margin = max(index.similarity_error, single_precision_error(newcomers.shape[1]))
@@ -183,12 +183,12 @@ def find_representatives(
 def _best_of_each(
     candidates: CandidatePairs, block: VectorBlock, threshold: float, margin: float
 ) -> tuple[IntArray, IntArray, Float64Array]:
-    """Return each row that has a representative within reach, the best one's id, and their exact cosine."""
+    """Return the rows with a representative within reach, the id of the best one, and the exact cosine."""
     candidates = _near_best(candidates, block.num_rows, margin)
     exact = block.cosines(candidates)
     is_within = candidates.are_alike | (exact >= threshold)
     candidates, exact = candidates.chosen(is_within), exact[is_within]
-    # The last of each row in this sorting is its best: highest cosine, then the earliest representative.
+    # In this order the last candidate of each row is the best: highest cosine, then the earliest representative.
     by_row = np.lexsort((-candidates.ids, exact, candidates.rows))
     rows, stops = _runs(candidates.rows[by_row])
     best = by_row[stops - 1]
@@ -201,7 +201,7 @@ def _alike_pairs(alike: AlikeRepresentatives, block: VectorBlock) -> CandidatePa
 
 
 def _rows_within(pairs: CandidatePairs, block: VectorBlock, threshold: float, margin: float) -> BoolArray:
-    # Which rows have a partner within reach: exact arithmetic only where the candidates cannot tell.
+    # Rows with a partner within reach. Exact arithmetic runs only where the approximate cosines cannot decide.
     is_within = np.zeros(block.num_rows, np.bool_)
     is_within[pairs.rows[pairs.similarities >= threshold + margin]] = True
     doubtful = pairs.chosen(~is_within[pairs.rows])
@@ -212,7 +212,7 @@ def _rows_within(pairs: CandidatePairs, block: VectorBlock, threshold: float, ma
 def _pairs_with_open_rows(
     units: Float32Array, is_open: BoolArray, minimum: float, first_id: int, appearances: Appearances | None
 ) -> CandidatePairs:
-    # Pairs of any row with an open row before it, both of this block; sorted by row.
+    # Pairs of a row with an earlier open row of this block, sorted by row.
     open_rows = np.flatnonzero(is_open)
     products = units @ units[open_rows].T
     if appearances is not None:
@@ -227,7 +227,7 @@ def _pairs_with_open_rows(
 def _choose_leaders(
     pairs: CandidatePairs, is_open: BoolArray, block: VectorBlock, threshold: float, margin: float
 ) -> BoolArray:
-    # Of the open rows, in order: a leader unless a leader before it is within reach.
+    # In order, an open row becomes a leader unless an earlier leader is within reach.
     is_leader = is_open.copy()
     contested = pairs.chosen(is_open[pairs.rows])
     rows, stops = _runs(contested.rows)
@@ -244,7 +244,7 @@ def _choose_leaders(
 
 
 def _near_best(pairs: CandidatePairs, num_rows: int, margin: float) -> CandidatePairs:
-    # The pairs that may be their row's best once compared exactly. Of those alike otherwise it is not known.
+    # Pairs that may be the best of their row after exact comparison. `ALIKE` pairs stay: their cosine is unknown.
     are_alike = pairs.are_alike
     best = np.full(num_rows, -np.inf, np.float32)
     np.maximum.at(best, pairs.rows[~are_alike], pairs.similarities[~are_alike])
@@ -258,16 +258,16 @@ def _runs(sorted_rows: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def tiers_of(frames: pa.Table, appearances: Appearances, ids: IntArray, named: IntArray) -> list[DuplicateTier]:
-    """Return, for each removed frame and the representative it names, the plainest comparison that tells them alike.
+    """Return the simplest comparison that matches each removed frame with the representative it names.
 
-    In this order: the representative is of elsewhere (`foreign_tier`); the files are equal; the perceptual hashes are
-    near; both are of one video; otherwise, of two.
+    The first that applies counts: the representative comes from elsewhere (`foreign_tier`), the files are equal, the
+    perceptual hashes are near, both frames come from one video. Otherwise they come from two videos.
 
     Args:
         frames: by id, with `video_key` and `foreign_tier` (null for own frames).
-        appearances: of the same frames.
-        ids: (R,) removed frames.
-        named: (R,) the representatives they name.
+        appearances: appearances of the same frames.
+        ids: (R,) ids of removed frames.
+        named: (R,) ids of the representatives that they name.
     """
     video_codes = frames["video_key"].combine_chunks().dictionary_encode().indices.to_numpy()
     conditions = [

@@ -1,8 +1,8 @@
-"""Whole videos found again in others: the same pictures, in the same order.
+"""Find videos that are contained in other videos: the same pictures in the same order.
 
-Works on what deduplication decided: two frames show the same picture if they are of one duplicate group. A video's
-frames, in order of time, are then a sequence of groups, and a re-upload is a video whose sequence is found, in order,
-within another's. Cuts, other frame rates, added intros and slight changes of speed do not disturb that.
+Uses the decisions of deduplication: two frames show the same picture if they belong to the same duplicate group. A
+video's frames in time order are then a sequence of groups. A re-upload is a video whose sequence occurs, in order,
+within another's. Cuts, other frame rates, added intros and slight speed changes do not prevent a match.
 """
 
 from collections import Counter, defaultdict
@@ -20,12 +20,12 @@ _MAX_VIDEOS_PER_GROUP: Final = 50
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reupload:
-    """A video found again in another."""
+    """A video that is contained in another."""
 
     video_key: str
     original_video_key: str
-    share: float  # of the video's kept frames, found in order in the original
-    original_share: float  # of the original's, found in order in the video: below one, the video is an excerpt
+    share: float  # share of the video's kept frames found in order in the original
+    original_share: float  # share of the original's frames found in order in the video; below 1 it is an excerpt
     num_matched_frames: int
     num_frames: int  # kept by filtering
 
@@ -39,16 +39,16 @@ class _Run:
 
 
 def find_reuploads(decided: pa.Table, *, minimum_share: float, minimum_pictures: int) -> list[Reupload]:
-    """Return the videos of which at least `minimum_share` is found in order in one other video, by key.
+    """Return the videos of which at least `minimum_share` occurs in order in one other video, sorted by key.
 
-    Of two videos that contain each other, the one with fewer representatives (then the later key) is the re-upload.
-    Each video names the original that contains most of it, of several the one with most representatives.
+    If two videos contain each other, the one with fewer representatives (then the later key) is the re-upload.
+    Each video names the original that contains most of it, or among equals the one with most representatives.
 
     Args:
         decided: deduplicated frames: `frame_id`, `video_key`, `frame_index`, `representative_frame_id`,
             `is_representative`. The order of the rows does not matter.
-        minimum_share: of the frames that filtering kept.
-        minimum_pictures: a match of fewer different pictures proves nothing.
+        minimum_share: minimum share of the frames that filtering kept.
+        minimum_pictures: matches with fewer different pictures are ignored.
     """
     decided = decided.sort_by([("video_key", "ascending"), ("frame_index", "ascending")])
     groups_by_video: dict[str, list[str]] = defaultdict(list)
@@ -83,7 +83,7 @@ def _runs(groups: Sequence[str]) -> list[_Run]:
 
 
 def _likely_pairs(groups_by_video: Mapping[str, Iterable[str]], minimum_pictures: int) -> list[tuple[str, str]]:
-    """Return the pairs of videos that share enough groups, by key."""
+    """Return the pairs of videos that share enough groups, sorted by key."""
     videos_by_group: dict[str, list[str]] = defaultdict(list)
     for video_key in sorted(groups_by_video):
         for group in set(groups_by_video[video_key]):
@@ -119,16 +119,16 @@ def _compare(
 
 
 def _longest_match(runs: Sequence[_Run], others: Sequence[_Run]) -> tuple[int, int]:
-    """Return (frames of `runs`, runs) in the common subsequence that covers most frames of `runs`.
+    """Return (number of frames, number of runs) of the common subsequence that covers most frames of `runs`.
 
-    The longest common subsequence, weighted by frames, row by row: O(len(runs)) vector operations.
+    Computes the longest common subsequence, weighted by frames, row by row in O(len(runs)) vector operations.
     """
     positions: dict[str, list[int]] = defaultdict(list)
     for position, run in enumerate(others):
         positions[run.group].append(position)
-    # Frames and runs in one number: frames decide, runs break ties.
+    # Combine frames and runs in one number: frames decide, runs break ties.
     scale = len(runs) + 1
-    best = np.zeros(len(others) + 1, np.int64)  # best[j + 1]: of matches that end at others[j]
+    best = np.zeros(len(others) + 1, np.int64)  # best[j + 1]: the best match that ends at others[j]
     for run in runs:
         here = positions.get(run.group)
         if here is None:

@@ -1,1 +1,1 @@
-"""Decisions of detection: boxes of several tiles and detectors brought together."""
+"""Decisions of detection: merging boxes from several tiles and detectors."""

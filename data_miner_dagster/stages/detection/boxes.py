@@ -1,4 +1,4 @@
-"""What becomes of a detector's boxes: rows, counts, suppression.
+"""Process a detector's boxes: fusion, suppression, confirmation, rows and counts.
 
 Belongs here: decisions about boxes, as functions of arrays. Does not belong here: networks (models/), files.
 """
@@ -14,14 +14,14 @@ from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageD
 
 CONFIDENCE_DECIMALS: Final = 4
 PIXEL_DECIMALS: Final = 2
-"""Stored numbers are rounded: what lies below differs between batch sizes and machines, and means nothing."""
+"""Stored numbers are rounded: further digits differ between batch sizes and machines and carry no information."""
 
 DetectionRow = dict[str, str | int | float]
 
 
 @dataclass(frozen=True, slots=True)
 class FrameDetections:
-    """The boxes of one frame, with how many detectors agree on each, (N,) int32."""
+    """The N boxes of one frame, and the number of detectors that agree on each, (N,) int32."""
 
     detections: ImageDetections
     num_agreeing_detectors: npt.NDArray[np.int32]
@@ -40,7 +40,7 @@ def take_rows(detections: ImageDetections, rows: npt.NDArray[np.intp]) -> ImageD
 def iou_matrix(
     first_xyxy: Float32Array | npt.NDArray[np.float64], second_xyxy: Float32Array | npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return (N, M) intersections over unions; 0 where both boxes are without area."""
+    """Return (N, M) intersections over unions. 0 where both boxes have no area."""
     first, second = first_xyxy.astype(np.float64), second_xyxy.astype(np.float64)
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
@@ -55,9 +55,9 @@ def suppress_overlaps(detections: ImageDetections, iou: float, *, within_class: 
     """Return the rows that survive greedy non-maximum suppression, in order.
 
     Args:
-        detections: by descending confidence.
-        iou: of two boxes that overlap by more than this, the less confident goes.
-        within_class: only boxes of the same class suppress each other.
+        detections: boxes by descending confidence.
+        iou: if two boxes overlap by more than this, the less confident one is removed.
+        within_class: if true, only boxes of the same class suppress each other.
     """
     overlaps = iou_matrix(detections.boxes_xyxy, detections.boxes_xyxy) > iou
     if within_class:
@@ -70,16 +70,16 @@ def suppress_overlaps(detections: ImageDetections, iou: float, *, within_class: 
 
 
 def fuse_detections(found: Sequence[ImageDetections], *, iou: float) -> FrameDetections:
-    """Return the boxes of several detectors as one list: weighted boxes fusion.
+    """Combine the boxes of several detectors by weighted boxes fusion.
 
-    Boxes of a class are taken by descending confidence; each joins the cluster whose fused box it overlaps most, if by
-    more than `iou`, or opens a new one. A cluster's box is the mean of its boxes weighted by confidence, its confidence
-    the mean of the detectors' best, where a detector that found nothing counts as 0: what only one of two saw is half
-    as sure. One detector alone is returned as it is.
+    Boxes of a class are processed by descending confidence. Each joins the cluster whose fused box it overlaps most,
+    if by more than `iou`, or starts a new cluster. A cluster's box is the confidence-weighted mean of its boxes. Its
+    confidence is the mean of the detectors' best confidences, where a detector without a box counts as 0. A box seen
+    by one of two detectors thus has half its confidence. The boxes of a single detector are returned unchanged.
 
     Source: Solovyev, Wang and Gabruseva 2021, "Weighted boxes fusion: Ensembling boxes from different object detection
-    models"; the best per detector instead of all of a cluster's keeps one detector's near-duplicates from counting
-    twice.
+    models". Unlike the paper, only each detector's best confidence in a cluster counts, so that near-duplicates of one
+    detector do not count twice.
     """
     if len(found) == 1:
         return FrameDetections(found[0], np.ones(len(found[0].prompts), np.int32))
@@ -116,7 +116,7 @@ def fuse_detections(found: Sequence[ImageDetections], *, iou: float) -> FrameDet
 
 @dataclass(slots=True)
 class _Cluster:
-    """Boxes taken for one object; `prompt` is that of the most confident."""
+    """Boxes that are taken as one object. `prompt` is the prompt of the most confident box."""
 
     class_index: int
     prompt: str
@@ -137,7 +137,7 @@ class _Cluster:
 
 
 def suppress(found: FrameDetections, *, class_wise_iou: float | None, cross_class_iou: float | None) -> FrameDetections:
-    """Return the boxes that survive both suppressions, where they are asked for."""
+    """Return the boxes that survive the requested suppressions. None skips a suppression."""
     for iou, within_class in ((class_wise_iou, True), (cross_class_iou, False)):
         if iou is not None:
             rows = suppress_overlaps(found.detections, iou, within_class=within_class)
@@ -146,22 +146,22 @@ def suppress(found: FrameDetections, *, class_wise_iou: float | None, cross_clas
 
 
 UNCONFIRMED_FACTOR: Final = 0.5
-"""What is left of the confidence of a box that no other frame of its video confirms."""
+"""Factor for the confidence of a box that no other frame of its video confirms."""
 
 
 def confirm_along_video(
     frames: Sequence[FrameDetections], pts_seconds: Sequence[float], *, within_seconds: float, iou: float
 ) -> list[FrameDetections]:
-    """Return the frames of one video with the confidence of boxes that appear on one of them only halved.
+    """Return the frames of one video, with the confidence of boxes that appear on only one frame halved.
 
-    A box is confirmed by one of the same class on another frame at most `within_seconds` away that overlaps it by at
-    least `iou`. A frame without another one that near is left alone: nothing speaks against its boxes.
+    A box is confirmed by a box of the same class on another frame at most `within_seconds` away that overlaps it by at
+    least `iou`. A frame without such a neighbouring frame is unchanged because there is no evidence against its boxes.
 
     Args:
-        frames: of one video, in order of time.
-        pts_seconds: their times.
-        within_seconds: how far a confirmation may lie.
-        iou: how much a moving object may have moved.
+        frames: frames of one video, in time order.
+        pts_seconds: times of the frames.
+        within_seconds: largest time difference between a box and its confirmation, inclusive.
+        iou: smallest overlap of a confirmation, inclusive. Lower values allow for faster objects.
     """
     confirmed = []
     for index, frame in enumerate(frames):
@@ -192,10 +192,10 @@ def detection_rows(
     classes: Sequence[ClassPrompts],
     detector: str,
 ) -> list[DetectionRow]:
-    """Return one row per box in the columns of `DETECTIONS_SCHEMA`, by descending confidence, numbers rounded.
+    """Return one row per box with the columns of `DETECTIONS_SCHEMA`, by descending confidence, with rounded numbers.
 
     Raises:
-        ValueError: a box is of no class of `classes`, or its numbers are no numbers: the detector is at fault.
+        ValueError: a box's class is not in `classes`, or its numbers are not finite. The detector is at fault.
     """
     detections = found.detections
     _check_boxes(detections, num_classes=len(classes))
@@ -243,7 +243,7 @@ def _row_order(row: DetectionRow) -> tuple[float, str, float, float, float, floa
 def count_boxes(
     boxes_per_frame: Iterable[int], class_names: Iterable[str], classes: Sequence[ClassPrompts]
 ) -> Mapping[str, int]:
-    """Return exact counts: frames, frames with boxes, boxes, then boxes by class in the order of the class list."""
+    """Return exact counts of frames, frames with boxes, boxes, and boxes per class in the order of the class list."""
     per_frame = list(boxes_per_frame)
     by_class = {wanted.class_name: 0 for wanted in classes}
     for name in class_names:

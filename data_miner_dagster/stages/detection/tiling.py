@@ -1,4 +1,4 @@
-"""Where the tiles of an image lie, and what the boxes found on them say of the whole."""
+"""Split an image into tiles, and merge the boxes found on the tiles."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from data_miner_dagster.domain.records import Float32Array, ImageDetections
 from data_miner_dagster.stages.detection.boxes import take_rows
 
 Window = tuple[int, int, int, int]
-"""(left, top, right, bottom) in pixels, the last two exclusive."""
+"""(left, top, right, bottom) in pixels. Right and bottom are exclusive."""
 
 
 def tile_windows(image_wh: tuple[int, int], *, side: int, overlap: float, include_whole: bool) -> list[Window]:
-    """Return windows that cover the image, row by row, each `side` wide and high, spread evenly.
+    """Return evenly spaced windows that cover the image, row by row, each `side` wide and high.
 
-    Neighbours share at least `overlap` of a side. An image no larger than a tile is one window. The whole image, if
-    wanted, comes first.
+    Neighbours share at least `overlap` of a side. An image no larger than a tile is one window. If `include_whole` is
+    true, the whole image comes first.
     """
     width, height = image_wh
     windows = [
@@ -39,16 +39,16 @@ def _starts(length: int, side: int, overlap: float) -> list[int]:
 def merge_tiles(
     found: Sequence[ImageDetections], windows: Sequence[Window], image_wh: tuple[int, int], *, merge_iou: float
 ) -> ImageDetections:
-    """Return the detections of all windows as detections of the image.
+    """Merge the detections of all windows into detections of the image.
 
-    Two boxes of a class from different windows that share `merge_iou` of the smaller one's area are one object. Of the
-    two, one that no inner edge of a tile cuts stays before one that is cut, then the more confident.
+    Two boxes of a class from different windows are one object if they share more than `merge_iou` of the smaller
+    box's area. The box that is not cut by an inner tile edge is kept, otherwise the more confident one.
 
     Args:
         found: the detections of each window, in pixels of the window.
         windows: as `tile_windows` returned them.
         image_wh: width and height of the image.
-        merge_iou: the share of the smaller box.
+        merge_iou: share of the smaller box's area, exclusive.
     """
     if not any(len(detections.prompts) for detections in found):
         return ImageDetections.empty()
@@ -66,7 +66,7 @@ def merge_tiles(
         [_touches_inner_edge(boxes, window, image_wh) for boxes, window in zip(moved, windows, strict=True)]
     )
     window_of_row = np.repeat(np.arange(len(found)), [len(detections.prompts) for detections in found])
-    # Whole boxes first, so that a part of an object never suppresses the object.
+    # Uncut boxes first, so that a part of an object never suppresses the whole object.
     order = np.lexsort((-merged.confidences, is_cut))
     shares = _shares_of_smaller(merged.boxes_xyxy)
     kept: list[int] = []
@@ -83,7 +83,7 @@ def merge_tiles(
 
 
 def _touches_inner_edge(boxes_xyxy: Float32Array, window: Window, image_wh: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Return (N,) bool: whether a box ends at an edge of its window that is none of the image."""
+    """Return (N,) bool: whether each box touches an edge of its window that is not an edge of the image."""
     left, top, right, bottom = window
     touches = np.zeros(len(boxes_xyxy), bool)
     for column, edge, is_inner in (
@@ -98,7 +98,7 @@ def _touches_inner_edge(boxes_xyxy: Float32Array, window: Window, image_wh: tupl
 
 
 def _shares_of_smaller(boxes_xyxy: Float32Array) -> npt.NDArray[np.float64]:
-    """Return (N, N) intersections over the smaller box's area."""
+    """Return (N, N) intersection areas divided by the smaller box's area."""
     boxes = boxes_xyxy.astype(np.float64)
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])

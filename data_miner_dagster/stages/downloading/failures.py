@@ -1,4 +1,4 @@
-"""Decisions of downloading: what becomes of a failed video, how long a breaker stays open, what is the same video.
+"""Decisions of downloading: how to handle a failed video, how long a breaker stays open, whether two videos are equal.
 
 Pure functions.
 """
@@ -12,20 +12,20 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 
 MAX_DIFFERENT_BITS: Final = 10
-"""Of 64. Source: `python -m benchmarks.same_video`. 84 encodings of 12 clips (three codecs, crf 40, a third of the
-size, half the frame rate) lie 0 to 10 bits from the original; 48 pairs of different scenes at least 26. Other moments
-of one resting scene may be as near as 3: five of 18 such pairs are linked, if they last equally long."""
+"""Out of 64. Source: `python -m benchmarks.same_video`. 84 encodings of 12 clips (three codecs, crf 40, a third of the
+size, half the frame rate) differ from the original by 0 to 10 bits; 48 pairs of different scenes by at least 26. Two
+moments of one still scene may differ by only 3: five of 18 such pairs are linked if their durations are equal."""
 MAX_WAIT_SECONDS: Final = 24 * 3600.0
-"""The most that a server's Retry-After is granted."""
+"""Longest server-requested Retry-After that is honoured."""
 SAME_DURATION_SECONDS: Final = 0.5
-"""Encodings of one video differ less in duration."""
+"""Encodings of the same video differ by less than this in duration."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailureDecision:
-    """The status to store and the date from which another try is due; None: never by itself.
+    """The status to store, and the date from which a retry is due. None means no automatic retry.
 
-    What may pass always has a date.
+    Transient failures always have a date.
     """
 
     status: VideoStatus
@@ -33,7 +33,7 @@ class FailureDecision:
 
 
 def backoff_seconds(attempts: int, config: DownloadingConfig) -> float:
-    """Return the delay after the given number of failed runs (from 1): exponential, capped."""
+    """Return the capped exponential delay after this many failed runs (at least 1)."""
     exponent = min(max(attempts, 1) - 1, 40)  # 2**40 s is past any cap
     return min(config.backoff_seconds * 2.0**exponent, config.max_backoff_seconds)
 
@@ -47,9 +47,8 @@ def decide_failure(
 ) -> FailureDecision:
     """Return what to store for a failed download.
 
-    Passing kinds are tried again after a growing delay, or after what the server asks for if that is longer, for as
-    long as they last. What the site withholds is looked at again after `unavailable_retry_days`. All else stays as it
-    is.
+    Transient failures are retried without limit, after a growing delay or the server's requested delay if that is
+    longer. Videos that the site withholds are retried after `unavailable_retry_days`. Other failures are not retried.
     """
     if kind.is_of_site:
         days = config.unavailable_retry_days
@@ -61,35 +60,35 @@ def decide_failure(
 
 
 def try_delay_seconds(tries: int, config: DownloadingConfig) -> float | None:
-    """Return the pause before another try within this run after `tries` failed ones, or None to leave it."""
+    """Return the pause before the next try within this run after `tries` failed tries, or None to stop trying."""
     if tries >= config.tries_per_run:
         return None
     return float(config.try_delay_seconds * 2.0 ** (tries - 1))
 
 
 def granted_wait_seconds(asked_seconds: float | None, config: BreakerConfig) -> float:
-    """Return how much of a server's Retry-After is granted: a day for its own site, less where others wait with it."""
+    """Return how much of a server's Retry-After to honour: up to a day, or less if it also stops other sites."""
     longest = config.max_open_seconds if config.stops == "all" else max(config.max_open_seconds, MAX_WAIT_SECONDS)
     return min(asked_seconds or 0.0, longest)
 
 
 def breaker_seconds(num_trips: int, retry_after_seconds: float | None, config: BreakerConfig) -> float:
-    """Return how long a breaker stays open that has opened `num_trips` times in a row before."""
+    """Return how long a breaker stays open after `num_trips` earlier consecutive trips."""
     own = min(config.open_seconds * 2.0 ** min(num_trips, 40), config.max_open_seconds)
     return max(own, granted_wait_seconds(retry_after_seconds, config))
 
 
 def durations_agree(file_seconds: float, site_seconds: float | None, tolerance: float) -> bool:
-    """Return whether a file lasts as long as its site says: within the share `tolerance`, and 2 seconds always."""
+    """Return whether a file's duration matches its site's, within 2 seconds or the relative `tolerance` if larger."""
     if site_seconds is None:
         return True
     return abs(file_seconds - site_seconds) <= max(2.0, tolerance * site_seconds)
 
 
 def is_same_content(one: str, other: str) -> bool:
-    """Return whether two content fingerprints are of the same video: hex hashes of pictures, joined by "-".
+    """Return whether two content fingerprints belong to the same video. A fingerprint is hex hashes joined by "-".
 
-    Pictures of one video in two encodings differ in a few of their 64 bits; those of different videos in about 32.
+    Pictures of one video in two encodings differ in a few of 64 bits. Pictures of different videos differ in about 32.
     """
     ours, theirs = one.split("-"), other.split("-")
     if len(ours) != len(theirs) or not ours:

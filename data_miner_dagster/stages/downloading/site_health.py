@@ -1,7 +1,7 @@
-"""Decisions about a site as a whole: when failures of its videos are one refusal of the site, and what is said of it.
+"""Decide when failures of single videos are a refusal by the whole site, and describe that refusal.
 
-Pure functions. A site that changes its player, wants a token or has had enough answers every video with the same few
-failures, and none of them says anything about the video: charging each one alone would park all of them for a month.
+Pure functions. A site that changes its player, wants a token or limits requests fails every video in the same few
+ways. Such failures say nothing about the videos: counting them per video would postpone all of them for a month.
 """
 
 import re
@@ -11,13 +11,13 @@ from typing import Final
 from data_miner_dagster.domain.reasons import VideoErrorKind
 
 VIDEOS_OF_AN_EVENT: Final = 3
-"""So many videos refused in a row are one refusal of their site."""
+"""This many consecutively refused videos count as a refusal by the whole site."""
 STREAK_LASTS: Final = timedelta(hours=24)
-"""Refusals further apart than this have nothing to do with each other."""
+"""Refusals further apart than this are unrelated."""
 OLD_AFTER_DAYS: Final = 30
-"""A yt-dlp older than this is the likely cause of what a site refuses."""
+"""A yt-dlp older than this is the likely cause of a site's refusals."""
 _NAME_OF_VIDEO: Final = re.compile(r"^\[[^\[\]\s]{1,50}\] [^\s:]{1,200}: ")
-"""With which yt-dlp begins what an extractor says: `[youtube] ID: `."""
+"""The prefix that yt-dlp adds to an extractor's message: `[youtube] ID: `."""
 SUSPECT_KINDS: Final = frozenset(
     {
         VideoErrorKind.FORBIDDEN,
@@ -27,27 +27,27 @@ SUSPECT_KINDS: Final = frozenset(
         VideoErrorKind.EMPTY_FILE,
     }
 )
-"""Failures that a site gives for one video and for all of them alike."""
+"""Failures that may concern a single video or the whole site."""
 _KINDS_OF_FILES: Final = frozenset({VideoErrorKind.TRUNCATED, VideoErrorKind.EMPTY_FILE})
 
 
 def is_of_file_alone(kind: VideoErrorKind, *, is_direct: bool, is_complete: bool) -> bool:
-    """Return whether a failure is the file's own fault, and says nothing against its site.
+    """Return whether a failure is caused by the file itself and says nothing about its site.
 
-    A server that names a file's size and sends as many bytes has served it, and damage in it was there before. Of a
-    site whose pages hand out addresses of media this proves nothing: one that wants a token sends less than the video,
-    and calls that the whole.
+    A server that states a file's size and sends that many bytes has served it completely, so the file was already
+    damaged. This proves nothing for a site whose pages hand out media addresses. If such a site wants a token, it
+    sends part of the video and reports that part's size as the whole.
 
     Args:
         kind: what is wrong with the video.
-        is_direct: its address named the file itself; no page or extractor handed it out.
-        is_complete: the server said how many bytes the file has, and this many came.
+        is_direct: True if the address named the file itself, not through a page or extractor.
+        is_complete: True if the server stated the file's size and sent exactly that many bytes.
     """
     return kind in _KINDS_OF_FILES and is_direct and is_complete
 
 
 def age_days(version: str, today: date) -> int | None:
-    """Return the age of a yt-dlp version in days: a version is its date. None if it is no date.
+    """Return the age of a yt-dlp version in days, since a version is its release date. None if it is not a date.
 
     >>> age_days("2025.10.22", date(2025, 11, 1))
     10
@@ -69,7 +69,7 @@ def age_text(version: str, today: date) -> str:
 
 
 def age_warning(version: str, today: date) -> str | None:
-    """Return what to tell the user of a yt-dlp that is too old, None if it is not."""
+    """Return the warning for a yt-dlp that is too old, or None if it is recent enough."""
     days = age_days(version, today)
     if days is None or days <= OLD_AFTER_DAYS:
         return None
@@ -80,7 +80,7 @@ def age_warning(version: str, today: date) -> str | None:
 
 
 def refusal_reason(site: str, kind: VideoErrorKind, last_message: str, version: str, today: date) -> str:
-    """Return the reason of an event in one line: it stands at many videos, and names none of them."""
+    """Return the reason for an event in one line. It is stored with many videos, so it names none of them."""
     last_message = _NAME_OF_VIDEO.sub("", last_message)
     days = age_days(version, today)
     remedy = "; update it: pip install -U yt-dlp" if days is not None and days > OLD_AFTER_DAYS else ""

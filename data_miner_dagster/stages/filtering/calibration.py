@@ -1,12 +1,12 @@
-"""From keep-or-drop answers on a few frames to a threshold, with how sure one can be of it. Pure, no model.
+"""Estimate a threshold and its uncertainty from keep-or-drop answers on a few frames. Pure functions, no model.
 
-Scores are *headroom*: positive similarity less the threshold in force, so 0 is where the decision turns. Frames are
-asked about in strata, narrow beside the threshold and wide far from it, and drawn at random within each; since the
-score of every frame is known, an answer stands for a known number of frames. For a threshold, each stratum (cut in
-two where the threshold falls into it) has a share of frames worth keeping, of which `kept` of `asked` answers leave
-the Jeffreys posterior Beta(kept + 1/2, dropped + 1/2). Drawing the shares, and from them how many of the frames that
-were not asked about are good, many times over gives the distributions of precision and recall: medians are the
-estimates, the central 95% the intervals. A stratum without answers can hold anything, and widens them accordingly.
+Scores are *headroom*: positive similarity minus the current threshold, so the decision changes at 0. Frames are
+sampled at random within strata, which are narrow near the threshold and wide far from it. The score of every frame
+is known, so each answer represents a known number of frames. A candidate threshold splits the stratum it falls into.
+Each stratum has an unknown share of frames worth keeping, whose Jeffreys posterior given the answers is
+Beta(kept + 1/2, dropped + 1/2). Many draws of these shares, and of the number of good frames among the unanswered
+ones, yield the distributions of precision and recall. Medians are the estimates, and the central 95% are the
+intervals. A stratum without answers can contain anything and widens the intervals accordingly.
 
 Source of the interval: Brown, Cai and DasGupta 2001, "Interval estimation for a binomial proportion", section 4.3.
 """
@@ -25,20 +25,20 @@ Goal = Literal["precision", "recall"]
 
 STRATA_PER_SIDE: Final = 4
 _GROWTH: Final = 3
-"""Each stratum holds so many times the frames of the one next to it on the threshold's side."""
+"""Ratio of a stratum's frame count to that of its neighbour nearer the threshold."""
 _NEAREST_SHARE: Final = 0.4
-"""Of a side's questions, those in the stratum beside the threshold; the others share the rest equally."""
+"""Share of a side's questions in the stratum next to the threshold. The other strata share the rest equally."""
 FEWEST_ANSWERS: Final = 20
-"""Below this no threshold is offered at all."""
+"""With fewer answers no threshold is offered."""
 _NUM_DRAWS: Final = 2000
 _MOST_CANDIDATES: Final = 100
 _CONFIDENCE: Final = 0.95
 
 
 def stratum_edges(headroom: Float64Array) -> Float64Array:
-    """Return (S+1,) ascending edges of half-open strata that cover all scores; 0, the threshold in force, is one.
+    """Return (S+1,) ascending edges of half-open strata that cover all scores. One edge is 0, the current threshold.
 
-    On each side of 0 up to STRATA_PER_SIDE strata, of frame counts in the proportions 1 : 3 : 9 : 27 outwards.
+    Each side of 0 has up to STRATA_PER_SIDE strata, with frame counts in the ratio 1 : 3 : 9 : 27 outwards.
     """
     inner: list[float] = [0.0]
     shares = np.cumsum([_GROWTH**i for i in range(STRATA_PER_SIDE - 1)]) / sum(
@@ -53,10 +53,10 @@ def stratum_edges(headroom: Float64Array) -> Float64Array:
 
 
 def questions_per_stratum(edges: Float64Array, sizes: Sequence[int], num_questions: int) -> list[int]:
-    """Return how many frames to ask about in each stratum, at most as many as it has.
+    """Return how many frames to ask about in each stratum, at most the number it contains.
 
-    Half of them on each side of the threshold in force; what a small stratum, or a side, cannot use goes to
-    the others.
+    Each side of the current threshold gets half of the questions. Questions that a small stratum or side cannot use
+    go to the others.
     """
     lower = edges[:-1]
     wanted = [0] * len(lower)
@@ -84,10 +84,11 @@ def stratum_of(headroom: Float64Array, edges: Float64Array) -> npt.NDArray[np.in
 
 
 def sampling_order(video_key: str, frame_indices: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
-    """Return a fixed pseudo-random number per frame: the frames with the lowest are asked about first.
+    """Return a fixed pseudo-random number per frame. Frames with the lowest numbers are asked about first.
 
-    A larger sample then contains the smaller one, and a new video disturbs no other's. Source of the mixing function:
-    Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators" (SplitMix64).
+    A larger sample then contains the smaller one, and a new video does not change the order within other videos.
+    Source of the mixing function: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"
+    (SplitMix64).
     """
     mixed = frame_indices.astype(np.uint64) + (np.uint64(zlib.crc32(video_key.encode())) << np.uint64(32))
     mixed = mixed * np.uint64(0x9E3779B97F4A7C15)
@@ -98,7 +99,7 @@ def sampling_order(video_key: str, frame_indices: npt.NDArray[np.int32]) -> npt.
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A share with the interval that holds it with 95% probability."""
+    """An estimated share with its 95% interval."""
 
     value: float
     low: float
@@ -107,7 +108,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdQuality:
-    """What a threshold would do. `shift` is relative to the threshold in force; `num_kept` counts all frames."""
+    """The effect of a threshold. `shift` is relative to the current threshold; `num_kept` counts all frames."""
 
     shift: float
     precision: Estimate
@@ -117,10 +118,10 @@ class ThresholdQuality:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationResult:
-    """The threshold for a goal, or why there is none.
+    """The threshold for a goal, or the reason that no threshold was found.
 
-    `chosen` meets the goal by its estimate, and gives away the least of the other measure; `is_assured` if even the
-    lower end of its interval meets it. `in_force` is what the present threshold does.
+    `chosen` is the threshold whose estimate meets the goal with the smallest loss in the other measure. `is_assured`
+    is true if the lower end of its interval meets the goal too. `in_force` is the effect of the current threshold.
     """
 
     goal: Goal
@@ -144,12 +145,12 @@ def calibrate(
     """Find the threshold for a wanted precision or recall.
 
     Args:
-        headroom: (N,) scores of every frame whose fate depends on the positive threshold.
-        edges: (S+1,) of the strata that the questions were drawn from.
-        answered_headroom: (A,) scores of the frames that were answered.
-        answers: (A,) true for keep.
-        goal: which measure to reach.
-        wanted: its value, in 0..1.
+        headroom: (N,) scores of all frames whose decision depends on the positive threshold.
+        edges: (S+1,) edges of the strata that the questions were drawn from.
+        answered_headroom: (A,) scores of the answered frames.
+        answers: (A,) True for keep.
+        goal: the measure to reach.
+        wanted: the value to reach, in 0..1.
     """
     num_answers = len(answers)
     if num_answers < FEWEST_ANSWERS:
@@ -162,7 +163,7 @@ def calibrate(
     qualities = [
         threshold_quality(population, edges, answered_headroom, answers, shift=float(shift)) for shift in candidates
     ]
-    # The lowest threshold that is precise enough keeps the most; the highest that finds enough keeps the cleanest.
+    # The lowest threshold with enough precision keeps the most frames. The highest with enough recall is most precise.
     fitting = [
         quality
         for quality in (qualities if goal == "precision" else reversed(qualities))
@@ -198,15 +199,15 @@ def threshold_quality(
     *,
     shift: float,
 ) -> ThresholdQuality:
-    """Return precision and recall of one threshold. `population` is sorted; frames at or above `shift` are kept."""
+    """Return the precision and recall of one threshold. `population` is sorted. Frames at or above `shift` are kept."""
     cuts = np.unique([*edges, shift])
     sizes = np.diff(np.searchsorted(population, cuts, side="left"))
     strata = stratum_of(answered_headroom, cuts)
     kept = np.bincount(strata[answers], minlength=len(sizes))
     dropped = np.bincount(strata[~answers], minlength=len(sizes))
-    generator = np.random.default_rng(0)  # the same answers give the same interval
+    generator = np.random.default_rng(0)  # the same answers yield the same interval
     shares = generator.beta(kept + 0.5, dropped + 0.5, size=(_NUM_DRAWS, len(sizes)))
-    # What was answered is known; only the rest is drawn, so that answers to everything leave no doubt.
+    # Only unanswered frames are drawn, so the interval has zero width when every frame has been answered.
     good = kept + generator.binomial(sizes - kept - dropped, shares)
     is_above = cuts[:-1] >= shift
     num_kept = int(sizes[is_above].sum())

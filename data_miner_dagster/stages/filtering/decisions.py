@@ -1,20 +1,20 @@
-"""Decides which frames are kept, from stored similarities: pure, vectorised, no model.
+"""Decide which frames to keep, from stored similarities. Pure and vectorised, no model.
 
 A frame is dropped for the first reason that applies, in the order of `DropReason`:
 
 0. a person dropped it;
 1. extraction marked it black, flat or blurred, or it could not be read;
 2. no positive prompt reaches its threshold;
-3. a negative prompt, at or above its own threshold, exceeds the positive less its margin;
+3. a negative prompt at or above its own threshold exceeds the positive similarity minus its margin;
 4. a junk prompt reaches its threshold (and exceeds the positive by the junk margin, where one is set);
-5. a better kept frame of the same video lies nearer than `min_gap_seconds`;
-6. the video has its `max_frames_per_video` already.
+5. a better kept frame of the same video is closer than `min_gap_seconds`;
+6. the video already has `max_frames_per_video` frames.
 
-A frame that a person kept stays whatever the rules say, unless it could not be read. It takes no other's place: gap
-and cap are applied to what the rules alone keep. One that a person dropped makes room for others.
+A frame that a person kept stays whatever the rules say, unless it could not be read. It does not displace other
+frames: gap and cap apply only to frames that the rules keep. A frame that a person dropped makes room for others.
 
-Where prompts have thresholds of their own, the positive that counts is the one with the most *headroom*, similarity
-less threshold, so that prompts of different reach can be compared. "Better" means more headroom, then earlier.
+If positive prompts have individual thresholds, the one with the most *headroom* (similarity minus threshold) counts,
+so that prompts of different ranges can be compared. "Better" means more headroom, then earlier.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ NO_PROMPT: Final = -1
 NO_VERDICT: Final = 0
 KEEP_BY_HAND: Final = 1
 DROP_BY_HAND: Final = 2
-"""Codes of what a person said of a frame."""
+"""Codes of a person's verdict on a frame."""
 
 _CODE: Final[Mapping[DropReason, int]] = {reason: code for code, reason in enumerate(REASONS)}
 
@@ -47,10 +47,10 @@ Float64Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class PromptRule:
-    """One prompt with its numbers for one encoder."""
+    """One prompt with its threshold and margin for one encoder."""
 
     text: str
-    threshold: float | None  # None: no floor
+    threshold: float | None  # None: no minimum
     margin: float | None  # None: not compared with the positive
 
 
@@ -68,10 +68,10 @@ class FilteringRules:
 
 
 def resolve_rules(config: FilteringConfig, encoder_name: str, calibration: SimilarityCalibration) -> FilteringRules:
-    """Return the rules with the numbers that hold for one encoder.
+    """Return the rules with the values for one encoder.
 
     Raises:
-        ConfigError: a threshold is given per encoder, and this one is not among them.
+        ConfigError: a threshold is given per encoder, but not for this one.
     """
 
     def value(field: str, given: Threshold | Margin | None, default: float | None) -> float | None:
@@ -115,7 +115,7 @@ def resolve_rules(config: FilteringConfig, encoder_name: str, calibration: Simil
 
 
 def unnamed_values(config: FilteringConfig) -> dict[str, float]:
-    """Return the explicit thresholds and margins that do not say which encoder they are for, by field; 0 is a 0."""
+    """Return the explicit thresholds and margins that name no encoder, by field. Leaves out margins of 0."""
     fields: dict[str, Threshold | Margin | None] = {
         name: getattr(config, name)
         for name in ("positive_threshold", "negative_threshold", "negative_margin", "junk_threshold", "junk_margin")
@@ -130,10 +130,10 @@ def unnamed_values(config: FilteringConfig) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What became of N frames. Prompt codes are positions in the rules' set; NO_PROMPT where there is none.
+    """The decisions on N frames. Prompt codes are positions in the rules' prompt set, or NO_PROMPT.
 
-    `headroom` is the positive similarity less its prompt's threshold; NaN, like the similarities, for a frame that
-    could not be read.
+    `headroom` is the positive similarity minus its prompt's threshold. Headroom and similarities are NaN for a frame
+    that could not be read.
     """
 
     reasons: npt.NDArray[np.int8]
@@ -147,13 +147,13 @@ class Decisions:
 
     @property
     def is_kept(self) -> npt.NDArray[np.bool_]:
-        """(N,) true where the frame is kept."""
+        """(N,) True where the frame is kept."""
         return np.equal(self.reasons, KEPT)
 
 
 @dataclass(slots=True)
 class _Strongest:
-    """The leading prompt of one set at each frame, found in one pass over the columns."""
+    """The strongest prompt of one set for each frame, found in one pass over the columns."""
 
     strengths: Float64Array
     prompts: npt.NDArray[np.int32]
@@ -168,7 +168,7 @@ class _Strongest:
         )
 
     def challenge(self, prompt: int, strengths: Float64Array, similarities: Float64Array) -> None:
-        """Let `prompt` take the lead where it is strictly stronger: of equals, the first in the list leads."""
+        """Make `prompt` the strongest where it is strictly stronger. The first prompt in the list wins a tie."""
         wins = strengths > self.strengths  # false for NaN
         np.copyto(self.strengths, strengths, where=wins)
         np.copyto(self.similarities, similarities, where=wins, casting="same_kind")
@@ -184,15 +184,15 @@ def decide(
     quality_reasons: npt.NDArray[np.int8],
     verdicts: npt.NDArray[np.int8] | None = None,
 ) -> Decisions:
-    """Decide on the frames of whole videos.
+    """Decide on the frames of complete videos.
 
     Args:
-        similarity_by_prompt: (N,) similarities of every prompt of the rules; NaN where the frame could not be read.
-        rules: resolved for the encoder that made the similarities.
-        pts_seconds: (N,) ascending within a video.
-        video_offsets: (V+1,) ascending; the frames of video v are the half-open slice offsets[v]:offsets[v+1].
-        quality_reasons: (N,) code in REASONS of the flag set at extraction, KEPT where there is none.
-        verdicts: (N,) what a person said of each frame, NO_VERDICT where nothing; None where nobody said anything.
+        similarity_by_prompt: (N,) similarities for every prompt of the rules. NaN where a frame could not be read.
+        rules: resolved for the encoder that computed the similarities.
+        pts_seconds: (N,) frame times, ascending within a video.
+        video_offsets: (V+1,) ascending. The frames of video v are the half-open slice offsets[v]:offsets[v+1].
+        quality_reasons: (N,) code in REASONS of the flag set at extraction, or KEPT for no flag.
+        verdicts: (N,) a person's verdict on each frame, or NO_VERDICT. None if there are no verdicts at all.
     """
     columns = {text: similarity_by_prompt[text].astype(np.float64) for text in _texts(rules)}
     positive = _lead_of_positives(rules, columns, len(pts_seconds))
@@ -245,9 +245,9 @@ def _lead_of_positives(rules: FilteringRules, columns: Mapping[str, Float64Array
 def _lead_of_negatives(
     rules: FilteringRules, columns: Mapping[str, Float64Array], num_frames: int
 ) -> tuple[Float64Array, _Strongest]:
-    """Return the strengths of the leading prompts at or above their floors, and the lead that is shown.
+    """Return the strengths of the strongest prompts at or above their thresholds, and the prompts to show.
 
-    A prompt below its floor is shown where there is no other, but beats nothing.
+    A prompt below its threshold is shown if there is no other, but it never drops a frame.
     """
     lead, lead_of_all = _Strongest.nothing(num_frames), _Strongest.nothing(num_frames)
     for position, rule in enumerate(rules.negative):
@@ -266,7 +266,7 @@ def _lead_of_negatives(
 def _lead_of_junk(
     rules: FilteringRules, columns: Mapping[str, Float64Array], positive_similarities: Float64Array
 ) -> tuple[_Strongest, npt.NDArray[np.bool_]]:
-    """Return the lead among the junk prompts, and which frames any of them calls junk."""
+    """Return the strongest junk prompts, and which frames are junk according to any junk prompt."""
     lead = _Strongest.nothing(len(positive_similarities))
     is_junk = np.zeros(len(positive_similarities), bool)
     for position, rule in enumerate(rules.junk):
@@ -296,14 +296,14 @@ def _too_close(
     video_offsets: npt.NDArray[np.int64],
     min_gap_seconds: float,
 ) -> npt.NDArray[np.bool_]:
-    """Return which candidates lie nearer than the gap to a better candidate of their video that stays."""
+    """Return which candidates are closer than the gap to a better candidate of their video that stays."""
     dropped = np.zeros(len(pts_seconds), bool)
     for start, stop in zip(video_offsets[:-1].tolist(), video_offsets[1:].tolist(), strict=True):
         candidates = start + np.flatnonzero(is_candidate[start:stop])
         if len(candidates) < 2:
             continue
         times = pts_seconds[candidates]
-        # Half-open slices of neighbours nearer than the gap, so that frames exactly a gap apart both stay.
+        # Half-open slices of neighbours closer than the gap, so that frames exactly one gap apart both stay.
         first = np.searchsorted(times, times - min_gap_seconds, side="right").tolist()
         last = np.searchsorted(times, times + min_gap_seconds, side="left").tolist()
         is_near = bytearray(len(candidates))

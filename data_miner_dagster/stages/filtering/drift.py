@@ -1,4 +1,4 @@
-"""Whether new scores are distributed like those that a calibration was made on. Pure."""
+"""Detect whether new scores are distributed differently from those of a calibration. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,30 +17,30 @@ DRIFTED_PSI: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class ScoreDistribution:
-    """A histogram whose inner edges are percentiles of what it was first made from."""
+    """A histogram whose inner edges are percentiles of the original scores."""
 
     edges: tuple[float, ...]  # ascending, without the infinite ones
     counts: tuple[int, ...]  # one more than edges
 
 
 def distribution_of(scores: Float64Array) -> ScoreDistribution:
-    """Return the distribution of finite scores, with edges at its own percentiles."""
+    """Return the distribution of finite scores, with edges at their percentiles."""
     edges = np.quantile(scores, np.arange(1, _NUM_BINS) / _NUM_BINS) if len(scores) else np.zeros(_NUM_BINS - 1)
     return ScoreDistribution(tuple(edges.tolist()), tuple(counts_within(edges.tolist(), scores).tolist()))
 
 
 def counts_within(edges: Sequence[float], scores: Float64Array) -> npt.NDArray[np.int64]:
-    """Return how many scores fall between the edges, half-open, the first and last bin unbounded."""
+    """Return how many scores fall into each half-open bin. The first and last bins are unbounded."""
     return np.bincount(np.searchsorted(np.asarray(edges), scores, side="right"), minlength=len(edges) + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far new scores lie from the reference.
+    """How much new scores differ from the reference.
 
-    `psi` is the population stability index over ten bins (usual reading: below .1 the same, above .25 another
-    population), `ks` the largest difference of the cumulated shares, 0..1. `noise` is the PSI to expect of samples of
-    these sizes without any drift.
+    `psi` is the population stability index over ten bins (usually read as: below .1 the same population, above .25
+    a different one). `ks` is the largest difference between the cumulative shares, 0..1. `noise` is the PSI expected
+    for samples of these sizes without any drift.
     """
 
     num_frames: int
@@ -50,19 +50,19 @@ class Drift:
 
     @property
     def is_drifted(self) -> bool:
-        """True if there are frames enough to tell, and the distribution is another one."""
+        """True if there are enough frames to judge and the distribution differs."""
         return self.num_frames >= _FEWEST_FRAMES and self.psi > DRIFTED_PSI + self.noise
 
 
 def drift(reference: ScoreDistribution, new_counts: npt.NDArray[np.int64]) -> Drift | None:
-    """Compare new scores, counted within the reference's edges, with the reference. None if either has no frames."""
+    """Compare new scores, counted in the reference's bins, with the reference. None if either has no frames."""
     old_counts = np.asarray(reference.counts)
     num_old, num_new = int(old_counts.sum()), int(new_counts.sum())
     if not num_old or not num_new:
         return None
     ks = float(np.abs(np.cumsum(old_counts) / num_old - np.cumsum(new_counts) / num_new).max())
     starts = np.arange(0, len(old_counts), _BINS_PER_PSI_BIN)
-    # Half a frame more in each bin, so that an empty one has a logarithm.
+    # Add half a frame to each bin so that the logarithm exists for empty bins.
     old = np.add.reduceat(old_counts, starts) + 0.5
     new = np.add.reduceat(new_counts, starts) + 0.5
     old, new = old / old.sum(), new / new.sum()

@@ -1,4 +1,4 @@
-"""Similarities at a glance: one line of text that fits into a table cell."""
+"""Histograms of similarities as one line of text that fits into a table cell."""
 
 from typing import Final
 
@@ -12,15 +12,15 @@ _MAX_COLUMNS: Final = 40
 
 
 def count_similarities(similarities: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    """Return how many finite similarities fall into each bin of BIN_WIDTH over -1..1. Counts add up over batches."""
+    """Count finite similarities in bins of BIN_WIDTH over -1..1. Counts of several batches can be added."""
     finite = similarities[np.isfinite(similarities)].astype(np.float64)
-    # The small shift keeps 0.29 in the bin that starts at 0.29, whatever its last binary digit.
+    # The small shift keeps 0.29 in the bin that starts at 0.29 despite float rounding.
     bins = np.floor((finite + 1) / BIN_WIDTH + 1e-6).astype(np.int64)
     return np.bincount(np.clip(bins, 0, _NUM_BINS - 1), minlength=_NUM_BINS)
 
 
 def histogram_line(counts: npt.NDArray[np.int64]) -> str:
-    """Return a histogram as text with its ends, such as `0.05 ▁▃█▂ 0.61`; empty where nothing was counted."""
+    """Return a histogram as text between its bounds, such as `0.05 ▁▃█▂ 0.61`. Empty if nothing was counted."""
     filled = np.flatnonzero(counts)
     if not len(filled):
         return ""
