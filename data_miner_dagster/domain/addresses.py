@@ -1,9 +1,10 @@
-"""Addresses by who wrote them, which decides what may be read in them; and secrets in plain, which none may hold.
+"""Addresses typed by who wrote them, and the detection of plain-text secrets in addresses.
 
-`{env:NAME}`, `~` and paths are a user's words. What a listing, feed, page, manifest or redirect says is foreign, and
-is never anything but the name of something on the network. The two are types of their own, so that no function that
-expands or opens can be given the wrong one. Belongs here: the types and what makes an address valid. Does not belong
-here: what `{env:NAME}` stands for (sites/references.py), which hosts may be spoken to (sites/addresses.py).
+The author decides how an address may be read. Only a user's own words may contain `{env:NAME}`, `~` or paths. Text from
+a listing, feed, page, manifest or redirect is foreign and can only name something on the network. Separate types ensure
+that code which expands or opens addresses cannot receive the wrong kind. Belongs here: the types and what makes an
+address valid. Does not belong here: expanding `{env:NAME}` (sites/references.py) and deciding which hosts may be
+contacted (sites/addresses.py).
 """
 
 import re
@@ -16,29 +17,29 @@ from data_miner_dagster.domain.foreign_text import clean_text
 from data_miner_dagster.domain.secret_names import is_secret_name
 
 MAX_FOREIGN_LENGTH: Final = 2000
-"""A longer address is refused: no browser would send it either."""
+"""Longer addresses are refused: no browser would send them either."""
 _PLACEHOLDER: Final = re.compile(r"\{env:[A-Za-z_]\w*\}")
 _MIN_SECRET_LENGTH: Final = 6
-"""`key=3` is the name of something, and no secret."""
+"""Shorter values such as `key=3` are identifiers rather than secrets."""
 _HOST: Final = re.compile(r"[A-Za-z0-9._\-:\u0080-\U0010ffff]+")
 _OF_EXTRACTOR: Final = re.compile(
     r"(?!(?:file|data|ftp|javascript|about|rtmp\w*|wss?)(?::|$))[A-Za-z0-9][^\s{}\\\x00-\x1f]*", re.IGNORECASE
 )
 _UNSEEN: Final = re.compile("[{}\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
-_LINE_BREAKS: Final = re.compile("[\t\n\r]")  # which browsers leave out of an address, wherever they stand
+_LINE_BREAKS: Final = re.compile("[\t\n\r]")  # browsers remove these anywhere in an address
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class AddressError(ValueError):
-    """A foreign address cannot be taken; `str(error)` says why in one line, without the address."""
+    """A foreign address cannot be accepted; `str(error)` gives the reason in one line, without the address."""
 
 
 class Origin(StrEnum):
-    """Who says where a video is. Values are stored."""
+    """Who said where a video is. Values are stored."""
 
-    LOCAL = "local"  # a path that a source of the user's found
+    LOCAL = "local"  # a path found by one of the user's sources
     OWN = "own"  # an address as the user wrote it
-    FOREIGN = "foreign"  # what a listing, feed or page says
+    FOREIGN = "foreign"  # from a listing, feed or page
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class LocalPath:
 
 @dataclass(frozen=True, slots=True)
 class OwnAddress:
-    """An address as a user wrote it; `{env:NAME}` in it stands for a variable."""
+    """An address as a user wrote it; `{env:NAME}` in it refers to an environment variable."""
 
     text: str
 
@@ -63,9 +64,9 @@ class OwnAddress:
 
 @dataclass(frozen=True, slots=True)
 class ForeignAddress:
-    """An address that somebody else wrote: http or https with a host and a valid port, braces percent-encoded.
+    """An address from a third party: http or https with a host and a valid port, braces percent-encoded.
 
-    Or a name such as `wistia:abc` that one extractor gives to another (`of_extractor`): nothing else knows it.
+    It may also be a name such as `wistia:abc` that one extractor passes to another (`of_extractor`).
 
     Raises:
         AddressError: it is neither.
@@ -86,10 +87,10 @@ class ForeignAddress:
 
     @classmethod
     def parse(cls, text: str) -> "ForeignAddress":
-        """Return the http or https address that a stranger's text is; what cannot be seen in it is percent-encoded.
+        """Return foreign text as an http or https address, with invisible characters percent-encoded.
 
         Raises:
-            AddressError: it is none.
+            AddressError: it is not a valid address.
         """
         if len(text) > MAX_FOREIGN_LENGTH:
             raise AddressError(f"it has more than {MAX_FOREIGN_LENGTH} characters")
@@ -99,10 +100,10 @@ class ForeignAddress:
 
     @classmethod
     def of_extractor(cls, text: str) -> "ForeignAddress":
-        """Return an address that an extractor of a known site names: http, https, or a name it has for itself.
+        """Return an address from an extractor of a known site: http, https, or a name internal to extractors.
 
         Raises:
-            AddressError: it is a path, or of a scheme that reads files.
+            AddressError: it is a path, or its scheme reads files.
         """
         return cls._encoded(text)
 
@@ -115,7 +116,7 @@ class ForeignAddress:
 
     @property
     def is_http(self) -> bool:
-        """Whether it is an address of the web, and not a name of an extractor."""
+        """Whether it is a web address rather than an extractor's name."""
         return _is_http(self.text)
 
     def __str__(self) -> str:
@@ -123,14 +124,14 @@ class ForeignAddress:
 
 
 NetworkAddress = OwnAddress | ForeignAddress
-"""What may be asked for over the network."""
+"""An address that may be requested over the network."""
 
 
 def address_of(origin: Origin, text: str) -> LocalPath | OwnAddress | ForeignAddress:
-    """Return an address by who wrote it.
+    """Return an address of the type that matches its author.
 
     Raises:
-        AddressError: a foreign one that cannot be taken.
+        AddressError: a foreign address cannot be accepted.
     """
     match origin:
         case Origin.LOCAL:
@@ -142,7 +143,7 @@ def address_of(origin: Origin, text: str) -> LocalPath | OwnAddress | ForeignAdd
 
 
 def host_of(text: str) -> str:
-    """Return the host of an address, empty if it has none."""
+    """Return the host of an address, or an empty string if it has none."""
     try:
         return urllib.parse.urlsplit(text).hostname or ""
     except ValueError:
@@ -150,9 +151,9 @@ def host_of(text: str) -> str:
 
 
 def problem_of_address(text: str) -> str | None:
-    """Return why an http or https address cannot be asked for, None if it can.
+    """Return why an http or https address cannot be requested, or None if it can.
 
-    It may have no host, no such port or no such name, or be longer than what is taken of anybody.
+    The host may be missing or malformed, the port invalid, or the address too long.
     """
     if len(text) > MAX_FOREIGN_LENGTH:
         return f"it has more than {MAX_FOREIGN_LENGTH} characters"
@@ -173,9 +174,9 @@ def problem_of_address(text: str) -> str | None:
 
 
 def secret_in_address(address: str) -> str | None:
-    """Return what in an address looks like a secret in plain: `parameter 'token'`, `a password`; None if nothing does.
+    """Return what looks like a plain-text secret in an address, or None.
 
-    `{env:NAME}` in its place is none.
+    Examples: `parameter 'token'`, `a password`. The placeholder `{env:NAME}` is not a secret.
     """
     try:
         parts = urllib.parse.urlsplit(address.strip())
@@ -193,7 +194,7 @@ def secret_in_address(address: str) -> str | None:
 
 
 def advice_for(secret: str) -> str:
-    """Return the sentence that refuses an address with such a secret and says what to write instead."""
+    """Return the sentence that refuses an address with this secret and says what to write instead."""
     return (
         f"holds {secret} in plain, which would be kept in the catalog: write {{env:NAME}} in its place and set the "
         "environment variable NAME"

@@ -1,4 +1,4 @@
-"""Addresses of a catalog's database: what is wrong with one, and how it is shown."""
+"""URLs of the catalog's database: validation and safe display."""
 
 import re
 from typing import Final
@@ -10,7 +10,7 @@ _PORT: Final = re.compile(r"(?:[^@]*@)?(?:\[[^\]]*\]|[^/:?]*)(?::([^/?]*))?")
 
 
 def problem_of_catalog_url(url: str) -> str | None:
-    """Return what is wrong with the URL of a catalog, and how to write one; None if nothing is."""
+    """Return what is wrong with a catalog's URL and how to write one, or None if it is valid."""
     begins = _NAME.match(url)
     if begins is None:
         return f"the catalog is kept in sqlite or postgresql; write {EXAMPLES}"
@@ -21,7 +21,7 @@ def problem_of_catalog_url(url: str) -> str | None:
 
 
 def shown_catalog_url(url: str) -> str:
-    """Return a URL, or what was meant to be one, without what may be a password: what is before '@' or after '?'."""
+    """Return a URL, valid or not, for display: anything before '@' or after '?' may be a password and is hidden."""
     before, at, rest = url.rpartition("@")
     head = re.match(r"[\w+]{0,30}:?//", before)
     rest, mark, _ = rest.partition("?")

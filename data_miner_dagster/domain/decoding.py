@@ -1,6 +1,7 @@
-"""What is known of a video before it is decoded, and the plan that is made of it.
+"""What is known about a video before it is decoded, and the decode plan made from it.
 
-Belongs here: the records that pass between planning (stages) and decoding (media). None decides or decodes.
+Belongs here: the records passed between planning (stages) and decoding (media). Does not belong here: decisions and
+decoding.
 """
 
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """The packets of a video stream in decode order, without their content. All arrays have one entry a packet.
+    """The packets of a video stream in decode order, without their content. All arrays have one entry per packet.
 
-    `pts` is in units of `time_base`. `is_droppable` packets are ones that no other packet needs for its decoding.
-    `is_shown` is False for what an edit list hides. `is_seekable` says that the file lists its keyframes.
+    `pts` is in units of `time_base`. `is_droppable` marks packets that no other packet needs for decoding. `is_shown`
+    is False for packets hidden by an edit list. `is_seekable` means that the file lists its keyframes.
 
-    If `is_from_content` the file's own times were missing or wrong: the entries are then decoded frames in order of
-    presentation and say nothing of packets.
+    If `is_from_content`, the file's own times were missing or wrong. The entries are then decoded frames in
+    presentation order and say nothing about packets.
     """
 
     time_base: Fraction
@@ -39,46 +40,46 @@ class VideoIndex:
 
     @cached_property
     def ordinals(self) -> Int64Array:
-        """The place of each packet among all packets of the stream."""
+        """The position of each packet among all packets of the stream."""
         return np.arange(len(self))
 
     @cached_property
     def frame_pts(self) -> Int64Array:
-        """The distinct pts of the frames that are shown and known, ascending."""
+        """The distinct pts of the known shown frames, ascending."""
         return np.unique(self.pts[self.is_shown])
 
     @cached_property
     def frame_numbers(self) -> Int64Array:
-        """The ordinal of each of `frame_pts` among all frames that the video shows."""
+        """The ordinal of each entry of `frame_pts` among all shown frames of the video."""
         return np.arange(len(self.frame_pts))
 
     @cached_property
     def keyframe_pts(self) -> Int64Array:
-        """The pts of the keyframes that are shown, ascending."""
+        """The pts of the shown keyframes, ascending."""
         return np.unique(self.pts[self.is_shown & self.is_keyframe])
 
     @property
     def num_frames(self) -> int:
-        """How many frames are shown."""
+        """The number of shown frames."""
         return len(self.frame_pts)
 
     @property
     def last_pts(self) -> int:
-        """The pts of the last frame that is shown; there is one."""
+        """The pts of the last shown frame. Requires at least one shown frame."""
         return int(self.frame_pts[-1])
 
     def frame_number_of(self, pts: int) -> int:
-        """Return the ordinal, among all frames that are shown, of one of `frame_pts`."""
+        """Return the ordinal, among all shown frames, of one of `frame_pts`."""
         return int(self.frame_numbers[np.searchsorted(self.frame_pts, pts)])
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupIndex(VideoIndex):
-    """Every keyframe, and of some groups (a keyframe and what follows it up to the next) the other packets.
+    """An index with every keyframe but the other packets of only some groups (a keyframe up to the next one).
 
-    Every packet of the file is one frame that is shown, and none of a group is shown before or after all of another.
-    So the n-th group shows the frames whose numbers are its packets' ordinals. `file_ordinals` are those of the packets
-    that are known, ascending; the first packet and the whole last group are. The file has `num_packets`.
+    Requires: every packet is exactly one shown frame, and groups do not overlap in time. The n-th group therefore shows
+    the frames whose numbers are its packets' ordinals. `file_ordinals` are the file positions of the known packets,
+    ascending; they always include the first packet and the whole last group. The file has `num_packets` packets.
     """
 
     file_ordinals: Int64Array
@@ -101,7 +102,7 @@ class GroupIndex(VideoIndex):
 
     @cached_property
     def groups(self) -> Int64Array:
-        """The group of each packet; the same in order of presentation, since groups do not mix."""
+        """The group of each packet. Presentation order gives the same groups, since groups do not overlap."""
         return np.cumsum(self.is_keyframe) - 1
 
     @cached_property
@@ -111,17 +112,17 @@ class GroupIndex(VideoIndex):
 
     @cached_property
     def group_sizes(self) -> Int64Array:
-        """How many packets each group has."""
+        """The number of packets in each group."""
         return np.diff(self.group_starts, append=self.num_packets)
 
 
 @dataclass(frozen=True, slots=True)
 class DecodePlan:
-    """Which packets to decode in order to see `target_pts` (ascending, distinct, in the index's time base).
+    """The packets to decode in order to obtain `target_pts` (ascending, distinct, in the index's time base).
 
-    `is_sent[i]` says whether packet i goes to the decoder; None sends all. Before each packet of `restarts` the
-    decoder is emptied and reset, because packets before it were left out. `seeks` are the packets that are
-    reached by a seek instead of by reading on; in a seekable file the first packet is one, too.
+    `is_sent[i]` says whether packet i goes to the decoder; None sends all. The decoder is flushed and reset before each
+    packet in `restarts`, because packets before it were skipped. `seeks` are the packets reached by seeking instead of
+    reading on; in a seekable file they include the first packet.
     """
 
     target_pts: Int64Array
@@ -131,5 +132,5 @@ class DecodePlan:
 
     @property
     def num_sent(self) -> int | None:
-        """How many packets are decoded; None: all."""
+        """The number of packets to decode, or None for all."""
         return None if self.is_sent is None else int(np.count_nonzero(self.is_sent))

@@ -1,29 +1,30 @@
 """The exception tree, on one page.
 
-A bad *item* (one video, one frame) becomes a stored reason; only a bad *run* raises to the user. A message says what
-is wrong, with which value, and the remedy.
+A bad *item* (one video, one frame) becomes a stored reason; only a bad *run* raises to the user. A message says what is
+wrong, with which value, and the remedy.
 
     DataMinerError
     ├── ConfigError            the user's file or flags are wrong; nothing has been started
     ├── NothingToReleaseError  the run finished and has nothing to release; the message carries the funnel
     ├── SourceError            one source could not be listed; the others are
-    ├── ClaimHeldError         another live worker holds the work that was asked for
+    ├── ClaimHeldError         another live worker holds the requested work
     ├── NotReadyError          an earlier stage of the project has not been done
-    ├── OutOfDateError         a table was made from other inputs than are there now
-    ├── SystematicFaultError   the same fault met every item, or ten in a row: a fault of ours, not of the data
-    ├── CatalogError           the catalog is damaged, or it is not the one that belongs to the files
+    ├── OutOfDateError         a table was made from inputs that have since changed
+    ├── SystematicFaultError   the same fault hit every item, or ten in a row: our fault, not the data's
+    ├── CatalogError           the catalog is damaged, or does not belong to the files
     ├── DamagedFileError       a derived file cannot be read: it is removed, and a run makes it again
-    ├── PermanentError         trying again gives the same answer
+    ├── PermanentError         trying again gives the same result
     │   ├── VideoPermanentError(kind)
     │   ├── UnreadableImageError   one image is left out
     │   └── ModelError
     └── TransientError         trying again later may succeed
         └── VideoTransientError(kind)
 
-What one room alone raises and catches is defined there, as a kind of one of these: `PostponedError` and `NotYetError`
-(operations/politeness.py), `NotWantedError` (operations/downloading), `VideosLeftOutError` (operations/left_out.py),
-and what ends a worker (workers/errors.py). Outside the tree are `WorkerFaultError`, which stands for an exception that
-nobody expected, and what another library is to catch as its own (yt-dlp's `RequestError`, pydantic's `ValueError`).
+Errors that only one package raises and catches are defined there, as subclasses of these: `PostponedError` and
+`NotYetError` (operations/politeness.py), `NotWantedError` (operations/downloading), `VideosLeftOutError`
+(operations/left_out.py), and the errors that end a worker (workers/errors.py). Two kinds are outside the tree:
+`WorkerFaultError`, which represents an unexpected exception, and errors that another library must catch as its own
+(yt-dlp's `RequestError`, pydantic's `ValueError`).
 """
 
 from typing import Final
@@ -44,35 +45,35 @@ class NothingToReleaseError(DataMinerError):
 
 
 class SourceError(DataMinerError):
-    """One source could not be listed. Never to be taken for an empty list."""
+    """One source could not be listed. This must never be treated as an empty list."""
 
 
 class ClaimHeldError(DataMinerError):
-    """Another live worker is doing this work, and the caller did not want to wait any longer."""
+    """Another live worker is doing this work, and the caller stopped waiting."""
 
 
 class SystematicFaultError(DataMinerError):
-    """A fault that is not of single items: nothing was recorded of any, and the run ends."""
+    """A fault that is not specific to single items: nothing was recorded for any of them, and the run ends."""
 
 
 class CatalogError(DataMinerError):
-    """The catalog is damaged, or missing beside files that it must know."""
+    """The catalog is damaged, or missing although files that it must know exist."""
 
 
 class DamagedFileError(DataMinerError):
-    """A derived file cannot be read. For what is kept (a release, the catalog, settings) there are other errors."""
+    """A derived file cannot be read. Kept files (releases, the catalog, settings) have their own errors."""
 
 
 class NotReadyError(DataMinerError):
-    """An earlier stage of the project has not been done, so this one cannot begin: nothing has failed."""
+    """An earlier stage of the project has not been done, so this one cannot begin. Nothing has failed."""
 
 
 class OutOfDateError(DataMinerError):
-    """A table was made from other inputs than are there now: the stage that makes it has to run again."""
+    """A table was made from inputs that have since changed: its stage has to run again."""
 
 
 class PermanentError(DataMinerError):
-    """Trying again gives the same answer."""
+    """Trying again gives the same result."""
 
 
 class TransientError(DataMinerError):
@@ -84,13 +85,13 @@ class ModelError(PermanentError):
 
 
 class UnreadableImageError(PermanentError):
-    """An image is missing, damaged or none; the message names the file, where there is one, and what is wrong."""
+    """An image is missing, damaged or not an image; the message names the file, if there is one, and the fault."""
 
 
 class VideoPermanentError(PermanentError):
     """One video cannot be used; `kind` is stored with it.
 
-    `is_of_file_alone`: the site has given all that it has, so that the failure says nothing against it.
+    `is_of_file_alone` means that the site delivered everything it has, so the failure does not count against the site.
     """
 
     def __init__(self, kind: VideoErrorKind, message: str, *, is_of_file_alone: bool = False) -> None:
@@ -102,11 +103,11 @@ class VideoPermanentError(PermanentError):
 class VideoTransientError(TransientError):
     """One video failed in a way that may pass; `kind` is stored with it.
 
-    `retry_after_seconds` is the server's own word where it gave one.
+    `retry_after_seconds` is the server's own value, if it sent one.
     """
 
     is_of_file_alone: Final = False
-    """See `VideoPermanentError`."""
+    """Always False: see `VideoPermanentError`."""
 
     def __init__(self, kind: VideoErrorKind, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Fingerprints: "is this current?" as a comparison of two strings."""
+"""Fingerprints, which answer "is this current?" by comparing two strings."""
 
 import hashlib
 import json
@@ -10,19 +10,19 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 def fingerprint_of(parts: Mapping[str, object]) -> str:
-    """Return 32 hex digits that depend on every name and value of `parts`, not on their order.
+    """Return 32 hex digits that depend on every name and value of `parts`, but not on their order.
 
-    Values must be what JSON can carry (pydantic: `model_dump(mode="json")`).
+    Values must be JSON-serializable (pydantic: `model_dump(mode="json")`).
 
     Raises:
-        TypeError: a value is not JSON.
+        TypeError: a value is not JSON-serializable.
     """
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
 def embeddings_fingerprint_of(frames_fingerprint: str, encoder_fingerprint: str) -> str:
-    """Return the fingerprint that one encoder's embeddings of one video's frames must carry to be current."""
+    """Return the fingerprint that an encoder's embeddings of a video's frames must have to be current."""
     return fingerprint_of({"frames": frames_fingerprint, "encoder": encoder_fingerprint})
 
 

@@ -1,6 +1,6 @@
-"""Text and numbers that strangers wrote, made harmless once, where they come in; and once more where they go out.
+"""Sanitizing of foreign text and numbers, once where they come in and once where they go out.
 
-Belongs here: what a character, a length and a number may be. Does not belong here: escaping for one format (export/).
+Belongs here: the allowed characters, lengths and numbers. Does not belong here: escaping for one format (export/).
 """
 
 import math
@@ -8,38 +8,38 @@ import re
 from typing import Final
 
 MAX_LINE: Final = 5000
-"""The longest text that is kept of one field."""
+"""The maximum length kept for one field."""
 MAX_TAGS: Final = 200
 MAX_TAG_LENGTH: Final = 200
 MAX_COUNT: Final = 2**63 - 1
 MAX_PIXELS_A_SIDE: Final = 2**31 - 1
-"""What an integer column of the catalog holds."""
+"""The maximum of an integer column in the catalog."""
 
 _BIDI: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
-# Not U+200C and U+200D, which join letters in Persian and in many emoji.
+# Excludes U+200C and U+200D, which join letters in Persian and in many emoji.
 _INVISIBLE: Final = "\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
-_CONTROLS: Final = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # without those that are spaces: they part words
+_CONTROLS: Final = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # excludes whitespace controls: they separate words
 _DROPPED: Final = re.compile(f"[{_CONTROLS}{_BIDI}{_INVISIBLE}]")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _UNPRINTABLE: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_BIDI}{_INVISIBLE}\ud800-\udfff]")
 
 
 def clean_text(value: object, max_length: int = MAX_LINE) -> str | None:
-    """Return a foreign text in one line: no control, bidi or invisible characters, no lone surrogates, cut to a length.
+    """Return foreign text as one line without control, bidi or invisible characters, cut to `max_length`.
 
-    Numbers are taken for their digits. None for anything else, and where nothing is left.
+    Lone surrogates are replaced. Numbers become their digits. Returns None for anything else, or if nothing is left.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     if isinstance(value, int) and abs(value) > MAX_COUNT:
         return None  # Python refuses to write out more than 4,300 digits
-    text = str(value)[: 4 * max_length]  # spaces may go, so more than asked for is looked at
+    text = str(value)[: 4 * max_length]  # spaces may be removed, so look at more than `max_length`
     text = _SURROGATE.sub("\ufffd", _DROPPED.sub("", text))
     return " ".join(text.split())[:max_length].rstrip() or None
 
 
 def clean_texts(values: object) -> tuple[str, ...]:
-    """Return a foreign list of words, each cleaned, at most `MAX_TAGS` of them."""
+    """Return a foreign list of words, each cleaned, with at most `MAX_TAGS` entries."""
     if not isinstance(values, list | tuple):
         return ()
     cleaned = (clean_text(value, MAX_TAG_LENGTH) for value in values[: 2 * MAX_TAGS])
@@ -47,7 +47,7 @@ def clean_texts(values: object) -> tuple[str, ...]:
 
 
 def clean_number(value: object) -> float | None:
-    """Return a foreign number that is finite; None for anything else."""
+    """Return a foreign number if it is finite, otherwise None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, int) and abs(value) > MAX_COUNT:
@@ -57,7 +57,7 @@ def clean_number(value: object) -> float | None:
 
 
 def clean_whole(value: object, maximum: int = MAX_COUNT) -> int | None:
-    """Return a foreign whole number from 0 to `maximum`; None for anything else."""
+    """Return a foreign whole number from 0 to `maximum`, otherwise None."""
     number = clean_number(value)
     if number is None or not 0 <= number <= maximum:
         return None
@@ -65,15 +65,15 @@ def clean_whole(value: object, maximum: int = MAX_COUNT) -> int | None:
 
 
 def printable(text: str) -> str:
-    r"""Return a text that no terminal acts upon: what is neither a letter nor a line break or tab becomes `\u001b`.
+    r"""Return text that is safe to print: each control or invisible character becomes an escape such as `\u001b`.
 
-    For whatever is printed, so that an old catalog, a file's name or a message of a library brings nothing along
-    either. What JSON says stays JSON.
+    Line feeds and tabs are kept. Used for everything printed, so that no terminal acts on text from an old catalog, a
+    file name or a library's message. JSON stays valid JSON.
     """
 
     def escape(match: re.Match[str]) -> str:
         code = ord(match[0])
-        if code > 0xFFFF:  # as JSON writes it: two halves
+        if code > 0xFFFF:  # a surrogate pair, as in JSON
             code -= 0x10000
             return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
         return f"\\u{code:04x}"

@@ -1,4 +1,4 @@
-"""Telling a store that takes nothing more from a bad item: whatever met it may succeed once there is room."""
+"""Distinguishing a full disk from a bad item: a failed item may succeed once there is space."""
 
 import errno
 from collections.abc import Iterator
@@ -13,15 +13,14 @@ _TEXTS: Final = (
     "No space left on device",
     "Disk quota exceeded",
     "database or disk is full",  # SQLite
-    "disk quota",  # PostgreSQL, in capitals or not
+    "disk quota",  # PostgreSQL, in either case
 )
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Return whether an error, or what it was raised from, says that a disk or a quota is full.
+    """Return whether an error, or an error that it was raised from, says that a disk or quota is full.
 
-    Libraries pass the system's error on in classes and texts of their own; its number, or its words, are what they
-    share.
+    Libraries wrap the system's error in their own classes and messages. They share only its number or its text.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -35,7 +34,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 @contextmanager
 def disk_full_is_the_videos(where: object) -> Iterator[None]:
-    """Let a full disk, whatever says so, be a failure of the video at hand that may pass.
+    """Turn a full disk, whichever library reports it, into a transient failure of the current video.
 
     Raises:
         VideoTransientError: DISK_FULL.
@@ -51,5 +50,5 @@ def disk_full_is_the_videos(where: object) -> Iterator[None]:
 
 
 def disk_full_line(where: object) -> str:
-    """Return what to tell the user."""
+    """Return the message for the user."""
     return f"no space is left on the disk of {where}: free some; what failed is tried again"

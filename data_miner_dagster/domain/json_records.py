@@ -1,4 +1,4 @@
-"""Records as JSON can carry them, and back: both ends from the fields of the same frozen dataclass."""
+"""Conversion of records to JSON and back, both driven by the fields of the same frozen dataclass."""
 
 import dataclasses
 import json
@@ -13,18 +13,18 @@ _adapters: Final[dict[type, TypeAdapter[Any]]] = {}
 
 
 def as_json(record: Any) -> dict[str, Any]:
-    """Return a record's fields, in their order, as plain values; `from_json` of it is equal."""
+    """Return a record's fields, in order, as plain values. `from_json` restores an equal record."""
     content: dict[str, Any] = _adapter(type(record)).dump_python(record, mode="json")
     return content
 
 
 def from_json(kind: type[_Record], content: Mapping[str, object]) -> _Record:
-    """Return the record that `as_json` was made from, also after a trip through a file.
+    """Return the record that `as_json` converted, also after a round trip through a file.
 
-    Nothing is made to fit: a text is no number, and a name that is no field's is a mistake.
+    Nothing is coerced: text is not accepted as a number, and unknown names are errors.
 
     Raises:
-        ValueError: it is not what a record of this kind gives.
+        ValueError: `content` is not a record of this kind.
     """
     if not isinstance(content, Mapping):
         raise ValueError(f"{type(content).__name__} is no {kind.__name__}")
@@ -36,7 +36,7 @@ def from_json(kind: type[_Record], content: Mapping[str, object]) -> _Record:
 
 
 def _adapter(kind: type) -> TypeAdapter[Any]:
-    """Made once for each kind, which takes a millisecond."""
+    """Return the cached adapter for a kind of record; building one takes a millisecond."""
     if kind not in _adapters:
         _adapters[kind] = TypeAdapter(kind)
     return _adapters[kind]

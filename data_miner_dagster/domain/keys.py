@@ -1,4 +1,4 @@
-"""Video keys, project names and frame ids: what they may look like, checked in one place."""
+"""Video keys, project names and frame ids: their format, checked in one place."""
 
 import hashlib
 import re
@@ -10,15 +10,15 @@ _SAFE: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _VIDEO_KEY: Final = re.compile(r"[a-z0-9_]+-[A-Za-z0-9_.-]+")
 _PROJECT_NAME: Final = re.compile(_SAFE)
 MAX_KEY_LENGTH: Final = 200
-"""Leaves room for suffixes within the 255 bytes that common file systems allow a name."""
+"""Leaves room for suffixes within the 255 bytes that common file systems allow for a name."""
 FRAMES_PREFIX: Final = "frames-"
-"""Begins the key of a folder of pictures that stands for a video."""
+"""Prefix of the key of a picture folder that stands for a video."""
 VIDEO_STEM: Final = "video"
 """The file name of a downloaded video, without its extension."""
 
 
 def check_video_key(key: str) -> str:
-    """Return `key` if it is `<extractor>-<id>`, safe as a file name and as a partition key.
+    """Return `key` if it has the form `<extractor>-<id>` and is safe as a file name and as a partition key.
 
     Raises:
         ConfigError: `key` has another form, is too long, or contains `...`, which Dagster reads as a range.
@@ -55,7 +55,7 @@ def split_frame_id(frame_id: str) -> tuple[str, int]:
 
 
 def has_foreign_pictures(video_key: str) -> bool:
-    """Return whether a stranger may have written the bytes of a video's frames; those of video files we encode."""
+    """Return whether a third party may have written the bytes of a video's frames; we encode the frames of video files."""
     return video_key.startswith(FRAMES_PREFIX)
 
 
@@ -70,5 +70,5 @@ def video_file_name(extension: str) -> str:
 
 
 def forgotten_subject(kind: str, name: str) -> str:
-    """Return how the catalog remembers that a "video" or "channel" was forgotten, without remembering its name."""
+    """Return how the catalog records that a "video" or "channel" was forgotten, without storing its name."""
     return f"{kind}/{hashlib.sha256(name.encode()).hexdigest()}"

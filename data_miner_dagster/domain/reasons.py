@@ -1,4 +1,4 @@
-"""Stored reasons: why a video, a frame or a candidate is where it is. Values are stable: they live in databases."""
+"""Stored reasons for the state of a video, frame or candidate. Values are stable: they are stored in databases."""
 
 from enum import StrEnum
 
@@ -13,7 +13,7 @@ class VideoErrorKind(StrEnum):
     DISK_FULL = "disk_full"
     CUT_OFF = "cut_off"
     SITE_REFUSAL = "site_refusal"
-    # of the site
+    # caused by the site
     PRIVATE = "private"
     REMOVED = "removed"
     GEO_BLOCKED = "geo_blocked"
@@ -23,10 +23,10 @@ class VideoErrorKind(StrEnum):
     UNSUPPORTED = "unsupported"
     NO_FORMATS = "no_formats"
     FORBIDDEN = "forbidden"
-    # of ours
+    # caused by our settings
     TOO_LARGE = "too_large"
     POLICY = "policy"
-    # of the file
+    # caused by the file
     MISSING_FILE = "missing_file"
     EMPTY_FILE = "empty_file"
     NOT_A_VIDEO = "not_a_video"
@@ -34,9 +34,9 @@ class VideoErrorKind(StrEnum):
     TRUNCATED = "truncated"
     UNDECODABLE = "undecodable"
     LIMIT_EXCEEDED = "limit_exceeded"
-    # of the worker
+    # caused by the worker
     CRASHED = "crashed"
-    # of our code: an exception that nobody expected
+    # caused by our code: an unexpected exception
     INTERNAL_ERROR = "internal_error"
 
     @property
@@ -75,7 +75,7 @@ _SITE_KINDS = frozenset(
 
 
 class RejectionRule(StrEnum):
-    """The rule of a project that turned a candidate down before any download, or took a member out."""
+    """The project rule that rejected a candidate before download, or removed a member."""
 
     DURATION = "duration"
     UPLOAD_DATE = "upload_date"
@@ -88,27 +88,27 @@ class RejectionRule(StrEnum):
     BLOCKED_HASHTAG = "blocked_hashtag"
     BLOCKED_CHANNEL = "blocked_channel"
     SECRET_ADDRESS = "secret_address"  # listed with a signature or token, which is not kept  # noqa: S105  # a word
-    REFUSED_ADDRESS = "refused_address"  # listed with an address that is none of the web's, or malformed
+    REFUSED_ADDRESS = "refused_address"  # listed with an address that is malformed or not a web address
     PRESCREENING = "prescreening"
-    BY_HAND = "by_hand"  # a person took it out of this project; no listing takes it back
-    INTERNAL_ERROR = "internal_error"  # of our code, while its entry of a listing was read
+    BY_HAND = "by_hand"  # a person removed it from this project; no listing adds it back
+    INTERNAL_ERROR = "internal_error"  # of our code, while its listing entry was read
     MAX_VIDEOS = "max_videos"
 
 
 class QualityFlag(StrEnum):
-    """What is wrong with a sampled frame as a picture. Marked at extraction, acted upon at filtering."""
+    """What is wrong with a sampled frame as a picture. Set at extraction, acted upon at filtering."""
 
     BLACK = "black"
     FLAT = "flat"
     BLURRED = "blurred"
-    SLIDE = "slide"  # lines of text on a plain ground
+    SLIDE = "slide"  # lines of text on a plain background
     TEXT = "text"
 
 
 class DropReason(StrEnum):
-    """Why a frame was not kept by filtering."""
+    """Why filtering dropped a frame."""
 
-    BY_HAND = "by_hand"  # a person said so
+    BY_HAND = "by_hand"  # decided by a person
     BLACK = "black"
     FLAT = "flat"
     BLURRED = "blurred"

@@ -1,4 +1,4 @@
-"""Records that cross layers. Each stage adds a new record; none has fields that a later stage fills in."""
+"""Records that cross layers. Each stage adds its own record; none has fields that a later stage fills in."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ Float32Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class PictureFile:
-    """A file that holds a picture. `is_foreign`: a stranger may have written its bytes; only a worker decodes them."""
+    """A picture file. If `is_foreign`, a third party may have written its bytes, so only a worker decodes them."""
 
     path: Path
     is_foreign: bool
@@ -29,7 +29,7 @@ class PictureFile:
 
 @dataclass(frozen=True, slots=True)
 class SeenPicture:
-    """A picture as people see it, upright and perhaps reduced; `full_wh` is the size of the whole."""
+    """A picture as displayed: upright and possibly downscaled. `full_wh` is the original size."""
 
     rgb: RgbImage
     full_wh: tuple[int, int]
@@ -42,8 +42,8 @@ class VideoCandidate:
     video_key: str
     url: str  # http(s) address, or an absolute local path: `origin` says which
     source: str  # kind of source: "urls", "files", "search", ...
-    query: str  # what was asked: the URL, path, glob or search words
-    rank: int  # position in the answer, from 0
+    query: str  # what was asked for: the URL, path, glob or search words
+    rank: int  # position in the results, from 0
     found_at: datetime
     title: str | None = None
     channel: str | None = None
@@ -59,9 +59,9 @@ class VideoCandidate:
     tags: tuple[str, ...] = ()
     description: str | None = None
     thumbnail_url: str | None = None
-    origin: Origin = Origin.FOREIGN  # who wrote `url`; `{env:NAME}` and paths are read in a user's words alone
-    refusal: str | None = None  # why a foreign `url` cannot be taken
-    fault: str | None = None  # the internal error that its entry of the listing met; little else is known then
+    origin: Origin = Origin.FOREIGN  # who wrote `url`; only a user's own words may contain `{env:NAME}` or paths
+    refusal: str | None = None  # why a foreign `url` cannot be accepted
+    fault: str | None = None  # the internal error raised by its listing entry; little else is known then
 
 
 VIDEO_FACTS: Final = (
@@ -74,12 +74,12 @@ VIDEO_FACTS: Final = (
     "width",
     "height",
 )
-"""What a candidate says of its video that the catalog keeps: fields of the one, columns of the other."""
+"""The video facts from a candidate that the catalog keeps: candidate fields and catalog columns of the same names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A candidate turned down before download, with the rule and one line for the user."""
+    """A candidate rejected before download, with the rule and one line for the user."""
 
     rule: RejectionRule
     message: str
@@ -90,7 +90,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class VideoFileRecord:
-    """What is known of a downloaded and proven video file."""
+    """What is known about a downloaded and verified video file."""
 
     file_name: str  # inside videos/<key>/
     size_bytes: int
@@ -110,8 +110,8 @@ class OutcomeStatus(StrEnum):
     DONE = "done"  # worked on now
     REUSED = "reused"  # already current: nothing done
     FAILED = "failed"  # recorded; may be retried
-    UNAVAILABLE = "unavailable"  # recorded; the site withholds it
-    BLOCKED = "blocked"  # an earlier stage has not finished for it, or its retry date lies ahead
+    UNAVAILABLE = "unavailable"  # recorded; the site withholds the video
+    BLOCKED = "blocked"  # an earlier stage has not finished for it, or its retry date is in the future
 
     @property
     def exists(self) -> bool:
@@ -121,7 +121,7 @@ class OutcomeStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VideoOutcome:
-    """What an operation made of one video. `metadata` holds plain numbers and strings worth showing."""
+    """The result of an operation on one video. `metadata` holds plain numbers and strings worth showing."""
 
     video_key: str
     status: OutcomeStatus
@@ -132,9 +132,9 @@ class VideoOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ProjectOutcome:
-    """What an operation made of one project. `counts` are exact, keyed by reason or state, in a fixed order.
+    """The result of an operation on one project. `counts` are exact, keyed by reason or state, in a fixed order.
 
-    There is always something that was made: an operation that cannot do its work raises.
+    There is always an output: an operation that cannot do its work raises.
     """
 
     project: str
@@ -144,14 +144,14 @@ class ProjectOutcome:
     metadata: Mapping[str, int | float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what would be taken for a result and is none."""
+        """Refuse a status that is not a result."""
         if not self.status.exists:
             raise ValueError(f"{self.project}: {self.status.value} is no outcome of a project; raise what is wrong")
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarityCalibration:
-    """An encoder's own thresholds. A threshold of one encoder means nothing for another."""
+    """An encoder's own thresholds. They are not valid for any other encoder."""
 
     positive_threshold: float  # image-text: keep at or above
     duplicate_threshold: float  # image-image cosine: near-duplicate at or above
@@ -159,7 +159,7 @@ class SimilarityCalibration:
 
 @dataclass(frozen=True, slots=True)
 class ClassPrompts:
-    """One class to label and the phrases that stand for it, most telling first."""
+    """One class to label and its prompts, most distinctive first."""
 
     class_name: str
     prompts: tuple[str, ...]
@@ -169,8 +169,8 @@ class ClassPrompts:
 class ImageDetections:
     """Boxes of one image, sorted by descending confidence.
 
-    `boxes_xyxy` is (N, 4) float32 in absolute pixels of the image given, inside it; `confidences` (N,) float32 in
-    0..1; `class_indices` (N,) int32 into the class list given; `prompts` the phrase that matched, one a box.
+    `boxes_xyxy` is (N, 4) float32 in absolute pixels, inside the given image; `confidences` is (N,) float32 in 0..1;
+    `class_indices` is (N,) int32 into the given class list; `prompts` holds the matching phrase of each box.
     """
 
     boxes_xyxy: Float32Array

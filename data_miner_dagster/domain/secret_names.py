@@ -1,6 +1,6 @@
-"""What the name of a secret looks like: one definition, for refusing secrets in plain and for redacting them.
+"""The names that secrets have: one definition, used to refuse plain-text secrets and to redact them.
 
-Belongs here: names. Does not belong here: where they are looked for (addresses.py, sites/redaction.py, config/).
+Belongs here: names. Does not belong here: where to look for them (addresses.py, sites/redaction.py, config/).
 """
 
 import re
@@ -31,14 +31,14 @@ _HARMLESS: Final = frozenset(
         "videokey",
     }
 )
-"""Keys that name something; and what Python calls one that is missing."""
+"""Keys that are identifiers, and Python's name for a missing one."""
 _MAX_LENGTH: Final = 200
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether a parameter, header, key or argument of this name holds a secret: `po_token`, `X-Api-Key`, `sig`.
+    """Return whether a parameter, header, key or argument has a secret's name: `po_token`, `X-Api-Key`, `sig`.
 
-    Words are told apart by `-`, `_`, `.`, spaces and capital letters: `keyword` and `monkey` are no secrets.
+    Words are separated by `-`, `_`, `.`, spaces and capital letters: `keyword` and `monkey` are not secrets.
     """
     words = _CAMEL.sub("_", name[:_MAX_LENGTH])
     joined = _SEPARATORS.sub("", words)

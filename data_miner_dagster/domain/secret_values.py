@@ -1,20 +1,20 @@
-"""Values that were looked up by reference in this process, and are kept out of the texts it shows.
+"""Values that this process looked up by reference, and that its output must not show.
 
-Belongs here: the values. Does not belong here: what looks like a secret by its name (secret_names.py).
+Belongs here: the values. Does not belong here: recognizing secrets by name (secret_names.py).
 """
 
 import urllib.parse
 from typing import Final
 
 _MIN_LENGTH: Final = 6
-"""Shorter values would blot out ordinary words."""
+"""Replacing shorter values would also hide ordinary words."""
 
 _secrets: set[str] = set()
 _references: dict[str, str] = {}
 
 
 def remember_secret(value: str) -> None:
-    """Have a secret replaced wherever text is redacted in this process: in messages, and in addresses that are kept."""
+    """Register a secret to be replaced wherever this process redacts text: in messages and in stored addresses."""
     if len(value) >= _MIN_LENGTH:
         _secrets.update((value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)))
 
@@ -27,9 +27,9 @@ def without_secrets(text: str) -> str:
 
 
 def remember_reference(value: str, reference: str) -> None:
-    """Have a value that a file refers to, such as `${oc.env:HOME}`, shown as that in messages.
+    """Register a value to be shown in messages as the reference a file uses for it, such as `${oc.env:HOME}`.
 
-    Only there: it need be no secret, and what is kept (provenance, manifests) says what was asked for.
+    Only messages change: the value may not be secret, and stored text (provenance, manifests) says what was asked for.
     """
     if len(value) >= _MIN_LENGTH:
         for form in (value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)):
@@ -37,7 +37,7 @@ def remember_reference(value: str, reference: str) -> None:
 
 
 def with_references(text: str) -> str:
-    """Return a message with references in place of the values that files refer to."""
+    """Return a message with each registered value replaced by its reference."""
     for value, reference in sorted(_references.items(), key=lambda pair: (-len(pair[0]), pair)):
         text = text.replace(value, reference)
     return text

@@ -1,8 +1,8 @@
-"""Sizes for people."""
+"""Human-readable sizes."""
 
 
 def size_text(size_bytes: int) -> str:
-    """Return a size to three digits, in the largest unit that leaves at least one whole."""
+    """Return a size with three significant digits, in the largest unit in which it is at least one."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

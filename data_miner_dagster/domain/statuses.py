@@ -1,7 +1,7 @@
-"""Statuses of videos, project videos and projects, the only transitions between them, and the stages of a project.
+"""Statuses of videos, project videos and projects, their allowed transitions, and the stages of a project.
 
-Whatever goes by the order of stages (transitions, what a stage waits for, which table is made from which) takes it from
-`PROJECT_WAY`.
+Everything that depends on the order of stages (transitions, prerequisites, which table is made from which) takes it
+from `PROJECT_WAY`.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Final
 
 
 class VideoStatus(StrEnum):
-    """Where a video stands on its way to frames. Central: the same for all projects."""
+    """The progress of a video towards frames. Central: shared by all projects."""
 
     PENDING = "PENDING"
     DOWNLOADING = "DOWNLOADING"
@@ -19,15 +19,15 @@ class VideoStatus(StrEnum):
     EXTRACTING = "EXTRACTING"
     EXTRACTED = "EXTRACTED"
     FAILED = "FAILED"  # may be retried
-    UNAVAILABLE = "UNAVAILABLE"  # the site withholds it: not retried before a date
+    UNAVAILABLE = "UNAVAILABLE"  # the site withholds it: not retried before a given date
 
 
 SETTLED_STATUSES = frozenset({VideoStatus.EXTRACTED, VideoStatus.FAILED, VideoStatus.UNAVAILABLE})
-"""A video in one of these holds up no project."""
+"""A video in one of these states does not hold up any project."""
 
 
 class ProjectVideoStatus(StrEnum):
-    """Where a video stands in one project."""
+    """The progress of a video in one project."""
 
     PENDING = "PENDING"
     FILTERING = "FILTERING"
@@ -38,9 +38,9 @@ class ProjectVideoStatus(StrEnum):
 
 
 class ProjectStage(StrEnum):
-    """How far a project has come, in order: it waits for a stage, the stage is at work, it waits for the next."""
+    """The progress of a project, in order: it waits for a stage, the stage runs, then it waits for the next."""
 
-    SOURCING = "SOURCING"  # its videos are listed, downloaded and taken apart
+    SOURCING = "SOURCING"  # its videos are being listed, downloaded and extracted
     FILTERING = "FILTERING"
     DEDUPLICATION_READY = "DEDUPLICATION_READY"
     DEDUPLICATION = "DEDUPLICATION"
@@ -49,21 +49,21 @@ class ProjectStage(StrEnum):
     RELEASING_READY = "RELEASING_READY"
     RELEASING = "RELEASING"
     COMPLETE = "COMPLETE"
-    FAILED = "FAILED"  # at any of them; the project's error says at which, and why
+    FAILED = "FAILED"  # at any stage; the project's error says which, and why
 
     @property
     def word(self) -> str:
-        """Of a stage at work: its word in every room, and its section of a project file."""
+        """The name of a working stage, as used in module names and as its section of a project file."""
         return self.value.lower()
 
 
 @dataclass(frozen=True, slots=True)
 class StageOnTheWay:
-    """One stage that works on a project: where it stands on the way, and what it makes."""
+    """One stage that works on a project: when it is due, and what it makes."""
 
-    waiting: ProjectStage  # where a project stands that this stage has to work on
-    asset: str  # what Dagster and the user call what it makes
-    table: str | None  # its file in the project's folder, from which the next stage works; None of the last
+    waiting: ProjectStage  # the state of a project that waits for this stage
+    asset: str  # the name of its output for Dagster and the user
+    table: str | None  # the file in the project's folder that the next stage reads; None for the last stage
 
 
 PROJECT_WAY: Final[Mapping[ProjectStage, StageOnTheWay]] = {
@@ -74,27 +74,27 @@ PROJECT_WAY: Final[Mapping[ProjectStage, StageOnTheWay]] = {
     ProjectStage.DETECTION: StageOnTheWay(ProjectStage.DETECTION_READY, "detections", "detections.parquet"),
     ProjectStage.RELEASING: StageOnTheWay(ProjectStage.RELEASING_READY, "dataset", None),
 }
-"""The stages that work on a project, in order: each works on what the one before has made. A new stage is a line here
+"""The stages that work on a project, in order: each uses the previous stage's output. To add a stage, add an entry here
 and its two members of `ProjectStage`."""
 
 STAGE_AFTER: Final[Mapping[ProjectStage, ProjectStage]] = dict(
     zip(PROJECT_WAY, (*(place.waiting for place in PROJECT_WAY.values()), ProjectStage.COMPLETE)[1:], strict=True)
 )
-"""Where a project stands once a stage has done its work."""
+"""The state of a project after each stage has finished."""
 
 TABLE_STAGES: Final = tuple(stage for stage, place in PROJECT_WAY.items() if place.table is not None)
-"""Those that make a table, in order: each table is made from the one before."""
+"""The stages that make a table, in order: each table is made from the one before."""
 
 
 def asset_before(stage: ProjectStage) -> str:
-    """Return what a stage works on: the asset that the one before it on the way makes."""
+    """Return the asset that a stage works on: the output of the previous stage."""
     stages = list(PROJECT_WAY)
     return PROJECT_WAY[stages[stages.index(stage, 1) - 1]].asset
 
 
 _V, _PV = VideoStatus, ProjectVideoStatus
 
-# A claim (catalog/claims.py) guards the working statuses; a working status without a live claim goes back one step.
+# A claim (catalog/claims.py) guards the working statuses. A working status without a live claim goes back one step.
 VIDEO_TRANSITIONS: Mapping[VideoStatus, frozenset[VideoStatus]] = {
     _V.PENDING: frozenset({_V.DOWNLOADING, _V.FAILED, _V.UNAVAILABLE}),
     _V.DOWNLOADING: frozenset({_V.DOWNLOADED, _V.FAILED, _V.UNAVAILABLE, _V.PENDING}),
@@ -114,8 +114,8 @@ PROJECT_VIDEO_TRANSITIONS: Mapping[ProjectVideoStatus, frozenset[ProjectVideoSta
     _PV.REJECTED: frozenset({_PV.PENDING}),
 }
 
-# The claim on a project guards its working stages. Whoever holds it may begin any of them, wherever the project stands:
-# whether the tables of the stages before are there is what says if it can.
+# The claim on a project guards its working stages. Its holder may begin any stage from any state; the stage can run if
+# the tables of the earlier stages exist.
 PROJECT_TRANSITIONS: Mapping[ProjectStage, frozenset[ProjectStage]] = {
     stage: frozenset({*PROJECT_WAY, ProjectStage.SOURCING, ProjectStage.FAILED})
     | ({PROJECT_WAY[stage].waiting, STAGE_AFTER[stage]} if stage in PROJECT_WAY else set())

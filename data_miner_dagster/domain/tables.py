@@ -1,7 +1,7 @@
-"""Parquet schemas of everything kept per frame, per pair and per box: the documented columns.
+"""Parquet schemas of everything stored per frame, pair and box: the documented columns.
 
-Rows are sorted by `frame_id` (video, then time), detections by (`frame_id`, descending confidence). A table carries
-the `fingerprint` of what it was made from in its Parquet metadata (storage/tables.py).
+Rows are sorted by `frame_id` (video, then time), and detections by (`frame_id`, descending confidence). The Parquet
+metadata of a table holds the `fingerprint` of its inputs (storage/tables.py).
 """
 
 from typing import Final
@@ -22,7 +22,7 @@ FRAMES_SCHEMA: Final = pa.schema(
         _not_null("pts", pa.int64()),  # in units of the time base; exact time = pts * numerator / denominator
         _not_null("time_base_numerator", pa.int64()),
         _not_null("time_base_denominator", pa.int64()),
-        _not_null("pts_seconds", pa.float64()),  # the same, rounded to a float, for people
+        _not_null("pts_seconds", pa.float64()),  # `pts` in seconds, rounded to a float, for people
         _not_null("source_frame_number", pa.int64()),  # ordinal among all frames of the video, from 0
         _not_null("is_keyframe", pa.bool_()),
         _not_null("width", pa.int32()),
@@ -34,8 +34,8 @@ FRAMES_SCHEMA: Final = pa.schema(
         _not_null("contrast", pa.float32()),  # standard deviation of luma
         _not_null("is_letterboxed", pa.bool_()),
         _not_null("perceptual_hash", pa.uint64()),
-        pa.field("text_share", pa.float32()),  # of the picture inside lines of text; null where no mark needs it
-        pa.field("plain_share", pa.float32()),  # of the picture without texture; likewise
+        pa.field("text_share", pa.float32()),  # share of the picture inside lines of text; null where no flag needs it
+        pa.field("plain_share", pa.float32()),  # share of the picture without texture; null where no flag needs it
         pa.field("quality_flag", pa.string()),  # domain.reasons.QualityFlag, or null
     ]
 )
@@ -47,7 +47,7 @@ FILTERED_SCHEMA: Final = pa.schema(
         _not_null("video_key", pa.string()),
         _not_null("frame_index", pa.int32()),
         _not_null("pts_seconds", pa.float64()),
-        pa.field("positive_similarity", pa.float32()),  # null, like its prompt, where the frame was unreadable
+        pa.field("positive_similarity", pa.float32()),  # null, like its prompt, if the frame was unreadable
         pa.field("positive_prompt", pa.string()),
         pa.field("negative_similarity", pa.float32()),
         pa.field("negative_prompt", pa.string()),
@@ -65,11 +65,11 @@ DEDUPLICATED_SCHEMA: Final = pa.schema(
         _not_null("video_key", pa.string()),
         _not_null("frame_index", pa.int32()),
         _not_null("is_representative", pa.bool_()),
-        _not_null("representative_frame_id", pa.string()),  # its own id where is_representative
-        pa.field("similarity", pa.float32()),  # cosine to the representative; null where is_representative
-        pa.field("tier", pa.string()),  # domain.reasons.DuplicateTier; null where is_representative
-        _not_null("quality_rank", pa.int32()),  # 0 is looked at first
-        _not_null("generation", pa.int32()),  # 0 came first; frames of later generations came with later videos
+        _not_null("representative_frame_id", pa.string()),  # its own id if is_representative
+        pa.field("similarity", pa.float32()),  # cosine to the representative; null if is_representative
+        pa.field("tier", pa.string()),  # domain.reasons.DuplicateTier; null if is_representative
+        _not_null("quality_rank", pa.int32()),  # 0 is considered first
+        _not_null("generation", pa.int32()),  # 0 is the first; later generations were added with later videos
     ]
 )
 """projects/<name>/deduplicated.parquet: one row per frame kept by filtering."""
@@ -78,13 +78,13 @@ REUPLOADS_SCHEMA: Final = pa.schema(
     [
         _not_null("video_key", pa.string()),
         _not_null("original_video_key", pa.string()),
-        _not_null("share", pa.float64()),  # of the video's kept frames, found in order in the original
-        _not_null("original_share", pa.float64()),  # the other way round; below one, the video is an excerpt
+        _not_null("share", pa.float64()),  # share of the video's kept frames found in order in the original
+        _not_null("original_share", pa.float64()),  # share of the original's frames found in it; below 1: an excerpt
         _not_null("num_matched_frames", pa.int32()),
         _not_null("num_frames", pa.int32()),
     ]
 )
-"""projects/<name>/reuploads.parquet: one row per video that is found again, as a whole, in another; by video key."""
+"""projects/<name>/reuploads.parquet: one row per video found as a whole in another, sorted by video key."""
 
 DETECTIONS_SCHEMA: Final = pa.schema(
     [
@@ -107,9 +107,9 @@ DETECTIONS_SCHEMA: Final = pa.schema(
 DETECTED_FRAMES_SCHEMA: Final = pa.schema(
     [
         _not_null("frame_id", pa.string()),
-        _not_null("image_sha256", pa.string()),  # of the image that was looked at
+        _not_null("image_sha256", pa.string()),  # of the image that was examined
         _not_null("detection_fingerprint", pa.string()),  # detector, revision, class list
         _not_null("num_boxes", pa.int32()),
     ]
 )
-"""projects/<name>/detected_frames.parquet: which frames have been looked at; a frame without boxes has a row too."""
+"""projects/<name>/detected_frames.parquet: one row per examined frame, including frames without boxes."""

@@ -1,6 +1,6 @@
-"""The version of every stage. Raise one when the same input gives another result, and what it made is made again.
+"""The version of every stage. Raise it when the same input yields another result; the stage's output is then remade.
 
-Versions are part of fingerprints, and each asset's `code_version` in Dagster.
+Versions are part of fingerprints, and each is its asset's `code_version` in Dagster.
 """
 
 from collections.abc import Mapping
@@ -8,34 +8,34 @@ from types import MappingProxyType
 from typing import Final
 
 SOURCING_VERSION: Final = 1
-"""Part of no fingerprint: sources are listed by the clock."""
+"""Not part of any fingerprint: sources are listed on a schedule."""
 
 DOWNLOADING_VERSION: Final = 1
-"""Part of no fingerprint: what was downloaded stays."""
+"""Not part of any fingerprint: downloaded files are kept."""
 
 EXTRACTION_VERSION: Final = 6
 """Raise it when the same settings store other frames."""
 
 EMBEDDING_VERSION: Final = 1
-"""Part of no fingerprint: the encoder's own says what it gives."""
+"""Not part of any fingerprint: the encoder's own fingerprint identifies its output."""
 
 SCORING_VERSION: Final = 1
-"""Raise it when the same embeddings give other similarities."""
+"""Raise it when the same embeddings yield other similarities."""
 
 FILTERING_VERSION: Final = 1
-"""Raise it when the same similarities give other decisions."""
+"""Raise it when the same similarities yield other decisions."""
 
 DEDUPLICATION_VERSION: Final = 3
-"""Raise it when the same vectors give other groups, or another table."""
+"""Raise it when the same vectors yield other groups, or another table."""
 
 DETECTION_VERSION: Final = 1
-"""Raise it when the same detector, frames and settings give other boxes."""
+"""Raise it when the same detector, frames and settings yield other boxes."""
 
 RELEASING_VERSION: Final = 3
-"""Raise it when the same tables give other bytes."""
+"""Raise it when the same tables yield other bytes."""
 
 REPORT_VERSION: Final = 3
-"""Raise it when the page changes: the reports of standing releases are written again."""
+"""Raise it when the page changes: the reports of existing releases are then rewritten."""
 
 BUILD_VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
     {
@@ -47,9 +47,9 @@ BUILD_VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
         "report": REPORT_VERSION,
     }
 )
-"""Of the stages that build a project."""
+"""The versions of the stages that build a project."""
 
 FIRST_BUILD_VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
     {"scoring": 1, "filtering": 1, "deduplication": 2, "detection": 1, "releasing": 2, "report": 2}
 )
-"""Of the same stages in version 0.1.0 of the package, which kept none."""
+"""The versions of these stages in package version 0.1.0, which did not store any."""
