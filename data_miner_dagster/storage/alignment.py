@@ -1,7 +1,7 @@
-"""What must hold where two stored things meet, checked instead of believed.
+"""Checks that rows of two stored tables match up.
 
-Rows of two tables belong together by a key, never by standing in the same place. Where a place is used all the same
-(a vector's row, a run of a sorted column), it is one that was checked here.
+Rows of two tables are matched by key, never by position alone. Where code relies on a position (a vector's row, a run
+in a sorted column), that position was checked here.
 """
 
 import numpy as np
@@ -13,16 +13,16 @@ from data_miner_dagster.domain.errors import PermanentError
 
 
 def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray, *, table: str, remedy: str) -> npt.NDArray[np.int64]:
-    """Return the row of `known` at which each of `wanted` stands; each must stand at exactly one.
+    """Return the row of `known` that holds each id in `wanted`; each must occur exactly once.
 
     Args:
         wanted: (N,) ids, in any order.
-        known: (M,) ids of the table that is looked into.
+        known: (M,) ids of the table to search.
         table: its name, for the user.
-        remedy: what to do where an id is missing.
+        remedy: what to do if an id is missing.
 
     Raises:
-        PermanentError: an id is missing, or `known` names one twice.
+        PermanentError: an id is missing, or `known` contains one twice.
     """
     known = known.combine_chunks()
     check_unique(known, table=table, remedy=remedy)
@@ -35,10 +35,10 @@ def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray, *, table: str, 
 
 
 def check_unique(ids: pa.Array | pa.ChunkedArray, *, table: str, remedy: str) -> None:
-    """Do nothing if no id comes twice.
+    """Raise if an id occurs more than once.
 
     Raises:
-        PermanentError: one does.
+        PermanentError: an id occurs more than once.
     """
     if pc.count_distinct(ids, mode="all").as_py() == len(ids):
         return
@@ -49,10 +49,10 @@ def check_unique(ids: pa.Array | pa.ChunkedArray, *, table: str, remedy: str) ->
 def rows_of_indices(
     wanted: npt.NDArray[np.integer], known: npt.NDArray[np.integer], *, table: str, remedy: str
 ) -> npt.NDArray[np.int64]:
-    """Return the row of `known`, which must ascend, at which each of `wanted` stands.
+    """Return the row of `known` (strictly ascending) that holds each value in `wanted`.
 
     Raises:
-        PermanentError: `known` does not ascend strictly, or one that is wanted is missing.
+        PermanentError: `known` is not strictly ascending, or a wanted value is missing.
     """
     if np.any(known[1:] <= known[:-1]):
         raise PermanentError(f"{table} is not in order of frames; {remedy}")

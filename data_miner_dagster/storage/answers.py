@@ -1,4 +1,4 @@
-"""Keep-or-drop answers as CSV: written for people and their spreadsheets, read with care."""
+"""Keep-or-drop answers as CSV: written for people and their spreadsheets, and validated when read."""
 
 import csv
 import io
@@ -11,7 +11,8 @@ from data_miner_dagster.storage.atomic import atomic_path
 
 _ANSWERS: Final = {"keep": True, "drop": False}
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What begins a formula, to spreadsheets of the East in full width too. Source: OWASP, CSV Injection."""
+"""Characters that start a formula, including full-width forms that East Asian spreadsheets accept. Source: OWASP, CSV
+Injection."""
 
 
 def answer_word(answers: Mapping[str, bool], frame_id: str) -> str:
@@ -20,7 +21,7 @@ def answer_word(answers: Mapping[str, bool], frame_id: str) -> str:
 
 
 def read_answers(path: Path) -> dict[str, bool]:
-    """Return keep (true) or drop by frame id; empty answers are left out, the last of several counts.
+    """Return keep (True) or drop by frame id; empty answers are skipped, and the last of several wins.
 
     Raises:
         ConfigError: the file is missing, lacks a column, or a line holds something else.
@@ -48,14 +49,14 @@ def read_answers(path: Path) -> dict[str, bool]:
 
 
 def write_answers(path: Path, answers: Mapping[str, bool]) -> None:
-    """Write answers by frame id, atomically: same answers, same bytes."""
+    """Write answers by frame id, atomically. The same answers yield the same bytes."""
     write_csv(
         path, ["frame_id", "answer"], [[frame_id, answer_word(answers, frame_id)] for frame_id in sorted(answers)]
     )
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a table for people, atomically. No cell is a formula to a spreadsheet, whatever its text begins with."""
+    """Write a table for people, atomically. Cells are escaped so that spreadsheets treat none as a formula."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([columns, *([_inert(cell) for cell in row] for row in rows)])
     with atomic_path(path) as partial:
@@ -63,7 +64,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object
 
 
 def _inert(cell: object) -> object:
-    """Return a cell as it is, or with an apostrophe before what a spreadsheet would calculate. Numbers stay numbers."""
+    """Return a cell, with a leading apostrophe if a spreadsheet would take it for a formula. Numbers stay numbers."""
     if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):
         return cell
     try:

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Writing files and folders that appear whole or not at all."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from typing import Final
 _FLUSHED_AT_ONCE: Final = 8
 
 PARTIAL_MARK = ".partial-"
-"""In the name of everything unfinished, so that a sweep can tell."""
+"""Part of the name of everything unfinished, so that a sweep recognizes it."""
 
 
 def _partial_sibling(path: Path) -> Path:
@@ -31,9 +31,9 @@ def flush(path: Path) -> None:
 
 
 def flush_tree(folder: Path) -> None:
-    """Flush everything in a folder to disk, the folder included.
+    """Flush everything in a folder to disk, including the folder itself.
 
-    A file with another name elsewhere (a release's image is a frame) was flushed under that.
+    Skips files with another hard link (a release's image is a frame): they were flushed under that name.
     """
     files, folders = [], [folder]
     for parent, names, file_names in os.walk(folder):
@@ -43,7 +43,7 @@ def flush_tree(folder: Path) -> None:
         for file in files:
             flush(file)
     else:
-        # Side by side, so that the file system writes many with one commit: alone, each waits for a commit of its own,
+        # In parallel, so that the file system commits many files at once. One at a time, each waits for its own commit,
         # which takes ten times as long in all.
         with ThreadPoolExecutor(_FLUSHED_AT_ONCE, thread_name_prefix="flushing") as pool:
             for _ in pool.map(flush, files):
@@ -54,9 +54,9 @@ def flush_tree(folder: Path) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling to write; on success it replaces `path`, on an exception it is removed.
+    """Yield a temporary sibling to write. On success it replaces `path`; on an exception it is removed.
 
-    The bytes are flushed to disk before the rename, so a crash leaves the old file or the new one, never a part.
+    The bytes are flushed to disk before the rename, so a crash leaves the old file or the new one, never a partial one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial_sibling(path)
@@ -70,11 +70,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling folder to fill; on success it takes the place of `path`.
+    """Yield a temporary sibling folder to fill. On success it replaces `path`.
 
-    An existing `path` is moved aside first and removed after, so between the two renames, a moment, there is none:
-    readers decide by the manifest inside the folder. Its files, and the folders themselves, are flushed to disk before
-    the rename, and the rename after it: what a crash leaves is whole.
+    An existing `path` is moved aside first and removed afterwards. Between the two renames there is briefly no `path`;
+    readers therefore rely on the manifest inside the folder. The files and folders are flushed to disk before the
+    rename, and the parent folder after it, so whatever a crash leaves is whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial_sibling(path)
@@ -96,15 +96,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write `content` as sorted, indented JSON, atomically: same content, same bytes."""
+    """Write `content` as sorted, indented JSON, atomically. The same content yields the same bytes."""
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def sweep_partials(folder: Path, name: str | None = None) -> int:
-    """Remove what killed writers left directly inside `folder`; return how many. Call it only under a claim.
+    """Remove what killed writers left directly inside `folder` and return the count. Call this only under a claim.
 
-    Where the folder is shared and the claim is on one `name` in it, only what was to become `name` is removed.
+    If `name` is given, remove only partial versions of `name`. Use it in a shared folder, when the claim covers only
+    `name`.
     """
     if not folder.is_dir():
         return 0

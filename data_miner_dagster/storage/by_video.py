@@ -1,4 +1,4 @@
-"""Tables one video at a time: which rows are whose, and reading a long one in memory that does not grow with it."""
+"""Reading tables one video at a time, with memory use that does not grow with the table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +14,9 @@ _NO_GROUP: Final = -1
 
 
 def runs_of(keys: pa.Array) -> list[tuple[str, int, int]]:
-    """Return (key, start, stop) of each run of equal neighbours, in order; ranges are half-open.
+    """Return (key, start, stop) of each run of equal neighbours, in order. Ranges are half-open.
 
-    A key has as many runs as places where it stands; in a sorted column, one.
+    In a sorted column each key has exactly one run.
     """
     if pa.types.is_dictionary(keys.type):
         keys = keys.dictionary_decode()
@@ -26,10 +26,10 @@ def runs_of(keys: pa.Array) -> list[tuple[str, int, int]]:
 
 
 class TableByVideo:
-    """Rows of a table with a `video_key` column, video by video, in the order in which they are stored.
+    """Rows of a table with a `video_key` column, video by video, in stored order.
 
-    Opening reads that one column, as an index of which rows are whose; asking reads the row groups concerned, of which
-    the last is kept, so that asking in stored order reads every group once. Both raise `DamagedFileError`.
+    Opening reads only that column, to index the rows of each video. A lookup reads the row groups it needs and caches
+    the last one, so lookups in stored order read each group once. Both raise `DamagedFileError`.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -52,7 +52,7 @@ class TableByVideo:
         return sorted(self._places)
 
     def rows_of(self, video_key: str) -> pa.Table:
-        """Return one video's rows; none if it has none."""
+        """Return one video's rows, or an empty table if it has none."""
         parts = [self._group(group).slice(start, length) for group, start, length in self._places.get(video_key, [])]
         return pa.concat_tables(parts) if parts else self._cached.slice(0, 0)
 

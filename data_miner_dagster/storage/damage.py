@@ -1,6 +1,6 @@
-"""What it means that a derived file cannot be read: it counts as absent, and is made again.
+"""Handling of unreadable derived files: they count as absent and are made again.
 
-Every reader of a derived file reads inside `reading`, so that the libraries' many ways to say it become one.
+Every reader of a derived file reads inside `reading`, which maps the libraries' various errors to one.
 """
 
 import sys
@@ -20,7 +20,7 @@ _SAID_BY_LIBRARIES: Final = (
     AttributeError,
     EOFError,
     LookupError,
-    NotImplementedError,  # a compression method that there is not
+    NotImplementedError,  # an unknown compression method
     TypeError,
     ValueError,
 )
@@ -28,18 +28,21 @@ _REMEDY: Final = "it is removed and made again by the next run, or by `data-mine
 
 
 def _said_by_libraries() -> tuple[type[Exception], ...]:
-    """Looked up when something was raised: PyArrow is costly to import, and raises nothing where it is not."""
+    """Return the exceptions that libraries raise for damaged files.
+
+    PyArrow is costly to import and cannot have raised unless it is loaded, so it is looked up only after an exception.
+    """
     arrow = sys.modules.get("pyarrow")
     return _SAID_BY_LIBRARIES if arrow is None else (*_SAID_BY_LIBRARIES, arrow.ArrowException)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Let what reading `path` raises be `DamagedFileError`, unless the file is missing or the system says why not.
+    """Raise `DamagedFileError` for errors in reading `path`, unless it is missing or the system gives a reason.
 
     Raises:
         DamagedFileError: its bytes are not what was written.
-        OSError: it is missing, or the disk, the rights or the network fail: the file may be whole.
+        OSError: it is missing, or the disk, the permissions or the network fail. The file may be intact.
     """
     try:
         yield

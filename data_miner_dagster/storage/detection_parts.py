@@ -1,7 +1,7 @@
-"""What one detector has found so far, in parts, each of which is there whole or not at all.
+"""What one detector has found so far, in parts that are each complete or absent.
 
-A part is a pair of tables: `000000.boxes.parquet`, then `000000.frames.parquet`, which makes it count. A killed run
-loses at most the part it was working on. Parts are raw: what the detector said, before fusion and suppression.
+A part is a pair of tables: `000000.boxes.parquet`, then `000000.frames.parquet`, which makes the part valid. A killed
+run loses at most the part it was working on. Parts are raw: the detector's output before fusion and suppression.
 """
 
 import shutil
@@ -23,18 +23,18 @@ _BOXES_SUFFIX: Final = ".boxes.parquet"
 
 @dataclass(frozen=True, slots=True)
 class DetectionParts:
-    """The parts of one detector and class list, which `fingerprint` stands for. Used only under the project's claim."""
+    """The parts of one detector and class list, identified by `fingerprint`. Used only under the project's claim."""
 
     folder: Path
     fingerprint: str
 
     def prepare(self) -> None:
-        """Make the folder, and remove what a killed writer left."""
+        """Create the folder, and remove what a killed writer left."""
         self.folder.mkdir(parents=True, exist_ok=True)
         sweep_partials(self.folder)
 
     def _numbers(self) -> list[int]:
-        """Return the parts of which both tables are there and this list's."""
+        """Return the numbers of the parts that have both tables, with this fingerprint."""
         names = (path.name.removesuffix(_FRAMES_SUFFIX) for path in self.folder.glob(f"*{_FRAMES_SUFFIX}"))
         return sorted(
             int(name)
@@ -47,7 +47,7 @@ class DetectionParts:
         )
 
     def append(self, boxes: Iterable[Mapping[str, object]], frames: Iterable[Mapping[str, object]]) -> None:
-        """Add one part: rows of DETECTIONS_SCHEMA and of DETECTED_FRAMES_SCHEMA, a frame without boxes included."""
+        """Add one part: rows of DETECTIONS_SCHEMA and of DETECTED_FRAMES_SCHEMA, including frames without boxes."""
         number = max(self._numbers(), default=-1) + 1
         for suffix, rows, schema in (
             (_BOXES_SUFFIX, boxes, DETECTIONS_SCHEMA),
@@ -58,7 +58,7 @@ class DetectionParts:
             )
 
     def seen(self) -> dict[str, str]:
-        """Return {frame id: sha256 of the image that was looked at}."""
+        """Return {frame id: sha256 of the examined image}."""
         found: dict[str, str] = {}
         for number in self._numbers():
             frames = read_table(self.folder / f"{number:06d}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
@@ -66,9 +66,9 @@ class DetectionParts:
         return found
 
     def boxes_of(self, sha256_by_frame: Mapping[str, str]) -> pa.Table:
-        """Return the boxes of the frames named, as far as they were seen with that image, sorted by frame.
+        """Return the boxes of the given frames, sorted by frame. Frames examined with another image have none.
 
-        Where two parts have a frame, the later one counts.
+        If several parts contain a frame, the latest one counts.
         """
         tables = []
         taken: set[str] = set()
@@ -87,7 +87,7 @@ class DetectionParts:
 
 
 def remove_other_parts(folder: Path, keep: Sequence[Path]) -> None:
-    """Remove the parts of detectors and class lists that are no longer asked for."""
+    """Remove the parts of detectors and class lists that are no longer requested."""
     if folder.is_dir():
         for entry in folder.iterdir():
             if entry not in keep:

@@ -1,4 +1,4 @@
-"""Hashes of local originals, remembered by size and time, so that listing a folder again reads only what changed."""
+"""Cached hashes of local originals, keyed by size and time, so that listing a folder again reads only what changed."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.storage.atomic import atomic_path
 
 _SETTLED_SECONDS: Final = 2.0
-"""A file changed so lately is not remembered: a second change might leave its size and time as they are.
+"""Files changed more recently are not cached: a second change might leave size and time the same.
 
 Source: git, Documentation/technical/racy-git.txt.
 """
@@ -19,7 +19,7 @@ _VERSION: Final = 1
 
 
 class FileHashes:
-    """sha256 by path, in one file. Safe to share between threads; a file that is damaged or missing is empty."""
+    """sha256 by path, stored in one file. Thread-safe. A damaged or missing file counts as empty."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -28,7 +28,7 @@ class FileHashes:
         self._lock = threading.Lock()
 
     def sha256_of(self, path: Path) -> str:
-        """Return a file's sha256, without reading it where its size and modification time are as they were.
+        """Return a file's sha256, without reading the file if its size and modification time are unchanged.
 
         Raises:
             OSError: it cannot be read.
@@ -47,14 +47,14 @@ class FileHashes:
         return sha256
 
     def drop(self, sha256_prefixes: Collection[str]) -> None:
-        """Do not keep the names of files whose sha256 begins like this; they are read again every time."""
+        """Forget files whose sha256 starts with one of these prefixes, so that their names are not stored."""
         with self._lock:
             self._seen = {
                 path: known for path, known in self._seen.items() if not known[2].startswith(tuple(sha256_prefixes))
             }
 
     def save(self) -> None:
-        """Keep what was asked for; forget the rest. Writes only what differs."""
+        """Store the hashes requested so far and forget all others. Writes only if something changed."""
         if self._seen == self._known:
             return
         content = {"version": _VERSION, "files": {path: self._seen[path] for path in sorted(self._seen)}}

@@ -1,7 +1,7 @@
-"""The one reader of `frames.parquet`, and the way from a frame to its image.
+"""The only reader of `frames.parquet`, and the lookup of a frame's image.
 
-Extraction writes the table (operations/extraction/manifest.py). Everyone else comes here, so that what a missing or
-damaged table means, which columns there are, and where a frame's image lies, is said once.
+Extraction writes the table (operations/extraction/manifest.py). All other code reads it here, so that its columns, the
+location of images and the handling of a missing or damaged table are defined once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ _IMAGE_COLUMNS = ("frame_index", "file_name", "pts_seconds", "width", "height", 
 
 @dataclass(frozen=True, slots=True)
 class FramesIdentity:
-    """What the footer of a video's table says. `fingerprint` covers the video file and the sampling settings."""
+    """The contents of a table's footer. `fingerprint` covers the video file and the sampling settings."""
 
     fingerprint: str
     num_frames: int
@@ -30,7 +30,7 @@ class FramesIdentity:
 
 @dataclass(frozen=True, slots=True)
 class FrameImage:
-    """The image of one frame: its file, the sha256 of its bytes, its size, and when it is shown."""
+    """The image of one frame: its file, the sha256 of its bytes, its size, and its time in the video."""
 
     frame_index: int
     file: PictureFile
@@ -40,12 +40,12 @@ class FrameImage:
 
 
 def has_frames(layout: StorageLayout, video_key: str) -> bool:
-    """Return whether a video's table is there, readable or not."""
+    """Return whether a video's table exists, readable or not."""
     return layout.frames_table(video_key).is_file()
 
 
 def frames_modified_ns(layout: StorageLayout, video_key: str) -> int:
-    """Return when a video's table was written, as the file system says, in nanoseconds.
+    """Return when a video's table was last modified according to the file system, in nanoseconds.
 
     Raises:
         FileNotFoundError: there is no table.
@@ -54,7 +54,7 @@ def frames_modified_ns(layout: StorageLayout, video_key: str) -> int:
 
 
 def frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | None:
-    """Return the fingerprint and number of a video's frames; None where there is no readable table."""
+    """Return the fingerprint and number of a video's frames, or None without a readable table."""
     identity = read_identity(layout.frames_table(video_key))
     if identity is None or identity.fingerprint is None:
         return None
@@ -62,12 +62,12 @@ def frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | N
 
 
 def sound_frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | None:
-    """Return the fingerprint and number of a video's frames; None where there is no table.
+    """Return the fingerprint and number of a video's frames, or None without a table.
 
-    For callers whose planner looks at files alone: to it, a table that is there and cannot be read would be done.
+    For callers whose planner only checks whether files exist: it would take an unreadable table for finished work.
 
     Raises:
-        DamagedFileError: there is a table, and it cannot be read.
+        DamagedFileError: the table exists but cannot be read.
     """
     identity = frames_identity(layout, video_key)
     if identity is None and has_frames(layout, video_key):
@@ -76,12 +76,12 @@ def sound_frames_identity(layout: StorageLayout, video_key: str) -> FramesIdenti
 
 
 def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -> pa.Table:
-    """Return columns of a video's table, a row for each frame, by `frame_index`.
+    """Return columns of a video's table, one row per frame, ordered by `frame_index`.
 
     Raises:
         FileNotFoundError: there is no table.
-        DamagedFileError: it cannot be read, lacks a column, or has one of another type than `FRAMES_SCHEMA`.
-        KeyError: no table of frames has such a column.
+        DamagedFileError: it cannot be read, lacks a column, or a column's type differs from `FRAMES_SCHEMA`.
+        KeyError: tables of frames have no such column.
     """
     if unknown := set(columns) - set(FRAMES_SCHEMA.names):
         raise KeyError(f"frames have no column {', '.join(sorted(unknown))}")
@@ -92,10 +92,10 @@ def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -
 
 
 def check_frames_schema(path: Path, schema: pa.Schema) -> None:
-    """Do nothing if the columns that there are have the types of `FRAMES_SCHEMA`; earlier versions wrote fewer.
+    """Raise if a column's type differs from `FRAMES_SCHEMA`. Missing columns are fine: earlier versions wrote fewer.
 
     Raises:
-        DamagedFileError: one has another type.
+        DamagedFileError: a column has another type.
     """
     for field in FRAMES_SCHEMA:
         position = schema.get_field_index(field.name)
@@ -121,13 +121,13 @@ def read_frame_images(layout: StorageLayout, video_key: str) -> dict[int, FrameI
 
 
 def images_of_frames(layout: StorageLayout, frame_ids: Iterable[str]) -> dict[str, FrameImage]:
-    """Return the image of each frame by its id; ids that a video's table does not name are left out.
+    """Return the image of each frame by its id, leaving out ids that are not in the video's table.
 
     Each video's table is read once, whatever the order of the ids.
 
     Raises:
         FileNotFoundError: a video has no table.
-        DamagedFileError: one cannot be read.
+        DamagedFileError: a table cannot be read.
     """
     by_video: dict[str, dict[int, FrameImage]] = {}
     images: dict[str, FrameImage] = {}

@@ -2,13 +2,13 @@
 
 Rule: no other module joins a literal to a path under the root, or names one of these files. Exceptions:
 
-- What lies inside a release is named in export/, since releases and exports are read away from any root: what describes
-  a release in export/manifest.py, the folder of images in export/records.py, a format's files in its own module.
-- A stage's own table is named in its line of the order of stages (domain/statuses.py).
-- The file of a frame or of a video is named in domain/keys.py, for those who write it before it is in place.
+- The contents of a release are named in export/, since releases and exports are also read without a root: files that
+describe a release in export/manifest.py, the folder of images in export/records.py, a format's files in its own module.
+- A stage's own table is named in its entry in the order of stages (domain/statuses.py).
+- The file of a frame or of a video is named in domain/keys.py, for code that writes it before it is in place.
 - The numbered parts in a folder of `detection_parts` are named where they are read and written.
 
-Constants are for those who write a folder that has not got its name yet, or search for files by pattern.
+The constants are for code that writes a folder before it has its final name, or that searches for files by pattern.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ _REFERENCE_NAME: Final = "reference.json"
 
 @dataclass(frozen=True, slots=True)
 class StorageLayout:
-    """Paths under one root. Nothing is created by asking. Keys and names are checked, so no path leaves the root."""
+    """Paths under one root. Path lookups create nothing. Keys and names are checked, so no path leaves the root."""
 
     root: Path
 
@@ -44,12 +44,12 @@ class StorageLayout:
 
     @property
     def platform_file(self) -> Path:
-        """The sampling settings this root was made with."""
+        """The sampling settings that this root was created with."""
         return self.root / "platform.json"
 
     @property
     def up_lock(self) -> Path:
-        """What a running `data-miner up` has locked, and says in it who it is."""
+        """The file that a running `data-miner up` locks, and that names the process."""
         return self.root / "up.lock"
 
     @property
@@ -64,31 +64,31 @@ class StorageLayout:
 
     @property
     def videos(self) -> Path:
-        """One folder a video."""
+        """One folder per video."""
         return self.root / "videos"
 
     @property
     def frames(self) -> Path:
-        """One folder of frames a video."""
+        """One folder of frames per video."""
         return self.root / "frames"
 
     @property
     def embeddings(self) -> Path:
-        """One folder an encoder."""
+        """One folder per encoder."""
         return self.root / "embeddings"
 
     @property
     def projects(self) -> Path:
-        """One folder of derived tables a project."""
+        """One folder of derived tables per project."""
         return self.root / "projects"
 
     @property
     def releases(self) -> Path:
-        """One folder a project, in it one a version."""
+        """One folder per project, containing one per version."""
         return self.root / "releases"
 
     def filled_rooms(self) -> list[str]:
-        """Return which folders hold what a catalog knows of: videos, frames, tables of projects, releases."""
+        """Return which folders hold files that a catalog records: videos, frames, project tables, releases."""
         return [
             room.name
             for room in (self.videos, self.frames, self.projects, self.releases)
@@ -96,8 +96,8 @@ class StorageLayout:
         ]
 
     def derived_files(self, video_key: str | None = None) -> Iterator[Path]:
-        """Yield the tables, vectors and manifests that are there and can be made again: all, or those of one video."""
-        key = "*" if video_key is None else check_video_key(video_key)  # it has no characters that a pattern would mind
+        """Yield the existing tables, vectors and manifests that can be made again, for all videos or one."""
+        key = "*" if video_key is None else check_video_key(video_key)  # it contains no glob characters
         of_videos = (
             (self.frames, f"{key}/{FRAMES_TABLE_NAME}"),
             (self.embeddings, f"*/{key}.npz"),
@@ -116,15 +116,15 @@ class StorageLayout:
                     yield path
 
     def video_folder(self, video_key: str) -> Path:
-        """Holds `video.<ext>` and `info.json`; valid once `info.json` is there."""
+        """Holds `video.<ext>` and `info.json`; valid once `info.json` exists."""
         return self.videos / check_video_key(video_key)
 
     def video_info(self, video_key: str) -> Path:
-        """The metadata and sha256 of a video: the manifest, written last."""
+        """The manifest of a video, with its metadata and sha256; written last."""
         return self.video_folder(video_key) / _VIDEO_INFO_NAME
 
     def frames_folder(self, video_key: str) -> Path:
-        """Holds the JPEGs and `frames.parquet`; valid once the latter is there."""
+        """Holds the JPEGs and `frames.parquet`; valid once the latter exists."""
         return self.frames / check_video_key(video_key)
 
     def frames_table(self, video_key: str) -> Path:
@@ -136,7 +136,7 @@ class StorageLayout:
         return self.frames_folder(video_key) / file_name
 
     def frame_picture(self, video_key: str, file_name: str) -> PictureFile:
-        """One frame's image, as readers of pictures take it."""
+        """One frame's image, as a `PictureFile`."""
         return PictureFile(self.frame_path(video_key, file_name), has_foreign_pictures(video_key))
 
     def embedding_file(self, encoder_name: str, video_key: str) -> Path:
@@ -144,11 +144,11 @@ class StorageLayout:
         return self.embeddings / check_project_name(encoder_name) / f"{check_video_key(video_key)}.npz"
 
     def embedding_files(self, video_key: str) -> list[Path]:
-        """The embeddings of one video's frames that are there, by whichever encoder."""
+        """The existing embeddings of one video's frames, from any encoder."""
         return sorted(self.embeddings.glob(f"*/{check_video_key(video_key)}.npz")) if self.embeddings.is_dir() else []
 
     def prompt_embedding_file(self, encoder_name: str, digest: str) -> Path:
-        """One encoder's embedding of one text, by the fingerprint of both."""
+        """One encoder's embedding of one text, named by the fingerprint of both."""
         folder = self.embeddings / check_project_name(encoder_name) / PROMPTS_FOLDER_NAME
         return folder / f"{check_project_name(digest)}.npz"
 
@@ -157,7 +157,7 @@ class StorageLayout:
         return self.projects / check_project_name(project)
 
     def stage_versions(self, project: str) -> Path:
-        """The version of each stage that the project's tables and release were made by."""
+        """The version of each stage that made the project's tables and release."""
         return self.project_folder(project) / "stage_versions.json"
 
     def table_of(self, project: str, stage: ProjectStage) -> Path:
@@ -168,19 +168,19 @@ class StorageLayout:
         return self.project_folder(project) / table
 
     def file_hashes(self, project: str) -> Path:
-        """Hashes of the local files that the project's sources list, by size and time."""
+        """Cached hashes of the local files that the project's sources list, by size and time."""
         return self.project_folder(project) / "file_hashes.json"
 
     def similarities_table(self, project: str) -> Path:
-        """Every similarity of every frame to every prompt."""
+        """The similarity of every frame to every prompt."""
         return self.project_folder(project) / "similarities.parquet"
 
     def calibration_folder(self, project: str) -> Path:
-        """Questions about frames near the threshold, the answers, and the scores the threshold was chosen on."""
+        """Questions about frames near the threshold, the answers, and the scores used to choose the threshold."""
         return self.project_folder(project) / _CALIBRATION_NAME
 
     def calibration_plan(self, project: str) -> Path:
-        """The strata that questions are asked from, kept for all later rounds."""
+        """The strata from which questions are drawn, kept for all later rounds."""
         return self.calibration_folder(project) / "plan.json"
 
     def questions_table(self, project: str) -> Path:
@@ -188,7 +188,7 @@ class StorageLayout:
         return self.calibration_folder(project) / "questions.csv"
 
     def questions_page(self, project: str) -> Path:
-        """The same questions as a page with pictures and buttons."""
+        """The questions as a page with pictures and buttons."""
         return self.calibration_folder(project) / "questions.html"
 
     def answers_file(self, project: str) -> Path:
@@ -196,11 +196,11 @@ class StorageLayout:
         return self.calibration_folder(project) / "answers.csv"
 
     def reference_file(self, project: str) -> Path:
-        """How the project's frames scored when the threshold was chosen."""
+        """The scores of the project's frames when the threshold was chosen."""
         return self.calibration_folder(project) / _REFERENCE_NAME
 
     def frame_verdicts(self, project: str) -> Path:
-        """What people said of single frames: nothing can make it again, so no stage and no repair touches it."""
+        """People's verdicts on single frames. They cannot be made again, so no stage and no repair touches this file."""
         return self.project_folder(project) / "verdicts" / "frames.csv"
 
     def filtered_table(self, project: str) -> Path:
@@ -212,11 +212,11 @@ class StorageLayout:
         return self.table_of(project, ProjectStage.DEDUPLICATION)
 
     def representatives_file(self, project: str) -> Path:
-        """The vectors of the representatives: what new videos are compared with."""
+        """The vectors of the representatives, which new videos are compared with."""
         return self.project_folder(project) / REPRESENTATIVES_NAME
 
     def reuploads_table(self, project: str) -> Path:
-        """One row per video that is found again in another."""
+        """One row per video that also occurs in another video."""
         return self.project_folder(project) / "reuploads.parquet"
 
     def detections_table(self, project: str) -> Path:
@@ -224,19 +224,19 @@ class StorageLayout:
         return self.table_of(project, ProjectStage.DETECTION)
 
     def detected_frames_table(self, project: str) -> Path:
-        """One row per frame that a detector has seen."""
+        """One row per frame that a detector has examined."""
         return self.project_folder(project) / "detected_frames.parquet"
 
     def detection_parts(self, project: str) -> Path:
-        """What each detector has found so far, one folder for each detector and class list."""
+        """What each detector has found so far, one folder per detector and class list."""
         return self.project_folder(project) / _DETECTION_PARTS_NAME
 
     def detection_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:
-        """What one detector has found so far for the class list that the fingerprint stands for."""
+        """What one detector has found so far for the class list identified by the fingerprint."""
         return self.detection_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
     def releases_folder(self, project: str) -> Path:
-        """One folder a version."""
+        """One folder per version."""
         return self.releases / check_project_name(project)
 
     def release_folder(self, project: str, version: str) -> Path:
@@ -248,5 +248,5 @@ class StorageLayout:
         return self.root / "reports" / check_project_name(project)
 
     def report_page(self, project: str) -> Path:
-        """The page of that report."""
+        """The page of the project's latest report."""
         return self.report_folder(project) / REPORT_PAGE_NAME

@@ -1,6 +1,7 @@
-"""A lock on a whole root: whoever has it says so, and it ends with the processes that hold it.
+"""A lock on a whole root. It names its holder and ends when all processes that hold it have ended.
 
-Belongs here: one `data-miner up` a root. Does not belong here: who works on which video or project (catalog/claims.py).
+Belongs here: at most one `data-miner up` per root. Does not belong here: claims on videos and projects
+(catalog/claims.py).
 """
 
 import fcntl
@@ -19,14 +20,14 @@ _MOST_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """Who holds a lock, and since when, in UTC."""
+    """The holder of a lock, and since when (UTC)."""
 
     pid: int
     host: str
     since: str
 
     def is_gone(self) -> bool:
-        """Return whether it is certain that the process has ended; others that it started may hold the lock yet."""
+        """Return whether the process has certainly ended. Its child processes may still hold the lock."""
         if self.host != socket.gethostname():
             return False
         try:
@@ -39,7 +40,7 @@ class LockHolder:
 
 
 class LockHeldError(DataMinerError):
-    """Another process has the lock; `holder` is None if it has not said yet who it is."""
+    """Another process holds the lock; `holder` is None if it has not identified itself yet."""
 
     def __init__(self, path: Path, holder: LockHolder | None) -> None:
         super().__init__(f"{path} is locked by {holder or 'another process'}")
@@ -47,14 +48,14 @@ class LockHeldError(DataMinerError):
 
 
 def take_root_lock(path: Path) -> int:
-    """Take the lock; return the open file that holds it, until it is closed here and wherever it was inherited.
+    """Take the lock and return its open file. Closing that file here and in all child processes releases it.
 
-    The file stays when the lock is gone: what counts is the lock, which the kernel (on NFS the server) takes back from
-    a process that ends, however it ends.
+    The file remains after the lock is released; only the lock counts. The kernel (on NFS the server) releases the lock
+    of a process that ends, however it ends.
 
     Raises:
-        LockHeldError: another process has it.
-        OSError: this file system has no locks.
+        LockHeldError: another process holds it.
+        OSError: this file system does not support locks.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

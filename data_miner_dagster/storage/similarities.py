@@ -1,8 +1,9 @@
 """The similarity of every frame of a project to every prompt, streamed in row groups of whole videos.
 
-Columns: the frame's identity, time and quality flag, then one float16 column a prompt, `similarity:<words>`, sorted by
-words; null where the frame could not be read. float16 because the embeddings are: finer digits would be noise.
-The header, kept in the Parquet metadata, says what was scored with what, so that only changed videos are scored again.
+Columns: the frame's identity, time and quality flag, then one float16 column per prompt, `similarity:<words>`, sorted
+by words and null if the frame could not be read. float16 because the embeddings are: more digits would be noise.
+The header, stored in the Parquet metadata, records the encoder, prompts and videos, so that only changed videos are
+scored again.
 """
 
 import json
@@ -25,7 +26,7 @@ from data_miner_dagster.storage.damage import reading
 from data_miner_dagster.storage.tables import open_table, read_metadata, table_writer
 
 ROW_GROUP_FRAMES: Final = 65_536
-"""A row group is closed once it has so many: memory is bounded by this and the longest video."""
+"""A row group is closed once it has this many frames: memory is bounded by this and the longest video."""
 FRAME_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "quality_flag")
 
 _HEADER_KEY: Final = "data_miner.similarities"
@@ -33,7 +34,7 @@ _PREFIX: Final = "similarity:"
 
 
 class ScoredVideo(NamedTuple):
-    """One video's part of the table. A tuple, since JSON shall have it as a list."""
+    """One video's part of the table. A tuple, so that JSON stores it as a list."""
 
     video_key: str
     embeddings_fingerprint: str
@@ -42,7 +43,7 @@ class ScoredVideo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SimilaritiesHeader:
-    """What the table was made from. `texts` are sorted, `videos` in the order of the rows."""
+    """The inputs of the table. `texts` are sorted, `videos` are in row order."""
 
     encoder_name: str
     encoder_fingerprint: str
@@ -51,7 +52,7 @@ class SimilaritiesHeader:
     videos: tuple[ScoredVideo, ...]
 
     def has_same_scale(self, other: "SimilaritiesHeader") -> bool:
-        """True if a video's rows of one table could stand in the other."""
+        """True if rows of one table could be used in the other."""
         return (self.encoder_fingerprint, self.texts, self.templates) == (
             other.encoder_fingerprint,
             other.texts,
@@ -78,13 +79,13 @@ def similarities_of(frames: pa.Table, texts: Sequence[str], similarities: npt.ND
 
 
 def similarity_values(table: pa.Table, text: str) -> npt.NDArray[np.float16]:
-    """Return one prompt's column as (N,) float16, NaN for null."""
+    """Return one prompt's column as (N,) float16, with NaN for null."""
     values: npt.NDArray[np.float16] = table.column(column_of(text)).to_numpy()
     return values.astype(np.float16, copy=False)
 
 
 class SimilaritiesWriter:
-    """Takes videos in the order of the header and groups them into row groups."""
+    """Groups videos, given in the order of the header, into row groups."""
 
     def __init__(self, writer: pq.ParquetWriter) -> None:
         self._writer = writer
@@ -99,7 +100,7 @@ class SimilaritiesWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Close the row group that is being filled."""
+        """Close the current row group."""
         if self._num_pending:
             self._writer.write_table(pa.concat_tables(self._pending), row_group_size=self._num_pending)
         self._pending, self._num_pending = [], 0
@@ -107,7 +108,10 @@ class SimilaritiesWriter:
 
 @contextmanager
 def similarities_writer(path: Path, header: SimilaritiesHeader, *, fingerprint: str) -> Iterator[SimilaritiesWriter]:
-    """Yield a writer; the table appears when the block ends well. Same videos, same bytes, however they were scored."""
+    """Yield a writer. The table appears if the block ends without an error.
+
+    The same videos yield the same bytes, whether they were scored now or before.
+    """
     with table_writer(
         path,
         similarities_schema(header.texts),
@@ -121,7 +125,7 @@ def similarities_writer(path: Path, header: SimilaritiesHeader, *, fingerprint: 
 
 
 def read_header(path: Path) -> SimilaritiesHeader | None:
-    """Return what the table was made from, None where there is no readable one."""
+    """Return the inputs of the table, or None without a readable table."""
     encoded = read_metadata(path).get(_HEADER_KEY)
     if encoded is None:
         return None
@@ -142,11 +146,11 @@ class SimilaritiesPart:
 
 
 def read_parts(path: Path, header: SimilaritiesHeader) -> Iterator[SimilaritiesPart]:
-    """Yield the row groups in order, one in memory at a time. Videos without frames are in the part they fall in.
+    """Yield the row groups in order, one in memory at a time. Videos without frames are in the part where they occur.
 
     Raises:
         DamagedFileError: the table cannot be read.
-        PermanentError: the rows are not those of the header's videos, in their order.
+        PermanentError: the rows do not match the header's videos in order.
     """
     with open_table(path) as file:
         remaining = list(reversed(header.videos))
@@ -172,7 +176,7 @@ def _check_whose(rows: pa.Table, videos: Sequence[ScoredVideo]) -> None:
 
 
 def read_videos(path: Path, header: SimilaritiesHeader) -> Iterator[tuple[ScoredVideo, pa.Table]]:
-    """Yield every video that has frames with its rows, in order, one row group in memory at a time."""
+    """Yield the videos of every part, each with its rows, in order. Only one row group is in memory at a time."""
     for part in read_parts(path, header):
         for position, video in enumerate(part.videos):
             yield video, part.rows.slice(int(part.video_offsets[position]), video.num_frames)

@@ -1,4 +1,4 @@
-"""Parquet tables that know what they were made from."""
+"""Parquet tables that record what they were made from."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from data_miner_dagster.storage.damage import reading
 
 FINGERPRINT_KEY: Final = b"data_miner.fingerprint"
 MADE_FROM_KEY: Final = "data_miner.made_from"
-"""Metadata key for the fingerprint of the table that the rows were made from, where a stage has one such table."""
+"""Metadata key for the fingerprint of the single table that the rows were made from, if a stage has one."""
 FRAMES_KEY: Final = "frames"
-"""Metadata key for a JSON object of video key to fingerprint: of which frames a table's rows speak."""
+"""Metadata key for a JSON object from video key to the fingerprint of the frames that the rows describe."""
 
 
 def write_table(path: Path, table: pa.Table, *, fingerprint: str, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a table atomically with its fingerprint in the Parquet metadata. Same rows, same bytes."""
+    """Write a table atomically with its fingerprint in the Parquet metadata. The same rows yield the same bytes."""
     with table_writer(path, table.schema, fingerprint=fingerprint, metadata=metadata) as writer:
         writer.write_table(table)
 
@@ -35,10 +35,10 @@ def table_writer(
     metadata: Mapping[str, str] | None = None,
     dictionary_columns: Sequence[str] | None = None,
 ) -> Iterator[pq.ParquetWriter]:
-    """Yield a writer for a table that is streamed in row groups; the file appears when the block ends well.
+    """Yield a writer for a table streamed in row groups. The file appears if the block ends without an error.
 
-    `dictionary_columns` are those with few distinct values, worth encoding as such; default: try all. Trying costs
-    time where a table has many columns of numbers.
+    `dictionary_columns` are the columns with few distinct values, to be dictionary-encoded. By default all are tried,
+    which is slow for tables with many numeric columns.
     """
     extra = {key.encode(): value.encode() for key, value in sorted((metadata or {}).items())}
     with (
@@ -47,7 +47,7 @@ def table_writer(
             partial,
             schema.with_metadata({FINGERPRINT_KEY: fingerprint.encode(), **extra}),
             use_dictionary=True if dictionary_columns is None else list(dictionary_columns),
-            write_page_checksum=True,  # Snappy has none: a flipped bit would be another number
+            write_page_checksum=True,  # Snappy has no checksum: a flipped bit would change a number unnoticed
         ) as writer,
     ):
         yield writer
@@ -55,14 +55,14 @@ def table_writer(
 
 @dataclass(frozen=True, slots=True)
 class TableIdentity:
-    """What the footer of a table says of it, read without its rows."""
+    """The contents of a table's footer, read without its rows."""
 
     fingerprint: str | None
     num_rows: int
 
 
 def read_identity(path: Path) -> TableIdentity | None:
-    """Return a table's fingerprint and row count from one look at its footer, None where there is no readable table."""
+    """Return a table's fingerprint and row count from its footer, or None without a readable table."""
     try:
         # Not by name: resolving a file system by name costs as much again as reading the footer.
         with reading(path), pa.OSFile(str(path)) as file:
@@ -78,12 +78,12 @@ def _decoded(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
 
 
 def read_fingerprint(path: Path) -> str | None:
-    """Return the fingerprint of the table at `path`, or None where there is no readable table."""
+    """Return the fingerprint of the table at `path`, or None without a readable table."""
     return read_metadata(path).get(FINGERPRINT_KEY.decode())
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the table's own metadata (fingerprint included); empty where there is no readable table."""
+    """Return the table's own metadata (including the fingerprint), or an empty dict without a readable table."""
     try:
         with reading(path):
             return _decoded(pq.read_schema(path).metadata)
@@ -92,7 +92,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def open_table(path: Path) -> pq.ParquetFile:
-    """Return an open table, its pages to be compared with their checksums; read it inside `damage.reading`.
+    """Return an open table that verifies page checksums. Read it inside `damage.reading`.
 
     Raises:
         FileNotFoundError: there is no such table.
@@ -103,7 +103,7 @@ def open_table(path: Path) -> pq.ParquetFile:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the rows, all columns or those named.
+    """Return the rows, with all columns or the given ones.
 
     Raises:
         FileNotFoundError: there is no such table.
@@ -134,16 +134,16 @@ def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
 
 
 def _check_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
-    missing = set(columns or ()) - set(file.schema_arrow.names)  # Arrow leaves them out without a word
+    missing = set(columns or ()) - set(file.schema_arrow.names)  # Arrow silently leaves them out
     if missing:
         raise KeyError(f"it has no column {', '.join(sorted(missing))}")
 
 
 def table_from_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Return rows as a table of exactly `schema`; an absent key is a null.
+    """Return rows as a table with exactly `schema`; absent keys become nulls.
 
     Raises:
-        ValueError: a column that must not be null has a null; Arrow itself finds that only when it writes.
+        ValueError: a non-nullable column has a null. Arrow itself notices that only when writing.
     """
     table = pa.Table.from_pylist(list(rows), schema=schema)
     for field in schema:

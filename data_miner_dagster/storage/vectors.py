@@ -1,6 +1,6 @@
-"""Vectors as .npz files: the embeddings of one video's frames, a project's representatives, single prompts.
+"""Vectors as .npz files: embeddings of a video's frames, a project's representatives, single prompts.
 
-Members of the archive are compared with their checksums before anything is believed of them; nothing is unpickled.
+Archive members are verified against their checksums before use; nothing is unpickled.
 """
 
 import io
@@ -31,9 +31,9 @@ class StoredEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class StoredRepresentatives:
-    """What new videos are compared with, so that adding them reads nothing of the earlier ones.
+    """The vectors that new videos are compared with, so that adding videos does not read the earlier ones.
 
-    Row i of `vectors` (R, D) belongs to `frame_ids[i]`, best first; `fingerprint` is that of their table.
+    Row i of `vectors` (R, D) belongs to `frame_ids[i]`, best first; `fingerprint` is their table's.
     """
 
     frame_ids: npt.NDArray[np.str_]
@@ -42,7 +42,7 @@ class StoredRepresentatives:
 
 
 def write_embeddings(path: Path, embeddings: StoredEmbeddings) -> None:
-    """Write atomically; same content, same bytes."""
+    """Write embeddings atomically. The same content yields the same bytes."""
     write_arrays(
         path,
         frame_indices=embeddings.frame_indices.astype(np.int32),
@@ -52,16 +52,16 @@ def write_embeddings(path: Path, embeddings: StoredEmbeddings) -> None:
 
 
 def read_embeddings(path: Path) -> StoredEmbeddings | None:
-    """Return the stored embeddings, or None where there is no such file.
+    """Return the stored embeddings, or None if there is no file.
 
     Raises:
-        DamagedFileError: there is one, and it cannot be read.
+        DamagedFileError: the file exists but cannot be read.
     """
     return StoredEmbeddings(*_read_rows(path, "frame_indices")) if path.is_file() else None
 
 
 def write_representatives(path: Path, representatives: StoredRepresentatives) -> None:
-    """Write atomically; same content, same bytes."""
+    """Write representatives atomically. The same content yields the same bytes."""
     write_arrays(
         path,
         frame_ids=representatives.frame_ids.astype(np.str_),
@@ -71,7 +71,7 @@ def write_representatives(path: Path, representatives: StoredRepresentatives) ->
 
 
 def read_representatives(path: Path, *, fingerprint: str) -> StoredRepresentatives | None:
-    """Return what is stored for the table of this fingerprint; None where that is missing or cannot be read."""
+    """Return the representatives of the table with this fingerprint, or None if they are missing or unreadable."""
     if read_vectors_fingerprint(path) != fingerprint:
         return None
     try:
@@ -81,19 +81,19 @@ def read_representatives(path: Path, *, fingerprint: str) -> StoredRepresentativ
 
 
 def read_vectors_fingerprint(path: Path) -> str | None:
-    """Return only the fingerprint; None where there is no readable file. The vectors are not read."""
+    """Return only the fingerprint, without reading the vectors, or None without a readable file."""
     try:
         with reading(path), zipfile.ZipFile(path) as archive:
             array = archive.read("fingerprint.npy")
-            # numpy's header is one line of text; what follows is the string as UTF-32. Parsing the header properly
-            # would take twice as long as all the rest, and every stage asks this of every video of a project.
+            # numpy's header is one line of text, followed by the string as UTF-32. Parsing the header properly would
+            # take twice as long as all the rest, and every stage does this for every video of a project.
             return array.partition(b"\n")[2].decode("utf-32-le").rstrip("\0")
     except (FileNotFoundError, DamagedFileError):
         return None
 
 
 def _read_rows(path: Path, ids_name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], str]:
-    """Return the ids, a vector for each, and the fingerprint."""
+    """Return the ids, one vector per id, and the fingerprint."""
     ids, vectors, fingerprint = read_arrays(path, ids_name, "vectors", "fingerprint")
     if vectors.ndim != 2 or ids.shape != vectors.shape[:1]:
         raise damaged(path, f"{ids.shape} frames, {vectors.shape} vectors")
@@ -101,7 +101,7 @@ def _read_rows(path: Path, ids_name: str) -> tuple[npt.NDArray[Any], npt.NDArray
 
 
 def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
-    """Write arrays by name to an .npz file, atomically; same arrays in the same order, same bytes."""
+    """Write arrays by name to an .npz file, atomically. The same arrays in the same order yield the same bytes."""
     with atomic_path(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its one flag
 
@@ -114,6 +114,6 @@ def read_arrays(path: Path, *names: str) -> list[npt.NDArray[Any]]:
         DamagedFileError: it cannot be read.
     """
     with reading(path), zipfile.ZipFile(path) as archive:
-        # whole members first: a header of flipped bits may ask for any amount of memory
+        # read whole members first: a corrupt header could request any amount of memory
         contents = [archive.read(f"{name}.npy") for name in names]
         return [np.lib.format.read_array(io.BytesIO(content), allow_pickle=False) for content in contents]

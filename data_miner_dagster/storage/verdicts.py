@@ -1,7 +1,7 @@
-"""What people said of single frames, as CSV: kept for good, since nothing can make it again.
+"""People's verdicts on single frames, as CSV: kept permanently, since they cannot be made again.
 
-A verdict is about what a video shows at a time, so that it survives frames that are made again; the frame's id says
-what was shown when it was given.
+A verdict applies to a time in a video, so it survives when frames are extracted again. The frame id records which frame
+was shown at the time.
 """
 
 import csv
@@ -23,7 +23,7 @@ _WORDS: Final = {"keep": True, "drop": False}
 
 @dataclass(frozen=True, slots=True)
 class FrameVerdict:
-    """What a person said of one frame."""
+    """A person's verdict on one frame."""
 
     frame_id: str
     pts_seconds: float
@@ -33,23 +33,23 @@ class FrameVerdict:
 
     @property
     def video_key(self) -> str:
-        """The video."""
+        """The key of the frame's video."""
         return split_frame_id(self.frame_id)[0]
 
 
 Verdicts = Mapping[tuple[str, float], FrameVerdict]
-"""By video and time, of which there is one each."""
+"""Verdicts by (video key, pts_seconds)."""
 
 
 def read_verdicts(path: Path) -> dict[tuple[str, float], FrameVerdict]:
-    """Return the verdicts of a project; none where there is no file.
+    """Return the verdicts of a project, or an empty dict if there is no file.
 
     Raises:
-        ConfigError: the file is not what `write_verdicts` writes.
+        ConfigError: the file is not in the format of `write_verdicts`.
     """
     verdicts = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # a spreadsheet puts a byte order mark first
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets add a byte order mark
             reader = csv.DictReader(file)
             for row in reader:
                 try:
@@ -74,7 +74,7 @@ def read_verdicts(path: Path) -> dict[tuple[str, float], FrameVerdict]:
 
 
 def write_verdicts(path: Path, verdicts: Verdicts) -> None:
-    """Write the verdicts of a project atomically, in order of video and time: same verdicts, same bytes."""
+    """Write the verdicts of a project atomically, by video and time. The same verdicts yield the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
         (
@@ -90,24 +90,24 @@ def write_verdicts(path: Path, verdicts: Verdicts) -> None:
 
 
 def verdicts_on(verdicts: Verdicts, video_keys: Collection[str]) -> dict[tuple[str, float], bool]:
-    """Return what was said (kept or not) of the videos named, by video and time, in order."""
+    """Return the verdicts (True: kept) on the given videos, by video and time, in order."""
     wanted = frozenset(video_keys)
     return {place: verdicts[place].is_kept for place in sorted(verdicts) if place[0] in wanted}
 
 
 def verdicts_fingerprint(said: Mapping[tuple[str, float], bool]) -> str:
-    """Return what decisions that honour these verdicts follow from: who gave them, and when, changes nothing."""
+    """Return the fingerprint of these verdicts for decisions based on them. Who gave them, and when, has no effect."""
     return fingerprint_of({"verdicts": [[key, pts_seconds, kept] for (key, pts_seconds), kept in sorted(said.items())]})
 
 
 def as_table_metadata(said: Mapping[tuple[str, float], bool]) -> dict[str, str]:
-    """Return what a table says of the verdicts that its rows honour; nothing if there are none."""
+    """Return table metadata that records the verdicts applied to its rows; empty if there are none."""
     rows = [[key, pts_seconds, kept] for (key, pts_seconds), kept in sorted(said.items())]
     return {_METADATA_KEY: json.dumps(rows)} if rows else {}
 
 
 def kept_by_hand(metadata: Mapping[str, str]) -> frozenset[tuple[str, float]]:
-    """Return the frames that people kept, by video and time, as a table's metadata says."""
+    """Return the frames kept by people, by video and time, according to a table's metadata."""
     return frozenset(
         (key, pts_seconds) for key, pts_seconds, kept in json.loads(metadata.get(_METADATA_KEY, "[]")) if kept
     )

@@ -1,4 +1,4 @@
-"""`videos/<key>/info.json`: the manifest of a downloaded and proven video, written last."""
+"""`videos/<key>/info.json`: the manifest of a downloaded and verified video, written last."""
 
 import json
 from dataclasses import dataclass, fields
@@ -10,12 +10,12 @@ from data_miner_dagster.storage.atomic import write_json
 from data_miner_dagster.storage.layout import StorageLayout
 
 _FILE_FIELDS: Final = tuple(field.name for field in fields(VideoFileRecord))
-"""They stand among the others in `info.json`."""
+"""The fields of the file, which `info.json` stores next to the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """A manifest: the file, and where it came from. Same bytes, same manifest: no dates of ours, no secrets."""
+    """A manifest: the file and its origin. The same bytes yield the same manifest: no dates of ours, no secrets."""
 
     video_key: str
     file: VideoFileRecord
@@ -27,16 +27,16 @@ class VideoInfo:
 
 
 def write_video_info(layout: StorageLayout, info: VideoInfo) -> None:
-    """Write the manifest, atomically. The file must be in place."""
+    """Write the manifest atomically. The video file must be in place."""
     content = as_json(info)
     file = content.pop("file")
     write_json(layout.video_info(info.video_key), {**content, **file})
 
 
 def read_video_info(layout: StorageLayout, video_key: str) -> VideoInfo | None:
-    """Return the manifest, or None where there is no valid one whose file is there with the size it names.
+    """Return the manifest, or None unless it is valid and its file exists with the recorded size.
 
-    `file.file_name` is empty for a folder of frames: there is no video file.
+    `file.file_name` is empty for a folder of frames, which has no video file.
     """
     path = layout.video_info(video_key)
     try:
