@@ -1,5 +1,5 @@
-"""Work on bytes from outside, in processes apart that have limits and no secrets. Knows nothing of what the work is.
+"""Separate processes that handle untrusted bytes, with limits and without secrets. Knows nothing about the jobs.
 
-`pool.py` is the end of the caller, `serving.py` that of the worker. A module of jobs is started once, imports what it
-needs, and then only forks: a worker costs milliseconds, and one that was killed is soon replaced.
+`pool.py` is the caller's side and `serving.py` is the worker's. A module of jobs is started once, imports what it
+needs, and then only forks. A new worker therefore costs milliseconds, and a killed one is soon replaced.
 """

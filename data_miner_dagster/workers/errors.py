@@ -1,4 +1,4 @@
-"""What a worker's end looks like to its caller, and how an error crosses the pipe between them."""
+"""The errors a caller sees when a worker ends, and the transfer of errors between worker and caller."""
 
 import traceback
 from pathlib import Path
@@ -15,7 +15,7 @@ _MAX_TRACE: Final = 8_000
 
 
 class WorkerLimitError(PermanentError):
-    """A job needed more than it was allowed; `which` is `wall`, `cpu`, `memory` or `answer`."""
+    """A job exceeded one of its limits; `which` is `wall`, `cpu`, `memory` or `answer`."""
 
     def __init__(self, which: str, message: str) -> None:
         super().__init__(message)
@@ -23,36 +23,36 @@ class WorkerLimitError(PermanentError):
 
 
 class WorkerDiedError(TransientError):
-    """A worker ended in the midst of a job; the message says how, with its last words."""
+    """A worker ended during a job; the message says how and includes its last output."""
 
 
 class WorkersClosedError(TransientError):
-    """The pool was closed while a job ran: nothing is known of what it worked on."""
+    """The pool was closed while a job ran, so nothing is known about the item it worked on."""
 
     def __init__(self) -> None:
         super().__init__("its workers were taken down meanwhile")
 
 
 class WorkerFaultError(Exception):
-    """An exception in a worker that nobody expected, with what is known of it there."""
+    """An unexpected exception in a worker, with its details."""
 
     def __init__(self, class_name: str, message: str, place: str, trace: str) -> None:
         super().__init__(f"{class_name}: {message}" if message else class_name)
         self.class_name = class_name
         self.place = place
-        """The innermost line of this package that it went through, as `operations/extraction/folder.py:120`."""
+        """The innermost line of this package in the traceback, such as `operations/extraction/folder.py:120`."""
         self.trace = trace
 
 
 class CallerError(BaseException):
-    """In a worker: the caller's own function raised; its exception waits there, and this one ends the job.
+    """In a worker: the caller's own function raised. Its exception stays with the caller, and this one ends the job.
 
-    No `Exception`, so that no library takes it for one of its own.
+    Not an `Exception`, so that no library handles it as one of its own.
     """
 
 
 def place_of(error: BaseException) -> str:
-    """Return the innermost line of this package that an exception went through, "" if there is none."""
+    """Return the innermost line of this package in an exception's traceback, or "" if there is none."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if path.is_relative_to(_PACKAGE) and path.parent.name != "workers":
@@ -61,7 +61,7 @@ def place_of(error: BaseException) -> str:
 
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
-    """Return what the caller needs to raise the same error, or a fault that tells of it."""
+    """Return what the caller needs to raise the same error, or a fault that describes it."""
     if isinstance(error, CallerError):
         return {"is_of_caller": True}
     if isinstance(error, MemoryError):
@@ -81,7 +81,7 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
 
 
 def error_from_json(content: dict[str, Any]) -> Exception:
-    """Return the error that `error_to_json` was given: domain errors and those of the system as themselves."""
+    """Return the error that `error_to_json` encoded. Domain and system errors keep their type; others become a fault."""
     if "class" in content:
         cls = getattr(domain_errors, content["class"])
         error = cls.__new__(cls)

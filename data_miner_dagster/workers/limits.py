@@ -1,4 +1,4 @@
-"""What one job may cost, and how a process holds itself to it."""
+"""The resource limits of one job, and how a process enforces them on itself."""
 
 import math
 import resource
@@ -11,26 +11,26 @@ from typing import Any, Final
 
 _STATM: Final = Path("/proc/self/statm")
 _cpu_seconds: list[float] = []
-"""That of the running job, if it is limited."""
+"""The CPU limit of the running job, if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
-    """What one job may cost. None: as much as it takes."""
+    """The resource limits of one job. None means no limit."""
 
     wall_seconds: float | None = None
-    """The worker is killed then, whatever it is doing. Time in which the caller answers it does not count."""
+    """The worker is killed at this time, whatever it is doing. Time the caller spends answering it does not count."""
     cpu_seconds: float | None = None
     """Rounded up to a whole second."""
     memory_bytes: int | None = None
-    """How much larger than before the worker's data may become."""
+    """The allowed growth of the worker's data during the job."""
 
 
 @contextmanager
 def held_to(limits: dict[str, Any]) -> Iterator[None]:
-    """Hold this process to the limits of CPU and memory of one job; what it has used before does not count.
+    """Apply one job's CPU and memory limits to this process. Earlier use does not count.
 
-    Beyond the one the kernel sends SIGXCPU; beyond the other allocations fail. Source: setrlimit(2).
+    Beyond the CPU limit, the kernel sends SIGXCPU. Beyond the memory limit, allocations fail. Source: setrlimit(2).
     """
     before = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_CPU, resource.RLIMIT_DATA)}
     if (seconds := limits.get("cpu_seconds")) is not None:
@@ -47,7 +47,7 @@ def held_to(limits: dict[str, Any]) -> Iterator[None]:
 
 
 def renew_cpu_limit() -> None:
-    """Begin to count the CPU time of the running job anew: what it was allowed for is done, and more is to come."""
+    """Restart the CPU limit of the running job: the work it covered is done, and more follows."""
     for seconds in _cpu_seconds:
         _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds))
 
@@ -58,5 +58,8 @@ def _limit(kind: int, wanted: int) -> None:
 
 
 def data_bytes() -> int:
-    """Source: proc(5): the sixth field of statm is data and stack, in pages. 0 where there is no /proc."""
+    """Return the size of data and stack in bytes, or 0 without /proc.
+
+    Source: proc(5); it is the sixth field of statm, in pages.
+    """
     return int(_STATM.read_text().split()[5]) * resource.getpagesize() if _STATM.exists() else 0

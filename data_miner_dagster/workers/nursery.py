@@ -1,4 +1,4 @@
-"""The process that has imported a pool's module, and forks its workers: a fork costs no start and no import."""
+"""The process that has imported a pool's module and forks its workers, so that a new worker imports nothing."""
 
 import atexit
 import json
@@ -17,7 +17,7 @@ import data_miner_dagster
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkersClosedError
 
 DIES_WITHIN_SECONDS: Final = 2.0
-"""What a process is granted to end by itself."""
+"""How long a process may take to end before it is killed."""
 _LAST_WORDS: Final = 400
 _PASSED_ON: Final = frozenset(
     {
@@ -40,11 +40,11 @@ _PASSED_ON: Final = frozenset(
         "OPENBLAS_NUM_THREADS",
     }
 )
-"""The variables that a worker may see: none of them holds a secret."""
+"""The environment variables that every worker may see: none of them holds a secret."""
 
 
 class Nursery:
-    """The process that has imported the module, and forks workers."""
+    """The process that has imported the module and forks workers."""
 
     def __init__(self, module: str, environment: Mapping[str, str]) -> None:
         self.module = module
@@ -63,11 +63,15 @@ class Nursery:
 
     @property
     def is_alive(self) -> bool:
-        """True while its process runs: with it end its workers."""
+        """True while its process runs. Its workers end with it."""
         return self._process.poll() is None
 
     def _tell(self, message: dict[str, Any], files: list[int]) -> dict[str, Any]:
-        """Raise EOFError if it has ended."""
+        """Send a message and return the answer.
+
+        Raises:
+            EOFError: the process has ended.
+        """
         with self._lock:
             try:
                 socket.send_fds(self._control, [json.dumps(message).encode()], files)
@@ -80,14 +84,14 @@ class Nursery:
         return found
 
     def spawn(self, notices: int) -> tuple[int, socket.socket, IO[bytes]]:
-        """Fork a worker; return its process id, the channel to it, and the file of what it prints.
+        """Fork a worker; return its process id, the channel to it, and the file with its output.
 
         Raises:
             WorkerDiedError: the module cannot be imported, or the nursery was killed.
-            WorkersClosedError: the file of notices has been closed meanwhile.
+            WorkersClosedError: the notices file was closed in the meantime.
         """
         ours, theirs = socket.socketpair()
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 - the worker's, which closes it
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - owned and closed by the worker
         try:
             process_id = self._tell({}, [theirs.fileno(), errors.fileno(), notices])["process_id"]
         except EOFError:
@@ -95,7 +99,7 @@ class Nursery:
             errors.close()
             try:
                 code = self._process.wait(DIES_WITHIN_SECONDS)
-            except subprocess.TimeoutExpired:  # it lives: what it was to be sent has been closed meanwhile
+            except subprocess.TimeoutExpired:  # it is alive, so a file to be sent was closed in the meantime
                 raise WorkersClosedError from None
             raise WorkerDiedError(f"no worker could be started: it {how_it_ended(code, self._errors)}") from None
         finally:
@@ -103,14 +107,14 @@ class Nursery:
         return process_id, ours, errors
 
     def end(self, process_id: int, seconds: float) -> int | None:
-        """Give a worker so many seconds to end by itself, then kill it; return its exit code as Popen would."""
+        """Wait up to `seconds` for a worker to end, then kill it; return its exit code as Popen would."""
         try:
             return os.waitstatus_to_exitcode(self._tell({"end": process_id, "seconds": seconds}, [])["status"])
         except EOFError:
             return None  # the kernel has killed it together with its nursery
 
     def close(self) -> None:
-        """End it and its workers."""
+        """End the process and its workers."""
         with self._lock:
             self._control.close()
         try:
@@ -122,18 +126,20 @@ class Nursery:
 
 
 _spare: dict[str, Nursery] = {}
-"""By module, the nursery of a pool which has been closed: whoever needs the module next finds it imported."""
+"""The nursery of a closed pool, by module. The next pool for that module finds it already imported."""
 _changing_spare = threading.Lock()
 
 
 def nursery_of(module: str, names: Collection[str]) -> Nursery:
-    """Return a nursery of a module: the spare one if it was given the same environment, else a new one.
+    """Return a nursery for a module: the spare one if it has the same environment, otherwise a new one.
 
     Args:
         module: is run as `python -m module`.
-        names: of variables that its workers may see beyond those that hold no secret anywhere.
+        names: names of additional environment variables that its workers may see.
     """
-    source = str(Path(data_miner_dagster.__file__).parent.parent)  # the same code as ours, wherever we stand
+    source = str(
+        Path(data_miner_dagster.__file__).parent.parent
+    )  # the same code as ours, whatever the working directory
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     allowed = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name in names}
     environment = {**allowed, "PYTHONPATH": path}
@@ -147,7 +153,7 @@ def nursery_of(module: str, names: Collection[str]) -> Nursery:
 
 
 def keep(nursery: Nursery) -> None:
-    """Keep a nursery that its pool no longer needs as the spare one of its module."""
+    """Keep a nursery that its pool no longer needs as the spare for its module."""
     with _changing_spare:
         other, _spare[nursery.module] = _spare.get(nursery.module), nursery
     if other is not None:
@@ -161,7 +167,7 @@ def _close_spare() -> None:
 
 
 def how_it_ended(code: int | None, errors: IO[bytes]) -> str:
-    """Return how a process ended, and its last words."""
+    """Return how a process ended, and the last line of its output."""
     errors.seek(0)
     words = errors.read().decode(errors="replace").strip()[-_LAST_WORDS:].splitlines()
     if code is None:

@@ -1,4 +1,4 @@
-"""The caller's end: a pool of worker processes, started as they are needed, reused, and replaced when they end."""
+"""The caller's side: a pool of worker processes, started on demand, reused, and replaced when they end."""
 
 import mmap
 import struct
@@ -15,12 +15,12 @@ from data_miner_dagster.workers.worker import OnCall, Worker
 
 
 class WorkerPool:
-    """Worker processes for the jobs of one module. Safe to share between threads.
+    """Worker processes for the jobs of one module. Thread-safe.
 
     Args:
         module: is run as `python -m module`, and ends with `serving.serve(JOBS)`.
-        size: how many workers there may be at once; a call beyond that waits. None: one for each call.
-        environment: names of variables that its workers may see beyond those that hold no secret anywhere.
+        size: the maximum number of concurrent workers; further calls wait. None: one for each call.
+        environment: names of additional environment variables that its workers may see.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class WorkerPool:
         self.close()
 
     def close(self) -> None:
-        """End all workers, whatever they are doing. Calls that wait for one raise WorkersClosedError."""
+        """End all workers, whatever they are doing. Calls in progress raise WorkersClosedError."""
         with self._lock:
             was_closed, self._is_closed = self._is_closed, True
             workers, self._all = self._all, []
             idle, self._idle = self._idle, []
         if was_closed:
             return
-        for worker in workers:  # one at work is closed by the thread that waits for it
+        for worker in workers:  # the thread that waits for a busy worker closes its files
             worker.kill()
         for worker in idle:
             worker.close_files()
@@ -71,19 +71,19 @@ class WorkerPool:
         self._notices_file.close()
 
     def beside(self) -> "WorkerPool":
-        """Return another pool of the same module, to be closed first.
+        """Return another pool of the same module, to be closed before this one.
 
-        It has workers of its own, which never see what these were given, and spares the start and the imports of an
-        interpreter for them.
+        It shares the interpreter that has imported the module, which saves another start. Its workers are its own and
+        never see data given to this pool's workers.
         """
         return WorkerPool(self._module, environment=self._environment, beside=self)
 
     def start(self) -> None:
-        """Begin to import the module, so that the first call finds it imported. Returns at once."""
+        """Start importing the module, so that the first call need not wait for it. Returns immediately."""
         self.live_nursery()
 
     def notify(self) -> None:
-        """Have `serving.num_notices` grow by one in every worker, at once and without a message."""
+        """Increment `serving.num_notices` in every worker, immediately and without a message."""
         with self._lock:
             if not self._is_closed:
                 self._num_notices += 1
@@ -91,7 +91,7 @@ class WorkerPool:
 
     @property
     def process_ids(self) -> list[int]:
-        """The workers that there are now."""
+        """The process ids of the current workers."""
         with self._lock:
             return [worker.process_id for worker in self._all]
 
@@ -103,14 +103,14 @@ class WorkerPool:
         limits: WorkerLimits | None = None,
         on_call: OnCall | None = None,
     ) -> Any:
-        """Have a worker do a job and return its answer.
+        """Run a job in a worker and return its answer.
 
         Raises:
-            WorkerLimitError: it needed more than `limits`; the worker has been replaced.
+            WorkerLimitError: it exceeded `limits`; the worker has been replaced.
             WorkerDiedError: the worker ended.
-            WorkerFaultError: the job raised what nobody expected.
-            WorkersClosedError: `close` was called meanwhile.
-            DataMinerError, OSError: as the job raised them. What `on_call` raises comes through as it is.
+            WorkerFaultError: the job raised an unexpected exception.
+            WorkersClosedError: `close` was called in the meantime.
+            DataMinerError, OSError: as raised by the job. Exceptions from `on_call` are passed through unchanged.
         """
         with self._borrowed() as worker:
             try:
@@ -154,11 +154,11 @@ class WorkerPool:
                     self._all.remove(worker)
             if worker is None:
                 break
-            worker.close_files()  # its nursery has ended, and it with it
+            worker.close_files()  # it ended together with its nursery
         try:
             nursery = self.live_nursery()
             worker = Worker(nursery, *nursery.spawn(self._notices_file.fileno()))
-        except (ValueError, WorkerDiedError):  # ValueError: the file of notices is closed
+        except (ValueError, WorkerDiedError):  # ValueError: the notices file is closed
             if self._is_closed:
                 raise WorkersClosedError from None
             raise
@@ -171,7 +171,7 @@ class WorkerPool:
         raise WorkersClosedError
 
     def live_nursery(self) -> Nursery:
-        """Return the nursery that workers are born in, started again if it has ended."""
+        """Return the nursery that forks the workers, restarting it if it has ended."""
         if self._beside is not None:
             return self._beside.live_nursery()
         with self._starting:

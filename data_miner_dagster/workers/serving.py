@@ -1,7 +1,7 @@
-"""The worker's end: a process that imports its jobs once and forks a worker whenever the pool asks for one.
+"""The worker's side: a process that imports its jobs once and forks a worker whenever the pool asks for one.
 
-A worker serves one job after the other. Messages are lines of JSON on a socket of its own. When the pool's process
-ends, however suddenly, the first process leaves and the kernel kills its workers.
+A worker serves one job after another. Messages are lines of JSON on its own socket. When the pool's process ends,
+however suddenly, the first process exits and the kernel kills its workers.
 """
 
 import ctypes
@@ -25,16 +25,16 @@ from data_miner_dagster.workers.errors import CallerError, error_to_json
 from data_miner_dagster.workers.limits import data_bytes, held_to
 
 Job = Callable[[dict[str, Any]], Any]
-"""From the arguments of a call to its answer, both of which JSON can say."""
+"""Maps the arguments of a call to its answer. Both must be JSON-serializable."""
 
-NUM_FILES: Final = 3  # that come with the wish for a worker: its socket, its standard error, the notices
+NUM_FILES: Final = 3  # sent with each request for a worker: its socket, its standard error, the notices
 _PR_SET_PDEATHSIG: Final = 1
 _REAP_SECONDS: Final = 2.0
 
 
 def serve(jobs: Mapping[str, Job]) -> None:
-    """Fork workers on demand until the pool has gone. The last line of a module of jobs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pool's business, which then ends us
+    """Fork workers on demand until the pool is gone. Call this on the last line of a module of jobs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the pool, which then ends us
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     control = socket.socket(fileno=os.dup(0))
     gc.collect()
@@ -57,7 +57,7 @@ def serve(jobs: Mapping[str, Job]) -> None:
 
 
 def _end(process_id: int, seconds: float) -> int:
-    """Give a worker so many seconds to leave, then kill it; return its wait status."""
+    """Wait up to `seconds` for a worker to exit, then kill it; return its wait status."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (found := os.waitpid(process_id, os.WNOHANG))[0]:
@@ -75,7 +75,7 @@ def _be_worker(jobs: Mapping[str, Job], nursery: int, channel: int, errors: int,
         if os.getppid() != nursery:
             return
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(errors, 1)  # what libraries print is no answer
+        os.dup2(errors, 1)  # output printed by libraries is not an answer
         os.dup2(errors, 2)
         os.close(errors)
         worker = _Worker(socket.socket(fileno=channel), mmap.mmap(notices, 8))
@@ -85,7 +85,7 @@ def _be_worker(jobs: Mapping[str, Job], nursery: int, channel: int, errors: int,
         logger.handlers, logger.propagate = [_Forwarding()], False
         worker.serve(jobs)
         status = 0
-    except BaseException:  # noqa: BLE001 - printed, and the last thing done here
+    except BaseException:  # noqa: BLE001 - printed, as the last step here
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
     finally:
@@ -111,10 +111,10 @@ class _Worker:
             try:
                 with held_to(limits):
                     answer = {"answer": jobs[message["job"]](message["arguments"])}
-            except BaseException as error:  # noqa: BLE001 - raised where the job was asked for
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller
                 answer = {"error": error_to_json(error)}
             allowed = limits.get("memory_bytes")
-            # Limits count from what there is: a worker that has grown for good makes way for a new one.
+            # Limits count from the current size, so a worker that has grown permanently is replaced by a new one.
             is_last = allowed is not None and data_bytes() - first_bytes > allowed // 2
             self.send({**answer, "is_last": is_last})
 
@@ -128,7 +128,7 @@ class _Worker:
             self.send({"ask": name, "arguments": arguments})
             line = self._lines.readline()
         if not line:
-            os._exit(0)  # what is half done is of no use to anyone
+            os._exit(0)  # half-finished work is of no use to anyone
         reply = json.loads(line)
         if "reply" not in reply:
             raise CallerError
@@ -136,22 +136,22 @@ class _Worker:
 
 
 class _Forwarding(logging.Handler):
-    """Has the pool's process log what is logged here."""
+    """Forwards log records to the pool's process."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _the[0].send({"log": record.name, "level": record.levelno, "message": record.getMessage()})
 
 
 _the: list[_Worker] = []
-"""The worker that this process is, if it is one."""
+"""The worker in this process, if there is one."""
 
 
 def ask(name: str, arguments: dict[str, Any]) -> Any:
-    """Have the caller of the running job answer (`on_call` of `WorkerPool.call`). What that raises ends the job."""
+    """Ask the caller of the running job (`on_call` of `WorkerPool.call`). An exception raised there ends the job."""
     return _the[0].ask(name, arguments)
 
 
 def num_notices() -> int:
-    """Return how often the pool has given notice (`WorkerPool.notify`). Costs no message."""
+    """Return how often the pool has called `WorkerPool.notify`. Sends no message."""
     number: int = struct.unpack_from("=Q", _the[0].notices)[0]
     return number

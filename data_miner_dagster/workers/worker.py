@@ -1,4 +1,4 @@
-"""The caller's end of one worker: a job sent, its questions answered, its answer or its end received."""
+"""The caller's side of one worker: sending a job, answering its questions, and receiving its answer or its end."""
 
 import json
 import logging
@@ -16,13 +16,13 @@ from data_miner_dagster.workers.limits import WorkerLimits
 from data_miner_dagster.workers.nursery import DIES_WITHIN_SECONDS, Nursery, how_it_ended
 
 OnCall = Callable[[str, dict[str, Any]], Any]
-"""Answers what a job asks of its caller, by name; the answer must be one that JSON can say."""
+"""Answers a job's questions to its caller, by name. The answer must be JSON-serializable."""
 
 _MAX_LINE: Final = 64 << 20
 
 
 class Worker:
-    """The caller's end of one worker."""
+    """The caller's side of one worker."""
 
     def __init__(self, nursery: Nursery, process_id: int, channel: socket.socket, errors: IO[bytes]) -> None:
         self.process_id = process_id
@@ -43,7 +43,7 @@ class Worker:
 
     def ask(self, job: str, arguments: dict[str, Any], limits: WorkerLimits, on_call: OnCall | None) -> Any:
         """Send a job and wait for its answer; see `WorkerPool.call`."""
-        self._is_busy = True  # unless an answer comes, it is of no more use
+        self._is_busy = True  # without an answer it cannot be used again
         self._errors.seek(0)
         self._errors.truncate()
         deadline = None if limits.wall_seconds is None else time.monotonic() + limits.wall_seconds
@@ -61,7 +61,7 @@ class Worker:
                 try:
                     assert on_call is not None, f"{job} asks for {said['ask']}"
                     reply = {"reply": on_call(said["ask"], said["arguments"])}
-                except Exception as error:  # noqa: BLE001 - raised when the job has ended by it
+                except Exception as error:  # noqa: BLE001 - raised once the job has ended because of it
                     failure = error
                 deadline = None if deadline is None else deadline + time.monotonic() - began
                 self._send(reply, deadline, limits)
@@ -122,7 +122,7 @@ class Worker:
         return WorkerDiedError(how_it_ended(self._exit_code, self._errors))
 
     def kill(self) -> None:
-        """End it, whatever it is doing. Another thread may be waiting for its answer."""
+        """End the worker, whatever it is doing. Another thread may be waiting for its answer."""
         self._end(0.0)
 
     def _end(self, seconds: float) -> None:
@@ -132,6 +132,6 @@ class Worker:
                 self._exit_code = self._nursery.end(self.process_id, seconds)
 
     def close_files(self) -> None:
-        """Close what is open here; the worker has ended."""
+        """Close the caller's files. The worker must have ended."""
         self._channel.close()
         self._errors.close()
