@@ -1,6 +1,6 @@
-"""FAISS behind `protocols/indexes.py`.
+"""FAISS indexes behind `protocols/indexes.py`.
 
-For vectors an exact index, and a clustered one for what exact search cannot afford; for hashes an exact one.
+Provides an exact vector index, a clustered one for cases where exact search is too slow, and an exact hash index.
 """
 
 import math
@@ -17,29 +17,29 @@ Neighbours = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Float32Array]
 _TRAINING_SEED = 20260101
 _PAIRS_AT_ONCE = 4096
 _HALF_PRECISION_ERROR = 2.0**-11
-"""Of a dot product with a unit vector that is kept in float16: the relative rounding error of its components."""
+"""Error of a dot product with a unit vector stored in float16: the relative rounding error of its components."""
 _TRAINING_POINTS_PER_CLUSTER = 39
 """FAISS warns below this many. Source: faiss/Clustering.h, `min_points_per_centroid`."""
 
 _HASH_BITS = 64
 _MOST_BANDED_BITS = 7
-"""Beyond, the bands are so short that comparing every pair is faster."""
+"""For more bits the bands are so short that comparing every pair is faster."""
 _LONGEST_BAND = 32
 
 
 class FaissIndex:
-    """All vectors in float32, compared with every query: nothing is missed."""
+    """An exact index: all vectors in float32, each compared with every query."""
 
     def __init__(self, dimension: int) -> None:
         self._index = faiss.IndexFlatIP(dimension)
 
     @property
     def similarity_error(self) -> float:
-        """The rounding of float32 products."""
+        """The rounding error of float32 products."""
         return single_precision_error(self._index.d)
 
     def add(self, vectors: Float32Array) -> None:
-        """Add (N, D) unit vectors; their ids continue where the last ones ended."""
+        """Add (N, D) unit vectors; ids continue from the previous ones."""
         self._index.add(np.ascontiguousarray(vectors, np.float32))
 
     def within(self, queries: Float32Array, minimum_similarity: float) -> Neighbours:
@@ -51,10 +51,10 @@ class FaissIndex:
 
 
 class ClusteredFaissIndex:
-    """Vectors in float16, in k-means clusters, of which each query visits the nearest `num_probes`.
+    """Vectors in float16, in k-means clusters; each query visits the nearest `num_probes`.
 
-    A pair is missed when its older member lies in a cluster that the query does not visit; the callers measure how
-    often. Training is seeded: same sample, same clusters.
+    A pair is missed if its older member is in a cluster that the query does not visit. Callers measure how often this
+    happens. Training is seeded: the same sample yields the same clusters.
     """
 
     def __init__(self, training_vectors: Float32Array, *, num_clusters: int, num_probes: int) -> None:
@@ -71,12 +71,12 @@ class ClusteredFaissIndex:
 
     @property
     def similarity_error(self) -> float:
-        """The rounding of float32 products and of the vectors kept."""
+        """The rounding error of float32 products and of the stored vectors."""
         return single_precision_error(self._index.d) + _HALF_PRECISION_ERROR
 
     @property
     def num_probes(self) -> int:
-        """Clusters that each query visits."""
+        """The number of clusters that each query visits."""
         return int(self._index.nprobe)
 
     @num_probes.setter
@@ -84,7 +84,7 @@ class ClusteredFaissIndex:
         self._index.nprobe = num_probes
 
     def probes_needed(self, queries: Float32Array, others: Float32Array) -> npt.NDArray[np.int64]:
-        """Return, for each of P pairs, how many clusters the query must visit to meet the other one: 1 or more."""
+        """Return, for each of P pairs, how many clusters the query must visit to find the other vector (at least 1)."""
         centroids = self._index.quantizer.reconstruct_n(0, self._index.nlist)
         needed = np.empty(len(queries), np.int64)
         for start in range(0, len(queries), _PAIRS_AT_ONCE):
@@ -95,7 +95,7 @@ class ClusteredFaissIndex:
         return needed
 
     def add(self, vectors: Float32Array) -> None:
-        """Add (N, D) unit vectors; their ids continue where the last ones ended."""
+        """Add (N, D) unit vectors; ids continue from the previous ones."""
         self._index.add(np.ascontiguousarray(vectors, np.float32))
 
     def within(self, queries: Float32Array, minimum_similarity: float) -> Neighbours:
@@ -107,10 +107,10 @@ class ClusteredFaissIndex:
 
 
 class FaissHashIndex:
-    """64-bit hashes; every pair within `max_distance` bits is found, and no other.
+    """64-bit hashes; finds exactly the pairs within `max_distance` bits.
 
-    Hashes that differ in at most d bits agree on at least one of d + 1 bands: only those that do are compared.
-    Source: Norouzi et al., Fast Search in Hamming Space with Multi-Index Hashing (CVPR 2012), section 3.
+    Hashes that differ in at most d bits agree on at least one of d + 1 bands, so only hashes that share a band are
+    compared. Source: Norouzi et al., Fast Search in Hamming Space with Multi-Index Hashing (CVPR 2012), section 3.
     """
 
     def __init__(self, max_distance: int) -> None:
@@ -123,7 +123,7 @@ class FaissHashIndex:
             self._index = faiss.IndexBinaryFlat(_HASH_BITS)
 
     def add(self, hashes: npt.NDArray[np.uint64]) -> None:
-        """Add (N,) hashes; their ids continue where the last ones ended."""
+        """Add (N,) hashes; ids continue from the previous ones."""
         if len(hashes):
             self._index.add(_as_bytes(hashes))
 
@@ -131,7 +131,7 @@ class FaissHashIndex:
         """Return every pair within the distance; see the protocol."""
         if not len(queries) or not self._index.ntotal:
             return np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int64)
-        # FAISS returns what is strictly below its radius.
+        # FAISS returns distances strictly below its radius.
         limits, _, ids = self._index.range_search(_as_bytes(queries), self._max_distance + 1)
         return limits.astype(np.int64), ids.astype(np.int64)
 
@@ -144,7 +144,7 @@ def _as_bytes(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 
 
 def num_clusters_for(num_vectors: int) -> int:
-    """Return the power of two nearest to four times the square root, or the highest that the vectors can train.
+    """Return the power of two nearest to 4 * sqrt(num_vectors), capped at what the vectors can train.
 
     Source: faiss wiki, "Guidelines to choose an index": 4 to 16 times the square root.
     """
@@ -158,7 +158,7 @@ def num_clusters_for(num_vectors: int) -> int:
 def _range_search(index: "faiss.Index", queries: Float32Array, minimum_similarity: float) -> Neighbours:
     if not len(queries) or not index.ntotal:
         return np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
-    # FAISS returns what is strictly above its radius.
+    # FAISS returns similarities strictly above its radius.
     radius = float(np.nextafter(np.float32(minimum_similarity), np.float32(-np.inf)))
     limits, similarities, ids = index.range_search(np.ascontiguousarray(queries, np.float32), radius)
     return limits.astype(np.int64), ids.astype(np.int64), similarities

@@ -1,1 +1,1 @@
-"""Seams: one Protocol per model capability. Implementations live in `models/`, `index/`; fakes only in tests."""
+"""One Protocol per replaceable capability. Implementations live in `models/` and `index/`; fakes only in tests."""

@@ -1,4 +1,4 @@
-"""What the detection stage asks of a detector."""
+"""The detector interface of the detection stage."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -8,7 +8,7 @@ from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, Rgb
 
 @runtime_checkable
 class ObjectDetector(Protocol):
-    """Finds the classes it is given. `fingerprint` changes with weights, revision and pre- and post-processing."""
+    """Finds the given classes. `fingerprint` changes with weights, revision, and pre- and post-processing."""
 
     name: str
     fingerprint: str
@@ -19,6 +19,6 @@ class ObjectDetector(Protocol):
         """Return the detections of each image, in order, with confidence at or above `confidence_floor`.
 
         Raises:
-            ConfigError: a closed-vocabulary detector has no class that any prompt of a class names.
+            ConfigError: the detector has a closed vocabulary, and no prompt of some class names one of its classes.
         """
         ...

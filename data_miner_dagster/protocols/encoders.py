@@ -1,4 +1,4 @@
-"""What the stages ask of an encoder."""
+"""The encoder interfaces of the stages."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -10,11 +10,11 @@ from data_miner_dagster.domain.records import Float32Array, RgbImage, Similarity
 
 @runtime_checkable
 class ImageEncoder(Protocol):
-    """Images to L2-normalised vectors, in two steps so that the first can run in worker threads.
+    """Encodes images as L2-normalised vectors, in two steps so that the first can run in worker threads.
 
     `name` is the registry name and safe as a folder name. `fingerprint` changes with weights, revision and
-    preprocessing: vectors of different fingerprints are never compared. `input_side` is the side in pixels of the
-    square input: images may be decoded at any size not below it.
+    preprocessing; vectors with different fingerprints are never compared. `input_side` is the side of the square input
+    in pixels; images may be decoded at any size that is not smaller.
     """
 
     name: str
@@ -24,7 +24,7 @@ class ImageEncoder(Protocol):
     calibration: SimilarityCalibration
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[Any]:
-        """Return one image as the array the forward pass wants, always of the same shape and dtype. Thread-safe."""
+        """Return one image as input for `embed_batch`, always with the same shape and dtype. Thread-safe."""
         ...
 
     def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:

@@ -1,4 +1,4 @@
-"""What deduplication asks of an index of vectors, and of one of perceptual hashes."""
+"""The index interfaces of deduplication, for vectors and for perceptual hashes."""
 
 from typing import Protocol
 
@@ -9,14 +9,14 @@ from data_miner_dagster.domain.records import Float32Array
 
 
 class VectorIndex(Protocol):
-    """Unit vectors, found again by cosine. Ids are the order of adding, from 0.
+    """An index of unit vectors, searched by cosine. Ids count up from 0 in the order of adding.
 
-    `similarity_error` bounds by how much a similarity it reports may differ from the exact cosine.
+    `similarity_error` bounds the difference between a reported similarity and the exact cosine.
     """
 
     @property
     def similarity_error(self) -> float:
-        """At most this far from the exact cosine, in either direction."""
+        """The maximum absolute difference from the exact cosine."""
         ...
 
     def add(self, vectors: Float32Array) -> None:
@@ -38,9 +38,9 @@ class VectorIndex(Protocol):
 
 
 class HashIndex(Protocol):
-    """64-bit hashes, found again by the number of differing bits. Ids are the order of adding, from 0.
+    """An index of 64-bit hashes, searched by Hamming distance. Ids count up from 0 in the order of adding.
 
-    Made for one distance; every pair within it is found.
+    Each index has one fixed distance, and finds every pair within it.
     """
 
     def add(self, hashes: npt.NDArray[np.uint64]) -> None:

@@ -1,4 +1,4 @@
-"""What whoever draws or crops asks of a reader of pictures."""
+"""The picture reader interface for code that draws or crops."""
 
 from typing import Protocol
 
@@ -6,11 +6,11 @@ from data_miner_dagster.domain.records import PictureFile, SeenPicture
 
 
 class PictureReader(Protocol):
-    """Shows pictures in files as people see them, whoever wrote their bytes."""
+    """Reads picture files as people see them, whether or not their bytes are trusted."""
 
     def see(self, file: PictureFile, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
-        """Return the picture upright, as RGB; one that is larger than `at_least_wh` may come reduced, but not below it.
+        """Return the picture upright, as RGB. It may be downscaled, but not below `at_least_wh`.
 
-        Raises on a file that is missing or shows nothing.
+        Raises if the file is missing or cannot be displayed.
         """
         ...
