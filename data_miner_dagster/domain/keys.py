@@ -55,7 +55,7 @@ def split_frame_id(frame_id: str) -> tuple[str, int]:
 
 
 def has_foreign_pictures(video_key: str) -> bool:
-    """Return whether a third party may have written the bytes of a video's frames; we encode the frames of video files."""
+    """Return whether a third party may have written the bytes of a video's frames. We encode those of video files."""
     return video_key.startswith(FRAMES_PREFIX)
 
 

@@ -200,7 +200,7 @@ class StorageLayout:
         return self.calibration_folder(project) / _REFERENCE_NAME
 
     def frame_verdicts(self, project: str) -> Path:
-        """People's verdicts on single frames. They cannot be made again, so no stage and no repair touches this file."""
+        """People's verdicts on single frames. They cannot be made again, so no stage or repair touches this file."""
         return self.project_folder(project) / "verdicts" / "frames.csv"
 
     def filtered_table(self, project: str) -> Path:

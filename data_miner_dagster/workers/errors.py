@@ -81,7 +81,7 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
 
 
 def error_from_json(content: dict[str, Any]) -> Exception:
-    """Return the error that `error_to_json` encoded. Domain and system errors keep their type; others become a fault."""
+    """Return the error that `error_to_json` encoded. Domain and system errors keep their type; others are faults."""
     if "class" in content:
         cls = getattr(domain_errors, content["class"])
         error = cls.__new__(cls)

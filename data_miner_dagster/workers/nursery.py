@@ -137,9 +137,7 @@ def nursery_of(module: str, names: Collection[str]) -> Nursery:
         module: is run as `python -m module`.
         names: names of additional environment variables that its workers may see.
     """
-    source = str(
-        Path(data_miner_dagster.__file__).parent.parent
-    )  # the same code as ours, whatever the working directory
+    source = str(Path(data_miner_dagster.__file__).parent.parent)  # our own code, whatever the working directory
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     allowed = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name in names}
     environment = {**allowed, "PYTHONPATH": path}
