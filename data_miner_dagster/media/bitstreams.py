@@ -1,6 +1,7 @@
-"""The first bytes of coded pictures: which of them no other picture refers to, and which are a clean start.
+"""Parsing of the first bytes of coded pictures, to find pictures nothing refers to and clean starting points.
 
-In doubt the answer is no: a picture that is decoded in vain costs time, one that is left out wrongly costs the truth.
+When in doubt, the answer is no: an unnecessary decode costs only time, but a wrongly skipped picture yields wrong
+results.
 """
 
 from typing import Any, Final
@@ -10,21 +11,22 @@ from av.video.stream import VideoStream
 
 _HEAD_BYTES: Final = 4096
 _HEVC_SUB_LAYER_NON_REFERENCE: Final = frozenset({0, 2, 4, 6, 8, 10, 12, 14})
-"""Source: ITU-T H.265, table 7-1. Such a picture is not referred to within its own temporal layer."""
+"""Source: ITU-T H.265, table 7-1. No picture in the same temporal layer refers to these."""
 
 
 class PacketInspector:
-    """Says of the packets of one stream what the header of their first slice tells."""
+    """Classifies the packets of one stream by the header of their first slice."""
 
     def __init__(self, stream: VideoStream) -> None:
         codec = stream.codec_context
         self._codec = codec.name
         self._length_size = _length_size(self._codec, codec.extradata)
         self.has_temporal_layers = False
-        """Seen so far: then nothing is droppable in HEVC, since a higher layer may refer to a lower one's pictures."""
+        """True once seen. Nothing in HEVC is droppable then, since a higher layer may refer to pictures of a lower one.
+        """
 
     def is_instant_refresh(self, packet: "Packet[Any]") -> bool:
-        """Return whether all that follows in the file is also shown after this picture (IDR without leading pictures).
+        """Return whether everything later in the file is also shown after this picture (IDR without leading pictures).
 
         Source: ITU-T H.264, table 7-1 (5: IDR); ITU-T H.265, table 7-1 (20: IDR_N_LP).
         """
@@ -51,7 +53,7 @@ class PacketInspector:
         return packet.is_disposable
 
     def _first_slice_header(self, packet: "Packet[Any]") -> tuple[int, int] | None:
-        """Return the two bytes of the header of the first NAL unit that is part of a picture."""
+        """Return the two header bytes of the first NAL unit that is part of a picture."""
         length_size = self._length_size
         if length_size is None:
             return self._first_slice_after_start_code(packet)
@@ -79,7 +81,7 @@ class PacketInspector:
 
 
 def _length_size(codec: str, extradata: bytes | None) -> int | None:
-    """Bytes of each NAL unit's length; None where units are separated by start codes.
+    """Return the size in bytes of each NAL unit's length field, or None if start codes separate the units.
 
     Source: ISO/IEC 14496-15, 5.3.3.1 (avcC) and 8.3.3.1 (hvcC).
     """
@@ -89,7 +91,10 @@ def _length_size(codec: str, extradata: bytes | None) -> int | None:
 
 
 def _is_mpeg2_b_picture(packet: "Packet[Any]") -> bool:
-    """Source: ITU-T H.262, 6.2.3: picture start code, 10 bits of temporal reference, 3 bits of coding type."""
+    """Return whether a packet is an MPEG-2 B picture.
+
+    Source: ITU-T H.262, 6.2.3: picture start code, 10 bits of temporal reference, 3 bits of coding type.
+    """
     head = bytes(memoryview(packet)[:_HEAD_BYTES])
     position = head.find(b"\x00\x00\x01\x00")
     return 0 <= position < len(head) - 5 and head[position + 5] >> 3 & 7 == 3

@@ -1,6 +1,6 @@
-"""Small pictures for people, within a byte budget: many in one sheet, or one by one, for metadata, reports and pages.
+"""Small pictures for people within a byte budget, as sheets or single tiles, for metadata, reports and pages.
 
-Belongs here: drawing, encoding. Does not belong here: which frames to show, and decoding them (operations).
+Belongs here: drawing and encoding. Does not belong here: choosing and decoding frames (operations).
 """
 
 import base64
@@ -20,7 +20,7 @@ from data_miner_dagster.domain.records import PictureFile, RgbImage, SeenPicture
 from data_miner_dagster.protocols.pictures import PictureReader
 
 MAX_SHEET_BYTES: Final = 44_000
-"""As base64 this is below 60 kB, what a Dagster event may carry without hurting the event log."""
+"""As base64 this is below 60 kB, which a Dagster event can carry without straining the event log."""
 MAX_STRIP_BYTES: Final = 700
 """As base64 in markdown this stays under 1,000 characters, which the Dagster UI shows inline."""
 
@@ -34,7 +34,7 @@ _QUALITIES: Final = (82, 70, 58, 46, 34, 24, 14)
 _SHRINK: Final = 0.8
 _THUMBNAIL_QUALITY: Final = 70
 _NO_CHARACTER: Final = "\U0010fffe"
-"""No font has it: it is drawn as every character that a font lacks."""
+"""No font has this character, so it is drawn like every character that a font lacks."""
 
 CLASS_COLOURS: Final = (
     "#4da3ff",
@@ -48,11 +48,11 @@ CLASS_COLOURS: Final = (
     "#9bb8ff",
     "#b8e986",
 )
-"""Class i is drawn in colour i modulo the length, in sheets and in the report alike."""
+"""Class i is drawn in colour i modulo the length, both in sheets and in the report."""
 
 
 class Verdict(StrEnum):
-    """What became of the frame in a tile; decides the colour of its border."""
+    """The outcome of a tile's frame, shown as the colour of its border."""
 
     NEUTRAL = "neutral"
     KEPT = "kept"
@@ -70,7 +70,7 @@ VERDICT_COLOURS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TileBox:
-    """One box to draw: absolute pixels of the full-size image, label such as `bicycle 0.81`."""
+    """One box to draw, in absolute pixels of the full-size image, with a label such as `bicycle 0.81`."""
 
     box_xyxy: tuple[float, float, float, float]
     class_index: int
@@ -81,8 +81,8 @@ class TileBox:
 class Tile:
     """One picture of a sheet.
 
-    A file is decoded at reduced size; one that cannot be read shows as an empty frame. None leaves the place free.
-    `detail` is for pages that have room for a second line.
+    A file is decoded at reduced size; an unreadable one is drawn as an empty frame. None leaves the cell empty.
+    `detail` is for pages that have space for a second line.
     """
 
     image: PictureFile | RgbImage | None
@@ -100,9 +100,9 @@ def contact_sheet(
     tile_wh: tuple[int, int] = (240, 135),
     max_bytes: int = MAX_SHEET_BYTES,
 ) -> bytes:
-    """Return the tiles, row by row, as one WebP of at most `max_bytes`. Same tiles, same bytes.
+    """Return the tiles, row by row, as one WebP of at most `max_bytes`. The same tiles yield the same bytes.
 
-    Quality is lowered first; if that does not suffice, the whole sheet is made smaller.
+    Quality is lowered first; if that is not enough, the whole sheet is scaled down.
 
     Raises:
         ValueError: there are no tiles.
@@ -168,7 +168,7 @@ def drawn_tile(
 
 
 def thumbnail_uri(pictures: PictureReader, file: PictureFile, *, within_wh: tuple[int, int] = (320, 240)) -> str | None:
-    """Return a picture without anything drawn on it as the `data:` URI of a small WebP, None if it cannot be read."""
+    """Return a picture, with nothing drawn on it, as the `data:` URI of a small WebP, or None if unreadable."""
     buffer = io.BytesIO()
     try:
         small = Image.fromarray(pictures.see(file, within_wh).rgb)
@@ -194,7 +194,7 @@ def _seen(source: PictureFile | RgbImage, at_least_wh: tuple[int, int], pictures
         return SeenPicture(source, (source.shape[1], source.shape[0]))
     try:
         return pictures.see(source, at_least_wh)
-    except Exception:  # noqa: BLE001 - missing, truncated, a bomb, no image: a page of pictures stands without one
+    except Exception:  # noqa: BLE001 - missing, truncated, a bomb, no image: the page works without it
         return SeenPicture(np.asarray(Image.new("RGB", at_least_wh, _EMPTY_TILE), np.uint8), (1, 1))
 
 
@@ -228,7 +228,7 @@ def _draw_boxes(
     if not tile.boxes:
         return
     draw = ImageDraw.Draw(canvas)
-    for box in reversed(tile.boxes):  # the most confident last, on top
+    for box in reversed(tile.boxes):  # draw the most confident last, on top
         _draw_box(draw, box, offset, (shown_wh[0] / seen.full_wh[0], shown_wh[1] / seen.full_wh[1]))
 
 
@@ -249,10 +249,10 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: TileBox, offset: tuple[int, int], 
 
 
 def _drawable(text: str) -> str:
-    """Return a text that the font has every character of: what it lacks is spelled in Latin letters.
+    """Return text that the font can draw: missing characters are transliterated to Latin letters.
 
-    The font comes with Pillow and knows hardly more than ASCII. Fonts of the machine would know more, but the same
-    sheet would have other bytes elsewhere.
+    Pillow's built-in font has little beyond ASCII. System fonts have more, but the same sheet would then have other
+    bytes on another machine.
     """
     return "".join(map(_drawable_character, text))
 

@@ -1,4 +1,4 @@
-"""Opening a video file, and its packets one after the other."""
+"""Opening of video files and iteration over their packets."""
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -19,29 +19,30 @@ CONTAINER_OPTIONS: Final = {
     "ivf,dv,m4v,mjpeg,obu,vc1,nut,wtv,yuv4mpegpipe",
     "protocol_whitelist": "file",
 }
-"""For `av.open(..., options=...)` of any file that came from outside: container demuxers alone, so that a playlist or a
-concatenation script that calls itself a video cannot make the decoder open other files or addresses."""
+"""Options for `av.open(..., options=...)` of any untrusted file: only container demuxers, so that a playlist or a
+concatenation script disguised as a video cannot make the decoder open other files or addresses."""
 
 _COVERS: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 _STORES_PRESENTATION_TIMES: Final = frozenset(
     {"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "ogg", "mxf", "asf"}
 )
-"""Formats (libavformat's names) that say when a picture is shown; AVI and raw streams only count packets."""
+"""Formats (libavformat's names) that store presentation times; AVI and raw streams only count packets."""
 _BARE_STREAMS: Final = frozenset({"mpegvideo", "h264", "hevc", "m4v", "mjpeg", "obu", "vc1"})
-"""Formats that are no containers: pictures one after the other, without a time."""
+"""Formats without a container: a sequence of pictures without times."""
 _DECODE_NOTHING: Final = {"skip_frame": "all"}
-"""For the decoder with which libavformat tries a stream's first pictures: that costs as much as a keyframe or two."""
+"""For the decoder that libavformat uses to probe a stream: that costs as much as decoding a keyframe or two."""
 
 _LEAST_SEARCHED_BYTES: Final = 1 << 15
-"""Source: libavformat/mpegts.c, MAX_RESYNC_SIZE (65536): it gives up after so many, and goes on when asked again."""
+"""Source: libavformat/mpegts.c, MAX_RESYNC_SIZE (65536): it gives up after that many, and goes on when called again."""
 
 
 @contextmanager
 def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = None) -> Iterator[VideoStream]:
-    """Yield the video stream of a file, its decoder set to `num_threads`.
+    """Yield the video stream of a file, with its decoder set to `num_threads`.
 
     Raises:
-        VideoPermanentError: there is no such file, it is empty, no container, or has no moving pictures.
+        VideoPermanentError: the file does not exist, is empty, is not a container, or has no moving pictures; its codec
+            has no decoder; or its pictures exceed `max_pixels`.
     """
     if not path.is_file():
         raise VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{path.name} is not there; download it again")
@@ -74,16 +75,16 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
 
 
 def _describes_its_streams(path: Path) -> bool:
-    """Return whether a file's header tells what libavformat finds out by decoding elsewhere: mp4, mov, mkv, webm."""
+    """Return whether the header describes the streams (mp4, mov, mkv, webm), so that libavformat need not decode."""
     with path.open("rb") as file:
         head = file.read(8)
     return head[4:] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3"  # ISO/IEC 14496-12, 4.3; RFC 8794, 11.2.1
 
 
 def moving_pictures(container: InputContainer) -> VideoStream | None:
-    """Return the stream that the video is: no cover; one that can be decoded, the default, the largest, the first.
+    """Return the main video stream: not a cover, preferably decodable, then the default, the largest, the first.
 
-    None if there are no moving pictures. Where no stream can be decoded its `codec_context` is None.
+    Returns None if there are no moving pictures. If no stream can be decoded, the result's `codec_context` is None.
     """
     streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
     return max(streams, key=_preference, default=None)
@@ -91,40 +92,40 @@ def moving_pictures(container: InputContainer) -> VideoStream | None:
 
 def _preference(stream: VideoStream) -> tuple[bool, bool, int, int]:
     codec = stream.codec_context
-    # Not always a codec, whatever its type says: there is none where libav knows no decoder.
+    # Not always a codec, despite its type: it is None if libav has no decoder.
     num_pixels = codec.width * codec.height if codec is not None else 0
     return codec is not None, bool(stream.disposition & Disposition.default), num_pixels, -stream.index
 
 
 def is_bare_stream(stream: VideoStream) -> bool:
-    """Return whether a file is pictures one after the other, in no container."""
+    """Return whether a file is a sequence of pictures without a container."""
     return not _BARE_STREAMS.isdisjoint(stream.container.format.name.split(","))
 
 
 def stores_presentation_times(stream: VideoStream) -> bool:
-    """Return whether the container says when a picture is shown, rather than only in which order it is decoded."""
+    """Return whether the container stores presentation times, rather than only the decode order."""
     return not _STORES_PRESENTATION_TIMES.isdisjoint(stream.container.format.name.split(","))
 
 
 def packets_of(stream: VideoStream) -> Generator["Packet[Any]", None, None]:
-    """Yield the packets of one stream, in decode order, up to the end or to where the file becomes unreadable."""
+    """Yield the packets of one stream in decode order, up to the end or to where the file becomes unreadable."""
     container = stream.container
     assert isinstance(container, InputContainer)
     return packets_in(container, stream)
 
 
 def packets_in(container: InputContainer, stream: VideoStream | None = None) -> Generator["Packet[Any]", None, None]:
-    """Yield the packets of a stream, or of all, from where the container stands."""
+    """Yield the packets of one stream, or of all, from the container's current position."""
     streams = () if stream is None else (stream,)
     demuxer = container.demux(*streams)
     num_empty, most_empty = 0, 1 + container.size // _LEAST_SEARCHED_BYTES
     while num_empty <= most_empty:
         try:
             packet = next(demuxer)
-        except av.BlockingIOError:  # no packet in a stretch of padding or noise: the next may be behind it
+        except av.BlockingIOError:  # no packet in a stretch of padding or noise: more may follow
             demuxer, num_empty = container.demux(*streams), num_empty + 1
             continue
-        except MemoryError:  # libav's too, which is an FFmpegError as well
+        except MemoryError:  # libav's too, which is also an FFmpegError
             raise
         except (StopIteration, av.FFmpegError):
             return

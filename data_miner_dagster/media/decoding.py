@@ -1,4 +1,4 @@
-"""Decoding the pictures that a plan asks for, and nothing that it does not."""
+"""Decoding of exactly the pictures that a plan requests."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ _USUAL_RATE: Final = 25
 
 @dataclass(slots=True)
 class DecodeTally:
-    """What decoding met on its way."""
+    """Counts of decoded frames and errors."""
 
     num_decoded: int = 0
     num_errors: int = 0
 
 
 def decode_all(stream: VideoStream, tally: DecodeTally) -> Iterator[VideoFrame]:
-    """Yield every sound frame in order of presentation; damaged packets are counted and skipped.
+    """Yield every intact frame in presentation order. Damaged packets are counted and skipped.
 
-    A frame that the decoder itself calls corrupt is not sound.
+    Frames that the decoder marks as corrupt are not intact.
     """
     for packet in packets_of(stream):
         yield from _frames_of(stream, packet, tally)
@@ -40,7 +40,7 @@ def decode_all(stream: VideoStream, tally: DecodeTally) -> Iterator[VideoFrame]:
 
 
 def decode_numbered(stream: VideoStream, index: VideoIndex, tally: DecodeTally) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield (pts, frame) of all sound frames of a freshly opened stream that the index calls shown, ascending."""
+    """Yield (pts, frame), ascending, for all intact frames of a freshly opened stream that the index lists as shown."""
     shown = index.frame_pts.tolist()
     if index.is_from_content:
         yield from zip(shown, decode_all(stream, tally), strict=False)
@@ -55,9 +55,9 @@ def decode_numbered(stream: VideoStream, index: VideoIndex, tally: DecodeTally) 
 def decode_targets(
     stream: VideoStream, index: VideoIndex, plan: DecodePlan, tally: DecodeTally
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield (pts, frame) of those of `plan.target_pts` that can be decoded, ascending.
+    """Yield (pts, frame), ascending, for each entry of `plan.target_pts` that can be decoded.
 
-    The stream is freshly opened, or anywhere in a seekable file of which nothing has been decoded.
+    The stream must be freshly opened, or be at any position of a seekable file with nothing decoded yet.
     """
     remaining = set(plan.target_pts.tolist())
     frames: Iterator[tuple[int | None, VideoFrame]] = (
@@ -78,7 +78,7 @@ def _planned(
 ) -> Iterator[VideoFrame]:
     """Decode the packets to send, reading on or seeking as planned.
 
-    Ends early if a seek does not lead to the very packet that the index names.
+    Ends early if a seek does not reach the exact packet in the index.
     """
     container = stream.container
     assert isinstance(container, InputContainer)
@@ -87,7 +87,7 @@ def _planned(
     for target in np.flatnonzero(is_sent).tolist():
         ordinal = int(index.ordinals[target])
         if target in plan.restarts:
-            # Before the seek: it empties the decoder of what has not come out yet.
+            # Before the seek: this outputs the frames still held in the decoder.
             yield from _frames_of(stream, None, tally)
             stream.codec_context.flush_buffers()
         if target in plan.seeks:
@@ -107,7 +107,7 @@ def _planned(
 def _frames_of(stream: VideoStream, packet: "Packet[Any] | None", tally: DecodeTally) -> Iterator[VideoFrame]:
     try:
         frames = stream.codec_context.decode(packet)
-    except MemoryError:  # libav's too, which is an FFmpegError as well
+    except MemoryError:  # libav's too, which is also an FFmpegError
         raise
     except av.FFmpegError:
         tally.num_errors += 1
@@ -121,11 +121,11 @@ def _frames_of(stream: VideoStream, packet: "Packet[Any] | None", tally: DecodeT
 
 
 def index_from_content(stream: VideoStream, *, max_frames: int | None = None) -> VideoIndex:
-    """Return the index of a freshly opened stream by decoding all of it: for files whose packets have no true times.
+    """Return the index of a freshly opened stream by decoding all of it, for files without valid packet times.
 
-    Decoders give pictures in order of presentation. Where the times that come with them are out of order, they are
-    put in order; where there are none, the pictures are taken to follow each other: in a bare stream each lasts as long
-    as it says, else as the stream's rate has it.
+    Decoders output pictures in presentation order. If their times are out of order, they are sorted. If times are
+    missing, the pictures are assumed to follow each other: in a bare stream each lasts for its own duration, otherwise
+    for one frame at the stream's rate.
 
     Raises:
         VideoPermanentError: there are more than `max_frames`.
@@ -144,13 +144,13 @@ def index_from_content(stream: VideoStream, *, max_frames: int | None = None) ->
     times = sorted({value for value in pts if value is not None})
     time_base = Fraction(stream.time_base or 1)
     if is_bare_stream(stream) and all(durations):
-        # What libavformat guesses for the first pictures may be a picture too late, or leave one out.
+        # libavformat's guess for the first pictures may be one picture late, or skip one.
         times = [0, *accumulate(durations[:-1])]
     elif len(times) < len(pts):
         times = list(range(len(pts)))
         time_base = 1 / Fraction(stream.guessed_rate or stream.average_rate or _USUAL_RATE)
     elif times and not stores_presentation_times(stream):
-        # Guessed by libavformat from the order of decoding, later by the decoder's delay.
+        # Guessed by libavformat from the decode order, and therefore late by the decoder's delay.
         delay = times[0] - (stream.start_time or 0)
         times = [value - delay for value in times]
     return VideoIndex(

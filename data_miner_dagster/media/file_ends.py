@@ -1,7 +1,7 @@
-"""Whether a file is as long as its own structure says: the cheapest sign of one that was cut off, and the surest.
+"""Checks that a file is as long as its own structure says: the cheapest and most reliable sign of a truncated file.
 
-Sizes are asked, never durations: a header may promise more time than there is, and nothing be missing. Only the
-outermost structure is read, a few bytes a box; what it says is not believed beyond that.
+Only sizes are checked, not durations: a header's duration may be too long although nothing is missing. Only the
+outermost structure is read, a few bytes per box, and used for nothing else.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 _MOST_BOXES: Final = 1_000_000
 _RIFF_UNFINISHED: Final = frozenset({0, 0xFFFFFFFF})
-"""As written before the recording, and never mended."""
+"""As written before recording, and never updated."""
 _EBML_SEGMENT: Final = b"\x18\x53\x80\x67"
 _ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -21,11 +21,11 @@ _MOST_ASF_HEADER_BYTES: Final = 1 << 20
 
 
 class FileEnd(StrEnum):
-    """What the structure of a file says of its length."""
+    """What a file's structure says about its length."""
 
     WHOLE = "whole"
     CUT = "cut"
-    UNKNOWN = "unknown"  # the format does not say, or this file does not
+    UNKNOWN = "unknown"  # the format or this file does not say
 
 
 def file_end(path: Path) -> FileEnd:
@@ -52,7 +52,10 @@ def _judged(end: int, size: int) -> FileEnd:
 
 
 def _of_iso_media(file: BinaryIO, size: int) -> FileEnd:
-    """Padding alone may be cut, once content and tables have come. Source: ISO/IEC 14496-12, 4.2."""
+    """Return the verdict for ISO media. Only padding after content and tables may be cut.
+
+    Source: ISO/IEC 14496-12, 4.2.
+    """
     kinds: set[bytes] = set()
     for kind, end in _boxes(file, size):
         if end > size:
@@ -64,7 +67,7 @@ def _of_iso_media(file: BinaryIO, size: int) -> FileEnd:
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Yield (kind, end) of the boxes of a file, as far as they are boxes; the last may end behind it."""
+    """Yield (kind, end) of the boxes of a file, as long as they are valid; the last may end beyond the file."""
     start = 0
     for _ in range(_MOST_BOXES):
         file.seek(start)
@@ -74,7 +77,7 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
             length, header = int.from_bytes(head[8:16], "big") if len(head) == 16 else size, 16
         elif length == 0 and len(head) >= 8:  # to the end of the file
             length = size - start
-        if len(head) < 8:  # not even a header
+        if len(head) < 8:  # incomplete header
             length = size
         elif length < header:
             return
@@ -85,7 +88,10 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
 
 
 def _of_matroska(file: BinaryIO, size: int) -> FileEnd:
-    """The segment holds all; while a recording runs its size is unknown, all ones. RFC 8794, 6."""
+    """Return the verdict for Matroska: the segment holds everything, and its size is all ones while recording.
+
+    Source: RFC 8794, 6.
+    """
     file.seek(4)
     header = _ebml_size(file)
     if header is None:
@@ -98,7 +104,7 @@ def _of_matroska(file: BinaryIO, size: int) -> FileEnd:
 
 
 def _ebml_size(file: BinaryIO) -> int | None:
-    """Return the size that stands next; None if it is unknown or none."""
+    """Return the EBML size at the current position, or None if it is unknown or invalid."""
     first = file.read(1)
     if not first or first[0] == 0:
         return None
@@ -109,7 +115,7 @@ def _ebml_size(file: BinaryIO) -> int | None:
 
 
 def _of_flv(file: BinaryIO, size: int) -> FileEnd:
-    """After the last tag its size is repeated; where that leads to a tag of this size, nothing is missing.
+    """Return the verdict for FLV: the size of the last tag is repeated after it, and must lead back to such a tag.
 
     Source: Adobe Flash Video File Format 10.1, E.3 and E.4.1.
     """
@@ -126,7 +132,7 @@ def _of_flv(file: BinaryIO, size: int) -> FileEnd:
 
 
 def _of_asf(file: BinaryIO, size: int) -> FileEnd:
-    """The header tells the size of the file, but not while it is broadcast."""
+    """Return the verdict for ASF: the header contains the file's size, except in a broadcast."""
     properties = _asf_properties(file)
     if properties is None:
         return FileEnd.UNKNOWN
@@ -135,7 +141,7 @@ def _of_asf(file: BinaryIO, size: int) -> FileEnd:
 
 
 def asf_seconds(path: Path) -> float | None:
-    """Return how long an ASF file says it plays: libavformat guesses where the size is another than the header says."""
+    """Return the duration in an ASF header. libavformat guesses if the file's size differs from the header's."""
     with path.open("rb") as file:
         properties = _asf_properties(file)
     if properties is None:
@@ -145,7 +151,7 @@ def asf_seconds(path: Path) -> float | None:
 
 
 def _asf_properties(file: BinaryIO) -> bytes | None:
-    """Return the object that tells size and length, unless they were not known. Source: ASF 01.20.03, 3.2."""
+    """Return the object with size and duration, or None if it is missing or a broadcast. Source: ASF 01.20.03, 3.2."""
     file.seek(0)
     head = file.read(_MOST_ASF_HEADER_BYTES)
     found = head.find(_ASF_FILE_PROPERTIES) if head.startswith(_ASF_HEADER) else -1

@@ -1,7 +1,7 @@
-"""A picture from outside, decoded once: what is seen in it here, and the file in which every reader sees the same.
+"""Decoding of untrusted pictures, and conversion to files that every reader interprets alike.
 
-Readers differ in what they make of an orientation tag, transparency, grey of 16 bits and CMYK. A picture with any of
-these is stored anew, so that whatever reads a stored picture need not know of it.
+Readers differ in how they handle orientation tags, transparency, 16-bit grey and CMYK. Pictures with any of these are
+re-encoded, so that code which reads stored pictures need not handle them.
 """
 
 import io
@@ -28,15 +28,15 @@ from data_miner_dagster.media.images import decode_image
 
 _JPEG_START: Final = b"\xff\xd8\xff"
 _READERS: Final = (
-    # The plug-ins themselves, not Image.open: ultralytics replaces that by one which may install packages.
-    (_JPEG_START, JpegImageFile),  # of several pictures in one file (MPO) the first
+    # The plug-ins themselves, not Image.open: ultralytics replaces that with one that may install packages.
+    (_JPEG_START, JpegImageFile),  # only the first of several pictures in one file (MPO)
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
     (b"RIFF", WebPImageFile),
     (b"GIF8", GifImageFile),
     (b"BM", BmpImageFile),
 )
 _EXTENSIONS: Final = {JpegImageFile: "jpg", PngImageFile: "png", WebPImageFile: "webp"}
-"""Of what may be stored as it came."""
+"""The file extensions of formats that may be stored unchanged."""
 _DAMAGED: Final = (
     OSError,
     SyntaxError,
@@ -49,7 +49,7 @@ _DAMAGED: Final = (
     struct.error,
     zlib.error,
 )
-"""Pillow's ways to say that a file is no picture, or damaged."""
+"""The exceptions that Pillow raises for files that are damaged or not pictures."""
 _ORIENTATION_TAG: Final = 0x0112
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,7 +63,7 @@ _TURNS: Final = {
 """Source: CIPA DC-008 (Exif 3.0), 4.6.5.1.6."""
 _ON_ITS_SIDE: Final = frozenset({5, 6, 7, 8})
 _MOST_PIXELS_SHOWN: Final = 1 << 28
-"""Of a picture in a sheet or a page; stored ones are within `extraction.limits.max_pixels`, which may be raised."""
+"""Limit for pictures in a sheet or page. Stored ones are within `extraction.limits.max_pixels`, which may be raised."""
 _SHALLOW_MODES: Final = frozenset({"1", "L", "P", "RGB"})
 _DEEP_GREYS: Final = ("I;16", "I;16L", "I;16B")
 _WHITE: Final = (255, 255, 255, 255)
@@ -71,7 +71,7 @@ _WHITE: Final = (255, 255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class TakenPicture:
-    """A picture upright, in 8 bits and without transparency; `content` is the file that shows just that."""
+    """A picture that is upright, 8-bit and without transparency; `content` is a file that shows exactly this."""
 
     content: bytes
     extension: str  # jpg, png or webp
@@ -79,13 +79,14 @@ class TakenPicture:
 
 
 def take_picture(content: bytes, *, max_pixels: int, quality: int) -> TakenPicture:
-    """Return the picture in a foreign JPEG (MPO), PNG, WebP, GIF or BMP; of several the first. Same input, same bytes.
+    """Return the picture in a foreign JPEG (MPO), PNG, WebP, GIF or BMP. The same input yields the same bytes.
 
-    Its bytes are kept where every reader sees the same in them. Otherwise a JPEG becomes a JPEG of `quality`, anything
-    else a PNG, without loss. Transparency is laid on white; grey of 16 bits keeps its upper eight; CMYK becomes RGB.
+    Only the first of several pictures is used. Its bytes are kept if every reader interprets them alike. Otherwise a
+    JPEG is re-encoded as a JPEG of `quality`, and anything else losslessly as a PNG. Transparency is composited on
+    white; 16-bit grey keeps its upper eight bits; CMYK becomes RGB.
 
     Raises:
-        UnreadableImageError: it is empty, no picture, damaged, or has more than `max_pixels`; the message says which.
+        UnreadableImageError: it is empty, not a picture, damaged, or larger than `max_pixels`; the message says which.
     """
     image, is_as_it_is, _ = _decoded(content, max_pixels)
     rgb = np.ascontiguousarray(image, np.uint8)
@@ -100,9 +101,9 @@ def take_picture(content: bytes, *, max_pixels: int, quality: int) -> TakenPictu
 
 
 def _is_read_alike(content: bytes, rgb: RgbImage) -> bool:
-    """Return whether the reader of stored images takes the bytes for a picture of the same size.
+    """Return whether the reader of stored images decodes the bytes to a picture of the same size.
 
-    It reads them later, where no limits hold: here it has done so once within a worker's.
+    That reader later runs without limits; this call tries it once within a worker's limits.
     """
     try:
         return decode_image(content, Path("a picture from outside")).shape == rgb.shape
@@ -111,19 +112,19 @@ def _is_read_alike(content: bytes, rgb: RgbImage) -> bool:
 
 
 def see_picture(content: bytes, *, max_pixels: int) -> RgbImage:
-    """Return only what `take_picture` sees in it.
+    """Return only the pixels that `take_picture` would return.
 
     Raises:
-        UnreadableImageError: as there.
+        UnreadableImageError: as for `take_picture`.
     """
     return np.asarray(_decoded(content, max_pixels)[0], np.uint8)
 
 
 def small_picture(path: Path, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
-    """Return what `take_picture` would see in a file; a JPEG at 1/2, 1/4 or 1/8 where that is enough.
+    """Return the pixels that `take_picture` would return for a file; a JPEG at 1/2, 1/4 or 1/8 if that is enough.
 
     Raises:
-        UnreadableImageError: as there, or the file is missing.
+        UnreadableImageError: as for `take_picture`, or the file is missing.
     """
     try:
         content = path.read_bytes()
@@ -143,7 +144,7 @@ def _reader_of(content: bytes) -> type[ImageFile]:
 def _decoded(
     content: bytes, max_pixels: int, at_least_wh: tuple[int, int] | None = None
 ) -> tuple[Image.Image, bool, tuple[int, int]]:
-    """Return the picture as RGB, upright, whether its file shows that to every reader, and the size of the whole."""
+    """Return the picture as upright RGB, whether every reader shows the file like this, and its full size."""
     try:
         with _opened(content, max_pixels) as image:
             full_wh = image.size
@@ -159,7 +160,7 @@ def _decoded(
             return (shown if turn is None else shown.transpose(turn)), is_same, full_wh
     except UnreadableImageError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # of a frame within, not the header
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # of an inner frame, not the header
         raise UnreadableImageError("more pixels than a picture may have") from error
     except MemoryError as error:
         raise UnreadableImageError("needs more memory than there is") from error
@@ -169,7 +170,7 @@ def _decoded(
 
 def _opened(content: bytes, max_pixels: int) -> ImageFile:
     reader = _reader_of(content)
-    if reader is WebPImageFile:  # makes room for the pixels when it is opened
+    if reader is WebPImageFile:  # allocates its pixels on opening
         _check_size(_webp_size_wh(content), max_pixels)
     image = reader(io.BytesIO(content))
     _check_size(image.size, max_pixels)
@@ -182,7 +183,7 @@ def _check_size(size_wh: tuple[int, int], max_pixels: int) -> None:
 
 
 def _webp_size_wh(content: bytes) -> tuple[int, int]:
-    """Return the size in the first chunk of a WebP; (0, 0) if there is none. Source: RFC 9649, 2.5 to 2.7."""
+    """Return the size in the first chunk of a WebP, or (0, 0) if there is none. Source: RFC 9649, 2.5 to 2.7."""
     kind, head = content[12:16], content[20:30]
     if kind == b"VP8X":
         return int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
@@ -195,7 +196,7 @@ def _webp_size_wh(content: bytes) -> tuple[int, int]:
 
 
 def _shallow(image: ImageFile) -> tuple[Image.Image, bool]:
-    """Return the picture in 8-bit RGB, and whether every reader sees that in its file."""
+    """Return the picture in 8-bit RGB, and whether every reader shows the file like this."""
     if image.mode in _DEEP_GREYS:
         high = np.asarray(image, np.uint16) >> 8
         return Image.fromarray(high.astype(np.uint8)).convert("RGB"), False

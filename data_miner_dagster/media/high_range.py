@@ -1,7 +1,7 @@
-"""High dynamic range (PQ, HLG) as a standard picture: paper white becomes white, and what is brighter is held below it.
+"""Conversion of high dynamic range (PQ, HLG) to standard range: paper white maps to white, highlights roll off.
 
-A standard picture of the same scene is what models have learnt from and what people see elsewhere. The light is
-brought to BT.709 primaries, kept in proportion up to three quarters of paper white, and rolled off above.
+Models are trained on standard-range pictures, and people see them elsewhere. Light is converted to BT.709 primaries,
+kept linear up to three quarters of paper white, and rolled off above.
 """
 
 from functools import lru_cache
@@ -18,7 +18,7 @@ HLG: Final = 18  # AVCOL_TRC_ARIB_STD_B67
 _PAPER_WHITE: Final = 203.0  # cd/m2. Source: ITU-R BT.2408
 _HLG_PEAK: Final = 1000.0
 _HLG_GAMMA: Final = 1.2
-"""Of a display of 1000 cd/m2. Source: ITU-R BT.2100, table 5."""
+"""For a display of 1000 cd/m2. Source: ITU-R BT.2100, table 5."""
 _LUMA_WEIGHTS: Final = np.array([0.2627, 0.6780, 0.0593], np.float32)  # Source: ITU-R BT.2020
 _BT2020_TO_BT709: Final = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
@@ -29,11 +29,11 @@ _STEPS: Final = 4096
 
 
 def standard_range(rgb16: npt.NDArray[np.uint16], transfer: int) -> RgbImage:
-    """Return an (H, W, 3) picture of BT.2020 primaries and full-range 16-bit values with sRGB's transfer.
+    """Convert an (H, W, 3) picture with BT.2020 primaries and full-range 16-bit values to 8 bits with sRGB's transfer.
 
     Args:
-        rgb16: as decoded, its transfer function still in it.
-        transfer: `PQ` or `HLG`, of that function.
+        rgb16: as decoded, with its transfer function still applied.
+        transfer: that transfer function, `PQ` or `HLG`.
     """
     light = _linear_table(transfer)[rgb16 >> 4]
     if transfer == HLG:
@@ -48,7 +48,10 @@ def standard_range(rgb16: npt.NDArray[np.uint16], transfer: int) -> RgbImage:
 
 @lru_cache(maxsize=2)
 def _linear_table(transfer: int) -> npt.NDArray[np.float32]:
-    """PQ: codes of 12 bits to light over paper white; HLG: to scene light. Source: ITU-R BT.2100, tables 4 and 5."""
+    """Return a table from 12-bit codes to light relative to paper white (PQ) or to scene light (HLG).
+
+    Source: ITU-R BT.2100, tables 4 and 5.
+    """
     code = np.arange(_STEPS) / (_STEPS - 1)
     if transfer == PQ:
         power = code ** (1 / 78.84375)
@@ -60,7 +63,7 @@ def _linear_table(transfer: int) -> npt.NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _srgb_table() -> npt.NDArray[np.uint8]:
-    """Source: IEC 61966-2-1."""
+    """Return a table from light to 8-bit sRGB codes. Source: IEC 61966-2-1."""
     light = np.arange(_STEPS) / (_STEPS - 1)
     code = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return np.asarray(np.rint(code * 255), np.uint8)

@@ -1,4 +1,4 @@
-"""Stored images to arrays, checked against what was stored. Those of strangers: `foreign_pictures.py`."""
+"""Decoding of stored images, verified against their checksums. For untrusted images: `foreign_pictures.py`."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import RgbImage
 
 REDUCTION_MARGIN: Final = 1.4
-"""Nearer to 1 the decoder's filter alone decides what is left. docs/models.md has what a margin does to vectors."""
+"""Nearer to 1, the decoder's filter alone determines the result. docs/models.md shows the effect on vectors."""
 _REDUCTIONS: Final = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
     (4, cv2.IMREAD_REDUCED_COLOR_4),
@@ -22,12 +22,12 @@ _REDUCTIONS: Final = (
 
 
 def read_stored_image(path: Path, sha256: str) -> RgbImage:
-    """Return the image at full size, in RGB, after making sure that its bytes are those that were stored.
+    """Return the image at full size, in RGB, after verifying that its bytes are those that were stored.
 
-    A JPEG decoder shows half a file as half a picture: only the checksum tells. Thread-safe.
+    A JPEG decoder shows half a file as half a picture, so only the checksum detects damage. Thread-safe.
 
     Raises:
-        UnreadableImageError: the file is missing, its bytes differ, or it is no image.
+        UnreadableImageError: the file is missing, its bytes differ, or it is not an image.
     """
     return decode_image(_checked_content(path, sha256), path)
 
@@ -43,22 +43,22 @@ def _checked_content(path: Path, sha256: str) -> bytes:
 
 
 def read_stored_image_reduced(path: Path, sha256: str, min_side: int) -> RgbImage:
-    """Return the same as `read_stored_image`, but at a half, quarter or eighth of its size where that is large enough.
+    """Return a stored image in RGB, verified, at a half, quarter or eighth of its size if that is large enough.
 
     A JPEG is reduced while it is decoded, from fewer coefficients of each block, which takes a fraction of the time.
-    Both sides stay at `REDUCTION_MARGIN` times `min_side` or more, so that the last resizing still averages over
-    pixels: what is computed from the image then hardly differs from what the whole would have given.
+    Both sides stay at or above `REDUCTION_MARGIN` times `min_side`, so that the final resize still averages over
+    pixels. Results computed from the image then hardly differ from those of the full image. Thread-safe.
 
     Raises:
-        UnreadableImageError: the file is missing, its bytes differ, or it is no image.
+        UnreadableImageError: the file is missing, its bytes differ, or it is not an image.
     """
     content = _checked_content(path, sha256)
     flags = cv2.IMREAD_COLOR
     try:
-        # The plugin itself, not Image.open: ultralytics replaces that by one which may install packages.
+        # The plug-in itself, not Image.open: ultralytics replaces that with one that may install packages.
         shorter = min(JpegImageFile(io.BytesIO(content)).size)  # reads the header only
     except (SyntaxError, OSError):
-        shorter = 0  # no JPEG: decoded whole, if it is an image at all
+        shorter = 0  # not a JPEG: decoded at full size, if it is an image at all
     for divisor, reduced in _REDUCTIONS:
         if shorter // divisor >= REDUCTION_MARGIN * min_side:
             flags = reduced
@@ -67,15 +67,15 @@ def read_stored_image_reduced(path: Path, sha256: str, min_side: int) -> RgbImag
 
 
 def decode_image(content: bytes, path: Path, flags: int = cv2.IMREAD_COLOR) -> RgbImage:
-    """Return the image in `content` as its pixels are stored; `path` is for the message.
+    """Return the image in `content` with its pixels as stored; `path` is for the message.
 
     Raises:
-        UnreadableImageError: it is no image that can be decoded.
+        UnreadableImageError: it cannot be decoded as an image.
     """
     flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    except cv2.error as error:  # more pixels than OpenCV takes, or than there is memory for
+    except cv2.error as error:  # more pixels than OpenCV accepts, or not enough memory
         raise UnreadableImageError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from error
     if decoded is None:
         raise UnreadableImageError(f"{path} is no image that can be decoded")

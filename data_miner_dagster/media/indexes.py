@@ -1,4 +1,4 @@
-"""Reading the index of a video file: times and kinds of its packets, all or some, nothing decoded."""
+"""Reading the index of a video file: times and kinds of all or some of its packets, without decoding."""
 
 from array import array
 from collections.abc import Iterator, Sequence
@@ -20,11 +20,11 @@ from data_miner_dagster.media.bitstreams import PacketInspector
 from data_miner_dagster.media.containers import packets_of, stores_presentation_times
 
 _LEAST_GROUP_PACKETS: Final = 12
-"""On average from keyframe to keyframe, for a seek to each to be cheaper than reading on."""
+"""Average distance between keyframes from which seeking to each is cheaper than reading on."""
 
 
 class _PacketColumns:
-    """What an index says of packets, gathered one by one."""
+    """The per-packet fields of an index, collected one packet at a time."""
 
     def __init__(self, stream: VideoStream) -> None:
         self.inspector = PacketInspector(stream)
@@ -39,7 +39,7 @@ class _PacketColumns:
         return sum(self._keyframes)
 
     def add(self, packet: "Packet[Any]") -> bool:
-        """Return False, and add nothing, if the packet does not say when its picture is shown."""
+        """Add a packet. Return False, and add nothing, if it has no presentation time."""
         if packet.pts is None:
             return False
         self.pts.append(packet.pts)
@@ -50,7 +50,7 @@ class _PacketColumns:
         return True
 
     def as_arrays(self) -> dict[str, Any]:
-        """Return those fields of `VideoIndex` that have one entry a packet, in the order in which they were added."""
+        """Return the fields of `VideoIndex` with one entry per packet, in the order in which they were added."""
         droppable = bytes(len(self)) if self.inspector.has_temporal_layers else bytes(self._droppable)
         return {
             "pts": np.array(self.pts, dtype=np.int64),
@@ -62,24 +62,24 @@ class _PacketColumns:
 
 
 class ChooseGroups(Protocol):
-    """Decides how much is read, once the keyframes and the last group are known."""
+    """Decides how much to read, once the keyframes and the last group are known."""
 
     def __call__(self, index: GroupIndex) -> Int64Array | None:
-        """Return the ordinals of further groups to read, ascending; None if all packets are to be read instead."""
+        """Return the ordinals of further groups to read, ascending, or None to read all packets instead."""
 
 
 def read_group_index(stream: VideoStream, *, choose: ChooseGroups, max_frames: int | None = None) -> GroupIndex | None:
-    """Return the keyframes of a freshly opened stream and the chosen groups; None if only all packets tell enough.
+    """Return the keyframes of a freshly opened stream and the chosen groups, or None if all packets must be read.
 
-    Reads the keyframes, what follows the last one, and the chosen groups, by the file's own list of its packets (mp4,
-    mov). The list has no times of presentation, so frame numbers are sure only where every keyframe is an instant
-    refresh. A list of more than `max_frames` is not looked at.
+    Reads the keyframes, everything after the last one, and the chosen groups, using the file's own packet list (mp4,
+    mov). The list has no presentation times, so frame numbers are reliable only if every keyframe is an instant
+    refresh. Lists longer than `max_frames` are not used.
     """
     if not stores_presentation_times(stream) or stream.time_base is None:
         return None
     listed = stream.index_entries
     if max_frames is not None and len(listed) > max_frames:
-        return None  # a list may be longer than the file: what is in it is counted
+        return None  # the list may claim more packets than the file has, so the packets are counted instead
     starts = _group_starts(listed)
     if starts is None:
         return None
@@ -103,7 +103,7 @@ def read_group_index(stream: VideoStream, *, choose: ChooseGroups, max_frames: i
 
 
 def _group_starts(listed: "IndexEntries") -> list[int] | None:
-    """Return which packets of the list are keyframes; None if the list cannot be relied on, or saves too little."""
+    """Return which packets of the list are keyframes, or None if the list is unreliable or saves too little."""
     starts: list[int] = []
     for number, entry in enumerate(listed):
         if entry.is_discard or not entry.size:
@@ -118,12 +118,12 @@ def _group_starts(listed: "IndexEntries") -> list[int] | None:
 def _add_keyframes(
     stream: VideoStream, columns: _PacketColumns, ordinals: "array[int]", bounds: Sequence[tuple[int, int]]
 ) -> bool:
-    """Add each group's keyframe and the whole last group; return False if what comes is not what is listed."""
+    """Add each group's keyframe and the whole last group. Return False if the packets differ from the list."""
     listed = stream.index_entries
     packets: Iterator[Packet[Any]] = iter(())
     for start, end in bounds:
-        # Seeks are by presentation, of which the list says nothing: the middle of the group in decode order is nearly
-        # always past its start in both. Where it is not, another packet than the one listed comes.
+        # Seeks use presentation times, which the list lacks. The middle of the group in decode order is nearly always
+        # past its start in both orders. If it is not, a packet other than the listed one arrives.
         packets = _sought(stream, (listed[start].timestamp + listed[end - 1].timestamp) // 2)
         packet = next(packets, None)
         if packet is None or packet.dts != listed[start].timestamp or not columns.inspector.is_instant_refresh(packet):
@@ -131,12 +131,12 @@ def _add_keyframes(
         ordinals.append(start)
         if not columns.add(packet) or (len(columns) > 1 and columns.pts[-1] <= columns.pts[-2]):
             return False
-    # False if it is cut off, goes on beyond what is listed, or does not say when.
+    # False if the file is cut off, continues beyond the list, or has a packet without a presentation time.
     return _add_rest(columns, ordinals, packets, bounds[-1]) and next(packets, None) is None
 
 
 def _sought(stream: VideoStream, pts: int) -> Iterator["Packet[Any]"]:
-    """The packets from the keyframe on that a seek leads to; none if it leads nowhere."""
+    """Return the packets from the keyframe that a seek reaches, or nothing if the seek fails."""
     container = stream.container
     assert isinstance(container, InputContainer)
     try:
@@ -149,7 +149,7 @@ def _sought(stream: VideoStream, pts: int) -> Iterator["Packet[Any]"]:
 def _add_rest(
     columns: _PacketColumns, ordinals: "array[int]", packets: Iterator["Packet[Any]"], bounds: tuple[int, int]
 ) -> bool:
-    """Add the packets of one group after its keyframe; return whether there are as many as are listed."""
+    """Add the packets of one group after its keyframe. Return whether their number matches the list."""
     rest = range(bounds[0] + 1, bounds[1])
     ordinals.extend(rest)
     return sum(columns.add(packet) for packet in islice(packets, len(rest))) == len(rest)
@@ -158,7 +158,7 @@ def _add_rest(
 def _group_index(
     stream: VideoStream, columns: _PacketColumns, ordinals: "array[int]", num_packets: int
 ) -> GroupIndex | None:
-    """What is known of the packets in the order of the file; None if groups mix, or a time comes twice."""
+    """Return the index of the known packets in file order, or None if groups overlap or a time occurs twice."""
     assert stream.time_base is not None
     order = np.argsort(np.array(ordinals))
     arrays = {name: values[order] for name, values in columns.as_arrays().items()}
@@ -183,7 +183,7 @@ def _check_num_packets(num_packets: int, max_frames: int | None) -> None:
 
 
 def read_index(stream: VideoStream, *, max_frames: int | None = None) -> VideoIndex | None:
-    """Return the index of a freshly opened stream, or None if its packets do not say when their pictures are shown.
+    """Return the index of a freshly opened stream, or None if its packets have no reliable presentation times.
 
     Reads the file from its start to its end (or to where it is cut off) and decodes nothing.
 
@@ -200,7 +200,7 @@ def read_index(stream: VideoStream, *, max_frames: int | None = None) -> VideoIn
         return None
     index = VideoIndex(
         time_base=Fraction(stream.time_base),
-        # Known before anything was read: a seek goes straight to its place.
+        # Listed before any packet was read, so a seek goes straight to its target.
         is_seekable=num_entries >= columns.num_keyframes > 0,
         **columns.as_arrays(),
     )
@@ -208,7 +208,7 @@ def read_index(stream: VideoStream, *, max_frames: int | None = None) -> VideoIn
 
 
 def _is_believable(index: VideoIndex, stream: VideoStream) -> bool:
-    """Return whether the packets' word is worth planning by: one time a picture, and a keyframe to start from."""
+    """Return whether the packets are reliable enough for planning: distinct stored times and at least one keyframe."""
     if len(np.unique(index.pts)) != len(index) or not index.is_keyframe.any():
         return False
     return stores_presentation_times(stream)

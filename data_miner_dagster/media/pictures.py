@@ -1,7 +1,7 @@
-"""A decoded frame as the picture that is stored: upright, square pixels, full range, BT.601; and its encoding.
+"""Conversion of decoded frames to stored pictures (upright, square pixels, full range, BT.601), and encoding.
 
-JPEG keeps luma and chroma as decoders give them, so the common case (8 bit, 4:2:0) is encoded from the decoder's own
-planes: only range and matrix are changed, and no RGB is made. Everything else goes through RGB once.
+JPEG stores luma and chroma as decoders output them. The common case (8 bit, 4:2:0) is therefore encoded from the
+decoder's own planes: only range and matrix change, and no RGB is computed. Everything else goes through RGB once.
 """
 
 import io
@@ -25,7 +25,7 @@ Plane = npt.NDArray[np.uint8]
 _PLANAR_420: Final = frozenset({"yuv420p", "yuvj420p"})
 _FULL_RANGE: Final = 2  # AVCOL_RANGE_JPEG
 _BT709: Final = 1  # AVCOL_SPC_BT709
-_LIKE_BT601: Final = frozenset({0, 2, 3, 4, 5, 6})  # AVCOL_SPC_: none of a YCbCr, unknown, FCC, BT470BG, SMPTE170M
+_LIKE_BT601: Final = frozenset({0, 2, 3, 4, 5, 6})  # AVCOL_SPC_: RGB, unknown, reserved, FCC, BT470BG, SMPTE170M
 _HIGH_RANGE: Final = frozenset({PQ, HLG})
 _LUMA_WEIGHTS_BT601: Final = (0.299, 0.114)  # red, blue. Source: ITU-R BT.601
 _LUMA_WEIGHTS_BT709: Final = (0.2126, 0.0722)  # Source: ITU-R BT.709
@@ -33,7 +33,7 @@ _LUMA_WEIGHTS_BT709: Final = (0.2126, 0.0722)  # Source: ITU-R BT.709
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`luma` is (H, W) full range. Either `chroma`, two half-size planes, or `rgb` (H, W, 3) goes with it."""
+    """A picture: `luma` (H, W), full range, with either `chroma` (two half-size planes) or `rgb` (H, W, 3)."""
 
     luma: Plane
     chroma: tuple[Plane, Plane] | None
@@ -51,7 +51,7 @@ def picture_of(frame: VideoFrame, *, sample_aspect_ratio: Fraction | None = None
 
     Args:
         frame: any pixel format.
-        sample_aspect_ratio: width over height of a pixel; the width is scaled by it. None: square.
+        sample_aspect_ratio: width over height of a pixel; scales the picture's width. None: square.
     """
     is_square = sample_aspect_ratio is None or sample_aspect_ratio in (0, 1)
     colorspace = int(frame.colorspace)
@@ -72,14 +72,14 @@ def picture_of(frame: VideoFrame, *, sample_aspect_ratio: Fraction | None = None
 
 
 def plane_of(frame: VideoFrame, position: int) -> Plane:
-    """Return a view of a plane of an 8-bit planar frame, without its padding; it lives as long as the frame."""
+    """Return a view of a plane of an 8-bit planar frame, without padding. It is valid as long as the frame exists."""
     plane = frame.planes[position]
     return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
 
 
 @lru_cache(maxsize=1)
 def _full_range_tables() -> tuple[Plane, Plane]:
-    """Limited range (luma 16..235, chroma 16..240) to full range."""
+    """Return tables from limited range (luma 16..235, chroma 16..240) to full range."""
     codes = np.arange(256, dtype=np.float64)
     luma = np.clip(np.rint((codes - 16) * 255 / 219), 0, 255)
     chroma = np.clip(np.rint((codes - 128) * 255 / 224 + 128), 0, 255)
@@ -87,7 +87,7 @@ def _full_range_tables() -> tuple[Plane, Plane]:
 
 
 def _rgb_to_ycc(weights: tuple[float, float]) -> npt.NDArray[np.float64]:
-    """The full-range matrix of a colour space, chroma around 0."""
+    """Return the full-range RGB to YCbCr matrix of a colour space, with chroma centred on 0."""
     red, blue = weights
     luma = np.array([red, 1 - red - blue, blue])
     cb = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
@@ -97,7 +97,7 @@ def _rgb_to_ycc(weights: tuple[float, float]) -> npt.NDArray[np.float64]:
 
 @lru_cache(maxsize=2)
 def _bt709_to_bt601(is_full: bool) -> tuple[npt.NDArray[np.float64], float, float]:
-    """Return the rows of (Cb, Cr, 1) to Cb', Cr' and luma change + 128, and luma's gain and offset."""
+    """Return the rows from (Cb, Cr, 1) to Cb', Cr' and luma change + 128, and luma's gain and offset."""
     change = _rgb_to_ycc(_LUMA_WEIGHTS_BT601) @ np.linalg.inv(_rgb_to_ycc(_LUMA_WEIGHTS_BT709))
     chroma_gain, luma_gain, black = (1.0, 1.0, 0.0) if is_full else (255 / 224, 255 / 219, 16.0)
     linear = np.stack([change[1, 1:], change[2, 1:], change[0, 1:]]) * chroma_gain
@@ -106,9 +106,12 @@ def _bt709_to_bt601(is_full: bool) -> tuple[npt.NDArray[np.float64], float, floa
 
 
 def _from_bt709(y: Plane, u: Plane, v: Plane, *, is_full: bool) -> tuple[Plane, tuple[Plane, Plane]]:
-    """Neutral grey is the same in both spaces, so luma changes by a (small, half-size) function of chroma alone."""
+    """Convert BT.709 planes to full-range BT.601 planes.
+
+    Neutral grey is the same in both spaces, so luma changes by a (small, half-size) function of chroma alone.
+    """
     matrix, gain, offset = _bt709_to_bt601(is_full)
-    # Plane by plane: more than ten times as fast as `cv2.transform` of the planes merged, with the same result.
+    # Plane by plane: more than ten times as fast as `cv2.transform` on merged planes, with the same result.
     new_u, new_v, change = (cv2.addWeighted(u, of_u, v, of_v, constant) for of_u, of_v, constant in matrix.tolist())
     doubled = cv2.merge([change, change]).reshape(len(change), -1)[:, : y.shape[1]]
     luma = np.empty_like(y, order="C")
@@ -120,7 +123,7 @@ def _from_bt709(y: Plane, u: Plane, v: Plane, *, is_full: bool) -> tuple[Plane, 
 
 def _rgb(frame: VideoFrame, sample_aspect_ratio: Fraction) -> RgbImage:
     width = max(1, round(frame.width * sample_aspect_ratio))
-    colorspace: Any = "ITU709" if int(frame.colorspace) == _BT709 else None  # None: what the frame says
+    colorspace: Any = "ITU709" if int(frame.colorspace) == _BT709 else None  # None: as the frame says
     transfer = int(frame.color_trc)
     if transfer in _HIGH_RANGE:
         rgb16 = frame.reformat(width=width, format="rgb48le", src_colorspace=colorspace, interpolation="BICUBIC")
@@ -131,11 +134,11 @@ def _rgb(frame: VideoFrame, sample_aspect_ratio: Fraction) -> RgbImage:
 
 @dataclass(frozen=True, slots=True)
 class _Orientation:
-    """How a stored picture becomes an upright one: rows and columns change places first, then it is mirrored."""
+    """How to turn a stored picture upright: first transpose it, then mirror it."""
 
     is_transposed: bool
-    is_mirrored: bool  # left and right
-    is_flipped: bool  # top and bottom
+    is_mirrored: bool  # left to right
+    is_flipped: bool  # top to bottom
 
     def applied_to(self, rgb: RgbImage) -> RgbImage:
         turned = rgb.swapaxes(0, 1) if self.is_transposed else rgb
@@ -146,9 +149,9 @@ _AS_STORED: Final = _Orientation(False, False, False)
 
 
 def _orientation(frame: VideoFrame) -> _Orientation:
-    """Return what the container asks a player to do, to the nearest quarter turn.
+    """Return the orientation that the container requests, to the nearest quarter turn.
 
-    Source: ISO/IEC 14496-12, 8.5.2.3; of the matrix (a b u; c d v; x y w) a point (p, q) goes to (ap + cq, bp + dq).
+    Source: ISO/IEC 14496-12, 8.5.2.3; the matrix (a b u; c d v; x y w) maps a point (p, q) to (ap + cq, bp + dq).
     """
     side: Any = frame.side_data.get("DISPLAYMATRIX")
     if side is None or side.buffer_size < 9 * 4:
@@ -160,7 +163,7 @@ def _orientation(frame: VideoFrame) -> _Orientation:
 
 
 def encode(picture: Picture, image_format: Literal["jpg", "png", "webp"], quality: int) -> bytes:
-    """Return the picture as a file's bytes. Deterministic. JPEG and WebP chroma is at half size; PNG is lossless."""
+    """Return the picture as a file's bytes. Deterministic. JPEG and WebP store chroma at half size; PNG is lossless."""
     if image_format == "jpg":
         if picture.chroma is not None:
             return bytes(simplejpeg.encode_jpeg_yuv_planes(picture.luma, *picture.chroma, quality))
@@ -175,7 +178,7 @@ def encode(picture: Picture, image_format: Literal["jpg", "png", "webp"], qualit
 
 
 def as_rgb(picture: Picture) -> RgbImage:
-    """Return the picture as RGB, chroma repeated."""
+    """Return the picture as RGB, with chroma upsampled."""
     if picture.rgb is not None:
         return picture.rgb
     assert picture.chroma is not None

@@ -1,7 +1,7 @@
-"""Proof that a file is a video: it opens, has a picture, and is all there.
+"""Verification that a file is a video: it opens, has a picture, and is complete.
 
-Cheap first: two frames are decoded, and what lies near the end is read. What a header or a seek suggests condemns
-nothing, though: where the cheap proof fails, and in formats without a header, the file is read from its start.
+Cheap checks come first: decode two frames and read the end of the file. A header or a seek alone never condemns a file,
+though. If the cheap checks fail, or the format has no header, the file is read from its start.
 """
 
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ from data_miner_dagster.media.readings import Reading, decodes_at_its_end, frame
 
 _TAIL_SECONDS: Final = (0.5, 2.0)
 _TAIL_SHARE: Final = 0.02
-"""A header may promise so much more than there is: 2 %, at least and at most the seconds above."""
+"""Tolerated excess of the header's duration over the content: 2 %, clamped to the range above (seconds)."""
 _TAIL_SECONDS_OF_CUT: Final = 0.1
-"""The same of a file that its own structure calls too short."""
+"""Tolerated excess, in seconds, for a file that its own structure calls too short."""
 _HAS_NO_HEADER: Final = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "mjpeg", "obu", "vc1", "dv"})
-"""Formats (libavformat's names) that can begin, end and be joined anywhere; of them any length is a guess."""
+"""Formats (libavformat's names) that can begin, end and be joined anywhere, so that any duration is a guess."""
 _COUNTS_FROM_ZERO: Final = frozenset({"matroska", "webm", "asf"})
-"""Of them libavformat's duration counts from 0 and not from the first time."""
+"""Formats for which libavformat's duration counts from 0 and not from the first time."""
 _MAY_BE_CUT: Final = (VideoErrorKind.NOT_A_VIDEO, VideoErrorKind.NO_VIDEO_STREAM, VideoErrorKind.UNDECODABLE)
 _MAX_DECODE_PACKETS: Final = 400
 _MIN_CONTRAST: Final = 4.0
-"""Standard deviation of luma: flatter pictures are alike in all videos."""
+"""Standard deviation of luma. Flatter pictures look the same in all videos."""
 
 
 def _bad(kind: VideoErrorKind, message: str) -> VideoPermanentError:
@@ -63,11 +63,11 @@ def _looks_like_video(path: Path) -> bool:
 
 
 def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
-    """Return what a video file proves to be.
+    """Return the verified properties of a video file.
 
-    The first frame is decoded, and one near the end; packets are read from there to the end, which shows a file that
-    was cut off: its header promises more than there is, and what is missing was not read. A stream format without a
-    header (MPEG-TS) cannot show it.
+    Decodes the first frame and one near the end, and reads the packets from there to the end. This detects a truncated
+    file: its header promises more than the file contains. It cannot detect truncation in a stream format without a
+    header (MPEG-TS).
 
     Raises:
         VideoPermanentError: EMPTY_FILE, NOT_A_VIDEO, NO_VIDEO_STREAM, TRUNCATED, UNDECODABLE or LIMIT_EXCEEDED.
@@ -105,7 +105,7 @@ def _probe(path: Path, max_pixels: int) -> ProbedVideo:
 
 @dataclass(frozen=True, slots=True)
 class _Promise:
-    """What the header says: content from `start` to `end` seconds, of which the last `tolerance` may be missing."""
+    """The header's claim: content from `start` to `end` seconds, of which the last `tolerance` may be missing."""
 
     start: float
     end: float
@@ -135,7 +135,7 @@ def _promise_of(container: InputContainer, path: Path, end: FileEnd) -> _Promise
 
 
 def _prove(path: Path, container: InputContainer, stream: VideoStream) -> ProbedVideo:
-    first = next(frames_in(chain(packets_in(container, stream), [None]), stream), None)  # a clip of one picture, too
+    first = next(frames_in(chain(packets_in(container, stream), [None]), stream), None)  # even of a one-picture clip
     if first is None:
         raise _bad(VideoErrorKind.UNDECODABLE, "no frame of the video can be decoded")
     width, height, start = first.width, first.height, float(container.start_time or 0) / av.time_base
@@ -163,7 +163,7 @@ def _prove(path: Path, container: InputContainer, stream: VideoStream) -> Probed
 
 
 def _read_tail(container: InputContainer, stream: VideoStream, promise: _Promise) -> Reading | None:
-    """Return what was read from near the end; None if that does not prove that the promise is kept."""
+    """Return what was read near the end, or None if that does not confirm the promise."""
     try:
         container.seek(int(max(promise.start, promise.end - promise.tolerance) * av.time_base), backward=True)
         reading, is_decoded = Reading(promise.start), False
@@ -176,10 +176,10 @@ def _read_tail(container: InputContainer, stream: VideoStream, promise: _Promise
 
 
 def _is_missing(promise: _Promise, reading: Reading, path: Path, end: FileEnd) -> bool:
-    """Return whether what is missing was in the file once, or is in it and cannot be read.
+    """Return whether missing content was once in the file, or is there but cannot be read.
 
-    A file that is as long as its structure says may have a header that promises too much: what was not read of it is
-    then too little for what is missing.
+    The header of a file as long as its structure says may promise too much. In that case the unread part of the file is
+    too small to hold the missing content.
     """
     if end is not FileEnd.WHOLE:
         return True
@@ -196,7 +196,10 @@ def _duration(promise: _Promise | None, reading: Reading) -> float:
 
 
 def _content_fingerprint(container: InputContainer, stream: VideoStream, start: float, duration: float) -> str | None:
-    """Return the difference hashes of the pictures at one and two thirds, as hex, joined by "-"."""
+    """Return the difference hashes of the pictures at one and two thirds of the duration, as hex joined by "-".
+
+    Returns None if a picture is unavailable or too flat.
+    """
     hashes = []
     for share in (1 / 3, 2 / 3):
         picture = _picture_at(container, stream, start + share * duration)
@@ -207,7 +210,7 @@ def _content_fingerprint(container: InputContainer, stream: VideoStream, start: 
 
 
 def _picture_at(container: InputContainer, stream: VideoStream, seconds: float) -> "npt.NDArray[np.float32] | None":
-    """Return the luma on screen at a time as (8, 9), None if it is too far from a keyframe to be cheap."""
+    """Return the luma shown at a time as (8, 9), or None if it cannot be decoded or is too far from a keyframe."""
     shown = None
     try:
         container.seek(int(seconds * av.time_base), backward=True)
@@ -227,7 +230,7 @@ def _picture_at(container: InputContainer, stream: VideoStream, seconds: float) 
 
 
 def _difference_hash(picture: "npt.NDArray[np.float32]") -> int:
-    """Return 64 bits: whether each of 8 x 8 places is darker than its right neighbour.
+    """Return 64 bits: whether each of 8 x 8 cells is darker than its right neighbour.
 
     Source: N. Krawetz, "Kind of like that", 2013.
     """

@@ -1,4 +1,4 @@
-"""Measures of a picture as a picture: sharpness, brightness, contrast, letterbox, perceptual hash, text."""
+"""Measures of picture quality: sharpness, brightness, contrast, letterbox, perceptual hash, text."""
 
 from dataclasses import dataclass
 from functools import reduce
@@ -12,10 +12,10 @@ from PIL import Image
 from data_miner_dagster.media.slides import SlideMeasures, measure_slide
 
 MEASURED_LINES: Final = 360
-"""Larger pictures are reduced to this short side first: cheaper, and the same blur means the same at 720p and 4K."""
+"""Larger pictures are first reduced to this short side: it is cheaper, and makes blur comparable at 720p and 4K."""
 _HASHED_LINES: Final = (MEASURED_LINES // 2, MEASURED_LINES // 4)
-"""By halving, the fast reduction. Enough for a hash of 32x32 pixels: of 40 pictures the bits are as near to those of
-the whole picture as they are from 180 lines, and the exact resampling takes a third of the time."""
+"""Successive halvings, the fast reduction. Enough for a hash of 32x32 pixels: for 40 pictures, the bits are as close to
+those of the full picture as they are from 180 lines, and exact resampling takes a third of the time."""
 _HASH_SIDE: Final = 8
 _HASH_PICTURE_SIDE: Final = 32
 _BAR_BRIGHTNESS: Final = 20.0
@@ -24,7 +24,7 @@ _LEAST_BAR_SHARE: Final = 0.04
 
 @dataclass(frozen=True, slots=True)
 class FrameQuality:
-    """Of luma, 0..255, at `MEASURED_LINES`. `sharpness` is the variance of its Laplacian. `slide`: if asked for."""
+    """Measures of luma (0..255) at `MEASURED_LINES`. `sharpness` is the Laplacian's variance; `slide` is optional."""
 
     sharpness: float
     brightness: float
@@ -35,7 +35,7 @@ class FrameQuality:
 
 
 def measure(luma: npt.NDArray[np.uint8], *, looks_for_text: bool = False) -> FrameQuality:
-    """Return the measures of a (H, W) full-range luma plane; those of text cost as much as all others together."""
+    """Return the measures of an (H, W) full-range luma plane. The text measures cost as much as all others together."""
     small = reduced(luma)
     mean, deviation = cv2.meanStdDev(small)
     return FrameQuality(
@@ -49,13 +49,13 @@ def measure(luma: npt.NDArray[np.uint8], *, looks_for_text: bool = False) -> Fra
 
 
 def _variance(values: npt.NDArray[np.int16]) -> float:
-    """Sums of integers are exact and, unlike `cv2.meanStdDev` of 16 bits, fast: a sixteenth of its time."""
+    """Return the variance. Integer sums are exact and take a sixteenth of the time of 16-bit `cv2.meanStdDev`."""
     mean: float = cv2.sumElems(values)[0] / values.size
     return max(0.0, cv2.norm(values, cv2.NORM_L2SQR) / values.size - mean**2)
 
 
 def reduced(luma: npt.NDArray[np.uint8], num_lines: int = MEASURED_LINES) -> npt.NDArray[np.uint8]:
-    """Return the plane with its short side at `num_lines`, or itself if it is no larger."""
+    """Return the plane with its short side reduced to `num_lines`, or unchanged if it is not larger."""
     height, width = luma.shape
     short = min(height, width)
     if short <= num_lines:
@@ -65,7 +65,7 @@ def reduced(luma: npt.NDArray[np.uint8], num_lines: int = MEASURED_LINES) -> npt
 
 
 def is_letterboxed(luma: npt.NDArray[np.uint8]) -> bool:
-    """Return whether black bars of equal height (or width) lie along two opposite edges of a picture with content."""
+    """Return whether a picture with content has black bars of equal size along two opposite edges."""
     for axis in (1, 0):
         is_dark = luma.max(axis=axis) < _BAR_BRIGHTNESS + 16
         if is_dark.all():
@@ -78,17 +78,17 @@ def is_letterboxed(luma: npt.NDArray[np.uint8]) -> bool:
 
 
 def perceptual_hash(luma: npt.NDArray[np.uint8]) -> int:
-    """Return the 64-bit DCT hash: bit 63 is the first coefficient. Near pictures differ in few bits.
+    """Return the 64-bit DCT hash; bit 63 is the first coefficient. Similar pictures differ in few bits.
 
-    Source: `imagehash.phash` of the same picture gives the same bits (a test compares them).
+    Source: `imagehash.phash` yields the same bits for the same picture (a test compares them).
     """
     small = Image.fromarray(luma).resize((_HASH_PICTURE_SIDE, _HASH_PICTURE_SIDE), Image.Resampling.LANCZOS)
     coefficients = cv2.dct(np.asarray(small, dtype=np.float64))
-    # imagehash's transform has no normalisation: the first row and column weigh more by the square root of two.
+    # imagehash's transform is not normalised: the first row and column are larger by the square root of two.
     coefficients[0] *= np.sqrt(2)
     coefficients[:, 0] *= np.sqrt(2)
     low = coefficients[:_HASH_SIDE, :_HASH_SIDE]
-    # Half the sum of the middle two: `np.median` of 64 numbers, less its overhead.
+    # The mean of the middle two: `np.median` of 64 numbers, without its overhead.
     median = np.partition(low, (31, 32), axis=None)[31:33].mean()
     bits = (low > median).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

@@ -1,6 +1,6 @@
-"""Reading a foreign file from its start to its end: what is in it, whatever its header says of it.
+"""Reading of a foreign file from start to end, to find its actual content whatever its header says.
 
-Work is proportional to packets, never to the times that they claim.
+Work is proportional to the number of packets, never to the times that they claim.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,15 +17,15 @@ from av.video.stream import VideoStream
 from data_miner_dagster.media.containers import CONTAINER_OPTIONS, moving_pictures, packets_in
 
 _MOST_STEP_SECONDS: Final = 60.0
-"""From one packet of a stream to its next: where more has passed, or less than nothing, recordings were joined."""
+"""Maximum step between packets of a stream. A longer or negative step means that recordings were joined."""
 _MOST_SILENT_PACKETS: Final = 5
 _MOST_SILENT_SHARE: Final = 0.02
-"""So many packets at the end may give no frame, the greater of the two: a recording that was switched off."""
+"""The last packets may yield no frame, up to the greater of these limits: the recording was switched off."""
 
 
 @dataclass(slots=True)
 class _Played:
-    """How long one stream plays, step by step, joints left out."""
+    """The playing time of one stream, added up step by step without the gaps at joints."""
 
     last: float | None = None
     step: float = 0.0
@@ -47,14 +47,14 @@ class _Played:
 
 @dataclass(slots=True)
 class Reading:
-    """What reading packets, one after the other, has shown so far."""
+    """What the packets read so far have shown."""
 
     start_seconds: float | None = None
-    end_seconds: float = 0.0  # the end of the last one shown, by their own times
-    start_byte: int = 0  # of the content read
+    end_seconds: float = 0.0  # the end of the last packet shown, by the packets' own times
+    start_byte: int = 0  # first byte of the content read
     end_byte: int = 0
-    num_pictures: int = 0  # packets of the stream that is the video
-    last_keyframe: int = 0  # its ordinal among those
+    num_pictures: int = 0  # number of packets of the main video stream
+    last_keyframe: int = 0  # its ordinal among those packets
     is_damaged_at_end: bool = False  # the last packet is incomplete
     _played: dict[int, _Played] = field(default_factory=dict)
 
@@ -63,14 +63,14 @@ class Reading:
 
     @property
     def played_seconds(self) -> float:
-        """How long the longest stream plays; where recordings were joined, without what lies between their times."""
+        """The playing time of the longest stream, without the gaps where recordings were joined."""
         return max((played.seconds + played.step for played in self._played.values()), default=0.0)
 
     def add(self, packet: "Packet[Any]", *, is_picture: bool = False) -> None:
-        """Take note of a packet."""
+        """Record a packet."""
         base = float(packet.time_base) if packet.time_base else 0.0
         duration = (packet.duration or 0) * base
-        if packet.pts is not None and not packet.is_discard:  # what an edit list leaves out is not shown
+        if packet.pts is not None and not packet.is_discard:  # packets hidden by an edit list are not shown
             self.end_seconds = max(self.end_seconds, packet.pts * base + duration)
         if packet.pos is not None and packet.pos >= 0:
             self.start_byte = min(self.start_byte or packet.pos, packet.pos)
@@ -86,18 +86,18 @@ class Reading:
 
 
 def frames_in(packets: "Iterable[Packet[Any] | None]", stream: VideoStream) -> Iterator[VideoFrame]:
-    """Yield what packets of a stream decode to; those that do not decode are passed over. None empties the decoder."""
+    """Yield the frames that packets of a stream decode to, skipping undecodable ones. None flushes the decoder."""
     for packet in packets:
         try:
             yield from stream.codec_context.decode(packet)
-        except MemoryError:  # libav's too, which is an FFmpegError as well
+        except MemoryError:  # libav's too, which is also an FFmpegError
             raise
         except av.FFmpegError:
             continue
 
 
 def read_through(path: Path) -> Reading:
-    """Return what all packets of a file show; nothing is decoded."""
+    """Return what all packets of a file show, without decoding."""
     with av.open(str(path), options=dict(CONTAINER_OPTIONS)) as container:
         stream = moving_pictures(container)
         reading = Reading()
@@ -107,7 +107,7 @@ def read_through(path: Path) -> Reading:
 
 
 def decodes_at_its_end(path: Path, reading: Reading) -> bool:
-    """Return whether frames come out near the end: from the last keyframe on, or else from the very start."""
+    """Return whether frames can be decoded near the end, from the last keyframe or else from the start."""
     return any(
         num_silent is not None and num_silent <= max(_MOST_SILENT_PACKETS, _MOST_SILENT_SHARE * reading.num_pictures)
         for num_silent in (_num_silent(path, start) for start in dict.fromkeys((reading.last_keyframe, 0)))
@@ -115,9 +115,9 @@ def decodes_at_its_end(path: Path, reading: Reading) -> bool:
 
 
 def _num_silent(path: Path, start: int) -> int | None:
-    """Return how many packets lie behind the last frame, decoding from one on; None if none gives a frame.
+    """Return the number of packets after the last frame when decoding from packet `start`, or None without frames.
 
-    By their times, since a decoder holds frames back; where there are none, by its answers.
+    Counted by packet times, since a decoder holds frames back; without times, by the decoder's output.
     """
     with av.open(str(path), options=dict(CONTAINER_OPTIONS)) as container:
         stream = moving_pictures(container)

@@ -1,4 +1,4 @@
-"""How much each picture of a video differs from the one before it: what shot detection decides by."""
+"""Measurement of how much each picture of a video differs from the previous one, for shot detection."""
 
 from array import array
 
@@ -16,7 +16,7 @@ _COMPARED_WH = (64, 36)
 
 
 def measure_changes(stream: VideoStream, index: VideoIndex) -> tuple[Int64Array, npt.NDArray[np.float32]]:
-    """Decode a freshly opened stream; return the pts of its frames and each one's change from the one before.
+    """Decode a freshly opened stream; return the pts of its frames and each frame's change from the previous one.
 
     The change is the mean absolute difference of luma and chroma at 64x36, 0..255; the first frame's is 0.
     """
@@ -31,7 +31,7 @@ def measure_changes(stream: VideoStream, index: VideoIndex) -> tuple[Int64Array,
 
 
 def _small(frame: VideoFrame) -> Plane:
-    """The picture as (36, 64, 3): luma and both chroma planes."""
+    """Return the frame as (36, 64, 3): luma and both chroma planes."""
     planar = frame if frame.format.name in ("yuv420p", "yuvj420p") else frame.reformat(format="yuv420p")
     planes = [plane_of(planar, position) for position in range(3)]
     return np.asarray(cv2.merge([cv2.resize(plane, _COMPARED_WH, interpolation=cv2.INTER_AREA) for plane in planes]))

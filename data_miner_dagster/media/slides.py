@@ -1,4 +1,4 @@
-"""How much of a picture is text and how much is empty, told by shape: nothing is read."""
+"""Measurement of how much of a picture is text and how much is plain, by shape alone without reading the text."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 _STROKE_CONTRAST: Final = 60
 _PLAIN_CONTRAST: Final = 3
-"""What compression adds to a surface of one colour."""
+"""The noise that compression adds to a surface of one colour."""
 _GAP_SHARE: Final = 1 / 30
-"""Letters and words nearer to each other than this share of the picture's height form a line."""
+"""Letters and words closer together than this share of the picture's height form a line."""
 _LINE_HEIGHT_SHARES: Final = (0.012, 0.14)
 _LEAST_ASPECT: Final = 2.5
 _LEAST_FILLING: Final = 0.5
@@ -19,25 +19,25 @@ _LEAST_FILLING: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SlideMeasures:
-    """Shares of the picture's area, 0..1: inside lines of text, and without any texture."""
+    """Shares of the picture's area (0..1): inside lines of text, and without any texture."""
 
     text_share: float
     plain_share: float
 
 
 def measure_slide(luma: npt.NDArray[np.uint8]) -> SlideMeasures:
-    """Return the measures of a (H, W) luma plane of some hundred lines.
+    """Return the measures of an (H, W) luma plane with a few hundred lines.
 
-    Letters are strong changes close together: where the morphological gradient is high, closed along the line, a row
-    of them becomes a long, low, well-filled area. Source of the idea: text localization by morphological gradient,
-    Hasan and Karam, "Morphological text extraction from images", IEEE Transactions on Image Processing 9 (2000).
+    Letters are strong changes close together. After a morphological closing along the line, a row of high gradients
+    becomes a long, low, well-filled area. Source of the idea: text localization by morphological gradient, Hasan and
+    Karam, "Morphological text extraction from images", IEEE Transactions on Image Processing 9 (2000).
     """
     height = len(luma)
     gradient = cv2.morphologyEx(luma, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     strokes = cv2.compare(gradient, _STROKE_CONTRAST, cv2.CMP_GT)
     lines = cv2.morphologyEx(strokes, cv2.MORPH_CLOSE, np.ones((1, max(3, round(height * _GAP_SHARE))), np.uint8))
     _, _, areas, _ = cv2.connectedComponentsWithStats(lines)
-    areas = areas[1:]  # the first is what is no stroke
+    areas = areas[1:]  # the first is the background
     line_widths, line_heights = areas[:, cv2.CC_STAT_WIDTH], areas[:, cv2.CC_STAT_HEIGHT]
     boxes = line_widths * line_heights
     lowest, highest = (share * height for share in _LINE_HEIGHT_SHARES)
