@@ -1,7 +1,7 @@
-"""The catalog: which videos, whose, in what state, why. SQLAlchemy 2 on SQLite or PostgreSQL.
+"""The catalog of videos: their projects, statuses and reasons. SQLAlchemy 2 on SQLite or PostgreSQL.
 
-Functions by topic over a `Database`. Those that take it are transactions of their own; those that take a `Session` are
-parts of their caller's. Rows returned are detached: reading them is free, changing them is not.
+The functions are grouped by topic. Those that take a `Database` run their own transaction; those that take a `Session`
+run in the caller's. Returned rows are detached: they can be read freely but must not be changed.
 
 Belongs here: tables, migrations, queries, changes, claims; all SQL. Does not belong here: frame rows (Parquet),
 Dagster, decisions.

@@ -1,4 +1,4 @@
-"""Copies of an SQLite catalog as it was before a migration, beside it."""
+"""Copies of an SQLite catalog from before a migration, stored beside it."""
 
 import os
 import re
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def copy_before_migration(file: Path, revision: str) -> Path:
-    """Copy a catalog that stands at `revision`, whole or not at all; return the copy's path.
+    """Atomically copy a catalog that is at `revision`, and return the copy's path.
 
-    The copy holds what is committed, even if another connection is about to write, and takes the place of an earlier
-    one of the same revision.
+    The copy contains all committed data, even if another connection is about to write. It replaces an earlier copy of
+    the same revision.
     """
     copy = file.with_name(f"{file.stem}-{revision}{file.suffix}")
     partial = copy.with_name(f".partial-{os.getpid()}-{copy.name}")
@@ -23,7 +23,7 @@ def copy_before_migration(file: Path, revision: str) -> Path:
         partial.replace(copy)
         folder = os.open(copy.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # SQLite has flushed the file; this is its name
+            os.fsync(folder)  # SQLite has flushed the file; this flushes its name
         finally:
             os.close(folder)
     finally:
@@ -32,6 +32,6 @@ def copy_before_migration(file: Path, revision: str) -> Path:
 
 
 def earlier_catalogs(file: Path) -> list[Path]:
-    """Return the copies beside a catalog, the oldest revision first."""
+    """Return the copies beside a catalog, oldest revision first."""
     name = re.compile(rf"{re.escape(file.stem)}-\d{{4}}{re.escape(file.suffix)}")
     return sorted(entry for entry in file.parent.iterdir() if name.fullmatch(entry.name))

@@ -1,9 +1,9 @@
-"""Claims: one worker at a time on one piece of work, and a dead worker's work is free again.
+"""Claims: ensure that only one worker does a piece of work, and free the work of dead workers.
 
-A claim is a lease: a row with an expiry date, renewed by a thread of the holder. It is taken by INSERT, or by an
-UPDATE that is conditional on the old holder's token, so that of two takers one succeeds on any database. A claim is
-free when it has expired, or when its process on this host is gone, which a SIGKILL makes true at once. Expiry dates
-are by the database server's clock where there is one, so that hosts need not agree on the time.
+A claim is a lease: a row with an expiry date that a thread of the holder renews. It is taken by an INSERT, or by an
+UPDATE conditional on the old holder's token, so that exactly one of two takers succeeds on any database. A claim is
+free when it has expired, or when its process on this host is gone, as it is immediately after a SIGKILL. Expiry dates
+use the database server's clock if there is a server, so hosts need not agree on the time.
 """
 
 import itertools
@@ -29,18 +29,18 @@ from data_miner_dagster.catalog.schema import ClaimRow
 from data_miner_dagster.domain.errors import ClaimHeldError, DataMinerError
 
 LEASE_SECONDS: Final = 90.0
-"""A holder on another host that has not renewed for so long is taken for dead."""
+"""A holder on another host is considered dead if it has not renewed for this long."""
 RENEW_SECONDS: Final = 20.0
-"""Several renewals may fail before a lease expires."""
+"""Interval between renewals. Several may fail before a lease expires."""
 RENEW_AGAIN_SECONDS: Final = 5.0
-"""After a renewal that the database refused."""
+"""Delay after a renewal that the database refused."""
 _IDLE_SECONDS: Final = 1.0
-"""The thread that renews looks so often whether it is needed: claims follow each other faster than threads start."""
+"""How often the idle renewal thread checks for new claims. Reusing it is cheaper than starting a thread per claim."""
 POLL_SECONDS: Final = 0.5
-"""The longest pause between two looks at a claim that somebody holds."""
+"""Longest pause between two checks of a claim held by someone else."""
 _TOKENS_A_STATEMENT: Final = 500
 _CLAIMS: Final = cast("Table", ClaimRow.__table__)
-"""Statements on the table, and those made once, take half the time; a claim is taken for every video."""
+"""Prebuilt Core statements take half the time of ORM statements, and every video takes a claim."""
 _TAKE: Final = insert(_CLAIMS)
 _RELEASE: Final = delete(_CLAIMS).where(
     _CLAIMS.c.resource == bindparam("resource"), _CLAIMS.c.token == bindparam("token")
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 
 def is_claim_live(claim: ClaimRow, now: datetime) -> bool:
-    """Return whether the holder of `claim` may still be at work."""
+    """Return whether the holder of `claim` may still be working."""
     if claim.expires_at <= now:
         return False
     return not ProcessIdentity(claim.host, claim.pid, claim.process_started).is_gone()
@@ -58,10 +58,10 @@ def is_claim_live(claim: ClaimRow, now: datetime) -> bool:
 
 @dataclass(slots=True)
 class Claim:
-    """A claim that is held. `is_lost` turns true if another worker took it over (this one was suspended too long).
+    """A held claim. `is_lost` becomes true if another worker took it over because this one was suspended too long.
 
-    Losing one costs work, never correctness: files appear whole and are the same whoever writes them, and of two
-    workers that want one change of status, one gets it.
+    Losing a claim costs work but never correctness. Files appear atomically and are the same for every writer, and
+    only one of two workers can make the same status change.
     """
 
     resource: str
@@ -70,7 +70,7 @@ class Claim:
 
 
 def try_claim(database: Database, resource: str, *, run_id: str | None = None) -> Claim | None:
-    """Take a claim if nobody alive holds it, else return None; this process counts as somebody, too."""
+    """Take a claim, or return None if a live worker holds it, including this process."""
     process = this_process()
     claim = Claim(resource, uuid.uuid4().hex)
 
@@ -88,7 +88,7 @@ def try_claim(database: Database, resource: str, *, run_id: str | None = None) -
     try:
         with database.transaction() as session:
             session.execute(_TAKE, {"resource": resource, **values(database.now(session))})
-    except IntegrityError:  # there is one
+    except IntegrityError:  # the claim exists already
         with database.transaction() as session:
             now = database.now(session)
             held = session.get(ClaimRow, resource)
@@ -103,7 +103,7 @@ def try_claim(database: Database, resource: str, *, run_id: str | None = None) -
 
 
 def release_claim(database: Database, claim: Claim) -> None:
-    """Give a claim back. Nothing happens if it has been lost."""
+    """Release a claim. Does nothing if it has been lost."""
     with database.transaction() as session:
         session.execute(_RELEASE, {"resource": claim.resource, "token": claim.token})
 
@@ -115,7 +115,7 @@ def _is_held(database: Database, resource: str) -> bool:
 
 
 def live_claims(database: Database) -> list[ClaimRow]:
-    """Return the claims whose holder may still be at work, by resource."""
+    """Return the claims whose holder may still be working, sorted by resource."""
     with database.reading() as session:
         now = database.now(session)
         return [row for row in session.scalars(select(ClaimRow).order_by(ClaimRow.resource)) if is_claim_live(row, now)]
@@ -130,9 +130,9 @@ def hold_claim(
     run_id: str | None = None,
     on_wait: Callable[[str], None] | None = None,
 ) -> Iterator[Claim]:
-    """Hold a claim while the block runs, waiting up to `wait_seconds` for another holder to finish.
+    """Hold a claim while the block runs, after waiting up to `wait_seconds` for another holder to finish.
 
-    After a wait the caller looks again whether there is anything left to do. A claim is not re-entrant.
+    After a wait the caller must check whether anything is left to do. A claim is not re-entrant.
 
     Raises:
         ClaimHeldError: a live worker still holds it after `wait_seconds`.
@@ -147,7 +147,7 @@ def hold_claim(
         try:
             release_claim(database, claim)
         except (SQLAlchemyError, DataMinerError) as error:
-            # Not worth losing the block's own result or error for: nobody renews it any more, so it expires.
+            # Keep the block's own result or error. The claim is no longer renewed, so it expires.
             logger.warning("%s could not be released and expires in %.0f s: %s", resource, LEASE_SECONDS, error)
 
 
@@ -160,7 +160,7 @@ def _wait_for_claim(
 ) -> Claim:
     deadline = time.monotonic() + wait_seconds
     for attempt in itertools.count():
-        # The first try finds it free, nearly always. Who waits must not compete for the write lock, and looks first.
+        # The claim is nearly always free at the first try. Waiters check first to avoid competing for the write lock.
         is_worth_a_try = attempt == 0 or not _is_held(database, resource)
         claim = try_claim(database, resource, run_id=run_id) if is_worth_a_try else None
         if claim is not None:
@@ -178,7 +178,7 @@ def _wait_for_claim(
 
 
 class _Renewer:
-    """One thread that renews all claims this process holds in one catalog; it ends soon after the last of them."""
+    """A thread that renews all claims of this process in one catalog. It ends soon after the last claim."""
 
     def __init__(self, database: Database) -> None:
         self._database = weakref.ref(database)
@@ -189,7 +189,7 @@ class _Renewer:
 
     def add(self, claim: Claim) -> None:
         with self._lock:
-            if self._pid != os.getpid():  # after a fork: the claims are the parent's, and so was the thread
+            if self._pid != os.getpid():  # after a fork: claims and thread belong to the parent
                 self._held, self._thread, self._pid = {}, None, os.getpid()
             self._held[claim.token] = claim
             if self._thread is None:
@@ -215,7 +215,7 @@ class _Renewer:
             try:
                 kept = renew_claims(database, list(held))
             except (SQLAlchemyError, DataMinerError) as error:
-                # the database restarts, a disk is full: the lease outlasts a few of these
+                # For example a database restart or a full disk. The lease outlasts a few failures.
                 logger.warning("%d claims could not be renewed, trying again: %s", len(held), error)
                 due = time.monotonic() + RENEW_AGAIN_SECONDS
                 continue
@@ -238,7 +238,7 @@ def _renewer_of(database: Database) -> _Renewer:
 
 
 def renew_claims(database: Database, tokens: list[str]) -> set[str]:
-    """Extend the leases of these tokens; return the tokens that are still held."""
+    """Extend the leases of these tokens, and return the tokens that are still held."""
     kept: set[str] = set()
     for start in range(0, len(tokens), _TOKENS_A_STATEMENT):
         some = tokens[start : start + _TOKENS_A_STATEMENT]

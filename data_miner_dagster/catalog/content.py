@@ -1,4 +1,4 @@
-"""Finding videos that may be the same one under another key. Does not belong here: whether they are (stages/)."""
+"""Find videos that may be the same under another key. Does not belong here: deciding whether they are (stages/)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _NEAR: Final = _OTHERS.where(
 
 @dataclass(frozen=True, slots=True)
 class SimilarVideo:
-    """A video that may be the same as another. A link leads to the first of a set, which itself has none."""
+    """A video that may be the same as another. A link leads to the first video of a set, which has no link itself."""
 
     key: str
     duplicate_of: str | None
@@ -39,9 +39,9 @@ def first_of_same_bytes(session: Session, video_key: str, sha256: str) -> Simila
 def of_like_duration(
     session: Session, video_key: str, *, shortest_seconds: float, longest_seconds: float
 ) -> Iterator[tuple[SimilarVideo, str]]:
-    """Yield the other videos of a duration between these, both included, each with its fingerprint of content.
+    """Yield the other videos with a duration between these bounds (inclusive), each with its content fingerprint.
 
-    The one that the catalog has known for longest comes first; those without a fingerprint are left out.
+    The video that the catalog has known longest comes first. Videos without a fingerprint are left out.
     """
     window = {"shortest": shortest_seconds, "longest": longest_seconds}
     for row in session.execute(_NEAR, {"key": video_key, **window}):

@@ -1,4 +1,4 @@
-"""Exact counts of videos and memberships by where they stand, and why."""
+"""Exact counts of videos and memberships by status and reason."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,7 @@ from data_miner_dagster.domain.statuses import (
 
 @dataclass(frozen=True, slots=True)
 class StatusCount:
-    """How many stand so, for which reason ("" where a status needs none)."""
+    """The number of memberships with a status and a reason ("" if the status needs none)."""
 
     status: str
     reason: str
@@ -29,19 +29,19 @@ class StatusCount:
 
 @dataclass(frozen=True, slots=True)
 class VideoCount:
-    """How many videos stand so, for which reason, and what comes of those that failed."""
+    """The number of videos with a status and a reason, and the outlook for failed ones."""
 
     status: str
     reason: str
     count: int
-    num_stuck: int  # of those that may pass, how many have been tried often
-    next_try: datetime | None  # of the first of them; None: of none by itself
+    num_stuck: int  # transient failures that have been tried often
+    next_try: datetime | None  # date of the earliest retry; None: none is automatic
 
 
 def count_videos(database: Database, project: str | None = None, *, stuck_after: int = 1) -> list[VideoCount]:
-    """Return exact counts of videos by status and kind of error, in the order of the statuses.
+    """Return exact counts of videos by status and error kind, in the order of the statuses.
 
-    A video that fails in a passing way is stuck after `stuck_after` attempts.
+    A video with a transient failure is stuck after `stuck_after` attempts.
     """
     passing = [kind for kind in VideoErrorKind if kind.is_transient]
     is_stuck = and_(
@@ -66,7 +66,7 @@ def count_videos(database: Database, project: str | None = None, *, stuck_after:
 
 
 def count_project_videos(database: Database, project: str | None = None) -> list[StatusCount]:
-    """Return exact counts of memberships by status and reason (of a rejection: its rule), in the order of statuses."""
+    """Return exact counts of memberships by status and reason, in status order. A rejection's reason is its rule."""
     query = select(ProjectVideoRow.status, ProjectVideoRow.reason, func.count()).group_by(
         ProjectVideoRow.status, ProjectVideoRow.reason
     )

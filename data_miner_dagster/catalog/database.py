@@ -1,4 +1,4 @@
-"""Engines and transactions: SQLite by default, PostgreSQL by URL."""
+"""Engines and transactions for SQLite (the default) and PostgreSQL (by URL)."""
 
 import logging
 import sqlite3
@@ -24,42 +24,42 @@ from data_miner_dagster.domain.errors import ConfigError, TransientError
 logger = logging.getLogger("data_miner")
 
 Session = _Session
-"""One transaction, as `Database.transaction` gives it and functions of the catalog take it."""
+"""One transaction, as yielded by `Database.transaction` and taken by the functions of the catalog."""
 
-_KEYS_A_STATEMENT: Final = 5000  # SQLite takes about 32,000 parameters
+_KEYS_A_STATEMENT: Final = 5000  # SQLite accepts about 32,000 parameters
 
 BUSY_SECONDS: Final = 60.0
-"""How long a SQLite transaction waits for another process's to end."""
+"""How long an SQLite transaction waits for one of another process to end."""
 
 
 def portions(keys: Collection[str]) -> Iterator[list[str]]:
-    """Yield the distinct keys, sorted, in lists that one statement takes."""
+    """Yield the distinct keys, sorted, in lists small enough for one statement."""
     distinct = sorted(set(keys))
     for start in range(0, len(distinct), _KEYS_A_STATEMENT):
         yield distinct[start : start + _KEYS_A_STATEMENT]
 
 
 def sqlite_url(path: Path) -> URL:
-    """Return the URL of an SQLite file, whatever its path is called: in a text `?` and `%20` would mean something."""
+    """Return the URL of an SQLite file. Unlike a URL string, it allows `?` and `%20` in the path."""
     return URL.create("sqlite", database=str(path))
 
 
 def make_engine(url: str | URL, *, is_read_only: bool = False) -> Engine:
-    """Return an engine; SQLite waits for locks, keeps foreign keys and writes ahead.
+    """Return an engine. SQLite waits for locks, enforces foreign keys and uses write-ahead logging.
 
-    A SQLite transaction that may write takes its lock at the start (BEGIN IMMEDIATE), so that a read followed by a
-    write never fails half-way because another process wrote in between. One of a read-only engine takes no lock: under
-    write-ahead logging it sees the state of its start, and neither waits for a writer nor holds one up.
+    An SQLite transaction that may write takes its lock at the start (BEGIN IMMEDIATE). A read followed by a write
+    therefore never fails half-way because another process wrote in between. A read-only transaction takes no lock.
+    With write-ahead logging it sees the state at its start, and neither waits for a writer nor delays one.
 
     Raises:
-        ConfigError: the URL is not one of SQLite or PostgreSQL.
+        ConfigError: the URL is not for SQLite or PostgreSQL.
     """
     if isinstance(url, str) and (problem := problem_of_catalog_url(url)):
         raise ConfigError(f"the catalog's URL is {shown_catalog_url(url)}: {problem}")
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
-        # A connection that the server or a firewall dropped is noticed before use, a hung host within half a minute.
-        # An error names its statement, and none of the values: addresses and configurations are among them.
+        # A connection dropped by the server or a firewall is detected before use, a hung host within half a minute.
+        # Errors show the statement but not its values, which include addresses and configurations.
         return create_engine(parsed, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": 30})
     engine = create_engine(
         parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
@@ -78,13 +78,13 @@ def make_engine(url: str | URL, *, is_read_only: bool = False) -> Engine:
     def begin(connection: Any) -> None:
         connection.execute("BEGIN" if is_read_only else "BEGIN IMMEDIATE")
 
-    # Not by an event: an engine that listens to any makes every statement half as dear again.
+    # Patched on the dialect, not via an event: any event listener makes every statement about 50 % slower.
     engine.dialect.do_begin = begin  # type: ignore[method-assign, assignment]
     return engine
 
 
 def _write_ahead(cursor: Any) -> None:
-    """Switch to write-ahead logging. SQLite does not wait by itself while another process makes the same switch."""
+    """Switch to write-ahead logging. SQLite does not wait automatically while another process makes this switch."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -97,7 +97,7 @@ def _write_ahead(cursor: Any) -> None:
 
 
 def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
-    """Write an SQLite file anew, its log emptied, so that nothing of deleted rows is left; False if it is in use."""
+    """Rewrite an SQLite file and empty its log, so that no deleted data remains. Return False if it is in use."""
     with closing(sqlite3.connect(path, timeout=wait_seconds, isolation_level=None)) as connection:
         try:
             connection.execute("VACUUM")
@@ -108,11 +108,11 @@ def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
 
 
 def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: float = 10.0) -> bool:
-    """Write tables anew, so that nothing of deleted rows is left in them; False if one is in use.
+    """Rewrite tables so that they contain no deleted data. Return False if one is in use.
 
-    An SQLite file is written as a whole. On PostgreSQL it is VACUUM FULL, which waits for nobody longer than this; a
-    table in use is vacuumed as it stands, and its pages are overwritten in time. What the server wrote ahead, and its
-    backups, are beyond reach.
+    An SQLite file is rewritten as a whole. On PostgreSQL this is VACUUM FULL, which waits up to `wait_seconds` for
+    locks. A table in use gets a plain vacuum instead, and its pages are overwritten over time. The server's
+    write-ahead log and backups cannot be reached.
     """
     file = engine.url.database
     if engine.dialect.name == "sqlite":
@@ -124,7 +124,7 @@ def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: floa
             table = connection.dialect.identifier_preparer.quote(name)
             try:
                 connection.exec_driver_sql(f"VACUUM (FULL) {table}")
-            except DBAPIError:  # locked, or not ours
+            except DBAPIError:  # locked, or owned by another user
                 in_use.append(name)
                 connection.exec_driver_sql(f"VACUUM (SKIP_LOCKED) {table}")
         connection.exec_driver_sql("RESET lock_timeout")
@@ -138,18 +138,18 @@ def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: floa
 
 
 class Database:
-    """One catalog and its transactions. Cheap to make; connects at first use; safe to share between threads."""
+    """One catalog and its transactions. Cheap to create, connects at first use, safe to share between threads."""
 
     def __init__(self, url: str | URL) -> None:
         self.engine = make_engine(url)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._reading_engine = (
-            self.engine.execution_options(postgresql_readonly=True)  # of the same pool
+            self.engine.execution_options(postgresql_readonly=True)  # shares the pool
             if self.is_postgresql
             else make_engine(url, is_read_only=True)
         )
         self._reading_sessions = sessionmaker(self._reading_engine, expire_on_commit=False)
-        # At the latest when the process ends: a root that is copied without its -wal file must not be an empty one.
+        # At the latest when the process ends, so that a root copied without its -wal file is not empty.
         weakref.finalize(self, _dispose, self.engine, self._reading_engine)
 
     @property
@@ -165,29 +165,29 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Yield a session that commits when the block ends well and rolls back when it does not."""
+        """Yield a session that commits when the block succeeds and rolls back when it raises."""
         with one_line_failures(self.engine), self._sessions.begin() as session:
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Yield a session that sees one state of the catalog and can change nothing. Takes no lock."""
+        """Yield a read-only session that sees a single state of the catalog. Takes no lock."""
         with one_line_failures(self.engine, is_read_only=True), self._reading_sessions.begin() as session:
             yield session
 
     def now(self, session: Session) -> datetime:
-        """Return the present by the clock that all hosts of this catalog share: the server's, if there is one."""
+        """Return the current time on the clock shared by all hosts of this catalog: the server's, if there is one."""
         if not self.is_postgresql:
             return datetime.now(UTC)
         present: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
         return present.astimezone(UTC)
 
     def check_connection(self) -> None:
-        """Connect once.
+        """Check that the database can be reached.
 
         Raises:
-            TransientError: the database does not answer; the message names it without its password.
-            CatalogError: it is damaged.
+            TransientError: the database does not answer. The message names it without its password.
+            CatalogError: the database is damaged.
         """
         try:
             with one_line_failures(self.engine), self.engine.connect():
@@ -200,27 +200,28 @@ class Database:
             ) from None
 
     def reclaim_space(self) -> bool:
-        """Write the catalog anew, so that nothing of deleted rows is left in it; False if another process uses it."""
+        """Rewrite the catalog so that it contains no deleted data. Return False if another process uses it."""
         return reclaim_space(self.engine, sorted(Base.metadata.tables))
 
     def dispose(self) -> None:
-        """Close all connections, and bring what SQLite wrote ahead into its file, if nobody else is at it."""
+        """Close all connections. Copies SQLite's write-ahead log into its file if no other process uses it."""
         _dispose(self.engine, self._reading_engine)
 
 
 def _dispose(engine: Engine, reading_engine: Engine) -> None:
-    # Those that only read go first: SQLite checkpoints by itself when the last one closes, but none that only reads.
+    # Close read-only connections first: SQLite checkpoints automatically when the last connection closes, unless that
+    # connection is read-only.
     reading_engine.dispose()
     if engine.dialect.name == "sqlite" and isinstance(engine.pool, QueuePool) and engine.pool.checkedin():
         try:
             connection = engine.raw_connection()
             try:
                 cursor = connection.cursor()
-                cursor.execute("PRAGMA busy_timeout=200")  # the last to close does it
+                cursor.execute("PRAGMA busy_timeout=200")  # the last process to close does it
                 cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 cursor.close()
             finally:
                 connection.close()
-        except (DBAPIError, sqlite3.Error):  # damaged, full or gone: there is nothing to save
+        except (DBAPIError, sqlite3.Error):  # damaged, full or gone: nothing can be saved
             pass
     engine.dispose()

@@ -1,4 +1,4 @@
-"""What a database says when it is damaged, full or out of reach, as one line with what to do."""
+"""Translate errors of a damaged, full or unreachable database into one line with a remedy."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from data_miner_dagster.domain.foreign_text import clean_text
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
 
 DATABASE_ERROR: Final = SQLAlchemyError
-"""The class of what a database refuses, where `one_line_failures` lets it pass."""
+"""Base class of the database errors that `one_line_failures` does not translate."""
 
 _DAMAGED: Final = ("malformed", "not a database", "unsupported file format")
 _OUT_OF_REACH: Final = ("disk I/O error", "unable to open")
@@ -24,13 +24,13 @@ _NOT_WRITABLE: Final = "readonly database"
 
 @contextmanager
 def one_line_failures(engine: Engine, *, is_read_only: bool = False) -> Iterator[None]:
-    """Let a database's own errors be this package's where the whole database is what is wrong.
+    """Translate database errors that concern the whole database into errors of this package.
 
-    Others pass: those of a row are their caller's, and one that is locked is waited for.
+    Other errors pass through. Errors of single rows concern the caller, and locked databases are waited for.
 
     Raises:
-        CatalogError: its file is damaged.
-        TransientError: its disk is full, or does not answer.
+        CatalogError: the database file is damaged.
+        TransientError: the disk is full, or the database does not answer.
     """
     try:
         yield
@@ -41,10 +41,11 @@ def one_line_failures(engine: Engine, *, is_read_only: bool = False) -> Iterator
 
 
 def concerns_database(error: BaseException) -> bool:
-    """Return whether an error says that the database is away or damaged, in contrast to one of a row or a value.
+    """Return whether an error means that the database is unreachable or damaged, rather than a bad row or value.
 
-    `OperationalError`, `InterfaceError`, `TimeoutError` (no connection is free), a plain `DatabaseError` (SQLite: not a
-    database, malformed), and any error that took the connection along. Not `IntegrityError` and `DataError`.
+    True for `OperationalError`, `InterfaceError`, `TimeoutError` (no free connection), a plain `DatabaseError`
+    (SQLite: not a database, malformed), and any error that broke the connection. False for `IntegrityError` and
+    `DataError`.
     """
     if isinstance(error, DBAPIError):
         return (
@@ -56,29 +57,29 @@ def concerns_database(error: BaseException) -> bool:
 
 
 def quick_check(path: Path) -> str | None:
-    """Return what SQLite finds wrong with a database file, None if it is sound or not there. Changes nothing."""
+    """Return the problem that SQLite finds in a database file, or None if it is intact or missing. Changes nothing."""
     if not path.is_file():
         return None
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
-        # what is wrong may quote a name in the file, and that may no longer be text
+        # The message may quote a name from the file that is no longer valid text.
         connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         try:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         finally:
             connection.close()
     except sqlite3.OperationalError as error:
-        # locked, or no right to write the -shm file beside it: not the file's fault
+        # Locked, or no permission to write the -shm file beside it: the file itself is not at fault.
         return str(error) if any(word in str(error) for word in _DAMAGED) else None
     except sqlite3.DatabaseError as error:
         return str(error)
-    except UnicodeDecodeError as error:  # of SQLite's message, which quotes the file as well
+    except UnicodeDecodeError as error:  # in SQLite's message, which also quotes the file
         return clean_text(error.object.decode(errors="replace"), 200) or "its schema is no text"
     return None if found == "ok" else clean_text(found, 200) or "no reason given"
 
 
 def damaged_catalog(where: object, why: object) -> CatalogError:
-    """Return the error for a catalog that is damaged."""
+    """Return the error for a damaged catalog."""
     return CatalogError(
         f"the catalog {where} is damaged ({why}): restore it from a copy; without one move it, and the files beside it "
         "that begin with its name, out of the way, make a new one with `data-miner init-db`, and run the project files "

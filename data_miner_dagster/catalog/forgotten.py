@@ -1,4 +1,4 @@
-"""What was removed on request, and must not come back (`data-miner forget`)."""
+"""Subjects that were removed on request and must not come back (`data-miner forget`)."""
 
 from collections.abc import Collection, Sequence
 
@@ -13,7 +13,7 @@ from data_miner_dagster.domain.records import VideoCandidate
 
 
 def without_forgotten(database: Database, candidates: Sequence[VideoCandidate]) -> list[VideoCandidate]:
-    """Return the candidates that nobody asked to have removed, in their order (`data-miner forget`)."""
+    """Return the candidates that were not removed on request, in order (`data-miner forget`)."""
     with database.reading() as session:
         forgotten = set(session.scalars(select(ForgottenRow.subject)))
     return [
@@ -25,13 +25,13 @@ def without_forgotten(database: Database, candidates: Sequence[VideoCandidate]) 
 
 
 def is_forgotten(database: Database, subject: str) -> bool:
-    """Return whether this (of `forgotten_subject`) was removed on request."""
+    """Return whether a subject (from `forgotten_subject`) was removed on request."""
     with database.reading() as session:
         return session.get(ForgottenRow, subject) is not None
 
 
 def remember_forgotten(database: Database, subjects: Collection[str], reason: str) -> None:
-    """Note that these (of `forgotten_subject`) were removed on request. Idempotent."""
+    """Record that these subjects (from `forgotten_subject`) were removed on request. Idempotent."""
     with database.transaction() as session:
         for subject in sorted(set(subjects)):
             if session.get(ForgottenRow, subject) is None:

@@ -1,4 +1,4 @@
-"""What each source of a project gave when it was last asked."""
+"""The last listing result of each source of a project."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from data_miner_dagster.catalog.schema import SourceListingRow, utc_now
 
 @dataclass(frozen=True, slots=True)
 class ListingResult:
-    """What is kept of one listing."""
+    """The stored result of one listing."""
 
     source: str
     query: str
-    num_found: int | None  # None if it could not be listed at all
+    num_found: int | None  # None if the listing failed completely
     error: str | None
-    passed_over: str | None  # what a folder or glob holds besides, in words
+    passed_over: str | None  # a description of the other files in a folder or glob
 
 
 def record_listings(session: Session, project: str, results: Sequence[ListingResult]) -> None:
-    """Keep what queries of a project gave, in place of what each gave before."""
+    """Store the listing results of a project's queries, replacing earlier results of the same queries."""
     known = {
         (row.source, row.query): row
         for row in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == project))
@@ -37,13 +37,13 @@ def record_listings(session: Session, project: str, results: Sequence[ListingRes
 
 
 def forget_listings(session: Session, project: str, asked: Collection[tuple[str, str]], *, is_complete: bool) -> None:
-    """Forget what queries gave that are asked no more: an error of one would be reported for ever.
+    """Delete the results of queries that are no longer used, since their errors would be reported indefinitely.
 
     Args:
         session: the caller's transaction.
-        project: whose listings.
-        asked: (source, query) of those that are asked.
-        is_complete: False if a file of queries may not have been read. What its queries gave well is kept then.
+        project: the project of the listings.
+        asked: (source, query) of the queries still in use.
+        is_complete: False if a file of queries may not have been read. Successful results are then kept.
     """
     for row in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == project)).all():
         if (row.source, row.query) not in asked and (is_complete or row.error or row.passed_over):
@@ -51,7 +51,7 @@ def forget_listings(session: Session, project: str, asked: Collection[tuple[str,
 
 
 def queries_listed_well(database: Database, project: str) -> set[tuple[str, str]]:
-    """Return (source, query) of the listings of a project that met no error."""
+    """Return (source, query) of a project's listings without errors."""
     query = select(SourceListingRow.source, SourceListingRow.query).where(
         SourceListingRow.project_name == project, SourceListingRow.error.is_(None)
     )
@@ -60,7 +60,7 @@ def queries_listed_well(database: Database, project: str) -> set[tuple[str, str]
 
 
 def remarkable_listings(database: Database, project: str | None = None) -> Sequence[SourceListingRow]:
-    """Return the last listings that failed, in part or wholly, or that passed files over, by project and source."""
+    """Return the last listings that failed (partly or completely) or skipped files, by project and source."""
     query = select(SourceListingRow).where(
         or_(SourceListingRow.error.is_not(None), SourceListingRow.passed_over.is_not(None))
     )

@@ -1,9 +1,9 @@
-"""Which videos are members of which projects, how they came there, and which were rejected.
+"""The videos of each project, their provenance, and which of them were rejected.
 
-What comes by key comes in the order of Python's strings. A database sorts by its own collation, which may pass over
-case and punctuation, and the bytes of a project's tables must not depend on that.
+Results sorted by key use Python's string order. A database sorts by its own collation, which may ignore case and
+punctuation, and the bytes of a project's tables must not depend on that.
 
-Belongs here: memberships. Does not belong here: their status as the stages go on (transitions.py).
+Belongs here: memberships. Does not belong here: their status as the stages progress (transitions.py).
 """
 
 from collections.abc import Collection, Sequence
@@ -27,7 +27,7 @@ from data_miner_dagster.domain.statuses import (
 
 
 def is_wanted(project: str | None = None) -> ColumnElement[bool]:
-    """Return the condition that a project, or any, wants a video."""
+    """Return the condition that a project wants a video. None means any project."""
     condition = and_(ProjectVideoRow.video_key == VideoRow.key, ProjectVideoRow.status != ProjectVideoStatus.REJECTED)
     if project is not None:
         condition = and_(condition, ProjectVideoRow.project_name == project)
@@ -35,14 +35,14 @@ def is_wanted(project: str | None = None) -> ColumnElement[bool]:
 
 
 def find_members(database: Database, project: str) -> list[ProjectVideoRow]:
-    """Return a project's memberships by video key, rejected ones included."""
+    """Return a project's memberships by video key, including rejected ones."""
     with database.reading() as session:
         rows = session.scalars(select(ProjectVideoRow).where(ProjectVideoRow.project_name == project))
         return sorted(rows, key=attrgetter("video_key"))
 
 
 def member_statuses(session: Session, project: str) -> dict[str, ProjectVideoStatus]:
-    """Return video key to status of all members of a project, in no order."""
+    """Return the status of each member of a project by video key, in no particular order."""
     query = select(ProjectVideoRow.video_key, ProjectVideoRow.status)
     return {row.video_key: row.status for row in session.execute(query.where(ProjectVideoRow.project_name == project))}
 
@@ -50,7 +50,7 @@ def member_statuses(session: Session, project: str) -> dict[str, ProjectVideoSta
 def projects_wanting(
     database: Database, video_keys: Collection[str], *, also_rejected: bool = False
 ) -> dict[str, tuple[str, ...]]:
-    """Return the projects that want each of these videos; a video that none wants is left out."""
+    """Return the projects that want each of these videos. Leaves out videos that no project wants."""
     query = select(ProjectVideoRow.video_key, ProjectVideoRow.project_name).order_by(
         ProjectVideoRow.video_key, ProjectVideoRow.project_name
     )
@@ -71,12 +71,11 @@ def add_candidates(
     *,
     takes_back: bool = False,
 ) -> list[bool]:
-    """Insert different videos and their memberships, each with why it is rejected; return which memberships are new.
+    """Insert distinct videos and their memberships with any rejection reasons. Return which memberships are new.
 
-    A membership that exists keeps its first provenance. One that was rejected and now passes the rules becomes
-    PENDING; one that passed and is now rejected becomes REJECTED. One that a person took out of the project stays
-    out, unless a person `takes_back`. An address that was known by a listing alone becomes the user's own when the
-    user writes it.
+    An existing membership keeps its first provenance. It becomes PENDING if it was rejected and now passes the rules,
+    and REJECTED if it passed and is now rejected. A member that a person removed stays out unless a person
+    `takes_back`. An address known only from a listing becomes the user's own when the user writes it.
     """
     keys = [candidate.video_key for candidate, _ in decided]
     known: dict[str, Origin] = {}
@@ -121,13 +120,13 @@ def add_candidates(
 def delete_faulty_entries(
     database: Database, project: str, listed: Collection[tuple[str, str]], still_there: Collection[str]
 ) -> None:
-    """Remove members that stood for entries of a listing that met an internal error, and are gone from it.
+    """Remove placeholder members for faulty listing entries (internal errors) that the listing no longer contains.
 
     Args:
         database: the catalog.
-        project: whose members.
-        listed: (source, query) of the listings that were looked at.
-        still_there: keys that the listings hold now.
+        project: the project of the members.
+        listed: (source, query) of the listings that were read.
+        still_there: keys that the listings contain now.
     """
     is_of_fault = ProjectVideoRow.reason.startswith(f"{RejectionRule.INTERNAL_ERROR.value}: ")
     with database.transaction() as session:
@@ -138,7 +137,7 @@ def delete_faulty_entries(
 
 
 def take_out(database: Database, project: str, video_keys: Sequence[str]) -> list[str]:
-    """Reject members by hand; return the keys of those that the project wanted, sorted."""
+    """Reject members on a person's request. Return the sorted keys of those that the project wanted."""
     with database.transaction() as session:
         rows = session.scalars(
             select(ProjectVideoRow)

@@ -1,7 +1,7 @@
-"""What all runs share towards a site: its circuit breaker, its budgets, and the spacing of requests.
+"""State that all runs share about a site: its circuit breaker, budgets and request spacing.
 
-Belongs here: the rows and their changes, each in one transaction that holds the site's row, so that of two processes
-that want the last place of a budget one gets it. Does not belong here: what the limits are (config), when a breaker
+Belongs here: the rows and their changes. Each change is one transaction that locks the site's row, so that only one of
+two processes gets the last place in a budget. Does not belong here: what the limits are (config), when a breaker
 opens (operations/politeness.py).
 """
 
@@ -27,17 +27,17 @@ _DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The answer to a wish to begin a download: from when on (it has been counted), or not before when, and why."""
+    """Result of requesting a download slot: when to start (already counted), or when to ask again and why."""
 
     start_at: datetime | None
     wait_until: datetime | None = None
     reason: str = ""
-    num_trips: int = 0  # of the breakers that concern the site, in a row
+    num_trips: int = 0  # consecutive trips of the breakers that concern the site
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedGate:
-    """A breaker that is open: no request to the site before `until`."""
+    """An open breaker: no request to the site before `until`."""
 
     site: str
     until: datetime
@@ -46,7 +46,7 @@ class ClosedGate:
 
 
 def locked_gate(session: Session, site: str) -> SiteGateRow:
-    """Return the row of a site, made if there is none; no other transaction changes it before this one ends."""
+    """Return the row of a site, locked until this transaction ends. Creates the row if it does not exist."""
     gate = session.scalar(select(SiteGateRow).where(SiteGateRow.site == site).with_for_update())
     if gate is None:
         gate = SiteGateRow(site=site, num_trips=0)
@@ -57,11 +57,11 @@ def locked_gate(session: Session, site: str) -> SiteGateRow:
 
 @dataclass(frozen=True, slots=True)
 class GateState:
-    """A site's own breaker and the one for every site, taken together."""
+    """The combined state of a site's own breaker and the breaker for all sites."""
 
     closed: ClosedGate | None
-    num_trips: int  # in a row
-    is_event: bool = False  # of the site, whether it is closed or its time is over
+    num_trips: int  # consecutive trips
+    is_event: bool = False  # an event of the site is on, whether or not its closing time is over
 
 
 _GATE: Final = cast("Table", SiteGateRow.__table__).c
@@ -85,13 +85,13 @@ def _state(session: Session, site: str, now: datetime) -> GateState:
 
 
 def gate_state(database: Database, site: str, now: datetime | None = None) -> GateState:
-    """Return the breaker that keeps a site closed, if one does, and how often both have opened lately."""
+    """Return the breaker that keeps a site closed, if any, and the number of consecutive trips of both breakers."""
     with database.reading() as session:
         return _state(session, site, now or utc_now())
 
 
 def closed_gates(database: Database, now: datetime | None = None) -> list[ClosedGate]:
-    """Return all breakers that are open, by site."""
+    """Return all open breakers, by site."""
     with database.reading() as session:
         rows = session.scalars(
             select(SiteGateRow).where(SiteGateRow.closed_until > (now or utc_now())).order_by(SiteGateRow.site)
@@ -112,10 +112,10 @@ def admit_download(
     spacing_seconds: float,
     now: datetime | None = None,
 ) -> Admission:
-    """Count one download of a site, if its breaker and budgets let it begin; say when.
+    """Reserve and count one download from a site if its breaker and budgets allow it, and return when it may start.
 
     Args:
-        spacing_seconds: how long after this one the site's next download may begin, in whatever process.
+        spacing_seconds: minimum delay from this download to the site's next one, in any process.
     """
     present = now or utc_now()
     try:
@@ -142,7 +142,7 @@ def _admit(
             in_window = (DownloadStartRow.site == site, DownloadStartRow.started_at > start_at - window)
             count = session.scalar(select(func.count()).select_from(DownloadStartRow).where(*in_window)) or 0
             if count >= budget:
-                # A place is free when so many have left the window that budget - 1 remain.
+                # A place becomes free when only budget - 1 starts remain in the window.
                 leaves = session.scalar(
                     select(DownloadStartRow.started_at)
                     .where(*in_window)
@@ -158,7 +158,7 @@ def _admit(
 
 
 def close_gate(database: Database, site: str, until: datetime, reason: str) -> None:
-    """Open the breaker: nothing is asked of the site before `until`. A later date that is known already stays."""
+    """Open the breaker, so that no request is sent to the site before `until`. A later existing date is kept."""
     try:
         _close(database, site, until, reason)
     except IntegrityError:
@@ -169,20 +169,20 @@ def _close(database: Database, site: str, until: datetime, reason: str) -> None:
     with database.transaction() as session:
         gate = locked_gate(session, site)
         if gate.closed_until is None or gate.closed_until <= utc_now():
-            gate.num_trips += 1  # several failures of one trip are one
+            gate.num_trips += 1  # several failures of one trip count once
         if gate.closed_until is None or gate.closed_until < until:
             gate.closed_until, gate.reason = until, reason
 
 
 def num_trips(database: Database, site: str) -> int:
-    """Return how often in a row the site's breaker has opened, without a success between."""
+    """Return how often the site's breaker has opened since the last success."""
     with database.reading() as session:
         row = session.get(SiteGateRow, site)
         return row.num_trips if row is not None else 0
 
 
 def note_success(database: Database, sites: Collection[str]) -> None:
-    """Begin the count of trips anew. Writes only where there is something to change."""
+    """Reset the count of trips. Writes only if a count changes."""
     with database.reading() as session:
         tripped = session.scalars(
             select(SiteGateRow.site).where(SiteGateRow.site.in_(sites), SiteGateRow.num_trips > 0)
@@ -199,10 +199,10 @@ def note_success(database: Database, sites: Collection[str]) -> None:
 def postpone_video(
     session: Session, video_key: str, until: datetime, kind: VideoErrorKind, message: str, *, attempts: int
 ) -> None:
-    """Leave a video until a date that was not tried, or was stopped through no fault of its own.
+    """Postpone a video that was not tried, or that was stopped for reasons unrelated to it.
 
     Args:
-        attempts: what the count goes back to.
+        attempts: the value to reset the number of attempts to.
     """
     session.execute(
         update(VideoRow)

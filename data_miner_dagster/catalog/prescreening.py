@@ -1,4 +1,4 @@
-"""Scores of candidates' pictures, kept so that each is looked at once."""
+"""Stored scores of candidates' pictures, so that each picture is scored only once."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from data_miner_dagster.catalog.schema import PrescreeningRow, utc_now
 
 @dataclass(frozen=True, slots=True)
 class PictureScore:
-    """How near a candidate's best picture comes to a prompt of its project."""
+    """The similarity of a candidate's best picture to a prompt of its project."""
 
     similarity: float
     prompt: str
@@ -18,7 +18,7 @@ class PictureScore:
 
 
 def read_scores(database: Database, project: str, fingerprint: str) -> dict[str, PictureScore]:
-    """Return video key to score, of those that were made with this encoder and these prompts."""
+    """Return the scores by video key that have this fingerprint of encoder and prompts."""
     query = select(PrescreeningRow).where(
         PrescreeningRow.project_name == project, PrescreeningRow.fingerprint == fingerprint
     )
@@ -29,7 +29,7 @@ def read_scores(database: Database, project: str, fingerprint: str) -> dict[str,
 
 
 def save_score(database: Database, project: str, video_key: str, score: PictureScore, fingerprint: str) -> None:
-    """Keep a score in place of an earlier one."""
+    """Store a score, replacing an earlier one."""
     with database.transaction() as session:
         row = session.scalar(
             select(PrescreeningRow).where(

@@ -1,4 +1,4 @@
-"""Which process it was, and whether it is gone: what makes a SIGKILL show at once instead of at the end of a lease."""
+"""Identify processes and detect dead ones, so that a SIGKILL is noticed before its lease expires."""
 
 import os
 import socket
@@ -9,14 +9,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """One process of one boot of one host. `started` tells a reused pid from the same process."""
+    """One process of one boot of one host. `started` distinguishes the process from a later one with the same pid."""
 
     host: str
     pid: int
     started: str
 
     def is_gone(self) -> bool:
-        """Return True if the process certainly is no more. Of a process on another host nothing is known: False."""
+        """Return True if the process has certainly ended. False for processes on other hosts, which are unknown."""
         return self.host == _host() and _process_started(self.pid) != self.started
 
     def __str__(self) -> str:
@@ -24,10 +24,10 @@ class ProcessIdentity:
 
     @classmethod
     def parse(cls, text: str) -> "ProcessIdentity":
-        """Return the identity that `str` wrote.
+        """Parse an identity from its `str` form.
 
         Raises:
-            ValueError: the text has another form.
+            ValueError: the text has a different form.
         """
         pid, started, host = text.split("@", 2)
         return cls(host, int(pid), started)
@@ -39,10 +39,10 @@ def this_process() -> ProcessIdentity:
 
 
 def _process_started(pid: int) -> str | None:
-    """Return a stamp that differs between two processes of the same pid, None if there is no such process.
+    """Return a stamp that differs between two processes with the same pid, or None if there is no such process.
 
-    Source: proc(5), field 22 of /proc/<pid>/stat, start time in clock ticks since boot. Elsewhere than on Linux, the
-    bare existence of the pid.
+    Source: proc(5), field 22 of /proc/<pid>/stat, start time in clock ticks since boot. On systems other than Linux,
+    only the existence of the pid is checked.
     """
     stat = Path(f"/proc/{pid}/stat")
     if stat.parent.parent.joinpath("self").exists():
@@ -62,7 +62,7 @@ def _process_started(pid: int) -> str | None:
 
 @lru_cache(maxsize=1)
 def _host() -> str:
-    # The boot id tells two containers, or one machine before and after a restart, apart.
+    # The boot id distinguishes two containers, and one machine before and after a restart.
     boot = Path("/proc/sys/kernel/random/boot_id")
     pid_namespace = Path("/proc/self/ns/pid")
     parts = [socket.gethostname()]

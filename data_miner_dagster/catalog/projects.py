@@ -1,4 +1,4 @@
-"""Projects: the snapshot of their configuration, how far they have come, and what a build noted of them.
+"""Projects: configuration snapshots, progress, and the notes of builds.
 
 Belongs here: rows of projects. Does not belong here: a project's stage (transitions.py), its videos (members.py).
 """
@@ -29,7 +29,7 @@ from data_miner_dagster.domain.statuses import (
 def save_snapshot(
     database: Database, name: str, config: Mapping[str, object], config_hash: str, config_file: str | None
 ) -> bool:
-    """Insert or update a project's configuration snapshot; return True if anything changed."""
+    """Insert or update a project's configuration snapshot. Return True if anything changed."""
     with database.transaction() as session:
         row = session.get(ProjectRow, name)
         if row is None:
@@ -46,9 +46,9 @@ def save_snapshot(
             return True
         is_changed = (row.config_hash, row.config_file) != (config_hash, config_file)
         if not is_changed and row.config == dict(config):
-            return False  # a snapshot of an earlier version may say less of the same settings
+            return False  # an earlier version's snapshot may contain fewer fields for the same settings
         row.config, row.config_hash, row.config_file = dict(config), config_hash, config_file
-        flag_modified(row, "config")  # two mappings that differ in order alone are equal, and differ to us
+        flag_modified(row, "config")  # mappings that differ only in order compare equal, but order matters here
         return is_changed
 
 
@@ -65,7 +65,7 @@ def find_projects(database: Database) -> list[ProjectRow]:
 
 
 def update_project(database: Database, name: str, **values: Any) -> None:
-    """Set columns other than `stage` (catalog/transitions.py moves that)."""
+    """Set columns other than `stage`, which catalog/transitions.py changes."""
     with database.transaction() as session:
         row = session.get_one(ProjectRow, name)
         for column, value in values.items():
@@ -73,7 +73,7 @@ def update_project(database: Database, name: str, **values: Any) -> None:
 
 
 def mark_sourced(session: Session, name: str, config_hash: str) -> None:
-    """Note that a project's sources have been listed with a configuration."""
+    """Record that a project's sources have been listed with a configuration."""
     row = session.get_one(ProjectRow, name)
     row.sourced_config_hash, row.sourced_at = config_hash, utc_now()
     session.flush()
@@ -81,11 +81,11 @@ def mark_sourced(session: Session, name: str, config_hash: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProjectProgress:
-    """How far a project's videos have come. Members are those its rules let through."""
+    """The progress of a project's videos. Only videos that pass its rules count as members."""
 
     name: str
     stage: ProjectStage
-    is_sourced: bool  # its sources have been listed with the configuration it has now
+    is_sourced: bool  # its sources have been listed with the current configuration
     num_members: int
     num_rejected: int
     num_settled: int
@@ -122,10 +122,10 @@ def project_progress(database: Database) -> list[ProjectProgress]:
 
 
 def delete_project(database: Database, name: str) -> bool:
-    """Remove a project and its memberships; its videos and releases stay. Return False if there is none."""
+    """Remove a project and its memberships but keep its videos and releases. Return False if it does not exist."""
     with database.transaction() as session:
         row = session.get(ProjectRow, name)
         if row is None:
             return False
-        session.execute(delete(ProjectRow).where(ProjectRow.name == name))  # memberships go by ON DELETE CASCADE
+        session.execute(delete(ProjectRow).where(ProjectRow.name == name))  # ON DELETE CASCADE removes the memberships
         return True

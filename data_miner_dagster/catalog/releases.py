@@ -1,4 +1,4 @@
-"""Releases as rows: what was made of which project, and what was withdrawn. Their files are in `releases/`."""
+"""Rows of releases: what was released from which project, and what was withdrawn. The files are in `releases/`."""
 
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from data_miner_dagster.catalog.schema import (
 
 
 def add_release(session: Session, release: ReleaseRow) -> None:
-    """Record a release, once: a second call with the same version changes nothing."""
+    """Record a release. A second call with the same version changes nothing."""
     known = session.scalar(
         select(ReleaseRow).where(ReleaseRow.project_name == release.project_name, ReleaseRow.version == release.version)
     )
@@ -21,7 +21,7 @@ def add_release(session: Session, release: ReleaseRow) -> None:
 
 
 def find_releases(database: Database, project: str) -> list[ReleaseRow]:
-    """Return a project's releases in order of making."""
+    """Return a project's releases in order of creation."""
     with database.reading() as session:
         return list(
             session.scalars(select(ReleaseRow).where(ReleaseRow.project_name == project).order_by(ReleaseRow.id))
@@ -29,14 +29,14 @@ def find_releases(database: Database, project: str) -> list[ReleaseRow]:
 
 
 def num_released_videos(database: Database, project: str) -> int:
-    """Return how many videos the project's latest release considered, 0 if it has none."""
+    """Return the number of videos that the project's latest release considered, or 0 without a release."""
     query = select(ReleaseRow.num_videos).where(ReleaseRow.project_name == project).order_by(ReleaseRow.id.desc())
     with database.reading() as session:
         return session.scalar(query.limit(1)) or 0
 
 
 def withdraw_release(database: Database, project: str, version: str, reason: str) -> bool:
-    """Mark a release as withdrawn, with the first reason given; return False if it was, or is unknown."""
+    """Mark a release as withdrawn, with a reason. Return False if it is unknown or was withdrawn before."""
     statement = update(ReleaseRow).where(
         ReleaseRow.project_name == project, ReleaseRow.version == version, ReleaseRow.withdrawn_reason.is_(None)
     )

@@ -27,7 +27,7 @@ from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus,
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime in UTC on every database; SQLite itself forgets the zone."""
+    """A timezone-aware UTC datetime on every database. SQLite itself does not store the zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -44,7 +44,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def utc_now() -> datetime:
-    """Return the present, aware."""
+    """Return the current time as an aware UTC datetime."""
     return datetime.now(UTC)
 
 
@@ -55,7 +55,7 @@ _CONSTRAINT_NAMES: Final = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
-"""Every constraint has a name, the same on every database, so that a migration can speak of it."""
+"""Every constraint has the same name on every database, so that migrations can refer to it."""
 
 
 class Base(DeclarativeBase):
@@ -72,7 +72,7 @@ class ProjectRow(Base):
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     config: Mapped[dict[str, object]] = mapped_column(JSON)  # config.settings.ProjectConfig as JSON
     config_hash: Mapped[str] = mapped_column(String(64))
-    config_file: Mapped[str | None] = mapped_column(Text)  # where relative paths of the config start
+    config_file: Mapped[str | None] = mapped_column(Text)  # relative paths of the config start at its folder
     stage: Mapped[ProjectStage] = mapped_column(Enum(ProjectStage, native_enum=False, length=32))
     counts: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # the funnel, as of the last stage run
     error: Mapped[str | None] = mapped_column(Text)
@@ -92,7 +92,7 @@ class VideoRow(Base):
 
     key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)
     url: Mapped[str] = mapped_column(Text)
-    origin: Mapped[Origin] = mapped_column(  # who wrote `url`: foreign text is never expanded, and is no path
+    origin: Mapped[Origin] = mapped_column(  # who wrote `url`: foreign text is never expanded or taken as a path
         Enum(Origin, native_enum=False, length=16, values_callable=lambda kinds: [kind.value for kind in kinds]),
         default=Origin.FOREIGN,
     )
@@ -111,12 +111,12 @@ class VideoRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
     attempts: Mapped[int] = mapped_column(default=0)
     retry_after: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    internal_error_version: Mapped[str | None] = mapped_column(String(64))  # of this package, when it last met one
+    internal_error_version: Mapped[str | None] = mapped_column(String(64))  # package version at the last internal error
     file_name: Mapped[str | None] = mapped_column(Text)
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64), index=True)
     num_frames: Mapped[int | None]
-    content_fingerprint: Mapped[str | None] = mapped_column(String(64), index=True)  # of pictures and duration
+    content_fingerprint: Mapped[str | None] = mapped_column(String(64), index=True)  # from pictures and duration
     duplicate_of: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # the first video with this content
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
@@ -125,7 +125,7 @@ class VideoRow(Base):
 
 
 class ProjectVideoRow(Base):
-    """One video in one project: where it was found, and what became of it there."""
+    """One video in one project: where it was found, and its status there."""
 
     __tablename__ = "project_videos"
     __table_args__ = (
@@ -142,39 +142,39 @@ class ProjectVideoRow(Base):
     found_at: Mapped[datetime] = mapped_column(UtcDateTime)
     status: Mapped[ProjectVideoStatus] = mapped_column(Enum(ProjectVideoStatus, native_enum=False, length=32))
     num_passed_frames: Mapped[int | None]
-    reason: Mapped[str | None] = mapped_column(Text)  # of a rejection: "<rule>: <message>"
+    reason: Mapped[str | None] = mapped_column(Text)  # for a rejection: "<rule>: <message>"
 
     project: Mapped[ProjectRow] = relationship(back_populates="members")
     video: Mapped[VideoRow] = relationship(back_populates="members")
 
 
 class ClaimRow(Base):
-    """Work that one live worker holds: the lease that replaces row locks, heartbeats and stale-lock resets."""
+    """Work held by one live worker. This lease replaces row locks, heartbeats and stale-lock resets."""
 
     __tablename__ = "claims"
 
     resource: Mapped[str] = mapped_column(String(300), primary_key=True)  # "video/<key>", "project/<name>"
-    token: Mapped[str] = mapped_column(String(32))  # of this holding; every update is conditional on it
+    token: Mapped[str] = mapped_column(String(32))  # identifies this holder; every update is conditional on it
     host: Mapped[str] = mapped_column(String(255))
     pid: Mapped[int]
-    process_started: Mapped[str] = mapped_column(String(64))  # tells a reused pid from the same process
+    process_started: Mapped[str] = mapped_column(String(64))  # distinguishes the process from one with a reused pid
     run_id: Mapped[str | None] = mapped_column(String(64))
     claimed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class ForgottenRow(Base):
-    """A video or channel that was removed on request: no listing brings it back. Its name is not kept."""
+    """A video or channel removed on request. No listing brings it back, and its name is not stored."""
 
     __tablename__ = "forgotten"
 
-    subject: Mapped[str] = mapped_column(String(300), primary_key=True)  # of `forgotten_subject`
+    subject: Mapped[str] = mapped_column(String(300), primary_key=True)  # from `forgotten_subject`
     reason: Mapped[str] = mapped_column(Text)
     forgotten_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class SourceListingRow(Base):
-    """One listing of one source of one project: an error here is never taken for an empty list."""
+    """One listing of one source of one project. An error is never treated as an empty list."""
 
     __tablename__ = "source_listings"
     __table_args__ = (UniqueConstraint("project_name", "source", "query"),)
@@ -186,7 +186,7 @@ class SourceListingRow(Base):
     listed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     num_found: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(Text)
-    passed_over: Mapped[str | None] = mapped_column(Text)  # what a folder holds besides videos, counted by reason
+    passed_over: Mapped[str | None] = mapped_column(Text)  # the skipped files of a folder, counted by reason
 
 
 class ReleaseRow(Base):
@@ -196,7 +196,7 @@ class ReleaseRow(Base):
     __table_args__ = (UniqueConstraint("project_name", "version"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    project_name: Mapped[str] = mapped_column(String(100))  # outlives its project: what was published stays known
+    project_name: Mapped[str] = mapped_column(String(100))  # outlives its project: published data stays on record
     version: Mapped[str] = mapped_column(String(64))
     fingerprint: Mapped[str] = mapped_column(String(64))
     num_videos: Mapped[int] = mapped_column(default=0)  # member videos whose frames were considered
@@ -207,33 +207,33 @@ class ReleaseRow(Base):
 
 
 class SiteGateRow(Base):
-    """Whether a site may be asked for anything now: the circuit breaker and the spacing that all runs share."""
+    """Whether requests to a site are allowed now: the circuit breaker and spacing shared by all runs."""
 
     __tablename__ = "site_gates"
 
     site: Mapped[str] = mapped_column(String(255), primary_key=True)  # "youtube", a host, or "*" for every site
     closed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     reason: Mapped[str | None] = mapped_column(Text)
-    num_trips: Mapped[int] = mapped_column(default=0)  # in a row, without a success between
+    num_trips: Mapped[int] = mapped_column(default=0)  # trips since the last success
     next_start_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    event_since: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when the whole site was found to refuse
-    probe_key: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # the one video asked for when time is over
+    event_since: Mapped[datetime | None] = mapped_column(UtcDateTime)  # start of a refusal by the whole site
+    probe_key: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # the one video to try after `closed_until`
 
 
 class SiteRefusalRow(Base):
-    """A video that its site refused lately, in a way that may concern the whole site (catalog/site_events.py)."""
+    """A video that its site refused recently in a way that may concern the whole site (catalog/site_events.py)."""
 
     __tablename__ = "site_refusals"
 
     site: Mapped[str] = mapped_column(String(255), primary_key=True)
     video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)
     state: Mapped[str] = mapped_column(String(16))  # RefusalState
-    counts: Mapped[bool]  # False: known to be the video's own
+    counts: Mapped[bool]  # False: the refusal is known to concern only the video
     refused_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class DownloadStartRow(Base):
-    """One download that was begun: what the hourly and daily budgets count. Kept for a day."""
+    """One started download, counted by the hourly and daily budgets. Kept for a day."""
 
     __tablename__ = "download_starts"
     __table_args__ = (Index(None, "site", "started_at"),)
@@ -244,7 +244,7 @@ class DownloadStartRow(Base):
 
 
 class PrescreeningRow(Base):
-    """The similarity of one candidate's thumbnail to one project's prompts, by one encoder."""
+    """The similarity of one candidate's thumbnails to one project's prompts, for one encoder."""
 
     __tablename__ = "prescreenings"
     __table_args__ = (UniqueConstraint("project_name", "video_key"),)
@@ -252,7 +252,7 @@ class PrescreeningRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_name: Mapped[str] = mapped_column(ForeignKey("projects.name", ondelete="CASCADE"))
     video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
-    fingerprint: Mapped[str] = mapped_column(String(64))  # of encoder and prompts: a change scores again
+    fingerprint: Mapped[str] = mapped_column(String(64))  # of encoder and prompts; a change causes rescoring
     similarity: Mapped[float]
     prompt: Mapped[str] = mapped_column(Text)  # the best one
     num_pictures: Mapped[int]
@@ -260,9 +260,9 @@ class PrescreeningRow(Base):
 
 
 class VideoSplitRow(Base):
-    """The split of one video in one project, under the shares it was drawn with: decided once, for good.
+    """The permanent split of one video in one project, under the shares it was drawn with.
 
-    It outlives releases, memberships and the video itself, so that a video that comes back keeps its side.
+    It outlives releases, memberships and the video itself, so that a video that comes back keeps its split.
     """
 
     __tablename__ = "video_splits"
@@ -276,9 +276,9 @@ class VideoSplitRow(Base):
 
 
 class VideoGenerationRow(Base):
-    """The number of the first release that a video's kept frames were decided on for: what was published comes first.
+    """The number of the first release for which a video's kept frames were decided. Published frames take precedence.
 
-    It outlives releases, memberships and the video itself, as its split does.
+    It outlives releases, memberships and the video itself.
     """
 
     __tablename__ = "video_generations"

@@ -1,7 +1,7 @@
-"""Refusals of whole sites, as all runs of a root see them: streaks, events, probes, and videos that are put back.
+"""Refusals by whole sites, shared by all runs of a root: streaks, events, probes and videos that are put back.
 
-Belongs here: the rows and their changes. Does not belong here: when a streak is an event
-(stages/downloading/site_health.py), and what follows from one (operations/politeness.py).
+Belongs here: the rows and their changes. Does not belong here: when a streak becomes an event
+(stages/downloading/site_health.py), and the consequences of an event (operations/politeness.py).
 """
 
 from collections.abc import Collection
@@ -24,11 +24,11 @@ _REMEMBERED_FOR: Final = timedelta(days=30)
 
 
 class RefusalState(StrEnum):
-    """What a refusal belongs to."""
+    """What a refusal is attributed to."""
 
-    STREAK = "streak"  # refused since the site last served; charged to the video
-    EVENT = "event"  # a refusal of the whole site; not charged
-    CLEARED = "cleared"  # the site has served others since: another one is the video's own
+    STREAK = "streak"  # refused since the site last served a video; counted against the video
+    EVENT = "event"  # a refusal by the whole site; not counted against the video
+    CLEARED = "cleared"  # the site has served others since; the next refusal concerns the video itself
 
 
 _REFUSAL: Final = cast("Table", SiteRefusalRow.__table__).c
@@ -46,11 +46,11 @@ _REFUSED_BEFORE: Final = (
 def note_refusal(
     database: Database, site: str, video_key: str, *, may_count: bool, since: datetime
 ) -> tuple[int, bool]:
-    """Record a refused video; return how many were refused in a row, and whether an event is on.
+    """Record a refused video. Return the number of consecutively refused videos, and whether an event is on.
 
     Args:
-        may_count: False if the video is known to be refused whatever its site does for others.
-        since: earlier refusals are forgotten.
+        may_count: False if the video is known to be refused independently of its site's state.
+        since: earlier refusals are ignored.
     """
     try:
         return _note(database, site, video_key, may_count, since)
@@ -83,11 +83,11 @@ def _note(database: Database, site: str, video_key: str, may_count: bool, since:
 def declare_event(
     database: Database, site: str, until: datetime, reason: str, *, since: datetime, kinds: Collection[VideoErrorKind]
 ) -> None:
-    """Close a site's gate for a refusal of the whole site, and put back the videos that were charged for it.
+    """Close a site's gate because of a refusal by the whole site, and put back the videos that failed because of it.
 
     Args:
-        since: what was refused earlier is left alone.
-        kinds: what a video was charged with, if it was for this.
+        since: earlier refusals are not changed.
+        kinds: error kinds of videos that failed because of this refusal.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
@@ -111,7 +111,7 @@ def declare_event(
 
 
 def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorKind]) -> None:
-    """Give the videos of an event its date instead of their own, and the attempt back that it cost them."""
+    """Set the retry date of an event's videos to the event's date, and undo the attempt that it cost them."""
     of_event = select(SiteRefusalRow.video_key).where(
         SiteRefusalRow.site == gate.site, SiteRefusalRow.state == RefusalState.EVENT
     )
@@ -135,7 +135,7 @@ def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorK
 def put_back_if_of_event(
     database: Database, site: str, video_key: str, kinds: Collection[VideoErrorKind]
 ) -> str | None:
-    """Put a video back that has just been charged, if its refusal belongs to an event; return the event's reason."""
+    """Put back a video that has just failed if its refusal belongs to an event. Return the event's reason."""
     with database.reading() as session:
         row = session.get(SiteRefusalRow, (site, video_key))
         if row is None or row.state != RefusalState.EVENT:
@@ -149,15 +149,15 @@ def put_back_if_of_event(
 
 
 def was_refused(session: Session, site: str, video_key: str, begun_at: datetime) -> bool:
-    """Return whether `note_served` has anything to do. Asked in the transaction that is made of a video anyway."""
+    """Return whether `note_served` has anything to do. Uses a transaction that every video needs anyway."""
     values = {"site": site, "video_key": video_key, "begun_at": begun_at}
     return session.connection().execute(_REFUSED_BEFORE, values).first() is not None
 
 
 def note_served(database: Database, site: str, video_key: str, begun_at: datetime) -> bool:
-    """Record that a site served a video asked for at `begun_at`: what it refused before is over.
+    """Record that a site served a video requested at `begun_at`, which ends its earlier refusals.
 
-    What was on its way when the refusals began proves nothing of them.
+    A request that was already running when the refusals began proves nothing about them.
 
     Returns:
         True if this ended an event.
@@ -191,16 +191,16 @@ def note_served(database: Database, site: str, video_key: str, begun_at: datetim
 
 
 def take_probe(database: Database, site: str, video_key: str) -> bool:
-    """Return whether a video, claimed by the caller, may be asked for now of a site whose event's time is over.
+    """Return whether a video claimed by the caller may be requested now from a site whose closing time is over.
 
-    One at a time; that of a process that is gone does not count.
+    Allows one video at a time. A probe whose process is gone does not count.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
         if gate.event_since is None or gate.probe_key == video_key:
             return True
         if gate.closed_until is not None and gate.closed_until > utc_now():
-            return False  # closed again since the caller looked
+            return False  # closed again since the caller checked
         claim = session.get(ClaimRow, f"video/{gate.probe_key}")
         if claim is not None and is_claim_live(claim, database.now(session)):
             return False
@@ -209,7 +209,7 @@ def take_probe(database: Database, site: str, video_key: str) -> bool:
 
 
 def end_probe(database: Database, site: str, video_key: str) -> None:
-    """Let another video be asked for."""
+    """End the probe with this video, so that another video may be requested."""
     with database.transaction() as session:
         session.execute(
             update(SiteGateRow)
@@ -219,7 +219,7 @@ def end_probe(database: Database, site: str, video_key: str) -> None:
 
 
 def refused_in_events(database: Database, video_keys: Collection[str]) -> set[str]:
-    """Return those of the videos that a site refused in an event that is not over."""
+    """Return the videos that a site refused in an event that is still on."""
     with database.reading() as session:
         known = session.scalars(
             select(SiteRefusalRow.video_key).where(SiteRefusalRow.state == RefusalState.EVENT)

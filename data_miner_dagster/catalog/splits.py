@@ -1,7 +1,7 @@
-"""What a project remembers of its videos for good: their splits, by the shares they were drawn with, and generations.
+"""Permanent records of a project's videos: their splits, by the shares they were drawn with, and their generations.
 
-Belongs here: keeping and finding them. Does not belong here: drawing them (stages/releasing.py), or what releases on
-disk say (operations/split_memory.py).
+Belongs here: storing and finding them. Does not belong here: drawing them (stages/releasing.py), or reading them from
+releases on disk (operations/split_memory.py).
 """
 
 from collections.abc import Collection, Mapping
@@ -14,7 +14,7 @@ from data_miner_dagster.catalog.schema import VideoGenerationRow, VideoSplitRow
 
 
 def read_splits(database: Database, project: str, shares: str) -> dict[str, str]:
-    """Return video key to split, by key, as decided under these shares (`split_memory.shares_text`)."""
+    """Return video key to split, sorted by key, as decided under these shares (`split_memory.shares_text`)."""
     query = (
         select(VideoSplitRow.video_key, VideoSplitRow.split)
         .where(VideoSplitRow.project_name == project, VideoSplitRow.shares == shares)
@@ -25,7 +25,7 @@ def read_splits(database: Database, project: str, shares: str) -> dict[str, str]
 
 
 def add_splits(session: Session, project: str, shares: str, splits: Mapping[str, str]) -> None:
-    """Keep the splits of videos that have none under these shares yet; one that is known never changes."""
+    """Store the splits of videos that have none yet under these shares. Existing splits never change."""
     query = select(VideoSplitRow.video_key).where(VideoSplitRow.project_name == project, VideoSplitRow.shares == shares)
     known = set(session.scalars(query))
     rows = [
@@ -38,7 +38,7 @@ def add_splits(session: Session, project: str, shares: str, splits: Mapping[str,
 
 
 def read_generations(database: Database, project: str) -> dict[str, int]:
-    """Return video key to the number of the first release it was decided on for, by key."""
+    """Return video key to the number of the first release it was decided for, sorted by key."""
     query = (
         select(VideoGenerationRow.video_key, VideoGenerationRow.generation)
         .where(VideoGenerationRow.project_name == project)
@@ -49,7 +49,7 @@ def read_generations(database: Database, project: str) -> dict[str, int]:
 
 
 def add_generations(session: Session, project: str, generations: Mapping[str, int]) -> None:
-    """Keep the generations of videos that have none yet; one that is known never changes."""
+    """Store the generations of videos that have none yet. Existing generations never change."""
     query = select(VideoGenerationRow.video_key).where(VideoGenerationRow.project_name == project)
     known = set(session.scalars(query))
     rows = [
@@ -62,13 +62,13 @@ def add_generations(session: Session, project: str, generations: Mapping[str, in
 
 
 def delete_memory_of_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Remove what every project remembers of these videos."""
+    """Remove the splits and generations of these videos in every project."""
     for some in portions(video_keys):
         for table in (VideoSplitRow, VideoGenerationRow):
             session.execute(delete(table).where(table.video_key.in_(some)))
 
 
 def delete_memory_of_project(session: Session, project: str) -> None:
-    """Remove what one project remembers."""
+    """Remove the splits and generations of one project."""
     for table in (VideoSplitRow, VideoGenerationRow):
         session.execute(delete(table).where(table.project_name == project))

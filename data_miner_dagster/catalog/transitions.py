@@ -1,6 +1,6 @@
-"""Status changes as conditional UPDATEs: of two workers that want the same change, one gets it.
+"""Status changes as conditional UPDATEs, so that only one of two workers can make the same change.
 
-Every function takes a session and never commits: the caller's transaction does, after its files are in place.
+Every function takes a session and never commits. The caller's transaction commits after its files are in place.
 """
 
 from collections.abc import Collection, Mapping
@@ -32,7 +32,7 @@ def _allowed_sources(transitions: Mapping[_S, frozenset[_S]], target: _S, only_f
 
 @lru_cache(maxsize=256)
 def _statement(row: type[Base], column: str, keys: tuple[str, ...], sources: tuple[StrEnum, ...]) -> Update:
-    """Made once, since making it takes longer than running it. What is set comes with the parameters."""
+    """Return the cached statement, since building it takes longer than running it. The parameters set the values."""
     table = cast("Table", row.__table__)
     by_key = [table.c[key] == bindparam(f"of_{key}") for key in keys]
     return update(table).where(*by_key, table.c[column].in_(sources))
@@ -46,7 +46,7 @@ def _move(
     column: str,
     values: Mapping[str, Any],
 ) -> bool:
-    # Executed beneath the ORM: objects that the session has loaded keep what they were loaded with.
+    # Executed below the ORM: objects already loaded by the session keep their old values.
     session.flush()
     statement = _statement(row, column, tuple(keys), tuple(sources))
     parameters = {**values, **{f"of_{name}": value for name, value in keys.items()}}
@@ -61,17 +61,17 @@ def move_video(
     only_from: Collection[VideoStatus] | None = None,
     **values: Any,
 ) -> bool:
-    """Set a video's status (and other columns) if the transition is allowed from where it stands now.
+    """Set a video's status (and other columns) if the transition is allowed from its current status.
 
     Returns:
-        True if this call made the change; False if the video stands elsewhere or does not exist.
+        True if this call made the change; False if the transition is not allowed or the video does not exist.
     """
     sources = _allowed_sources(VIDEO_TRANSITIONS, target, only_from)
     return _move(session, VideoRow, {"key": video_key}, sources, "status", {"status": target, **_as_shown(values)})
 
 
 def _as_shown(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return columns as people may see them: an error names what settings refer to by its reference."""
+    """Return columns as people may see them: in an error, secrets are replaced by their references."""
     return {name: with_references(value) if name == "error" and value else value for name, value in values.items()}
 
 
@@ -84,7 +84,11 @@ def move_project_video(
     only_from: Collection[ProjectVideoStatus] | None = None,
     **values: Any,
 ) -> bool:
-    """The same for one video in one project."""
+    """Set the status (and other columns) of one video in one project if the transition is allowed.
+
+    Returns:
+        True if this call made the change; False if the transition is not allowed or there is no such membership.
+    """
     sources = _allowed_sources(PROJECT_VIDEO_TRANSITIONS, target, only_from)
     keys = {"project_name": project, "video_key": video_key}
     return _move(session, ProjectVideoRow, keys, sources, "status", {"status": target, **values})
@@ -96,9 +100,9 @@ def move_project_videos(
     target: ProjectVideoStatus,
     values_by_key: Mapping[str, tuple[int | None, str | None]],
 ) -> None:
-    """The same for many videos in one project, each with its (num_passed_frames, reason), as one statement.
+    """Set the status and the (num_passed_frames, reason) of many videos in one project with one statement.
 
-    Those that stand where the transition is not allowed from stay there.
+    Videos whose current status does not allow the transition are unchanged.
     """
     if not values_by_key:
         return
@@ -109,7 +113,7 @@ def move_project_videos(
         .where(
             table.c.project_name == project,
             table.c.video_key == bindparam("key"),
-            # not IN: its parameters cannot be expanded in a statement that is executed many times
+            # Not IN: its parameters cannot be expanded in a statement that is executed many times.
             or_(*(table.c.status == source for source in sources)),
         )
         .values(status=target, num_passed_frames=bindparam("passed"), reason=bindparam("why"))
@@ -131,6 +135,6 @@ def move_project(
     only_from: Collection[ProjectStage] | None = None,
     **values: Any,
 ) -> bool:
-    """The same for a project's stage."""
+    """Set a project's stage (and other columns) if the transition is allowed. Return True if this call changed it."""
     sources = _allowed_sources(PROJECT_TRANSITIONS, target, only_from)
     return _move(session, ProjectRow, {"name": project}, sources, "stage", {"stage": target, **_as_shown(values)})

@@ -1,6 +1,6 @@
-"""What becomes of videos, projects and claims whose worker is gone or has failed.
+"""Clean up videos, projects and claims whose worker is gone or has failed.
 
-Does not belong here: claims that are held (claims.py), what a person asks for (videos.py, projects.py).
+Does not belong here: held claims (claims.py), requests by a person (videos.py, projects.py).
 """
 
 from collections.abc import Collection
@@ -31,17 +31,17 @@ _ONE_STEP_BACK: Final = {
 
 
 def reset_orphans(database: Database) -> list[str]:
-    """Move videos and projects in a working status that no live worker holds one step back.
+    """Move videos and projects back one step if they are in a working status but no live worker holds them.
 
-    A project waits again for the stage that was cut off.
+    A project waits again for the stage that was interrupted.
 
     Returns:
-        The keys and names of those moved: the projects first, each sorted.
+        The names of the projects moved, then the keys of the videos moved, each sorted.
     """
     moved = []
     with database.transaction() as session:
-        # Statuses first, claims second: a worker claims before it changes a status, so the claim of every working
-        # status seen here is seen too.
+        # Read statuses before claims. A worker takes its claim before it changes a status, so the claim for every
+        # working status seen here is seen too.
         videos = session.scalars(
             select(VideoRow).where(VideoRow.status.in_(_ONE_STEP_BACK)).order_by(VideoRow.key)
         ).all()
@@ -64,9 +64,10 @@ def reset_orphans(database: Database) -> list[str]:
 
 
 def give_up(database: Database, video_keys: Collection[str], reason: str, *, retry_after: datetime) -> list[str]:
-    """Set videos to FAILED/CRASHED, unless a live worker holds them; return those set, sorted.
+    """Set videos to FAILED/CRASHED unless a live worker holds them. Return the sorted keys of those set.
 
-    For videos that no run brings to an end: their projects go on without them, and they are due again at `retry_after`.
+    Use this for videos that no run finishes. Their projects continue without them, and they are due again at
+    `retry_after`.
     """
     given_up = []
     with database.transaction() as session:
@@ -90,10 +91,10 @@ def give_up(database: Database, video_keys: Collection[str], reason: str, *, ret
 
 
 def record_internal_error(database: Database, video_key: str, line: str, *, only_from: Collection[VideoStatus]) -> bool:
-    """Set a video to FAILED/INTERNAL_ERROR under this version, unless a live worker holds it; return if it was set.
+    """Set a video to FAILED/INTERNAL_ERROR for this version unless a live worker holds it. Return whether it was set.
 
-    Not if it stands elsewhere than `only_from`: another worker has brought it further since. It is due when another
-    version is at work, and `retry_videos` gives it another chance.
+    A video in a status not in `only_from` is unchanged because another worker has advanced it since. The video is due
+    when another version runs, or after `retry_videos`.
     """
     values = {
         "error": line,
@@ -112,7 +113,7 @@ def record_internal_error(database: Database, video_key: str, line: str, *, only
 
 
 def delete_dead_claims(database: Database) -> list[str]:
-    """Remove claims whose holder is gone; return their resources. Tidiness only: takers do not mind them."""
+    """Remove claims whose holder is gone, and return their resources. Optional: dead claims block nobody."""
     dead = []
     with database.transaction() as session:
         now = database.now(session)

@@ -1,9 +1,9 @@
-"""Videos: finding them, what is due or wanted by nobody, what a download made of them, another try, deletion.
+"""Videos: finding them, due and unwanted ones, recording downloads, retries and deletion.
 
-What comes by key comes in the order of Python's strings (members.py says why).
+Results sorted by key use Python's string order (see members.py for the reason).
 
-Belongs here: rows of videos. Does not belong here: their status alone (transitions.py), those that a worker held when
-it died (upkeep.py).
+Belongs here: rows of videos. Does not belong here: status changes (transitions.py), videos whose worker died
+(upkeep.py).
 """
 
 from collections.abc import Collection, Sequence
@@ -47,7 +47,7 @@ def find_videos(
     project: str | None = None,
     statuses: Collection[VideoStatus] | None = None,
 ) -> list[VideoRow]:
-    """Return videos by key: of those named, or of all, those that a project wants and those in these statuses."""
+    """Return videos sorted by key: those named (None: all), wanted by `project` and in `statuses` where given."""
     query = select(VideoRow)
     if project is not None:
         query = query.where(is_wanted(project))
@@ -67,12 +67,12 @@ class WantedVideo:
 
     key: str
     status: VideoStatus
-    retry_after: datetime | None  # with what an update of this package makes due
-    has_file: bool  # a downloaded and proven file is on record
+    retry_after: datetime | None  # also set if an update of this package makes the video due
+    has_file: bool  # a downloaded and verified file is on record
 
 
 def wanted_videos(database: Database, project: str | None = None) -> list[WantedVideo]:
-    """Return the videos that a project, or any, wants, by key."""
+    """Return the videos that a project wants (None: any project), sorted by key."""
     query = select(
         VideoRow.key,
         VideoRow.status,
@@ -91,13 +91,13 @@ def wanted_videos(database: Database, project: str | None = None) -> list[Wanted
 
 
 def unwanted_videos(database: Database) -> Sequence[VideoRow]:
-    """Return the videos that no project wants (any more), by key."""
+    """Return the videos that no project wants any more, by key."""
     with database.reading() as session:
         return session.scalars(select(VideoRow).where(~is_wanted()).order_by(VideoRow.key)).all()
 
 
 def keys_with_internal_errors(database: Database, video_keys: Collection[str]) -> set[str]:
-    """Return which of these videos ever met an internal error."""
+    """Return which of these videos ever had an internal error."""
     query = select(VideoRow.key).where(VideoRow.internal_error_version.is_not(None))
     found: set[str] = set()
     with database.reading() as session:
@@ -107,7 +107,7 @@ def keys_with_internal_errors(database: Database, video_keys: Collection[str]) -
 
 
 def addresses_of(database: Database, video_keys: Collection[str]) -> dict[str, tuple[Origin, str]]:
-    """Return whose address each of these videos has, and the address; without those that are unknown."""
+    """Return the origin and address of each of these videos. Leaves out unknown videos."""
     query = select(VideoRow.key, VideoRow.origin, VideoRow.url)
     found: dict[str, tuple[Origin, str]] = {}
     with database.reading() as session:
@@ -120,9 +120,10 @@ def addresses_of(database: Database, video_keys: Collection[str]) -> dict[str, t
 def due_at(
     error_kind: VideoErrorKind | None, internal_error_version: str | None, retry_after: datetime | None
 ) -> datetime | None:
-    """Return when a failed video may be tried again: after an internal error, as soon as another version is at work.
+    """Return when a failed video may be retried, or None if it waits for a person.
 
-    None if it waits for a person. What may pass never does: where an earlier version stored no date, it is due.
+    A video with an internal error is due as soon as another version runs. A transient failure never waits for a person:
+    if an earlier version stored no date, it is due now.
     """
     is_of_another_version = error_kind is VideoErrorKind.INTERNAL_ERROR and internal_error_version != __version__
     has_no_date = retry_after is None and error_kind is not None and error_kind.is_transient
@@ -132,13 +133,13 @@ def due_at(
 
 
 def is_due(video: VideoRow, now: datetime | None = None) -> bool:
-    """Return whether a FAILED or UNAVAILABLE video may be tried again: its date, if it has one, has passed."""
+    """Return whether a FAILED or UNAVAILABLE video may be retried now, because it has a due date that has passed."""
     due = due_at(video.error_kind, video.internal_error_version, video.retry_after)
     return due is not None and due <= (now or utc_now())
 
 
 def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, **values: Any) -> bool:
-    """DOWNLOADING → DOWNLOADED with what the file proved to be, and other columns. The file must be in place."""
+    """Move a video from DOWNLOADING to DOWNLOADED with the verified facts of its file, which must be in place."""
     known: dict[str, Any] = {
         column: value
         for column, value in (
@@ -174,9 +175,9 @@ def retry_videos(
     kinds: Collection[VideoErrorKind] | None = None,
     video_keys: Collection[str] | None = None,
 ) -> list[str]:
-    """Set failed and withheld videos back to where they may be tried again; return their keys, sorted.
+    """Reset FAILED and UNAVAILABLE videos so that they are retried. Return their keys, sorted.
 
-    A video whose file is there (it failed at extraction) goes back to DOWNLOADED, any other to PENDING.
+    A video with a file (it failed at extraction) goes back to DOWNLOADED, any other to PENDING.
     """
     query = (
         select(VideoRow)
@@ -201,9 +202,9 @@ def retry_videos(
 
 
 def delete_videos(database: Database, video_keys: Collection[str], *, only_unwanted: bool = True) -> list[str]:
-    """Remove videos, their memberships and what was noted of them; return the keys removed, sorted.
+    """Remove videos, their memberships and their records. Return the keys removed, sorted.
 
-    With `only_unwanted`, a video that a project wants at the moment of the deletion stays.
+    With `only_unwanted`, a video that a project wants at the time of the deletion stays.
     """
     removed: list[str] = []
     with database.transaction() as session:

@@ -1,4 +1,4 @@
-"""What rows say in words (errors, reasons, queries), said anew where it names what it must not name."""
+"""Rewrite texts in rows (errors, reasons, queries) that contain what they must not contain."""
 
 from collections.abc import Callable
 from typing import Final
@@ -28,7 +28,7 @@ _SAID: Final = (
 
 
 def reword_listings(database: Database, project: str, reword: Callable[[str], str]) -> None:
-    """Say anew what listings of a project said; one whose query is named otherwise is forgotten, and listed again."""
+    """Rewrite the texts of a project's listings. A listing whose query changes is deleted and listed again."""
     with database.transaction() as session:
         for column in _OF_PROJECTS:
             of_project = column.class_.project_name == project
@@ -43,7 +43,7 @@ def reword_listings(database: Database, project: str, reword: Callable[[str], st
 
 
 def reword_what_names(session: Session, name: str, reword: Callable[[str], str]) -> None:
-    """Say anew whatever names something, of whatever project; listings that name it are forgotten."""
+    """Rewrite all texts that contain `name`, in any project. Listings that contain it are deleted."""
     listed = [column.contains(name, autoescape=True) for column in _OF_LISTINGS]
     session.execute(delete(SourceListingRow).where(or_(*listed)))
     for column in _SAID:

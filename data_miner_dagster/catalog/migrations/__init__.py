@@ -1,7 +1,7 @@
 """The catalog's tables as a chain of numbered Alembic revisions, applied by `initialise`.
 
-A change of catalog/schema.py needs a revision: `python -m data_miner_dagster.catalog.migrations "what it adds"` writes
-the next one from the difference between the chain and the tables. Read it before you commit it.
+A change to catalog/schema.py needs a revision. `python -m data_miner_dagster.catalog.migrations "what it adds"` writes
+the next one from the difference between the chain and the tables. Review it before committing it.
 """
 
 import re
@@ -27,12 +27,12 @@ _LOCK_NUMBER: Final = 0x646D_6361  # "dmca": the advisory lock of this catalog's
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """What was done to a catalog that an earlier version of this package made."""
+    """The migration of a catalog that an earlier version of this package created."""
 
     from_revision: str
     to_revision: str | None
     copy: Path | None
-    """The catalog as it was before. None on PostgreSQL, whose owner makes copies by pg_dump."""
+    """Copy of the catalog before the migration. None on PostgreSQL, where the owner makes copies with pg_dump."""
 
     def __str__(self) -> str:
         """Return one line for people."""
@@ -41,13 +41,13 @@ class Migration:
 
 
 def head_revision() -> str | None:
-    """Return the newest revision, None before the first: they are numbered, so no need to import Alembic for it."""
+    """Return the newest revision, or None before the first. Revisions are numbered, so Alembic is not imported."""
     numbers = [path.stem[:4] for path in (FOLDER / "versions").iterdir() if re.match(r"\d{4}_\w+\.py$", path.name)]
     return max(numbers, default=None)
 
 
 def current_revision(connection: Connection) -> str | None:
-    """Return the revision a database stands at, None if it has no tables of ours."""
+    """Return the revision of a database, or None if it has no tables of this package."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
@@ -55,11 +55,11 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def has_tables(database: Database) -> bool:
-    """Return False if there are no tables of ours yet.
+    """Return whether the database has tables of this package.
 
     Raises:
         TransientError: the database cannot be opened.
-        CatalogError: it is damaged.
+        CatalogError: the database is damaged.
     """
     database.check_connection()
     with one_line_failures(database.engine), database.engine.connect() as connection:
@@ -67,14 +67,14 @@ def has_tables(database: Database) -> bool:
 
 
 def initialise(database: Database) -> Migration | None:
-    """Create or migrate the tables. Idempotent; safe when several processes do it at once.
+    """Create or migrate the tables. Idempotent, and safe to call from several processes at once.
 
-    Returns what was done to tables of an earlier version, if anything.
+    Returns the migration of tables from an earlier version, or None if none was needed.
 
     Raises:
         TransientError: the database cannot be opened.
-        CatalogError: it is damaged.
-        ConfigError: it was made by a newer version of this package.
+        CatalogError: the database is damaged.
+        ConfigError: the database was created by a newer version of this package.
     """
     database.check_connection()
     with one_line_failures(database.engine):
@@ -82,16 +82,16 @@ def initialise(database: Database) -> Migration | None:
 
 
 def migrate(engine: Engine) -> Migration | None:
-    """Bring a database to the newest revision, in one transaction. Idempotent, quick where nothing is to be done.
+    """Bring a database to the newest revision in one transaction. Idempotent, and fast if nothing is to be done.
 
-    Returns what was done to tables of an earlier version; None if there were none, or they are up to date. An SQLite
-    file of an earlier version is copied first.
+    Returns the migration of tables from an earlier version, or None if there were none or they are up to date. An
+    SQLite file of an earlier version is copied first.
 
-    Safe when several processes do it at once: SQLite's write lock, or an advisory lock of PostgreSQL, lets the first
-    one work and the others find it done.
+    Safe to call from several processes at once: SQLite's write lock, or an advisory lock on PostgreSQL, lets the first
+    one migrate while the others wait.
 
     Raises:
-        ConfigError: the database was made by a newer version of this package.
+        ConfigError: the database was created by a newer version of this package.
     """
     head = head_revision()
     with engine.connect() as connection:
@@ -109,7 +109,7 @@ def migrate(engine: Engine) -> Migration | None:
         if current == head:
             return None
         file = engine.url.database if engine.dialect.name == "sqlite" else None
-        # Under the lock, so that one process makes the copy, and nothing is written between it and the migration.
+        # Under the lock, so that only one process makes the copy and nothing is written between copy and migration.
         copy = copy_before_migration(Path(file), current) if file and current is not None else None
         from alembic import command
 
@@ -119,10 +119,10 @@ def migrate(engine: Engine) -> Migration | None:
 
 @contextmanager
 def _altering(engine: Engine) -> Iterator[Connection]:
-    """Yield a connection inside a transaction in which SQLite may make a table anew.
+    """Yield a connection inside a transaction in which SQLite may rebuild tables.
 
-    SQLite alters a table by dropping it, and with foreign keys in force that deletes the rows of others that refer to
-    it. So they are off meanwhile, and all looked at before the commit.
+    SQLite alters a table by dropping it. With foreign keys enforced, that deletes the rows of other tables that refer
+    to it. Enforcement is therefore off meanwhile, and all foreign keys are checked before the commit.
 
     Source: SQLite's documentation, "Making Other Kinds Of Table Schema Changes".
     """
@@ -131,7 +131,7 @@ def _altering(engine: Engine) -> Iterator[Connection]:
             with connection.begin():
                 yield connection
             return
-        _set_foreign_keys(connection, "OFF")  # of no effect inside a transaction
+        _set_foreign_keys(connection, "OFF")  # has no effect inside a transaction
         try:
             with connection.begin():
                 yield connection
@@ -151,7 +151,7 @@ def _set_foreign_keys(connection: Connection, state: str) -> None:
 
 
 def alembic_config(connection: Connection) -> "Config":
-    """Return Alembic's settings for this chain on an open connection, whose transaction is the caller's."""
+    """Return Alembic's settings for this chain on an open connection. The caller owns its transaction."""
     from alembic.config import Config
 
     config = Config()

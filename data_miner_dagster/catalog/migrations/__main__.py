@@ -11,7 +11,7 @@ from data_miner_dagster.catalog.migrations import alembic_config, head_revision,
 
 
 def write_revision(message: str) -> None:
-    """Write `versions/<number>_<message>.py` against an empty database that stands at the newest revision."""
+    """Write `versions/<number>_<message>.py` by comparing the schema with an empty database at the newest revision."""
     head = head_revision()
     with tempfile.TemporaryDirectory() as folder:
         engine = make_engine(sqlite_url(Path(folder) / "empty.sqlite"))

@@ -1,4 +1,4 @@
-"""Run by Alembic for every command: on the connection it was given, inside that connection's transaction."""
+"""Environment that Alembic runs for every command, on the given connection and inside its transaction."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from data_miner_dagster.catalog.schema import Base, UtcDateTime
 
 
 def _render(kind: str, thing: object, _context: AutogenContext) -> str | Literal[False]:
-    """Write types as the database knows them: a revision must not change when our classes and enums do."""
+    """Render types as the database knows them, so that revisions do not change when our classes and enums do."""
     if kind == "type" and isinstance(thing, UtcDateTime):
         return "sa.DateTime(timezone=True)"
     if kind == "type" and isinstance(thing, Enum):
@@ -22,8 +22,8 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
     render_item=_render,
-    render_as_batch=True,  # SQLite alters a table by making it anew
-    transactional_ddl=True,  # true of SQLite as well, given our own BEGIN
+    render_as_batch=True,  # SQLite alters a table by rebuilding it
+    transactional_ddl=True,  # also true for SQLite with our own BEGIN
     compare_type=True,
     compare_server_default=True,
 )

@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Apply this revision."""
     op.create_table(
         "claims",
         sa.Column("resource", sa.String(length=300), nullable=False),
@@ -139,7 +139,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Revert this revision."""
     op.drop_table("source_listings")
     with op.batch_alter_table("project_videos", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_project_videos_video_key"))

@@ -10,12 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Apply this revision."""
     with op.batch_alter_table("videos", schema=None) as batch_op:
         batch_op.add_column(sa.Column("internal_error_version", sa.String(length=64), nullable=True))
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Revert this revision."""
     with op.batch_alter_table("videos", schema=None) as batch_op:
         batch_op.drop_column("internal_error_version")

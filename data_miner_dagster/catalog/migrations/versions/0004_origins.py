@@ -15,8 +15,8 @@ _MEMBERS = sa.table("project_videos", sa.column("video_key"), sa.column("source"
 def upgrade() -> None:
     """Apply.
 
-    A path is local where its video was keyed by content, which only sources of local files do. An address is the
-    user's own where it is what the user asked for, word for word. All else came from a listing.
+    A path is local if its video key is based on content, as only local-file sources do. An address is the user's own
+    if it equals the user's query exactly. Everything else came from a listing.
     """
     with op.batch_alter_table("videos", schema=None) as batch_op:
         batch_op.add_column(sa.Column("origin", sa.String(length=16), nullable=True))
@@ -34,6 +34,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Revert this revision."""
     with op.batch_alter_table("videos", schema=None) as batch_op:
         batch_op.drop_column("origin")

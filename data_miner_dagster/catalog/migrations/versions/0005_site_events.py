@@ -1,4 +1,4 @@
-"""What sites answered lately, and what folders hold besides videos."""
+"""Recent refusals of sites, and files that folder listings skipped."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Apply this revision."""
     op.create_table(
         "site_refusals",
         sa.Column("site", sa.String(length=255), nullable=False),
@@ -28,7 +28,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Revert this revision."""
     with op.batch_alter_table("source_listings", schema=None) as batch_op:
         batch_op.drop_column("passed_over")
 

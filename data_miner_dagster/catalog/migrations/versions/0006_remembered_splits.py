@@ -1,4 +1,4 @@
-"""The split and the generation of a video, for the life of its project; forgotten ones without their names."""
+"""Splits and generations of videos for the life of a project; forgotten subjects without their names."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Apply this revision."""
     op.create_table(
         "video_splits",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -43,6 +43,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Revert this revision."""
     op.drop_table("video_generations")
     op.drop_table("video_splits")

@@ -1,4 +1,4 @@
-"""A project's stage is called as in every other room, and releasing is a stage of its own."""
+"""Consistent names for project stages, and a separate releasing stage."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,7 +16,7 @@ _RENAMED = {
     "DETECTING": "DETECTION",
 }
 _EARLIER = {new: old for old, new in _RENAMED.items()} | {"RELEASING_READY": "DETECTING", "RELEASING": "DETECTING"}
-"""There was no word for what follows detection: a project was at it until its release was out."""
+"""Earlier versions had no stage after detection: a project stayed in it until its release was published."""
 
 
 def _rename(words: dict[str, str]) -> None:
@@ -26,10 +26,10 @@ def _rename(words: dict[str, str]) -> None:
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Apply this revision."""
     _rename(_RENAMED)
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Revert this revision."""
     _rename(_EARLIER)
