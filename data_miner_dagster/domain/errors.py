@@ -85,7 +85,7 @@ class ModelError(PermanentError):
 
 
 class UnreadableImageError(PermanentError):
-    """An image is missing, damaged or not an image; the message names the file, if there is one, and the fault."""
+    """An image is missing, damaged or not an image. The message names the file (if there is one) and the fault."""
 
 
 class VideoPermanentError(PermanentError):

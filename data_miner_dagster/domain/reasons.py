@@ -91,7 +91,7 @@ class RejectionRule(StrEnum):
     REFUSED_ADDRESS = "refused_address"  # listed with an address that is malformed or not a web address
     PRESCREENING = "prescreening"
     BY_HAND = "by_hand"  # a person removed it from this project; no listing adds it back
-    INTERNAL_ERROR = "internal_error"  # of our code, while its listing entry was read
+    INTERNAL_ERROR = "internal_error"  # internal error of ours, while reading its listing entry
     MAX_VIDEOS = "max_videos"
 
 

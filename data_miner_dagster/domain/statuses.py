@@ -38,7 +38,7 @@ class ProjectVideoStatus(StrEnum):
 
 
 class ProjectStage(StrEnum):
-    """The progress of a project, in order: it waits for a stage, the stage runs, then it waits for the next."""
+    """The progress of a project, in order: waiting for a stage, in that stage, waiting for the next one."""
 
     SOURCING = "SOURCING"  # its videos are being listed, downloaded and extracted
     FILTERING = "FILTERING"

@@ -79,7 +79,7 @@ REUPLOADS_SCHEMA: Final = pa.schema(
         _not_null("video_key", pa.string()),
         _not_null("original_video_key", pa.string()),
         _not_null("share", pa.float64()),  # share of the video's kept frames found in order in the original
-        _not_null("original_share", pa.float64()),  # share of the original's frames found in it; below 1: an excerpt
+        _not_null("original_share", pa.float64()),  # share of the original's frames found in the video; <1: excerpt
         _not_null("num_matched_frames", pa.int32()),
         _not_null("num_frames", pa.int32()),
     ]

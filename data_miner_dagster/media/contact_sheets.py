@@ -168,7 +168,7 @@ def drawn_tile(
 
 
 def thumbnail_uri(pictures: PictureReader, file: PictureFile, *, within_wh: tuple[int, int] = (320, 240)) -> str | None:
-    """Return a picture, with nothing drawn on it, as the `data:` URI of a small WebP, or None if unreadable."""
+    """Return a small plain WebP of a picture as a `data:` URI, or None if the picture cannot be read."""
     buffer = io.BytesIO()
     try:
         small = Image.fromarray(pictures.see(file, within_wh).rgb)

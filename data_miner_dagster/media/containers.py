@@ -82,9 +82,10 @@ def _describes_its_streams(path: Path) -> bool:
 
 
 def moving_pictures(container: InputContainer) -> VideoStream | None:
-    """Return the main video stream: not a cover, preferably decodable, then the default, the largest, the first.
+    """Return the main video stream, or None if there are no moving pictures.
 
-    Returns None if there are no moving pictures. If no stream can be decoded, the result's `codec_context` is None.
+    Covers are excluded. A decodable stream is preferred, then the default, the largest, the first. If no stream can be
+    decoded, the result's `codec_context` is None.
     """
     streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
     return max(streams, key=_preference, default=None)

@@ -40,7 +40,7 @@ def decode_all(stream: VideoStream, tally: DecodeTally) -> Iterator[VideoFrame]:
 
 
 def decode_numbered(stream: VideoStream, index: VideoIndex, tally: DecodeTally) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield (pts, frame), ascending, for all intact frames of a freshly opened stream that the index lists as shown."""
+    """Yield (pts, frame) of the intact frames that the index lists as shown, ascending. Needs a fresh stream."""
     shown = index.frame_pts.tolist()
     if index.is_from_content:
         yield from zip(shown, decode_all(stream, tally), strict=False)
@@ -55,7 +55,7 @@ def decode_numbered(stream: VideoStream, index: VideoIndex, tally: DecodeTally) 
 def decode_targets(
     stream: VideoStream, index: VideoIndex, plan: DecodePlan, tally: DecodeTally
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield (pts, frame), ascending, for each entry of `plan.target_pts` that can be decoded.
+    """Yield (pts, frame) for the decodable entries of `plan.target_pts`, in ascending order.
 
     The stream must be freshly opened, or be at any position of a seekable file with nothing decoded yet.
     """

@@ -20,7 +20,7 @@ from data_miner_dagster.media.bitstreams import PacketInspector
 from data_miner_dagster.media.containers import packets_of, stores_presentation_times
 
 _LEAST_GROUP_PACKETS: Final = 12
-"""Average distance between keyframes from which seeking to each is cheaper than reading on."""
+"""The average number of packets per keyframe from which seeking to each keyframe is cheaper than reading on."""
 
 
 class _PacketColumns:

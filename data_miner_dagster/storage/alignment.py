@@ -35,7 +35,7 @@ def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray, *, table: str, 
 
 
 def check_unique(ids: pa.Array | pa.ChunkedArray, *, table: str, remedy: str) -> None:
-    """Raise if an id occurs more than once.
+    """Check that no id occurs more than once.
 
     Raises:
         PermanentError: an id occurs more than once.

@@ -47,7 +47,10 @@ class FileHashes:
         return sha256
 
     def drop(self, sha256_prefixes: Collection[str]) -> None:
-        """Forget files whose sha256 starts with one of these prefixes, so that their names are not stored."""
+        """Forget files whose sha256 has one of these prefixes.
+
+        Their names are not stored, so they are read again on every listing.
+        """
         with self._lock:
             self._seen = {
                 path: known for path, known in self._seen.items() if not known[2].startswith(tuple(sha256_prefixes))

@@ -92,7 +92,7 @@ def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -
 
 
 def check_frames_schema(path: Path, schema: pa.Schema) -> None:
-    """Raise if a column's type differs from `FRAMES_SCHEMA`. Missing columns are fine: earlier versions wrote fewer.
+    """Check that the columns have the types of `FRAMES_SCHEMA`. Earlier versions wrote fewer columns.
 
     Raises:
         DamagedFileError: a column has another type.

@@ -88,7 +88,10 @@ class StorageLayout:
         return self.root / "releases"
 
     def filled_rooms(self) -> list[str]:
-        """Return which folders hold files that a catalog records: videos, frames, project tables, releases."""
+        """Return the names of the folders under the root that hold files recorded in a catalog.
+
+        Checked are videos, frames, project tables and releases.
+        """
         return [
             room.name
             for room in (self.videos, self.frames, self.projects, self.releases)

@@ -110,7 +110,7 @@ class SimilaritiesWriter:
 def similarities_writer(path: Path, header: SimilaritiesHeader, *, fingerprint: str) -> Iterator[SimilaritiesWriter]:
     """Yield a writer. The table appears if the block ends without an error.
 
-    The same videos yield the same bytes, whether they were scored now or before.
+    The same videos yield the same bytes, whether their scores are new or reused.
     """
     with table_writer(
         path,

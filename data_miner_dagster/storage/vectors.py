@@ -19,8 +19,9 @@ from data_miner_dagster.storage.damage import damaged, reading
 
 @dataclass(frozen=True, slots=True)
 class StoredEmbeddings:
-    """`vectors` is (N, D) float16, unit length up to rounding; row i belongs to frame `frame_indices[i]`, ascending.
+    """The embeddings of one video's frames.
 
+    `vectors` is (N, D) float16, with unit length up to rounding. Row i belongs to frame `frame_indices[i]`, ascending.
     `fingerprint` covers the frames (their content) and the encoder (weights, revision, preprocessing).
     """
 

@@ -84,7 +84,7 @@ class Nursery:
         return found
 
     def spawn(self, notices: int) -> tuple[int, socket.socket, IO[bytes]]:
-        """Fork a worker; return its process id, the channel to it, and the file with its output.
+        """Fork a worker. Return its process id, the channel to it, and the file with its output.
 
         Raises:
             WorkerDiedError: the module cannot be imported, or the nursery was killed.
