@@ -9,7 +9,7 @@ wrong, with which value, and the remedy.
     ├── SourceError            one source could not be listed; the others are
     ├── ClaimHeldError         another live worker holds the requested work
     ├── NotReadyError          an earlier stage of the project has not been done
-    ├── OutOfDateError         a table was made from inputs that have since changed
+    ├── OutOfDateError         a table was made from inputs that have since changed, or by an earlier version
     ├── SystematicFaultError   the same fault hit every item, or ten in a row: our fault, not the data's
     ├── CatalogError           the catalog is damaged, or does not belong to the files
     ├── DamagedFileError       a derived file cannot be read: it is removed, and a run makes it again
@@ -69,7 +69,7 @@ class NotReadyError(DataMinerError):
 
 
 class OutOfDateError(DataMinerError):
-    """A table was made from inputs that have since changed: its stage has to run again."""
+    """A table was made from inputs that have since changed, or by an earlier version: its stage has to run again."""
 
 
 class PermanentError(DataMinerError):

@@ -84,7 +84,7 @@ def concerns_all_items(error: BaseException) -> bool:
     - `DamagedFileError`: whoever holds the claim removes the file, and the same work goes through then.
     - `ConfigError`, `ModelError`: a setting or a model is wrong or missing, for every item alike. A loop in which they
       are one item's (a source whose variable is not set, a file of the watched folder) catches them inside.
-    - `OutOfDateError`: the tables of the stages do not belong together.
+    - `OutOfDateError`: the tables of the stages do not belong together, or an earlier version made one.
     - `SystematicFaultError`: an inner loop has decided so.
     - `TransientError` itself: the platform's (a catalog that cannot be opened). Its kinds (`VideoTransientError`,
       `WorkerDiedError`) are of what was worked on.

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from data_miner_dagster.domain.errors import OutOfDateError
 from data_miner_dagster.domain.keys import split_frame_id
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
-from data_miner_dagster.storage.damage import damaged
+from data_miner_dagster.storage.damage import damaged, reading
 from data_miner_dagster.storage.layout import StorageLayout
-from data_miner_dagster.storage.tables import read_identity, read_table
+from data_miner_dagster.storage.tables import open_table, read_identity
 
 _IMAGE_COLUMNS = ("frame_index", "file_name", "pts_seconds", "width", "height", "sha256")
 
@@ -76,19 +77,32 @@ def sound_frames_identity(layout: StorageLayout, video_key: str) -> FramesIdenti
 
 
 def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -> pa.Table:
-    """Return columns of a video's table, one row per frame, ordered by `frame_index`.
+    """Return columns of a video's table in the requested order, one row per frame, ordered by `frame_index`.
+
+    A nullable column that an earlier version did not write yet is all null.
 
     Raises:
         FileNotFoundError: there is no table.
-        DamagedFileError: it cannot be read, lacks a column, or a column's type differs from `FRAMES_SCHEMA`.
+        DamagedFileError: it cannot be read, or a column's type differs from `FRAMES_SCHEMA`.
+        OutOfDateError: it lacks a column that is not nullable; extraction has to run again.
         KeyError: tables of frames have no such column.
     """
     if unknown := set(columns) - set(FRAMES_SCHEMA.names):
         raise KeyError(f"frames have no column {', '.join(sorted(unknown))}")
     path = layout.frames_table(video_key)
-    table = read_table(path, columns)
+    with open_table(path) as file, reading(path):
+        stored = set(file.schema_arrow.names)
+        table = file.read(columns=[name for name in columns if name in stored])
+        num_rows = file.metadata.num_rows
     check_frames_schema(path, table.schema)
-    return table
+    for field in (FRAMES_SCHEMA.field(name) for name in columns if name not in stored):
+        if not field.nullable:
+            raise OutOfDateError(
+                f"the frames of video {video_key} were made before there was the column {field.name}: "
+                f"materialize `frames` of {video_key} again with force"
+            )
+        table = table.append_column(field, pa.nulls(num_rows, field.type))
+    return table.select(list(columns))
 
 
 def check_frames_schema(path: Path, schema: pa.Schema) -> None:

@@ -33,7 +33,7 @@ COMMAND: Final = {
 COLUMN: Final = {
     "domain/tables.py": {
         '        _not_null("sharpness", ': (
-            '        _not_null("num_black_pixels", pa.int32()),\n        _not_null("sharpness", '
+            '        pa.field("num_black_pixels", pa.int32()),\n        _not_null("sharpness", '
         ),
     },
     "operations/extraction/manifest.py": {
@@ -66,6 +66,7 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.operations.extraction.manifest import Moment, frame_folder_writer
 from data_miner_dagster.storage.frames import read_frames
 from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.tables import read_table, write_table
 
 layout = StorageLayout(tmp_path)
 folder = layout.frames_folder("files-aaa")
@@ -76,6 +77,9 @@ with frame_folder_writer(folder, "files-aaa", "fingerprint", ExtractionConfig())
     writer.add(b"picture", "jpg", luma, Moment(0, Fraction(1, 1000), 0, True))
 table = read_frames(layout, "files-aaa", ["frame_id", "num_black_pixels"])
 assert table.to_pylist() == [{"frame_id": "files-aaa/000000", "num_black_pixels": 6}], table
+path = layout.frames_table("files-aaa")
+write_table(path, read_table(path).drop_columns(["num_black_pixels"]), fingerprint="of an earlier version")
+assert read_frames(layout, "files-aaa", ["num_black_pixels"]).to_pylist() == [{"num_black_pixels": None}]
 (code_version,) = frames.code_versions_by_key.values()
 assert int(code_version) > 100, code_version
 """

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import data_miner_dagster
-from data_miner_dagster.domain.errors import DamagedFileError
+from data_miner_dagster.domain.errors import DamagedFileError, OutOfDateError
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.storage.frames import (
@@ -95,11 +95,33 @@ def test_read_frames__a_column_of_another_type_is_damage(layout: StorageLayout) 
         read_frames(layout, KEY, ["height", "width"])
 
 
-def test_read_frames__a_column_that_is_missing_is_damage_one_that_never_was_a_mistake(layout: StorageLayout) -> None:
-    table = table_from_rows(frame_rows(KEY, 2), FRAMES_SCHEMA).drop_columns(["contrast"])
+def write_earlier_frames(layout: StorageLayout, lacking: list[str]) -> None:
+    table = table_from_rows(frame_rows(KEY, 2), FRAMES_SCHEMA).drop_columns(lacking)
     write_table(layout.frames_table(KEY), table, fingerprint="f")
-    with pytest.raises(DamagedFileError, match="no column contrast"):
-        read_frames(layout, KEY, ["contrast"])
+
+
+def test_read_frames__a_nullable_column_that_an_earlier_version_did_not_write_is_null(layout: StorageLayout) -> None:
+    write_earlier_frames(layout, ["text_share", "quality_flag"])
+    table = read_frames(layout, KEY, ["text_share", "frame_index", "quality_flag"])
+    assert table.column_names == ["text_share", "frame_index", "quality_flag"]
+    assert table.to_pydict() == {"text_share": [None, None], "frame_index": [0, 1], "quality_flag": [None, None]}
+    assert [table.schema.field(name).type for name in ("text_share", "quality_flag")] == [pa.float32(), pa.string()]
+    assert read_frames(layout, KEY, ["quality_flag"]).to_pydict() == {"quality_flag": [None, None]}
+
+
+def test_read_frames__a_column_that_must_not_be_null_is_to_be_extracted(layout: StorageLayout) -> None:
+    write_earlier_frames(layout, ["contrast"])
+    with pytest.raises(OutOfDateError) as caught:
+        read_frames(layout, KEY, ["frame_index", "contrast"])
+    assert str(caught.value) == (
+        f"the frames of video {KEY} were made before there was the column contrast: "
+        f"materialize `frames` of {KEY} again with force"
+    )
+    assert read_frames(layout, KEY, ["frame_index"]).num_rows == 2
+
+
+def test_read_frames__a_column_that_never_was(layout: StorageLayout) -> None:
+    write_frames(layout, KEY, 2)
     with pytest.raises(KeyError, match="colour"):
         read_frames(layout, KEY, ["colour"])
 

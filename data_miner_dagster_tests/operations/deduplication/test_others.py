@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_miner_dagster.catalog.projects import delete_project
@@ -16,7 +16,7 @@ from data_miner_dagster.operations.comparisons import check_comparisons
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.upkeep.removal import remove_videos
-from data_miner_dagster.storage.tables import read_table, write_table
+from data_miner_dagster.storage.tables import open_table, read_table, write_table
 from data_miner_dagster_tests.support.axis_duplicates import (
     CAT,
     CAT_ON_BUS,
@@ -69,12 +69,12 @@ def test_deduplicate_project__a_video_of_another_project_that_a_fault_meets_ends
     plant(platform, "site-b", [NEARLY_CAT, CAT_ON_BUS])
     with monkeypatch.context() as patched:
 
-        def read(path: Path, columns: list[str]) -> pa.Table:
+        def open_or_raise(path: Path) -> pq.ParquetFile:
             if path.parent.name == "site-a":
                 raise ZeroDivisionError("planted")
-            return read_table(path, columns)
+            return open_table(path)
 
-        patched.setattr("data_miner_dagster.storage.frames.read_table", read)
+        patched.setattr("data_miner_dagster.storage.frames.open_table", open_or_raise)
         assert run(platform) == {
             "site-b/000000": ("site-b/000000", None),
             "site-b/000001": ("site-c/000000", "other_project"),

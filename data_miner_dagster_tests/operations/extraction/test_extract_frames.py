@@ -14,6 +14,7 @@ from data_miner_dagster.catalog.videos import find_video, record_downloaded
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.errors import OutOfDateError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoFileRecord, VideoOutcome
@@ -21,7 +22,8 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.extraction.extract_frames import extract_frames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.local_files import key_of_frames, list_frames
-from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster.storage.frames import read_frames
+from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
 from data_miner_dagster_tests.support.barcode_clips import barcode_picture, make_clip
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 
@@ -99,6 +101,23 @@ def test_extract_frames__forced_run_gives_the_same_bytes(tmp_path: Path, clip_by
     [outcome] = extract_frames(platform, ["file-a"], force=True)
     assert outcome.status is OutcomeStatus.DONE
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+
+
+def test_extract_frames__forced_run_makes_a_column_that_an_earlier_version_did_not_have(
+    tmp_path: Path, clip_bytes: bytes
+) -> None:
+    platform = make_platform(tmp_path)
+    add_download(platform, "file-a", clip_bytes)
+    extract_frames(platform, ["file-a"])
+    path = platform.layout.frames_table("file-a")
+    contrasts = read_table(path)["contrast"].to_pylist()
+    fingerprint = read_fingerprint(path)
+    assert fingerprint is not None
+    write_table(path, read_table(path).drop_columns(["contrast"]), fingerprint=fingerprint)
+    with pytest.raises(OutOfDateError, match="materialize `frames` of file-a again with force"):
+        read_frames(platform.layout, "file-a", ["contrast"])
+    extract_frames(platform, ["file-a"], force=True)
+    assert read_frames(platform.layout, "file-a", ["contrast"])["contrast"].to_pylist() == contrasts
 
 
 def test_extract_frames__other_settings_replace_the_frames(tmp_path: Path, clip_bytes: bytes) -> None:

@@ -1,12 +1,12 @@
 import json
 from pathlib import Path
 
-import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.reporting.funnel import FunnelStep, project_funnel
-from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster.storage.tables import open_table, read_table
 from data_miner_dagster_tests.support.sample_project import build_platform, build_project
 
 
@@ -42,14 +42,14 @@ def test_project_funnel__absent_is_not_zero(tmp_path: Path) -> None:
 def test_project_funnel__goes_on_without_frames_that_a_fault_keeps_from_being_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read(path: Path, columns: list[str]) -> pa.Table:
+    def open_or_raise(path: Path) -> pq.ParquetFile:
         if path.parent.name == "files-aaa":
             raise ZeroDivisionError("planted")
-        return read_table(path, columns)
+        return open_table(path)
 
     platform = build_project(tmp_path)
     num_frames = read_table(platform.layout.frames_table("files-aaa")).num_rows
-    monkeypatch.setattr("data_miner_dagster.storage.frames.read_table", read)
+    monkeypatch.setattr("data_miner_dagster.storage.frames.open_table", open_or_raise)
     assert project_funnel(platform, "cyclists")[FunnelStep.FRAMES].count == 12 - num_frames
 
 
