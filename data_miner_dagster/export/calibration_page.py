@@ -1,4 +1,4 @@
-"""The page on which a person says keep or drop: one HTML file that opens from disk and needs no network."""
+"""The page on which a person decides which frames to keep: one HTML file that opens from disk, without a network."""
 
 import shlex
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ class Question:
 
 
 def render_calibration_page(project: str, encoder: str, questions: Sequence[Question], *, plan: str, root: Path) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
     Args:
-        project: whose frames are asked about.
-        encoder: what they were scored by.
-        questions: in the order in which they are asked.
-        plan: tells the answers of one round, kept in the browser until exported, from another's.
-        root: where the command that takes the answers finds the project, wherever they were saved to.
+        project: the project that the frames belong to.
+        encoder: the encoder that scored them.
+        questions: the questions, in the order in which they are asked.
+        plan: identifies this round, so that the answers kept in the browser are not mixed up with another round's.
+        root: the project's root, named in the command that reads the exported answers.
     """
     command = shlex.join(["data-miner", "calibrate", project, "--root", str(root)])
     return render(

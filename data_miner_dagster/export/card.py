@@ -1,4 +1,4 @@
-"""`README.md`: the dataset card, whose header tells Hugging Face's `datasets` which images belong to which split.
+"""`README.md`: the dataset card. Its header tells Hugging Face's `datasets` which images belong to which split.
 
 Source: https://huggingface.co/docs/hub/datasets-manual-configuration.
 """
@@ -16,13 +16,13 @@ CARD_FILE: Final = "README.md"
 
 
 def write_card(folder: Path, header: ReleaseHeader, tally: ReleaseTally, *, path_of: str = "images/{split}/**") -> None:
-    """Write the card; splits without images are left out, as `datasets` refuses them.
+    """Write the card. Splits without images are left out, since `datasets` refuses them.
 
     Args:
-        folder: of the release or export.
-        header: its name.
-        tally: what it holds.
-        path_of: the pattern of a split's files; images beside a metadata table, or Parquet shards.
+        folder: the folder of the release or export.
+        header: the header of the release.
+        tally: the counts of what the folder contains.
+        path_of: returns the file pattern of a split: images beside a metadata table, or Parquet shards.
     """
     is_image_folder = path_of.startswith("images/")
     data_files = [

@@ -1,7 +1,7 @@
-"""COCO detection JSON: one file per split and one of all, written as a stream.
+"""COCO detection JSON: one file per split and one for all splits, written as a stream.
 
-Source: https://cocodataset.org/#format-data. Beyond the format, images carry where they come from and annotations
-who found them; readers ignore keys that they do not know.
+Source: https://cocodataset.org/#format-data. Extra keys record the origin of images and the detectors of annotations;
+readers ignore keys that they do not know.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, Release
 
 ALL_SPLITS: Final = "all"
 MAX_COCO_BYTES: Final = 64 << 20
-"""pycocotools holds a whole file in memory, about ten times its size; larger files are left to the
-check of the tables that they were written beside."""
+"""pycocotools loads a whole file, which takes about ten times its size in memory. Larger files are not read back; the
+Parquet tables, written from the same images, are."""
 
 
 def annotation_file(folder: Path, split: str) -> Path:
@@ -28,9 +28,10 @@ def annotation_file(folder: Path, split: str) -> Path:
 
 
 class CocoWriter:
-    """Writes `annotations/instances_<split>.json` and `instances_all.json`. Memory does not grow with the images.
+    """Writes `annotations/instances_<split>.json` and `instances_all.json` in bounded memory.
 
-    Image and annotation ids are those of the whole release in every file. `file_name` is relative to `images/`.
+    Image and annotation ids are unique in the whole release and equal in every file. `file_name` is relative to
+    `images/`.
     Category ids count from 1 in the order of the class list.
     """
 
@@ -42,7 +43,7 @@ class CocoWriter:
         }
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image and its boxes to its split's file and to that of all."""
+        """Write one image and its boxes to its split's file and to the file of all splits."""
         annotations = []
         for box in image.boxes:
             self._num_annotations += 1
@@ -51,24 +52,24 @@ class CocoWriter:
             self._files[split].add(_image(image), annotations)
 
     def close(self) -> None:
-        """Finish every file, and close all of them where one cannot be finished."""
+        """Finish every file. If one cannot be finished, still close all of them."""
         with contextlib.ExitStack() as stack:
             for file in self._files.values():
                 stack.callback(file.close)
 
 
 def read_coco(path: Path) -> Any:
-    """Return the annotations as `pycocotools.coco.COCO`, the format's own library, indexes built."""
+    """Return the annotations as `pycocotools.coco.COCO`, the format's reference library, with its indexes built."""
     from pycocotools.coco import COCO
 
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         return COCO(str(path))
 
 
 class _CocoFile:
     def __init__(self, path: Path, header: ReleaseHeader) -> None:
         self._images: TextIO = path.open("w", encoding="utf-8")
-        # The format wants all images before all annotations.
+        # All images come before all annotations in the file.
         self._spool = path.with_suffix(".annotations")
         self._annotations: TextIO = self._spool.open("w", encoding="utf-8")
         self._separators = ["\n", "\n"]

@@ -1,6 +1,6 @@
-"""What the module of a format provides: a writer of images, one at a time, and verifiers that read back what it wrote.
+"""The interface of a format's module: a writer that takes images one at a time, and verifiers that read them back.
 
-Belongs here: the shape of both. Does not belong here: which formats there are (formats.py).
+Belongs here: the types of both. Does not belong here: the list of formats (formats.py).
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -13,19 +13,19 @@ from data_miner_dagster.protocols.pictures import PictureReader
 
 
 class ReleaseWriter(Protocol):
-    """One format. Given images one at a time in order of `image_id`; files are complete after `close`."""
+    """Writes one format. Takes images one at a time in order of `image_id`; files are complete after `close`."""
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image's part."""
+        """Write one image and its boxes."""
         ...
 
     def close(self) -> None:
-        """Finish and close every file. Called once, also after an error, when what was written is thrown away."""
+        """Finish and close every file. Called once, even after an error, when the written files are discarded."""
         ...
 
 
 def at_once(_name: str, work: Callable[[], None]) -> None:
-    """Do the work of a part; its failure is that of its image."""
+    """Do the work of one file at once; if it fails, its image fails."""
     work()
 
 
@@ -34,12 +34,12 @@ class Destination:
     """Where a format is written, and where its images come from.
 
     Attributes:
-        folder: a release or an export in the making.
-        header: of the release.
-        release: holds the images below `images/`; the same folder while a release is made.
-        pictures: decodes them.
-        attempt: given (name, work) of each file, where a writer makes several of an image, it does the work, or goes
-            on without it.
+        folder: the release or export that is being written.
+        header: the header of the release.
+        release: the folder with the images below `images/`; equal to `folder` while a release is written.
+        pictures: decodes the images.
+        attempt: called with (name, work) for each file by writers that make several files per image. It does the work,
+            or skips the file if the work fails.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a folder must hold. `read_images` begins anew with every call; `missing_parts` were attempted in vain."""
+    """The expected content of a folder. `read_images` starts over at every call; `missing_parts` could not be written."""
 
     header: ReleaseHeader
     tally: ReleaseTally
@@ -60,8 +60,8 @@ class Expected:
 
 
 Verifier = Callable[[Path, Expected], Iterator[str]]
-"""Yields one line for everything that is wrong with a folder. It may raise what its library raises of a damaged file.
-Its name is `<what it looks at>_problems`."""
+"""Yields one line for each problem of a folder. It may raise any error that its library raises on a damaged file. The
+function's name is `<what it checks>_problems`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,11 @@ class Codec:
     """The code of a format.
 
     Attributes:
-        open_writer: begins to write.
+        open_writer: opens a writer for a destination.
         verifiers: read back what was written, in releases and exports.
-        export_verifiers: read back exports alone: they compare with the release.
-        complete_export: adds to an export what is not written image by image. The datasheet is in every export anyway.
-        attempts_parts: the writer uses `Destination.attempt`: that it returned proves nothing of an image.
+        export_verifiers: read back exports only, by comparing them with the release.
+        complete_export: adds what is not written image by image. The datasheet is added to every export anyway.
+        attempts_parts: the writer uses `Destination.attempt`, so its return does not prove that an image was written.
     """
 
     open_writer: Callable[[Destination], ReleaseWriter]

@@ -1,4 +1,4 @@
-"""What the verifiers of several formats ask: are these the boxes of the image, and is this the number of files?"""
+"""Checks that the verifiers of several formats share: the boxes of an image, and the number of files."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,14 +7,17 @@ from typing import Final
 from data_miner_dagster.export.records import ReleaseImage
 
 PIXEL_TOLERANCE: Final = 2e-3
-"""Formats that keep widths and heights round them to three decimals."""
+"""In pixels. Formats that store widths and heights round them to three decimals."""
 Corners = tuple[float, float, float, float]
 FoundBox = tuple[int, Corners]
 """Class index and corners in pixels, as read from a format."""
 
 
 def file_number_problems(folder: Path, expected: int, *, suffix: str = "", without: str | None = None) -> Iterator[str]:
-    """Yield a line if not `expected` files that end in `suffix`, and not in `without`, lie anywhere in a folder."""
+    """Yield a line if the number of files below a folder is not `expected`.
+
+    Counts files whose name ends in `suffix` and whose extension is not `without`.
+    """
     names = (path for path in folder.rglob(f"*{suffix}") if path.is_file() and path.suffix != without)
     found = sum(1 for _ in names)
     if found != expected:
@@ -22,7 +25,7 @@ def file_number_problems(folder: Path, expected: int, *, suffix: str = "", witho
 
 
 def label_problems(image: ReleaseImage, found: Sequence[FoundBox], tolerance: float) -> Iterator[str]:
-    """Yield what differs between the boxes that were found and those of the image; `tolerance` is in pixels."""
+    """Yield the differences between the boxes found and the boxes of the image; `tolerance` is in pixels."""
     if len(found) != len(image.boxes):
         yield f"{image.file_name}: {len(found)} labels, expected {len(image.boxes)}"
         return
@@ -33,5 +36,5 @@ def label_problems(image: ReleaseImage, found: Sequence[FoundBox], tolerance: fl
 
 
 def corners_of(x: float, y: float, width: float, height: float) -> Corners:
-    """Return left, top, right, bottom of a box given by its upper left corner and its size."""
+    """Return (left, top, right, bottom) of a box given by its upper left corner and its size."""
     return x, y, x + width, y + height

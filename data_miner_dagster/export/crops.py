@@ -1,4 +1,4 @@
-"""Crops: one JPEG per box, in folders by split and class, as image classification wants them."""
+"""Crops: one JPEG per box, in folders by split and class, as used for image classification."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,7 +20,7 @@ CROP_QUALITY: Final = 92
 def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
     """Return the path of the crop of an image's box: `<split>/<class id>_<class>/<image>_<box>.jpg`.
 
-    Class names are free text: everything but letters, digits and '-' becomes '_', and the id keeps them apart.
+    Class names are free text: everything but letters, digits and '-' becomes '_', and the id keeps paths unique.
     """
     box = image.boxes[number]
     name = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in box.class_name)
@@ -29,13 +29,13 @@ def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
 
 
 def crop_corners(box: ReleaseBox) -> tuple[int, int, int, int]:
-    """Return left, top, right, bottom in whole pixels, outwards: the crop holds all of the box."""
+    """Return (left, top, right, bottom) in whole pixels, rounded outwards so that the crop contains the whole box."""
     x_min, y_min, x_max, y_max = box.box_xyxy
     return int(x_min), int(y_min), -int(-x_max // 1), -int(-y_max // 1)
 
 
 def crop_name(image: ReleaseImage, number: int) -> str:
-    """Return what a crop is called where it is told of."""
+    """Return the name of a crop for messages and for `Expected.missing_parts`."""
     return f"{image.frame_id} box {number}"
 
 
@@ -43,10 +43,10 @@ class CropsWriter:
     """Writes one JPEG per box, from the images of a release.
 
     Args:
-        folder: where to.
-        release: its folder.
-        pictures: reads the images.
-        attempt: given (frame id and box, work) of each crop, it does the work, or goes on without.
+        folder: the folder to write to.
+        release: the folder of the release.
+        pictures: decodes the images.
+        attempt: called with (frame id and box, work) for each crop. It does the work, or skips the crop if that fails.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class CropsWriter:
             self._attempt(crop_name(image, number), partial(_write_crop, picture, crop_corners(box), path))
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Do nothing, since no file is left open."""
 
 
 def _write_crop(picture: Image.Image, corners: tuple[int, int, int, int], path: Path) -> None:
@@ -81,7 +81,7 @@ def _write_crop(picture: Image.Image, corners: tuple[int, int, int, int], path: 
 
 
 def crops_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield what is wrong with crops: each is decoded, and has the size of its box."""
+    """Yield the problems of the crops: each must decode and have the size of its box."""
     for image in expected.read_images():
         for number, box in enumerate(image.boxes):
             if crop_name(image, number) in expected.missing_parts:

@@ -1,4 +1,4 @@
-"""`datasheet.md`: what a stranger should know before using a release.
+"""`datasheet.md`: what a new user should know before using a release.
 
 Source: Gebru et al., Datasheets for Datasets, Communications of the ACM 64(12), 2021.
 """
@@ -20,10 +20,10 @@ def write_datasheet(
     """Write the datasheet of a release.
 
     Args:
-        folder: the release.
-        header: its name.
-        release: what its manifest says.
-        videos: those that gave an image, by key.
+        folder: the folder of the release.
+        header: the header of the release.
+        release: the content of its manifest.
+        videos: the videos with at least one image in the release, by key.
     """
     text = render(
         "datasheet.md.j2",
@@ -37,7 +37,7 @@ def write_datasheet(
 
 
 def counts_by_licence(videos: Sequence[ReleaseVideo]) -> dict[str, tuple[int, int]]:
-    """Return (videos, images) by licence, the most images first; `unknown` where the source states none."""
+    """Return (videos, images) by licence, most images first; `unknown` if the source states no licence."""
     counts: dict[str, tuple[int, int]] = {}
     for video in videos:
         licence = video.licence or "unknown"

@@ -1,4 +1,4 @@
-"""What changed from one release to the next."""
+"""Compare two releases of a project."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ _COMPARED_SECTIONS = ("classes", "prompts", "duplicates", "models", "config")
 
 
 _SAID_TWICE = ("config.filtering.positive", "config.filtering.negative", "config.filtering.junk")
-"""`prompts` has the same with the thresholds that held."""
+"""Not compared, since `prompts` lists the same prompts together with the thresholds in effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseDifference:
-    """Exact differences of the release `after` from the release `before`. Lists are sorted."""
+    """Exact differences between the releases `before` and `after`. Lists are sorted."""
 
     before: str
     after: str
@@ -33,7 +33,7 @@ class ReleaseDifference:
 
     @property
     def as_line(self) -> str:
-        """The difference in one line."""
+        """Return the difference in one line."""
         boxes = sum(after - before for before, after in self.boxes_by_class.values())
         moved = f", {len(self.videos_moved):,} videos in another split" if self.videos_moved else ""
         return (
@@ -50,14 +50,15 @@ def compare_releases(
     *,
     last_splits: Mapping[str, str] | None = None,
 ) -> ReleaseDifference:
-    """Return how one release differs from another, reading both as streams.
+    """Return the differences between two releases, reading both as streams.
 
     Args:
         before: folder of the earlier release.
-        before_content: what its manifest says.
-        after: folder of the later one; its `data/` tables must be there.
-        after_content: what its manifest says, or is about to say.
-        last_splits: where each video was when a release last held it, be that before `before`; of `before`, if None.
+        before_content: content of its manifest.
+        after: folder of the later release; its `data/` tables must exist.
+        after_content: content of its manifest, which may not be written yet.
+        last_splits: the split of each video in the last release that contained it, which may be older than `before`.
+            None: the splits of `before`.
     """
     added = removed = kept = relabelled = 0
     for old, new in _side_by_side(read_images(before), read_images(after)):
@@ -98,7 +99,10 @@ def compare_releases(
 def _side_by_side(
     before: Iterator[ReleaseImage], after: Iterator[ReleaseImage]
 ) -> Iterator[tuple[ReleaseImage | None, ReleaseImage | None]]:
-    """Both streams are in order of (video key, frame index)."""
+    """Yield pairs of the same image, with None where one side lacks it.
+
+    Both streams must be in order of (video key, frame index).
+    """
     old, new = next(before, None), next(after, None)
     while old is not None or new is not None:
         old_place = (old.video_key, old.frame_index) if old else None
@@ -131,7 +135,7 @@ def _flat(content: object, prefix: str = "") -> dict[str, object]:
             flat |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
         return flat
     if isinstance(content, list | tuple) and any(isinstance(value, Mapping) for value in content):
-        # prompts go by their text, models by their role: a new one in front is no change of those behind it
+        # Prompts are named by text and models by role, so that a new first entry does not change the later ones.
         named = {str(value.get("text", value.get("role", index))): value for index, value in enumerate(content)}
         return _flat(named, prefix)
     return {prefix: list(content) if isinstance(content, tuple) else content}

@@ -1,8 +1,8 @@
-"""The registry of formats: what a release holds, and what can be exported.
+"""The registry of formats: what a release contains, and what can be exported.
 
 Writing, reading back, `data-miner export --help`, messages, the table in docs/releases.md and the kinds of the asset
-`dataset` follow from the entries. Belongs here: what is said of a format. Does not belong here: its code, which is
-imported when it is used, so that `--help` is quick.
+`dataset` follow from the entries. Belongs here: descriptions of formats. Does not belong here: their code, which is
+imported only when it is used, so that `--help` is fast.
 """
 
 import importlib
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from data_miner_dagster.export.codec import Codec
 
 WHOLE: Final = "all"
-"""Exports a release as it stands: no format, but every format that is in it."""
+"""Exports a release unchanged, with every format that it contains. Not a format itself."""
 WHOLE_HELP: Final = "the release as it stands"
 MAX_KINDS: Final = 3
-"""Dagster shows no more on an asset."""
+"""Dagster shows at most this many kinds on an asset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,12 @@ class Format:
     """One format: in every release, exported on demand, or both.
 
     Attributes:
-        name: what the user calls it.
-        help: what it is, as a phrase.
+        name: its name for the user.
+        help: its description, as a phrase.
         code: `module:name` of its `Codec`, below export/.
-        in_releases: written into every release. Adding one changes what releases are: raise `RELEASING_VERSION`.
+        in_releases: written into every release. Adding one changes the content of releases: raise `RELEASING_VERSION`.
         in_exports: offered by `data-miner export`.
-        has_images_beside: it names files below `images/`, which an export therefore holds, too.
+        has_images_beside: refers to files below `images/`, so an export contains the images too.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Format:
 
     @property
     def codec(self) -> "Codec":
-        """Its writer and verifiers; imports them."""
+        """Return the format's writer and verifiers. Imports their module."""
         module, _, name = self.code.partition(":")
         return cast("Codec", getattr(importlib.import_module(f"{__package__}.{module}"), name))
 
@@ -49,7 +49,7 @@ class Format:
 TABLES: Final = Format(
     "parquet", "flat tables of images, boxes and videos", "parquet:CODEC", in_releases=True, has_images_beside=True
 )
-"""The lossless form: everything else can be made from it, and is compared with it."""
+"""The lossless format: every other format can be made from it and is compared with it."""
 FORMATS: Final = (
     Format("coco", "COCO JSON, a file per split", "coco:CODEC", in_releases=True, has_images_beside=True),
     Format("yolo", "labels and `data.yaml` for Ultralytics", "yolo:CODEC", in_releases=True, has_images_beside=True),
@@ -73,22 +73,22 @@ FORMATS: Final = (
 RELEASE_FORMATS: Final = tuple(format for format in FORMATS if format.in_releases)
 EXPORT_FORMATS: Final = {format.name: format for format in FORMATS if format.in_exports}
 EXPORT_NAMES: Final = (WHOLE, *EXPORT_FORMATS)
-"""What `data-miner export --format` takes."""
+"""The accepted values of `data-miner export --format`."""
 
 
 def asset_kinds() -> set[str]:
-    """Return what Dagster shows on `dataset`: the first formats of a release that can also be had by themselves."""
+    """Return the kinds that Dagster shows on `dataset`: the first release formats that can also be exported."""
     return {format.name for format in [format for format in RELEASE_FORMATS if format.in_exports][:MAX_KINDS]}
 
 
 def export_help() -> str:
-    """Return what `--format` takes, in one line."""
+    """Return the help text of `--format`, in one line."""
     names = {WHOLE: WHOLE_HELP} | {name: format.help for name, format in EXPORT_FORMATS.items()}
     return "; ".join(f"{name}: {help}" for name, help in names.items()) + "."
 
 
 def formats_table() -> str:
-    """Return the formats as the table of docs/releases.md."""
+    """Return the table of formats for docs/releases.md."""
     lines = ["| format | what | in every release | `data-miner export` |", "|---|---|---|---|"]
     for format in FORMATS:
         exported = "yes, with `images/`" if format.has_images_beside else "yes"

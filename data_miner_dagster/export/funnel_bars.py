@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class FunnelBar:
-    """One row of the funnel: what is left and what was lost, as shares of the first row of its unit."""
+    """One row of the funnel: the remaining and lost parts, as percentages of the first row of its unit."""
 
     label: str
     count: str
@@ -17,10 +17,10 @@ class FunnelBar:
 
 
 def funnel_bars(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[FunnelBar]]]:
-    """Return the funnel in its three units, videos, frames and boxes; steps that were not reached are left out.
+    """Return the bars grouped by unit: videos, frames and boxes. Steps that were not reached are left out.
 
     Args:
-        steps: of `Funnel.as_json`.
+        steps: the steps of `Funnel.as_json`.
     """
     units = {
         "Videos": ("candidates", "videos", "extracted"),

@@ -1,4 +1,4 @@
-"""Histograms of the report: counting values in bins, and drawing the bins as rectangles."""
+"""Histograms of the report: count values in bins and draw the bins as rectangles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Stacked bars over a range, with marks at thresholds (position in units of the view box, label)."""
+    """Stacked bars over a range. Each mark of a threshold is (position in units of the view box, label)."""
 
     title: str
     note: str
@@ -39,9 +39,10 @@ class Histogram:
 
 
 class HistogramCounts:
-    """Counts of values between two bounds, in equal bins, one row per series; values outside count at the ends.
+    """Counts of values in equal bins between two bounds, one row per series.
 
-    Bounds that meet (a threshold of 1.0 and the largest cosine) are drawn a little apart.
+    Values outside the bounds count in the first or last bin. Equal bounds (a threshold of 1.0 and the largest cosine)
+    are moved slightly apart.
     """
 
     def __init__(self, series: Sequence[str], low: float, high: float, *, bins: int = HISTOGRAM_BINS) -> None:
@@ -50,7 +51,7 @@ class HistogramCounts:
         self.counts = np.zeros((len(self.series), bins), np.int64)
 
     def add(self, series: str, values: npt.NDArray[np.float64]) -> None:
-        """Count the values of one series; NaN is left out."""
+        """Count the values of one series. NaN is ignored."""
         finite = values[np.isfinite(values)]
         bins = self.counts.shape[1]
         places = ((finite - self.low) / (self.high - self.low) * bins).astype(np.int64)
@@ -58,7 +59,7 @@ class HistogramCounts:
 
     @property
     def total(self) -> int:
-        """How many values were counted."""
+        """The number of values counted."""
         return int(self.counts.sum())
 
 
@@ -70,7 +71,7 @@ def draw_histogram(
     marks: Sequence[tuple[float, str]] = (),
     legend: Sequence[tuple[str, str]],
 ) -> Histogram:
-    """Return a histogram as rectangles: series stacked in order, the tallest bin as high as the drawing."""
+    """Return a histogram as rectangles. Series are stacked in order, and the tallest bin fills the drawing."""
     bins = counts.counts.shape[1]
     step = _WIDTH / bins
     tallest = max(1, int(counts.counts.sum(axis=0).max()))
@@ -78,7 +79,7 @@ def draw_histogram(
     for index in range(bins):
         base = _HEIGHT
         for (kind, _), number in zip(legend, counts.counts[:, index], strict=True):
-            # a single value stays visible beside thousands
+            # keep a single value visible beside thousands
             height = max(2.0, float(number) / tallest * (_HEIGHT - 8)) if number else 0.0
             if height:
                 base -= height

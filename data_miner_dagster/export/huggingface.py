@@ -55,7 +55,7 @@ def metadata_file(folder: Path, split: str) -> Path:
 
 
 class ImageFolderWriter:
-    """Writes one `metadata.parquet` per split that has images; a split without images gets none."""
+    """Writes one `metadata.parquet` per split, except for splits without images."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -106,24 +106,24 @@ def objects_of(image: ReleaseImage) -> dict[str, list[object]]:
 _IMAGE_TYPE: Final = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 EMBEDDED_SCHEMA: Final = pa.schema(
     [
-        pa.field("image", _IMAGE_TYPE),  # nullable, or `datasets` does not recognise it
+        pa.field("image", _IMAGE_TYPE),  # must be nullable, or `datasets` does not recognise it
         *(field for field in METADATA_SCHEMA if field.name != "file_name"),
     ],
-    # `datasets` reads here that the column holds images; it infers the other columns
+    # tells `datasets` that the column contains images; it infers the other columns
     metadata={"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})},
 )
 MAX_SHARD_BYTES: Final = 500_000_000
 _ROWS_PER_GROUP: Final = 100  # images are large
-_ROWS_AT_ONCE: Final = 100  # of a table that may hold images
+_ROWS_AT_ONCE: Final = 100  # rows read at once from a table that may contain images
 
 
 def shard_files(folder: Path, split: str) -> list[Path]:
-    """Return the shards of a split inside an export, in the order of their images."""
+    """Return a split's shards inside an export, in the order of their images."""
     return sorted((folder / "data").glob(f"{glob.escape(split)}-[0-9][0-9][0-9][0-9][0-9].parquet"))
 
 
 class EmbeddedParquetWriter:
-    """Writes `data/<split>-<shard>.parquet` with the images inside: what the hub's viewer likes best."""
+    """Writes `data/<split>-<shard>.parquet` with embedded images, the best layout for the hub's viewer."""
 
     def __init__(self, folder: Path, release: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
         self._folder = folder / "data"
@@ -133,7 +133,7 @@ class EmbeddedParquetWriter:
         self._shards: dict[str, _Shard] = {}
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image and its labels, in a new shard where the split's last one is full."""
+        """Write one image and its labels, to a new shard if the split's last one is full."""
         shard = self._shards.get(image.split)
         if shard is None or shard.size_bytes >= self._max_shard_bytes:
             number = 0
@@ -163,7 +163,7 @@ class _Shard:
 
 
 def image_folder_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield what is wrong with the tables beside the images: `images/<split>/metadata.parquet`."""
+    """Yield the problems of the tables beside the images: `images/<split>/metadata.parquet`."""
     files = {split: [metadata_file(folder, split)] for split in expected.header.splits}
     for split, number in expected.tally.images_by_split.items():
         if not number and files[split][0].exists():
@@ -173,7 +173,7 @@ def image_folder_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def embedded_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield what is wrong with the shards that hold the images: `data/<split>-<shard>.parquet`."""
+    """Yield the problems of the shards with embedded images: `data/<split>-<shard>.parquet`."""
     files = {split: shard_files(folder, split) for split in expected.header.splits}
     yield from file_number_problems(folder / "data", sum(map(len, files.values())))
     yield from _hub_problems(files, expected, lambda row: row["image"]["path"])

@@ -1,7 +1,7 @@
-"""What a release is (`release.json`, written last) and the sha256 of its every other file (`SHA256SUMS`).
+"""The manifest of a release (`release.json`, written last) and the sha256 of every other file (`SHA256SUMS`).
 
-`SHA256SUMS` has the form of the tool of that name, so `sha256sum -c SHA256SUMS` checks a release where this package is
-not installed; `release.json` holds its checksum, and so speaks for every file.
+`sha256sum -c SHA256SUMS` checks a release on machines where this package is not installed. `release.json` contains the
+checksum of `SHA256SUMS` and thereby covers every file.
 """
 
 import json
@@ -17,7 +17,7 @@ from data_miner_dagster.export.records import IMAGES_FOLDER
 MANIFEST_FILE: Final = "release.json"
 CHECKSUMS_FILE: Final = "SHA256SUMS"
 WITHDRAWN_FILE: Final = "WITHDRAWN.txt"
-"""In a release that is kept although videos of it were forgotten: which, when and why."""
+"""File in a release that was kept although some of its videos were forgotten. Says which, when and why."""
 FORMAT_VERSION: Final = 1
 _READ_BY_OTHERS: Final = {
     "project": str,
@@ -39,7 +39,7 @@ _READ_BY_OTHERS: Final = {
     "duplicates": dict,
     "checksums": dict,
 }
-"""What every manifest has, and of which type."""
+"""The required keys of a manifest and their types."""
 _INNER: Final = (
     ("splits", "shares"),
     ("splits", "by_video"),
@@ -52,7 +52,7 @@ _INNER: Final = (
 
 
 class ChecksumWriter:
-    """Writes `SHA256SUMS` line by line: images when they are put in place, everything else at the end."""
+    """Writes `SHA256SUMS` line by line: images as they are put in place, all other files at the end."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -65,7 +65,7 @@ class ChecksumWriter:
         self.num_files += 1
 
     def add_all_but_images(self) -> None:
-        """Hash and write every other file that is there now, by path."""
+        """Hash every other existing file and write its line, ordered by path."""
         for name in _file_names(self._folder):
             if not _is_image(name) and name != CHECKSUMS_FILE:
                 self.add(name, sha256_of_file(self._folder / name))
@@ -79,10 +79,10 @@ def write_manifest(folder: Path, content: Mapping[str, object], *, num_files: in
     """Write the manifest of a release whose `SHA256SUMS` is complete.
 
     Args:
-        folder: the release, otherwise complete.
-        content: what the release is; `format` and `checksums` are added. Its order is kept: that of classes and
-            splits means something.
-        num_files: how many files `SHA256SUMS` names.
+        folder: the folder of the release, otherwise complete.
+        content: the description of the release; `format` and `checksums` are added. Its order is kept, since the order
+            of classes and splits is significant.
+        num_files: the number of files in `SHA256SUMS`.
     """
     checksums = {"file": CHECKSUMS_FILE, "sha256": sha256_of_file(folder / CHECKSUMS_FILE), "num_files": num_files}
     whole = {"format": FORMAT_VERSION, **content, "checksums": checksums}
@@ -91,15 +91,15 @@ def write_manifest(folder: Path, content: Mapping[str, object], *, num_files: in
 
 
 def is_release(folder: Path) -> bool:
-    """Return whether a folder holds a complete release."""
+    """Return whether a folder contains a complete release."""
     return (folder / MANIFEST_FILE).is_file()
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest of a release, None where there is no complete release.
+    """Return the manifest of a release, or None if the folder contains no complete release.
 
     Raises:
-        DataMinerError: there is one, and it cannot be read.
+        DataMinerError: the manifest exists but cannot be read.
     """
     path = folder / MANIFEST_FILE
     if not path.is_file():
@@ -132,9 +132,9 @@ def read_checksums(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def damaged_files(folder: Path) -> list[str]:
-    """Return `path: what is wrong` for every file that is missing or whose bytes have changed.
+    """Return `path: problem` for every file that is missing or whose bytes have changed.
 
-    Files that the manifest does not name (a label cache that a training run left) are nobody's business.
+    Files that the manifest does not name, such as a label cache left by a training run, are ignored.
     """
     manifest = read_manifest(folder)
     if manifest is None:

@@ -1,7 +1,8 @@
-"""Flat Parquet tables of a release, for pandas and its kin, and the lossless form every other format is made from.
+"""Flat Parquet tables of a release, for pandas and similar tools. Every other format is made from this lossless form.
 
-`data/images.parquet` has one row per image, `data/boxes.parquet` one per box, `data/videos.parquet` one per video
-that gave an image. `images/<split>/metadata.parquet` holds the same in the Hugging Face layout (huggingface.py).
+`data/images.parquet` has one row per image, `data/boxes.parquet` one per box, and `data/videos.parquet` one per video
+with at least one image. `images/<split>/metadata.parquet` has the same data in the Hugging Face layout
+(huggingface.py).
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ IMAGES_SCHEMA: Final = pa.schema(
         _not_null("height", pa.int32()),
         _not_null("size_bytes", pa.int64()),
         _not_null("sha256", pa.string()),
-        _not_null("frame_id", pa.string()),  # also the name of its duplicate group: it is the representative
+        _not_null("frame_id", pa.string()),  # also the name of its duplicate group, whose representative it is
         _not_null("video_key", pa.string()),
         _not_null("frame_index", pa.int32()),
         _not_null("video_url", pa.string()),
@@ -123,7 +124,7 @@ class RowWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left and finish the file; without rows it is an empty table."""
+        """Write the remaining rows and finish the file. Without any rows it is an empty table."""
         if self._rows:
             self._flush()
         self._writer.close()
@@ -142,7 +143,7 @@ class ParquetWriter:
         self._boxes = RowWriter(boxes_table(folder), BOXES_SCHEMA)
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image's row and those of its boxes."""
+        """Write the rows of one image and its boxes."""
         row = {name: getattr(image, name) for name in IMAGES_SCHEMA.names if name != "num_boxes"}
         self._images.add(row | {"num_boxes": len(image.boxes)})
         for box in image.boxes:
@@ -176,7 +177,7 @@ def write_videos(folder: Path, videos: Sequence[ReleaseVideo]) -> None:
 
 
 def read_videos(folder: Path) -> list[ReleaseVideo]:
-    """Return the videos of a release, by key."""
+    """Return the videos of a release, ordered by key."""
     path = videos_table(folder)
     with _reading(path):
         return [ReleaseVideo(**row) for row in pq.ParquetFile(path).read().to_pylist()]
@@ -218,7 +219,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Let what Arrow says of a damaged table of a release be one line with what to do."""
+    """Turn Arrow's errors about a damaged table into one line that says what to do."""
     try:
         yield
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
@@ -231,7 +232,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def parquet_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield what is wrong with the tables of images and boxes, each by itself and with each other."""
+    """Yield the problems of the tables of images and boxes, including contradictions between them."""
     import pandas as pd
 
     header, tally = expected.header, expected.tally
@@ -274,7 +275,7 @@ def parquet_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def videos_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield what is wrong with the table of videos, by the table of images."""
+    """Yield the problems of the table of videos, compared with the table of images."""
     import pandas as pd
 
     tally = expected.tally
@@ -290,7 +291,7 @@ def videos_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def same_tables_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the first image that is another in the tables than in the release."""
+    """Yield the first image that differs between the tables and the release."""
     for found, image in zip_longest(read_images(folder), expected.read_images()):
         if found != image:
             yield f"data: {(found or image).file_name} is not what the release says"
@@ -298,7 +299,7 @@ def same_tables_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def add_videos(to: Destination, tally: ReleaseTally) -> None:
-    """Add the table of videos to an export, with the numbers of the images that are in it."""
+    """Add the table of videos to an export, with counts for the images that the export contains."""
     videos = read_videos(to.release)
     exported = [
         dataclasses.replace(video, num_images=number, num_boxes=tally.boxes_by_video[video.video_key])

@@ -1,15 +1,15 @@
-"""What every release format is written from."""
+"""The records from which every release format is written."""
 
 from dataclasses import dataclass, field
 from typing import Final
 
 IMAGES_FOLDER: Final = "images"
-"""Inside a release, and inside an export that has the images: one folder a split."""
+"""The folder of images in a release or export, with one subfolder per split."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseHeader:
-    """What is the same for all images. The order of `class_names` is the class id; of `splits`, `train` comes first."""
+    """Facts shared by all images. The class id is the index into `class_names`. `splits` starts with `train`."""
 
     project: str
     version: str
@@ -19,13 +19,13 @@ class ReleaseHeader:
 
     @property
     def title(self) -> str:
-        """Project and version in one."""
+        """Project and version as one text."""
         return f"{self.project} {self.version}"
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseBox:
-    """One labelled box: absolute pixels inside its image, and who said so."""
+    """One labelled box in absolute pixels inside its image, and the detectors that found it."""
 
     class_index: int
     class_name: str
@@ -38,9 +38,9 @@ class ReleaseBox:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseImage:
-    """One image with its boxes, and which second of which video it is, and why it was kept.
+    """One image with its boxes, its video and time, and why it was kept.
 
-    `image_id` counts from 1 in the order of video key and time. `file_name` is `<split>/<name>`, below `IMAGES_FOLDER`.
+    `image_id` counts from 1 in order of video key and time. `file_name` is `<split>/<name>`, below `IMAGES_FOLDER`.
     The exact time is `pts * time_base_numerator / time_base_denominator` seconds.
     """
 
@@ -62,7 +62,7 @@ class ReleaseImage:
     similarity: float
     similar_prompt: str
     sharpness: float
-    num_duplicates: int  # frames that were left out because this one stands for them
+    num_duplicates: int  # frames that were left out because this one represents them
     boxes: tuple[ReleaseBox, ...] = ()
 
     @property
@@ -73,11 +73,11 @@ class ReleaseImage:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseVideo:
-    """One video that gave at least one image. Unknown metadata is None."""
+    """One video with at least one released image. Unknown metadata is None."""
 
     video_key: str
     split: str
-    group: str  # videos of one group share near-duplicates, and therefore the split
+    group: str  # videos of one group share near-duplicates, so they also share the split
     url: str
     title: str | None
     channel: str | None
@@ -94,7 +94,7 @@ class ReleaseVideo:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseModel:
-    """One model that took part."""
+    """One model that was used to make the release."""
 
     role: str
     name: str
@@ -106,7 +106,7 @@ class ReleaseModel:
 
 @dataclass(slots=True)
 class ReleaseTally:
-    """Counts kept while images pass by."""
+    """Running counts of images and boxes."""
 
     num_images: int = 0
     num_boxes: int = 0

@@ -1,7 +1,7 @@
-"""The report: one HTML page without scripts, fonts or pictures from elsewhere.
+"""The report: one self-contained HTML page without external scripts, fonts or pictures.
 
-Belongs here: what the page shows, in which order. Does not belong here: drawing (histograms.py, funnel_bars.py), and
-finding the numbers (operations/reporting/report.py).
+Belongs here: the content of the page and its order. Does not belong here: drawing (histograms.py, funnel_bars.py) and
+collecting the numbers (operations/reporting/report.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ MAX_VIDEOS_SHOWN: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class ReportTile:
-    """One picture of a gallery. `verdict` is kept, rejected, duplicate, neutral, or blank for a free place."""
+    """One picture of a gallery. `verdict` is kept, rejected, duplicate, neutral, or blank for an empty place."""
 
     uri: str
     caption: str
@@ -29,7 +29,7 @@ class ReportTile:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """A section of pictures; `columns` is set where rows mean something, `command` where something can be done."""
+    """A section of pictures. `columns` is set if the rows have a meaning, `command` if the user can act on it."""
 
     anchor: str
     title: str
@@ -41,18 +41,18 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class ReportContent:
-    """What the page of a release shows.
+    """The content of a release's report.
 
     Attributes:
-        release: what its manifest says.
-        videos: those that gave an image, by key.
+        release: the content of its manifest.
+        videos: the videos with at least one released image, by key.
         funnel: the steps of `Funnel.as_json`.
         histograms: drawings of similarities and confidences.
         galleries: sections of pictures, in order.
         class_colours: one `#rrggbb` per class.
-        release_link: relative address of the release's folder, seen from the page.
-        reuploads: videos found again in others, by key: the fields of `ReportedReupload`.
-        withdrawn: why the release must not be used any more, if that is so.
+        release_link: address of the release's folder, relative to the page.
+        reuploads: videos found again in other videos, by key, with the fields of `ReportedReupload`.
+        withdrawn: why the release must not be used any more, if it was withdrawn.
     """
 
     release: Mapping[str, Any]
@@ -67,7 +67,7 @@ class ReportContent:
 
 
 def render_report(content: ReportContent) -> str:
-    """Return the page. The same content gives the same bytes."""
+    """Return the page as HTML. The same content yields the same bytes."""
     videos, reuploads = content.videos, content.reuploads
     return render(
         "report.html.j2",

@@ -1,4 +1,4 @@
-"""The Jinja environment of the datasheet and the report: strict, and escaped where the template is HTML."""
+"""The Jinja environment of the datasheet and the report: strict, with escaping in HTML templates."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -10,7 +10,7 @@ from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.sizes import size_text
 
 _BLOCK_STARTS: Final = ("#", "-", "+", "=", "~")
-"""What begins a heading, list, rule or fence of markdown at the start of a line."""
+"""Characters that start a Markdown heading, list, rule or fence at the beginning of a line."""
 
 
 @lru_cache(maxsize=1)
@@ -19,7 +19,7 @@ def _environment() -> Environment:
         loader=PackageLoader("data_miner_dagster.export"),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
         undefined=StrictUndefined,
-        finalize=_printable,  # a file's name may hold what turns a line around, or is no character at all
+        finalize=_printable,  # file names may contain bidirectional controls or invalid characters
         keep_trailing_newline=True,
     )
     environment.filters |= {
@@ -36,12 +36,12 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: object) -> str:
-    """Return a template filled in. A name that is not given is an error."""
+    """Return the rendered template. A missing value is an error."""
     return _environment().get_template(template).render(**values)
 
 
 def _printable(value: object) -> object:
-    return printable(value) if type(value) is str else value  # not Markup, which is ours
+    return printable(value) if type(value) is str else value  # not Markup, which we made ourselves
 
 
 def _thousands(number: int) -> str:
@@ -64,19 +64,19 @@ def _firsts(names: Sequence[str], most: int = 12) -> str:
 
 
 def _cell(value: object) -> str:
-    """A value as one cell of a markdown table: titles of videos are foreign text."""
+    """Return a value as one cell of a Markdown table, escaped since video titles are untrusted text."""
     text = "unknown" if value is None or value == "" else str(value)
     return _literal(" ".join(text.split()))
 
 
 def _prose(text: str) -> str:
-    """A description in paragraphs: its words alone, without elements, links or headings of its own."""
+    """Return a description in paragraphs, escaped so that it adds no elements, links or headings."""
     lines = [_literal(line.strip()) for line in text.splitlines()]
     return "\n".join(f"\\{line}" if line.startswith(_BLOCK_STARTS) else line for line in lines)
 
 
 def _literal(text: str) -> str:
-    """A text of one line that markdown shows as it is."""
+    """Return a one-line text escaped so that Markdown shows it literally."""
     text = text.replace("\\", "\\\\")
     for character in "|`*_[]<>":
         text = text.replace(character, f"\\{character}")

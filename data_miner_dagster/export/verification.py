@@ -1,7 +1,7 @@
-"""Reading releases and exports back before they are published.
+"""Read releases and exports back before they are published.
 
-Belongs here: which verifiers look at what, and what their exceptions mean. Does not belong here: the verifier of a
-format, which lies beside its writer, and the checksums of a release that stands (manifest.py).
+Belongs here: which verifiers check what, and what their exceptions mean. Does not belong here: the verifier of a
+format, which is next to its writer, and the checksums of a published release (manifest.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,15 +21,15 @@ from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseHeader, Rele
 
 
 def release_problems(folder: Path, header: ReleaseHeader, expected: ReleaseTally) -> list[str]:
-    """Return what is wrong with a release that was just written: nothing, unless there is a bug or a bad disk."""
+    """Return the problems of a release that was just written. There are none without a bug or a bad disk."""
     whole = Expected(header, expected, partial(read_images, folder))
     others = [verify for format in RELEASE_FORMATS if format != TABLES for verify in format.codec.verifiers]
-    # What the tables say is what the others are compared with.
+    # The other formats are compared with the tables.
     return _problems(TABLES.codec.verifiers, folder, whole) or _problems((picture_problems, *others), folder, whole)
 
 
 def export_problems(format: Format, folder: Path, expected: Expected) -> list[str]:
-    """Return what is wrong with an export in one format that was just written."""
+    """Return the problems of an export in one format that was just written."""
     pictures = (picture_problems,) if format.has_images_beside else ()
     return _problems((*format.codec.verifiers, *format.codec.export_verifiers, *pictures), folder, expected)
 
@@ -39,10 +39,10 @@ def _problems(verifiers: Sequence[Verifier], folder: Path, expected: Expected) -
     for verify in verifiers:
         try:
             for problem in verify(folder, expected):
-                problems.append(problem)  # one by one: those before an error count, too
+                problems.append(problem)  # one by one, to keep those found before an error
         except OSError as error:
             if error.errno is not None and not isinstance(error, FileNotFoundError | NotADirectoryError):
-                raise  # the disk, not what is on it
+                raise  # the disk is at fault, not the file
             problems.append(_unreadable(verify, folder, error))
         except (
             ArithmeticError,
@@ -50,7 +50,7 @@ def _problems(verifiers: Sequence[Verifier], folder: Path, expected: Expected) -
             AttributeError,
             DataMinerError,
             LookupError,
-            SyntaxError,  # so Pillow calls a broken PNG
+            SyntaxError,  # Pillow raises it for a broken PNG
             TypeError,
             ValueError,
             yaml.YAMLError,
@@ -66,7 +66,7 @@ def _unreadable(verify: Verifier, folder: Path, error: Exception) -> str:
 
 
 def picture_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield what is wrong with the images below `images/`: their size in bytes and pixels, and how many there are."""
+    """Yield the problems of the images below `images/`: wrong sizes in bytes or pixels, or a wrong number of files."""
     for image in expected.read_images():
         path = folder / image.path_in_release
         if not path.is_file():
@@ -77,7 +77,7 @@ def picture_problems(folder: Path, expected: Expected) -> Iterator[str]:
             yield f"{image.file_name}: {size_bytes} bytes, expected {image.size_bytes}"
             continue
         if has_foreign_pictures(image.video_key):
-            continue  # never parsed here: a worker measured these very bytes, whose sha256 was compared when placed
+            continue  # never parsed here: a worker measured these bytes, and their sha256 was checked when placed
         with Image.open(path) as opened:  # the header only
             if opened.size != (image.width, image.height):
                 yield f"{image.file_name}: {opened.size} pixels, expected {(image.width, image.height)}"

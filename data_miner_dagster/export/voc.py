@@ -1,7 +1,7 @@
-"""Pascal VOC: one XML file per image, the images, and lists of those of each split.
+"""Pascal VOC: one XML file per image, the images, and a list of images per split.
 
 Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. Boxes are whole pixels, counted from 1,
-both ends included; ours are made larger, not smaller, as crops are.
+both ends included. Boxes are rounded outwards, like crops.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class VocWriter:
         self._sets = {split: (folder / _SETS / f"{split}.txt").open("w", encoding="utf-8") for split in header.splits}
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image, its boxes, and its line in the list of its split."""
+        """Write one image, its boxes, and its line in its split's list."""
         file = PurePosixPath(image.file_name)
         shutil.copyfile(self._release / image.path_in_release, self._folder / _IMAGES / file.name)
         root = _annotation(image, self._header.title)
@@ -70,7 +70,7 @@ def _add(parent: ElementTree.Element, **texts: object) -> None:
 
 
 def voc_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield what is wrong with images, annotations and lists."""
+    """Yield the problems of images, annotations and lists."""
     names: dict[str, list[str]] = {split: [] for split in expected.header.splits}
     for image in expected.read_images():
         file = PurePosixPath(image.file_name)

@@ -1,8 +1,8 @@
 """YOLO labels and `data.yaml`, as Ultralytics reads them.
 
-Source: https://docs.ultralytics.com/datasets/detect/. A label file lies at the image's path with `images` replaced by
-`labels`; a line is `class x_centre y_centre width height`, relative to the image. An image without boxes has an empty
-file: it is a negative, not an unlabelled one.
+Source: https://docs.ultralytics.com/datasets/detect/. The path of a label file is the image's path with `images`
+replaced by `labels`. A line is `class x_centre y_centre width height`, relative to the image size. An image without
+boxes has an empty file, which marks it as a negative and not as unlabelled.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, Release
 
 DATA_FILE: Final = "data.yaml"
 _DECIMALS: Final = 6
-_TOLERANCE: Final = 2e-6  # of the longer side: six decimals
+_TOLERANCE: Final = 2e-6  # as a share of the longer side: labels have six decimals
 YoloBox = tuple[int, float, float, float, float]
 """Class index, then x centre, y centre, width and height in 0..1."""
 
@@ -31,7 +31,7 @@ def label_file(folder: Path, file_name: str) -> Path:
 class YoloWriter:
     """Writes `labels/<split>/<image>.txt` and `data.yaml`.
 
-    `data.yaml` names no `path`: Ultralytics then takes the folder the file lies in, so a release may be moved.
+    `data.yaml` has no `path`, so Ultralytics uses the file's own folder and a release can be moved.
     """
 
     def __init__(self, folder: Path, header: ReleaseHeader) -> None:
@@ -65,7 +65,7 @@ class YoloWriter:
 
 
 def yolo_line(box: ReleaseBox, width: int, height: int) -> str:
-    """Return one label line, newline included."""
+    """Return one label line, including the newline."""
     x_min, y_min, x_max, y_max = box.box_xyxy
     values = (
         (x_min + x_max) / 2 / width,
@@ -97,7 +97,7 @@ def read_yolo_labels(path: Path) -> list[YoloBox]:
 
 
 def yolo_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield what is wrong with `data.yaml` and `labels/`."""
+    """Yield the problems of `data.yaml` and `labels/`."""
     header, by_split = expected.header, expected.tally.images_by_split
     content = yaml.safe_load((folder / DATA_FILE).read_text(encoding="utf-8"))
     names = content.pop("names")
