@@ -51,7 +51,7 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The expected content of a folder. `read_images` starts over at every call; `missing_parts` could not be written."""
+    """The expected content of a folder. `read_images` starts over at every call; `missing_parts` were not written."""
 
     header: ReleaseHeader
     tally: ReleaseTally
