@@ -1,6 +1,6 @@
-"""The families of models: what all models of an architecture have alike.
+"""The families of models: what all models of an architecture have in common.
 
-Belongs here: how a family loads, and what is known of it without loading. Does not belong here: any one model
+Belongs here: how a family loads, and what is known about it without loading. Does not belong here: individual models
 (registry.py).
 """
 
@@ -16,7 +16,7 @@ _MODELS: Final = "data_miner_dagster.models"
 
 
 def resolve(place: str) -> Callable[..., Any]:
-    """Return the function at "module:callable": entries name what they need, so that nothing is imported for others."""
+    """Return the function at "module:callable". Entries use such names so that only the modules in use are imported."""
     module, _, function = place.partition(":")
     found: Callable[..., Any] = getattr(import_module(module), function)
     return found
@@ -32,17 +32,17 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A family of models that load alike: what an entry of the user's own says of itself in one word."""
+    """A family of models that load in the same way. A user's own registry entry names its family."""
 
     capability: Capability
     loader: str  # "module:callable", called with (entry, device)
-    preprocessing_version: int = 1  # bumped when our own pre- or post-processing changes results
-    calibration: SimilarityCalibration | None = None  # of encoders
-    class_names: str | None = None  # of a detector with fixed names: "module:callable", see ModelEntry
+    preprocessing_version: int = 1  # bump it when our own pre- or post-processing changes results
+    calibration: SimilarityCalibration | None = None  # for encoders only
+    class_names: str | None = None  # for detectors with fixed names: "module:callable", see ModelEntry
 
 
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {
-    # Thresholds of hub models are starting points from their papers and cards; docs/models.md says which are measured.
+    # Thresholds of hub models are starting points from papers and model cards; docs/models.md says which are measured.
     "siglip2": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.encoders.hub_encoders:load_siglip",

@@ -1,4 +1,4 @@
-"""Forward passes that survive a device with too little memory."""
+"""Forward passes that recover when the device runs out of memory."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -10,15 +10,15 @@ _R = TypeVar("_R")
 
 
 def run_in_halves(run: Callable[[Sequence[_T]], list[_R]], batch: Sequence[_T], *, model: str) -> list[_R]:
-    """Return `run(batch)`; where memory does not suffice, of both halves one after the other, and so on down to one.
+    """Return `run(batch)`. If memory runs out, run both halves one after the other, recursively down to one image.
 
     Args:
-        run: takes a batch and returns one result each, in order.
-        batch: may be empty.
-        model: its registry name, for the message.
+        run: takes a batch and returns one result per image, in order.
+        batch: the images; may be empty.
+        model: the model's registry name, for the error message.
 
     Raises:
-        ModelError: memory does not suffice for a single image.
+        ModelError: there is too little memory for a single image.
     """
     import torch
 
@@ -32,7 +32,7 @@ def run_in_halves(run: Callable[[Sequence[_T]], list[_R]], batch: Sequence[_T], 
                 f"model {model}: the device has not enough memory for a single image; "
                 "use a smaller model, or `platform.models.device: cpu`"
             ) from error
-    # Outside the except block: the traceback held the tensors of the failed pass.
+    # Outside the except block, where the traceback would keep the tensors of the failed pass alive.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     middle = len(batch) // 2

@@ -1,4 +1,4 @@
-"""The last step of every detector: candidates to ImageDetections that keep the Protocol's promises."""
+"""The last step of every detector: turn candidates into ImageDetections that satisfy the Protocol."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,9 +9,9 @@ import numpy.typing as npt
 from data_miner_dagster.domain.records import Float32Array, ImageDetections
 
 MAX_BOXES: Final = 300
-"""Per image; the most confident are kept. COCO's evaluation looks at 100."""
+"""Per image; the most confident boxes are kept. COCO's evaluation considers 100."""
 MIN_SIDE_PIXELS: Final = 1.0
-"""A box that is thinner after clipping shows nothing."""
+"""A box that is thinner than this after clipping is dropped."""
 
 
 def detections_from_candidates(
@@ -29,11 +29,11 @@ def detections_from_candidates(
 
     Args:
         boxes_xyxy: (N, 4) in absolute pixels; may reach outside the image.
-        confidences: (N,), at or above the floor already.
-        class_indices: (N,) into the class list that was asked for.
-        prompts: N phrases that matched.
+        confidences: (N,), already at or above the floor.
+        class_indices: (N,) indices into the requested class list.
+        prompts: the N phrases that matched.
         image_wh: width and height of the image.
-        nms_iou: of two boxes of a class that overlap by more than this, the less confident goes; None: none goes.
+        nms_iou: if two boxes of a class have a higher IoU, the less confident is removed; None removes no box.
     """
     limits = np.array([*image_wh, *image_wh], np.float32)
     clipped = np.clip(boxes_xyxy, np.float32(0), limits).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Where fetched models lie on this machine."""
+"""The folder of fetched models on this machine."""
 
 import os
 from pathlib import Path

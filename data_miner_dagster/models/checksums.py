@@ -1,4 +1,4 @@
-"""Weight files and their checksums: what a model of the user's own is known by."""
+"""Weight files and their checksums, which identify a user's own model."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,9 +17,9 @@ class ModelFile:
 
 
 def folder_checksums(folder: Path) -> tuple[ModelFile, ...]:
-    """Return every file below `folder` with its sha256, by path; read once a process as long as nothing changes.
+    """Return every file below `folder` with its sha256, ordered by path. Unchanged files are read once per process.
 
-    A single file stands for a folder of one.
+    If `folder` is a file, return that file.
 
     Raises:
         ModelError: there is no such folder, or it is empty.

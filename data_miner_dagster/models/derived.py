@@ -1,6 +1,6 @@
-"""Files made once from fetched weights and kept beside them: graphs, embedded names.
+"""Files made once from fetched weights and kept in the model cache: graphs, embedded names.
 
-Belongs here: where they lie and that they appear whole. Does not belong here: what is in them.
+Belongs here: their location and atomic creation. Does not belong here: their content.
 """
 
 import tempfile
@@ -11,12 +11,12 @@ from data_miner_dagster.models.cache import model_cache_folder
 
 
 def derived_file(name: str, fingerprint: str, make: Callable[[Path], None]) -> Path:
-    """Return the file made from what `fingerprint` covers, making it if it is not in the model cache yet.
+    """Return the path of a derived file, and make the file if it is not in the model cache yet.
 
     Args:
-        name: its file name; the fingerprint is put before the suffix.
-        fingerprint: of everything that decides the content.
-        make: writes the file at the path it is given.
+        name: the file name; the fingerprint is inserted before the suffix.
+        fingerprint: covers everything that determines the content.
+        make: writes the file to the given path.
     """
     stem, _, suffix = name.rpartition(".")
     path = model_cache_folder() / "derived" / f"{stem}-{fingerprint}.{suffix}"

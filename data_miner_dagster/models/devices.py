@@ -1,13 +1,13 @@
-"""Which device a model runs on."""
+"""Choose the device that a model runs on."""
 
 from data_miner_dagster.domain.errors import ConfigError
 
 
 def resolve_device(device: str) -> str:
-    """Return `device`, or for `auto` the best there is: CUDA, then MPS, then the CPU.
+    """Return `device`, or for `auto` the best available device: CUDA, then MPS, then the CPU.
 
     Raises:
-        ConfigError: a device is asked for that this machine does not have.
+        ConfigError: this machine does not have the requested device.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: where their files are, and what to say when they cannot be had."""
+"""Models from the Hugging Face hub: the location of their files, and clear errors when they are unavailable."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,10 +13,10 @@ _WANTED_FILES: Final = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
 def check_obtainable(entry: ModelEntry) -> None:
-    """See that a hub model is cached, or may be asked for. Asks no network.
+    """Ensure that a hub model is cached or may be downloaded. Does not use the network.
 
     Raises:
-        ModelError: it is not cached, and it is gated without a token, or the hub is switched off (HF_HUB_OFFLINE).
+        ModelError: it is not cached, and it is gated without a token or the hub is switched off (HF_HUB_OFFLINE).
     """
     from huggingface_hub import constants, get_token, try_to_load_from_cache
 
@@ -32,10 +32,10 @@ def check_obtainable(entry: ModelEntry) -> None:
 
 
 def fetch_from_hub(entry: ModelEntry, progress: Callable[[str], None]) -> Path:
-    """Bring a hub model into the hub's own cache (resumable); return its folder.
+    """Download a hub model to the hub's own cache (resumable); return its folder.
 
     Raises:
-        ModelError: it cannot be had.
+        ModelError: it cannot be downloaded.
     """
     from huggingface_hub import snapshot_download
 
@@ -45,10 +45,10 @@ def fetch_from_hub(entry: ModelEntry, progress: Callable[[str], None]) -> Path:
 
 
 def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
-    """Return what `from_pretrained` takes as its name and as its `revision`.
+    """Return the name and the `revision` for `from_pretrained`.
 
     Raises:
-        ModelError: the entry is of another kind, or gated and without a token.
+        ModelError: the entry's source is of another kind, or the model is gated and there is no token.
     """
     if entry.scheme == "file":
         return str(entry.folder), None
@@ -60,10 +60,10 @@ def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
 
 @contextmanager
 def hub_errors(entry: ModelEntry) -> Iterator[None]:
-    """Translate what the hub's client and `from_pretrained` raise into one line for the user.
+    """Translate errors of the hub's client and of `from_pretrained` into one line for the user.
 
     Raises:
-        ModelError: in their place.
+        ModelError: replaces the original error.
     """
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
     from safetensors import SafetensorError

@@ -1,6 +1,6 @@
 """ONNX Runtime on the CPU, and graphs written node by node.
 
-Belongs here: what every ONNX model of ours shares. Does not belong here: any one network's layers.
+Belongs here: what all our ONNX models share. Does not belong here: the layers of a particular network.
 """
 
 import os
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
 
 def num_threads() -> int:
-    """Return how many threads to compute with: the processors this process may use, or OMP_NUM_THREADS if set lower."""
+    """Return the number of compute threads: the CPUs available to this process, or OMP_NUM_THREADS if that is lower."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(available, int(asked))) if asked.isdigit() and int(asked) else available
 
 
 def open_session(model: Path | bytes) -> Any:
-    """Return an inference session of a model, in a file or in memory, on the CPU."""
+    """Return a CPU inference session for a model in a file or in memory."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads()
-    # Threads that wait must not burn the cores that decode the next images.
+    # Waiting threads must not occupy the cores that decode the next images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = str(model) if isinstance(model, Path) else model
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 class Graph:
-    """Nodes and constants as they are added; every method returns the name of what it computes."""
+    """A graph under construction. Methods that add a value return its name."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -56,13 +56,13 @@ class Graph:
         return name
 
     def named_node(self, operator: str, inputs: tuple[str, ...], name: str, **attributes: object) -> None:
-        """Add an operation whose result has a name of its own: an output."""
+        """Add an operation whose result has the given name, as outputs of the graph do."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
 
     def split_last(self, source: str, sizes: Sequence[int]) -> list[str]:
-        """Add a cut of the last axis into parts of these sizes; return their names."""
+        """Add a split of the last axis into parts of these sizes; return their names."""
         from onnx import helper
 
         names = [f"split_{len(self.nodes)}_{part}" for part in range(len(sizes))]

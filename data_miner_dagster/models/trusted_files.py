@@ -8,10 +8,10 @@ from data_miner_dagster.models.registry import ModelEntry
 
 
 def check_pinned(entry: ModelEntry, path: Path, option: str) -> None:
-    """See that the file is the one whose sha256 the entry's option gives, before anything opens it.
+    """Ensure that a file has the sha256 that the entry's option gives, before anything opens it.
 
     Raises:
-        ModelError: the option gives none, or another.
+        ModelError: the option is missing or gives another sha256.
     """
     pinned = entry.options.get(option)
     actual = sha256_of_file(path)

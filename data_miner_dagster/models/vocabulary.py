@@ -1,8 +1,8 @@
-"""What a detector of a fixed class list can be asked for: phrases matched to its own names, exactly.
+"""Match phrases exactly to the names of a detector with a fixed class list.
 
-Belongs here: matching, and the one clear line where nothing matches. Nothing is guessed: a phrase names a class if it
-is that class's name, its plural or singular, the name with an article, or a listed synonym. A narrower word is no
-synonym (a taxi is a car, but not every car is a taxi), nor is a wider one.
+Belongs here: matching, and the one-line error if nothing matches. Nothing is guessed: a phrase matches a class if it is
+the class's name, its plural or singular, the name with an article, or a listed synonym. A narrower word is not a
+synonym (a taxi is a car, but not every car is a taxi), and neither is a wider one.
 """
 
 import difflib
@@ -15,7 +15,7 @@ from data_miner_dagster.domain.records import ClassPrompts
 from data_miner_dagster.models.architectures import resolve
 from data_miner_dagster.models.registry import ModelEntry
 
-# Names of the COCO classes as of Darknet and as of the COCO paper, and plain other words for the very same thing.
+# Names of the COCO classes in Darknet and in the COCO paper, and other common words for exactly the same thing.
 _SYNONYMS: Final = (
     frozenset({"person", "people", "human", "human being"}),
     frozenset({"bicycle", "bike", "pedal cycle"}),
@@ -50,13 +50,14 @@ _ARTICLE: Final = re.compile(r"^(?:a|an|the|some)\s+")
 
 
 def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts]) -> None:
-    """Ensure that a detector can look for every class, before any work starts: no weights are loaded.
+    """Ensure that a detector knows every class, before any work starts and without loading weights.
 
-    A detector that takes any phrase can; one whose names only its weights tell is asked again when they are loaded.
+    A detector that accepts any phrase passes. If only the weights contain the names, the check is repeated after they
+    are loaded.
 
     Raises:
-        ConfigError: a class names nothing the detector knows.
-        ModelError: the detector has fixed names, and what says them cannot be had.
+        ConfigError: a class matches none of the detector's names.
+        ModelError: the detector has fixed names that cannot be read.
     """
     if entry.class_names is None:
         return
@@ -66,7 +67,7 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts]) -> None:
 
 
 def spellings(phrase: str) -> frozenset[str]:
-    """Return the forms under which a phrase may name a class: lower case, without article, singular, synonyms."""
+    """Return the forms of a phrase that may match a class: lower case, without article, singular, synonyms."""
     plain = " ".join(re.sub(r"[_\-\s]+", " ", phrase.casefold()).split()).rstrip(".")
     plain = _ARTICLE.sub("", plain)
     forms = {plain, *_singulars(plain)}
@@ -93,18 +94,18 @@ def _singulars(phrase: str) -> set[str]:
 def match_vocabulary(
     known_names: Sequence[str], classes: Sequence[ClassPrompts], *, detector: str
 ) -> dict[int, tuple[int, str]]:
-    """Return {index of a known name: (index of the class that asks for it, the phrase that named it)}.
+    """Return {index of a known name: (index of the requested class, phrase that matched)}.
 
-    Phrases of a class that name nothing are passed over, as long as one names something: prompts written for an
-    open-vocabulary detector stay usable. Order does not matter, except that a class's first matching phrase is named.
+    Phrases without a match are ignored as long as another phrase of their class matches, so prompts written for an
+    open-vocabulary detector stay usable. Order does not matter, except that a class's first match is returned.
 
     Args:
-        known_names: what the detector can find, in the order of its outputs.
-        classes: what is asked for.
-        detector: its registry name, for the message.
+        known_names: the detector's names, in the order of its outputs.
+        classes: the requested classes.
+        detector: the detector's registry name, for the error message.
 
     Raises:
-        ConfigError: a class names nothing the detector knows, or two classes name the same thing.
+        ConfigError: a class matches none of the detector's names, or two classes match the same name.
     """
     known_forms = [spellings(name) for name in known_names]
     matched: dict[int, tuple[int, str]] = {}
@@ -152,4 +153,4 @@ _COCO: Final = (
     "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
 )
 COCO_CLASS_NAMES: Final = tuple(_COCO.split(","))
-"""Darknet's `coco.names`, known without the file, so that a class list can be checked before any work starts."""
+"""Darknet's `coco.names`. Available without the file, so that a class list can be checked before any work starts."""

@@ -1,1 +1,1 @@
-"""Detectors from the model hub and from files of the user's own."""
+"""Detectors from the model hub and from the user's own files."""

@@ -1,7 +1,7 @@
-"""What the detectors of transformers with fixed class names share: their names, one class a box.
+"""The shared part of transformers detectors with fixed class names: their names, and one class per box.
 
-Belongs here: everything but the network. Does not belong here: what one architecture makes of its logits (its own
-module), how a class list is matched with names (models/vocabulary.py).
+Belongs here: everything but the network. Does not belong here: how one architecture interprets its logits (its own
+module), and matching a class list with names (models/vocabulary.py).
 """
 
 from abc import abstractmethod
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class ClassDetector(HubDetector):
-    """Implements ObjectDetector. A box has the class that is likeliest for it of all, or is not returned.
+    """Implements ObjectDetector. A box is returned only if its most likely class of all is one that was requested.
 
-    For networks whose outputs are `logits` (N, Q, C) and `pred_boxes` (N, Q, 4), centres and sizes relative to the
-    image: that is, the family of DETR.
+    For networks of the DETR family, whose outputs are `logits` (N, Q, C) and `pred_boxes` (N, Q, 4): centres and sizes
+    relative to the image.
     """
 
-    nms_iou: ClassVar[float | None] = None  # they are trained to find every object once
+    nms_iou: ClassVar[float | None] = None  # these networks are trained to find every object once
 
     @staticmethod
     @abstractmethod
@@ -48,8 +48,8 @@ class ClassDetector(HubDetector):
         """Return the detections of each image, in order.
 
         Raises:
-            ConfigError: a class names nothing the network knows.
-            ModelError: memory does not suffice for one image.
+            ConfigError: a class matches none of the network's names.
+            ModelError: there is too little memory for a single image.
         """
         wanted = match_vocabulary(self.known_names, classes, detector=self.name)
         return self.in_batches(images, partial(self._detect_together, wanted=wanted, confidence_floor=confidence_floor))
@@ -94,16 +94,16 @@ def _choose(
 def load_class_detector(
     kind: type[ClassDetector], entry: ModelEntry, device: str, *, model_types: Sequence[str]
 ) -> ClassDetector:
-    """Load an entry of a detector with fixed class names from the hub's cache, the hub or a folder.
+    """Load a detector with fixed class names from the hub's cache, the hub or a folder.
 
     Args:
-        kind: the detector to make.
-        entry: of the registry.
-        device: as the configuration names it.
-        model_types: what transformers may call the network.
+        kind: the class of detector to make.
+        entry: the registry entry.
+        device: the device as named in the configuration.
+        model_types: the accepted values of transformers' `model_type`.
 
     Raises:
-        ModelError: it cannot be had, or is of another architecture.
+        ModelError: it cannot be loaded, or is of another architecture.
     """
     from transformers import AutoModelForObjectDetection
 
@@ -114,10 +114,10 @@ def load_class_detector(
 
 
 def class_names(entry: ModelEntry) -> tuple[str, ...]:
-    """Return the names that a checkpoint says its classes have, in the order of its outputs. Reads no weights.
+    """Return the class names of a checkpoint, in the order of its outputs. Reads no weights.
 
     Raises:
-        ModelError: it cannot be had.
+        ModelError: the checkpoint cannot be loaded.
     """
     return _names_in(_config_of(entry))
 

@@ -1,10 +1,10 @@
-"""GroundingDINO through transformers. Each phrase is scored by its own tokens alone.
+"""GroundingDINO through transformers. Each phrase is scored by its own tokens only.
 
-The usual post-processing reads a label back from whichever tokens are hot, and so returns "car taxi" where two
-phrases share a box. Here the token span of every phrase is known, because the text is put together token by token;
-a phrase's score is the mean over its span, and a box goes to the phrase with the highest.
+The usual post-processing builds a label from all tokens with a high score, and so returns "car taxi" if two phrases
+match the same box. Here the text is assembled token by token, so the token span of every phrase is known. A phrase's
+score is the mean over its span, and a box is assigned to the phrase with the highest score.
 
-Source: Liu et al. 2023, "Grounding DINO"; the mean over a phrase's tokens is that of GLIP (Li et al. 2022) and of
+Source: Liu et al. 2023, "Grounding DINO"; the mean over a phrase's tokens follows GLIP (Li et al. 2022) and
 MMDetection's `convert_grounding_to_cls_scores`.
 """
 
@@ -24,7 +24,7 @@ from data_miner_dagster.models.detectors.phrase_detector import (
 from data_miner_dagster.models.registry import ModelEntry
 
 _SEPARATORS: Final = str.maketrans(".?", "  ")
-"""Both end a phrase for the model, wherever they stand."""
+"""The model treats both characters as the end of a phrase, wherever they occur."""
 
 
 class GroundingDinoDetector(PhraseDetector):
@@ -35,11 +35,11 @@ class GroundingDinoDetector(PhraseDetector):
 
     @property
     def max_tokens(self) -> int:
-        """The model's text limit, 256, less the two tokens that open and close the text."""
+        """The model's text limit of 256, minus the two tokens that open and close the text."""
         return int(self.network.config.max_text_len) - 2
 
     def num_tokens(self, prompt: str) -> int:
-        """Return the tokens of a phrase and of the separator behind it."""
+        """Return the number of tokens of a phrase and its separator."""
         return len(self._token_ids(prompt)) + 1
 
     def _token_ids(self, prompt: str) -> list[int]:
@@ -50,7 +50,7 @@ class GroundingDinoDetector(PhraseDetector):
         return ids
 
     def text_of(self, prompts: Sequence[str]) -> tuple[list[int], list[slice]]:
-        """Return the token ids of "phrase . phrase ." with opening and closing, and the span of each phrase in them."""
+        """Return the token ids of "phrase . phrase .", with start and end tokens, and the span of each phrase."""
         separator = int(self.tokenizer.convert_tokens_to_ids("."))
         ids = [int(self.tokenizer.cls_token_id)]
         spans = []
@@ -90,7 +90,7 @@ def load(entry: ModelEntry, device: str) -> GroundingDinoDetector:
     """Load an entry of architecture `grounding-dino`.
 
     Raises:
-        ModelError: it cannot be had or is not what its entry says.
+        ModelError: it cannot be loaded or does not match its entry.
     """
     from transformers import GroundingDinoForObjectDetection
 

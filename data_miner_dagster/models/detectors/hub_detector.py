@@ -1,7 +1,7 @@
-"""What all detectors of transformers share: loading, batches that fit the device, precision, boxes from centres.
+"""The shared part of all transformers detectors: loading, batches that fit the device, precision, boxes from centres.
 
-Belongs here: whatever holds for any network. Does not belong here: what a network is asked for, by phrases
-(phrase_detector.py) or by the fixed names of its classes (class_detector.py).
+Belongs here: what applies to every network. Does not belong here: queries by phrase (phrase_detector.py) or by fixed
+class name (class_detector.py).
 """
 
 from abc import ABC
@@ -24,10 +24,10 @@ class HubDetector(ABC):
     """A network with its own image processor, on a device."""
 
     nms_iou: ClassVar[float | None]
-    """Of two boxes of a class that overlap by more than this, the less confident goes; None: none goes."""
+    """If two boxes of a class have a higher IoU, the less confident is removed; None removes no box."""
     batches_any_size: ClassVar[bool]
-    """False where images of one forward pass are padded to the largest: then only those of one size share a pass, so
-    that an image's boxes never depend on its neighbours. The frames of a video are of one size."""
+    """False if the images of a forward pass are padded to the largest. Then only images of equal size share a pass, so
+    that an image's boxes never depend on its neighbours. All frames of a video have the same size."""
 
     def __init__(self, network: Any, image_processor: Any, *, name: str, fingerprint: str, device: str) -> None:
         self.name = name
@@ -41,14 +41,14 @@ class HubDetector(ABC):
     ) -> list[ImageDetections]:
         """Return the detections of each image, in order, from as few forward passes as the architecture allows.
 
-        Where the device's memory does not suffice, the batch is halved.
+        If the device runs out of memory, the batch is halved.
 
         Args:
-            images: of any sizes; may be empty.
-            detect_together: gets images that may share a forward pass.
+            images: images of any sizes; may be empty.
+            detect_together: called with images that may share a forward pass.
 
         Raises:
-            ModelError: memory does not suffice for one image.
+            ModelError: there is too little memory for a single image.
         """
         found: list[ImageDetections] = [ImageDetections.empty()] * len(images)
         for rows in self._groups_of(images):
@@ -61,7 +61,7 @@ class HubDetector(ABC):
         return found
 
     def _groups_of(self, images: Sequence[RgbImage]) -> list[list[int]]:
-        """Return rows of images that may share a forward pass."""
+        """Return groups of indices into `images` that may share a forward pass."""
         if self.batches_any_size:
             return [list(range(len(images)))] if images else []
         rows_by_shape: dict[tuple[int, ...], list[int]] = {}
@@ -70,15 +70,15 @@ class HubDetector(ABC):
         return list(rows_by_shape.values())
 
     def pixels_of(self, images: Sequence[RgbImage]) -> Any:
-        """Return what the architecture's own processor makes of images, on the device."""
+        """Return the output of the architecture's own image processor, on the device."""
         pixels = self.image_processor(images=list(images), input_data_format="channels_last", return_tensors="pt")
         return pixels.to(self.device)
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """The context of a forward pass: no gradients; half precision on CUDA.
+        """Provide the context of a forward pass: no gradients, and half precision on CUDA.
 
-        float16, not bfloat16: with the latter's 8 bits a box edge at pixel 1,000 would be rounded to steps of 4.
+        Uses float16, not bfloat16, whose 8 bits would round a box edge at pixel 1,000 to steps of 4.
         """
         import torch
 
@@ -91,14 +91,14 @@ def load_pretrained(kind: type[Kind], network_class: Any, entry: ModelEntry, dev
     """Load a network and its image processor from the hub's cache, the hub or a folder.
 
     Args:
-        kind: the detector to make.
-        network_class: of transformers.
-        entry: of the registry.
-        device: as the configuration names it.
-        parts: whatever else `kind` is made from.
+        kind: the class of detector to make.
+        network_class: the network's class in transformers.
+        entry: the registry entry.
+        device: the device as named in the configuration.
+        parts: further constructor arguments of `kind`.
 
     Raises:
-        ModelError: it cannot be had or is not what its entry says.
+        ModelError: it cannot be loaded or does not match its entry.
     """
     from transformers import AutoImageProcessor
 
@@ -117,7 +117,7 @@ def load_pretrained(kind: type[Kind], network_class: Any, entry: ModelEntry, dev
 
 
 def boxes_from_centres(boxes_cxcywh: Float32Array, scale_wh: tuple[float, float]) -> Float32Array:
-    """Return (N, 4) corners in pixels of (N, 4) centres and sizes relative to `scale_wh`."""
+    """Return (N, 4) corners in pixels from (N, 4) centres and sizes relative to `scale_wh`."""
     centres, halves = boxes_cxcywh[:, :2], boxes_cxcywh[:, 2:] / 2
     corners: Float32Array = np.concatenate([centres - halves, centres + halves], axis=1)
     return corners * np.array([*scale_wh, *scale_wh], np.float32)

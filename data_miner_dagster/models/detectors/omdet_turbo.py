@@ -1,7 +1,7 @@
 """OmDet-Turbo through transformers.
 
-Besides the phrases the model reads a task, "Detect a, b, c.", of at most 77 tokens: phrases go in as many passes as
-their list needs.
+Besides the phrases, the model reads a task, "Detect a, b, c.", of at most 77 tokens. A long list of phrases is split
+into several passes.
 
 Source: Zhao et al. 2024, "Real-time Transformer-based Open-Vocabulary Detection with Efficient Fusion Head".
 """
@@ -29,15 +29,15 @@ class OmDetTurboDetector(PhraseDetector):
 
     @property
     def max_tokens(self) -> int:
-        """The room for phrases in the task's text."""
+        """The number of tokens available for phrases in the task's text."""
         return self.context_length - len(self.tokenizer("Detect .")["input_ids"])
 
     def num_tokens(self, prompt: str) -> int:
-        """Return the tokens of a phrase and of the comma behind it."""
+        """Return the number of tokens of a phrase and the comma after it."""
         return len(self.tokenizer(f"{prompt.lower()},", add_special_tokens=False)["input_ids"])
 
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass on images of any sizes: all are resized to the model's square."""
+        """Run one forward pass on images of any sizes, which are all resized to the model's square."""
         import torch
 
         plain = [prompt.lower() for prompt in prompts]
@@ -71,7 +71,7 @@ def load(entry: ModelEntry, device: str) -> OmDetTurboDetector:
     """Load an entry of architecture `omdet-turbo`.
 
     Raises:
-        ModelError: it cannot be had or is not what its entry says.
+        ModelError: it cannot be loaded or does not match its entry.
     """
     from transformers import OmDetTurboForObjectDetection
 

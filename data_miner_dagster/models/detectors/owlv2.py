@@ -1,7 +1,7 @@
 """OWLv2 through transformers.
 
-The image is padded to a square at the right and the bottom before it is resized, so boxes are relative to the longer
-side, not to width and height.
+The image is padded to a square on the right and at the bottom before it is resized, so boxes are relative to the longer
+side and not to width and height.
 
 Source: Minderer et al. 2023, "Scaling Open-Vocabulary Object Detection".
 """
@@ -19,22 +19,22 @@ from data_miner_dagster.models.detectors.phrase_detector import (
 from data_miner_dagster.models.registry import ModelEntry
 
 MAX_PHRASES = 64
-"""Phrases of one forward pass: each is a text of its own, encoded once an image."""
+"""Maximum number of phrases per forward pass. Each phrase is a separate text, encoded once per image."""
 
 
 class Owlv2Detector(PhraseDetector):
     """Implements ObjectDetector."""
 
-    nms_iou: ClassVar[float | None] = 0.5  # every patch of an object answers with a box
+    nms_iou: ClassVar[float | None] = 0.5  # every patch of an object returns a box
     batches_any_size: ClassVar[bool] = True
 
     @property
     def max_tokens(self) -> int:
-        """Room for `MAX_PHRASES` phrases of full length."""
+        """The number of tokens of `MAX_PHRASES` phrases of full length."""
         return MAX_PHRASES * self.context_length
 
     def num_tokens(self, prompt: str) -> int:
-        """Return the full length that a phrase is padded to, or more than any room where it is longer."""
+        """Return the length that a phrase is padded to, or more than `max_tokens` if the phrase is too long."""
         length = len(self.tokenizer(prompt.lower())["input_ids"])
         return self.context_length if length <= self.context_length else self.max_tokens + length
 
@@ -66,7 +66,7 @@ def load(entry: ModelEntry, device: str) -> Owlv2Detector:
     """Load an entry of architecture `owlv2`.
 
     Raises:
-        ModelError: it cannot be had or is not what its entry says.
+        ModelError: it cannot be loaded or does not match its entry.
     """
     from transformers import Owlv2ForObjectDetection
 

@@ -1,4 +1,4 @@
-"""What the open-vocabulary detectors of transformers share: phrases, chunks, one phrase a box.
+"""The shared part of transformers' open-vocabulary detectors: phrases, chunks, and one phrase per box.
 
 Belongs here: everything but the network. Does not belong here: how one architecture scores phrases (its own module).
 """
@@ -31,14 +31,14 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class ScoredBoxes:
-    """The candidates of one image: boxes (Q, 4) in absolute pixels, and the score (Q, P) of each for each phrase."""
+    """The candidates of one image: boxes (Q, 4) in absolute pixels and scores (Q, P) per box and phrase."""
 
     boxes_xyxy: Float32Array
     phrase_scores: Float32Array
 
 
 class PhraseDetector(HubDetector):
-    """Implements ObjectDetector. Every candidate box goes to its one best phrase: labels are never merged."""
+    """Implements ObjectDetector. Assigns every candidate box to its best phrase, so labels are never merged."""
 
     def __init__(
         self, network: Any, image_processor: Any, *, tokenizer: Any, name: str, fingerprint: str, device: str
@@ -48,43 +48,43 @@ class PhraseDetector(HubDetector):
 
     @property
     def context_length(self) -> int:
-        """Tokens of one text of the network, if its text half is CLIP's."""
+        """The maximum number of tokens per text, for networks with CLIP's text encoder."""
         return int(self.network.config.text_config.max_position_embeddings)
 
     @abstractmethod
     def num_tokens(self, prompt: str) -> int:
-        """Return how many tokens of the text limit a phrase takes, separator included."""
+        """Return the number of tokens that a phrase takes, including its separator."""
 
     @property
     @abstractmethod
     def max_tokens(self) -> int:
-        """How many tokens the phrases of one forward pass may take together."""
+        """The maximum number of tokens of all phrases in one forward pass."""
 
     @abstractmethod
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass on images and phrases that fit; one result an image."""
+        """Run one forward pass on images and phrases that fit; return one result per image."""
 
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
     ) -> list[ImageDetections]:
         """Return the detections of each image, in order.
 
-        Images go through together where the architecture allows; phrases are split into as many passes as the text
-        limit asks for. Where the device's memory does not suffice, the batch is halved.
+        Images share a forward pass where the architecture allows it. Phrases are split into as many passes as the text
+        limit requires. If the device runs out of memory, the batch is halved.
 
         Raises:
-            ConfigError: a phrase alone is over the text limit.
-            ModelError: memory does not suffice for one image.
+            ConfigError: a single phrase exceeds the text limit.
+            ModelError: there is too little memory for a single image.
         """
         phrases = [Phrase(index, prompt) for index, wanted in enumerate(classes) for prompt in wanted.prompts]
         chunks = self.chunks_of(phrases)
         return self.in_batches(images, partial(self._detect_together, chunks=chunks, confidence_floor=confidence_floor))
 
     def chunks_of(self, phrases: Sequence[Phrase]) -> list[list[Phrase]]:
-        """Return the phrases in as few runs as fit the text limit, in order.
+        """Return the phrases, in order, in as few chunks as the text limit allows.
 
         Raises:
-            ConfigError: a phrase alone is over it.
+            ConfigError: a single phrase exceeds the limit.
         """
         chunks: list[list[Phrase]] = []
         room = 0
@@ -141,10 +141,10 @@ class PhraseDetector(HubDetector):
 
 
 def load_phrase_detector(kind: type[Kind], network_class: Any, entry: ModelEntry, device: str) -> Kind:
-    """Load an entry of a phrase detector, its tokenizer included, from the hub's cache, the hub or a folder.
+    """Load a phrase detector and its tokenizer from the hub's cache, the hub or a folder.
 
     Raises:
-        ModelError: it cannot be had or is not what its entry says.
+        ModelError: it cannot be loaded or does not match its entry.
     """
     from transformers import AutoTokenizer
 

@@ -1,6 +1,6 @@
-"""RT-DETR, RT-DETRv2 and D-FINE through transformers: one kind of preparation and of outputs.
+"""RT-DETR, RT-DETRv2 and D-FINE through transformers, which share preprocessing and output format.
 
-Images are resized to the network's square, their shape not kept, so boxes are relative to width and height.
+Images are resized to the network's square without keeping the aspect ratio, so boxes are relative to width and height.
 
 Source: Zhao et al. 2023, "DETRs Beat YOLOs on Real-time Object Detection"; Peng et al. 2024, "D-FINE".
 """
@@ -21,7 +21,7 @@ class RtDetrDetector(ClassDetector):
 
     @staticmethod
     def confidences_of(logits: "torch.Tensor") -> "torch.Tensor":
-        """Return (N, Q, C): each class is a question of its own (focal loss)."""
+        """Return confidences (N, Q, C). Classes are independent of each other (focal loss)."""
         return logits.sigmoid()
 
 
@@ -29,6 +29,6 @@ def load(entry: ModelEntry, device: str) -> ClassDetector:
     """Load an entry of architecture `rt-detr`.
 
     Raises:
-        ModelError: it cannot be had, or is of another architecture.
+        ModelError: it cannot be loaded, or is of another architecture.
     """
     return load_class_detector(RtDetrDetector, entry, device, model_types=("rt_detr", "rt_detr_v2", "d_fine"))

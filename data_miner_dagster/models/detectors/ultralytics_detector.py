@@ -1,11 +1,11 @@
 """Detectors through Ultralytics: YOLO11, YOLO26, YOLO-World, YOLOE, and any `.onnx` in its layout.
 
-An entry's source is one file of the user's own, `ultralytics:/models/yolo26n.onnx`. A `.pt` file is a pickle, which can
-run any code when it is opened: it is opened only if the entry pins its sha256 (`options: {sha256: ...}`), and even then
-with Ultralytics' restricted loader. Export to `.onnx` where you can. YOLO-World and YOLOE take any phrase, by the text
-half that the option `text_model` names (yolo_phrases.py).
+An entry's source is one of the user's own files, such as `ultralytics:/models/yolo26n.onnx`. A `.pt` file is a pickle,
+which can run any code when it is opened. It is opened only if the entry pins its sha256 (`options: {sha256: ...}`), and
+then with Ultralytics' restricted loader. Export to `.onnx` if you can. YOLO-World and YOLOE accept any phrase, using
+the text encoder that the option `text_model` names (yolo_phrases.py).
 
-Ultralytics' software and weights are under the AGPL-3.0, or a licence bought from Ultralytics.
+Ultralytics' software and weights are licensed under AGPL-3.0 or a licence bought from Ultralytics.
 """
 
 import ast
@@ -33,8 +33,8 @@ NMS_IOU: Final = 0.7
 """Ultralytics' own default."""
 
 _ENVIRONMENT: Final[Mapping[str, str]] = {
-    "YOLO_AUTOINSTALL": "False",  # no packages installed behind the user's back
-    "YOLO_OFFLINE": "True",  # no usage statistics, no weights fetched without a checksum
+    "YOLO_AUTOINSTALL": "False",  # never install packages automatically
+    "YOLO_OFFLINE": "True",  # send no usage statistics, fetch no weights without a checksum
     "YOLO_VERBOSE": "False",
     "ULTRALYTICS_SAFE_LOAD": "True",  # torch.load(weights_only=True)
 }
@@ -42,14 +42,14 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class FixedInput:
-    """The input that an exported file insists on; None where it takes any."""
+    """The input size that an exported file requires; None where any size is accepted."""
 
     num_images: int | None
     size_hw: tuple[int, int] | None
 
 
 class UltralyticsDetector:
-    """Implements ObjectDetector. Each image is letterboxed to the model's square, whatever else is in its batch."""
+    """Implements ObjectDetector. Each image is letterboxed to the model's square, independent of its batch."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class UltralyticsDetector:
         self.fingerprint = fingerprint
         self.device = device
         self._model = model
-        self._phrases = phrases  # None: the model looks for its own names
+        self._phrases = phrases  # None: the model has fixed class names
         self._fixed = fixed or FixedInput(None, None)
 
     def detect(
@@ -74,8 +74,8 @@ class UltralyticsDetector:
         """Return the detections of each image, in order.
 
         Raises:
-            ConfigError: a class names nothing the detector knows.
-            ModelError: memory does not suffice for one image.
+            ConfigError: a class matches none of the detector's names.
+            ModelError: there is too little memory for a single image.
         """
         wanted = self._prepare(classes)
 
@@ -104,8 +104,8 @@ class UltralyticsDetector:
         self, images: Sequence[RgbImage], wanted: Mapping[int, tuple[int, str]], confidence_floor: float
     ) -> list[ImageDetections]:
         results = self._model.predict(
-            [np.ascontiguousarray(image[..., ::-1]) for image in images],  # Ultralytics takes arrays for BGR
-            conf=max(confidence_floor, 1e-6),  # 0 is taken for "not given"
+            [np.ascontiguousarray(image[..., ::-1]) for image in images],  # Ultralytics expects arrays in BGR
+            conf=max(confidence_floor, 1e-6),  # Ultralytics treats 0 as "not given"
             iou=NMS_IOU,
             max_det=MAX_BOXES,
             classes=sorted(wanted),
@@ -139,7 +139,7 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
     """Load an entry of architecture `ultralytics` from its file.
 
     Raises:
-        ModelError: there is no such file, its kind is not taken, or a pickle is not pinned or not what was pinned.
+        ModelError: the file is missing or of an unsupported type, or a pickle is not pinned or does not match its pin.
     """
     path = entry.folder
     if not path.is_file():
@@ -166,8 +166,8 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
 def import_yolo() -> Any:
     """Return `ultralytics.YOLO`, and undo what its import changes for the whole process.
 
-    It replaces `PIL.Image.open` (by one that tries to install packages where a file is no image) and `torch.save`,
-    sets OpenCV to one thread, and changes how numpy prints and which warnings show.
+    The import replaces `PIL.Image.open` (with a version that tries to install packages if a file is not an image) and
+    `torch.save`, sets OpenCV to one thread, and changes numpy's print options and the warning filters.
     """
     import cv2
     import PIL.Image
@@ -184,7 +184,7 @@ def import_yolo() -> Any:
 
 
 def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
-    """Return the class names that Ultralytics' export keeps in an `.onnx` file; None where only the weights tell."""
+    """Return the class names that Ultralytics' export stored in an `.onnx` file; None if only the weights have them."""
     if entry.folder.suffix != ".onnx" or not entry.folder.is_file():
         return None
     import onnx
@@ -198,7 +198,7 @@ def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
 
 
 def read_fixed_input(path: Path) -> FixedInput:
-    """Return what an `.onnx` file was exported for."""
+    """Return the input size for which an `.onnx` file was exported."""
     import onnx
 
     shape = onnx.load(path, load_external_data=False).graph.input[0].type.tensor_type.shape
@@ -207,7 +207,7 @@ def read_fixed_input(path: Path) -> FixedInput:
 
 
 def open_pickle(entry: ModelEntry, path: Path, yolo: Any) -> Any:
-    """Return the model in a `.pt` file, of which only known classes of networks are built.
+    """Return the model in a `.pt` file. Only known network classes are instantiated.
 
     Raises:
         ModelError: Ultralytics' restricted loader is off, or refuses the file.
@@ -221,6 +221,6 @@ def open_pickle(entry: ModelEntry, path: Path, yolo: Any) -> Any:
         )
     try:
         return yolo(str(path))
-    except (TypeError, ImportError, AttributeError, RuntimeError) as error:  # what its loader makes of foreign files
+    except (TypeError, ImportError, AttributeError, RuntimeError) as error:  # the loader raises these on foreign files
         reason = " ".join(str(error).split())
         raise ModelError(f"model {entry.name}: {path.name} is not a checkpoint of Ultralytics': {reason}") from error

@@ -1,10 +1,11 @@
-"""Phrases for YOLO-World and YOLOE, whose weights come without the text half they were trained with.
+"""Phrases for YOLO-World and YOLOE, whose weights come without the text encoder they were trained with.
 
-Belongs here: reading a text half from a folder on disk, and handing its embeddings to the network. Ultralytics' own
-way is not gone: it imports a package that only a Git repository carries, and fetches the weights by itself.
+Belongs here: reading a text encoder from a folder on disk and passing its embeddings to the network. Ultralytics' own
+mechanism is not used: it needs a package that is only available from a Git repository, and it fetches weights
+automatically.
 
-The folder holds CLIP's tokenizer and, for YOLO-World, CLIP ViT-B/32 as the hub has it; for YOLOE one TorchScript file,
-which is a program: it is opened only if its entry pins its sha256.
+The folder contains CLIP's tokenizer and, for YOLO-World, CLIP ViT-B/32 in the hub's format. For YOLOE it contains one
+TorchScript file, which is a program and therefore opened only if the entry pins its sha256.
 
 Source: Cheng et al. 2024, "YOLO-World"; Wang et al. 2025, "YOLOE"; Radford et al. 2021 (CLIP); Vasu et al. 2024
 (MobileCLIP).
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
     import torch
 
 CONTEXT_LENGTH: Final = 77
-"""Tokens of a phrase with those that open and close it; the rest is zeros."""
+"""Tokens of a phrase including its start and end tokens; the rest is zeros."""
 EMBEDDING_DIM: Final = 512
-"""What both networks were built for."""
+"""The embedding size of both networks."""
 _SCRIPTS: Final[Mapping[str, str]] = {"mobileclip:blt": "mobileclip_blt.ts", "mobileclip2:b": "mobileclip2_b.ts"}
-"""YOLOE says which text half it was trained with; another would answer, and mean nothing."""
+"""The script file for each text encoder that a YOLOE may name. Any other encoder would yield meaningless results."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextHalf:
-    """A tokenizer, and a network from (P, 77) token ids to (P, 512) unit vectors, on the CPU."""
+    """A tokenizer and a network that maps (P, 77) token ids to (P, 512) unit vectors, on the CPU."""
 
     model_name: str
     tokenizer: Any
@@ -43,8 +44,8 @@ class TextHalf:
         """Return (1, P, 512) unit vectors.
 
         Raises:
-            ConfigError: a phrase is over the text limit.
-            ModelError: the network gives vectors of another length.
+            ConfigError: a phrase exceeds the text limit.
+            ModelError: the network returns vectors of another length.
         """
         import torch
 
@@ -58,7 +59,7 @@ class TextHalf:
         return torch.nn.functional.normalize(vectors, dim=-1)[None]
 
     def token_ids(self, phrases: Sequence[str]) -> "torch.Tensor":
-        """Return (P, 77) int64, zeros behind each phrase: MobileCLIP was traced with that padding."""
+        """Return (P, 77) int64, padded with zeros after each phrase, as MobileCLIP was traced."""
         import torch
 
         ids = torch.zeros(len(phrases), CONTEXT_LENGTH, dtype=torch.int64)
@@ -82,10 +83,10 @@ class PhraseSetter:
         self._phrases: list[str] = []
 
     def set_phrases(self, phrases: Sequence[str]) -> None:
-        """Make output i of the model stand for phrase i. Does nothing if it does already.
+        """Make output i of the model stand for phrase i. Does nothing if the phrases are already set.
 
         Raises:
-            ConfigError: a phrase is over the text limit.
+            ConfigError: a phrase exceeds the text limit.
         """
         if self._phrases == list(phrases):
             return
@@ -96,29 +97,29 @@ class PhraseSetter:
             with torch.no_grad():
                 vectors = network.model[-1].get_tpe(vectors)
             self._model.set_classes(list(phrases), vectors)
-        else:  # what its `set_classes` does once it has the vectors
+        else:  # what the network's `set_classes` does after computing the vectors
             network.txt_feats = vectors
             network.model[-1].nc = len(phrases)
             network.names = list(phrases)
-        self._model.predictor = None  # made from a copy of the network
+        self._model.predictor = None  # was made from a copy of the network
         self._phrases = list(phrases)
 
 
 def takes_phrases(model: Any) -> bool:
-    """Tell whether a loaded Ultralytics model is open to any phrase; YOLOE's prompt-free kind has names of its own."""
+    """Return whether a loaded Ultralytics model accepts any phrase. Prompt-free YOLOE models have fixed names."""
     return hasattr(model, "set_classes") and not hasattr(model.model.model[-1], "lrpc")
 
 
 def is_yoloe(network: Any) -> bool:
-    """Tell YOLOE from YOLO-World."""
+    """Return whether the network is a YOLOE and not a YOLO-World."""
     return hasattr(network, "get_cls_pe")
 
 
 def load_phrase_setter(entry: ModelEntry, model: Any) -> PhraseSetter:
-    """Read the text half that the entry's option `text_model` names.
+    """Read the text encoder that the entry's option `text_model` names.
 
     Raises:
-        ModelError: there is none, it is not the one the detector was trained with, or a script is not pinned.
+        ModelError: it is missing, is not the one that the detector was trained with, or is an unpinned script.
     """
     import torch
     from transformers import AutoTokenizer, CLIPTextModelWithProjection
@@ -149,7 +150,7 @@ def load_phrase_setter(entry: ModelEntry, model: Any) -> PhraseSetter:
             return PhraseSetter(model, TextHalf(entry.name, tokenizer, lambda ids: network(ids).text_embeds))
     check_pinned(entry, script, "text_sha256")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch would rather have another format than the published
+        warnings.simplefilter("ignore", FutureWarning)  # torch prefers another format than the published one
         try:
             script_module = torch.jit.load(script, map_location="cpu")  # type: ignore[no-untyped-call]
         except RuntimeError as error:

@@ -1,7 +1,7 @@
-"""Hub encoders as ONNX graphs, and the runtimes that run those on a CPU in a fraction of torch's time.
+"""Hub encoders as ONNX graphs, and the runtimes that run them on a CPU in a fraction of torch's time.
 
-Belongs here: writing the graph, keeping it, opening it. Does not belong here: what is in a forward pass
-(hub_encoders.py). The graph goes from uint8 images to unit vectors, so both runtimes only differ in who multiplies.
+Belongs here: writing, keeping and opening the graph. Does not belong here: the forward pass itself (hub_encoders.py).
+The graph maps uint8 images to unit vectors, so the runtimes differ only in how they execute it.
 """
 
 import importlib.util
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     import torch
 
 GRAPH_VERSION: Final = 1
-"""Raised when the same weights give another graph."""
+"""Raise it when the same weights result in a different graph."""
 _OPSET: Final = 17
 
 ForwardPass = Callable[[npt.NDArray[np.uint8]], Float32Array]
 
 
 def check_installed(backend: CpuBackend) -> None:
-    """See that what a backend needs is installed, without importing it.
+    """Ensure that the packages of a backend are installed, without importing them.
 
     Raises:
-        ModelError: it is not.
+        ModelError: a package is missing.
     """
     if backend.startswith("openvino") and importlib.util.find_spec("openvino") is None:
         raise ModelError(
@@ -50,14 +50,14 @@ def write_graph(
     """Write `vectors_of`, which calls `network`, as a graph from `images` (N, H, W, 3) uint8 to `vectors` (N, D).
 
     Raises:
-        ModelError: the network cannot be written as one.
+        ModelError: the network cannot be exported as a graph.
     """
     import torch
 
     class ImagePass(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = network  # so that its weights are found
+            self.network = network  # registers the network's weights
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return vectors_of(images)
@@ -65,7 +65,7 @@ def write_graph(
     width, height = input_wh
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            # Tracing warns of every size that becomes a constant, and of its own successor, which needs more packages.
+            # Tracing warns about sizes that become constants, and about its successor, which needs more packages.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 ImagePass().eval(),
@@ -103,18 +103,18 @@ def open_graph(backend: CpuBackend, graph: Path) -> ForwardPass:
 
 def _open_with_openvino(graph: Path, precision: str, backend: CpuBackend) -> ForwardPass:
     check_installed(backend)
-    # Only the runtime: openvino's own conversion reports its use over the network.
+    # Use only the runtime: openvino's own conversion sends usage reports over the network.
     from openvino import Core
 
     settings: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, by all threads
+        "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch at a time
         "INFERENCE_NUM_THREADS": num_threads(),
         "INFERENCE_PRECISION_HINT": precision,
     }
     compiled = Core().compile_model(str(graph), "CPU", settings)
 
     def run(batch: npt.NDArray[np.uint8]) -> Float32Array:
-        # A request of its own: the compiled model's is shared by all threads.
+        # Create a separate request, since all threads share the compiled model's.
         vectors: Float32Array = compiled.create_infer_request().infer({0: batch})[0]
         return vectors
 

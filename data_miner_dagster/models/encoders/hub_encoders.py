@@ -1,7 +1,7 @@
 """Encoders of the Hugging Face hub: SigLIP 2, SigLIP, CLIP (image and text), DINOv2 and DINOv3 (image).
 
-Belongs here: loading through `from_pretrained`, tokenising, pooling, unit length. Does not belong here: where the
-files are (hub.py), resizing (pixels.py).
+Belongs here: loading through `from_pretrained`, tokenising, pooling, normalising to unit length. Does not belong here:
+the location of files (hub.py), resizing (pixels.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -27,31 +27,31 @@ if TYPE_CHECKING:
     import torch
 
 SIGLIP_TEXT_LENGTH: Final = 64
-"""SigLIP was trained on prompts padded to this length, without a mask: padded otherwise, its rankings invert."""
+"""SigLIP was trained on prompts padded to this length, without a mask. With other padding its rankings invert."""
 _BATCH_PROMPTS: Final = 64
 POOLINGS: Final = ("pooler", "cls", "mean")
 _NAFLEX: Final = "siglip2"
-"""SigLIP 2 of fixed resolution says `siglip` in its configuration; only the other kind has a type of its own."""
+"""Fixed-resolution SigLIP 2 has the model type `siglip`; only the variable-resolution variant has this one."""
 
 
 Pool: TypeAlias = "Callable[[Any, torch.Tensor], torch.Tensor]"
-"""(N, D) vectors of any length from a network and (N, 3, H, W) normalised pixels."""
+"""Maps a network and (N, 3, H, W) normalised pixels to (N, D) vectors of any length."""
 Tokenize: TypeAlias = "Callable[[Sequence[str]], dict[str, torch.Tensor]]"
-"""What the text tower takes, by argument."""
+"""Maps prompts to the keyword arguments of the text tower."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Checkpoint:
-    """A checkpoint whose settings have been read and whose weights have not."""
+    """A checkpoint whose settings have been read, but not its weights."""
 
     entry: ModelEntry
-    config: Any  # of transformers
+    config: Any  # transformers' configuration
     preparation: PixelPreparation
     device: str
 
     @property
     def graph_fingerprint(self) -> str:
-        """Changes with whatever decides the forward pass; an unpinned checkpoint's commit is known by now."""
+        """Changes with everything that affects the forward pass, including the commit of an unpinned checkpoint."""
         commit = getattr(self.config, "_commit_hash", None)
         return fingerprint_of({"weights": self.entry.fingerprint, "commit": commit, "graph": GRAPH_VERSION})
 
@@ -59,7 +59,7 @@ class _Checkpoint:
         """Read the weights.
 
         Raises:
-            ModelError: they cannot be had, or are damaged.
+            ModelError: they cannot be loaded or are damaged.
         """
         import torch
         from transformers import AutoModel
@@ -72,13 +72,13 @@ class _Checkpoint:
                 use_safetensors=True,
                 dtype=torch.bfloat16 if self.device.startswith("cuda") else torch.float32,
                 attn_implementation="sdpa",
-                trust_remote_code=False,  # else it would ask at the terminal whether to run a folder's code
+                trust_remote_code=False,  # otherwise it asks at the terminal whether to run a folder's code
             )
         return network.eval().to(self.device)
 
 
 class HubImageEncoder:
-    """Implements ImageEncoder: a network, and how what it says of pixels becomes one vector an image."""
+    """Implements ImageEncoder with a network and a pooling that yields one vector per image."""
 
     def __init__(self, checkpoint: _Checkpoint, *, embedding_dim: int, pool: Pool) -> None:
         self.embedding_dim = embedding_dim
@@ -96,7 +96,7 @@ class HubImageEncoder:
         return self._checkpoint.load_network()
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[np.uint8]:
-        """Return (H, W, 3) uint8 of the network's input size."""
+        """Return (H, W, 3) uint8 in the network's input size."""
         return self._checkpoint.preparation(image)
 
     def embed_batch(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
@@ -119,19 +119,19 @@ class HubImageEncoder:
         checkpoint = self._checkpoint
 
         def write(to: Path) -> None:
-            network = checkpoint.load_network()  # not kept: only prompts need it from now on
+            network = checkpoint.load_network()  # not kept: only prompts need it from here on
             write_graph(network, partial(self._vectors, network), checkpoint.preparation.output_wh, to)
 
         graph = derived_file(f"{checkpoint.entry.architecture}.onnx", checkpoint.graph_fingerprint, write)
         return open_graph(checkpoint.entry.cpu_backend, graph)
 
     def _vectors(self, network: Any, images: "torch.Tensor") -> "torch.Tensor":
-        """Return (N, D) unit vectors of (N, H, W, 3) uint8."""
+        """Return (N, D) unit vectors for (N, H, W, 3) uint8."""
         return _unit(self._pool(network, self._checkpoint.preparation.normalised(images, network.dtype)))
 
 
 class HubImageTextEncoder(HubImageEncoder):
-    """Implements ImageTextEncoder with a network of two towers."""
+    """Implements ImageTextEncoder with a two-tower network."""
 
     def __init__(self, checkpoint: _Checkpoint, *, embedding_dim: int, tokenize: Tokenize) -> None:
         super().__init__(checkpoint, embedding_dim=embedding_dim, pool=_image_features)
@@ -156,10 +156,10 @@ def _image_features(network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
 
 
 def load_siglip(entry: ModelEntry, device: str) -> HubImageTextEncoder:
-    """Load a SigLIP checkpoint, or one of a SigLIP 2 of fixed resolution.
+    """Load a checkpoint of SigLIP or fixed-resolution SigLIP 2.
 
     Raises:
-        ModelError: it cannot be had, or is of another architecture.
+        ModelError: it cannot be loaded, or is of another architecture.
     """
     checkpoint = _open_checkpoint(entry, device, model_types=("siglip",))
     tokenizer = _load_tokenizer(entry)
@@ -182,7 +182,7 @@ def load_clip(entry: ModelEntry, device: str) -> HubImageTextEncoder:
     """Load a CLIP checkpoint.
 
     Raises:
-        ModelError: it cannot be had, or is of another architecture.
+        ModelError: it cannot be loaded, or is of another architecture.
     """
     checkpoint = _open_checkpoint(entry, device, model_types=("clip",))
     tokenizer = _load_tokenizer(entry)
@@ -203,7 +203,7 @@ def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
     layer) or `mean` (of the patches).
 
     Raises:
-        ModelError: it cannot be had, or is of another architecture; or there is no such pooling.
+        ModelError: it cannot be loaded, is of another architecture, or the pooling is unknown.
     """
     types = ("dinov2", "dinov2_with_registers", "dinov3_vit")
     checkpoint = _open_checkpoint(entry, device, model_types=types)
@@ -255,7 +255,7 @@ def _load_tokenizer(entry: ModelEntry) -> Any:
 
 
 def _features(outputs: Any) -> "torch.Tensor":
-    """Return the vectors of `get_*_features`: transformers 5 wraps them, 4 returned them bare."""
+    """Return the vectors of `get_*_features`. transformers 5 wraps them, while 4 returns them directly."""
     features: torch.Tensor = getattr(outputs, "pooler_output", outputs)
     return features
 

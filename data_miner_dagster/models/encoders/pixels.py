@@ -1,9 +1,9 @@
-"""Images to the uint8 squares that a hub model's forward pass starts from, as the checkpoint's own settings say.
+"""Turn images into the uint8 input of a hub model's forward pass, following the checkpoint's own settings.
 
 Belongs here: resizing and cropping on the CPU, one image at a time, in worker threads. Does not belong here: scaling
 and normalising, which are cheaper for whole batches on the device.
 
-Source: `preprocessor_config.json` of the checkpoints; transformers' image processors, whose Pillow variant this equals.
+Source: `preprocessor_config.json` of the checkpoints; equal to the Pillow variant of transformers' image processors.
 """
 
 from collections.abc import Mapping
@@ -36,13 +36,13 @@ class _ImageProcessor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PixelPreparation:
-    """How an image becomes the network's input. `resize_wh` stretches; `shortest_edge` keeps the shape, then crops."""
+    """How an image becomes the network's input. `resize_wh` stretches; `shortest_edge` keeps the aspect ratio."""
 
     resize_wh: tuple[int, int] | None
     shortest_edge: int | None
     crop_wh: tuple[int, int] | None
     resample: Image.Resampling
-    mean: tuple[float, float, float]  # of 0..255
+    mean: tuple[float, float, float]  # on the scale 0..255
     std: tuple[float, float, float]
 
     @classmethod
@@ -50,7 +50,7 @@ class PixelPreparation:
         """Read the settings of a checkpoint's image processor.
 
         Raises:
-            ModelError: it does something else than resize, crop and normalise.
+            ModelError: it does something other than resize, crop and normalise.
         """
         size = dict(processor.size)
         if not processor.do_resize or not processor.do_rescale:
@@ -70,10 +70,10 @@ class PixelPreparation:
 
     @property
     def output_wh(self) -> tuple[int, int]:
-        """Size of every prepared image.
+        """The size of every prepared image.
 
         Raises:
-            ModelError: sizes would differ from image to image.
+            ModelError: the sizes would differ from image to image.
         """
         output = self.crop_wh or self.resize_wh
         if output is None:
@@ -81,7 +81,7 @@ class PixelPreparation:
         return output
 
     def __call__(self, image: RgbImage) -> npt.NDArray[np.uint8]:
-        """Return (H, W, 3) uint8 of `output_wh`. Thread-safe; Pillow works without the interpreter's lock."""
+        """Return (H, W, 3) uint8 in the size `output_wh`. Thread-safe; Pillow releases the GIL."""
         picture = Image.fromarray(image)
         if self.resize_wh is not None:
             picture = picture.resize(self.resize_wh, self.resample)
@@ -92,11 +92,11 @@ class PixelPreparation:
         width, height = self.output_wh
         if picture.size != (width, height):
             left, top = (picture.width - width) // 2, (picture.height - height) // 2
-            picture = picture.crop((left, top, left + width, top + height))  # black where the picture is smaller
+            picture = picture.crop((left, top, left + width, top + height))  # black if the picture is smaller
         return np.asarray(picture)
 
     def normalised(self, batch: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
-        """Return (N, 3, H, W) of (N, H, W, 3) uint8, on the same device."""
+        """Return (N, 3, H, W) of `dtype` from (N, H, W, 3) uint8, on the same device."""
         import torch
 
         pixels = batch.permute(0, 3, 1, 2).float()
@@ -106,7 +106,7 @@ class PixelPreparation:
 
 
 def on_device(batch: npt.NDArray[np.uint8], device: str) -> "torch.Tensor":
-    """Return the batch on the device, moved as bytes."""
+    """Return the batch on the device, transferred as uint8."""
     import torch
 
     pixels = torch.from_numpy(np.ascontiguousarray(batch))

@@ -1,1 +1,1 @@
-"""The small pinned models that need no hub: weights from package archives, run by ONNX Runtime."""
+"""Small pinned models that need no hub: weights from package archives, mostly run by ONNX Runtime."""

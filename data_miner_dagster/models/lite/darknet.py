@@ -1,8 +1,8 @@
 """YOLOv3-tiny from Darknet's own files: letterboxing, reading the weights, running the network.
 
-Belongs here: what turns `yolov3-tiny.weights` and `coco.names` into boxes and class confidences. Does not belong here:
-which classes a user asked for (models/lite/lite_detector.py), or where the files come from (models/packages.py).
-Weights are read with numpy: nothing is unpickled. Batch norm is folded into the convolutions while reading.
+Belongs here: computing boxes and class confidences from `yolov3-tiny.weights` and `coco.names`. Does not belong here:
+selecting the requested classes (models/lite/lite_detector.py), and fetching the files (models/packages.py).
+Weights are read with numpy, so nothing is unpickled. Batch norm is folded into the convolutions while reading.
 
 Source: Redmon and Farhadi 2018, "YOLOv3: An Incremental Improvement"; Darknet's `src/parser.c` (order of the weights).
 """
@@ -27,15 +27,15 @@ WEIGHTS_FILE_NAME: Final = "yolov3-tiny.weights"
 NAMES_FILE_NAME: Final = "coco.names"
 
 PAD_VALUE: Final = 114
-"""Grey around a letterboxed image."""
+"""Grey value of the border around a letterboxed image."""
 MAX_FORWARD_IMAGES: Final = 8
-"""Images per forward pass inside one call: more does not run faster on a CPU and only takes memory."""
+"""Images per forward pass within one call. More are not faster on a CPU and only take memory."""
 
 _BATCH_NORM_EPSILON: Final = 1e-6  # Darknet's normalize_cpu: (x - mean) / (sqrt(variance) + 1e-6)
 
 
 class Letterboxed(NamedTuple):
-    """An image scaled into a square. A point of the square is `point * scale + pad` of the image."""
+    """An image scaled into a square. An image point `p` is at `p * scale + pad` in the square."""
 
     image: RgbImage  # (side, side, 3)
     scale: float
@@ -43,7 +43,7 @@ class Letterboxed(NamedTuple):
 
 
 def letterbox(image: RgbImage, side: int = INPUT_SIDE) -> Letterboxed:
-    """Return the image scaled to fit a square of `side` pixels, its shape kept, centred on grey. Thread-safe."""
+    """Return the image scaled to fit a square of `side` pixels with its aspect ratio, centred on grey. Thread-safe."""
     height, width = image.shape[:2]
     scale = min(side / height, side / width)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
@@ -59,12 +59,12 @@ def letterbox(image: RgbImage, side: int = INPUT_SIDE) -> Letterboxed:
 def unletterbox_boxes(
     boxes_xyxy: Float32Array, scale: float, pad_xy: tuple[int, int], image_wh: tuple[int, int]
 ) -> Float32Array:
-    """Return boxes of the square as boxes of the image it was made from, clipped to it.
+    """Convert boxes from the letterboxed square to the original image, and clip them to it.
 
     Args:
         boxes_xyxy: (N, 4) in pixels of the square.
-        scale: as `letterbox` returned it.
-        pad_xy: as `letterbox` returned it.
+        scale: the scale that `letterbox` returned.
+        pad_xy: the padding that `letterbox` returned.
         image_wh: width and height of the original image.
     """
     moved = (boxes_xyxy - np.array([*pad_xy, *pad_xy], np.float32)) / np.float32(scale)
@@ -77,7 +77,7 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
     """Return the 80 class names, in the order of the network's outputs.
 
     Raises:
-        ModelError: the file is missing or has another number of names.
+        ModelError: the file is missing or has the wrong number of names.
     """
     path = folder / NAMES_FILE_NAME
     try:
@@ -102,7 +102,7 @@ class YoloV3Tiny:
         """Read `yolov3-tiny.weights` and `coco.names` from a folder.
 
         Raises:
-            ModelError: a file is missing or is not what its name says.
+            ModelError: a file is missing or invalid.
         """
         return cls(read_class_names(folder), read_model(folder))
 
@@ -138,10 +138,10 @@ class YoloV3Tiny:
 def read_model(folder: Path) -> "onnx.ModelProto":
     """Return the network of a folder with `yolov3-tiny.weights` and `coco.names` as an ONNX model.
 
-    `onnx.save` makes it a file that Ultralytics runs: names, task and size are in its metadata.
+    Ultralytics can run the file that `onnx.save` writes, since names, task and size are in its metadata.
 
     Raises:
-        ModelError: a file is missing or is not what its name says.
+        ModelError: a file is missing or invalid.
     """
     names = read_class_names(folder)
     metadata = {
@@ -155,13 +155,13 @@ def read_model(folder: Path) -> "onnx.ModelProto":
 
 
 def read_parameters(path: Path) -> list[tuple[Float32Array, Float32Array]]:
-    """Return (weight (out, in, side, side), bias (out,)) of each convolution, batch norm folded in.
+    """Return (weight (out, in, side, side), bias (out,)) of each convolution, with batch norm folded in.
 
-    The file: three int32 of version, one int64 of images seen, then float32: for a convolution with batch norm its
-    bias, scale, mean, variance and weights, for one without its bias and weights.
+    The file contains three int32 for the version, one int64 for the number of images seen, and then float32 values: for
+    each convolution its bias, its scale, mean and variance if it has batch norm, and its weights.
 
     Raises:
-        ModelError: the file is missing or has another size.
+        ModelError: the file is missing or has the wrong size.
     """
     try:
         content = np.fromfile(path, dtype=np.uint8)

@@ -1,8 +1,8 @@
 """YOLOv3-tiny as an ONNX model, in the output layout of Ultralytics' exports.
 
 Belongs here: the graph. Does not belong here: reading Darknet's files (models/lite/darknet.py).
-Written node by node, so that no exporter is needed, and so that the same file runs in ONNX Runtime and in Ultralytics.
-On two cores ONNX Runtime needs 52 ms of processor time an image where torch needs 73 to 85 (docs/detection.md).
+The graph is written node by node, so it needs no exporter, and the same file runs in ONNX Runtime and in Ultralytics.
+On two cores ONNX Runtime needs 52 ms of CPU time per image, and torch 73 to 85 ms (docs/detection.md).
 
 Source: Darknet's `cfg/yolov3-tiny.cfg` and `src/yolo_layer.c`.
 """
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 INPUT_SIDE: Final = 416
 NUM_CLASSES: Final = 80
 NUM_BOXES: Final = 3 * (13 * 13 + 26 * 26)
-"""Candidate boxes of one image: three anchors in each cell of both heads."""
+"""Candidate boxes per image: three anchors in each cell of both heads."""
 INPUT_NAME: Final = "images"
 OUTPUT_NAME: Final = "output0"
 
 _LEAKY_SLOPE: Final = 0.1
 _COARSE_ANCHORS_WH: Final = ((81.0, 82.0), (135.0, 169.0), (344.0, 319.0))
-# The cfg file published beside the weights says `mask = 0,1,2` for this head, but the weights were trained with 1,2,3:
-# with the former its boxes come out at half the size of the people in ultralytics' bus.jpg, with the latter they fit.
+# The cfg file published with the weights says `mask = 0,1,2` for this head, but the weights were trained with 1,2,3:
+# with the former, boxes are half the size of the people in ultralytics' bus.jpg; with the latter, they fit.
 _FINE_ANCHORS_WH: Final = ((23.0, 27.0), (37.0, 58.0), (81.0, 82.0))
 
 
 class Convolution(NamedTuple):
-    """The shape of one convolution; those without batch norm are the heads, and linear."""
+    """The shape of one convolution. The heads have no batch norm and are linear."""
 
     in_channels: int
     out_channels: int
@@ -67,12 +67,12 @@ def build_model(
 ) -> "onnx.ModelProto":
     """Return the model: `images` (N, 3, 416, 416) float32 RGB in 0..1 to `output0` (N, 84, 2535).
 
-    Of the 84 rows of the output, four are the centre, width and height in pixels of the input, 80 the confidences:
-    objectness times class probability.
+    The 84 rows of the output are the centre, width and height in pixels of the input, then 80 confidences: objectness
+    times class probability.
 
     Args:
-        parameters: (weight, bias) of each of `CONVOLUTIONS`, batch norm folded in.
-        metadata: to be kept in the file (Ultralytics reads `names`, `task`, `imgsz`, `stride`).
+        parameters: (weight, bias) of each of `CONVOLUTIONS`, with batch norm folded in.
+        metadata: metadata to store in the file (Ultralytics reads `names`, `task`, `imgsz`, `stride`).
     """
     from onnx import TensorProto, helper
 
@@ -131,20 +131,20 @@ def _convolve(graph: Graph, parameters: Sequence[tuple[Float32Array, Float32Arra
 
 
 def _pool(graph: Graph, source: str, stride: int) -> str:
-    # Darknet's stride-1 pool looks right and down; what lies outside counts as minus infinity, as in ONNX.
+    # Darknet's stride-1 pool extends right and down; values outside count as minus infinity, as in ONNX.
     pads = [0, 0, 0, 0] if stride == 2 else [0, 0, 1, 1]
     return graph.node("MaxPool", source, kernel_shape=[2, 2], strides=[stride, stride], pads=pads)
 
 
 def _candidates(graph: Graph, head: str, side: int) -> str:
-    """(N, 255, S, S) to (N, 3 * S * S, 85): anchor by anchor, each in rows of cells."""
+    """Reshape (N, 255, S, S) to (N, 3 * S * S, 85), ordered by anchor, then by row of cells."""
     per_anchor = graph.node("Reshape", head, graph.constant(np.array([0, 3, 5 + NUM_CLASSES, side * side])))
     last = graph.node("Transpose", per_anchor, perm=[0, 1, 3, 2])
     return graph.node("Reshape", last, graph.constant(np.array([0, 3 * side * side, 5 + NUM_CLASSES])))
 
 
 def _decode(graph: Graph, candidates: str) -> str:
-    """(N, 2535, 85) of raw outputs to (N, 2535, 84) of centre, size and confidences."""
+    """Convert raw outputs (N, 2535, 85) to centre, size and confidences (N, 2535, 84)."""
     centres, sizes, objectness, classes = graph.split_last(candidates, [2, 2, 1, NUM_CLASSES])
     corners, strides, anchors = [], [], []
     for side, anchors_wh in ((13, _COARSE_ANCHORS_WH), (26, _FINE_ANCHORS_WH)):

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 from its ImageNet checkpoint: pooled features and class logits.
 
-Belongs here: the network. Does not belong here: what features or logits are used for (lite_encoders.py).
-Batch norm is folded into the convolutions. The graph is written node by node, so that no exporter is needed, and kept,
-so that torch is imported once in the life of a model cache and not by every process. docs/models.md compares speeds.
+Belongs here: the network. Does not belong here: the use of features and logits (lite_encoders.py).
+Batch norm is folded into the convolutions. The graph is written node by node, so it needs no exporter. It is kept in
+the model cache, so that torch is imported only once and not by every process. docs/models.md compares speeds.
 
 Source: Tan and Le 2019, "EfficientNet"; tensorflow/tpu `efficientnet_lite_builder.py` (no squeeze-and-excite, ReLU6,
 fixed stem and head; TensorFlow's SAME padding, which is uneven for stride 2).
@@ -31,12 +31,12 @@ INPUT_SIDE: Final = 224
 NUM_FEATURES: Final = 1280
 NUM_CLASSES: Final = 1000
 MAX_FORWARD_IMAGES: Final = 8
-"""Images per forward pass inside one call: more does not run faster on a CPU and only takes memory."""
+"""Images per forward pass within one call. More are not faster on a CPU and only take memory."""
 
 _BATCH_NORM_EPSILON: Final = 1e-3
 _MEAN: Final = np.array(127, np.float32)
 _STD: Final = np.array(128, np.float32)
-_GRAPH_VERSION: Final = 1  # bumped when the same weights give another graph
+_GRAPH_VERSION: Final = 1  # bump it when the same weights result in a different graph
 
 
 class _Stage(NamedTuple):
@@ -81,7 +81,7 @@ _BLOCKS: Final = tuple(_blocks())
 
 
 def squash(image: RgbImage) -> RgbImage:
-    """Return the whole image resized to (224, 224, 3), its shape not kept: nothing at the edges is cut off."""
+    """Return the whole image resized to (224, 224, 3) without keeping its aspect ratio, so that no edge is cut off."""
     if image.shape[:2] == (INPUT_SIDE, INPUT_SIDE):
         return image
     shrinks = image.shape[0] > INPUT_SIDE or image.shape[1] > INPUT_SIDE
@@ -97,10 +97,10 @@ class EfficientNetLite0:
 
     @classmethod
     def load(cls, folder: Path) -> "EfficientNetLite0":
-        """Read `efficientnet-lite0.pth` from a folder; its graph is written into the model cache the first time.
+        """Read `efficientnet-lite0.pth` from a folder. The first call writes its graph to the model cache.
 
         Raises:
-            ModelError: the file is missing or is not this network's.
+            ModelError: the file is missing or does not belong to this network.
         """
         path = folder / WEIGHTS_FILE_NAME
         if not path.is_file():
@@ -128,7 +128,7 @@ def build_model(parameters: Mapping[str, tuple[Float32Array, Float32Array]]) -> 
     """Return the network as ONNX: `images` (N, 224, 224, 3) uint8 RGB to `features` (N, 1280), `logits` (N, 1000).
 
     Args:
-        parameters: (weight, bias) by name of layer, batch norm folded in.
+        parameters: (weight, bias) by layer name, with batch norm folded in.
     """
     from onnx import TensorProto, helper
 
@@ -138,7 +138,7 @@ def build_model(parameters: Mapping[str, tuple[Float32Array, Float32Array]]) -> 
     def convolve(name: str, inputs: str, *, stride: int = 1, groups: int = 1) -> str:
         weight, bias = parameters[name]
         kernel = weight.shape[-1]
-        # SAME padding: with stride 2 and an even side, the greater half is to the right and below.
+        # SAME padding: with stride 2 and an even side, the larger half is on the right and at the bottom.
         total = kernel - stride
         before, after = total // 2, total - total // 2
         return graph.node(
@@ -196,10 +196,10 @@ def _batch_norm_by_convolution() -> dict[str, str]:
 
 
 def read_parameters(path: Path) -> dict[str, tuple[Float32Array, Float32Array]]:
-    """Return (weight, bias) by name of layer, batch norm folded in.
+    """Return (weight, bias) by layer name, with batch norm folded in.
 
     Raises:
-        ModelError: the file is no checkpoint of this network.
+        ModelError: the file is not a checkpoint of this network.
     """
     import torch
 

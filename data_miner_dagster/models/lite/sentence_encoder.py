@@ -1,4 +1,4 @@
-"""Sentences to unit vectors: MiniLM with mean pooling."""
+"""Embed sentences as unit vectors: MiniLM with mean pooling."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _BATCH_SENTENCES: Final = 64
 
 
 class SentenceEncoder:
-    """all-MiniLM-L6-v2, loaded from a folder as `save_pretrained` writes it."""
+    """all-MiniLM-L6-v2, loaded from a folder in the format of `save_pretrained`."""
 
     def __init__(self, tokenizer: Any, network: Any, device: str) -> None:
         self._tokenizer = tokenizer
@@ -24,12 +24,12 @@ class SentenceEncoder:
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> "SentenceEncoder":
-        """Read tokenizer and network.
+        """Read the tokenizer and the network.
 
         Raises:
-            ModelError: the folder does not hold them.
+            ModelError: the folder does not contain them.
         """
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads warn when a process forks
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads print a warning when a process forks
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
 
@@ -49,7 +49,7 @@ class SentenceEncoder:
         import torch
 
         vectors = np.zeros((len(sentences), SENTENCE_DIM), np.float32)
-        # By length, so that a batch is padded little; a sentence's vector does not depend on its neighbours.
+        # Sorted by length to reduce padding; a sentence's vector does not depend on its neighbours.
         order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
         with torch.inference_mode():
             for start in range(0, len(order), _BATCH_SENTENCES):

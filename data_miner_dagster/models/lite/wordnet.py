@@ -17,7 +17,7 @@ _HYPERNYM_POINTERS: Final = ("@", "@i")
 
 
 class NounHierarchy:
-    """Synsets by offset, parsed as they are asked for."""
+    """Synsets by offset, parsed on demand."""
 
     def __init__(self, line_by_offset: dict[int, bytes]) -> None:
         self._line_by_offset = line_by_offset
@@ -32,13 +32,13 @@ class NounHierarchy:
         path = folder / NOUNS_FILE_NAME
         try:
             with path.open("rb") as file:
-                # Licence lines start with blanks; the file's own offsets do not hold where line ends were changed.
+                # Licence lines start with blanks. Byte offsets are not used: converted line ends would make them wrong.
                 return cls({int(line[:8]): line for line in file if line[:1].isdigit()})
         except FileNotFoundError as error:
             raise ModelError(f"{path} is missing; `data-miner models fetch --profile lite` puts it there") from error
 
     def lemma(self, offset: int) -> str:
-        """Return the first name of a synset, with blanks for underscores.
+        """Return the first name of a synset, with underscores replaced by blanks.
 
         Raises:
             ModelError: there is no such synset.
@@ -46,19 +46,19 @@ class NounHierarchy:
         return self._fields(offset)[4].replace("_", " ")
 
     def hypernyms(self, offset: int) -> list[int]:
-        """Return the synsets directly above, the main one first.
+        """Return the synsets directly above, with the main one first.
 
         Raises:
             ModelError: there is no such synset.
         """
         fields = self._fields(offset)
         num_words = int(fields[3], 16)
-        start = 4 + 2 * num_words  # after pairs of word and lex id: the count of pointers
+        start = 4 + 2 * num_words  # the pointer count follows the pairs of word and lex id
         pointers = (fields[start + 1 + 4 * i : start + 5 + 4 * i] for i in range(int(fields[start])))
         return [int(pointer[1]) for pointer in pointers if pointer[0] in _HYPERNYM_POINTERS]
 
     def main_line(self, offset: int) -> list[int]:
-        """Return the synsets above `offset` along main hypernyms, nearest first, without itself."""
+        """Return the synsets above `offset` along main hypernyms, nearest first, excluding `offset`."""
         line = []
         while above := self.hypernyms(offset):
             offset = above[0]
@@ -66,7 +66,7 @@ class NounHierarchy:
         return line
 
     def ancestors(self, offset: int) -> set[int]:
-        """Return every synset above `offset` by any way, and itself."""
+        """Return `offset` and every synset above it along any path."""
         found: set[int] = set()
         waiting = [offset]
         while waiting:
@@ -86,10 +86,10 @@ class NounHierarchy:
 def coarse_concepts(
     hierarchy: NounHierarchy, class_offsets: Sequence[int], *, min_classes: int, max_classes: int
 ) -> list[list[str]]:
-    """Return for each class the names of the concepts above it that are neither too narrow nor too broad.
+    """Return, for each class, the names of the concepts above it that are neither too narrow nor too broad.
 
-    A concept qualifies if it stands above at least `min_classes` and at most `max_classes` of the classes: for
-    "beagle" that gives hound, hunting dog and dog, but not the breed itself, and not animal.
+    A concept qualifies if it is above at least `min_classes` and at most `max_classes` of the classes. For "beagle" the
+    result is hound, hunting dog and dog, but neither the breed itself nor animal.
     """
     num_classes_below = Counter(ancestor for offset in class_offsets for ancestor in hierarchy.ancestors(offset))
     return [
