@@ -1,5 +1,5 @@
-"""Where videos come from: yt-dlp behind one adapter, local files, and the rule which addresses may be spoken to.
+"""Sources of videos: an adapter for yt-dlp, local files, and the policy for network addresses.
 
-Belongs here: listing, fetching, the translation of foreign errors. Does not belong here: which candidate is wanted
-(stages/sourcing.py), when to try again (stages/downloading/failures.py), the catalog.
+Belongs here: listing, fetching, translating foreign errors. Does not belong here: which candidates are wanted
+(stages/sourcing.py), when to retry (stages/downloading/failures.py), the catalog.
 """

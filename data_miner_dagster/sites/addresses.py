@@ -1,4 +1,4 @@
-"""Which network addresses may be spoken to. Decided at the socket: every resolved address of every connection.
+"""Network address policy, enforced at the socket for every resolved address of every connection.
 
 Belongs here: the policy and the one function that connects. Does not belong here: the table of addresses
 (special_addresses.py), HTTP, yt-dlp.
@@ -15,16 +15,16 @@ from data_miner_dagster.sites.special_addresses import is_public_address
 
 
 class AddressRefusedError(RequestError):  # type: ignore[misc]  # yt-dlp carries no types
-    """The host resolves to an address that is not on the public internet, and the configuration does not allow it.
+    """Raised if a host resolves to a non-public address that the configuration does not allow.
 
-    A `RequestError` and no `TransportError` or `OSError`: yt-dlp then neither retries nor swallows it.
+    It is a `RequestError`, not a `TransportError` or `OSError`, so that yt-dlp neither retries nor swallows it.
     """
 
 
 def checked_addresses(host: str, port: int, allowed_private_hosts: Collection[str]) -> list[tuple[int, Any]]:
     """Resolve `host` and return its (family, socket address) pairs, all of them allowed.
 
-    One private address among public ones refuses the host: a resolver that mixes them is what an attack looks like.
+    A single private address among public ones causes refusal, since a resolver that mixes them suggests an attack.
 
     Raises:
         AddressRefusedError: an address is private, loopback, link-local or reserved, and the host is not allowed.
@@ -50,11 +50,11 @@ def checked_addresses(host: str, port: int, allowed_private_hosts: Collection[st
 def connect_checked(
     host: str, port: int, timeout: float | None, allowed_private_hosts: Collection[str]
 ) -> socket.socket:
-    """Return a socket connected to an address that has been checked: the name is not resolved a second time.
+    """Return a socket connected to a checked address, without resolving the name a second time.
 
     Raises:
         AddressRefusedError: see `checked_addresses`.
-        OSError: no address could be connected to.
+        OSError: none of the addresses accepts a connection.
     """
     failure: OSError | None = None
     for family, address in checked_addresses(host, port, allowed_private_hosts):

@@ -1,4 +1,4 @@
-"""yt-dlp behind three questions: which videos does an address hold, fetch this one, fetch this picture."""
+"""A client around yt-dlp that lists the videos of an address, fetches a video, and fetches a picture."""
 
 import threading
 import time
@@ -52,23 +52,23 @@ from data_miner_dagster.sites.transport import Deadlines, Errand
 _REFERENCES: Final = ("url", "url_transparent")
 _SHOWN: Final = 200
 _MAX_PICTURE_BYTES: Final = 10_000_000
-_MAX_TILES_A_SIDE: Final = 100  # of a storyboard
+_MAX_TILES_A_SIDE: Final = 100  # in a storyboard
 _LISTING_SECONDS: Final = 600.0
 KNOWN_IN_A_ROW: Final = 10
-"""So many known videos in a row end a listing that asks for new ones: a pinned or reordered one does not."""
+"""This many consecutive known videos end a listing for new ones; one pinned or reordered video does not."""
 
 
 class SiteClient:
-    """Lists and fetches under one configuration. Safe to share between threads.
+    """Lists and fetches videos under one configuration. Safe to share between threads.
 
     Args:
         config: the `platform.downloading` section.
-        may_request: asked with the site before each request; False ends what is being done.
-        on_response: told (site, HTTP status, headers) of each answer, before anything is made of it.
-        on_refusal: told (site, seconds asked to wait or None, message) when a listing ends at a bot check or a rate
-            limit. Of a download the caller learns it by the error.
-        before_listing: called with the site before a listing that needs the network; may sleep, may raise.
-        on_bytes: called whenever bytes of a video have come in.
+        may_request: called with the site before each request. Returning False ends the current operation.
+        on_response: called with (site, HTTP status, headers) for each response, before it is processed.
+        on_refusal: called with (site, seconds to wait or None, message) when a bot check or rate limit ends a listing.
+            For a download, the error tells the caller instead.
+        before_listing: called with the site before a listing that needs the network. May sleep or raise.
+        on_bytes: called whenever bytes of a video arrive.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class SiteClient:
     # --- listing ---
 
     def site_of(self, address: NetworkAddress) -> str:
-        """Return the site that an address counts for: an extractor's name, or the host."""
+        """Return the site of an address: an extractor's name, or the host."""
         extractor = self._ydl().extractor_for(expand_address(address))
         name = str(extractor.IE_NAME).partition(":")[0].lower()
         return (host_of(address.text) or name) if extractor.ie_key() == "Generic" else name
@@ -147,19 +147,19 @@ class SiteClient:
     def list_address(
         self, address: OwnAddress, *, source: str, query: str, found_at: datetime, limits: ListingLimits | None = None
     ) -> list[VideoCandidate]:
-        """Return the videos behind an address, in its order, without downloading any.
+        """Return the videos of an address, in its order, without downloading any.
 
-        A direct video URL, and a page of an extractor whose pages are single videos, cost no request: what is to be
-        known of them is read once, at the download. Playlists, channels, searches and feeds are listed flat. An entry
-        whose address cannot be taken is returned with its `refusal`.
+        Direct video URLs, and pages of extractors whose pages are single videos, need no request. Their metadata is
+        read once, at the download. Playlists, channels, searches and feeds are listed flat. An entry with an
+        unacceptable address is returned with its `refusal`.
 
         Args:
-            address: http or https, or one of `sites.queries`; may hold `{env:NAME}`.
-            source: for provenance, as is `query`.
+            address: http or https, or an address from `sites.queries`. May contain `{env:NAME}`.
+            source: stored as provenance, like `query`.
             limits: where to stop.
 
         Raises:
-            SourceError: the address is of another scheme, could not be listed, or lists nothing.
+            SourceError: the address has another scheme, could not be listed, or lists nothing.
             ConfigError: `{env:NAME}` is not set.
         """
         text = address.text.strip()
@@ -185,7 +185,7 @@ class SiteClient:
                 asked = Provenance(source, query, found_at)
                 found = self._list(ydl, address, expanded, asked, limits or ListingLimits())
             except Exception as error:  # noqa: BLE001  # translated: an extractor may raise anything
-                # `from None`: the original may carry signed addresses, and a traceback would print them.
+                # `from None`: the original may contain signed addresses, which a traceback would print.
                 raise self._source_error(error, site, shown) from None
         if not found and not (limits and limits.known_keys):
             raise SourceError(f"{shown}: lists no video")
@@ -200,7 +200,7 @@ class SiteClient:
         limits: ListingLimits,
     ) -> list[VideoCandidate]:
         listed = ydl.extract_info(expanded, download=False, process=False)
-        for _ in range(5):  # an address may stand for another
+        for _ in range(5):  # an address may redirect to another
             if listed.get("_type") not in _REFERENCES:
                 break
             listed = ydl.extract_info(listed["url"], download=False, process=False, ie_key=listed.get("ie_key"))
@@ -212,7 +212,7 @@ class SiteClient:
             provenance = replace(asked, rank=len(found))
             try:
                 candidate = self._candidate(ydl, entry, address, provenance)
-            except Exception as error:  # noqa: BLE001 - that entry's alone
+            except Exception as error:  # noqa: BLE001 - concerns only this entry
                 candidate = faulty_candidate(entry, error, provenance)
             if limits.is_too_old(candidate):
                 break
@@ -234,7 +234,7 @@ class SiteClient:
                 taken = _foreign(said, ie_key)
             except AddressError as error:
                 refusal = f"listed as {redact(clean_text(said, 80) or '')!r}: {error}"
-                # kept without the address: what is left of it once it is cleaned and cut may look like a good one
+                # Kept without the address, because its cleaned and truncated form may look valid.
                 return described(video_key=key_of_refused(said), url="", origin=Origin.FOREIGN, refusal=refusal)
         key = key_of_url(taken.text)
         extractor = ydl.get_info_extractor(ie_key)
@@ -254,19 +254,19 @@ class SiteClient:
         found_at: datetime,
         accept: Callable[[VideoCandidate], None] = lambda _candidate: None,
     ) -> FetchedVideo:
-        """Download one video into `folder`, going on where an earlier call was cut off.
+        """Download one video into `folder`, resuming an interrupted earlier call.
 
         Args:
-            video_key: says which site it counts for.
-            address: of a page or of a file; a user's own may hold `{env:NAME}`. A text of which nobody says whose it is
-                is foreign.
-            folder: exists, and belongs to this video alone.
-            found_at: for the candidate returned.
-            accept: given what the site says of the video, after its one extraction and before any byte of it; what
-                this raises ends the fetch and passes through.
+            video_key: determines the site.
+            address: address of a page or file. A user's own address may contain `{env:NAME}`. A plain string is treated
+                as foreign.
+            folder: an existing folder used only for this video.
+            found_at: time for the returned candidate.
+            accept: called with the site's metadata after the extraction, before any byte of the video is fetched. Its
+                exceptions end the fetch and are propagated.
 
         Raises:
-            VideoPermanentError, VideoTransientError: with the kind; the message carries no secret.
+            VideoPermanentError, VideoTransientError: with the error kind. The message contains no secrets.
             ConfigError: `{env:NAME}` is not set.
         """
         address = _network_address(address)
@@ -290,7 +290,7 @@ class SiteClient:
         return fetched_video(info, folder, config, described, errand.promised_bytes)
 
     def _fetch_error(self, error: Exception, refusal: Exception | None, errand: Errand) -> Exception:
-        """Return what an exception of yt-dlp's means: it wraps a refusal, and what a deadline has cut off."""
+        """Return the error that an exception of yt-dlp stands for. It may wrap a refusal or an expired deadline."""
         if is_out_of_memory(error):
             return MemoryError()
         if refusal is not None:
@@ -301,7 +301,7 @@ class SiteClient:
         return explained(translate(error), errand.site)
 
     def _download_into(self, folder: Path, ydl: GuardedYoutubeDL, admission: Admission) -> None:
-        """Have the next download land in `folder`, if its video is admitted and it is not too large."""
+        """Direct the next download to `folder`, subject to admission and the size limit."""
 
         def hook(progress: Mapping[str, Any]) -> None:
             self._on_bytes()
@@ -312,12 +312,12 @@ class SiteClient:
         template = f"{str(folder).replace('%', '%%')}/%(format_id).80B.%(ext).8B"
         ydl.params["outtmpl"] = {**ydl.params["outtmpl"], "default": template}
         ydl.params["match_filter"] = admission
-        ydl._progress_hooks = [hook]  # noqa: SLF001 - in place of the last one's; yt-dlp itself only adds
+        ydl._progress_hooks = [hook]  # noqa: SLF001 - replaces the last download's; yt-dlp can only add hooks
 
     # --- pictures ---
 
     def pictures_of(self, video_key: str, address: NetworkAddress, *, with_storyboards: bool) -> list[Picture]:
-        """Return the thumbnails of a video and, if asked, its storyboards: one extraction of its page.
+        """Return the thumbnails of a video and optionally its storyboards, from one extraction of its page.
 
         Raises:
             SourceError: the page could not be read.
@@ -346,7 +346,7 @@ class SiteClient:
         """Return the bytes of a picture.
 
         Raises:
-            SourceError: it could not be fetched, or is larger than a picture has a right to be.
+            SourceError: it could not be fetched, or is too large for a picture.
         """
         ydl = self._ydl()
         with self._errand(ydl, site, 60.0):
@@ -363,13 +363,13 @@ class SiteClient:
 def _fetched_info(
     ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, admission: Admission, *, is_generic: bool
 ) -> Any:
-    """Return what yt-dlp says of what it has downloaded, None if there was nothing."""
+    """Return yt-dlp's metadata of what it downloaded, or None if there was nothing."""
     if is_generic and is_direct_video_url(url):
         info = fetch_direct(ydl, errand, url, folder, admission)
         if not is_page(info):
             return info
         Path(info["requested_downloads"][0]["filepath"]).unlink()
-    # 1,800 patterns need not be tried again: the key says that only the generic extractor takes it.
+    # Skip matching 1,800 patterns again: the key says that only the generic extractor applies.
     return ydl.extract_info(url, download=True, ie_key="Generic" if is_generic else None)
 
 
@@ -388,12 +388,12 @@ def _network_address(address: NetworkAddress | str) -> NetworkAddress:
 
 
 def _foreign(said: str, ie_key: str) -> ForeignAddress:
-    """Return the address that an entry of a listing names; only an extractor of a known site may name others than http.
+    """Return the address in a listing entry. Only an extractor of a known site may use schemes other than http(s).
 
     Raises:
-        AddressError: it cannot be taken.
+        AddressError: the address is not acceptable.
     """
     if ie_key != "Generic":
         return ForeignAddress.of_extractor(said)
-    url, _ = unsmuggle_url(said)  # a feed's item carries its guid so, which is no part of its address
+    url, _ = unsmuggle_url(said)  # a feed item smuggles its guid into the URL; it is not part of the address
     return ForeignAddress.parse(url)

@@ -1,4 +1,4 @@
-"""yt-dlp's exceptions and messages, translated once. The table is in docs/downloading.md."""
+"""Translate yt-dlp's exceptions and messages, in one place. The table is in docs/downloading.md."""
 
 import email
 import encodings
@@ -40,7 +40,7 @@ from data_miner_dagster.sites.transport import DeadlineExceededError, PageTooLar
 
 _K = VideoErrorKind
 
-# The first that matches counts. Sources: messages of yt-dlp's extractors, of YouTube's `playabilityStatus.reason`.
+# The first match counts. Sources: messages of yt-dlp's extractors and YouTube's `playabilityStatus.reason`.
 _BY_MESSAGE: Final[tuple[tuple[re.Pattern[str], VideoErrorKind], ...]] = tuple(
     (re.compile(pattern, re.IGNORECASE), kind)
     for pattern, kind in (
@@ -97,7 +97,7 @@ _HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.NO_FORMATS, _K.FORBIDDE
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and everything it was made from, outermost first, each once."""
+    """Yield an error and all errors it was raised from, outermost first, each once."""
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop(0)
@@ -114,7 +114,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether a MemoryError is at the bottom of an error: that is of this process, and of no site."""
+    """Return whether a MemoryError caused an error. It then concerns this process, not a site."""
     return any(isinstance(item, MemoryError) for item in _chain(error))
 
 
@@ -127,16 +127,16 @@ _THEIRS: Final = (
     *map(_folder_of, (yt_dlp, email, encodings, http, urllib)),
     *(str(module.__file__) for module in (socket, ssl)),
 )
-"""yt-dlp, and what reads the bytes of a site for our handler."""
+"""Folders of yt-dlp and of the libraries that read a site's bytes for our handler."""
 _OF_THE_NETWORK: Final = (YoutubeDLError, RequestError, OSError, http.client.HTTPException)
 
 
 def fault_of_ours(error: BaseException) -> Exception | None:
-    """Return the exception that is at the bottom of what yt-dlp raised, if it is a bug of this package.
+    """Return the root exception of an error raised by yt-dlp if it is a bug in this package.
 
-    yt-dlp calls our handler, hooks and extractor, and wraps what they raise. Ours is what nobody raised on purpose (no
-    error of yt-dlp, of the network, or of a class of our own) and came up in a line of ours, or in a library that it
-    called. What an extractor's own lines raise is that site's, as before.
+    yt-dlp calls our handler, hooks and extractor, and wraps their exceptions. A bug in this package is an exception
+    that was not raised on purpose (not an error of yt-dlp, the network or this package) and that came from a line of
+    this package or a library it called. Exceptions from an extractor's own code are attributed to its site.
     """
     for item in _causes(error):
         is_on_purpose = isinstance(item, _OF_THE_NETWORK) or type(item).__module__.startswith("data_miner_dagster.")
@@ -146,7 +146,7 @@ def fault_of_ours(error: BaseException) -> Exception | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it was made of. Not its context: that was caught, and this raised on purpose."""
+    """Yield an error and its causes. Excludes its context, which was caught before the error was raised on purpose."""
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop(0)
@@ -182,13 +182,13 @@ def _message_of(error: BaseException) -> str:
 
 
 def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
-    """Return (kind, message without secrets, seconds the server asks to wait or None) of whatever yt-dlp raised.
+    """Return (kind, message without secrets, seconds the server asks to wait or None) for any exception of yt-dlp.
 
     Raises:
-        Exception: what came up in this package and nobody raised on purpose (`fault_of_ours`), as it is.
+        Exception: the original exception, if it is a bug in this package (`fault_of_ours`).
     """
     chain = list(_chain(error))
-    # Ours first, then types, then HTTP statuses, then words: from the certain to the likely.
+    # From certain to likely: our own errors, then types, then HTTP statuses, then message texts.
     for item in chain:
         if (raised_by_us := _of_our_own(item)) is not None:
             return raised_by_us
@@ -204,7 +204,7 @@ def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
 
 
 def _of_our_own(error: BaseException) -> tuple[VideoErrorKind, str, float | None] | None:
-    """Return what `classify` does of an error that this package raises on purpose; None of any other."""
+    """Return the result of `classify` for an error that this package raises on purpose, or None for other errors."""
     if isinstance(error, VideoTransientError):
         return error.kind, redact(str(error)), error.retry_after_seconds
     if isinstance(error, VideoPermanentError):
@@ -223,7 +223,7 @@ def _of_status(error: HTTPError, message: str) -> tuple[VideoErrorKind, str]:
     kind = _BY_STATUS.get(error.status)
     if kind is None:
         kind = _K.TRANSIENT if error.status >= 500 else _K.UNSUPPORTED
-    # A 403 may be a bot check, a geo block or an age gate in words.
+    # The message of a 403 may reveal a bot check, a geo block or an age gate.
     by_words = _of_words(message)
     if kind is _K.FORBIDDEN and by_words in (_K.BOT_CHECK, _K.GEO_BLOCKED, _K.AGE_RESTRICTED):
         kind = by_words
@@ -240,17 +240,17 @@ def _of_last_resort(chain: Sequence[BaseException]) -> VideoErrorKind:
             return _K.UNSUPPORTED
         if isinstance(item, TransportError | OSError):
             return _K.TRANSIENT
-    # An extractor that breaks does so for everyone until yt-dlp is updated: worth another try, some day.
+    # A broken extractor fails for everyone until yt-dlp is updated, so a later retry may succeed.
     return _K.UNSUPPORTED if isinstance(chain[0], DownloadError | ExtractorError) else _K.TRANSIENT
 
 
 def translate(error: BaseException) -> VideoPermanentError | VideoTransientError:
-    """Return the domain's error for whatever yt-dlp raised. Raise it `from` the original's absence, not from it:
+    """Return the domain error for any exception of yt-dlp.
 
-    the original may carry signed URLs, and a traceback would print them.
+    Raise the result with `from None`: the original may contain signed URLs, which a traceback would print.
 
     Raises:
-        Exception: a bug of this package, as `classify` does.
+        Exception: the original exception, if it is a bug in this package (see `classify`).
     """
     kind, message, wait = classify(error)
     if kind.is_transient:
@@ -259,7 +259,7 @@ def translate(error: BaseException) -> VideoPermanentError | VideoTransientError
 
 
 def explained(error: VideoPermanentError | VideoTransientError, site: str) -> VideoPermanentError | VideoTransientError:
-    """Return an error with the remedy where a missing JavaScript runtime may be its cause."""
+    """Return an error, with a remedy added if a missing JavaScript runtime may be its cause."""
     if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
         hint = f"{error} (no JavaScript runtime was found, which YouTube needs: pip install 'yt-dlp[default,deno]')"
         if isinstance(error, VideoTransientError):

@@ -1,4 +1,4 @@
-"""What any fetch is held to; and an address that names a video file, fetched in one request.
+"""The limits of every fetch, and fetching an address that names a video file in one request.
 
 Does not belong here: connections (transport.py), extractors (client.py).
 """
@@ -29,19 +29,19 @@ _EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
 
 
 class _QuietHttpFD(HttpFD):  # type: ignore[misc]
-    """yt-dlp's downloader of a file without the progress lines that nobody sees: most of its time for a small file."""
+    """yt-dlp's file downloader without its invisible progress lines, which take most of the time for a small file."""
 
     def report_progress(self, s: Mapping[str, Any]) -> None:
         pass
 
 
 class Admission:
-    """Lets a video pass by what its page says of it, before any byte of it; yt-dlp's `match_filter`.
+    """Admits or refuses a video by its page's metadata before any byte of it is fetched (yt-dlp's `match_filter`).
 
     Args:
         config: the `platform.downloading` section, with its limits.
-        described: makes a candidate of what the page says.
-        accept: raises if whoever asked does not want the video.
+        described: converts a page's metadata to a candidate.
+        accept: raises if the caller does not want the video.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class Admission:
     ) -> None:
         self.config = config
         self.refusal: Exception | None = None
-        """The first that was raised: what comes out of yt-dlp may be wrapped in another."""
+        """The first refusal raised, kept because yt-dlp may wrap it in another exception."""
         self._described = described
         self._accept = accept
 
     def __call__(self, info: Mapping[str, Any], **_: object) -> None:
-        """Raise if the video is not to be downloaded."""
+        """Raise if the video must not be downloaded."""
         try:
             check_limits(info, self.config)
             self._accept(self._described(info))
@@ -67,10 +67,10 @@ class Admission:
 
 
 def fetch_direct(ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, admission: Admission) -> dict[str, Any]:
-    """Fetch an address that names a video file in one request: yt-dlp's downloader without its extraction.
+    """Fetch an address that names a video file in one request, using yt-dlp's downloader without its extraction.
 
-    yt-dlp itself asks the server twice. What comes may yet be a page: the caller looks. What its server says is empty
-    comes as an empty file.
+    yt-dlp itself would send two requests. The response may still be a page, which the caller checks. A file that the
+    server reports as empty is stored as an empty file.
     """
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rpartition("/")[2]
     stem, _, extension = name.rpartition(".")
@@ -89,38 +89,38 @@ def fetch_direct(ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, 
     errand.refuses_opt_outs = admission.config.politeness.respect_page_opt_outs
     path = folder / f"direct.{info['ext']}"
     downloader = _QuietHttpFD(ydl, ydl.params)
-    for hook in ydl._progress_hooks:  # noqa: SLF001 - as yt-dlp hands them to its downloaders
+    for hook in ydl._progress_hooks:  # noqa: SLF001 - as yt-dlp passes them to its downloaders
         downloader.add_progress_hook(hook)
     try:
         is_there, _ = downloader.download(str(path), info)
     except DownloadError:
         if errand.promised_bytes != 0:
             raise
-        path.touch()  # yt-dlp makes no file of no bytes
+        path.touch()  # yt-dlp creates no file for empty content
         is_there = True
     errand.refuses_opt_outs = False
     info["requested_downloads"] = [{"filepath": str(path), "format_id": "direct"}] if is_there else []
     if not is_there:
-        raise too_large(admission.config)  # yt-dlp passes over files larger than max_filesize without a word
+        raise too_large(admission.config)  # yt-dlp silently skips files larger than max_filesize
     return info
 
 
 def is_page(info: Mapping[str, Any]) -> bool:
-    """Return whether what was fetched for a video file is a page, or a playlist of one."""
+    """Return whether the file fetched as a video is a page or a page's playlist."""
     with Path(info["requested_downloads"][0]["filepath"]).open("rb") as file:
         head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return head.startswith((b"<!doctype html", b"<html", b"<head", b"#extm3u", b"<?xml", b"<mpd"))
 
 
 def too_large(config: DownloadingConfig) -> VideoPermanentError:
-    """Return the error of a file that is larger than the configuration allows."""
+    """Return the error for a file larger than the configuration allows."""
     return VideoPermanentError(
         VideoErrorKind.TOO_LARGE, f"the file is larger than max_size_bytes {config.max_size_bytes}"
     )
 
 
 def check_limits(info: Mapping[str, Any], config: DownloadingConfig) -> None:
-    """Raise if what a page says of a video forbids its download: it is live, too long or too large.
+    """Raise if a page's metadata forbids the download because the video is live, too long or too large.
 
     Raises:
         VideoPermanentError: LIVE or TOO_LARGE.
@@ -144,17 +144,17 @@ def fetched_video(
     described: Callable[[Mapping[str, Any]], VideoCandidate],
     promised_bytes: int | None,
 ) -> FetchedVideo:
-    """Return the file that yt-dlp has fetched, under a name of ours, and what its page says.
+    """Rename the file that yt-dlp fetched to our naming scheme, and return it with the page's metadata.
 
     Args:
-        info: what yt-dlp returned.
-        folder: where the file lies.
+        info: the result of yt-dlp.
+        folder: the folder of the file.
         config: the `platform.downloading` section.
-        described: makes a candidate of `info`.
-        promised_bytes: the size of the file by its server, None if it was unsaid.
+        described: converts `info` to a candidate.
+        promised_bytes: file size stated by the server, or None.
 
     Raises:
-        VideoPermanentError: UNSUPPORTED or TOO_LARGE: there is none.
+        VideoPermanentError: UNSUPPORTED or TOO_LARGE if there is no file.
     """
     if not info:
         raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "nothing was downloaded: the page holds no video")
@@ -162,7 +162,7 @@ def fetched_video(
         raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "the address holds several videos; list it as a playlist")
     downloads: list[Mapping[str, Any]] = info.get("requested_downloads") or []
     path = Path(downloads[0]["filepath"]) if downloads else None
-    if path is None or not path.exists():  # yt-dlp passes over files larger than max_filesize without a word
+    if path is None or not path.exists():  # yt-dlp silently skips files larger than max_filesize
         raise too_large(config)
     extension = path.suffix.lower().removeprefix(".")
     target = folder / video_file_name(extension if _EXTENSION.fullmatch(extension) else "bin")
@@ -179,6 +179,6 @@ def fetched_video(
 
 
 def _is_direct(info: Mapping[str, Any]) -> bool:
-    """Return whether the address that was asked for is the file's own: no page named another."""
+    """Return whether the requested address is the file's own, not one that a page named."""
     is_one_address = info.get("original_url") == info.get("webpage_url")
     return info.get("extractor") == "generic" and info.get("direct") is True and is_one_address

@@ -1,6 +1,6 @@
-"""Files and folders that an entry of a project file stands for: `~`, globs, folders searched once whatever links say.
+"""Resolve an entry of a project file to files and folders: `~`, globs, and folders searched once despite links.
 
-Does not belong here: which of them are videos or pictures (local_files.py).
+Does not belong here: which files are videos or pictures (local_files.py).
 """
 
 import fnmatch
@@ -13,10 +13,10 @@ from data_miner_dagster.domain.errors import SourceError
 
 
 def located(entry: str, base_folder: Path) -> Path:
-    """Return the absolute path that an entry names: relative ones start at `base_folder`, `~` is a home folder.
+    """Return the absolute path of an entry. Relative entries start at `base_folder`, and `~` is a home folder.
 
     Raises:
-        SourceError: the entry begins with `~NAME`, there is no such user, and no file is called so.
+        SourceError: the entry begins with `~NAME`, but neither such a user nor such a file exists.
     """
     if not entry.startswith("~") or os.path.lexists(base_folder / entry):
         return base_folder / entry
@@ -28,18 +28,18 @@ def located(entry: str, base_folder: Path) -> Path:
 
 
 def is_glob(entry: str) -> bool:
-    """Return whether an entry has characters that stand for others."""
+    """Return whether an entry contains wildcard characters."""
     return glob.has_magic(entry)
 
 
 def matches_of(entry: str, base_folder: Path) -> list[Path]:
-    """Return the absolute paths that a glob matches, by name; what is hidden only where the glob says so.
+    """Return the absolute paths that a glob matches, sorted by name. Hidden files match only explicit patterns.
 
-    `**` descends into every folder, linked ones too, and comes to each once. What the base folder and `~` are called
-    is no part of the glob.
+    `**` descends into every folder, including linked ones, and visits each once. Wildcard characters in the names of
+    the base folder and of `~` are literal.
 
     Raises:
-        SourceError: as `located`.
+        SourceError: see `located`.
     """
     start, _, rest = entry.partition("/") if entry.startswith("~") else ("", "", entry)
     root = located(start, base_folder) if start else base_folder
@@ -67,8 +67,8 @@ def matches_of(entry: str, base_folder: Path) -> list[Path]:
 
 
 def _is_match(parts: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Return whether the parts of a path are as a glob wants them; `**` stands for any number of parts."""
-    reached = {0}  # how many of `wanted` may be used up; as a set, since `**` may go on or not
+    """Return whether the parts of a path match the parts of a glob. `**` matches any number of parts."""
+    reached = {0}  # possible numbers of matched `wanted` parts; a set, since `**` may match more or fewer parts
     for part in ("", *parts):
         step = set(reached) if part == "" else set[int]()
         for position in reached if part else ():
@@ -77,7 +77,7 @@ def _is_match(parts: Sequence[str], wanted: Sequence[str]) -> bool:
             elif position < len(wanted) and _fits(part, wanted[position]):
                 step.add(position + 1)
         pending = list(step)
-        while pending:  # `**` may also stand for none
+        while pending:  # `**` may also match nothing
             position = pending.pop()
             if position < len(wanted) and wanted[position] == "**" and position + 1 not in step:
                 step.add(position + 1)
@@ -91,12 +91,12 @@ def _fits(name: str, wanted: str) -> bool:
 
 
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield a folder and all below it, each once, with the other entries of each by name; hidden folders are not.
+    """Yield a folder and its visible subfolders, each once, with its non-folder entries sorted by name.
 
-    Linked folders are searched when the others have been, so that what is within reach without a link is found there.
+    Linked folders are searched last, so that anything reachable without a link is found without it.
 
     Raises:
-        OSError: the folder itself cannot be read. One below that cannot is taken for empty.
+        OSError: the folder itself cannot be read. Unreadable subfolders are treated as empty.
     """
     seen: set[tuple[int, int]] = set()
     pending, linked = [folder], list[Path]()

@@ -1,7 +1,7 @@
-"""yt-dlp with the platform's handler as its only way out, and the only options it is ever given.
+"""yt-dlp with the platform's handler as its only network access, and the only options it is ever given.
 
-No option of yt-dlp comes from outside as it is: each is written here, so that no post-processor, exec or file:// can
-be smuggled in through a configuration.
+No yt-dlp option is taken directly from outside. Each is written here, so that no configuration can smuggle in a
+post-processor, exec or file://.
 """
 
 import io
@@ -32,11 +32,11 @@ logger = logging.getLogger(__name__)
 
 USER_AGENT: Final = f"data-miner/{__version__} (yt-dlp/{yt_dlp_version()})"
 _NO_FFMPEG: Final = "/nonexistent/ffmpeg"
-"""ffmpeg would open connections of its own, past the address policy; formats that need it are not chosen."""
+"""ffmpeg would open its own connections and bypass the address policy. Formats that need it are not chosen."""
 
 
 class GenericIE(_GenericIE):  # type: ignore[misc]
-    """yt-dlp's extractor of last resort, which leaves pages alone that ask for it. Its name is its key in yt-dlp."""
+    """yt-dlp's generic extractor, which here respects pages that opt out. Its name is its key in yt-dlp."""
 
     def _request_webpage(self, *arguments: Any, **options: Any) -> Any:
         response = super()._request_webpage(*arguments, **options)
@@ -55,7 +55,7 @@ class GenericIE(_GenericIE):  # type: ignore[misc]
 
 
 class _Log:
-    """Passes yt-dlp's words on at DEBUG, without secrets."""
+    """Forwards yt-dlp's messages at DEBUG, without secrets."""
 
     def debug(self, message: str) -> None:
         if logger.isEnabledFor(logging.DEBUG):
@@ -65,7 +65,7 @@ class _Log:
 
 
 class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
-    """A yt-dlp whose every request obeys a guard. One per thread: it is not thread-safe."""
+    """A yt-dlp instance whose requests all obey a guard. Not thread-safe: use one per thread."""
 
     def __init__(self, config: DownloadingConfig) -> None:
         self.guard = Guard(allowed_private_hosts=config.allowed_private_hosts)
@@ -77,10 +77,10 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
             self.add_info_extractor(GenericIE(self))
 
     def add_default_info_extractors(self) -> None:
-        """Register all extractors. yt-dlp's own way picks them by name, in time quadratic in their number: 70 ms."""
+        """Register all extractors. yt-dlp's own method looks them up by name in quadratic time, which takes 70 ms."""
         by_name = {extractor.IE_NAME.lower(): extractor for extractor in gen_extractor_classes()}
         for extractor in by_name.values():
-            if extractor._ENABLED:  # noqa: SLF001 - as yt-dlp's own registration asks
+            if extractor._ENABLED:  # noqa: SLF001 - as in yt-dlp's own registration
                 self.add_info_extractor(extractor)
 
     def build_request_director(self, _handlers: object, _preferences: object = None) -> Any:
@@ -92,13 +92,13 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
         return super().build_request_director([guarded], None)
 
     def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
-        """Choose among the formats that are served, and go on."""
+        """Process a video with only the served formats to choose from."""
         return super().process_video_result(served_formats(info_dict), download)
 
     def extractor_for(self, url: str) -> Any:
-        """Return the extractor class that takes an address; the generic one takes any.
+        """Return the extractor class for an address. The generic extractor accepts any.
 
-        A host that is a bare number spares the trial of 1,800 patterns.
+        For a host that is a bare number, it avoids trying 1,800 patterns.
         """
         if has_numeric_host(url):
             return self._ies["Generic"]
@@ -106,16 +106,16 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
 
 
 def is_of_a_site(extractor: Any) -> bool:
-    """Return whether an extractor knows one site, whose ids are its own.
+    """Return whether an extractor is specific to one site and uses that site's ids.
 
-    The generic one and those that look for elements in any page call videos after a part of the page's address.
+    The generic extractor, and those that search any page for elements, name videos after a part of the page's address.
     """
-    return extractor.ie_key() != "Generic" and extractor._VALID_URL is not False  # noqa: SLF001 - how yt-dlp marks them
+    return extractor.ie_key() != "Generic" and extractor._VALID_URL is not False  # noqa: SLF001 - yt-dlp's own mark
 
 
 def _register_token_provider() -> None:
     try:
-        import data_miner_dagster.sites.po_tokens  # noqa: F401  # registers it; not cheap
+        import data_miner_dagster.sites.po_tokens  # noqa: F401  # registers the provider; slow to import
     except ImportError as error:
         raise ConfigError(
             f"platform.downloading.po_token: yt-dlp {yt_dlp_version()} takes providers of tokens in another way "
@@ -124,16 +124,16 @@ def _register_token_provider() -> None:
 
 
 def javascript_runtime() -> str | None:
-    """Return the path of the JavaScript runtime that yt-dlp needs for YouTube, None if there is none.
+    """Return the path of the JavaScript runtime that yt-dlp needs for YouTube, or None if there is none.
 
-    `pip install 'yt-dlp[default,deno]'` puts one beside the interpreter, where PATH need not lead.
+    `pip install 'yt-dlp[default,deno]'` installs one beside the interpreter, which need not be on PATH.
     """
     beside = Path(sys.executable).parent / "deno"
     return shutil.which("deno") or (str(beside) if beside.is_file() else None)
 
 
 def format_wanted(config: DownloadingConfig) -> str:
-    """Return yt-dlp's format selection: never one that needs merging, so never ffmpeg."""
+    """Return yt-dlp's format selection. It never selects formats that need merging, which would need ffmpeg."""
     height = config.max_height
     kinds = ("b", "bv") if config.include_audio else ("bv", "b")
     fitting = [f"{kind}[height<={height}]" for kind in kinds]
@@ -142,9 +142,9 @@ def format_wanted(config: DownloadingConfig) -> str:
 
 
 def _argument(value: str) -> str:
-    """Return an extractor's argument, looked up if it is a reference.
+    """Return an extractor's argument, resolved if it is a reference.
 
-    Tokens are given as `CLIENT.CONTEXT+TOKEN`, several with commas between, and used alone.
+    Tokens are given as `CLIENT.CONTEXT+TOKEN`, separated by commas, and used alone.
     """
     text = resolve_reference(value)
     if text != value:
@@ -157,24 +157,24 @@ def options_of(config: DownloadingConfig) -> dict[str, Any]:
     """Return the options of yt-dlp.
 
     Raises:
-        ConfigError: a reference of the configuration leads nowhere.
+        ConfigError: a reference in the configuration cannot be resolved.
     """
     options: dict[str, Any] = {
         "logger": _Log(),
         "quiet": True,
         "noprogress": True,
-        "buffersize": 8192,  # of the first block; yt-dlp doubles it as they come
+        "buffersize": 8192,  # of the first block; yt-dlp doubles it for later ones
         "color": "never",
         "ignoreerrors": False,
         "cachedir": False,
         "usenetrc": False,
-        "proxy": "",  # not the environment's: what is used is what is configured
+        "proxy": "",  # ignore the environment's proxy; only the configured one is used
         "http_headers": {"User-Agent": config.user_agent or USER_AGENT},
         "socket_timeout": config.socket_timeout_seconds,
         "noplaylist": True,
         "extract_flat": "in_playlist",
         "format": format_wanted(config),
-        # The least resolution that satisfies, h264 before codecs that cost more to decode, then the smallest.
+        # The lowest sufficient resolution, then h264 before codecs that are slower to decode, then the smallest file.
         "format_sort": [f"res:{config.max_height}", "vcodec:h264", "+size", "+br"],
         "external_downloader": {"default": "native"},
         "hls_prefer_native": True,
@@ -183,7 +183,7 @@ def options_of(config: DownloadingConfig) -> dict[str, Any]:
         "continuedl": True,
         "overwrites": True,
         "updatetime": False,
-        "retries": 0,  # the operation tries again, and counts
+        "retries": 0,  # the operation retries, and counts tries
         "fragment_retries": 2,
         "extractor_retries": 0,
         "file_access_retries": 1,
@@ -191,7 +191,7 @@ def options_of(config: DownloadingConfig) -> dict[str, Any]:
         "restrictfilenames": True,
         "max_filesize": config.max_size_bytes,
         "extractor_args": {
-            # dates in listings of channels, as far as the page shows them
+            # Dates in channel listings, as far as the page shows them.
             "youtubetab": {"approximate_date": [""]},
             **{
                 extractor: {name: [_argument(value) for value in values] for name, values in arguments.items()}
@@ -207,7 +207,7 @@ def options_of(config: DownloadingConfig) -> dict[str, Any]:
         if password := urllib.parse.urlsplit(proxy).password:
             remember_secret(urllib.parse.unquote(password))
     if config.cookies is not None:
-        # A stream: yt-dlp writes cookies back, and the user's file is not ours to change.
+        # A stream, because yt-dlp writes cookies back and must not change the user's file.
         options["cookiefile"] = io.StringIO(cookie_file_text(config.cookies))
     if config.cookies_from_browser is not None:
         browser, _, profile = config.cookies_from_browser.partition(":")

@@ -1,4 +1,4 @@
-"""Names of hosts, and what they ask for in headers. Knows no yt-dlp."""
+"""Host names, and values that hosts send in headers. Independent of yt-dlp."""
 
 import re
 from collections.abc import Mapping
@@ -9,23 +9,23 @@ from typing import Final
 _NUMERIC_HOST: Final = re.compile(r"https?://(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\])(?::\d+)?/")
 
 _MAX_DIGITS: Final = 18
-"""Of a size that is taken seriously: a server may send any number."""
+"""Longest size in digits that is accepted: a server may send any number."""
 
 
 def normalise_host(host: str) -> str:
-    """Return `host` as hosts are compared: lower case, without brackets and the root dot."""
+    """Return `host` normalized for comparison: lower case, without brackets or the root dot."""
     return host.strip("[]").rstrip(".").lower()
 
 
 def has_numeric_host(url: str) -> bool:
-    """Return whether an address names its host by a number. Sites have names: only the generic extractor takes it."""
+    """Return whether an address's host is a number. Sites have names, so only the generic extractor accepts it."""
     return _NUMERIC_HOST.match(url) is not None
 
 
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds that a Retry-After header asks for, from its number or its date; None if it says neither.
+    """Return the seconds requested by a Retry-After header, from its number or date. None if it has neither.
 
-    How much of it is granted is decided elsewhere (stages/downloading/failures.py). Source: RFC 9110, 10.2.3.
+    stages/downloading/failures.py decides how much of it to honour. Source: RFC 9110, 10.2.3.
     """
     if header is None:
         return None
@@ -41,7 +41,7 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
 
 
 def promised_bytes(headers: Mapping[str, str]) -> int | None:
-    """Return the size of a file by the headers of an answer that holds it, or the rest of it; None if it is unsaid.
+    """Return the full size of a file from the headers of a full or partial response. None if they do not state it.
 
     Source: RFC 9110, 8.6 (Content-Length) and 14.4 (Content-Range).
     """

@@ -1,4 +1,4 @@
-"""Video keys of what a site offers: injective, safe as file names and as partition keys."""
+"""Video keys for a site's videos: injective, and safe as file names and partition keys."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ _MAX_READABLE: Final = 60
 DIRECT_EXTENSIONS: Final = frozenset(
     ["3gp", "avi", "flv", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ogv", "ts", "webm", "wmv"]
 )
-"""A path that ends in one of these is taken for a video file: no request is needed to list it."""
+"""A path with one of these extensions is treated as a video file and listed without a request."""
 
 
 def _readable(text: str) -> str:
@@ -24,12 +24,12 @@ def _digest(text: str) -> str:
 
 
 def key_of_site_video(extractor: str, video_id: str) -> str:
-    """Return `<extractor>-<id>`, as it is where the id is safe, otherwise with a hash of it.
+    """Return `<extractor>-<id>`, with a hash of the id if it is not safe to use unchanged.
 
-    The hash stands behind a ".", and an id with a "." is never taken as it is: different ids have different keys.
+    The hash follows a ".", and ids that contain a "." are never used unchanged, so different ids have different keys.
 
     Raises:
-        ConfigError: no key can be made of `extractor`.
+        ConfigError: `extractor` cannot be part of a key.
     """
     site = re.sub(r"[^a-z0-9]+", "_", extractor.lower()).strip("_")
     if _SAFE_ID.fullmatch(video_id):
@@ -38,22 +38,22 @@ def key_of_site_video(extractor: str, video_id: str) -> str:
 
 
 def order_of_asking(video_key: str) -> tuple[str, str, str]:
-    """Return by what to sort videos that are to be asked for: site by site, and then by the hashes in their keys.
+    """Return the sort key for requesting videos: site by site, then by the hashes in their keys.
 
-    Names that are alike are often of one making, and damaged alike. Asked for one after another such videos would look
-    as if their whole site refused (stages/downloading/site_health.py).
+    Videos with similar names often have the same origin and the same damage. Requested consecutively, such videos would
+    look like a refusal by their whole site (stages/downloading/site_health.py).
     """
     return video_key.partition("-")[0], video_key.rpartition(".")[2], video_key
 
 
 def site_of_key(video_key: str) -> str | None:
-    """Return the site that a video counts for, None where only its address says (the generic extractor)."""
+    """Return the site of a video, or None if only its address tells (generic extractor)."""
     extractor = video_key.partition("-")[0]
     return None if extractor == "generic" else extractor
 
 
 def canonical_url(url: str) -> str:
-    """Return a URL as URLs are compared: scheme and host in lower case, no default port, no fragment."""
+    """Return a URL normalized for comparison: scheme and host in lower case, no default port, no fragment."""
     parts = urllib.parse.urlsplit(url.strip())
     host = (parts.hostname or "").lower()
     if ":" in host:
@@ -65,17 +65,17 @@ def canonical_url(url: str) -> str:
 
 
 def key_of_url(url: str) -> str:
-    """Return `generic-<readable name>.<hash of the URL>`: the generic extractor's ids are file names, which repeat."""
+    """Return `generic-<readable name>.<hash of the URL>`. The generic extractor's ids are file names and not unique."""
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rstrip("/").rpartition("/")[2]
     name = _readable(name.rpartition(".")[0] or name) or "video"
     return check_video_key(f"generic-{name}.{_digest(canonical_url(url))}")
 
 
 def key_of_refused(text: str) -> str:
-    """Return the key of something that was listed as a video, and whose address cannot be taken."""
+    """Return the key of an entry that was listed as a video but has an unacceptable address."""
     return check_video_key(f"generic-refused.{_digest(text)}")
 
 
 def is_direct_video_url(url: str) -> bool:
-    """Return whether the path ends like a video file."""
+    """Return whether the path has the extension of a video file."""
     return urllib.parse.urlsplit(url).path.lower().rpartition(".")[2] in DIRECT_EXTENSIONS

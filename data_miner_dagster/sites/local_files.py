@@ -1,4 +1,4 @@
-"""Videos that are files on this machine: found, keyed by content, brought under the root."""
+"""Find video files on this machine, key them by content, and bring them under the root."""
 
 import hashlib
 import os
@@ -24,26 +24,26 @@ VIDEO_ENDINGS: Final = frozenset((
     "ogv", "psp", "ts", "vc1", "vob", "webm", "wmv", "wtv", "y4m",
 ))
 # fmt: on
-"""What is taken for a video in a folder or by a glob; a file that is named itself is always tried.
+"""Endings of videos in a folder or glob. A file that is named explicitly is always tried.
 
-Source: the extensions that libavformat gives to the formats of `media.containers.CONTAINER_OPTIONS`, without those of
-sound, subtitles and pictures, and a few that are in use besides (divx, mpv, ogm).
+Source: the extensions that libavformat lists for the formats of `media.containers.CONTAINER_OPTIONS`, without those for
+sound, subtitles and pictures, plus a few others in use (divx, mpv, ogm).
 """
 PICTURE_ENDINGS: Final = frozenset({"bmp", "jpeg", "jpg", "png", "webp"})
-"""What is taken for a picture in a folder of frames."""
+"""Endings of pictures in a folder of frames."""
 _MOST_REASONS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What an entry stands for, and how much was passed over on the way, by reason (an ending, or words)."""
+    """The paths that an entry refers to, and the number of skipped files by reason (an ending or a description)."""
 
     paths: list[Path]
     passed_over: Mapping[str, int]
 
     @property
     def remark(self) -> str:
-        """What was passed over, for people: `6 files passed over: .txt 5, .swf 1`; empty if nothing was."""
+        """A message about skipped files, such as `6 files passed over: .txt 5, .swf 1`. Empty if there are none."""
         total = sum(self.passed_over.values())
         if not total:
             return ""
@@ -58,7 +58,7 @@ def _ending(path: Path) -> str:
 
 
 def _why_not(path: Path, endings: Collection[str] | None) -> str | None:
-    """Return why a path is passed over, None if it is taken; `endings`: None for any."""
+    """Return why a path is skipped, or None if it is accepted. `endings` is None if any ending is accepted."""
     try:
         path.name.encode()
     except UnicodeEncodeError:
@@ -70,7 +70,7 @@ def _why_not(path: Path, endings: Collection[str] | None) -> str | None:
 
 
 def _sorted_out(paths: Iterable[Path], endings: Collection[str] | None) -> Found:
-    """Return those of the paths that are taken, at their real folders, sorted, each once. Hidden ones do not count."""
+    """Return the accepted paths with real folders, sorted, each once. Hidden files are neither accepted nor counted."""
     taken: set[Path] = set()
     passed_over: Counter[str] = Counter()
     real_folders: dict[Path, Path] = {}
@@ -102,15 +102,15 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def list_local_videos(entry: str, base_folder: Path) -> Found:
-    """Return the absolute paths that one path, folder or glob stands for, sorted, each once; and what it passes over.
+    """Return the absolute video paths of a file, folder or glob, sorted, each once, and the skipped files.
 
     Args:
-        entry: a file (taken whatever it is), a folder (videos below it), or a glob (videos among what it matches;
-            `**` descends). `~` is the home folder; relative entries start at `base_folder`.
-        base_folder: absolute.
+        entry: a file (always accepted), a folder (videos below it), or a glob (videos among its matches; `**`
+            descends). `~` is the home folder. Relative entries start at `base_folder`.
+        base_folder: an absolute path.
 
     Raises:
-        SourceError: the entry names nothing, or a folder without a video. Never without a path.
+        SourceError: the entry does not exist, or is a folder without videos. The message always names the path.
     """
     try:
         path = located(entry, base_folder)
@@ -139,7 +139,7 @@ def _sorted_out_named(entry: str, path: Path) -> Found:
 
 
 def _of_glob(entry: str, base_folder: Path) -> Found:
-    # `**` names every folder by itself: only its last match is a folder to search
+    # `**` already matches every folder, so its matches are not searched again.
     descends = "**" in entry.split("/")
     suffix = Path(entry).suffix
     endings = None if suffix and not is_glob(suffix) else VIDEO_ENDINGS  # None: the glob names the ending
@@ -154,12 +154,12 @@ def _of_glob(entry: str, base_folder: Path) -> Found:
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """Return the pictures directly inside a folder, by name, numbers in names by value; empty if there are none."""
+    """Return the pictures directly inside a folder, in natural order of their names. Empty if there are none."""
     return _pictures_in(folder)[0] if folder.is_dir() else []
 
 
 def _pictures_in(folder: Path) -> tuple[list[Path], Counter[str]]:
-    """Return the pictures in a folder, in order, and how much else is there, by reason."""
+    """Return the pictures in a folder, in order, and the number of skipped files by reason."""
     pictures, others = list[Path](), Counter[str]()
     for path in folder.iterdir():
         if path.name.startswith(".") or path.is_dir():
@@ -172,16 +172,16 @@ def _pictures_in(folder: Path) -> tuple[list[Path], Counter[str]]:
 
 
 def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
-    # frame_2 before frame_10; the name itself decides between 2 and 02
+    # frame_2 sorts before frame_10. The full name breaks ties such as 2 and 02.
     parts = re.split(r"(\d+)", path.name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
 def list_frame_folders(entry: str, base_folder: Path) -> Found:
-    """Return the folders with pictures that one path or glob stands for: itself, or else the folders below it.
+    """Return the folders with pictures of a path or glob: the folder itself, or otherwise the folders below it.
 
     Raises:
-        SourceError: there is none.
+        SourceError: there is no such folder.
     """
     found: set[Path] = set()
     passed_over: Counter[str] = Counter()
@@ -212,7 +212,7 @@ def list_frame_folders(entry: str, base_folder: Path) -> Found:
 
 
 def key_of_frames(paths: Sequence[Path], sha256_of: Callable[[Path], str] = sha256_of_file) -> tuple[str, str]:
-    """Return (video key, sha256) of pictures in order, by their names and contents. `sha256_of` may remember."""
+    """Return (video key, sha256) of ordered pictures, from their names and contents. `sha256_of` may use a cache."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(f"{path.name}\0{sha256_of(path)}\n".encode())
@@ -220,9 +220,10 @@ def key_of_frames(paths: Sequence[Path], sha256_of: Callable[[Path], str] = sha2
 
 
 def key_of_file(path: Path, sha256_of: Callable[[Path], str] = sha256_of_file) -> tuple[str, str | None]:
-    """Return (video key, sha256) of a file, by content: `file-<first 32 hex digits>`.
+    """Return (video key, sha256) of a file from its content. The key is `file-<first 32 hex digits>`.
 
-    A file that cannot be read gets a key by its path and no sha256: its download records why. `sha256_of` may remember.
+    An unreadable file gets a key from its path and no sha256; its download records the error. `sha256_of` may use a
+    cache.
     """
     try:
         sha256 = sha256_of(path)
@@ -232,7 +233,7 @@ def key_of_file(path: Path, sha256_of: Callable[[Path], str] = sha256_of_file) -
 
 
 def key_of_path(path: Path) -> str:
-    """Return the key of a file or folder whose content is not known."""
+    """Return the key of a file or folder with unknown content."""
     return f"file-path-{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}"
 
 
@@ -240,7 +241,7 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 class _SourceError(Exception):
-    """The file that is read fails, not the one that is written."""
+    """Reading the source failed, not writing the target."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(str(cause))
@@ -248,8 +249,8 @@ class _SourceError(Exception):
 
 
 def _copy_sharing_blocks(source: Path, target: Path) -> None:
-    # copy_file_range lets a file system share blocks (reflink) instead of copying them; across file systems it may
-    # refuse, and then the bytes are copied.
+    # copy_file_range lets a file system share blocks (reflink) instead of copying them. It may refuse across file
+    # systems, and then the bytes are copied.
     try:
         with source.open("rb") as reader, target.open("wb") as writer:
             remaining = os.fstat(reader.fileno()).st_size
@@ -263,7 +264,7 @@ def _copy_sharing_blocks(source: Path, target: Path) -> None:
 
 
 def _copy_bytes(source: Path, target: Path) -> None:
-    """Copy, telling errors of the source (`_SourceError`) from those of the target (as they are)."""
+    """Copy the bytes. Errors of the source become `_SourceError`; errors of the target are raised unchanged."""
     try:
         reader = source.open("rb")
     except OSError as error:
@@ -286,13 +287,13 @@ def fetch_local_file(source: Path, folder: Path, *, how: str) -> Path:
     """Bring a file into `folder` as `video.<ext>` and return its path there.
 
     Args:
-        source: absolute path of the original, which is left alone.
-        folder: exists; a file there is overwritten.
+        source: absolute path of the original, which is not changed.
+        folder: an existing folder. A file of that name is overwritten.
         how: "copy" or "hardlink" (falls back to a copy on another file system).
 
     Raises:
-        VideoPermanentError: the file is gone, empty or cannot be read.
-        OSError: what is written fails, such as for want of space.
+        VideoPermanentError: the file is missing, empty or unreadable.
+        OSError: writing fails, for example because the disk is full.
     """
     extension = source.suffix.lower().removeprefix(".")
     target = folder / video_file_name(extension if extension.isalnum() and extension.isascii() else "bin")
@@ -310,7 +311,7 @@ def fetch_local_file(source: Path, folder: Path, *, how: str) -> Path:
     except _SourceError as error:
         raise _unreadable(source, error.cause) from error
     except OSError:
-        target.unlink(missing_ok=True)  # half a copy takes space and is of no use
+        target.unlink(missing_ok=True)  # a partial copy is useless
         raise
     return target
 

@@ -1,4 +1,4 @@
-"""What yt-dlp says of a video, as records: the one place where its dictionaries are read."""
+"""Convert yt-dlp's metadata of a video to records. The only place where its dictionaries are read."""
 
 import logging
 import traceback
@@ -23,12 +23,12 @@ from data_miner_dagster.sites.redaction import redact
 
 logger = logging.getLogger(__name__)
 
-_MAX_DURATION_SECONDS = 1e9  # thirty years: what is longer is no duration
-_MAX_LISTED = 1000  # formats and thumbnails that are looked at
+_MAX_DURATION_SECONDS = 1e9  # thirty years: longer values are not durations
+_MAX_LISTED = 1000  # formats and thumbnails that are read
 
 
 def as_date(value: object) -> date | None:
-    """Return the day of `YYYYMMDD`, None for anything else."""
+    """Return the date of `YYYYMMDD`, or None for anything else."""
     try:
         return datetime.strptime(str(value), "%Y%m%d").replace(tzinfo=UTC).date() if value else None
     except ValueError:
@@ -36,13 +36,13 @@ def as_date(value: object) -> date | None:
 
 
 def duration_of(info: Mapping[str, Any]) -> float | None:
-    """Return how long a video lasts in seconds, None if its site says nothing that could be true."""
+    """Return the duration of a video in seconds, or None if its site states no plausible value."""
     seconds = clean_number(info.get("duration"))
     return seconds if seconds is not None and 0 <= seconds <= _MAX_DURATION_SECONDS else None
 
 
 def address_in(value: object) -> ForeignAddress | None:
-    """Return the http or https address that a page names, None if it is none."""
+    """Return the http or https address that a page names, or None if it is not one."""
     try:
         return ForeignAddress.parse(value) if isinstance(value, str) else None
     except AddressError:
@@ -50,7 +50,7 @@ def address_in(value: object) -> ForeignAddress | None:
 
 
 def upload_date_of(info: Mapping[str, Any]) -> date | None:
-    """Return the upload date, by the site or by its time stamp."""
+    """Return the upload date as stated by the site, or derived from its timestamp."""
     day = as_date(info.get("upload_date"))
     stamp = clean_number(info.get("timestamp"))
     if day is None and stamp is not None and 0 <= stamp < 2**33:
@@ -59,7 +59,7 @@ def upload_date_of(info: Mapping[str, Any]) -> date | None:
 
 
 def is_live(info: Mapping[str, Any]) -> bool | None:
-    """Return whether a video is live or announced, None if the site does not say."""
+    """Return whether a video is live or announced, or None if the site does not state it."""
     status = info.get("live_status")
     if status:
         return status in ("is_live", "is_upcoming")
@@ -67,14 +67,14 @@ def is_live(info: Mapping[str, Any]) -> bool | None:
 
 
 def height_of(info: Mapping[str, Any]) -> int | None:
-    """Return the greatest height a video is offered at."""
+    """Return the greatest height in which a video is offered, in pixels."""
     heights = [_side(form.get("height")) for form in _mappings(info.get("formats"))]
     known = [height for height in (*heights, _side(info.get("height"))) if height]
     return max(known, default=None)
 
 
 def thumbnails_of(info: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the addresses of a video's pictures, best first; what is no address of the web is left out."""
+    """Return the addresses of a video's pictures, best first. Leaves out addresses other than http or https."""
     listed = [item.get("url") for item in _mappings(info.get("thumbnails"))]
     found = [address_in(value) for value in (info.get("thumbnail"), *reversed(listed))]
     return tuple(dict.fromkeys(address.text for address in found if address is not None))
@@ -91,7 +91,7 @@ def _side(value: object) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Which question an entry answers, when, and at which place of its listing."""
+    """The query that found an entry, the time, and the entry's position in its listing."""
 
     source: str
     query: str
@@ -108,7 +108,7 @@ def candidate_of(
     origin: Origin,
     refusal: str | None = None,
 ) -> VideoCandidate:
-    """Return a candidate with all that an entry of a listing, or a whole extraction, says of it, cleaned."""
+    """Return a candidate with the cleaned metadata of a listing entry or a full extraction."""
     return VideoCandidate(
         video_key=video_key,
         url=url,
@@ -136,7 +136,7 @@ def candidate_of(
 
 
 def faulty_candidate(entry: object, error: Exception, provenance: Provenance) -> VideoCandidate:
-    """Return what stands for an entry of a listing that an exception kept from being read."""
+    """Return a placeholder for a listing entry that could not be read because of an exception."""
     said = str(entry.get("url") or entry.get("id") or "") if isinstance(entry, Mapping) else ""
     place = traceback.extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__}: {redact(as_text(str(error), 200) or '')}"

@@ -1,4 +1,4 @@
-"""How a page, or the answer that carries a file, asks machines to leave it alone."""
+"""Detect pages and file responses that opt out of automated use."""
 
 import re
 from html.parser import HTMLParser
@@ -13,14 +13,14 @@ _LOOKED_AT: Final = 200_000
 
 
 class OptedOutError(RequestError):  # type: ignore[misc]
-    """A page asks machines to leave it alone."""
+    """A page opts out of automated use."""
 
 
 def opt_out_of(headers: Any, html: str = "") -> str | None:
-    """Return the words with which a page, or its headers, asks machines to leave it alone; None if it does not.
+    """Return the directive with which a page or its headers opt out of automated use, or None if they do not.
 
-    Source: the directives that img2dataset honours (X-Robots-Tag noai, noimageai, noindex, noimageindex), the same in
-    a robots meta element, and the W3C's TDM Reservation Protocol.
+    Source: the directives that img2dataset honours (X-Robots-Tag noai, noimageai, noindex, noimageindex), the same
+    directives in a robots meta element, and the W3C's TDM Reservation Protocol.
     """
     for name, value in headers.items():
         if name.lower() == "tdm-reservation" and value.strip() == "1":
@@ -41,10 +41,10 @@ def opt_out_of(headers: Any, html: str = "") -> str | None:
 
 
 def _meta_elements(html: str) -> list[dict[str, str]]:
-    """Return the attributes of each meta element, names and values in lower case, as a browser would find them."""
+    """Return the attributes of each meta element as a browser finds them, with lower-case names and values."""
     parser = _MetaParser()
-    # Not closed: a parser that is told of the end tries again from each `<` of what is unfinished there, which takes
-    # time that grows with the square of its length. So much of a page says nothing to a browser, either.
+    # Not closed: on close, the parser retries from each `<` of unfinished markup, which takes quadratic time.
+    # Browsers ignore unfinished markup too.
     parser.feed(html)
     return parser.found
 
@@ -56,9 +56,9 @@ class _MetaParser(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "meta":
-            first = dict(reversed(attrs))  # of two that have the same name the first counts
+            first = dict(reversed(attrs))  # the first of several attributes with the same name counts
             self.found.append({name: (value or "").lower() for name, value in first.items()})
 
     def parse_marked_section(self, i: int, report: bool = True) -> int:
-        """Pass over `<![...>`, of which the inherited method raises what it does not know."""
+        """Skip `<![...>`. The inherited method raises for unknown sections."""
         return self.parse_bogus_comment(i, report)

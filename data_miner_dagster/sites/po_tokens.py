@@ -1,9 +1,9 @@
-"""Proof-of-origin tokens from a provider of the user's, asked over HTTP through the guarded handler.
+"""Proof-of-origin tokens from a provider run by the user, requested over HTTP through the guarded handler.
 
-YouTube wants such tokens with requests for media. yt-dlp asks whatever providers are registered with it; this one is
-built in, so that no plugin has to be loaded, and speaks the protocol of bgutil-ytdlp-pot-provider's server.
+YouTube requires such tokens for media requests. yt-dlp asks all registered providers. This one is built in, so that no
+plugin has to be loaded, and uses the protocol of bgutil-ytdlp-pot-provider's server.
 
-Importing this module imports yt-dlp's YouTube extractor, and registers the provider.
+Importing this module imports yt-dlp's YouTube extractor and registers the provider.
 """
 
 import json
@@ -30,15 +30,15 @@ _MAX_ANSWER_BYTES: Final = 100_000
 
 @register_provider
 class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[misc]
-    """Asks the provider that the yt-dlp instance was configured with; not available in any other instance."""
+    """Requests tokens from the provider configured for the yt-dlp instance. Unavailable if none is configured."""
 
     _SUPPORTED_CLIENTS = WEBPO_CLIENTS
     _SUPPORTED_CONTEXTS = (PoTokenContext.GVS, PoTokenContext.PLAYER, PoTokenContext.SUBS)
-    _SUPPORTED_EXTERNAL_REQUEST_FEATURES = None  # no request but to the provider
+    _SUPPORTED_EXTERNAL_REQUEST_FEATURES = None  # requests only to the provider
 
     @property
     def _ydl(self) -> Any:
-        return self.ie._downloader  # noqa: SLF001 - nothing else leads from a provider to its yt-dlp
+        return self.ie._downloader  # noqa: SLF001 - the only path from a provider to its yt-dlp
 
     @property
     def _url(self) -> str | None:
@@ -58,7 +58,7 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
             "bypass_cache": request.bypass_cache,
             "innertube_context": request.innertube_context,
             "challenge": None,
-            "proxy": None,  # may hold a password
+            "proxy": None,  # may contain a password
             "disable_tls_verification": False,
             "source_address": None,
         }
@@ -79,7 +79,7 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
                         f"{str(self._url).rstrip('/')}/get_pot",
                         data=question,
                         headers={"Content-Type": "application/json"},
-                        proxies={"all": None},  # it is one's own
+                        proxies={"all": None},  # the provider is the user's own
                     )
                 ) as response,
             ):
@@ -100,7 +100,7 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
 
 
 def _seconds_of(date: object) -> int | None:
-    """Return a date as seconds since 1970, None if it is none."""
+    """Return a date as seconds since 1970, or None if it is not a date."""
     if not isinstance(date, str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The addresses that stand for searches, hashtags and channels, as yt-dlp's extractors take them."""
+"""Addresses of searches, hashtags and channels, in the form that yt-dlp's extractors accept."""
 
 import re
 import urllib.parse
@@ -28,9 +28,9 @@ def hashtag_address(tag: str) -> str:
 
 
 def channel_address(channel: str) -> str:
-    """Return the address of a channel's videos: a bare `@handle`, and a channel of YouTube, get their `videos` tab.
+    """Return the address of a channel's videos. Adds the `videos` tab for a bare `@handle` or a YouTube channel.
 
-    Without it yt-dlp lists a channel's tabs (videos, shorts, live) rather than videos.
+    Without the tab, yt-dlp lists a channel's tabs (videos, shorts, live) instead of videos.
     """
     if channel.startswith("@"):
         return f"https://www.youtube.com/{channel}/videos"

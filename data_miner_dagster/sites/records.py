@@ -1,4 +1,4 @@
-"""What is asked of sites and what comes back, as records. Knows no yt-dlp: the process that asks imports none."""
+"""Records of requests to sites and their results. Imports no yt-dlp, so the requesting process need not either."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -12,14 +12,14 @@ from data_miner_dagster.domain.records import VideoCandidate
 
 @dataclass(frozen=True, slots=True)
 class FetchedVideo:
-    """A file in the folder it was fetched into, not yet proven, and what its site says of it."""
+    """A fetched file, not yet verified, and its site's metadata."""
 
     path: Path
     extractor: str
     format_id: str | None
     candidate: VideoCandidate
-    is_direct: bool = False  # its address names the file itself; False: a page or an extractor handed it out
-    is_complete: bool = False  # its server said how many bytes it has, and this many came
+    is_direct: bool = False  # the address names the file itself; False: it came from a page or an extractor
+    is_complete: bool = False  # the server stated the size, and this many bytes arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class ListingLimits:
-    """Where a listing may stop. It is read page by page, so that stopping early spares requests."""
+    """Where a listing may stop. Listings are read page by page, so stopping early saves requests."""
 
     max_results: int | None = None
-    known_keys: frozenset[str] = frozenset()  # stop after so many of these in a row
-    published_after: date | None = None  # stop at the first that is older, of a listing with the newest first
+    known_keys: frozenset[str] = frozenset()  # stop after several consecutive ones of these
+    published_after: date | None = None  # stop at the first older one, if the newest come first
 
     def is_too_old(self, candidate: VideoCandidate) -> bool:
-        """Return whether a candidate is older than what is wanted; one without a date is not."""
+        """Return whether a candidate is too old. Candidates without a date are not."""
         return (
             self.published_after is not None
             and candidate.upload_date is not None
@@ -48,7 +48,7 @@ class ListingLimits:
         )
 
 
-# How they cross to a process apart and back.
+# Serializes candidates to and from a separate process.
 CANDIDATES: Final = TypeAdapter(list[VideoCandidate])
 FETCHED: Final = TypeAdapter(FetchedVideo)
 PICTURES: Final = TypeAdapter(list[Picture])

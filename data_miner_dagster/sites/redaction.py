@@ -1,4 +1,4 @@
-"""Secrets kept out of logs, messages, metadata and the catalog."""
+"""Keep secrets out of logs, messages, metadata and the catalog."""
 
 import re
 import urllib.parse
@@ -10,11 +10,11 @@ from data_miner_dagster.domain.secret_values import without_secrets
 PUBLIC_QUERY_KEYS: Final = frozenset(
     {"v", "list", "id", "p", "page", "q", "video", "video_id", "clip", "index", "t", "search_query", "sp"}
 )
-"""Query keys that name a video rather than sign or identify a request; the values of all others are not shown."""
+"""Query keys that identify a video rather than sign or identify a request. The values of all others are hidden."""
 
 _URL: Final = re.compile(r"https?://[^\s\"'<>\\]+", re.IGNORECASE)
 _PLACEHOLDER: Final = re.compile(r"\{env:\w+\}")
-# Each linear in the text: a name begins where no name goes on, and is of a bounded length.
+# Each runs in linear time: a name starts only at a name boundary and has a bounded length.
 _NAME_AND_SIGN: Final = re.compile(r"(?<![\w.-])([A-Za-z][\w.-]{0,60})[\"']?\s{0,3}([:=])\s{0,3}")
 _VALUE: Final = re.compile(
     r"\"[^\"\n]*\"?|'[^'\n]*'?"  # quoted
@@ -25,13 +25,13 @@ _COOKIES: Final = re.compile(r"[^\s=;,]+=[^\s;]*(?:;\s?[^\s=;,]+=[^\s;]*)*")
 
 
 _WORDS_OF_PROSE: Final = frozenset({"key", "keys", "session", "sessions", "ticket", "tickets", "cookies"})
-"""What stands behind their colon explains them; behind `=` it is a value."""
+"""After a colon these words are followed by an explanation, after `=` by a value."""
 
 
 def redact_url(url: str) -> str:
     """Return a URL without user and password, and with `***` for each query value that might be a secret.
 
-    `{env:NAME}` is no secret, but the name of one, and stays.
+    `{env:NAME}` is kept, since it is only the name of a secret.
     """
     url = without_secrets(url)
     try:
@@ -52,7 +52,7 @@ def redact_url(url: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Return a text with the URLs in it redacted and the values behind names of secrets replaced by `***`."""
+    """Return a text with its URLs redacted and the values after names of secrets replaced by `***`."""
     text = _URL.sub(lambda match: redact_url(match[0]), without_secrets(text))
     kept, end = [], 0
     for match in _NAME_AND_SIGN.finditer(text):

@@ -1,4 +1,4 @@
-"""What goes along when a site sends a request elsewhere."""
+"""What a request carries along when a site redirects it."""
 
 import urllib.parse
 import urllib.request
@@ -19,12 +19,12 @@ def _origin(url: str) -> tuple[str, str, int | None]:
 
 
 class DiscreetRedirects(RedirectHandler):  # type: ignore[misc]
-    """Follows redirects as yt-dlp does, and takes no credentials along to another host, port or scheme."""
+    """Follows redirects as yt-dlp does, but sends no credentials to another host, port or scheme."""
 
     def redirect_request(self, req: urllib.request.Request, *details: Any) -> urllib.request.Request:
-        """Return the request that a redirect leads to."""
+        """Return the request for a redirect's target."""
         new: urllib.request.Request = super().redirect_request(req, *details)
         if _origin(req.full_url) != _origin(new.full_url):
             for name in [name for name in new.headers if is_secret_name(name) or name.title() == "Referer"]:
-                del new.headers[name]  # a Referer holds the address that was asked for, with what is secret in it
+                del new.headers[name]  # a Referer contains the original address with its secrets
         return new

@@ -1,4 +1,4 @@
-"""Secrets by reference: `env:NAME` and `file:PATH`, looked up late and remembered only to be redacted."""
+"""Secrets by reference (`env:NAME` and `file:PATH`), resolved late and remembered only for redaction."""
 
 import os
 import re
@@ -18,7 +18,7 @@ _provided: dict[str, str] = {}
 
 
 def provide(variables: Mapping[str, str]) -> None:
-    """Have references in this process find these variables, beside those of its environment."""
+    """Make these variables available to references in this process, in addition to its environment."""
     _provided.clear()
     _provided.update(variables)
 
@@ -31,7 +31,7 @@ def _from_environment(name: str) -> str:
 
 
 def resolve_reference(text: str, *, is_secret: bool = True) -> str:
-    """Return what `env:NAME` or `file:PATH` refers to; any other text as it is.
+    """Return the value that `env:NAME` or `file:PATH` refers to. Other texts are returned unchanged.
 
     Raises:
         ConfigError: the variable is not set, or the file cannot be read.
@@ -52,7 +52,7 @@ def resolve_reference(text: str, *, is_secret: bool = True) -> str:
 
 
 def cookie_file_text(reference: str) -> str:
-    """Return the text of the cookie file that `file:PATH`, or `env:NAME` of a path, refers to; its values are secrets.
+    """Return the text of a cookie file given as `file:PATH` or as `env:NAME` of its path. Its values become secrets.
 
     Raises:
         ConfigError: there is no such file.
@@ -71,9 +71,9 @@ def cookie_file_text(reference: str) -> str:
 
 
 def expand_address(address: NetworkAddress) -> str:
-    """Return what is to be asked for: in a user's own address each `{env:NAME}` gives way to the variable's value.
+    """Return the address to request, with each `{env:NAME}` in a user's own address replaced by the variable's value.
 
-    The values become secrets. A foreign address is returned as it is, whatever it holds.
+    The values become secrets. A foreign address is always returned unchanged.
 
     Raises:
         ConfigError: a variable is not set.

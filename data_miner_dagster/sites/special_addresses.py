@@ -1,10 +1,10 @@
-"""Which IP addresses are of the public internet, by a table of our own.
+"""Decide by our own table which IP addresses belong to the public internet.
 
-The interpreter's own tables (`ipaddress.is_global`) differ from one patch version of Python to the next
-(CVE-2024-4032), and know nothing of most ways in which an IPv6 address wraps an IPv4 one.
+The interpreter's tables (`ipaddress.is_global`) differ between patch versions of Python (CVE-2024-4032) and miss most
+ways in which an IPv6 address can wrap an IPv4 address.
 
 Source: the IANA IPv4 and IPv6 Special-Purpose Address Registries as of 2025, the IPv6 Address Space registry (global
-unicast is 2000::/3 alone), and for what they leave out: multicast (RFC 5771, RFC 4291), IPv4-compatible and
+unicast is only 2000::/3), and for what they omit: multicast (RFC 5771, RFC 4291), IPv4-compatible and
 site-local addresses (RFC 4291), IPv4-translated addresses (RFC 2765), the former 6to4 relays (RFC 7526).
 """
 
@@ -18,7 +18,7 @@ _SPECIAL_V4: Final = tuple(
         "10.0.0.0/8",  # private
         "100.64.0.0/10",  # shared, behind a carrier's NAT
         "127.0.0.0/8",  # loopback
-        "169.254.0.0/16",  # link-local, where clouds keep their metadata
+        "169.254.0.0/16",  # link-local, used by cloud metadata services
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # protocol assignments
         "192.0.2.0/24",  # documentation
@@ -40,9 +40,9 @@ _SPECIAL_V6: Final = tuple(
         "3fff::/20",  # documentation
     )
 )
-# Everything outside 2000::/3 is refused with them: ::1, ::a.b.c.d, ::ffff:0:a.b.c.d, 64:ff9b:1::/48 (local NAT64),
+# Everything outside 2000::/3 is refused too: ::1, ::a.b.c.d, ::ffff:0:a.b.c.d, 64:ff9b:1::/48 (local NAT64),
 # 100::/64 (discard), 5f00::/16 (segment routing), fc00::/7, fe80::/10, fec0::/10, ff00::/8.
-_WRAPPING_V6: Final = (  # of an IPv4 address, which decides; with how far it stands from the right
+_WRAPPING_V6: Final = (  # the wrapped IPv4 address decides; with its offset from the right in bits
     (ipaddress.IPv6Network("::ffff:0:0/96"), 0),  # mapped
     (ipaddress.IPv6Network("64:ff9b::/96"), 0),  # NAT64
     (ipaddress.IPv6Network("2002::/16"), 80),  # 6to4
@@ -50,7 +50,7 @@ _WRAPPING_V6: Final = (  # of an IPv4 address, which decides; with how far it st
 
 
 def is_public_address(address: str) -> bool:
-    """Return whether an IP address is global unicast, looking through the ways IPv6 can wrap an IPv4 address."""
+    """Return whether an IP address is global unicast. Checks IPv4 addresses wrapped in IPv6 addresses too."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv4Address):
         return not any(ip in network for network in _SPECIAL_V4)

@@ -1,4 +1,4 @@
-"""The only way out to the network: a yt-dlp request handler with an address policy, byte caps and a deadline.
+"""The only access to the network: a yt-dlp request handler with an address policy, byte limits and a deadline.
 
 yt-dlp's own handlers are not used. Everything yt-dlp fetches (pages, manifests, fragments, files, redirects) passes
 through `GuardedHandler`, which opens each connection with `addresses.connect_checked`.
@@ -40,55 +40,55 @@ from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_
 from data_miner_dagster.sites.redirects import DiscreetRedirects
 
 MAX_PAGE_BYTES: Final = 64 << 20
-"""A page, manifest or feed that is read whole may be this large; video bytes are capped by the configuration."""
+"""Maximum size of a page, manifest or feed that is read completely. The configuration limits video bytes."""
 
 
 class DeadlineExceededError(RequestError):  # type: ignore[misc]
-    """The wall time allowed for one listing or download is over."""
+    """The wall time allowed for one listing or download has passed."""
 
 
 class PageTooLargeError(RequestError):  # type: ignore[misc]
-    """A page that was to be read whole is larger than `MAX_PAGE_BYTES`."""
+    """A page to be read completely is larger than `MAX_PAGE_BYTES`."""
 
 
 class QueueStoppedError(RequestError):  # type: ignore[misc]
-    """No request is made: the circuit breaker has opened."""
+    """No request is made because the circuit breaker has opened."""
 
 
 @dataclass(slots=True)
 class Errand:
-    """One listing or one download: its deadline, and the sockets that are open for it."""
+    """One listing or download, with its deadline and open sockets."""
 
-    site: str  # what its requests count for: a host, or the name of a site
+    site: str  # the site that its requests count for: a host or a site name
     deadline: float  # time.monotonic()
-    may_request: Callable[[str], bool] = lambda _site: True  # asked with the site before each request
+    may_request: Callable[[str], bool] = lambda _site: True  # called with the site before each request
     on_response: Callable[[str, int, Mapping[str, str]], None] = lambda _site, _status, _headers: None
-    refuses_opt_outs: bool = False  # by the headers of an answer
+    refuses_opt_outs: bool = False  # refuse responses whose headers opt out
     is_expired: bool = False
     sockets: "weakref.WeakSet[socket.socket]" = field(default_factory=weakref.WeakSet)
-    refused: list[Any] = field(default_factory=list)  # answers of an error status, which nobody else closes
-    forbidden: dict[object, str] = field(default_factory=dict)  # requests that were answered 401 or 403, and how
-    promised_bytes: int | None = None  # the size of a whole file by the headers of the last answer; None: unsaid
+    refused: list[Any] = field(default_factory=list)  # responses with an error status, which nothing else closes
+    forbidden: dict[object, str] = field(default_factory=dict)  # requests answered with 401 or 403, and the error
+    promised_bytes: int | None = None  # full file size from the headers of the last response; None if not stated
 
     def end(self) -> None:
-        """Close what nobody else closes."""
+        """Close the responses that nothing else closes."""
         for response in self.refused:
             response.close()
 
     def expire(self) -> None:
-        """End every connection, whatever it waits for."""
+        """Shut down every connection, whatever it is waiting for."""
         self.is_expired = True
         for open_socket in list(self.sockets):
             try:
                 open_socket.shutdown(socket.SHUT_RDWR)
-            except OSError:  # closed, or handed over to its TLS wrapper, which is in the set too
+            except OSError:  # closed, or replaced by its TLS wrapper, which is in the set too
                 continue
 
     def check(self) -> None:
         """Raise if no further request may be made.
 
         Raises:
-            DeadlineExceededError: the time is over.
+            DeadlineExceededError: the deadline has passed.
             QueueStoppedError: the breaker has opened since.
         """
         if self.is_expired or time.monotonic() >= self.deadline:
@@ -98,10 +98,10 @@ class Errand:
 
 
 class Deadlines:
-    """Ends the errands whose time is over, from one thread: one for each would cost as much as a small file.
+    """Ends errands whose deadline has passed, from one thread: a thread per errand would cost as much as a small file.
 
-    A deadline must also end a server that sends one byte a minute, in the midst of a header or of a TLS handshake,
-    where no timeout of a single read fires: so the sockets are shut down.
+    A deadline must also stop a server that sends one byte a minute, even within a header or a TLS handshake, where
+    the timeouts of single reads never fire. The sockets are therefore shut down.
     """
 
     def __init__(self) -> None:
@@ -121,12 +121,12 @@ class Deadlines:
                 self._changed.notify()
 
     def remove(self, errand: Errand) -> None:
-        """Watch it no longer."""
+        """Stop watching an errand."""
         with self._changed:
             self._errands.pop(id(errand), None)
 
     def close(self) -> None:
-        """End the thread; another errand would begin a new one."""
+        """End the thread. Adding another errand would start a new one."""
         with self._changed:
             self._thread = None
             self._changed.notify()
@@ -144,15 +144,15 @@ class Deadlines:
 
 @dataclass(slots=True)
 class Guard:
-    """What the handlers of one yt-dlp instance obey. `errand` changes from one video to the next."""
+    """The rules for the handlers of one yt-dlp instance. `errand` changes from one video to the next."""
 
     allowed_private_hosts: tuple[str, ...]
-    proxy_host: str | None = None  # of the user's own proxy, which may well be private
+    proxy_host: str | None = None  # the user's own proxy, which may be private
     errand: Errand | None = None
 
     @contextmanager
     def asking_for_others(self) -> Iterator[None]:
-        """While the block runs, answers are not the site's: what they say opens no breaker."""
+        """Mark responses within the block as not coming from the site, so that they open no breaker."""
         errand = self.errand
         if errand is None:
             yield
@@ -169,7 +169,7 @@ class Guard:
             self.errand.check()
 
     def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
-        """Return a checked, watched connection."""
+        """Return a watched connection to a checked address."""
         allowed = self.allowed_private_hosts
         if self.proxy_host is not None and normalise_host(host) == self.proxy_host:
             allowed = (*allowed, host)
@@ -179,7 +179,7 @@ class Guard:
         return connection
 
     def connect_through(self, socks_proxy: str, host: str, port: int, timeout: float | None) -> socket.socket:
-        """Return a watched connection that a SOCKS proxy makes, to an address checked as far as it resolves here."""
+        """Return a watched connection through a SOCKS proxy. The address is checked if it resolves locally."""
         proxy = make_socks_proxy_opts(socks_proxy)
         addresses = self.checked_behind_proxy(host, port, resolves_there=proxy["rdns"])
         self.check()
@@ -189,7 +189,7 @@ class Guard:
         connection.settimeout(timeout)
         try:
             self.watch(connection)
-            # The address that was checked, unless the proxy is to resolve the name itself.
+            # Connect to the checked address, unless the proxy resolves the name itself.
             connection.connect((host if proxy["rdns"] else addresses[0][1][0], port))
         except BaseException:
             connection.close()
@@ -198,7 +198,7 @@ class Guard:
         return opened
 
     def checked_behind_proxy(self, host: str, port: int, *, resolves_there: bool = True) -> list[tuple[int, Any]]:
-        """Return the checked addresses of a host that a proxy connects to, none if only the proxy can resolve it."""
+        """Return the checked addresses of a host behind a proxy. Empty if only the proxy can resolve the host."""
         try:
             return checked_addresses(host, port, self.allowed_private_hosts)
         except socket.gaierror:
@@ -207,17 +207,17 @@ class Guard:
             raise
 
     def watch(self, connection: socket.socket) -> None:
-        """Have the deadline end this connection too."""
+        """Register a connection so that the deadline ends it too."""
         if self.errand is not None:
             self.errand.sockets.add(connection)
-            if self.errand.is_expired:  # between the check and here
+            if self.errand.is_expired:  # expired since the check
                 raise DeadlineExceededError("the wall time allowed for one video is over")
 
 
 def _connection_class(
     guard: Guard, base: type[http.client.HTTPConnection], socks_proxy: str | None
 ) -> type[http.client.HTTPConnection]:
-    """Return a connection that the guard makes, and that asks it once more when a request is sent."""
+    """Return a connection class that connects through the guard and checks it again before each request is sent."""
 
     def connect(
         address: tuple[str, int], timeout: Any = None, _source_address: object = None, **_: object
@@ -234,7 +234,7 @@ def _connection_class(
             self._create_connection = connect
             http.client.HTTPConnection.connect(self)
             if issubclass(base, http.client.HTTPSConnection):
-                # The handshake is made after the wrapped socket is known to the deadline.
+                # Register the wrapped socket with the deadline before the handshake.
                 wrapped = self._context.wrap_socket(
                     self.sock, server_hostname=self._tunnel_host or self.host, do_handshake_on_connect=False
                 )
@@ -245,7 +245,7 @@ def _connection_class(
         def send(self, data: Any) -> None:
             if self.sock is None:
                 self.connect()
-            guard.check()  # connecting takes a while, in which the breaker may have opened
+            guard.check()  # the breaker may have opened while connecting
             super().send(data)
 
     return GuardedConnection
@@ -259,7 +259,7 @@ def _inflate(raw: bytes, encoding: str) -> bytes:
     except zlib.error:
         if encoding != "deflate":
             raise
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # some servers send the bare stream
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # some servers send a raw deflate stream
         content = inflater.decompress(raw, MAX_PAGE_BYTES + 1)
     if len(content) > MAX_PAGE_BYTES:
         raise PageTooLargeError(f"a compressed page unpacks to more than {MAX_PAGE_BYTES} bytes")
@@ -267,7 +267,7 @@ def _inflate(raw: bytes, encoding: str) -> bytes:
 
 
 class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
-    """Opens guarded connections, and unpacks compressed answers without trusting their size."""
+    """Opens guarded connections, and decompresses responses without trusting their size."""
 
     def __init__(self, guard: Guard, make_context: Callable[[], ssl.SSLContext]) -> None:
         super().__init__(context=None)
@@ -276,7 +276,7 @@ class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
 
     @cached_property
     def _trusting(self) -> ssl.SSLContext:
-        """Made at first use: reading the certificates that are trusted takes 30 ms."""
+        """The TLS context, created at first use because reading the trusted certificates takes 30 ms."""
         return self._make_context()
 
     def _open(self, request: urllib.request.Request, base: type[http.client.HTTPConnection], **options: object) -> Any:
@@ -327,7 +327,7 @@ def _read_page(response: Any) -> bytes:
 
 
 class _CappedResponse(UrllibResponseAdapter):  # type: ignore[misc]
-    """Reads to the end only as far as a page may be large."""
+    """A response that raises if a read to the end exceeds the size limit of a page."""
 
     def read(self, amt: int | None = None) -> bytes:
         if amt is not None and amt >= 0:
@@ -344,7 +344,7 @@ class _CappedResponse(UrllibResponseAdapter):  # type: ignore[misc]
 
 
 class GuardedHandler(UrllibRH):  # type: ignore[misc]
-    """yt-dlp's urllib handler with guarded sockets; http and https alone."""
+    """yt-dlp's urllib handler with guarded sockets, for http and https only."""
 
     RH_NAME = "guarded"
     RH_KEY = "Guarded"
@@ -381,7 +381,7 @@ class GuardedHandler(UrllibRH):  # type: ignore[misc]
         errand = self._guard.errand
         same = (request.method, request.url, frozenset(request.headers.items())) if request.data is None else None
         if errand is not None and (answer := errand.forbidden.get(same)) is not None:
-            raise RequestError(answer)  # yt-dlp asks three times for each fragment, whatever the answer
+            raise RequestError(answer)  # yt-dlp requests each fragment three times, whatever the response
         try:
             response = super()._send(request)
         except HTTPError as error:

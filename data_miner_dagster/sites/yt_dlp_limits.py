@@ -1,6 +1,6 @@
-"""What yt-dlp may load, run and fetch in this process: no plugin, no program but deno, no protocol but ours.
+"""Restrict what yt-dlp may load, run and fetch in this process: no plugins, and only listed programs and protocols.
 
-Set when this module is imported, before the first YoutubeDL is made. Does not belong here: its options
+Applied when this module is imported, before the first YoutubeDL is created. Does not belong here: its options
 (guarded_ydl.py), its connections (transport.py).
 """
 
@@ -14,19 +14,19 @@ from yt_dlp.globals import all_plugins_loaded, plugin_dirs
 from yt_dlp.utils import ExtractorError, Popen, determine_protocol
 
 PROTOCOLS: Final = frozenset(
-    {"http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism", "f4m", "mhtml"}  # of mhtml, storyboards
+    {"http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism", "f4m", "mhtml"}  # mhtml: storyboards
 )
-"""Of formats: those whose every byte comes through the guarded handler. rtmp, mms, rtsp and ws open sockets of their
-own, or have a program do it."""
+"""Format protocols that fetch every byte through the guarded handler. rtmp, mms, rtsp and ws open their own sockets, or
+run a program that does."""
 _PROGRAMS: Final = frozenset({"deno", "kwallet-query", "dbus-send", "security"})
-"""deno runs YouTube's scripts; the others hold the key of a browser's cookies, which only a user's setting asks for."""
+"""deno runs YouTube's scripts. The others read the key of a browser's cookies, which only a user's setting enables."""
 
 
 def served_formats(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was extracted without the formats of other protocols.
+    """Return the extracted metadata without formats of other protocols.
 
     Raises:
-        ExtractorError: there are formats, and none of them is served.
+        ExtractorError: there are formats, but none uses an allowed protocol.
     """
     forms = info.get("formats") or ([info] if info.get("url") else [])
     kept = [form for form in forms if _protocol_of(form) in PROTOCOLS]
@@ -43,7 +43,7 @@ def served_formats(info: Mapping[str, Any]) -> dict[str, Any]:
 def _protocol_of(form: Mapping[str, Any]) -> str:
     try:
         return str(determine_protocol(form))
-    except (KeyError, TypeError, ValueError):  # an address that is none
+    except (KeyError, TypeError, ValueError):  # not a valid address
         return "no address"
 
 
@@ -53,7 +53,7 @@ def _limit_programs() -> None:
     def guarded(self: Any, args: Any, *rest: Any, **options: Any) -> None:
         program = PurePath(args if isinstance(args, str) else args[0]).name
         if program not in _PROGRAMS or options.get("shell"):
-            # as where it is not installed, which yt-dlp knows how to live with
+            # Behave as if the program were not installed, which yt-dlp handles.
             raise FileNotFoundError(errno.ENOENT, "is not run by this program", program)
         start(self, args, *rest, **options)
 
@@ -61,8 +61,8 @@ def _limit_programs() -> None:
 
 
 def _limit_downloaders() -> None:
-    # rtmpdump is started past `Popen`; a protocol without an entry is asked for over HTTP, which refuses its scheme
-    for protocol in {*downloader.PROTOCOL_MAP} - PROTOCOLS | {"m3u8"}:  # `m3u8` would be ffmpeg's
+    # rtmpdump bypasses `Popen`. A protocol without an entry is requested over HTTP, which refuses its scheme.
+    for protocol in {*downloader.PROTOCOL_MAP} - PROTOCOLS | {"m3u8"}:  # `m3u8` would use ffmpeg
         del downloader.PROTOCOL_MAP[protocol]
 
 
