@@ -42,7 +42,7 @@ class ClosedGate:
     site: str
     until: datetime
     reason: str
-    is_event: bool = False  # the whole site was found to refuse (catalog/site_events.py)
+    is_event: bool = False  # the whole site refuses (catalog/site_events.py)
 
 
 def locked_gate(session: Session, site: str) -> SiteGateRow:

@@ -149,7 +149,7 @@ def put_back_if_of_event(
 
 
 def was_refused(session: Session, site: str, video_key: str, begun_at: datetime) -> bool:
-    """Return whether `note_served` has anything to do. Uses a transaction that every video needs anyway."""
+    """Return whether `note_served` has anything to do. A cheap check in a transaction that the caller needs anyway."""
     values = {"site": site, "video_key": video_key, "begun_at": begun_at}
     return session.connection().execute(_REFUSED_BEFORE, values).first() is not None
 

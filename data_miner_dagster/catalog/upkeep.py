@@ -76,7 +76,7 @@ def give_up(database: Database, video_keys: Collection[str], reason: str, *, ret
         for key in sorted(set(video_keys)):
             if f"video/{key}" in claimed:
                 continue
-            # What failed before fails again, with another date: by way of PENDING, since no status follows itself.
+            # A failed video gets a new date by way of PENDING, since a status cannot follow itself.
             move_video(session, key, VideoStatus.PENDING, only_from={VideoStatus.FAILED})
             if move_video(
                 session,
@@ -106,7 +106,7 @@ def record_internal_error(database: Database, video_key: str, line: str, *, only
         claim = session.get(ClaimRow, f"video/{video_key}")
         if claim is not None and is_claim_live(claim, database.now(session)):
             return False
-        # What failed before fails again, with another reason: by way of PENDING, since no status follows itself.
+        # A failed video gets a new reason by way of PENDING, since a status cannot follow itself.
         has_failed = {VideoStatus.FAILED, VideoStatus.UNAVAILABLE} & set(only_from)
         move_video(session, video_key, VideoStatus.PENDING, only_from=has_failed)
         return move_video(session, video_key, VideoStatus.FAILED, only_from={*only_from, VideoStatus.PENDING}, **values)

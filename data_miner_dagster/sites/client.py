@@ -228,7 +228,7 @@ class SiteClient:
         said = str(entry.get("url") or "")
         ie_key = str(entry.get("ie_key") or entry.get("extractor_key") or "Generic")
         described = partial(candidate_of, entry, provenance=provenance)
-        taken: NetworkAddress = address  # the page's own video
+        taken: NetworkAddress = address  # the entry is the page's own video
         if entry.get("_type", "video") in _REFERENCES:
             try:
                 taken = _foreign(said, ie_key)

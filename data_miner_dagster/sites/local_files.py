@@ -142,7 +142,7 @@ def _of_glob(entry: str, base_folder: Path) -> Found:
     # `**` already matches every folder, so its matches are not searched again.
     descends = "**" in entry.split("/")
     suffix = Path(entry).suffix
-    endings = None if suffix and not is_glob(suffix) else VIDEO_ENDINGS  # None: the glob names the ending
+    endings = None if suffix and not is_glob(suffix) else VIDEO_ENDINGS  # None: the glob specifies the ending
     named, below = list[Path](), list[Path]()
     for match in matches_of(entry, base_folder):
         if not match.is_dir():

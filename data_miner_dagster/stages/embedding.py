@@ -89,7 +89,7 @@ def embed_in_batches(
             ahead.fill(PREFETCHED_BATCHES * runner.batch_size)
             while ahead.waiting:
                 taken = ahead.take(runner)
-                ahead.fill(PREFETCHED_BATCHES * runner.batch_size)  # the threads have work while the model runs
+                ahead.fill(PREFETCHED_BATCHES * runner.batch_size)  # keeps the threads busy while the model runs
                 vectors = iter(runner.run([array for _, array in taken if not isinstance(array, Exception)]))
                 for frame, array in taken:
                     result = array if isinstance(array, Exception) else next(vectors)

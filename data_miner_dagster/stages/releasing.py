@@ -301,7 +301,7 @@ def _split_at(position: float, shares: Mapping[str, float]) -> str:
         upper += share
         if position < upper:
             return split
-    return list(shares)[-1]  # the shares may sum to a hair less than 1
+    return list(shares)[-1]  # rounding may make the shares sum to slightly less than 1
 
 
 def public_reference(reference: str, *, is_path: bool) -> str:

@@ -35,7 +35,7 @@ class GuaranteeReport:
     """The findings of a check of both guarantees. Pairs are (id, id), as in `Assignment`; at most 20 are listed."""
 
     num_representatives: int
-    num_representatives_checked: int  # fewer where only a sample was compared with all
+    num_representatives_checked: int  # smaller if only a sample was compared
     num_removed: int
     num_too_close: int  # checked representatives with another representative within reach
     num_unsupported: int  # removed frames whose named frame is no earlier representative or is not within reach

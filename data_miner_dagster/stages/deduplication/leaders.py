@@ -79,15 +79,15 @@ def quality_order(frames: pa.Table) -> IntArray:
 
 
 def standing_prefix(decided: pa.Table, order: pa.ChunkedArray, *, unchanged_videos: Sequence[str]) -> pa.Table:
-    """Return the rows of an earlier table that are still true of the first frames of a new order, in that order.
+    """Return the rows of an earlier table that remain valid for the first frames of a new order, in that order.
 
-    What becomes of a frame follows from the frames before it alone. So decisions stand as far as the two orders agree;
-    a frame that was removed as a duplicate and is gone now was nobody's representative, and is passed over.
+    The decision on a frame depends only on the frames before it, so decisions remain valid as long as both orders
+    agree. A frame that was removed as a duplicate and no longer exists represented no other frame, so it is skipped.
 
     Args:
         decided: an earlier table, with `frame_id`, `video_key`, `quality_rank` and `is_representative`.
-        order: the ids of the frames to decide on, in order.
-        unchanged_videos: those whose frames are still the same pictures.
+        order: ids of the frames to decide on, in order.
+        unchanged_videos: keys of the videos whose frames are still the same pictures.
     """
     earlier = decided.sort_by("quality_rank").combine_chunks()
     is_unchanged = pc.is_in(earlier["video_key"], pa.array(unchanged_videos, pa.string()))
@@ -96,12 +96,12 @@ def standing_prefix(decided: pa.Table, order: pa.ChunkedArray, *, unchanged_vide
     earlier, is_there = earlier.filter(is_counted), is_there.filter(is_counted)
     length = min(len(earlier), len(order))
     is_same = pc.and_(pc.equal(earlier["frame_id"].slice(0, length), order.slice(0, length)), is_there.slice(0, length))
-    first_other = pc.index(is_same, False).as_py()  # -1: they agree to the end
+    first_other = pc.index(is_same, False).as_py()  # -1: the orders agree to the end
     return earlier.slice(0, length if first_other < 0 else first_other).combine_chunks()
 
 
 class _GrowingIds:
-    """The ids of the representatives in the order in which the index has them."""
+    """A growing array of the representatives' ids, in index order."""
 
     def __init__(self, num_leaders: int) -> None:
         self._buffer = np.arange(num_leaders, dtype=np.int64)
@@ -252,7 +252,7 @@ def _near_best(pairs: CandidatePairs, num_rows: int, margin: float) -> Candidate
 
 
 def _runs(sorted_rows: IntArray) -> tuple[IntArray, IntArray]:
-    # (the distinct values, where the run of each ends: half-open)
+    # Returns (distinct values, exclusive end of each value's run).
     values, counts = np.unique(sorted_rows, return_counts=True)
     return values, np.cumsum(counts)
 

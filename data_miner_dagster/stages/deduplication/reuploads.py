@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 _MAX_VIDEOS_PER_GROUP: Final = 50
-"""A picture in more videos than this (a channel's intro, a black frame) says nothing about a pair of them."""
+"""A picture in more videos than this (such as a channel's intro or a black frame) is no evidence for a re-upload."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,7 +32,7 @@ class Reupload:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Successive frames of one video that show the same picture."""
+    """Consecutive frames of one video that show the same picture."""
 
     group: str
     num_frames: int

@@ -1,4 +1,4 @@
-"""Decisions of downloading: how to handle a failed video, how long a breaker stays open, whether two videos are equal.
+"""Decisions of downloading: handling failed videos, how long a breaker stays open, and recognising the same video.
 
 Pure functions.
 """
@@ -34,7 +34,7 @@ class FailureDecision:
 
 def backoff_seconds(attempts: int, config: DownloadingConfig) -> float:
     """Return the capped exponential delay after this many failed runs (at least 1)."""
-    exponent = min(max(attempts, 1) - 1, 40)  # 2**40 s is past any cap
+    exponent = min(max(attempts, 1) - 1, 40)  # 2**40 s exceeds any cap
     return min(config.backoff_seconds * 2.0**exponent, config.max_backoff_seconds)
 
 
