@@ -1,4 +1,4 @@
-"""`data-miner calibrate PROJECT`: asks about frames near the threshold, and turns the answers into a threshold."""
+"""`data-miner calibrate PROJECT`: asks about frames near the threshold and computes a threshold from the answers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 def calibrate(
     project: ProjectArgument,
     precision: Annotated[
-        float | None, typer.Option(help="Wanted share of good frames among those kept, such as 0.9.")
+        float | None, typer.Option(help="Desired share of good frames among the kept frames, such as 0.9.")
     ] = None,
     recall: Annotated[
-        float | None, typer.Option(help="Wanted share of good frames that are kept, such as 0.9.")
+        float | None, typer.Option(help="Desired share of the good frames that are kept, such as 0.9.")
     ] = None,
     answers: Annotated[Path | None, typer.Option(help="CSV with frame_id and answer (keep or drop).")] = None,
     frames: Annotated[int, typer.Option(min=20, max=5000, help="How many frames to ask about.")] = 120,
@@ -134,8 +134,8 @@ def _quality(quality: "ThresholdQuality | None", threshold: float | None) -> dic
 
 
 def _yaml(value: object) -> str:
-    """Return a value of the settings in YAML's one-line form."""
-    # Here: only this one answer needs it.
+    """Return a setting's value as one line of YAML."""
+    # Imported here because only this case needs it.
     import yaml
 
     return yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False).strip()

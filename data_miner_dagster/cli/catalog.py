@@ -11,7 +11,7 @@ from data_miner_dagster.cli.upgrading import tell_upgrade
 
 
 def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
-    """Create the catalog's tables, or bring them to this version. Harmless to repeat."""
+    """Create the catalog's tables, or upgrade them to this version. Safe to repeat."""
     from data_miner_dagster.catalog.migrations import head_revision
 
     platform = opened(root, config)
@@ -27,7 +27,7 @@ def populate(
     profile: ProfileOption = None,
     force: Annotated[bool, typer.Option("--force", help="List every source again, even if nothing changed.")] = False,
 ) -> None:
-    """Register a project file and list its sources: which videos belong to it, which were turned down, and why."""
+    """Register a project file and list its sources to find its videos. Records why candidates were rejected."""
     from data_miner_dagster.operations.sourcing.list_sources import list_sources
     from data_miner_dagster.operations.sourcing.registering import register_project_file
 
@@ -48,7 +48,7 @@ def add_video(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Make one video (or all of a page) a member of a project, past its sources and rules."""
+    """Add a video (or all videos of a page) to a project, bypassing its sources and rules."""
     from data_miner_dagster.operations.sourcing.adding import add_video as add
 
     platform = opened(root, config)

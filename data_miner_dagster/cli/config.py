@@ -1,4 +1,4 @@
-"""`data-miner config`: what a file may hold, and whether one is right."""
+"""`data-miner config`: show the allowed keys, and check a file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from data_miner_dagster.cli.output import echo, print_json
 
-app = typer.Typer(help="Configuration: what a file may hold, and whether one is right.", no_args_is_help=True)
+app = typer.Typer(help="Show the configuration keys, and check a file.", no_args_is_help=True)
 
 
 @app.command()
@@ -25,8 +25,10 @@ def schema(
 
 
 @app.command()
-def check(file: Annotated[Path, typer.Argument(help="A project file, or one with `platform` alone.")]) -> None:
-    """Check a file without doing anything; the mistake is one line."""
+def check(
+    file: Annotated[Path, typer.Argument(help="A project file, or one with only a `platform` section.")],
+) -> None:
+    """Check a file without changing anything. Prints one line if there is a mistake."""
     from data_miner_dagster.config.loading import is_platform_file, load_platform_config, load_project_file
 
     if is_platform_file(file):

@@ -1,4 +1,4 @@
-"""What Dagster keeps of videos and projects, and how it goes when these are removed or forgotten.
+"""Delete what Dagster stores about videos and projects when they are removed or forgotten.
 
 Belongs here: the instance's partitions, runs, events and logs. Does not belong here: the catalog and the files
 (operations/upkeep/removal.py, operations/upkeep/forgetting.py).
@@ -19,7 +19,7 @@ _REMARK: Final = "the runs that this came from were removed with a forgotten vid
 
 @contextmanager
 def open_history(platform: "Platform") -> "Iterator[dg.DagsterInstance | None]":
-    """Yield Dagster's instance, None where there is none yet."""
+    """Yield Dagster's instance, or None if it does not exist yet."""
     from data_miner_dagster.deployment import existing_instance, standing_dagster_home
 
     home = standing_dagster_home(platform.layout)
@@ -38,9 +38,9 @@ def is_running(instance: "dg.DagsterInstance") -> bool:
 
 
 def remove_stray_partitions(platform: "Platform") -> int | None:
-    """Remove the partitions of videos and projects that the catalog does not know; return how many.
+    """Remove the partitions of videos and projects that the catalog does not know; return how many were removed.
 
-    None, and nothing is removed, while a run is in flight: it may be working on them.
+    While a run is in flight, removes nothing and returns None, since the run may be working on them.
     """
     from data_miner_dagster.catalog.projects import find_projects
     from data_miner_dagster.catalog.videos import find_videos
@@ -67,10 +67,10 @@ def remove_stray_partitions(platform: "Platform") -> int | None:
 
 
 def forget_in_history(platform: "Platform", needles: Collection[str], projects: Collection[str]) -> int:
-    """Delete every run that names one of `needles`, or that worked on one of `projects`; return how many.
+    """Delete every run that names one of `needles` or worked on one of `projects`; return how many were deleted.
 
-    A run of a project keeps previews with pictures, so all of these go: what Dagster shows of the past gets shorter,
-    and nothing that is needed for going on is lost. A run in flight stays.
+    All runs of the projects are deleted because they store previews with pictures. This shortens the history that
+    Dagster shows, but loses nothing that further work needs. Runs in flight are kept.
     """
     from data_miner_dagster.catalog.database import compact_sqlite
     from data_miner_dagster.cli.dagster_tables import delete_dagster_rows, reclaim_dagster_space
@@ -119,11 +119,11 @@ def _concerns(
 
 
 def _forget_in_events(instance: "dg.DagsterInstance") -> None:
-    """Overwrite what Dagster keeps beside the events: the last materialization of each asset, and summaries."""
+    """Overwrite what Dagster stores in addition to events: each asset's last materialization, and summaries."""
     import dagster as dg
     from dagster._core.instance import RUNLESS_RUN_ID
 
-    instance.event_log_storage.delete_events(RUNLESS_RUN_ID)  # of an earlier call
+    instance.event_log_storage.delete_events(RUNLESS_RUN_ID)  # left by an earlier call
     for asset_key in instance.get_asset_keys():
         instance.report_runless_asset_event(dg.AssetMaterialization(asset_key, metadata={"status": _REMARK}))
         instance.wipe_asset_cached_status([asset_key])

@@ -1,7 +1,7 @@
-"""The rows of Dagster's storage, on whichever database it is: finding those that name something, and deleting them.
+"""Find and delete rows of Dagster's storage that name something, on any of its databases.
 
-Belongs here: what Dagster's own interface has no call for. Does not belong here: what it has one for (runs, partitions,
-ticks: dagster_history.py).
+Belongs here: operations that Dagster's own API does not offer. Does not belong here: those that it does offer (runs,
+partitions, ticks: dagster_history.py).
 """
 
 from collections.abc import Collection, Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 _OF_DAGSTER: Final = frozenset({"runs", "asset_keys", "instigators", "jobs", "dynamic_partitions"})
-"""Tables whose rows Dagster cannot do without, or that its interface deletes from."""
+"""Tables whose rows Dagster needs, or from which its own API deletes."""
 _BACKFILLS: Final = "bulk_actions"
 _A_STATEMENT: Final = 500
 
@@ -27,7 +27,7 @@ def find_dagster_rows(
 ) -> Iterator[str]:
     """Yield every table of Dagster's storage with a row that names one of `needles`.
 
-    SQLite files under the folders that were `searched` are left out.
+    SQLite files under the folders in `searched` are skipped.
     """
     for connection in _databases(instance):
         file = _sqlite_file(connection)
@@ -38,9 +38,9 @@ def find_dagster_rows(
 def delete_dagster_rows(
     instance: "dg.DagsterInstance", needles: Collection[str], *, gone: Collection[str], kept: Collection[str]
 ) -> None:
-    """Delete what Dagster keeps of runs that are `gone`, and whatever else names one of `needles`.
+    """Delete the rows of the runs in `gone`, and all other rows that name one of `needles`.
 
-    Rows of runs that are `kept` stay, as does what a backfill that is at work needs.
+    Keeps the rows of the runs in `kept`, and everything that an active backfill needs.
     """
     for connection in _databases(instance):
         present = set(inspect(connection).get_table_names())
@@ -50,14 +50,14 @@ def delete_dagster_rows(
 
 
 def reclaim_dagster_space(instance: "dg.DagsterInstance") -> None:
-    """Write the databases anew, so that nothing of deleted rows is left in them."""
+    """Rewrite the databases so that they retain no data of deleted rows."""
     engines = [connection.engine for connection in _databases(instance)]
-    for engine in engines:  # when the connections above are closed
+    for engine in engines:  # only now are the connections above closed
         reclaim_space(engine, sorted(_tables()))
 
 
 def _tables() -> dict[str, Table]:
-    """Return the tables that this version of Dagster has, by name; which database holds one is the storage's matter."""
+    """Return the tables of this version of Dagster by name, regardless of the database that contains them."""
     from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
     from dagster._core.storage.runs.schema import RunStorageSqlMetadata
     from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
@@ -67,7 +67,7 @@ def _tables() -> dict[str, Table]:
 
 
 def _databases(instance: "dg.DagsterInstance") -> "Iterator[Connection]":
-    """Yield a connection to each database of the storage in turn; what is done by one is committed before the next."""
+    """Yield a connection to each database of the storage in turn. Each is committed before the next one opens."""
     storages = cast("Any", (instance.run_storage, instance.event_log_storage, instance.schedule_storage))
     runs, events, schedules = storages
     seen: set[str] = set()

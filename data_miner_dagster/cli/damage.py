@@ -1,13 +1,13 @@
-"""Whether an unexpected error comes of a damaged database: the one kind that can surface anywhere."""
+"""Recognise unexpected errors that a damaged database caused. Such errors can surface anywhere."""
 
 import sys
 import traceback
 
 
 def damage_behind(error: Exception) -> str | None:
-    """Return which database under the root is damaged, in one line, if that is what an error comes of; None if not.
+    """Return one line about the damaged database under the root that caused an error, or None if there is none.
 
-    Looked for only where a database's library is in the error's trace, so that a fault of ours stays one.
+    Checks only if a database library is in the error's traceback, so that bugs of ours are not mistaken for damage.
     """
     modules = {
         str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -24,7 +24,7 @@ def damage_behind(error: Exception) -> str | None:
         return str(damaged_catalog(layout.catalog_file, why))
     if line := damage_of_home(dagster_home(layout)):
         return line
-    # a word or a date that nobody wrote, a table that has gone
+    # an impossible word or date, or a table that has disappeared
     if isinstance(error, LookupError | TypeError | ValueError) or "no such table" in str(error):
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         return str(damaged_catalog(layout.catalog_file, why))

@@ -1,4 +1,4 @@
-"""`data-miner demo`: the main job on real clips, downloaded by the real downloader from a loopback server."""
+"""`data-miner demo`: the whole pipeline on real clips, downloaded by the real downloader from a loopback server."""
 
 import sys
 import threading
@@ -15,17 +15,17 @@ from data_miner_dagster.cli.progress import console
 from data_miner_dagster.domain.errors import ConfigError
 
 PORT: Final = 18765
-"""Fixed: a video's key depends on its address, and the second run should find the first one's videos."""
+"""Fixed, since a video's key depends on its address: a second run should find the videos of the first."""
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the run itself reports every download."""
+        """Log nothing, since the run itself reports every download."""
 
 
 class _QuietServer(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up early (yt-dlp does, once it knows what it is given) is no news; the rest is."""
+        """Ignore clients that hang up early (as yt-dlp does once it knows the file's type); report other errors."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -52,9 +52,9 @@ def served_folder(folder: Path, port: int = PORT) -> Iterator[str]:
 
 
 def demo(
-    root: Annotated[Path, typer.Option("--root", help="Where everything is kept.")] = Path("demo_root"),
+    root: Annotated[Path, typer.Option("--root", help="The folder for all data.")] = Path("demo_root"),
 ) -> None:
-    """Run the sample project: fetch models and clips, then everything from download to release."""
+    """Run the sample project: fetch models and clips, then run every stage from download to release."""
     from data_miner_dagster.cli.run import run
     from data_miner_dagster.deployment import deployment_file
     from data_miner_dagster.models.packages import fetch_profile, fetch_samples

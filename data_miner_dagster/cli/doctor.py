@@ -1,4 +1,4 @@
-"""`data-miner doctor`: compares the catalog, the files and Dagster's partitions, and mends what drifted."""
+"""`data-miner doctor`: compares the catalog, the files and Dagster's partitions, and repairs differences."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended safely.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired safely.")] = False,
     json: JsonOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Compare the catalog, the files and Dagster's partitions; exit status 1 while something is left to mend."""
+    """Compare the catalog, the files and Dagster's partitions. Exits with status 1 if anything still needs repair."""
     from data_miner_dagster.catalog.failures import damaged_catalog, quick_check
     from data_miner_dagster.operations.upkeep.inspection import inspect_platform, mend_platform
 
@@ -56,9 +56,10 @@ def doctor(
 
 
 def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
-    """Return how Dagster's dynamic partitions differ from the catalog; with `fix`, mend that. None without Dagster.
+    """Return the differences between Dagster's dynamic partitions and the catalog; with `fix`, repair them.
 
-    A partition that the catalog does not know is left alone while any run is in flight: it may be working on it.
+    Returns an empty list if there is no Dagster instance. While a run is in flight, partitions that the catalog does
+    not know are kept, since the run may be working on them.
     """
     from data_miner_dagster.deployment import existing_instance, standing_dagster_home
 

@@ -1,4 +1,4 @@
-"""Commands that run one stage of a project again, whatever its state: `force-dedup`, `force-detect`."""
+"""Commands that rerun one stage of a project in any state: `force-dedup`, `force-detect`."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def force_dedup(
     project: ProjectArgument, root: RootOption = None, config: ConfigOption = None, profile: ProfileOption = None
 ) -> None:
-    """Deduplicate a project's frames again from the beginning, in this process."""
+    """Deduplicate a project's frames again from scratch, in this process."""
     from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 
     _print_outcome(deduplicate_project(opened_existing(root, config, profile), project, force=True))

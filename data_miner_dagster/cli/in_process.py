@@ -1,6 +1,6 @@
-"""Materializes a project's assets through Dagster in this process: what `run` and `demo` share.
+"""Materialize a project's assets through Dagster in this process, for `run` and `demo`.
 
-The same planners as the sensors' decide what is asked for, so that the daemon and `data-miner run` agree.
+The sensors' planners also decide here what to run, so that the daemon and `data-miner run` agree.
 """
 
 import logging
@@ -40,16 +40,16 @@ from data_miner_dagster.sensors.planning import MAX_KEYS_PER_RUN, plan_dataset, 
 from data_miner_dagster.sensors.states import project_states, video_states
 
 MAX_ROUNDS: Final = 3
-"""A round asks for every wanted video once; the next asks for those that have come due meanwhile."""
+"""Each round requests every wanted video once. The next round requests those that have become due meanwhile."""
 
 MAX_MENDINGS: Final = 5
-"""Each removes all damaged files that there are: more than two or three mean a disk that breaks what is written."""
+"""Each repair removes all damaged files, so more than two or three mean that the disk corrupts what is written."""
 
 _ERRORS: Final[Mapping[str, type[DataMinerError]]] = {
     error.__name__: error
     for error in (ConfigError, ModelError, NothingToReleaseError, SystematicFaultError, TransientError)
 }
-"""What a run's failure is raised as here: the kinds that a caller, or the exit status, tells apart."""
+"""The error classes as which a run's failure is raised: those that callers or the exit status distinguish."""
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -57,13 +57,13 @@ logger = logging.getLogger(__name__)
 
 
 class InProcessRunner:
-    """One project's way to its release on an instance under the root, without a daemon."""
+    """Takes one project to its release, on a Dagster instance under the root and without a daemon."""
 
     def __init__(self, platform: Platform, instance: dg.DagsterInstance, project: str) -> None:
         self.platform = platform
         self.instance = instance
         self.project = project
-        self.num_done = 0  # videos and projects that were worked on, not found current
+        self.num_done = 0  # videos and projects that were processed, not counting those already current
 
     def execute(
         self,
@@ -73,7 +73,7 @@ class InProcessRunner:
         tags: Mapping[str, str] | None = None,
         force: bool = False,
     ) -> DataMinerError | None:
-        """Run one job; return None if it succeeded, and otherwise what to raise: one line of the kind it failed by."""
+        """Run one job. Return None if it succeeded, otherwise a one-line error of the failure's class, for raising."""
         run_config: dict[str, object] = {**_QUIET, "ops": forced_ops(job) if force else {}}
         result = defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,
@@ -112,7 +112,7 @@ class InProcessRunner:
             raise failure
 
     def settle_and_build(self, *, force: bool) -> None:
-        """Take every member as far as it comes, then build the dataset; again where damaged files had to be removed.
+        """Process every member as far as possible, then build the dataset. Repeat if damaged files were removed.
 
         Raises:
             NothingToReleaseError: nothing survived to the release.
@@ -133,7 +133,7 @@ class InProcessRunner:
         raise DataMinerError(f"files under {self.platform.root} are damaged again and again: check its disk")
 
     def settle_videos(self) -> None:
-        """Materialize `videos`, `frames` and `frame_embeddings` of every member until nothing more can be done now."""
+        """Materialize `videos`, `frames` and `frame_embeddings` of every member until no work is left for now."""
         asked: set[tuple[str, str]] = set()
         reset_orphans(self.platform.database)
         for _ in range(MAX_ROUNDS):
@@ -158,11 +158,11 @@ class InProcessRunner:
                 raise failure
 
     def build_dataset(self, *, force: bool) -> None:
-        """Materialize the project's assets, tagged like the sensor's runs so that the daemon need not do it again.
+        """Materialize the project's assets. Tags the run like the sensor's runs, so the daemon does not repeat it.
 
         Raises:
             NothingToReleaseError: nothing survived to the release.
-            DataMinerError: a stage failed, or what it made does not pass its check.
+            DataMinerError: a stage failed, or its result did not pass a check.
         """
         state = next(state for state in project_states(self.platform) if state.name == self.project)
         plan = plan_dataset(
@@ -181,7 +181,7 @@ class InProcessRunner:
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> str:
-    """Return which checks of a run failed and why, in one line; "" if none did."""
+    """Return one line with the failed checks of a run and the reasons, or "" if none failed."""
     return "; ".join(
         f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: {check.description or 'no reason'}"
         for check in (
@@ -197,7 +197,7 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
     """Take a project file to its release; return the runner, which knows what was done. Ctrl-C ends the process.
 
     Raises:
-        ConfigError: something is wrong that can be known before any work.
+        ConfigError: there is a mistake that can be found before any work.
         NothingToReleaseError: nothing survived to the release.
         DataMinerError: a run failed as a whole.
     """

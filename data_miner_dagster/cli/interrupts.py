@@ -1,8 +1,8 @@
-"""Ctrl-C ends a command at once, whatever the work is doing.
+"""End a command immediately on Ctrl-C, whatever it is doing.
 
-Threads that download, libraries in their own code, and Dagster, which keeps interrupts back while it writes events,
-would make it wait for minutes. Since everything we write appears whole or not at all, and the next run takes back the
-claims and runs of a process that is gone, nothing is lost by not waiting.
+Download threads, native library code, and Dagster, which delays interrupts while it writes events, could keep the
+process alive for minutes. Ending immediately loses nothing: all our writes are atomic, and the next run takes over the
+claims and runs of a process that is gone.
 """
 
 import os
@@ -16,15 +16,15 @@ from typing import Final
 
 from data_miner_dagster.cli.output import echo
 
-EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells say it
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, the convention of shells
 _LINE: Final = "interrupted; run again to go on"
 
 
 @contextmanager
 def ending_on_interrupt() -> Iterator[None]:
-    """End the process with one line and status 130 as soon as Ctrl-C comes while the block runs.
+    """End the process with one line and status 130 as soon as Ctrl-C is pressed while the block runs.
 
-    The interrupt is heard beside Python's handlers, which libraries replace, and which wait for the main thread.
+    Does not use Python's signal handlers, which libraries replace and which wait for the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -46,7 +46,7 @@ def ending_on_interrupt() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        listener.join()  # it ends the process
+        listener.join()  # the listener ends the process
     finally:
         signal.set_wakeup_fd(before)
         writing.close()

@@ -1,8 +1,8 @@
-"""Run beside `data-miner up`: ends all that it started, and all that those started, once it is gone itself.
+"""Kill every process that `data-miner up` started, directly or indirectly, once `up` itself is gone.
 
-A program of its own that nothing kills along with `up`, with the standard library alone. It reads process groups from
-its standard input, one a line, whose other end only `up` has open. When that closes, on whatever way, the groups are
-killed. A lock that it has inherited is held until then, so that nobody begins anew before.
+This is a separate program, so that nothing kills it together with `up`, and it uses only the standard library. It reads
+process groups from its standard input, one per line. Only `up` has the other end open. When that closes for any reason,
+the program kills the groups. It holds an inherited lock until then, so that no new `up` starts too early.
 """
 
 import os
@@ -18,12 +18,12 @@ _WAIT_SECONDS = 5.0
 
 
 def main() -> None:
-    """Wait for the end of the standard input, then end the groups."""
+    """Wait for the end of standard input, then kill the process groups."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # it ends when `up` has ended, and not before
+        signal.signal(number, signal.SIG_IGN)  # this program must not end before `up` does
     groups: set[int] = set()
     while True:
-        groups = {group for group in groups if is_there(group)}  # a number that is free again may become another's
+        groups = {group for group in groups if is_there(group)}  # the system may reuse the number of an ended group
         if not select.select([0], [], [], _PRUNE_SECONDS)[0]:
             continue
         if not (read := os.read(0, 4096)):
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def end_groups(groups: Iterable[int]) -> None:
-    """Kill process groups and wait until they are gone, a few seconds at the most."""
+    """Kill process groups and wait until they are gone, for a few seconds at most."""
     left = set(groups)
     deadline = time.monotonic() + _WAIT_SECONDS
     while left and time.monotonic() < deadline:
@@ -45,7 +45,7 @@ def end_groups(groups: Iterable[int]) -> None:
 
 
 def is_there(group: int) -> bool:
-    """Return whether a process group has a process, if only a dead one that nobody has asked after."""
+    """Return whether a process group has any process, including zombies."""
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):
@@ -54,9 +54,9 @@ def is_there(group: int) -> bool:
 
 
 def _groups_alive(groups: set[int]) -> set[int]:
-    """Return those that have a living process; where that is not to be seen, all.
+    """Return the groups that have a living process, or all groups if the system does not show this.
 
-    Orphans of a container without an init process stay in the table of processes when they are dead.
+    In a container without an init process, dead orphans stay in the process table as zombies.
     """
     if not Path("/proc/self/stat").exists():
         return groups

@@ -1,7 +1,7 @@
-"""The `data-miner` command: what it offers, and how it fails.
+"""The `data-miner` command line and its error handling.
 
-Belongs here: registration of commands and the one place that turns errors into one line and an exit status. Does not
-belong here: any command's body. Command modules import what is heavy inside their functions, so that `--help` is quick.
+Belongs here: registration of commands, and the one place that turns errors into one line and an exit status. Does not
+belong here: the body of any command. Command modules import heavy libraries inside functions, so that `--help` is fast.
 """
 
 import os
@@ -37,7 +37,7 @@ EXIT_MISUSE: Final = 2
 
 app = typer.Typer(
     name="data-miner",
-    help="From one YAML file to a deduplicated, labelled, versioned computer-vision dataset.",
+    help="Turn one YAML file into a deduplicated, labelled, versioned computer-vision dataset.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,7 +50,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Again": (retry, force_dedup, force_detect),
     "Remove": (delete_project, delete_videos, cleanup_orphans, forget),
 }
-"""By the panel of `--help` that shows them; a function's name is the command's."""
+"""Commands by their panel in `--help`. A command has the name of its function."""
 
 for panel, commands in _COMMANDS.items():
     for command in commands:
@@ -68,14 +68,14 @@ def common(
     profile: ProfileOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")] = False,
 ) -> None:
-    """From one YAML file to a deduplicated, labelled, versioned computer-vision dataset."""
+    """Turn one YAML file into a deduplicated, labelled, versioned computer-vision dataset."""
     context.obj = platform_options(root, config, profile)
     if verbose:
         set_variable(VERBOSE_VARIABLE, 1)
 
 
 def main() -> None:
-    """Run the command line; an error of this package is one line on stderr and status 1, a mistake in a file 2."""
+    """Run the command line. Errors of this package print one line to stderr: status 2 for mistakes in files, else 1."""
     try:
         app()
     except DataMinerError as error:

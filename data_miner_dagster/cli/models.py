@@ -1,4 +1,4 @@
-"""`data-miner models`: which models there are, and fetching what they need."""
+"""`data-miner models`: list the models, and fetch their weights."""
 
 from typing import Annotated
 
@@ -7,14 +7,14 @@ import typer
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProfileOption, RootOption, opened
 from data_miner_dagster.cli.output import echo, print_json, print_table
 
-app = typer.Typer(help="Models: what there is, and fetching it.", no_args_is_help=True)
+app = typer.Typer(help="List and fetch models.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_models(
     json: JsonOption = False, root: RootOption = None, config: ConfigOption = None, profile: ProfileOption = None
 ) -> None:
-    """List the model registry; `*` marks what this platform uses."""
+    """List the model registry; `*` marks the models that this platform uses."""
     from data_miner_dagster.models.registry import entries_of
 
     platform = opened(root, config, profile)
@@ -46,9 +46,9 @@ def list_models(
 @app.command("fetch")
 def fetch_models(
     profile: Annotated[str, typer.Option("--profile", help="lite or standard.")] = "lite",
-    samples: Annotated[bool, typer.Option("--samples", help="The sample clips, instead of models.")] = False,
+    samples: Annotated[bool, typer.Option("--samples", help="Fetch the sample clips instead of models.")] = False,
 ) -> None:
-    """Bring what a profile needs into the model cache: pinned, checked, resumable, once."""
+    """Fetch the models of a profile into the model cache: pinned, verified, resumable, and only once."""
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.models.cache import model_cache_folder

@@ -1,4 +1,4 @@
-"""Options that many commands share, and what they lead to. Given before the command they hold for all the same."""
+"""Options that many commands share, and the platform they select. They may also be given before the command."""
 
 import os
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from data_miner_dagster.config.environment import (
 if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
-RootOption = Annotated[Path | None, typer.Option("--root", help="Where everything is kept.")]
+RootOption = Annotated[Path | None, typer.Option("--root", help="The folder for all data.")]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="A file with a `platform` section; else DATA_MINER_CONFIG.")
+    Path | None, typer.Option("--config", "-c", help="A file with a `platform` section. Default: DATA_MINER_CONFIG.")
 ]
 ProfileOption = Annotated[str | None, typer.Option("--profile", help="lite or standard.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ProjectArgument = Annotated[str, typer.Argument(help="The project's name.")]
-ProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="Only this project's.")]
+ProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="Only items of this project.")]
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformOptions:
-    """Which platform a command works on; None where no option says so, and the environment or the settings do."""
+    """The platform that a command works on. None: the environment or the settings decide."""
 
     root: Path | None = None
     config: Path | None = None
@@ -41,13 +41,13 @@ class PlatformOptions:
 
     def open(self) -> "Platform":
         """Return the platform."""
-        # Here: a mistyped command should not cost the import of a database library.
+        # Imported here so that a mistyped command does not import a database library.
         from data_miner_dagster.operations.opening import open_platform
 
         return open_platform(self.root, self.config, self.profile)
 
     def pass_on(self) -> None:
-        """Have the processes that this one starts, and Dagster's resource in this one, open the same platform."""
+        """Make child processes, and Dagster's resource in this process, open the same platform."""
         for name, value in (
             (ROOT_VARIABLE, self.root),
             (CONFIG_VARIABLE, self.config),
@@ -58,7 +58,7 @@ class PlatformOptions:
 
 
 def platform_options(root: Path | None, config: Path | None, profile: str | None) -> PlatformOptions:
-    """Return the options of a command, and where it has none those given before it; other processes are told, too."""
+    """Return a command's options, completed by those given before it. Also passes them on to child processes."""
     context = click.get_current_context(silent=True)
     before = (context.find_object(PlatformOptions) if context is not None else None) or PlatformOptions()
     options = PlatformOptions(
@@ -71,7 +71,7 @@ def platform_options(root: Path | None, config: Path | None, profile: str | None
 
 
 def opened(root: Path | None = None, config: Path | None = None, profile: str | None = None) -> "Platform":
-    """Return the platform that the options and the environment name; logging is set up as it says."""
+    """Return the platform that the options and the environment select, and set up logging from its settings."""
     from data_miner_dagster.operations.logs import set_up_logging
 
     platform = platform_options(root, config, profile).open()
@@ -80,15 +80,15 @@ def opened(root: Path | None = None, config: Path | None = None, profile: str | 
 
 
 def opened_existing(root: Path | None = None, config: Path | None = None, profile: str | None = None) -> "Platform":
-    """The same for commands that only look: a root that is not there is a mistake, not a wish for an empty one.
+    """Return the selected platform for commands that only read. A root that does not exist is an error.
 
     Raises:
-        ConfigError: nothing has been kept there yet.
+        ConfigError: the root contains no data yet.
     """
     from data_miner_dagster.domain.errors import ConfigError
 
     platform = opened(root, config, profile)
-    if not platform.has_catalog and not platform.layout.filled_rooms():  # beside files, its absence is another mistake
+    if not platform.has_catalog and not platform.layout.filled_rooms():  # files alone: another mistake
         raise ConfigError(
             f"there is no catalog under {platform.root} yet; name its root with --root or DATA_MINER_ROOT, "
             "or start one with `data-miner populate --config FILE`"
@@ -98,6 +98,6 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless `--yes`; go no further on a no."""
+    """Ask for confirmation unless `--yes` was given; abort if the answer is no."""
     if not yes:
         typer.confirm(question, abort=True)

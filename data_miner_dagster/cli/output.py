@@ -1,6 +1,6 @@
-"""Tables for people and JSON for machines: the only way to the terminal, which acts upon nothing that is printed here.
+"""Tables for people and JSON for machines. All terminal output goes through here and is free of control sequences.
 
-A file's name, a video's title and a site's message may hold sequences that move the cursor or set the clipboard.
+File names, video titles and messages of sites may contain sequences that move the cursor or set the clipboard.
 """
 
 import json
@@ -16,39 +16,39 @@ from rich.text import Text
 from data_miner_dagster.domain.foreign_text import printable
 
 _PIPE_WIDTH = 200
-"""Where nobody's window sets a width, `grep` should find a whole row."""
+"""Table width if output is not a terminal: wide enough for `grep` to find a whole row."""
 
 
 class PlainConsole(Console):
-    """A console to which text is text: no markup is read in it, and no control sequence leaves it but rich's own."""
+    """A console that prints text literally: it interprets no markup, and emits no control sequences but rich's own."""
 
     def __init__(self, *, width: int | None = None, soft_wrap: bool = False) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, width=width, soft_wrap=soft_wrap)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield the segments, their text made printable."""
+        """Yield the segments with their text made printable."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text), style, control)
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a line, or several."""
+    """Print one or more lines."""
     typer.echo(printable(text), err=err)
 
 
 def print_json(content: object) -> None:
-    """Print what JSON can carry, indented."""
+    """Print content as indented JSON."""
     echo(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
-    """Print rows under headings; the columns in `numbers` are aligned to the right."""
+    """Print rows under column headings. The columns in `numbers` are right-aligned."""
     console = PlainConsole(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        # made printable before the columns are measured
+        # Made printable before the columns are measured.
         table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     console.print(table)
 

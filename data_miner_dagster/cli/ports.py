@@ -1,4 +1,4 @@
-"""Whether a web server can listen where it is meant to, and who listens there instead."""
+"""Check whether a web server can listen on a port, and find the process that already does."""
 
 import errno
 import re
@@ -15,10 +15,10 @@ _IS_UP: Final = re.compile(r"data[-_]miner\S* .*\bup\b")
 
 
 def check_port(host: str, port: int) -> None:
-    """Check that a server can listen at an address, without doing so.
+    """Ensure that a server can listen at an address, without keeping it open.
 
     Raises:
-        ConfigError: it cannot; the message says who to stop, or which option to use.
+        ConfigError: it cannot; the message says which process to stop, or which option to use.
     """
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -26,9 +26,7 @@ def check_port(host: str, port: int) -> None:
         raise ConfigError(f"--host {host}: no such address ({error})") from error
     for family, kind, protocol, _, address in addresses:
         with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # as the server: who has just left is no hindrance
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # like the server; allows TIME_WAIT
             if family == socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             try:
@@ -51,19 +49,19 @@ def _refusal(host: str, port: int, error: OSError) -> str:
 
 
 def listener(port: int) -> tuple[int, str] | None:
-    """Return the process that listens at a port, and its command line; None where that is not to be seen."""
+    """Return the id and command line of the process that listens on a port, or None if it cannot be determined."""
     wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     if not wanted:
         return None
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(file.readlink()) in wanted for file in (process / "fd").iterdir()):
-                # what serves us is started again when it is stopped: its `up` is whom to stop
+                # our web server is restarted when it is stopped, so its `up` must be stopped instead
                 parent = Path("/proc") / (process / "stat").read_text().rpartition(")")[2].split()[1]
                 who = parent if _IS_UP.search(_command(parent)) else process
                 return int(who.name), _command(who)[:_MOST_OF_A_COMMAND]
         except OSError:
-            continue  # another user's, or gone
+            continue  # belongs to another user, or has ended
     return None
 
 

@@ -1,4 +1,4 @@
-"""Progress on the terminal: one line per finished video or project, and nothing of Dagster's own log."""
+"""Progress on the terminal: one line per finished video or project, without Dagster's own log."""
 
 import logging
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class _ConsoleLines(logging.Handler):
 
 @contextmanager
 def progress_lines() -> Iterator[None]:
-    """Show what our loggers say while the block runs."""
+    """Show the messages of our progress loggers while the block runs."""
     logger = logging.getLogger(data_miner_dagster.__name__)
     handler = _ConsoleLines(level=logging.INFO)
     level, propagate = logger.level, logger.propagate

@@ -1,4 +1,4 @@
-"""Commands on releases that stand: `export`, `releases`."""
+"""Commands on existing releases: `export`, `releases`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,7 @@ def export(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Copy a release, or one format of it, out of the root: images included, every file checked."""
+    """Copy a release, or one format of it, out of the root. Includes the images and verifies every file."""
     from data_miner_dagster.operations.releasing.exporting import export_release
 
     outcome = export_release(
@@ -49,7 +49,7 @@ def releases(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """List a project's releases: what is in them, and whether they are whole."""
+    """List a project's releases with their content, and optionally verify their files."""
     from data_miner_dagster.domain.errors import DataMinerError
     from data_miner_dagster.operations.releasing.standing import list_releases
 

@@ -1,4 +1,4 @@
-"""`data-miner run`: one project file, from its sources to its release, through Dagster in this process."""
+"""`data-miner run`: take one project file from its sources to its release, through Dagster in this process."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from data_miner_dagster.cli.progress import console
 
 def run(
     config: Annotated[Path, typer.Option("--config", "-c", help="The project file.")],
-    root: Annotated[Path | None, typer.Option("--root", help="Where everything is kept.")] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="The folder for all data.")] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="lite or standard.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Build the dataset again even if it is current.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Commands that only look: `status`, `projects`, `videos`."""
+"""Commands that only read: `status`, `projects`, `videos`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def status(
     project: ProjectOption = None, json: JsonOption = False, root: RootOption = None, config: ConfigOption = None
 ) -> None:
-    """Show where everything stands: projects, videos by status with reasons, who works on what."""
+    """Show the state of everything: projects, videos by status with reasons, and active workers."""
     platform = opened_existing(root, config)
     if project is not None:
-        platform.project_config(project)  # the clear error for an unknown name
+        platform.project_config(project)  # raises the clear error for an unknown name
     content = _status(platform, project)
     if project is not None:
         content["reuploads"] = _reuploads(platform, project)
@@ -55,7 +55,7 @@ def status(
 
 
 def projects(json: JsonOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
-    """List the projects: stage, videos, latest release, what went wrong."""
+    """List the projects with their stage, videos, latest release and errors."""
     found = _projects(opened_existing(root, config), None)
     if json:
         print_json(found)
@@ -65,13 +65,13 @@ def projects(json: JsonOption = False, root: RootOption = None, config: ConfigOp
 
 def videos(
     project: ProjectOption = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only those that failed or are withheld.")] = False,
-    status: Annotated[str | None, typer.Option("--status", help="Only those in this status.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only failed and unavailable videos.")] = False,
+    status: Annotated[str | None, typer.Option("--status", help="Only videos with this status.")] = None,
     json: JsonOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """List videos with their status and reason."""
+    """List videos with their status and its reason."""
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError

@@ -1,4 +1,4 @@
-"""The end of a run: the funnel, where the release and the report are, what to do next."""
+"""The summary at the end of a run: the funnel, the paths of the release and the report, and the next step."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reporting.funnel import Funnel, project_funnel
 
 _MOST_OF_A_REASON: Final = 3
-"""A site that refuses is the reason of many videos."""
+"""Videos shown per reason. A site that refuses is the reason for many videos."""
 
 
 def funnel_table(funnel: Funnel) -> Table:

@@ -1,6 +1,6 @@
-"""Keeping processes alive: what dies is started again, and all end together.
+"""Keep processes alive: restart each one that dies, and end all of them together.
 
-Belongs here: starting, watching and ending. Does not belong here: which processes these are (up.py).
+Belongs here: starting, watching and ending processes. Does not belong here: the choice of processes (up.py).
 """
 
 import os
@@ -31,15 +31,15 @@ _NUMBERS: Final = re.compile(r"[0-9a-f]*\d[0-9a-f]*")
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long is waited for what."""
+    """The delays and timeouts of supervision."""
 
-    first_seconds: float = 1.0  # before a process that died is started again; doubled with each death in a row
+    first_seconds: float = 1.0  # delay before a restart; doubled with each consecutive death
     longest_seconds: float = 60.0
-    lived_seconds: float = 180.0  # one that lived so long begins with the first delay again
-    stop_seconds: float = 5.0  # for an orderly end
+    lived_seconds: float = 180.0  # after living this long, a process starts again from the first delay
+    stop_seconds: float = 5.0  # time for an orderly shutdown
 
     def delay_seconds(self, num_deaths: int) -> float:
-        """Return the delay after so many deaths in a row, from 1."""
+        """Return the delay after this many consecutive deaths, at least 1."""
         return min(self.first_seconds * 2.0 ** min(num_deaths - 1, 40), self.longest_seconds)
 
 
@@ -50,10 +50,10 @@ def supervise(
     lock: int | None = None,
     patience: Patience | None = None,
 ) -> int:
-    """Run commands, by name, until a signal comes; start again what ends; return the exit status.
+    """Run the named commands until a signal arrives, and restart each one that ends; return the exit status.
 
-    When this process ends, however it does, all that was started ends too, and all that those started. `lock`: an open
-    file that is kept open as long.
+    However this process ends, all processes started here end too, including their descendants. The open file `lock` is
+    kept open until then.
     """
     received: list[int] = []
 
@@ -74,7 +74,7 @@ def supervise(
     for child in children:
         child.interrupt()
     deadline = time.monotonic() + patience.stop_seconds
-    # who presses Ctrl-C twice does not want to wait
+    # a second Ctrl-C ends the wait
     while any(child.is_alive() for child in children) and time.monotonic() < deadline and len(received) == 1:
         time.sleep(_LOOK_SECONDS / 4)
     groups.end()
@@ -82,7 +82,7 @@ def supervise(
 
 
 class _Keeper:
-    """The program that ends the process groups when this process is gone (keeper.py); started again if it dies."""
+    """The program that kills the process groups when this process is gone (keeper.py). It is restarted if it dies."""
 
     def __init__(self, lock: int | None) -> None:
         self._lock = lock
@@ -101,7 +101,7 @@ class _Keeper:
 
     @property
     def pipe(self) -> int:
-        """Where a process group is written to, as a line."""
+        """The file descriptor to which process groups are written, one per line."""
         assert self._process.stdin is not None
         return self._process.stdin.fileno()
 
@@ -116,15 +116,15 @@ class _Keeper:
         os.write(self.pipe, "".join(f"{group}\n" for group in self._groups).encode())
 
     def add(self, group: int) -> None:
-        """Remember a group that has told the program of itself."""
+        """Remember a group that has already reported itself to the program."""
         self._groups.add(group)
 
     def end(self) -> None:
-        """End all groups."""
+        """Kill all groups."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
-        keeper.end_groups(group for group in self._groups if keeper.is_there(group))  # if the program had died
+        keeper.end_groups(group for group in self._groups if keeper.is_there(group))  # in case the program has died
 
 
 class _Child:
@@ -145,7 +145,7 @@ class _Child:
         self._num_same_words = 0
 
     def look(self, groups: _Keeper) -> None:
-        """Start the process if that is due; say it, and when it is started again, if it has died."""
+        """Start the process if that is due. If it has died, report this and the time of its restart."""
         if self._process is None:
             if time.monotonic() >= self._due_at:
                 self._start(groups)
@@ -153,7 +153,7 @@ class _Child:
             self._note_death(status)
 
     def is_alive(self) -> bool:
-        """Return whether the process is there."""
+        """Return whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def interrupt(self) -> None:
@@ -162,8 +162,8 @@ class _Child:
             self._process.send_signal(signal.SIGINT)
 
     def _start(self, groups: _Keeper) -> None:
-        # A session, and so a process group, of its own: a Ctrl-C reaches it once, through us, and what it starts can be
-        # ended with it. It tells the keeper itself, before it is anything else: no moment is left between.
+        # It gets its own session and process group: a Ctrl-C reaches it only once, through us, and its children can be
+        # ended with it. It reports itself to the keeper before it runs the command, which leaves no gap.
         self._process = subprocess.Popen(  # noqa: S603 - a list of our own making, no shell
             self._command,
             cwd=self._working_folder,
@@ -190,7 +190,7 @@ class _Child:
         how = f"was killed by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
         echo(f"the {self._name} {how} after {lived:.0f} s; it is started again in {delay:.0f} s", err=True)
         assert self._reader is not None
-        self._reader.join(_LOOK_SECONDS)  # no longer: what the process started may go on writing there
+        self._reader.join(_LOOK_SECONDS)  # with a timeout, since children of the process may still be writing there
         words = next((line for line in reversed(self._lines) if line), "")
         is_same = bool(words) and _NUMBERS.sub("", words) == _NUMBERS.sub("", self._last_words)
         self._last_words = words
@@ -200,16 +200,16 @@ class _Child:
 
 
 def _tell(pipe: int) -> None:
-    with suppress(OSError):  # its reader has died this moment, and is started again with all groups
+    with suppress(OSError):  # the keeper has just died, and is restarted with all groups
         os.write(pipe, b"%d\n" % os.getpid())
 
 
 def _pass_on(pipe: IO[bytes], lines: "deque[str]") -> None:
-    """Write what comes to our standard error, and keep the last lines."""
+    """Copy lines to our standard error, and keep the last ones."""
     with pipe:
         for line in pipe:
             lines.append(_COLOURS.sub(b"", line).decode(errors="replace").strip())
-            with suppress(OSError, ValueError):  # a terminal that is gone: who writes here must not wait for it
+            with suppress(OSError, ValueError):  # if the terminal is gone, keep reading: the writer must not block
                 sys.stderr.buffer.write(line)
                 sys.stderr.buffer.flush()
 

@@ -1,7 +1,6 @@
-"""`data-miner try filter|dedup|detect FOLDER`: a stage on any folder of images, without a root or a catalog.
+"""`data-miner try filter|dedup|detect FOLDER`: run a stage on any folder of images, without a root or a catalog.
 
-A command here reads its options, calls its trial in `operations/` (`filtering_trial.py` and its siblings) and hands
-the answer to `show_trial`. It decides nothing.
+A command here only reads its options, calls its trial in `operations/` and passes the result to `show_trial`.
 """
 
 from pathlib import Path
@@ -26,12 +25,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="try", no_args_is_help=True)
 
-Folder = Annotated[Path, typer.Argument(help="A folder of images; folders inside it count.")]
+Folder = Annotated[Path, typer.Argument(help="A folder of images, including its subfolders.")]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="A project file: its models, and its section of this stage.")
+    Path | None, typer.Option("--config", help="A project file. Provides the models and the settings of this stage.")
 ]
-ProfileOption = Annotated[str | None, typer.Option("--profile", help="lite or standard; over the file's.")]
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many images.")]
+ProfileOption = Annotated[str | None, typer.Option("--profile", help="lite or standard. Overrides the project file.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Use at most this many images.")]
 SheetOption = Annotated[Path | None, typer.Option("--sheet", help="Where to write the contact sheet (WebP).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
@@ -40,11 +39,11 @@ _MAX_ROWS: Final = 200
 
 @app.callback()
 def try_folder() -> None:
-    """Try a stage on any folder of images: a table and a contact sheet."""
+    """Try a stage on any folder of images, and show a table and a contact sheet."""
 
 
 def read_config(path: Path | None) -> ProjectFile | None:
-    """Return the project file that `--config` names, if it names one.
+    """Return the project file that `--config` names, or None without that option.
 
     Raises:
         ConfigError: it cannot be read.
@@ -59,10 +58,10 @@ def models_config(
     role: Literal["filter_encoder", "dedup_encoder", "detector"],
     model: str | None,
 ) -> ModelsConfig:
-    """Return which models to use: flags over the project file over DATA_MINER_CONFIG over the defaults.
+    """Return the models to use. Flags override the project file, then DATA_MINER_CONFIG, then the defaults.
 
     Raises:
-        ConfigError: there is no such profile.
+        ConfigError: the profile is unknown.
     """
     config = file.platform.models if file is not None else load_platform_config().models
     if profile not in (None, "lite", "standard"):
@@ -73,7 +72,7 @@ def models_config(
 
 def show_trial(trial: "Trial", folder: Path, *, sheet: Path, as_json: bool) -> None:
     """Write the contact sheet and print the trial: a table for people, or one JSON object."""
-    # Here, as in the commands, so that the command line starts without what only a trial needs.
+    # Imported here, as in the commands, so that the command line starts without what only a trial needs.
     from data_miner_dagster.operations.trials import write_contact_sheet
 
     num_shown = write_contact_sheet(trial, sheet)
@@ -104,17 +103,17 @@ def try_detect_command(
         list[str] | None,
         typer.Option("--class", "-c", help='What to look for: "bus", or "vehicle=a bus,a car" for several phrases.'),
     ] = None,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Boxes below are left out.")] = 0.3,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out boxes below this confidence.")] = 0.3,
     config: ConfigOption = None,
     profile: ProfileOption = None,
     detector: Annotated[
-        list[str] | None, typer.Option("--detector", help="Registry name; two or three make an ensemble.")
+        list[str] | None, typer.Option("--detector", help="Registry name. Give two or three for an ensemble.")
     ] = None,
     limit: LimitOption = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw boxes around what is looked for."""
+    """Draw boxes around objects of the given classes."""
     # Here, so that the command line starts without what only this command needs.
     from data_miner_dagster.models.provider import ModelProvider
     from data_miner_dagster.operations.detection.trial import try_detect
@@ -137,7 +136,7 @@ def _detection_config(
         content["detectors"] = detectors
     if "classes" not in content:
         raise ConfigError('nothing to look for: give --class "bus", or --config FILE with a detection section')
-    # An ensemble weighs what only one detector saw less, so each must tell of more than is shown in the end.
+    # An ensemble lowers the confidence of boxes that only one detector found, so each must return more than is shown.
     content["confidence_floor"] = min(threshold, float(str(content.get("confidence_floor", 0.05))))
     try:
         return DetectionConfig.model_validate(content)
@@ -148,9 +147,9 @@ def _detection_config(
 @app.command("filter")
 def try_filter_command(
     folder: Folder,
-    positive: Annotated[list[str] | None, typer.Option("--positive", "-p", help="What to keep, in words.")] = None,
-    negative: Annotated[list[str] | None, typer.Option("--negative", "-n", help="What must not win.")] = None,
-    junk: Annotated[list[str] | None, typer.Option("--junk", help="What to drop whatever else is seen.")] = None,
+    positive: Annotated[list[str] | None, typer.Option("--positive", "-p", help="Description of what to keep.")] = None,
+    negative: Annotated[list[str] | None, typer.Option("--negative", "-n", help="Description of what to drop.")] = None,
+    junk: Annotated[list[str] | None, typer.Option("--junk", help="Description of what to always drop.")] = None,
     template: Annotated[list[str] | None, typer.Option("--template", help='Such as "a photo of {}".')] = None,
     threshold: Annotated[float | None, typer.Option(help="Default: the encoder's own.")] = None,
     config: ConfigOption = None,
@@ -196,7 +195,7 @@ def _filtering_config(
 def try_dedup_command(
     folder: Folder,
     threshold: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Cosine of near-duplicates. Default: the encoder's own.")
+        float | None, typer.Option(min=-1, max=1, help="Least cosine of near-duplicates. Default: the encoder's own.")
     ] = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -205,7 +204,7 @@ def try_dedup_command(
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Group near-duplicate images: which is kept, and for which others it stands."""
+    """Group near-duplicate images, and show which one of each group is kept."""
     from data_miner_dagster.models.provider import ModelProvider
     from data_miner_dagster.operations.deduplication.trial import try_dedup
 

@@ -1,4 +1,4 @@
-"""`data-miner up`: Dagster's web server and daemon over one root, until Ctrl-C."""
+"""`data-miner up`: run Dagster's web server and daemon on one root until Ctrl-C."""
 
 import os
 import sys
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from data_miner_dagster.storage.layout import StorageLayout
 
 _TAKE_DOWN_SECONDS: Final = 10.0
-"""For what a killed `up` had started to be ended."""
+"""Time allowed for the processes of a killed `up` to be ended."""
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 def up(
-    root: Annotated[Path | None, typer.Option("--root", help="Where everything is kept.")] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="The folder for all data.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A file with a `platform` section.")] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="lite or standard.")] = None,
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Of the web server.")] = 3000,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port of the web server.")] = 3000,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
     allowed_hosts: Annotated[
         list[str] | None,
-        typer.Option("--allowed-host", help="A name by which a reverse proxy reaches it; may be repeated."),
+        typer.Option("--allowed-host", help="Host name used by a reverse proxy; may be repeated."),
     ] = None,
 ) -> None:
-    """Start the web server and the daemon: materialize and backfill in the browser, sensors do the rest."""
+    """Start the web server and the daemon. Materialize and backfill in the browser; sensors do the rest."""
     with ending_on_interrupt():
         commands, home, lock = _prepared(root, config, profile, port, host, allowed_hosts)
     raise typer.Exit(supervise(commands, working_folder=home, lock=lock))
@@ -51,7 +51,7 @@ def _prepared(
     host: str,
     allowed_hosts: list[str] | None,
 ) -> tuple[dict[str, list[str]], Path, int | None]:
-    """Check and make what both servers need; return their commands by name, their folder, and the root's lock."""
+    """Check and create what both servers need; return their commands by name, their folder, and the root's lock."""
     from data_miner_dagster.config.loading import resolve_project_files
     from data_miner_dagster.deployment import deployment_file, open_instance
     from data_miner_dagster.operations.preflight import check_root_is_writable
@@ -60,7 +60,7 @@ def _prepared(
     options = platform_options(root, config, profile)
     platform = options.open()
     check_root_is_writable(platform.root)
-    replace(options, root=platform.root).pass_on()  # the servers start in another folder
+    replace(options, root=platform.root).pass_on()  # absolute, since the servers start in another folder
     if allowed_hosts:
         named = os.environ.get(WEB_HOSTS_VARIABLE, "")
         set_variable(WEB_HOSTS_VARIABLE, ",".join(filter(None, (named, *allowed_hosts))))
@@ -94,10 +94,10 @@ def _prepared(
 
 
 def _locked(layout: "StorageLayout") -> int | None:
-    """Take the lock of a root; None, with a warning, where its file system has none.
+    """Take the lock of a root. If its file system does not support locks, warn and return None.
 
     Raises:
-        DataMinerError: another process has it.
+        DataMinerError: another process holds the lock.
     """
     from data_miner_dagster.storage.root_lock import LockHeldError, take_root_lock
 
@@ -108,7 +108,7 @@ def _locked(layout: "StorageLayout") -> int | None:
         except LockHeldError as error:
             holder = error.holder
             if holder is not None and holder.is_gone() and time.monotonic() < deadline:
-                time.sleep(0.2)  # it was killed, and what it had started is being ended
+                time.sleep(0.2)  # the holder was killed, and its processes are being ended
                 continue
             who = "another process" if holder is None else f"process {holder.pid} on {holder.host} since {holder.since}"
             how = "" if holder is None else f" or `kill {holder.pid}`"

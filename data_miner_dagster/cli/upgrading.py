@@ -1,4 +1,4 @@
-"""Says what this version of the package redoes in a root, before it does: for `run`, `up`, `doctor` and others."""
+"""Announce what this version of the package will redo in a root, for `run`, `up`, `doctor` and others."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def project_lines(platform: "Platform", project: str | None = None) -> list[str]:
-    """Return a line for each project, or for one, whose next build redoes what another version made.
+    """Return one line for each project (or only for `project`) whose next build redoes the work of another version.
 
     A project that was never built has nothing to redo.
     """
@@ -29,7 +29,7 @@ def project_lines(platform: "Platform", project: str | None = None) -> list[str]
 
 
 def frames_lines(platform: "Platform", project: str | None = None) -> list[str]:
-    """Return a line if videos, of a project or of all, have frames of earlier versions. Reads a footer per video."""
+    """Return one line if videos of a project (or of all) have frames of an earlier version. Reads one footer each."""
     from data_miner_dagster.operations.extraction.extract_frames import count_earlier_frames
     from data_miner_dagster.stages.upgrading import describe_earlier_frames
 
@@ -38,13 +38,13 @@ def frames_lines(platform: "Platform", project: str | None = None) -> list[str]:
 
 
 def lines_before_work(platform: "Platform", project: str | None = None) -> list[str]:
-    """Return what is to be said before a project, or any, is built: nothing where the next build redoes nothing."""
+    """Return the lines to show before a project (or any project) is built; empty if the next build redoes nothing."""
     lines = project_lines(platform, project) if platform.has_catalog else []
     return [*lines, *frames_lines(platform, project)] if lines else []
 
 
 def tell_upgrade(platform: "Platform") -> None:
-    """Open the catalog if there is one; if that migrated it, say on stderr what the next builds redo."""
+    """Open the catalog if there is one. If this migrated it, print to stderr what the next builds will redo."""
     if platform.has_catalog and platform.database and platform.migration is not None:
         for line in [*project_lines(platform), *frames_lines(platform)]:
             echo(f"note: {line}", err=True)

@@ -1,4 +1,4 @@
-"""Commands that take back or take away: `retry`, `delete-project`, `delete-videos`, `cleanup-orphans`, `forget`."""
+"""Commands that retry or remove: `retry`, `delete-project`, `delete-videos`, `cleanup-orphans`, `forget`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def retry(
-    keys: Annotated[list[str] | None, typer.Argument(help="Video keys; none: all that failed.")] = None,
+    keys: Annotated[list[str] | None, typer.Argument(help="Video keys. Default: all failed videos.")] = None,
     project: ProjectOption = None,
     kind: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind of error; may be repeated.")] = None,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Give failed and unavailable videos another chance, now."""
+    """Retry failed and unavailable videos now."""
     from data_miner_dagster.catalog.videos import retry_videos
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError
@@ -57,13 +57,13 @@ def retry(
 
 def delete_project(
     name: ProjectArgument,
-    files: Annotated[bool, typer.Option("--files", help="Its derived tables and report, too.")] = False,
-    releases: Annotated[bool, typer.Option("--releases", help="What it published, too.")] = False,
+    files: Annotated[bool, typer.Option("--files", help="Also remove its derived tables and report.")] = False,
+    releases: Annotated[bool, typer.Option("--releases", help="Also remove its releases.")] = False,
     yes: YesOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove a project. Its videos stay: other projects may want them (`cleanup-orphans` removes those nobody does)."""
+    """Remove a project. Keeps its videos for other projects (`cleanup-orphans` removes those that no project wants)."""
     from data_miner_dagster.operations.upkeep.removal import remove_project
 
     platform = opened_existing(root, config)
@@ -77,7 +77,7 @@ def delete_project(
 
 def delete_videos(
     keys: Annotated[list[str], typer.Argument(help="Video keys.")],
-    force: Annotated[bool, typer.Option("--force", help="Also those that projects want.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also remove videos that projects want.")] = False,
     project: Annotated[
         str | None, typer.Option("--project", "-p", help="Take them out of this project only; nothing is removed.")
     ] = None,
@@ -87,7 +87,7 @@ def delete_videos(
 ) -> None:
     """Remove videos with their frames and embeddings, or take them out of one project.
 
-    Refused for those that a project wants. With --force, those that a source lists come back with its next listing.
+    Refuses videos that a project wants. With --force they are removed, but return when a source lists them again.
     """
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.upkeep.removal import remove_videos, take_out_of_project
@@ -115,7 +115,7 @@ def delete_videos(
 
 
 def cleanup_orphans(yes: YesOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
-    """Remove videos that no project wants, files that no video owns, and what killed workers left."""
+    """Remove videos that no project wants, files that belong to no video, and files left by killed workers."""
     from data_miner_dagster.catalog.videos import unwanted_videos
     from data_miner_dagster.operations.upkeep.inspection import inspect_platform, mend_platform
     from data_miner_dagster.operations.upkeep.removal import remove_unwanted_videos
@@ -132,17 +132,17 @@ def cleanup_orphans(yes: YesOption = False, root: RootOption = None, config: Con
 
 def forget(
     target: Annotated[str, typer.Argument(help="A video's key, or a channel's id or exact name.")],
-    reason: Annotated[str, typer.Option("--reason", help="Kept on record. Without names, please.")] = "on request",
+    reason: Annotated[str, typer.Option("--reason", help="Reason to keep on record, without names.")] = "on request",
     keep_releases: Annotated[
-        bool, typer.Option("--keep-releases", help="Mark the releases that hold it as withdrawn; their pictures stay.")
+        bool, typer.Option("--keep-releases", help="Keep the releases that contain it, marked as withdrawn.")
     ] = False,
-    delete_releases: Annotated[bool, typer.Option("--delete-releases", hidden=True)] = False,  # what it does anyway
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+    delete_releases: Annotated[bool, typer.Option("--delete-releases", hidden=True)] = False,  # the default
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and change nothing.")] = False,
     yes: YesOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove a video, or all of a channel, so that nothing shows or names it any more, and never take it in again."""
+    """Remove every trace of a video, or of all videos of a channel, and never accept it again."""
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
     from data_miner_dagster.domain.errors import ConfigError
@@ -157,7 +157,7 @@ def forget(
     others = [row for row in find_videos(platform.database) if row.key not in set(keys)]
     needles = needles_of(videos, others)
     if target not in keys and len(target) >= MIN_NEEDLE_LENGTH:
-        needles = (*needles, target)  # a channel's id or name
+        needles = (*needles, target)  # the id or name of a channel
     for release in releases_holding(platform, keys):
         what = "stays, marked as withdrawn" if keep_releases else "goes"
         echo(f"release {release}: {what}")
@@ -175,7 +175,7 @@ def forget(
 
 
 def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:
-    """Search everything once more, and say what is left; exit status 1 if that was not asked for."""
+    """Search everything once more and report what is left. Exits with status 1 if that was not requested."""
     from data_miner_dagster.cli.dagster_history import open_history
     from data_miner_dagster.cli.dagster_tables import find_dagster_rows
     from data_miner_dagster.deployment import standing_dagster_home

@@ -1,4 +1,4 @@
-"""`data-miner verdicts PROJECT`: takes in what a person said of single frames."""
+"""`data-miner verdicts PROJECT`: adds a person's verdicts on individual frames."""
 
 import os
 from pathlib import Path
@@ -20,13 +20,13 @@ from data_miner_dagster.cli.output import echo, print_json
 def verdicts(
     project: ProjectArgument,
     answers: Annotated[Path | None, typer.Option(help="CSV with frame_id and answer (keep or drop).")] = None,
-    who: Annotated[str | None, typer.Option(help="Who said so; by default the user's name.")] = None,
+    who: Annotated[str | None, typer.Option(help="The author of the verdicts. Default: the user's name.")] = None,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep or drop single frames by hand: with --answers, add them; then say how many there are."""
+    """Keep or drop individual frames by hand. With --answers, add verdicts; then show how many there are."""
     from data_miner_dagster.operations.filtering.verdicts import count_verdicts, import_verdicts
 
     platform = opened_existing(root, config, profile)

@@ -1,4 +1,4 @@
-"""What `status` and `doctor` warn of that is no drift and nothing to mend in the root."""
+"""Warnings of `status` and `doctor` about things that are not drift and need no repair in the root."""
 
 from datetime import UTC, datetime
 
@@ -7,6 +7,6 @@ from data_miner_dagster.stages.downloading.site_health import age_warning
 
 
 def platform_warnings() -> list[str]:
-    """Return one line for each."""
+    """Return one line per warning."""
     old = age_warning(yt_dlp_version(), datetime.now(UTC).date())
     return [] if old is None else [old]
