@@ -16,7 +16,7 @@ def duplicates_are_covered(context: dg.AssetCheckExecutionContext, platform: Pla
     with opened.mending():
         found = check_deduplication(opened, context.partition_key)
     return dg.AssetCheckResult(
-        passed=found.passed,
+        passed=found.holds,
         description=found.description,
         metadata={
             "representatives": found.report.num_representatives,

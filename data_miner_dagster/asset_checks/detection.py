@@ -10,11 +10,11 @@ from data_miner_dagster.resources.platform import PlatformResource
 @dg.asset_check(asset=detections, partitions_def=PROJECTS, blocking=True)
 def boxes_lie_inside(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
     """Every box lies inside its frame and has a nonzero area, a project class and a confidence from 0 to 1."""
-    from data_miner_dagster.operations.detection.check import count_boxes
+    from data_miner_dagster.operations.detection.check import check_boxes
 
     opened = platform.open()
     with opened.mending():
-        found = count_boxes(opened, context.partition_key)
+        found = check_boxes(opened, context.partition_key)
     return dg.AssetCheckResult(
         passed=found.holds,
         description=None if found.holds else found.description,

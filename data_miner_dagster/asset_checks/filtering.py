@@ -10,11 +10,11 @@ from data_miner_dagster.resources.platform import PlatformResource
 @dg.asset_check(asset=filtered_frames, partitions_def=PROJECTS, blocking=True)
 def every_frame_is_decided(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
     """Every frame of every ready member video has exactly one decision, and every dropped frame has a reason."""
-    from data_miner_dagster.operations.filtering.check import count_decisions
+    from data_miner_dagster.operations.filtering.check import check_decisions
 
     opened = platform.open()
     with opened.mending():
-        found = count_decisions(opened, context.partition_key)
+        found = check_decisions(opened, context.partition_key)
     return dg.AssetCheckResult(
         passed=found.holds,
         description=None if found.holds else found.description,

@@ -14,8 +14,8 @@ def release_is_whole(context: dg.AssetCheckExecutionContext, platform: PlatformR
 
     check = check_release(platform.open(), context.partition_key)
     return dg.AssetCheckResult(
-        passed=check.is_sound,
-        description=None if check.is_sound else check.description,
+        passed=check.holds,
+        description=None if check.holds else check.description,
         metadata={
             "release": check.version,
             "files": check.num_files,

@@ -129,8 +129,3 @@ class DecodePlan:
     is_sent: BoolArray | None = None
     restarts: frozenset[int] = frozenset()
     seeks: frozenset[int] = frozenset()
-
-    @property
-    def num_sent(self) -> int | None:
-        """The number of packets to decode, or None for all."""
-        return None if self.is_sent is None else int(np.count_nonzero(self.is_sent))

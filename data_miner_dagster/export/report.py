@@ -19,7 +19,7 @@ MAX_VIDEOS_SHOWN: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class ReportTile:
-    """One picture of a gallery. `verdict` is kept, rejected, duplicate, neutral, or blank for an empty place."""
+    """One picture of a gallery. `verdict` is kept, dropped, duplicate, neutral, or blank for an empty place."""
 
     uri: str
     caption: str

@@ -56,14 +56,14 @@ class Verdict(StrEnum):
 
     NEUTRAL = "neutral"
     KEPT = "kept"
-    REJECTED = "rejected"
+    DROPPED = "dropped"
     DUPLICATE = "duplicate"
 
 
 VERDICT_COLOURS: Final = {
     Verdict.NEUTRAL: "#4b5160",
     Verdict.KEPT: "#2fbf71",
-    Verdict.REJECTED: "#e5484d",
+    Verdict.DROPPED: "#e5484d",
     Verdict.DUPLICATE: "#f5a524",
 }
 

@@ -1,7 +1,7 @@
 """The names in `against_projects` and `against_releases`: checked before any work, and where they lead.
 
 Belongs here: what the catalog and the folders say of a name, with light imports alone, since Dagster's definitions come
-by. Does not belong here: the frames behind a name (dedup_foreign.py).
+by. Does not belong here: the frames behind a name (deduplication/others.py).
 """
 
 from pathlib import Path

@@ -65,7 +65,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ItemFault:
-    """An exception of one item. `line` is `Class: message (folder/file.py:line)`, cleaned, for catalog and terminal."""
+    """An exception of one item. `line` is `Class: message (<folder>/<file>.py:line)`, cleaned, for people."""
 
     line: str
     error_class: str
@@ -292,7 +292,7 @@ def _one_line(text: str, max_length: int = _MAX_LINE) -> str:
 
 
 def _place_of(error: BaseException) -> str:
-    """Return `folder/file.py:line` of the innermost frame in our own package, "" if it has none."""
+    """Return `<folder>/<file>.py:line` of the innermost frame in our own package, "" if it has none."""
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         if (inside := _path_in_package(frame)) is not None:

@@ -81,11 +81,11 @@ def test_contact_sheet__border_tells_the_verdict() -> None:
     grey = np.full((135, 240, 3), 90, np.uint8)
     sheets = [
         _opened(contact_sheet([Tile(grey, verdict=verdict)], _Files(), columns=1, max_bytes=1_000_000))
-        for verdict in (Verdict.KEPT, Verdict.REJECTED)
+        for verdict in (Verdict.KEPT, Verdict.DROPPED)
     ]
-    kept, rejected = (sheet[60, 5].astype(int) for sheet in sheets)
+    kept, dropped = (sheet[60, 5].astype(int) for sheet in sheets)
     assert kept[1] > kept[0] + 40
-    assert rejected[0] > rejected[1] + 40
+    assert dropped[0] > dropped[1] + 40
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What a text says is in the repository, and is not."""
 
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +19,7 @@ _PLACEHOLDER: Final = re.compile(r"<\w+>")
 _PATH: Final = re.compile(r"[\w.<>-]+(?:/[\w.<>-]+)*(?:/|\.(?:py|md|cfg|toml|html))")
 _FILE_OF_A_ROOT: Final = re.compile(r"(?:[\w<>-]+/)*([\w-]+\.(?:parquet|json|csv|npz))")
 _NAME: Final = re.compile(r"((?:[A-Za-z_]\w*\.)*)([A-Za-z_]\w*)(?:\(.*\)|=\S*)?")
+_MODULE: Final = re.compile(r"(?<![\w/.<>])[\w/]+\.py\b")
 _TARGET: Final = re.compile(r"make (?:[A-Z]+=\S+ )?([a-z]+)")
 
 _HERE: Final = Path(__file__).parent
@@ -69,6 +72,33 @@ def broken_links(page: Path) -> list[str]:
     """Return the links of a Markdown file, within the repository, to a file or heading that is not there."""
     links = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     return [link for link in links if not _leads_somewhere(page, *link.partition("#")[::2])]
+
+
+def missing_modules(package: Path) -> dict[str, list[str]]:
+    """Return, by module, the names `*.py` in its docstrings and comments for which there is no module.
+
+    A name is looked for beside the module, in the folders above it up to the package.
+    """
+    found: dict[str, list[str]] = {}
+    for module in sorted(package.rglob("*.py")):
+        places = [folder for folder in module.parents if folder.is_relative_to(package)]
+        names = _MODULE.findall(_prose(module.read_text(encoding="utf-8")))
+        missing = [name for name in names if not any((place / name).is_file() for place in places)]
+        if missing:
+            found[module.relative_to(package).as_posix()] = missing
+    return found
+
+
+def _prose(source: str) -> str:
+    """Return the comments and docstrings of a module."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    is_first, prose = True, []
+    for token in tokens:
+        if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and is_first):
+            prose.append(token.string)
+        if token.type not in (tokenize.COMMENT, tokenize.NL):
+            is_first = token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    return "\n".join(prose)
 
 
 def _leads_somewhere(page: Path, path: str, heading: str) -> bool:

@@ -9,7 +9,7 @@ from data_miner_dagster_tests.recipes.following import follow, unnamed_files
 
 CHANGES: Final = {
     "operations/detection/check.py": {
-        "def count_boxes(": '''@dataclass(frozen=True, slots=True)
+        "def check_boxes(": '''@dataclass(frozen=True, slots=True)
 class MissingClasses:
     """Classes of a project that no box has."""
 
@@ -34,7 +34,7 @@ def find_missing_classes(platform: Platform, project: str) -> MissingClasses:
     return MissingClasses(tuple(name for name in classes if name not in found))
 
 
-def count_boxes(''',
+def check_boxes(''',
     },
     "asset_checks/detection.py": {
         "@dg.asset_check(": '''@dg.asset_check(asset=detections, partitions_def=PROJECTS, blocking=True)
@@ -42,7 +42,9 @@ def every_class_is_found(context: dg.AssetCheckExecutionContext, platform: Platf
     """Every class has a box."""
     from data_miner_dagster.operations.detection.check import find_missing_classes
 
-    found = find_missing_classes(platform.open(), context.partition_key)
+    opened = platform.open()
+    with opened.mending():
+        found = find_missing_classes(opened, context.partition_key)
     return dg.AssetCheckResult(
         passed=found.holds,
         description=None if found.holds else found.description,

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.migrations import head_revision
 from data_miner_dagster_tests.recipes.following import PACKAGE, REPOSITORY
-from data_miner_dagster_tests.recipes.naming import broken_links, named_files, problems, sections
+from data_miner_dagster_tests.recipes.naming import broken_links, missing_modules, named_files, problems, sections
 
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
 CHECKED = "Adding an? .*|Where what lives"
@@ -36,6 +37,24 @@ def test_architecture__what_it_names_exists() -> None:
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_docs__what_they_say_lives_somewhere_does(path: Path) -> None:
     assert [problem for section in sections(read(path), CHECKED) for problem in problems(section)] == []
+
+
+def test_upgrading__shows_the_newest_revision_of_the_catalog() -> None:
+    assert f"brought from revision 0002 to {head_revision()};" in read(REPOSITORY / "docs" / "upgrading.md")
+
+
+def test_package__every_module_that_a_docstring_or_comment_names_exists() -> None:
+    assert missing_modules(REPOSITORY / PACKAGE) == {}
+
+
+def test_missing_modules__by_hand(tmp_path: Path) -> None:
+    (tmp_path / "rooms").mkdir()
+    (tmp_path / "rooms" / "door.py").write_text(
+        '"""See `window.py` (door.py, rooms/door.py)."""\n\nSIZE = "text.py"  # as roofs/door.py says\n'
+    )
+    assert missing_modules(tmp_path) == {"rooms/door.py": ["window.py", "roofs/door.py"]}
+    (tmp_path / "window.py").write_text('def open_it():\n    """Opens rooms/door.py and door.py."""\n')
+    assert missing_modules(tmp_path) == {"rooms/door.py": ["roofs/door.py"], "window.py": ["door.py"]}
 
 
 def test_stages__are_eight_at_least() -> None:

@@ -57,7 +57,7 @@ def plant(
 
 def decisions(platform: PlantedPlatform, project: str = "pets") -> dict[str, tuple[str, str | None]]:
     """Return (representative, tier) by frame id; checks both guarantees on the way."""
-    assert check_deduplication(platform, project).passed
+    assert check_deduplication(platform, project).holds
     rows = read_table(platform.layout.deduplicated_table(project)).to_pylist()
     return {row["frame_id"]: (row["representative_frame_id"], row["tier"]) for row in rows}
 

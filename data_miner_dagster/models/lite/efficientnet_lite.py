@@ -4,7 +4,7 @@ Belongs here: the network. Does not belong here: the use of features and logits 
 Batch norm is folded into the convolutions. The graph is written node by node, so it needs no exporter. It is kept in
 the model cache, so that torch is imported only once and not by every process. docs/models.md compares speeds.
 
-Source: Tan and Le 2019, "EfficientNet"; tensorflow/tpu `efficientnet_lite_builder.py` (no squeeze-and-excite, ReLU6,
+Source: Tan and Le 2019, "EfficientNet"; tensorflow/tpu `efficientnet_lite_builder` (no squeeze-and-excite, ReLU6,
 fixed stem and head; TensorFlow's SAME padding, which is uneven for stride 2).
 """
 

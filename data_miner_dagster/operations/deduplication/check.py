@@ -39,7 +39,7 @@ class DeduplicationCheck:
     first_offenders: tuple[tuple[str, str], ...]  # pairs of frame ids
 
     @property
-    def passed(self) -> bool:
+    def holds(self) -> bool:
         """True if every removed frame is supported, and no more near-duplicates are kept than the search may miss."""
         return not self.report.num_unsupported and self.report.recall >= self.minimum_recall
 

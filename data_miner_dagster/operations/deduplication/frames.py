@@ -1,6 +1,6 @@
 """The frames that deduplication decides on, with what is known of them as pictures.
 
-Does not belong here: any decision, or the frames of other projects and of releases (dedup_foreign.py).
+Does not belong here: any decision, or the frames of other projects and of releases (others.py).
 """
 
 from collections.abc import Collection, Sequence

@@ -73,7 +73,7 @@ def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, 
     frames = frames.append_column("foreign_tier", pa.nulls(len(frames), pa.string()))
     tiers = newcomers_tiers(frames, appearances, assignment)
     rows = _rows(folder, frames["frame_id"].to_pylist(), assignment, tiers)
-    rows += [TrialRow(path, ("unreadable", "", "", ""), reason, Verdict.REJECTED) for path, reason in unreadable]
+    rows += [TrialRow(path, ("unreadable", "", "", ""), reason, Verdict.DROPPED) for path, reason in unreadable]
     num_kept = int(np.count_nonzero(assignment.is_representative))
     counts = Counter(tier for tier in tiers if tier is not None)
     parts = [f"{num_kept} kept", *(f"{counts[tier]} {tier.value}" for tier in DuplicateTier if counts[tier])]

@@ -1,4 +1,4 @@
-"""Counting the boxes that break a promise of detections.parquet. The asset check and `doctor` report the figures."""
+"""Counting the boxes that break a promise of detections.parquet. The asset check reports the figures."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class BoxCounts:
         )
 
 
-def count_boxes(platform: Platform, project: str) -> BoxCounts:
+def check_boxes(platform: Platform, project: str) -> BoxCounts:
     """Compare a project's boxes with the sizes of their frames and with its classes.
 
     Raises:

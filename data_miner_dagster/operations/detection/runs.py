@@ -1,6 +1,6 @@
 """Running one detector over frames: which it has not seen, decoding ahead, tiles, parts as it goes.
 
-Belongs here: what costs time and can be killed. Does not belong here: what a project makes of it (detection.py).
+Belongs here: what costs time and can be killed. Does not belong here: what a project makes of it (detect_project.py).
 """
 
 import logging

@@ -43,7 +43,7 @@ def try_detect(
             for box in boxes:
                 num_by_class[config.class_prompts[box.class_index].class_name] += 1
             rows.append(_row(path, boxes))
-        rows += [TrialRow(path, (UNREADABLE, "", reason), UNREADABLE, Verdict.REJECTED) for path, reason in unreadable]
+        rows += [TrialRow(path, (UNREADABLE, "", reason), UNREADABLE, Verdict.DROPPED) for path, reason in unreadable]
     rows.sort(key=lambda row: row.path)
     counts = ", ".join(f"{count} {name}" for name, count in num_by_class.items())
     if num_unreadable := sum(row.cells[0] == UNREADABLE for row in rows):

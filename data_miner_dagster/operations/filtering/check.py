@@ -1,4 +1,4 @@
-"""Counting the decisions that break a promise of filtered.parquet. The asset check and `doctor` report the figures."""
+"""Counting the decisions that break a promise of filtered.parquet. The asset check reports the figures."""
 
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ class DecisionCounts:
         )
 
 
-def count_decisions(platform: Platform, project: str) -> DecisionCounts:
+def check_decisions(platform: Platform, project: str) -> DecisionCounts:
     """Compare a project's decisions with the frames of its members.
 
     Raises:

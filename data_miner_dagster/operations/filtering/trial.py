@@ -98,5 +98,5 @@ def _row(path: Path, position: int, prompts: Sequence[str], decisions: Decisions
             similarity(decisions.junk_similarities),
         ),
         caption=f"{positive} {decision}",
-        verdict=Verdict.KEPT if code == KEPT else Verdict.REJECTED,
+        verdict=Verdict.KEPT if code == KEPT else Verdict.DROPPED,
     )

@@ -18,7 +18,7 @@ class ReleaseCheck:
     withdrawn_reason: str | None
 
     @property
-    def is_sound(self) -> bool:
+    def holds(self) -> bool:
         """True if every file of the manifest is there with its sha256."""
         return not self.problems
 

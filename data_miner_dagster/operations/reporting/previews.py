@@ -69,19 +69,19 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
             Tile(
                 images[row["frame_index"]].file,
                 f"{row['pts_seconds']:.2f} s" + (f" · {flag}" if flag else ""),
-                Verdict.REJECTED if flag else Verdict.NEUTRAL,
+                Verdict.DROPPED if flag else Verdict.NEUTRAL,
             )
         )
     return _preview(platform, f"frames of {video_key}", tiles)
 
 
 def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return kept frames (best, then those nearest the decision), then rejected ones (nearest it, by reason)."""
+    """Return kept frames (best, then those nearest the decision), then dropped ones (nearest it, by reason)."""
     half = max(1, num_tiles // 2)
-    num_kept = max(half, num_tiles - len(rejected_tiles(platform, project, half)))
+    num_kept = max(half, num_tiles - len(dropped_tiles(platform, project, half)))
     kept = kept_tiles(platform, platform.project_config(project), num_kept, num_narrow=num_kept // 3)
-    rejected = rejected_tiles(platform, project, num_tiles - len(kept))
-    return _preview(platform, f"kept and rejected frames of {project}", [*kept, *rejected])
+    dropped = dropped_tiles(platform, project, num_tiles - len(kept))
+    return _preview(platform, f"kept and dropped frames of {project}", [*kept, *dropped])
 
 
 def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
@@ -135,17 +135,17 @@ def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num
     ]
 
 
-def rejected_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
-    """Return rejected frames, the reasons in turn, within a reason those most like what was asked for."""
+def dropped_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
+    """Return dropped frames, the reasons in turn, within a reason those most like what was asked for."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "drop_reason"]
     table = _read(platform.layout.filtered_table(project), columns)
     if table is None:
         return []
-    rejected = table.filter(pc.is_valid(table["drop_reason"]))
-    ranked = rejected.sort_by([("positive_similarity", "descending"), ("frame_id", "ascending")])
+    dropped = table.filter(pc.is_valid(table["drop_reason"]))
+    ranked = dropped.sort_by([("positive_similarity", "descending"), ("frame_id", "ascending")])
     rows = _in_turn(ranked, "drop_reason", num_tiles)
     return [
-        Tile(image, _drop_caption(row), Verdict.REJECTED, detail=_place(row))
+        Tile(image, _drop_caption(row), Verdict.DROPPED, detail=_place(row))
         for row, image in zip(rows, _images(platform.layout, rows), strict=True)
     ]
 
@@ -166,7 +166,7 @@ def narrow_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> l
         Tile(
             image,
             f"{row['positive_similarity']:.3f} {words(row['positive_prompt'])}",
-            Verdict.KEPT if row["is_kept"] else Verdict.REJECTED,
+            Verdict.KEPT if row["is_kept"] else Verdict.DROPPED,
             detail=_place(row),
         )
         for row, image in zip(rows, _images(platform.layout, rows), strict=True)

@@ -24,10 +24,10 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reporting.previews import (
     COLUMNS,
     detection_tiles,
+    dropped_tiles,
     duplicate_tiles,
     kept_tiles,
     narrow_tiles,
-    rejected_tiles,
 )
 from data_miner_dagster.protocols.pictures import PictureReader
 from data_miner_dagster.stages.releasing import at_threshold
@@ -138,10 +138,10 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
             command=f"data-miner calibrate {project}",
         ),
         lambda: Gallery(
-            "rejected",
-            "Rejected",
+            "dropped",
+            "Dropped",
             "Dropped frames, the reasons in turn, those most like what was asked for first.",
-            _report_tiles(pictures, rejected_tiles(platform, project, TILES_PER_GALLERY)),
+            _report_tiles(pictures, dropped_tiles(platform, project, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "duplicates",
@@ -183,7 +183,7 @@ def _histograms(platform: Platform, project: str, manifest: dict[str, Any]) -> l
                 title="Similarity to the positive prompts",
                 note="Every sampled frame, by its best positive prompt.",
                 marks=[(threshold, f"{threshold:.3g}") for threshold in thresholds],
-                legend=[("kept", "kept"), ("rejected", "dropped, for whatever reason")],
+                legend=[("kept", "kept"), ("dropped", "dropped, for whatever reason")],
             )
         )
     cosines = HistogramCounts(("duplicates",), float(manifest["duplicates"]["threshold"]), 1.0)

@@ -44,7 +44,7 @@ def test_check_deduplication__kept_duplicate_is_found(platform: PlantedPlatform)
     run(platform)
     tamper(platform, 1, is_representative=True, representative_frame_id="site-a/000001", similarity=None, tier=None)
     check = check_deduplication(platform, "pets")
-    assert not check.passed
+    assert not check.holds
     assert check.report.num_too_close == 1
     assert check.first_offenders == (("site-a/000001", "site-a/000000"),)
     assert "site-a/000001 and site-a/000000" in check.description
@@ -56,7 +56,7 @@ def test_check_deduplication__unsupported_removal_is_found(platform: PlantedPlat
     run(platform)
     tamper(platform, 1, representative_frame_id="site-a/000002")
     check = check_deduplication(platform, "pets")
-    assert not check.passed
+    assert not check.holds
     assert (check.report.num_too_close, check.report.num_unsupported) == (0, 1)
 
 

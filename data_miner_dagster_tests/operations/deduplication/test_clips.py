@@ -65,7 +65,7 @@ def test_deduplicate_project__poor_reupload_of_a_clip(tmp_path: Path) -> None:
     outcome = deduplicate_project(platform, "clips")
     assert outcome.status is OutcomeStatus.DONE
     assert outcome.counts["representatives"] < outcome.counts["frames"]
-    assert check_deduplication(platform, "clips").passed
+    assert check_deduplication(platform, "clips").holds
     title_by_key = {row.key: row.title for row in find_videos(platform.database, project="clips")}
     found = read_table(platform.layout.reuploads_table("clips")).to_pylist()
     assert [(title_by_key[row["video_key"]], title_by_key[row["original_video_key"]]) for row in found] in (

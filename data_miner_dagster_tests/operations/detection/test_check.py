@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.domain.errors import NotReadyError
-from data_miner_dagster.operations.detection.check import BoxCounts, count_boxes
+from data_miner_dagster.operations.detection.check import BoxCounts, check_boxes
 from data_miner_dagster_tests.support.faults import change_rows
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
@@ -16,24 +16,24 @@ VIDEOS = (
 )
 
 
-def test_count_boxes__not_looked_at_yet(tmp_path: Path) -> None:
+def test_check_boxes__not_looked_at_yet(tmp_path: Path) -> None:
     platform = build_project(tmp_path, videos=VIDEOS, through="deduplication")
     with pytest.raises(NotReadyError, match="has no detections yet"):
-        count_boxes(platform, "cyclists")
+        check_boxes(platform, "cyclists")
 
 
-def test_count_boxes__no_boxes(tmp_path: Path) -> None:
+def test_check_boxes__no_boxes(tmp_path: Path) -> None:
     platform = build_project(tmp_path, videos=[SampleVideo("files-aaa", 2)])
-    assert count_boxes(platform, "cyclists") == BoxCounts(0, 0, 0, 0)
+    assert check_boxes(platform, "cyclists") == BoxCounts(0, 0, 0, 0)
 
 
-def test_count_boxes__of_all_videos(tmp_path: Path) -> None:
+def test_check_boxes__of_all_videos(tmp_path: Path) -> None:
     platform = build_project(tmp_path, videos=VIDEOS)
-    assert count_boxes(platform, "cyclists") == BoxCounts(3, 0, 0, 0)
-    assert count_boxes(platform, "cyclists").holds
+    assert check_boxes(platform, "cyclists") == BoxCounts(3, 0, 0, 0)
+    assert check_boxes(platform, "cyclists").holds
 
 
-def test_count_boxes__says_what_is_wrong_each_fault_by_itself(tmp_path: Path) -> None:
+def test_check_boxes__says_what_is_wrong_each_fault_by_itself(tmp_path: Path) -> None:
     platform = build_project(tmp_path, videos=VIDEOS)
     change_rows(
         platform.layout.detections_table("cyclists"),
@@ -43,7 +43,7 @@ def test_count_boxes__says_what_is_wrong_each_fault_by_itself(tmp_path: Path) ->
             rows[2].update(confidence=1.5, x_max=1.0),
         ),
     )
-    found = count_boxes(platform, "cyclists")
+    found = check_boxes(platform, "cyclists")
     assert found == BoxCounts(num_boxes=3, num_misplaced=2, num_unknown_class=2, num_bad_confidence=1)
     assert not found.holds
     assert found.description == (

@@ -37,7 +37,7 @@ def test_try_detect__boxes_by_path(folder: Path) -> None:
     ]
     assert trial.rows[0].boxes[0].box_xyxy == (0, 0, 32, 48)
     assert "cannot be read" in trial.rows[2].cells[2]
-    assert [row.verdict for row in trial.rows[2:]] == [Verdict.REJECTED, Verdict.NEUTRAL]
+    assert [row.verdict for row in trial.rows[2:]] == [Verdict.DROPPED, Verdict.NEUTRAL]
     assert trial.summary == "4 images, 2 with boxes: 2 red, 0 sea; 1 unreadable"
 
 

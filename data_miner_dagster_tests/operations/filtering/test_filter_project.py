@@ -19,7 +19,7 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
 from data_miner_dagster.domain.tables import FILTERED_SCHEMA
-from data_miner_dagster.operations.filtering.check import count_decisions
+from data_miner_dagster.operations.filtering.check import check_decisions
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster.storage import similarities as similarities_storage
@@ -314,7 +314,7 @@ def test_filter_project__goes_on_without_a_video_that_a_fault_meets(
         outcome = filter_project(platform, "pets")
         assert outcome.status is OutcomeStatus.DONE
         assert outcome.counts == {"frames": 3, "kept": 2, "below_positive": 1, "failed_internal_error": 1}
-        assert count_decisions(platform, "pets").holds
+        assert check_decisions(platform, "pets").holds
         again = filter_project(platform, "pets")
         assert (again.status, again.fingerprint) == (OutcomeStatus.REUSED, outcome.fingerprint)
     assert standing(platform) == {"local-a": ("FILTERED", 2), "local-b": ("FAILED", None)}
@@ -344,7 +344,7 @@ def test_filter_project__deciding_again_imports_no_torch(tmp_path: Path) -> None
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from data_miner_dagster.operations.filtering.check import count_decisions
+from data_miner_dagster.operations.filtering.check import check_decisions
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 platform = PlantedPlatform(Path(sys.argv[1]))

@@ -19,7 +19,7 @@ def test_check_release__finds_what_changed(tmp_path: Path) -> None:
     platform = build_project(tmp_path)
     release_project(platform, "cyclists")
     sound = check_release(platform, "cyclists")
-    assert (sound.version, sound.is_sound, sound.withdrawn_reason) == ("v001", True, None)
+    assert (sound.version, sound.holds, sound.withdrawn_reason) == ("v001", True, None)
     folder = platform.layout.release_folder("cyclists", "v001")
     labels = next((folder / "labels").rglob("*.txt"))
     labels.unlink()

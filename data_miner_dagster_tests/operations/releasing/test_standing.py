@@ -20,7 +20,7 @@ def test_withdrawn_release__is_neither_exported_nor_reused(tmp_path: Path) -> No
     release_project(platform, "cyclists")
     withdraw_release(platform.database, "cyclists", "v001", "its author asked for it")
     check = check_release(platform, "cyclists")
-    assert (check.is_sound, check.withdrawn_reason) == (True, "its author asked for it")
+    assert (check.holds, check.withdrawn_reason) == (True, "its author asked for it")
     manifest = read_manifests(platform, "cyclists")["v001"]
     write_report(platform, platform.project_config("cyclists"), manifest, withdrawn=check.withdrawn_reason)
     assert "its author asked for it" in (platform.layout.report_folder("cyclists") / "index.html").read_text()

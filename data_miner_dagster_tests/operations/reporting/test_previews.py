@@ -12,11 +12,11 @@ from data_miner_dagster.operations.reporting.previews import (
     deduplication_preview,
     detection_tiles,
     detections_preview,
+    dropped_tiles,
     duplicate_tiles,
     filtering_preview,
     frames_preview,
     kept_tiles,
-    rejected_tiles,
 )
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
@@ -58,15 +58,15 @@ def test_frames_preview__marks_flagged_frames(tmp_path: Path) -> None:
     assert frames_preview(platform, "files-ddd") is None
 
 
-def test_kept_and_rejected_tiles__say_why(tmp_path: Path) -> None:
+def test_kept_and_dropped_tiles__say_why(tmp_path: Path) -> None:
     platform = build_project(tmp_path)
     kept = kept_tiles(platform, platform.project_config("cyclists"), 6)
     assert [tile.caption for tile in kept[:2]] == ["0.90 a person", "0.90 a person"]
     assert len(kept) == 6
     assert len({tile.image for tile in kept}) == 6
-    rejected = rejected_tiles(platform, "cyclists", 6)
-    assert [tile.caption for tile in rejected] == ["0.20 below positive", "0.40 black", "0.35 junk"]
-    assert all(isinstance(tile.image, PictureFile) and tile.image.path.is_file() for tile in [*kept, *rejected])
+    dropped = dropped_tiles(platform, "cyclists", 6)
+    assert [tile.caption for tile in dropped] == ["0.20 below positive", "0.40 black", "0.35 junk"]
+    assert all(isinstance(tile.image, PictureFile) and tile.image.path.is_file() for tile in [*kept, *dropped])
 
 
 def test_duplicate_tiles__one_row_a_group(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_write_report__a_release_without_boxes_duplicates_or_rejects(tmp_path: P
     release_project(platform, "cyclists")
     page = _Page(_html(platform))
     assert page.open == []
-    assert {"boxes", "duplicates", "rejected"}.isdisjoint(page.anchors)
+    assert {"boxes", "duplicates", "dropped"}.isdisjoint(page.anchors)
 
 
 @pytest.mark.browser
