@@ -1,5 +1,6 @@
 """What a text says is in the repository, and is not."""
 
+import ast
 import io
 import re
 import tokenize
@@ -20,6 +21,7 @@ _PATH: Final = re.compile(r"[\w.<>-]+(?:/[\w.<>-]+)*(?:/|\.(?:py|md|cfg|toml|htm
 _FILE_OF_A_ROOT: Final = re.compile(r"(?:[\w<>-]+/)*([\w-]+\.(?:parquet|json|csv|npz))")
 _NAME: Final = re.compile(r"((?:[A-Za-z_]\w*\.)*)([A-Za-z_]\w*)(?:\(.*\)|=\S*)?")
 _MODULE: Final = re.compile(r"(?<![\w/.<>])[\w/]+\.py\b")
+_DEFINED_IN: Final = re.compile(r"`((?:\w+\.)*(\w+))`,? (?:of|in) `([\w/.-]+\.py)`")
 _TARGET: Final = re.compile(r"make (?:[A-Z]+=\S+ )?([a-z]+)")
 
 _HERE: Final = Path(__file__).parent
@@ -47,8 +49,9 @@ def problems(text: str, *, imagined: str | None = None) -> list[str]:
     """Return what the words in backticks of a Markdown text name that is not there.
 
     A path is looked for in the repository, in the package and beside the paths before it; `<word>` in it is anything. A
-    name has to be in one of the files that are named in the same row, entry or paragraph; where none is, anywhere. The
-    name of a file under a root may be anywhere.
+    name has to be in one of the files that are named in the same row, entry or paragraph; where none is, anywhere. If
+    the text says `name` of, or in, `module.py`, the module has to define it: an import is not enough. The name of a
+    file under a root may be anywhere.
 
     Args:
         text: a Markdown text.
@@ -129,6 +132,11 @@ def _problems_of_item(item: str, imagined: str | None) -> Iterator[str]:
     for token, name in names:
         if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text):
             yield f"{token} is not in {', '.join(files.told) or 'any file'}"
+    for token, name, module in _DEFINED_IN.findall(item):
+        is_passed_over = imagined is not None and imagined in f"{token} {module}".lower()
+        paths = [path for path in files.paths if path.as_posix().endswith(f"/{module}")]
+        if not is_passed_over and paths and name not in _definitions(paths[0]):
+            yield f"{token} is not defined in {module}"
 
 
 def _problem_of_place(token: str, files: "_Files") -> str | None:
@@ -164,6 +172,18 @@ class _Files:
     def text(self) -> str:
         """What is written in them; in all files if none is named, or one that is an example."""
         return _text_of((REPOSITORY,) if self.is_anywhere or not self.paths else self.paths)
+
+
+@cache
+def _definitions(module: Path) -> set[str]:
+    """Return the names of the functions, classes, variables and attributes that a module defines."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return found
 
 
 @cache

@@ -95,6 +95,8 @@ def test_docs__each_stage_says_where_everything_of_it_lives(word: str) -> None:
         ("`projects/<name>/filtered.parquet`, `sifted.parquet`", ["sifted.parquet is not in any file"]),
         ("`make check`, `make VENV=/some/where test`, `make coffee`", ["there is no make coffee"]),
         ("```sh\n`config/rules.py`\n```", []),
+        ("| `BUILT_IN` of `models/registry.py`, `ARCHITECTURES` in `models/architectures.py` | x |", []),
+        ("Its line in `ARCHITECTURES` of `models/registry.py`", ["ARCHITECTURES is not defined in models/registry.py"]),
     ],
 )
 def test_problems__by_hand(text: str, expected: list[str]) -> None:
