@@ -1,16 +1,20 @@
 """What Dagster loads: the eight assets, their partitions, pools and edges, and nothing heavy."""
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
+from data_miner_dagster import asset_checks
 from data_miner_dagster.asset_checks import ALL_CHECKS
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain import versions
-from data_miner_dagster.jobs import OPS_BY_JOB
+from data_miner_dagster.jobs import BUILD_DATASET, OPS_BY_JOB
 from data_miner_dagster_tests.end_to_end.commands import environment
 
 PER_VIDEO = {"videos", "frames", "frame_embeddings"}
@@ -58,12 +62,22 @@ def test_definitions__every_asset_is_in_one_job() -> None:
 
 def test_definitions__hold_the_check_of_each_asset_of_a_dataset() -> None:
     checks = {(key.asset_key.to_user_string(), key.name) for check in ALL_CHECKS for key in check.check_keys}
-    assert checks == {
-        ("filtered_frames", "every_frame_is_decided"),
-        ("deduplicated_frames", "duplicates_are_covered"),
-        ("detections", "boxes_lie_inside"),
-        ("dataset", "release_is_whole"),
-    }
+    assert checks == set(written_checks())
+    assert {asset for asset, _ in checks} == PER_PROJECT - {"project_videos"}
+    job = set(defs.resolve_job_def(BUILD_DATASET).graph.node_names())
+    assert {f"{asset}_{name}" for asset, name in checks} <= job
+
+
+def written_checks() -> Iterator[tuple[str, str]]:
+    """Yield the asset and the name of each function in the room of checks that is decorated as one."""
+    for path in Path(str(asset_checks.__file__)).parent.glob("[!_]*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for decorator in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+                assert isinstance(node, ast.FunctionDef)
+                assert isinstance(decorator, ast.Call)
+                assert ast.unparse(decorator.func) == "dg.asset_check"
+                (asset,) = [ast.unparse(keyword.value) for keyword in decorator.keywords if keyword.arg == "asset"]
+                yield asset, node.name
 
 
 def test_definitions__partition_sets(graph: AssetGraph) -> None:
