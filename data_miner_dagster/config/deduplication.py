@@ -1,4 +1,4 @@
-"""What counts as the same picture twice."""
+"""Which frames count as near-duplicates."""
 
 from typing import Annotated, Literal
 
@@ -29,20 +29,21 @@ class DeduplicationConfig(ConfigModel):
     threshold: Threshold | None = None
     """Cosine at or above which two frames are near-duplicates, or one per encoder. Default: the encoder's own."""
     encoder: Literal["dedup", "filter"] = "dedup"
-    """`dedup`: `platform.models.dedup_encoder`. `filter`: the embeddings that filtering made anyway, at no cost."""
+    """`dedup`: `platform.models.dedup_encoder`. `filter`: the embeddings from filtering, at no extra cost."""
     perceptual_hash_distance: int = Field(default=4, ge=0, le=64)
-    """Two frames whose hashes differ in at most so many of 64 bits are near-duplicates too. 0: equal hashes only."""
+    """Frames whose hashes differ in at most this many of 64 bits are near-duplicates too. 0: only equal hashes."""
     perceptual_hash_minimum_contrast: float = Field(default=20.0, ge=0, le=256)
-    """... if both have this contrast (standard deviation of luma, 0 to 255). 256: hashes decide nothing."""
+    """Compare hashes only if both frames have this contrast (standard deviation of luma, 0 to 255). 256: never."""
     against_projects: tuple[Annotated[str, AfterValidator(_checked_name)], ...] = ()
-    """A frame is removed too if it is a near-duplicate of a frame that one of these projects keeps."""
+    """Also remove frames that are near-duplicates of a frame that one of these projects keeps."""
     against_releases: tuple[Annotated[str, AfterValidator(_checked_release)], ...] = ()
-    """The same for the images of releases, named `project/version`; one of this project may be among them."""
+    """Also remove near-duplicates of the images of these releases, named `project/version`. May include this project's
+    own."""
     exact_up_to_frames: int = Field(default=300_000, ge=1)
-    """Up to about this many frames every pair is compared; beyond, a clustered index whose recall is measured."""
+    """Up to about this many frames, compare every pair. Beyond, use a clustered index and measure its recall."""
     minimum_recall: float = Field(default=0.99, gt=0, le=1)
-    """The clustered index is tuned until it finds this share of the near-duplicates of a sample."""
+    """Tune the clustered index until it finds this share of the near-duplicates in a sample."""
     reupload_share: float = Field(default=0.8, gt=0, le=1)
-    """A video is reported as a re-upload if this share of its frames is found, in order, in another video."""
+    """Report a video as a re-upload if this share of its frames is found, in order, in another video."""
     reupload_minimum_pictures: int = Field(default=3, ge=1)
-    """... and if the match spans at least so many different pictures: a still proves nothing."""
+    """Report a re-upload only if the match spans at least this many different pictures. A still proves nothing."""

@@ -1,4 +1,4 @@
-"""Which classes to label, and how thoroughly to look for them."""
+"""Which classes to detect, and how thoroughly."""
 
 from collections.abc import Mapping
 from typing import Annotated, Self
@@ -13,14 +13,14 @@ Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 
 
 class TilingConfig(ConfigModel):
-    """The `detection.tiling` section: looking at parts of a frame at full size, for objects a few pixels wide."""
+    """The `detection.tiling` section: detect on full-size parts of a frame, for objects a few pixels wide."""
 
     side: int = Field(default=640, ge=64)
     """Side of the square tiles, in pixels of the stored frame. A smaller frame is not cut."""
     overlap: float = Field(default=0.2, ge=0, le=0.9)
-    """The share of a tile that its neighbour sees too: no object smaller than that is cut by all tiles."""
+    """The share of a tile that overlaps with its neighbour. No object smaller than this is cut by all tiles."""
     include_whole_frame: bool = True
-    """Look at the whole frame as well, for objects larger than a tile."""
+    """Also detect on the whole frame, for objects larger than a tile."""
     merge_iou: float = Field(default=0.5, gt=0, le=1)
     """Boxes of a class from different tiles that overlap by this share of the smaller one are one object."""
 
@@ -29,27 +29,28 @@ class DetectionConfig(ConfigModel):
     """The `detection` section of a project."""
 
     classes: Annotated[Mapping[Phrase, tuple[Phrase, ...]], BeforeValidator(checked_names)] = Field(min_length=1)
-    """Class name to the phrases that stand for it; an empty list means the name itself. Their order is the class id."""
+    """Class name to the phrases that describe it; an empty list means the name itself. The order sets the class ids."""
     detectors: tuple[str, ...] = Field(default=(), max_length=3)
     """Entries of the model registry. Default: the platform's detector. Two or three are an ensemble: their boxes are
     fused, and each box says how many of them agree on it."""
     confidence_floor: float = Field(default=0.05, ge=0, le=1)
-    """Boxes below are not stored at all. The thresholds of a dataset are the release's: keep this low."""
+    """Boxes below this confidence are not stored. Keep it low: the thresholds of a dataset are set in `releasing`."""
     class_wise_iou: float | None = Field(default=None, gt=0, le=1)
-    """Of two boxes of one class that overlap by more, the less confident goes. Default: the detector's own rule."""
+    """If two boxes of a class have a higher IoU, remove the less confident. Default: the detector's own rule."""
     cross_class_iou: float | None = Field(default=None, gt=0, le=1)
-    """The same between different classes, where they exclude each other (a bus is no train). Default: not done."""
+    """If two boxes of different classes have a higher IoU, remove the less confident. For classes that exclude each
+    other (a bus is not a train). Default: off."""
     fusion_iou: float = Field(default=0.55, gt=0, le=1)
-    """For an ensemble: boxes of one class that overlap by more are one object."""
+    """For an ensemble: boxes of one class with a higher IoU are one object."""
     tiling: TilingConfig | None = None
-    """Default: each frame is looked at whole, once."""
+    """Default: detect once, on the whole frame."""
     agreement_seconds: float | None = Field(default=None, gt=0)
-    """A second opinion along the video: a box without a like box (same class, IoU of at least `agreement_iou`) on any
-    other frame of its video within this time loses half its confidence. Default: not done."""
+    """Halve the confidence of a box that has no similar box (same class, IoU of at least `agreement_iou`) on any other
+    frame of its video within this time. Default: off."""
     agreement_iou: float = Field(default=0.3, gt=0, le=1)
-    """For `agreement_seconds`: how much two boxes must overlap to be the same object a moment later."""
+    """For `agreement_seconds`: the least IoU at which boxes on different frames are the same object."""
     batch_size: int = Field(default=8, ge=1, le=512)
-    """Images per forward pass; halved by itself where memory does not suffice."""
+    """Images per forward pass. Halved automatically if memory runs out."""
     decode_threads: int = Field(default=2, ge=1, le=64)
     """Threads that decode JPEGs while the model runs."""
 
@@ -69,5 +70,5 @@ class DetectionConfig(ConfigModel):
 
     @property
     def class_prompts(self) -> tuple[ClassPrompts, ...]:
-        """The classes in their order, each with at least one phrase."""
+        """The classes in order, each with at least one phrase."""
         return tuple(ClassPrompts(name, tuple(prompts) or (name,)) for name, prompts in self.classes.items())

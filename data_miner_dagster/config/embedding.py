@@ -6,11 +6,11 @@ from data_miner_dagster.config.base import ConfigModel
 
 
 class EmbeddingConfig(ConfigModel):
-    """The `platform.embedding` section. None of it changes the embeddings."""
+    """The `platform.embedding` section. None of these settings changes the embeddings."""
 
     batch_size: int = Field(default=32, ge=1, le=4096)
-    """Frames per forward pass; halved by itself where memory does not suffice."""
+    """Frames per forward pass. Halved automatically if memory runs out."""
     max_batch_megabytes: int = Field(default=256, ge=1)
-    """Preprocessed images of one batch take at most this much memory. Three such batches exist at a time."""
+    """The most memory for the preprocessed images of one batch. Up to three batches exist at a time."""
     decode_threads: int = Field(default=2, ge=1, le=64)
     """Threads that decode and resize JPEGs while the model runs."""

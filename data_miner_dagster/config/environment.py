@@ -1,7 +1,7 @@
-"""The variables of the environment that are this package's own, and the one place that writes them.
+"""The environment variables of this package, and the one place that sets them.
 
-What is written here holds for this process and for all that it starts. Belongs here: names, and writing. Does not
-belong here: what a variable means (loading.py, and whoever reads it), variables that settings refer to
+A variable set here applies to this process and all its children. Belongs here: names and setting them. Does not belong
+here: the meaning of a variable (loading.py and the modules that read it), variables that settings refer to
 (interpolation.py), and those of a library, which belong where it is loaded.
 """
 
@@ -16,11 +16,11 @@ MODEL_CACHE_VARIABLE: Final = "DATA_MINER_MODEL_CACHE"
 VERBOSE_VARIABLE: Final = "DATA_MINER_VERBOSE"
 DEBUG_VARIABLE: Final = "DATA_MINER_DEBUG"
 WEB_HOSTS_VARIABLE: Final = "DATA_MINER_WEB_HOSTS"
-"""Names, with commas between."""
+"""Host names, separated by commas."""
 DAGSTER_HOME_VARIABLE: Final = "DAGSTER_HOME"
-"""Dagster's, which reads it from nowhere else."""
+"""Dagster's own variable. Dagster reads the folder from nowhere else."""
 
 
 def set_variable(name: str, value: object) -> None:
-    """Let a variable hold for this process and those that it starts."""
+    """Set a variable for this process and its children."""
     os.environ[name] = str(value)

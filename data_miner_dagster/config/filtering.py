@@ -1,4 +1,4 @@
-"""What a useful frame looks like, in words."""
+"""Which frames to keep, described in words."""
 
 from typing import Annotated, Any, Literal, get_args
 
@@ -14,14 +14,14 @@ PromptSet = Literal["positive", "negative", "junk"]
 
 
 class PromptConfig(ConfigModel):
-    """One prompt with values of its own. A bare string in the list is a prompt without."""
+    """One prompt with its own settings. A bare string in the list is a prompt without any."""
 
     text: _PromptText
-    """The words. They take the place of `{}` in every template."""
+    """The words. They replace `{}` in every template."""
     threshold: Threshold | None = None
-    """In place of the threshold of its set."""
+    """Replaces the threshold of its set."""
     margin: Margin | None = None
-    """In place of the margin of its set. Positive prompts have none."""
+    """Replaces the margin of its set. Positive prompts have no margin."""
 
 
 def _prompt_of_text(value: Any) -> Any:
@@ -34,14 +34,14 @@ Prompt = Annotated[PromptConfig, BeforeValidator(_prompt_of_text)]
 
 
 class FilteringConfig(ConfigModel):
-    """The `filtering` section of a project. docs/filtering.md says how a frame is decided on."""
+    """The `filtering` section of a project. docs/filtering.md explains how a frame is decided."""
 
     positive: tuple[Prompt, ...] = Field(min_length=1)
     """A frame is kept if it resembles at least one of these."""
     negative: tuple[Prompt, ...] = ()
     """A frame is dropped if it resembles one of these more than the positives, `negative_margin` included."""
     junk: tuple[Prompt, ...] = ()
-    """Slides, logos, end cards: dropped at `junk_threshold` whatever else they show."""
+    """Slides, logos, end cards: dropped at `junk_threshold`, whatever else the frame shows."""
     templates: tuple[str, ...] = Field(default=("{}",), min_length=1)
     """Sentences around every prompt, such as "a photo of {}"; the prompt's embedding is the mean over them."""
     positive_threshold: Threshold | None = None
@@ -55,13 +55,13 @@ class FilteringConfig(ConfigModel):
     junk_margin: Margin | None = None
     """If set, a frame is junk only if junk also exceeds the positive by this much. Default: not compared."""
     drop_quality_flags: tuple[QualityFlag, ...] = tuple(QualityFlag)
-    """Frames marked so at extraction are dropped."""
+    """Drop frames that extraction marked with one of these."""
     min_gap_seconds: float = Field(default=0.0, ge=0)
-    """Of kept frames of one video nearer to each other than this, the best is kept."""
+    """If kept frames of a video are closer together than this, keep only the best."""
     max_frames_per_video: int | None = Field(default=None, ge=1)
-    """Keep at most so many frames of one video."""
+    """Keep at most this many frames per video."""
     cap_by: Literal["similarity", "spread"] = "similarity"
-    """Which ones: the best of the video, or the best of each of equal parts of it."""
+    """For `max_frames_per_video`: keep the best of the whole video, or the best of each of its equal parts."""
 
     @field_validator("templates")
     @classmethod
@@ -91,5 +91,5 @@ class FilteringConfig(ConfigModel):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The words of all prompts, sorted: what frames are scored against, whatever set each is in."""
+        """The words of all prompts of all sets, sorted. Frames are scored against these."""
         return tuple(sorted(prompt.text for prompt in (*self.positive, *self.negative, *self.junk)))

@@ -1,7 +1,7 @@
-"""How settings are shown: in place of what a file interpolates stands the reference, such as `${oc.env:NAME}`.
+"""Show settings with references such as `${oc.env:NAME}` in place of interpolated values.
 
-Belongs here: which settings came from a variable, and what they look like to people. Does not belong here: resolving
-them (loading.py), which of them a file may have (project_limits.py).
+Belongs here: which settings came from a variable, and how they are shown to people. Does not belong here: resolving
+them (loading.py), and which of them a file may use (project_limits.py).
 """
 
 import os
@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 REFERENCE: Final = re.compile(r"\$\{oc\.env:\s*([A-Za-z_]\w*)\s*(?:,[^${}]*)?\}")
 PLAIN_REFERENCE: Final = re.compile(r"\$\{[\w.\[\]-]+\}")
 MIN_VALUE_LENGTH: Final = 6
-"""A shorter value is shown by its reference where it is a setting, and left in a longer text: it is part of words."""
+"""A shorter value is replaced only if it is a whole setting. Within longer text it may be part of a word."""
 
 _TOKEN: Final = re.compile(r"dmreference\d{4}x")
 
@@ -26,24 +26,24 @@ SettingPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Interpolations:
-    """What a file reads of the environment, and which of its settings hold it."""
+    """The values that a file reads from the environment, and the settings that contain them."""
 
     values: tuple[tuple[str, str], ...] = ()  # a variable's value, its reference
-    settings: tuple[tuple[SettingPath, str], ...] = ()  # where, and the text that is shown there
+    settings: tuple[tuple[SettingPath, str], ...] = ()  # path, and the text to show there
 
     def __bool__(self) -> bool:
         return bool(self.settings)
 
     def outside_of(self, section: str) -> "Interpolations":
-        """Return the same without the settings of one section."""
+        """Return a copy without the settings of one section."""
         return replace(self, settings=tuple(pair for pair in self.settings if pair[0][0] != section))
 
 
 def find_interpolations(unresolved: object, resolved: object) -> Interpolations:
-    """Return what a file's content, before and after interpolation, reads of the environment.
+    """Return what a file reads from the environment, given its content before and after interpolation.
 
-    `${section.key}` is followed: a setting that takes over another's value is shown as that is. What a resolver other
-    than `oc.env` makes is shown as it was written.
+    `${section.key}` is followed: a setting that copies another is shown like the other. The results of resolvers other
+    than `oc.env` are shown as written in the file.
     """
     tokens: dict[str, str] = {}
     marked = _marked(unresolved, tokens)
@@ -52,7 +52,7 @@ def find_interpolations(unresolved: object, resolved: object) -> Interpolations:
     try:
         shown = OmegaConf.to_container(OmegaConf.create(marked), resolve=True)
         settings = tuple(_settings_with_tokens(resolved, shown, tokens, ()))
-    except OmegaConfBaseException:  # where a reference stands inside another there is no telling them apart
+    except OmegaConfBaseException:  # nested references cannot be told apart
         settings = tuple(_settings_with_references(unresolved, ()))
     values = {os.environ[name]: f"${{oc.env:{name}}}" for name in sorted(variables_in(unresolved)) if _is_set(name)}
     return Interpolations(tuple(sorted((value, ref) for value, ref in values.items() if _is_long(value))), settings)
@@ -64,7 +64,7 @@ def variables_in(content: object) -> set[str]:
 
 
 def texts_of(content: Any) -> Iterator[str]:
-    """Yield every text in plain content, however deep."""
+    """Yield every text in plain content, at any depth."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, Mapping):
@@ -76,11 +76,11 @@ def texts_of(content: Any) -> Iterator[str]:
 
 
 class ShownSettings:
-    """A project's settings as people may see them.
+    """A project's settings in the form that people may see.
 
     Args:
-        content: the settings as JSON carries them, resolved.
-        interpolations: what of them came from the environment.
+        content: the resolved settings as JSON values.
+        interpolations: the settings that came from the environment.
     """
 
     def __init__(self, content: Mapping[str, Any], interpolations: Interpolations) -> None:
@@ -89,17 +89,17 @@ class ShownSettings:
         self._whole: dict[str, str] = {}
         for path, text in interpolations.settings:
             self._whole |= dict.fromkeys(texts_of(_at(content, path)), text)
-        # the longest first, and values as addresses hold them
+        # longest first; includes values as URLs encode them
         parts = {
             form: text
             for value, text in (*interpolations.values, *self._whole.items())
             for form in (quote(value, safe=""), quote_plus(value), value)
             if _is_long(value)
-        } | {repr(value): repr(text) for value, text in self._whole.items()}  # in quotes it is no part of a word
+        } | {repr(value): repr(text) for value, text in self._whole.items()}  # a quoted value is not part of a word
         self._parts = sorted(parts.items(), key=lambda pair: (-len(pair[0]), pair))
 
     def text(self, text: str) -> str:
-        """Return a text about the settings, or one of them, with references in place of values."""
+        """Return a setting, or a text about the settings, with values replaced by references."""
         if text in self._whole:
             return self._whole[text]
         for value, reference in self._parts:
@@ -107,11 +107,11 @@ class ShownSettings:
         return text
 
     def section(self, name: str) -> Any:
-        """Return one section as JSON carries it; names of classes and splits stay, since they are keys."""
+        """Return one section as JSON values. Names of classes and splits are kept, since they are keys."""
         return self._shown(self._content[name], (name,))
 
     def everywhere(self, content: Any) -> Any:
-        """Return content that was kept before, such as an earlier release's, with no value in its texts."""
+        """Return stored content, such as an earlier release's, with values in its texts replaced by references."""
         if isinstance(content, str):
             return self.text(content)
         if isinstance(content, Mapping):
@@ -130,7 +130,7 @@ class ShownSettings:
 
 
 def _filled(content: Any, text: str) -> Any:
-    """Return content with a text in place of all that it says; a prompt is written as its words alone, say."""
+    """Return content of the same shape in which a text replaces every value but None."""
     if isinstance(content, Mapping):
         return {key: _filled(value, text) for key, value in content.items()}
     if isinstance(content, list):
@@ -139,7 +139,7 @@ def _filled(content: Any, text: str) -> Any:
 
 
 def _at(content: Any, path: SettingPath) -> Any:
-    """Return what stands at a path, None if the settings have no such place."""
+    """Return the value at a path, or None if the settings have no such path."""
     for part in path:
         if isinstance(content, Mapping):
             content = content.get(str(part))
@@ -162,7 +162,7 @@ def _is_long(text: str) -> bool:
 
 
 def _marked(content: Any, tokens: dict[str, str]) -> Any:
-    """Return content with a token in place of every reference to a variable that is set; `tokens` say which it was."""
+    """Return content with a token for every reference to a set variable. `tokens` records the reference of each."""
     if isinstance(content, str):
         return _marked_text(content, tokens)
     if isinstance(content, Mapping):

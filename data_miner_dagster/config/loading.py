@@ -1,6 +1,6 @@
-"""Reading what a user wrote: YAML, interpolation, environment, and then the pydantic models.
+"""Load configuration: YAML, interpolation, environment, and then the pydantic models.
 
-Every mistake is a `ConfigError` of one line: file, key, value, remedy. Belongs here: files and environment variables.
+Every mistake is a one-line `ConfigError`: file, key, value, remedy. Belongs here: files and environment variables.
 Does not belong here: fields and ranges (the modules beside this one), and anything that acts on them.
 """
 
@@ -43,21 +43,21 @@ _UNFORESEEN: Final = (
     TypeError,
     ValueError,
 )
-"""What parsers raise on text that their authors did not foresee: the same file gives the same again."""
+"""Errors that parsers raise on unexpected text. They are permanent: the same file always raises them again."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Content = dict[str, object]
 ParseFile = Callable[[Path], _Content]
-"""Returns what a file says before interpolation, as `parse_file` does."""
+"""Returns the content of a file before interpolation, like `parse_file`."""
 
 
 def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile | None = None) -> ProjectFile:
-    """Return a project file, validated. Keys of `platform` that it leaves out come from DATA_MINER_CONFIG's file.
+    """Return a validated project file. Omitted keys of `platform` come from the file that DATA_MINER_CONFIG names.
 
-    `limits` bound what it may reach for (`limits_of`); `parse` is `parse_file`, or does the same elsewhere.
+    `limits` restrict what the file may access (`limits_of`); `parse` is `parse_file` or runs it elsewhere.
 
     Raises:
-        ConfigError: the file is missing, empty, not YAML, or says something that the models do not allow.
+        ConfigError: the file is missing, empty, not YAML, or invalid for the models.
     """
     unresolved, resolved = _read(path, limits, parse or parse_file)
     interpolations = find_interpolations(unresolved, resolved).outside_of("platform")
@@ -71,13 +71,13 @@ def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: Par
 
 
 def load_platform_config(path: Path | None = None) -> PlatformConfig:
-    """Return the platform's settings from a file's `platform` key, or the defaults where no file is named.
+    """Return the platform's settings from a file's `platform` key, or the defaults if no file is named.
 
-    `path` is any file with a `platform` key, a project's or one that has nothing else; None means the file that
-    DATA_MINER_CONFIG names, if it names one.
+    `path` is a project file or a file with only a `platform` key. None means the file that DATA_MINER_CONFIG names, if
+    any.
 
     Raises:
-        ConfigError: as for `load_project_file`.
+        ConfigError: the file is missing, empty, not YAML, or invalid for the models.
     """
     path = path if path is not None else _platform_path()
     content = _platform_content(path)
@@ -96,9 +96,9 @@ def is_platform_file(path: Path) -> bool:
 
 
 def config_hash(config: ProjectConfig) -> str:
-    """Return a hash of everything a project's configuration says: equal if and only if nothing changed.
+    """Return a hash of a project's whole configuration, which is equal if and only if nothing changed.
 
-    The order of mappings counts: that of the classes is their numbering.
+    The order of mappings counts, since the order of the classes sets their ids.
     """
     return fingerprint_of({"project": config.model_dump_json(include=set(ProjectConfig.model_fields))})
 
@@ -106,7 +106,7 @@ def config_hash(config: ProjectConfig) -> str:
 def resolve_root(flag: Path | str | None, config: PlatformConfig) -> Path:
     """Return the absolute root folder: the `--root` flag, else DATA_MINER_ROOT, else `platform.storage.root`.
 
-    A relative path starts at the working directory.
+    A relative path is relative to the working directory.
     """
     chosen = str(flag) if flag is not None else os.environ.get(ROOT_VARIABLE) or config.storage.root
     return Path(chosen).expanduser().absolute()
@@ -152,7 +152,7 @@ def _with_environment(config: PlatformConfig) -> PlatformConfig:
 
 
 def _merged(base: Mapping[str, object], overlay: Mapping[str, object]) -> _Content:
-    """Return `base` with `overlay` over it, key by key, all the way down."""
+    """Return `base` with `overlay` merged over it recursively, key by key."""
     merged = dict(base)
     for key, value in overlay.items():
         below = merged.get(key)
@@ -172,10 +172,10 @@ def _validated(
 
 
 def parse_file(path: Path) -> _Content:
-    """Return what a file says before interpolation: plain values, of a bounded size.
+    """Return the content of a file before interpolation, as plain values of bounded size.
 
     Raises:
-        ConfigError: there is no such file, it cannot be read, is empty, is not YAML, or is beyond what anybody writes.
+        ConfigError: the file is missing, unreadable, empty, not YAML, or unreasonably large.
     """
     try:
         text = read_text_file(path)
@@ -186,7 +186,7 @@ def parse_file(path: Path) -> _Content:
     with _one_line(path):
         if check_yaml_shape(text) is not yaml.MappingStartEvent:
             raise ConfigError(f"must be a mapping of keys and values; {_SCHEMA_HINT}")
-        loaded = OmegaConf.create(text, max_yaml_expanded_nodes=None)  # they were counted
+        loaded = OmegaConf.create(text, max_yaml_expanded_nodes=None)  # already counted
         content = OmegaConf.to_container(loaded, resolve=False)
         check_interpolations(content, len(text))
     if not content:
@@ -195,7 +195,7 @@ def parse_file(path: Path) -> _Content:
 
 
 def _read(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile = parse_file) -> tuple[_Content, _Content]:
-    """Return the file's content before and after interpolation; values of variables are kept out of every message.
+    """Return the file's content before and after interpolation. No error message contains a variable's value.
 
     Raises:
         ConfigError: the file cannot be parsed, or an interpolation fails.
@@ -211,7 +211,7 @@ def _read(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile = par
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Let what parsing and interpolation raise be one line that names the file and the place in it."""
+    """Turn errors of parsing and interpolation into one line that names the file and the position in it."""
     try:
         yield
     except ConfigError as error:

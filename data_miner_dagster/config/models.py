@@ -1,4 +1,4 @@
-"""Which models do the work."""
+"""Which models to use."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -21,12 +21,12 @@ CpuBackend = Literal["torch", "onnxruntime", "openvino", "openvino-bfloat16"]
 
 
 class ModelEntryConfig(ConfigModel):
-    """One model of the user's own, under `platform.models.registry`."""
+    """A user's own model, under `platform.models.registry`."""
 
     architecture: str
-    """The family it loads as: siglip2, siglip, clip, dinov2, dinov3, grounding-dino, ..."""
+    """The family of the model: siglip2, siglip, clip, dinov2, dinov3, grounding-dino, ..."""
     source: str = Field(pattern=r"^(hf|pypi|ultralytics|file):\S.*$")
-    """`hf:<owner>/<name>`, `file:<folder>` as `save_pretrained` writes it, `ultralytics:<file>` or `pypi:<package>`."""
+    """`hf:<owner>/<name>`, `file:<folder>` in `save_pretrained` format, `ultralytics:<file>` or `pypi:<package>`."""
     revision: str | None = None
     """For `hf:`: a commit. Default: `main`, which is not pinned."""
     licence: str = "unknown"
@@ -36,8 +36,8 @@ class ModelEntryConfig(ConfigModel):
     duplicate_threshold: float | None = Field(default=None, ge=-1, le=1)
     """Cosine at or above which two images are near-duplicates. Default: the family's."""
     options: Mapping[str, str] = Field(default_factory=dict)
-    """Of the family: `pooling: pooler | cls | mean` for dinov2 and dinov3; `sha256`, `text_model: file:<folder>` and
-    `text_sha256` for ultralytics."""
+    """Options of the family: `pooling: pooler | cls | mean` for dinov2 and dinov3; `sha256`, `text_model:
+    file:<folder>` and `text_sha256` for ultralytics."""
 
 
 class ModelsConfig(ConfigModel):
@@ -54,6 +54,6 @@ class ModelsConfig(ConfigModel):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """`auto`: CUDA, then MPS, then CPU."""
     cpu_backend: CpuBackend = "torch"
-    """What embeds images with a hub encoder where the device is the CPU. Does not change what counts as current."""
+    """The runtime of hub encoders for images on the CPU. Changing it does not make stored embeddings stale."""
     registry: Mapping[Annotated[str, AfterValidator(_safe_as_folder)], ModelEntryConfig] = Field(default_factory=dict)
-    """Models of your own, by name. A built-in name is replaced."""
+    """Your own models, by name. They override built-in models of the same name."""

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a file, as one line for the person who wrote it: key, value, remedy.
+"""Turn pydantic's validation errors into one line for the author of the file: key, value, remedy.
 
 Belongs here: wording. Does not belong here: reading files (config/loading.py).
 """
@@ -19,7 +19,7 @@ Location = tuple[int | str, ...]
 
 MAX_PROBLEMS: Final = 3
 _MAX_DESCRIBED: Final = 100
-"""Of a file of nonsense, no more problems are put into words than this."""
+"""The most problems of one file to describe."""
 _MAX_VALUE_LENGTH: Final = 60
 _MAY_HOLD_A_PASSWORD: Final = frozenset({"proxy", "catalog_url"})
 _A_LIST: Final = "a list, one entry a line, each after '- '"
@@ -32,20 +32,20 @@ _WANTED_BY_KIND: Final[Mapping[str, str]] = {
     "dict_type": _A_MAPPING,
     "mapping_type": _A_MAPPING,
 }
-"""What should have stood there, by pydantic's word for the mistake."""
+"""The expected value, by pydantic's error type."""
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel], unresolved: object, prefix: str = "") -> str:
     """Return one line that names each problem (the first few) by dotted key, value and remedy.
 
     Args:
-        error: what validation of `model` raised.
+        error: the error raised by validating `model`.
         model: the model that was validated.
-        unresolved: the file's content before interpolation: values that came from the environment are not repeated.
-        prefix: put before every key, such as "platform.".
+        unresolved: the file's content before interpolation, so that no value from the environment is shown.
+        prefix: text before every key, such as "platform.".
     """
     errors = sorted(error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden")
-    # A list whose only entry is wrong is also reported as too short: the entry's own problem is the one to read.
+    # A list whose only entry is wrong is also reported as too short. Show only the entry's own problem.
     inner = {details["loc"][:depth] for details in errors for depth in range(len(details["loc"]))}
     outer = [details for details in errors if details["loc"] not in inner]
     shown = list(dict.fromkeys(_describe(details, model, unresolved, prefix) for details in outer[:_MAX_DESCRIBED]))
@@ -55,7 +55,7 @@ def describe_problems(error: ValidationError, model: type[BaseModel], unresolved
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Return "; did you mean 'x'?", or the list of what is known, as the end of a sentence."""
+    """Return the end of a sentence: "; did you mean 'x'?", or the list of known words."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
@@ -115,7 +115,7 @@ def _dotted(location: Location) -> str:
 
 
 def _shown_value(location: Location, value: object, unresolved: object) -> str:
-    """Return the value as it may be repeated: what came from the environment, or has a secret's name, may not."""
+    """Return the value in a form safe to show: values from the environment or under a secret's name are hidden."""
     for part in location:
         if isinstance(unresolved, Mapping):
             unresolved = unresolved.get(part)
@@ -141,8 +141,8 @@ def _shown_value(location: Location, value: object, unresolved: object) -> str:
 def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[BaseModel] | None, str]:
     """Return the location as the user wrote it, the model that owns its last key, and that field's description.
 
-    Pydantic puts the tag of a discriminated union, and the chosen member of a plain one, into the location; the file
-    has no such key.
+    Removes what is not a key of the file: pydantic adds the tag of a discriminated union, and the chosen member of a
+    plain one, to the location.
     """
     written: list[int | str] = []
     owner: type[BaseModel] | None = model
@@ -192,7 +192,7 @@ def _tags(model: type[BaseModel]) -> tuple[object, ...]:
 
 
 def _unwrapped(annotation: Any) -> list[Any]:
-    """Return the members of a union, Annotated removed, None left out."""
+    """Return the members of a union without None, and with Annotated removed."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _unwrapped(get_args(annotation)[0])

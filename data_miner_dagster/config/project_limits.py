@@ -1,7 +1,7 @@
-"""What a project file may reach for: any variable and file if its user names it, few if it was dropped somewhere.
+"""Restrict the variables and files that a project file in the watched folder may read.
 
-Who may write into the watched folder need not be who started the platform. A file that is there, whichever way it is
-loaded, reads only the variables and folders that the platform's settings allow.
+People who can write to the watched folder need not be those who started the platform. However a file in that folder is
+loaded, it may read only the variables and folders that the platform's settings allow. Other files may read anything.
 """
 
 import re
@@ -20,17 +20,17 @@ _PLACEHOLDER: Final = re.compile(r"\{env:([A-Za-z_]\w*)\}")
 
 @dataclass(frozen=True, slots=True)
 class ProjectLimits:
-    """What one project file may reach for; None: anything."""
+    """The variables and folders that one project file may read. None means any."""
 
     variables: frozenset[str] | None = None
     media_folders: tuple[Path, ...] | None = None  # of videos and pictures
-    text_folders: tuple[Path, ...] | None = None  # of lists, whose words are repeated in messages
+    text_folders: tuple[Path, ...] | None = None  # of lists, whose content appears in messages
 
     def check_references(self, content: object) -> None:
-        """Refuse variables that a file may not read, in `${oc.env:NAME}`. Call it before anything is resolved.
+        """Refuse `${oc.env:NAME}` for variables that the file may not read. Call it before resolving anything.
 
         Raises:
-            ConfigError: without the file's name.
+            ConfigError: a reference is not allowed; the message does not name the file.
         """
         if self.variables is None:
             return
@@ -44,14 +44,14 @@ class ProjectLimits:
                 )
 
     def problem_of_address(self, address: str) -> str | None:
-        """Return why an address may not be expanded: it names a variable that the file may not read."""
+        """Return a message if an address names a variable that the file may not read, else None."""
         if self.variables is None:
             return None
         names = [name for name in _PLACEHOLDER.findall(address) if name not in self.variables]
         return _not_allowed(names[0]) if names else None
 
     def problem_of_source(self, source: BaseModel) -> str | None:
-        """Return why a source may not be asked, with the key that is wrong."""
+        """Return a message with the key of a source's first forbidden address, or None if there is none."""
         for key, value in source.model_dump(mode="json").items():
             for text in value if isinstance(value, list) else [value]:
                 if problem := self.problem_of_address(str(text)):
@@ -59,7 +59,7 @@ class ProjectLimits:
         return None
 
     def problem_of_path(self, path: Path, *, is_text: bool = False) -> str | None:
-        """Return why a file may not be read: it lies outside of the folders allowed, wherever links lead to."""
+        """Return a message if a file, after following links, is outside the allowed folders, else None."""
         folders = self.text_folders if is_text else self.media_folders
         if folders is None:
             return None
@@ -73,7 +73,7 @@ class ProjectLimits:
 
 
 def limits_of(settings: StorageConfig, watched_folder: Path, file: Path | None) -> ProjectLimits:
-    """Return what a project file may reach for: anything, unless it lies in the watched folder."""
+    """Return the limits of a project file: none, unless it is in the watched folder."""
     if file is None or file.absolute().parent.resolve() != watched_folder.absolute().resolve():
         return ProjectLimits()
     folders = (watched_folder, *(Path(path).expanduser() for path in settings.project_paths or ()))

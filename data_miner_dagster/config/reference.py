@@ -1,6 +1,7 @@
 """The reference of all configuration keys, generated from the models: `python -m data_miner_dagster.config.reference`.
 
-It prints docs/configuration.md. Belongs here: wording of types and layout. What a key means is said at its field.
+It writes docs/configuration.md. Belongs here: wording of types, and layout. The meaning of a key is documented at its
+field.
 """
 
 import json
@@ -18,7 +19,7 @@ from pydantic_core import PydanticUndefined
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "configuration.md"
-"""Where the reference lies in a checkout."""
+"""The path of the reference in a checkout."""
 
 _INTRODUCTION: Final = """\
 # Configuration
@@ -104,7 +105,7 @@ def _is_mapping(annotation: Any) -> bool:
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that a field's annotation names, inside lists, mappings and unions too."""
+    """Yield the models in a field's annotation, including those inside lists, mappings and unions."""
     for member in _members(annotation):
         if isinstance(member, type) and issubclass(member, BaseModel):
             yield member

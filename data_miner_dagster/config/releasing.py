@@ -16,18 +16,18 @@ class ReleasingConfig(ConfigModel):
     """The `releasing` section of a project."""
 
     confidence_threshold: float = Field(default=0.3, ge=0, le=1)
-    """Boxes below are left out of the release."""
+    """Leave boxes below this confidence out of the release."""
     class_thresholds: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(default_factory=dict)
-    """Overrides per class, by names of `detection.classes`."""
+    """Overrides per class, by name as in `detection.classes`."""
     include_frames_without_boxes: bool = True
     """Keep frames in which no class was found, as negatives."""
     splits: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(
         default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1}
     )
-    """Shares of the splits, summing to 1, `train` among them; by groups of videos that share duplicates. No two names
-    of one purpose, such as `val` and `valid`: YOLO says `val`, Hugging Face `validation`, whatever it is called."""
+    """Shares of the splits, which must sum to 1 and include `train`. Videos that share duplicates stay together. Do not
+    use two names for one purpose, such as `val` and `valid`: exports write `val` or `validation` themselves."""
     copy_images: bool = False
-    """Copy images instead of hard-linking the frames: for those who mean to change a release's images in place."""
+    """Copy images instead of hard-linking the frames. Needed to edit a release's images in place."""
 
     @field_validator("class_thresholds")
     @classmethod
@@ -64,6 +64,6 @@ class ReleasingConfig(ConfigModel):
 
     @property
     def ordered_splits(self) -> dict[str, float]:
-        """The shares with `train` first and the others by name: independent of the order in the file."""
+        """The shares with `train` first and the others ordered by name, independent of the order in the file."""
         others = sorted(name for name in self.splits if name != TRAIN_SPLIT)
         return {name: self.splits[name] for name in (TRAIN_SPLIT, *others)}

@@ -24,7 +24,7 @@ from data_miner_dagster.domain.json_records import as_json, from_json
 from data_miner_dagster.domain.keys import check_project_name
 
 _INTERPOLATED: Final = "interpolated"
-"""The key of a snapshot, beside those of the settings, that says which of them came from the environment."""
+"""The extra key of a snapshot that records which settings came from the environment."""
 
 
 def _checked_name(name: str) -> str:
@@ -38,17 +38,17 @@ class StorageConfig(ConfigModel):
     """The `platform.storage` section."""
 
     root: str = ".data_miner"
-    """The folder under which everything is kept. `--root` and DATA_MINER_ROOT override it."""
+    """The folder for all data. `--root` and DATA_MINER_ROOT override it."""
     catalog_url: str | None = None
     """SQLAlchemy URL of the catalog. Default: SQLite under the root. DATA_MINER_CATALOG_URL overrides it."""
     project_files: str | None = None
     """The folder watched for project files. Default: `project_files` under the root."""
     project_variables: tuple[str, ...] = ()
-    """Environment variables that files of the watched folder may read, by `${oc.env:NAME}` or `{env:NAME}`. A file that
-    lies elsewhere, named by `--config`, may read any."""
+    """Environment variables that files in the watched folder may read with `${oc.env:NAME}` or `{env:NAME}`. A file
+    elsewhere, named by `--config`, may read any."""
     project_paths: tuple[str, ...] | None = None
-    """Folders below which files of the watched folder may name videos, pictures and lists, beside that folder itself.
-    null: videos and pictures anywhere, lists (of addresses, searches and blocked words) in that folder alone."""
+    """Folders in which files of the watched folder may name videos, pictures and lists, besides that folder itself.
+    null: videos and pictures anywhere, lists (of addresses, searches and blocked words) only in that folder."""
 
     @field_validator("catalog_url")
     @classmethod
@@ -62,16 +62,16 @@ class LoggingConfig(ConfigModel):
     """The `platform.logging` section."""
 
     format: Literal["text", "json"] = "text"
-    """`json`: one object a line, for Loki and the like."""
+    """`json`: one object per line, for Loki and similar tools."""
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """The least level that is shown."""
+    """The lowest level that is shown."""
 
 
 class RefreshConfig(ConfigModel):
-    """The `refresh` section of a project. Failed and unavailable videos never hold a project."""
+    """The `refresh` section of a project. Failed and unavailable videos never delay a project."""
 
     wait_for_all: bool = True
-    """Build when every video has settled. False: also while videos are still on their way."""
+    """Build when every video is finished or has failed. False: also build while videos are in progress."""
     min_new_videos: int = Field(default=50, ge=1)
     """Without `wait_for_all`: build when this many more videos are ready than at the last release."""
 
@@ -80,7 +80,7 @@ class PlatformConfig(ConfigModel):
     """Settings shared by all projects of one root."""
 
     storage: StorageConfig = StorageConfig()
-    """Where everything is kept."""
+    """Where data is stored."""
     downloading: DownloadingConfig = DownloadingConfig()
     """How videos are fetched."""
     extraction: ExtractionConfig = ExtractionConfig()
@@ -88,15 +88,15 @@ class PlatformConfig(ConfigModel):
     embedding: EmbeddingConfig = EmbeddingConfig()
     """How frames are embedded."""
     models: ModelsConfig = ModelsConfig()
-    """Which models do the work."""
+    """Which models to use."""
     web: WebConfig = WebConfig()
     """Who may reach the web server."""
     logging: LoggingConfig = LoggingConfig()
-    """How the log looks."""
+    """The format and level of the log."""
 
 
 class ProjectConfig(ConfigModel):
-    """One project: where to look, what is useful, what to label."""
+    """One project: where to find videos, which frames to keep, and what to label."""
 
     name: Annotated[str, AfterValidator(_checked_name)]
     """Letters, digits, '_', '-', '.'; the Dagster partition key of the project."""
@@ -105,9 +105,9 @@ class ProjectConfig(ConfigModel):
     sourcing: SourcingConfig
     """Where to look for videos."""
     filtering: FilteringConfig
-    """What a useful frame looks like, in words."""
+    """Which frames to keep, described in words."""
     deduplication: DeduplicationConfig = DeduplicationConfig()
-    """What counts as the same picture twice."""
+    """Which frames count as near-duplicates."""
     detection: DetectionConfig
     """Which classes to label."""
     releasing: ReleasingConfig = ReleasingConfig()
@@ -119,22 +119,22 @@ class ProjectConfig(ConfigModel):
 
     @property
     def interpolations(self) -> Interpolations:
-        """What of these settings came from the environment."""
+        """The settings that came from the environment."""
         return self._interpolations
 
     @property
     def shown(self) -> ShownSettings:
-        """These settings as people may see them."""
+        """These settings in the form that people may see."""
         return ShownSettings(self.model_dump(mode="json"), self._interpolations)
 
     def with_interpolations(self, interpolations: Interpolations) -> Self:
-        """Return the same settings, of which these came from the environment."""
+        """Return a copy that records which settings came from the environment."""
         copy = self.model_copy()
         copy._interpolations = interpolations  # noqa: SLF001 - of this very class, which is frozen to all others
         return copy
 
     def as_snapshot(self) -> dict[str, object]:
-        """Return what the catalog keeps: the settings as they work, and which of them are not to be shown."""
+        """Return the snapshot for the catalog: the resolved settings, and which of them must not be shown."""
         content: dict[str, object] = self.model_dump(mode="json", include=set(ProjectConfig.model_fields))
         return content | ({_INTERPOLATED: as_json(self._interpolations)} if self._interpolations else {})
 
@@ -143,7 +143,7 @@ class ProjectConfig(ConfigModel):
         """Return the settings of a snapshot.
 
         Raises:
-            pydantic.ValidationError: an earlier version took it, and this one does not.
+            pydantic.ValidationError: an earlier version accepted the settings, but this one does not.
         """
         settings = {key: value for key, value in content.items() if key != _INTERPOLATED}
         return cls.model_validate(settings).with_interpolations(interpolations_of_snapshot(content))
@@ -158,18 +158,18 @@ class ProjectConfig(ConfigModel):
 
 
 def interpolations_of_snapshot(content: Mapping[str, Any]) -> Interpolations:
-    """Return what of a snapshot's settings came from the environment."""
+    """Return which of a snapshot's settings came from the environment."""
     return from_json(Interpolations, content[_INTERPOLATED]) if _INTERPOLATED in content else Interpolations()
 
 
 class ProjectFile(ProjectConfig):
-    """What one YAML file may carry: the project's keys, and `platform` beside them."""
+    """The content of one YAML file: the project's keys, and `platform`."""
 
     platform: PlatformConfig = Field(default_factory=PlatformConfig)
     """Settings shared by all projects of the root."""
 
     @property
     def project(self) -> ProjectConfig:
-        """The project's part alone."""
+        """The project's settings, without `platform`."""
         project = ProjectConfig.model_validate(self.model_dump(exclude={"platform"}))
         return project.with_interpolations(self._interpolations)

@@ -1,4 +1,4 @@
-"""Where to look for videos, and which to turn down before a download."""
+"""Where to look for videos, and which to reject before a download."""
 
 from typing import Annotated, Literal, Self
 
@@ -12,7 +12,7 @@ _LocalPaths = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 def _without_secrets(urls: tuple[str, ...]) -> tuple[str, ...]:
-    # The whole list is checked, not each entry: the message must not repeat the address.
+    # Check the whole list and not each entry, since the message must not repeat the address.
     for number, url in enumerate(urls):
         if secret := secret_in_address(url):
             raise ValueError(f"address {number} {advice_for(secret)}")
@@ -39,21 +39,21 @@ class FramesSource(ConfigModel):
 
 
 class UrlsSource(ConfigModel):
-    """Addresses of single videos, or of anything yt-dlp takes."""
+    """Addresses of single videos, or of anything that yt-dlp accepts."""
 
     type: Literal["urls"]
     urls: _Urls
-    """The addresses. `{env:NAME}` in one stands for a secret that is kept out of the catalog."""
+    """The addresses. Use `{env:NAME}` for a secret, which is then kept out of the catalog."""
 
 
 class UrlFilesSource(ConfigModel):
-    """Text files with an address a line. `#` begins a comment."""
+    """Text files with one address per line. `#` starts a comment."""
 
     type: Literal["url_files"]
     paths: _LocalPaths
     """Files, or globs of files. Relative to the project file."""
     max_per_url: int | None = Field(default=None, ge=1)
-    """Of an address that lists several videos, at most this many."""
+    """The most videos to take from an address that lists several."""
 
 
 class SearchSource(ConfigModel):
@@ -67,7 +67,7 @@ class SearchSource(ConfigModel):
     site: Literal["youtube", "youtube_newest", "google_video", "bilibili", "niconico", "yahoo"] = "youtube"
     """Where to search."""
     max_results: int = Field(default=50, ge=1, le=1000)
-    """Of each query."""
+    """The most results per query."""
 
     @model_validator(mode="after")
     def _check_queries(self) -> Self:
@@ -83,7 +83,7 @@ class HashtagsSource(ConfigModel):
     hashtags: tuple[str, ...] = Field(min_length=1)
     """With or without `#`."""
     max_results: int = Field(default=100, ge=1, le=5000)
-    """Of each hashtag."""
+    """The most results per hashtag."""
 
 
 class PlaylistsSource(ConfigModel):
@@ -93,7 +93,7 @@ class PlaylistsSource(ConfigModel):
     urls: _Urls
     """Their addresses."""
     max_results: int | None = Field(default=None, ge=1)
-    """Of each playlist, from its beginning."""
+    """The most videos per playlist, from its beginning."""
 
 
 class ChannelsSource(ConfigModel):
@@ -101,15 +101,15 @@ class ChannelsSource(ConfigModel):
 
     type: Literal["channels"]
     urls: _Urls
-    """Their addresses; a YouTube handle such as `@name` will do."""
+    """Their addresses, or YouTube handles such as `@name`."""
     published_after: Day | None = None
-    """Older videos are left out; listing stops there."""
+    """Older videos are left out, and listing stops there."""
     published_before: Day | None = None
-    """Videos of that day and younger ones are left out."""
+    """Videos from this day or later are left out."""
     only_new: bool = False
-    """Listing again stops at the first videos that the project knows already."""
+    """When listing again, stop at the first videos that the project already knows."""
     max_results: int | None = Field(default=None, ge=1)
-    """Of each channel, from the newest."""
+    """The most videos per channel, from the newest."""
 
 
 class FeedsSource(ConfigModel):
@@ -119,7 +119,7 @@ class FeedsSource(ConfigModel):
     urls: _Urls
     """Their addresses."""
     max_results: int | None = Field(default=None, ge=1)
-    """Of each feed, from its beginning."""
+    """The most entries per feed, from its beginning."""
 
 
 Source = Annotated[
@@ -137,9 +137,9 @@ Source = Annotated[
 
 
 class RulesConfig(ConfigModel):
-    """Rules applied to a candidate before its download: when it is listed, and again when its page has been read.
+    """Rules for candidates before their download, applied when a candidate is listed and again after reading its page.
 
-    A value that is not known passes when listed. After the page was read only the licence must be known.
+    An unknown value passes at listing. After the page has been read, only the licence must be known.
     """
 
     min_duration_seconds: float | None = Field(default=None, ge=0)
@@ -151,29 +151,29 @@ class RulesConfig(ConfigModel):
     published_before: Day | None = None
     """Videos uploaded on this day or later are rejected."""
     min_views: int | None = Field(default=None, ge=0)
-    """Videos seen less often are rejected."""
+    """Videos with fewer views are rejected."""
     max_views: int | None = Field(default=None, ge=0)
-    """Videos seen more often are rejected."""
+    """Videos with more views are rejected."""
     reject_live: bool = True
-    """Videos that are live, or announced, are rejected; they may be listed again later."""
+    """Live and announced videos are rejected; they may be listed again later."""
     min_height: int | None = Field(default=None, ge=1)
     """Videos not offered at this height, in pixels, are rejected."""
     languages: tuple[str, ...] = ()
-    """If given, only these (`en` stands for `en-GB` too)."""
+    """If given, only videos in these languages (`en` includes `en-GB`)."""
     licences: tuple[str, ...] = ()
-    """If given, only licences that contain one of these, such as `creative commons`; case does not matter."""
+    """If given, only licences that contain one of these, such as `creative commons`. Ignores case."""
     required_words: tuple[str, ...] = ()
-    """If given, title, description or tags contain at least one; whole words, case does not matter."""
+    """If given, title, description or tags must contain at least one of these. Matches whole words, ignoring case."""
     blocked_words: tuple[str, ...] = ()
-    """Title, description and tags contain none."""
+    """Videos whose title, description or tags contain one of these words are rejected."""
     blocked_hashtags: tuple[str, ...] = ()
     """Whole tags, with or without `#`: `art` does not block `#cart`."""
     blocked_hashtags_file: str | None = None
-    """A tag a line, `#` followed by a space begins a comment. Relative to the project file."""
+    """One tag per line; `#` followed by a space starts a comment. Relative to the project file."""
     blocked_channels: tuple[str, ...] = ()
     """Names or ids of channels."""
     blocked_channels_file: str | None = None
-    """A channel a line. Relative to the project file."""
+    """One channel per line. Relative to the project file."""
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:
@@ -194,24 +194,24 @@ class PrescreeningConfig(ConfigModel):
     enabled: bool = False
     """Off by default: a thumbnail may not show what a video holds."""
     threshold: float | None = Field(default=None, ge=-1, le=1)
-    """Candidates whose best picture resembles no positive prompt so much are rejected. Default: the filter's own
-    threshold, less `slack`."""
+    """Candidates whose best picture is less similar than this to every positive prompt are rejected. Default: the
+    filter's own threshold minus `slack`."""
     slack: float = Field(default=0.05, ge=0, le=2)
-    """A picture must only come near what a frame must reach."""
+    """How far below the filter's threshold a picture may be."""
     storyboards: bool = False
-    """Look at storyboards too, where the site has them: costs one more reading of the candidate's page."""
+    """Also score storyboards if the site has them, at the cost of reading the candidate's page once more."""
     max_pictures: int = Field(default=4, ge=1, le=16)
-    """Thumbnails and storyboard pictures looked at per candidate."""
+    """The most thumbnails and storyboard pictures to score per candidate."""
 
 
 class SourcingConfig(ConfigModel):
     """The `sourcing` section of a project."""
 
     sources: tuple[Source, ...] = Field(min_length=1)
-    """Where to look, in order: the first source to find a video is named as its origin."""
+    """Where to look, in order. The first source to find a video is recorded as its origin."""
     rules: RulesConfig = RulesConfig()
-    """Which candidates to turn down before a download."""
+    """Which candidates to reject before a download."""
     prescreening: PrescreeningConfig = PrescreeningConfig()
-    """Which candidates to turn down by their thumbnails."""
+    """Which candidates to reject by their thumbnails."""
     max_videos: int | None = Field(default=None, ge=1)
     """At most this many videos; the rest are recorded as rejected."""

@@ -1,7 +1,7 @@
-"""Reading the text files that a user names or drops: regular files of a bounded size, and YAML of a bounded shape.
+"""Read the user's text files safely: regular files of bounded size, and YAML of bounded shape.
 
-Parsers recurse: a hundred kilobytes of `[` end the process from inside libyaml, and a few aliases or interpolations
-that double each other fill any memory. So the events of a file are counted before anything is built from them.
+Parsers recurse: a hundred kilobytes of `[` crash the process inside libyaml, and a few aliases or interpolations that
+double each other fill any memory. So the events of a file are counted before anything is built from them.
 """
 
 import os
@@ -17,16 +17,16 @@ from data_miner_dagster.domain.errors import ConfigError
 
 MAX_YAML_BYTES: Final = 1_000_000
 MAX_LIST_BYTES: Final = 64_000_000
-"""Of a list with an entry a line."""
+"""Size limit of a list with one entry per line."""
 _MAX_DEPTH: Final = 40
 _MAX_NODES: Final = 100_000
 _MAX_REPEATED_NODES: Final = 10_000
-"""What aliases stand for, counted every time."""
+"""Limit of the nodes that aliases stand for, counted at every use."""
 _MAX_DIGITS: Final = 100
 _MAX_REFERENCES: Final = 200
 _MAX_REFERENCES_A_VALUE: Final = 20
 _MAX_CHAINED_REFERENCES: Final = 12
-"""References to what has references itself: of these twelve can make 3 * 3 * 3 * 3 copies of a value, and no more."""
+"""Limit of references to values that contain references: twelve of them can make at most 3 * 3 * 3 * 3 copies."""
 _MAX_INTERPOLATED_CHARACTERS: Final = 2_000
 _MAX_EXPANDED_CHARACTERS: Final = 5_000_000
 
@@ -39,11 +39,11 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
     """Return the text of a regular file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ConfigError: it is a pipe, a device or a folder, is larger, cannot be read, or is not UTF-8.
+        FileNotFoundError: the file does not exist.
+        ConfigError: it is a pipe, a device or a folder, is too large, cannot be read, or is not UTF-8.
     """
     try:
-        # A pipe without a writer would hold up an ordinary open for ever.
+        # A normal open would block forever on a pipe without a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -63,14 +63,14 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
 
 
 def check_yaml_shape(text: str) -> type[yaml.Event] | None:
-    """Refuse a YAML text that is nested, repeated or long beyond what anybody writes, at a cost of its length.
+    """Refuse YAML text with excessive nesting, repetition or length. The cost is linear in the text's length.
 
     Returns:
-        The event that begins the document's content: of a mapping, a list or a scalar; None if there is none.
+        The type of the event that begins the document's content: a mapping, a list or a scalar; None if it is empty.
 
     Raises:
-        ConfigError: with the line, without the file's name.
-        yaml.YAMLError: it is not YAML.
+        ConfigError: a limit is exceeded; the message gives the line but not the file's name.
+        yaml.YAMLError: the text is not YAML.
     """
     shape = _YamlShape()
     # libyaml's events come from a loop; only its tree is built by recursion
@@ -84,7 +84,7 @@ def check_yaml_shape(text: str) -> type[yaml.Event] | None:
 
 
 class _YamlShape:
-    """How deep and large what the events so far make would be, had it been built."""
+    """The depth and size that the content would have if it were built from the events so far."""
 
     def __init__(self) -> None:
         self.root: type[yaml.Event] | None = None
@@ -92,13 +92,13 @@ class _YamlShape:
         self._num_nodes = 0
         self._num_repeated = 0
         self._open_anchors: list[tuple[str | None, int]] = []
-        self._sizes: dict[str | None, int] = {}  # by anchor; None stands for all without one
+        self._sizes: dict[str | None, int] = {}  # by anchor; None for all nodes without one
 
     def add(self, event: yaml.Event) -> None:
-        """Count an event in.
+        """Count an event.
 
         Raises:
-            ConfigError: it goes beyond a limit.
+            ConfigError: a limit is exceeded.
         """
         if self.root is None and isinstance(event, yaml.NodeEvent):
             self.root = type(event)
@@ -137,7 +137,7 @@ class _YamlShape:
 def _check_scalar(event: yaml.ScalarEvent) -> None:
     if len(event.value) > _MAX_DIGITS and event.implicit[0] and _NUMBER.fullmatch(event.value):
         raise ConfigError(f"a number of {len(event.value)} digits; put it in quotes if it is text")
-    num_references = event.value.count("${")  # their grammar is parsed by recursion as well
+    num_references = event.value.count("${")  # their grammar is also parsed recursively
     is_long = len(event.value) > _MAX_INTERPOLATED_CHARACTERS
     if num_references > _MAX_REFERENCES_A_VALUE or (num_references and is_long):
         raise ConfigError(
@@ -147,13 +147,13 @@ def _check_scalar(event: yaml.ScalarEvent) -> None:
 
 
 def check_interpolations(content: object, num_characters: int) -> None:
-    """Refuse `${...}` that could make much more of a text than is in it. Call it on content of a checked shape.
+    """Refuse `${...}` that could expand a text excessively. Call it only on content whose shape was checked.
 
     Raises:
-        ConfigError: without the file's name.
+        ConfigError: a limit is exceeded; the message does not name the file.
     """
-    references: list[str | None] = []  # the last word of what is referred to, None where that is not known
-    holders: set[str] = set()  # keys whose value holds a reference, themselves or further down
+    references: list[str | None] = []  # last word of each reference; None if unknown
+    holders: set[str] = set()  # keys whose value contains a reference at any depth
     for keys, text in _texts_of(content, ()):
         if "${" not in text:
             continue

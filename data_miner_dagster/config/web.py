@@ -8,4 +8,4 @@ class WebConfig(ConfigModel):
 
     hosts: tuple[str, ...] = ()
     """Names by which a reverse proxy or another machine reaches the web server, such as `miner.example.org`. It answers
-    to these, to localhost and to the address it listens at, and takes changes from their pages alone."""
+    only to these, to localhost and to its listening address, and accepts changes only from their pages."""

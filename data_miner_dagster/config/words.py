@@ -1,6 +1,6 @@
-"""Words and days as a user means them, where YAML reads something else: `no` is false, `20240101` a number.
+"""Words and days that YAML misreads: `no` as false, `20240101` as a number.
 
-Belongs here: what several sections check in the same way. Does not belong here: fields and ranges.
+Belongs here: checks that several sections share. Does not belong here: fields and ranges.
 """
 
 import re
@@ -15,10 +15,10 @@ _DAY_WITHOUT_HYPHENS: Final = re.compile(r"(\d{4})(\d{2})(\d{2})")
 
 
 def checked_names(content: Any) -> Any:
-    """Return a mapping with its keys stripped; what is no mapping is left to the field's own check.
+    """Return a mapping with its keys stripped. Anything else is returned unchanged for the field's own check.
 
     Raises:
-        ValueError: a key is not text, or two keys are one name without the blanks around them or their case.
+        ValueError: a key is not text, or two keys differ only in case or surrounding blanks.
     """
     if not isinstance(content, Mapping):
         return content
@@ -33,14 +33,14 @@ def checked_names(content: Any) -> Any:
 
 
 def _as_yaml(value: object) -> str:
-    """Return a value that YAML has read, as YAML would write it."""
+    """Return a value read from YAML as YAML would write it."""
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value is None else str(value)
 
 
 def is_read_as_other(value: object) -> bool:
-    """Return whether YAML has read a number, a truth value, a day or nothing where words were meant."""
+    """Return whether YAML read a number, a boolean, a day or null instead of words."""
     return value is None or isinstance(value, bool | int | float | date)
 
 
@@ -55,4 +55,4 @@ def _checked_day(value: object) -> object:
 
 
 Day = Annotated[date, BeforeValidator(_checked_day)]
-"""A day as YYYY-MM-DD. A number is none: pydantic alone would take it for seconds since 1970."""
+"""A day as YYYY-MM-DD. Numbers are refused, since pydantic would read them as seconds since 1970."""

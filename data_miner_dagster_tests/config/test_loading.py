@@ -119,7 +119,7 @@ def test_load_project_file__wrong_value_is_one_line(tmp_path: Path, extra: str, 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("filtering:\n  positive: [a bicycle]\n", "", "filtering is missing: What a useful frame looks like, in words"),
+        ("filtering:\n  positive: [a bicycle]\n", "", "filtering is missing: Which frames to keep, described in words"),
         (
             "positive: [a bicycle]",
             "positive: []",
