@@ -36,7 +36,7 @@ class _ImageProcessor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PixelPreparation:
-    """How an image becomes the network's input. `resize_wh` stretches; `shortest_edge` keeps the aspect ratio."""
+    """How an image becomes the network's input. `resize_wh` stretches; `shortest_edge` scales, then crops."""
 
     resize_wh: tuple[int, int] | None
     shortest_edge: int | None
