@@ -188,6 +188,8 @@ OWNERS = (
     "models/",  # the cache of models, and what weights come with
     "catalog/migrations/",  # of the package
     "config/reference.py",  # of the package
+    "cli/keeper.py",  # what the system says of processes
+    "cli/ports.py",  # likewise
     "deployment.py",  # of the package, and Dagster's own folder
     "operations/preflight.py",  # a file that is there for a moment
     "sites/",  # a program of the environment, and files in a folder for one fetch
