@@ -96,6 +96,7 @@ def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:
         may_request=politeness.may_request,
         on_response=politeness.on_response,
         before_listing=politeness.before_listing,
+        on_refusal=politeness.trip,
     ) as client:
         politeness.when_closed = client.recheck
         return client.list_address(OwnAddress(address), source=BY_HAND, query=redact_url(address), found_at=now)

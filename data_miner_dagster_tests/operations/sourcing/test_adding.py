@@ -102,6 +102,20 @@ def test_add_video__http_429_opens_the_breaker(platform: Platform, server: Hosti
     assert server.count() == asked
 
 
+def test_add_video__a_bot_check_opens_the_breaker(platform: Platform, server: HostileServer) -> None:
+    def answer(exchange: hostile.Exchange) -> None:
+        exchange.send_response(403, "Sign in to confirm you are not a bot")
+        exchange.end_headers()
+
+    url = server.add("/page", answer)
+    with pytest.raises(ConfigError):
+        add_video(platform, "p", url)
+    asked = server.count()
+    with pytest.raises(ConfigError, match="goes on at"):
+        add_video(platform, "p", url)
+    assert server.count() == asked
+
+
 def test_add_video__a_private_address_is_refused(tmp_path: Path, server: HostileServer) -> None:
     platform = make_platform(tmp_path, allowed_private_hosts=())
     add_project(platform, [{"type": "urls", "urls": ["http://127.0.0.1/x.mp4"]}])
