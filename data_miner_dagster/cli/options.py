@@ -62,12 +62,22 @@ def platform_options(root: Path | None, config: Path | None, profile: str | None
     context = click.get_current_context(silent=True)
     before = (context.find_object(PlatformOptions) if context is not None else None) or PlatformOptions()
     options = PlatformOptions(
-        root.expanduser().absolute() if root is not None else before.root,
-        config.expanduser().absolute() if config is not None else before.config,
+        _absolute(root, before.root, ROOT_VARIABLE),
+        _absolute(config, before.config, CONFIG_VARIABLE),
         profile if profile is not None else before.profile,
     )
     options.pass_on()
     return options
+
+
+def _absolute(given: Path | None, before: Path | None, variable: str) -> Path | None:
+    """Return a path as absolute, since child processes may start in another folder."""
+    if given is not None:
+        return given.expanduser().absolute()
+    if before is not None:
+        return before
+    named = os.environ.get(variable)
+    return Path(named).expanduser().absolute() if named else None
 
 
 def opened(root: Path | None = None, config: Path | None = None, profile: str | None = None) -> "Platform":

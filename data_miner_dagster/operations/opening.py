@@ -29,11 +29,10 @@ def open_platform(root: Path | None = None, config_file: Path | None = None, pro
     Raises:
         ConfigError: the file is wrong, or the root's own settings cannot be read.
     """
-    environment = os.environ.get
     return _open(
-        str(root) if root is not None else environment(ROOT_VARIABLE),
-        str(config_file) if config_file is not None else environment(CONFIG_VARIABLE),
-        profile if profile is not None else environment(PROFILE_VARIABLE),
+        str(root) if root is not None else os.environ.get(ROOT_VARIABLE) or None,  # an empty variable names nothing
+        str(config_file) if config_file is not None else os.environ.get(CONFIG_VARIABLE),
+        profile if profile is not None else os.environ.get(PROFILE_VARIABLE) or None,
         Path.cwd(),
     )
 

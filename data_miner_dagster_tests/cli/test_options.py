@@ -35,3 +35,12 @@ def test_open__own_values_whatever_the_environment_says(tmp_path: Path) -> None:
     os.environ |= {"DATA_MINER_ROOT": str(tmp_path / "elsewhere"), "DATA_MINER_PROFILE": "standard"}
     platform = PlatformOptions(tmp_path / "root", None, "lite").open()
     assert (platform.root, platform.config.models.profile) == (tmp_path / "root", "lite")
+
+
+def test_platform_options__what_the_environment_names_becomes_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.environ |= {"DATA_MINER_ROOT": "root", "DATA_MINER_CONFIG": "platform.yaml"}
+    assert platform_options(None, None, None) == PlatformOptions(tmp_path / "root", tmp_path / "platform.yaml", None)
+    assert told() == [str(tmp_path / "root"), str(tmp_path / "platform.yaml"), None]

@@ -23,6 +23,13 @@ def test_open_platform__nothing_named_starts_at_the_working_folder(
     assert open_platform() is platform
 
 
+def test_open_platform__empty_variables_name_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("CONFIG", "ROOT", "PROFILE"):
+        monkeypatch.setenv(f"DATA_MINER_{name}", "")
+    assert open_platform().root == tmp_path / ".data_miner"
+
+
 def test_open_platform__environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "platform.yaml"
     config.write_text("platform: {extraction: {every_seconds: 3}}\n")
