@@ -17,7 +17,7 @@ from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from data_miner_dagster.catalog.failures import one_line_failures
-from data_miner_dagster.catalog.schema import Base
+from data_miner_dagster.catalog.work_tables import Base
 from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown_catalog_url
 from data_miner_dagster.domain.errors import ConfigError, TransientError
 

@@ -1,4 +1,4 @@
-"""The tables, as typed ORM rows."""
+"""The tables, as typed ORM rows. Those of planned work are in work_tables.py."""
 
 from datetime import UTC, date, datetime
 from typing import Final
@@ -79,6 +79,9 @@ class ProjectRow(Base):
     sourced_config_hash: Mapped[str | None] = mapped_column(String(64))  # the config its sources were last listed with
     sourced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     released_version: Mapped[str | None] = mapped_column(String(64))
+    content_version: Mapped[int] = mapped_column(default=0, server_default="0")  # raised when its usable videos change
+    building_basis: Mapped[str | None] = mapped_column(String(64))  # what the build at work is made from
+    built_basis: Mapped[str | None] = mapped_column(String(64))  # what the last finished build was made from
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
 
@@ -118,6 +121,8 @@ class VideoRow(Base):
     num_frames: Mapped[int | None]
     content_fingerprint: Mapped[str | None] = mapped_column(String(64), index=True)  # from pictures and duration
     duplicate_of: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # the first video with this content
+    frames_basis: Mapped[str | None] = mapped_column(String(64))  # settings and version of its frames; None: unknown
+    embedding_basis: Mapped[str | None] = mapped_column(String(64))  # encoder and frames of its embeddings
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
 

@@ -6,7 +6,8 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Enum
 
-from data_miner_dagster.catalog.schema import Base, UtcDateTime
+from data_miner_dagster.catalog.schema import UtcDateTime
+from data_miner_dagster.catalog.work_tables import Base
 
 
 def _render(kind: str, thing: object, _context: AutogenContext) -> str | Literal[False]:

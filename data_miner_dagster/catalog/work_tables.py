@@ -1,0 +1,155 @@
+"""The tables of planned work: what is pending, who works on it, what failed, and what waits."""
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Enum, ForeignKey, Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from data_miner_dagster.catalog.schema import Base, UtcDateTime
+from data_miner_dagster.domain.keys import MAX_KEY_LENGTH
+from data_miner_dagster.domain.work import FailureScope, WorkStage
+
+__all__ = [
+    "AttemptRow",
+    "Base",
+    "BatchItemRow",
+    "HoldRow",
+    "PendingWorkRow",
+    "RunLeaseRow",
+    "StageGateRow",
+    "SuspectRow",
+    "WorkBasisRow",
+    "WorkBatchRow",
+]
+
+_STAGE: Final = Enum(WorkStage, native_enum=False, length=32)
+
+
+class RunLeaseRow(Base):
+    """A run of Dagster's with the process that executes it. Renewed like a claim; an expired one means it is dead."""
+
+    __tablename__ = "run_leases"
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
+    process_started: Mapped[str] = mapped_column(String(64))
+    job: Mapped[str] = mapped_column(String(255))
+    project: Mapped[str | None] = mapped_column(String(100))
+    num_done: Mapped[int] = mapped_column(default=0)
+    num_total: Mapped[int | None]
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    progress_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PendingWorkRow(Base):
+    """A video that a stage has still to process, for one of the projects that want it."""
+
+    __tablename__ = "pending_work"
+    __table_args__ = (
+        Index(None, "stage", "project_name", "due_at"),
+        Index(None, "project_name", "due_at"),
+        Index(None, "video_key"),
+    )
+
+    stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
+    project_name: Mapped[str] = mapped_column(ForeignKey("projects.name", ondelete="CASCADE"), primary_key=True)
+    video_key: Mapped[str] = mapped_column(ForeignKey("videos.key", ondelete="CASCADE"), primary_key=True)
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    since: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class WorkBatchRow(Base):
+    """Items of one stage that were given to one run. Its number is used once, so it identifies the request."""
+
+    __tablename__ = "work_batches"
+    __table_args__ = (Index(None, "ended_at"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    stage: Mapped[WorkStage] = mapped_column(_STAGE)
+    run_id: Mapped[str | None] = mapped_column(String(64))
+    size: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    reason: Mapped[str | None] = mapped_column(Text)  # how it ended
+
+
+class BatchItemRow(Base):
+    """An item in flight: a video or project is in at most one open batch of a stage."""
+
+    __tablename__ = "batch_items"
+    __table_args__ = (Index(None, "batch_id"),)
+
+    stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
+    item: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)  # video key or project name
+    batch_id: Mapped[int] = mapped_column(ForeignKey("work_batches.id", ondelete="CASCADE"))
+
+
+class SuspectRow(Base):
+    """An item that was undone when the process of its batch died. Its next batch is at most half as large."""
+
+    __tablename__ = "suspects"
+
+    stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
+    item: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)
+    batch_id: Mapped[int]  # the batch that died: items of one death are tried again together
+    size: Mapped[int]  # of the largest batch that may contain it
+    num_deaths: Mapped[int]
+
+
+class AttemptRow(Base):
+    """A failed attempt at one item, or at a whole stage. Removed when the item succeeds at that stage."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (Index(None, "stage", "item"), Index(None, "failed_at"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    stage: Mapped[WorkStage] = mapped_column(_STAGE)
+    item: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))  # video key, project name, or "" for the whole stage
+    scope: Mapped[FailureScope] = mapped_column(Enum(FailureScope, native_enum=False, length=16))
+    kind: Mapped[str] = mapped_column(String(64))
+    message: Mapped[str] = mapped_column(Text)
+    run_id: Mapped[str | None] = mapped_column(String(64))
+    version: Mapped[str] = mapped_column(String(64))  # of this package
+    basis: Mapped[str | None] = mapped_column(String(64))  # of the inputs: a failure of other inputs says nothing
+    failed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: once something has changed
+
+
+class StageGateRow(Base):
+    """The circuit breaker of a stage: closed by what would hit every item, opened by one batch that succeeds."""
+
+    __tablename__ = "stage_gates"
+
+    stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
+    closed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    closed_until: Mapped[datetime] = mapped_column(UtcDateTime)
+    kind: Mapped[str] = mapped_column(String(64))
+    reason: Mapped[str] = mapped_column(Text)
+    num_trips: Mapped[int] = mapped_column(default=1)
+    probe_batch: Mapped[int | None]  # the one batch that may try after `closed_until`
+
+
+class HoldRow(Base):
+    """Work that a person stopped: nothing under a hold is requested until a person lets it go on."""
+
+    __tablename__ = "holds"
+    __table_args__ = (Index(None, "video_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project: Mapped[str | None] = mapped_column(String(100))  # None: of every project
+    stage: Mapped[WorkStage | None] = mapped_column(_STAGE)  # None: every stage
+    video_key: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # None: every video
+    reason: Mapped[str] = mapped_column(Text)
+    held_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class WorkBasisRow(Base):
+    """The settings, version or weights for which a stage's pending work was last determined."""
+
+    __tablename__ = "work_bases"
+
+    stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
+    basis: Mapped[str] = mapped_column(String(64))
