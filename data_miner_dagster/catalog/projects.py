@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
 from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.holds import delete_holds_of_project
 from data_miner_dagster.catalog.schema import (
     ProjectRow,
     ProjectVideoRow,
@@ -127,5 +128,6 @@ def delete_project(database: Database, name: str) -> bool:
         row = session.get(ProjectRow, name)
         if row is None:
             return False
+        delete_holds_of_project(session, name)
         session.execute(delete(ProjectRow).where(ProjectRow.name == name))  # ON DELETE CASCADE removes the memberships
         return True

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from data_miner_dagster import __version__
 from data_miner_dagster.catalog.database import Database, portions
+from data_miner_dagster.catalog.holds import delete_holds_of_videos
 from data_miner_dagster.catalog.members import is_wanted
 from data_miner_dagster.catalog.schema import (
     PrescreeningRow,
@@ -217,6 +218,7 @@ def delete_videos(database: Database, video_keys: Collection[str], *, only_unwan
             session.execute(delete(SiteRefusalRow).where(SiteRefusalRow.video_key.in_(some)))
             session.execute(update(SiteGateRow).where(SiteGateRow.probe_key.in_(some)).values(probe_key=None))
             session.execute(update(VideoRow).where(VideoRow.duplicate_of.in_(some)).values(duplicate_of=None))
+            delete_holds_of_videos(session, some)
             session.execute(delete(VideoRow).where(VideoRow.key.in_(some)))
             removed += some
     return removed
