@@ -1,4 +1,4 @@
-"""Jobs: the asset selections that sensors and the CLI launch, each on one partition set.
+"""Jobs: what sensors and the CLI launch, one for each stage.
 
 Belongs here: the names of jobs and of their ops. Other modules import the names from here.
 """
@@ -9,6 +9,7 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster.domain.statuses import PROJECT_WAY
+from data_miner_dagster.domain.work import WorkStage
 
 ALL_ASSETS: Final = tuple(dg.load_assets_from_package_name("data_miner_dagster.assets"))
 
@@ -16,17 +17,31 @@ LIST_SOURCES: Final = "list_sources"
 DOWNLOAD_VIDEOS: Final = "download_videos"
 EXTRACT_FRAMES: Final = "extract_frames"
 EMBED_FRAMES: Final = "embed_frames"
-BUILD_DATASET: Final = "build_dataset"
 
 VIDEO_JOBS: Final = (DOWNLOAD_VIDEOS, EXTRACT_FRAMES, EMBED_FRAMES)
 """The jobs that process a range of videos, in pipeline order."""
+
+JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {
+    WorkStage.SOURCING: LIST_SOURCES,
+    WorkStage.DOWNLOADING: DOWNLOAD_VIDEOS,
+    WorkStage.EXTRACTION: EXTRACT_FRAMES,
+    WorkStage.EMBEDDING: EMBED_FRAMES,
+    WorkStage.FILTERING: "filter_frames",
+    WorkStage.DEDUPLICATION: "deduplicate_frames",
+    WorkStage.DETECTION: "detect_objects",
+    WorkStage.RELEASING: "release_dataset",
+}
+"""The job of each stage, in pipeline order."""
+
+PROJECT_JOBS: Final = tuple(JOB_BY_STAGE[WorkStage(stage.value)] for stage in PROJECT_WAY)
+"""The jobs that build a project's dataset, in pipeline order. One a stage, so that a pool is held only while used."""
 
 OPS_BY_JOB: Final[Mapping[str, tuple[str, ...]]] = {
     LIST_SOURCES: ("project_videos",),
     DOWNLOAD_VIDEOS: ("videos",),
     EXTRACT_FRAMES: ("frames",),
     EMBED_FRAMES: ("frame_embeddings",),
-    BUILD_DATASET: tuple(place.asset for place in PROJECT_WAY.values()),
+    **{JOB_BY_STAGE[WorkStage(stage.value)]: (place.asset,) for stage, place in PROJECT_WAY.items()},
 }
 """The assets of each job, in pipeline order. An asset's op has the same name as the asset."""
 
@@ -39,7 +54,7 @@ _DESCRIPTIONS: Final = {
     DOWNLOAD_VIDEOS: "Download and verify a range of videos.",
     EXTRACT_FRAMES: "Sample the frames of a range of videos.",
     EMBED_FRAMES: "Embed the frames of a range of videos.",
-    BUILD_DATASET: "Filter, deduplicate, detect and release one project.",
+    **{JOB_BY_STAGE[WorkStage(stage.value)]: f"Take one project through {stage.word}." for stage in PROJECT_WAY},
 }
 
 JOBS: Final = {

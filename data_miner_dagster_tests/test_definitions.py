@@ -14,7 +14,7 @@ from data_miner_dagster import asset_checks
 from data_miner_dagster.asset_checks import ALL_CHECKS
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain import versions
-from data_miner_dagster.jobs import BUILD_DATASET, OPS_BY_JOB
+from data_miner_dagster.jobs import OPS_BY_JOB, PROJECT_JOBS
 from data_miner_dagster_tests.end_to_end.commands import environment
 
 PER_VIDEO = {"videos", "frames", "frame_embeddings"}
@@ -64,8 +64,10 @@ def test_definitions__hold_the_check_of_each_asset_of_a_dataset() -> None:
     checks = {(key.asset_key.to_user_string(), key.name) for check in ALL_CHECKS for key in check.check_keys}
     assert checks == set(written_checks())
     assert {asset for asset, _ in checks} == PER_PROJECT - {"project_videos"}
-    job = set(defs.resolve_job_def(BUILD_DATASET).graph.node_names())
-    assert {f"{asset}_{name}" for asset, name in checks} <= job
+    for job in PROJECT_JOBS:
+        (asset,) = OPS_BY_JOB[job]
+        nodes = set(defs.resolve_job_def(job).graph.node_names())
+        assert nodes == {asset, *(f"{asset}_{name}" for of, name in checks if of == asset)}
 
 
 def written_checks() -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import data_miner_dagster
-from data_miner_dagster.jobs import BUILD_DATASET, EMBED_FRAMES, JOBS, OPS_BY_JOB, VIDEO_JOBS, forced_ops
+from data_miner_dagster.jobs import EMBED_FRAMES, JOBS, OPS_BY_JOB, PROJECT_JOBS, VIDEO_JOBS, forced_ops
 
 PACKAGE = Path(data_miner_dagster.__file__).parent
 ABOVE = ["cli", "web", "definitions.py", "schedules.py", "sensors"]
@@ -20,12 +20,12 @@ def test_video_jobs__are_jobs_in_the_order_of_the_pipeline() -> None:
 def test_forced_ops__configures_every_op_of_the_job() -> None:
     force = {"config": {"force": True}}
     assert forced_ops(EMBED_FRAMES) == {"frame_embeddings": force}
-    assert forced_ops(BUILD_DATASET) == {
-        "filtered_frames": force,
-        "deduplicated_frames": force,
-        "detections": force,
-        "dataset": force,
-    }
+    assert [forced_ops(job) for job in PROJECT_JOBS] == [
+        {"filtered_frames": force},
+        {"deduplicated_frames": force},
+        {"detections": force},
+        {"dataset": force},
+    ]
 
 
 @pytest.mark.parametrize("room", ABOVE)

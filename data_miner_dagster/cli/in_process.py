@@ -29,7 +29,7 @@ from data_miner_dagster.domain.errors import (
     TransientError,
 )
 from data_miner_dagster.domain.records import OutcomeStatus
-from data_miner_dagster.jobs import BUILD_DATASET, LIST_SOURCES, VIDEO_JOBS, forced_ops
+from data_miner_dagster.jobs import LIST_SOURCES, PROJECT_JOBS, VIDEO_JOBS, forced_ops
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
 from data_miner_dagster.operations.sourcing.registering import register_project_file
@@ -158,7 +158,7 @@ class InProcessRunner:
                 raise failure
 
     def build_dataset(self, *, force: bool) -> None:
-        """Materialize the project's assets. Tags the run like the sensor's runs, so the daemon does not repeat it.
+        """Run each stage of the project. Tags the runs like the sensor's runs, so the daemon does not repeat them.
 
         Raises:
             NothingToReleaseError: nothing survived to the release.
@@ -173,11 +173,10 @@ class InProcessRunner:
             min_new_videos=1,
             num_released_videos=0,
         )
-        failure = self.execute(
-            BUILD_DATASET, partition_key=self.project, tags={WORK_TAG: plan.work_of(self.project)}, force=force
-        )
-        if failure:
-            raise failure
+        for job in PROJECT_JOBS:
+            tags = {WORK_TAG: plan.work_of(self.project, job)}
+            if failure := self.execute(job, partition_key=self.project, tags=tags, force=force):
+                raise failure
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> str:

@@ -1,4 +1,4 @@
-"""Turn settled projects into runs that filter, deduplicate, detect and release."""
+"""Turn settled projects into runs that filter, deduplicate, detect and release: one run a stage, in order."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ import dagster as dg
 from data_miner_dagster.catalog.releases import num_released_videos
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.jobs import BUILD_DATASET, JOBS
+from data_miner_dagster.jobs import JOBS, PROJECT_JOBS
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.resources.platform import PlatformResource
@@ -36,27 +36,32 @@ def _request_or_reason(
     plan = _plan_of(platform, state)
     if not plan.is_ready or is_busy:
         return "at work" if is_busy else plan.reason
-    work = plan.work_of(state.name)
-    if count_runs(context.instance, work, [dg.DagsterRunStatus.SUCCESS]):
-        return "released"
-    if (waiting := why_it_waits(context.instance, work, platform.config.downloading)) is not None:
-        return waiting
-    attempts = count_runs(context.instance, work)
-    context.log.info(f"{state.name}: {plan.reason}")
-    return dg.RunRequest(run_key=f"{work}:{attempts}", partition_key=state.name, tags={WORK_TAG: work})
+    for job in PROJECT_JOBS:
+        work = plan.work_of(state.name, job)
+        if count_runs(context.instance, work, [dg.DagsterRunStatus.SUCCESS]):
+            continue
+        if (waiting := why_it_waits(context.instance, work, platform.config.downloading)) is not None:
+            return f"{job}: {waiting}"
+        attempts = count_runs(context.instance, work)
+        context.log.info(f"{state.name}: {job}: {plan.reason}")
+        tags = {WORK_TAG: work}
+        return dg.RunRequest(run_key=f"{work}:{attempts}", job_name=job, partition_key=state.name, tags=tags)
+    return "released"
 
 
 @dg.sensor(
-    job=JOBS[BUILD_DATASET],
+    jobs=[JOBS[name] for name in PROJECT_JOBS],
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Builds the dataset of every project whose videos have all finished or failed since its last release.",
+    description="Builds the dataset of every project whose videos have all finished or failed since its last release: "
+    "one run a stage.",
 )
 def settled_projects(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult:
     """Request a run for every project that is ready, not built from these inputs and not in flight."""
     opened = platform.open()
     states = project_states(opened)
-    busy = keys_in_flight(active_runs(context.instance), BUILD_DATASET, [])
+    runs = active_runs(context.instance)
+    busy = {name for job in PROJECT_JOBS for name in keys_in_flight(runs, job, [])}
     requests, waiting = [], []
     for state in states:
         request: dg.RunRequest | ItemFault | str

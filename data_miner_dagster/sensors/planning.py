@@ -11,7 +11,7 @@ from typing import Final
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.jobs import BUILD_DATASET, DOWNLOAD_VIDEOS, EMBED_FRAMES, EXTRACT_FRAMES
+from data_miner_dagster.jobs import DOWNLOAD_VIDEOS, EMBED_FRAMES, EXTRACT_FRAMES
 from data_miner_dagster.partitions import PartitionRange, plan_ranges
 from data_miner_dagster.stages.downloading.failures import backoff_seconds
 
@@ -144,9 +144,9 @@ class DatasetPlan:
     inputs: str
     reason: str
 
-    def work_of(self, project: str) -> str:
-        """Return the identity of this piece of work, as runs carry it in a tag."""
-        return fingerprint_of({"job": BUILD_DATASET, "project": project, "inputs": self.inputs})
+    def work_of(self, project: str, job: str) -> str:
+        """Return the identity of one stage's work, as runs carry it in a tag."""
+        return fingerprint_of({"job": job, "project": project, "inputs": self.inputs})
 
 
 def plan_dataset(

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from data_miner_dagster.catalog.processes import ProcessIdentity
+from data_miner_dagster.jobs import PROJECT_JOBS
 from data_miner_dagster.runs import PROCESS_TAG
 from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
@@ -78,7 +79,7 @@ def test_sensors__a_dropped_file_becomes_a_release(platform: RunningPlatform, se
     assert len(failed) == 1
     assert failed[0]["error"]
     jobs = {run["jobName"] for run in platform.runs()}
-    assert jobs == {"list_sources", "download_videos", "extract_frames", "embed_frames", "build_dataset"}
+    assert jobs == {"list_sources", "download_videos", "extract_frames", "embed_frames", *PROJECT_JOBS}
 
 
 def test_sensors__an_added_url_costs_the_new_video_only(platform: RunningPlatform, server: RecordingServer) -> None:
@@ -109,7 +110,10 @@ def test_pools__bound_each_stage(platform: RunningPlatform) -> None:
         "download_videos": "download",
         "extract_frames": "extract",
         "embed_frames": "inference",
-        "build_dataset": "inference",
+        "filter_frames": "inference",
+        "deduplicate_frames": "inference",
+        "detect_objects": "inference",
+        "release_dataset": "release",
     }
     spans: dict[str, list[tuple[float, float]]] = {}
     for run in platform.runs():

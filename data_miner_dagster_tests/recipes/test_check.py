@@ -69,7 +69,7 @@ from data_miner_dagster_tests.support.sample_project import build_project
 
 root = tmp_path / "root"
 platform = build_project(root)
-assert "detections_every_class_is_found" in defs.resolve_job_def("build_dataset").graph.node_names()
+assert "detections_every_class_is_found" in defs.resolve_job_def("detect_objects").graph.node_names()
 with pytest.MonkeyPatch.context() as patch:
     found = run_check(every_class_is_found, root, "cyclists", patch)
     assert (found.passed, figures_of(found)) == (True, {"classes without a box": 0})

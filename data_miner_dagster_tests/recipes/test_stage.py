@@ -136,6 +136,12 @@ CHANGES: Final = {
             "    ProjectStage.RELEASING: StageOnTheWay("
         ),
     },
+    "domain/work.py": {
+        '    RELEASING = "RELEASING"\n': '    TRACKING = "TRACKING"\n    RELEASING = "RELEASING"\n',
+    },
+    "jobs.py": {
+        "    WorkStage.RELEASING: ": '    WorkStage.TRACKING: "track_objects",\n    WorkStage.RELEASING: ',
+    },
     "domain/tables.py": {
         "DETECTED_FRAMES_SCHEMA: Final": (
             'TRACKS_SCHEMA: Final = pa.schema([_not_null("frame_id", pa.string()), _not_null("track", pa.int32())])\n'
@@ -163,16 +169,17 @@ from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain.errors import NotReadyError, OutOfDateError
 from data_miner_dagster.domain.versions import TRACKING_VERSION
 from data_miner_dagster.export.manifest import read_manifest
-from data_miner_dagster.jobs import OPS_BY_JOB
+from data_miner_dagster.jobs import OPS_BY_JOB, PROJECT_JOBS
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.tracking.track_project import track_project
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_table, write_table
 from data_miner_dagster_tests.support.sample_project import build_project
 
-ops = ("filtered_frames", "deduplicated_frames", "detections", "tracks", "dataset")
-assert OPS_BY_JOB["build_dataset"] == ops
-nodes = set(defs.resolve_job_def("build_dataset").graph.node_names())
-assert {*ops, "tracks_every_box_has_a_track"} <= nodes
+jobs = ("filter_frames", "deduplicate_frames", "detect_objects", "track_objects", "release_dataset")
+assert PROJECT_JOBS == jobs
+assert OPS_BY_JOB["track_objects"] == ("tracks",)
+nodes = set(defs.resolve_job_def("track_objects").graph.node_names())
+assert nodes == {"tracks", "tracks_every_box_has_a_track"}
 graph = defs.resolve_asset_graph()
 assert graph.get(dg.AssetKey("tracks")).code_version == str(TRACKING_VERSION)
 for asset, before in (("tracks", "detections"), ("dataset", "tracks")):
