@@ -137,6 +137,14 @@ def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: floa
     return not in_use
 
 
+def now_of(session: Session) -> datetime:
+    """Return the time on the clock shared by all hosts of a session's catalog: the server's, if there is one."""
+    if session.get_bind().dialect.name != "postgresql":
+        return datetime.now(UTC)
+    present: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return present.astimezone(UTC)
+
+
 class Database:
     """One catalog and its transactions. Cheap to create, connects at first use, safe to share between threads."""
 
@@ -177,10 +185,7 @@ class Database:
 
     def now(self, session: Session) -> datetime:
         """Return the current time on the clock shared by all hosts of this catalog: the server's, if there is one."""
-        if not self.is_postgresql:
-            return datetime.now(UTC)
-        present: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
-        return present.astimezone(UTC)
+        return now_of(session)
 
     def check_connection(self) -> None:
         """Check that the database can be reached.

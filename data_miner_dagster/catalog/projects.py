@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, case, delete, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
+from data_miner_dagster.catalog.attempts import forget_items
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.holds import delete_holds_of_project
 from data_miner_dagster.catalog.schema import (
@@ -129,5 +130,6 @@ def delete_project(database: Database, name: str) -> bool:
         if row is None:
             return False
         delete_holds_of_project(session, name)
+        forget_items(session, [name])
         session.execute(delete(ProjectRow).where(ProjectRow.name == name))  # ON DELETE CASCADE removes the memberships
         return True

@@ -6,12 +6,14 @@ Every function takes a session and never commits. The caller's transaction commi
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import Table, Update, bindparam, or_, update
+from sqlalchemy import Table, Update, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
+from data_miner_dagster.catalog.attempts import clear_attempts, record_attempt
 from data_miner_dagster.catalog.schema import Base, ProjectRow, ProjectVideoRow, VideoRow
+from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.statuses import (
     PROJECT_TRANSITIONS,
@@ -21,8 +23,23 @@ from data_miner_dagster.domain.statuses import (
     ProjectVideoStatus,
     VideoStatus,
 )
+from data_miner_dagster.domain.work import Failure, WorkStage
 
 _S = TypeVar("_S", bound=StrEnum)
+
+_FAILURES: Final = (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
+_STATUS: Final = select(VideoRow.status).where(VideoRow.key == bindparam("key"))
+_STAGE_OF: Final[Mapping[VideoStatus | None, WorkStage]] = {
+    VideoStatus.DOWNLOADED: WorkStage.EXTRACTION,
+    VideoStatus.EXTRACTING: WorkStage.EXTRACTION,
+    VideoStatus.EXTRACTED: WorkStage.EMBEDDING,
+}
+"""The stage that works on videos in a status; for all others it is downloading."""
+_SUCCESS_OF: Final = {VideoStatus.DOWNLOADED: WorkStage.DOWNLOADING, VideoStatus.EXTRACTED: WorkStage.EXTRACTION}
+_NOT_CHARGED: Final = frozenset(
+    {VideoErrorKind.DISK_FULL, VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK, VideoErrorKind.SITE_REFUSAL}
+)
+"""Failures that are no video's own: what it meets is the same for all, or for all of its site."""
 
 
 def _allowed_sources(transitions: Mapping[_S, frozenset[_S]], target: _S, only_from: Collection[_S] | None) -> list[_S]:
@@ -59,15 +76,37 @@ def move_video(
     target: VideoStatus,
     *,
     only_from: Collection[VideoStatus] | None = None,
+    failed_at: WorkStage | None = None,
     **values: Any,
 ) -> bool:
     """Set a video's status (and other columns) if the transition is allowed from its current status.
+
+    A failure is also recorded as an attempt at its stage, and a success removes the attempts at its stage.
+
+    Args:
+        session: the caller's transaction.
+        video_key: the video.
+        target: its new status.
+        only_from: the statuses in which it may be. None: all from which the transition is allowed.
+        failed_at: the stage that failed. None: the one that works on videos in its current status.
+        values: other columns.
 
     Returns:
         True if this call made the change; False if the transition is not allowed or the video does not exist.
     """
     sources = _allowed_sources(VIDEO_TRANSITIONS, target, only_from)
-    return _move(session, VideoRow, {"key": video_key}, sources, "status", {"status": target, **_as_shown(values)})
+    if target in _FAILURES and failed_at is None:
+        failed_at = _STAGE_OF.get(session.scalar(_STATUS, {"key": video_key}), WorkStage.DOWNLOADING)
+    columns = {"status": target, **_as_shown(values)}
+    if not _move(session, VideoRow, {"key": video_key}, sources, "status", columns):
+        return False
+    if target in _SUCCESS_OF:
+        clear_attempts(session, _SUCCESS_OF[target], [video_key])
+    kind = values.get("error_kind")
+    if failed_at is not None and kind is not None and kind not in _NOT_CHARGED:
+        failure = Failure(kind, values.get("error") or "")
+        record_attempt(session, failed_at, video_key, failure, values.get("retry_after"))
+    return True
 
 
 def _as_shown(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from data_miner_dagster import __version__
+from data_miner_dagster.catalog.attempts import forget_items
 from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.holds import delete_holds_of_videos
 from data_miner_dagster.catalog.members import is_wanted
@@ -198,6 +199,7 @@ def retry_videos(
             has_file = video.status is VideoStatus.FAILED and video.sha256 is not None
             target = VideoStatus.DOWNLOADED if has_file else VideoStatus.PENDING
             if move_video(session, video.key, target, only_from={video.status}, **fresh):
+                forget_items(session, [video.key])
                 retried.append(video.key)
     return retried
 
@@ -219,6 +221,7 @@ def delete_videos(database: Database, video_keys: Collection[str], *, only_unwan
             session.execute(update(SiteGateRow).where(SiteGateRow.probe_key.in_(some)).values(probe_key=None))
             session.execute(update(VideoRow).where(VideoRow.duplicate_of.in_(some)).values(duplicate_of=None))
             delete_holds_of_videos(session, some)
+            forget_items(session, some)
             session.execute(delete(VideoRow).where(VideoRow.key.in_(some)))
             removed += some
     return removed

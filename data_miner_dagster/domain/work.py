@@ -1,5 +1,7 @@
 """The stages that planners ask for work, and what a failure of work concerns."""
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -27,3 +29,47 @@ class FailureScope(StrEnum):
     ITEM = "ITEM"  # one video or project
     BATCH = "BATCH"  # the process that worked on a batch died: one of its items may be at fault
     STAGE = "STAGE"  # whatever the stage works on next: a full disk, a missing model
+
+
+class FailureKind(StrEnum):
+    """Why a run failed, where that is not the kind of one video's failure (`VideoErrorKind`). Stored."""
+
+    # what every item meets: closes the gate of the stage
+    DISK_FULL = "disk_full"
+    STORE = "store"  # read-only, unmounted or broken
+    DATABASE = "database"
+    MODEL = "model"  # missing, or not what was pinned
+    GPU_MEMORY = "gpu_memory"
+    MEMORY = "memory"
+    NETWORK = "network"
+    SETTINGS = "settings"
+    CRASHED = "crashed"  # the processes die, whatever they work on
+    OTHER_OUTAGE = "outage"
+    # of one project
+    NOTHING_TO_RELEASE = "nothing_to_release"
+    OUT_OF_DATE = "out_of_date"
+    DAMAGED_FILE = "damaged_file"
+    FAILED = "failed"
+    # of this program
+    SYSTEMATIC_FAULT = "systematic_fault"
+    INTERNAL_ERROR = "internal_error"
+
+    @property
+    def is_of_program(self) -> bool:
+        """True if another version of this package may not have the fault."""
+        return self in (FailureKind.SYSTEMATIC_FAULT, FailureKind.INTERNAL_ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed attempt at an item, or at everything that a stage does."""
+
+    kind: str  # a `FailureKind`, or the `VideoErrorKind` of a video
+    message: str  # one line for people
+    scope: FailureScope = FailureScope.ITEM
+    run_id: str | None = None
+    basis: str | None = None  # fingerprint of the inputs; with others, the failure says nothing
+
+
+AT_ONCE: Final = datetime.min.replace(tzinfo=UTC)
+"""The due date of what may be tried now."""

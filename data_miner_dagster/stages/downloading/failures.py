@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from data_miner_dagster.config.downloading import BreakerConfig, DownloadingConfig
+from data_miner_dagster.domain import backoff
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 
@@ -33,9 +34,10 @@ class FailureDecision:
 
 
 def backoff_seconds(attempts: int, config: DownloadingConfig) -> float:
-    """Return the capped exponential delay after this many failed runs (at least 1)."""
-    exponent = min(max(attempts, 1) - 1, 40)  # 2**40 s exceeds any cap
-    return min(config.backoff_seconds * 2.0**exponent, config.max_backoff_seconds)
+    """Return the delay of a video after this many failed runs (at least 1), as the settings have it."""
+    return backoff.backoff_seconds(
+        attempts, first_seconds=config.backoff_seconds, longest_seconds=config.max_backoff_seconds
+    )
 
 
 def decide_failure(

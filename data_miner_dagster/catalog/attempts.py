@@ -1,0 +1,174 @@
+"""Failed attempts: what failed at which stage, how often in a row, and when it is tried again.
+
+One row a failure; an item that succeeds at a stage loses the rows of that stage. Functions that take a session never
+commit. Belongs here: the rows. Does not belong here: what a failure concerns (operations/run_failures.py), outages of a
+whole stage (gates.py), items whose process died (deaths.py).
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, cast
+
+from sqlalchemy import Table, bindparam, delete, func, select
+from sqlalchemy.orm import Session
+
+from data_miner_dagster import __version__
+from data_miner_dagster.catalog.database import Database, now_of, portions
+from data_miner_dagster.catalog.work_tables import AttemptRow, SuspectRow
+from data_miner_dagster.domain.backoff import backoff_seconds
+from data_miner_dagster.domain.secret_values import with_references
+from data_miner_dagster.domain.work import AT_ONCE, Failure, FailureKind, FailureScope, WorkStage
+
+_MOST_ROWS: Final = 20
+"""Rows kept of one item at one stage. The back-off has reached its cap long before."""
+_PATIENCE: Final = 3
+"""A fault of this program is tried so often with one version before it waits for another."""
+_CLEAR: Final = tuple(
+    delete(table).where(table.c.stage == bindparam("of_stage"), table.c.item == bindparam("of_item"))
+    for table in (cast("Table", AttemptRow.__table__), cast("Table", SuspectRow.__table__))
+)
+"""Prebuilt, since each success of a video executes them."""
+
+
+def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failure, due_at: datetime | None) -> None:
+    """Record a failed attempt at an item (a video's key or a project's name).
+
+    Args:
+        session: the caller's transaction.
+        stage: the stage that failed.
+        item: what it worked on.
+        failure: what happened.
+        due_at: when the item may be tried again. None: once its inputs or, for a fault of this program, the version
+            have changed, or a person asks for it.
+    """
+    known = session.scalars(
+        select(AttemptRow.id).where(AttemptRow.stage == stage, AttemptRow.item == item).order_by(AttemptRow.id.desc())
+    ).all()
+    if oldest := known[_MOST_ROWS - 1 :]:
+        session.execute(delete(AttemptRow).where(AttemptRow.id.in_(oldest)))
+    session.add(
+        AttemptRow(
+            stage=stage,
+            item=item,
+            scope=failure.scope,
+            kind=failure.kind,
+            message=with_references(failure.message),
+            run_id=failure.run_id,
+            version=__version__,
+            basis=failure.basis,
+            failed_at=now_of(session),
+            due_at=due_at,
+        )
+    )
+    session.flush()
+
+
+def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failure, *, waits: bool = False) -> None:
+    """Record a failed attempt that is due again after a back-off of 30 s to 6 h.
+
+    Args:
+        session: the caller's transaction.
+        stage: the stage that failed.
+        item: what it worked on.
+        failure: what happened.
+        waits: True if nothing can change by itself. A fault of this program waits after the third attempt anyway.
+    """
+    num_failures = num_attempts(session, stage, item, failure.basis) + 1
+    waits = waits or (_is_of_program(failure.kind) and num_failures >= _PATIENCE)
+    due_at = None if waits else now_of(session) + timedelta(seconds=backoff_seconds(num_failures))
+    record_attempt(session, stage, item, failure, due_at)
+
+
+def clear_attempts(session: Session, stage: WorkStage, items: Collection[str]) -> None:
+    """Forget failures and deaths of items at a stage, because they have succeeded there or start afresh."""
+    if items:
+        values = [{"of_stage": stage, "of_item": item} for item in items]
+        for statement in _CLEAR:
+            session.connection().execute(statement, values)
+
+
+def forget_items(session: Session, items: Collection[str]) -> None:
+    """Forget the failures and deaths of videos or projects at every stage."""
+    for stage in WorkStage:
+        clear_attempts(session, stage, items)
+
+
+def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> int:
+    """Return how often an item has failed in a row at a stage, and with `basis` only with these inputs."""
+    query = select(func.count()).where(AttemptRow.stage == stage, AttemptRow.item == item)
+    if basis is not None:
+        query = query.where(AttemptRow.basis == basis)
+    return session.scalar(query) or 0
+
+
+def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> datetime | None:
+    """Return when an item may be asked for again: `AT_ONCE` if it has not failed, None if something has to change.
+
+    A failure with other inputs than `basis`, or a fault of another version of this program, says nothing.
+    """
+    return due_dates(session, stage, [item], basis).get(item, AT_ONCE)
+
+
+def due_dates(
+    session: Session, stage: WorkStage, items: Collection[str], basis: str | None = None
+) -> dict[str, datetime | None]:
+    """Return `next_due` of those of the items that have failed at a stage."""
+    return {row.item: _due_at(row, basis) for row in _last_attempts(session, stage, items)}
+
+
+def last_attempt(session: Session, stage: WorkStage, item: str) -> AttemptRow | None:
+    """Return the last failure of an item at a stage, or None if it has not failed."""
+    return next(_last_attempts(session, stage, [item]), None)
+
+
+def _last_attempts(session: Session, stage: WorkStage, items: Collection[str]) -> Iterator[AttemptRow]:
+    for some in portions(items):
+        last = select(func.max(AttemptRow.id)).where(AttemptRow.stage == stage, AttemptRow.item.in_(some))
+        yield from session.scalars(select(AttemptRow).where(AttemptRow.id.in_(last.group_by(AttemptRow.item))))
+
+
+def _due_at(row: AttemptRow, basis: str | None) -> datetime | None:
+    if basis is not None and row.basis is not None and row.basis != basis:
+        return AT_ONCE
+    if _is_of_program(row.kind) and row.version != __version__:
+        return AT_ONCE
+    return row.due_at
+
+
+def _is_of_program(kind: str) -> bool:
+    return kind in list(FailureKind) and FailureKind(kind).is_of_program
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCount:
+    """How many items of a stage failed in one way, and when the first of them is tried again."""
+
+    stage: WorkStage
+    scope: FailureScope
+    kind: str
+    num_items: int
+    next_due: datetime | None  # None: none of them by itself
+    message: str  # of the last one
+
+
+def count_failures(database: Database, items: Collection[str] | None = None) -> list[FailureCount]:
+    """Return the last failures of all items, or of those named, counted by stage and kind, in the order of stages."""
+    last = select(func.max(AttemptRow.id)).group_by(AttemptRow.stage, AttemptRow.item)
+    with database.reading() as session:
+        rows = session.scalars(select(AttemptRow).where(AttemptRow.id.in_(last)).order_by(AttemptRow.id)).all()
+    wanted = None if items is None else set(items)
+    groups: dict[tuple[WorkStage, FailureScope, str], list[AttemptRow]] = {}
+    for row in rows:
+        if wanted is None or row.item in wanted:
+            groups.setdefault((row.stage, row.scope, row.kind), []).append(row)
+    order = list(WorkStage)
+    return [
+        FailureCount(
+            *group,
+            num_items=len(members),
+            next_due=min((due for row in members if (due := _due_at(row, None)) is not None), default=None),
+            message=members[-1].message,
+        )
+        for group, members in sorted(groups.items(), key=lambda pair: (order.index(pair[0][0]), pair[0][1:]))
+    ]

@@ -1,0 +1,136 @@
+"""Items whose process died: halved until the one at fault is alone.
+
+Nobody knows which item of a batch killed its process, so each that was undone becomes a suspect and is tried again in a
+batch of half the size, together with suspects of the same death. Only an item that dies alone is charged: it has failed
+as `crashed` and is tried again, alone, after a back-off that counts all deaths in which it took part. When several
+distinct items died alone and nothing succeeded between, the stage itself is at fault, and its gate closes.
+
+Functions that take a session never commit.
+"""
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from data_miner_dagster.catalog.attempts import record_attempt
+from data_miner_dagster.catalog.claims import is_claim_live
+from data_miner_dagster.catalog.database import now_of
+from data_miner_dagster.catalog.gates import close_gate, gate_of, open_gate
+from data_miner_dagster.catalog.holds import is_work_held
+from data_miner_dagster.catalog.schema import ClaimRow
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.work_tables import BatchItemRow, PendingWorkRow, SuspectRow, WorkBatchRow
+from data_miner_dagster.domain.backoff import backoff_seconds
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
+
+LONE_DEATHS: Final = 3
+"""So many distinct items that died alone one after another are no coincidence."""
+_OWN_FAULT: Final = 0
+"""The batch of a suspect that died alone before something else succeeded: the stage is not at fault."""
+
+
+def charge_death(session: Session, batch_id: int, undone: Collection[str]) -> None:
+    """Charge the death of a batch's process to its undone items, before the batch ends.
+
+    If the gate of the stage is closed, the death is the outage's, and no item is charged; items of a probe are tried
+    again in smaller batches all the same, so that one that kills its process cannot keep the gate closed.
+    """
+    batch = session.get_one(WorkBatchRow, batch_id)
+    if len(undone) < batch.size:
+        note_progress(session, batch_id)
+    gate = gate_of(session, batch.stage)
+    if gate is not None and gate.probe_batch != batch_id:
+        return
+    for item in sorted(set(undone)):
+        suspect = session.get(SuspectRow, (batch.stage, item))
+        if suspect is None:
+            suspect = SuspectRow(stage=batch.stage, item=item, num_deaths=0)
+            session.add(suspect)
+        suspect.batch_id = batch_id
+        suspect.size = max(1, len(undone) // 2)
+        suspect.num_deaths += gate is None
+        session.flush()
+        if batch.size == 1 and gate is None:
+            _charge_alone(session, batch, suspect)
+    if gate is not None:
+        close_gate(session, batch.stage, gate.kind, gate.reason, batch_id)
+    elif batch.size == 1 and (num_dead := _num_lone_deaths(session, batch.stage)) >= LONE_DEATHS:
+        word = batch.stage.value.lower()
+        reason = f"the processes of {num_dead} items of {word} died one after another, each alone, and none succeeded"
+        close_gate(session, batch.stage, FailureKind.CRASHED, reason, batch_id)
+
+
+def _charge_alone(session: Session, batch: WorkBatchRow, suspect: SuspectRow) -> None:
+    due_at = now_of(session) + timedelta(seconds=backoff_seconds(suspect.num_deaths))
+    message = f"its process died {suspect.num_deaths} times during {batch.stage.value.lower()}, the last time alone"
+    failure = Failure(VideoErrorKind.CRASHED, message, FailureScope.BATCH, batch.run_id)
+    if batch.stage not in VIDEO_STAGES:
+        record_attempt(session, batch.stage, suspect.item, failure, due_at)
+        return
+    claim = session.get(ClaimRow, f"video/{suspect.item}")
+    if claim is not None and is_claim_live(claim, now_of(session)):
+        return  # another worker is at it
+    # A failed video gets a new date by way of PENDING, since a status cannot follow itself.
+    move_video(session, suspect.item, VideoStatus.PENDING, only_from={VideoStatus.FAILED})
+    move_video(
+        session,
+        suspect.item,
+        VideoStatus.FAILED,
+        error=message,
+        failed_at=batch.stage,
+        error_kind=VideoErrorKind.CRASHED,
+        retry_after=due_at,
+    )
+
+
+def _num_lone_deaths(session: Session, stage: WorkStage) -> int:
+    """Return how many distinct items died alone since anything of the stage succeeded."""
+    of_lone = (WorkBatchRow.id == SuspectRow.batch_id) & (WorkBatchRow.size == 1)
+    return session.scalar(select(func.count()).where(SuspectRow.stage == stage, exists().where(of_lone))) or 0
+
+
+def note_progress(session: Session, batch_id: int) -> None:
+    """Take note that a batch has done something: a probe opens its gate, and earlier lone deaths are the items' own."""
+    batch = session.get_one(WorkBatchRow, batch_id)
+    gate = gate_of(session, batch.stage)
+    if gate is not None and gate.probe_batch == batch_id:
+        open_gate(session, batch.stage)
+    session.execute(
+        update(SuspectRow)
+        .where(SuspectRow.stage == batch.stage, SuspectRow.size == 1, SuspectRow.batch_id != _OWN_FAULT)
+        .where(SuspectRow.batch_id.in_(select(WorkBatchRow.id).where(WorkBatchRow.size == 1)))
+        .values(batch_id=_OWN_FAULT)
+    )
+
+
+def is_suspect(stage: WorkStage, item: InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    """Return the condition that an item is a suspect, and so in no batch but those of `suspects_to_try`."""
+    return exists().where(SuspectRow.stage == stage, SuspectRow.item == item)
+
+
+def suspects_to_try(session: Session, stage: WorkStage, *, is_probe: bool = False) -> list[str]:
+    """Return the suspects of a video stage that the next batch is to consist of; none if no suspect is due.
+
+    The smallest group goes first, so that the item at fault is found before others meet it. A probe takes the largest
+    one, and only if there are no other items: it has to show whether the stage works.
+    """
+    is_due = exists().where(
+        PendingWorkRow.stage == stage,
+        PendingWorkRow.video_key == SuspectRow.item,
+        PendingWorkRow.due_at <= now_of(session),
+        ~is_work_held(),
+    )
+    is_free = ~exists().where(BatchItemRow.stage == stage, BatchItemRow.item == SuspectRow.item)
+    due = select(SuspectRow).where(SuspectRow.stage == stage, is_due, is_free)
+    in_order = (SuspectRow.size.desc() if is_probe else SuspectRow.size, SuspectRow.num_deaths, SuspectRow.batch_id)
+    first = session.scalars(due.order_by(*in_order, SuspectRow.item).limit(1)).first()
+    if first is None:
+        return []
+    of_same_death = and_(SuspectRow.batch_id == first.batch_id, SuspectRow.size == first.size)
+    together = due.where(or_(SuspectRow.item == first.item, of_same_death)).order_by(SuspectRow.item)
+    return [row.item for row in session.scalars(together.limit(first.size))]

@@ -1,0 +1,91 @@
+"""The gate of each stage: closed by what every item would meet (a full disk, a missing model), opened by a probe.
+
+While a gate is closed, nothing of its stage is requested, and no item is charged. When its time is over, one batch goes
+as a probe. If any of its items succeeds, the gate opens; if not, it closes again for a quarter of the time since it
+first closed, at least 30 s and at most 6 h.
+
+Functions that take a session never commit. Does not belong here: refusals of sites (site_events.py).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.database import now_of
+from data_miner_dagster.catalog.work_tables import StageGateRow, WorkBatchRow
+from data_miner_dagster.domain.backoff import outage_seconds
+from data_miner_dagster.domain.secret_values import with_references
+from data_miner_dagster.domain.work import WorkStage
+
+
+def close_gate(session: Session, stage: WorkStage, kind: str, reason: str, batch_id: int | None = None) -> StageGateRow:
+    """Close the gate of a stage, or close it again if `batch_id` was its probe. Return the gate.
+
+    A batch that was at work when the gate closed fails for the same reason. That neither prolongs the time for which
+    the gate is closed nor ends the probe of another batch.
+    """
+    now = now_of(session)
+    gate = _locked(session, stage, now)
+    is_new = gate.num_trips == 0
+    is_probe = gate.probe_batch is not None and gate.probe_batch == batch_id
+    may_be_probe = batch_id is None and gate.probe_batch is None and gate.closed_until <= now
+    if is_new or is_probe or may_be_probe:
+        gate.closed_until = now + timedelta(seconds=outage_seconds((now - gate.closed_at).total_seconds()))
+        gate.num_trips += 1
+        gate.probe_batch = None
+    if is_new or is_probe or may_be_probe or gate.probe_batch is None:
+        gate.kind, gate.reason = kind, with_references(reason)
+    session.flush()
+    return gate
+
+
+def _locked(session: Session, stage: WorkStage, now: datetime) -> StageGateRow:
+    """Return the row of a stage, locked until this transaction ends. A new one has had no trip."""
+    values = {"stage": stage, "closed_at": now, "closed_until": now, "kind": "", "reason": "", "num_trips": 0}
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(postgresql.insert(StageGateRow).values(values).on_conflict_do_nothing())
+    else:
+        session.execute(sqlite.insert(StageGateRow).values(values).on_conflict_do_nothing())
+    query = select(StageGateRow).where(StageGateRow.stage == stage).with_for_update()
+    return session.scalars(query.execution_options(populate_existing=True)).one()
+
+
+def gate_of(session: Session, stage: WorkStage) -> StageGateRow | None:
+    """Return the gate of a stage if it is closed, also while a probe is at work. None: it is open."""
+    return session.get(StageGateRow, stage, populate_existing=True)
+
+
+def closed_stages(session: Session) -> Sequence[StageGateRow]:
+    """Return the gates that are closed, by stage."""
+    order = list(WorkStage)
+    return sorted(session.scalars(select(StageGateRow)), key=lambda gate: order.index(gate.stage))
+
+
+def may_probe(session: Session, stage: WorkStage, now: datetime) -> bool:
+    """Return whether one batch of a closed stage may be requested now: its time is over, and no probe is at work."""
+    gate = gate_of(session, stage)
+    if gate is None or gate.closed_until > now:
+        return False
+    if gate.probe_batch is None:
+        return True
+    probe = session.get(WorkBatchRow, gate.probe_batch, populate_existing=True)
+    return probe is None or probe.ended_at is not None  # it ended without a verdict: cancelled, for example
+
+
+def begin_probe(session: Session, stage: WorkStage, batch_id: int) -> None:
+    """Make a batch the probe of a closed stage."""
+    gate = gate_of(session, stage)
+    if gate is not None:
+        gate.probe_batch = batch_id
+        session.flush()
+
+
+def open_gate(session: Session, stage: WorkStage) -> bool:
+    """Open the gate of a stage. Return whether it was closed."""
+    was_closed = gate_of(session, stage) is not None
+    if was_closed:
+        session.execute(delete(StageGateRow).where(StageGateRow.stage == stage))
+    return was_closed
