@@ -5,7 +5,7 @@ Does not belong here: held claims (claims.py), requests by a person (videos.py, 
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import delete, select
 
@@ -96,7 +96,7 @@ def record_internal_error(database: Database, video_key: str, line: str, *, only
     A video in a status not in `only_from` is unchanged because another worker has advanced it since. The video is due
     when another version runs, or after `retry_videos`.
     """
-    values = {
+    values: dict[str, Any] = {
         "error": line,
         "error_kind": VideoErrorKind.INTERNAL_ERROR,
         "retry_after": None,

@@ -192,7 +192,7 @@ def retry_videos(
         query = query.where(VideoRow.error_kind.in_(kinds))
     if video_keys is not None:
         query = query.where(VideoRow.key.in_(video_keys))
-    fresh = {"attempts": 0, "retry_after": None, "error": None, "error_kind": None}
+    fresh: dict[str, Any] = {"attempts": 0, "retry_after": None, "error": None, "error_kind": None}
     with database.transaction() as session:
         retried = []
         for video in session.scalars(query):

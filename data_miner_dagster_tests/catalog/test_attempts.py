@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
@@ -99,7 +100,7 @@ def test_move_video__records_its_failure_at_the_stage_that_failed(
     database: Database, status: VideoStatus, stage: WorkStage
 ) -> None:
     add_video(database, "a", status=status)
-    failed = {"error_kind": VideoErrorKind.UNDECODABLE, "error": "why", "retry_after": LATER}
+    failed: dict[str, Any] = {"error_kind": VideoErrorKind.UNDECODABLE, "error": "why", "retry_after": LATER}
     with database.transaction() as session:
         assert move_video(session, "a", VideoStatus.FAILED, **failed)
         assert not move_video(session, "a", VideoStatus.FAILED, **failed)
@@ -112,7 +113,7 @@ def test_move_video__records_its_failure_at_the_stage_that_failed(
 def test_move_video__what_a_whole_site_or_a_full_disk_refuses_is_no_attempt_of_the_video(database: Database) -> None:
     add_video(database, "a")
     with database.transaction() as session:
-        kinds = {"error_kind": VideoErrorKind.RATE_LIMITED, "retry_after": LATER}
+        kinds: dict[str, Any] = {"error_kind": VideoErrorKind.RATE_LIMITED, "retry_after": LATER}
         assert move_video(session, "a", VideoStatus.FAILED, **kinds)
     assert count_failures(database) == []
 

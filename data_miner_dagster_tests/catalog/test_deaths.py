@@ -131,12 +131,9 @@ def test_charge_death__where_everything_dies_the_gate_closes_and_few_are_charged
         gate = gate_of(session, EMBEDDING)
         assert gate is not None
         assert gate.kind == FailureKind.CRASHED
-        assert (
-            gate.reason
-            == "the processes of 3 items of embedding died one after another, each alone, and none succeeded"
-        )
-        assert sum(find_video(database, f"v{n:03}").status is VideoStatus.FAILED for n in range(200)) == 3  # type: ignore[union-attr]
+        assert "3 items of embedding died one after another, each alone, and none succeeded" in gate.reason
         stage.now = gate.closed_until
+    assert len(find_videos(database, statuses=[VideoStatus.FAILED])) == 3
     num_before = len(stage.sizes)
     assert stage.run_one()
     assert not stage.run_one()  # closed again, beyond `now`
