@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from data_miner_dagster.assets.metadata import bounded
 from data_miner_dagster.assets.releasing import dataset
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
@@ -16,11 +17,13 @@ def release_is_whole(context: dg.AssetCheckExecutionContext, platform: PlatformR
     return dg.AssetCheckResult(
         passed=check.holds,
         description=None if check.holds else check.description,
-        metadata={
-            "release": check.version,
-            "files": check.num_files,
-            "damaged files": len(check.problems),
-            "which": ", ".join(check.problems[:10]) or "none",
-            "withdrawn": check.withdrawn_reason or "no",
-        },
+        metadata=bounded(
+            {
+                "release": dg.MetadataValue.text(check.version),
+                "files": dg.MetadataValue.int(check.num_files),
+                "damaged files": dg.MetadataValue.int(len(check.problems)),
+                "withdrawn": dg.MetadataValue.text(check.withdrawn_reason or "no"),
+                "which": dg.MetadataValue.text(", ".join(check.problems[:10]) or "none"),
+            }
+        ),
     )

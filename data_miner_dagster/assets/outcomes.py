@@ -10,6 +10,7 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster import __version__
+from data_miner_dagster.assets.metadata import bounded, counts_line
 from data_miner_dagster.domain.errors import DataMinerError, SystematicFaultError, TransientError
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
@@ -44,16 +45,12 @@ class ForceConfig(dg.Config):
     """Do the work again even if its result is current."""
 
 
-def _plain(metadata: Mapping[str, int | float | str]) -> dict[str, dg.MetadataValue]:
-    values: dict[str, dg.MetadataValue] = {}
-    for name, value in metadata.items():
-        if isinstance(value, bool | str):
-            values[name] = dg.MetadataValue.text(with_references(str(value)))
-        elif isinstance(value, int):
-            values[name] = dg.MetadataValue.int(value)
-        else:
-            values[name] = dg.MetadataValue.float(value)
-    return values
+def _figures(
+    metadata: Mapping[str, int | float | str], shown: Mapping[str, dg.MetadataValue]
+) -> dict[str, dg.MetadataValue]:
+    """Return what is not `shown` yet, and not zero, in one line: as entries, figures would take ten times the bytes."""
+    line = counts_line({name: value for name, value in metadata.items() if value not in (0, "")}, without=shown)
+    return {"figures": dg.MetadataValue.text(line)} if line else {}
 
 
 @contextmanager
@@ -115,14 +112,6 @@ def _drawn(item: str, draw: Callable[[], Mapping[str, dg.MetadataValue]]) -> Map
     return {"preview": dg.MetadataValue.text(f"not drawn: {drawn.line}")} if isinstance(drawn, ItemFault) else drawn
 
 
-def counts_table(counts: Mapping[str, int], name: str = "what") -> dg.MetadataValue:
-    """Return exact counts as a table for the UI."""
-    return dg.MetadataValue.table(
-        records=[dg.TableRecord({name: key, "count": count}) for key, count in counts.items()],
-        schema=dg.TableSchema(columns=[dg.TableColumn(name, "string"), dg.TableColumn("count", "int")]),
-    )
-
-
 class _VideoEvents:
     """The events of a run's videos. Each is logged as soon as its video is done."""
 
@@ -141,22 +130,24 @@ class _VideoEvents:
         metadata = self._metadata(outcome, message)
         progress.info("%s %s: %s %s", asset_key.to_user_string(), key, outcome.status.value, message)
         if not outcome.status.exists:
-            self._context.log_event(dg.AssetObservation(asset_key, partition=key, metadata=metadata))
+            observed = bounded(metadata | _figures(outcome.metadata, metadata))
+            self._context.log_event(dg.AssetObservation(asset_key, partition=key, metadata=observed))
             self._context.log.warning(f"{key}: {outcome.status.value}: {message}")
             return
         if self._metadata_of is not None:
             metadata.update(_drawn(key, partial(self._metadata_of, outcome)))
+        metadata = bounded(metadata | _figures(outcome.metadata, metadata))
         self.materialized[key] = metadata
         if not self.is_of_single:
             self._context.log_event(dg.AssetMaterialization(asset_key, partition=key, metadata=metadata))
 
     @staticmethod
     def _metadata(outcome: VideoOutcome, message: str) -> dict[str, dg.MetadataValue]:
-        metadata = {"status": dg.MetadataValue.text(outcome.status.value), **_plain(outcome.metadata)}
-        if message:
-            metadata["message"] = dg.MetadataValue.text(message)
+        metadata: dict[str, dg.MetadataValue] = {"status": dg.MetadataValue.text(outcome.status.value)}
         if outcome.error_kind is not None:
             metadata["reason"] = dg.MetadataValue.text(outcome.error_kind.value)
+        if message:
+            metadata["message"] = dg.MetadataValue.text(message)
         return metadata
 
 
@@ -201,7 +192,7 @@ def materialize_project(
     work: Callable[[str], ProjectOutcome],
     metadata_of: Callable[[str], Mapping[str, dg.MetadataValue]],
 ) -> dg.MaterializeResult[None]:
-    """Run `work` on the project of this run and return its materialization, with the counts as a table.
+    """Run `work` on the project of this run and return its materialization, with the counts in one line.
 
     An error fails the step and materializes nothing. A project that has to wait for an earlier stage also fails.
     """
@@ -217,14 +208,13 @@ def materialize_project(
         outcome.status.value,
         ", ".join(f"{count} {name}" for name, count in outcome.counts.items()),
     )
+    shown: dict[str, dg.MetadataValue] = {
+        # The UI keeps this order: most important first.
+        "status": dg.MetadataValue.text(outcome.status.value),
+        "counts": dg.MetadataValue.text(counts_line(outcome.counts)),
+        **extra,
+    }
     return dg.MaterializeResult(
-        metadata={
-            # The UI keeps this order: most important first.
-            "status": dg.MetadataValue.text(outcome.status.value),
-            **extra,
-            "counts": counts_table(outcome.counts),
-            **_plain(outcome.metadata),
-            "fingerprint": dg.MetadataValue.text(outcome.fingerprint),
-        },
+        metadata=bounded(shown | _figures(outcome.metadata, shown)),
         data_version=dg.DataVersion(outcome.fingerprint),
     )

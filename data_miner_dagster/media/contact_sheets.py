@@ -20,9 +20,7 @@ from data_miner_dagster.domain.records import PictureFile, RgbImage, SeenPicture
 from data_miner_dagster.protocols.pictures import PictureReader
 
 MAX_SHEET_BYTES: Final = 44_000
-"""As base64 this is below 60 kB, which a Dagster event can carry without straining the event log."""
-MAX_STRIP_BYTES: Final = 700
-"""As base64 in markdown this stays under 1,000 characters, which the Dagster UI shows inline."""
+"""A sheet of twelve tiles stays sharp enough to judge, and ten thousand of them are less than half a gigabyte."""
 
 _BORDER: Final = 4
 _CAPTION_FONT_SIZE: Final = 11
@@ -120,33 +118,6 @@ def contact_sheet(
         if tile.image is not None:
             _draw_tile(sheet, tile, _seen(tile.image, tile_wh, pictures), (left, top), tile_wh)
     return _encode_within(sheet, max_bytes)
-
-
-def strip(
-    tiles: Sequence[Tile],
-    pictures: PictureReader,
-    *,
-    strip_wh: tuple[int, int] = (96, 32),
-    max_bytes: int = MAX_STRIP_BYTES,
-) -> bytes:
-    """Return the first tiles as a row of square crops, one WebP of at most `max_bytes`.
-
-    Raises:
-        ValueError: there are no tiles.
-    """
-    if not tiles:
-        raise ValueError("a strip needs at least one tile")
-    width, height = strip_wh
-    shown = [(tile.image, tile.verdict) for tile in tiles if tile.image is not None][: max(1, width // height)]
-    picture = Image.new("RGB", (max(1, len(shown)) * height, height), _BACKGROUND)
-    for index, (source, verdict) in enumerate(shown):
-        image = Image.fromarray(_seen(source, (2 * height, 2 * height), pictures).rgb)
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        square = image.resize((height, height), Image.Resampling.BOX, (left, top, left + side, top + side))
-        ImageDraw.Draw(square).rectangle((0, 0, height - 1, height - 1), outline=VERDICT_COLOURS[verdict])
-        picture.paste(square, (index * height, 0))
-    return _encode_within(picture, max_bytes)
 
 
 def drawn_tile(

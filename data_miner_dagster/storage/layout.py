@@ -13,9 +13,11 @@ The constants are for code that writes a folder before it has its final name, or
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import check_project_name, check_video_key, has_foreign_pictures
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
@@ -25,6 +27,8 @@ PROMPTS_FOLDER_NAME: Final = "prompts"
 REPRESENTATIVES_NAME: Final = "representatives.npz"
 REPORT_PAGE_NAME: Final = "index.html"
 REPORT_MARK_NAME: Final = "release.txt"
+PREVIEWS_NAME: Final = "previews"
+"""The room of previews, and the first part of the address under which the web server shows one."""
 _VIDEO_INFO_NAME: Final = "info.json"
 _DETECTION_PARTS_NAME: Final = "detection_parts"
 _CALIBRATION_NAME: Final = "calibration"
@@ -86,6 +90,11 @@ class StorageLayout:
     def releases(self) -> Path:
         """One folder per project, containing one per version."""
         return self.root / "releases"
+
+    @property
+    def previews(self) -> Path:
+        """Contact sheets that Dagster's UI shows, of videos and of projects."""
+        return self.root / PREVIEWS_NAME
 
     def filled_rooms(self) -> list[str]:
         """Return the names of the folders under the root that hold files recorded in a catalog.
@@ -253,3 +262,44 @@ class StorageLayout:
     def report_page(self, project: str) -> Path:
         """The page of the project's latest report."""
         return self.report_folder(project) / REPORT_PAGE_NAME
+
+    @property
+    def video_previews(self) -> Path:
+        """One contact sheet per video."""
+        return self.previews / "videos"
+
+    @property
+    def all_project_previews(self) -> Path:
+        """One folder of contact sheets per project."""
+        return self.previews / "projects"
+
+    def video_preview(self, video_key: str) -> Path:
+        """The contact sheet of a video's frames."""
+        return self.video_previews / f"{check_video_key(video_key)}.webp"
+
+    def project_previews(self, project: str) -> Path:
+        """The contact sheets of a project's stages."""
+        return self.all_project_previews / check_project_name(project)
+
+    def project_preview(self, project: str, name: str) -> Path:
+        """The contact sheet of what one stage of a project decided."""
+        return self.project_previews(project) / f"{check_project_name(name)}.webp"
+
+    def preview_address(self, preview: Path) -> str:
+        """Return the path by which the web server shows a preview."""
+        return f"/{preview.relative_to(self.root).as_posix()}"
+
+    def preview_at(self, address: str) -> Path | None:
+        """Return the preview of an address, or None if it is the address of no preview. The file may be missing."""
+        match address.split("/"):
+            case ["", room, "videos", name] if room == PREVIEWS_NAME:
+                path = partial(self.video_preview, name.removesuffix(".webp"))
+            case ["", room, "projects", project, name] if room == PREVIEWS_NAME:
+                path = partial(self.project_preview, project, name.removesuffix(".webp"))
+            case _:
+                return None
+        try:
+            found = path()
+        except ConfigError:
+            return None
+        return found if self.preview_address(found) == address else None

@@ -12,8 +12,10 @@ from typing import Any, Final
 from dagster_webserver import cli
 
 from data_miner_dagster.config.environment import WEB_HOSTS_VARIABLE
-from data_miner_dagster.config.loading import load_platform_config
+from data_miner_dagster.config.loading import load_platform_config, resolve_root
+from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.web.guard import Guard
+from data_miner_dagster.web.previews import Previews
 
 _MAKE_APP: Final = "create_app_from_workspace_process_context"
 
@@ -29,10 +31,11 @@ def known_hosts(arguments: Sequence[str]) -> list[str]:
 def main() -> None:
     """Serve until stopped."""
     hosts = known_hosts(sys.argv[1:])
+    layout = StorageLayout(resolve_root(None, load_platform_config()))
     make_app = getattr(cli, _MAKE_APP)  # raises if Dagster has removed it: never serve unguarded
 
     def guarded(*arguments: Any, **options: Any) -> Guard:
-        return Guard(make_app(*arguments, **options), hosts)
+        return Guard(Previews(make_app(*arguments, **options), layout), hosts)
 
     setattr(cli, _MAKE_APP, guarded)
     cli.main()  # type: ignore[no-untyped-call]

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -110,6 +111,27 @@ def test_run__finds_the_duplicate_pair_and_drops_the_cartoon(finished: tuple[Pat
     assert set(filtered["is_kept"]) == {True, False}
     assert filtered.loc[~filtered["is_kept"], "drop_reason"].notna().all()
     assert np.isfinite(filtered["positive_similarity"]).all()
+
+
+def test_run__no_event_carries_more_than_a_kilobyte_of_metadata(finished: tuple[Path, Path, str]) -> None:
+    root, _, _ = finished
+    with contextlib.closing(sqlite3.connect(root / "dagster_home" / "history" / "runs" / "index.db")) as index:
+        rows = index.execute("SELECT asset_key, event FROM event_logs WHERE event LIKE '%metadata%'").fetchall()
+    largest: dict[str, int] = {}
+    for asset_key, event in rows:
+        told = json.loads(event)["dagster_event"]["event_specific_data"]
+        entries = (told.get("materialization") or told.get("asset_observation") or {}).get("metadata_entries")
+        size = len(json.dumps(entries or told.get("metadata", {})))
+        name = json.loads(asset_key)[0] if asset_key else told["check_name"]
+        largest[name] = max(largest.get(name, 0), size)
+    assert set(largest) >= {
+        *("project_videos", "videos", "frames", "frame_embeddings", "filtered_frames", "deduplicated_frames"),
+        *("detections", "dataset", "every_frame_is_decided", "release_is_whole"),
+    }
+    assert max(largest.values()) <= 1_000, largest
+    sheets = sorted(path.name for path in (root / "previews" / "projects" / "street").iterdir())
+    assert sheets == ["dataset.webp", "deduplicated_frames.webp", "detections.webp", "filtered_frames.webp"]
+    assert len(list((root / "previews" / "videos").iterdir())) == 4
 
 
 def test_run__a_second_run_changes_nothing_and_says_so_in_seconds(finished: tuple[Path, Path, str]) -> None:

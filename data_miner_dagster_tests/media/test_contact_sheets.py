@@ -9,15 +9,12 @@ from PIL import Image
 from data_miner_dagster.domain.records import PictureFile, RgbImage, SeenPicture
 from data_miner_dagster.media.contact_sheets import (
     MAX_SHEET_BYTES,
-    MAX_STRIP_BYTES,
     Tile,
     TileBox,
     Verdict,
     class_colour,
     contact_sheet,
-    data_uri,
     drawn_tile,
-    strip,
     thumbnail_uri,
 )
 from data_miner_dagster.media.foreign_pictures import small_picture
@@ -114,19 +111,6 @@ def test_contact_sheet__a_missing_or_broken_file_is_an_empty_tile(tmp_path: Path
     missing, unreadable = (PictureFile(path, is_foreign=False) for path in (tmp_path / "missing.jpg", broken))
     sheet = _opened(contact_sheet([Tile(file) for file in (missing, unreadable, None)], _Files(), columns=3))
     assert sheet.shape[1] == 3 * 248 + 4
-
-
-def test_strip__fits_inline_markdown() -> None:
-    webp = strip([Tile(_noise(seed)) for seed in range(5)], _Files())
-    assert len(webp) <= MAX_STRIP_BYTES
-    assert len(f"![]({data_uri(webp)})") < 1_000
-    height, width, _ = _opened(webp).shape
-    assert width == 3 * height
-
-
-def test_strip__no_tiles() -> None:
-    with pytest.raises(ValueError, match="at least one tile"):
-        strip([], _Files())
 
 
 def test_drawn_tile__keeps_proportions_and_draws_boxes() -> None:

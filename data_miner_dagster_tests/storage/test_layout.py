@@ -53,6 +53,9 @@ PATHS: dict[str, Path] = {
     "releases/pets/v001": LAYOUT.release_folder("pets", "v001"),
     "reports/pets": LAYOUT.report_folder("pets"),
     "reports/pets/index.html": LAYOUT.report_page("pets"),
+    f"previews/videos/{KEY}.webp": LAYOUT.video_preview(KEY),
+    "previews/projects/pets": LAYOUT.project_previews("pets"),
+    "previews/projects/pets/dataset.webp": LAYOUT.project_preview("pets", "dataset"),
 }
 OF_A_VIDEO: tuple[Callable[[str], Path], ...] = (
     LAYOUT.video_folder,
@@ -61,6 +64,7 @@ OF_A_VIDEO: tuple[Callable[[str], Path], ...] = (
     LAYOUT.frames_table,
     lambda key: LAYOUT.frame_path(key, "000000.jpg"),
     lambda key: LAYOUT.embedding_file("lite", key),
+    LAYOUT.video_preview,
     lambda key: next(LAYOUT.derived_files(key)),
 )
 OF_A_PROJECT: tuple[Callable[[str], Path], ...] = (
@@ -86,6 +90,9 @@ OF_A_PROJECT: tuple[Callable[[str], Path], ...] = (
     lambda version: LAYOUT.release_folder("pets", version),
     LAYOUT.report_folder,
     LAYOUT.report_page,
+    LAYOUT.project_previews,
+    lambda name: LAYOUT.project_preview(name, "dataset"),
+    lambda name: LAYOUT.project_preview("pets", name),
     lambda name: LAYOUT.detection_parts_of("pets", name, "0f3a"),
     lambda encoder: LAYOUT.embedding_file(encoder, KEY),
     lambda digest: LAYOUT.prompt_embedding_file("lite", digest),
@@ -215,3 +222,35 @@ def is_join_of_a_literal(node: ast.AST) -> bool:
 
 def literals_of(tree: ast.Module) -> set[str]:
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+@pytest.mark.parametrize("preview", [LAYOUT.video_preview(KEY), LAYOUT.project_preview("pets", "dataset")])
+def test_preview_at__the_address_leads_back(preview: Path) -> None:
+    assert LAYOUT.preview_at(LAYOUT.preview_address(preview)) == preview
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "/previews",
+        "/previews/videos/",
+        "/previews/videos/.webp",
+        f"/previews/videos/{KEY}",
+        f"/previews/videos/{KEY}.png",
+        f"/previews/videos/{KEY}.webp.webp/",
+        f"/previews//videos/{KEY}.webp",
+        f"previews/videos/{KEY}.webp",
+        f"/x/videos/{KEY}.webp",
+        "/previews/videos/../../catalog.sqlite",
+        "/previews/videos/..-a/../a-b.webp",
+        "/previews/projects/../catalog.sqlite",
+        "/previews/projects/pets/../x.webp",
+        "/previews/projects/.hidden/dataset.webp",
+        "/previews/projects/pets/a/dataset.webp",
+        "/previews/videos/a-b\0.webp",
+        "/previews/videos/a-%2e%2e.webp",
+    ],
+)
+def test_preview_at__no_other_address(address: str) -> None:
+    assert LAYOUT.preview_at(address) is None

@@ -1,4 +1,4 @@
-"""Pictures of what a stage decided, for asset metadata, the report and the terminal: chosen always the same way.
+"""Pictures of what a stage decided, for the UI, the report and the terminal: chosen always the same way.
 
 Every function reads what is on disk and returns None where the stage has not run or left nothing to show.
 """
@@ -21,12 +21,11 @@ from data_miner_dagster.media.contact_sheets import (
     TileBox,
     Verdict,
     contact_sheet,
-    data_uri,
-    strip,
 )
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.releasing import at_threshold
+from data_miner_dagster.storage.atomic import atomic_path
 from data_miner_dagster.storage.frames import has_frames, images_of_frames, read_frame_images, read_frames
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_table
@@ -38,22 +37,19 @@ _MOST_BOXES_DRAWN: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A contact sheet (WebP, at most 44,000 bytes) and a strip of its first tiles (WebP, at most 700 bytes)."""
+    """A contact sheet (WebP, at most 44,000 bytes)."""
 
     title: str
     num_shown: int
     sheet: bytes
-    strip: bytes
 
-    @property
-    def sheet_markdown(self) -> str:
-        """Markdown under 60 kB: opens behind a link in the Dagster UI."""
-        return f"![{self.title}]({data_uri(self.sheet)})"
 
-    @property
-    def strip_markdown(self) -> str:
-        """Markdown under 1,000 characters: shown inline in the Dagster UI."""
-        return f"![]({data_uri(self.strip)})"
+def save_preview(preview: Preview, path: Path) -> None:
+    """Write the sheet. A file with these bytes stays as it is."""
+    if path.is_file() and path.read_bytes() == preview.sheet:
+        return
+    with atomic_path(path) as partial:
+        partial.write_bytes(preview.sheet)
 
 
 def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
@@ -109,7 +105,7 @@ def _preview(platform: Platform, title: str, tiles: Sequence[Tile]) -> Preview |
         return None
     with StoredPictures(platform.config.extraction) as pictures:
         sheet = contact_sheet(tiles, pictures, columns=COLUMNS, max_bytes=MAX_SHEET_BYTES)
-        return Preview(title, len(tiles), sheet, strip(tiles, pictures))
+        return Preview(title, len(tiles), sheet)
 
 
 def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num_narrow: int = 0) -> list[Tile]:

@@ -232,8 +232,7 @@ def _without(text: str, keys: Sequence[str]) -> str:
 def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
     """Take the videos out of a project's derived files: what is quick to make again goes, the rest shrinks."""
     folder = layout.project_folder(project)
-    if layout.report_folder(project).exists():
-        shutil.rmtree(layout.report_folder(project))
+    remove_files([path for path in (layout.report_folder(project), layout.project_previews(project)) if path.exists()])
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):

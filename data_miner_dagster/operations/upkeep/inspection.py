@@ -5,7 +5,7 @@ Belongs here: the two of them. Does not belong here: Dagster's partitions (cli/d
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -26,6 +26,7 @@ from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import PARTIAL_MARK
 from data_miner_dagster.storage.frames import has_frames
+from data_miner_dagster.storage.layout import StorageLayout
 
 PARTIAL_AGE_SECONDS: Final = 3600.0
 """A partial file younger than this may have a writer that holds no claim (a report, say)."""
@@ -142,17 +143,10 @@ def _step_back(platform: Platform, video_key: str) -> bool:
 
 def _strays(platform: Platform, videos: dict[str, VideoRow]) -> Iterator[Finding]:
     layout = platform.layout
-    remedy = "remove it: no row of the catalog speaks of it"
-    for folder in (layout.videos, layout.frames):
-        for entry in _entries(folder):
-            if entry.name not in videos:
-                yield Finding(Drift.STRAY_FILES, str(entry.relative_to(layout.root)), remedy)
-    for encoder in _entries(layout.embeddings):
-        for entry in _entries(encoder):
-            # prompts' embeddings lie in a folder beside the videos'
-            if entry.suffix == ".npz" and "-" in entry.stem and entry.is_file() and entry.stem not in videos:
-                yield Finding(Drift.STRAY_FILES, str(entry.relative_to(layout.root)), remedy)
     projects = {row.name for row in find_projects(platform.database)}
+    for path in (*_stray_files(layout, videos), *_stray_previews(layout, videos, projects)):
+        remedy = "remove it: no row of the catalog speaks of it"
+        yield Finding(Drift.STRAY_FILES, str(path.relative_to(layout.root)), remedy)
     for entry in _entries(layout.projects):
         if entry.name not in projects:
             yield Finding(
@@ -161,6 +155,21 @@ def _strays(platform: Platform, videos: dict[str, VideoRow]) -> Iterator[Finding
                 "remove it by hand, or populate the project again",
                 is_fixable=False,
             )
+
+
+def _stray_files(layout: StorageLayout, videos: Collection[str]) -> Iterator[Path]:
+    for folder in (layout.videos, layout.frames):
+        yield from (entry for entry in _entries(folder) if entry.name not in videos)
+    for encoder in _entries(layout.embeddings):
+        for entry in _entries(encoder):
+            # prompts' embeddings lie in a folder beside the videos'
+            if entry.suffix == ".npz" and "-" in entry.stem and entry.is_file() and entry.stem not in videos:
+                yield entry
+
+
+def _stray_previews(layout: StorageLayout, videos: Collection[str], projects: Collection[str]) -> Iterator[Path]:
+    yield from (entry for entry in _entries(layout.video_previews) if entry.stem not in videos)
+    yield from (entry for entry in _entries(layout.all_project_previews) if entry.name not in projects)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -173,7 +182,8 @@ def _partials(platform: Platform) -> Iterator[Finding]:
     """Partial files lie beside what they would have become: at most two folders below each room."""
     layout = platform.layout
     oldest = time.time() - PARTIAL_AGE_SECONDS
-    for room in (layout.videos, layout.frames, layout.embeddings, layout.projects, layout.releases):
+    rooms = (layout.videos, layout.frames, layout.embeddings, layout.projects, layout.releases, layout.previews)
+    for room in rooms:
         for pattern in (f"{PARTIAL_MARK}*", f"*/{PARTIAL_MARK}*", f"*/*/{PARTIAL_MARK}*"):
             for path in sorted(room.glob(pattern)) if room.is_dir() else []:
                 inside_another = any(part.startswith(PARTIAL_MARK) for part in path.relative_to(room).parts[:-1])

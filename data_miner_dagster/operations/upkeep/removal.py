@@ -94,8 +94,8 @@ def remove_unwanted_videos(platform: Platform) -> Removal:
 def remove_project(platform: Platform, name: str, *, with_files: bool, with_releases: bool = False) -> list[Path]:
     """Remove a project from the catalog; its videos stay, for other projects and `cleanup-orphans`.
 
-    Its file in the watched folder, which would bring it back, gets the suffix `.removed`. `with_files` removes its
-    derived tables and report as well, `with_releases` what it published.
+    Its file in the watched folder, which would bring it back, gets the suffix `.removed`; its previews go.
+    `with_files` removes its derived tables and report as well, `with_releases` what it published.
 
     Returns:
         The folders removed and the file renamed.
@@ -118,7 +118,8 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
         if with_releases:
             with platform.database.transaction() as session:
                 delete_memory_of_project(session, name)  # of a next project of this name nothing was ever released
-        folders = [layout.project_folder(name), layout.report_folder(name)] if with_files else []
+        folders = [layout.project_previews(name)]
+        folders += [layout.project_folder(name), layout.report_folder(name)] if with_files else []
         folders += [layout.releases_folder(name)] if with_releases else []
         for folder in folders:
             if folder.exists():
@@ -129,8 +130,8 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
 
 def video_files(layout: StorageLayout, video_key: str) -> list[Path]:
     """Return every file and folder that exists for a video alone."""
-    folders = (layout.video_folder(video_key), layout.frames_folder(video_key))
-    return [*(folder for folder in folders if folder.exists()), *layout.embedding_files(video_key)]
+    found = (layout.video_folder(video_key), layout.frames_folder(video_key), layout.video_preview(video_key))
+    return [*(path for path in found if path.exists()), *layout.embedding_files(video_key)]
 
 
 def remove_files(paths: Sequence[Path]) -> int:

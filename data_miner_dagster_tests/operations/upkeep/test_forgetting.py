@@ -17,6 +17,7 @@ from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.export.manifest import damaged_files, read_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.reporting.previews import Preview, save_preview
 from data_miner_dagster.operations.upkeep.forgetting import (
     HeldRelease,
     find_forgettable,
@@ -51,6 +52,9 @@ def test_find_forgettable__unknown(platform: Platform) -> None:
 
 def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     layout = platform.layout
+    shown = (layout.video_preview(KEY), layout.project_preview("cyclists", "dataset"))
+    for preview in shown:
+        save_preview(Preview("", 1, b"a sheet that shows it"), preview)
     release_project(platform, "cyclists")
     without = [video for video in SAMPLE_VIDEOS if video.key != KEY]
     build_project(platform.root, videos=without)

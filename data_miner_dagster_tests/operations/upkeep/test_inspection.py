@@ -11,6 +11,7 @@ from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reporting.previews import Preview, save_preview
 from data_miner_dagster.operations.upkeep.inspection import Drift, Finding, inspect_platform, mend_platform
 from data_miner_dagster_tests.support.sample_project import build_platform, build_project
 
@@ -107,14 +108,21 @@ def test_inspect_platform__strays_of_videos_go_of_projects_stay(platform: Platfo
     for path in (stray, prompt):
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, vector=np.zeros(3))
+    shown = [layout.video_preview(key) for key in ("files-aaa", "files-zzz")]
+    shown += [layout.project_preview(project, "dataset") for project in ("cyclists", "somebody")]
+    for preview in shown:
+        save_preview(Preview("", 1, b"a sheet"), preview)
     layout.project_folder("somebody").mkdir()
     findings = inspect_platform(platform)
     assert drifts(findings) == [
         (Drift.STRAY_FILES, "frames/files-zzz"),
         (Drift.STRAY_FILES, "embeddings/lite-conse/files-zzz.npz"),
+        (Drift.STRAY_FILES, "previews/videos/files-zzz.webp"),
+        (Drift.STRAY_FILES, "previews/projects/somebody"),
         (Drift.STRAY_PROJECT, "projects/somebody"),
     ]
-    assert mend_platform(platform, findings) == 2
+    assert mend_platform(platform, findings) == 4
+    assert [preview.exists() for preview in shown] == [True, False, True, False]
     assert drifts(inspect_platform(platform)) == [(Drift.STRAY_PROJECT, "projects/somebody")]
     assert prompt.exists()
 

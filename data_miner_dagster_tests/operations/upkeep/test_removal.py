@@ -13,6 +13,7 @@ from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.export.manifest import CHECKSUMS_FILE, write_manifest
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reporting.previews import Preview, save_preview
 from data_miner_dagster.operations.upkeep.removal import (
     Removal,
     remove_files,
@@ -52,12 +53,15 @@ def test_remove_videos__none(platform: Platform) -> None:
 
 def test_remove_videos__row_frames_and_embeddings_go_others_stay(platform: Platform) -> None:
     layout = platform.layout
-    num_bytes = sum(path.stat().st_size for path in layout.frames_folder("files-aaa").iterdir()) + 5
+    for key in ("files-aaa", "files-bbb"):
+        save_preview(Preview(key, 1, b"a sheet"), layout.video_preview(key))
+    num_bytes = sum(path.stat().st_size for path in layout.frames_folder("files-aaa").iterdir()) + 5 + 7
     removal = remove_videos(platform, ["files-aaa"], force=True)
     assert removal == Removal(("files-aaa",), {}, num_bytes)
     assert find_video(platform.database, "files-aaa") is None
     assert not layout.frames_folder("files-aaa").exists()
     assert not layout.embedding_file("lite-conse", "files-aaa").exists()
+    assert list(layout.video_previews.iterdir()) == [layout.video_preview("files-bbb")]
     assert layout.embedding_file("lite-conse", "files-bbb").exists()
     assert layout.frames_table("files-bbb").exists()
 
@@ -136,7 +140,10 @@ def test_take_out_of_project__stays_out_and_other_projects_keep_it(tmp_path: Pat
 def test_remove_project__with_its_releases_its_memory_goes(platform: Platform) -> None:
     with platform.database.transaction() as session:
         add_splits(session, "cyclists", "train=1.0", {"files-aaa": "train"})
+    preview = platform.layout.project_preview("cyclists", "dataset")
+    save_preview(Preview("dataset", 1, b"a sheet"), preview)
     remove_project(platform, "cyclists", with_files=False)
+    assert not preview.exists()
     assert read_splits(platform.database, "cyclists", "train=1.0") == {"files-aaa": "train"}
     build_project(platform.root, through="sourcing")
     remove_project(platform, "cyclists", with_files=False, with_releases=True)

@@ -1,0 +1,68 @@
+"""What an event carries: a few values for people, within a budget of bytes, whatever an operation reports.
+
+Dagster keeps every byte of an event, twice on SQLite. What is larger lies in files: previews, reports, tables.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import dagster as dg
+from dagster import serialize_value
+
+from data_miner_dagster.domain.secret_values import with_references
+
+MAX_METADATA_BYTES: Final = 1_000
+"""All metadata of an event, as Dagster stores it."""
+
+_CUT: Final = "…"
+
+
+def bounded(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, dg.MetadataValue]:
+    """Return the entries that fit into the budget, in their order. A text that does not fit is cut, another dropped.
+
+    So the entries that matter most come first.
+    """
+    fitting: dict[str, dg.MetadataValue] = {}
+    for name, value in metadata.items():
+        room = MAX_METADATA_BYTES - stored_bytes(fitting)
+        entry: dg.MetadataValue | None = value
+        if stored_bytes({name: value}) > room:
+            entry = _cut(name, value, room)
+        if entry is not None:
+            fitting[name] = entry
+    return fitting
+
+
+def stored_bytes(metadata: Mapping[str, dg.MetadataValue]) -> int:
+    """Return how many bytes these entries add to an event of Dagster's log."""
+    return len(_as_stored(metadata)) - len(_as_stored({}))
+
+
+def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[str] = ()) -> str:
+    """Return figures in one line, such as `frames 120, kept 25`, except those named in `without`."""
+    return ", ".join(f"{name} {_figure(value)}" for name, value in counts.items() if name not in without)
+
+
+def _figure(value: float | str) -> str:
+    if isinstance(value, str):
+        return with_references(value)
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def _as_stored(metadata: Mapping[str, dg.MetadataValue]) -> str:
+    return serialize_value(dg.AssetMaterialization("a", metadata=dict(metadata)))
+
+
+def _cut(name: str, value: dg.MetadataValue, room: int) -> dg.MetadataValue | None:
+    """Return a text shortened to `room` bytes; None where nothing of it would be left, or it is no text."""
+    if not isinstance(value, dg.TextMetadataValue) or not value.text:
+        return None
+    left = room - stored_bytes({name: dg.MetadataValue.text(_CUT)})
+    num_characters = 0
+    for character in value.text:
+        left -= len(json.dumps(character)) - 2
+        if left < 0:
+            break
+        num_characters += 1
+    return dg.MetadataValue.text(f"{value.text[:num_characters]}{_CUT}") if num_characters else None

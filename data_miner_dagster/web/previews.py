@@ -1,0 +1,56 @@
+"""ASGI middleware that shows previews: the pictures whose addresses stand in the metadata of events.
+
+Only files that `StorageLayout.preview_at` knows are read: the address has a strict form, with a key or name that is
+checked, and a link in place of the file is refused.
+"""
+
+import os
+import stat
+from typing import Final
+
+from data_miner_dagster.storage.layout import PREVIEWS_NAME, StorageLayout
+from data_miner_dagster.web.guard import App, Receive, Scope, Send
+
+_MAX_BYTES: Final = 1_000_000
+_HEADERS: Final = (
+    (b"content-type", b"image/webp"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; sandbox"),
+    (b"cache-control", b"no-cache"),
+)
+_REFUSED: Final = ((b"content-type", b"text/plain"),)
+
+
+class Previews:
+    """An ASGI application that answers for the previews under a root and passes everything else on."""
+
+    def __init__(self, app: App, layout: StorageLayout) -> None:
+        self._app = app
+        self._layout = layout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with a picture, with 404, or not at all."""
+        if scope["type"] != "http" or not scope["path"].startswith(f"/{PREVIEWS_NAME}/"):
+            await self._app(scope, receive, send)
+            return
+        picture = self._read(scope["path"]) if scope["method"] in ("GET", "HEAD") else None
+        body = picture if picture is not None else b"there is no such preview\n"
+        headers = [*(_HEADERS if picture is not None else _REFUSED), (b"content-length", str(len(body)).encode())]
+        status = 200 if picture is not None else 404
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
+
+    def _read(self, address: str) -> bytes | None:
+        path = self._layout.preview_at(address)
+        if path is None:
+            return None
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            status = os.fstat(descriptor)
+            is_picture = stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_BYTES
+            return os.read(descriptor, status.st_size) if is_picture else None
+        finally:
+            os.close(descriptor)

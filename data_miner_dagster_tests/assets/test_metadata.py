@@ -1,0 +1,46 @@
+import dagster as dg
+from dagster import serialize_value
+
+from data_miner_dagster.assets.metadata import bounded, counts_line, stored_bytes
+
+
+def text(value: object) -> str:
+    assert isinstance(value, dg.TextMetadataValue)
+    return str(value.text)
+
+
+def test_bounded__what_fits_stays_as_it_is() -> None:
+    metadata: dict[str, dg.MetadataValue] = {
+        "status": dg.MetadataValue.text("done"),
+        "num_frames": dg.MetadataValue.int(3),
+    }
+    assert bounded({}) == {}
+    assert bounded(metadata) == metadata
+
+
+def test_bounded__first_come_first_kept_texts_are_cut_and_others_dropped() -> None:
+    told = bounded(
+        {
+            "status": dg.MetadataValue.text("failed"),
+            "message": dg.MetadataValue.text("ä" * 5_000),
+            "page": dg.MetadataValue.url("https://example.org/" + "x" * 900),
+            "figures": dg.MetadataValue.text("kept 3"),
+        }
+    )
+    assert list(told) == ["status", "message"]
+    assert set(text(told["message"])) == {"ä", "…"}
+    assert text(told["message"]).endswith("…")
+    event = serialize_value(dg.AssetMaterialization("a", metadata=told))
+    assert 990 < len(event) - len(serialize_value(dg.AssetMaterialization("a"))) == stored_bytes(told) <= 1_000
+
+
+def test_counts_line() -> None:
+    assert counts_line({}) == ""
+    counts: dict[str, int | float | str] = {
+        "frames": 120,
+        "kept": 0,
+        "share": 1 / 3,
+        "search": "exact",
+        "status": "done",
+    }
+    assert counts_line(counts, without={"status"}) == "frames 120, kept 0, share 0.333333, search exact"
