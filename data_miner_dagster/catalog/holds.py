@@ -8,21 +8,62 @@ Belongs here: the rows of holds, and the conditions by which queries of other mo
 belong here: what may go on after a failure (attempts.py, gates.py).
 """
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, exists, or_, select
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.schema import ProjectVideoRow
-from data_miner_dagster.catalog.work_tables import HoldRow, PendingWorkRow
+from data_miner_dagster.catalog.work_tables import BatchItemRow, HoldRow, PendingWorkRow, WorkBatchRow
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.domain.work import WorkStage
 
+CANCELLED: Final = "its run was cancelled"
+"""The reason of holds of what was in a run that a person cancelled."""
+PAUSED: Final = "paused"
+"""The reason of batches whose run ends as cancelled because a person paused some of their work."""
 _MOST_LINES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class WorkScope:
+    """Some of the work that there is. None stands for all. Without video keys, the stages of projects are included."""
+
+    project: str | None = None
+    stage: WorkStage | None = None
+    video_keys: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        stage = self.stage.value.lower() if self.stage is not None else None
+        if self.video_keys is not None:
+            what = f"video {self.video_keys[0]}" if len(self.video_keys) == 1 else f"{len(self.video_keys)} videos"
+            what += f" at {stage}" if stage is not None else ""
+            return f"{what} of project {self.project}" if self.project is not None else what
+        if self.project is not None:
+            return f"{stage} of project {self.project}" if stage is not None else f"project {self.project}"
+        return f"{stage} of every project" if stage is not None else "all work"
+
+    @property
+    def resume_command(self) -> str:
+        """The command that lets it go on."""
+        key = f" {self.video_keys[0]}" if self.video_keys is not None and len(self.video_keys) == 1 else ""
+        project = f" --project {self.project}" if self.project is not None else ""
+        stage = f" --stage {self.stage.value.lower()}" if self.stage is not None else ""
+        return f"data-miner resume{key}{project}{stage}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkWithin:
+    """How much of some work there is now."""
+
+    num_waiting: int  # pieces of work that would be requested, now or later: a video at a stage counts once
+    num_in_flight: int  # pieces of work that were given to a run
+    batches: Mapping[int, str | None]  # the open batches that they are in, each with the id of its run
 
 
 def hold_items(
@@ -110,7 +151,7 @@ def holds_over(database: Database, project: str | None = None, stage: WorkStage 
 def why_held(database: Database, project: str, stage: WorkStage | None = None) -> str | None:
     """Return one line saying why a stage of a project, or with None the whole project, is not requested, or None."""
     over = holds_over(database, project, stage)
-    return None if not over else f"{_named(over[0])} is held since {_when(over[0].held_at)}: {over[0].reason}"
+    return None if not over else f"{_scope_of(over[:1])} is held since {_when(over[0].held_at)} ({over[0].reason})"
 
 
 def is_work_held() -> ColumnElement[bool]:
@@ -144,6 +185,40 @@ def delete_holds_of_videos(session: Session, video_keys: Collection[str]) -> Non
         session.execute(delete(HoldRow).where(HoldRow.video_key.in_(some)))
 
 
+def work_within(database: Database, scope: WorkScope) -> WorkWithin:
+    """Return how much work there is within a scope: of videos, and of projects what is in flight."""
+    is_pending = exists().where(
+        PendingWorkRow.stage == BatchItemRow.stage,
+        PendingWorkRow.video_key == BatchItemRow.item,
+        *([PendingWorkRow.project_name == scope.project] if scope.project is not None else []),
+    )
+    pending = select(PendingWorkRow.stage, PendingWorkRow.video_key).distinct()
+    given = select(BatchItemRow.item, BatchItemRow.batch_id, WorkBatchRow.run_id).join(
+        WorkBatchRow, WorkBatchRow.id == BatchItemRow.batch_id
+    )
+    if scope.project is not None:
+        pending = pending.where(PendingWorkRow.project_name == scope.project)
+        given = given.where(or_(is_pending, BatchItemRow.item == scope.project))
+    if scope.stage is not None:
+        pending = pending.where(PendingWorkRow.stage == scope.stage)
+        given = given.where(BatchItemRow.stage == scope.stage)
+    num_pending, in_flight = 0, list[tuple[int, str | None]]()
+    with database.reading() as session:
+        for keys in [None] if scope.video_keys is None else portions(scope.video_keys):
+            of_keys = pending if keys is None else pending.where(PendingWorkRow.video_key.in_(keys))
+            given_keys = given if keys is None else given.where(BatchItemRow.item.in_(keys))
+            num_pending += session.scalar(select(func.count()).select_from(of_keys.subquery())) or 0
+            in_flight += [(batch_id, run_id) for _, batch_id, run_id in session.execute(given_keys)]
+    return WorkWithin(max(0, num_pending - len(in_flight)), len(in_flight), dict(in_flight))
+
+
+def mark_paused(database: Database, batch_ids: Collection[int]) -> None:
+    """Note of open batches that their runs are cancelled by `pause`: what else is in them goes on and is not held."""
+    with database.transaction() as session:
+        is_open = WorkBatchRow.id.in_(sorted(batch_ids)), WorkBatchRow.ended_at.is_(None)
+        session.execute(update(WorkBatchRow).where(*is_open).values(reason=PAUSED))
+
+
 def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
     """Return one line for each group of holds, with the command that ends it, oldest first.
 
@@ -153,37 +228,24 @@ def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
     if project is not None:
         of_project = {row.id for row in find_holds(database, project=project)}
         rows = [row for row in rows if row.id in of_project or (row.project is None and row.video_key is None)]
-    groups = Counter((row.project, row.stage, row.video_key is None, row.reason) for row in rows)
-    first = {(row.project, row.stage, row.video_key is None, row.reason): row for row in reversed(rows)}
-    lines = [
-        (
-            f"{_named(first[group], count)} {'are' if count > 1 else 'is'} held since "
-            f"{_when(first[group].held_at)} ({first[group].reason}); to go on: {command_to_resume(first[group], count)}"
+    groups: dict[tuple[object, ...], list[HoldRow]] = {}
+    for row in rows:
+        groups.setdefault((row.project, row.stage, row.video_key is None, row.reason), []).append(row)
+    lines = []
+    for group in groups.values():
+        scope = _scope_of(group)
+        verb = "are" if len(group) > 1 else "is"
+        lines.append(
+            f"{scope} {verb} held since {_when(group[0].held_at)} ({group[0].reason}); to go on: {scope.resume_command}"
         )
-        for group, count in groups.items()
-    ]
-    more = [f"and {len(lines) - _MOST_LINES} more holds: data-miner status"] if len(lines) > _MOST_LINES else []
+    more = [f"and {len(lines) - _MOST_LINES} more: data-miner status"] if len(lines) > _MOST_LINES else []
     return [*lines[:_MOST_LINES], *more]
 
 
-def command_to_resume(row: HoldRow, num_videos: int = 1) -> str:
-    """Return the command that ends a hold, or a group of holds of videos."""
-    project = f" --project {row.project}" if row.project is not None else ""
-    stage = f" --stage {row.stage.value.lower()}" if row.stage is not None else ""
-    key = f" {row.video_key}" if row.video_key is not None and num_videos == 1 else ""
-    return f"data-miner resume{key}{project}{stage}"
-
-
-def _named(row: HoldRow, num_videos: int = 1) -> str:
-    """Return what a hold covers, in words."""
-    stage = row.stage.value.lower() if row.stage is not None else None
-    if row.video_key is not None:
-        what = f"{num_videos} videos" if num_videos > 1 else f"video {row.video_key}"
-        what += f" at {stage}" if stage is not None else ""
-        return f"{what} of project {row.project}" if row.project is not None else what
-    if row.project is not None:
-        return f"{stage} of project {row.project}" if stage is not None else f"project {row.project}"
-    return f"{stage} of every project" if stage is not None else "all work"
+def _scope_of(rows: Sequence[HoldRow]) -> WorkScope:
+    """Return what holds cover that differ in nothing but their videos."""
+    keys = tuple(row.video_key for row in rows if row.video_key is not None)
+    return WorkScope(rows[0].project, rows[0].stage, keys or None)
 
 
 def _when(date: datetime) -> str:

@@ -20,6 +20,7 @@ from data_miner_dagster.cli.damage import damage_behind
 from data_miner_dagster.cli.demo import demo
 from data_miner_dagster.cli.doctor import doctor
 from data_miner_dagster.cli.forcing import force_dedup, force_detect
+from data_miner_dagster.cli.holding import hold, pause, resume
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, platform_options
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.releases import export, releases
@@ -47,6 +48,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Catalog": (init_db, populate, add_video),
     "Look": (status, projects, videos, releases, doctor),
     "Tune": (calibrate, verdicts),
+    "Stop": (pause, hold, resume),
     "Again": (retry, force_dedup, force_detect),
     "Remove": (delete_project, delete_videos, cleanup_orphans, forget),
 }

@@ -26,6 +26,7 @@ ConfigOption = Annotated[
 ]
 ProfileOption = Annotated[str | None, typer.Option("--profile", help="lite or standard.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Count what would change, and change nothing.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ProjectArgument = Annotated[str, typer.Argument(help="The project's name.")]
 ProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="Only items of this project.")]

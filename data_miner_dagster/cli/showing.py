@@ -43,15 +43,7 @@ def status(
         echo("")
         rows = [[row["project"], f"{row['source']} {row['query']}", row["remark"]] for row in content["sources"]]
         print_table(["project", "source", "remark"], rows)
-    if content["sites"]:
-        echo("")
-        print_table(["nothing is asked of", "until", "because"], [list(row.values()) for row in content["sites"]])
-    for warning in content["warnings"]:
-        echo(f"warning: {warning['message']}", err=True)
-    if content["working"]:
-        echo("")
-        columns = ["being worked on", "which is", "by process", "on", "since"]
-        print_table(columns, [list(row.values()) for row in content["working"]])
+    _print_obstacles(content)
 
 
 def projects(json: JsonOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
@@ -110,9 +102,27 @@ def videos(
     echo(f"{len(found)} videos")
 
 
+def _print_obstacles(content: "dict[str, list[dict[str, object]]]") -> None:
+    """Print what is not requested for now, and what is at work."""
+    if content["sites"]:
+        echo("")
+        print_table(["nothing is asked of", "until", "because"], [list(row.values()) for row in content["sites"]])
+    if content["holds"]:
+        echo("")
+        for held in content["holds"]:
+            echo(str(held["message"]))
+    for warning in content["warnings"]:
+        echo(f"warning: {warning['message']}", err=True)
+    if content["working"]:
+        echo("")
+        columns = ["being worked on", "which is", "by process", "on", "since"]
+        print_table(columns, [list(row.values()) for row in content["working"]])
+
+
 def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[str, object]]]":
     from data_miner_dagster.catalog.claims import live_claims
     from data_miner_dagster.catalog.counts import count_project_videos, count_videos
+    from data_miner_dagster.catalog.holds import lines_of_holds
     from data_miner_dagster.catalog.listings import remarkable_listings
     from data_miner_dagster.catalog.politeness import EVERY_SITE, closed_gates
     from data_miner_dagster.catalog.videos import find_videos
@@ -157,6 +167,7 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
             }
             for gate in closed_gates(database)
         ],
+        "holds": [{"message": line} for line in lines_of_holds(database, project)],
         "warnings": [{"message": warning} for warning in platform_warnings()],
         "working": [
             {

@@ -1,0 +1,74 @@
+"""Tell Dagster of what people did to work, and cancel runs.
+
+Belongs here: the instance's runs that are at work, and observations. Does not belong here: the history
+(dagster_history.py), the catalog's side (catalog/holds.py, catalog/batches.py).
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from data_miner_dagster.cli.dagster_history import open_history
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from data_miner_dagster.catalog.holds import WorkScope
+    from data_miner_dagster.operations.platform import Platform
+
+_MOST_OBSERVED: Final = 25
+_CANCEL_SECONDS: Final = 15.0
+
+
+def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> None:
+    """Show at the asset of some work why it is held, or that it goes on (None). Does nothing without an instance."""
+    from data_miner_dagster.deployment import standing_dagster_home
+    from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
+
+    if standing_dagster_home(platform.layout) is None:
+        return
+    import dagster as dg
+
+    stage = scope.stage or (WorkStage.RELEASING if scope.video_keys is None else WorkStage.DOWNLOADING)
+    partitions: tuple[str | None, ...] = (None if stage in VIDEO_STAGES else scope.project,)
+    if scope.video_keys is not None:
+        partitions = scope.video_keys[:_MOST_OBSERVED]
+    metadata = {"status": "going on" if reason is None else f"held: {reason}", "what": str(scope)}
+    with open_history(platform) as instance:
+        if instance is None:
+            return
+        for partition in partitions:
+            event = dg.AssetObservation(ASSETS[stage], partition=partition, metadata=dict(metadata))
+            instance.report_runless_asset_event(event)
+
+
+def cancel_batches(platform: "Platform", batches: "Mapping[int, str | None]") -> "Iterator[str]":
+    """Cancel the runs of batches and wait until they have ended; yield a line for each run.
+
+    What is undone in them and not held goes on in other runs, such as the videos of other projects.
+    """
+    from data_miner_dagster.catalog.holds import mark_paused
+
+    mark_paused(platform.database, batches)
+    run_ids = sorted({run_id for run_id in batches.values() if run_id is not None})
+    with open_history(platform) as instance:
+        if instance is None:
+            return
+        for run_id in run_ids:
+            run = instance.get_run_by_id(run_id)
+            if run is not None and not run.is_finished:
+                yield _cancelled(instance, run)
+
+
+def _cancelled(instance: "dg.DagsterInstance", run: "dg.DagsterRun") -> str:
+    started = time.monotonic()
+    name = f"run {run.run_id[:8]} ({run.job_name})"
+    # Only a run that a code server has started can be reached. `data-miner run` executes its own.
+    if not instance.run_coordinator.cancel_run(run.run_id):
+        return f"{name} cannot be cancelled from here: press Ctrl-C where it runs"
+    while time.monotonic() - started < _CANCEL_SECONDS:
+        current = instance.get_run_by_id(run.run_id)
+        if current is None or current.is_finished:
+            return f"{name} was cancelled"
+        time.sleep(0.2)
+    return f"{name} is being cancelled"

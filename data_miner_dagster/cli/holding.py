@@ -1,0 +1,200 @@
+"""Commands that stop work and let it go on: `pause`, `hold`, `resume`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened_existing
+from data_miner_dagster.cli.output import echo
+
+if TYPE_CHECKING:
+    from data_miner_dagster.catalog.holds import WorkScope, WorkWithin
+    from data_miner_dagster.domain.work import WorkStage
+    from data_miner_dagster.operations.platform import Platform
+
+KeysArgument = Annotated[list[str] | None, typer.Argument(help="Video keys.")]
+KeysFileOption = Annotated[Path | None, typer.Option("--keys-file", help="A text file with one video key a line.")]
+OfProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="Only the work for this project.")]
+StageOption = Annotated[
+    str | None, typer.Option("--stage", help="Only this stage, by its word: downloading, extraction, embedding, ...")
+]
+_ReasonOption = Annotated[str, typer.Option("--reason", help="What `status` and the sensors say of it.")]
+
+
+def pause(
+    project: OfProjectOption = None,
+    stage: StageOption = None,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Also cancel the runs that work on it now.")] = False,
+    reason: _ReasonOption = "paused by hand",
+    dry_run: DryRunOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Stop a project, a stage or all work until `resume`. What is being worked on is finished, except with --cancel.
+
+    A video that another project wants too goes on for that project.
+    """
+    platform = opened_existing(root, config)
+    scope = scope_named(platform, project, stage)
+    within = _hold(platform, scope, reason, dry_run=dry_run, is_cancelling=cancel)
+    if cancel and not dry_run:
+        from data_miner_dagster.cli.dagster_runs import cancel_batches
+
+        for line in cancel_batches(platform, within.batches):
+            echo(line)
+
+
+def hold(
+    keys: KeysArgument = None,
+    project: OfProjectOption = None,
+    stage: StageOption = None,
+    keys_file: KeysFileOption = None,
+    reason: _ReasonOption = "held by hand",
+    dry_run: DryRunOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Stop work on single videos, a project or a stage until `resume`. A project waits for its held videos."""
+    from data_miner_dagster.domain.errors import ConfigError
+
+    platform = opened_existing(root, config)
+    scope = scope_named(platform, project, stage, keys, keys_file)
+    if scope.video_keys is None and project is None and stage is None:
+        raise ConfigError("name video keys, a --project or a --stage; `data-miner pause` stops all work")
+    _hold(platform, scope, reason, dry_run=dry_run, is_cancelling=False)
+
+
+def resume(
+    keys: KeysArgument = None,
+    project: OfProjectOption = None,
+    stage: StageOption = None,
+    keys_file: KeysFileOption = None,
+    dry_run: DryRunOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Let paused and held work, and what was in a cancelled run, go on: all of it, or what is named."""
+    from data_miner_dagster.catalog.holds import find_holds, holds_over, lines_of_holds, release_holds
+    from data_miner_dagster.cli.dagster_runs import observe
+
+    platform = opened_existing(root, config)
+    scope = scope_named(platform, project, stage, keys, keys_file)
+    look = find_holds if dry_run else release_holds
+    found = look(platform.database, project=scope.project, stage=scope.stage, video_keys=scope.video_keys)
+    if dry_run:
+        echo(f"{len(found)} holds would end")
+        return
+    if found:
+        observe(platform, scope, None)
+    goes_on = "; the next run, or a running `data-miner up` at once, goes on with it" if found else ""
+    echo(f"{scope}: {len(found)} holds ended{goes_on}")
+    if holds_over(platform.database, scope.project, scope.stage):
+        for line in lines_of_holds(platform.database, project):
+            echo(f"still: {line}", err=True)
+
+
+def scope_named(
+    platform: "Platform",
+    project: str | None,
+    stage: str | None,
+    keys: "list[str] | None" = None,
+    keys_file: Path | None = None,
+) -> "WorkScope":
+    """Return the work that a command was asked for.
+
+    Raises:
+        ConfigError: there is no such project, stage or video, the project does not want a video, or the file names
+            none.
+    """
+    from data_miner_dagster.catalog.holds import WorkScope
+
+    if project is not None:
+        platform.project_config(project)  # the clear error for an unknown name
+    named = list(keys or []) + (keys_in_file(keys_file) if keys_file is not None else [])
+    if not named:
+        return WorkScope(project, stage_named(stage))
+    return WorkScope(project, stage_named(stage), tuple(checked_keys(platform, named, project)))
+
+
+def stage_named(word: str | None) -> "WorkStage | None":
+    """Return the stage that has this name, or None for None.
+
+    Raises:
+        ConfigError: there is no such stage.
+    """
+    from data_miner_dagster.config.problems import did_you_mean
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.domain.work import WorkStage
+
+    if word is None:
+        return None
+    known = [stage.value.lower() for stage in WorkStage]
+    if word.lower() not in known:
+        raise ConfigError(f"--stage {word!r} is none{did_you_mean(word.lower(), known)}")
+    return WorkStage(word.upper())
+
+
+def keys_in_file(path: Path) -> list[str]:
+    """Return the video keys of a text file, one a line. Empty lines, and lines that begin with #, are passed over.
+
+    Raises:
+        ConfigError: it cannot be read, or names none.
+    """
+    from data_miner_dagster.config.text_files import MAX_LIST_BYTES, read_text_file
+    from data_miner_dagster.domain.errors import ConfigError
+
+    try:
+        text = read_text_file(path.expanduser(), max_bytes=MAX_LIST_BYTES)
+    except FileNotFoundError:
+        raise ConfigError(f"--keys-file {path}: there is no such file") from None
+    keys = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+    if not keys:
+        raise ConfigError(f"--keys-file {path}: it names no video; write one key a line")
+    return keys
+
+
+def checked_keys(platform: "Platform", keys: list[str], project: str | None) -> list[str]:
+    """Return the distinct keys in the given order.
+
+    Raises:
+        ConfigError: one is of no video, or of none that the project wants.
+    """
+    from data_miner_dagster.catalog.videos import find_videos
+    from data_miner_dagster.domain.errors import ConfigError
+
+    distinct = list(dict.fromkeys(keys))
+    known = {row.key for row in find_videos(platform.database, distinct)}
+    if unknown := [key for key in distinct if key not in known]:
+        raise ConfigError(f"{_some(unknown)}: no such video; `data-miner videos` lists the keys")
+    if project is not None:
+        wanted = {row.key for row in find_videos(platform.database, distinct, project=project)}
+        if others := [key for key in distinct if key not in wanted]:
+            raise ConfigError(f"{_some(others)}: project {project!r} does not want it; nothing was done")
+    return distinct
+
+
+def _some(keys: list[str], most: int = 3) -> str:
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more
+
+
+def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: bool, is_cancelling: bool) -> "WorkWithin":
+    """Hold some work and say in one line what that means; return how much work there was."""
+    from data_miner_dagster.catalog.holds import hold_items, work_within
+    from data_miner_dagster.cli.dagster_runs import observe
+
+    within = work_within(platform.database, scope)
+    then = "are cancelled" if is_cancelling else "finish first"
+    at_work = f", {within.num_in_flight} at work {then}" if within.num_in_flight else ""
+    if dry_run:
+        echo(f"{scope} would be held: {within.num_waiting} pieces of work would wait{at_work}")
+        return within
+    num_new = hold_items(
+        platform.database, project=scope.project, stage=scope.stage, video_keys=scope.video_keys, reason=reason
+    )
+    if num_new:
+        observe(platform, scope, reason)
+    what = "held" if num_new else "held already"
+    echo(f"{scope}: {what}; {within.num_waiting} pieces of work wait{at_work}; to go on: {scope.resume_command}")
+    return within
