@@ -118,7 +118,7 @@ def release_holds(
     videos of a cancelled run are held. A hold that covers more than what is named stays (`holds_over`).
     """
     with database.transaction() as session:
-        released = _within(session, project, stage, video_keys)
+        released = holds_within(session, project, stage, video_keys)
         for row in released:
             session.execute(delete(HoldRow).where(HoldRow.id == row.id))
     return released
@@ -133,7 +133,7 @@ def find_holds(
 ) -> list[HoldRow]:
     """Return the holds that `release_holds` would remove, oldest first. Without arguments: all of them."""
     with database.reading() as session:
-        return _within(session, project, stage, video_keys)
+        return holds_within(session, project, stage, video_keys)
 
 
 def holds_over(database: Database, project: str | None = None, stage: WorkStage | None = None) -> list[HoldRow]:
@@ -149,9 +149,9 @@ def holds_over(database: Database, project: str | None = None, stage: WorkStage 
 
 
 def why_held(database: Database, project: str, stage: WorkStage | None = None) -> str | None:
-    """Return one line saying why a stage of a project, or with None the whole project, is not requested, or None."""
+    """Return why a stage of a project (None: the whole project) is not requested and how to go on, or None if it is."""
     over = holds_over(database, project, stage)
-    return None if not over else f"{_scope_of(over[:1])} is held since {_when(over[0].held_at)} ({over[0].reason})"
+    return _line(over[:1]) if over else None
 
 
 def is_work_held() -> ColumnElement[bool]:
@@ -231,19 +231,18 @@ def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
     groups: dict[tuple[object, ...], list[HoldRow]] = {}
     for row in rows:
         groups.setdefault((row.project, row.stage, row.video_key is None, row.reason), []).append(row)
-    lines = []
-    for group in groups.values():
-        scope = _scope_of(group)
-        verb = "are" if len(group) > 1 else "is"
-        lines.append(
-            f"{scope} {verb} held since {_when(group[0].held_at)} ({group[0].reason}); to go on: {scope.resume_command}"
-        )
+    lines = [_line(group) for group in groups.values()]
     more = [f"and {len(lines) - _MOST_LINES} more: data-miner status"] if len(lines) > _MOST_LINES else []
     return [*lines[:_MOST_LINES], *more]
 
 
+def _line(rows: Sequence[HoldRow]) -> str:
+    """Return one line on holds that differ in nothing but their videos."""
+    scope, verb = _scope_of(rows), "are" if len(rows) > 1 else "is"
+    return f"{scope} {verb} held since {_when(rows[0].held_at)} ({rows[0].reason}); to go on: {scope.resume_command}"
+
+
 def _scope_of(rows: Sequence[HoldRow]) -> WorkScope:
-    """Return what holds cover that differ in nothing but their videos."""
     keys = tuple(row.video_key for row in rows if row.video_key is not None)
     return WorkScope(rows[0].project, rows[0].stage, keys or None)
 
@@ -252,9 +251,10 @@ def _when(date: datetime) -> str:
     return f"{date:%Y-%m-%d %H:%M} UTC"
 
 
-def _within(
+def holds_within(
     session: Session, project: str | None, stage: WorkStage | None, video_keys: Collection[str] | None
 ) -> list[HoldRow]:
+    """Do what `find_holds` does, in the caller's transaction."""
     query = select(HoldRow).order_by(HoldRow.id)
     if project is not None:
         members = select(ProjectVideoRow.video_key).where(

@@ -34,6 +34,7 @@ from data_miner_dagster.domain.records import VideoFileRecord
 from data_miner_dagster.domain.statuses import (
     VideoStatus,
 )
+from data_miner_dagster.domain.work import WorkStage
 
 
 def find_video(database: Database, key: str) -> VideoRow | None:
@@ -181,26 +182,35 @@ def retry_videos(
 
     A video with a file (it failed at extraction) goes back to DOWNLOADED, any other to PENDING.
     """
-    query = (
-        select(VideoRow)
-        .where(VideoRow.status.in_({VideoStatus.FAILED, VideoStatus.UNAVAILABLE}))
-        .order_by(VideoRow.key)
-    )
+    with database.transaction() as session:
+        return retry_videos_in(session, project=project, kinds=kinds, video_keys=video_keys)
+
+
+def retry_videos_in(
+    session: Session,
+    *,
+    project: str | None = None,
+    kinds: Collection[VideoErrorKind] | None = None,
+    video_keys: Collection[str] | None = None,
+    stage: WorkStage | None = None,
+) -> list[str]:
+    """Do what `retry_videos` does, in the caller's transaction; with `stage`, only where this stage failed."""
+    query = select(VideoRow).where(VideoRow.status.in_({VideoStatus.FAILED, VideoStatus.UNAVAILABLE}))
     if project is not None:
         query = query.where(is_wanted(project))
     if kinds is not None:
         query = query.where(VideoRow.error_kind.in_(kinds))
-    if video_keys is not None:
-        query = query.where(VideoRow.key.in_(video_keys))
+    named = [query] if video_keys is None else [query.where(VideoRow.key.in_(some)) for some in portions(video_keys)]
     fresh: dict[str, Any] = {"attempts": 0, "retry_after": None, "error": None, "error_kind": None}
-    with database.transaction() as session:
-        retried = []
-        for video in session.scalars(query):
-            has_file = video.status is VideoStatus.FAILED and video.sha256 is not None
-            target = VideoStatus.DOWNLOADED if has_file else VideoStatus.PENDING
-            if move_video(session, video.key, target, only_from={video.status}, **fresh):
-                forget_items(session, [video.key])
-                retried.append(video.key)
+    retried = []
+    for video in [video for some in named for video in session.scalars(some.order_by(VideoRow.key)).all()]:
+        has_file = video.status is VideoStatus.FAILED and video.sha256 is not None
+        if stage not in (None, WorkStage.EXTRACTION if has_file else WorkStage.DOWNLOADING):
+            continue
+        target = VideoStatus.DOWNLOADED if has_file else VideoStatus.PENDING
+        if move_video(session, video.key, target, only_from={video.status}, **fresh):
+            forget_items(session, [video.key])
+            retried.append(video.key)
     return retried
 
 

@@ -11,6 +11,7 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster.assets.outcomes import FAILURE_KIND
+from data_miner_dagster.catalog.holds import why_held
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.upkeep import reset_orphans
 from data_miner_dagster.cli.interrupts import ending_on_interrupt
@@ -192,13 +193,23 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> str:
     )
 
 
+def check_not_held(platform: Platform, project: str) -> None:
+    """Refuse to work on a project, or on anything, that a person has paused.
+
+    Raises:
+        DataMinerError: it is paused; the message says since when, why, and how to go on.
+    """
+    if (held := why_held(platform.database, project)) is not None:
+        raise DataMinerError(f"{held}, then run again")
+
+
 def run_project_file(config_file: Path, *, root: Path | None, profile: str | None, force: bool) -> InProcessRunner:
     """Take a project file to its release; return the runner, which knows what was done. Ctrl-C ends the process.
 
     Raises:
         ConfigError: there is a mistake that can be found before any work.
         NothingToReleaseError: nothing survived to the release.
-        DataMinerError: a run failed as a whole.
+        DataMinerError: a run failed as a whole, or a person paused the project.
     """
     options = platform_options(root, config_file, profile)
     parsed = load_project_file(config_file)
@@ -210,6 +221,7 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
         for run_id in end_dead_runs(instance):
             logger.warning("ended run %s, whose process is gone", run_id)
         register_project_file(platform, config_file)
+        check_not_held(platform, parsed.name)
         runner = InProcessRunner(platform, instance, parsed.name)
         runner.list_sources()
         runner.settle_and_build(force=force)

@@ -24,10 +24,11 @@ from data_miner_dagster.cli.holding import hold, pause, resume
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, platform_options
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.releases import export, releases
+from data_miner_dagster.cli.retrying import retry
 from data_miner_dagster.cli.run import run
 from data_miner_dagster.cli.showing import projects, status, videos
 from data_miner_dagster.cli.up import up
-from data_miner_dagster.cli.upkeep import cleanup_orphans, delete_project, delete_videos, forget, retry
+from data_miner_dagster.cli.upkeep import cleanup_orphans, delete_project, delete_videos, forget
 from data_miner_dagster.cli.verdicts import verdicts
 from data_miner_dagster.config.environment import DEBUG_VARIABLE, VERBOSE_VARIABLE, set_variable
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError

@@ -11,7 +11,7 @@ from data_miner_dagster.cli.warnings import platform_warnings
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from data_miner_dagster.catalog.schema import ProjectRow, VideoRow
+    from data_miner_dagster.catalog.schema import ClaimRow, ProjectRow, VideoRow
     from data_miner_dagster.operations.platform import Platform
 
 
@@ -169,16 +169,17 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
         ],
         "holds": [{"message": line} for line in lines_of_holds(database, project)],
         "warnings": [{"message": warning} for warning in platform_warnings()],
-        "working": [
-            {
-                "resource": claim.resource,
-                "name": names.get(claim.resource.removeprefix("video/"), ""),
-                "process": claim.pid,
-                "host": claim.host.partition("|")[0],
-                "since": f"{claim.claimed_at:%Y-%m-%d %H:%M:%S}Z",
-            }
-            for claim in claims
-        ],
+        "working": [_working(claim, names.get(claim.resource.removeprefix("video/"), "")) for claim in claims],
+    }
+
+
+def _working(claim: "ClaimRow", name: str) -> "dict[str, object]":
+    return {
+        "resource": claim.resource,
+        "name": name,
+        "process": claim.pid,
+        "host": claim.host.partition("|")[0],
+        "since": f"{claim.claimed_at:%Y-%m-%d %H:%M:%S}Z",
     }
 
 

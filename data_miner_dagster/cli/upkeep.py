@@ -1,4 +1,4 @@
-"""Commands that retry or remove: `retry`, `delete-project`, `delete-videos`, `cleanup-orphans`, `forget`."""
+"""Commands that remove: `delete-project`, `delete-videos`, `cleanup-orphans`, `forget`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +7,6 @@ import typer
 from data_miner_dagster.cli.options import (
     ConfigOption,
     ProjectArgument,
-    ProjectOption,
     RootOption,
     YesOption,
     confirm,
@@ -22,37 +21,6 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
     from data_miner_dagster.operations.upkeep.forgetting import HeldRelease
     from data_miner_dagster.operations.upkeep.removal import Removal
-
-
-def retry(
-    keys: Annotated[list[str] | None, typer.Argument(help="Video keys. Default: all failed videos.")] = None,
-    project: ProjectOption = None,
-    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind of error; may be repeated.")] = None,
-    root: RootOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Retry failed and unavailable videos now."""
-    from data_miner_dagster.catalog.videos import retry_videos
-    from data_miner_dagster.config.problems import did_you_mean
-    from data_miner_dagster.domain.errors import ConfigError
-    from data_miner_dagster.domain.reasons import VideoErrorKind
-
-    platform = opened_existing(root, config)
-    known = [known.value for known in VideoErrorKind]
-    for name in kind or []:
-        if name not in known:
-            raise ConfigError(f"--kind {name!r} is none{did_you_mean(name, known)}")
-    if project is not None:
-        platform.project_config(project)
-    retried = retry_videos(
-        platform.database,
-        project=project,
-        kinds={VideoErrorKind(name) for name in kind} if kind else None,
-        video_keys=keys or None,
-    )
-    for key in retried:
-        echo(key)
-    echo(f"{len(retried)} videos will be tried again by the next run, or at once by a running `data-miner up`")
 
 
 def delete_project(

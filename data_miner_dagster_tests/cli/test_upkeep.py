@@ -4,7 +4,6 @@ import pytest
 
 from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.support.sample_project import build_project
@@ -13,27 +12,6 @@ from data_miner_dagster_tests.support.sample_project import build_project
 @pytest.fixture
 def platform(tmp_path: Path) -> Platform:
     return build_project(tmp_path, through="extraction")
-
-
-def test_retry__nothing_to_retry(run_command: RunCommand, tmp_path: Path) -> None:
-    build_project(tmp_path, videos=(), through="sourcing")
-    assert run_command("retry", "--root", tmp_path).stdout.startswith("0 videos will be tried again")
-
-
-def test_retry__by_kind_and_key(run_command: RunCommand, platform: Platform) -> None:
-    def retried(*options: str) -> str:
-        return run_command("retry", "--root", platform.root, *options).stdout
-
-    assert retried("--kind", "private").startswith("0 videos")
-    assert retried("files-aaa").startswith("0 videos")
-    assert retried("--kind", "private", "--kind", "undecodable").startswith("files-ddd\n1 videos")
-    video = find_video(platform.database, "files-ddd")
-    assert video is not None
-    assert video.status is VideoStatus.DOWNLOADED
-    with pytest.raises(ConfigError, match=r"--kind 'privat' is none; did you mean 'private'\?"):
-        retried("--kind", "privat")
-    with pytest.raises(ConfigError, match="no project 'nobody'"):
-        retried("--project", "nobody")
 
 
 def test_delete_videos__wanted_ones_are_refused(run_command: RunCommand, platform: Platform) -> None:

@@ -1,0 +1,141 @@
+"""Give failed work another chance at once, because a person asks for it.
+
+Belongs here: what a retry clears, of videos and of projects. Does not belong here: when work is tried again by itself
+(attempts.py, gates.py).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Select, delete, or_, select
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.database import Database, portions
+from data_miner_dagster.catalog.holds import CANCELLED, WorkScope, holds_within
+from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow
+from data_miner_dagster.catalog.transitions import move_project
+from data_miner_dagster.catalog.videos import retry_videos_in
+from data_miner_dagster.catalog.work_tables import AttemptRow, HoldRow, StageGateRow, SuspectRow
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
+from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
+
+_TABLES: Final = (AttemptRow, SuspectRow)
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What a retry made due."""
+
+    videos: tuple[str, ...]  # failed, unavailable or given up by a stage, by key
+    projects: tuple[str, ...]  # with a failed stage, by name
+    num_holds: int
+    stages: tuple[WorkStage, ...]  # that waited for an outage to pass
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing to retry."""
+        return not (self.videos or self.projects or self.num_holds or self.stages)
+
+
+def retry_work(
+    database: Database, scope: WorkScope, *, kinds: Collection[str] | None = None, is_dry_run: bool = False
+) -> Retried:
+    """Forget the failures within a scope, so that the work is due at once, and end holds of it.
+
+    Work that is held because its run was cancelled goes on in any case; what a person held only if the scope names a
+    video, project or stage. With `kinds`, only failures of these kinds are forgotten, and no hold ends.
+    """
+    with database.transaction() as session:
+        retried = _retry(session, scope, kinds)
+        if is_dry_run:
+            session.rollback()
+    return retried
+
+
+def _retry(session: Session, scope: WorkScope, kinds: Collection[str] | None) -> Retried:
+    failed = _failed_items(session, scope, kinds)
+    videos: set[str] = set()
+    if scope.stage is None or scope.stage in VIDEO_STAGES:
+        of_videos = None if kinds is None else {kind for kind in VideoErrorKind if kind.value in kinds}
+        videos.update(
+            retry_videos_in(
+                session, project=scope.project, kinds=of_videos, video_keys=scope.video_keys, stage=scope.stage
+            )
+        )
+        videos.update(item for stage, item in failed if stage in VIDEO_STAGES)
+    projects = {item for stage, item in failed if stage not in VIDEO_STAGES}
+    if scope.video_keys is None and (kinds is None or projects):
+        projects.update(_reset_projects(session, scope, None if kinds is None else projects))
+    for stage, item in failed:
+        for row in _TABLES:
+            session.execute(delete(row).where(row.stage == stage, row.item == item))
+    num_holds, stages = 0, tuple[WorkStage, ...]()
+    if kinds is None:
+        num_holds = _end_holds(session, scope)
+        stages = _open_gates(session, scope)
+    return Retried(tuple(sorted(videos)), tuple(sorted(projects)), num_holds, stages)
+
+
+def _failed_items(session: Session, scope: WorkScope, kinds: Collection[str] | None) -> set[tuple[WorkStage, str]]:
+    """Return the stages and items within a scope with a failed attempt, or on which a process died."""
+    found: set[tuple[WorkStage, str]] = set()
+    for row in _TABLES:
+        query = select(row.stage, row.item).distinct()
+        if scope.stage is not None:
+            query = query.where(row.stage == scope.stage)
+        if scope.project is not None:
+            query = query.where(or_(row.item == scope.project, row.item.in_(_members(scope.project))))
+        if kinds is not None:
+            if row is SuspectRow:
+                continue
+            query = query.where(AttemptRow.kind.in_(kinds))
+        if scope.video_keys is None:
+            found.update((stage, item) for stage, item in session.execute(query) if item)
+        else:
+            for some in portions(scope.video_keys):
+                found.update((stage, item) for stage, item in session.execute(query.where(row.item.in_(some))))
+    return found
+
+
+def _reset_projects(session: Session, scope: WorkScope, only: Collection[str] | None) -> list[str]:
+    """Let projects with a failed stage start over; what is current is not made again. Return their names."""
+    query = select(ProjectRow.name, ProjectRow.error).where(ProjectRow.stage == ProjectStage.FAILED)
+    if scope.project is not None:
+        query = query.where(ProjectRow.name == scope.project)
+    reset = []
+    for name, error in session.execute(query.order_by(ProjectRow.name)).all():
+        is_meant = scope.stage is None or (error or "").startswith(f"{scope.stage.value.lower()}:")
+        if is_meant and (only is None or name in only):
+            move_project(session, name, ProjectStage.SOURCING, only_from={ProjectStage.FAILED}, error=None)
+            reset.append(name)
+    return reset
+
+
+def _end_holds(session: Session, scope: WorkScope) -> int:
+    is_named = scope != WorkScope()
+    rows = holds_within(session, scope.project, scope.stage, scope.video_keys)
+    ended = [row.id for row in rows if is_named or row.reason == CANCELLED]
+    for hold_id in ended:
+        session.execute(delete(HoldRow).where(HoldRow.id == hold_id))
+    return len(ended)
+
+
+def _open_gates(session: Session, scope: WorkScope) -> tuple[WorkStage, ...]:
+    """Have stages that wait for an outage to pass try one batch at once, unless only a project or video is meant."""
+    if scope.project is not None or scope.video_keys is not None:
+        return ()
+    query = select(StageGateRow).order_by(StageGateRow.stage)
+    if scope.stage is not None:
+        query = query.where(StageGateRow.stage == scope.stage)
+    gates = session.scalars(query).all()
+    for gate in gates:
+        gate.closed_until = gate.closed_at
+    return tuple(gate.stage for gate in gates)
+
+
+def _members(project: str) -> Select[str]:
+    return select(ProjectVideoRow.video_key).where(
+        ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
+    )

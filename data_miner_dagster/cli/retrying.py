@@ -1,0 +1,55 @@
+"""The command `retry`: another chance for what failed, and for what was in a cancelled run."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data_miner_dagster.cli.holding import KeysFileOption, OfProjectOption, StageOption, scope_named
+from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened_existing
+from data_miner_dagster.cli.output import echo
+
+if TYPE_CHECKING:
+    from data_miner_dagster.catalog.retries import Retried
+
+
+def retry(
+    keys: Annotated[list[str] | None, typer.Argument(help="Video keys. Default: all that failed.")] = None,
+    project: OfProjectOption = None,
+    stage: StageOption = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind of error; may be repeated.")] = None,
+    keys_file: KeysFileOption = None,
+    dry_run: DryRunOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Retry failed and unavailable videos, failed stages of projects, and what was in a cancelled run, now."""
+    from data_miner_dagster.catalog.holds import lines_of_holds
+    from data_miner_dagster.catalog.retries import retry_work
+    from data_miner_dagster.config.problems import did_you_mean
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.domain.reasons import VideoErrorKind
+
+    platform = opened_existing(root, config)
+    known = [known.value for known in VideoErrorKind]
+    for name in kind or []:
+        if name not in known:
+            raise ConfigError(f"--kind {name!r} is none{did_you_mean(name, known)}")
+    scope = scope_named(platform, project, stage, keys, keys_file)
+    retried = retry_work(platform.database, scope, kinds=set(kind) if kind else None, is_dry_run=dry_run)
+    for name in (*retried.videos, *retried.projects):
+        echo(name)
+    echo(_line(retried, dry_run=dry_run))
+    for line in lines_of_holds(platform.database, project):
+        echo(f"still: {line}", err=True)
+
+
+def _line(retried: "Retried", *, dry_run: bool) -> str:
+    """Return in one line what was done and what follows."""
+    projects = f" and {len(retried.projects)} projects" if retried.projects else ""
+    holds = f"; {retried.num_holds} holds {'would end' if dry_run else 'ended'}" if retried.num_holds else ""
+    stages = ", ".join(stage.value.lower() for stage in retried.stages)
+    outages = f"; without waiting for an outage to pass: {stages}" if stages else ""
+    if dry_run:
+        return f"{len(retried.videos)} videos{projects} would be tried again{holds}{outages}"
+    when = " by the next run, or at once by a running `data-miner up`"
+    return f"{len(retried.videos)} videos{projects} will be tried again{when}{holds}{outages}"
