@@ -11,6 +11,7 @@ from typing import Final
 from sqlalchemy import Select, delete, or_, select
 from sqlalchemy.orm import Session
 
+from data_miner_dagster.catalog.attempts import clear_attempts
 from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.holds import CANCELLED, WorkScope, holds_within
 from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow
@@ -69,8 +70,7 @@ def _retry(session: Session, scope: WorkScope, kinds: Collection[str] | None) ->
     if scope.video_keys is None and (kinds is None or projects):
         projects.update(_reset_projects(session, scope, None if kinds is None else projects))
     for stage, item in failed:
-        for row in _TABLES:
-            session.execute(delete(row).where(row.stage == stage, row.item == item))
+        clear_attempts(session, stage, [item])
     num_holds, stages = 0, tuple[WorkStage, ...]()
     if kinds is None:
         num_holds = _end_holds(session, scope)

@@ -28,9 +28,10 @@ def retry(
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.domain.reasons import VideoErrorKind
+    from data_miner_dagster.domain.work import FailureKind
 
     platform = opened_existing(root, config)
-    known = [known.value for known in VideoErrorKind]
+    known = sorted({*(known.value for known in VideoErrorKind), *(known.value for known in FailureKind)})
     for name in kind or []:
         if name not in known:
             raise ConfigError(f"--kind {name!r} is none{did_you_mean(name, known)}")
