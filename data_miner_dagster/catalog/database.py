@@ -60,7 +60,14 @@ def make_engine(url: str | URL, *, is_read_only: bool = False) -> Engine:
     if parsed.get_backend_name() == "postgresql":
         # A connection dropped by the server or a firewall is detected before use, a hung host within half a minute.
         # Errors show the statement but not its values, which include addresses and configurations.
-        return create_engine(parsed, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": 30})
+        # The isolation is named since the functions of the catalog rely on it (writers.py), whatever the server's own.
+        return create_engine(
+            parsed,
+            hide_parameters=True,
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",
+            connect_args={"connect_timeout": 30},
+        )
     engine = create_engine(
         parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
     )
@@ -152,7 +159,8 @@ class Database:
         self.engine = make_engine(url)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._reading_engine = (
-            self.engine.execution_options(postgresql_readonly=True)  # shares the pool
+            # Shares the pool. Statements of one transaction see one state of the catalog, as on SQLite.
+            self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             if self.is_postgresql
             else make_engine(url, is_read_only=True)
         )

@@ -3,7 +3,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from data_miner_dagster.catalog.database import Database, make_engine, portions, reclaim_space, sqlite_url
@@ -51,6 +51,21 @@ def test_reading__does_not_wait_for_a_writer(database: Database) -> None:
         assert time.monotonic() - started < 5
     assert row is not None
     assert row.error is None
+
+
+def test_reading__sees_one_state_of_the_catalog(database: Database) -> None:
+    add_project(database, "bikes")
+    with database.reading() as session:
+        names = select(ProjectRow.name).order_by(ProjectRow.name)
+        assert list(session.scalars(names)) == ["bikes"]
+        add_project(database, "trams")
+        assert list(session.scalars(names)) == ["bikes"]
+    with database.reading() as session:
+        assert list(session.scalars(names)) == ["bikes", "trams"]
+    if database.is_postgresql:
+        with database.transaction() as session:  # on the same connection: its writers see what others commit
+            assert session.scalar(text("SHOW transaction_isolation")) == "read committed"
+            assert session.scalar(text("SHOW transaction_read_only")) == "off"
 
 
 def test_transaction__read_then_write_by_many_threads_loses_no_update(database: Database) -> None:
