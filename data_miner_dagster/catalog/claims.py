@@ -94,7 +94,12 @@ def try_claim(database: Database, resource: str, *, run_id: str | None = None) -
             held = session.get(ClaimRow, resource)
             if held is None or is_claim_live(held, now):
                 return None
-            is_same = _CLAIMS.c.resource == resource, _CLAIMS.c.token == held.token
+            # Its expiry too: a holder that had only slept may have renewed it since it was read.
+            is_same = (
+                _CLAIMS.c.resource == resource,
+                _CLAIMS.c.token == held.token,
+                _CLAIMS.c.expires_at == held.expires_at,
+            )
             taken = session.execute(update(_CLAIMS).where(*is_same).values(**values(now)))
             if cast("CursorResult[Any]", taken).rowcount != 1:
                 return None

@@ -8,6 +8,7 @@ from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.writers import Topic, lock_topic
 
 _VIDEO: Final = cast("Table", VideoRow.__table__).c
 _OTHERS: Final = (
@@ -28,6 +29,14 @@ class SimilarVideo:
 
     key: str
     duplicate_of: str | None
+
+
+def lock_content(session: Session) -> None:
+    """Let nobody else decide until this transaction ends which video is the same as which.
+
+    Of two downloads of the same content the second then finds the first. Comes before the lock of any row.
+    """
+    lock_topic(session, Topic.CONTENT)
 
 
 def first_of_same_bytes(session: Session, video_key: str, sha256: str) -> SimilarVideo | None:

@@ -3,11 +3,13 @@
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.schema import (
     ForgottenRow,
 )
+from data_miner_dagster.catalog.writers import Topic, insert_absent, lock_topic
 from data_miner_dagster.domain.keys import forgotten_subject
 from data_miner_dagster.domain.records import VideoCandidate
 
@@ -15,13 +17,24 @@ from data_miner_dagster.domain.records import VideoCandidate
 def without_forgotten(database: Database, candidates: Sequence[VideoCandidate]) -> list[VideoCandidate]:
     """Return the candidates that were not removed on request, in order (`data-miner forget`)."""
     with database.reading() as session:
-        forgotten = set(session.scalars(select(ForgottenRow.subject)))
-    return [
-        candidate
+        forgotten = _forgotten_of(session, candidates)
+    return [candidate for candidate in candidates if candidate.video_key not in forgotten]
+
+
+def forgotten_among(session: Session, candidates: Sequence[VideoCandidate]) -> set[str]:
+    """Return the keys of the candidates that were removed on request. No more are until this transaction ends."""
+    lock_topic(session, Topic.FORGOTTEN, is_shared=True)
+    return _forgotten_of(session, candidates)
+
+
+def _forgotten_of(session: Session, candidates: Sequence[VideoCandidate]) -> set[str]:
+    forgotten = set(session.scalars(select(ForgottenRow.subject)))
+    return {
+        candidate.video_key
         for candidate in candidates
-        if forgotten_subject("video", candidate.video_key) not in forgotten
-        and forgotten_subject("channel", candidate.channel_id or "") not in forgotten
-    ]
+        if forgotten_subject("video", candidate.video_key) in forgotten
+        or forgotten_subject("channel", candidate.channel_id or "") in forgotten
+    }
 
 
 def is_forgotten(database: Database, subject: str) -> bool:
@@ -32,7 +45,7 @@ def is_forgotten(database: Database, subject: str) -> bool:
 
 def remember_forgotten(database: Database, subjects: Collection[str], reason: str) -> None:
     """Record that these subjects (from `forgotten_subject`) were removed on request. Idempotent."""
+    rows = [{"subject": subject, "reason": reason} for subject in sorted(set(subjects))]
     with database.transaction() as session:
-        for subject in sorted(set(subjects)):
-            if session.get(ForgottenRow, subject) is None:
-                session.add(ForgottenRow(subject=subject, reason=reason))
+        lock_topic(session, Topic.FORGOTTEN)
+        insert_absent(session, ForgottenRow, rows, returning="subject")

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.schema import SourceListingRow, utc_now
+from data_miner_dagster.catalog.writers import insert_absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +24,17 @@ class ListingResult:
 
 def record_listings(session: Session, project: str, results: Sequence[ListingResult]) -> None:
     """Store the listing results of a project's queries, replacing earlier results of the same queries."""
-    known = {
-        (row.source, row.query): row
-        for row in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == project))
-    }
-    for result in results:
-        row = known.get((result.source, result.query))
-        if row is None:
-            row = SourceListingRow(project_name=project, source=result.source, query=result.query)
-            session.add(row)
+    by_query = {(result.source, result.query): result for result in results}
+    rows = [
+        {"project_name": project, "source": source, "query": query, "listed_at": utc_now()}
+        for source, query in sorted(by_query)
+    ]
+    insert_absent(session, SourceListingRow, rows, returning="id")
+    of_project = select(SourceListingRow).where(SourceListingRow.project_name == project).order_by(SourceListingRow.id)
+    for row in session.scalars(of_project.with_for_update()).all():
+        result = by_query.get((row.source, row.query))
+        if result is None:
+            continue
         row.listed_at, row.error, row.passed_over = utc_now(), result.error, result.passed_over
         row.num_found = result.num_found
 
@@ -45,7 +48,8 @@ def forget_listings(session: Session, project: str, asked: Collection[tuple[str,
         asked: (source, query) of the queries still in use.
         is_complete: False if a file of queries may not have been read. Successful results are then kept.
     """
-    for row in session.scalars(select(SourceListingRow).where(SourceListingRow.project_name == project)).all():
+    of_project = select(SourceListingRow).where(SourceListingRow.project_name == project).order_by(SourceListingRow.id)
+    for row in session.scalars(of_project.with_for_update()).all():
         if (row.source, row.query) not in asked and (is_complete or row.error or row.passed_over):
             session.delete(row)
 

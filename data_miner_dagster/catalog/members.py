@@ -9,14 +9,16 @@ Belongs here: memberships. Does not belong here: their status as the stages prog
 from collections.abc import Collection, Sequence
 from operator import attrgetter
 
-from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy import ColumnElement, and_, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database, portions
+from data_miner_dagster.catalog.forgotten import forgotten_among
 from data_miner_dagster.catalog.schema import (
     ProjectVideoRow,
     VideoRow,
 )
+from data_miner_dagster.catalog.writers import insert_absent, lock_videos
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.reasons import RejectionRule
 from data_miner_dagster.domain.records import VIDEO_FACTS, VideoCandidate
@@ -75,46 +77,86 @@ def add_candidates(
 
     An existing membership keeps its first provenance. It becomes PENDING if it was rejected and now passes the rules,
     and REJECTED if it passed and is now rejected. A member that a person removed stays out unless a person
-    `takes_back`. An address known only from a listing becomes the user's own when the user writes it.
+    `takes_back`. An address known only from a listing becomes the user's own when the user writes it. What has been
+    removed on request in the meantime is left out.
     """
     keys = [candidate.video_key for candidate, _ in decided]
-    known: dict[str, Origin] = {}
-    members: dict[str, ProjectVideoRow] = {}
-    for some in portions(keys):
-        some_rows = session.execute(select(VideoRow.key, VideoRow.origin).where(VideoRow.key.in_(some)))
-        known |= {row.key: row.origin for row in some_rows}
-        is_member = ProjectVideoRow.project_name == project, ProjectVideoRow.video_key.in_(some)
-        members |= {row.video_key: row for row in session.scalars(select(ProjectVideoRow).where(*is_member))}
-    session.add_all(_video_of(candidate) for candidate, _ in decided if candidate.video_key not in known)
-    for candidate, _ in decided:
-        if candidate.origin is Origin.OWN and known.get(candidate.video_key) is Origin.FOREIGN:
-            row = session.get_one(VideoRow, candidate.video_key)
-            row.url, row.origin = candidate.url, candidate.origin
-    for candidate, rejected_because in decided:
-        status = ProjectVideoStatus.PENDING if rejected_because is None else ProjectVideoStatus.REJECTED
-        member = members.get(candidate.video_key)
-        if member is None:
-            session.add(
-                ProjectVideoRow(
-                    project_name=project,
-                    video_key=candidate.video_key,
-                    source=candidate.source,
-                    query=candidate.query,
-                    rank=candidate.rank,
-                    found_at=candidate.found_at,
-                    status=status,
-                    reason=rejected_because,
-                )
-            )
-            continue
-        if (member.reason or "").startswith(f"{RejectionRule.BY_HAND.value}:") and not takes_back:
-            continue
-        was_rejected, is_rejected = member.status is ProjectVideoStatus.REJECTED, rejected_because is not None
-        if was_rejected != is_rejected:
-            member.status = status
-        member.reason = rejected_because
+    forgotten = forgotten_among(session, [candidate for candidate, _ in decided])
+    by_key = {candidate.video_key: (candidate, reason) for candidate, reason in decided}
+    wanted = {key: by_key[key] for key in sorted(by_key.keys() - forgotten)}
+    _add_videos(session, [candidate for candidate, _ in wanted.values()])
+    known = _locked_members(session, project, wanted)
+    new = insert_absent(
+        session,
+        ProjectVideoRow,
+        [
+            {
+                "project_name": project,
+                "video_key": key,
+                "source": candidate.source,
+                "query": candidate.query,
+                "rank": candidate.rank,
+                "found_at": candidate.found_at,
+                "status": ProjectVideoStatus.PENDING if reason is None else ProjectVideoStatus.REJECTED,
+                "reason": reason,
+            }
+            for key, (candidate, reason) in wanted.items()
+            if key not in known
+        ],
+        returning="video_key",
+    )
+    for key, member in known.items():
+        _decide_again(member, wanted[key][1], takes_back=takes_back)
     session.flush()
-    return [key not in members for key in keys]
+    is_new = {row.video_key for row in new}
+    return [key in is_new for key in keys]
+
+
+def _add_videos(session: Session, candidates: Sequence[VideoCandidate]) -> None:
+    """Make sure that the videos exist, and that nobody else changes them before the transaction ends."""
+    rows = [
+        {
+            "key": candidate.video_key,
+            "url": candidate.url,
+            "origin": candidate.origin,
+            "status": VideoStatus.PENDING,
+            **{name: getattr(candidate, name) for name in VIDEO_FACTS},
+        }
+        for candidate in candidates
+    ]
+    missing = {candidate.video_key for candidate in candidates}
+    while missing:  # again only for a video that another transaction was deleting
+        insert_absent(session, VideoRow, [row for row in rows if row["key"] in missing], returning="key")
+        lock_videos(session, missing)
+        for some in portions(missing):
+            missing -= set(session.scalars(select(VideoRow.key).where(VideoRow.key.in_(some))))
+    for candidate in candidates:
+        if candidate.origin is Origin.OWN:
+            session.execute(
+                update(VideoRow)
+                .where(VideoRow.key == candidate.video_key, VideoRow.origin == Origin.FOREIGN)
+                .values(url=candidate.url, origin=candidate.origin)
+            )
+
+
+def _locked_members(session: Session, project: str, video_keys: Collection[str]) -> dict[str, ProjectVideoRow]:
+    """Return the memberships that exist, by key. Nobody else changes them before the transaction ends."""
+    query = select(ProjectVideoRow).where(ProjectVideoRow.project_name == project).with_for_update()
+    found: dict[str, ProjectVideoRow] = {}
+    for some in portions(video_keys):
+        of_some = query.where(ProjectVideoRow.video_key.in_(some)).order_by(ProjectVideoRow.video_key)
+        found |= {row.video_key: row for row in session.scalars(of_some)}
+    return found
+
+
+def _decide_again(member: ProjectVideoRow, rejected_because: str | None, *, takes_back: bool) -> None:
+    """Let a membership stand as the rules say now, unless a person took the video out."""
+    if (member.reason or "").startswith(f"{RejectionRule.BY_HAND.value}:") and not takes_back:
+        return
+    was_rejected, is_rejected = member.status is ProjectVideoStatus.REJECTED, rejected_because is not None
+    if was_rejected != is_rejected:
+        member.status = ProjectVideoStatus.REJECTED if is_rejected else ProjectVideoStatus.PENDING
+    member.reason = rejected_because
 
 
 def delete_faulty_entries(
@@ -131,28 +173,27 @@ def delete_faulty_entries(
     is_of_fault = ProjectVideoRow.reason.startswith(f"{RejectionRule.INTERNAL_ERROR.value}: ")
     with database.transaction() as session:
         query = select(ProjectVideoRow).where(ProjectVideoRow.project_name == project, is_of_fault)
-        for member in session.scalars(query).all():
-            if (member.source, member.query) in listed and member.video_key not in still_there:
-                session.delete(member)
+        mended = {
+            member.video_key
+            for member in session.scalars(query)
+            if (member.source, member.query) in listed and member.video_key not in still_there
+        }
+        lock_videos(session, mended)
+        for some in portions(mended):
+            session.execute(
+                delete(ProjectVideoRow).where(
+                    ProjectVideoRow.project_name == project, ProjectVideoRow.video_key.in_(some), is_of_fault
+                )
+            )
 
 
 def take_out(database: Database, project: str, video_keys: Sequence[str]) -> list[str]:
     """Reject members on a person's request. Return the sorted keys of those that the project wanted."""
     with database.transaction() as session:
-        rows = session.scalars(
-            select(ProjectVideoRow)
-            .where(ProjectVideoRow.project_name == project, ProjectVideoRow.video_key.in_(sorted(set(video_keys))))
-            .order_by(ProjectVideoRow.video_key)
-        ).all()
-        wanted = [row.video_key for row in rows if row.status is not ProjectVideoStatus.REJECTED]
-        for row in rows:
+        lock_videos(session, video_keys)
+        rows = _locked_members(session, project, video_keys)
+        wanted = sorted(key for key, row in rows.items() if row.status is not ProjectVideoStatus.REJECTED)
+        for row in rows.values():
             row.status = ProjectVideoStatus.REJECTED
             row.reason = f"{RejectionRule.BY_HAND.value}: taken out of the project"
     return wanted
-
-
-def _video_of(candidate: VideoCandidate) -> VideoRow:
-    facts = {name: getattr(candidate, name) for name in VIDEO_FACTS}
-    return VideoRow(
-        key=candidate.video_key, url=candidate.url, origin=candidate.origin, status=VideoStatus.PENDING, **facts
-    )

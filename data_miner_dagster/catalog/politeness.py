@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Final, cast
 
 from sqlalchemy import Table, bindparam, delete, func, or_, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, VideoRow, utc_now
+from data_miner_dagster.catalog.writers import insert_absent
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -47,11 +47,8 @@ class ClosedGate:
 
 def locked_gate(session: Session, site: str) -> SiteGateRow:
     """Return the row of a site, locked until this transaction ends. Creates the row if it does not exist."""
-    gate = session.scalar(select(SiteGateRow).where(SiteGateRow.site == site).with_for_update())
-    if gate is None:
-        gate = SiteGateRow(site=site, num_trips=0)
-        session.add(gate)
-        session.flush()
+    while (gate := session.get(SiteGateRow, site, with_for_update=True)) is None:
+        insert_absent(session, SiteGateRow, [{"site": site, "num_trips": 0}], returning="site")
     return gate
 
 
@@ -117,16 +114,7 @@ def admit_download(
     Args:
         spacing_seconds: minimum delay from this download to the site's next one, in any process.
     """
-    present = now or utc_now()
-    try:
-        return _admit(database, site, hourly_budget, daily_budget, spacing_seconds, present)
-    except IntegrityError:  # another process made the site's first row at the same time
-        return _admit(database, site, hourly_budget, daily_budget, spacing_seconds, present)
-
-
-def _admit(
-    database: Database, site: str, hourly: int | None, daily: int | None, spacing_seconds: float, now: datetime
-) -> Admission:
+    now = now or utc_now()
     with database.transaction() as session:
         gate = locked_gate(session, site)
         state = _state(session, site, now)
@@ -136,7 +124,7 @@ def _admit(
         session.execute(
             delete(DownloadStartRow).where(DownloadStartRow.site == site, DownloadStartRow.started_at <= now - _DAY)
         )
-        for budget, window, word in ((hourly, _HOUR, "hourly"), (daily, _DAY, "daily")):
+        for budget, window, word in ((hourly_budget, _HOUR, "hourly"), (daily_budget, _DAY, "daily")):
             if budget is None:
                 continue
             in_window = (DownloadStartRow.site == site, DownloadStartRow.started_at > start_at - window)
@@ -159,13 +147,6 @@ def _admit(
 
 def close_gate(database: Database, site: str, until: datetime, reason: str) -> None:
     """Open the breaker, so that no request is sent to the site before `until`. A later existing date is kept."""
-    try:
-        _close(database, site, until, reason)
-    except IntegrityError:
-        _close(database, site, until, reason)
-
-
-def _close(database: Database, site: str, until: datetime, reason: str) -> None:
     with database.transaction() as session:
         gate = locked_gate(session, site)
         if gate.closed_until is None or gate.closed_until <= utc_now():

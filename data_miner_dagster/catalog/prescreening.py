@@ -1,11 +1,12 @@
 """Stored scores of candidates' pictures, so that each picture is scored only once."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.schema import PrescreeningRow, utc_now
+from data_miner_dagster.catalog.writers import insert_absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,8 @@ def read_scores(database: Database, project: str, fingerprint: str) -> dict[str,
 
 def save_score(database: Database, project: str, video_key: str, score: PictureScore, fingerprint: str) -> None:
     """Store a score, replacing an earlier one."""
+    key = {"project_name": project, "video_key": video_key}
+    values = {**asdict(score), "fingerprint": fingerprint, "scored_at": utc_now()}
     with database.transaction() as session:
-        row = session.scalar(
-            select(PrescreeningRow).where(
-                PrescreeningRow.project_name == project, PrescreeningRow.video_key == video_key
-            )
-        )
-        if row is None:
-            row = PrescreeningRow(project_name=project, video_key=video_key)
-            session.add(row)
-        row.fingerprint, row.scored_at = fingerprint, utc_now()
-        row.similarity, row.prompt, row.num_pictures = score.similarity, score.prompt, score.num_pictures
+        if not insert_absent(session, PrescreeningRow, [{**key, **values}], returning="id"):
+            session.execute(update(PrescreeningRow).filter_by(**key).values(**values))

@@ -20,6 +20,7 @@ from data_miner_dagster.catalog.schema import (
     VideoRow,
     utc_now,
 )
+from data_miner_dagster.catalog.writers import insert_absent, lock_videos
 from data_miner_dagster.domain.statuses import (
     SETTLED_STATUSES,
     ProjectStage,
@@ -33,19 +34,17 @@ def save_snapshot(
 ) -> bool:
     """Insert or update a project's configuration snapshot. Return True if anything changed."""
     with database.transaction() as session:
-        row = session.get(ProjectRow, name)
-        if row is None:
-            session.add(
-                ProjectRow(
-                    name=name,
-                    config=dict(config),
-                    config_hash=config_hash,
-                    config_file=config_file,
-                    stage=ProjectStage.SOURCING,
-                    counts={},
-                )
-            )
-            return True
+        first = {
+            "name": name,
+            "config": dict(config),
+            "config_hash": config_hash,
+            "config_file": config_file,
+            "stage": ProjectStage.SOURCING,
+            "counts": {},
+        }
+        while (row := session.get(ProjectRow, name, with_for_update=True)) is None:
+            if insert_absent(session, ProjectRow, [first], returning="name"):
+                return True
         is_changed = (row.config_hash, row.config_file) != (config_hash, config_file)
         if not is_changed and row.config == dict(config):
             return False  # an earlier version's snapshot may contain fewer fields for the same settings
@@ -129,6 +128,8 @@ def delete_project(database: Database, name: str) -> bool:
         row = session.get(ProjectRow, name)
         if row is None:
             return False
+        members = select(ProjectVideoRow.video_key).where(ProjectVideoRow.project_name == name)
+        lock_videos(session, set(session.scalars(members)))
         delete_holds_of_project(session, name)
         forget_items(session, [name])
         session.execute(delete(ProjectRow).where(ProjectRow.name == name))  # ON DELETE CASCADE removes the memberships

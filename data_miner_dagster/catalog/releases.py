@@ -9,15 +9,13 @@ from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.schema import (
     ReleaseRow,
 )
+from data_miner_dagster.catalog.writers import insert_absent
 
 
 def add_release(session: Session, release: ReleaseRow) -> None:
     """Record a release. A second call with the same version changes nothing."""
-    known = session.scalar(
-        select(ReleaseRow).where(ReleaseRow.project_name == release.project_name, ReleaseRow.version == release.version)
-    )
-    if known is None:
-        session.add(release)
+    values = {name: value for name, value in vars(release).items() if name in ReleaseRow.__mapper__.columns}
+    insert_absent(session, ReleaseRow, [values], returning="id")
 
 
 def find_releases(database: Database, project: str) -> list[ReleaseRow]:

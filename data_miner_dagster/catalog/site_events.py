@@ -10,13 +10,13 @@ from enum import StrEnum
 from typing import Final, cast
 
 from sqlalchemy import ColumnElement, Table, and_, bindparam, case, delete, func, or_, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.politeness import locked_gate
 from data_miner_dagster.catalog.schema import ClaimRow, SiteGateRow, SiteRefusalRow, VideoRow, utc_now
+from data_miner_dagster.catalog.writers import lock_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 
@@ -52,13 +52,6 @@ def note_refusal(
         may_count: False if the video is known to be refused independently of its site's state.
         since: earlier refusals are ignored.
     """
-    try:
-        return _note(database, site, video_key, may_count, since)
-    except IntegrityError:  # another process made the site's first row at the same time
-        return _note(database, site, video_key, may_count, since)
-
-
-def _note(database: Database, site: str, video_key: str, may_count: bool, since: datetime) -> tuple[int, bool]:
     with database.transaction() as session:
         gate = locked_gate(session, site)
         is_on = gate.event_since is not None
@@ -115,6 +108,7 @@ def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorK
     of_event = select(SiteRefusalRow.video_key).where(
         SiteRefusalRow.site == gate.site, SiteRefusalRow.state == RefusalState.EVENT
     )
+    lock_videos(session, session.scalars(of_event).all())
     session.execute(
         update(VideoRow)
         .where(

@@ -6,11 +6,12 @@ releases on disk (operations/split_memory.py).
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.schema import VideoGenerationRow, VideoSplitRow
+from data_miner_dagster.catalog.writers import insert_absent
 
 
 def read_splits(database: Database, project: str, shares: str) -> dict[str, str]:
@@ -26,15 +27,11 @@ def read_splits(database: Database, project: str, shares: str) -> dict[str, str]
 
 def add_splits(session: Session, project: str, shares: str, splits: Mapping[str, str]) -> None:
     """Store the splits of videos that have none yet under these shares. Existing splits never change."""
-    query = select(VideoSplitRow.video_key).where(VideoSplitRow.project_name == project, VideoSplitRow.shares == shares)
-    known = set(session.scalars(query))
     rows = [
         {"project_name": project, "shares": shares, "video_key": video_key, "split": split}
         for video_key, split in sorted(splits.items())
-        if video_key not in known
     ]
-    if rows:
-        session.execute(insert(VideoSplitRow), rows)
+    insert_absent(session, VideoSplitRow, rows, returning="id")
 
 
 def read_generations(database: Database, project: str) -> dict[str, int]:
@@ -50,15 +47,11 @@ def read_generations(database: Database, project: str) -> dict[str, int]:
 
 def add_generations(session: Session, project: str, generations: Mapping[str, int]) -> None:
     """Store the generations of videos that have none yet. Existing generations never change."""
-    query = select(VideoGenerationRow.video_key).where(VideoGenerationRow.project_name == project)
-    known = set(session.scalars(query))
     rows = [
         {"project_name": project, "video_key": video_key, "generation": generation}
         for video_key, generation in sorted(generations.items())
-        if video_key not in known
     ]
-    if rows:
-        session.execute(insert(VideoGenerationRow), rows)
+    insert_absent(session, VideoGenerationRow, rows, returning="id")
 
 
 def delete_memory_of_videos(session: Session, video_keys: Collection[str]) -> None:

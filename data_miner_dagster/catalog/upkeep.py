@@ -18,6 +18,7 @@ from data_miner_dagster.catalog.schema import (
     VideoRow,
 )
 from data_miner_dagster.catalog.transitions import move_project, move_video
+from data_miner_dagster.catalog.writers import lock_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import (
     PROJECT_WAY,
@@ -41,12 +42,19 @@ def reset_orphans(database: Database) -> list[str]:
     moved = []
     with database.transaction() as session:
         # Read statuses before claims. A worker takes its claim before it changes a status, so the claim for every
-        # working status seen here is seen too.
+        # working status seen here is seen too. Locked, so that no status changes in between; what another transaction
+        # is changing has a worker, and is skipped.
         videos = session.scalars(
-            select(VideoRow).where(VideoRow.status.in_(_ONE_STEP_BACK)).order_by(VideoRow.key)
+            select(VideoRow)
+            .where(VideoRow.status.in_(_ONE_STEP_BACK))
+            .order_by(VideoRow.key)
+            .with_for_update(skip_locked=True, key_share=True)
         ).all()
         projects = session.scalars(
-            select(ProjectRow).where(ProjectRow.stage.in_(PROJECT_WAY)).order_by(ProjectRow.name)
+            select(ProjectRow)
+            .where(ProjectRow.stage.in_(PROJECT_WAY))
+            .order_by(ProjectRow.name)
+            .with_for_update(skip_locked=True, key_share=True)
         ).all()
         now = database.now(session)
         claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)}
@@ -71,6 +79,7 @@ def give_up(database: Database, video_keys: Collection[str], reason: str, *, ret
     """
     given_up = []
     with database.transaction() as session:
+        lock_videos(session, video_keys)  # before claims are read, so that no worker begins in between
         now = database.now(session)
         claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)}
         for key in sorted(set(video_keys)):
@@ -103,6 +112,7 @@ def record_internal_error(database: Database, video_key: str, line: str, *, only
         "internal_error_version": __version__,
     }
     with database.transaction() as session:
+        lock_videos(session, [video_key])  # before its claim is read, so that no worker begins in between
         claim = session.get(ClaimRow, f"video/{video_key}")
         if claim is not None and is_claim_live(claim, database.now(session)):
             return False
@@ -119,6 +129,8 @@ def delete_dead_claims(database: Database) -> list[str]:
         now = database.now(session)
         for row in session.scalars(select(ClaimRow).order_by(ClaimRow.resource)).all():
             if not is_claim_live(row, now):
-                session.execute(delete(ClaimRow).where(ClaimRow.resource == row.resource, ClaimRow.token == row.token))
+                is_same = ClaimRow.resource == row.resource, ClaimRow.token == row.token
+                # Not if its holder, which had only slept, has renewed it since it was read.
+                session.execute(delete(ClaimRow).where(*is_same, ClaimRow.expires_at == row.expires_at))
                 dead.append(row.resource)
     return dead

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from data_miner_dagster import __version__
 from data_miner_dagster.catalog.attempts import forget_items
+from data_miner_dagster.catalog.content import lock_content
 from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.holds import delete_holds_of_videos
 from data_miner_dagster.catalog.members import is_wanted
@@ -28,6 +29,7 @@ from data_miner_dagster.catalog.schema import (
     utc_now,
 )
 from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.writers import lock_videos
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoFileRecord
@@ -171,6 +173,11 @@ def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, *
     )
 
 
+def _end_probes(session: Session, video_keys: Collection[str]) -> None:
+    for some in portions(video_keys):
+        session.execute(update(SiteGateRow).where(SiteGateRow.probe_key.in_(some)).values(probe_key=None))
+
+
 def retry_videos(
     database: Database,
     *,
@@ -200,6 +207,7 @@ def retry_videos_in(
         query = query.where(is_wanted(project))
     if kinds is not None:
         query = query.where(VideoRow.error_kind.in_(kinds))
+    query = query.with_for_update(key_share=True, of=VideoRow)
     named = [query] if video_keys is None else [query.where(VideoRow.key.in_(some)) for some in portions(video_keys)]
     fresh: dict[str, Any] = {"attempts": 0, "retry_after": None, "error": None, "error_kind": None}
     retried = []
@@ -221,6 +229,9 @@ def delete_videos(database: Database, video_keys: Collection[str], *, only_unwan
     """
     removed: list[str] = []
     with database.transaction() as session:
+        lock_content(session)  # a download that is just ending may be linked to one of them
+        _end_probes(session, video_keys)
+        lock_videos(session, video_keys)  # so that no project begins to want one
         for named in portions(video_keys):
             query = select(VideoRow.key).where(VideoRow.key.in_(named))
             if only_unwanted:
@@ -228,7 +239,6 @@ def delete_videos(database: Database, video_keys: Collection[str], *, only_unwan
             some = sorted(session.scalars(query))
             session.execute(delete(PrescreeningRow).where(PrescreeningRow.video_key.in_(some)))
             session.execute(delete(SiteRefusalRow).where(SiteRefusalRow.video_key.in_(some)))
-            session.execute(update(SiteGateRow).where(SiteGateRow.probe_key.in_(some)).values(probe_key=None))
             session.execute(update(VideoRow).where(VideoRow.duplicate_of.in_(some)).values(duplicate_of=None))
             delete_holds_of_videos(session, some)
             forget_items(session, some)

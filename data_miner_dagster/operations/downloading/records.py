@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-from data_miner_dagster.catalog.content import first_of_same_bytes, of_like_duration
+from data_miner_dagster.catalog.content import first_of_same_bytes, lock_content, of_like_duration
 from data_miner_dagster.catalog.database import Session
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
@@ -41,6 +41,7 @@ def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
 
 def record_done(session: Session, info: VideoInfo, rejections: Mapping[str, Rejection]) -> None:
     """DOWNLOADED, linked to the first video that is the same; rejected in the projects that turn it down."""
+    lock_content(session)
     channel = {} if info.channel_id is None else {"channel_id": info.channel_id}
     record_downloaded(
         session,
@@ -144,5 +145,6 @@ def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
     if not lags:
         return
     with platform.database.transaction() as session:
+        lock_content(session)
         move_video(session, row.key, VideoStatus.DOWNLOADING)
         record_done(session, info, {})

@@ -16,6 +16,7 @@ from data_miner_dagster.operations.politeness import PostponedError, SitePoliten
 from data_miner_dagster.operations.sourcing.queries import candidates_of_paths
 from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
 from data_miner_dagster.sites.redaction import redact_url
+from data_miner_dagster.stages.sourcing import first_of_each
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +40,10 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
     candidates = without_forgotten(platform.database, found)
     if not candidates:
         raise ConfigError(f"{found[0].video_key} was removed on request (`data-miner forget`) and stays out")
-    added = []
+    distinct, _ = first_of_each(candidates)
     with platform.hold_project(project), platform.database.transaction() as session:
-        for candidate in candidates:
-            (is_new,) = add_candidates(session, project, [(candidate, None)], takes_back=True)
-            added.append((candidate.video_key, is_new))
-    return added
+        are_new = add_candidates(session, project, [(candidate, None) for candidate in distinct], takes_back=True)
+    return [(candidate.video_key, is_new) for candidate, is_new in zip(distinct, are_new, strict=True)]
 
 
 def _listed(platform: Platform, address: str, shown: str) -> list[VideoCandidate]:

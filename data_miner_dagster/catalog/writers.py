@@ -1,0 +1,76 @@
+"""What lets two writers meet on PostgreSQL as they do on SQLite, whose writing transactions exclude each other.
+
+On PostgreSQL each statement of a transaction sees what others have committed until then, and nothing excludes them. So:
+
+- A row that may exist already is inserted with `insert_absent`, and only then read.
+- What is read to decide a change is read under a lock: of the videos' rows (`lock_videos`) for statuses, claims and
+  memberships, of a topic (`lock_topic`) for what has no row of its own.
+- Locks are taken in one order, so that no two writers wait for each other: topic, sites, videos, memberships; rows of a
+  table in the order of their keys.
+
+Does not belong here: what is read and written.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, cast
+
+from sqlalchemy import Row, Table, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.schema import Base, VideoRow
+
+
+class Topic(IntEnum):
+    """What a transaction decides on without a row of its own to lock. The numbers are those of advisory locks."""
+
+    CONTENT = 0x646D_6362
+    """Which video is the same as which."""
+    FORGOTTEN = 0x646D_6363
+    """What was removed on request, and so must not be added."""
+
+
+def is_postgresql(session: Session) -> bool:
+    """Return whether a session's database is PostgreSQL, on which writers do not exclude each other."""
+    return session.get_bind().dialect.name == "postgresql"
+
+
+def lock_topic(session: Session, topic: Topic, *, is_shared: bool = False) -> None:
+    """Exclude the other transactions that lock this topic until this one ends. Shared locks exclude only others."""
+    if is_postgresql(session):
+        how = "pg_advisory_xact_lock_shared" if is_shared else "pg_advisory_xact_lock"
+        session.execute(text(f"SELECT {how}(:number)"), {"number": int(topic)})
+
+
+def lock_videos(session: Session, video_keys: Collection[str]) -> None:
+    """Exclude other changes of these videos and of their memberships until this transaction ends. Skips unknown ones.
+
+    What is read afterwards is what the last writer left.
+    """
+    if video_keys and is_postgresql(session):
+        # One statement: the locks of several would be in no order. FOR NO KEY UPDATE lets others refer to the rows.
+        query = select(VideoRow.key).where(VideoRow.key.in_(sorted(set(video_keys)))).order_by(VideoRow.key)
+        session.execute(query.with_for_update(key_share=True)).all()
+
+
+def insert_absent(
+    session: Session, row: type[Base], values: Sequence[Mapping[str, Any]], *, returning: str
+) -> Sequence[Row[Any]]:
+    """Insert the rows that do not exist yet. Return this column of those that were inserted.
+
+    A row that another transaction is inserting is waited for. Afterwards each row exists, whoever made it.
+
+    Args:
+        session: the caller's transaction.
+        row: the table.
+        values: the columns of each row, all with the same names, in the order of the table's key.
+        returning: the name of a column.
+    """
+    if not values:
+        return []
+    table = cast("Table", row.__table__)
+    session.flush()
+    insert = postgresql.insert(table) if is_postgresql(session) else sqlite.insert(table)
+    statement = insert.on_conflict_do_nothing().returning(table.c[returning])
+    return session.execute(statement, [dict(columns) for columns in values]).all()
