@@ -1,0 +1,59 @@
+"""Runs many lives by hand: `python -m benchmarks.kills --seeds 25 --videos 60 --database postgresql`."""
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from data_miner_dagster.models.packages import fetch_profile, fetch_samples
+from data_miner_dagster_tests.kills.clips import write_clips
+from data_miner_dagster_tests.kills.life import discard, kinds_here, live
+from data_miner_dagster_tests.kills.platform import reference_result
+from data_miner_dagster_tests.kills.server import CountingServer
+
+
+def main() -> int:
+    """Live as often as asked, print a line each; return how many lives were not good."""
+    parser = argparse.ArgumentParser(description="Strike a platform at work at random moments.")
+    parser.add_argument("--seeds", type=int, default=25, help="how many lives")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--videos", type=int, default=60)
+    parser.add_argument("--strikes", type=int, default=3, help="strikes a life")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--kinds", nargs="*", help="only these")
+    parser.add_argument("--keep", action="store_true", help="keep the roots of lives that were not good")
+    options = parser.parse_args()
+    fetch_profile("lite", progress=lambda _: None)
+    samples = next(iter(fetch_samples(progress=lambda _: None).values())).parent
+    folder = Path(tempfile.mkdtemp(prefix="kills_"))
+    names = write_clips(folder / "clips", samples, options.videos)
+    server = CountingServer(folder / "clips", seconds_a_file=0.05)
+    expected = reference_result(folder, server, names)
+    print(f"{len(expected)} files undisturbed; kinds: {', '.join(options.kinds or kinds_here(options.database))}")
+    num_bad = 0
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        life = live(
+            folder / f"life{seed}",
+            server,
+            names,
+            database=options.database,
+            seed=seed,
+            num_strikes=options.strikes,
+            expected=expected,
+            kinds=options.kinds,
+        )
+        print(json.dumps(asdict(life)), flush=True)
+        num_bad += bool(life.faults)
+        if not (life.faults and options.keep):
+            discard(folder / f"life{seed}")
+    server.close()
+    if not (num_bad and options.keep):
+        discard(folder)
+    print(f"{num_bad} of {options.seeds} lives were not good" + (f"; see {folder}" if num_bad and options.keep else ""))
+    return num_bad
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""`data-miner up` over one root, as something that is killed: its processes, its outages, and what it must end with."""
+
+import json
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import create_engine, text
+
+from data_miner_dagster_tests.end_to_end.commands import CHECKOUT, command, digests, environment, project, write_yaml
+from data_miner_dagster_tests.end_to_end.platform_process import free_port, wait_for
+from data_miner_dagster_tests.kills.postgres import OwnPostgres
+from data_miner_dagster_tests.kills.processes import Process, processes_of
+from data_miner_dagster_tests.kills.server import CountingServer
+
+NAME: Final = "tiny"
+ENDED: Final = ("SUCCESS", "FAILURE", "CANCELED")
+
+
+def project_of(server: CountingServer, names: list[str]) -> dict[str, object]:
+    """Return the project file of clips that a server has."""
+    return project(NAME, [{"type": "urls", "urls": [f"{server.address}/{name}" for name in names]}])
+
+
+@dataclass(slots=True)
+class KilledPlatform:
+    """A platform that is started as often as it takes, on SQLite or, with `postgres`, on PostgreSQL."""
+
+    folder: Path
+    server: CountingServer
+    names: list[str]
+    postgres: OwnPostgres | None = None
+    extra_environment: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+    finished_at: dict[str, float] = field(default_factory=dict)  # video keys, when their manifest was first seen
+
+    @property
+    def root(self) -> Path:
+        """The root."""
+        return self.folder / "root"
+
+    @property
+    def home(self) -> Path:
+        """DAGSTER_HOME, outside the root, so that outages of the store are not Dagster's."""
+        return self.folder / "dagster_home"
+
+    @property
+    def log(self) -> Path:
+        """What `up` prints."""
+        return self.folder / "up.log"
+
+    def prepare(self) -> None:
+        """Write the settings and the project file."""
+        self.home.mkdir(parents=True)
+        content = project_of(self.server, self.names)
+        settings: dict[str, Any] = dict(content.pop("platform"))  # type: ignore[call-overload]
+        settings["downloading"]["min_free_bytes"] = 1_000_000
+        write_yaml(self.folder / "platform.yaml", {"platform": settings})
+        if self.postgres is not None:
+            shutil.copyfile(CHECKOUT / "docker" / "dagster.yaml", self.home / "dagster.yaml")
+        write_yaml(self.root / "project_files" / f"{NAME}.yaml", content)
+        threading.Thread(target=self._watch_manifests, daemon=True).start()
+
+    def _watch_manifests(self) -> None:
+        while self.folder.exists():
+            for manifest in self.root.glob("videos/*/info.json"):
+                self.finished_at.setdefault(manifest.parent.name, time.time())
+            time.sleep(0.2)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of its processes."""
+        urls = {}
+        if self.postgres is not None:
+            urls = {
+                "DATA_MINER_CATALOG_URL": self.postgres.catalog_url,
+                "DATA_MINER_DAGSTER_URL": self.postgres.dagster_url,
+            }
+        return environment(DAGSTER_HOME=str(self.home), **urls, **self.extra_environment)
+
+    def start(self) -> None:
+        """Start `up`, as whoever supervises it would, and wait until its web server answers."""
+        arguments = command(
+            "up", "--root", self.root, "--config", self.folder / "platform.yaml", "--port", str(self.port)
+        )
+        with self.log.open("a") as output:
+            self.process = subprocess.Popen(
+                arguments,
+                env=self.environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
+            )
+
+    def start_again(self) -> None:
+        """Start `up` until it stays: what it needs may not be back yet."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            self.start()
+            assert self.process is not None
+            with_end = time.monotonic() + 8
+            while time.monotonic() < with_end and self.process.poll() is None:
+                time.sleep(0.2)
+            if self.process.poll() is None:
+                return
+        raise AssertionError(f"`up` does not stay:\n{self.log.read_text()[-3000:]}")
+
+    def stop(self) -> None:
+        """End everything."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(40)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for process in self.processes():
+            process.kill()
+
+    def processes(self, *kinds: str) -> list[Process]:
+        """Return its living processes, of some kinds or all."""
+        return [process for process in processes_of(self.home) if not kinds or process.kind in kinds]
+
+    def kill_all(self) -> None:
+        """What a power cut does to the processes."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        for process in self.processes():
+            process.kill()
+        wait_for("all processes to be gone", lambda: None if self.processes() else True, timeout=30, every=0.1)
+
+    def num_done(self) -> int:
+        """Return how many downloads and extractions are there: what strikes are timed by."""
+        return len(list(self.root.glob("videos/*/info.json"))) + len(list(self.root.glob("frames/*/frames.parquet")))
+
+    def graphql(self, query: str) -> dict[str, Any]:
+        """Return the data of an answer of its web server."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/graphql",
+            data=json.dumps({"query": query}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer = json.load(response)
+        assert not answer.get("errors"), answer["errors"]
+        return dict(answer["data"])
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return all runs: runId, jobName, status."""
+        found = self.graphql("{ runsOrError { ... on Runs { results { runId jobName status } } } }")
+        return list(found["runsOrError"]["results"])
+
+    def busy_slots(self) -> int:
+        """Return how many pool slots Dagster holds to be taken."""
+        found = self.graphql("{ instance { concurrencyLimits { concurrencyKey activeSlotCount } } }")
+        return sum(limit["activeSlotCount"] for limit in found["instance"]["concurrencyLimits"])
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return what the catalog answers."""
+        url = (
+            self.postgres.catalog_url
+            if self.postgres
+            else f"sqlite:///file:{self.root}/catalog.sqlite?mode=ro&uri=true"
+        )
+        engine = create_engine(url)
+        try:
+            with engine.connect() as connection:
+                return [tuple(row) for row in connection.execute(text(statement))]
+        finally:
+            engine.dispose()
+
+    def releases(self) -> list[Path]:
+        """Return the published releases, oldest first."""
+        folder = self.root / "releases" / NAME
+        found = folder.iterdir() if folder.is_dir() else ()
+        return sorted(path for path in found if (path / "release.json").exists())
+
+    def is_complete(self) -> bool | None:
+        """Return True once every video is embedded and released, else None."""
+        try:
+            states = dict(self.rows("SELECT status, count(*) FROM videos GROUP BY status"))
+            stages = self.rows("SELECT stage FROM projects")
+        except Exception:  # noqa: BLE001 - the catalog may be what is away
+            return None
+        if states != {"EXTRACTED": len(self.names)} or stages != [("COMPLETE",)]:
+            return None
+        num_embedded = len({path.stem for path in self.root.glob("embeddings/*/*.npz")})
+        return True if num_embedded == len(self.names) and self.releases() else None
+
+    def downloaded_again(self) -> list[str]:
+        """Return the files that were asked for after their video was finished."""
+        addresses = dict(self.rows("SELECT key, url FROM videos"))
+        finished = {
+            addresses[key].removeprefix(self.server.address): when
+            for key, when in self.finished_at.items()
+            if key in addresses
+        }
+        return sorted({path for path, when in self.server.gets if when > finished.get(path, float("inf")) + 0.5})
+
+    def result(self) -> dict[str, str]:
+        """Return the digests of frames, embeddings and the newest release."""
+        return result_of(self.root)
+
+
+def result_of(root: Path) -> dict[str, str]:
+    """Return the digests of the frames, embeddings and newest release under a root."""
+    newest = max(path.parent for path in (root / "releases" / NAME).glob("*/release.json"))
+    release = {path.removeprefix(newest.name): digest for path, digest in digests(newest).items()}
+    return {**digests(root / "frames", root / "embeddings"), **release}
+
+
+def settled_counts(platform: KilledPlatform) -> dict[str, int]:
+    """Return what must be nothing once all is done: claims, open batches, leases, pending work, slots, active runs."""
+    counts = {
+        name: int(platform.rows(f"SELECT count(*) FROM {name}")[0][0])
+        for name in ("claims", "batch_items", "pending_work", "run_leases")
+    }
+    counts["slots"] = platform.busy_slots()
+    counts["active_runs"] = sum(run["status"] not in ENDED for run in platform.runs())
+    return counts
+
+
+def runs_by_status(platform: KilledPlatform) -> dict[str, int]:
+    """Return how many runs there are by job and status."""
+    return dict(sorted(Counter(f"{run['jobName']} {run['status']}" for run in platform.runs()).items()))
+
+
+def reference_result(folder: Path, server: CountingServer, names: list[str]) -> dict[str, str]:
+    """Return the result of the same project by `data-miner run`, undisturbed."""
+    config = write_yaml(folder / "reference.yaml", project_of(server, names))
+    root = folder / "reference"
+    arguments = command("run", "--config", config, "--root", root)
+    subprocess.run(arguments, env=environment(), check=True, capture_output=True, timeout=1200)
+    return result_of(root)

@@ -1,0 +1,49 @@
+"""The processes of a platform, told apart by their command lines, whatever session they are in."""
+
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_KINDS = (
+    ("webserver", ("dagster_webserver",)),
+    ("daemon", ("dagster._daemon",)),
+    ("code", ("api grpc", "code-server")),
+    ("run", ("execute_run", "spawn_main")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A living process. `kind` is webserver, daemon, code, run or other."""
+
+    pid: int
+    parent: int
+    command: str
+    kind: str
+
+    def kill(self) -> None:
+        """Send SIGKILL; it may have ended meanwhile."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def processes_of(dagster_home: Path) -> list[Process]:
+    """Return the living processes that were started with this DAGSTER_HOME, workers of runs left out."""
+    wanted = f"DAGSTER_HOME={dagster_home}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (folder / "environ").read_bytes().split(b"\0")
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if wanted in variables and command and fields[0] != "Z":
+            found.append(Process(int(folder.name), int(fields[1]), command, _kind_of(command)))
+    return found
+
+
+def _kind_of(command: str) -> str:
+    return next((kind for kind, parts in _KINDS if any(part in command for part in parts)), "other")

@@ -1,0 +1,39 @@
+"""A site on loopback that remembers when each file was asked for, answers slowly, and can be cut off."""
+
+import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+
+class CountingServer:
+    """Serves a folder. `gets` has the path and the time.time() of every GET; while `is_cut`, connections are closed."""
+
+    def __init__(self, folder: Path, *, seconds_a_file: float = 0.0) -> None:
+        self.gets: list[tuple[str, float]] = []
+        self.is_cut = False
+        site = self
+
+        class Handler(SimpleHTTPRequestHandler):
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                if site.is_cut:
+                    self.close_connection = True
+                    return
+                site.gets.append((self.path, time.time()))
+                time.sleep(seconds_a_file)
+                super().do_GET()
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,0 +1,148 @@
+"""What is done to a platform at work. Each strike ends with everything that it took away given back."""
+
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster_tests.end_to_end.platform_process import wait_for
+from data_miner_dagster_tests.kills.platform import KilledPlatform
+
+Strike = Callable[[KilledPlatform, random.Random], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of strike. `num_failures` is how many runs it may cost; None: as many as probe the outage."""
+
+    strike: Strike
+    num_failures: int | None = 1
+    needs_root: bool = False  # mounts
+    on: tuple[str, ...] = ("sqlite", "postgresql")
+
+
+def _kill_one(*kinds: str) -> Strike:
+    def strike(platform: KilledPlatform, rng: random.Random) -> None:
+        found = wait_for(f"a process of {kinds}", lambda: platform.processes(*kinds) or None, timeout=60, every=0.1)
+        rng.choice(sorted(found, key=lambda process: process.pid)).kill()
+
+    return strike
+
+
+def kill_up(platform: KilledPlatform, rng: random.Random) -> None:
+    """Kill `up` itself; its supervisor starts it again."""
+    assert platform.process is not None
+    platform.process.kill()
+    platform.process.wait()
+    time.sleep(rng.uniform(0, 3))
+    platform.start_again()
+
+
+def cut_power(platform: KilledPlatform, rng: random.Random) -> None:
+    """Kill everything at once, the database too."""
+    if platform.postgres is not None:
+        platform.postgres.kill()
+    platform.kill_all()
+    time.sleep(rng.uniform(0, 2))
+    if platform.postgres is not None:
+        platform.postgres.start()
+    platform.start_again()
+
+
+def stop_postgres(platform: KilledPlatform, rng: random.Random) -> None:
+    """Crash the database server; it is back after a while."""
+    assert platform.postgres is not None
+    platform.postgres.kill()
+    time.sleep(rng.uniform(1, 15))
+    platform.postgres.start()
+    _stand_up(platform)
+
+
+def fill_disk(platform: KilledPlatform, rng: random.Random) -> None:
+    """Leave no byte on the file system of the root, which must be a small one."""
+    filler = platform.root / "filler"
+    with filler.open("wb", buffering=0) as output:
+        try:
+            while output.write(bytes(1 << 16)):
+                pass
+        except OSError:
+            pass
+    time.sleep(rng.uniform(5, 20))
+    filler.unlink()
+    _stand_up(platform)
+
+
+def make_read_only(platform: KilledPlatform, rng: random.Random) -> None:
+    """Take away the right to write videos, frames and embeddings; the catalog keeps it."""
+    rooms = [platform.root / name for name in ("videos", "frames", "embeddings", "projects")]
+    for room in rooms:
+        room.mkdir(exist_ok=True)
+        _run("mount", "--bind", room, room)
+        _run("mount", "-o", "remount,bind,ro", room)
+    try:
+        time.sleep(rng.uniform(5, 20))
+    finally:
+        for room in rooms:
+            _run("umount", "-l", room)
+
+
+def cut_site(platform: KilledPlatform, rng: random.Random) -> None:
+    """Close every connection to the site for a while."""
+    platform.server.is_cut = True
+    time.sleep(rng.uniform(3, 15))
+    platform.server.is_cut = False
+
+
+def delete_write_ahead_log(platform: KilledPlatform, _rng: random.Random) -> None:
+    """Delete the files beside SQLite's catalog, as a careless clean-up does."""
+    for path in platform.root.glob("catalog.sqlite-*"):
+        path.unlink()
+
+
+def jump_clock(platform: KilledPlatform, rng: random.Random) -> None:
+    """Move the clock of all processes by up to three hours, in either direction; it stays there."""
+    clock = Path(platform.extra_environment["FAKETIME_TIMESTAMP_FILE"])
+    clock.write_text(f"{rng.randint(-10_800, 10_800):+d}")
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "run": Kind(_kill_one("run")),
+    "code": Kind(_kill_one("code"), num_failures=4),  # every run that it had started ends with it
+    "daemon": Kind(_kill_one("daemon"), num_failures=4),
+    "webserver": Kind(_kill_one("webserver"), num_failures=0),
+    "up": Kind(kill_up, num_failures=4),
+    "power": Kind(cut_power, num_failures=4),
+    "postgres": Kind(stop_postgres, num_failures=None, on=("postgresql",)),
+    "disk": Kind(fill_disk, num_failures=None, needs_root=True),
+    "readonly": Kind(make_read_only, num_failures=None, needs_root=True),
+    "cut": Kind(cut_site, num_failures=0),
+    "wal": Kind(delete_write_ahead_log, num_failures=None, on=("sqlite",)),
+    "clock": Kind(jump_clock, num_failures=0),
+}
+"""By name. At most four runs are at work at a time, and each that a kill takes along fails once."""
+
+
+def _stand_up(platform: KilledPlatform) -> None:
+    """Start `up` if the outage has ended it, as its supervisor would."""
+    assert platform.process is not None
+    if platform.process.poll() is not None:
+        platform.start_again()
+
+
+def _run(*arguments: str | Path) -> None:
+    subprocess.run([str(argument) for argument in arguments], check=True, capture_output=True)
+
+
+@contextmanager
+def small_file_system(folder: Path, megabytes: int) -> Iterator[None]:
+    """Mount an empty file system of a given size at a folder."""
+    folder.mkdir(parents=True)
+    _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", folder)
+    try:
+        yield
+    finally:
+        _run("umount", "-l", folder)
