@@ -59,8 +59,8 @@ class KilledPlatform:
         """What `up` prints."""
         return self.folder / "up.log"
 
-    def prepare(self) -> None:
-        """Write the settings and the project file."""
+    def prepare(self, *, is_waiting: bool = False) -> None:
+        """Write the settings, and the project file unless that `is_waiting` for `drop_project`."""
         self.home.mkdir(parents=True)
         content = project_of(self.server, self.names)
         settings: dict[str, Any] = dict(content.pop("platform"))  # type: ignore[call-overload]
@@ -68,8 +68,15 @@ class KilledPlatform:
         write_yaml(self.folder / "platform.yaml", {"platform": settings})
         if self.postgres is not None:
             shutil.copyfile(CHECKOUT / "docker" / "dagster.yaml", self.home / "dagster.yaml")
-        write_yaml(self.root / "project_files" / f"{NAME}.yaml", content)
+        if not is_waiting:
+            self.drop_project()
         threading.Thread(target=self._watch_manifests, daemon=True).start()
+
+    def drop_project(self) -> None:
+        """Write the project file into the watched folder."""
+        content = project_of(self.server, self.names)
+        del content["platform"]
+        write_yaml(self.root / "project_files" / f"{NAME}.yaml", content)
 
     def _watch_manifests(self) -> None:
         while self.folder.exists():
@@ -156,6 +163,14 @@ class KilledPlatform:
             answer = json.load(response)
         assert not answer.get("errors"), answer["errors"]
         return dict(answer["data"])
+
+    def answers(self) -> bool | None:
+        """Return True once its web server knows the jobs, else None."""
+        try:
+            found = self.graphql("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
+        except OSError:
+            return None
+        return True if found["repositoriesOrError"].get("nodes") else None
 
     def runs(self) -> list[dict[str, Any]]:
         """Return all runs: runId, jobName, status."""
