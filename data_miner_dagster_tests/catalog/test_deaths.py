@@ -9,7 +9,7 @@ from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.deaths import charge_death, note_progress, suspects_to_try
 from data_miner_dagster.catalog.gates import begin_probe, close_gate, gate_of, may_probe
 from data_miner_dagster.catalog.schema import VideoRow
-from data_miner_dagster.catalog.videos import find_video, retry_videos
+from data_miner_dagster.catalog.videos import find_video, find_videos, retry_videos
 from data_miner_dagster.catalog.work_tables import BatchItemRow, PendingWorkRow, SuspectRow, WorkBatchRow
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import FailureKind, WorkStage
