@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_miner_dagster.cli.options import ConfigOption, JsonOption, RootOption, opened_existing
+from data_miner_dagster.cli.options import ConfigOption, DryRunOption, JsonOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.upgrading import frames_lines, project_lines
 from data_miner_dagster.cli.warnings import platform_warnings
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired safely.")] = False,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -28,8 +29,10 @@ def doctor(
     if why := quick_check(platform.layout.catalog_file):
         raise damaged_catalog(platform.layout.catalog_file, why)
     findings = [*inspect_platform(platform), *partition_findings(platform, fix=False)]
-    num_mended = 0
+    num_mended, fix = 0, fix and not dry_run
     if fix and findings:
+        if not json:
+            echo(f"{sum(item.is_fixable for item in findings)} of {len(findings)} differences are mended")
         num_mended = mend_platform(platform, findings) + len(partition_findings(platform, fix=True))
     warnings = platform_warnings()
     upgrades = [*project_lines(platform), *frames_lines(platform)]

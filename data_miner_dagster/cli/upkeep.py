@@ -6,6 +6,7 @@ import typer
 
 from data_miner_dagster.cli.options import (
     ConfigOption,
+    DryRunOption,
     ProjectArgument,
     RootOption,
     YesOption,
@@ -27,15 +28,20 @@ def delete_project(
     name: ProjectArgument,
     files: Annotated[bool, typer.Option("--files", help="Also remove its derived tables and report.")] = False,
     releases: Annotated[bool, typer.Option("--releases", help="Also remove its releases.")] = False,
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Remove a project. Keeps its videos for other projects (`cleanup-orphans` removes those that no project wants)."""
+    from data_miner_dagster.operations.upkeep.counting import count_project
     from data_miner_dagster.operations.upkeep.removal import remove_project
 
     platform = opened_existing(root, config)
-    platform.project_config(name)
+    count = count_project(platform, name, with_files=files, with_releases=releases)
+    echo(f"project {name}: {count}")
+    if dry_run:
+        return
     confirm(f"Remove project {name} from {platform.root}?", yes=yes)
     for path in remove_project(platform, name, with_files=files, with_releases=releases):
         echo(f"{path}: {'renamed' if path.exists() else 'removed'}")
@@ -49,6 +55,7 @@ def delete_videos(
     project: Annotated[
         str | None, typer.Option("--project", "-p", help="Take them out of this project only; nothing is removed.")
     ] = None,
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -58,19 +65,18 @@ def delete_videos(
     Refuses videos that a project wants. With --force they are removed, but return when a source lists them again.
     """
     from data_miner_dagster.domain.errors import ConfigError
-    from data_miner_dagster.operations.upkeep.removal import remove_videos, take_out_of_project
+    from data_miner_dagster.operations.upkeep.counting import count_videos_to_remove
+    from data_miner_dagster.operations.upkeep.removal import remove_videos
 
     if force and project is not None:
         raise ConfigError("--force removes videos from all projects, --project takes them out of one: give one of them")
     platform = opened_existing(root, config)
     if project is not None:
-        taken = take_out_of_project(platform, project, keys)
-        for key in taken.removed:
-            echo(f"{key}: taken out of {project}; its next release is without it, `add-video` takes it back")
-        for key, reason in taken.kept.items():
-            echo(f"{key}: {reason}", err=True)
-        if taken.kept:
-            raise typer.Exit(1)
+        _take_out(platform, project, keys, dry_run=dry_run)
+        return
+    count = count_videos_to_remove(platform, keys)
+    echo(f"{count}{'' if force or not count.num_wanted_by else ': these stay without --force'}")
+    if dry_run:
         return
     confirm(f"Remove {len(keys)} videos from {platform.root}?", yes=yes)
     removal = remove_videos(platform, keys, force=force)
@@ -82,16 +88,43 @@ def delete_videos(
         raise typer.Exit(1)
 
 
-def cleanup_orphans(yes: YesOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
+def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: bool) -> None:
+    """Take videos out of one project. Exits with status 1 if it does not have one of them."""
+    from data_miner_dagster.catalog.videos import find_videos
+    from data_miner_dagster.operations.upkeep.removal import take_out_of_project
+
+    platform.project_config(project)
+    wanted = {row.key for row in find_videos(platform.database, keys, project=project)}
+    echo(f"{len(wanted)} of {len(set(keys))} videos are of {project}; no file is removed, other projects keep them")
+    if dry_run:
+        return
+    taken = take_out_of_project(platform, project, keys)
+    for key in taken.removed:
+        echo(f"{key}: taken out of {project}; its next release is without it, `add-video` takes it back")
+    for key, reason in taken.kept.items():
+        echo(f"{key}: {reason}", err=True)
+    if taken.kept:
+        raise typer.Exit(1)
+
+
+def cleanup_orphans(
+    dry_run: DryRunOption = False, yes: YesOption = False, root: RootOption = None, config: ConfigOption = None
+) -> None:
     """Remove videos that no project wants, files that belong to no video, and files left by killed workers."""
     from data_miner_dagster.catalog.videos import unwanted_videos
+    from data_miner_dagster.operations.upkeep.counting import count_videos_to_remove
     from data_miner_dagster.operations.upkeep.inspection import inspect_platform, mend_platform
     from data_miner_dagster.operations.upkeep.removal import remove_unwanted_videos
 
     platform = opened_existing(root, config)
-    num_unwanted = len(unwanted_videos(platform.database))
-    if num_unwanted:
-        confirm(f"Remove {num_unwanted} videos that no project wants from {platform.root}?", yes=yes)
+    keys = [video.key for video in unwanted_videos(platform.database)]
+    findings = inspect_platform(platform)
+    num_fixable = sum(finding.is_fixable for finding in findings)
+    echo(f"no project wants {count_videos_to_remove(platform, keys)}; {num_fixable} leftovers")
+    if dry_run:
+        return
+    if keys:
+        confirm(f"Remove {len(keys)} videos that no project wants from {platform.root}?", yes=yes)
     _print_removal(remove_unwanted_videos(platform))
     num_mended = mend_platform(platform, inspect_platform(platform))
     echo(f"{num_mended} leftovers mended")
@@ -105,7 +138,7 @@ def forget(
         bool, typer.Option("--keep-releases", help="Keep the releases that contain it, marked as withdrawn.")
     ] = False,
     delete_releases: Annotated[bool, typer.Option("--delete-releases", hidden=True)] = False,  # the default
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and change nothing.")] = False,
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -114,6 +147,7 @@ def forget(
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
     from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.operations.upkeep.counting import count_videos_to_remove
     from data_miner_dagster.operations.upkeep.forgetting import find_forgettable, forget_videos, releases_holding
     from data_miner_dagster.operations.upkeep.traces import MIN_NEEDLE_LENGTH, needles_of
 
@@ -126,7 +160,9 @@ def forget(
     needles = needles_of(videos, others)
     if target not in keys and len(target) >= MIN_NEEDLE_LENGTH:
         needles = (*needles, target)  # the id or name of a channel
-    for release in releases_holding(platform, keys):
+    held = releases_holding(platform, keys)
+    echo(f"{count_videos_to_remove(platform, keys)}; {len(held)} releases show them")
+    for release in held:
         what = "stays, marked as withdrawn" if keep_releases else "goes"
         echo(f"release {release}: {what}")
     if dry_run:

@@ -2,11 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster_tests.cli.conftest import RunCommand
-from data_miner_dagster_tests.support.sample_project import build_project
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def test_delete_videos__wanted_ones_are_refused(run_command: RunCommand, platfor
 def test_delete_videos__out_of_one_project(run_command: RunCommand, platform: Platform) -> None:
     root = ["--root", str(platform.root)]
     told = run_command("delete-videos", "files-aaa", "--project", "cyclists", *root)
-    assert (told.exit_code, told.stdout.partition(";")[0]) == (0, "files-aaa: taken out of cyclists")
+    assert (told.exit_code, told.stdout.count("files-aaa: taken out of cyclists;")) == (0, 1)
     assert platform.layout.frames_folder("files-aaa").exists()
     assert run_command("delete-videos", "files-aaa", "--project", "cyclists", *root).exit_code == 1
     with pytest.raises(ConfigError, match="give one of them"):
@@ -49,3 +51,66 @@ def test_delete_project__then_cleanup_orphans(run_command: RunCommand, platform:
     assert "0 videos removed" in run_command("cleanup-orphans", *root).stdout
     with pytest.raises(ConfigError, match="no project 'cyclists'"):
         run_command("delete-project", "cyclists", "--yes", *root)
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Platform:
+    """Return `cyclists`, with a release, and `walkers`, which wants only files-aaa. Nobody wants files-eee."""
+    platform = build_project(tmp_path)
+    build_project(tmp_path, name="walkers", videos=(SampleVideo("files-aaa", num_frames=5),), through="filtering")
+    platform.layout.release_folder("cyclists", "v001").mkdir(parents=True)
+    return platform
+
+
+def files_of(platform: Platform, *, project: str, video_key: str) -> list[Path]:
+    layout = platform.layout
+    found = [*layout.project_folder(project).rglob("*"), *layout.frames_folder(video_key).rglob("*")]
+    return sorted(path for path in found if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (("delete-project", "cyclists"), "0 releases; its 4 videos stay, 1 of them wanted by other projects"),
+        (
+            ("delete-videos", "files-aaa", "files-eee"),
+            "wanted by cyclists (1), walkers (1): these stay without --force",
+        ),
+        (("delete-videos", "files-aaa", "files-bbb", "--force"), "wanted by cyclists (2), walkers (1)"),
+        (("delete-videos", "files-aaa", "files-eee", "--project", "walkers"), "1 of 2 videos are of walkers"),
+        (("cleanup-orphans",), "no project wants 1 videos with their files, 0 B; 0 leftovers"),
+        (("forget", "files-aaa"), "wanted by cyclists (1), walkers (1)"),
+        (("doctor", "--fix"), ""),
+    ],
+)
+def test_dry_run__counts_and_changes_nothing(
+    run_command: RunCommand, shared: Platform, command: tuple[str, ...], line: str
+) -> None:
+    def state() -> list[object]:
+        files = {path: path.stat().st_mtime_ns for path in shared.root.rglob("*") if "catalog.sqlite" not in path.name}
+        members = [(row.project_name, row.video_key, row.status) for row in find_members(shared.database, "cyclists")]
+        return [files, members, [row.key for row in find_videos(shared.database)]]
+
+    before = state()
+    assert line in run_command(*command, "--dry-run", "--root", shared.root).stdout
+    assert state() == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("delete-project", "cyclists", "--files", "--releases"),
+        ("delete-videos", "files-aaa"),
+        ("delete-videos", "files-aaa", "--project", "cyclists"),
+        ("cleanup-orphans",),
+    ],
+)
+def test_removal__another_project_keeps_what_it_uses(
+    run_command: RunCommand, shared: Platform, command: tuple[str, ...]
+) -> None:
+    theirs = files_of(shared, project="walkers", video_key="files-aaa")
+    assert len(theirs) == 7  # five pictures and their table, and the project's own table
+    run_command(*command, *([] if "--project" in command else ["--yes"]), "--root", shared.root)
+    run_command("cleanup-orphans", "--yes", "--root", shared.root)
+    assert files_of(shared, project="walkers", video_key="files-aaa") == theirs
+    assert [row.status for row in find_members(shared.database, "walkers")] == [ProjectVideoStatus.FILTERED]

@@ -17,6 +17,7 @@ from data_miner_dagster.catalog.videos import delete_videos, unwanted_videos
 from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.export.manifest import is_release
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.layout import StorageLayout
@@ -118,14 +119,24 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
         if with_releases:
             with platform.database.transaction() as session:
                 delete_memory_of_project(session, name)  # of a next project of this name nothing was ever released
-        folders = [layout.project_previews(name)]
-        folders += [layout.project_folder(name), layout.report_folder(name)] if with_files else []
-        folders += [layout.releases_folder(name)] if with_releases else []
-        for folder in folders:
+        for folder in project_folders(layout, name, with_files=with_files, with_releases=with_releases):
             if folder.exists():
                 shutil.rmtree(folder)
                 touched.append(folder)
     return touched
+
+
+def project_folders(layout: StorageLayout, name: str, *, with_files: bool, with_releases: bool) -> list[Path]:
+    """Return the folders that `remove_project` removes; they belong to this project alone."""
+    folders = [layout.project_previews(name)]
+    folders += [layout.project_folder(name), layout.report_folder(name)] if with_files else []
+    return [*folders, layout.releases_folder(name)] if with_releases else folders
+
+
+def project_releases(layout: StorageLayout, name: str) -> list[Path]:
+    """Return the folders of a project's releases."""
+    folder = layout.releases_folder(name)
+    return [entry for entry in sorted(folder.iterdir()) if is_release(entry)] if folder.is_dir() else []
 
 
 def video_files(layout: StorageLayout, video_key: str) -> list[Path]:

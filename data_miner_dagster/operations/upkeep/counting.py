@@ -1,0 +1,87 @@
+"""How much a removal would remove, and what other projects keep of it. Changes nothing."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_miner_dagster.catalog.members import find_members, projects_wanting
+from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.domain.sizes import size_text
+from data_miner_dagster.domain.statuses import ProjectVideoStatus
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.upkeep.removal import project_folders, project_releases, video_files
+
+
+@dataclass(frozen=True, slots=True)
+class VideosCount:
+    """What removing some videos would remove."""
+
+    num_videos: int
+    num_bytes: int
+    num_unknown: int  # keys of no video
+    num_wanted_by: dict[str, int]  # the projects that want some of them, and how many
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        wanted = ", ".join(f"{name} ({count})" for name, count in sorted(self.num_wanted_by.items()))
+        unknown = f"; {self.num_unknown} keys are in no catalog" if self.num_unknown else ""
+        return (
+            f"{self.num_videos} videos with their files, {size_text(self.num_bytes)}"
+            f"{f'; wanted by {wanted}' if wanted else ''}{unknown}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectCount:
+    """What removing a project would remove, and what stays."""
+
+    num_videos: int  # which stay
+    num_shared: int  # of them, wanted by other projects too
+    num_files: int
+    num_bytes: int
+    num_releases: int  # that go with it
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        return (
+            f"{self.num_files} files of its own ({size_text(self.num_bytes)}), {self.num_releases} releases; "
+            f"its {self.num_videos} videos stay, {self.num_shared} of them wanted by other projects"
+        )
+
+
+def count_videos_to_remove(platform: Platform, video_keys: Collection[str]) -> VideosCount:
+    """Return what `remove_videos` would remove of these videos if nothing kept them."""
+    keys = sorted(set(video_keys))
+    known = [row.key for row in find_videos(platform.database, keys)]
+    wanting = projects_wanting(platform.database, known)
+    num_bytes = sum(_size(path)[1] for key in known for path in video_files(platform.layout, key))
+    by_project = Counter(name for names in wanting.values() for name in names)
+    return VideosCount(len(known), num_bytes, len(keys) - len(known), dict(by_project))
+
+
+def count_project(platform: Platform, name: str, *, with_files: bool, with_releases: bool) -> ProjectCount:
+    """Return what `remove_project` would remove with the same options.
+
+    Raises:
+        ConfigError: there is no such project.
+    """
+    platform.project_config(name)
+    folders = project_folders(platform.layout, name, with_files=with_files, with_releases=with_releases)
+    sizes = [_size(folder) for folder in folders if folder.exists()]
+    members = find_members(platform.database, name)
+    wanted = [row.video_key for row in members if row.status is not ProjectVideoStatus.REJECTED]
+    wanting = projects_wanting(platform.database, wanted)
+    return ProjectCount(
+        num_videos=len(wanted),
+        num_shared=sum(1 for key in wanted if set(wanting.get(key, ())) - {name}),
+        num_files=sum(num_files for num_files, _ in sizes),
+        num_bytes=sum(num_bytes for _, num_bytes in sizes),
+        num_releases=len(project_releases(platform.layout, name)) if with_releases else 0,
+    )
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Return the number of files of a file or folder, and their size in bytes."""
+    files: Sequence[Path] = [entry for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else [path]
+    return len(files), sum(file.stat().st_size for file in files)
