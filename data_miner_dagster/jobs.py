@@ -49,6 +49,11 @@ ASSET_KEYS_BY_JOB: Final[Mapping[str, frozenset[dg.AssetKey]]] = {
     name: frozenset(map(dg.AssetKey, assets)) for name, assets in OPS_BY_JOB.items()
 }
 
+_FORMER_JOBS: Final = ("build_dataset",)
+"""Jobs of earlier versions, whose runs may be under way when this one is installed."""
+
+_OUR_ASSETS: Final = frozenset[dg.AssetKey]().union(*ASSET_KEYS_BY_JOB.values())
+
 _DESCRIPTIONS: Final = {
     LIST_SOURCES: "List a project's sources to find the videos that belong to it.",
     DOWNLOAD_VIDEOS: "Download and verify a range of videos.",
@@ -65,6 +70,12 @@ JOBS: Final = {
     )
     for name, assets in OPS_BY_JOB.items()
 }
+
+
+def is_ours(run: dg.DagsterRun) -> bool:
+    """Return whether a run executes these assets or jobs, however it was launched. An instance may have others."""
+    selected = [*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())]
+    return run.job_name in (*OPS_BY_JOB, *_FORMER_JOBS) or (bool(selected) and set(selected) <= _OUR_ASSETS)
 
 
 def forced_ops(job: str) -> dict[str, object]:

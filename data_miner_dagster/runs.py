@@ -1,21 +1,41 @@
-"""Record which process executes a run, and end runs whose process is gone.
+"""End runs whose process is gone, silent or hanging, on whatever host, and free what they held.
 
 Dagster notices the death of a run's process only while the code server that started it is alive. It does not notice
-after a power cut, and never for a run that `data-miner run` or `dagster asset materialize` executes in process. Such a
-run stays STARTED, keeps its pool slots and looks like work in flight. So every run carries the identity of its process,
-and the planners of work end the runs whose process is gone.
+after a power cut, when a container is replaced, and never for a run that `data-miner run` or `dagster asset
+materialize` executes in process. Such a run stays STARTED, keeps its pool slots and looks like work in flight. So the
+process of every run holds a lease in the catalog (catalog/leases.py), and the planners of work end the runs that have
+none any more.
 """
 
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
 import dagster as dg
 
+from data_miner_dagster.catalog.claims import revoke_claims
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.leases import (
+    JudgedRun,
+    RunState,
+    find_leases,
+    judge_leases,
+    process_of,
+    processes_with_claims,
+    remove_leases,
+    seize_lease,
+)
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
-from data_miner_dagster.operations.item_faults import attempt_alone
+from data_miner_dagster.catalog.renewal import LEASE_SECONDS
+from data_miner_dagster.operations.item_faults import attempt_alone, attempt_extra
 
-PROCESS_TAG: Final = "data_miner/process"
+_EARLIER_PROCESS_TAG: Final = "data_miner/process"
+"""By which versions up to 0.3 named a run's process. Retries inherit it, so it may be that of the run before."""
+_LAUNCHED_TAG: Final = ".dagster/grpc_info"
+"""On every run for which `DefaultRunLauncher` started a process, which executes nothing else."""
 SYSTEMATIC_FAULT_TAG: Final = "data_miner/systematic_fault"
 """Tag on a run that a fault of this program ended; its value is the version at fault."""
 
@@ -26,11 +46,7 @@ ACTIVE_STATUSES: Final = (
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 )
-
-
-def process_tags() -> dict[str, str]:
-    """Return the tag that names the calling process."""
-    return {PROCESS_TAG: str(this_process())}
+_BEGUN: Final = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
 def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
@@ -38,48 +54,118 @@ def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
     return instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))
 
 
-def _is_gone(process: str) -> bool:
-    try:
-        return ProcessIdentity.parse(process).is_gone()
-    except ValueError:
-        return False  # not a tag of ours: nothing is known about that process
+def end_dead_runs(
+    instance: dg.DagsterInstance,
+    database: Database,
+    *,
+    is_ours: Callable[[dg.DagsterRun], bool],
+    idle_limit: timedelta,
+) -> list[str]:
+    """Fail the active runs whose process is gone, silent or hanging, free their slots and claims; return their ids.
 
-
-def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Fail the active runs whose process on this host is gone and free their pool slots; return their ids.
-
+    A run of ours that has begun and has no lease yet gets 90 s for it. Leases that runs left behind are removed.
     Idempotent, and safe when several processes do it at once.
     """
-    dead = []
-    for run in active_runs(instance):
-        if attempt_alone("end_dead_runs", run.run_id, partial(_end_if_dead, instance, run)) is True:
-            dead.append(run.run_id)
-    return dead
-
-
-def end_unstarted_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Fail the runs that were launched and whose process has never said who it is; return their ids.
-
-    For who knows that nothing launches runs at the moment: they would count as starting, and hold their pools, until
-    run monitoring has waited `start_timeout_seconds` for them.
-    """
+    leases = {lease.run_id: lease for lease in find_leases(database)}  # before the runs: a lease has a run already
+    runs = {run.run_id: run for run in active_runs(instance) if run.run_id in leases or is_ours(run)}
+    if not runs and not leases:
+        return []
+    awaited = {run.run_id: run.job_name for run in runs.values() if _has_begun(instance, run)}
+    silent = [runs[run_id] for run_id in awaited if run_id not in leases or process_of(leases[run_id]) is None]
+    if earlier := _alive_by_claims(database, silent):
+        remove_leases(database, earlier)
+        awaited = {run_id: job for run_id, job in awaited.items() if run_id not in earlier}
+    judged = judge_leases(database, awaited, idle_limit=idle_limit)
+    _remove_leftovers(instance, database, leases.keys() - runs.keys(), judged)
     ended = []
-    for run in active_runs(instance):
-        if run.status is dg.DagsterRunStatus.STARTING and PROCESS_TAG not in run.tags:
-            instance.report_run_failed(run, "it was cut off while it started")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            ended.append(run.run_id)
+    for run_id, run in runs.items():
+        verdict = judged.get(run_id)
+        if verdict is None or verdict.state is RunState.ALIVE or run.status is dg.DagsterRunStatus.QUEUED:
+            continue
+        if attempt_alone("end_dead_runs", run_id, partial(_end, instance, database, run, verdict)) is True:
+            ended.append(run_id)
     return ended
 
 
-def _end_if_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    process = run.tags.get(PROCESS_TAG)
-    if process is None or run.status is dg.DagsterRunStatus.QUEUED or not _is_gone(process):
-        return False
+def _has_begun(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Return whether the run's process should have taken the lease by now, or will within 90 s.
+
+    A process that `DefaultRunLauncher` starts needs seconds. Other launchers may fetch an image first; they watch that
+    themselves, until `start_timeout_seconds` of dagster.yaml.
+    """
+    if run.status is dg.DagsterRunStatus.STARTING:
+        return isinstance(instance.run_launcher, dg.DefaultRunLauncher)
+    return run.status in _BEGUN
+
+
+def _alive_by_claims(database: Database, runs: Sequence[dg.DagsterRun]) -> set[str]:
+    """Return those of the runs whose process, of a version without leases, works still: it holds a claim."""
+    processes = {run.run_id: run.tags[_EARLIER_PROCESS_TAG] for run in runs if _EARLIER_PROCESS_TAG in run.tags}
+    if not processes:
+        return set()
+    working = {str(process) for process in processes_with_claims(database)}
+    return {run_id for run_id, process in processes.items() if process in working}
+
+
+def _remove_leftovers(
+    instance: dg.DagsterInstance, database: Database, inactive: Collection[str], judged: Mapping[str, JudgedRun]
+) -> None:
+    """Remove the leases of runs that are over: of dead processes, and of those that go on after the run was ended."""
+    living = {run_id for run_id in inactive if run_id in judged and judged[run_id].state is RunState.ALIVE}
+    over = set(inactive) - living
+    if living:
+        known = instance.get_runs(dg.RunsFilter(run_ids=sorted(living)))  # not those of another instance
+        over |= {run.run_id for run in known if run.is_finished}
+    for run_id in sorted(over):
+        revoke_claims(database, run_id)
+    remove_leases(database, over)
+
+
+def _end(instance: dg.DagsterInstance, database: Database, run: dg.DagsterRun, judged: JudgedRun) -> bool:
     # The process may have finished the run just before it ended: look again before calling the run dead.
     current = instance.get_run_by_id(run.run_id)
-    if current is None or current.is_finished:
+    if current is None or current.is_finished or not seize_lease(database, judged):
         return False
-    instance.report_run_failed(current, f"its process ({process.partition('@')[0]}) is gone")
+    revoke_claims(database, run.run_id)  # should the process go on, it can publish nothing more
+    process = process_of(judged.lease) if judged.lease is not None else None
+    if judged.state is RunState.HANGING and process is not None:
+        attempt_extra("end_dead_runs", run.run_id, partial(_stop_process, instance, current, process))
+    instance.report_run_failed(current, _reason(process, judged.state))
     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return True
+
+
+def _reason(process: ProcessIdentity | None, state: RunState) -> str:
+    if process is None:
+        return f"its process never said that it lives, for {LEASE_SECONDS:.0f} s"
+    where = f"its process ({process.pid} on {process.host.partition('|')[0]})"
+    if state is RunState.GONE:
+        return f"{where} is gone"
+    if state is RunState.HANGING:
+        return f"{where} hangs: it has done nothing for longer than platform.runs allows"
+    return f"{where} has not been heard of for {LEASE_SECONDS:.0f} s"
+
+
+def _stop_process(instance: dg.DagsterInstance, run: dg.DagsterRun, process: ProcessIdentity) -> None:
+    if _LAUNCHED_TAG not in run.tags:
+        if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
+            instance.run_launcher.terminate(run.run_id)
+    elif process.is_alive() and process != this_process():
+        os.kill(process.pid, signal.SIGKILL)  # a hanging one answers to nothing less
+
+
+def end_unstarted_runs(instance: dg.DagsterInstance, database: Database) -> list[str]:
+    """Fail the runs that were launched and whose process has never said who it is; return their ids.
+
+    For who knows that nothing launches runs at the moment: they would count as starting, and hold their pools, until
+    their time to start is over.
+    """
+    known = {lease.run_id for lease in find_leases(database) if process_of(lease) is not None}
+    ended = []
+    for run in active_runs(instance):
+        if run.status is dg.DagsterRunStatus.STARTING and run.run_id not in known:
+            instance.report_run_failed(run, "it was cut off while it started")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            remove_leases(database, [run.run_id])
+            ended.append(run.run_id)
+    return ended

@@ -1,16 +1,37 @@
-"""Runs whose process is gone are ended, and nobody else's."""
+"""Runs whose process is gone, silent or hanging are ended, and nobody else's."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from sqlalchemy import update
 
+from data_miner_dagster.catalog.claims import hold_claim, live_claims, try_claim
+from data_miner_dagster.catalog.database import Database, sqlite_url
+from data_miner_dagster.catalog.leases import find_leases, hold_lease, take_lease
+from data_miner_dagster.catalog.migrations import initialise
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
-from data_miner_dagster.runs import PROCESS_TAG, active_runs, end_dead_runs, end_unstarted_runs, process_tags
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.work_tables import RunLeaseRow
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.errors import RunEndedError
+from data_miner_dagster.jobs import is_ours
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.resources.platform import PlatformResource
+from data_miner_dagster.runs import active_runs, end_dead_runs, end_unstarted_runs
+
+LIMIT = timedelta(hours=1)
+STARTED = dg.DagsterRunStatus.STARTED
 
 
 @dg.asset(pool="test_pool")
@@ -18,7 +39,11 @@ def thing() -> None:
     """Nothing."""
 
 
-JOB = dg.Definitions(assets=[thing], jobs=[dg.define_asset_job("job", selection=[thing])]).resolve_job_def("job")
+DEFINITIONS = dg.Definitions(
+    assets=[thing],
+    jobs=[dg.define_asset_job("download_videos", selection=[thing]), dg.define_asset_job("others", selection=[thing])],
+)
+JOB = DEFINITIONS.resolve_job_def("download_videos")
 
 
 @pytest.fixture
@@ -28,41 +53,125 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def dead_process() -> ProcessIdentity:
-    """A process that was real and is no more."""
-    code = "from data_miner_dagster.catalog.processes import this_process; print(this_process())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return ProcessIdentity.parse(done.stdout.strip())
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(sqlite_url(tmp_path / "catalog.sqlite"))
+    initialise(made)
+    yield made
+    made.dispose()
 
 
-def start(instance: dg.DagsterInstance, process: ProcessIdentity | None) -> str:
-    tags = {} if process is None else {PROCESS_TAG: str(process)}
-    return instance.create_run_for_job(JOB, tags=tags, status=dg.DagsterRunStatus.STARTED).run_id
+def end(instance: dg.DagsterInstance, database: Database) -> list[str]:
+    return end_dead_runs(instance, database, is_ours=is_ours, idle_limit=LIMIT)
 
 
-def test_end_dead_runs__none(instance: dg.DagsterInstance) -> None:
-    assert end_dead_runs(instance) == []
+def start(
+    instance: dg.DagsterInstance,
+    status: dg.DagsterRunStatus = STARTED,
+    *,
+    tags: dict[str, str] | None = None,
+    job: str = "download_videos",
+) -> str:
+    location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "repository")
+    definition = DEFINITIONS.resolve_job_def(job)
+    return instance.create_run_for_job(
+        definition,
+        tags=tags or {},
+        status=status,
+        remote_job_origin=RemoteJobOrigin(location, job),  # without which there is no queued run
+    ).run_id
 
 
-def test_end_dead_runs__only_those_whose_process_is_gone(
-    instance: dg.DagsterInstance, dead_process: ProcessIdentity
-) -> None:
-    dead = start(instance, dead_process)
-    alive = start(instance, this_process())
-    elsewhere = start(instance, replace(dead_process, host="another"))
-    unknown = start(instance, None)
-    assert end_dead_runs(instance) == [dead]
-    run = instance.get_run_by_id(dead)
+def start_with_lease(instance: dg.DagsterInstance, database: Database, **changes: object) -> str:
+    run_id = start(instance)
+    take_lease(database, run_id, "download_videos")
+    set_row(database, run_id, **changes)
+    return run_id
+
+
+def set_row(database: Database, run_id: str, **changes: object) -> None:
+    if changes:
+        with database.transaction() as session:
+            session.execute(update(RunLeaseRow).where(RunLeaseRow.run_id == run_id).values(**changes))
+
+
+def expire(database: Database, run_id: str) -> None:
+    set_row(database, run_id, expires_at=utc_now() - timedelta(seconds=1))
+
+
+def status_of(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
     assert run is not None
-    assert run.status is dg.DagsterRunStatus.FAILURE
-    assert {run.run_id for run in active_runs(instance)} == {alive, elsewhere, unknown}
-    assert end_dead_runs(instance) == []
+    return run.status
+
+
+def messages_of(instance: dg.DagsterInstance, run_id: str) -> str:
+    return "\n".join(entry.get_dagster_event().message or "" for entry in instance.all_logs(run_id))
+
+
+def test_end_dead_runs__none(instance: dg.DagsterInstance, database: Database) -> None:
+    assert end(instance, database) == []
+
+
+def test_end_dead_runs__only_those_whose_process_is_gone_or_silent(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    past = utc_now() - timedelta(seconds=1)
+    gone = start_with_lease(instance, database, process_started="1")
+    silent = start_with_lease(instance, database, host="code-aaaa|boot|pid", pid=7, expires_at=past)
+    alive = start_with_lease(instance, database)
+    elsewhere = start_with_lease(instance, database, host="code-bbbb|boot|pid")
+    stopped = start_with_lease(instance, database, expires_at=past)  # this very process, which is seen to live
+    assert sorted(end(instance, database)) == sorted([gone, silent])
+    assert {run.run_id for run in active_runs(instance)} == {alive, elsewhere, stopped}
+    assert f"its process ({os.getpid()} on" in messages_of(instance, gone)
+    assert "its process (7 on code-aaaa) has not been heard of for 90 s" in messages_of(instance, silent)
+    assert {lease.run_id for lease in find_leases(database)} == {alive, elsewhere, stopped}
+    assert end(instance, database) == []
+
+
+def test_end_dead_runs__one_that_never_took_a_lease_has_90_s_from_the_first_tick(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    begun = [start(instance, status) for status in (dg.DagsterRunStatus.STARTING, STARTED)]
+    begun.append(start(instance, dg.DagsterRunStatus.CANCELING))
+    waiting = [start(instance, status) for status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)]
+    others = start(instance, job="others")
+    assert end(instance, database) == []
+    assert {lease.run_id for lease in find_leases(database)} == set(begun)
+    for run_id in begun:
+        expire(database, run_id)
+    assert sorted(end(instance, database)) == sorted(begun)
+    assert {run.run_id for run in active_runs(instance)} == {*waiting, others}
+
+
+def test_end_dead_runs__a_retry_that_carries_its_parents_process_lives(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    inherited = {"data_miner/process": f"1@1@{this_process().host}"}  # of an earlier version's run, which is gone
+    retry = start(instance, dg.DagsterRunStatus.STARTING, tags=inherited)
+    assert end(instance, database) == []
+    with hold_lease(database, retry, "download_videos"):
+        assert end(instance, database) == []
+    assert status_of(instance, retry) is dg.DagsterRunStatus.STARTING
+
+
+def test_end_dead_runs__a_run_of_an_earlier_version_lives_by_its_claims(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    run_id = start(instance, tags={"data_miner/process": str(this_process())})
+    assert end(instance, database) == []
+    expire(database, run_id)
+    with hold_claim(database, "video/a", wait_seconds=0):
+        assert end(instance, database) == []
+    assert end(instance, database) == []  # between two claims: it has 90 s again
+    expire(database, run_id)
+    assert end(instance, database) == [run_id]
 
 
 def test_end_dead_runs__one_that_cannot_be_ended_keeps_no_other(
-    instance: dg.DagsterInstance, dead_process: ProcessIdentity, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = [start(instance, dead_process) for _ in range(3)]
+    runs = [start_with_lease(instance, database, process_started="1") for _ in range(3)]
     fail = instance.report_run_failed
 
     def failing(run: dg.DagsterRun, *arguments: Any) -> Any:
@@ -71,33 +180,170 @@ def test_end_dead_runs__one_that_cannot_be_ended_keeps_no_other(
         return fail(run, *arguments)
 
     monkeypatch.setattr(instance, "report_run_failed", failing)
-    assert sorted(end_dead_runs(instance)) == sorted([runs[0], runs[2]])
+    assert sorted(end(instance, database)) == sorted([runs[0], runs[2]])
 
 
-def test_end_dead_runs__frees_the_slot(instance: dg.DagsterInstance, dead_process: ProcessIdentity) -> None:
+def test_end_dead_runs__frees_the_slot_and_the_claims(instance: dg.DagsterInstance, database: Database) -> None:
     storage = instance.event_log_storage
     storage.set_concurrency_slots("test_pool", 1)
-    dead = start(instance, dead_process)
+    dead = start_with_lease(instance, database, process_started="1")
     assert storage.claim_concurrency_slot("test_pool", dead, "thing").is_claimed
+    assert try_claim(database, "video/a", run_id=dead) is not None
+    assert try_claim(database, "video/b", run_id="another") is not None
     assert storage.get_concurrency_info("test_pool").active_slot_count == 1
-    end_dead_runs(instance)
+    end(instance, database)
     assert storage.get_concurrency_info("test_pool").active_slot_count == 0
+    assert [claim.resource for claim in live_claims(database)] == ["video/b"]
 
 
-def test_process_identity__is_of_one_process_and_reads_back() -> None:
-    mine = this_process()
-    assert ProcessIdentity.parse(str(mine)) == mine
-    assert process_tags() == {PROCESS_TAG: str(mine)}
-    assert not mine.is_gone()
-    assert replace(mine, started="0").is_gone(), "a reused pid is another process"
+def test_end_dead_runs__a_hanging_process_that_was_launched_is_killed(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    code = "from data_miner_dagster.catalog.processes import this_process; print(this_process(), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        hung = ProcessIdentity.parse(process.stdout.readline().decode().strip())
+        run_id = start(instance, tags={".dagster/grpc_info": "{}"})
+        take_lease(database, run_id, "download_videos")
+        holder = {"host": hung.host, "pid": hung.pid, "process_started": hung.started}
+        set_row(database, run_id, **holder, progress_at=utc_now() - timedelta(minutes=59))
+        assert end(instance, database) == []
+        set_row(database, run_id, progress_at=utc_now() - timedelta(minutes=61))
+        assert end(instance, database) == [run_id]
+        assert process.wait(10) == -signal.SIGKILL
+    assert "hangs" in messages_of(instance, run_id)
 
 
-def test_end_unstarted_runs__only_those_that_were_launched_and_never_began(instance: dg.DagsterInstance) -> None:
+def test_end_dead_runs__what_finished_runs_left_behind_goes(instance: dg.DagsterInstance, database: Database) -> None:
+    finished = [start(instance, dg.DagsterRunStatus.SUCCESS) for _ in range(2)]
+    take_lease(database, finished[0], "job")  # its process goes on, as one does whose run was ended from outside
+    take_lease(database, finished[1], "job")
+    set_row(database, finished[1], process_started="1")
+    take_lease(database, "of another instance", "job")
+    assert end(instance, database) == []
+    assert [lease.run_id for lease in find_leases(database)] == ["of another instance"]
+    set_row(database, "of another instance", process_started="1")
+    end(instance, database)
+    assert find_leases(database) == []
+
+
+def test_end_unstarted_runs__only_those_that_were_launched_and_never_began(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
     status = dg.DagsterRunStatus
-    runs = {
-        one: instance.create_run_for_job(JOB, status=one).run_id
-        for one in (status.NOT_STARTED, status.STARTING, status.STARTED)
-    }
-    begun = instance.create_run_for_job(JOB, tags=process_tags(), status=status.STARTING).run_id
-    assert end_unstarted_runs(instance) == [runs.pop(status.STARTING)]
+    runs = {one: start(instance, one) for one in (status.NOT_STARTED, status.STARTING, status.STARTED)}
+    begun = start(instance, status.STARTING)
+    take_lease(database, begun, "download_videos")
+    assert end_unstarted_runs(instance, database) == [runs.pop(status.STARTING)]
     assert {run.run_id for run in active_runs(instance)} == {begun, *runs.values()}
+
+
+# --- the lease that a run's process holds ---
+
+
+@pytest.fixture
+def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    monkeypatch.setenv("DATA_MINER_ROOT", str(tmp_path / "root"))
+    return PlatformResource().open()
+
+
+SEEN: list[tuple[str, str | None, list[str | None]]] = []
+
+
+def _look(platform: PlatformResource, step: str, run_id: str) -> None:
+    opened = platform.open()
+    with opened.hold_video("a"):
+        holders = [claim.run_id for claim in live_claims(opened.database)]
+    SEEN.append((step, opened.run_id, holders))
+    assert [lease.run_id for lease in find_leases(opened.database)] == [run_id]
+
+
+@dg.asset
+def earlier(context: dg.AssetExecutionContext, platform: PlatformResource) -> None:
+    """A first step."""
+    _look(platform, "earlier", context.run.run_id)
+
+
+@dg.asset(deps=[earlier])
+def later(context: dg.AssetExecutionContext, platform: PlatformResource) -> None:
+    """A second one."""
+    _look(platform, "later", context.run.run_id)
+
+
+@dg.asset_check(asset=later)
+def checked(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
+    """A check of it."""
+    _look(platform, "checked", context.run.run_id)
+    return dg.AssetCheckResult(passed=True)
+
+
+STEPS = dg.Definitions(
+    assets=[earlier, later],
+    asset_checks=[checked],
+    jobs=[dg.define_asset_job("steps")],
+    resources={"platform": PlatformResource()},
+    executor=dg.in_process_executor,
+)
+
+
+def test_platform_resource__holds_the_lease_through_all_steps(instance: dg.DagsterInstance, platform: Platform) -> None:
+    SEEN.clear()
+    result = STEPS.resolve_job_def("steps").execute_in_process(instance=instance)
+    assert result.success
+    run_id = result.run_id
+    assert [(step, run_id, [run_id]) for step in ("earlier", "later", "checked")] == SEEN
+    assert find_leases(platform.database) == []
+    assert platform.run_id is None
+
+
+def test_platform_resource__a_run_that_was_ended_before_it_began_does_nothing(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    run = instance.create_run_for_job(JOB, status=dg.DagsterRunStatus.FAILURE)
+    context = dg.build_init_resource_context(instance=instance)
+    context._dagster_run = run
+    with ExitStack() as stack:
+        resource = stack.enter_context(PlatformResource().yield_for_execution(context))
+        with pytest.raises(RunEndedError), resource.open().hold_video("a"):
+            raise AssertionError("entered")
+    assert find_leases(platform.database) == []
+
+
+def test_run_idle_limit__longer_than_any_item_may_take(tmp_path: Path) -> None:
+    def limit(**sections: object) -> float:
+        config = PlatformConfig.model_validate(sections)
+        return Platform(config, tmp_path).run_idle_limit.total_seconds()
+
+    assert limit() == 5400
+    assert limit(downloading={"max_wall_seconds": 7200}) == 10800
+    assert limit(extraction={"limits": {"max_seconds": 10000}}) == 15000
+    assert limit(runs={"max_idle_seconds": 9000}) == 9000
+
+
+def test_end_dead_runs__reexecutions_live_under_ticks_without_a_pause(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    """Ticks at any moment of a run: before its lease, between its steps, after its end."""
+    ended: list[str] = []
+    num_ticks = 0
+    is_over = threading.Event()
+
+    def tick() -> None:
+        nonlocal num_ticks
+        while not is_over.is_set():
+            ended.extend(end_dead_runs(instance, platform.database, is_ours=lambda _: True, idle_limit=LIMIT))
+            num_ticks += 1
+
+    ticking = threading.Thread(target=tick)
+    ticking.start()
+    try:
+        of_a_dead_parent = {"data_miner/process": f"1@1@{this_process().host}"}
+        for _ in range(3):
+            assert STEPS.resolve_job_def("steps").execute_in_process(instance=instance, tags=of_a_dead_parent).success
+    finally:
+        is_over.set()
+        ticking.join()
+    assert ended == []
+    assert num_ticks > 10
+    assert end(instance, platform.database) == []
+    assert find_leases(platform.database) == []

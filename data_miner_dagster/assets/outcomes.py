@@ -21,7 +21,7 @@ from data_miner_dagster.operations.item_faults import logger as faults
 from data_miner_dagster.operations.logs import RedactingFilter, redacted
 from data_miner_dagster.operations.platform import ReportVideo
 from data_miner_dagster.partitions import PARTITION_TAG
-from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG, process_tags
+from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG
 
 MAX_RETRIES: Final = 2
 _RETRY_SECONDS: Final = 10
@@ -162,7 +162,6 @@ def materialize_videos(
     observation with the reason and does not fail the run. A run for a single partition (not a range of one) fails if
     its video does not exist, since exactly that video was requested.
     """
-    context.instance.add_run_tags(context.run.run_id, process_tags())
     keys = context.partition_keys
     events = _VideoEvents(context, metadata_of)
     with one_line_failures(context), _faults_logged(context):
@@ -196,7 +195,6 @@ def materialize_project(
 
     An error fails the step and materializes nothing. A project that has to wait for an earlier stage also fails.
     """
-    context.instance.add_run_tags(context.run.run_id, process_tags())
     project = context.partition_key
     with one_line_failures(context), _faults_logged(context):
         outcome = work(project)

@@ -8,15 +8,12 @@ use the database server's clock if there is a server, so hosts need not agree on
 
 import itertools
 import logging
-import os
 import random
-import threading
 import time
 import uuid
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
@@ -25,17 +22,10 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
+from data_miner_dagster.catalog.renewal import LEASE_SECONDS, held_clock, renew_now, renewer_of
 from data_miner_dagster.catalog.schema import ClaimRow
-from data_miner_dagster.domain.errors import ClaimHeldError, DataMinerError
+from data_miner_dagster.domain.errors import ClaimHeldError, ClaimLostError, DataMinerError
 
-LEASE_SECONDS: Final = 90.0
-"""A holder on another host is considered dead if it has not renewed for this long."""
-RENEW_SECONDS: Final = 20.0
-"""Interval between renewals. Several may fail before a lease expires."""
-RENEW_AGAIN_SECONDS: Final = 5.0
-"""Delay after a renewal that the database refused."""
-_IDLE_SECONDS: Final = 1.0
-"""How often the idle renewal thread checks for new claims. Reusing it is cheaper than starting a thread per claim."""
 POLL_SECONDS: Final = 0.5
 """Longest pause between two checks of a claim held by someone else."""
 _TOKENS_A_STATEMENT: Final = 500
@@ -66,20 +56,42 @@ class Claim:
 
     resource: str
     token: str
+    may_have_rival: bool = False
+    """Whether it was taken from a holder that may still be running: one that had not renewed it in time."""
     is_lost: bool = False
+    renewed_at: float = field(default_factory=held_clock)
+
+    @property
+    def shown(self) -> str:
+        """What is claimed."""
+        return self.resource
+
+
+def check_claim(database: Database, claim: Claim) -> None:
+    """Check that a claim is still held, before its holder publishes anything. Asks the catalog only after a pause.
+
+    Raises:
+        ClaimLostError: another worker has taken it over.
+    """
+    if not claim.is_lost and held_clock() - claim.renewed_at > LEASE_SECONDS / 2:  # suspended, or the catalog was away
+        renew_now(database, [claim], _renew)
+    if claim.is_lost:
+        raise ClaimLostError(
+            f"{claim.resource} was taken over by another process while this one did not run; it is left to that one"
+        )
 
 
 def try_claim(database: Database, resource: str, *, run_id: str | None = None) -> Claim | None:
     """Take a claim, or return None if a live worker holds it, including this process."""
-    process = this_process()
+    holder = this_process()
     claim = Claim(resource, uuid.uuid4().hex)
 
     def values(now: datetime) -> dict[str, Any]:
         return {
             "token": claim.token,
-            "host": process.host,
-            "pid": process.pid,
-            "process_started": process.started,
+            "host": holder.host,
+            "pid": holder.pid,
+            "process_started": holder.started,
             "run_id": run_id,
             "claimed_at": now,
             "expires_at": now + timedelta(seconds=LEASE_SECONDS),
@@ -100,6 +112,8 @@ def try_claim(database: Database, resource: str, *, run_id: str | None = None) -
                 _CLAIMS.c.token == held.token,
                 _CLAIMS.c.expires_at == held.expires_at,
             )
+            process = ProcessIdentity(held.host, held.pid, held.process_started)
+            claim.may_have_rival = not process.is_gone()
             taken = session.execute(update(_CLAIMS).where(*is_same).values(**values(now)))
             if cast("CursorResult[Any]", taken).rowcount != 1:
                 return None
@@ -143,9 +157,9 @@ def hold_claim(
         ClaimHeldError: a live worker still holds it after `wait_seconds`.
     """
     claim = _wait_for_claim(database, resource, wait_seconds, run_id, on_wait)
-    renewer = _renewer_of(database)
+    renewer = renewer_of(database)
     try:
-        renewer.add(claim)
+        renewer.add(claim, _renew)
         yield claim
     finally:
         renewer.remove(claim)
@@ -182,66 +196,6 @@ def _wait_for_claim(
     )
 
 
-class _Renewer:
-    """A thread that renews all claims of this process in one catalog. It ends soon after the last claim."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = weakref.ref(database)
-        self._held: dict[str, Claim] = {}
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
-
-    def add(self, claim: Claim) -> None:
-        with self._lock:
-            if self._pid != os.getpid():  # after a fork: claims and thread belong to the parent
-                self._held, self._thread, self._pid = {}, None, os.getpid()
-            self._held[claim.token] = claim
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="claim renewer", daemon=True)
-                self._thread.start()
-
-    def remove(self, claim: Claim) -> None:
-        with self._lock:
-            self._held.pop(claim.token, None)
-
-    def _run(self) -> None:
-        due = time.monotonic() + RENEW_SECONDS
-        while True:
-            time.sleep(min(_IDLE_SECONDS, max(0.0, due - time.monotonic())))
-            with self._lock:
-                database = self._database()
-                if not self._held or database is None:
-                    self._thread = None
-                    return
-                held = dict(self._held)
-            if time.monotonic() < due:
-                continue
-            try:
-                kept = renew_claims(database, list(held))
-            except (SQLAlchemyError, DataMinerError) as error:
-                # For example a database restart or a full disk. The lease outlasts a few failures.
-                logger.warning("%d claims could not be renewed, trying again: %s", len(held), error)
-                due = time.monotonic() + RENEW_AGAIN_SECONDS
-                continue
-            due = time.monotonic() + RENEW_SECONDS
-            for token, claim in held.items():
-                claim.is_lost = claim.is_lost or token not in kept
-            with self._lock:
-                for claim in [claim for claim in self._held.values() if claim.is_lost]:
-                    logger.warning("%s was taken over by another process", claim.resource)
-                    del self._held[claim.token]
-
-
-_renewers: weakref.WeakKeyDictionary[Database, _Renewer] = weakref.WeakKeyDictionary()
-_renewers_lock = threading.Lock()
-
-
-def _renewer_of(database: Database) -> _Renewer:
-    with _renewers_lock:
-        return _renewers.setdefault(database, _Renewer(database))
-
-
 def renew_claims(database: Database, tokens: list[str]) -> set[str]:
     """Extend the leases of these tokens, and return the tokens that are still held."""
     kept: set[str] = set()
@@ -252,3 +206,21 @@ def renew_claims(database: Database, tokens: list[str]) -> set[str]:
             session.execute(update(ClaimRow).where(ClaimRow.token.in_(some)).values(expires_at=expires_at))
             kept.update(session.scalars(select(ClaimRow.token).where(ClaimRow.token.in_(some))))
     return kept
+
+
+def _renew(database: Database, claims: Sequence[Claim]) -> list[Claim]:
+    kept = renew_claims(database, [claim.token for claim in claims])
+    return [claim for claim in claims if claim.token in kept]
+
+
+def revoke_claims(database: Database, run_id: str) -> list[str]:
+    """Take the claims of a run that was ended from it, whether or not its process goes on; return their resources.
+
+    The rows stay, expired: who takes them over knows that the holder may still be running.
+    """
+    with database.transaction() as session:
+        now = database.now(session)
+        held = session.scalars(select(ClaimRow).where(ClaimRow.run_id == run_id).order_by(ClaimRow.resource)).all()
+        for row in held:
+            row.token, row.expires_at = uuid.uuid4().hex, min(row.expires_at, now)
+        return [row.resource for row in held]

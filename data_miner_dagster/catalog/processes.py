@@ -19,6 +19,10 @@ class ProcessIdentity:
         """Return True if the process has certainly ended. False for processes on other hosts, which are unknown."""
         return self.host == _host() and _process_started(self.pid) != self.started
 
+    def is_alive(self) -> bool:
+        """Return True if the process certainly exists. False for processes on other hosts, which are unknown."""
+        return self.host == _host() and _process_started(self.pid) == self.started
+
     def __str__(self) -> str:
         return f"{self.pid}@{self.started}@{self.host}"
 

@@ -30,12 +30,12 @@ from data_miner_dagster.domain.errors import (
     TransientError,
 )
 from data_miner_dagster.domain.records import OutcomeStatus
-from data_miner_dagster.jobs import LIST_SOURCES, PROJECT_JOBS, VIDEO_JOBS, forced_ops
+from data_miner_dagster.jobs import LIST_SOURCES, PROJECT_JOBS, VIDEO_JOBS, forced_ops, is_ours
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
-from data_miner_dagster.runs import end_dead_runs, process_tags
+from data_miner_dagster.runs import end_dead_runs
 from data_miner_dagster.sensors.in_flight import WORK_TAG
 from data_miner_dagster.sensors.planning import MAX_KEYS_PER_RUN, plan_dataset, plan_stage_ranges, plan_video_work
 from data_miner_dagster.sensors.states import project_states, video_states
@@ -79,7 +79,7 @@ class InProcessRunner:
         result = defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=partition_key,
-            tags={**process_tags(), **(tags or {})},
+            tags=dict(tags or {}),
             run_config=run_config,
             raise_on_error=False,
         )
@@ -218,8 +218,9 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
     for line in lines_before_work(platform, parsed.name):
         console.print(line)
     with ending_on_interrupt(), open_instance(platform) as instance, progress_lines():
-        for run_id in end_dead_runs(instance):
-            logger.warning("ended run %s, whose process is gone", run_id)
+        limit = platform.run_idle_limit
+        for run_id in end_dead_runs(instance, platform.database, is_ours=is_ours, idle_limit=limit):
+            logger.warning("ended run %s, whose process is gone or hangs", run_id)
         register_project_file(platform, config_file)
         check_not_held(platform, parsed.name)
         runner = InProcessRunner(platform, instance, parsed.name)

@@ -70,7 +70,7 @@ def _prepared(
     with open_instance(platform) as instance:
         home = Path(instance.root_directory)
         if lock is not None:  # an `up` before this one is gone, and all that it had started
-            end_unstarted_runs(instance)
+            end_unstarted_runs(instance, platform.database)
     project_files = resolve_project_files(platform.config, platform.layout.project_files)
     project_files.mkdir(parents=True, exist_ok=True)
     workspace = str(deployment_file("workspace.yaml"))

@@ -16,6 +16,7 @@ from data_miner_dagster.config.interpolation import Interpolations, ShownSetting
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.problems import did_you_mean
 from data_miner_dagster.config.releasing import ReleasingConfig
+from data_miner_dagster.config.runs import RunsConfig
 from data_miner_dagster.config.sourcing import SourcingConfig
 from data_miner_dagster.config.web import WebConfig
 from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url
@@ -89,6 +90,8 @@ class PlatformConfig(ConfigModel):
     """How frames are embedded."""
     models: ModelsConfig = ModelsConfig()
     """Which models to use."""
+    runs: RunsConfig = RunsConfig()
+    """When a run counts as hanging."""
     web: WebConfig = WebConfig()
     """Who may reach the web server."""
     logging: LoggingConfig = LoggingConfig()

@@ -8,6 +8,7 @@ wrong, with which value, and the remedy.
     ├── NothingToReleaseError  the run finished and has nothing to release; the message carries the funnel
     ├── SourceError            one source could not be listed; the others are
     ├── ClaimHeldError         another live worker holds the requested work
+    ├── RunEndedError          the run of this process was ended from outside: it stops, and writes nothing more
     ├── NotReadyError          an earlier stage of the project has not been done
     ├── OutOfDateError         a table was made from inputs that have since changed, or by an earlier version
     ├── SystematicFaultError   the same fault hit every item, or ten in a row: our fault, not the data's
@@ -18,6 +19,7 @@ wrong, with which value, and the remedy.
     │   ├── UnreadableImageError   one image is left out
     │   └── ModelError
     └── TransientError         trying again later may succeed
+        ├── ClaimLostError         another worker took the work over while this one was suspended
         └── VideoTransientError(kind)
 
 Errors that only one package raises and catches are defined there, as subclasses of these: `PostponedError` and
@@ -52,6 +54,10 @@ class ClaimHeldError(DataMinerError):
     """Another live worker is doing this work, and the caller stopped waiting."""
 
 
+class RunEndedError(DataMinerError):
+    """The run was ended while its process was still at work, which therefore stops. Nothing is charged to any item."""
+
+
 class SystematicFaultError(DataMinerError):
     """A fault that is not specific to single items: nothing was recorded for any of them, and the run ends."""
 
@@ -78,6 +84,10 @@ class PermanentError(DataMinerError):
 
 class TransientError(DataMinerError):
     """Trying again later may succeed."""
+
+
+class ClaimLostError(TransientError):
+    """Another worker took the work over because this one did not run for a while. Nothing is charged to any item."""
 
 
 class ModelError(PermanentError):

@@ -25,11 +25,13 @@ import data_miner_dagster
 from data_miner_dagster.catalog.failures import DATABASE_ERROR, concerns_database
 from data_miner_dagster.domain.errors import (
     CatalogError,
+    ClaimLostError,
     ConfigError,
     DamagedFileError,
     DataMinerError,
     ModelError,
     OutOfDateError,
+    RunEndedError,
     SystematicFaultError,
     TransientError,
 )
@@ -49,10 +51,12 @@ _OF_THE_MACHINE: Final = frozenset({errno.EROFS, errno.EMFILE, errno.ENFILE})
 
 _OF_ALL: Final = (
     CatalogError,
+    ClaimLostError,
     ConfigError,
     DamagedFileError,
     ModelError,
     OutOfDateError,
+    RunEndedError,
     SystematicFaultError,
     WorkersClosedError,
 )
@@ -86,6 +90,7 @@ def concerns_all_items(error: BaseException) -> bool:
       are one item's (a source whose variable is not set, a file of the watched folder) catches them inside.
     - `OutOfDateError`: the tables of the stages do not belong together, or an earlier version made one.
     - `SystematicFaultError`: an inner loop has decided so.
+    - `ClaimLostError`, `RunEndedError`: another process has the work now, and this one stops.
     - `TransientError` itself: the platform's (a catalog that cannot be opened). Its kinds (`VideoTransientError`,
       `WorkerDiedError`) are of what was worked on.
     - `WorkersClosedError`: the batch is being taken down.

@@ -1,20 +1,24 @@
 """The platform of one root: its settings, files, catalog and models, as every operation receives them."""
 
+import copy
 import json
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from pydantic import ValidationError
 
-from data_miner_dagster.catalog.claims import Claim, hold_claim
+from data_miner_dagster.catalog.claims import Claim, check_claim, hold_claim
 from data_miner_dagster.catalog.database import Database, sqlite_url
+from data_miner_dagster.catalog.leases import RunLease
 from data_miner_dagster.catalog.migrations import Migration, has_tables, initialise
 from data_miner_dagster.catalog.projects import find_project, find_projects
+from data_miner_dagster.catalog.renewal import note_progress
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.problems import describe_problems
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, interpolations_of_snapshot
@@ -91,10 +95,27 @@ class Platform:
             raise ConfigError(f"--root {shown}: its path is not UTF-8, and could not be written down; use another")
         self.layout = StorageLayout(root.absolute())
         self._catalog_url = catalog_url or config.storage.catalog_url
-        self.run_id: str | None = None
+        self._lease: RunLease | None = None
         self.may_begin_catalog = False  # even beside files that a catalog knew: somebody has asked for it
         self.migration: Migration | None = None  # of the catalog, by this process
-        self.num_removed_files = 0  # that could not be read, by this process
+        self._removed_files: list[Path] = []  # that could not be read, by this process
+
+    def within(self, lease: RunLease) -> Self:
+        """Return this platform as the run of `lease` uses it. Everything is shared but whose claims it takes."""
+        _ = self.database  # made once, for both
+        ours = copy.copy(self)
+        ours._lease = lease  # noqa: SLF001 - of this very class
+        return ours
+
+    @property
+    def run_id(self) -> str | None:
+        """The run of Dagster's that works with this platform, if any."""
+        return self._lease.run_id if self._lease is not None else None
+
+    @property
+    def num_removed_files(self) -> int:
+        """How many files this process has removed because they could not be read."""
+        return len(self._removed_files)
 
     @property
     def root(self) -> Path:
@@ -168,7 +189,7 @@ class Platform:
         try:
             yield
         except DamagedFileError:
-            self.num_removed_files += len(remove_damaged_files(self.layout, video_key=video_key))
+            self._removed_files += remove_damaged_files(self.layout, video_key=video_key)
             raise
 
     @contextmanager
@@ -185,10 +206,44 @@ class Platform:
 
     @contextmanager
     def _hold(self, resource: str, wait_seconds: float) -> Iterator[Claim]:
+        self.check_run()
         with hold_claim(
             self.database, resource, wait_seconds=wait_seconds, run_id=self.run_id, on_wait=logger.info
         ) as claim:
+            self.check_run()
             yield claim
+
+    @property
+    def run_idle_limit(self) -> timedelta:
+        """A run that has done nothing for longer hangs: no single item may take so long."""
+        config = self.config
+        longest = max(CLAIM_WAIT_SECONDS, config.downloading.max_wall_seconds, config.extraction.limits.max_seconds)
+        return timedelta(seconds=max(config.runs.max_idle_seconds, 1.5 * longest))
+
+    def check_run(self) -> None:
+        """Check, before the next item, that the run goes on.
+
+        Raises:
+            RunEndedError: it was ended from outside.
+        """
+        note_progress()
+        if self._lease is not None:
+            self._lease.check()
+
+    def check_held(self, claim: Claim) -> None:
+        """Check, before anything is published under a claim, that it and the run are still this process's.
+
+        Raises:
+            ClaimLostError: another worker has taken the claim over.
+            RunEndedError: the run was ended from outside.
+        """
+        self.check_run()
+        check_claim(self.database, claim)
+
+    def count_done(self, num_done: int = 1) -> None:
+        """Count items of this run as done."""
+        if self._lease is not None:
+            self._lease.advance(num_done)
 
     def check_sampling(self) -> None:
         """Compare the sampling settings with those this root was made with; remember the settings in force.

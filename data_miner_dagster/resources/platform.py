@@ -1,17 +1,53 @@
 """The platform as a Dagster resource, configured by the environment variables that `data-miner up` and `run` set."""
 
-import dagster as dg
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import dagster as dg
+from pydantic import PrivateAttr
+from sqlalchemy.exc import SQLAlchemyError
+
+from data_miner_dagster.catalog.leases import RunLease, hold_lease
+from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.operations.logs import set_up_logging
 from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
 
 
-class PlatformResource(dg.ConfigurableResource[Platform]):
-    """Provides assets and sensors with the platform of this process."""
+class PlatformResource(dg.ConfigurableResource[Any]):
+    """Provides assets, checks and sensors with the platform of this process.
+
+    In a run, its process holds the run's lease from before the first step until after the last.
+    """
+
+    _lease: RunLease | None = PrivateAttr(default=None)
+    _error: Exception | None = PrivateAttr(default=None)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["PlatformResource", None, None]:
+        """Hold the lease of the run, if this is one. An error in doing so is the first step's, which has it in a line.
+
+        Also ends a run that was given up as dead before its process came to this point.
+        """
+        run = context.run
+        if run is None:
+            yield self
+            return
+        with ExitStack() as stack:
+            try:
+                self._lease = stack.enter_context(hold_lease(open_platform().database, run.run_id, run.job_name))
+            except (DataMinerError, SQLAlchemyError) as error:
+                self._error = error
+            else:
+                current = context.instance.get_run_by_id(run.run_id) if context.instance is not None else None
+                self._lease.is_lost = current is not None and current.is_finished
+            yield self
 
     def open(self) -> Platform:
         """Return the platform; cheap after the first call. It logs to stderr, which Dagster stores with the run."""
+        if self._error is not None:
+            raise self._error
         platform = open_platform()
         set_up_logging(platform.config.logging, only_if_unset=True)
-        return platform
+        return platform if self._lease is None else platform.within(self._lease)

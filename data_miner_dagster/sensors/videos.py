@@ -9,7 +9,7 @@ import dagster as dg
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.upkeep import give_up, reset_orphans
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.jobs import JOBS, VIDEO_JOBS
+from data_miner_dagster.jobs import JOBS, VIDEO_JOBS, is_ours
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.partitions import VIDEOS, add_partitions, keys_between
@@ -82,8 +82,8 @@ def _request_of(
 def wanted_videos(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult:
     """Request runs for videos that a project wants and that are neither done nor in flight."""
     opened = platform.open()
-    if ended := end_dead_runs(context.instance):
-        context.log.warning(f"ended runs whose process is gone: {', '.join(ended)}")
+    if ended := end_dead_runs(context.instance, opened.database, is_ours=is_ours, idle_limit=opened.run_idle_limit):
+        context.log.warning(f"ended runs whose process is gone or hangs: {', '.join(ended)}")
     freed = reset_orphans(opened.database)
     if freed:
         context.log.warning(

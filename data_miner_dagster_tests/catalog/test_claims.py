@@ -10,18 +10,21 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text, update
 
-from data_miner_dagster.catalog import claims
+from data_miner_dagster.catalog import renewal
 from data_miner_dagster.catalog.claims import (
+    check_claim,
     hold_claim,
     live_claims,
     release_claim,
     renew_claims,
+    revoke_claims,
     try_claim,
 )
 from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.renewal import LEASE_SECONDS, held_clock
 from data_miner_dagster.catalog.schema import ClaimRow, utc_now
 from data_miner_dagster.catalog.videos import find_videos
-from data_miner_dagster.domain.errors import ClaimHeldError
+from data_miner_dagster.domain.errors import ClaimHeldError, ClaimLostError
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster_tests.support.catalog import add_video
 
@@ -118,8 +121,8 @@ def test_hold_claim__waiter_enters_when_the_holder_leaves(database: Database) ->
 def test_hold_claim__renewed_while_held_and_through_errors_of_the_database(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(claims, "RENEW_SECONDS", 0.05)
-    monkeypatch.setattr(claims, "RENEW_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(renewal, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(renewal, "RENEW_AGAIN_SECONDS", 0.05)
     soon = utc_now() + timedelta(seconds=30)
 
     def expiry() -> float:
@@ -142,14 +145,14 @@ def test_hold_claim__renewed_while_held_and_through_errors_of_the_database(
         set_row(database, "video/a", expires_at=soon)
         wait_until_renewed()
         assert not claim.is_lost
-    assert "1 claims could not be renewed, trying again" in caplog.text
+    assert "1 leases could not be renewed, trying again" in caplog.text
     assert resources(database) == []
 
 
 def test_hold_claim__taken_over_is_noticed_and_left_to_the_new_holder(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(renewal, "RENEW_SECONDS", 0.05)
     with hold_claim(database, "video/a", wait_seconds=0) as claim:
         set_row(database, "video/a", token="another", host="elsewhere")
         deadline = time.monotonic() + 20
@@ -157,6 +160,32 @@ def test_hold_claim__taken_over_is_noticed_and_left_to_the_new_holder(
             assert time.monotonic() < deadline
             time.sleep(0.02)
     assert resources(database) == ["video/a"]  # the new holder's
+
+
+def test_check_claim__asks_the_catalog_only_after_a_pause(database: Database) -> None:
+    with hold_claim(database, "video/a", wait_seconds=0) as claim:
+        assert not claim.may_have_rival
+        set_row(database, "video/a", token="another", host="elsewhere")
+        check_claim(database, claim)  # renewed a moment ago: nobody can have taken it
+        claim.renewed_at -= LEASE_SECONDS
+        with pytest.raises(ClaimLostError, match="video/a was taken over by another process"):
+            check_claim(database, claim)
+    with hold_claim(database, "video/b", wait_seconds=0) as claim:
+        claim.renewed_at -= LEASE_SECONDS
+        check_claim(database, claim)
+        assert held_clock() - claim.renewed_at < 60
+
+
+def test_revoke_claims__of_a_run_that_goes_on(database: Database) -> None:
+    old = try_claim(database, "video/a", run_id="run-1")
+    other = try_claim(database, "video/b", run_id="run-2")
+    assert old is not None
+    assert other is not None
+    assert revoke_claims(database, "run-1") == ["video/a"]
+    assert renew_claims(database, [old.token, other.token]) == {other.token}
+    successor = try_claim(database, "video/a")
+    assert successor is not None
+    assert successor.may_have_rival, "the process that held it is this one, which lives"
 
 
 def test_renew_claims__thousands_at_once(database: Database) -> None:
@@ -181,7 +210,7 @@ def test_renew_claims__thousands_at_once(database: Database) -> None:
 
 def test_hold_claim__one_thread_for_many_claims_and_none_afterwards(database: Database) -> None:
     def renewers() -> int:
-        return sum(thread.name == "claim renewer" for thread in threading.enumerate())
+        return sum(thread.name == "lease renewer" for thread in threading.enumerate())
 
     before = renewers()
     with (

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from data_miner_dagster.catalog.processes import ProcessIdentity
+from data_miner_dagster.catalog.database import Database, sqlite_url
+from data_miner_dagster.catalog.leases import find_leases, process_of
 from data_miner_dagster.jobs import PROJECT_JOBS
-from data_miner_dagster.runs import PROCESS_TAG
 from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
 from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, wait_for
@@ -162,10 +162,11 @@ def test_crash__a_killed_run_is_noticed_and_its_work_resumed(platform: RunningPl
     def killed() -> str | None:
         for run in platform.runs():
             if run["jobName"] in ("extract_frames", "embed_frames") and run["status"] == "STARTED":
-                process = run["tags"].get(PROCESS_TAG)
-                if process is not None:
-                    os.kill(ProcessIdentity.parse(process).pid, signal.SIGKILL)
-                    return str(run["runId"])
+                leases = find_leases(Database(sqlite_url(platform.root / "catalog.sqlite")))
+                for lease in leases:
+                    if lease.run_id == run["runId"] and (process := process_of(lease)) is not None:
+                        os.kill(process.pid, signal.SIGKILL)
+                        return str(run["runId"])
         return None
 
     run_id = wait_for("a run to kill", killed, timeout=120, every=0.1)

@@ -79,10 +79,11 @@ def test_project_files__a_file_that_stays_refused_is_logged_once(
     num_logged = []
     for text in ("filtring: {}", "filtring: {}", "filtring: {}\nx: 1"):
         file.write_text(f"name: bad\n{text}\n")
-        context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"platform": PlatformResource()})
+        resources = {"platform": PlatformResource()}
         lines = Lines()
-        context.log.addHandler(lines)
-        result = sensor(context)
+        with dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources) as context:
+            context.log.addHandler(lines)
+            result = sensor(context)
         assert isinstance(result, dg.SensorResult)
         assert "1 files refused" in str(result.skip_reason)
         cursor = result.cursor
@@ -164,12 +165,12 @@ def test_project_files__one_that_disappears_stays_and_is_listed_no_more(
 def relisted(instance: dg.DagsterInstance) -> list[str]:
     """Return the projects that the schedule asks for."""
     definition = defs.get_repository_def().get_schedule_def("relist_sources")
-    context = dg.build_schedule_context(
+    with dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=datetime(2026, 1, 1, tzinfo=UTC),
         resources={"platform": PlatformResource()},
-    )
-    result, again = definition(context), definition(context)
+    ) as context:
+        result, again = definition(context), definition(context)
     assert isinstance(result, list)
     assert isinstance(again, list)
     assert [r.run_key for r in result] == [r.run_key for r in again]  # a tick evaluated twice asks once

@@ -27,8 +27,8 @@ class Lines(logging.Handler):
 
 def tick(instance: dg.DagsterInstance, sensor: str) -> dg.SensorResult:
     definition = defs.get_repository_def().get_sensor_def(sensor)
-    context = dg.build_sensor_context(instance=instance, resources={"platform": PlatformResource()})
-    result = definition(context)
+    with dg.build_sensor_context(instance=instance, resources={"platform": PlatformResource()}) as context:
+        result = definition(context)
     assert isinstance(result, dg.SensorResult)
     return result
 

@@ -1,0 +1,268 @@
+"""Leases of runs: which process executes a run, whether it lives, and how far it has come.
+
+Belongs here: taking, renewing, judging and removing the rows. Does not belong here: what is done to a run that is dead
+(runs.py).
+
+All judgements use one clock, the database's, and durations that the holder measured. A run whose process has not yet
+said anything gets a provisional lease, which expires like any other: no date of Dagster's is compared with ours.
+"""
+
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, cast
+
+from sqlalchemy import CursorResult, Table, and_, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from data_miner_dagster.catalog.claims import is_claim_live
+from data_miner_dagster.catalog.database import Database, portions
+from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
+from data_miner_dagster.catalog.renewal import LEASE_SECONDS, held_clock, idle_seconds, note_progress, renewer_of
+from data_miner_dagster.catalog.schema import ClaimRow
+from data_miner_dagster.catalog.work_tables import RunLeaseRow
+from data_miner_dagster.domain.errors import DataMinerError, RunEndedError
+
+_LEASES: Final = cast("Table", RunLeaseRow.__table__)
+_LEASE: Final = timedelta(seconds=LEASE_SECONDS)
+_NOBODY: Final = ""
+"""The host of a provisional lease."""
+
+logger = logging.getLogger(__name__)
+
+
+class RunState(StrEnum):
+    """What is known of the process of a run."""
+
+    ALIVE = "alive"
+    GONE = "gone"  # the process has certainly ended
+    SILENT = "silent"  # on another host, and its lease has expired
+    HANGING = "hanging"  # it renews its lease and makes no progress
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRun:
+    """What is known of one run, and the lease by which it is known; None if that was made this moment."""
+
+    state: RunState
+    lease: RunLeaseRow | None = None
+
+
+@dataclass(slots=True, eq=False)
+class RunLease:
+    """A lease that this process holds on one run. Safe to share between threads."""
+
+    run_id: str
+    is_lost: bool = False
+    renewed_at: float = field(default_factory=held_clock)
+    num_done: int = 0
+    num_total: int | None = None
+
+    @property
+    def shown(self) -> str:
+        """Which run it is."""
+        return f"run {self.run_id}"
+
+    def advance(self, num_done: int = 1) -> None:
+        """Count items as done. The count is written with the next renewal."""
+        self.num_done += num_done
+        note_progress()
+
+    def check(self) -> None:
+        """Check that the run goes on.
+
+        Raises:
+            RunEndedError: it was ended from outside.
+        """
+        if self.is_lost:
+            raise RunEndedError(
+                "this run was ended while its process did not run, or made no progress: it stops here, and its work is "
+                "left to the run that follows"
+            )
+
+
+def take_lease(database: Database, run_id: str, job: str, project: str | None = None) -> RunLease:
+    """Take the lease of a run that this process begins to execute, whoever had it before."""
+    lease = RunLease(run_id)
+    note_progress()
+    try:
+        _take(database, lease, job, project)
+    except IntegrityError:  # a planner has just made a provisional one
+        _take(database, lease, job, project)
+    return lease
+
+
+def _take(database: Database, lease: RunLease, job: str, project: str | None) -> None:
+    process = this_process()
+    with database.transaction() as session:
+        now = database.now(session)
+        session.execute(delete(_LEASES).where(_LEASES.c.run_id == lease.run_id))
+        values = {
+            "run_id": lease.run_id,
+            "host": process.host,
+            "pid": process.pid,
+            "process_started": process.started,
+            "job": job,
+            "project": project,
+            "num_done": 0,
+            "started_at": now,
+            "progress_at": now,
+            "expires_at": now + _LEASE,
+        }
+        session.execute(insert(_LEASES).values(values))
+
+
+@contextmanager
+def hold_lease(database: Database, run_id: str, job: str, project: str | None = None) -> Iterator[RunLease]:
+    """Hold the lease of a run while the block executes it, and remove it afterwards."""
+    lease = take_lease(database, run_id, job, project)
+    renewer = renewer_of(database)
+    try:
+        renewer.add(lease, _renew)
+        yield lease
+    finally:
+        renewer.remove(lease)
+        try:
+            with database.transaction() as session:
+                session.execute(delete(_LEASES).where(_LEASES.c.run_id == run_id, _is_mine()))
+        except (SQLAlchemyError, DataMinerError) as error:
+            # Keep the block's own result or error. The lease is no longer renewed, so it expires.
+            logger.warning("the lease of run %s could not be removed and expires: %s", run_id, error)
+
+
+def _is_mine() -> Any:
+    mine, lease = this_process(), _LEASES.c
+    return and_(lease.host == mine.host, lease.pid == mine.pid, lease.process_started == mine.started)
+
+
+def _renew(database: Database, leases: Sequence[RunLease]) -> list[RunLease]:
+    mine, kept = this_process(), []
+    with database.transaction() as session:
+        now = database.now(session)
+        idle = timedelta(seconds=idle_seconds())
+        for lease in leases:
+            values = {
+                "host": mine.host,
+                "pid": mine.pid,
+                "process_started": mine.started,
+                "num_done": lease.num_done,
+                "num_total": lease.num_total,
+                "progress_at": now - idle,
+                "expires_at": now + _LEASE,
+            }
+            is_ours = _LEASES.c.run_id == lease.run_id, or_(_is_mine(), _LEASES.c.host == _NOBODY)
+            done = session.execute(update(_LEASES).where(*is_ours).values(values))
+            if cast("CursorResult[Any]", done).rowcount:
+                kept.append(lease)
+    return kept
+
+
+def find_leases(database: Database) -> list[RunLeaseRow]:
+    """Return all leases, expired and provisional ones included, by the start of their run."""
+    with database.reading() as session:
+        return list(session.scalars(select(RunLeaseRow).order_by(RunLeaseRow.started_at, RunLeaseRow.run_id)))
+
+
+def process_of(lease: RunLeaseRow) -> ProcessIdentity | None:
+    """Return the process that holds a lease; None if it is provisional."""
+    return None if lease.host == _NOBODY else ProcessIdentity(lease.host, lease.pid, lease.process_started)
+
+
+def processes_with_claims(database: Database) -> set[ProcessIdentity]:
+    """Return the processes that hold a live claim."""
+    with database.reading() as session:
+        now = database.now(session)
+        rows = [row for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)]
+    return {ProcessIdentity(row.host, row.pid, row.process_started) for row in rows}
+
+
+def judge_leases(database: Database, awaited: Mapping[str, str], *, idle_limit: timedelta) -> dict[str, JudgedRun]:
+    """Return the state of every run with a lease, and of the awaited ones.
+
+    Idempotent, and safe when several processes do it at once.
+
+    Args:
+        database: the catalog.
+        awaited: {run id: job} of the runs that must have a lease by now. One without gets a provisional lease, and is
+            SILENT when that has expired.
+        idle_limit: a run that has done nothing for longer is HANGING.
+    """
+    with database.reading() as session:
+        rows = session.scalars(select(RunLeaseRow)).all()
+        now = database.now(session)
+    judged = {row.run_id: JudgedRun(_state(row, now, idle_limit), row) for row in rows}
+    missing = {run_id: job for run_id, job in awaited.items() if run_id not in judged}
+    postponed = [row for row in rows if judged[row.run_id].state is RunState.ALIVE and _is_out_of_time(row, now)]
+    if missing or postponed:
+        _write(database, missing, postponed)
+    return {**judged, **dict.fromkeys(missing, JudgedRun(RunState.ALIVE))}
+
+
+def _state(row: RunLeaseRow, now: datetime, idle_limit: timedelta) -> RunState:
+    process = process_of(row)
+    if process is not None and process.is_gone():
+        return RunState.GONE
+    is_expired = row.expires_at <= now
+    if process is None or (is_expired and not process.is_alive()):
+        return RunState.SILENT if is_expired else RunState.ALIVE
+    # What the holder measured, at its last renewal: no clock that was set since can make it longer.
+    idle = row.expires_at - _LEASE - row.progress_at
+    return RunState.HANGING if idle > idle_limit else RunState.ALIVE
+
+
+def _is_out_of_time(row: RunLeaseRow, now: datetime) -> bool:
+    return row.expires_at <= now or row.expires_at > now + 2 * _LEASE
+
+
+def _write(database: Database, missing: Mapping[str, str], postponed: Sequence[RunLeaseRow]) -> None:
+    with database.transaction() as session:
+        now = database.now(session)
+        for row in postponed:
+            # The process is seen to live, and does not renew: it was stopped, or the clock was set. For as long as the
+            # lease lasted it did nothing. If the clock was set back, its dates are moved along.
+            passed = now - row.expires_at if row.expires_at <= now else now + _LEASE - row.expires_at
+            session.execute(
+                update(_LEASES)
+                .where(_LEASES.c.run_id == row.run_id, _LEASES.c.expires_at == row.expires_at)
+                .values(expires_at=now + _LEASE, progress_at=row.progress_at + passed)
+            )
+        known = set(session.scalars(select(RunLeaseRow.run_id).where(RunLeaseRow.run_id.in_(missing))))
+        for run_id, job in missing.items():
+            if run_id not in known:
+                session.add(_provisional(run_id, job, now))
+
+
+def _provisional(run_id: str, job: str, now: datetime) -> RunLeaseRow:
+    dates = {"started_at": now, "progress_at": now, "expires_at": now + _LEASE}
+    return RunLeaseRow(run_id=run_id, host=_NOBODY, pid=0, process_started="", job=job, num_done=0, **dates)
+
+
+def remove_leases(database: Database, run_ids: Collection[str]) -> None:
+    """Remove the leases of runs. A process that still executes one finds its lease lost, and stops."""
+    if run_ids:
+        with database.transaction() as session:
+            for some in portions(run_ids):
+                session.execute(delete(_LEASES).where(_LEASES.c.run_id.in_(some)))
+
+
+def seize_lease(database: Database, judged: JudgedRun) -> bool:
+    """Remove the lease of a run that is to be ended; return False if its process has shown since that it lives.
+
+    A process that goes on nevertheless finds its lease lost, and stops.
+    """
+    lease = judged.lease
+    if lease is None or judged.state is RunState.ALIVE:
+        return False
+    as_judged = [
+        _LEASES.c.run_id == lease.run_id,
+        _LEASES.c.host == lease.host,
+        _LEASES.c.pid == lease.pid,
+        _LEASES.c.process_started == lease.process_started,
+    ]
+    if judged.state is RunState.SILENT:
+        as_judged.append(_LEASES.c.expires_at == lease.expires_at)
+    with database.transaction() as session:
+        return bool(cast("CursorResult[Any]", session.execute(delete(_LEASES).where(*as_judged))).rowcount)

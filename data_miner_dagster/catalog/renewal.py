@@ -1,0 +1,137 @@
+"""The thread that renews what this process holds in a catalog: its claims and the leases of its runs.
+
+Belongs here: how long a lease lasts, the thread, and since when nothing was done. Does not belong here: what is held
+(claims.py, leases.py).
+"""
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.domain.errors import DataMinerError
+
+LEASE_SECONDS: Final = 90.0
+"""A holder on another host is considered dead if it has not renewed for this long."""
+RENEW_SECONDS: Final = 20.0
+"""Interval between renewals. Several may fail before a lease expires."""
+RENEW_AGAIN_SECONDS: Final = 5.0
+"""Delay after a renewal that the database refused."""
+_IDLE_SECONDS: Final = 1.0
+"""How often the idle thread checks for new leases. Reusing it is cheaper than starting a thread per claim."""
+
+logger = logging.getLogger(__name__)
+
+
+def held_clock() -> float:
+    """Return seconds on a clock that nobody sets and that goes on while the machine sleeps, as leases do."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boottime is None else time.clock_gettime(boottime)
+
+
+_progress_at = time.monotonic()
+
+
+def note_progress() -> None:
+    """Take note that this process has done something: an item, a part of one, a batch."""
+    global _progress_at
+    _progress_at = time.monotonic()
+
+
+def idle_seconds() -> float:
+    """Return for how long this process has done nothing. The time while the machine sleeps does not count."""
+    return time.monotonic() - _progress_at
+
+
+class Held(Protocol):
+    """Something with a lease. `is_lost` becomes true when another process has taken it."""
+
+    is_lost: bool
+    renewed_at: float  # held_clock()
+
+    @property
+    def shown(self) -> str:
+        """What it is, for messages."""
+
+
+Renew = Callable[[Database, Sequence[Any]], Sequence[Any]]
+"""Extends the leases of everything given, all of one kind, and returns what is still held."""
+
+
+class Renewer:
+    """A thread that renews everything this process holds in one catalog. It ends soon after the last of it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = weakref.ref(database)
+        self._held: dict[int, tuple[Held, Renew]] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+
+    def add(self, held: Held, renew: Renew) -> None:
+        """Renew `held` from now on."""
+        with self._lock:
+            if self._pid != os.getpid():  # after a fork: what is held and the thread belong to the parent
+                self._held, self._thread, self._pid = {}, None, os.getpid()
+            self._held[id(held)] = held, renew
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="lease renewer", daemon=True)
+                self._thread.start()
+
+    def remove(self, held: Held) -> None:
+        """Renew `held` no longer."""
+        with self._lock:
+            self._held.pop(id(held), None)
+
+    def _run(self) -> None:
+        due = held_clock() + RENEW_SECONDS
+        while True:
+            time.sleep(min(_IDLE_SECONDS, max(0.0, due - held_clock())))
+            with self._lock:
+                database = self._database()
+                if not self._held or database is None:
+                    self._thread = None
+                    return
+                held = list(self._held.values())
+            if held_clock() < due:
+                continue
+            try:
+                for renew in dict.fromkeys(renew for _, renew in held):
+                    renew_now(database, [one for one, its_renew in held if its_renew is renew], renew)
+            except (SQLAlchemyError, DataMinerError) as error:
+                # For example a database restart or a full disk. The lease outlasts a few failures.
+                logger.warning("%d leases could not be renewed, trying again: %s", len(held), error)
+                due = held_clock() + RENEW_AGAIN_SECONDS
+                continue
+            due = held_clock() + RENEW_SECONDS
+            with self._lock:
+                for one, _ in [entry for entry in self._held.values() if entry[0].is_lost]:
+                    logger.warning("%s was taken over by another process", one.shown)
+                    del self._held[id(one)]
+
+
+def renew_now(database: Database, held: Sequence[Held], renew: Renew) -> None:
+    """Extend the leases of everything given, all of one kind, and mark what is lost."""
+    started = held_clock()
+    kept = {id(one) for one in renew(database, held)}
+    for one in held:
+        if id(one) in kept:
+            one.renewed_at = started
+        else:
+            one.is_lost = True
+
+
+_renewers: weakref.WeakKeyDictionary[Database, Renewer] = weakref.WeakKeyDictionary()
+_renewers_lock = threading.Lock()
+
+
+def renewer_of(database: Database) -> Renewer:
+    """Return the renewer of this process for a catalog."""
+    with _renewers_lock:
+        return _renewers.setdefault(database, Renewer(database))
