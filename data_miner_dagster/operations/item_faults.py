@@ -23,6 +23,7 @@ from typing import Final, TypeVar
 
 import data_miner_dagster
 from data_miner_dagster.catalog.failures import DATABASE_ERROR, concerns_database
+from data_miner_dagster.catalog.renewal import note_progress
 from data_miner_dagster.domain.errors import (
     CatalogError,
     ClaimLostError,
@@ -199,6 +200,7 @@ class ItemGuard:
             SystematicFaultError: this is the tenth item in a row with the same fault.
             Exception: what concerns all items (`concerns_all_items`).
         """
+        note_progress()
         try:
             result = work()
         except Exception as error:

@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 from pydantic import PrivateAttr
-from sqlalchemy.exc import SQLAlchemyError
 
+from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.leases import RunLease, hold_lease
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.operations.logs import set_up_logging
@@ -37,7 +37,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
         with ExitStack() as stack:
             try:
                 self._lease = stack.enter_context(hold_lease(open_platform().database, run.run_id, run.job_name))
-            except (DataMinerError, SQLAlchemyError) as error:
+            except (DataMinerError, DATABASE_ERROR) as error:
                 self._error = error
             else:
                 current = context.instance.get_run_by_id(run.run_id) if context.instance is not None else None
