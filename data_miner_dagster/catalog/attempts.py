@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from data_miner_dagster import __version__
 from data_miner_dagster.catalog.database import Database, now_of, portions
+from data_miner_dagster.catalog.pending import reindex_videos
 from data_miner_dagster.catalog.work_tables import AttemptRow, SuspectRow
 from data_miner_dagster.domain.backoff import backoff_seconds
 from data_miner_dagster.domain.secret_values import with_references
@@ -61,7 +62,15 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
             due_at=due_at,
         )
     )
-    session.flush()
+    _reindex(session, stage, [item])
+
+
+def _reindex(session: Session, stage: WorkStage, items: Collection[str]) -> None:
+    """Bring pending work up to date where only an attempt says when it is due. Other videos have dates of their own."""
+    if stage is WorkStage.EMBEDDING:
+        reindex_videos(session, items)
+    else:
+        session.flush()
 
 
 def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failure, *, waits: bool = False) -> None:
@@ -86,6 +95,7 @@ def clear_attempts(session: Session, stage: WorkStage, items: Collection[str]) -
         values = [{"of_stage": stage, "of_item": item} for item in items]
         for statement in _CLEAR:
             session.connection().execute(statement, values)
+        _reindex(session, stage, items)
 
 
 def forget_items(session: Session, items: Collection[str]) -> None:

@@ -113,8 +113,10 @@ def is_suspect(stage: WorkStage, item: InstrumentedAttribute[str]) -> ColumnElem
     return exists().where(SuspectRow.stage == stage, SuspectRow.item == item)
 
 
-def suspects_to_try(session: Session, stage: WorkStage, *, is_probe: bool = False) -> list[str]:
-    """Return the suspects of a video stage that the next batch is to consist of; none if no suspect is due.
+def suspects_to_try(
+    session: Session, stage: WorkStage, *, is_probe: bool = False, project: str | None = None
+) -> list[str]:
+    """Return the suspects of a video stage (and project) that the next batch is to consist of; none if none is due.
 
     The smallest group goes first, so that the item at fault is found before others meet it. A probe takes the largest
     one, and only if there are no other items: it has to show whether the stage works.
@@ -124,6 +126,7 @@ def suspects_to_try(session: Session, stage: WorkStage, *, is_probe: bool = Fals
         PendingWorkRow.video_key == SuspectRow.item,
         PendingWorkRow.due_at <= now_of(session),
         ~is_work_held(),
+        *([] if project is None else [PendingWorkRow.project_name == project]),
     )
     is_free = ~exists().where(BatchItemRow.stage == stage, BatchItemRow.item == SuspectRow.item)
     due = select(SuspectRow).where(SuspectRow.stage == stage, is_due, is_free)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.forgotten import forgotten_among
+from data_miner_dagster.catalog.pending import raise_content_versions, reindex_videos
 from data_miner_dagster.catalog.schema import (
     ProjectVideoRow,
     VideoRow,
@@ -105,10 +106,14 @@ def add_candidates(
         ],
         returning="video_key",
     )
-    for key, member in known.items():
-        _decide_again(member, wanted[key][1], takes_back=takes_back)
-    session.flush()
     is_new = {row.video_key for row in new}
+    decided_otherwise = {
+        key for key, member in known.items() if _decide_again(member, wanted[key][1], takes_back=takes_back)
+    }
+    if changed := is_new | decided_otherwise:
+        reindex_videos(session, changed)
+        raise_content_versions(session, [project])
+    session.flush()
     return [key in is_new for key in keys]
 
 
@@ -149,14 +154,19 @@ def _locked_members(session: Session, project: str, video_keys: Collection[str])
     return found
 
 
-def _decide_again(member: ProjectVideoRow, rejected_because: str | None, *, takes_back: bool) -> None:
-    """Let a membership stand as the rules say now, unless a person took the video out."""
+def _decide_again(member: ProjectVideoRow, rejected_because: str | None, *, takes_back: bool) -> bool:
+    """Let a membership stand as the rules say now, unless a person took the video out.
+
+    Returns:
+        True if the project begins or ceases to want the video.
+    """
     if (member.reason or "").startswith(f"{RejectionRule.BY_HAND.value}:") and not takes_back:
-        return
+        return False
     was_rejected, is_rejected = member.status is ProjectVideoStatus.REJECTED, rejected_because is not None
     if was_rejected != is_rejected:
         member.status = ProjectVideoStatus.REJECTED if is_rejected else ProjectVideoStatus.PENDING
     member.reason = rejected_because
+    return was_rejected != is_rejected
 
 
 def delete_faulty_entries(
@@ -185,6 +195,7 @@ def delete_faulty_entries(
                     ProjectVideoRow.project_name == project, ProjectVideoRow.video_key.in_(some), is_of_fault
                 )
             )
+        reindex_videos(session, mended)
 
 
 def take_out(database: Database, project: str, video_keys: Sequence[str]) -> list[str]:
@@ -196,4 +207,7 @@ def take_out(database: Database, project: str, video_keys: Sequence[str]) -> lis
         for row in rows.values():
             row.status = ProjectVideoStatus.REJECTED
             row.reason = f"{RejectionRule.BY_HAND.value}: taken out of the project"
+        reindex_videos(session, wanted)
+        if wanted:
+            raise_content_versions(session, [project])
     return wanted

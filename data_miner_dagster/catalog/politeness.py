@@ -14,6 +14,7 @@ from sqlalchemy import Table, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.pending import reindex_videos
 from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, VideoRow, utc_now
 from data_miner_dagster.catalog.writers import insert_absent
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -201,3 +202,4 @@ def postpone_video(
             attempts=attempts,
         )
     )
+    reindex_videos(session, [video_key])

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
 from data_miner_dagster.catalog.attempts import forget_items
+from data_miner_dagster.catalog.batches import free_project
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.holds import delete_holds_of_project
 from data_miner_dagster.catalog.schema import (
@@ -132,5 +133,6 @@ def delete_project(database: Database, name: str) -> bool:
         lock_videos(session, set(session.scalars(members)))
         delete_holds_of_project(session, name)
         forget_items(session, [name])
+        free_project(session, name)
         session.execute(delete(ProjectRow).where(ProjectRow.name == name))  # ON DELETE CASCADE removes the memberships
         return True

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.pending import reindex_videos
 from data_miner_dagster.catalog.politeness import locked_gate
 from data_miner_dagster.catalog.schema import ClaimRow, SiteGateRow, SiteRefusalRow, VideoRow, utc_now
 from data_miner_dagster.catalog.writers import lock_videos
@@ -105,10 +106,12 @@ def declare_event(
 
 def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorKind]) -> None:
     """Set the retry date of an event's videos to the event's date, and undo the attempt that it cost them."""
-    of_event = select(SiteRefusalRow.video_key).where(
-        SiteRefusalRow.site == gate.site, SiteRefusalRow.state == RefusalState.EVENT
-    )
-    lock_videos(session, session.scalars(of_event).all())
+    of_event = session.scalars(
+        select(SiteRefusalRow.video_key).where(
+            SiteRefusalRow.site == gate.site, SiteRefusalRow.state == RefusalState.EVENT
+        )
+    ).all()
+    lock_videos(session, of_event)
     session.execute(
         update(VideoRow)
         .where(
@@ -124,6 +127,7 @@ def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorK
             attempts=case((VideoRow.attempts > 0, VideoRow.attempts - 1), else_=0),
         )
     )
+    reindex_videos(session, of_event)
 
 
 def put_back_if_of_event(

@@ -8,10 +8,17 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import Table, Update, bindparam, or_, select, update
+from sqlalchemy import Table, bindparam, or_, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from data_miner_dagster.catalog.attempts import clear_attempts, record_attempt
+from data_miner_dagster.catalog.pending import (
+    end_embedding,
+    raise_content_versions,
+    reindex_held_video,
+    reindex_videos,
+)
 from data_miner_dagster.catalog.schema import Base, ProjectRow, ProjectVideoRow, VideoRow
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.secret_values import with_references
@@ -48,11 +55,13 @@ def _allowed_sources(transitions: Mapping[_S, frozenset[_S]], target: _S, only_f
 
 
 @lru_cache(maxsize=256)
-def _statement(row: type[Base], column: str, keys: tuple[str, ...], sources: tuple[StrEnum, ...]) -> Update:
+def _statement(
+    row: type[Base], column: str, keys: tuple[str, ...], sources: tuple[StrEnum, ...], returned: str
+) -> ReturningUpdate[Any]:
     """Return the cached statement, since building it takes longer than running it. The parameters set the values."""
     table = cast("Table", row.__table__)
     by_key = [table.c[key] == bindparam(f"of_{key}") for key in keys]
-    return update(table).where(*by_key, table.c[column].in_(sources))
+    return update(table).where(*by_key, table.c[column].in_(sources)).returning(table.c[returned])
 
 
 def _move(
@@ -60,14 +69,17 @@ def _move(
     row: type[Base],
     keys: Mapping[str, str],
     sources: Collection[StrEnum],
-    column: str,
     values: Mapping[str, Any],
-) -> bool:
+    returned: str,
+) -> tuple[Any] | None:
+    """Set columns of one row if its status allows it. Return its column `returned`, or None if nothing was set."""
     # Executed below the ORM: objects already loaded by the session keep their old values.
     session.flush()
-    statement = _statement(row, column, tuple(keys), tuple(sources))
+    column = "stage" if row is ProjectRow else "status"
+    statement = _statement(row, column, tuple(keys), tuple(sources), returned)
     parameters = {**values, **{f"of_{name}": value for name, value in keys.items()}}
-    return session.connection().execute(statement, parameters).rowcount == 1
+    moved = session.connection().execute(statement, parameters).first()
+    return None if moved is None else (moved[0],)
 
 
 def move_video(
@@ -98,7 +110,8 @@ def move_video(
     if target in _FAILURES and failed_at is None:
         failed_at = _STAGE_OF.get(session.scalar(_STATUS, {"key": video_key}), WorkStage.DOWNLOADING)
     columns = {"status": target, **_as_shown(values)}
-    if not _move(session, VideoRow, {"key": video_key}, sources, "status", columns):
+    moved = _move(session, VideoRow, {"key": video_key}, sources, columns, "embedding_basis")
+    if moved is None:
         return False
     if target in _SUCCESS_OF:
         clear_attempts(session, _SUCCESS_OF[target], [video_key])
@@ -106,6 +119,10 @@ def move_video(
     if failed_at is not None and kind is not None and kind not in _NOT_CHARGED:
         failure = Failure(kind, values.get("error") or "")
         record_attempt(session, failed_at, video_key, failure, values.get("retry_after"))
+    (embedding_basis,) = moved
+    if embedding_basis is not None and target is not VideoStatus.EXTRACTED:
+        end_embedding(session, video_key)
+    reindex_held_video(session, video_key)
     return True
 
 
@@ -130,7 +147,10 @@ def move_project_video(
     """
     sources = _allowed_sources(PROJECT_VIDEO_TRANSITIONS, target, only_from)
     keys = {"project_name": project, "video_key": video_key}
-    return _move(session, ProjectVideoRow, keys, sources, "status", {"status": target, **values})
+    if _move(session, ProjectVideoRow, keys, sources, {"status": target, **values}, "video_key") is None:
+        return False
+    _follow_wishes(session, project, [video_key], target)
+    return True
 
 
 def move_project_videos(
@@ -164,6 +184,15 @@ def move_project_videos(
             for key, (passed, reason) in sorted(values_by_key.items())
         ],
     )
+    _follow_wishes(session, project, values_by_key, target)
+
+
+def _follow_wishes(session: Session, project: str, video_keys: Collection[str], target: ProjectVideoStatus) -> None:
+    """Bring pending work up to date where a membership may have begun or ceased to be a wish for the video."""
+    if target in (ProjectVideoStatus.REJECTED, ProjectVideoStatus.PENDING):
+        reindex_videos(session, video_keys)
+    if target is ProjectVideoStatus.REJECTED:
+        raise_content_versions(session, [project])
 
 
 def move_project(
@@ -176,4 +205,5 @@ def move_project(
 ) -> bool:
     """Set a project's stage (and other columns) if the transition is allowed. Return True if this call changed it."""
     sources = _allowed_sources(PROJECT_TRANSITIONS, target, only_from)
-    return _move(session, ProjectRow, {"name": project}, sources, "stage", {"stage": target, **_as_shown(values)})
+    values = {"stage": target, **_as_shown(values)}
+    return _move(session, ProjectRow, {"name": project}, sources, values, "name") is not None

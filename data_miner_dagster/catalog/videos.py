@@ -17,10 +17,12 @@ from sqlalchemy.orm import Session
 
 from data_miner_dagster import __version__
 from data_miner_dagster.catalog.attempts import forget_items
+from data_miner_dagster.catalog.batches import free_videos
 from data_miner_dagster.catalog.content import lock_content
 from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.holds import delete_holds_of_videos
 from data_miner_dagster.catalog.members import is_wanted
+from data_miner_dagster.catalog.pending import projects_of, raise_content_versions
 from data_miner_dagster.catalog.schema import (
     PrescreeningRow,
     SiteGateRow,
@@ -237,6 +239,8 @@ def delete_videos(database: Database, video_keys: Collection[str], *, only_unwan
             if only_unwanted:
                 query = query.where(~is_wanted())
             some = sorted(session.scalars(query))
+            raise_content_versions(session, projects_of(session, some))
+            free_videos(session, some)
             session.execute(delete(PrescreeningRow).where(PrescreeningRow.video_key.in_(some)))
             session.execute(delete(SiteRefusalRow).where(SiteRefusalRow.video_key.in_(some)))
             session.execute(update(VideoRow).where(VideoRow.duplicate_of.in_(some)).values(duplicate_of=None))

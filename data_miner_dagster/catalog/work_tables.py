@@ -16,6 +16,7 @@ __all__ = [
     "BatchItemRow",
     "HoldRow",
     "PendingWorkRow",
+    "ProjectTurnRow",
     "RunLeaseRow",
     "StageGateRow",
     "SuspectRow",
@@ -85,6 +86,16 @@ class BatchItemRow(Base):
     stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
     item: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)  # video key or project name
     batch_id: Mapped[int] = mapped_column(ForeignKey("work_batches.id", ondelete="CASCADE"))
+
+
+class ProjectTurnRow(Base):
+    """The last batch of a stage that served a project: the project that was served longest ago comes next."""
+
+    __tablename__ = "project_turns"
+
+    stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
+    project_name: Mapped[str] = mapped_column(ForeignKey("projects.name", ondelete="CASCADE"), primary_key=True)
+    batch_id: Mapped[int]
 
 
 class SuspectRow(Base):

@@ -36,8 +36,7 @@ def database(tmp_path: Path) -> Database:
     add_video(database, "v-2", "a", "b")
     with database.transaction() as session:
         session.add_all(
-            PendingWorkRow(stage=stage, project_name=project, video_key=key, due_at=NOW, since=NOW)
-            for stage in (DOWNLOADING, EMBEDDING)
+            PendingWorkRow(stage=EMBEDDING, project_name=project, video_key=key, due_at=NOW, since=NOW)
             for project, key in (("a", "v-1"), ("a", "v-2"), ("b", "v-2"))
         )
     return database

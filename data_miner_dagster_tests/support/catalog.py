@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 
 from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.pending import reindex_videos
 from data_miner_dagster.catalog.projects import save_snapshot, update_project
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
@@ -47,3 +48,4 @@ def add_video(
                     reason=reason,
                 )
             )
+        reindex_videos(session, [key])

@@ -1,0 +1,327 @@
+"""Batches: what runs are given to do, a few videos of one stage at a time, so that projects take turns.
+
+Belongs here: choosing and ending batches, and the items in flight. Does not belong here: what is pending (pending.py),
+what stops a stage (gates.py), what a person stopped (holds.py).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, TypedDict, Unpack, cast
+
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, insert, or_, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.database import Database, portions
+from data_miner_dagster.catalog.deaths import charge_death, is_suspect, note_progress, suspects_to_try
+from data_miner_dagster.catalog.holds import is_stage_held, is_work_held
+from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.catalog.work_tables import (
+    BatchItemRow,
+    PendingWorkRow,
+    ProjectTurnRow,
+    StageGateRow,
+    WorkBatchRow,
+)
+from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
+
+MAX_ITEMS: Final = 25
+"""Videos in a batch. A run that dies leaves at most so many undone."""
+
+WAIT_SECONDS: Final = 60
+"""A batch that is not full goes when its oldest video has been ready for so long."""
+
+_PENDING: Final = cast("Table", PendingWorkRow.__table__)
+_BATCHES: Final = cast("Table", WorkBatchRow.__table__)
+_ITEMS: Final = cast("Table", BatchItemRow.__table__)
+_TURNS: Final = cast("Table", ProjectTurnRow.__table__)
+_GATES: Final = cast("Table", StageGateRow.__table__)
+
+_TAKING: Final = 0x646D_7462  # "dmtb": with the number of a stage, the advisory lock of who chooses its next batch
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Items of a stage that one run is to process: keys of videos, or the name of a project."""
+
+    id: int
+    stage: WorkStage
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBatch:
+    """A batch that has not ended."""
+
+    id: int
+    stage: WorkStage
+    size: int
+    created_at: datetime
+    run_id: str | None  # None until the run that works on it is known
+
+
+class BatchWishes(TypedDict, total=False):
+    """What `take_batch` may be asked for."""
+
+    max_items: int  # the most videos
+    project: str | None  # only for this project; None: for any
+    keys: Collection[str] | None  # only these videos; None: any
+    now: datetime | None  # None: the present
+    must_be_full_until_seconds: float  # 0: takes whatever is due
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    stage: WorkStage
+    max_items: int = MAX_ITEMS
+    project: str | None = None
+    keys: Collection[str] | None = None
+    now: datetime | None = None
+    must_be_full_until_seconds: float = WAIT_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A row that may be taken."""
+
+    video_key: str
+    project: str
+    ready_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What the next batch contains."""
+
+    items: tuple[str, ...]
+    projects: tuple[str, ...]  # that it serves
+    is_probe: bool  # it tries a stage that was closed
+
+
+def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishes]) -> Batch | None:
+    """Give a run the next videos of a stage, or None if there is nothing to take now.
+
+    Takes videos that are due, not held and not in flight, in turns from the projects that want them: first from the
+    one that was served longest ago. A batch goes when it is full, when its oldest video has waited for a minute, or
+    when nothing upstream of its projects is due. Videos whose batch died are taken first, and only with each other.
+    """
+    wish = _Wish(stage, **wishes)
+    with database.reading() as session:  # most of the time there is nothing to take, and no lock is needed to see it
+        if _choose(session, wish, wish.now or database.now(session)) is None:
+            return None
+    with database.transaction() as session:
+        _take_turns(session, stage)
+        now = wish.now or database.now(session)
+        choice = _choose(session, wish, now)
+        return None if choice is None else _store(session, stage, choice, now)
+
+
+def take_project_batch(
+    database: Database, stage: WorkStage, project: str, *, now: datetime | None = None
+) -> Batch | None:
+    """Give a run a project to process, or None if it is in flight, or held, or its stage is closed."""
+    with database.transaction() as session:
+        _take_turns(session, stage)
+        present = now or database.now(session)
+        gate = _gate(session, stage, present)
+        is_busy = exists().where(_ITEMS.c.stage == stage, _ITEMS.c.item == project)
+        if gate is None or session.scalar(select(or_(is_busy, is_stage_held(project, stage)))):
+            return None
+        return _store(session, stage, _Choice((project,), (), gate), present)
+
+
+def set_run(database: Database, batch_id: int, run_id: str) -> None:
+    """Record which run works on a batch."""
+    with database.transaction() as session:
+        session.execute(update(_BATCHES).where(_BATCHES.c.id == batch_id).values(run_id=run_id))
+
+
+def end_batch(
+    database: Database, batch_id: int, reason: str, *, died: bool = False, done: Collection[str] = ()
+) -> tuple[str, ...]:
+    """End a batch: its items are free again. Does nothing if it has ended before.
+
+    Args:
+        database: the catalog.
+        batch_id: the batch.
+        reason: how it ended, in a line for people.
+        died: its process is gone, and nobody knows why. What is undone is suspected: it is tried again in smaller
+            batches, apart from other videos.
+        done: items that are finished, or have failed by themselves. The videos that are due no longer are known.
+
+    Returns:
+        The undone items.
+    """
+    with database.transaction() as session:
+        now = database.now(session)
+        is_open = _BATCHES.c.id == batch_id, _BATCHES.c.ended_at.is_(None)
+        ended = update(_BATCHES).where(*is_open).values(ended_at=now, reason=reason)
+        stage = session.scalar(ended.returning(_BATCHES.c.stage))
+        if stage is None:
+            return ()
+        items = session.scalars(select(_ITEMS.c.item).where(_ITEMS.c.batch_id == batch_id)).all()
+        undone = tuple(sorted(set(items) - set(done)))
+        if stage in VIDEO_STAGES:
+            is_due = _PENDING.c.stage == stage, _PENDING.c.due_at <= now
+            due = session.scalars(select(_PENDING.c.video_key).where(*is_due, _PENDING.c.video_key.in_(undone)))
+            undone = tuple(sorted(set(due)))
+        if died:
+            charge_death(session, batch_id, undone)
+        elif len(undone) < len(items):
+            note_progress(session, batch_id)
+        session.execute(delete(_ITEMS).where(_ITEMS.c.batch_id == batch_id))
+        return undone
+
+
+def open_batches(database: Database) -> list[OpenBatch]:
+    """Return the batches that have not ended, oldest first."""
+    columns = _BATCHES.c.id, _BATCHES.c.stage, _BATCHES.c.size, _BATCHES.c.created_at, _BATCHES.c.run_id
+    with database.reading() as session:
+        rows = session.execute(select(*columns).where(_BATCHES.c.ended_at.is_(None)).order_by(_BATCHES.c.id))
+        return [OpenBatch(*row) for row in rows]
+
+
+def items_of(database: Database, batch_id: int) -> list[str]:
+    """Return the items of an open batch, sorted."""
+    with database.reading() as session:
+        return sorted(session.scalars(select(_ITEMS.c.item).where(_ITEMS.c.batch_id == batch_id)))
+
+
+def num_open(database: Database, stage: WorkStage) -> int:
+    """Return the number of open batches of a stage."""
+    query = select(func.count()).select_from(_BATCHES).where(_BATCHES.c.ended_at.is_(None), _BATCHES.c.stage == stage)
+    with database.reading() as session:
+        return session.scalar(query) or 0
+
+
+def free_videos(session: Session, video_keys: Collection[str]) -> None:
+    """Take videos out of the batches that they are in, because they are removed."""
+    for some in portions(video_keys):
+        session.execute(delete(_ITEMS).where(_ITEMS.c.stage.in_(VIDEO_STAGES), _ITEMS.c.item.in_(some)))
+
+
+def free_project(session: Session, project: str) -> None:
+    """Take a project out of the batches that it is in, because it is removed."""
+    session.execute(delete(_ITEMS).where(_ITEMS.c.stage.not_in(VIDEO_STAGES), _ITEMS.c.item == project))
+
+
+def _take_turns(session: Session, stage: WorkStage) -> None:
+    """Let one process at a time choose a batch of a stage, until its transaction ends. On SQLite it is so anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        numbers = {"taking": _TAKING, "stage": list(WorkStage).index(stage)}
+        session.execute(text("SELECT pg_advisory_xact_lock(:taking, :stage)"), numbers)
+
+
+def _gate(session: Session, stage: WorkStage, now: datetime) -> bool | None:
+    """Return None if a stage is closed, True if a batch would probe whether it is open again, False if it is open."""
+    probe_is_open = exists().where(_BATCHES.c.id == _GATES.c.probe_batch, _BATCHES.c.ended_at.is_(None))
+    gate = session.execute(select(_GATES.c.closed_until, probe_is_open).where(_GATES.c.stage == stage)).first()
+    if gate is None:
+        return False
+    closed_until, is_probed = gate
+    return None if closed_until > now or is_probed else True
+
+
+def _choose(session: Session, wish: _Wish, now: datetime) -> _Choice | None:
+    is_probe = _gate(session, wish.stage, now)
+    if is_probe is None:
+        return None
+    if not is_probe and (suspects := _suspects(session, wish, is_probe=False)):
+        return _Choice(suspects, (), is_probe)
+    projects = _due_projects(session, wish, now)
+    rows = _rows_in_turn(session, wish, now, projects)
+    if not rows:
+        suspects = _suspects(session, wish, is_probe=True) if is_probe else ()
+        return _Choice(suspects, (), is_probe) if suspects else None
+    items = tuple(dict.fromkeys(row.video_key for row in rows))
+    is_full = len(items) >= wish.max_items
+    has_waited = min(row.ready_since for row in rows) <= now - timedelta(seconds=wish.must_be_full_until_seconds)
+    if not is_full and not has_waited and _is_more_on_its_way(session, wish.stage, projects, now):
+        return None
+    return _Choice(items, tuple(sorted({row.project for row in rows})), is_probe)
+
+
+def _suspects(session: Session, wish: _Wish, *, is_probe: bool) -> tuple[str, ...]:
+    suspects = suspects_to_try(session, wish.stage, is_probe=is_probe, project=wish.project)
+    return tuple(key for key in suspects if wish.keys is None or key in wish.keys)[: wish.max_items]
+
+
+def _is_due(stage: WorkStage, project: Any, now: datetime) -> ColumnElement[bool]:
+    return and_(_PENDING.c.stage == stage, _PENDING.c.project_name == project, _PENDING.c.due_at <= now)
+
+
+def _due_projects(session: Session, wish: _Wish, now: datetime) -> list[str]:
+    """Return the projects for which the stage is due, first the one that was served longest ago."""
+    turn = and_(_TURNS.c.project_name == ProjectRow.name, _TURNS.c.stage == wish.stage)
+    query = (
+        select(ProjectRow.name)
+        .outerjoin(_TURNS, turn)
+        .where(exists().where(_is_due(wish.stage, ProjectRow.name, now)), ~is_stage_held(ProjectRow.name, wish.stage))
+        .order_by(func.coalesce(_TURNS.c.batch_id, 0), ProjectRow.name)
+    )
+    if wish.project is not None:
+        query = query.where(ProjectRow.name == wish.project)
+    return list(session.scalars(query))
+
+
+def _rows_in_turn(session: Session, wish: _Wish, now: datetime, projects: Sequence[str]) -> list[_Ready]:
+    """Return rows with at most `max_items` different videos, as many of each project as there are."""
+    taken: dict[str, _Ready] = {}
+    quota = -(-wish.max_items // max(1, len(projects)))
+    for limit in dict.fromkeys((quota, wish.max_items)):  # who has less than its share leaves the rest to the others
+        for project in projects:
+            for row in _rows_of(session, wish, project, now, limit) if len(taken) < wish.max_items else ():
+                if len(taken) < wish.max_items:
+                    taken.setdefault(row.video_key, row)
+    return list(taken.values())
+
+
+def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: int) -> list[_Ready]:
+    """Return rows that are not in flight, held or suspected, those first that have been due for longest."""
+    in_flight = exists().where(_ITEMS.c.stage == _PENDING.c.stage, _ITEMS.c.item == _PENDING.c.video_key)
+    query = (
+        select(_PENDING.c.video_key, _PENDING.c.since, _PENDING.c.due_at)
+        .where(_is_due(wish.stage, project, now), ~in_flight, ~is_work_held())
+        .where(~is_suspect(wish.stage, PendingWorkRow.video_key))
+        .order_by(_PENDING.c.due_at)  # alone: to sort rows of one date, the database would have to read them all
+        .limit(limit)
+    )
+    rows: list[_Ready] = []
+    for some in [None] if wish.keys is None else portions(wish.keys):
+        named = query if some is None else query.where(_PENDING.c.video_key.in_(some))
+        rows += [_Ready(row.video_key, project, max(row.since, row.due_at)) for row in session.execute(named)]
+    return rows[:limit]
+
+
+def _is_more_on_its_way(session: Session, stage: WorkStage, projects: Sequence[str], now: datetime) -> bool:
+    """Return whether an earlier stage is due, or at work, for any of these projects."""
+    if stage is WorkStage.DOWNLOADING:
+        is_listed = ProjectRow.sourced_config_hash.is_not_distinct_from(ProjectRow.config_hash)
+        in_flight = exists().where(_ITEMS.c.stage == WorkStage.SOURCING, _ITEMS.c.item == ProjectRow.name)
+        query = select(ProjectRow.name).where(or_(~is_listed, in_flight), ProjectRow.name.in_(projects))
+        return session.execute(query.limit(1)).first() is not None
+    earlier = VIDEO_STAGES[: VIDEO_STAGES.index(stage)]
+    is_closed = exists().where(_GATES.c.stage == _PENDING.c.stage, _GATES.c.closed_until > now)
+    return any(
+        session.scalar(select(exists().where(_is_due(each, project, now), ~is_closed)))
+        for each in reversed(earlier)
+        for project in projects
+    )
+
+
+def _store(session: Session, stage: WorkStage, choice: _Choice, now: datetime) -> Batch:
+    values = {"stage": stage, "size": len(choice.items), "created_at": now}
+    batch_id: int = session.execute(insert(_BATCHES).values(values).returning(_BATCHES.c.id)).scalar_one()
+    session.execute(insert(_ITEMS), [{"stage": stage, "item": item, "batch_id": batch_id} for item in choice.items])
+    if choice.is_probe:
+        session.execute(update(_GATES).where(_GATES.c.stage == stage).values(probe_batch=batch_id))
+    if choice.projects:
+        dialect = session.get_bind().dialect.name
+        turns = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(_TURNS)
+        served = turns.on_conflict_do_update(
+            index_elements=[_TURNS.c.stage, _TURNS.c.project_name], set_={"batch_id": turns.excluded.batch_id}
+        )
+        rows = [{"stage": stage, "project_name": name, "batch_id": batch_id} for name in choice.projects]
+        session.execute(served, rows)
+    return Batch(batch_id, stage, choice.items)

@@ -1,0 +1,204 @@
+"""Pending work: which videos each stage has still to process, kept by the transactions that change them.
+
+A row of `pending_work` follows from a video's status, dates and bases, and from who wants it. Whoever changes one of
+these calls `reindex_videos` in the same transaction, so that no planner ever reads all videos, or any file.
+
+Belongs here: those rows, and what projects learn of a change. Does not belong here: who works on them (batches.py).
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Final, cast
+
+from sqlalchemy import Table, delete, exists, func, insert, literal, select, update
+from sqlalchemy.orm import Session
+
+from data_miner_dagster import __version__
+from data_miner_dagster.catalog.database import Database, portions
+from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow, VideoRow, utc_now
+from data_miner_dagster.catalog.wanted_work import (
+    BASIS_LENGTH,
+    Scope,
+    delete_statement,
+    upsert_statement,
+)
+from data_miner_dagster.catalog.work_tables import BatchItemRow, PendingWorkRow, WorkBasisRow
+from data_miner_dagster.catalog.writers import is_postgresql, lock_videos
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.keys import FRAMES_PREFIX
+from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.work import WorkStage
+
+COUNT_LIMIT: Final = 1000
+"""`count_due` counts no further in one project. Nobody needs to know more, and counting takes time."""
+
+_VIDEOS: Final = cast("Table", VideoRow.__table__)
+_MEMBERS: Final = cast("Table", ProjectVideoRow.__table__)
+_PROJECTS: Final = cast("Table", ProjectRow.__table__)
+_PENDING: Final = cast("Table", PendingWorkRow.__table__)
+_BASES: Final = cast("Table", WorkBasisRow.__table__)
+_ITEMS: Final = cast("Table", BatchItemRow.__table__)
+
+
+def join_frames_bases(of_videos: str, of_pictures: str) -> str:
+    """Return the basis of extraction, made of the one for videos and the one for folders of pictures."""
+    return of_videos + of_pictures
+
+
+def frames_basis_of(video_key: str, basis: str) -> str:
+    """Return the part of the basis of extraction that concerns a video."""
+    return basis[BASIS_LENGTH:] if video_key.startswith(FRAMES_PREFIX) else basis[:BASIS_LENGTH]
+
+
+def _reindex(session: Session, scope: Scope, **named: Any) -> int:
+    """Bring the rows of a scope up to date; return how many were deleted."""
+    connection = session.connection()
+    dialect = connection.dialect.name
+    parameters = {"version": __version__, **named} | ({} if dialect == "postgresql" else {"now": utc_now()})
+    num_deleted = connection.execute(delete_statement(scope, dialect), parameters).rowcount
+    connection.execute(upsert_statement(scope, dialect), parameters)
+    return num_deleted
+
+
+def reindex_held_video(session: Session, video_key: str) -> None:
+    """Bring the pending work of a video up to date whose row this transaction has changed, and so holds."""
+    _reindex(session, "one", of_key=video_key)
+
+
+def reindex_videos(session: Session, video_keys: Collection[str]) -> None:
+    """Bring the pending work of videos up to date with their statuses, dates, bases and memberships.
+
+    Call it after the change, in the same transaction. A row that stays keeps its dates.
+    """
+    session.flush()
+    for some in portions(video_keys):
+        lock_videos(session, some)  # of two transactions at one video, the second sees what the first has changed
+        _reindex(session, "some", keys=some)
+
+
+def raise_content_versions(session: Session, projects: Collection[str]) -> None:
+    """Tell projects that their memberships, or the videos that they can be built from, have changed.
+
+    Call it after the changes of videos, so that all transactions take their locks in one order.
+    """
+    names = sorted(set(projects))
+    if not names:
+        return
+    is_named = _PROJECTS.c.name.in_(names)
+    if is_postgresql(session):
+        ordered = select(_PROJECTS.c.name).where(is_named).order_by(_PROJECTS.c.name)
+        session.execute(ordered.with_for_update(key_share=True))
+    values = {"content_version": _PROJECTS.c.content_version + 1, "updated_at": _PROJECTS.c.updated_at}
+    session.execute(update(_PROJECTS).where(is_named).values(values))
+
+
+def projects_of(session: Session, video_keys: Collection[str]) -> set[str]:
+    """Return the projects that want any of these videos."""
+    found: set[str] = set()
+    query = select(_MEMBERS.c.project_name).where(_MEMBERS.c.status != ProjectVideoStatus.REJECTED).distinct()
+    for some in portions(video_keys):
+        found.update(session.scalars(query.where(_MEMBERS.c.video_key.in_(some))))
+    return found
+
+
+def end_embedding(session: Session, video_key: str) -> None:
+    """Record that a video, which this transaction holds, is not EXTRACTED any more, and so not embedded."""
+    session.execute(update(_VIDEOS).where(_VIDEOS.c.key == video_key).values(embedding_basis=None))
+    raise_content_versions(session, projects_of(session, [video_key]))
+
+
+def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, str | None]) -> list[str]:
+    """Record what the frames or the embeddings of EXTRACTED videos were made with; None: they are not there, or lost.
+
+    Call it when the files are in place.
+
+    Returns:
+        The videos for which this is new. Their pending work is up to date, and their projects know.
+    """
+    column = _VIDEOS.c.frames_basis if stage is WorkStage.EXTRACTION else _VIDEOS.c.embedding_basis
+    changed = []
+    for key, basis in sorted(basis_by_key.items()):
+        differs = _VIDEOS.c.key == key, _VIDEOS.c.status == VideoStatus.EXTRACTED, column.is_distinct_from(basis)
+        if session.connection().execute(update(_VIDEOS).where(*differs).values({column: basis})).rowcount:
+            changed.append(key)
+    reindex_videos(session, changed)
+    raise_content_versions(session, projects_of(session, changed))
+    return changed
+
+
+def _recorded(session: Session) -> dict[WorkStage, str]:
+    return {row.stage: row.basis for row in session.execute(select(_BASES.c.stage, _BASES.c.basis))}
+
+
+def bases_on_record(database: Database) -> dict[WorkStage, str]:
+    """Return the bases for which the pending work was last determined."""
+    with database.reading() as session:
+        return _recorded(session)
+
+
+def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
+    """Determine all pending work again if any of these bases differs from the one on record; else cheap.
+
+    Args:
+        database: the catalog.
+        bases: by stage, the fingerprint of what decides whether its work is done: settings, version, weights.
+
+    Returns:
+        The number of rows that became pending.
+    """
+    if bases_on_record(database) == dict(bases):
+        return 0
+    with database.transaction() as session:
+        recorded = _recorded(session)
+        changed = {stage for stage, basis in bases.items() if recorded.get(stage) != basis}
+        session.execute(delete(_BASES).where(_BASES.c.stage.in_(changed)))
+        if changed:
+            session.execute(insert(_BASES), [{"stage": stage, "basis": bases[stage]} for stage in sorted(changed)])
+        if is_postgresql(session):
+            session.execute(select(_VIDEOS.c.key).order_by(_VIDEOS.c.key).with_for_update(key_share=True)).all()
+        number = select(func.count()).select_from(_PENDING)
+        num_before = session.scalar(number) or 0
+        num_deleted = _reindex(session, "all")
+        if changed & recorded.keys():  # other settings than before: other videos are ready for each project
+            raise_content_versions(session, session.scalars(select(_PROJECTS.c.name)).all())
+        return (session.scalar(number) or 0) - (num_before - num_deleted)
+
+
+def is_project_settled(session: Session, project: str, now: datetime) -> bool:
+    """Return whether no video of a project is due or worked on: it is embedded, failed, or waits for a date."""
+    of_project = _PENDING.c.project_name == project
+    is_due = exists().where(of_project, _PENDING.c.due_at <= now)
+    in_flight = exists().where(of_project, _ITEMS.c.item == _PENDING.c.video_key, _ITEMS.c.stage == _PENDING.c.stage)
+    return session.scalar(select(~is_due & ~in_flight)) is True
+
+
+def project_basis(row: ProjectRow, *, models: str, verdicts: str | None) -> str:
+    """Return the fingerprint of what a project would be built from now.
+
+    Args:
+        row: the project.
+        models: the fingerprint of the platform's models.
+        verdicts: the fingerprint of people's verdicts on its frames; None if there are none.
+    """
+    said = {} if verdicts is None else {"verdicts": verdicts}
+    return fingerprint_of({"content": row.content_version, "config": row.config_hash, "models": models, **said})
+
+
+def count_due(database: Database, stage: WorkStage, *, project: str | None = None, now: datetime | None = None) -> int:
+    """Return the number of due rows of a stage, those at work included, at most `COUNT_LIMIT` of each project."""
+    of_project = (
+        select(literal(1))
+        .where(
+            _PENDING.c.stage == stage,
+            _PENDING.c.project_name == _PROJECTS.c.name,
+            _PENDING.c.due_at <= (now or utc_now()),
+        )
+        .limit(COUNT_LIMIT)
+        .correlate(_PROJECTS)
+        .subquery()
+    )
+    query = select(select(func.count()).select_from(of_project).scalar_subquery()).select_from(_PROJECTS)
+    if project is not None:
+        query = query.where(_PROJECTS.c.name == project)
+    with database.reading() as session:
+        return sum(session.scalars(query))

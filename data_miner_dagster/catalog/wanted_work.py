@@ -1,0 +1,182 @@
+"""The statements that bring `pending_work` up to date, built once a process: every video passes here several times.
+
+Belongs here: SQL that derives what is pending. Does not belong here: when it is executed (pending.py).
+"""
+
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final, Literal, cast
+
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
+from data_miner_dagster.catalog.work_tables import AttemptRow, PendingWorkRow, WorkBasisRow
+from data_miner_dagster.domain.keys import FRAMES_PREFIX
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.work import VIDEO_STAGES, FailureKind, WorkStage
+
+BASIS_LENGTH: Final = 32
+"""Of a fingerprint. The basis of extraction is two of them: for videos, and for folders of pictures."""
+
+_VIDEOS: Final = cast("Table", VideoRow.__table__)
+_MEMBERS: Final = cast("Table", ProjectVideoRow.__table__)
+_PENDING: Final = cast("Table", PendingWorkRow.__table__)
+_BASES: Final = cast("Table", WorkBasisRow.__table__)
+_ATTEMPTS: Final = cast("Table", AttemptRow.__table__)
+_STAGE_TYPE: Final = _PENDING.c.stage.type
+_TIME_TYPE: Final = _PENDING.c.due_at.type
+
+
+def _basis_in_force(stage: WorkStage) -> ColumnElement[str | None]:
+    return select(_BASES.c.basis).where(_BASES.c.stage == stage).scalar_subquery()
+
+
+def _has_stale_frames() -> ColumnElement[bool]:
+    wanted = _basis_in_force(WorkStage.EXTRACTION)
+    part = case(
+        (_VIDEOS.c.key.startswith(FRAMES_PREFIX, autoescape=True), func.substr(wanted, BASIS_LENGTH + 1)),
+        else_=func.substr(wanted, 1, BASIS_LENGTH),
+    )
+    return and_(wanted.is_not(None), _VIDEOS.c.frames_basis.is_distinct_from(part))
+
+
+def _has_stale_embeddings() -> ColumnElement[bool]:
+    wanted = _basis_in_force(WorkStage.EMBEDDING)
+    return or_(_VIDEOS.c.embedding_basis.is_(None), _VIDEOS.c.embedding_basis != wanted)
+
+
+def _stage_of_video() -> ColumnElement[WorkStage | None]:
+    """Return the expression for the stage that a video needs next; NULL if it needs none."""
+    status = _VIDEOS.c.status
+    has_file = _VIDEOS.c.sha256.is_not(None)
+    of = {stage: literal(stage, _STAGE_TYPE) for stage in VIDEO_STAGES}
+    return case(
+        (status.in_([VideoStatus.PENDING, VideoStatus.DOWNLOADING]), of[WorkStage.DOWNLOADING]),
+        (status.in_([VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING]), of[WorkStage.EXTRACTION]),
+        # A video that failed after its download is not downloaded again.
+        (and_(status == VideoStatus.FAILED, has_file), of[WorkStage.EXTRACTION]),
+        (status != VideoStatus.EXTRACTED, of[WorkStage.DOWNLOADING]),
+        (_has_stale_frames(), of[WorkStage.EXTRACTION]),
+        (_has_stale_embeddings(), of[WorkStage.EMBEDDING]),
+    )
+
+
+def _due_at_of_video(now: ColumnElement[datetime]) -> ColumnElement[datetime | None]:
+    """Return the expression for when a video is due, as `due_at` in videos.py has it; NULL if it waits for a person."""
+    kind, date = _VIDEOS.c.error_kind, _VIDEOS.c.retry_after
+    is_of_another_version = and_(
+        kind == VideoErrorKind.INTERNAL_ERROR,
+        _VIDEOS.c.internal_error_version.is_distinct_from(bindparam("version")),
+    )
+    has_no_date = and_(date.is_(None), kind.in_([each for each in VideoErrorKind if each.is_transient]))
+    has_failed = _VIDEOS.c.status.in_([VideoStatus.FAILED, VideoStatus.UNAVAILABLE])
+    return case(
+        (and_(has_failed, or_(is_of_another_version, has_no_date)), now),
+        (has_failed, date),
+        else_=func.coalesce(date, now),
+    )
+
+
+_LAST: Final = _ATTEMPTS.alias("last_attempts")
+
+
+def _last_of_embedding() -> ColumnElement[bool]:
+    """Return the condition that an attempt is a video's last failure to be embedded."""
+    others = select(func.max(_ATTEMPTS.c.id)).where(
+        _ATTEMPTS.c.stage == WorkStage.EMBEDDING, _ATTEMPTS.c.item == _VIDEOS.c.key
+    )
+    return _LAST.c.id == others.correlate(_VIDEOS).scalar_subquery()
+
+
+def _failure_counts() -> ColumnElement[bool]:
+    """Return the condition that the last failure says anything: as `due_dates` in attempts.py has it."""
+    kinds_of_program = [kind.value for kind in FailureKind if kind.is_of_program]
+    is_of_other_inputs = _LAST.c.basis != _basis_in_force(WorkStage.EMBEDDING)
+    is_of_other_version = and_(_LAST.c.kind.in_(kinds_of_program), _LAST.c.version != bindparam("version"))
+    return and_(_LAST.c.id.is_not(None), ~func.coalesce(is_of_other_inputs, false()), ~is_of_other_version)
+
+
+def _now(dialect: str) -> ColumnElement[datetime]:
+    """Return the expression for the time: by the server's clock, which all hosts share, if there is a server."""
+    return func.now() if dialect == "postgresql" else bindparam("now", type_=_TIME_TYPE)
+
+
+def _wanted_rows(now: ColumnElement[datetime], *conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return the query for (stage, project, key, due) of videos. Those without a date wait for a person."""
+    stage = _stage_of_video()
+    date_of_embedding = case((_failure_counts(), _LAST.c.due_at), else_=now)
+    due_at = case((stage == WorkStage.EMBEDDING, date_of_embedding), else_=_due_at_of_video(now))
+    of_videos = (
+        select(stage.label("stage"), _MEMBERS.c.project_name, _MEMBERS.c.video_key, due_at.label("due_at"))
+        .join_from(_VIDEOS, _MEMBERS, _MEMBERS.c.video_key == _VIDEOS.c.key)
+        .outerjoin(_LAST, _last_of_embedding())
+        .where(_MEMBERS.c.status != ProjectVideoStatus.REJECTED, *conditions)
+        .subquery()
+    )
+    return select(of_videos).where(of_videos.c.stage.is_not(None))
+
+
+Scope = Literal["one", "some", "all"]
+"""The videos that a statement concerns: `of_key`, `keys`, or every video."""
+
+
+def _conditions(scope: Scope, column: ColumnElement[str]) -> list[ColumnElement[bool]]:
+    match scope:
+        case "one":
+            return [column == bindparam("of_key")]
+        case "some":
+            return [column.in_(bindparam("keys", expanding=True))]
+        case "all":
+            return []
+
+
+@lru_cache
+def delete_statement(scope: Scope, dialect: str) -> Delete:
+    """Return the statement that deletes the rows which are pending no longer. Its parameters: `version`, `now`.
+
+    `now` is only for SQLite.
+    """
+    wanted = _wanted_rows(_now(dialect), *_conditions(scope, _VIDEOS.c.key)).subquery()
+    is_wanted = exists().where(
+        wanted.c.due_at.is_not(None),
+        wanted.c.stage == _PENDING.c.stage,
+        wanted.c.project_name == _PENDING.c.project_name,
+        wanted.c.video_key == _PENDING.c.video_key,
+    )
+    return delete(_PENDING).where(*_conditions(scope, _PENDING.c.video_key), ~is_wanted)
+
+
+@lru_cache
+def upsert_statement(scope: Scope, dialect: str) -> postgresql.Insert | sqlite.Insert:
+    """Return the statement that inserts missing rows, with the same parameters.
+
+    A row that is there keeps `since`, and its date too if it was due before and still is.
+    """
+    now = _now(dialect)
+    wanted = _wanted_rows(now, *_conditions(scope, _VIDEOS.c.key)).subquery()
+    rows = select(wanted, now.label("since")).where(wanted.c.due_at.is_not(None))
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(_PENDING).from_select(["stage", "project_name", "video_key", "due_at", "since"], rows)
+    dates = statement.excluded.due_at, _PENDING.c.due_at
+    return statement.on_conflict_do_update(
+        index_elements=[_PENDING.c.stage, _PENDING.c.project_name, _PENDING.c.video_key],
+        set_={"due_at": dates[0]},
+        where=and_(dates[0] != dates[1], or_(dates[0] > now, dates[1] > now)),
+    )
