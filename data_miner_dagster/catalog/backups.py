@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 
@@ -35,3 +35,16 @@ def earlier_catalogs(file: Path) -> list[Path]:
     """Return the copies beside a catalog, oldest revision first."""
     name = re.compile(rf"{re.escape(file.stem)}-\d{{4}}{re.escape(file.suffix)}")
     return sorted(entry for entry in file.parent.iterdir() if name.fullmatch(entry.name))
+
+
+def keys_wanted_in_copies(file: Path) -> set[str]:
+    """Return the videos that a project wanted when a copy was made. Who goes back to a copy needs their frames.
+
+    A copy that cannot be read says nothing.
+    """
+    wanted: set[str] = set()
+    for copy in earlier_catalogs(file):
+        with suppress(sqlite3.Error), closing(sqlite3.connect(f"{copy.as_uri()}?mode=ro", uri=True)) as connection:
+            rows = connection.execute("SELECT DISTINCT video_key FROM project_videos WHERE status <> 'REJECTED'")
+            wanted.update(key for (key,) in rows)
+    return wanted

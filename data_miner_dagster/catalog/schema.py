@@ -123,6 +123,9 @@ class VideoRow(Base):
     duplicate_of: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # the first video with this content
     frames_basis: Mapped[str | None] = mapped_column(String(64))  # settings and version of its frames; None: unknown
     embedding_basis: Mapped[str | None] = mapped_column(String(64))  # encoder and frames of its embeddings
+    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)  # its source file's; None: it is not there (any more)
+    frames_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of its folder of frames; None: none, or not measured
+    reserved_bytes: Mapped[int | None] = mapped_column(BigInteger)  # what its download may take, while DOWNLOADING
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
 

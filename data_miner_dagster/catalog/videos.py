@@ -163,6 +163,8 @@ def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, *
         VideoStatus.DOWNLOADED,
         file_name=file.file_name,
         size_bytes=file.size_bytes,
+        stored_bytes=file.size_bytes if file.file_name else None,  # a folder of frames has no file of its own
+        reserved_bytes=None,
         sha256=file.sha256,
         duration_seconds=file.duration_seconds,
         width=file.width,
@@ -178,6 +180,15 @@ def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, *
 def _end_probes(session: Session, video_keys: Collection[str]) -> None:
     for some in portions(video_keys):
         session.execute(update(SiteGateRow).where(SiteGateRow.probe_key.in_(some)).values(probe_key=None))
+
+
+def restore_extracted(session: Session, video_key: str) -> bool:
+    """Move a video back from DOWNLOADING to EXTRACTED: its frames are there, and its file was removed before."""
+    return (
+        move_video(session, video_key, VideoStatus.DOWNLOADED, only_from={VideoStatus.DOWNLOADING})
+        and move_video(session, video_key, VideoStatus.EXTRACTING)
+        and move_video(session, video_key, VideoStatus.EXTRACTED, retry_after=None)
+    )
 
 
 def retry_videos(

@@ -4,6 +4,7 @@ The sensors' planners also decide here what to run, so that the daemon and `data
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ import dagster as dg
 
 from data_miner_dagster.assets.outcomes import FAILURE_KIND
 from data_miner_dagster.catalog.holds import why_held
+from data_miner_dagster.catalog.room import waiting_for_room
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.upkeep import reset_orphans
 from data_miner_dagster.cli.interrupts import ending_on_interrupt
@@ -30,7 +32,7 @@ from data_miner_dagster.domain.errors import (
     TransientError,
 )
 from data_miner_dagster.domain.records import OutcomeStatus
-from data_miner_dagster.jobs import LIST_SOURCES, PROJECT_JOBS, VIDEO_JOBS, forced_ops, is_ours
+from data_miner_dagster.jobs import DOWNLOAD_VIDEOS, LIST_SOURCES, PROJECT_JOBS, VIDEO_JOBS, forced_ops, is_ours
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
 from data_miner_dagster.operations.sourcing.registering import register_project_file
@@ -42,6 +44,10 @@ from data_miner_dagster.sensors.states import project_states, video_states
 
 MAX_ROUNDS: Final = 3
 """Each round requests every wanted video once. The next round requests those that have become due meanwhile."""
+
+_ROOM_SECONDS: Final = 0.5
+_ROOM_PATIENCE: Final = 60.0
+"""How long downloads wait that have no room yet under the quota, and until when nobody else makes some."""
 
 MAX_MENDINGS: Final = 5
 """Each repair removes all damaged files, so more than two or three mean that the disk corrupts what is written."""
@@ -137,12 +143,21 @@ class InProcessRunner:
         """Materialize `videos`, `frames` and `frame_embeddings` of every member until no work is left for now."""
         asked: set[tuple[str, str]] = set()
         reset_orphans(self.platform.database)
-        for _ in range(MAX_ROUNDS):
+        num_rounds, num_waiting, patient_until = 0, 0, time.monotonic() + _ROOM_PATIENCE
+        while num_rounds < MAX_ROUNDS:
             num_asked = len(asked)
             for job in VIDEO_JOBS:
                 self._ask_for_videos(job, asked)
+            waiting = waiting_for_room(self.platform.database, self.project)
+            if len(waiting) != num_waiting:
+                num_waiting, patient_until = len(waiting), time.monotonic() + _ROOM_PATIENCE
+            if waiting and time.monotonic() < patient_until:
+                asked.difference_update((DOWNLOAD_VIDEOS, key) for key in waiting)
+                time.sleep(_ROOM_SECONDS)
+                continue
             if len(asked) == num_asked:
                 return
+            num_rounds += 1
 
     def _ask_for_videos(self, job: str, asked: set[tuple[str, str]]) -> None:
         states = video_states(self.platform, self.project)

@@ -16,6 +16,7 @@ from data_miner_dagster.config.interpolation import Interpolations, ShownSetting
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.problems import did_you_mean
 from data_miner_dagster.config.releasing import ReleasingConfig
+from data_miner_dagster.config.room import RoomConfig
 from data_miner_dagster.config.runs import RunsConfig
 from data_miner_dagster.config.sourcing import SourcingConfig
 from data_miner_dagster.config.web import WebConfig
@@ -92,6 +93,8 @@ class PlatformConfig(ConfigModel):
     """Which models to use."""
     runs: RunsConfig = RunsConfig()
     """When a run counts as hanging."""
+    room: RoomConfig = RoomConfig()
+    """How much room the root may take."""
     web: WebConfig = WebConfig()
     """Who may reach the web server."""
     logging: LoggingConfig = LoggingConfig()

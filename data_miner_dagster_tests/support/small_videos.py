@@ -37,6 +37,21 @@ def make_video(
     return path
 
 
+def make_noise(path: Path, *, seed: int, num_frames: int = 50, size_wh: tuple[int, int] = (160, 120)) -> Path:
+    """Write frames of noise, two seconds of 25 a second: much larger than one of its frames is as a JPEG."""
+    random = np.random.default_rng(seed)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = size_wh
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 8_000_000
+        for _ in range(num_frames):
+            picture = random.integers(0, 256, (size_wh[1], size_wh[0], 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
 def make_audio(path: Path, *, seconds: int = 1) -> Path:
     """Write silence: a file that opens, without a picture."""
     with av.open(str(path), "w") as container:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from data_miner_dagster.catalog.politeness import postpone_video
+from data_miner_dagster.catalog.room import wait_for_room
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.site_events import refused_in_events, was_refused
 from data_miner_dagster.catalog.transitions import move_video
@@ -27,6 +28,11 @@ from data_miner_dagster.domain.records import (
 )
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.downloading.admission import (
+    NoRoomYetError,
+    check_head_room,
+    check_room,
+)
 from data_miner_dagster.operations.downloading.imported_frames import take_frames
 from data_miner_dagster.operations.downloading.proofs import prove
 from data_miner_dagster.operations.downloading.records import (
@@ -46,6 +52,7 @@ from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.item_faults import item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.politeness import NotYetError, PostponedError, SitePoliteness
+from data_miner_dagster.operations.room import Room
 from data_miner_dagster.operations.sourcing.rules import ProjectRules, load_rules_by_video, with_known
 from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.local_files import fetch_local_file
@@ -70,6 +77,7 @@ class _Run:
     client: SiteWorkers
     media: MediaWorkers
     politeness: SitePoliteness
+    room: Room
     rules_by_video: Mapping[str, Mapping[str, ProjectRules]]
     force: bool
     is_another_try: bool = False  # of what was cut off, within the same run
@@ -101,7 +109,7 @@ def download_videos(
         politeness.when_closed = client.recheck
         if is_of_sites:
             client.start()
-        run = _Run(platform, client, media, politeness, rules_by_video, force)
+        run = _Run(platform, client, media, politeness, Room(platform), rules_by_video, force)
         outcomes: dict[str, VideoOutcome] = {}
 
         def settle(outcome: VideoOutcome) -> None:
@@ -194,16 +202,18 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
     if info is not None:
         mend_row(platform, row, info)
         return VideoOutcome(key, OutcomeStatus.REUSED, metadata=_metadata(info))
+    if not run.force and row.status is VideoStatus.EXTRACTED and row.sha256 is not None and row.stored_bytes is None:
+        message = "its frames exist; its file was removed to make room"
+        return VideoOutcome(key, OutcomeStatus.REUSED, message=message)
     has_failed = row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
     if has_failed and not (run.force or run.is_another_try or is_due(row)):
         status = OutcomeStatus.FAILED if row.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
         return VideoOutcome(key, status, row.error_kind, row.error or "")
     try:
+        check_room(platform, row, run.room.make_for(row))
+        check_head_room(platform, row)
         if row.origin is Origin.LOCAL:
-            if platform.config.downloading.local_files == "copy" and not key.startswith(FRAMES_PREFIX):
-                _check_head_room(platform, row)
             return _work(run, row)
-        _check_head_room(platform, row)
         with run.politeness.place(_site_of(row.key, row.url), key) as begun_at:
             return _work(run, row, begun_at)
     except PostponedError as error:
@@ -211,6 +221,10 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
             if not stays_downloaded(platform, session, key):
                 postpone_video(session, key, error.until, error.kind, str(error), attempts=row.attempts)
         return VideoOutcome(key, OutcomeStatus.FAILED, error.kind, str(error))
+    except NoRoomYetError as error:
+        with platform.database.transaction() as session:
+            wait_for_room(session, key, error.until, str(error), attempts=row.attempts)
+        return VideoOutcome(key, OutcomeStatus.BLOCKED, VideoErrorKind.DISK_FULL, str(error))
 
 
 def _needs_a_site(platform: Platform, key: str) -> bool:
@@ -222,22 +236,11 @@ def _site_of(key: str, url: str) -> str:
     return site_of_key(key) or host_of(url)
 
 
-def _check_head_room(platform: Platform, row: VideoRow) -> None:
-    config = platform.config.downloading
-    free = shutil.disk_usage(platform.root).free
-    if free < config.min_free_bytes:
-        until = utc_now() + timedelta(seconds=backoff_seconds(row.attempts + 1, config))
-        raise PostponedError(
-            VideoErrorKind.DISK_FULL,
-            until,
-            f"{free} bytes are free under {platform.root}, less than min_free_bytes {config.min_free_bytes}",
-        )
-
-
 def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOutcome:
     """Download one video; `begun_at`: since when its site is asked for it, None of a local one."""
     platform, key, attempts = run.platform, row.key, row.attempts + (0 if run.is_another_try else 1)
     with platform.database.transaction() as session:
+        check_room(platform, row, run.room.promise(session, row))
         if row.status is not VideoStatus.DOWNLOADING:  # DOWNLOADING: left by a dead worker, whose claim is ours now
             move_video(session, key, VideoStatus.DOWNLOADING, attempts=attempts)
     try:

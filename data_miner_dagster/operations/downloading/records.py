@@ -11,7 +11,7 @@ from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_project_video, move_video
 from data_miner_dagster.catalog.upkeep import record_internal_error
-from data_miner_dagster.catalog.videos import record_downloaded
+from data_miner_dagster.catalog.videos import record_downloaded, restore_extracted
 from data_miner_dagster.domain.errors import DataMinerError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VIDEO_FACTS, OutcomeStatus, Rejection, VideoCandidate, VideoOutcome
@@ -20,6 +20,7 @@ from data_miner_dagster.operations.item_faults import ItemFault
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.downloading.failures import SAME_DURATION_SECONDS, decide_failure, is_same_content
 from data_miner_dagster.storage.atomic import PARTIAL_MARK
+from data_miner_dagster.storage.frames import has_frames
 from data_miner_dagster.storage.videos import VideoInfo, read_video_info
 
 PARTIAL_FOLDER: Final = f"{PARTIAL_MARK}download"
@@ -132,9 +133,14 @@ def record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome
 
 
 def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
-    """Keep the file of an earlier download, where a forced one has failed: nothing that was good is lost."""
+    """Keep the file of an earlier download, where a forced one has failed: nothing that was good is lost.
+
+    Where that file was removed to make room, its frames are what is kept.
+    """
     info = read_video_info(platform.layout, key)
-    return info is not None and record_downloaded(session, key, info.file)
+    if info is not None:
+        return record_downloaded(session, key, info.file)
+    return has_frames(platform.layout, key) and restore_extracted(session, key)
 
 
 def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
+from data_miner_dagster.catalog.room import removed_sources
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.upkeep import record_internal_error
@@ -29,13 +30,16 @@ from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.versions import EXTRACTION_VERSION
 from data_miner_dagster.operations.downloading.imported_frames import imported_frame_paths
+from data_miner_dagster.operations.extraction.refetching import RefetchPrice, fetch_missing_sources
 from data_miner_dagster.operations.extraction.workers import FrameWorkers
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
-from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra, item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
+from data_miner_dagster.operations.room import Room
 from data_miner_dagster.stages.downloading.failures import decide_failure
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 from data_miner_dagster.storage.frames import frames_identity
+from data_miner_dagster.storage.room import files_size
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +80,32 @@ def count_earlier_frames(platform: Platform, project: str | None = None) -> dict
     return dict(sorted(counts.items()))
 
 
+def refetch_price(
+    platform: Platform,
+    *,
+    video_keys: Collection[str] | None = None,
+    project: str | None = None,
+    with_current: bool = False,
+) -> RefetchPrice:
+    """Return what making frames of videos costs in downloads, where files were removed to make room.
+
+    Args:
+        platform: the platform of one root.
+        video_keys: of these; None: of all.
+        project: of those that this project wants.
+        with_current: whether frames that are there, and current, are to be made again, too.
+    """
+    with platform.database.reading() as session:
+        removed = {video.key: video for video in removed_sources(session, video_keys, project)}
+    rows = find_videos(platform.database, list(removed)) if removed else []
+    wanted = [
+        removed[row.key]
+        for row in rows
+        if _standing_outcome(row, with_current) is None and (with_current or not _has_current_frames(platform, row))
+    ]
+    return RefetchPrice(len(wanted), sum(video.size_bytes for video in wanted))
+
+
 def extract_frames(
     platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
 ) -> list[VideoOutcome]:
@@ -89,10 +119,14 @@ def extract_frames(
     num_cores = os.cpu_count() or 1
     num_workers = min(platform.config.extraction.workers or num_cores, max(1, len(keys)))
     num_threads = min(_MOST_DECODER_THREADS, max(1, num_cores // num_workers))
+    room = Room(platform)
+    fetched = fetch_missing_sources(platform, _lacking_a_source(platform, keys, force))
     outcomes: dict[str, VideoOutcome] = {}
 
     def settle(outcome: VideoOutcome) -> None:
         outcomes[outcome.video_key] = outcome
+        if outcome.status is OutcomeStatus.DONE:
+            attempt_extra("room", outcome.video_key, room.settle)
         if report is not None:
             report(outcome)
 
@@ -104,7 +138,7 @@ def extract_frames(
         ThreadPoolExecutor(num_workers, thread_name_prefix="extraction") as pool,
         FrameWorkers() as workers,
     ):
-        maker = _FolderMaker(platform, workers, num_threads)
+        maker = _FolderMaker(platform, workers, num_threads, room, fetched)
         pending = {pool.submit(_extract_one, platform, maker, key, force): key for key in keys}
         try:
             for future in as_completed(pending):
@@ -124,6 +158,9 @@ class _FolderMaker:
     platform: Platform
     workers: FrameWorkers
     num_threads: int
+    room: Room
+    fetched: Mapping[str, VideoOutcome]
+    """What became of the videos whose files had to be downloaded again."""
 
     def make(self, key: str, file_name: str, fingerprint: str) -> FrameFolderSummary:
         """Replace the frames folder of a video, whole or not at all."""
@@ -165,8 +202,12 @@ def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool
     if stored is not None and stored.fingerprint == wanted:
         if row.status is not VideoStatus.EXTRACTED or row.num_frames != stored.num_frames:
             # Killed between the folder and its row: the row catches up.
-            _record_extracted(platform, key, stored.num_frames)
+            frames_bytes = files_size(platform.layout.frames_folder(key))
+            _record_extracted(platform, key, stored.num_frames, frames_bytes)
         return VideoOutcome(key, OutcomeStatus.REUSED, metadata={"num_frames": stored.num_frames})
+    if _lacks_source(platform, row):
+        why = maker.fetched[key].message if key in maker.fetched else "it was removed to make room meanwhile"
+        return VideoOutcome(key, OutcomeStatus.BLOCKED, message=f"its file is not there: {why}")
     with platform.database.transaction() as session:
         move_video(session, key, VideoStatus.EXTRACTING)
     try:
@@ -179,8 +220,34 @@ def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool
         raise
     for picture in summary.left_out:
         logger.warning("%s: a picture is left out: %s", row.url or key, picture)
-    _record_extracted(platform, key, summary.num_frames)
+    table_bytes = files_size(platform.layout.frames_table(key))
+    _record_extracted(platform, key, summary.num_frames, summary.size_bytes + table_bytes)
+    if platform.config.room.source_videos == "until_extracted" and (row := find_video(platform.database, key)):
+        maker.room.remove_source_held(row)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=summary.as_metadata())
+
+
+def _lacks_source(platform: Platform, row: VideoRow) -> bool:
+    """Return whether a video's file was there once and is not now. A folder of pictures has none."""
+    return bool(row.file_name) and not (platform.layout.video_folder(row.key) / (row.file_name or "")).is_file()
+
+
+def _lacking_a_source(platform: Platform, keys: Sequence[str], force: bool) -> list[VideoRow]:
+    """Return the videos of which frames have to be made, and whose file has to be downloaded again for it."""
+    return [
+        row
+        for row in find_videos(platform.database, keys)
+        if _lacks_source(platform, row)
+        and _standing_outcome(row, force) is None
+        and (force or not _has_current_frames(platform, row))
+    ]
+
+
+def _has_current_frames(platform: Platform, row: VideoRow) -> bool:
+    stored = frames_identity(platform.layout, row.key)
+    assert row.sha256 is not None
+    wanted = frames_fingerprint(row.key, row.sha256, platform.config.extraction)
+    return stored is not None and stored.fingerprint == wanted
 
 
 def _standing_outcome(row: VideoRow, force: bool) -> VideoOutcome | None:
@@ -196,8 +263,9 @@ def _standing_outcome(row: VideoRow, force: bool) -> VideoOutcome | None:
     return None
 
 
-def _record_extracted(platform: Platform, key: str, num_frames: int) -> None:
-    values: dict[str, Any] = {"num_frames": num_frames, "error": None, "error_kind": None, "retry_after": None}
+def _record_extracted(platform: Platform, key: str, num_frames: int, frames_bytes: int) -> None:
+    values: dict[str, Any] = {"num_frames": num_frames, "frames_bytes": frames_bytes}
+    values |= {"error": None, "error_kind": None, "retry_after": None}
     with platform.database.transaction() as session:
         move_video(session, key, VideoStatus.EXTRACTING)
         move_video(session, key, VideoStatus.EXTRACTED, **values)

@@ -28,6 +28,7 @@ from data_miner_dagster.storage.atomic import PARTIAL_MARK
 from data_miner_dagster.storage.frames import has_frames
 from data_miner_dagster.storage.layout import StorageLayout
 
+_OF_THE_FILE: Final = ("sha256", "file_name", "size_bytes", "stored_bytes")
 PARTIAL_AGE_SECONDS: Final = 3600.0
 """A partial file younger than this may have a writer that holds no claim (a report, say)."""
 
@@ -135,8 +136,9 @@ def _step_back(platform: Platform, video_key: str) -> bool:
             has_file = layout.video_info(video_key).exists()
             target = VideoStatus.DOWNLOADED if has_file else VideoStatus.PENDING
             only_from = {VideoStatus.EXTRACTED, VideoStatus.DOWNLOADED} - {target}
-            forgotten = {} if has_file else {"sha256": None, "file_name": None, "size_bytes": None}
-            return move_video(session, video_key, target, only_from=only_from, num_frames=None, **forgotten)
+            forgotten = {} if has_file else dict.fromkeys(_OF_THE_FILE)
+            no_frames = {"num_frames": None, "frames_bytes": None}
+            return move_video(session, video_key, target, only_from=only_from, **no_frames, **forgotten)
     except ClaimHeldError:
         return False
 

@@ -1,0 +1,195 @@
+"""How much room videos and frames take under the root, what is promised to downloads, and whose files may go.
+
+Belongs here: rows and their sums. Does not belong here: files, and what may be removed when (operations/room.py).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, cast
+
+from sqlalchemy import ColumnElement, Table, and_, bindparam, case, func, or_, select, text, update
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.database import Database, portions
+from data_miner_dagster.catalog.members import is_wanted
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import VideoStatus
+
+_VIDEO: Final = cast("Table", VideoRow.__table__).c
+_LOCK: Final = 7_240_611
+"""Names the advisory lock under which room is promised on PostgreSQL. SQLite has one writer anyway."""
+_IS_ANOTHER_DOWNLOAD: Final = and_(
+    _VIDEO.status == VideoStatus.DOWNLOADING,
+    _VIDEO.key != bindparam("own_key"),  # a dead worker may have left a promise to it
+)
+_HAS_FRAMES_TO_COME: Final = _VIDEO.status.in_((VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING))
+_IS_EXTRACTED: Final = and_(
+    _VIDEO.status == VideoStatus.EXTRACTED, _VIDEO.frames_bytes.is_not(None), _VIDEO.size_bytes > 0
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VideosRoom:
+    """Sums over all videos, in bytes."""
+
+    sources: int  # files of videos
+    frames: int
+    promised: int  # to downloads under way
+    to_extract: int  # files of videos whose frames are not there yet
+    num_to_extract: int
+    typical_source: int  # the mean of the videos downloaded so far
+    frames_per_byte: float | None  # of the videos extracted so far: frames to source; None if there is none
+    last_progress: datetime | None  # when a download or an extraction last changed anything
+
+
+_SUMS: Final = select(
+    func.coalesce(func.sum(_VIDEO.stored_bytes), 0),
+    func.coalesce(func.sum(_VIDEO.frames_bytes), 0),
+    func.coalesce(func.sum(case((_IS_ANOTHER_DOWNLOAD, _VIDEO.reserved_bytes), else_=0)), 0),
+    func.coalesce(func.sum(case((_HAS_FRAMES_TO_COME, _VIDEO.stored_bytes), else_=0)), 0),
+    func.coalesce(func.sum(case((and_(_HAS_FRAMES_TO_COME, _VIDEO.stored_bytes > 0), 1), else_=0)), 0),
+    func.coalesce(func.avg(_VIDEO.size_bytes), 0),
+    func.sum(case((_IS_EXTRACTED, _VIDEO.frames_bytes))),
+    func.sum(case((_IS_EXTRACTED, _VIDEO.size_bytes))),
+    func.max(case((_VIDEO.stored_bytes > 0, _VIDEO.updated_at))),
+)
+
+
+def videos_room(session: Session, *, but_promised_to: str = "") -> VideosRoom:
+    """Return how much room videos and frames take, and how much is promised to other downloads than that of a video."""
+    row = session.execute(_SUMS, {"own_key": but_promised_to}).one()
+    sources, frames, promised, to_extract, num_to_extract, typical, frames_of, made_from, last = row
+    return VideosRoom(
+        sources=int(sources),
+        frames=int(frames),
+        promised=int(promised),
+        to_extract=int(to_extract),
+        num_to_extract=int(num_to_extract),
+        typical_source=int(typical),
+        frames_per_byte=int(frames_of) / int(made_from) if made_from else None,
+        last_progress=last,
+    )
+
+
+def lock_room(database: Database, session: Session) -> None:
+    """Let no other process promise room until this transaction ends."""
+    if database.is_postgresql:
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+
+
+def promise_room(session: Session, video_key: str, size_bytes: int) -> None:
+    """Record what the download of a video may take. It counts while the video is DOWNLOADING."""
+    session.execute(update(VideoRow).where(VideoRow.key == video_key).values(reserved_bytes=size_bytes))
+
+
+def wait_for_room(session: Session, video_key: str, until: datetime, message: str, *, attempts: int) -> None:
+    """Let a video that has no room yet wait until a date. It is PENDING, so that its projects wait for it.
+
+    One whose frames are there keeps its status: somebody forced another download of it.
+    """
+    has_no_frames = set(VideoStatus) - {VideoStatus.EXTRACTED, VideoStatus.EXTRACTING}
+    move_video(session, video_key, VideoStatus.DOWNLOADING, only_from=has_no_frames)  # a status cannot follow itself
+    move_video(
+        session,
+        video_key,
+        VideoStatus.PENDING,
+        only_from={VideoStatus.DOWNLOADING},
+        error_kind=VideoErrorKind.DISK_FULL,
+        error=message,
+        retry_after=until,
+        attempts=attempts,
+    )
+
+
+def waiting_for_room(database: Database, project: str) -> set[str]:
+    """Return the videos that a project wants and whose download waits for others to be extracted."""
+    waits = _VIDEO.status == VideoStatus.PENDING, _VIDEO.error_kind == VideoErrorKind.DISK_FULL
+    with database.reading() as session:
+        return set(session.scalars(select(_VIDEO.key).where(*waits, is_wanted(project))))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVideo:
+    """A video whose file, or frames, may be removed."""
+
+    key: str
+    size_bytes: int
+    sha256: str | None
+
+
+def _may_lose_source() -> ColumnElement[bool]:
+    """Frames exist, or the video was given up until somebody asks for it, or nobody wants it."""
+    is_given_up = and_(_VIDEO.status == VideoStatus.FAILED, _VIDEO.retry_after.is_(None))
+    is_unwanted = and_(_VIDEO.status == VideoStatus.DOWNLOADED, ~is_wanted())
+    return or_(_VIDEO.status == VideoStatus.EXTRACTED, is_given_up, is_unwanted)
+
+
+def removable_sources(session: Session) -> Sequence[StoredVideo]:
+    """Return the videos whose file may be removed: those with frames first, then longest unchanged first."""
+    rows = session.execute(
+        select(_VIDEO.key, _VIDEO.stored_bytes, _VIDEO.sha256)
+        .where(_VIDEO.stored_bytes > 0, _may_lose_source())
+        .order_by(case((_VIDEO.status == VideoStatus.EXTRACTED, 0), else_=1), _VIDEO.updated_at, _VIDEO.key)
+    )
+    return [StoredVideo(*row) for row in rows]
+
+
+def unwanted_frames(session: Session) -> Sequence[StoredVideo]:
+    """Return the videos with frames that no project wants, longest unchanged first."""
+    rows = session.execute(
+        select(_VIDEO.key, _VIDEO.frames_bytes, _VIDEO.sha256)
+        .where(_VIDEO.status == VideoStatus.EXTRACTED, _VIDEO.frames_bytes > 0, ~is_wanted())
+        .order_by(_VIDEO.updated_at, _VIDEO.key)
+    )
+    return [StoredVideo(*row) for row in rows]
+
+
+def record_source_removed(session: Session, video_key: str, left_bytes: int | None = None) -> None:
+    """Record that a video's file is gone, or that it takes other room than was thought. All other facts stay."""
+    session.execute(
+        update(VideoRow)
+        .where(VideoRow.key == video_key)
+        .values(stored_bytes=left_bytes, updated_at=VideoRow.updated_at)  # nothing was made
+    )
+
+
+def record_frames_removed(session: Session, video_key: str) -> bool:
+    """Set a video one step back whose frames are to be removed, unless a project wants it by now."""
+    if session.scalar(select(_VIDEO.key).where(_VIDEO.key == video_key, is_wanted())) is not None:
+        return False
+    only_from = {VideoStatus.EXTRACTED}
+    return move_video(
+        session, video_key, VideoStatus.DOWNLOADED, only_from=only_from, num_frames=None, frames_bytes=None
+    )
+
+
+def record_frames_bytes(session: Session, size_by_key: dict[str, int]) -> None:
+    """Record how much room the frames of videos take."""
+    for key, size_bytes in size_by_key.items():
+        session.execute(
+            update(VideoRow).where(VideoRow.key == key).values(frames_bytes=size_bytes, updated_at=VideoRow.updated_at)
+        )
+
+
+def unmeasured_frames(session: Session) -> Sequence[str]:
+    """Return the videos whose frames were made by a version that did not record their size."""
+    is_unmeasured = and_(_VIDEO.status == VideoStatus.EXTRACTED, _VIDEO.frames_bytes.is_(None))
+    return session.scalars(select(_VIDEO.key).where(is_unmeasured).order_by(_VIDEO.key)).all()
+
+
+def removed_sources(
+    session: Session, video_keys: Collection[str] | None = None, project: str | None = None
+) -> Sequence[StoredVideo]:
+    """Return the videos, of those named or that a project wants, that were downloaded and whose file is gone."""
+    query = select(_VIDEO.key, _VIDEO.size_bytes, _VIDEO.sha256).where(
+        _VIDEO.sha256.is_not(None), _VIDEO.file_name != "", _VIDEO.stored_bytes.is_(None)
+    )
+    if project is not None:
+        query = query.where(is_wanted(project))
+    if video_keys is None:
+        return [StoredVideo(*row) for row in session.execute(query.order_by(_VIDEO.key))]
+    found = [row for some in portions(video_keys) for row in session.execute(query.where(_VIDEO.key.in_(some)))]
+    return sorted((StoredVideo(*row) for row in found), key=lambda video: video.key)

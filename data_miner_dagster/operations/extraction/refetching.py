@@ -1,0 +1,55 @@
+"""Files of videos that were removed to make room and are needed again: what that costs, and downloading them.
+
+A file is asked for again when frames have to be made of it: they are missing or damaged, belong to other settings, or
+somebody forces it. Where a site now gives other bytes, they are taken, and frames are made of these.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.domain.records import VideoOutcome
+from data_miner_dagster.domain.sizes import size_text
+from data_miner_dagster.operations.platform import Platform
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RefetchPrice:
+    """Videos that have to be downloaded again, since their file was removed and their frames have to be made."""
+
+    num_videos: int
+    size_bytes: int
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.num_videos} videos ({size_text(self.size_bytes)}) have to be downloaded again for their frames: "
+            "their files were removed to make room"
+        )
+
+
+def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[str, VideoOutcome]:
+    """Download the files of videos again, said first; return the outcome of each.
+
+    The frames of a video that cannot be had any more stay as they are.
+    """
+    from data_miner_dagster.operations.downloading.download_videos import download_videos
+
+    if not rows:
+        return {}
+    logger.info("%s", RefetchPrice(len(rows), sum(row.size_bytes or 0 for row in rows)))
+    outcomes = download_videos(platform, [row.key for row in rows], force=True)
+    sha256_before = {row.key: row.sha256 for row in rows}
+    for row in find_videos(platform.database, list(sha256_before)):
+        if row.sha256 != sha256_before[row.key]:
+            logger.warning(
+                "%s: its site gives other bytes than before (sha256 %s, was %s): its frames are made of the new ones",
+                row.key,
+                row.sha256,
+                sha256_before[row.key],
+            )
+    return {outcome.video_key: outcome for outcome in outcomes}

@@ -1,0 +1,357 @@
+"""Room under the root: what takes it, what a quota lets begin, and what is removed to make it.
+
+Removed are only files that can be had again: source files of videos whose frames exist, frames that nobody needs,
+embeddings of encoders that are not in use. The catalog keeps all that it knows of a video, and `info.json` stays.
+
+Belongs here: files, and promises to downloads. Does not belong here: the decision (stages/downloading/room.py).
+"""
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.catalog.backups import keys_wanted_in_copies
+from data_miner_dagster.catalog.database import Session
+from data_miner_dagster.catalog.projects import find_projects
+from data_miner_dagster.catalog.room import (
+    VideosRoom,
+    lock_room,
+    promise_room,
+    record_frames_bytes,
+    record_frames_removed,
+    record_source_removed,
+    removable_sources,
+    unmeasured_frames,
+    unwanted_frames,
+    videos_room,
+)
+from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.videos import find_video, find_videos, unwanted_videos
+from data_miner_dagster.config.downloading import DownloadingConfig
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.errors import ClaimHeldError
+from data_miner_dagster.domain.keys import FRAMES_PREFIX
+from data_miner_dagster.domain.sizes import size_text
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.export.manifest import is_release, read_manifest
+from data_miner_dagster.operations.item_faults import attempt_alone
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.downloading.room import (
+    FRAMES_PER_BYTE,
+    HEADROOM_SHARE,
+    RoomAnswer,
+    RoomState,
+    may_download,
+)
+from data_miner_dagster.storage.frames import has_frames
+from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.room import files_size, rest_size
+
+_REST_LASTS: Final = 50.0
+"""The files beside videos and frames are measured again after so many times as long as it took."""
+_SHORTEST_WAIT: Final = 1.0
+_LONGEST_WAIT: Final = 30.0
+"""Seconds until who waits for room asks again: as long as nothing has happened."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomUsage:
+    """What takes room under a root, in bytes."""
+
+    videos: VideosRoom
+    rest: int  # everything but files of videos and frames
+
+    @property
+    def total(self) -> int:
+        """What is on disk now."""
+        return self.videos.sources + self.videos.frames + self.rest
+
+    @property
+    def frames_per_byte(self) -> float:
+        """How much room frames take, to that of the video they are taken from."""
+        return FRAMES_PER_BYTE if self.videos.frames_per_byte is None else self.videos.frames_per_byte
+
+    @property
+    def held(self) -> int:
+        """What is on disk, and the frames to come of videos that are there."""
+        return self.total + round(self.frames_per_byte * self.videos.to_extract)
+
+
+@dataclass(frozen=True, slots=True)
+class Removable:
+    """Files of one kind that could be removed: `remove` does it, and returns how many bytes that was."""
+
+    name: str
+    size_bytes: int
+    remove: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class RoomFound:
+    """Whether a download may begin; why not, in a line for people; and when to ask again."""
+
+    answer: RoomAnswer
+    message: str = ""
+    wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a download is going to take."""
+
+    promised: int  # at most
+    expected: int
+
+
+class Room:
+    """The room of one root, for one call of an operation. Safe to share between threads."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._config = platform.config.room
+        self._lock = threading.Lock()
+        self._rest = 0
+        self._rest_holds_until = -1.0  # time.monotonic()
+        self._nothing_at: int | None = None  # the bytes taken when nothing could be removed
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a quota."""
+        return self._config.quota is not None
+
+    def usage(self, but_promised_to: str = "") -> RoomUsage:
+        """Return what takes room now; what is promised to the download of one video is left out."""
+        with self._platform.database.reading() as session:
+            unmeasured = unmeasured_frames(session)
+        if unmeasured:  # once: an earlier version made them
+            sizes = {key: files_size(self._platform.layout.frames_folder(key)) for key in unmeasured}
+            with self._platform.database.transaction() as session:
+                record_frames_bytes(session, sizes)
+        with self._platform.database.reading() as session:
+            videos = videos_room(session, but_promised_to=but_promised_to)
+        return RoomUsage(videos, self._measured_rest())
+
+    def _measured_rest(self) -> int:
+        if time.monotonic() >= self._rest_holds_until:
+            started = time.monotonic()
+            at_work = {row.key for row in find_videos(self._platform.database, statuses={VideoStatus.DOWNLOADING})}
+            self._rest = rest_size(self._platform.layout, at_work)
+            ended = time.monotonic()
+            self._rest_holds_until = ended + _REST_LASTS * (ended - started)
+        return self._rest
+
+    # --- downloads ---
+
+    def make_for(self, row: VideoRow) -> RoomFound:
+        """Remove what has to go for the download of a video; return whether it may begin."""
+        quota = self._config.quota
+        if quota is None:
+            return RoomFound(RoomAnswer.YES)
+        with self._lock:
+            usage = self.usage(row.key)
+            wish = self._wish_of(row, usage)
+            lacking = usage.held + usage.videos.promised + _with_frames(wish.expected, usage) - quota
+            if lacking > 0 and self.free(lacking):
+                usage = self.usage(row.key)
+        return self._answer(usage, wish, quota)
+
+    def promise(self, session: Session, row: VideoRow) -> RoomFound:
+        """Record what a download may take, in the transaction that starts it; answers as `make_for` does."""
+        quota = self._config.quota
+        if quota is None:
+            return RoomFound(RoomAnswer.YES)
+        lock_room(self._platform.database, session)
+        usage = RoomUsage(videos_room(session, but_promised_to=row.key), self._rest)
+        wish = self._wish_of(row, usage)
+        found = self._answer(usage, wish, quota)
+        if found.answer is RoomAnswer.YES:
+            promise_room(session, row.key, wish.promised)
+        return found
+
+    def _answer(self, usage: RoomUsage, wish: _Wish, quota: int) -> RoomFound:
+        videos = usage.videos
+        idle = timedelta.max if videos.last_progress is None else utc_now() - videos.last_progress
+        state = RoomState(
+            quota=quota,
+            held=usage.held,
+            promised=videos.promised,
+            is_extracting=videos.num_to_extract > 0 and self._config.source_videos != "always",
+            goes_on_beyond=self._config.over_quota == "one_at_a_time",
+        )
+        return RoomFound(
+            may_download(state, round(usage.frames_per_byte * wish.expected)),
+            f"waits for room: {size_text(usage.total)} of the quota of {size_text(quota)} are taken",
+            min(max(idle.total_seconds(), _SHORTEST_WAIT), _LONGEST_WAIT),
+        )
+
+    def _wish_of(self, row: VideoRow, usage: RoomUsage) -> _Wish:
+        known = _known_size(row, self._platform.config.downloading)
+        if known is not None:
+            return _Wish(known, known)
+        limit = self._platform.config.downloading.max_size_bytes
+        return _Wish(limit, min(limit, usage.videos.typical_source))
+
+    # --- removing ---
+
+    def settle(self) -> None:
+        """Remove what has to go now that frames have come. Removes nothing without a quota."""
+        quota = self._config.quota
+        if quota is None:
+            return
+        with self._lock:
+            usage = self.usage()
+            lacking = usage.held + usage.videos.promised - round((1 - HEADROOM_SHARE) * quota)
+            if lacking > 0:
+                self.free(lacking)
+
+    def free(self, num_bytes: int) -> int:
+        """Remove files until `num_bytes` are gained, as the policies allow; return how many were."""
+        taken = self.usage().total
+        if taken == self._nothing_at:
+            return 0
+        gained = 0
+        for removable in self.removable():
+            if gained >= num_bytes:
+                break
+            freed = attempt_alone("room", removable.name, removable.remove)
+            gained += freed if isinstance(freed, int) else 0
+        self._nothing_at = None if gained else taken
+        if gained:
+            logger.info("%s removed to make room", size_text(gained))
+        return gained
+
+    def removable(self) -> Iterator[Removable]:
+        """Yield what could be removed under a quota, in the order in which it goes."""
+        if self._config.source_videos != "always":
+            yield from self.removable_sources()
+        if self._config.unneeded_frames != "always":
+            yield from self.removable_frames()
+        if self._config.caches != "always":
+            yield from self.removable_caches()
+
+    def removable_sources(self) -> Iterator[Removable]:
+        """Yield the source files of videos whose frames exist, then of those that nobody works on."""
+        with self._platform.database.reading() as session:
+            videos = removable_sources(session)
+        for video in videos:
+            yield Removable(video.key, video.size_bytes, partial(self._remove_source, video.key))
+
+    def removable_frames(self) -> Iterator[Removable]:
+        """Yield the frames of videos that no project wants, no release shows, and no copy of the catalog knows."""
+        with self._platform.database.reading() as session:
+            videos = unwanted_frames(session)
+        needed = self._keys_needed() if videos else set()
+        for video in videos:
+            if video.key not in needed:
+                yield Removable(video.key, video.size_bytes, partial(self._remove_frames, video.key))
+
+    def removable_caches(self) -> Iterator[Removable]:
+        """Yield embeddings of encoders that are not in use, and of videos that nobody needs."""
+        layout = self._platform.layout
+        in_use = self._encoders_in_use()
+        for folder in sorted(layout.embeddings.iterdir()) if layout.embeddings.is_dir() else ():
+            if folder.is_dir() and not folder.name.startswith(".") and folder.name not in in_use:
+                yield Removable(folder.name, files_size(folder), partial(_remove_tree, folder))
+        unwanted = {video.key for video in unwanted_videos(self._platform.database)}
+        for key in sorted(unwanted - self._keys_needed()) if unwanted else ():
+            for path in layout.embedding_files(key):
+                yield Removable(str(path.relative_to(layout.root)), files_size(path), partial(_remove_tree, path))
+
+    def _encoders_in_use(self) -> set[str]:
+        names = {self._platform.models.filter_encoder.name}
+        for project in find_projects(self._platform.database):
+            config = self._platform.project_config(project.name)
+            names.add(self._platform.models.encoder(config.deduplication.encoder).name)
+        return names
+
+    def _keys_needed(self) -> set[str]:
+        """Return the videos whose frames a release on disk or a copy of the catalog needs."""
+        releases, file = self._platform.layout.releases, self._platform.database.file
+        needed = keys_wanted_in_copies(file) if file is not None else set[str]()
+        for folder in sorted(releases.glob("*/*")) if releases.is_dir() else ():
+            manifest = read_manifest(folder) if is_release(folder) else None
+            if manifest is not None:
+                needed |= set(manifest["splits"]["by_video"])
+        return needed
+
+    def _remove_source(self, key: str) -> int:
+        try:
+            with self._platform.hold_video(key, wait_seconds=0):
+                row = find_video(self._platform.database, key)
+                return 0 if row is None else self.remove_source_held(row)
+        except ClaimHeldError:
+            return 0
+
+    def remove_source_held(self, row: VideoRow) -> int:
+        """Remove the file of a video, under its claim, if it can be had again; return how many bytes were gained."""
+        path = self._platform.layout.video_folder(row.key) / (row.file_name or "")
+        if not row.file_name or row.stored_bytes is None or not _can_be_had_again(self._platform.layout, row):
+            return 0
+        gained, left = 0, None
+        if path.is_file():
+            status = path.stat()
+            if status.st_nlink > 1:  # the user's own file under another name: nothing would be gained
+                left = 0
+            else:
+                path.unlink()
+                gained = status.st_size
+        with self._platform.database.transaction() as session:
+            record_source_removed(session, row.key, left)
+        return gained
+
+    def _remove_frames(self, key: str) -> int:
+        folder = self._platform.layout.frames_folder(key)
+        try:
+            with self._platform.hold_video(key, wait_seconds=0):
+                with self._platform.database.transaction() as session:
+                    if not record_frames_removed(session, key):
+                        return 0
+                return _remove_tree(folder) if folder.is_dir() else 0
+        except ClaimHeldError:
+            return 0
+
+
+def _known_size(row: VideoRow, config: DownloadingConfig) -> int | None:
+    """Return how large the file of a video is going to be, if that is known before it is asked for."""
+    if row.key.startswith(FRAMES_PREFIX):
+        return 0  # pictures stay where they are
+    if row.origin is Origin.LOCAL:
+        try:
+            return 0 if config.local_files == "hardlink" else Path(row.url).stat().st_size
+        except OSError:
+            return 0  # which its download will say
+    return row.size_bytes if row.sha256 is not None else None
+
+
+def _with_frames(source_bytes: int, usage: RoomUsage) -> int:
+    return source_bytes + round(usage.frames_per_byte * source_bytes)
+
+
+def _can_be_had_again(layout: StorageLayout, row: VideoRow) -> bool:
+    """Return whether a video's file may go: its frames are there if they should be, and so is the user's own file."""
+    if row.status is VideoStatus.EXTRACTED and not has_frames(layout, row.key):
+        return False  # they are about to be made again
+    if row.origin is not Origin.LOCAL:
+        return True
+    try:
+        return Path(row.url).stat().st_size == row.size_bytes
+    except OSError:
+        return False  # ours is the only copy that is left
+
+
+def _remove_tree(path: Path) -> int:
+    size_bytes = files_size(path)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    return size_bytes

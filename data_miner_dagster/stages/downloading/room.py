@@ -1,0 +1,47 @@
+"""Decide whether a download may begin under a quota, and how much has to be removed for it. Pure functions."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+FRAMES_PER_BYTE: Final = 1.0
+"""Bytes of frames to one of video, before any video has been extracted: about that at 720p and a frame a second."""
+HEADROOM_SHARE: Final = 0.1
+"""This share of the quota is left to tables, embeddings and releases when frames have come."""
+
+
+class RoomAnswer(StrEnum):
+    """Whether a download may begin."""
+
+    YES = "yes"
+    AFTER_DOWNLOADS = "after_downloads"  # what others may take has to be known first: within seconds
+    AFTER_EXTRACTION = "after_extraction"  # files of videos that wait for their frames are in the way
+    NO = "no"  # what is there stays
+
+
+@dataclass(frozen=True, slots=True)
+class RoomState:
+    """The bytes under a root, as a download that is about to begin meets them."""
+
+    quota: int
+    held: int  # on disk, and frames still to come of videos that are there
+    promised: int  # to other downloads
+    is_extracting: bool  # videos wait for their frames, and it goes on; their files can be removed afterwards
+    goes_on_beyond: bool  # one at a time, if nothing else helps
+
+
+def may_download(state: RoomState, frames_bytes: int) -> RoomAnswer:
+    """Return whether a download may begin whose frames will take `frames_bytes`.
+
+    It may if all that is there and promised is within the quota without the video itself: so at most the quota and one
+    video is ever taken.
+    """
+    if state.held + frames_bytes + state.promised <= state.quota:
+        return RoomAnswer.YES
+    if state.promised and state.held + frames_bytes <= state.quota:
+        return RoomAnswer.AFTER_DOWNLOADS
+    if state.is_extracting:
+        return RoomAnswer.AFTER_EXTRACTION
+    if state.promised:
+        return RoomAnswer.AFTER_DOWNLOADS
+    return RoomAnswer.YES if state.goes_on_beyond else RoomAnswer.NO
