@@ -108,8 +108,9 @@ class RoomFound:
 class _Wish:
     """What a download is going to take."""
 
-    promised: int  # at most
-    expected: int
+    promised: int  # at most, frames included
+    source: int  # as is to be expected
+    frames: int
 
 
 class Room:
@@ -159,7 +160,7 @@ class Room:
         with self._lock:
             usage = self.usage(row.key)
             wish = self._wish_of(row, usage)
-            lacking = usage.held + usage.videos.promised + _with_frames(wish.expected, usage) - quota
+            lacking = usage.held + usage.videos.promised + wish.source + wish.frames - quota
             if lacking > 0 and self.free(lacking):
                 usage = self.usage(row.key)
         return self._answer(usage, wish, quota)
@@ -188,17 +189,17 @@ class Room:
             goes_on_beyond=self._config.over_quota == "one_at_a_time",
         )
         return RoomFound(
-            may_download(state, round(usage.frames_per_byte * wish.expected)),
+            may_download(state, wish.frames),
             f"waits for room: {size_text(usage.total)} of the quota of {size_text(quota)} are taken",
             min(max(idle.total_seconds(), _SHORTEST_WAIT), _LONGEST_WAIT),
         )
 
     def _wish_of(self, row: VideoRow, usage: RoomUsage) -> _Wish:
-        known = _known_size(row, self._platform.config.downloading)
-        if known is not None:
-            return _Wish(known, known)
-        limit = self._platform.config.downloading.max_size_bytes
-        return _Wish(limit, min(limit, usage.videos.typical_source))
+        config = self._platform.config.downloading
+        known = _known_size(row, config)
+        expected = min(config.max_size_bytes, usage.videos.typical_source) if known is None else known
+        frames = round(usage.frames_per_byte * expected)
+        return _Wish(frames + (config.max_size_bytes if known is None else known), expected, frames)
 
     # --- removing ---
 
@@ -330,10 +331,6 @@ def _known_size(row: VideoRow, config: DownloadingConfig) -> int | None:
         except OSError:
             return 0  # which its download will say
     return row.size_bytes if row.sha256 is not None else None
-
-
-def _with_frames(source_bytes: int, usage: RoomUsage) -> int:
-    return source_bytes + round(usage.frames_per_byte * source_bytes)
 
 
 def _can_be_had_again(layout: StorageLayout, row: VideoRow) -> bool:
