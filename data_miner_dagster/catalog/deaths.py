@@ -34,11 +34,17 @@ _OWN_FAULT: Final = 0
 """The batch of a suspect that died alone before something else succeeded: the stage is not at fault."""
 
 
-def charge_death(session: Session, batch_id: int, undone: Collection[str]) -> None:
+def charge_death(session: Session, batch_id: int, undone: Collection[str], failure: Failure | None = None) -> None:
     """Charge the death of a batch's process to its undone items, before the batch ends.
 
     If the gate of the stage is closed, the death is the outage's, and no item is charged; items of a probe are tried
     again in smaller batches all the same, so that one that kills its process cannot keep the gate closed.
+
+    Args:
+        session: the caller's transaction.
+        batch_id: the batch.
+        undone: its items that are neither done nor failed by themselves.
+        failure: why the run ended, if it could say so.
     """
     batch = session.get_one(WorkBatchRow, batch_id)
     if len(undone) < batch.size:
@@ -56,7 +62,7 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str]) -> No
         suspect.num_deaths += gate is None
         session.flush()
         if batch.size == 1 and gate is None:
-            _charge_alone(session, batch, suspect)
+            _charge_alone(session, batch, suspect, failure)
     if gate is not None:
         close_gate(session, batch.stage, gate.kind, gate.reason, batch_id)
     elif batch.size == 1 and (num_dead := _num_lone_deaths(session, batch.stage)) >= LONE_DEATHS:
@@ -65,9 +71,10 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str]) -> No
         close_gate(session, batch.stage, FailureKind.CRASHED, reason, batch_id)
 
 
-def _charge_alone(session: Session, batch: WorkBatchRow, suspect: SuspectRow) -> None:
+def _charge_alone(session: Session, batch: WorkBatchRow, suspect: SuspectRow, why: Failure | None) -> None:
     due_at = now_of(session) + timedelta(seconds=backoff_seconds(suspect.num_deaths))
-    message = f"its process died {suspect.num_deaths} times during {batch.stage.value.lower()}, the last time alone"
+    times = f"{suspect.num_deaths} times during {batch.stage.value.lower()}, the last time alone"
+    message = f"its process died {times}" if why is None else f"its run failed {times}: {why.message}"
     failure = Failure(VideoErrorKind.CRASHED, message, FailureScope.BATCH, batch.run_id)
     if batch.stage not in VIDEO_STAGES:
         record_attempt(session, batch.stage, suspect.item, failure, due_at)

@@ -4,14 +4,16 @@ Does not belong here: held claims (claims.py), requests by a person (videos.py, 
 """
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
 from data_miner_dagster import __version__
+from data_miner_dagster.catalog.attempts import num_attempts
 from data_miner_dagster.catalog.claims import is_claim_live
-from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.database import Database, now_of
 from data_miner_dagster.catalog.schema import (
     ClaimRow,
     ProjectRow,
@@ -19,11 +21,13 @@ from data_miner_dagster.catalog.schema import (
 )
 from data_miner_dagster.catalog.transitions import move_project, move_video
 from data_miner_dagster.catalog.writers import lock_videos
+from data_miner_dagster.domain.backoff import backoff_seconds
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import (
     PROJECT_WAY,
     VideoStatus,
 )
+from data_miner_dagster.domain.work import WorkStage
 
 _ONE_STEP_BACK: Final = {
     VideoStatus.DOWNLOADING: VideoStatus.PENDING,
@@ -99,20 +103,30 @@ def give_up(database: Database, video_keys: Collection[str], reason: str, *, ret
     return given_up
 
 
-def record_internal_error(database: Database, video_key: str, line: str, *, only_from: Collection[VideoStatus]) -> bool:
+def record_internal_error(
+    database: Database,
+    video_key: str,
+    line: str,
+    *,
+    only_from: Collection[VideoStatus],
+    stage: WorkStage,
+    may_pass: bool = False,
+) -> bool:
     """Set a video to FAILED/INTERNAL_ERROR for this version unless a live worker holds it. Return whether it was set.
 
     A video in a status not in `only_from` is unchanged because another worker has advanced it since. The video is due
-    when another version runs, or after `retry_videos`.
+    when another version runs, or after `retry_videos`. With `may_pass` (an error of the system, not of this program) it
+    has failed for the moment, and is due after a back-off.
     """
-    values: dict[str, Any] = {
-        "error": line,
-        "error_kind": VideoErrorKind.INTERNAL_ERROR,
-        "retry_after": None,
-        "internal_error_version": __version__,
-    }
     with database.transaction() as session:
         lock_videos(session, [video_key])  # before its claim is read, so that no worker begins in between
+        values: dict[str, Any] = {
+            "error": line,
+            "error_kind": VideoErrorKind.TRANSIENT if may_pass else VideoErrorKind.INTERNAL_ERROR,
+            "retry_after": _next_try(session, stage, video_key) if may_pass else None,
+            "failed_at": stage,
+            **({} if may_pass else {"internal_error_version": __version__}),
+        }
         claim = session.get(ClaimRow, f"video/{video_key}")
         if claim is not None and is_claim_live(claim, database.now(session)):
             return False
@@ -120,6 +134,25 @@ def record_internal_error(database: Database, video_key: str, line: str, *, only
         has_failed = {VideoStatus.FAILED, VideoStatus.UNAVAILABLE} & set(only_from)
         move_video(session, video_key, VideoStatus.PENDING, only_from=has_failed)
         return move_video(session, video_key, VideoStatus.FAILED, only_from={*only_from, VideoStatus.PENDING}, **values)
+
+
+def fail_for_now(database: Database, video_key: str, stage: WorkStage, kind: VideoErrorKind, line: str) -> None:
+    """Set a video, whose claim the caller holds, to FAILED, due again after a back-off."""
+    with database.transaction() as session:
+        due_at = _next_try(session, stage, video_key)
+        move_video(
+            session,
+            video_key,
+            VideoStatus.FAILED,
+            failed_at=stage,
+            error=line,
+            error_kind=kind,
+            retry_after=due_at,
+        )
+
+
+def _next_try(session: Session, stage: WorkStage, video_key: str) -> datetime:
+    return now_of(session) + timedelta(seconds=backoff_seconds(num_attempts(session, stage, video_key) + 1))
 
 
 def delete_dead_claims(database: Database) -> list[str]:

@@ -20,6 +20,7 @@ wrong, with which value, and the remedy.
     │   └── ModelError
     └── TransientError         trying again later may succeed
         ├── ClaimLostError         another worker took the work over while this one was suspended
+        ├── OutageError(kind)  every item would meet it: the stage waits
         └── VideoTransientError(kind)
 
 Errors that only one package raises and catches are defined there, as subclasses of these: `PostponedError` and
@@ -90,8 +91,19 @@ class ClaimLostError(TransientError):
     """Another worker took the work over because this one did not run for a while. Nothing is charged to any item."""
 
 
+class OutageError(TransientError):
+    """Something that every item needs is away or used up; `kind` is a `FailureKind`. Nothing is charged to any item."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class ModelError(PermanentError):
     """A model is unknown, missing from the cache, or does not match its pinned checksum."""
+
+    is_of_project = False
+    """True if a project asks for this model by name, so that other projects may do without it."""
 
 
 class UnreadableImageError(PermanentError):

@@ -7,7 +7,8 @@ catches them inside.
 
 A fault is held back until another item has succeeded, or the batch ends. If the same one has then met every item of the
 batch (three or more), or ten in a row, it is no item's: `SystematicFaultError` ends the run, and nothing is recorded of
-any item. A bug that hits everything must not look like bad data.
+any item. A bug that hits everything must not look like bad data. Where the system's errors or short memory hit
+everything, that is an outage (`OutageError`): it passes, and no other version of this program is waited for.
 """
 
 import errno
@@ -22,8 +23,10 @@ from types import FrameType
 from typing import Final, TypeVar
 
 import data_miner_dagster
+from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.failures import DATABASE_ERROR, concerns_database
 from data_miner_dagster.catalog.renewal import note_progress
+from data_miner_dagster.catalog.upkeep import record_internal_error
 from data_miner_dagster.domain.errors import (
     CatalogError,
     ClaimLostError,
@@ -31,14 +34,19 @@ from data_miner_dagster.domain.errors import (
     DamagedFileError,
     DataMinerError,
     ModelError,
+    OutageError,
     OutOfDateError,
     RunEndedError,
     SystematicFaultError,
     TransientError,
 )
 from data_miner_dagster.domain.full_disks import is_disk_full
+from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.work import FailureKind, WorkStage
 from data_miner_dagster.operations.logs import redacted
+from data_miner_dagster.stages.embedding import is_out_of_memory
 from data_miner_dagster.workers.errors import WorkerFaultError, WorkersClosedError
 
 IN_A_ROW: Final = 10
@@ -56,6 +64,7 @@ _OF_ALL: Final = (
     ConfigError,
     DamagedFileError,
     ModelError,
+    OutageError,
     OutOfDateError,
     RunEndedError,
     SystematicFaultError,
@@ -75,6 +84,7 @@ class ItemFault:
     line: str
     error_class: str
     place: str  # innermost in our own package
+    outage: str | None = None  # a `FailureKind`: what may pass, and if it meets every item is away for all
 
     @property
     def signature(self) -> tuple[str, str]:
@@ -90,8 +100,8 @@ def concerns_all_items(error: BaseException) -> bool:
     - `ConfigError`, `ModelError`: a setting or a model is wrong or missing, for every item alike. A loop in which they
       are one item's (a source whose variable is not set, a file of the watched folder) catches them inside.
     - `OutOfDateError`: the tables of the stages do not belong together, or an earlier version made one.
-    - `SystematicFaultError`: an inner loop has decided so.
     - `ClaimLostError`, `RunEndedError`: another process has the work now, and this one stops.
+    - `SystematicFaultError`, `OutageError`: an inner loop has decided so.
     - `TransientError` itself: the platform's (a catalog that cannot be opened). Its kinds (`VideoTransientError`,
       `WorkerDiedError`) are of what was worked on.
     - `WorkersClosedError`: the batch is being taken down.
@@ -121,7 +131,18 @@ def fault_of(error: Exception) -> ItemFault:
     if isinstance(error, DataMinerError):  # raised on purpose: its message is for the user already
         return ItemFault(_one_line(_message_of(error), 2 * _MAX_LINE), type(error).__name__, _place_of(error))
     name, message, place = type(error).__name__, _message_of(error), _place_of(error)
-    return ItemFault(_line(f"{name}: {message}" if message else name, place), name, place)
+    return ItemFault(_line(f"{name}: {message}" if message else name, place), name, place, _outage_of(error))
+
+
+def is_of_system(error: BaseException) -> bool:
+    """Return whether an error is the system's (a file that cannot be read, short memory), and so may pass."""
+    return _outage_of(error) is not None
+
+
+def _outage_of(error: BaseException) -> str | None:
+    if is_out_of_memory(error):
+        return FailureKind.MEMORY
+    return FailureKind.STORE if isinstance(error, OSError) else None
 
 
 def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
@@ -198,6 +219,7 @@ class ItemGuard:
 
         Raises:
             SystematicFaultError: this is the tenth item in a row with the same fault.
+            OutageError: the same, where the fault may pass.
             Exception: what concerns all items (`concerns_all_items`).
         """
         note_progress()
@@ -232,6 +254,7 @@ class ItemGuard:
 
         Raises:
             SystematicFaultError: it is the same fault on every item of three or more.
+            OutageError: the same, where the fault may pass.
         """
         with self._lock:
             held, self._held = self._held, []
@@ -258,11 +281,27 @@ class ItemGuard:
             self._is_systematic = True
         raise self._systematic(fault, f"{IN_A_ROW} items in a row")
 
-    def _systematic(self, fault: ItemFault, which: str) -> SystematicFaultError:
+    def _systematic(self, fault: ItemFault, which: str) -> SystematicFaultError | OutageError:
+        if fault.outage is not None:
+            return OutageError(
+                fault.outage,
+                f"{self._stage}: {which} met the same error: {fault.line}; nothing was recorded of them, and they are "
+                "tried again by themselves; see to what the line names (disk, mount, rights, memory)",
+            )
         return SystematicFaultError(
             f"{self._stage}: {which} met the same internal error, which is a fault of this program and not of the "
             f"data: {fault.line}; nothing was recorded of them; update data-miner, or report this line, then run again"
         )
+
+
+def record_item_fault(
+    database: Database, video_key: str, fault: ItemFault, *, stage: WorkStage, only_from: Collection[VideoStatus]
+) -> VideoOutcome:
+    """Record a fault as the failure of a video that is in one of these statuses; return its outcome."""
+    may_pass = fault.outage is not None
+    record_internal_error(database, video_key, fault.line, only_from=only_from, stage=stage, may_pass=may_pass)
+    kind = VideoErrorKind.TRANSIENT if may_pass else VideoErrorKind.INTERNAL_ERROR
+    return VideoOutcome(video_key, OutcomeStatus.FAILED, kind, fault.line)
 
 
 def _record(held: list[tuple[str, ItemFault, Callable[[ItemFault], object]]]) -> None:

@@ -17,6 +17,7 @@ from data_miner_dagster.catalog.videos import (
 )
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage, VideoStatus
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 
 
@@ -103,8 +104,12 @@ def test_record_internal_error__due_by_itself_in_another_version_only(
     add_video(database, "urls-a", "bikes", status=VideoStatus.DOWNLOADING)
     add_video(database, "urls-b", "bikes", status=VideoStatus.FAILED, error_kind=VideoErrorKind.TRUNCATED)
 
-    assert record_internal_error(database, "urls-a", "KeyError: 'x' (a.py:1)", only_from=ANY_STATUS)
-    assert record_internal_error(database, "urls-b", "KeyError: 'x' (a.py:1)", only_from=ANY_STATUS)
+    assert record_internal_error(
+        database, "urls-a", "KeyError: 'x' (a.py:1)", only_from=ANY_STATUS, stage=WorkStage.EXTRACTION
+    )
+    assert record_internal_error(
+        database, "urls-b", "KeyError: 'x' (a.py:1)", only_from=ANY_STATUS, stage=WorkStage.EXTRACTION
+    )
 
     for key in ("urls-a", "urls-b"):
         video = find_video(database, key)
@@ -130,6 +135,8 @@ def test_record_internal_error__not_under_a_live_worker_and_not_what_went_furthe
     claim = try_claim(database, "video/urls-held")
     assert claim is not None
 
-    assert not record_internal_error(database, "urls-held", "e", only_from=ANY_STATUS)
-    assert not record_internal_error(database, "urls-done", "e", only_from={VideoStatus.PENDING})
+    assert not record_internal_error(database, "urls-held", "e", only_from=ANY_STATUS, stage=WorkStage.EXTRACTION)
+    assert not record_internal_error(
+        database, "urls-done", "e", only_from={VideoStatus.PENDING}, stage=WorkStage.EXTRACTION
+    )
     assert statuses(database) == {"urls-done": "EXTRACTED", "urls-held": "DOWNLOADING"}

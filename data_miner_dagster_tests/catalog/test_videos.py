@@ -27,6 +27,7 @@ from data_miner_dagster.catalog.videos import (
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoFileRecord
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 
 
@@ -175,7 +176,7 @@ def test_retry_videos__of_a_project_and_a_kind(database: Database) -> None:
 
 def test_retry_videos__of_internal_errors(database: Database) -> None:
     add_video(database, "urls-a", status=VideoStatus.DOWNLOADING)
-    record_internal_error(database, "urls-a", "e", only_from=set(VideoStatus))
+    record_internal_error(database, "urls-a", "e", only_from=set(VideoStatus), stage=WorkStage.EXTRACTION)
 
     assert retry_videos(database, kinds={VideoErrorKind.INTERNAL_ERROR}) == ["urls-a"]
     assert keys_with_internal_errors(database, ["urls-a"]) == {"urls-a"}  # which still is no news

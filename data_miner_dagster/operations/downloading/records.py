@@ -10,13 +10,12 @@ from data_miner_dagster.catalog.database import Session
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_project_video, move_video
-from data_miner_dagster.catalog.upkeep import record_internal_error
 from data_miner_dagster.catalog.videos import record_downloaded, restore_extracted
 from data_miner_dagster.domain.errors import DataMinerError, VideoPermanentError, VideoTransientError
-from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VIDEO_FACTS, OutcomeStatus, Rejection, VideoCandidate, VideoOutcome
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
-from data_miner_dagster.operations.item_faults import ItemFault
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.item_faults import ItemFault, record_item_fault
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.downloading.failures import SAME_DURATION_SECONDS, decide_failure, is_same_content
 from data_miner_dagster.storage.atomic import PARTIAL_MARK
@@ -128,8 +127,7 @@ def put_back(platform: Platform, row: VideoRow) -> None:
 def record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome:
     """FAILED by an internal error, unless an earlier download of the video stands."""
     has_no_file = {VideoStatus.PENDING, VideoStatus.DOWNLOADING, VideoStatus.FAILED, VideoStatus.UNAVAILABLE}
-    record_internal_error(platform.database, key, fault.line, only_from=has_no_file)
-    return VideoOutcome(key, OutcomeStatus.FAILED, VideoErrorKind.INTERNAL_ERROR, fault.line)
+    return record_item_fault(platform.database, key, fault, stage=WorkStage.DOWNLOADING, only_from=has_no_file)
 
 
 def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:

@@ -10,19 +10,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from data_miner_dagster.catalog.upkeep import record_internal_error
+from data_miner_dagster.catalog.attempts import clear_attempts
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.upkeep import fail_for_now
 from data_miner_dagster.catalog.videos import find_video, keys_with_internal_errors
 from data_miner_dagster.domain.errors import ClaimHeldError, DamagedFileError
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.provider import EncoderRole
 from data_miner_dagster.operations.embedding.encoding import encode_tasks
 from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, frames_of
-from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
+from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, is_of_system, item_guard, record_item_fault
 from data_miner_dagster.operations.platform import Platform, ReportVideo
-from data_miner_dagster.storage.frames import frames_modified_ns, sound_frames_identity
+from data_miner_dagster.storage.frames import frames_modified_ns, has_frames, sound_frames_identity
 from data_miner_dagster.storage.vectors import read_vectors_fingerprint, write_embeddings
 
 
@@ -32,7 +35,7 @@ def embed_frames(
     """Embed every frame of each video with the filter encoder; return the outcomes in the order of the keys.
 
     A video whose embeddings are current is REUSED; one without frames is BLOCKED. A frame whose image is damaged is
-    left out and counted; a video with no readable frame at all has FAILED.
+    left out and counted. A video with no readable frame at all has FAILED; its frames are made again after a back-off.
 
     Raises:
         ConfigError: the configured encoder is unknown.
@@ -84,19 +87,22 @@ class _WholeVideos:
                 with self._platform.mending(key):
                     planned = _plan_whole_video(self._platform, self.encoder, key, force=self._force)
             except DamagedFileError as error:  # removed: its frames are made again, and then it is asked for again
+                _ask_for_frames(self._platform, key)
                 return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
             if isinstance(planned, EmbeddingTask):
                 planned.claim = stack.pop_all()
+            elif planned.status.exists:
+                self._record_done(key)
             return planned
 
     def _written(self, task: EmbeddingTask) -> VideoOutcome:
         with task.claim:
+            if task.fault is not None and (not task.vectors or is_of_system(task.fault)):
+                raise task.fault  # what may pass must not leave out a frame for good
             if task.problems and not task.vectors:
-                if task.fault is not None:
-                    raise task.fault
-                message = f"no frame of {task.video_key} can be read: {task.problems[0]}; extract its frames again"
-                return VideoOutcome(task.video_key, OutcomeStatus.FAILED, VideoErrorKind.UNDECODABLE, message)
+                return self._frames_lost(task)
             write_embeddings(task.target, task.stored(self.encoder.load().embedding_dim))
+            self._record_done(task.video_key)
         return VideoOutcome(
             task.video_key,
             OutcomeStatus.DONE,
@@ -109,9 +115,22 @@ class _WholeVideos:
             },
         )
 
+    def _record_done(self, key: str) -> None:
+        with self._platform.database.transaction() as session:
+            clear_attempts(session, WorkStage.EMBEDDING, [key])
+
+    def _frames_lost(self, task: EmbeddingTask) -> VideoOutcome:
+        """Record that no frame of a video can be read. Without their table, extraction makes them again."""
+        key, kind = task.video_key, VideoErrorKind.UNDECODABLE
+        message = f"no frame of {key} can be read: {task.problems[0]}; they are made again by themselves"
+        self._platform.layout.frames_table(key).unlink(missing_ok=True)
+        self._platform.num_removed_files += 1
+        fail_for_now(self._platform.database, key, WorkStage.EMBEDDING, kind, message)
+        return VideoOutcome(key, OutcomeStatus.FAILED, kind, message)
+
     def _record_fault(self, fault: ItemFault, key: str) -> None:
-        record_internal_error(self._platform.database, key, fault.line, only_from={VideoStatus.EXTRACTED})
-        self._settle(VideoOutcome(key, OutcomeStatus.FAILED, VideoErrorKind.INTERNAL_ERROR, fault.line))
+        stage, only_from = WorkStage.EMBEDDING, {VideoStatus.EXTRACTED}
+        self._settle(record_item_fault(self._platform.database, key, fault, stage=stage, only_from=only_from))
 
     def _settle(self, outcome: VideoOutcome) -> None:
         self.outcomes[outcome.video_key] = outcome
@@ -131,6 +150,7 @@ def _plan_whole_video(
         return VideoOutcome(video_key, status, video.error_kind, video.error or "")
     frames = sound_frames_identity(platform.layout, video_key) if video.status is VideoStatus.EXTRACTED else None
     if frames is None:
+        _ask_for_frames(platform, video_key)
         message = f"the frames of {video_key} have not been extracted (it is {video.status.value})"
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=message)
     target = platform.layout.embedding_file(encoder.name, video_key)
@@ -144,3 +164,10 @@ def _plan_whole_video(
     task = EmbeddingTask(video_key, target, fingerprint)
     task.wanted = frames_of(platform, task, None)
     return task
+
+
+def _ask_for_frames(platform: Platform, video_key: str) -> None:
+    """Let a video without frames be extracted again: the catalog, which says that there are some, is out of date."""
+    if not has_frames(platform.layout, video_key):
+        with platform.database.transaction() as session:
+            move_video(session, video_key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTED})

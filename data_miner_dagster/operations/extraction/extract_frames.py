@@ -14,7 +14,6 @@ from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.room import removed_sources
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
-from data_miner_dagster.catalog.upkeep import record_internal_error
 from data_miner_dagster.catalog.videos import find_video, find_videos, is_due, keys_with_internal_errors
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import (
@@ -29,11 +28,12 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.versions import EXTRACTION_VERSION
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.downloading.imported_frames import imported_frame_paths
 from data_miner_dagster.operations.extraction.refetching import RefetchPrice, fetch_missing_sources
 from data_miner_dagster.operations.extraction.workers import FrameWorkers
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
-from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra, item_guard
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra, item_guard, record_item_fault
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.room import Room
 from data_miner_dagster.stages.downloading.failures import decide_failure
@@ -278,8 +278,7 @@ def _put_back(platform: Platform, key: str) -> None:
 
 
 def _record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome:
-    record_internal_error(platform.database, key, fault.line, only_from=_HAS_FILE)
-    return VideoOutcome(key, OutcomeStatus.FAILED, VideoErrorKind.INTERNAL_ERROR, fault.line)
+    return record_item_fault(platform.database, key, fault, stage=WorkStage.EXTRACTION, only_from=_HAS_FILE)
 
 
 def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, message: str) -> VideoOutcome:

@@ -1,0 +1,56 @@
+"""Whom a failed run is charged to: one item, the items that it left undone, or the whole stage.
+
+Belongs here: what becomes of the rows. Does not belong here: what an exception means (operations/run_failures.py).
+"""
+
+from collections.abc import Collection
+
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.attempts import charge_failure
+from data_miner_dagster.catalog.deaths import charge_death, note_progress
+from data_miner_dagster.catalog.gates import close_gate
+from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.catalog.work_tables import WorkBatchRow
+from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
+
+
+def charge_run(
+    session: Session, stage: WorkStage, failure: Failure, undone: Collection[str], batch_id: int | None = None
+) -> None:
+    """Charge the failure of a run, in the transaction that ends its batch, before the batch's items are freed.
+
+    - Of the stage: its gate closes, and no item is charged.
+    - Of a batch, for a reason that may be one item's: its undone items are halved, as those of a process that died.
+    - Of items, or a fault of this program: each undone item is due again after a back-off.
+
+    Args:
+        session: the caller's transaction.
+        stage: what the run did.
+        failure: what happened.
+        undone: keys of the videos that are neither done nor failed by themselves, or the project's name.
+        batch_id: the batch; None if somebody else than a planner asked for the run.
+    """
+    has_progress = batch_id is not None and len(undone) < session.get_one(WorkBatchRow, batch_id).size
+    if batch_id is not None and (has_progress or failure.scope is FailureScope.ITEM):
+        note_progress(session, batch_id)  # an item's own failure shows that the stage works
+    if failure.scope is FailureScope.STAGE:
+        close_gate(session, stage, failure.kind, failure.message, batch_id)
+    elif failure.scope is FailureScope.BATCH and failure.kind not in _OF_EACH:
+        if batch_id is not None:
+            charge_death(session, batch_id, undone, failure)
+    else:
+        for item in sorted(set(undone)):
+            _charge_item(session, stage, item, failure)
+
+
+_OF_EACH = frozenset({FailureKind.SYSTEMATIC_FAULT, FailureKind.DAMAGED_FILE})
+"""Failures of a batch that no halving would attribute to one item."""
+
+
+def _charge_item(session: Session, stage: WorkStage, item: str, failure: Failure) -> None:
+    basis = failure.basis
+    if basis is None and stage not in VIDEO_STAGES and (project := session.get(ProjectRow, item)) is not None:
+        basis = project.building_basis
+    charged = Failure(failure.kind, failure.message, failure.scope, failure.run_id, basis)
+    charge_failure(session, stage, item, charged, waits=failure.kind == FailureKind.NOTHING_TO_RELEASE)

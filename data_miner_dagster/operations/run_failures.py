@@ -1,0 +1,105 @@
+"""What the exception that ended a run means: whom it concerns, of which kind it is, and the line for people.
+
+Belongs here: the classification of exceptions. Does not belong here: what becomes of the items (catalog/charges.py),
+exceptions of single items (item_faults.py).
+"""
+
+import errno
+from collections.abc import Iterator
+from typing import Final
+
+from data_miner_dagster.catalog.failures import DATABASE_ERROR, concerns_database
+from data_miner_dagster.domain.errors import (
+    CatalogError,
+    ConfigError,
+    DamagedFileError,
+    DataMinerError,
+    ModelError,
+    NothingToReleaseError,
+    OutageError,
+    OutOfDateError,
+    SystematicFaultError,
+    TransientError,
+)
+from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
+from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
+from data_miner_dagster.operations.item_faults import fault_of
+from data_miner_dagster.stages.embedding import is_out_of_memory
+
+_OF_THE_STORE: Final = frozenset(
+    {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
+)
+"""System errors that say that a whole file system, or this process, can do nothing more."""
+
+
+def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None = None) -> Failure:
+    """Return what the exception that ended a run of a stage means.
+
+    - Of the stage, since every item would meet it: a full or broken store, the catalog, a model, memory, the network,
+      and for stages of videos, which share their settings, a wrong setting.
+    - Of the project that a run worked on, or of the videos of a batch: everything else.
+    """
+    scope, kind = _meaning(error, stage)
+    line = str(error) if isinstance(error, DataMinerError) else fault_of_any(error)
+    if kind is FailureKind.DISK_FULL and not isinstance(error, DataMinerError):
+        line = disk_full_line("the root")
+    return Failure(kind, line, scope, run_id)
+
+
+def fault_of_any(error: BaseException) -> str:
+    """Return one line for people, with the place in this package, of any exception."""
+    return fault_of(error).line if isinstance(error, Exception) else type(error).__name__
+
+
+def _meaning(error: BaseException, stage: WorkStage) -> tuple[FailureScope, FailureKind]:
+    if (outage := outage_of(error)) is not None:
+        return FailureScope.STAGE, outage
+    is_of_videos = stage in VIDEO_STAGES
+    if isinstance(error, ModelError):
+        return (FailureScope.ITEM if error.is_of_project else FailureScope.STAGE), FailureKind.MODEL
+    if isinstance(error, ConfigError):
+        return (FailureScope.STAGE if is_of_videos else FailureScope.ITEM), FailureKind.SETTINGS
+    scope = FailureScope.BATCH if is_of_videos else FailureScope.ITEM
+    for kind, classes in _OF_ITEMS.items():
+        if isinstance(error, classes):
+            return scope, kind
+    if isinstance(error, OSError) and is_of_videos:
+        return FailureScope.STAGE, FailureKind.STORE
+    return scope, FailureKind.FAILED
+
+
+_OF_ITEMS: Final = {
+    FailureKind.SYSTEMATIC_FAULT: SystematicFaultError,
+    FailureKind.DAMAGED_FILE: DamagedFileError,
+    FailureKind.NOTHING_TO_RELEASE: NothingToReleaseError,
+    FailureKind.OUT_OF_DATE: OutOfDateError,
+}
+
+
+def outage_of(error: BaseException) -> FailureKind | None:
+    """Return what is away or used up for every item alike, if an error, or one it was raised from, says so."""
+    if isinstance(error, OutageError):
+        return FailureKind(error.kind)
+    if is_disk_full(error):
+        return FailureKind.DISK_FULL
+    if isinstance(error, CatalogError):
+        return FailureKind.DATABASE
+    for cause in _chain(error):
+        if isinstance(cause, DATABASE_ERROR) and concerns_database(cause):
+            return FailureKind.DATABASE
+        if isinstance(cause, OSError) and cause.errno in _OF_THE_STORE:
+            return FailureKind.STORE
+        if is_out_of_memory(cause):
+            is_of_host = isinstance(cause, MemoryError) or "OutOfMemory" not in type(cause).__name__
+            return FailureKind.MEMORY if is_of_host else FailureKind.GPU_MEMORY
+    return FailureKind.OTHER_OUTAGE if type(error) is TransientError else None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that it was raised from on purpose."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__
