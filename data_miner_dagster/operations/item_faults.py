@@ -16,7 +16,7 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -140,8 +140,9 @@ def is_of_system(error: BaseException) -> bool:
 
 
 def _outage_of(error: BaseException) -> str | None:
-    if is_out_of_memory(error):
-        return FailureKind.MEMORY
+    with suppress(Exception):  # an exception's own words are foreign code
+        if is_out_of_memory(error):
+            return FailureKind.MEMORY
     return FailureKind.STORE if isinstance(error, OSError) else None
 
 

@@ -10,6 +10,7 @@ import sqlalchemy.exc
 from data_miner_dagster.domain.errors import (
     ConfigError,
     ModelError,
+    OutageError,
     SystematicFaultError,
     TransientError,
     VideoTransientError,
@@ -269,3 +270,17 @@ def test_attempt_alone__a_fault_is_an_answer(caplog: pytest.LogCaptureFixture) -
     assert caplog.records[0].getMessage() == "preview: p: _PlantedError: planted"
     assert caplog.records[0].exc_info is not None  # its traceback goes to the log
     assert attempt_alone("preview", "p", lambda: 5) == 5
+
+
+def test_item_guard__an_error_of_the_system_on_every_item_is_an_outage() -> None:
+    recorded: list[ItemFault] = []
+    denied = PermissionError(errno.EACCES, "Permission denied", "/a/root")
+
+    def attempt_all() -> None:
+        with item_guard("stage") as guard:
+            for item in "abc":
+                guard.attempt(item, _raising(denied), recorded.append)
+
+    with pytest.raises(OutageError, match="all 3 items met the same error: PermissionError") as raised:
+        attempt_all()
+    assert (raised.value.kind, recorded) == ("store", [])

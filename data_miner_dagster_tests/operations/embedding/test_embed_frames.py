@@ -1,5 +1,6 @@
 """Every frame of a video: real JPEGs and files, an encoder whose vectors are known by hand."""
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -9,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from data_miner_dagster.catalog.attempts import count_failures
 from data_miner_dagster.catalog.claims import hold_claim
+from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.config.embedding import EmbeddingConfig
 from data_miner_dagster.config.settings import PlatformConfig
@@ -22,6 +25,7 @@ from data_miner_dagster.domain.records import (
     RgbImage,
 )
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.media.foreign_pictures import see_picture
 from data_miner_dagster.media.images import read_stored_image_reduced
 from data_miner_dagster.models.provider import ModelProvider
@@ -171,6 +175,50 @@ def test_embed_frames__no_readable_image_at_all_fails_the_video_alone(platform: 
     assert (failed.status, failed.error_kind) == (OutcomeStatus.FAILED, VideoErrorKind.UNDECODABLE)
     assert done.status is OutcomeStatus.DONE
     assert not platform.layout.embedding_file("colour", "file-a").exists()
+    assert not platform.layout.frames_table("file-a").exists()  # so that extraction makes them again
+    (count,) = count_failures(platform.database)
+    assert (count.stage, count.kind, count.num_items) == (WorkStage.EMBEDDING, "undecodable", 1)
+    row = find_video(platform.database, "file-a")
+    assert row is not None
+    assert (row.status, row.error) == (VideoStatus.FAILED, failed.message)
+    assert row.retry_after == count.next_due is not None
+    plant_video(platform, "file-a", RED)
+    with platform.database.transaction() as session:  # extracted again
+        for status in (VideoStatus.EXTRACTING, VideoStatus.EXTRACTED):
+            move_video(session, "file-a", status)
+    assert embed_frames(platform, ["file-a"])[0].status is OutcomeStatus.DONE
+    assert count_failures(platform.database) == []
+
+
+def test_embed_frames__a_disk_that_cannot_be_read_for_the_moment_leaves_out_no_frame(
+    platform: ColourPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("file-a", "file-b"):
+        plant_video(platform, key, RED, GREEN)
+
+    def read(path: Path, sha256: str, min_side: int) -> RgbImage:
+        if "file-a" in str(path) and path.name == frame_file_name(1, "jpg"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read_stored_image_reduced(path, sha256, min_side)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("data_miner_dagster.operations.foreign.stored_pictures.read_stored_image_reduced", read)
+        failed, done = embed_frames(platform, ["file-a", "file-b"])
+    assert (failed.status, failed.error_kind) == (OutcomeStatus.FAILED, VideoErrorKind.TRANSIENT)
+    assert done.status is OutcomeStatus.DONE
+    row = find_video(platform.database, "file-a")
+    assert row is not None
+    assert row.retry_after is not None  # by itself
+    assert not platform.layout.embedding_file("colour", "file-a").exists()
+
+
+def test_embed_frames__frames_that_are_gone_are_extracted_again(platform: ColourPlatform) -> None:
+    plant_video(platform, "file-a", RED)
+    platform.layout.frames_table("file-a").unlink()
+    assert embed_frames(platform, ["file-a"])[0].status is OutcomeStatus.BLOCKED
+    row = find_video(platform.database, "file-a")
+    assert row is not None
+    assert row.status is VideoStatus.DOWNLOADED
 
 
 def test_embed_frames__two_runs_write_the_same_bytes(tmp_path: Path) -> None:
