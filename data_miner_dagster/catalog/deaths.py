@@ -23,6 +23,7 @@ from data_miner_dagster.catalog.holds import is_work_held
 from data_miner_dagster.catalog.schema import ClaimRow
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.work_tables import BatchItemRow, PendingWorkRow, SuspectRow, WorkBatchRow
+from data_miner_dagster.catalog.writers import lock_videos
 from data_miner_dagster.domain.backoff import backoff_seconds
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -79,6 +80,7 @@ def _charge_alone(session: Session, batch: WorkBatchRow, suspect: SuspectRow, wh
     if batch.stage not in VIDEO_STAGES:
         record_attempt(session, batch.stage, suspect.item, failure, due_at)
         return
+    lock_videos(session, [suspect.item])  # before its claim is read, so that no worker begins in between
     claim = session.get(ClaimRow, f"video/{suspect.item}")
     if claim is not None and is_claim_live(claim, now_of(session)):
         return  # another worker is at it

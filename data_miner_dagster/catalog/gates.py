@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import now_of
 from data_miner_dagster.catalog.work_tables import StageGateRow, WorkBatchRow
+from data_miner_dagster.catalog.writers import insert_absent
 from data_miner_dagster.domain.backoff import outage_seconds
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.work import WorkStage
@@ -45,10 +45,7 @@ def close_gate(session: Session, stage: WorkStage, kind: str, reason: str, batch
 def _locked(session: Session, stage: WorkStage, now: datetime) -> StageGateRow:
     """Return the row of a stage, locked until this transaction ends. A new one has had no trip."""
     values = {"stage": stage, "closed_at": now, "closed_until": now, "kind": "", "reason": "", "num_trips": 0}
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(postgresql.insert(StageGateRow).values(values).on_conflict_do_nothing())
-    else:
-        session.execute(sqlite.insert(StageGateRow).values(values).on_conflict_do_nothing())
+    insert_absent(session, StageGateRow, [values], returning="stage")
     query = select(StageGateRow).where(StageGateRow.stage == stage).with_for_update()
     return session.scalars(query.execution_options(populate_existing=True)).one()
 

@@ -27,6 +27,7 @@ from data_miner_dagster.catalog.videos import delete_videos, find_video, find_vi
 from data_miner_dagster.domain.keys import forgotten_subject
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster_tests.support.catalog import FOUND_AT, add_project, add_video
 from data_miner_dagster_tests.support.together import another_thread, run_together
 
@@ -192,7 +193,9 @@ def _begin_download(database: Database) -> None:
     "charge",
     [
         lambda database: give_up(database, ["urls-a"], "3 runs died on it", retry_after=LATER),
-        lambda database: record_internal_error(database, "urls-a", "KeyError", only_from={*VideoStatus}),
+        lambda database: record_internal_error(
+            database, "urls-a", "KeyError", only_from={*VideoStatus}, stage=WorkStage.DOWNLOADING
+        ),
     ],
     ids=["give_up", "record_internal_error"],
 )
