@@ -31,6 +31,8 @@ def charge_run(
         undone: keys of the videos that are neither done nor failed by themselves, or the project's name.
         batch_id: the batch; None if somebody else than a planner asked for the run.
     """
+    if failure.kind == FailureKind.TAKEN_OVER:
+        return
     has_progress = batch_id is not None and len(undone) < session.get_one(WorkBatchRow, batch_id).size
     if batch_id is not None and (has_progress or failure.scope is FailureScope.ITEM):
         note_progress(session, batch_id)  # an item's own failure shows that the stage works

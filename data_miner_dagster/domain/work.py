@@ -50,6 +50,8 @@ class FailureKind(StrEnum):
     OUT_OF_DATE = "out_of_date"
     DAMAGED_FILE = "damaged_file"
     FAILED = "failed"
+    # of nobody
+    TAKEN_OVER = "taken_over"  # another worker has the work now
     # of this program
     SYSTEMATIC_FAULT = "systematic_fault"
     INTERNAL_ERROR = "internal_error"

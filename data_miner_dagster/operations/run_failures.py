@@ -11,6 +11,7 @@ from typing import Final
 from data_miner_dagster.catalog.failures import DATABASE_ERROR, concerns_database
 from data_miner_dagster.domain.errors import (
     CatalogError,
+    ClaimLostError,
     ConfigError,
     DamagedFileError,
     DataMinerError,
@@ -18,6 +19,7 @@ from data_miner_dagster.domain.errors import (
     NothingToReleaseError,
     OutageError,
     OutOfDateError,
+    RunEndedError,
     SystematicFaultError,
     TransientError,
 )
@@ -38,6 +40,7 @@ def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None
     - Of the stage, since every item would meet it: a full or broken store, the catalog, a model, memory, the network,
       and for stages of videos, which share their settings, a wrong setting.
     - Of the project that a run worked on, or of the videos of a batch: everything else.
+    - Of nobody: the run was ended, or its work taken over by another.
     """
     scope, kind = _meaning(error, stage)
     line = str(error) if isinstance(error, DataMinerError) else fault_of_any(error)
@@ -52,6 +55,8 @@ def fault_of_any(error: BaseException) -> str:
 
 
 def _meaning(error: BaseException, stage: WorkStage) -> tuple[FailureScope, FailureKind]:
+    if isinstance(error, ClaimLostError | RunEndedError):
+        return FailureScope.ITEM, FailureKind.TAKEN_OVER
     if (outage := outage_of(error)) is not None:
         return FailureScope.STAGE, outage
     is_of_videos = stage in VIDEO_STAGES

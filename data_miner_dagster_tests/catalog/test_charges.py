@@ -27,6 +27,7 @@ def test_charge_run__an_outage_closes_the_gate_and_charges_no_item(database: Dat
         gate = gate_of(session, EMBEDDING)
         assert gate is not None
         assert (gate.kind, gate.reason) == ("store", "read-only")
+        charge_run(session, EMBEDDING, Failure(FailureKind.TAKEN_OVER, "by another"), ["a", "b"], batch)
         assert next_due(session, EMBEDDING, "a") == AT_ONCE
         assert session.get(SuspectRow, (EMBEDDING, "a")) is None
 

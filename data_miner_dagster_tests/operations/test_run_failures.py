@@ -6,12 +6,14 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from data_miner_dagster.domain.errors import (
     CatalogError,
+    ClaimLostError,
     ConfigError,
     DamagedFileError,
     ModelError,
     NothingToReleaseError,
     OutageError,
     OutOfDateError,
+    RunEndedError,
     SystematicFaultError,
     TransientError,
 )
@@ -62,6 +64,8 @@ BAD_ROW = IntegrityError("INSERT", {}, sqlite3.IntegrityError("UNIQUE constraint
         (OutOfDateError("old"), "BATCH out_of_date", "ITEM out_of_date"),
         (DamagedFileError("x"), "BATCH damaged_file", "ITEM damaged_file"),
         (SystematicFaultError("bug"), "BATCH systematic_fault", "ITEM systematic_fault"),
+        (ClaimLostError("gone"), "ITEM taken_over", "ITEM taken_over"),
+        (RunEndedError("ended"), "ITEM taken_over", "ITEM taken_over"),
         (ZeroDivisionError("bug"), "BATCH failed", "ITEM failed"),
     ],
     ids=lambda value: str(value)[:30] if isinstance(value, Exception) else "",
