@@ -192,6 +192,11 @@ class Platform:
             self._removed_files += remove_damaged_files(self.layout, video_key=video_key)
             raise
 
+    def remove_unreadable(self, path: Path) -> None:
+        """Remove a derived file of a video, whose claim the caller holds, so that it is made again."""
+        path.unlink(missing_ok=True)
+        self._removed_files.append(path)
+
     @contextmanager
     def hold_video(self, video_key: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
         """Hold the only claim there is on a video, whatever the stage."""

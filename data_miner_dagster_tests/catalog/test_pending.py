@@ -173,7 +173,7 @@ def test_pending__what_ends_or_postpones_it(bikes: Database) -> None:
         move_video(session, "urls-fail", VideoStatus.FAILED, error_kind=VideoErrorKind.TRUNCATED)
         postpone_video(session, "urls-postpone", LATER, VideoErrorKind.RATE_LIMITED, "busy", attempts=0)
     give_up(bikes, ["urls-die"], "died", retry_after=LATER)
-    record_internal_error(bikes, "urls-fault", "line", only_from={VideoStatus.PENDING})
+    record_internal_error(bikes, "urls-fault", "line", only_from={VideoStatus.PENDING}, stage=WorkStage.DOWNLOADING)
     take_out(bikes, "bikes", ["urls-out"])
     delete_videos(bikes, ["urls-gone"], only_unwanted=False)
     assert [row[2] for row in pending(bikes)] == ["urls-die", "urls-postpone"]

@@ -123,8 +123,7 @@ class _WholeVideos:
         """Record that no frame of a video can be read. Without their table, extraction makes them again."""
         key, kind = task.video_key, VideoErrorKind.UNDECODABLE
         message = f"no frame of {key} can be read: {task.problems[0]}; they are made again by themselves"
-        self._platform.layout.frames_table(key).unlink(missing_ok=True)
-        self._platform.num_removed_files += 1
+        self._platform.remove_unreadable(self._platform.layout.frames_table(key))
         fail_for_now(self._platform.database, key, WorkStage.EMBEDDING, kind, message)
         return VideoOutcome(key, OutcomeStatus.FAILED, kind, message)
 
