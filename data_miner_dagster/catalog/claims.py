@@ -9,6 +9,7 @@ use the database server's clock if there is a server, so hosts need not agree on
 import itertools
 import logging
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -148,15 +149,16 @@ def hold_claim(
     wait_seconds: float,
     run_id: str | None = None,
     on_wait: Callable[[str], None] | None = None,
+    stopping: threading.Event | None = None,
 ) -> Iterator[Claim]:
     """Hold a claim while the block runs, after waiting up to `wait_seconds` for another holder to finish.
 
     After a wait the caller must check whether anything is left to do. A claim is not re-entrant.
 
     Raises:
-        ClaimHeldError: a live worker still holds it after `wait_seconds`.
+        ClaimHeldError: a live worker still holds it after `wait_seconds`, or when `stopping` is set.
     """
-    claim = _wait_for_claim(database, resource, wait_seconds, run_id, on_wait)
+    claim = _wait_for_claim(database, resource, wait_seconds, run_id, on_wait, stopping or threading.Event())
     renewer = renewer_of(database)
     try:
         renewer.add(claim, _renew)
@@ -176,6 +178,7 @@ def _wait_for_claim(
     wait_seconds: float,
     run_id: str | None,
     on_wait: Callable[[str], None] | None,
+    stopping: threading.Event,
 ) -> Claim:
     deadline = time.monotonic() + wait_seconds
     for attempt in itertools.count():
@@ -190,7 +193,8 @@ def _wait_for_claim(
         if attempt == 0 and on_wait is not None:
             on_wait(f"{resource} is being worked on by another process; waiting")
         pause = min(POLL_SECONDS, 0.02 * 2**attempt) * random.uniform(0.75, 1.25)  # noqa: S311 - spreads waiters
-        time.sleep(min(pause, left))
+        if stopping.wait(min(pause, left)):
+            break
     raise ClaimHeldError(
         f"{resource} is being worked on by another process; wait for it, or see who with `data-miner doctor`"
     )

@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -198,9 +199,15 @@ class Platform:
         self._removed_files.append(path)
 
     @contextmanager
-    def hold_video(self, video_key: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
-        """Hold the only claim there is on a video, whatever the stage."""
-        with self._hold(f"video/{video_key}", wait_seconds) as claim, self.mending(video_key):
+    def hold_video(
+        self,
+        video_key: str,
+        *,
+        wait_seconds: float = CLAIM_WAIT_SECONDS,
+        stopping: threading.Event | None = None,
+    ) -> Iterator[Claim]:
+        """Hold the only claim there is on a video, whatever the stage. Waits no longer once `stopping` is set."""
+        with self._hold(f"video/{video_key}", wait_seconds, stopping) as claim, self.mending(video_key):
             yield claim
 
     @contextmanager
@@ -210,10 +217,15 @@ class Platform:
             yield claim
 
     @contextmanager
-    def _hold(self, resource: str, wait_seconds: float) -> Iterator[Claim]:
+    def _hold(self, resource: str, wait_seconds: float, stopping: threading.Event | None = None) -> Iterator[Claim]:
         self.check_run()
         with hold_claim(
-            self.database, resource, wait_seconds=wait_seconds, run_id=self.run_id, on_wait=logger.info
+            self.database,
+            resource,
+            wait_seconds=wait_seconds,
+            run_id=self.run_id,
+            on_wait=logger.info,
+            stopping=stopping,
         ) as claim:
             self.check_run()
             yield claim

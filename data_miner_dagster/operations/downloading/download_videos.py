@@ -2,10 +2,11 @@
 
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent import futures
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -65,6 +66,7 @@ from data_miner_dagster.stages.downloading.failures import (
 from data_miner_dagster.stages.downloading.site_health import SUSPECT_KINDS
 from data_miner_dagster.storage.atomic import flush
 from data_miner_dagster.storage.videos import VideoInfo, read_video_info, write_video_info
+from data_miner_dagster.workers.errors import WorkersClosedError
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,8 @@ class _Run:
     rules_by_video: Mapping[str, Mapping[str, ProjectRules]]
     force: bool
     is_another_try: bool = False  # of what was cut off, within the same run
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the batch is taken down: no thread waits for anything any more."""
 
 
 def download_videos(
@@ -162,6 +166,7 @@ def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
             for ended in futures.wait(at_work, return_when=futures.FIRST_EXCEPTION).done:
                 ended.result()
         except BaseException:
+            run.stopping.set()
             turns.stop()
             run.client.close()  # nobody waits any longer for what is on its way
             run.media.close()
@@ -183,11 +188,13 @@ def _sites_of(platform: Platform, keys: Sequence[str]) -> dict[str, str | None]:
 
 def _download_one(run: _Run, key: str) -> VideoOutcome | NotYetError:
     try:
-        with run.platform.hold_video(key):
+        with run.platform.hold_video(key, stopping=run.stopping):
             return _download_held(run, key)
     except NotYetError as error:
         return error
     except ClaimHeldError as error:
+        if run.stopping.is_set():
+            raise WorkersClosedError from None
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
 
 
@@ -307,7 +314,8 @@ def _fetch_with_tries(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Re
             if delay is None or error.kind is not VideoErrorKind.TRANSIENT:
                 raise
             logger.info("%s: %s; trying again in %.1f s", row.key, error, delay)
-            time.sleep(delay)
+            if run.stopping.wait(delay):
+                raise WorkersClosedError from None
 
 
 def _rejections_of(run: _Run, candidate: VideoCandidate) -> dict[str, Rejection]:

@@ -2,11 +2,12 @@
 
 import logging
 import os
+import threading
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -148,6 +149,7 @@ def extract_frames(
                     settle(outcome)
         except BaseException:
             # Videos at work are left EXTRACTING without a claim: whoever asks next takes over.
+            maker.stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [outcomes[key] for key in video_keys]
@@ -161,6 +163,8 @@ class _FolderMaker:
     room: Room
     fetched: Mapping[str, VideoOutcome]
     """What became of the videos whose files had to be downloaded again."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the batch is taken down: no thread waits for another worker any more."""
 
     def make(self, key: str, file_name: str, fingerprint: str) -> FrameFolderSummary:
         """Replace the frames folder of a video, whole or not at all."""
@@ -182,7 +186,7 @@ class _FolderMaker:
 
 def _extract_one(platform: Platform, maker: _FolderMaker, key: str, force: bool) -> VideoOutcome:
     try:
-        with platform.hold_video(key):
+        with platform.hold_video(key, stopping=maker.stopping):
             return _extract_held(platform, maker, key, force)
     except ClaimHeldError as error:
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))

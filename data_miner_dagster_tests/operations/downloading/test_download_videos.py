@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.videos import find_video, find_videos
+from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
@@ -22,6 +24,7 @@ from data_miner_dagster.storage.videos import read_video_info
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.extractors import install_everywhere, offer_page
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
+from data_miner_dagster_tests.support.catalog import add_video
 from data_miner_dagster_tests.support.local_projects import add_project, make_platform
 from data_miner_dagster_tests.support.small_videos import make_audio, make_video
 
@@ -353,3 +356,19 @@ def test_download_videos__what_a_page_says_is_compared(
     assert message in outcome.message
     assert server.count("/v.mp4") == (kind in (None, VideoErrorKind.TRUNCATED))
     assert server.count("/tube/watch/a") == 1
+
+
+def test_download_videos__an_interrupt_waits_for_no_other_worker(tmp_path: Path) -> None:
+    """A cancelled run ends although one of its threads waits for a video that another worker has."""
+    platform = make_platform(tmp_path, concurrent_downloads=2)
+    add_project(platform, [{"type": "urls", "urls": ["https://example.org/clip.mp4"]}])
+    add_video(platform.database, "file-aaa", "p", origin=Origin.LOCAL)
+
+    def interrupt(_outcome: VideoOutcome) -> None:
+        raise KeyboardInterrupt
+
+    with platform.hold_video("file-aaa"):
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            download_videos(platform, ["file-aaa", "file-unknown"], report=interrupt)
+        assert time.monotonic() - started < 60  # it would have waited for an hour

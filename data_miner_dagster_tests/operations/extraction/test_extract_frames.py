@@ -1,5 +1,6 @@
 """Claims, statuses and folders around the making of frames, on a real catalog and real clips."""
 
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -247,3 +248,18 @@ def test_extract_frames__pictures_that_exist_already(tmp_path: Path) -> None:
     (folder / "shot_1.png").unlink()
     [changed] = extract_frames(platform, [key], force=True)
     assert (changed.status, changed.error_kind) == (OutcomeStatus.FAILED, VideoErrorKind.MISSING_FILE)
+
+
+def test_extract_frames__an_interrupt_waits_for_no_other_worker(tmp_path: Path, clip_bytes: bytes) -> None:
+    """A cancelled run ends although one of its threads waits for a video that another worker has."""
+    platform = make_platform(tmp_path)
+    add_download(platform, "files-aaa", clip_bytes)
+
+    def interrupt(_outcome: VideoOutcome) -> None:
+        raise KeyboardInterrupt
+
+    with platform.hold_video("files-aaa"):
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            extract_frames(platform, ["files-aaa", "files-unknown"], report=interrupt)
+        assert time.monotonic() - started < 60  # it would have waited for an hour
