@@ -19,7 +19,7 @@ from data_miner_dagster.catalog.pending import reindex_videos
 from data_miner_dagster.catalog.work_tables import AttemptRow, SuspectRow
 from data_miner_dagster.domain.backoff import backoff_seconds
 from data_miner_dagster.domain.secret_values import with_references
-from data_miner_dagster.domain.work import AT_ONCE, Failure, FailureKind, FailureScope, WorkStage
+from data_miner_dagster.domain.work import AT_ONCE, VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
 
 _MOST_ROWS: Final = 20
 """Rows kept of one item at one stage. The back-off has reached its cap long before."""
@@ -66,8 +66,8 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def _reindex(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Bring pending work up to date where only an attempt says when it is due. Other videos have dates of their own."""
-    if stage is WorkStage.EMBEDDING:
+    """Bring pending work up to date: of a video that has not failed itself, an attempt alone says when it is due."""
+    if stage in VIDEO_STAGES:
         reindex_videos(session, items)
     else:
         session.flush()
@@ -93,9 +93,11 @@ def clear_attempts(session: Session, stage: WorkStage, items: Collection[str]) -
     """Forget failures and deaths of items at a stage, because they have succeeded there or start afresh."""
     if items:
         values = [{"of_stage": stage, "of_item": item} for item in items]
-        for statement in _CLEAR:
-            session.connection().execute(statement, values)
-        _reindex(session, stage, items)
+        session.flush()
+        num_rows = sum([session.connection().execute(statement, values).rowcount for statement in _CLEAR])
+        # Most items have never failed, and then nothing changes. Of many items, drivers do not count the rows.
+        if num_rows or len(items) > 1:
+            _reindex(session, stage, items)
 
 
 def forget_items(session: Session, items: Collection[str]) -> None:

@@ -78,29 +78,13 @@ def _stage_of_video() -> ColumnElement[WorkStage | None]:
     )
 
 
-def _due_at_of_video(now: ColumnElement[datetime]) -> ColumnElement[datetime | None]:
-    """Return the expression for when a video is due, as `due_at` in videos.py has it; NULL if it waits for a person."""
-    kind, date = _VIDEOS.c.error_kind, _VIDEOS.c.retry_after
-    is_of_another_version = and_(
-        kind == VideoErrorKind.INTERNAL_ERROR,
-        _VIDEOS.c.internal_error_version.is_distinct_from(bindparam("version")),
-    )
-    has_no_date = and_(date.is_(None), kind.in_([each for each in VideoErrorKind if each.is_transient]))
-    has_failed = _VIDEOS.c.status.in_([VideoStatus.FAILED, VideoStatus.UNAVAILABLE])
-    return case(
-        (and_(has_failed, or_(is_of_another_version, has_no_date)), now),
-        (has_failed, date),
-        else_=func.coalesce(date, now),
-    )
-
-
 _LAST: Final = _ATTEMPTS.alias("last_attempts")
 
 
-def _last_of_embedding() -> ColumnElement[bool]:
-    """Return the condition that an attempt is a video's last failure to be embedded."""
+def _is_last_failure() -> ColumnElement[bool]:
+    """Return the condition that an attempt is a video's last failure at the stage that it needs next."""
     others = select(func.max(_ATTEMPTS.c.id)).where(
-        _ATTEMPTS.c.stage == WorkStage.EMBEDDING, _ATTEMPTS.c.item == _VIDEOS.c.key
+        _ATTEMPTS.c.stage == _stage_of_video(), _ATTEMPTS.c.item == _VIDEOS.c.key
     )
     return _LAST.c.id == others.correlate(_VIDEOS).scalar_subquery()
 
@@ -113,6 +97,27 @@ def _failure_counts() -> ColumnElement[bool]:
     return and_(_LAST.c.id.is_not(None), ~func.coalesce(is_of_other_inputs, false()), ~is_of_other_version)
 
 
+def _due_at_of_video(now: ColumnElement[datetime]) -> ColumnElement[datetime | None]:
+    """Return the expression for when a video is due; NULL if it waits for a person or for a change.
+
+    Of a failed video its row says it, as `due_at` in videos.py has it. Of others the last attempt does, if their run
+    failed for a reason that is not theirs alone.
+    """
+    kind, date = _VIDEOS.c.error_kind, _VIDEOS.c.retry_after
+    is_of_another_version = and_(
+        kind == VideoErrorKind.INTERNAL_ERROR,
+        _VIDEOS.c.internal_error_version.is_distinct_from(bindparam("version")),
+    )
+    has_no_date = and_(date.is_(None), kind.in_([each for each in VideoErrorKind if each.is_transient]))
+    has_failed = _VIDEOS.c.status.in_([VideoStatus.FAILED, VideoStatus.UNAVAILABLE])
+    return case(
+        (and_(has_failed, or_(is_of_another_version, has_no_date)), now),
+        (has_failed, date),
+        (_failure_counts(), _LAST.c.due_at),
+        else_=func.coalesce(date, now),
+    )
+
+
 def _now(dialect: str) -> ColumnElement[datetime]:
     """Return the expression for the time: by the server's clock, which all hosts share, if there is a server."""
     return func.now() if dialect == "postgresql" else bindparam("now", type_=_TIME_TYPE)
@@ -120,13 +125,11 @@ def _now(dialect: str) -> ColumnElement[datetime]:
 
 def _wanted_rows(now: ColumnElement[datetime], *conditions: ColumnElement[bool]) -> Select[Any]:
     """Return the query for (stage, project, key, due) of videos. Those without a date wait for a person."""
-    stage = _stage_of_video()
-    date_of_embedding = case((_failure_counts(), _LAST.c.due_at), else_=now)
-    due_at = case((stage == WorkStage.EMBEDDING, date_of_embedding), else_=_due_at_of_video(now))
+    stage, due_at = _stage_of_video().label("stage"), _due_at_of_video(now).label("due_at")
     of_videos = (
-        select(stage.label("stage"), _MEMBERS.c.project_name, _MEMBERS.c.video_key, due_at.label("due_at"))
+        select(stage, _MEMBERS.c.project_name, _MEMBERS.c.video_key, due_at)
         .join_from(_VIDEOS, _MEMBERS, _MEMBERS.c.video_key == _VIDEOS.c.key)
-        .outerjoin(_LAST, _last_of_embedding())
+        .outerjoin(_LAST, _is_last_failure())
         .where(_MEMBERS.c.status != ProjectVideoStatus.REJECTED, *conditions)
         .subquery()
     )

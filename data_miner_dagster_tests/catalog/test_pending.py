@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 
 from data_miner_dagster import __version__
 from data_miner_dagster.catalog.attempts import clear_attempts, record_attempt
+from data_miner_dagster.catalog.charges import charge_run
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.members import add_candidates, take_out
 from data_miner_dagster.catalog.pending import (
@@ -32,7 +33,7 @@ from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
-from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
+from data_miner_dagster.domain.work import Failure, FailureKind, FailureScope, WorkStage
 from data_miner_dagster_tests.support.catalog import FOUND_AT, add_project, add_video
 
 LATER = datetime(2126, 1, 1, tzinfo=UTC)
@@ -236,6 +237,25 @@ def test_pending__failed_embedding_waits_for_its_date_or_for_a_change(bikes: Dat
     assert pending(bikes) == []
     with bikes.transaction() as session:
         clear_attempts(session, WorkStage.EMBEDDING, ["urls-a"])
+    assert only_row(bikes).due_at <= utc_now()
+
+
+@pytest.mark.parametrize("stage", [WorkStage.DOWNLOADING, WorkStage.EXTRACTION])
+def test_pending__a_run_that_failed_for_no_reason_of_the_videos_is_asked_for_again_at_its_date(
+    bikes: Database, stage: WorkStage
+) -> None:
+    status = VideoStatus.PENDING if stage is WorkStage.DOWNLOADING else VideoStatus.DOWNLOADED
+    add_video(bikes, "urls-a", "bikes", status=status)
+    fault = Failure(FailureKind.SYSTEMATIC_FAULT, "bug", FailureScope.BATCH)
+    for _ in range(2):
+        with bikes.transaction() as session:
+            charge_run(session, stage, fault, ["urls-a"])
+        assert only_row(bikes).due_at > utc_now()
+    with bikes.transaction() as session:
+        charge_run(session, stage, fault, ["urls-a"])
+    assert pending(bikes) == []  # until another version
+    with bikes.transaction() as session:
+        clear_attempts(session, stage, ["urls-a"])
     assert only_row(bikes).due_at <= utc_now()
 
 
