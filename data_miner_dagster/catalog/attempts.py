@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, cast
 
-from sqlalchemy import Table, bindparam, delete, func, select
+from sqlalchemy import Select, Table, bindparam, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from data_miner_dagster import __version__
 from data_miner_dagster.catalog.database import Database, now_of, portions
 from data_miner_dagster.catalog.pending import reindex_videos
+from data_miner_dagster.catalog.schema import ProjectVideoRow
 from data_miner_dagster.catalog.work_tables import AttemptRow, SuspectRow
 from data_miner_dagster.domain.backoff import backoff_seconds
 from data_miner_dagster.domain.secret_values import with_references
+from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.domain.work import AT_ONCE, VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
 
 _MOST_ROWS: Final = 20
@@ -164,23 +166,23 @@ class FailureCount:
     message: str  # of the last one
 
 
-def count_failures(database: Database, items: Collection[str] | None = None) -> list[FailureCount]:
-    """Return the last failures of all items, or of those named, counted by stage and kind, in the order of stages."""
+def count_failures(database: Database, project: str | None = None) -> list[FailureCount]:
+    """Return the last failures of all items, or of a project and its videos, by stage and kind, in order of stages."""
     last = select(func.max(AttemptRow.id)).group_by(AttemptRow.stage, AttemptRow.item)
+    if project is not None:
+        last = last.where(or_(AttemptRow.item == project, AttemptRow.item.in_(_members(project))))
+    group = AttemptRow.stage, AttemptRow.scope, AttemptRow.kind
+    query = select(*group, func.count(), func.min(AttemptRow.due_at), func.max(AttemptRow.id)).group_by(*group)
     with database.reading() as session:
-        rows = session.scalars(select(AttemptRow).where(AttemptRow.id.in_(last)).order_by(AttemptRow.id)).all()
-    wanted = None if items is None else set(items)
-    groups: dict[tuple[WorkStage, FailureScope, str], list[AttemptRow]] = {}
-    for row in rows:
-        if wanted is None or row.item in wanted:
-            groups.setdefault((row.stage, row.scope, row.kind), []).append(row)
+        rows = session.execute(query.where(AttemptRow.id.in_(last))).all()
+        shown = select(AttemptRow.id, AttemptRow.message).where(AttemptRow.id.in_([row[-1] for row in rows]))
+        messages = {row.id: row.message for row in session.execute(shown)}
     order = list(WorkStage)
-    return [
-        FailureCount(
-            *group,
-            num_items=len(members),
-            next_due=min((due for row in members if (due := _due_at(row, None)) is not None), default=None),
-            message=members[-1].message,
-        )
-        for group, members in sorted(groups.items(), key=lambda pair: (order.index(pair[0][0]), pair[0][1:]))
-    ]
+    counts = [FailureCount(*row[:-1], message=messages[row[-1]]) for row in rows]
+    return sorted(counts, key=lambda count: (order.index(count.stage), count.scope, count.kind))
+
+
+def _members(project: str) -> Select[str]:
+    return select(ProjectVideoRow.video_key).where(
+        ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
+    )

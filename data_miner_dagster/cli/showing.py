@@ -107,6 +107,14 @@ def _print_obstacles(content: "dict[str, list[dict[str, object]]]") -> None:
     if content["sites"]:
         echo("")
         print_table(["nothing is asked of", "until", "because"], [list(row.values()) for row in content["sites"]])
+    if content["stages"]:
+        echo("")
+        columns = ["waiting stage", "since", "tries again", "because", "message"]
+        print_table(columns, [list(row.values()) for row in content["stages"]])
+    if content["failures"]:
+        echo("")
+        rows = [list((row | {"message": shortened(str(row["message"]), 100)}).values()) for row in content["failures"]]
+        print_table(["failed at", "reason", "count", "next try", "last message"], rows, numbers=["count"])
     if content["holds"]:
         echo("")
         for held in content["holds"]:
@@ -167,10 +175,44 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
             }
             for gate in closed_gates(database)
         ],
+        "stages": _closed_stages(platform),
+        "failures": _failures(platform, project),
         "holds": [{"message": line} for line in lines_of_holds(database, project)],
         "warnings": [{"message": warning} for warning in platform_warnings()],
         "working": [_working(claim, names.get(claim.resource.removeprefix("video/"), "")) for claim in claims],
     }
+
+
+def _closed_stages(platform: "Platform") -> "list[dict[str, object]]":
+    from data_miner_dagster.catalog.gates import closed_stages
+
+    with platform.database.reading() as session:
+        gates = closed_stages(session)
+    return [
+        {
+            "stage": gate.stage.value.lower(),
+            "since": _utc(gate.closed_at),
+            "next_try": _utc(gate.closed_until),
+            "kind": gate.kind,
+            "reason": gate.reason,
+        }
+        for gate in gates
+    ]
+
+
+def _failures(platform: "Platform", project: str | None) -> "list[dict[str, object]]":
+    from data_miner_dagster.catalog.attempts import count_failures
+
+    return [
+        {
+            "stage": row.stage.value.lower(),
+            "kind": row.kind,
+            "count": row.num_items,
+            "next_try": _utc(row.next_due),
+            "message": row.message,
+        }
+        for row in count_failures(platform.database, project)
+    ]
 
 
 def _working(claim: "ClaimRow", name: str) -> "dict[str, object]":

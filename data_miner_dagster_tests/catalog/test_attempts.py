@@ -105,7 +105,10 @@ def test_move_video__records_its_failure_at_the_stage_that_failed(
         assert move_video(session, "a", VideoStatus.FAILED, **failed)
         assert not move_video(session, "a", VideoStatus.FAILED, **failed)
     assert count_failures(database) == [FailureCount(stage, FailureScope.ITEM, "undecodable", 1, LATER, "why")]
-    assert count_failures(database, ["b"]) == []
+    add_project(database, "other")
+    assert count_failures(database, "other") == []
+    add_video(database, "a", "other")
+    assert len(count_failures(database, "other")) == 1
     assert retry_videos(database) == ["a"]
     assert count_failures(database) == []
 

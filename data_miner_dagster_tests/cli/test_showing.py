@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.attempts import record_attempt
+from data_miner_dagster.catalog.gates import close_gate as close_stage
 from data_miner_dagster.catalog.politeness import close_gate
 from data_miner_dagster.catalog.projects import find_projects, update_project
 from data_miner_dagster.catalog.releases import withdraw_release
@@ -15,10 +17,12 @@ from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
+from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.storage.tables import table_from_rows, write_table
 from data_miner_dagster_tests.cli.conftest import RunCommand
+from data_miner_dagster_tests.support.catalog import FOUND_AT
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_platform, build_project
 
 
@@ -38,9 +42,35 @@ def test_status__empty_catalog(run_command: RunCommand, tmp_path: Path) -> None:
     result = run_command("status", "--root", tmp_path, "--json")
     content = json.loads(result.stdout)
     del content["warnings"]  # of the yt-dlp that is installed
-    assert list(content) == ["projects", "videos", "members", "sources", "sites", "holds", "working"]
+    assert list(content) == [
+        "projects",
+        "videos",
+        "members",
+        "sources",
+        "sites",
+        "stages",
+        "failures",
+        "holds",
+        "working",
+    ]
     assert not any(content.values())
     assert run_command("videos", "--root", tmp_path).stdout.endswith("0 videos\n")
+
+
+def test_status__says_which_stage_waits_for_what_and_what_failed(run_command: RunCommand, tmp_path: Path) -> None:
+    platform = build_platform(tmp_path)
+    with platform.database.transaction() as session:
+        close_stage(session, WorkStage.EMBEDDING, FailureKind.MODEL, "model siglip: there is no folder /models")
+        nothing = Failure(FailureKind.NOTHING_TO_RELEASE, "no frame is left")
+        record_attempt(session, WorkStage.RELEASING, "pets", nothing, None)
+        record_attempt(session, WorkStage.DETECTION, "cars", Failure(FailureKind.FAILED, "x"), FOUND_AT)
+    output = " ".join(run_command("status", "--root", tmp_path).stdout.split())
+    assert "Z model model siglip: there is no folder /models" in output
+    assert "detection failed 1 2026-01-02T03:04:05Z x" in output
+    assert "releasing nothing_to_release 1 no frame is left" in output
+    content = json.loads(run_command("status", "--root", tmp_path, "--json").stdout)
+    assert [stage["stage"] for stage in content["stages"]] == ["embedding"]
+    assert [failure["next_try"] for failure in content["failures"]] == ["2026-01-02T03:04:05Z", None]
 
 
 def test_status__says_which_site_refuses_and_that_yt_dlp_is_old(
@@ -117,7 +147,7 @@ def test_status__of_a_project_names_whole_reuploads(run_command: RunCommand, pla
     table = table_from_rows(rows, REUPLOADS_SCHEMA)
     write_table(platform.layout.reuploads_table("cyclists"), table, fingerprint="1")
     text = run_command("status", "--project", "cyclists", "--root", platform.root).stdout
-    assert [line.split() for line in text.splitlines()][-1] == ["Clip", "bbb", "Clip", "aaa", "9", "of", "10"]
+    assert ["Clip", "bbb", "Clip", "aaa", "9", "of", "10"] in [line.split() for line in text.splitlines()]
     content = json.loads(run_command("status", "--project", "cyclists", "--root", platform.root, "--json").stdout)
     assert content["reuploads"] == [rows[0] | {"title": "Clip bbb", "original_title": "Clip aaa"}]
 
