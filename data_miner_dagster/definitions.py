@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import dagster as dg
 
 from data_miner_dagster.asset_checks import ALL_CHECKS
+from data_miner_dagster.housekeeping import prune_history_job
 from data_miner_dagster.jobs import ALL_ASSETS, JOBS
 from data_miner_dagster.resources.platform import PlatformResource
-from data_miner_dagster.schedules import relist_sources
+from data_miner_dagster.schedules import daily_pruning, relist_sources
 from data_miner_dagster.sensors.datasets import settled_projects
 from data_miner_dagster.sensors.project_files import project_files
 from data_miner_dagster.sensors.videos import wanted_videos
@@ -18,9 +19,9 @@ def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=ALL_ASSETS,
         asset_checks=ALL_CHECKS,
-        jobs=list(JOBS.values()),
+        jobs=[*JOBS.values(), prune_history_job],
         sensors=[project_files, wanted_videos, settled_projects],
-        schedules=[relist_sources],
+        schedules=[relist_sources, daily_pruning],
         resources={"platform": PlatformResource(), **(resources or {})},
         # Keeps loaded models and open connections across steps; a process per step would cost two seconds each.
         executor=dg.in_process_executor,

@@ -2,9 +2,18 @@
 
 import dagster as dg
 
+from data_miner_dagster.housekeeping import prune_history_job
 from data_miner_dagster.jobs import JOBS, LIST_SOURCES, forced_ops
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.sensors.states import project_states
+
+daily_pruning = dg.ScheduleDefinition(
+    name="daily_pruning",
+    job=prune_history_job,
+    cron_schedule="43 3 * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Removes history older than `platform.storage.history_days` from Dagster's storage.",
+)
 
 
 @dg.schedule(

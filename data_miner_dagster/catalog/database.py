@@ -114,6 +114,15 @@ def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
     return not is_busy
 
 
+def free_bytes(path: Path) -> int:
+    """Return how much of an SQLite file is left of deleted rows."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        (num_pages,), (page_bytes,) = (
+            connection.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size")
+        )
+    return int(num_pages) * int(page_bytes)
+
+
 def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: float = 10.0) -> bool:
     """Rewrite tables so that they contain no deleted data. Return False if one is in use.
 

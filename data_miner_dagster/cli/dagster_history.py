@@ -6,7 +6,7 @@ Belongs here: the instance's partitions, runs, events and logs. Does not belong 
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -30,40 +30,16 @@ def open_history(platform: "Platform") -> "Iterator[dg.DagsterInstance | None]":
         yield instance
 
 
-def is_running(instance: "dg.DagsterInstance") -> bool:
-    """Return whether any run is in flight."""
-    import dagster as dg
-
-    return bool(instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])))
-
-
 def remove_stray_partitions(platform: "Platform") -> int | None:
     """Remove the partitions of videos and projects that the catalog does not know; return how many were removed.
 
-    While a run is in flight, removes nothing and returns None, since the run may be working on them.
+    Returns None if some have to wait for a run in flight.
     """
-    from data_miner_dagster.catalog.projects import find_projects
-    from data_miner_dagster.catalog.videos import find_videos
-    from data_miner_dagster.partitions import PROJECTS, VIDEOS
+    from data_miner_dagster.history.partition_keys import remove_stray_keys
 
     with open_history(platform) as instance:
-        if instance is None:
-            return 0
-        in_catalog = {
-            VIDEOS: {video.key for video in find_videos(platform.database)},
-            PROJECTS: {row.name for row in find_projects(platform.database)},
-        }
-        strays = [
-            (str(definition.name), key)
-            for definition, known in in_catalog.items()
-            for key in instance.get_dynamic_partitions(str(definition.name))
-            if key not in known
-        ]
-        if strays and is_running(instance):
-            return None
-        for name, key in strays:
-            instance.delete_dynamic_partition(name, key)
-        return len(strays)
+        num_removed, num_waiting = remove_stray_keys(platform, instance) if instance is not None else (0, 0)
+    return num_removed if not num_waiting else None
 
 
 def forget_in_history(platform: "Platform", needles: Collection[str], projects: Collection[str]) -> int:
@@ -84,7 +60,7 @@ def forget_in_history(platform: "Platform", needles: Collection[str], projects: 
         for run_id in run_ids:
             instance.delete_run(run_id)
             instance.compute_log_manager.delete_logs(prefix=[run_id])
-        _forget_in_events(instance)
+        _forget_in_events(instance, projects)
         kept = {run.run_id for run in _runs(instance)}
         delete_dagster_rows(instance, needles, gone=run_ids, kept=kept)
         reclaim_dagster_space(instance)
@@ -118,12 +94,23 @@ def _concerns(
     return any(form in text for text in texts for form in forms)
 
 
-def _forget_in_events(instance: "dg.DagsterInstance") -> None:
-    """Overwrite what Dagster stores in addition to events: each asset's last materialization, and summaries."""
+def _forget_in_events(instance: "dg.DagsterInstance", projects: Collection[str]) -> None:
+    """Delete what pruning kept of the projects, and overwrite what Dagster stores in addition to events.
+
+    That is each asset's last materialization, and summaries.
+    """
     import dagster as dg
     from dagster._core.instance import RUNLESS_RUN_ID
 
-    instance.event_log_storage.delete_events(RUNLESS_RUN_ID)  # left by an earlier call
+    from data_miner_dagster.history.partition_state import delete_reported
+    from data_miner_dagster.history.pruning import open_index
+
+    with open_index(instance) as connection:
+        delete_reported(connection, projects)
+    storage = cast("Any", instance.event_log_storage)
+    if hasattr(storage, "path_for_shard"):  # SQLite keeps a copy in a file of its own
+        with storage.run_connection(RUNLESS_RUN_ID) as connection:
+            storage.delete_events_for_run(connection, RUNLESS_RUN_ID)
     for asset_key in instance.get_asset_keys():
         instance.report_runless_asset_event(dg.AssetMaterialization(asset_key, metadata={"status": _REMARK}))
         instance.wipe_asset_cached_status([asset_key])

@@ -23,6 +23,7 @@ from data_miner_dagster.cli.forcing import force_dedup, force_detect
 from data_miner_dagster.cli.holding import hold, pause, resume
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, platform_options
 from data_miner_dagster.cli.output import echo
+from data_miner_dagster.cli.pruning import prune
 from data_miner_dagster.cli.releases import export, releases
 from data_miner_dagster.cli.retrying import retry
 from data_miner_dagster.cli.run import run
@@ -51,7 +52,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Tune": (calibrate, verdicts),
     "Stop": (pause, hold, resume),
     "Again": (retry, force_dedup, force_detect),
-    "Remove": (delete_project, delete_videos, cleanup_orphans, forget),
+    "Remove": (delete_project, delete_videos, cleanup_orphans, forget, prune),
 }
 """Commands by their panel in `--help`. A command has the name of its function."""
 

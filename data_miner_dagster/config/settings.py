@@ -52,6 +52,9 @@ class StorageConfig(ConfigModel):
     """Folders in which files of the watched folder may name videos, pictures and lists, besides that folder itself.
     null: videos and pictures anywhere, lists (of addresses, searches and blocked words) only in that folder."""
 
+    history_days: int | None = Field(default=30, ge=1)
+    """How many days Dagster's runs, ticks and logs are kept. The state of each partition stays. null: for ever."""
+
     @field_validator("catalog_url")
     @classmethod
     def _check_catalog_url(cls, url: str | None) -> str | None:

@@ -1,0 +1,330 @@
+"""Removing old runs, ticks and logs from Dagster's storage. What each partition's state is stays (partition_state.py).
+
+Nothing that plans work asks Dagster's history, so all of it may go but for people, who want to see why something is as
+it is for a while.
+"""
+
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, cast
+
+import dagster as dg
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, BulkActionStatus
+from dagster._core.scheduler.instigation import InstigatorState, TickStatus
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.tags import BACKFILL_ID_TAG
+
+from data_miner_dagster.catalog.database import compact_sqlite, free_bytes
+from data_miner_dagster.domain.sizes import size_text
+from data_miner_dagster.history.partition_state import delete_run_events, delete_superseded
+from data_miner_dagster.history.ticks import count_ticks
+from data_miner_dagster.partitions import PROJECTS, VIDEOS
+from data_miner_dagster.runs import ACTIVE_STATUSES
+
+LOCATION: Final = "data_miner_dagster"
+"""The code location of workspace.yaml; `dagster dev -m` names it by the module that it loads."""
+_TAG_OF_OURS: Final = "data_miner/"
+
+SKIPPED_TICKS_STAY: Final = timedelta(days=1)
+"""A tick that asked for nothing tells nothing after a day; each sensor makes thousands a day."""
+
+_RUNS_A_PAGE: Final = 500
+_RUNS_A_TRANSACTION: Final = 20
+_OTHER_TICKS: Final = [TickStatus.SUCCESS, TickStatus.FAILURE]
+_MIN_FREE_SHARE: Final = 0.2
+"""A database is rewritten when so much of it is free. Dagster fills smaller gaps by itself."""
+_MIN_FREE_BYTES: Final = 1_000_000
+_MAX_BYTES_BESIDE_RUNS: Final = 200_000_000
+
+
+class _UndoError(Exception):
+    """Rolls a transaction back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """What was removed, or would be."""
+
+    num_runs: int = 0
+    num_events: int = 0  # in the index of an SQLite storage, or in the table of a server
+    num_ticks: int = 0
+    num_leftovers: int = 0  # files and logs of runs that were deleted without them
+    num_states: int = 0  # events that stay as the state of a partition
+    freed_bytes: int = 0  # of files
+    in_use: tuple[str, ...] = field(default=())  # databases with free space that were not rewritten
+
+    def line(self, *, would: bool = False) -> str:
+        """Return one line for people."""
+        verb, freed = ("would remove", "of files") if would else ("removed", "freed")
+        leftovers = f", {self.num_leftovers:,} files of runs that are gone" if self.num_leftovers else ""
+        return (
+            f"{verb} {self.num_runs:,} runs with {self.num_events:,} events and their logs, {self.num_ticks:,} ticks"
+            f"{leftovers}; kept {self.num_states:,} events that are the state of a partition; "
+            f"{size_text(self.freed_bytes)} {freed}"
+        )
+
+
+def prune_history(
+    instance: dg.DagsterInstance,
+    assets: Collection[dg.AssetKey],
+    older_than: timedelta,
+    *,
+    now: datetime,
+    own_run_id: str | None = None,
+) -> Pruning:
+    """Remove finished runs of our code location that ended before `now - older_than`, their logs, and old ticks.
+
+    Runs in flight are not touched, nor runs that end meanwhile, nor what runs in flight refer to. Idempotent: after a
+    kill, the next call goes on. Files go after rows, and the row of a run last.
+
+    Args:
+        instance: of Dagster, on SQLite or PostgreSQL.
+        assets: those of our code location.
+        older_than: how long history is kept.
+        now: the time from which it counts.
+        own_run_id: the run that calls, if one does, which does not hold up the rewriting of databases.
+    """
+    before = _stored_bytes(instance)
+    run_ids = [run.run_id for run in _old_runs(instance, assets, now - older_than)]
+    num_events = num_states = 0
+    for start in range(0, len(run_ids), _RUNS_A_TRANSACTION):
+        some = run_ids[start : start + _RUNS_A_TRANSACTION]
+        with open_index(instance) as connection:
+            for run_id in some:
+                num_deleted, num_kept = delete_run_events(connection, run_id)
+                num_events, num_states = num_events + num_deleted, num_states + num_kept
+        for run_id in some:
+            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+            _remove_files_of(instance, run_id)
+            instance.run_storage.delete_run(run_id)
+    while True:
+        with open_index(instance) as connection:
+            num_superseded = delete_superseded(connection, assets)
+        num_events += num_superseded
+        if not num_superseded:
+            break
+    num_ticks = 0
+    for ticks in _old_ticks(instance, older_than, now):
+        num_ticks += ticks.count(instance)
+        ticks.purge(instance)
+    leftovers = list(_leftovers(instance, now - older_than))
+    for path in leftovers:
+        _remove(path)
+    in_use = _rewrite_databases(instance, own_run_id)
+    freed = max(0, before - _stored_bytes(instance))
+    return Pruning(len(run_ids), num_events, num_ticks, len(leftovers), num_states, freed, in_use)
+
+
+def would_prune(
+    instance: dg.DagsterInstance, assets: Collection[dg.AssetKey], older_than: timedelta, *, now: datetime
+) -> Pruning:
+    """Return what `prune_history` would remove. Changes nothing."""
+    run_ids = [run.run_id for run in _old_runs(instance, assets, now - older_than)]
+    num_events = num_states = 0
+    for run_id in run_ids:
+        with suppress(_UndoError), open_index(instance) as connection:
+            num_deleted, num_kept = delete_run_events(connection, run_id)
+            num_events, num_states = num_events + num_deleted, num_states + num_kept
+            raise _UndoError
+    leftovers = list(_leftovers(instance, now - older_than))
+    files = [path for run_id in run_ids for path in _files_of(instance, run_id)]
+    num_ticks = sum(ticks.count(instance) for ticks in _old_ticks(instance, older_than, now))
+    size = sum(_size(path) for path in (*files, *leftovers))
+    return Pruning(len(run_ids), num_events, num_ticks, len(leftovers), num_states, size)
+
+
+def is_ours(run: dg.DagsterRun) -> bool:
+    """Return whether a run is of our code location, or was executed by this package in its own process."""
+    origin = run.remote_job_origin
+    if origin is not None:
+        return _is_our_location(origin.repository_origin.code_location_origin.location_name)
+    return any(tag.startswith(_TAG_OF_OURS) for tag in run.tags)
+
+
+def _is_our_location(name: str) -> bool:
+    return name == LOCATION or name.startswith(f"{LOCATION}.")
+
+
+# --- which runs ---
+
+
+def _old_runs(
+    instance: dg.DagsterInstance, assets: Collection[dg.AssetKey], before: datetime
+) -> Iterator[dg.DagsterRun]:
+    """Yield the finished runs that ended before a time and that nothing refers to."""
+    repeated, attempts, backfills = (
+        _repeated_runs(instance),
+        _latest_attempts(instance, assets),
+        _active_backfills(instance),
+    )
+    finished = dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_before=before)
+    cursor = None
+    while page := instance.get_run_records(finished, limit=_RUNS_A_PAGE, cursor=cursor):
+        for record in page:
+            run = record.dagster_run
+            ended = record.end_time if record.end_time is not None else record.update_timestamp.timestamp()
+            is_needed = (
+                run.run_id in repeated
+                or (run.run_id in attempts and run.status is dg.DagsterRunStatus.FAILURE)
+                or run.tags.get(BACKFILL_ID_TAG) in backfills
+            )
+            if ended < before.timestamp() and not is_needed and is_ours(run):
+                yield run
+        cursor = page[-1].dagster_run.run_id
+
+
+def _repeated_runs(instance: dg.DagsterInstance) -> set[str]:
+    """Return the runs that active ones repeat."""
+    active = instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))
+    return {run_id for run in active for run_id in (run.parent_run_id, run.root_run_id) if run_id is not None}
+
+
+def _latest_attempts(instance: dg.DagsterInstance, assets: Collection[dg.AssetKey]) -> set[str]:
+    """Return the runs that were the latest to be meant to make a partition, and did not: a failed one is its state."""
+    storage = cast("Any", instance.event_log_storage)
+    known = {key for definition in (VIDEOS, PROJECTS) for key in instance.get_dynamic_partitions(str(definition.name))}
+    tried = map(storage.get_latest_asset_partition_materialization_attempts_without_materializations, assets)
+    return {run_id for attempts in tried for key, (run_id, _) in attempts.items() if key in known}
+
+
+def _active_backfills(instance: dg.DagsterInstance) -> set[str]:
+    unfinished = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
+    return {backfill.backfill_id for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=unfinished))}
+
+
+# --- ticks ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticks:
+    """Ticks of one sensor or schedule from before a time."""
+
+    state: InstigatorState
+    statuses: list[TickStatus]
+    before: float
+
+    def count(self, instance: dg.DagsterInstance) -> int:
+        with cast("Any", instance.schedule_storage).connect() as connection:
+            return count_ticks(connection, self.state.selector_id, self.before, self.statuses)
+
+    def purge(self, instance: dg.DagsterInstance) -> None:
+        instance.purge_ticks(self.state.instigator_origin_id, self.state.selector_id, self.before, self.statuses)
+
+
+def _old_ticks(instance: dg.DagsterInstance, older_than: timedelta, now: datetime) -> list[_Ticks]:
+    stays = ((min(older_than, SKIPPED_TICKS_STAY), [TickStatus.SKIPPED]), (older_than, _OTHER_TICKS))
+    return [
+        _Ticks(state, statuses, (now - stay).timestamp())
+        for state in instance.all_instigator_state()
+        if _is_our_location(state.origin.repository_origin.code_location_origin.location_name)
+        for stay, statuses in stays
+    ]
+
+
+# --- files ---
+
+
+@contextmanager
+def open_index(instance: dg.DagsterInstance) -> Iterator[Any]:
+    """Yield a transaction on the events of all runs: the index of an SQLite storage, or the server's table."""
+    with cast("Any", instance.event_log_storage).index_connection() as connection:
+        if connection.dialect.name == "sqlite":
+            yield connection
+        else:  # Dagster's own connections to a server commit each statement
+            with connection.engine.execution_options(isolation_level="READ COMMITTED").begin() as transaction:
+                yield transaction
+
+
+def _run_files(instance: dg.DagsterInstance) -> Path | None:
+    """Return the folder in which SQLite keeps a file of events for each run."""
+    storage = cast("Any", instance.event_log_storage)
+    return Path(storage.path_for_shard("")).parent if hasattr(storage, "path_for_shard") else None
+
+
+def _local_logs(instance: dg.DagsterInstance) -> Path | None:
+    base = getattr(instance.compute_log_manager, "_base_dir", None)
+    return Path(base) if isinstance(base, str) else None
+
+
+def _files_of(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
+    events, logs = _run_files(instance), _local_logs(instance)
+    found = sorted(events.glob(f"{run_id}.db*")) if events is not None else []
+    return [*found, *([logs / run_id] if logs is not None and (logs / run_id).is_dir() else [])]
+
+
+def _remove_files_of(instance: dg.DagsterInstance, run_id: str) -> None:
+    instance.compute_log_manager.delete_logs(prefix=[run_id])
+    for path in _files_of(instance, run_id):
+        _remove(path)
+
+
+def _leftovers(instance: dg.DagsterInstance, before: datetime) -> Iterator[Path]:
+    """Yield old files and logs of runs that Dagster does not know (any more): it deletes no files with a run."""
+    events, logs = _run_files(instance), _local_logs(instance)
+    known = set(instance.get_run_ids())
+    for path in (*(events.glob("*-*.db*") if events else ()), *(logs.glob("*-*") if logs else ())):
+        run_id = path.name.partition(".")[0]
+        if _is_run_id(run_id) and run_id not in known and path.stat().st_mtime < before.timestamp():
+            yield path
+
+
+def _is_run_id(name: str) -> bool:
+    return len(name) == 36 and name.count("-") == 4 and set(name) <= set("0123456789abcdef-")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    """Return how many bytes a file or folder takes; files that go meanwhile take none."""
+    size = 0
+    for parent, _, names in os.walk(path) if path.is_dir() else ((path.parent, (), (path.name,)),):
+        for name in names:
+            try:
+                size += Path(parent, name).stat().st_size
+            except FileNotFoundError:
+                continue
+    return size
+
+
+def _stored_bytes(instance: dg.DagsterInstance) -> int:
+    folders = {path for path in (_run_files(instance), _local_logs(instance)) if path is not None}
+    return sum(map(_size, (*folders, *(path for path in _databases(instance) if path.parent not in folders))))
+
+
+def _databases(instance: dg.DagsterInstance) -> list[Path]:
+    """Return the SQLite files of the storage that are not a single run's."""
+    storages = cast("Any", (instance.run_storage, instance.event_log_storage, instance.schedule_storage))
+    runs, events, schedules = storages
+    found = set()
+    for connect in (runs.connect, events.index_connection, schedules.connect):
+        with connect() as connection:
+            url = connection.engine.url
+        if url.get_backend_name() == "sqlite" and url.database:
+            found.add(Path(url.database))
+    return sorted(found)
+
+
+def _rewrite_databases(instance: dg.DagsterInstance, own_run_id: str | None) -> tuple[str, ...]:
+    """Return free space of SQLite files to the file system, where there is much; return the files that are in use.
+
+    A large file is left alone while runs are in flight: their events would have to wait for too long.
+    """
+    active = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))} - {own_run_id}
+    in_use = []
+    for path in _databases(instance):
+        size, free = path.stat().st_size, free_bytes(path)
+        if free < max(_MIN_FREE_BYTES, _MIN_FREE_SHARE * size):
+            continue
+        if (active and size > _MAX_BYTES_BESIDE_RUNS) or not compact_sqlite(path):
+            in_use.append(str(path))
+    return tuple(in_use)

@@ -1,0 +1,46 @@
+"""The job that removes old history, which a schedule asks for once a day.
+
+Belongs here: what no project and no video asks for. Does not belong here: what is removed (history/pruning.py).
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import dagster as dg
+
+from data_miner_dagster.history.pruning import prune_history
+from data_miner_dagster.jobs import ALL_ASSETS
+from data_miner_dagster.resources.platform import PlatformResource
+
+PRUNE_HISTORY: Final = "prune_history"
+
+OUR_ASSETS: Final = [key for asset in ALL_ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys]
+"""The assets whose history is ours to remove."""
+
+
+class PruneConfig(dg.Config):
+    """Run configuration of the job."""
+
+    older_than_days: int | None = None
+    """How long runs stay. Default: `platform.storage.history_days`."""
+
+
+@dg.op(name="prune")
+def _prune(context: dg.OpExecutionContext, config: PruneConfig, platform: PlatformResource) -> None:
+    days = config.older_than_days if config.older_than_days is not None else platform.open().config.storage.history_days
+    if days is None:
+        context.log.info("platform.storage.history_days is null: history is kept")
+        return
+    stay, now = timedelta(days=days), datetime.now(UTC)
+    pruned = prune_history(context.instance, OUR_ASSETS, stay, now=now, own_run_id=context.run_id)
+    context.log.info(pruned.line())
+
+
+@dg.job(
+    name=PRUNE_HISTORY,
+    description="Remove old runs, ticks and logs from Dagster's storage. What each partition's state is stays.",
+    executor_def=dg.in_process_executor,
+)
+def prune_history_job() -> None:
+    """Prune once."""
+    _prune()
