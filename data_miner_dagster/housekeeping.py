@@ -8,6 +8,7 @@ from typing import Final
 
 import dagster as dg
 
+from data_miner_dagster.history.partition_keys import remove_stray_keys
 from data_miner_dagster.history.pruning import prune_history
 from data_miner_dagster.jobs import ALL_ASSETS
 from data_miner_dagster.resources.platform import PlatformResource
@@ -27,6 +28,8 @@ class PruneConfig(dg.Config):
 
 @dg.op(name="prune")
 def _prune(context: dg.OpExecutionContext, config: PruneConfig, platform: PlatformResource) -> None:
+    removed, waiting = remove_stray_keys(platform.open(), context.instance)
+    context.log.info(f"removed {removed} partitions of deleted videos and projects, {waiting} are in use")
     days = config.older_than_days if config.older_than_days is not None else platform.open().config.storage.history_days
     if days is None:
         context.log.info("platform.storage.history_days is null: history is kept")
@@ -38,7 +41,7 @@ def _prune(context: dg.OpExecutionContext, config: PruneConfig, platform: Platfo
 
 @dg.job(
     name=PRUNE_HISTORY,
-    description="Remove old runs, ticks and logs from Dagster's storage. What each partition's state is stays.",
+    description="Remove old runs, ticks and logs, and keys of what was deleted, from Dagster's storage.",
     executor_def=dg.in_process_executor,
 )
 def prune_history_job() -> None:

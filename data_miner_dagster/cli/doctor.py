@@ -10,6 +10,8 @@ from data_miner_dagster.cli.upgrading import frames_lines, project_lines
 from data_miner_dagster.cli.warnings import platform_warnings
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from data_miner_dagster.operations.platform import Platform
     from data_miner_dagster.operations.upkeep.inspection import Finding
 
@@ -61,42 +63,38 @@ def doctor(
 def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
     """Return the differences between Dagster's dynamic partitions and the catalog; with `fix`, repair them.
 
-    Returns an empty list if there is no Dagster instance. While a run is in flight, partitions that the catalog does
-    not know are kept, since the run may be working on them.
+    Returns an empty list if there is no Dagster instance. Partitions that the catalog does not know are kept while a
+    run may be working on them.
     """
-    from data_miner_dagster.deployment import existing_instance, standing_dagster_home
+    from data_miner_dagster.cli.dagster_history import open_history
 
-    home = standing_dagster_home(platform.layout)
-    if home is None:
-        return []
-    import dagster as dg
+    with open_history(platform) as instance:
+        return [] if instance is None else _partition_findings(platform, instance, fix=fix)
 
+
+def _partition_findings(platform: "Platform", instance: "dg.DagsterInstance", *, fix: bool) -> "list[Finding]":
     from data_miner_dagster.catalog.projects import find_projects
-    from data_miner_dagster.catalog.videos import find_videos, wanted_videos
+    from data_miner_dagster.catalog.videos import wanted_videos
+    from data_miner_dagster.history.partition_keys import find_stray_keys, keys_not_in_use, remove_stray_keys
     from data_miner_dagster.operations.upkeep.inspection import Drift, Finding
     from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
 
     findings = []
-    with existing_instance(home) as instance:
-        in_flight = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-        wanted = {
-            PROJECTS: {row.name for row in find_projects(platform.database)},
-            VIDEOS: {video.key for video in wanted_videos(platform.database)},
-        }
-        in_catalog = {PROJECTS: wanted[PROJECTS], VIDEOS: {video.key for video in find_videos(platform.database)}}
-        for definition, keys in wanted.items():
-            name = str(definition.name)
-            known = set(instance.get_dynamic_partitions(name))
-            strays = sorted(known - in_catalog[definition])
-            for key in sorted(keys - known):
-                findings.append(Finding(Drift.PARTITION_MISSING, f"{name}: {key}", "add it to Dagster"))
-            for key in strays:
-                remedy = (
-                    "remove it from Dagster" if not in_flight else "remove it from Dagster once no run is in flight"
-                )
-                findings.append(Finding(Drift.PARTITION_STRAY, f"{name}: {key}", remedy, is_fixable=not in_flight))
-            if fix:
-                add_partitions(instance, definition, keys)
-                for key in strays if not in_flight else []:
-                    instance.delete_dynamic_partition(name, key)
+    strays = find_stray_keys(platform, instance)
+    wanted = {
+        PROJECTS: {row.name for row in find_projects(platform.database)},
+        VIDEOS: {video.key for video in wanted_videos(platform.database)},
+    }
+    for definition, keys in wanted.items():
+        name = str(definition.name)
+        for key in sorted(keys - set(instance.get_dynamic_partitions(name))):
+            findings.append(Finding(Drift.PARTITION_MISSING, f"{name}: {key}", "add it to Dagster"))
+        free = set(keys_not_in_use(instance, name, strays[name]))
+        for key in sorted(strays[name]):
+            remedy = "remove it from Dagster" + ("" if key in free else " once no run is in flight on it")
+            findings.append(Finding(Drift.PARTITION_STRAY, f"{name}: {key}", remedy, is_fixable=key in free))
+        if fix:
+            add_partitions(instance, definition, keys)
+    if fix:
+        remove_stray_keys(platform, instance)
     return findings

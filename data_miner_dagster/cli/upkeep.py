@@ -217,7 +217,9 @@ def _remove_partitions(platform: "Platform") -> None:
     from data_miner_dagster.cli.dagster_history import remove_stray_partitions
 
     if remove_stray_partitions(platform) is None:
-        echo("a run is in flight: `data-miner doctor --fix` removes Dagster's partitions once it has ended")
+        echo(
+            "a run is in flight: Dagster's partitions go once a day, or by `data-miner doctor --fix` once it has ended"
+        )
 
 
 def _print_removal(removal: "Removal") -> None:

@@ -3,7 +3,7 @@
 Dagster deletes one key a call, and shows a key that comes back as materialized still.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import dagster as dg
@@ -21,34 +21,38 @@ _A_STATEMENT: Final = 500
 
 def find_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> dict[str, list[str]]:
     """Return the keys of each partition set that the catalog does not know, in order."""
+    # in this order: a key comes into the catalog first
+    known = {name: instance.get_dynamic_partitions(name) for name in map(_name_of, (PROJECTS, VIDEOS))}
     in_catalog = {
-        VIDEOS: {video.key for video in find_videos(platform.database)},
-        PROJECTS: {row.name for row in find_projects(platform.database)},
+        _name_of(PROJECTS): {row.name for row in find_projects(platform.database)},
+        _name_of(VIDEOS): {video.key for video in find_videos(platform.database)},
     }
-    return {
-        str(definition.name): [key for key in instance.get_dynamic_partitions(str(definition.name)) if key not in known]
-        for definition, known in in_catalog.items()
-    }
+    return {name: [key for key in keys if key not in in_catalog[name]] for name, keys in known.items()}
+
+
+def keys_not_in_use(instance: dg.DagsterInstance, name: str, keys: Sequence[str]) -> list[str]:
+    """Return the keys on which no run is in flight, nor on a range of videos, which they may bound."""
+    active = active_runs(instance) if keys else []
+    if name == VIDEOS.name and any(RANGE_START_TAG in run.tags for run in active):
+        return []
+    at_work = {run.tags.get(PARTITION_TAG) for run in active}
+    return [key for key in keys if key not in at_work]
 
 
 def remove_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> tuple[int, int]:
     """Remove the keys that the catalog does not know, and their state; return how many went and how many have to wait.
 
-    A key waits while a run is in flight on it, or on a range of videos, which may be bounded by it.
+    A key waits while it is in use.
     """
     strays = find_stray_keys(platform, instance)
-    free = {name: list(_not_in_use(instance, name, keys)) for name, keys in strays.items()}
+    free = {name: keys_not_in_use(instance, name, keys) for name, keys in strays.items()}
     _remove_keys(instance, free)
     num_removed = sum(map(len, free.values()))
     return num_removed, sum(map(len, strays.values())) - num_removed
 
 
-def _not_in_use(instance: dg.DagsterInstance, name: str, keys: Sequence[str]) -> Iterator[str]:
-    active = active_runs(instance) if keys else []
-    if name == VIDEOS.name and any(RANGE_START_TAG in run.tags for run in active):
-        return
-    at_work = {run.tags.get(PARTITION_TAG) for run in active}
-    yield from (key for key in keys if key not in at_work)
+def _name_of(definition: dg.DynamicPartitionsDefinition) -> str:
+    return str(definition.name)
 
 
 def _remove_keys(instance: dg.DagsterInstance, keys_by_set: Mapping[str, Sequence[str]]) -> None:

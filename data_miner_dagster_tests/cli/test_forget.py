@@ -1,6 +1,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -20,6 +21,7 @@ from data_miner_dagster.cli import dagster_history
 from data_miner_dagster.cli.dagster_history import remove_stray_partitions
 from data_miner_dagster.deployment import existing_instance, prepare_dagster_home
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.history.pruning import prune_history
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
@@ -58,10 +60,10 @@ def make_history(platform: Platform) -> None:
             return dg.AssetCheckResult(passed=True, metadata={"of": context.run.tags["dagster/partition"]})
 
         for key in reversed(KEYS):  # the forgotten one is the last that Dagster saw
-            tags = {"asked by": f"the author of {key}"}
+            tags = {"data_miner/asked by": f"the author of {key}"}
             assert dg.materialize([frames, is_whole], partition_key=key, instance=instance, tags=tags).success
             make_records_of_daemon(instance, key)
-        dg.materialize([dataset], partition_key="cyclists", instance=instance)
+        dg.materialize([dataset], partition_key="cyclists", instance=instance, tags={"data_miner/batch": "1"})
 
 
 def make_records_of_daemon(instance: dg.DagsterInstance, key: str) -> None:
@@ -141,6 +143,20 @@ def test_forget__no_picture_and_no_name_is_left(run_command: RunCommand, platfor
         assert instance.get_materialized_partitions(dg.AssetKey("frames")) == {KEYS[1]}
     assert run_command("forget", KEYS[1], "--yes", "--root", platform.root).exit_code == 0
     assert files_with(platform.root, PICTURE) == files_with(platform.root, KEYS[1]) == []
+
+
+def test_forget__what_pruning_kept_goes_too(run_command: RunCommand, platform: Platform) -> None:
+    make_history(platform)
+    frames, dataset = dg.AssetKey("frames"), dg.AssetKey("dataset")
+    with dg.DagsterInstance.get() as instance:
+        assert prune_history(instance, [frames, dataset], timedelta(0), now=datetime.now(UTC)).num_runs == 3
+        assert instance.get_materialized_partitions(frames) == set(KEYS)
+    assert files_with(platform.root, PICTURE) == ["dagster_home/history/runs/index.db"]
+    assert run_command("forget", KEYS[0], "--yes", "--root", platform.root).exit_code == 0
+    assert files_with(platform.root, KEYS[0]) == []
+    with dg.DagsterInstance.get() as instance:
+        assert instance.get_materialized_partitions(frames) == {KEYS[1]}
+        assert instance.get_materialized_partitions(dataset) == set()  # it showed both
 
 
 def test_forget__copies_that_migrations_made_of_the_catalog_go(run_command: RunCommand, platform: Platform) -> None:

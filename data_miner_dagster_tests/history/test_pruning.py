@@ -1,10 +1,8 @@
 """What is left of Dagster's storage after pruning, on the storages themselves."""
 
 import contextlib
-import json
 import sqlite3
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,17 +51,9 @@ def is_whole() -> dg.AssetCheckResult:
 ASSETS = [frames.key, dataset.key]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    settings = {}
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres_url")
-        settings = {"storage": {"postgres": {"postgres_url": url}}}
-    (tmp_path / "dagster.yaml").write_text(json.dumps(settings))
-    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-        instance.add_dynamic_partitions(str(VIDEOS.name), KEYS)
-        instance.add_dynamic_partitions(str(PROJECTS.name), ["cyclists"])
-        yield instance
+def add_keys(instance: dg.DagsterInstance) -> None:
+    instance.add_dynamic_partitions(str(VIDEOS.name), KEYS)
+    instance.add_dynamic_partitions(str(PROJECTS.name), ["cyclists"])
 
 
 def run(instance: dg.DagsterInstance, key: str, num_frames: int = 1, *, fails: bool = False) -> str:
@@ -120,6 +110,7 @@ def stored_files(instance: dg.DagsterInstance) -> list[str]:
 
 
 def test_prune_history__the_state_of_partitions_is_as_before(instance: dg.DagsterInstance) -> None:
+    add_keys(instance)
     run(instance, KEYS[0], 1)
     run(instance, KEYS[0], 2)
     failed = run(instance, KEYS[1], fails=True)
@@ -172,6 +163,7 @@ def test_prune_history__young_runs_runs_of_others_runs_in_flight_and_what_these_
 def test_prune_history__a_kill_half_way_is_made_good(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    add_keys(instance)
     for key in KEYS[:2]:
         run(instance, key)
     before = state_of(instance)

@@ -1,0 +1,37 @@
+"""The job that runs once a day, as Dagster runs it."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from data_miner_dagster.config.environment import ROOT_VARIABLE
+from data_miner_dagster.definitions import defs
+from data_miner_dagster.housekeeping import PRUNE_HISTORY
+from data_miner_dagster.partitions import PROJECTS
+from data_miner_dagster_tests.support.sample_project import build_project
+
+
+def test_prune_history__old_runs_and_keys_of_deleted_projects_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_project(tmp_path / "root", through="sourcing")
+    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path / "root"))
+    job = defs.resolve_job_def(PRUNE_HISTORY)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        instance.add_dynamic_partitions(str(PROJECTS.name), ["cyclists", "gone"])
+        create_run_for_test(instance, status=dg.DagsterRunStatus.SUCCESS, tags={"data_miner/batch": "1"})
+        young = job.execute_in_process(instance=instance)
+        assert len(instance.get_runs()) == 2
+        config = {"ops": {"prune": {"config": {"older_than_days": 0}}}}
+        done = job.execute_in_process(instance=instance, run_config=config)
+        assert young.success
+        assert done.success
+        said = [entry.user_message for entry in instance.all_logs(done.run_id) if entry.level == 20]
+        assert instance.get_dynamic_partitions(str(PROJECTS.name)) == ["cyclists"]
+        assert said[0] == "removed 0 partitions of deleted videos and projects, 0 are in use"
+        assert said[1].startswith(
+            "removed 1 runs with "
+        )  # the job's own runs are no one's yet: no daemon asked for them
+        assert {run.run_id for run in instance.get_runs()} == {young.run_id, done.run_id}
