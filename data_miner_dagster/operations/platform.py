@@ -6,9 +6,9 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -28,7 +28,7 @@ from data_miner_dagster.domain.records import VideoOutcome
 from data_miner_dagster.domain.secret_values import remember_reference
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.damage import remove_damaged_files
-from data_miner_dagster.storage.atomic import write_json
+from data_miner_dagster.storage.atomic import publishing_as, write_json
 from data_miner_dagster.storage.layout import StorageLayout
 
 CLAIM_WAIT_SECONDS: Final = 3600.0
@@ -228,7 +228,27 @@ class Platform:
             stopping=stopping,
         ) as claim:
             self.check_run()
-            yield claim
+            with self.publishing_under(claim):
+                yield claim
+
+    def publishing_under(self, claim: Claim) -> AbstractContextManager[None]:
+        """Write under one of several claims whatever this thread writes in the block, and only while it is held."""
+        return publishing_as(claim.token, partial(self.check_held, claim))
+
+    @contextmanager
+    def working_under(self, claim: Claim) -> Iterator[None]:
+        """Check after the block, even if it raised, that the claim was held all the while: before rows are written.
+
+        Raises:
+            ClaimLostError: another worker has taken it over, and whatever the block found or raised does not count.
+            RunEndedError: the run was ended from outside.
+        """
+        try:
+            yield
+        except Exception:
+            self.check_held(claim)
+            raise
+        self.check_held(claim)
 
     @property
     def run_idle_limit(self) -> timedelta:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.transitions import move_project
-from data_miner_dagster.domain.errors import NotReadyError
+from data_miner_dagster.domain.errors import ClaimLostError, NotReadyError, RunEndedError
 from data_miner_dagster.domain.statuses import PROJECT_WAY, STAGE_AFTER, ProjectStage
 from data_miner_dagster.operations.item_faults import attempt_extra, fault_of
 from data_miner_dagster.operations.platform import Platform
@@ -81,11 +81,15 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
 
     Raises:
         ClaimHeldError: another worker is at this project for longer than one waits.
+        ClaimLostError: another worker took the project over while this one was suspended. It writes no row.
     """
-    with platform.hold_project(project):
+    with platform.hold_project(project) as claim:
         run = StageRun(platform, project, stage)
         try:
-            yield run
+            with platform.working_under(claim):
+                yield run
+        except (ClaimLostError, RunEndedError):  # the project is another worker's now, and its row too
+            raise
         except NotReadyError:
             run.step_back()
             raise

@@ -1,12 +1,18 @@
-"""Writing files and folders that appear whole or not at all."""
+"""Writing files and folders that appear whole or not at all.
+
+What is written under a claim carries the claim's token in its temporary name, and is published only if the claim is
+still held: two writers never share a temporary file, and one that lost its claim replaces nothing.
+"""
 
 import json
 import os
 import shutil
+import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +22,74 @@ PARTIAL_MARK = ".partial-"
 """Part of the name of everything unfinished, so that a sweep recognizes it."""
 
 
+_TOKEN_LENGTH: Final = 12
+"""Of a claim's token, as much as a name carries."""
+
+
+@dataclass(eq=False, slots=True)
+class _Publisher:
+    token: str
+    check: Callable[[], None]
+    has_ended: bool = False
+
+
+class _Publishers(threading.local):
+    """Those that write in a thread; the last one entered counts. They may leave in any order, and in any thread."""
+
+    def __init__(self) -> None:
+        self.entered: list[_Publisher] = []
+
+    def present(self) -> _Publisher | None:
+        while self.entered and self.entered[-1].has_ended:
+            self.entered.pop()
+        return self.entered[-1] if self.entered else None
+
+
+_publishers = _Publishers()
+
+
+@contextmanager
+def publishing_as(token: str, check: Callable[[], None]) -> Iterator[None]:
+    """Write under a claim whatever this thread writes in the block.
+
+    Args:
+        token: the claim's token.
+        check: called before anything is published; raises if the claim is lost.
+    """
+    publisher = _Publisher(token, check)
+    _publishers.entered.append(publisher)
+    try:
+        yield
+    finally:
+        publisher.has_ended = True
+
+
+def check_publisher() -> None:
+    """Check, before anything is published, that the claim under which this thread writes is still held."""
+    if (publisher := _publishers.present()) is not None:
+        publisher.check()
+
+
+def partial_name(name: str, token: str | None = None) -> str:
+    """Return the name of an unfinished `name`. It keeps the suffix, since libraries choose a format by it.
+
+    Args:
+        name: what it becomes.
+        token: of the claim under which it is written; None: of the one that this thread writes under, if any. Without a
+            claim, or a given token, each call returns another name.
+    """
+    publisher = _publishers.present()
+    known = token or (publisher.token if publisher is not None else uuid.uuid4().hex)
+    return f"{PARTIAL_MARK}{known[:_TOKEN_LENGTH]}{'' if token else uuid.uuid4().hex[:4]}-{name}"
+
+
+def is_partial_of(name: str, tokens: Iterable[str]) -> bool:
+    """Return whether something unfinished is of one of the claims with these tokens."""
+    return name.removeprefix(PARTIAL_MARK).startswith(tuple(token[:_TOKEN_LENGTH] for token in tokens))
+
+
 def _partial_sibling(path: Path) -> Path:
-    # Keeps the suffix: libraries choose a format by it.
-    return path.with_name(f"{PARTIAL_MARK}{uuid.uuid4().hex[:12]}-{path.name}")
+    return path.with_name(partial_name(path.name))
 
 
 def flush(path: Path) -> None:
@@ -63,6 +134,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield partial
         flush(partial)
+        check_publisher()
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -82,6 +154,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield partial
         flush_tree(partial)
+        check_publisher()
         if path.exists():
             aside = _partial_sibling(path)
             path.rename(aside)
@@ -103,6 +176,8 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 def sweep_partials(folder: Path, name: str | None = None) -> int:
     """Remove what killed writers left directly inside `folder` and return the count. Call this only under a claim.
+
+    All that lies there is then of claims that have ended: of dead writers, and of those that may publish no more.
 
     If `name` is given, remove only partial versions of `name`. Use it in a shared folder, when the claim covers only
     `name`.

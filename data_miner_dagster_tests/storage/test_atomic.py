@@ -6,15 +6,19 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.domain.errors import ClaimLostError
 from data_miner_dagster.storage.atomic import (
     PARTIAL_MARK,
     atomic_folder,
     atomic_path,
     flush,
+    is_partial_of,
+    publishing_as,
     sweep_partials,
     write_json,
 )
@@ -94,7 +98,7 @@ def test_atomic_path__writes_a_sibling_of_the_same_suffix_in_a_folder_that_is_ma
     path = tmp_path / "a" / "b" / "table.parquet"
     with atomic_path(path) as partial:
         assert partial.parent == path.parent
-        assert re.fullmatch(r"\.partial-[0-9a-f]{12}-table\.parquet", partial.name)
+        assert re.fullmatch(r"\.partial-[0-9a-f]{16}-table\.parquet", partial.name)
         partial.write_bytes(b"new")
         assert not path.exists()
     assert path.read_bytes() == b"new"
@@ -148,6 +152,53 @@ def test_sweep_partials__takes_what_a_killed_process_left_and_no_more(tmp_path: 
     assert (tmp_path / "table").read_bytes() == b"old"
     assert (tmp_path / "frames" / "a").read_bytes() == b"old"
     assert sweep_partials(tmp_path) == 0
+
+
+def write_with(write: Callable[[Path], AbstractContextManager[Path]], path: Path) -> None:
+    with write(path) as partial:
+        if not partial.is_dir():
+            partial.touch()
+
+
+def test_publishing_as__names_carry_the_token_and_a_lost_claim_replaces_nothing(tmp_path: Path) -> None:
+    path, is_lost = tmp_path / "table", False
+
+    def check() -> None:
+        if is_lost:
+            raise ClaimLostError("gone")
+
+    path.write_bytes(b"old")
+    with publishing_as("0123456789abcdef", check):
+        with atomic_path(path) as partial:
+            assert is_partial_of(partial.name, ["0123456789abcdef"])
+            assert not is_partial_of(partial.name, ["fedcba9876543210"])
+            partial.write_bytes(b"new")
+        assert path.read_bytes() == b"new"
+        is_lost = True
+        for write in (atomic_path, atomic_folder):
+            with pytest.raises(ClaimLostError):
+                write_with(write, path)
+    assert path.read_bytes() == b"new"
+    with atomic_path(path) as partial:  # under no claim any more
+        assert not is_partial_of(partial.name, ["0123456789abcdef"])
+        partial.write_bytes(b"newer")
+    assert path.read_bytes() == b"newer"
+
+
+def test_publishing_as__left_in_any_order(tmp_path: Path) -> None:
+    def token_now() -> str:
+        with atomic_path(tmp_path / "table") as partial:
+            partial.touch()
+            return next((token for token in ("a" * 12, "b" * 12) if is_partial_of(partial.name, [token])), "none")
+
+    first, second = ExitStack(), ExitStack()
+    first.enter_context(publishing_as("a" * 12, lambda: None))
+    second.enter_context(publishing_as("b" * 12, lambda: None))
+    assert token_now() == "b" * 12
+    first.close()
+    assert token_now() == "b" * 12
+    second.close()
+    assert token_now() == "none"
 
 
 def test_sweep_partials__no_folder(tmp_path: Path) -> None:

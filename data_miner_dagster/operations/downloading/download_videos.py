@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from data_miner_dagster.catalog.claims import Claim
 from data_miner_dagster.catalog.politeness import postpone_video
 from data_miner_dagster.catalog.room import wait_for_room
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
@@ -17,7 +18,13 @@ from data_miner_dagster.catalog.site_events import refused_in_events, was_refuse
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.videos import addresses_of, find_video, is_due, keys_with_internal_errors
 from data_miner_dagster.domain.addresses import AddressError, LocalPath, Origin, address_of, host_of
-from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.errors import (
+    ClaimHeldError,
+    ClaimLostError,
+    RunEndedError,
+    VideoPermanentError,
+    VideoTransientError,
+)
 from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
 from data_miner_dagster.domain.keys import FRAMES_PREFIX, VIDEO_STEM
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -27,7 +34,6 @@ from data_miner_dagster.domain.records import (
     VideoCandidate,
     VideoOutcome,
 )
-from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading.admission import (
     NoRoomYetError,
@@ -35,11 +41,12 @@ from data_miner_dagster.operations.downloading.admission import (
     check_room,
 )
 from data_miner_dagster.operations.downloading.imported_frames import take_frames
+from data_miner_dagster.operations.downloading.partial_folders import begin_partial_folder
 from data_miner_dagster.operations.downloading.proofs import prove
 from data_miner_dagster.operations.downloading.records import (
-    PARTIAL_FOLDER,
     NotWantedError,
     mend_row,
+    metadata_of,
     put_back,
     record_done,
     record_failure,
@@ -58,7 +65,6 @@ from data_miner_dagster.operations.sourcing.rules import ProjectRules, load_rule
 from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.local_files import fetch_local_file
 from data_miner_dagster.sites.records import FetchedVideo
-from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.downloading.failures import (
     backoff_seconds,
     try_delay_seconds,
@@ -188,8 +194,8 @@ def _sites_of(platform: Platform, keys: Sequence[str]) -> dict[str, str | None]:
 
 def _download_one(run: _Run, key: str) -> VideoOutcome | NotYetError:
     try:
-        with run.platform.hold_video(key, stopping=run.stopping):
-            return _download_held(run, key)
+        with run.platform.hold_video(key, stopping=run.stopping) as claim:
+            return _download_held(run, claim, key)
     except NotYetError as error:
         return error
     except ClaimHeldError as error:
@@ -198,7 +204,7 @@ def _download_one(run: _Run, key: str) -> VideoOutcome | NotYetError:
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
 
 
-def _download_held(run: _Run, key: str) -> VideoOutcome:
+def _download_held(run: _Run, claim: Claim, key: str) -> VideoOutcome:
     platform = run.platform
     row = find_video(platform.database, key)
     if row is None:
@@ -208,7 +214,7 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
     info = None if run.force else read_video_info(platform.layout, key)
     if info is not None:
         mend_row(platform, row, info)
-        return VideoOutcome(key, OutcomeStatus.REUSED, metadata=_metadata(info))
+        return VideoOutcome(key, OutcomeStatus.REUSED, metadata=metadata_of(info))
     if not run.force and row.status is VideoStatus.EXTRACTED and row.sha256 is not None and row.stored_bytes is None:
         message = "its frames exist; its file was removed to make room"
         return VideoOutcome(key, OutcomeStatus.REUSED, message=message)
@@ -220,9 +226,9 @@ def _download_held(run: _Run, key: str) -> VideoOutcome:
         check_room(platform, row, run.room.make_for(row))
         check_head_room(platform, row)
         if row.origin is Origin.LOCAL:
-            return _work(run, row)
+            return _work(run, claim, row)
         with run.politeness.place(_site_of(row.key, row.url), key) as begun_at:
-            return _work(run, row, begun_at)
+            return _work(run, claim, row, begun_at)
     except PostponedError as error:
         with platform.database.transaction() as session:
             if not stays_downloaded(platform, session, key):
@@ -243,7 +249,7 @@ def _site_of(key: str, url: str) -> str:
     return site_of_key(key) or host_of(url)
 
 
-def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOutcome:
+def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = None) -> VideoOutcome:
     """Download one video; `begun_at`: since when its site is asked for it, None of a local one."""
     platform, key, attempts = run.platform, row.key, row.attempts + (0 if run.is_another_try else 1)
     with platform.database.transaction() as session:
@@ -251,25 +257,14 @@ def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOu
         if row.status is not VideoStatus.DOWNLOADING:  # DOWNLOADING: left by a dead worker, whose claim is ours now
             move_video(session, key, VideoStatus.DOWNLOADING, attempts=attempts)
     try:
-        with disk_full_is_the_videos(platform.root):
-            info, rejections = _fetch_with_tries(run, row)
+        with disk_full_is_the_videos(platform.root), platform.working_under(claim):
+            info, rejections = _fetch_with_tries(run, claim, row)
+    except (ClaimLostError, RunEndedError):
+        raise
     except NotWantedError as error:
         return record_not_wanted(platform, row, error)
     except (VideoPermanentError, VideoTransientError) as error:
-        if error.kind is VideoErrorKind.DISK_FULL:  # no fault of the video's, so no attempt
-            until = utc_now() + timedelta(seconds=backoff_seconds(attempts, platform.config.downloading))
-            raise PostponedError(error.kind, until, str(error)) from error
-        if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
-            wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
-            site = _site_of(row.key, row.url)
-            if wait is None and error.kind is VideoErrorKind.RATE_LIMITED:
-                run.politeness.check_gate(site)  # opened by another video, which knows why
-            until = run.politeness.trip(site, wait, f"{site}: {error}")
-            raise PostponedError(error.kind, until, str(error)) from None
-        outcome = record_failure(platform, key, attempts, error)
-        if error.is_of_file_alone:
-            _note_served(run, row, begun_at)
-        return _as_of_site(run, row, outcome)
+        return _outcome_of_error(run, row, error, attempts, begun_at)
     except Exception:
         put_back(platform, row)
         raise
@@ -278,7 +273,27 @@ def _work(run: _Run, row: VideoRow, begun_at: datetime | None = None) -> VideoOu
         ends_refusals = begun_at is not None and was_refused(session, _site_of(row.key, row.url), key, begun_at)
     if begun_at is not None and ends_refusals:
         run.politeness.note_served(key, _site_of(row.key, row.url), begun_at)
-    return VideoOutcome(key, OutcomeStatus.DONE, metadata=_metadata(info))
+    return VideoOutcome(key, OutcomeStatus.DONE, metadata=metadata_of(info))
+
+
+def _outcome_of_error(
+    run: _Run, row: VideoRow, error: VideoPermanentError | VideoTransientError, attempts: int, begun_at: datetime | None
+) -> VideoOutcome:
+    """Record why a download failed; a PostponedError if that is no fault of the video's."""
+    if error.kind is VideoErrorKind.DISK_FULL:  # so no attempt
+        until = utc_now() + timedelta(seconds=backoff_seconds(attempts, run.platform.config.downloading))
+        raise PostponedError(error.kind, until, str(error)) from error
+    if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
+        wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
+        site = _site_of(row.key, row.url)
+        if wait is None and error.kind is VideoErrorKind.RATE_LIMITED:
+            run.politeness.check_gate(site)  # opened by another video, which knows why
+        until = run.politeness.trip(site, wait, f"{site}: {error}")
+        raise PostponedError(error.kind, until, str(error)) from None
+    outcome = record_failure(run.platform, row.key, attempts, error)
+    if error.is_of_file_alone:
+        _note_served(run, row, begun_at)
+    return _as_of_site(run, row, outcome)
 
 
 def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
@@ -301,12 +316,12 @@ def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome
     )
 
 
-def _fetch_with_tries(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
+def _fetch_with_tries(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
     tries = 0
     while True:
         tries += 1
         try:
-            return _fetch(run, row)
+            return _fetch(run, claim, row)
         except (VideoPermanentError, VideoTransientError) as error:
             if error.kind in SUSPECT_KINDS and not error.is_of_file_alone and row.origin is not Origin.LOCAL:
                 run.politeness.note_refusal(row, _site_of(row.key, row.url), error.kind, str(error))
@@ -326,14 +341,13 @@ def _rejections_of(run: _Run, candidate: VideoCandidate) -> dict[str, Rejection]
     }
 
 
-def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
+def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
     """Fetch, prove, publish: file first, manifest last. Returns the manifest, and the projects that turn it down."""
     platform, config = run.platform, run.platform.config.downloading
     if row.key.startswith(FRAMES_PREFIX):
         return take_frames(platform, row), {}
     folder = platform.layout.video_folder(row.key)
-    partial = folder / PARTIAL_FOLDER
-    partial.mkdir(parents=True, exist_ok=True)
+    partial = begin_partial_folder(folder, claim)
     run.media.start()  # imports while the file comes
 
     def accept(candidate: VideoCandidate) -> None:
@@ -356,6 +370,7 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
         if not error.kind.is_of_site:  # which may yet give the rest
             shutil.rmtree(partial)  # these bytes are no start for another attempt
         raise
+    platform.check_held(claim)
     platform.layout.video_info(row.key).unlink(missing_ok=True)  # from here on the old file does not count
     for old in folder.glob(f"{VIDEO_STEM}.*"):
         old.unlink()
@@ -370,17 +385,3 @@ def _fetch(run: _Run, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
         height=max(info.file.height, fetched.candidate.height or 0),  # a greater one was on offer
     )
     return info, _rejections_of(run, with_known(proven, row) if row.origin is Origin.LOCAL else proven)
-
-
-def _metadata(info: VideoInfo) -> dict[str, int | float | str]:
-    metadata: dict[str, int | float | str] = {
-        "size_bytes": info.file.size_bytes,
-        "duration_seconds": info.file.duration_seconds,
-        "width": info.file.width,
-        "height": info.file.height,
-    }
-    if info.file.title:
-        metadata["title"] = info.file.title
-    if info.url:
-        metadata["url"] = with_references(redact_url(info.url))
-    return metadata

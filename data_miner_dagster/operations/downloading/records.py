@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
 
 from data_miner_dagster.catalog.content import first_of_same_bytes, lock_content, of_like_duration
 from data_miner_dagster.catalog.database import Session
@@ -13,17 +12,16 @@ from data_miner_dagster.catalog.transitions import move_project_video, move_vide
 from data_miner_dagster.catalog.videos import record_downloaded, restore_extracted
 from data_miner_dagster.domain.errors import DataMinerError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.records import VIDEO_FACTS, OutcomeStatus, Rejection, VideoCandidate, VideoOutcome
+from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.downloading.partial_folders import partial_folders
 from data_miner_dagster.operations.item_faults import ItemFault, record_item_fault
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.downloading.failures import SAME_DURATION_SECONDS, decide_failure, is_same_content
-from data_miner_dagster.storage.atomic import PARTIAL_MARK
 from data_miner_dagster.storage.frames import has_frames
 from data_miner_dagster.storage.videos import VideoInfo, read_video_info
-
-PARTIAL_FOLDER: Final = f"{PARTIAL_MARK}download"
-"""Inside the video's folder; survives a kill, so that the next attempt goes on from its bytes."""
 
 
 class NotWantedError(DataMinerError):
@@ -89,7 +87,8 @@ def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) 
         move_video(session, row.key, VideoStatus.PENDING, attempts=row.attempts, **known)
         _reject(session, row.key, error.rejections)
     folder = platform.layout.video_folder(row.key)
-    shutil.rmtree(folder / PARTIAL_FOLDER, ignore_errors=True)
+    for partial in partial_folders(folder):
+        shutil.rmtree(partial, ignore_errors=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
     return VideoOutcome(row.key, OutcomeStatus.BLOCKED, message=f"no project wants it: {error}")
@@ -152,3 +151,18 @@ def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
         lock_content(session)
         move_video(session, row.key, VideoStatus.DOWNLOADING)
         record_done(session, info, {})
+
+
+def metadata_of(info: VideoInfo) -> dict[str, int | float | str]:
+    """Return what people are shown of a downloaded video."""
+    metadata: dict[str, int | float | str] = {
+        "size_bytes": info.file.size_bytes,
+        "duration_seconds": info.file.duration_seconds,
+        "width": info.file.width,
+        "height": info.file.height,
+    }
+    if info.file.title:
+        metadata["title"] = info.file.title
+    if info.url:
+        metadata["url"] = with_references(redact_url(info.url))
+    return metadata

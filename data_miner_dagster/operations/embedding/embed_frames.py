@@ -80,7 +80,7 @@ class _WholeVideos:
     def _planned(self, key: str) -> EmbeddingTask | VideoOutcome:
         with ExitStack() as stack:
             try:
-                stack.enter_context(self._platform.hold_video(key))
+                claim = stack.enter_context(self._platform.hold_video(key))
             except ClaimHeldError as error:
                 return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
             try:
@@ -91,12 +91,13 @@ class _WholeVideos:
                 return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
             if isinstance(planned, EmbeddingTask):
                 planned.claim = stack.pop_all()
+                planned.publishing = partial(self._platform.publishing_under, claim)
             elif planned.status.exists:
                 self._record_done(key)
             return planned
 
     def _written(self, task: EmbeddingTask) -> VideoOutcome:
-        with task.claim:
+        with task.claim, task.publishing():
             if task.fault is not None and (not task.vectors or is_of_system(task.fault)):
                 raise task.fault  # what may pass must not leave out a frame for good
             if task.problems and not task.vectors:

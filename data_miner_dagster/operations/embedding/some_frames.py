@@ -76,14 +76,15 @@ class _ChosenFrames:
         if plan() is None:
             return None
         with ExitStack() as stack:
-            stack.enter_context(self._platform.hold_video(key))
+            claim = stack.enter_context(self._platform.hold_video(key))
             planned = plan()  # another worker may have made them
             if planned is not None:
                 planned.claim = stack.pop_all()
+                planned.publishing = partial(self._platform.publishing_under, claim)
             return planned
 
     def _write(self, task: EmbeddingTask) -> None:
-        with task.claim:
+        with task.claim, task.publishing():
             if task.fault is not None:
                 raise task.fault
             if task.problems:

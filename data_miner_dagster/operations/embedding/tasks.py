@@ -1,6 +1,7 @@
 """What is to be embedded of one video, and what has become of it so far."""
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class EmbeddingTask:
     wanted: list[FrameToEmbed] = field(default_factory=list)
     known: StoredEmbeddings | None = None
     claim: ExitStack = field(default_factory=ExitStack)
+    publishing: Callable[[], AbstractContextManager[None]] = nullcontext  # what is written in it is of that claim
     vectors: list[npt.NDArray[np.float16]] = field(default_factory=list)
     frame_indices: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from data_miner_dagster.catalog.claims import Claim
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.room import removed_sources
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
@@ -19,6 +20,8 @@ from data_miner_dagster.catalog.videos import find_video, find_videos, is_due, k
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import (
     ClaimHeldError,
+    ClaimLostError,
+    RunEndedError,
     VideoPermanentError,
     VideoTransientError,
 )
@@ -186,20 +189,19 @@ class _FolderMaker:
 
 def _extract_one(platform: Platform, maker: _FolderMaker, key: str, force: bool) -> VideoOutcome:
     try:
-        with platform.hold_video(key, stopping=maker.stopping):
-            return _extract_held(platform, maker, key, force)
+        with platform.hold_video(key, stopping=maker.stopping) as claim:
+            return _extract_held(platform, maker, claim, key, force)
     except ClaimHeldError as error:
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
 
 
-def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool) -> VideoOutcome:
+def _extract_held(platform: Platform, maker: _FolderMaker, claim: Claim, key: str, force: bool) -> VideoOutcome:
     row = find_video(platform.database, key)
     if row is None:
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=f"no video {key!r} in the catalog; add it first")
     if (standing := _standing_outcome(row, force)) is not None:
         return standing
     assert row.sha256 is not None
-    assert row.file_name is not None
     wanted = frames_fingerprint(key, row.sha256, platform.config.extraction)
     sweep_partials(platform.layout.frames, key)
     stored = None if force else frames_identity(platform.layout, key)
@@ -212,11 +214,20 @@ def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool
     if _lacks_source(platform, row):
         why = maker.fetched[key].message if key in maker.fetched else "it was removed to make room meanwhile"
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=f"its file is not there: {why}")
+    return _extract_now(platform, maker, claim, row, wanted)
+
+
+def _extract_now(
+    platform: Platform, maker: _FolderMaker, claim: Claim, row: VideoRow, fingerprint: str
+) -> VideoOutcome:
+    key = row.key
     with platform.database.transaction() as session:
         move_video(session, key, VideoStatus.EXTRACTING)
     try:
-        with disk_full_is_the_videos(platform.root):
-            summary = maker.make(key, row.file_name, wanted)
+        with disk_full_is_the_videos(platform.root), platform.working_under(claim):
+            summary = maker.make(key, row.file_name or "", fingerprint)
+    except (ClaimLostError, RunEndedError):
+        raise
     except (VideoPermanentError, VideoTransientError) as error:
         return _record_failed(platform, row, error.kind, str(error))
     except Exception:
@@ -226,8 +237,8 @@ def _extract_held(platform: Platform, maker: _FolderMaker, key: str, force: bool
         logger.warning("%s: a picture is left out: %s", row.url or key, picture)
     table_bytes = files_size(platform.layout.frames_table(key))
     _record_extracted(platform, key, summary.num_frames, summary.size_bytes + table_bytes)
-    if platform.config.room.source_videos == "until_extracted" and (row := find_video(platform.database, key)):
-        maker.room.remove_source_held(row)
+    if platform.config.room.source_videos == "until_extracted" and (extracted := find_video(platform.database, key)):
+        maker.room.remove_source_held(extracted)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=summary.as_metadata())
 
 

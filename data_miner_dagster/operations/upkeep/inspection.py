@@ -24,7 +24,7 @@ from data_miner_dagster.domain.statuses import PROJECT_WAY, VideoStatus
 from data_miner_dagster.operations.damage import find_damaged_files, remove_damaged_files
 from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.storage.atomic import PARTIAL_MARK
+from data_miner_dagster.storage.atomic import PARTIAL_MARK, is_partial_of
 from data_miner_dagster.storage.frames import has_frames
 from data_miner_dagster.storage.layout import StorageLayout
 
@@ -184,12 +184,15 @@ def _partials(platform: Platform) -> Iterator[Finding]:
     """Partial files lie beside what they would have become: at most two folders below each room."""
     layout = platform.layout
     oldest = time.time() - PARTIAL_AGE_SECONDS
+    at_work = {claim.token for claim in live_claims(platform.database)}
     rooms = (layout.videos, layout.frames, layout.embeddings, layout.projects, layout.releases, layout.previews)
     for room in rooms:
         for pattern in (f"{PARTIAL_MARK}*", f"*/{PARTIAL_MARK}*", f"*/*/{PARTIAL_MARK}*"):
             for path in sorted(room.glob(pattern)) if room.is_dir() else []:
                 inside_another = any(part.startswith(PARTIAL_MARK) for part in path.relative_to(room).parts[:-1])
-                if not inside_another and path.stat().st_mtime < oldest:
+                if inside_another or is_partial_of(path.name, at_work):
+                    continue
+                if path.stat().st_mtime < oldest:
                     yield Finding(Drift.PARTIAL, str(path.relative_to(layout.root)), "remove it: its writer is gone")
 
 

@@ -16,7 +16,7 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading.download_videos import download_videos
-from data_miner_dagster.operations.downloading.records import PARTIAL_FOLDER
+from data_miner_dagster.operations.downloading.partial_folders import partial_folders
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
@@ -208,7 +208,7 @@ def test_download_videos__resume_downloads_no_byte_twice(tmp_path: Path, server:
     outcome, row = one(platform, url)
     assert outcome.error_kind is VideoErrorKind.CUT_OFF, outcome
     half = len(clip) // 2
-    part = next((platform.layout.video_folder(row.key) / PARTIAL_FOLDER).glob("*.part"))
+    [part] = partial_folders(platform.layout.video_folder(row.key))[0].glob("*.part")
     assert part.read_bytes() == clip[:half]
     server.add("/clip.mp4", hostile.whole_file(clip))
     before = len(server.requests)

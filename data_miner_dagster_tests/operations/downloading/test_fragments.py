@@ -11,7 +11,7 @@ from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.operations.downloading.download_videos import download_videos
-from data_miner_dagster.operations.downloading.records import PARTIAL_FOLDER
+from data_miner_dagster.operations.downloading.partial_folders import partial_folders
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster_tests.sites import hostile_server as hostile
@@ -154,7 +154,9 @@ def test_fragments__together_they_may_not_exceed_the_byte_cap(
     outcome = download(platform, offer(server, kind, offer_fragments(server, clip)))
     assert outcome.error_kind is VideoErrorKind.TOO_LARGE, outcome
     assert server.count(f"/{NUM_FRAGMENTS - 1}.frag") == 0
-    assert not list(platform.layout.videos.glob(f"*/{PARTIAL_FOLDER}"))  # nobody will ask for the rest
+    assert not any(
+        partial_folders(folder) for folder in platform.layout.videos.iterdir()
+    )  # nobody will ask for the rest
 
 
 def test_fragments__the_wall_time_is_of_all_together(tmp_path: Path, server: HostileServer, clip: bytes) -> None:

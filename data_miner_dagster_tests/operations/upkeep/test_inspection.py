@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_miner_dagster.catalog.claims import try_claim
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.releases import add_release
 from data_miner_dagster.catalog.schema import ProjectRow, ReleaseRow
@@ -133,6 +134,11 @@ def test_inspect_platform__old_partials_go_young_ones_stay(platform: Platform) -
     old.write_bytes(b"")
     young.mkdir()
     os.utime(old, (0, 0))
+    claim = try_claim(platform.database, "video/files-ccc")
+    assert claim is not None
+    at_work = platform.layout.frames / f".partial-{claim.token[:12]}-files-ccc"
+    at_work.mkdir()
+    os.utime(at_work, (0, 0))
     findings = inspect_platform(platform)
     assert drifts(findings) == [(Drift.PARTIAL, "frames/files-aaa/.partial-old-1.jpg")]
     assert mend_platform(platform, findings) == 1

@@ -1,0 +1,57 @@
+"""Folders for the bytes of a download that is under way, each of one claim.
+
+One lies inside the video's folder and carries the claim's token. It survives a kill, so that the next attempt goes on
+from its bytes, and two attempts never write into the same one.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.catalog.claims import Claim
+from data_miner_dagster.storage.atomic import PARTIAL_MARK, partial_name, sweep_partials
+
+_NAME: Final = "download"
+_COPY: Final = "copied"
+
+logger = logging.getLogger(__name__)
+
+
+def partial_folders(folder: Path) -> list[Path]:
+    """Return the folders of the attempts at a video that were cut off, the latest last."""
+    found = folder.glob(f"{PARTIAL_MARK}*{_NAME}")
+    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def _copy(earlier: Path, own: Path) -> None:
+    copied = own.with_name(partial_name(_COPY, None))
+    sweep_partials(own.parent, _COPY)
+    try:
+        shutil.copytree(earlier, copied)
+        copied.rename(own)
+    except OSError as error:  # gone meanwhile, or no room for it
+        logger.info("%s: its bytes are not used again: %s", earlier, error)
+        shutil.rmtree(copied, ignore_errors=True)
+        own.mkdir()
+
+
+def begin_partial_folder(folder: Path, claim: Claim) -> Path:
+    """Return the folder for the bytes of this attempt at a video, with those of the last attempt that was cut off.
+
+    What a writer that may still be running left is copied, so that two never write into the same file.
+    """
+    own = folder / partial_name(_NAME, claim.token)
+    if not own.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier = partial_folders(folder)
+        if not earlier:
+            own.mkdir()
+        elif claim.may_have_rival:
+            _copy(earlier[-1], own)
+        else:
+            earlier[-1].rename(own)
+    for other in partial_folders(folder):
+        if other != own:
+            shutil.rmtree(other, ignore_errors=True)
+    return own
