@@ -23,8 +23,8 @@ from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoFileRecord
 from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
-from data_miner_dagster.operations.downloading import download_videos as downloading
 from data_miner_dagster.operations.downloading.download_videos import download_videos
+from data_miner_dagster.operations.downloading.proofs import prove
 from data_miner_dagster.operations.extraction.extract_frames import extract_frames
 from data_miner_dagster.operations.extraction.workers import FrameWorkers
 from data_miner_dagster.operations.platform import Platform
@@ -32,7 +32,7 @@ from data_miner_dagster.operations.project_stage import project_stage
 from data_miner_dagster.storage.atomic import PARTIAL_MARK, is_partial_of
 from data_miner_dagster_tests.support.catalog import add_video
 
-KEY = "file-a"
+KEY = "urls-a"
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_extract_frames__a_lost_claim_publishes_no_folder_and_charges_no_failure
         return made
 
     monkeypatch.setattr(FrameWorkers, "make_frame_folder", slow)
-    with pytest.raises(ClaimLostError, match="video/file-a was taken over"):
+    with pytest.raises(ClaimLostError, match="video/urls-a was taken over"):
         extract_frames(platform, [KEY])
     assert len(written_in) == 1
     assert status_of(platform) is VideoStatus.EXTRACTING, "the other worker's"
@@ -110,7 +110,6 @@ def test_extract_frames__a_lost_claim_publishes_no_folder_and_charges_no_failure
 def test_download_videos__a_lost_claim_publishes_no_file(
     platform: Platform, sleep_too_long: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prove = downloading.prove
 
     def slow(*arguments: Any) -> Any:
         proven = prove(*arguments)
@@ -119,8 +118,8 @@ def test_download_videos__a_lost_claim_publishes_no_file(
         sleep_too_long()
         return proven
 
-    monkeypatch.setattr(downloading, "prove", slow)
-    with pytest.raises(ClaimLostError, match="video/file-a was taken over"):
+    monkeypatch.setattr("data_miner_dagster.operations.downloading.download_videos.prove", slow)
+    with pytest.raises(ClaimLostError, match="video/urls-a was taken over"):
         download_videos(platform, [KEY])
     assert status_of(platform) is VideoStatus.DOWNLOADING
     assert not platform.layout.video_info(KEY).exists()
