@@ -8,7 +8,7 @@ from data_miner_dagster.asset_checks import ALL_CHECKS
 from data_miner_dagster.housekeeping import prune_history_job
 from data_miner_dagster.jobs import ALL_ASSETS, JOBS
 from data_miner_dagster.resources.platform import PlatformResource
-from data_miner_dagster.schedules import daily_pruning, relist_sources
+from data_miner_dagster.schedules import housekeeping, relist_sources
 from data_miner_dagster.sensors.datasets import settled_projects
 from data_miner_dagster.sensors.project_files import project_files
 from data_miner_dagster.sensors.videos import wanted_videos
@@ -21,7 +21,7 @@ def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
         asset_checks=ALL_CHECKS,
         jobs=[*JOBS.values(), prune_history_job],
         sensors=[project_files, wanted_videos, settled_projects],
-        schedules=[relist_sources, daily_pruning],
+        schedules=[relist_sources, housekeeping],
         resources={"platform": PlatformResource(), **(resources or {})},
         # Keeps loaded models and open connections across steps; a process per step would cost two seconds each.
         executor=dg.in_process_executor,

@@ -1,19 +1,38 @@
 """Schedules: work that is triggered by the clock alone."""
 
+from datetime import timedelta
+from typing import Final
+
 import dagster as dg
 
-from data_miner_dagster.housekeeping import prune_history_job
+from data_miner_dagster.history.pruning import prune_ticks
+from data_miner_dagster.housekeeping import PRUNE_HISTORY, prune_history_job
 from data_miner_dagster.jobs import JOBS, LIST_SOURCES, forced_ops
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.sensors.states import project_states
 
-daily_pruning = dg.ScheduleDefinition(
-    name="daily_pruning",
+_PRUNING_INTERVAL: Final = timedelta(days=1)
+
+
+@dg.schedule(
     job=prune_history_job,
-    cron_schedule="43 3 * * *",
+    cron_schedule="43 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Removes history older than `platform.storage.history_days` from Dagster's storage.",
+    description="Removes old ticks every hour, and asks once a day for a run that removes old history.",
 )
+def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResource) -> dg.RunRequest | dg.SkipReason:
+    """Request a run if the last one was a day ago, whatever hour it is: a machine may be off at night."""
+    now = context.scheduled_execution_time
+    days = platform.open().config.storage.history_days
+    if days is None:
+        return dg.SkipReason("platform.storage.history_days is null: history is kept")
+    num_ticks = prune_ticks(context.instance, timedelta(days=days), now=now)
+    a_day_ago = now - _PRUNING_INTERVAL
+    is_done = context.instance.get_runs_count(dg.RunsFilter(job_name=PRUNE_HISTORY, created_after=a_day_ago))
+    has_work = context.instance.get_run_ids(dg.RunsFilter(created_before=a_day_ago), limit=1)
+    if is_done or not has_work:
+        return dg.SkipReason(f"{num_ticks} old ticks removed")
+    return dg.RunRequest(run_key=f"{PRUNE_HISTORY}:{now.isoformat()}")
 
 
 @dg.schedule(

@@ -1,5 +1,6 @@
 """The job that runs once a day, as Dagster runs it."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +11,7 @@ from data_miner_dagster.config.environment import ROOT_VARIABLE
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.housekeeping import PRUNE_HISTORY
 from data_miner_dagster.partitions import PROJECTS
+from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster_tests.support.sample_project import build_project
 
 
@@ -35,3 +37,27 @@ def test_prune_history__old_runs_and_keys_of_deleted_projects_go(
             "removed 1 runs with "
         )  # the job's own runs are no one's yet: no daemon asked for them
         assert {run.run_id for run in instance.get_runs()} == {young.run_id, done.run_id}
+
+
+def test_housekeeping__asks_once_a_day_where_there_is_something_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_project(tmp_path / "root", through="sourcing")
+    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path / "root"))
+
+    def asked(instance: dg.DagsterInstance, in_hours: float) -> str | None:
+        at = datetime.now(UTC) + timedelta(hours=in_hours)
+        given = {"platform": PlatformResource()}
+        with dg.build_schedule_context(instance, at, resources=given) as context:
+            answer = defs.get_repository_def().get_schedule_def("housekeeping").evaluate_tick(context)
+        assert len(answer.run_requests or []) <= 1
+        return answer.skip_message if not answer.run_requests else answer.run_requests[0].run_key
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert asked(instance, 0) == "0 old ticks removed"
+        create_run_for_test(instance, status=dg.DagsterRunStatus.SUCCESS)
+        assert asked(instance, 23) == "0 old ticks removed"
+        assert str(asked(instance, 25)).startswith("prune_history:")
+        create_run_for_test(instance, job_name=PRUNE_HISTORY, status=dg.DagsterRunStatus.SUCCESS)
+        assert asked(instance, 23) == "0 old ticks removed"
+        assert str(asked(instance, 25)).startswith("prune_history:")

@@ -201,7 +201,7 @@ def test_prune_history__free_space_of_files_is_given_back(instance: dg.DagsterIn
 
 def test_prune_history__old_ticks_go_and_skipped_ones_sooner(instance: dg.DagsterInstance) -> None:
     now = datetime.now(UTC)
-    outcomes = ((TickStatus.SKIPPED, 0.9), (TickStatus.SKIPPED, 2), (TickStatus.SUCCESS, 2), (TickStatus.SUCCESS, 31))
+    outcomes = ((TickStatus.SKIPPED, 0.2), (TickStatus.SKIPPED, 0.3), (TickStatus.SUCCESS, 2), (TickStatus.SUCCESS, 31))
     for location in ("data_miner_dagster", "somebody"):
         origin = RemoteRepositoryOrigin(
             ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name="x"), location), "__repository__"
