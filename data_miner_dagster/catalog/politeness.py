@@ -1,8 +1,8 @@
 """State that all runs share about a site: its circuit breaker, budgets and request spacing.
 
 Belongs here: the rows and their changes. Each change is one transaction that locks the site's row, so that only one of
-two processes gets the last place in a budget. Does not belong here: what the limits are (config), when a breaker
-opens (operations/politeness.py).
+two processes gets the last place in a budget. Dates are by the database's clock, which all hosts share. Does not belong
+here: what the limits are (config), when a breaker opens (operations/politeness.py).
 """
 
 from collections.abc import Collection
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.pending import reindex_videos
-from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, VideoRow, utc_now
+from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, VideoRow
 from data_miner_dagster.catalog.writers import insert_absent
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.secret_values import with_references
@@ -85,15 +85,14 @@ def _state(session: Session, site: str, now: datetime) -> GateState:
 def gate_state(database: Database, site: str, now: datetime | None = None) -> GateState:
     """Return the breaker that keeps a site closed, if any, and the number of consecutive trips of both breakers."""
     with database.reading() as session:
-        return _state(session, site, now or utc_now())
+        return _state(session, site, now or database.now(session))
 
 
 def closed_gates(database: Database, now: datetime | None = None) -> list[ClosedGate]:
     """Return all open breakers, by site."""
     with database.reading() as session:
-        rows = session.scalars(
-            select(SiteGateRow).where(SiteGateRow.closed_until > (now or utc_now())).order_by(SiteGateRow.site)
-        )
+        present = now or database.now(session)
+        rows = session.scalars(select(SiteGateRow).where(SiteGateRow.closed_until > present).order_by(SiteGateRow.site))
         return [
             ClosedGate(row.site, row.closed_until, row.reason or "", row.event_since is not None)
             for row in rows
@@ -115,9 +114,9 @@ def admit_download(
     Args:
         spacing_seconds: minimum delay from this download to the site's next one, in any process.
     """
-    now = now or utc_now()
     with database.transaction() as session:
         gate = locked_gate(session, site)
+        now = now or database.now(session)
         state = _state(session, site, now)
         if state.closed is not None:
             return Admission(None, state.closed.until, state.closed.reason)
@@ -150,7 +149,7 @@ def close_gate(database: Database, site: str, until: datetime, reason: str) -> N
     """Open the breaker, so that no request is sent to the site before `until`. A later existing date is kept."""
     with database.transaction() as session:
         gate = locked_gate(session, site)
-        if gate.closed_until is None or gate.closed_until <= utc_now():
+        if gate.closed_until is None or gate.closed_until <= database.now(session):
             gate.num_trips += 1  # several failures of one trip count once
         if gate.closed_until is None or gate.closed_until < until:
             gate.closed_until, gate.reason = until, reason
@@ -173,7 +172,7 @@ def note_success(database: Database, sites: Collection[str]) -> None:
         with database.transaction() as session:
             session.execute(
                 update(SiteGateRow)
-                .where(SiteGateRow.site.in_(tripped), SiteGateRow.closed_until <= utc_now())
+                .where(SiteGateRow.site.in_(tripped), SiteGateRow.closed_until <= database.now(session))
                 .values(num_trips=0)
             )
 

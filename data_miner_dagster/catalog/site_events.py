@@ -16,7 +16,7 @@ from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.pending import reindex_videos
 from data_miner_dagster.catalog.politeness import locked_gate
-from data_miner_dagster.catalog.schema import ClaimRow, SiteGateRow, SiteRefusalRow, VideoRow, utc_now
+from data_miner_dagster.catalog.schema import ClaimRow, SiteGateRow, SiteRefusalRow, VideoRow
 from data_miner_dagster.catalog.writers import lock_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -63,7 +63,7 @@ def note_refusal(
         elif row.state == RefusalState.CLEARED:
             row.counts = False
         row.state = RefusalState.EVENT if is_on else RefusalState.STREAK
-        row.refused_at = utc_now()
+        row.refused_at = database.now(session)
         session.flush()
         in_a_row = select(func.count()).where(
             SiteRefusalRow.site == site,
@@ -85,12 +85,12 @@ def declare_event(
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
-        if gate.closed_until is None or gate.closed_until <= utc_now():
+        if gate.closed_until is None or gate.closed_until <= database.now(session):
             gate.num_trips += 1
         if gate.closed_until is None or gate.closed_until < until:
             gate.closed_until = until
         gate.reason = reason
-        gate.event_since = gate.event_since or utc_now()
+        gate.event_since = gate.event_since or database.now(session)
         session.execute(
             update(SiteRefusalRow)
             .where(
@@ -181,7 +181,7 @@ def note_served(database: Database, site: str, video_key: str, begun_at: datetim
                 SiteRefusalRow.site == site,
                 or_(
                     SiteRefusalRow.video_key == video_key,
-                    SiteRefusalRow.refused_at <= utc_now() - _REMEMBERED_FOR,
+                    SiteRefusalRow.refused_at <= database.now(session) - _REMEMBERED_FOR,
                 ),
             )
         )
@@ -197,7 +197,7 @@ def take_probe(database: Database, site: str, video_key: str) -> bool:
         gate = locked_gate(session, site)
         if gate.event_since is None or gate.probe_key == video_key:
             return True
-        if gate.closed_until is not None and gate.closed_until > utc_now():
+        if gate.closed_until is not None and gate.closed_until > database.now(session):
             return False  # closed again since the caller checked
         claim = session.get(ClaimRow, f"video/{gate.probe_key}")
         if claim is not None and is_claim_live(claim, database.now(session)):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from data_miner_dagster.catalog.clock import SharedClock
 from data_miner_dagster.catalog.politeness import (
     EVERY_SITE,
     Admission,
@@ -23,7 +24,7 @@ from data_miner_dagster.catalog.politeness import (
     note_success,
     num_trips,
 )
-from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.site_events import (
     declare_event,
     end_probe,
@@ -80,6 +81,7 @@ class SitePoliteness:
     def __init__(self, platform: Platform) -> None:
         self._config = platform.config.downloading
         self._database = platform.database
+        self._clock = SharedClock(platform.database)  # of all hosts that ask the same sites
         self._lock = threading.Lock()
         self._closed_until: dict[str, datetime] = {}  # by scope; changed by `_close`
         self.when_closed: Callable[[], None] = lambda: None
@@ -92,7 +94,7 @@ class SitePoliteness:
 
     def _known_until(self, site: str) -> datetime | None:
         """Return until when nothing is asked of a site, as far as this process knows; None if it may be asked."""
-        now = utc_now()
+        now = self._clock.now()
         dates = [self._closed_until.get(name) for name in (site, EVERY_SITE)]
         return max((date for date in dates if date is not None and date > now), default=None)
 
@@ -109,7 +111,7 @@ class SitePoliteness:
         """Open the breaker, or leave it open; return until when nothing is asked."""
         scope = self._scope(site)
         with self._lock:
-            now, known = utc_now(), self._known_until(site)
+            now, known = self._clock.now(), self._known_until(site)
             asked = now + timedelta(seconds=granted_wait_seconds(wait_seconds, self._config.breaker))
             if known is not None and known >= asked - _ONE_TRIP:
                 return known  # it is open already: one trip, however many answers say so
@@ -150,7 +152,7 @@ class SitePoliteness:
         The third in a row, in whatever process, is a refusal of the whole site: its breaker
         opens, and `put_back` gives the videos its date.
         """
-        since = utc_now() - STREAK_LASTS
+        since = self._clock.now() - STREAK_LASTS
         may_count = row.status is not VideoStatus.UNAVAILABLE  # that has been its own before
         num_in_a_row, is_on = note_refusal(self._database, site, row.key, may_count=may_count, since=since)
         if not is_on and num_in_a_row < VIDEOS_OF_AN_EVENT:
@@ -159,8 +161,8 @@ class SitePoliteness:
             state = gate_state(self._database, site)
             seconds = breaker_seconds(state.num_trips, None, self._config.breaker)
             is_closed = state.closed is not None and state.closed.is_event  # by another refusal of the same event
-            until = state.closed.until if state.closed and is_closed else utc_now() + timedelta(seconds=seconds)
-            reason = refusal_reason(site, kind, message, yt_dlp_version(), utc_now().date())
+            until = state.closed.until if state.closed and is_closed else self._clock.now() + timedelta(seconds=seconds)
+            reason = refusal_reason(site, kind, message, yt_dlp_version(), self._clock.now().date())
             declare_event(self._database, site, until, reason, since=since, kinds=SUSPECT_KINDS)
             self._close(site, until)  # last: who is stopped by it looks the reason up
         if not is_closed:
@@ -227,7 +229,7 @@ class SitePoliteness:
         state, is_probe = self._take_probe(site, video_key)
         try:
             trips = state.num_trips if self._is_spared(site) else self._take_turn(site)
-            yield utc_now()
+            yield self._clock.now()
         finally:
             if is_probe:
                 end_probe(self._database, site, video_key)
@@ -245,13 +247,13 @@ class SitePoliteness:
                 daily_budget=politeness.daily_budget,
                 spacing_seconds=self._spacing_seconds(site),
             )
-            seconds = 0.0 if admission.start_at is None else (admission.start_at - utc_now()).total_seconds()
+            seconds = 0.0 if admission.start_at is None else (admission.start_at - self._clock.now()).total_seconds()
             if seconds > 0:
                 self._reserved[site] = admission
                 raise NotYetError(seconds)
         if admission.start_at is None:
             self.check_gate(site)  # closed since it was looked at, or else a budget is spent
-            until = admission.wait_until or utc_now()
+            until = admission.wait_until or self._clock.now()
             raise PostponedError(
                 VideoErrorKind.RATE_LIMITED, until, f"{admission.reason}; goes on at {_until_text(until)}"
             )

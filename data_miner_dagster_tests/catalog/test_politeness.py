@@ -2,7 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
+
+from data_miner_dagster.catalog import clock
+from data_miner_dagster.catalog.clock import SharedClock
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.politeness import (
     EVERY_SITE,
@@ -14,7 +19,9 @@ from data_miner_dagster.catalog.politeness import (
     note_success,
     num_trips,
 )
+from data_miner_dagster.catalog.renewal import held_clock
 from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.domain.errors import TransientError
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -95,3 +102,53 @@ def test_note_success__begins_the_count_anew(database: Database) -> None:
     assert num_trips(database, "site") == 2
     note_success(database, {"site", EVERY_SITE})
     assert num_trips(database, "site") == 0
+
+
+def set_server_clock(monkeypatch: pytest.MonkeyPatch, offset: timedelta) -> None:
+    """Let the database's clock differ from this host's."""
+    monkeypatch.setattr(Database, "now", lambda _database, _session: utc_now() + offset)
+
+
+@pytest.mark.parametrize("offset", [timedelta(hours=-2), timedelta(hours=2)])
+def test_gates_and_budgets__go_by_the_clock_of_the_database(
+    database: Database, monkeypatch: pytest.MonkeyPatch, offset: timedelta
+) -> None:
+    set_server_clock(monkeypatch, offset)
+    there = utc_now() + offset
+    unlimited: Any = {"hourly_budget": None, "daily_budget": None, "spacing_seconds": 0}
+    begun = admit_download(database, "site", **unlimited).start_at
+    assert begun is not None
+    assert abs((begun - there).total_seconds()) < 60
+    close_gate(database, "site", there + timedelta(minutes=5), "HTTP 429")
+    assert gate_state(database, "site").closed is not None
+    assert [gate.site for gate in closed_gates(database)] == ["site"]
+    assert admit_download(database, "site", **unlimited).wait_until == there + timedelta(minutes=5)
+    note_success(database, {"site"})
+    assert num_trips(database, "site") == 1, "still closed"
+    set_server_clock(monkeypatch, offset + timedelta(minutes=6))
+    assert closed_gates(database) == []
+    note_success(database, {"site"})
+    assert num_trips(database, "site") == 0
+
+
+def test_shared_clock__asks_a_server_once_a_minute_and_survives_its_absence(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def there(_database: Database, _session: object) -> datetime:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise TransientError("away")
+        return utc_now() + timedelta(hours=2)
+
+    monkeypatch.setattr(Database, "now", there)
+    shared = SharedClock(database)
+    expected = timedelta(hours=2) if database.is_postgresql else timedelta(0)
+    later = 0.0
+    monkeypatch.setattr(clock, "held_clock", lambda: held_clock() + later)
+    for later in (0.0, 30.0, 61.0):
+        difference = shared.now() - utc_now() - expected - timedelta(seconds=later if database.is_postgresql else 0)
+        assert abs(difference.total_seconds()) < 10
+    assert asked == (2 if database.is_postgresql else 0)

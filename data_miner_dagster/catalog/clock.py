@@ -1,0 +1,44 @@
+"""The clock that all hosts of a catalog share, for dates that are compared outside a transaction."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.failures import DATABASE_ERROR
+from data_miner_dagster.catalog.renewal import held_clock
+from data_miner_dagster.domain.errors import DataMinerError
+
+_ASK_AGAIN_SECONDS: Final = 60.0
+
+
+class SharedClock:
+    """The database's clock, without asking the database each time. Safe to share between threads.
+
+    On PostgreSQL the server is asked once a minute, and in between the time that has passed here is added. On SQLite it
+    is this host's clock.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._asked: tuple[datetime, float] | None = None  # what the server said, and when, by held_clock()
+
+    def now(self) -> datetime:
+        """Return the present time."""
+        if not self._database.is_postgresql:
+            return datetime.now(UTC)
+        with self._lock:
+            if self._asked is None or held_clock() - self._asked[1] > _ASK_AGAIN_SECONDS:
+                self._asked = self._ask()
+            said, at = self._asked
+            return said + timedelta(seconds=held_clock() - at)
+
+    def _ask(self) -> tuple[datetime, float]:
+        try:
+            with self._database.reading() as session:
+                return self._database.now(session), held_clock()
+        except (DATABASE_ERROR, DataMinerError):
+            if self._asked is None:
+                raise
+            return self._asked  # the server is away; its clock goes on
