@@ -29,6 +29,7 @@ from data_miner_dagster.domain.secret_values import remember_reference
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.damage import remove_damaged_files
 from data_miner_dagster.storage.atomic import publishing_as, write_json
+from data_miner_dagster.storage.file_systems import check_place_of_sqlite
 from data_miner_dagster.storage.layout import StorageLayout
 
 CLAIM_WAIT_SECONDS: Final = 3600.0
@@ -134,9 +135,12 @@ class Platform:
 
         Raises:
             CatalogError: it is damaged, or it is a new one beside files that a catalog knew.
+            ConfigError: it would be an SQLite file on a file system that several hosts share.
         """
         file = self.layout.catalog_file
         database = Database(self._catalog_url or sqlite_url(file))
+        if database.file is not None:
+            check_place_of_sqlite(database.file)
         rooms = [] if self.may_begin_catalog else self.layout.filled_rooms()
         is_missing = self._catalog_url is None and not file.exists()
         if rooms and (is_missing or not has_tables(database)):

@@ -1,0 +1,68 @@
+"""Which file system a path is on, and whether an SQLite database may lie there."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError
+
+_OF_SEVERAL_HOSTS: Final = frozenset({"cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
+"""Served by another host, so that several may have the same file open. SQLite's write-ahead log needs memory that all
+users of the file share, which there is on one host only; locks over sshfs hold nobody. Not refused: virtiofs, 9p and
+overlay, over which one machine gives its own files to its guests and containers.
+
+Source: https://sqlite.org/wal.html, "WAL does not work over a network filesystem"; https://sqlite.org/useovernet.html
+"""
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mounted file system."""
+
+    mount_point: Path
+    kind: str
+    source: str
+
+
+def _mounts(mountinfo: str) -> Iterator[Mount]:
+    """Yield the mounts of /proc/self/mountinfo in the order in which they were made.
+
+    Source: proc(5): mount point in field 5 with octal escapes; kind and source follow a lone hyphen.
+    """
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, described = before.split(" "), after.split(" ")
+        if len(fields) > 4 and len(described) > 1:
+            point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
+            yield Mount(Path(point), described[0], described[1])
+
+
+def mount_of(path: Path, mountinfo: str) -> Mount | None:
+    """Return the mount on which an absolute path without links lies: the innermost, and of those the latest."""
+    around = [mount for mount in _mounts(mountinfo) if path.is_relative_to(mount.mount_point)]
+    return max(enumerate(around), key=lambda one: (len(one[1].mount_point.parts), one[0]))[1] if around else None
+
+
+def check_place_of_sqlite(file: Path, mountinfo: str | None = None) -> None:
+    """Check that a catalog in an SQLite file may be kept there.
+
+    Args:
+        file: which need not exist yet.
+        mountinfo: the mounts; None: those of this process, or on other systems than Linux nothing.
+
+    Raises:
+        ConfigError: the file system is one that several hosts share.
+    """
+    if mountinfo is None:
+        if not _MOUNTS.exists():
+            return
+        mountinfo = _MOUNTS.read_text(encoding="utf-8", errors="replace")
+    mount = mount_of(file.resolve(), mountinfo)
+    if mount is not None and mount.kind in _OF_SEVERAL_HOSTS:
+        raise ConfigError(
+            f"{file} is on {mount.kind} ({mount.source} at {mount.mount_point}), where an SQLite catalog gets damaged: "
+            "set DATA_MINER_CATALOG_URL to a PostgreSQL database (docs/deployment.md), or use a --root on a local disk"
+        )
