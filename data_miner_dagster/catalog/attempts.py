@@ -103,7 +103,7 @@ def clear_attempts(session: Session, stage: WorkStage, items: Collection[str]) -
 
 
 def forget_items(session: Session, items: Collection[str]) -> None:
-    """Forget the failures and deaths of videos or projects at every stage."""
+    """Forget the failures and deaths of videos or projects at every stage, because they start afresh."""
     for stage in WorkStage:
         clear_attempts(session, stage, items)
 

@@ -146,7 +146,7 @@ def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
     Returns:
         The number of rows that became pending.
     """
-    if bases_on_record(database) == dict(bases):
+    if dict(bases).items() <= bases_on_record(database).items():
         return 0
     with database.transaction() as session:
         recorded = _recorded(session)
@@ -159,7 +159,7 @@ def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
         number = select(func.count()).select_from(_PENDING)
         num_before = session.scalar(number) or 0
         num_deleted = _reindex(session, "all")
-        if changed & recorded.keys():  # other settings than before: other videos are ready for each project
+        if changed & recorded.keys() & {WorkStage.EXTRACTION, WorkStage.EMBEDDING}:  # other videos are ready now
             raise_content_versions(session, session.scalars(select(_PROJECTS.c.name)).all())
         return (session.scalar(number) or 0) - (num_before - num_deleted)
 

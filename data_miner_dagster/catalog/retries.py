@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from data_miner_dagster.catalog.attempts import clear_attempts
 from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.holds import CANCELLED, WorkScope, holds_within
+from data_miner_dagster.catalog.pending import reindex_videos
 from data_miner_dagster.catalog.schema import ProjectRow, ProjectVideoRow
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.videos import retry_videos_in
@@ -71,6 +72,7 @@ def _retry(session: Session, scope: WorkScope, kinds: Collection[str] | None) ->
         projects.update(_reset_projects(session, scope, None if kinds is None else projects))
     for stage, item in failed:
         clear_attempts(session, stage, [item])
+    reindex_videos(session, videos)
     num_holds, stages = 0, tuple[WorkStage, ...]()
     if kinds is None:
         num_holds = _end_holds(session, scope)

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from data_miner_dagster import __version__
-from data_miner_dagster.catalog.attempts import forget_items
+from data_miner_dagster.catalog.attempts import clear_attempts, forget_items
 from data_miner_dagster.catalog.batches import free_videos
 from data_miner_dagster.catalog.content import lock_content
 from data_miner_dagster.catalog.database import Database, portions
@@ -66,6 +66,26 @@ def find_videos(
         else:
             rows = [row for some in portions(keys) for row in session.scalars(query.where(VideoRow.key.in_(some)))]
     return sorted(rows, key=attrgetter("key"))
+
+
+def extracted_keys(database: Database, *, after: str | None, limit: int, only_without_basis: bool = False) -> list[str]:
+    """Return the next EXTRACTED videos after a key, in order, or only those without a basis of frames."""
+    query = select(VideoRow.key).where(VideoRow.status == VideoStatus.EXTRACTED).order_by(VideoRow.key).limit(limit)
+    if after is not None:
+        query = query.where(VideoRow.key > after)
+    if only_without_basis:
+        query = query.where(VideoRow.frames_basis.is_(None))
+    with database.reading() as session:
+        return list(session.scalars(query))
+
+
+def count_by_frames_basis(database: Database, project: str | None = None) -> dict[str | None, int]:
+    """Return the number of EXTRACTED videos, of a project or of all, by the basis of their frames."""
+    query = select(VideoRow.frames_basis, func.count()).where(VideoRow.status == VideoStatus.EXTRACTED)
+    if project is not None:
+        query = query.where(is_wanted(project))
+    with database.reading() as session:
+        return {row[0]: row[1] for row in session.execute(query.group_by(VideoRow.frames_basis))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +166,11 @@ def is_due(video: VideoRow, now: datetime | None = None) -> bool:
 
 
 def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, **values: Any) -> bool:
-    """Move a video from DOWNLOADING to DOWNLOADED with the verified facts of its file, which must be in place."""
+    """Move a video from DOWNLOADING to DOWNLOADED with the verified facts of its file, which must be in place.
+
+    What failed at an earlier file says nothing of this one.
+    """
+    clear_attempts(session, WorkStage.EXTRACTION, [video_key])
     known: dict[str, Any] = {
         column: value
         for column, value in (

@@ -48,13 +48,17 @@ def _basis_in_force(stage: WorkStage) -> ColumnElement[str | None]:
     return select(_BASES.c.basis).where(_BASES.c.stage == stage).scalar_subquery()
 
 
-def _has_stale_frames() -> ColumnElement[bool]:
+def _wanted_frames_basis() -> ColumnElement[str | None]:
     wanted = _basis_in_force(WorkStage.EXTRACTION)
-    part = case(
+    return case(
         (_VIDEOS.c.key.startswith(FRAMES_PREFIX, autoescape=True), func.substr(wanted, BASIS_LENGTH + 1)),
         else_=func.substr(wanted, 1, BASIS_LENGTH),
     )
-    return and_(wanted.is_not(None), _VIDEOS.c.frames_basis.is_distinct_from(part))
+
+
+def _has_stale_frames() -> ColumnElement[bool]:
+    is_known = exists().where(_BASES.c.stage == WorkStage.EXTRACTION)
+    return and_(is_known, _VIDEOS.c.frames_basis.is_distinct_from(_wanted_frames_basis()))
 
 
 def _has_stale_embeddings() -> ColumnElement[bool]:
@@ -92,7 +96,11 @@ def _is_last_failure() -> ColumnElement[bool]:
 def _failure_counts() -> ColumnElement[bool]:
     """Return the condition that the last failure says anything: as `due_dates` in attempts.py has it."""
     kinds_of_program = [kind.value for kind in FailureKind if kind.is_of_program]
-    is_of_other_inputs = _LAST.c.basis != _basis_in_force(WorkStage.EMBEDDING)
+    wanted = case(
+        (_LAST.c.stage == WorkStage.EXTRACTION, _wanted_frames_basis()),
+        (_LAST.c.stage == WorkStage.EMBEDDING, _basis_in_force(WorkStage.EMBEDDING)),
+    )
+    is_of_other_inputs = _LAST.c.basis != wanted
     is_of_other_version = and_(_LAST.c.kind.in_(kinds_of_program), _LAST.c.version != bindparam("version"))
     return and_(_LAST.c.id.is_not(None), ~func.coalesce(is_of_other_inputs, false()), ~is_of_other_version)
 

@@ -29,10 +29,14 @@ def project_lines(platform: "Platform", project: str | None = None) -> list[str]
 
 
 def frames_lines(platform: "Platform", project: str | None = None) -> list[str]:
-    """Return one line if videos of a project (or of all) have frames of an earlier version. Reads one footer each."""
-    from data_miner_dagster.operations.extraction.extract_frames import count_earlier_frames
+    """Return one line if videos of a project (or of all) have frames of an earlier version.
+
+    At the first opening by this version, this reads what each video's frames were made with.
+    """
+    from data_miner_dagster.operations.upkeep.auditing import count_earlier_frames, settle_bases
     from data_miner_dagster.stages.upgrading import describe_earlier_frames
 
+    settle_bases(platform)
     line = describe_earlier_frames(count_earlier_frames(platform, project), EXTRACTION_VERSION)
     return [] if line is None else [line]
 

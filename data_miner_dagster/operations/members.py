@@ -10,11 +10,14 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
+from data_miner_dagster.catalog.pending import record_bases
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.bases import embedding_basis
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.damage import damaged
@@ -87,6 +90,7 @@ def project_members(platform: Platform, project: str) -> ProjectMembers:
                 ready.append(found)
             elif found is not None:
                 (unsettled if found is _Lack.FRAMES else not_embedded).append(video.key)
+                _note_lack(platform, video, found)
     failed.sort(key=lambda member: member.video_key)
     return ProjectMembers(tuple(ready), tuple(not_embedded), tuple(unsettled), tuple(failed))
 
@@ -94,6 +98,18 @@ def project_members(platform: Platform, project: str) -> ProjectMembers:
 class _Lack(Enum):
     FRAMES = "frames"
     EMBEDDINGS = "embeddings"
+
+
+def _note_lack(platform: Platform, video: VideoRow, lack: _Lack) -> None:
+    """Ask again for what the catalog thinks is there: a planner reads no files."""
+    stage, on_record = WorkStage.EXTRACTION, video.frames_basis
+    if lack is _Lack.EMBEDDINGS:
+        stage, on_record = WorkStage.EMBEDDING, video.embedding_basis
+        if on_record != embedding_basis(platform.models.filter_encoder):
+            return
+    if on_record is not None and video.status is VideoStatus.EXTRACTED:
+        with platform.database.transaction() as session:
+            record_bases(session, stage, {video.key: None})
 
 
 def _fail(failed: list[FailedMember], video_key: str, fault: ItemFault) -> None:

@@ -5,8 +5,8 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,16 +16,19 @@ from pydantic import ValidationError
 
 from data_miner_dagster.catalog.claims import Claim, check_claim, hold_claim
 from data_miner_dagster.catalog.database import Database, sqlite_url
+from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.leases import RunLease
 from data_miner_dagster.catalog.migrations import Migration, has_tables, initialise
+from data_miner_dagster.catalog.pending import record_bases
 from data_miner_dagster.catalog.projects import find_project, find_projects
 from data_miner_dagster.catalog.renewal import note_progress
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.problems import describe_problems
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, interpolations_of_snapshot
-from data_miner_dagster.domain.errors import CatalogError, ConfigError, DamagedFileError
+from data_miner_dagster.domain.errors import CatalogError, ConfigError, DamagedFileError, DataMinerError
 from data_miner_dagster.domain.records import VideoOutcome
 from data_miner_dagster.domain.secret_values import remember_reference
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.damage import remove_damaged_files
 from data_miner_dagster.storage.atomic import publishing_as, write_json
@@ -194,8 +197,20 @@ class Platform:
         try:
             yield
         except DamagedFileError:
-            self._removed_files += remove_damaged_files(self.layout, video_key=video_key)
+            removed = remove_damaged_files(self.layout, video_key=video_key)
+            self._removed_files += removed
+            with suppress(DATABASE_ERROR, DataMinerError):  # whoever meets the lack tells the catalog, too
+                self._ask_again_for(removed)
             raise
+
+    def _ask_again_for(self, removed: Collection[Path]) -> None:
+        """Tell the catalog which frames and embeddings are not there any more."""
+        frames = {path.parent.name for path in removed if path.parent.parent == self.layout.frames}
+        embeddings = self.layout.embeddings / self.models.filter_encoder.name
+        embedded = {path.stem for path in removed if path.parent == embeddings}
+        with self.database.transaction() as session:
+            record_bases(session, WorkStage.EXTRACTION, dict.fromkeys(frames))
+            record_bases(session, WorkStage.EMBEDDING, dict.fromkeys(embedded))
 
     def remove_unreadable(self, path: Path) -> None:
         """Remove a derived file of a video, whose claim the caller holds, so that it is made again."""

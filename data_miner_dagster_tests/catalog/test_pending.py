@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from data_miner_dagster import __version__
-from data_miner_dagster.catalog.attempts import clear_attempts, record_attempt
+from data_miner_dagster.catalog.attempts import clear_attempts, forget_items, record_attempt
 from data_miner_dagster.catalog.charges import charge_run
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.members import add_candidates, take_out
@@ -236,7 +236,7 @@ def test_pending__failed_embedding_waits_for_its_date_or_for_a_change(bikes: Dat
     fail(None)
     assert pending(bikes) == []
     with bikes.transaction() as session:
-        clear_attempts(session, WorkStage.EMBEDDING, ["urls-a"])
+        forget_items(session, ["urls-a"])
     assert only_row(bikes).due_at <= utc_now()
 
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from data_miner_dagster.catalog.attempts import clear_attempts
+from data_miner_dagster.catalog.pending import record_bases, reindex_videos
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.upkeep import fail_for_now
 from data_miner_dagster.catalog.videos import find_video, keys_with_internal_errors
@@ -21,6 +22,7 @@ from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.provider import EncoderRole
+from data_miner_dagster.operations.bases import embedding_basis
 from data_miner_dagster.operations.embedding.encoding import encode_tasks
 from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, frames_of
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, is_of_system, item_guard, record_item_fault
@@ -119,6 +121,8 @@ class _WholeVideos:
     def _record_done(self, key: str) -> None:
         with self._platform.database.transaction() as session:
             clear_attempts(session, WorkStage.EMBEDDING, [key])
+            if not record_bases(session, WorkStage.EMBEDDING, {key: embedding_basis(self.encoder)}):
+                reindex_videos(session, [key])
 
     def _frames_lost(self, task: EmbeddingTask) -> VideoOutcome:
         """Record that no frame of a video can be read. Without their table, extraction makes them again."""

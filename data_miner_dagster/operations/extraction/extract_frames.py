@@ -3,7 +3,6 @@
 import logging
 import os
 import threading
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -11,8 +10,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from data_miner_dagster.catalog.attempts import charge_failure, record_attempt
 from data_miner_dagster.catalog.claims import Claim
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
+from data_miner_dagster.catalog.pending import frames_basis_of, record_bases
 from data_miner_dagster.catalog.room import removed_sources
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
@@ -32,7 +33,8 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.versions import EXTRACTION_VERSION
-from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.domain.work import Failure, WorkStage
+from data_miner_dagster.operations.bases import extraction_basis
 from data_miner_dagster.operations.downloading.imported_frames import imported_frame_paths
 from data_miner_dagster.operations.extraction.refetching import RefetchPrice, fetch_missing_sources
 from data_miner_dagster.operations.extraction.workers import FrameWorkers
@@ -61,27 +63,6 @@ def frames_fingerprint(
     if video_key.startswith(FRAMES_PREFIX) and version >= _COUNTS_PIXELS_SINCE:
         content["max_pixels"] = config.limits.max_pixels  # decides which pictures of a folder are left out
     return fingerprint_of(content)
-
-
-def count_earlier_frames(platform: Platform, project: str | None = None) -> dict[int, int]:
-    """Return of how many videos, of a project or of all, the frames are of an earlier version of extraction.
-
-    By version. Frames that no version would make of these files with the settings in force are not among them.
-    """
-    config, counts = platform.config.extraction, Counter[int]()
-    for row in find_videos(platform.database, project=project):
-        if row.status is not VideoStatus.EXTRACTED or row.sha256 is None:
-            continue
-        try:
-            stored = frames_identity(platform.layout, row.key)
-        except OSError:  # which whoever needs the frames says, and `doctor`
-            continue
-        if stored is None or stored.fingerprint == frames_fingerprint(row.key, row.sha256, config):
-            continue
-        for version in range(1, EXTRACTION_VERSION):
-            if stored.fingerprint == frames_fingerprint(row.key, row.sha256, config, version=version):
-                counts[version] += 1
-    return dict(sorted(counts.items()))
 
 
 def refetch_price(
@@ -206,14 +187,10 @@ def _extract_held(platform: Platform, maker: _FolderMaker, claim: Claim, key: st
     sweep_partials(platform.layout.frames, key)
     stored = None if force else frames_identity(platform.layout, key)
     if stored is not None and stored.fingerprint == wanted:
-        if row.status is not VideoStatus.EXTRACTED or row.num_frames != stored.num_frames:
-            # Killed between the folder and its row: the row catches up.
-            frames_bytes = files_size(platform.layout.frames_folder(key))
-            _record_extracted(platform, key, stored.num_frames, frames_bytes)
-        return VideoOutcome(key, OutcomeStatus.REUSED, metadata={"num_frames": stored.num_frames})
+        return _record_reused(platform, row, stored.num_frames)
     if _lacks_source(platform, row):
         why = maker.fetched[key].message if key in maker.fetched else "it was removed to make room meanwhile"
-        return VideoOutcome(key, OutcomeStatus.BLOCKED, message=f"its file is not there: {why}")
+        return _record_lack(platform, row, f"its file is not there: {why}")
     return _extract_now(platform, maker, claim, row, wanted)
 
 
@@ -240,6 +217,26 @@ def _extract_now(
     if platform.config.room.source_videos == "until_extracted" and (extracted := find_video(platform.database, key)):
         maker.room.remove_source_held(extracted)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=summary.as_metadata())
+
+
+def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoOutcome:
+    """Let a row catch up with its frames: a worker may have been killed between the two."""
+    if row.status is not VideoStatus.EXTRACTED or row.num_frames != num_frames:
+        frames_bytes = files_size(platform.layout.frames_folder(row.key))
+        _record_extracted(platform, row.key, num_frames, frames_bytes)
+    else:
+        with platform.database.transaction() as session:
+            record_bases(session, WorkStage.EXTRACTION, {row.key: _basis_of(platform, row.key)})
+    return VideoOutcome(row.key, OutcomeStatus.REUSED, metadata={"num_frames": num_frames})
+
+
+def _record_lack(platform: Platform, row: VideoRow, message: str) -> VideoOutcome:
+    """Keep the frames of a video that would be made again if its file were there; it is tried again after a while."""
+    if row.status is VideoStatus.EXTRACTED:
+        with platform.database.transaction() as session:
+            failure = Failure(VideoErrorKind.MISSING_FILE, message, basis=_basis_of(platform, row.key))
+            charge_failure(session, WorkStage.EXTRACTION, row.key, failure)
+    return VideoOutcome(row.key, OutcomeStatus.BLOCKED, message=message)
 
 
 def _lacks_source(platform: Platform, row: VideoRow) -> bool:
@@ -278,8 +275,13 @@ def _standing_outcome(row: VideoRow, force: bool) -> VideoOutcome | None:
     return None
 
 
+def _basis_of(platform: Platform, key: str) -> str:
+    return frames_basis_of(key, extraction_basis(platform.config.extraction))
+
+
 def _record_extracted(platform: Platform, key: str, num_frames: int, frames_bytes: int) -> None:
     values: dict[str, Any] = {"num_frames": num_frames, "frames_bytes": frames_bytes}
+    values["frames_basis"] = _basis_of(platform, key)
     values |= {"error": None, "error_kind": None, "retry_after": None}
     with platform.database.transaction() as session:
         move_video(session, key, VideoStatus.EXTRACTING)
@@ -299,15 +301,21 @@ def _record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcom
 def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, message: str) -> VideoOutcome:
     attempts = row.attempts + (0 if kind is VideoErrorKind.DISK_FULL else 1)  # which is no fault of the video's
     decision = decide_failure(kind, attempts, None, utc_now(), platform.config.downloading)
+    keeps_frames = row.status is VideoStatus.EXTRACTED and frames_identity(platform.layout, row.key) is not None
     with platform.database.transaction() as session:
-        move_video(
-            session,
-            row.key,
-            VideoStatus.FAILED,
-            error_kind=kind,
-            error=message,
-            attempts=attempts,
-            retry_after=decision.retry_after,
-        )
-    logger.warning("%s: no frames: %s", row.key, message)
+        if keeps_frames:  # of earlier settings, or of an earlier version: nothing that was good is lost
+            failure = Failure(kind, message, basis=_basis_of(platform, row.key))
+            move_video(session, row.key, VideoStatus.EXTRACTED, attempts=attempts)
+            record_attempt(session, WorkStage.EXTRACTION, row.key, failure, decision.retry_after)
+        else:
+            move_video(
+                session,
+                row.key,
+                VideoStatus.FAILED,
+                error_kind=kind,
+                error=message,
+                attempts=attempts,
+                retry_after=decision.retry_after,
+            )
+    logger.warning("%s: no %sframes: %s", row.key, "new " if keeps_frames else "", message)
     return VideoOutcome(row.key, OutcomeStatus.FAILED, kind, message)

@@ -1,0 +1,54 @@
+"""What frames and embeddings are made with, as fingerprints that the catalog compares: so no planner reads any file.
+
+Belongs here: the fingerprints in force. Does not belong here: comparing them (catalog/pending.py), reading those of
+files (operations/upkeep/auditing.py).
+"""
+
+from collections.abc import Mapping
+
+from data_miner_dagster import __version__
+from data_miner_dagster.catalog.pending import join_frames_bases
+from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.versions import EXTRACTION_VERSION
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.models.provider import EncoderRole
+from data_miner_dagster.operations.platform import Platform
+
+
+def extraction_basis(config: ExtractionConfig, *, version: int = EXTRACTION_VERSION) -> str:
+    """Return the basis of frames that a version of extraction makes with these settings.
+
+    `frames_basis_of` takes the part of it that concerns one video. The video's own bytes are not in it: when they
+    change, the video is DOWNLOADED, and its frames are made anyway.
+    """
+    content: dict[str, object] = {"settings": config.sampling_settings(), "version": version}
+    # The limit decides which pictures of a folder are left out.
+    return join_frames_bases(
+        fingerprint_of(content), fingerprint_of({**content, "max_pixels": config.limits.max_pixels})
+    )
+
+
+def embedding_basis(encoder: EncoderRole) -> str:
+    """Return the basis of an encoder's embeddings of the frames that a video has.
+
+    Raises:
+        ModelError: the folder of the encoder's weights is missing.
+    """
+    return fingerprint_of({"encoder": encoder.name, "fingerprint": encoder.fingerprint})
+
+
+def bases_in_force(platform: Platform) -> Mapping[WorkStage, str]:
+    """Return the basis of each stage with this platform's settings, without embedding if its encoder is missing.
+
+    That of downloading is the version of this package: another one may not have the fault that ended a download.
+    """
+    bases = {
+        WorkStage.DOWNLOADING: fingerprint_of({"package": __version__}),
+        WorkStage.EXTRACTION: extraction_basis(platform.config.extraction),
+    }
+    try:
+        return {**bases, WorkStage.EMBEDDING: embedding_basis(platform.models.filter_encoder)}
+    except ModelError:  # whoever embeds says so
+        return bases

@@ -1,0 +1,161 @@
+"""Comparing the bases in the catalog with the files: at the first opening by this version, and slowly ever after.
+
+Planners trust the catalog. What was taken away behind its back is found here, or by whoever meets it.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from data_miner_dagster.catalog.pending import bases_on_record, frames_basis_of, record_bases, refresh_bases
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.videos import count_by_frames_basis, extracted_keys, find_videos
+from data_miner_dagster.catalog.writers import lock_videos
+from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
+from data_miner_dagster.domain.keys import FRAMES_PREFIX
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.versions import EXTRACTION_VERSION
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.bases import bases_in_force, embedding_basis, extraction_basis
+from data_miner_dagster.operations.extraction.extract_frames import frames_fingerprint
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.frames import frames_identity
+from data_miner_dagster.storage.vectors import read_vectors_fingerprint
+
+logger = logging.getLogger(__name__)
+
+OF_SOMETHING_ELSE: Final = "other"
+"""The basis of files that no version would make with the settings in force."""
+_AT_ONCE: Final = 500
+"""Videos looked at between two transactions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What a look at the files of some videos said."""
+
+    num_videos: int
+    changed: tuple[str, ...]  # the videos of which the catalog said something else, by key
+
+
+@dataclass(frozen=True, slots=True)
+class _Bases:
+    """Of one video, as the catalog or the files have them."""
+
+    frames: str | None
+    embedding: str | None
+
+
+def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
+    """Let the catalog say of EXTRACTED videos what their files say. What is missing or stale is pending from then on.
+
+    A video that changes meanwhile, or whose files cannot be read just now, is left as it is.
+    """
+    rows = [row for row in find_videos(platform.database, video_keys) if row.status is VideoStatus.EXTRACTED]
+    changed: set[str] = set()
+    for start in range(0, len(rows), _AT_ONCE):
+        found: dict[str, _Bases] = {}
+        for row in rows[start : start + _AT_ONCE]:
+            try:
+                of_files = _bases_of_files(platform, row)
+            except OSError as error:  # the disk or the rights: whoever needs the files says so
+                logger.warning("%s: its files cannot be looked at: %s", row.key, error)
+                continue
+            if of_files != _Bases(row.frames_basis, row.embedding_basis):
+                found[row.key] = of_files
+        seen = {row.key: _Bases(row.frames_basis, row.embedding_basis) for row in rows[start : start + _AT_ONCE]}
+        changed.update(_record(platform, seen, found))
+    return Audit(len(rows), tuple(sorted(changed)))
+
+
+def _record(platform: Platform, seen: dict[str, _Bases], found: dict[str, _Bases]) -> list[str]:
+    """Record what the files say of the videos of which the catalog still says what it said before they were read."""
+    if not found:
+        return []
+    with platform.database.transaction() as session:
+        lock_videos(session, found)
+        same = [
+            key
+            for key in sorted(found)
+            if (row := session.get(VideoRow, key)) is not None
+            and _Bases(row.frames_basis, row.embedding_basis) == seen[key]
+        ]
+        record_bases(session, WorkStage.EXTRACTION, {key: found[key].frames for key in same})
+        record_bases(session, WorkStage.EMBEDDING, {key: found[key].embedding for key in same})
+    return same
+
+
+def _bases_of_files(platform: Platform, row: VideoRow) -> _Bases:
+    stored = frames_identity(platform.layout, row.key)
+    if stored is None:
+        return _Bases(None, None)
+    encoder = platform.models.filter_encoder
+    embedded = read_vectors_fingerprint(platform.layout.embedding_file(encoder.name, row.key))
+    is_current = embedded == embeddings_fingerprint_of(stored.fingerprint, encoder.fingerprint)
+    of_embedding = embedding_basis(encoder) if is_current else None
+    return _Bases(_basis_of_frames(row, stored.fingerprint, platform.config.extraction), of_embedding)
+
+
+def _basis_of_frames(row: VideoRow, fingerprint: str, config: ExtractionConfig) -> str:
+    for version in range(EXTRACTION_VERSION, 0, -1):
+        if fingerprint == frames_fingerprint(row.key, row.sha256 or "", config, version=version):
+            return frames_basis_of(row.key, extraction_basis(config, version=version))
+    return OF_SOMETHING_ELSE
+
+
+def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str | None:
+    """Look at the files of the next videos in the order of their keys. Return the last key; None at the end."""
+    keys = extracted_keys(platform.database, after=after, limit=max_videos)
+    audit = audit_files(platform, keys)
+    if audit.changed:
+        logger.warning("%d videos lack files, or have stale ones: %s", len(audit.changed), ", ".join(audit.changed[:5]))
+    return keys[-1] if len(keys) == max_videos else None
+
+
+def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> bool:
+    """Make pending what the settings, version or weights in force make anew. Cheap if they are those on record.
+
+    A catalog of an earlier version has no bases yet: they are read from the files first.
+
+    Returns:
+        False if this took longer than `max_seconds`: call it again to go on. Until then, nothing old is pending.
+    """
+    bases = bases_in_force(platform)
+    on_record = bases_on_record(platform.database)
+    if dict(bases).items() <= on_record.items():
+        return True
+    if WorkStage.EXTRACTION not in on_record and not _read_bases(platform, max_seconds):
+        return False
+    if num_rows := refresh_bases(platform.database, bases):
+        logger.info("%d videos are to be processed again, or further", num_rows)
+    return True
+
+
+def _read_bases(platform: Platform, max_seconds: float | None) -> bool:
+    """Record the bases of all frames and embeddings that have none. Return False if there was no time for all."""
+    began_at = time.monotonic()
+    after: str | None = None
+    while keys := extracted_keys(platform.database, after=after, limit=_AT_ONCE, only_without_basis=True):
+        audit_files(platform, keys)
+        after = keys[-1]
+        if max_seconds is not None and time.monotonic() - began_at > max_seconds:
+            return False
+    return True
+
+
+def count_earlier_frames(platform: Platform, project: str | None = None) -> dict[int, int]:
+    """Return of how many videos, of a project or of all, the frames are of an earlier version of extraction.
+
+    By version. Frames that no version would make with the settings in force are not among them.
+    """
+    config, counts = platform.config.extraction, Counter[int]()
+    by_basis = count_by_frames_basis(platform.database, project)
+    for version in range(1, EXTRACTION_VERSION):
+        basis = extraction_basis(config, version=version)
+        counts[version] = by_basis.get(frames_basis_of("", basis), 0)
+        counts[version] += by_basis.get(frames_basis_of(FRAMES_PREFIX, basis), 0)
+    return {version: count for version, count in sorted(counts.items()) if count}
