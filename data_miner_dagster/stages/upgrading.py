@@ -60,7 +60,7 @@ def describe_earlier_frames(num_videos_by_version: Mapping[int, int], current: i
     made = ", ".join(f"{number} by version {version}" for version, number in num_videos_by_version.items())
     return (
         f"the frames of {sum(num_videos_by_version.values())} videos were extracted by an earlier version ({made}; "
-        f"this is version {current}): they are kept; materialize `frames` for these videos to extract them again"
+        f"this is version {current}): they are extracted again, and embedded, and their projects are then built again"
     )
 
 

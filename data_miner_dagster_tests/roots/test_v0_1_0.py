@@ -25,9 +25,9 @@ ANIMALS_REDONE = (
     "filter decisions and earlier releases (v001, v002)"
 )
 SERVED_REDONE = ANIMALS_REDONE.replace("animals was", "served was").replace("v001, v002", "v001")
-FRAMES_KEPT = (
-    "the frames of 5 videos were extracted by an earlier version (5 by version 5; this is version 6): they are kept; "
-    "materialize `frames` for these videos to extract them again"
+FRAMES_REDONE = (
+    "the frames of 5 videos were extracted by an earlier version (5 by version 5; this is version 6): they are "
+    "extracted again, and embedded, and their projects are then built again"
 )
 ROWS = {
     "claims": 0,
@@ -64,7 +64,7 @@ def test_catalog__is_copied_then_migrated_with_every_row(made: Path, run_command
     assert migrated.endswith(
         f": the catalog was brought from revision 0002 to {head_revision()}; as it was before it is kept in {copy}"
     )
-    assert notes == [f"note: {line}" for line in (ANIMALS_REDONE, SERVED_REDONE, FRAMES_KEPT)]
+    assert notes == [f"note: {line}" for line in (ANIMALS_REDONE, SERVED_REDONE, FRAMES_REDONE)]
     assert rows_of(copy) == before
     assert before.pop("alembic_version") == [{"version_num": "0002"}]
     after = rows_of(made / "mined/catalog.sqlite")
@@ -99,7 +99,7 @@ def test_commands_that_look__show_what_was_there(made: Path, run_command: RunCom
     assert doctor.exit_code == 0
     assert doctor.stdout.splitlines() == [
         "catalog, files and partitions agree",
-        *(f"note: {line}" for line in (ANIMALS_REDONE, SERVED_REDONE, FRAMES_KEPT)),
+        *(f"note: {line}" for line in (ANIMALS_REDONE, SERVED_REDONE, FRAMES_REDONE)),
     ]
     for project, versions in {"animals": ["v001", "v002"], "served": ["v001"]}.items():
         listed = run_command("releases", project, "--check", *root)
@@ -116,7 +116,7 @@ def test_frames_that_cannot_be_read__are_left_out_of_what_is_said(made: Path, ru
     damaged.write_bytes(b"noise")
     doctor = run_command("doctor", "--root", made / "mined")
     assert doctor.exit_code == 1
-    assert FRAMES_KEPT.replace("5 videos", "3 videos").replace("(5 by", "(3 by") in doctor.stdout
+    assert FRAMES_REDONE.replace("5 videos", "3 videos").replace("(5 by", "(3 by") in doctor.stdout
 
 
 def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
@@ -132,9 +132,9 @@ def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
     assert first.returncode == 0, first.stdout
     lines = first.stdout.splitlines()
     work = next(number for number, line in enumerate(lines) if line.startswith("  project_videos animals"))
-    frames_kept = FRAMES_KEPT.replace("frames of 5", "frames of 4").replace("(5 by", "(4 by")  # those of the project
+    frames_redone = FRAMES_REDONE.replace("frames of 5", "frames of 4").replace("(5 by", "(4 by")  # those of the project
     assert lines[0].startswith("the catalog was brought from revision 0002 to ")
-    assert lines[1:3] == [ANIMALS_REDONE, frames_kept]
+    assert lines[1:3] == [ANIMALS_REDONE, frames_redone]
     assert [line.split()[:3] for line in lines[work : work + 5]] == [
         ["project_videos", "animals:", "reused"],
         ["filtered_frames", "animals:", "reused"],
@@ -154,7 +154,7 @@ def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
     doctor = data_miner("doctor", "--root", root).stdout
     assert [line for line in doctor.splitlines() if line.startswith("note:")] == [
         f"note: {SERVED_REDONE}",  # which was not built since
-        f"note: {FRAMES_KEPT}",
+        f"note: {FRAMES_REDONE}",
     ]
 
 

@@ -46,5 +46,5 @@ def test_describe_earlier_frames() -> None:
     assert describe_earlier_frames({}, 6) is None
     assert describe_earlier_frames({4: 2, 5: 1}, 6) == (
         "the frames of 3 videos were extracted by an earlier version (2 by version 4, 1 by version 5; this is version "
-        "6): they are kept; materialize `frames` for these videos to extract them again"
+        "6): they are extracted again, and embedded, and their projects are then built again"
     )

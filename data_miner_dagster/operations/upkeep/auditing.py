@@ -130,8 +130,8 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
         return True
     if WorkStage.EXTRACTION not in on_record and not _read_bases(platform, max_seconds):
         return False
-    if num_rows := refresh_bases(platform.database, bases):
-        logger.info("%d videos are to be processed again, or further", num_rows)
+    num_rows = refresh_bases(platform.database, bases)
+    logger.debug("%d videos became pending", num_rows)
     return True
 
 

@@ -21,8 +21,9 @@ from data_miner_dagster.operations.members import project_members
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.auditing import audit_files, audit_next, count_earlier_frames, settle_bases
 from data_miner_dagster.storage.frames import frames_identity
+from data_miner_dagster_tests.support.axis_project import save_project
 from data_miner_dagster_tests.support.barcode_clips import make_clip
-from data_miner_dagster_tests.support.catalog import add_project, add_video
+from data_miner_dagster_tests.support.catalog import add_video
 from data_miner_dagster_tests.support.coloured_frames import ColourEncoder
 from data_miner_dagster_tests.support.models import PlantedModels
 
@@ -45,7 +46,7 @@ def platform(tmp_path: Path, encoder: ColourEncoder) -> Platform:
     platform = make_platform(tmp_path / "root", encoder)
     clip = make_clip(tmp_path / "clip.mp4", num_frames=60)
     assert settle_bases(platform)
-    add_project(platform.database, "bikes")
+    save_project(platform, "bikes")
     for key in KEYS:
         path = platform.layout.video_folder(key) / "video.mp4"
         path.parent.mkdir(parents=True)
