@@ -119,7 +119,8 @@ def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, 
     changed = []
     for key, basis in sorted(basis_by_key.items()):
         differs = _VIDEOS.c.key == key, _VIDEOS.c.status == VideoStatus.EXTRACTED, column.is_distinct_from(basis)
-        if session.connection().execute(update(_VIDEOS).where(*differs).values({column: basis})).rowcount:
+        values = {column: basis, _VIDEOS.c.updated_at: _VIDEOS.c.updated_at}
+        if session.connection().execute(update(_VIDEOS).where(*differs).values(values)).rowcount:
             changed.append(key)
     reindex_videos(session, changed)
     raise_content_versions(session, projects_of(session, changed))

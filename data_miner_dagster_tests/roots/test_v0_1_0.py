@@ -93,8 +93,8 @@ def test_commands_that_look__show_what_was_there(made: Path, run_command: RunCom
     doctor = run_command("doctor", *root, "--fix")
     assert doctor.exit_code == 0
     # What version 0.1.0 left of a download that was not to be had is old enough to be cleared away.
-    assert re.match(r"partial +videos/generic-gone\S+/\.partial-download ", doctor.stdout.splitlines()[1])
-    assert doctor.stdout.splitlines()[2] == "1 found, 1 mended, 0 left"
+    assert re.match(r"partial +videos/generic-gone\S+/\.partial-download ", doctor.stdout.splitlines()[2])
+    assert doctor.stdout.splitlines()[3] == "1 found, 1 mended, 0 left"
     doctor = run_command("doctor", *root)
     assert doctor.exit_code == 0
     assert doctor.stdout.splitlines() == [
@@ -132,7 +132,9 @@ def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
     assert first.returncode == 0, first.stdout
     lines = first.stdout.splitlines()
     work = next(number for number, line in enumerate(lines) if line.startswith("  project_videos animals"))
-    frames_redone = FRAMES_REDONE.replace("frames of 5", "frames of 4").replace("(5 by", "(4 by")  # those of the project
+    frames_redone = FRAMES_REDONE.replace("frames of 5", "frames of 4").replace(
+        "(5 by", "(4 by"
+    )  # those of the project
     assert lines[0].startswith("the catalog was brought from revision 0002 to ")
     assert lines[1:3] == [ANIMALS_REDONE, frames_redone]
     assert [line.split()[:3] for line in lines[work : work + 5]] == [
