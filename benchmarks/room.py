@@ -3,7 +3,7 @@
     python -m benchmarks.room [--videos 100] [--json]
 
 The videos are noise (6 MB each, much larger than their frames: the quota has to hold Dagster's storage and the catalog
-as well), half of them on a loopback server, half local files. Both roots are filled by `data-miner run`, and the limited
+as well), half on a loopback server, half local files. Both roots are filled by `data-miner run`, and the limited
 one is measured all the time; then it is run again. Ends with status 1 if a project is not complete, more than the quota
 and one video was ever taken, the second run downloaded anything, or the two releases differ in a byte.
 """

@@ -137,6 +137,16 @@ def removable_sources(session: Session) -> Sequence[StoredVideo]:
     return [StoredVideo(*row) for row in rows]
 
 
+def count_removable_sources(session: Session) -> tuple[int, int]:
+    """Return of how many videos the file may be removed, and how many bytes that would be."""
+    number, size_bytes = session.execute(
+        select(func.count(), func.coalesce(func.sum(_VIDEO.stored_bytes), 0)).where(
+            _VIDEO.stored_bytes > 0, _may_lose_source()
+        )
+    ).one()
+    return int(number), int(size_bytes)
+
+
 def unwanted_frames(session: Session) -> Sequence[StoredVideo]:
     """Return the videos with frames that no project wants, longest unchanged first."""
     rows = session.execute(

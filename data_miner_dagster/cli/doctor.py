@@ -6,6 +6,7 @@ import typer
 
 from data_miner_dagster.cli.options import ConfigOption, DryRunOption, JsonOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.room import room_lines
 from data_miner_dagster.cli.upgrading import frames_lines, project_lines
 from data_miner_dagster.cli.warnings import platform_warnings
 
@@ -37,7 +38,7 @@ def doctor(
             echo(f"{sum(item.is_fixable for item in findings)} of {len(findings)} differences are mended")
         num_mended = mend_platform(platform, findings) + len(partition_findings(platform, fix=True))
     warnings = platform_warnings()
-    upgrades = [*project_lines(platform), *frames_lines(platform)]
+    upgrades = [*project_lines(platform), *frames_lines(platform), *room_lines(platform)]
     left = [*inspect_platform(platform), *partition_findings(platform, fix=False)] if fix else findings
     if json:
         content = [

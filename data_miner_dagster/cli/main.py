@@ -26,6 +26,7 @@ from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.pruning import prune
 from data_miner_dagster.cli.releases import export, releases
 from data_miner_dagster.cli.retrying import retry
+from data_miner_dagster.cli.room import clean
 from data_miner_dagster.cli.run import run
 from data_miner_dagster.cli.showing import projects, status, videos
 from data_miner_dagster.cli.up import up
@@ -52,7 +53,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Tune": (calibrate, verdicts),
     "Stop": (pause, hold, resume),
     "Again": (retry, force_dedup, force_detect),
-    "Remove": (delete_project, delete_videos, cleanup_orphans, forget, prune),
+    "Remove": (delete_project, delete_videos, cleanup_orphans, forget, clean, prune),
 }
 """Commands by their panel in `--help`. A command has the name of its function."""
 

@@ -7,6 +7,7 @@ import typer
 from data_miner_dagster.cli.holding import KeysFileOption, OfProjectOption, StageOption, scope_named
 from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo
+from data_miner_dagster.cli.upgrading import price_lines
 
 if TYPE_CHECKING:
     from data_miner_dagster.catalog.retries import Retried
@@ -40,6 +41,8 @@ def retry(
     for name in (*retried.videos, *retried.projects):
         echo(name)
     echo(_line(retried, dry_run=dry_run))
+    for line in price_lines(platform, video_keys=retried.videos, with_current=dry_run):
+        echo(line)
     for line in lines_of_holds(platform.database, project):
         echo(f"still: {line}", err=True)
 

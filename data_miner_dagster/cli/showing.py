@@ -6,6 +6,7 @@ import typer
 
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProjectOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo, print_json, print_table, shortened
+from data_miner_dagster.cli.room import print_room, room_content
 from data_miner_dagster.cli.warnings import platform_warnings
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def status(
     content = _status(platform, project)
     if project is not None:
         content["reuploads"] = _reuploads(platform, project)
+    content["room"] = room_content(platform)
     if json:
         print_json(content)
         return
@@ -43,6 +45,7 @@ def status(
         echo("")
         rows = [[row["project"], f"{row['source']} {row['query']}", row["remark"]] for row in content["sources"]]
         print_table(["project", "source", "remark"], rows)
+    print_room(content["room"])
     _print_obstacles(content)
 
 

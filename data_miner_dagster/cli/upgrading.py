@@ -1,4 +1,4 @@
-"""Announce what this version of the package will redo in a root, for `run`, `up`, `doctor` and others."""
+"""Announce what will be redone or downloaded again in a root, for `run`, `up`, `doctor` and others."""
 
 from typing import TYPE_CHECKING
 
@@ -6,6 +6,8 @@ from data_miner_dagster.cli.output import echo
 from data_miner_dagster.domain.versions import BUILD_VERSIONS, EXTRACTION_VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from data_miner_dagster.operations.platform import Platform
 
 
@@ -41,10 +43,26 @@ def frames_lines(platform: "Platform", project: str | None = None) -> list[str]:
     return [] if line is None else [line]
 
 
+def price_lines(
+    platform: "Platform",
+    *,
+    project: str | None = None,
+    video_keys: "Collection[str] | None" = None,
+    with_current: bool = False,
+) -> list[str]:
+    """Return a line if videos have to be downloaded again for their frames: how many, and how many bytes."""
+    from data_miner_dagster.operations.extraction.extract_frames import refetch_price
+
+    price = refetch_price(platform, video_keys=video_keys, project=project, with_current=with_current)
+    return [str(price)] if price.num_videos else []
+
+
 def lines_before_work(platform: "Platform", project: str | None = None) -> list[str]:
-    """Return the lines to show before a project (or any project) is built; empty if the next build redoes nothing."""
-    lines = project_lines(platform, project) if platform.has_catalog else []
-    return [*lines, *frames_lines(platform, project)] if lines else []
+    """Return the lines to show before a project (or any) is built: what is redone, and what is downloaded again."""
+    if not platform.has_catalog:
+        return []
+    lines = project_lines(platform, project)
+    return [*lines, *(frames_lines(platform, project) if lines else []), *price_lines(platform, project=project)]
 
 
 def tell_upgrade(platform: "Platform") -> None:

@@ -141,6 +141,11 @@ class Room:
             videos = videos_room(session, but_promised_to=but_promised_to)
         return RoomUsage(videos, self._measured_rest())
 
+    def videos(self) -> VideosRoom:
+        """Return what the catalog knows of it, without a look at any file."""
+        with self._platform.database.reading() as session:
+            return videos_room(session)
+
     def _measured_rest(self) -> int:
         if time.monotonic() >= self._rest_holds_until:
             started = time.monotonic()

@@ -52,6 +52,7 @@ def test_status__empty_catalog(run_command: RunCommand, tmp_path: Path) -> None:
         "failures",
         "holds",
         "working",
+        "room",
     ]
     assert not any(content.values())
     assert run_command("videos", "--root", tmp_path).stdout.endswith("0 videos\n")

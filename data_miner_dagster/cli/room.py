@@ -1,0 +1,114 @@
+"""Room under the root: the command `clean`, and what other commands say of it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import (
+    ConfigOption,
+    DryRunOption,
+    RootOption,
+    YesOption,
+    confirm,
+    opened_existing,
+)
+from data_miner_dagster.cli.output import echo, print_table
+from data_miner_dagster.domain.sizes import size_text
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.platform import Platform
+
+
+def clean(
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="Only sources, frames or caches; may be repeated.")
+    ] = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Remove what can be made or downloaded again: files of videos with frames, frames and caches that nobody needs."""
+    from data_miner_dagster.config.problems import did_you_mean
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.operations.item_faults import attempt_alone
+    from data_miner_dagster.operations.upkeep.cleaning import RemovableKind, find_removable
+
+    platform = opened_existing(root, config)
+    known = [known.value for known in RemovableKind]
+    for name in kind or ():
+        if name not in known:
+            raise ConfigError(f"--kind {name!r} is none{did_you_mean(name, known)}")
+    found = find_removable(platform, [RemovableKind(name) for name in kind or known])
+    for what, removable in found.items():
+        echo(f"{what.value}: {len(removable)}, {size_text(sum(item.size_bytes for item in removable))}")
+    if RemovableKind.SOURCES in found:
+        echo("a file that is removed is downloaded again when its frames have to be made again")
+    if dry_run or not any(found.values()):
+        return
+    confirm(f"Remove this from {platform.root}?", yes=yes)
+    freed = 0
+    for item in (item for removable in found.values() for item in removable):
+        gained = attempt_alone("clean", item.name, item.remove)
+        freed += gained if isinstance(gained, int) else 0
+    echo(f"{size_text(freed)} freed")
+
+
+def room_content(platform: "Platform") -> "list[dict[str, object]]":
+    """Return what takes room, by what it is; nothing where nothing does and no quota is set."""
+    from data_miner_dagster.operations.upkeep.cleaning import room_overview
+
+    overview = room_overview(platform)
+    if overview.quota is None and not overview.sources + overview.frames:
+        return []
+    rows: list[dict[str, object]] = [
+        {
+            "what": "files of videos",
+            "bytes": overview.sources,
+            "removable_bytes": overview.removable_sources,
+            "removable": overview.num_removable_sources,
+        },
+        {"what": "frames", "bytes": overview.frames, "removable_bytes": None, "removable": None},
+    ]
+    if overview.quota is None or overview.rest is None:
+        return rows
+    total = overview.sources + overview.frames + overview.rest
+    return [
+        *rows,
+        {"what": "everything else", "bytes": overview.rest, "removable_bytes": None, "removable": None},
+        {"what": "in all", "bytes": total, "removable_bytes": None, "removable": None},
+        {"what": "quota", "bytes": overview.quota, "removable_bytes": None, "removable": None},
+    ]
+
+
+def print_room(content: "list[dict[str, object]]") -> None:
+    """Print what takes room."""
+    if not content:
+        return
+    echo("")
+    rows = [
+        [
+            row["what"],
+            size_text(int(str(row["bytes"]))),
+            "" if row["removable"] is None else f"{size_text(int(str(row['removable_bytes'])))} ({row['removable']})",
+        ]
+        for row in content
+    ]
+    print_table(["room", "bytes", "could be removed"], rows, numbers=["bytes"])
+
+
+def room_lines(platform: "Platform") -> list[str]:
+    """Return a line if there is a quota, and another if what must stay is more than it."""
+    from data_miner_dagster.operations.upkeep.cleaning import room_overview
+
+    if platform.config.room.quota is None:
+        return []
+    overview = room_overview(platform)
+    total = overview.sources + overview.frames + (overview.rest or 0)
+    lines = [
+        f"{size_text(total)} of the quota of {size_text(platform.config.room.quota)} are taken; "
+        f"{size_text(overview.removable_sources)} of files of {overview.num_removable_sources} videos could be removed"
+    ]
+    if total - overview.removable_sources > platform.config.room.quota:
+        lines.append("what must stay is more than the quota: videos are downloaded one at a time, or wait")
+    return lines
