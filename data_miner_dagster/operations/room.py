@@ -36,11 +36,11 @@ from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.videos import find_video, find_videos, unwanted_videos
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.addresses import Origin
-from data_miner_dagster.domain.errors import ClaimHeldError
+from data_miner_dagster.domain.errors import ClaimHeldError, DataMinerError
 from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.export.manifest import is_release, read_manifest
+from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.downloading.room import (
@@ -255,9 +255,9 @@ class Room:
         """Yield the frames of videos that no project wants, no release shows, and no copy of the catalog knows."""
         with self._platform.database.reading() as session:
             videos = unwanted_frames(session)
-        needed = self._keys_needed() if videos else set()
+        needed = self._keys_needed() if videos else None
         for video in videos:
-            if video.key not in needed:
+            if needed is not None and video.key not in needed:
                 yield Removable(video.key, video.size_bytes, partial(self._remove_frames, video.key))
 
     def removable_caches(self) -> Iterator[Removable]:
@@ -268,7 +268,8 @@ class Room:
             if folder.is_dir() and not folder.name.startswith(".") and folder.name not in in_use:
                 yield Removable(folder.name, files_size(folder), partial(_remove_tree, folder))
         unwanted = {video.key for video in unwanted_videos(self._platform.database)}
-        for key in sorted(unwanted - self._keys_needed()) if unwanted else ():
+        needed = self._keys_needed() if unwanted else None
+        for key in sorted(unwanted - needed) if needed is not None else ():
             for path in layout.embedding_files(key):
                 yield Removable(str(path.relative_to(layout.root)), files_size(path), partial(_remove_tree, path))
 
@@ -279,12 +280,16 @@ class Room:
             names.add(self._platform.models.encoder(config.deduplication.encoder).name)
         return names
 
-    def _keys_needed(self) -> set[str]:
-        """Return the videos whose frames a release on disk or a copy of the catalog needs."""
+    def _keys_needed(self) -> set[str] | None:
+        """Return the videos whose frames a release on disk or a copy of the catalog needs; None if one cannot tell."""
         releases, file = self._platform.layout.releases, self._platform.database.file
         needed = keys_wanted_in_copies(file) if file is not None else set[str]()
         for folder in sorted(releases.glob("*/*")) if releases.is_dir() else ():
-            manifest = read_manifest(folder) if is_release(folder) else None
+            try:
+                manifest = read_manifest(folder)
+            except DataMinerError as error:
+                logger.warning("no frames are removed to make room: %s", error)
+                return None
             if manifest is not None:
                 needed |= set(manifest["splits"]["by_video"])
         return needed

@@ -10,13 +10,19 @@ from typing import Any
 
 import pytest
 
+from data_miner_dagster.catalog.backups import copy_before_migration
 from data_miner_dagster.catalog.database import sqlite_url
+from data_miner_dagster.catalog.members import take_out
+from data_miner_dagster.catalog.room import waiting_for_room
 from data_miner_dagster.catalog.schema import VideoRow
-from data_miner_dagster.catalog.videos import find_video, find_videos
+from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.videos import find_video, find_videos, record_downloaded
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.fingerprints import sha256_of_file
-from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.records import OutcomeStatus, VideoFileRecord
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.export.manifest import CHECKSUMS_FILE, MANIFEST_FILE, write_manifest
 from data_miner_dagster.operations.downloading.download_videos import download_videos
 from data_miner_dagster.operations.extraction.extract_frames import extract_frames, refetch_price
 from data_miner_dagster.operations.extraction.refetching import RefetchPrice
@@ -24,10 +30,14 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.room import Room
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.operations.upkeep.inspection import inspect_platform
+from data_miner_dagster.storage.frames import has_frames
 from data_miner_dagster.storage.room import files_size
+from data_miner_dagster.storage.videos import VideoInfo, write_video_info
 from data_miner_dagster_tests.end_to_end.commands import digests
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
+from data_miner_dagster_tests.support.coloured_shapes import jpeg_of
+from data_miner_dagster_tests.support.frames import write_pictures
 from data_miner_dagster_tests.support.local_projects import POLITENESS_OFF, add_project
 from data_miner_dagster_tests.support.small_videos import make_noise
 
@@ -135,16 +145,6 @@ def test_quota__takes_at_most_the_quota_and_one_video(tmp_path: Path, clips: lis
     assert server.count() == asked * 2
 
 
-def test_quota__with_local_files_that_are_linked(tmp_path: Path, clips: list[Path]) -> None:
-    platform = platform_of(tmp_path / "root", {"quota": 1})
-    platform.config.__dict__["downloading"] = platform.config.downloading.model_copy(update={"local_files": "hardlink"})
-    [key] = listed(platform, of_files(clips[:1]))
-    settled(platform)
-    Room(platform).settle()
-    assert source_of(platform, key).samefile(clips[0])  # nothing would be gained
-    assert row_of(platform, key).stored_bytes == 0
-
-
 @pytest.fixture
 def one(tmp_path: Path, clips: list[Path], server: HostileServer) -> tuple[Platform, str]:
     """One video of a server, extracted, and its file removed at once."""
@@ -208,3 +208,131 @@ def test_extract_frames__forced_where_the_site_has_the_video_no_more(
     row = row_of(platform, key)
     assert (row.status, row.num_frames) == (VideoStatus.EXTRACTED, 1)
     assert digests(platform.layout.frames) == frames
+
+
+def extracted(root: Path, clips: Sequence[Path], **room: Any) -> tuple[Platform, list[str]]:
+    """Return a platform with these local videos, as extraction leaves them, and their keys in order of the clips."""
+    platform = platform_of(root, {"quota": "1GB", **room})
+    listed(platform, of_files(clips))
+    keys = [f"file-{sha256_of_file(path)[:32]}" for path in clips]
+    for key, clip in zip(keys, clips, strict=True):
+        folder = platform.layout.video_folder(key)
+        folder.mkdir(parents=True)
+        shutil.copy(clip, folder / "video.mp4")
+        file = VideoFileRecord("video.mp4", clip.stat().st_size, sha256_of_file(clip), 2.0, 160, 120)
+        write_video_info(platform.layout, VideoInfo(key, file, None, "file"))
+        write_pictures(platform.layout, key, [jpeg_of([])], fingerprint="f")
+        frames_bytes = files_size(platform.layout.frames_folder(key))
+        with platform.database.transaction() as session:
+            move_video(session, key, VideoStatus.DOWNLOADING)
+            record_downloaded(session, key, file)
+            move_video(session, key, VideoStatus.EXTRACTING)
+            move_video(session, key, VideoStatus.EXTRACTED, num_frames=1, frames_bytes=frames_bytes)
+    return platform, keys
+
+
+def test_free__in_order_and_no_more_than_is_needed(tmp_path: Path, clips: list[Path]) -> None:
+    platform, keys = extracted(tmp_path / "root", clips[:3])
+    by_age = sorted(keys, key=lambda key: row_of(platform, key).updated_at)
+    assert Room(platform).free(1) == row_of(platform, by_age[0]).size_bytes
+    assert [source_of(platform, key).exists() for key in by_age] == [False, True, True]
+
+
+def test_free__the_copy_of_a_local_file_that_is_gone_stays(tmp_path: Path, clips: list[Path]) -> None:
+    mine = shutil.copy(clips[0], tmp_path / "mine.mp4")
+    platform, [key] = extracted(tmp_path / "root", [Path(mine)])
+    Path(mine).unlink()
+    assert Room(platform).free(1) == 0
+    assert source_of(platform, key).exists()
+
+
+def test_free__the_copy_of_a_local_file_that_is_a_link_to_it_stays(tmp_path: Path, clips: list[Path]) -> None:
+    platform, [key] = extracted(tmp_path / "root", clips[:1])
+    source_of(platform, key).unlink()
+    source_of(platform, key).hardlink_to(clips[0])
+    assert Room(platform).free(1) == 0  # nothing would be gained
+    assert source_of(platform, key).exists()
+    assert row_of(platform, key).stored_bytes == 0
+
+
+def test_free__nothing_that_is_always_to_be_kept(tmp_path: Path, clips: list[Path]) -> None:
+    platform, _ = extracted(tmp_path / "root", clips[:1], source_videos="always")
+    assert Room(platform).free(1) == 0
+
+
+def plant_release(folder: Path, video_key: str) -> None:
+    """Write as much of a release as says which videos it shows."""
+    folder.mkdir(parents=True)
+    (folder / CHECKSUMS_FILE).touch()
+    content: dict[str, Any] = {name: {} for name in ("images_by_split", "boxes_by_class", "thresholds")}
+    content |= dict.fromkeys(("project", "version", "fingerprint", "description"), "")
+    content |= dict.fromkeys(("num_videos", "num_images", "num_images_without_boxes", "num_boxes"), 0)
+    content |= {"classes": [], "models": [], "funnel": [], "prompts": {"positive": []}, "duplicates": {"threshold": 1}}
+    write_manifest(folder, {**content, "splits": {"shares": {}, "by_video": {video_key: "train"}}}, num_files=0)
+
+
+def test_free__frames_that_nobody_needs(tmp_path: Path, clips: list[Path]) -> None:
+    """Four videos: one is wanted; of the others one is in a release, and one is wanted in a copy of the catalog."""
+    platform, keys = extracted(tmp_path / "root", clips[:4], source_videos="always", caches="always")
+    wanted, released, in_a_copy, needed_by_none = keys
+    take_out(platform.database, "p", [released, needed_by_none])
+    assert platform.database.file is not None
+    copy_before_migration(platform.database.file, "0009")
+    take_out(platform.database, "p", [in_a_copy])
+    release = platform.layout.release_folder("old", "v001")
+    plant_release(release, released)
+    size_bytes = row_of(platform, needed_by_none).frames_bytes
+    assert size_bytes == files_size(platform.layout.frames_folder(needed_by_none))
+    manifest = (release / MANIFEST_FILE).read_bytes()
+    (release / MANIFEST_FILE).write_bytes(b"{}")
+    assert Room(platform).free(1 << 30) == 0  # which videos it shows is not known
+    (release / MANIFEST_FILE).write_bytes(manifest)
+    assert Room(platform).free(1 << 30) == size_bytes
+    assert [has_frames(platform.layout, key) for key in (wanted, released, in_a_copy)] == [True] * 3
+    assert not platform.layout.frames_folder(needed_by_none).exists()
+    row = row_of(platform, needed_by_none)
+    assert (row.status, row.num_frames, row.frames_bytes) == (VideoStatus.DOWNLOADED, None, None)
+    assert inspect_platform(platform) == []
+
+
+def test_free__embeddings_that_nobody_needs(tmp_path: Path, clips: list[Path]) -> None:
+    platform, [wanted, unwanted] = extracted(tmp_path / "root", clips[:2], source_videos="always")
+    take_out(platform.database, "p", [unwanted])
+    in_use = platform.models.filter_encoder.name
+    files = [platform.layout.embedding_file(*pair) for pair in ((in_use, wanted), (in_use, unwanted), ("old", wanted))]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"12345")
+    frames_bytes = row_of(platform, unwanted).frames_bytes or 0
+    assert Room(platform).free(1 << 30) == frames_bytes + 10
+    assert [file.exists() for file in files] == [True, False, False]
+
+
+def test_quota__less_than_what_must_stay(tmp_path: Path, clips: list[Path]) -> None:
+    """One at a time by default; else nothing, and the video is due again at a date without an attempt charged."""
+    going_on = platform_of(tmp_path / "going_on", {"quota": 1})
+    listed(going_on, of_files(clips[:2]))
+    with watched(going_on.layout.videos) as measured:
+        settled(going_on)
+    sizes = sorted(path.stat().st_size for path in clips[:2])
+    assert max(measured) < sizes[0] + sizes[1]
+    waiting = platform_of(tmp_path / "waiting", {"quota": 1, "over_quota": "wait"})
+    [key] = listed(waiting, of_files(clips[:1]))
+    [outcome] = download_videos(waiting, [key])
+    assert (outcome.status, outcome.error_kind) == (OutcomeStatus.FAILED, VideoErrorKind.DISK_FULL)
+    assert "of the quota of 1 B are taken, and nothing of it can be removed" in outcome.message
+    row = row_of(waiting, key)
+    assert (row.status, row.attempts) == (VideoStatus.FAILED, 0)
+    assert row.retry_after is not None
+
+
+def test_quota__a_video_that_waits_is_pending_with_a_date(tmp_path: Path, clips: list[Path]) -> None:
+    platform = platform_of(tmp_path / "root", {"quota": clips[0].stat().st_size})
+    keys = listed(platform, of_files(clips[:3]))
+    outcomes = download_videos(platform, keys)
+    assert sorted(outcome.status for outcome in outcomes) == ["blocked", "blocked", "done"]
+    [blocked, _] = [outcome for outcome in outcomes if outcome.status is OutcomeStatus.BLOCKED]
+    row = row_of(platform, blocked.video_key)
+    assert (row.status, row.error_kind, row.attempts) == (VideoStatus.PENDING, VideoErrorKind.DISK_FULL, 0)
+    assert row.retry_after is not None
+    assert waiting_for_room(platform.database, "p") == {o.video_key for o in outcomes if not o.status.exists}
