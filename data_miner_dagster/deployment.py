@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from data_miner_dagster.catalog.claims import hold_claim
+from data_miner_dagster.catalog.copying import dagster_url_beside
 from data_miner_dagster.catalog.failures import quick_check
-from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE, set_variable
+from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE, DAGSTER_URL_VARIABLE, set_variable
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import atomic_path
 from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.moved_catalog import read_moved_catalog
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -21,6 +23,13 @@ _CREATION_SECONDS: Final = 120.0
 
 DAGSTER_SETTINGS: Final = "dagster.yaml"
 """The file that makes a folder a DAGSTER_HOME."""
+POSTGRES_STORAGE: Final = f"""
+# Dagster's own storage is in PostgreSQL since `data-miner migrate-to`. The commands of data-miner set this variable by
+# themselves; the commands of dagster need it in the environment: docs/deployment.md
+storage:
+  postgres:
+    postgres_url: {{env: {DAGSTER_URL_VARIABLE}}}
+"""
 _PACKAGE: Final = Path(__file__).parent
 
 
@@ -65,9 +74,21 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
             "mean something else; use another --root, or set DAGSTER_HOME to another folder"
         )
     if not settings.exists() or _is_half_copied(settings):
+        moved = read_moved_catalog(layout)
         with atomic_path(settings) as partial:
             shutil.copyfile(deployment_file(DAGSTER_SETTINGS), partial)
+            if moved is not None and moved.is_in_use:
+                partial.write_text(partial.read_text(encoding="utf-8") + POSTGRES_STORAGE, encoding="utf-8")
     return home
+
+
+def name_dagster_storage(platform: Platform) -> None:
+    """Tell this process and its children where Dagster's storage is, if it was moved into the catalog's database."""
+    moved = read_moved_catalog(platform.layout)
+    if moved is None or not moved.is_in_use or not moved.is_dagster_beside or os.environ.get(DAGSTER_URL_VARIABLE):
+        return
+    if platform.catalog_url is not None:
+        set_variable(DAGSTER_URL_VARIABLE, dagster_url_beside(platform.catalog_url))
 
 
 def _is_found_by_dagster(home: Path) -> bool:
@@ -128,5 +149,6 @@ def open_instance(platform: Platform) -> "DagsterInstance":
         ConfigError: Dagster's settings or one of its databases cannot be used.
     """
     home = prepare_dagster_home(platform.layout)
+    name_dagster_storage(platform)
     with hold_claim(platform.database, "dagster_home", wait_seconds=_CREATION_SECONDS):
         return existing_instance(home)

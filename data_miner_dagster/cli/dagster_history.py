@@ -4,6 +4,7 @@ Belongs here: the instance's partitions, runs, events and logs. Does not belong 
 (operations/upkeep/removal.py, operations/upkeep/forgetting.py).
 """
 
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -20,12 +21,13 @@ _REMARK: Final = "the runs that this came from were removed with a forgotten vid
 @contextmanager
 def open_history(platform: "Platform") -> "Iterator[dg.DagsterInstance | None]":
     """Yield Dagster's instance, or None if it does not exist yet."""
-    from data_miner_dagster.deployment import existing_instance, standing_dagster_home
+    from data_miner_dagster.deployment import existing_instance, name_dagster_storage, standing_dagster_home
 
     home = standing_dagster_home(platform.layout)
     if home is None:
         yield None
         return
+    name_dagster_storage(platform)
     with existing_instance(home) as instance:
         yield instance
 
@@ -51,11 +53,13 @@ def forget_in_history(platform: "Platform", needles: Collection[str], projects: 
     from data_miner_dagster.catalog.database import compact_sqlite
     from data_miner_dagster.cli.dagster_tables import delete_dagster_rows, reclaim_dagster_space
     from data_miner_dagster.deployment import standing_dagster_home
+    from data_miner_dagster.storage.layout import BEFORE_MOVE_NAME
 
     home = standing_dagster_home(platform.layout)
     with open_history(platform) as instance:
         if instance is None or home is None:
             return 0
+        shutil.rmtree(home / BEFORE_MOVE_NAME, ignore_errors=True)
         run_ids = [run.run_id for run in _runs(instance) if _concerns(instance, run, needles, projects)]
         for run_id in run_ids:
             instance.delete_run(run_id)

@@ -21,6 +21,7 @@ from data_miner_dagster.cli.demo import demo
 from data_miner_dagster.cli.doctor import doctor
 from data_miner_dagster.cli.forcing import force_dedup, force_detect
 from data_miner_dagster.cli.holding import hold, pause, resume
+from data_miner_dagster.cli.moving import migrate_to
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, platform_options
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.pruning import prune
@@ -48,7 +49,7 @@ app = typer.Typer(
 )
 _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Work": (run, up, demo, export),
-    "Catalog": (init_db, populate, add_video),
+    "Catalog": (init_db, populate, add_video, migrate_to),
     "Look": (status, projects, videos, releases, doctor),
     "Tune": (calibrate, verdicts),
     "Stop": (pause, hold, resume),

@@ -64,7 +64,7 @@ def _prepared(
     if allowed_hosts:
         named = os.environ.get(WEB_HOSTS_VARIABLE, "")
         set_variable(WEB_HOSTS_VARIABLE, ",".join(filter(None, (named, *allowed_hosts))))
-    lock = _locked(platform.layout)
+    lock = locked_root(platform.layout)
     check_port(host, port)
     # before the two servers, which would both try to create the databases
     with open_instance(platform) as instance:
@@ -93,7 +93,7 @@ def _prepared(
     return {name: [sys.executable, "-m", *command] for name, command in commands.items()}, home, lock
 
 
-def _locked(layout: "StorageLayout") -> int | None:
+def locked_root(layout: "StorageLayout") -> int | None:
     """Take the lock of a root. If its file system does not support locks, warn and return None.
 
     Raises:

@@ -30,6 +30,7 @@ from data_miner_dagster.domain.records import VideoOutcome
 from data_miner_dagster.domain.secret_values import remember_reference
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.operations.catalog_place import catalog_url_in_force
 from data_miner_dagster.operations.damage import remove_damaged_files
 from data_miner_dagster.storage.atomic import publishing_as, write_json
 from data_miner_dagster.storage.file_systems import check_place_of_sqlite
@@ -99,7 +100,7 @@ class Platform:
         if shown != str(root.absolute()):
             raise ConfigError(f"--root {shown}: its path is not UTF-8, and could not be written down; use another")
         self.layout = StorageLayout(root.absolute())
-        self._catalog_url = catalog_url or config.storage.catalog_url
+        self._given_catalog_url = catalog_url or config.storage.catalog_url
         self._lease: RunLease | None = None
         self.may_begin_catalog = False  # even beside files that a catalog knew: somebody has asked for it
         self.migration: Migration | None = None  # of the catalog, by this process
@@ -130,7 +131,16 @@ class Platform:
     @property
     def has_catalog(self) -> bool:
         """False if the root is one in which nothing has been kept yet. Creates nothing."""
-        return self._catalog_url is not None or self.layout.catalog_file.exists()
+        return self.catalog_url is not None or self.layout.catalog_file.exists()
+
+    @cached_property
+    def catalog_url(self) -> str | None:
+        """The URL of the catalog; None: SQLite under the root.
+
+        Raises:
+            ConfigError: the catalog was moved, and nothing says its password.
+        """
+        return catalog_url_in_force(self.layout, self._given_catalog_url)
 
     @cached_property
     def database(self) -> Database:
@@ -141,11 +151,11 @@ class Platform:
             ConfigError: it would be an SQLite file on a file system that several hosts share.
         """
         file = self.layout.catalog_file
-        database = Database(self._catalog_url or sqlite_url(file))
+        database = Database(self.catalog_url or sqlite_url(file))
         if database.file is not None:
             check_place_of_sqlite(database.file)
         rooms = [] if self.may_begin_catalog else self.layout.filled_rooms()
-        is_missing = self._catalog_url is None and not file.exists()
+        is_missing = self.catalog_url is None and not file.exists()
         if rooms and (is_missing or not has_tables(database)):
             what = "missing" if is_missing else "empty"
             raise CatalogError(
@@ -153,7 +163,7 @@ class Platform:
                 f"{', '.join(rooms)} under {self.root} are not: restore it from a copy, with its -wal file if there is "
                 "one; or begin a new one over these files with `data-miner init-db`, and run the project files again"
             )
-        if self._catalog_url is None:
+        if self.catalog_url is None:
             self.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.migration = initialise(database)
         if self.migration is not None:

@@ -11,6 +11,7 @@ from data_miner_dagster.domain.addresses import ForeignAddress, NetworkAddress, 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.secret_values import remember_secret
 
+_ASKER: Final = "platform.downloading"
 _PLACEHOLDER: Final = re.compile(r"\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -23,15 +24,20 @@ def provide(variables: Mapping[str, str]) -> None:
     _provided.update(variables)
 
 
-def _from_environment(name: str) -> str:
+def _from_environment(name: str, asker: str = _ASKER) -> str:
     value = _provided.get(name) or os.environ.get(name)
     if not value:
-        raise ConfigError(f"environment variable {name} is not set; platform.downloading refers to it")
+        raise ConfigError(f"environment variable {name} is not set; {asker} refers to it")
     return value
 
 
-def resolve_reference(text: str, *, is_secret: bool = True) -> str:
+def resolve_reference(text: str, *, is_secret: bool = True, asker: str = _ASKER) -> str:
     """Return the value that `env:NAME` or `file:PATH` refers to. Other texts are returned unchanged.
+
+    Args:
+        text: the reference.
+        is_secret: have no message of this process show the value.
+        asker: what has the reference, for the message if it leads nowhere.
 
     Raises:
         ConfigError: the variable is not set, or the file cannot be read.
@@ -40,12 +46,12 @@ def resolve_reference(text: str, *, is_secret: bool = True) -> str:
         return text
     kind, _, where = text.partition(":")
     if kind == "env":
-        value = _from_environment(where)
+        value = _from_environment(where, asker)
     else:
         try:
             value = Path(where).expanduser().read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise ConfigError(f"{where} cannot be read: {error.strerror}; platform.downloading refers to it") from None
+            raise ConfigError(f"{where} cannot be read: {error.strerror}; {asker} refers to it") from None
     if is_secret:
         remember_secret(value)
     return value

@@ -27,6 +27,8 @@ PROMPTS_FOLDER_NAME: Final = "prompts"
 REPRESENTATIVES_NAME: Final = "representatives.npz"
 REPORT_PAGE_NAME: Final = "index.html"
 REPORT_MARK_NAME: Final = "release.txt"
+BEFORE_MOVE_NAME: Final = "before_postgresql"
+"""The folder of what a move to PostgreSQL replaced, under the root and under DAGSTER_HOME."""
 PREVIEWS_NAME: Final = "previews"
 """The room of previews, and the first part of the address under which the web server shows one."""
 _VIDEO_INFO_NAME: Final = "info.json"
@@ -45,6 +47,16 @@ class StorageLayout:
     def catalog_file(self) -> Path:
         """The default SQLite catalog."""
         return self.root / "catalog.sqlite"
+
+    @property
+    def moved_catalog(self) -> Path:
+        """Where the catalog is, if it was moved out of the root (storage/moved_catalog.py)."""
+        return self.root / "moved_catalog.json"
+
+    @property
+    def before_move(self) -> Path:
+        """The SQLite catalog as it was before it was moved to PostgreSQL."""
+        return self.root / BEFORE_MOVE_NAME
 
     @property
     def platform_file(self) -> Path:

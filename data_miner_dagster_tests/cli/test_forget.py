@@ -1,4 +1,3 @@
-import base64
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -6,11 +5,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
-from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, TickData, TickStatus
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from sqlalchemy import create_engine, inspect
 from sqlalchemy import text as sql
 
@@ -19,18 +13,16 @@ from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow
 from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.cli import dagster_history
 from data_miner_dagster.cli.dagster_history import remove_stray_partitions
-from data_miner_dagster.deployment import existing_instance, prepare_dagster_home
+from data_miner_dagster.deployment import prepare_dagster_home
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.history.pruning import prune_history
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster.partitions import PROJECTS, VIDEOS
+from data_miner_dagster.partitions import VIDEOS
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.conftest import new_database
+from data_miner_dagster_tests.support.dagster_history import KEYS, PICTURE, make_history
 from data_miner_dagster_tests.support.sample_project import FOUND_AT, build_project
-
-KEYS = ["files-aaa", "files-bbb"]
-PICTURE = "data:image/webp;base64," + base64.b64encode(b"a picture of a forgotten video").decode()
 
 
 @pytest.fixture
@@ -38,54 +30,6 @@ def platform(tmp_path: Path) -> Platform:
     platform = build_project(tmp_path)
     release_project(platform, "cyclists")
     return platform
-
-
-def make_history(platform: Platform) -> None:
-    """Runs of two videos, the project, and a stranger's, with all that Dagster keeps beside them."""
-    with existing_instance(prepare_dagster_home(platform.layout)) as instance:
-        instance.add_dynamic_partitions(str(VIDEOS.name), KEYS)
-        instance.add_dynamic_partitions(str(PROJECTS.name), ["cyclists"])
-
-        @dg.asset(partitions_def=VIDEOS)
-        def frames(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-            context.log.info(f"looking at {context.partition_key}")
-            return dg.MaterializeResult(metadata={"preview": dg.MetadataValue.md(PICTURE)})
-
-        @dg.asset(partitions_def=PROJECTS)
-        def dataset() -> dg.MaterializeResult[None]:
-            return dg.MaterializeResult(metadata={"preview": dg.MetadataValue.md(PICTURE)})
-
-        @dg.asset_check(asset=frames)
-        def is_whole(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-            return dg.AssetCheckResult(passed=True, metadata={"of": context.run.tags["dagster/partition"]})
-
-        for key in reversed(KEYS):  # the forgotten one is the last that Dagster saw
-            tags = {"data_miner/asked by": f"the author of {key}"}
-            assert dg.materialize([frames, is_whole], partition_key=key, instance=instance, tags=tags).success
-            make_records_of_daemon(instance, key)
-        dg.materialize([dataset], partition_key="cyclists", instance=instance, tags={"data_miner/batch": "1"})
-
-
-def make_records_of_daemon(instance: dg.DagsterInstance, key: str) -> None:
-    """A backfill that is over, the tick of a sensor and a value that something keeps, all naming a video."""
-    backfill = PartitionBackfill(
-        backfill_id=f"of{key[-3:]}",
-        status=BulkActionStatus.COMPLETED_SUCCESS,
-        from_failure=False,
-        tags={"why": f"{key} came late"},
-        backfill_timestamp=0.0,
-        partition_names=[key],
-    )
-    instance.add_backfill(backfill)
-    origin = RemoteRepositoryOrigin(
-        ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name="x"), "x"), "__repository__"
-    ).get_instigator_origin("videos")
-    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING)
-    if not instance.all_instigator_state():
-        instance.add_instigator_state(state)
-    tick = TickData(origin.get_id(), "videos", InstigatorType.SENSOR, TickStatus.SKIPPED, 0.0, skip_reason=key)
-    instance.create_tick(tick)
-    instance.run_storage.set_cursor_values({f"seen {key}": key})
 
 
 def tables_with(url: str, text: str) -> list[str]:

@@ -279,11 +279,12 @@ def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) ->
 def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[str]) -> None:
     """Take the names out of what other rows say, and the space that deleted rows left out of the file.
 
-    Copies that migrations made of the catalog go: they cannot be rewritten without a migration of their own.
+    Copies that migrations and a move to PostgreSQL made of the catalog go: they cannot be rewritten.
     """
     database = platform.database
     for copy in earlier_catalogs(database.file) if database.file is not None else ():
         copy.unlink(missing_ok=True)
+    shutil.rmtree(platform.layout.before_move, ignore_errors=True)
     with database.transaction() as session:
         delete_memory_of_videos(session, keys)
         for name in sorted({*keys, *(name for name in names if len(name) >= MIN_NEEDLE_LENGTH)}):

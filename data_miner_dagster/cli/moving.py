@@ -1,0 +1,237 @@
+"""`data-miner migrate-to`: move a root's catalog and Dagster's storage from SQLite to PostgreSQL.
+
+Can be killed at any moment and started again. Until the copy is whole the root is as it was, and a copy that was not
+used is made anew. Then the root is switched in steps that may be repeated; in between its commands refuse to work.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened
+from data_miner_dagster.cli.output import echo
+from data_miner_dagster.cli.up import locked_root
+from data_miner_dagster.config.environment import CATALOG_URL_VARIABLE, DAGSTER_URL_VARIABLE
+
+if TYPE_CHECKING:
+    from data_miner_dagster.catalog.copying import Connection
+    from data_miner_dagster.history.copying import DagsterFiles
+    from data_miner_dagster.operations.platform import Platform
+    from data_miner_dagster.storage.moved_catalog import MovedCatalog
+
+
+def migrate_to(
+    url: Annotated[
+        str, typer.Argument(help="The empty PostgreSQL database: its URL, or env:NAME or file:PATH of what holds it.")
+    ],
+    dry_run: DryRunOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Move the catalog and Dagster's history from SQLite to PostgreSQL. Stop `data-miner up` first. Safe to repeat."""
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.storage.moved_catalog import MoveState, read_moved_catalog
+
+    platform = opened(root, config)
+    target = _checked_target(url)
+    if not platform.layout.root.is_dir():
+        raise ConfigError(f"there is no root {platform.root}")
+    lock = locked_root(platform.layout)
+    try:
+        moved = read_moved_catalog(platform.layout)
+        if moved is not None and moved.state is MoveState.MOVED:
+            raise ConfigError(f"the catalog of {platform.root} has been in {moved.url} since {moved.since}")
+        if moved is None or not moved.is_in_use:
+            moved = _copy(platform, url, target, moved, dry_run=dry_run)
+        elif (moved.url, moved.needs_password) != _kept_url(url):
+            raise ConfigError(f"a move of {platform.root} to {moved.url} was cut off: finish that one")
+        if not dry_run and moved is not None:
+            _tell(_switched(platform, moved))
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _checked_target(url: str) -> str:
+    """Return the URL that was given or referred to.
+
+    Raises:
+        ConfigError: it is none of a PostgreSQL database.
+    """
+    from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown_catalog_url
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.sites.references import resolve_reference
+
+    target = resolve_reference(url, asker="the command")
+    if problem := problem_of_catalog_url(target):
+        raise ConfigError(f"the URL is {shown_catalog_url(target)}: {problem}")
+    if not target.startswith("postgresql"):
+        raise ConfigError(f"the URL is {shown_catalog_url(target)}: migrate-to moves to PostgreSQL")
+    return target
+
+
+def _kept_url(url: str) -> tuple[str, bool]:
+    """Return what the root remembers of the URL as it was given, and whether a password is missing in it."""
+    from data_miner_dagster.catalog.copying import without_password
+    from data_miner_dagster.config.downloading import is_reference
+
+    return (url, False) if is_reference(url) else without_password(url)
+
+
+# --- copying ---
+
+
+def _copy(
+    platform: "Platform", url: str, target: str, earlier: "MovedCatalog | None", *, dry_run: bool
+) -> "MovedCatalog | None":
+    """Copy everything; return the move, which has still to be made use of. With `dry_run`, only count."""
+    from data_miner_dagster.catalog.copying import (
+        catalog_tables,
+        copy_catalog,
+        count_rows,
+        create_dagster_schema,
+        dagster_url_beside,
+    )
+    from data_miner_dagster.catalog.database import Database
+    from data_miner_dagster.catalog.migrations import initialise
+    from data_miner_dagster.history.copying import copy_dagster
+    from data_miner_dagster.storage.moved_catalog import MovedCatalog, MoveState, write_moved_catalog
+
+    with _still(platform) as (source, dagster):
+        if dry_run:
+            _tell_counts("the catalog", count_rows(source, catalog_tables()))
+            _tell_counts("Dagster's storage", dagster.num_rows() if dagster is not None else {})
+            return None
+        kept, needs_password = _kept_url(url)
+        own = os.environ.get(DAGSTER_URL_VARIABLE)
+        moved = MovedCatalog(
+            attempt=earlier.attempt if earlier is not None else uuid.uuid4().hex,
+            state=MoveState.COPYING,
+            url=kept,
+            needs_password=needs_password,
+            is_dagster_beside=dagster is not None and own is None,
+            since=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        )
+        write_moved_catalog(platform.layout, moved)
+        database = Database(target)
+        initialise(database)
+        _tell_counts("the catalog", copy_catalog(source, database, attempt=moved.attempt))
+        database.dispose()
+        if dagster is not None:
+            if own is None:
+                create_dagster_schema(target)
+            copied = copy_dagster(dagster, own or dagster_url_beside(target), attempt=moved.attempt)
+            _tell_counts("Dagster's storage", copied)
+        moved = replace(moved, state=MoveState.SWITCHING)
+        write_moved_catalog(platform.layout, moved)
+    platform.database.dispose()
+    return moved
+
+
+@contextmanager
+def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | None]]":
+    """Yield the catalog and Dagster's storage, in which nothing happens while the block runs.
+
+    Raises:
+        ConfigError: the catalog is in PostgreSQL already, or somebody works with it.
+    """
+    from data_miner_dagster.catalog.claims import live_claims
+    from data_miner_dagster.deployment import open_instance
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.history.copying import active_run_ids, locked_dagster_files
+
+    database = platform.database
+    if database.is_postgresql:
+        raise ConfigError(f"the catalog is in {database.engine.url.render_as_string(hide_password=True)} already")
+    with open_instance(platform) as instance:
+        home = Path(instance.root_directory)
+    with database.engine.begin() as source:
+        if held := [claim.resource for claim in live_claims(database)]:
+            raise ConfigError(f"{held[0]} is being worked on: wait until all work has ended, then say the same again")
+        if _has_own_storage(home):
+            yield source, None
+            return
+        with locked_dagster_files(home) as dagster:
+            if active := active_run_ids(dagster):
+                raise ConfigError(
+                    f"{len(active)} runs are active, the first is {active[0]}: let them end, or end them in the UI; "
+                    "those that a crash left behind are ended by the next `data-miner up` or `run`"
+                )
+            yield source, dagster
+
+
+def _has_own_storage(home: Path) -> bool:
+    """Return whether Dagster's storage is in PostgreSQL already, and stays there.
+
+    Raises:
+        ConfigError: it is in another place that somebody chose.
+    """
+    import yaml
+
+    from data_miner_dagster.deployment import DAGSTER_SETTINGS
+    from data_miner_dagster.domain.errors import ConfigError
+
+    file = home / DAGSTER_SETTINGS
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    chosen = [name for name in ("storage", "run_storage", "event_log_storage", "schedule_storage") if name in content]
+    if not chosen:
+        return False
+    if "postgres" in (content.get("storage") or {}):
+        return True
+    raise ConfigError(f"{file} has a section `{chosen[0]}`: take it out if Dagster's storage is to be moved, too")
+
+
+# --- switching ---
+
+
+def _switched(platform: "Platform", moved: "MovedCatalog") -> "MovedCatalog":
+    """Make the root use the copy. Each step may be repeated."""
+    from data_miner_dagster.catalog.backups import earlier_catalogs
+    from data_miner_dagster.deployment import DAGSTER_SETTINGS, POSTGRES_STORAGE, dagster_home
+    from data_miner_dagster.storage.atomic import atomic_path
+    from data_miner_dagster.storage.layout import BEFORE_MOVE_NAME
+    from data_miner_dagster.storage.moved_catalog import MoveState, write_moved_catalog
+
+    home = dagster_home(platform.layout)
+    settings, before = home / DAGSTER_SETTINGS, home / BEFORE_MOVE_NAME
+    text = settings.read_text(encoding="utf-8")
+    if "postgres_url" not in text:
+        before.mkdir(exist_ok=True)
+        with atomic_path(before / DAGSTER_SETTINGS) as partial:
+            partial.write_text(text, encoding="utf-8")
+        with atomic_path(settings) as partial:
+            partial.write_text(text + POSTGRES_STORAGE, encoding="utf-8")
+    for name in ("history", "schedules") if before.is_dir() else ():
+        if (home / name).is_dir():
+            (home / name).rename(before / name)
+    catalog = platform.layout.catalog_file
+    for file in [*sorted(catalog.parent.glob(f"{catalog.name}*")), *earlier_catalogs(catalog)]:
+        platform.layout.before_move.mkdir(mode=0o700, exist_ok=True)
+        file.rename(platform.layout.before_move / file.name)
+    moved = replace(moved, state=MoveState.MOVED)
+    write_moved_catalog(platform.layout, moved)
+    return moved
+
+
+# --- telling ---
+
+
+def _tell_counts(what: str, num_rows: dict[str, int]) -> None:
+    shown = ", ".join(f"{name} {count}" for name, count in sorted(num_rows.items()) if count)
+    echo(f"{what}: {sum(num_rows.values())} rows in {len(num_rows)} tables: {shown or 'none'}")
+
+
+def _tell(moved: "MovedCatalog") -> None:
+    echo(f"the catalog is in {moved.url}; remove the folders before_postgresql once you do not want to go back")
+    if moved.needs_password:
+        echo(f"its password is not kept: set {CATALOG_URL_VARIABLE} to the whole URL for all commands and services")
+    elif moved.is_dagster_beside:
+        echo("the commands of data-miner know it from now on")
+    echo(f"the `dagster` command, beside them, needs {DAGSTER_URL_VARIABLE}: docs/deployment.md says which")

@@ -1,0 +1,33 @@
+"""Which database is the catalog of a root: what the settings name, where it was moved to, or SQLite under the root."""
+
+from data_miner_dagster.config.environment import CATALOG_URL_VARIABLE
+from data_miner_dagster.domain.errors import CatalogError, ConfigError
+from data_miner_dagster.sites.references import resolve_reference
+from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.moved_catalog import MoveState, read_moved_catalog
+
+
+def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None:
+    """Return the URL of a root's catalog; None: SQLite under the root.
+
+    Args:
+        layout: the root.
+        given: the URL that the settings or the environment name, if any.
+
+    Raises:
+        CatalogError: a move to another database was cut off.
+        ConfigError: the catalog was moved, and the settings do not say to where, or name another kind.
+    """
+    moved = read_moved_catalog(layout)
+    if moved is None or not moved.is_in_use:
+        return given
+    where = f"the catalog of {layout.root} has been in {moved.url} since {moved.since}"
+    if moved.state is MoveState.SWITCHING:
+        raise CatalogError(f"{where}, but the move was cut off: say `data-miner migrate-to` with the same URL again")
+    if given is not None:
+        if given.startswith("postgresql"):
+            return given
+        raise ConfigError(f"{where}: platform.storage.catalog_url and {CATALOG_URL_VARIABLE} must not name SQLite")
+    if moved.needs_password:
+        raise ConfigError(f"{where}, and its password is not kept there: set {CATALOG_URL_VARIABLE} to its URL")
+    return resolve_reference(moved.url, asker=str(layout.moved_catalog))

@@ -1,0 +1,57 @@
+"""`moved_catalog.json`: where the catalog of a root is since `data-miner migrate-to`, without its password."""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.json_records import as_json, from_json
+from data_miner_dagster.storage.atomic import write_json
+from data_miner_dagster.storage.layout import StorageLayout
+
+
+class MoveState(StrEnum):
+    """How far a move has come. Each is written before what it speaks of begins."""
+
+    COPYING = "copying"  # the root is as it was; the target may hold a copy
+    SWITCHING = "switching"  # the copy is whole; files of the root are being replaced
+    MOVED = "moved"
+
+
+@dataclass(frozen=True, slots=True)
+class MovedCatalog:
+    """A move: which attempt, how far, and to where."""
+
+    attempt: str  # also in the target's mark (catalog/copying.py)
+    state: MoveState
+    url: str  # without its password; or `env:NAME` or `file:PATH`, which refer to it
+    needs_password: bool  # `url` lacks the password it was given with
+    is_dagster_beside: bool  # Dagster's storage is in the same database
+    since: str
+
+    @property
+    def is_in_use(self) -> bool:
+        """Return whether the root's own SQLite is no longer the catalog."""
+        return self.state is not MoveState.COPYING
+
+
+def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
+    """Return where the catalog was moved to, or None if it is where it began.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    path = layout.moved_catalog
+    try:
+        return from_json(MovedCatalog, json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}, which says where the catalog is, cannot be read ({str(error).splitlines()[0]}): restore it"
+        ) from None
+
+
+def write_moved_catalog(layout: StorageLayout, moved: MovedCatalog) -> None:
+    """Write where the catalog is, atomically."""
+    write_json(layout.moved_catalog, as_json(moved))
