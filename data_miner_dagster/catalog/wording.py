@@ -15,6 +15,7 @@ from data_miner_dagster.catalog.schema import (
     SourceListingRow,
     VideoRow,
 )
+from data_miner_dagster.catalog.work_tables import AttemptRow, HoldRow, StageGateRow, WorkBatchRow
 
 _OF_PROJECTS: Final = (ProjectVideoRow.query, ProjectVideoRow.reason, SourceListingRow.query, SourceListingRow.error)
 _OF_LISTINGS: Final = (SourceListingRow.query, SourceListingRow.error, SourceListingRow.passed_over)
@@ -24,6 +25,10 @@ _SAID: Final = (
     ProjectVideoRow.reason,
     ReleaseRow.withdrawn_reason,
     SiteGateRow.reason,
+    AttemptRow.message,
+    HoldRow.reason,
+    StageGateRow.reason,
+    WorkBatchRow.reason,
 )
 
 

@@ -1,4 +1,5 @@
 from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.holds import find_holds, hold_items
 from data_miner_dagster.catalog.listings import ListingResult, queries_listed_well, record_listings, remarkable_listings
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.videos import find_video
@@ -32,8 +33,11 @@ def test_reword_what_names__every_project_and_no_other_name(database: Database) 
     with database.transaction() as session:
         record_listings(session, "bikes", [ListingResult("urls", "urls-50%_b", 1, None, None)])
         record_listings(session, "bikes", [ListingResult("urls", "another", 1, None, None)])
+    hold_items(database, project="bikes", reason="urls-50%_b is private")
+    with database.transaction() as session:
         reword_what_names(session, "urls-50%_b", lambda text: text.replace("urls-50%_b", "one"))
     found = [find_video(database, key) for key in ("urls-a", "urls-c")]
     assert [video and video.error for video in found] == ["one: gone", "urls-50 or b: gone"]
     assert [member.reason for member in find_members(database, "bikes")] == ["like one"]
+    assert [row.reason for row in find_holds(database)] == ["one is private"]
     assert queries_listed_well(database, "bikes") == {("urls", "another")}
