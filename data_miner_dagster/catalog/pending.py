@@ -26,6 +26,7 @@ from data_miner_dagster.catalog.work_tables import BatchItemRow, PendingWorkRow,
 from data_miner_dagster.catalog.writers import is_postgresql, lock_videos
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import FRAMES_PREFIX
+from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.domain.work import WorkStage
 
@@ -166,11 +167,21 @@ def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
 
 
 def is_project_settled(session: Session, project: str, now: datetime) -> bool:
-    """Return whether no video of a project is due or worked on: it is embedded, failed, or waits for a date."""
+    """Return whether no video of a project is due or worked on: it is embedded, failed, or waits for a date.
+
+    A video that waits for room has not failed: the project waits for it, whatever its date.
+    """
     of_project = _PENDING.c.project_name == project
     is_due = exists().where(of_project, _PENDING.c.due_at <= now)
     in_flight = exists().where(of_project, _ITEMS.c.item == _PENDING.c.video_key, _ITEMS.c.stage == _PENDING.c.stage)
-    return session.scalar(select(~is_due & ~in_flight)) is True
+    waits_for_room = exists().where(
+        of_project,
+        _PENDING.c.stage == WorkStage.DOWNLOADING,
+        _VIDEOS.c.key == _PENDING.c.video_key,
+        _VIDEOS.c.status == VideoStatus.PENDING,
+        _VIDEOS.c.error_kind == VideoErrorKind.DISK_FULL,
+    )
+    return session.scalar(select(~is_due & ~in_flight & ~waits_for_room)) is True
 
 
 def project_basis(row: ProjectRow, *, models: str, verdicts: str | None) -> str:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from data_miner_dagster.catalog.backups import copy_before_migration
 from data_miner_dagster.catalog.database import sqlite_url
 from data_miner_dagster.catalog.members import take_out
+from data_miner_dagster.catalog.pending import is_project_settled
 from data_miner_dagster.catalog.room import waiting_for_room
-from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.videos import find_video, find_videos, record_downloaded
 from data_miner_dagster.config.settings import PlatformConfig
@@ -335,4 +337,8 @@ def test_quota__a_video_that_waits_is_pending_with_a_date(tmp_path: Path, clips:
     row = row_of(platform, blocked.video_key)
     assert (row.status, row.error_kind, row.attempts) == (VideoStatus.PENDING, VideoErrorKind.DISK_FULL, 0)
     assert row.retry_after is not None
-    assert waiting_for_room(platform.database, "p") == {o.video_key for o in outcomes if not o.status.exists}
+    waiting = {outcome.video_key for outcome in outcomes if not outcome.status.exists}
+    assert waiting_for_room(platform.database, "p") == waiting
+    before_it_is_due = utc_now() - timedelta(minutes=1)
+    with platform.database.reading() as session:
+        assert not is_project_settled(session, "p", before_it_is_due)
