@@ -11,6 +11,7 @@ from data_miner_dagster.catalog.copying import dagster_url_beside
 from data_miner_dagster.catalog.failures import quick_check
 from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE, DAGSTER_URL_VARIABLE, set_variable
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import atomic_path
 from data_miner_dagster.storage.layout import StorageLayout
@@ -30,6 +31,16 @@ storage:
   postgres:
     postgres_url: {{env: {DAGSTER_URL_VARIABLE}}}
 """
+_EARLIER_SETTINGS: Final = frozenset(
+    {
+        "2fc86a01f00fc2f650e9562adb7d5ebd34d120ecacdceff115b40e048cc91160",
+        "3d315a6002fc4f8ef0c68274cdbf536319b03b2b206a9beac8034743773fab07",
+        "453127440c9551a44deb371de49d4118e8b3e9ac2f9aab4cc43b1be523c5524d",
+        "b5f10ab1224a6d73e97cf82a67a41175042cb04ab4fe35fbac0bb635eddca9b7",
+        "d1160c6b12f82da0e834dee9f2c03fc4077ff20bb30f4fc4427beee3794dbbb4",
+    }
+)
+"""sha256 of the dagster.yaml of earlier versions. They ended every run after four hours, whatever it was doing."""
 _PACKAGE: Final = Path(__file__).parent
 
 
@@ -59,7 +70,8 @@ def standing_dagster_home(layout: StorageLayout) -> Path | None:
 def prepare_dagster_home(layout: StorageLayout) -> Path:
     """Return the folder of Dagster's instance, with a dagster.yaml in it.
 
-    An existing dagster.yaml is kept, since it may name a PostgreSQL server. A half-copied one is replaced.
+    An existing dagster.yaml is kept, since it may name a PostgreSQL server. A half-copied one is replaced, and so is a
+    copy of an earlier version's that nobody has changed.
 
     Raises:
         ConfigError: Dagster would misread the folder's path and keep its history elsewhere.
@@ -73,7 +85,7 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
             f"{home}: Dagster makes an address of the path of its history, in which `?`, and `%` before two digits, "
             "mean something else; use another --root, or set DAGSTER_HOME to another folder"
         )
-    if not settings.exists() or _is_half_copied(settings):
+    if not settings.exists() or _is_half_copied(settings) or sha256_of_file(settings) in _EARLIER_SETTINGS:
         moved = read_moved_catalog(layout)
         with atomic_path(settings) as partial:
             shutil.copyfile(deployment_file(DAGSTER_SETTINGS), partial)

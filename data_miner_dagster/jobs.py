@@ -62,11 +62,15 @@ _DESCRIPTIONS: Final = {
     **{JOB_BY_STAGE[WorkStage(stage.value)]: f"Take one project through {stage.word}." for stage in PROJECT_WAY},
 }
 
+_NO_TIME_LIMIT: Final = {"dagster/max_runtime": "0"}
+"""Whether a run hangs is judged by its progress (runs.py), also where an edited dagster.yaml has a time limit."""
+
 JOBS: Final = {
     name: dg.define_asset_job(
         name,
         selection=dg.AssetSelection.assets(*assets),
         description=_DESCRIPTIONS[name],
+        tags=_NO_TIME_LIMIT,
     )
     for name, assets in OPS_BY_JOB.items()
 }
