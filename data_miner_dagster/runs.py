@@ -130,7 +130,10 @@ def _end(instance: dg.DagsterInstance, database: Database, run: dg.DagsterRun, j
     process = process_of(judged.lease) if judged.lease is not None else None
     if judged.state is RunState.HANGING and process is not None:
         attempt_extra("end_dead_runs", run.run_id, partial(_stop_process, instance, current, process))
-    instance.report_run_failed(current, _reason(process, judged.state))
+    if current.status is dg.DagsterRunStatus.CANCELING:  # as somebody wanted
+        instance.report_run_canceled(current, _reason(process, judged.state))
+    else:
+        instance.report_run_failed(current, _reason(process, judged.state))
     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return True
 

@@ -141,6 +141,8 @@ def test_end_dead_runs__one_that_never_took_a_lease_has_90_s_from_the_first_tick
     for run_id in begun:
         expire(database, run_id)
     assert sorted(end(instance, database)) == sorted(begun)
+    status = dg.DagsterRunStatus
+    assert [status_of(instance, run_id) for run_id in begun] == [status.FAILURE, status.FAILURE, status.CANCELED]
     assert {run.run_id for run in active_runs(instance)} == {*waiting, others}
 
 

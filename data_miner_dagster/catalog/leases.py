@@ -67,7 +67,7 @@ class RunLease:
         return f"run {self.run_id}"
 
     def advance(self, num_done: int = 1) -> None:
-        """Count items as done. The count is written with the next renewal."""
+        """Count items that were looked at, with whatever outcome. The count is written with the next renewal."""
         self.num_done += num_done
         note_progress()
 

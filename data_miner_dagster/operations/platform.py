@@ -238,6 +238,8 @@ class Platform:
         """Hold the only claim there is on a video, whatever the stage. Waits no longer once `stopping` is set."""
         with self._hold(f"video/{video_key}", wait_seconds, stopping) as claim, self.mending(video_key):
             yield claim
+        if self._lease is not None:
+            self._lease.advance()
 
     @contextmanager
     def hold_project(self, project: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
@@ -305,11 +307,6 @@ class Platform:
         """
         self.check_run()
         check_claim(self.database, claim)
-
-    def count_done(self, num_done: int = 1) -> None:
-        """Count items of this run as done."""
-        if self._lease is not None:
-            self._lease.advance(num_done)
 
     def check_sampling(self) -> None:
         """Compare the sampling settings with those this root was made with; remember the settings in force.

@@ -9,6 +9,7 @@ from pydantic import PrivateAttr
 
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.leases import RunLease, hold_lease
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.operations.logs import set_up_logging
 from data_miner_dagster.operations.opening import open_platform
@@ -36,7 +37,9 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             return
         with ExitStack() as stack:
             try:
-                self._lease = stack.enter_context(hold_lease(open_platform().database, run.run_id, run.job_name))
+                database, key = open_platform().database, run.tags.get("dagster/partition")
+                project = key if key is not None and find_project(database, key) is not None else None
+                self._lease = stack.enter_context(hold_lease(database, run.run_id, run.job_name, project))
             except (DataMinerError, DATABASE_ERROR) as error:
                 self._error = error
             else:

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.catalog.renewal import note_progress
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.index.faiss_index import ClusteredFaissIndex, FaissIndex, num_clusters_for
@@ -89,6 +90,7 @@ class _Stack:
 
     def unit_blocks(self) -> Iterator[tuple[npt.NDArray[np.int64], Float32Array]]:
         for start in range(0, len(self), _BLOCK_ROWS):
+            note_progress()
             ids = np.arange(start, min(start + _BLOCK_ROWS, len(self)))
             yield ids, unit_rows(self.rows(ids))
 

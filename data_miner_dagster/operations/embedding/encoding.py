@@ -6,6 +6,7 @@ from functools import partial
 from itertools import chain
 from typing import Final
 
+from data_miner_dagster.catalog.renewal import note_progress
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.models.provider import EncoderRole
 from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, FrameToEmbed
@@ -40,6 +41,7 @@ def encode_tasks(
         )
         with closing(stream):
             for embedded in stream:
+                note_progress()
                 under_way.add(embedded)
     finally:
         under_way.let_go()
