@@ -1,12 +1,13 @@
 """Runs whose process is gone, silent or hanging are ended, and nobody else's."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,64 @@ def test_end_unstarted_runs__only_those_that_were_launched_and_never_began(
     take_lease(database, begun, "download_videos")
     assert end_unstarted_runs(instance, database) == [runs.pop(status.STARTING)]
     assert {run.run_id for run in active_runs(instance)} == {begun, *runs.values()}
+
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from data_miner_dagster.catalog.claims import hold_claim
+from data_miner_dagster.catalog.database import Database, sqlite_url
+from data_miner_dagster.catalog.leases import hold_lease
+database = Database(sqlite_url(Path(sys.argv[1])))
+with hold_lease(database, sys.argv[2], "download_videos"), hold_claim(database, "video/a", wait_seconds=0,
+        run_id=sys.argv[2]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@contextmanager
+def container(host: str, database: Database, run_id: str) -> Iterator[subprocess.Popen[str]]:
+    """Yield a process that executes a run in namespaces of its own, as in a container; they end with it."""
+    namespaces = ["unshare", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
+    inside = ["sh", "-c", f'hostname {host}; exec "$@"', "sh", sys.executable, "-c", _HOLD, str(database.file), run_id]
+    with subprocess.Popen([*namespaces, *inside], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def may_unshare() -> bool:
+    """Return whether this user may make namespaces."""
+    tried = ["unshare", "--pid", "--uts", "--fork", "--mount-proc", "hostname", "x"]
+    return (
+        shutil.which("unshare") is not None and subprocess.run(tried, capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not may_unshare(), reason="namespaces need root")
+def test_end_dead_runs__the_run_of_a_container_that_was_replaced(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    run_id = start(instance)
+    with container("code-aaaa", database, run_id) as first:
+        [lease] = find_leases(database)
+        assert lease.host.startswith("code-aaaa|")
+        assert end(instance, database) == []
+        first.kill()
+        first.wait()
+    assert end(instance, database) == [], "from here nobody can see that it is gone"
+    assert [claim.resource for claim in live_claims(database)] == ["video/a"]
+    expire(database, run_id)
+    assert end(instance, database) == [run_id]
+    assert "on code-aaaa) has not been heard of for 90 s" in messages_of(instance, run_id)
+    again = start(instance)
+    with container("code-bbbb", database, again):  # which takes the claim at once
+        assert end(instance, database) == []
+        assert [claim.run_id for claim in live_claims(database)] == [again]
 
 
 # --- the lease that a run's process holds ---
