@@ -116,6 +116,9 @@ class VideoPermanentError(PermanentError):
     `is_of_file_alone` means that the site delivered everything it has, so the failure does not count against the site.
     """
 
+    is_of_network: Final = False
+    """Always False: see `VideoTransientError`."""
+
     def __init__(self, kind: VideoErrorKind, message: str, *, is_of_file_alone: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
@@ -130,6 +133,8 @@ class VideoTransientError(TransientError):
 
     is_of_file_alone: Final = False
     """Always False: see `VideoPermanentError`."""
+    is_of_network = False
+    """True if no site was reached: there is no way to it, or nobody who knows its name."""
 
     def __init__(self, kind: VideoErrorKind, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)

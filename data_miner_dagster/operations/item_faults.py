@@ -208,6 +208,7 @@ class ItemGuard:
         self._row: dict[str, ItemFault] = {}  # by item, all of one signature
         self._has_succeeded = False
         self._is_systematic = False
+        self._num_without_room = 0  # outcomes in a row
 
     def attempt(
         self, item: str, work: Callable[[], T], on_fault: Callable[[ItemFault], object], *, proves: bool = True
@@ -220,7 +221,7 @@ class ItemGuard:
 
         Raises:
             SystematicFaultError: this is the tenth item in a row with the same fault.
-            OutageError: the same, where the fault may pass.
+            OutageError: the same, where the fault may pass; or the third item in a row without room on the disk.
             Exception: what concerns all items (`concerns_all_items`).
         """
         note_progress()
@@ -231,9 +232,19 @@ class ItemGuard:
                 raise
             self._hold(item, log_fault(self._stage, item, error), on_fault)
             return None
+        if isinstance(result, VideoOutcome) and result.status is OutcomeStatus.FAILED:
+            self._note_room(result)
         if proves and (not isinstance(result, VideoOutcome) or result.status is OutcomeStatus.DONE):
             self.succeed()
         return result
+
+    def _note_room(self, outcome: VideoOutcome) -> None:
+        """Take note of a failed outcome: one video may be too large for the disk, several in a row are not."""
+        with self._lock:
+            self._num_without_room += outcome.error_kind is VideoErrorKind.DISK_FULL
+            if self._num_without_room < SMALLEST_BATCH:
+                return
+        raise OutageError(FailureKind.DISK_FULL, outcome.message)
 
     def holds(self, item: str) -> bool:
         """Return whether a fault of an item is held back."""
@@ -244,6 +255,7 @@ class ItemGuard:
         """Take note that an item has come through: what is held is recorded as the items' own."""
         with self._lock:
             self._has_succeeded = True
+            self._num_without_room = 0
             self._row.clear()
             held, self._held = self._held, []
             if self._is_systematic:  # a straggler of another thread

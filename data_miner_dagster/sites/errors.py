@@ -92,6 +92,11 @@ _BY_TYPE: Final[tuple[tuple[tuple[type[BaseException], ...], VideoErrorKind], ..
     ((IncompleteRead, ContentTooShortError), _K.CUT_OFF),
     ((UserNotLive,), _K.LIVE),
 )
+_NO_WAY: Final = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH})
+_NO_WAY_IN_WORDS: Final = re.compile(
+    "Temporary failure in name resolution|Network is (unreachable|down)|No route to host"
+)
+"""The same, where yt-dlp keeps only the words of an error that broke off a download."""
 _MAX_RAW_MESSAGE: Final = 5000
 _HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.NO_FORMATS, _K.FORBIDDEN, _K.BOT_CHECK})
 
@@ -253,9 +258,19 @@ def translate(error: BaseException) -> VideoPermanentError | VideoTransientError
         Exception: the original exception, if it is a bug in this package (see `classify`).
     """
     kind, message, wait = classify(error)
-    if kind.is_transient:
-        return VideoTransientError(kind, message, wait)
-    return VideoPermanentError(kind, message)
+    if not kind.is_transient:
+        return VideoPermanentError(kind, message)
+    translated = VideoTransientError(kind, message, wait)
+    translated.is_of_network = any(_is_of_network(item) for item in _chain(error))
+    return translated
+
+
+def _is_of_network(error: BaseException) -> bool:
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_AGAIN  # nobody answers; a name that does not exist is the site's
+    if isinstance(error, OSError):
+        return error.errno in _NO_WAY
+    return isinstance(error, DownloadError) and _NO_WAY_IN_WORDS.search(str(error)) is not None
 
 
 def explained(error: VideoPermanentError | VideoTransientError, site: str) -> VideoPermanentError | VideoTransientError:

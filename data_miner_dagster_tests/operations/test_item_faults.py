@@ -284,3 +284,20 @@ def test_item_guard__an_error_of_the_system_on_every_item_is_an_outage() -> None
     with pytest.raises(OutageError, match="all 3 items met the same error: PermissionError") as raised:
         attempt_all()
     assert (raised.value.kind, recorded) == ("store", [])
+
+
+def test_item_guard__three_in_a_row_without_room_are_a_full_disk() -> None:
+    full = VideoOutcome("a", OutcomeStatus.FAILED, VideoErrorKind.DISK_FULL, "no space is left")
+    with item_guard("stage") as guard:
+        guard.attempt("a", lambda: full, _never)
+        guard.attempt("b", lambda: full, _never)
+        guard.succeed()  # a smaller one
+        guard.attempt("c", lambda: full, _never)
+        guard.attempt("d", lambda: full, _never)
+        with pytest.raises(OutageError, match="no space is left") as raised:
+            guard.attempt("e", lambda: full, _never)
+    assert raised.value.kind == "disk_full"
+
+
+def _never(fault: ItemFault) -> None:
+    raise AssertionError(fault.line)

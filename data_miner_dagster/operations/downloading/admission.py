@@ -1,16 +1,20 @@
-"""Whether there is room for a download to begin: on the disk, and under the quota of the root."""
+"""Whether a download may begin, or has to wait for what is no fault of its video's.
+
+That is room on the disk and under the quota of the root, and its site.
+"""
 
 import shutil
 from datetime import datetime, timedelta
 from typing import Final
 
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.addresses import Origin
-from data_miner_dagster.domain.errors import TransientError
+from data_miner_dagster.domain.errors import TransientError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.politeness import NotYetError, PostponedError
+from data_miner_dagster.operations.politeness import NotYetError, PostponedError, SitePoliteness
 from data_miner_dagster.operations.room import RoomFound
 from data_miner_dagster.stages.downloading.failures import backoff_seconds
 from data_miner_dagster.stages.downloading.room import RoomAnswer
@@ -60,6 +64,29 @@ def check_room(platform: Platform, row: VideoRow, found: RoomFound) -> None:
         case RoomAnswer.NO:
             message = f"{found.message}, and nothing of it can be removed; raise platform.room.quota"
             raise _postponed(platform, row, message)
+
+
+def postpone_if_not_its_own(
+    politeness: SitePoliteness,
+    site: str,
+    attempts: int,
+    error: VideoPermanentError | VideoTransientError,
+    config: DownloadingConfig,
+) -> None:
+    """Do nothing about a failure that is charged to its video.
+
+    Raises:
+        PostponedError: it is no fault of the video's, so no attempt.
+    """
+    if error.kind is VideoErrorKind.DISK_FULL:
+        until = utc_now() + timedelta(seconds=backoff_seconds(attempts, config))
+        raise PostponedError(error.kind, until, str(error)) from error
+    if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
+        wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
+        if wait is None and error.kind is VideoErrorKind.RATE_LIMITED:
+            politeness.check_gate(site)  # opened by another video, which knows why
+        until = politeness.trip(site, wait, f"{site}: {error}")
+        raise PostponedError(error.kind, until, str(error)) from None
 
 
 def _postponed(platform: Platform, row: VideoRow, message: str) -> PostponedError:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from data_miner_dagster.catalog.claims import Claim
@@ -39,8 +39,10 @@ from data_miner_dagster.operations.downloading.admission import (
     NoRoomYetError,
     check_head_room,
     check_room,
+    postpone_if_not_its_own,
 )
 from data_miner_dagster.operations.downloading.imported_frames import take_frames
+from data_miner_dagster.operations.downloading.network import NetworkWatch
 from data_miner_dagster.operations.downloading.partial_folders import begin_partial_folder
 from data_miner_dagster.operations.downloading.proofs import prove
 from data_miner_dagster.operations.downloading.records import (
@@ -66,7 +68,6 @@ from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.local_files import fetch_local_file
 from data_miner_dagster.sites.records import FetchedVideo
 from data_miner_dagster.stages.downloading.failures import (
-    backoff_seconds,
     try_delay_seconds,
 )
 from data_miner_dagster.stages.downloading.site_health import SUSPECT_KINDS
@@ -85,6 +86,7 @@ class _Run:
     client: SiteWorkers
     media: MediaWorkers
     politeness: SitePoliteness
+    network: NetworkWatch
     room: Room
     rules_by_video: Mapping[str, Mapping[str, ProjectRules]]
     force: bool
@@ -119,7 +121,7 @@ def download_videos(
         politeness.when_closed = client.recheck
         if is_of_sites:
             client.start()
-        run = _Run(platform, client, media, politeness, Room(platform), rules_by_video, force)
+        run = _Run(platform, client, media, politeness, NetworkWatch(platform), Room(platform), rules_by_video, force)
         outcomes: dict[str, VideoOutcome] = {}
 
         def settle(outcome: VideoOutcome) -> None:
@@ -271,6 +273,8 @@ def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = No
     with platform.database.transaction() as session:
         record_done(session, info, rejections)
         ends_refusals = begun_at is not None and was_refused(session, _site_of(row.key, row.url), key, begun_at)
+    if begun_at is not None:
+        run.network.note_answer()
     if begun_at is not None and ends_refusals:
         run.politeness.note_served(key, _site_of(row.key, row.url), begun_at)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=metadata_of(info))
@@ -280,17 +284,11 @@ def _outcome_of_error(
     run: _Run, row: VideoRow, error: VideoPermanentError | VideoTransientError, attempts: int, begun_at: datetime | None
 ) -> VideoOutcome:
     """Record why a download failed; a PostponedError if that is no fault of the video's."""
-    if error.kind is VideoErrorKind.DISK_FULL:  # so no attempt
-        until = utc_now() + timedelta(seconds=backoff_seconds(attempts, run.platform.config.downloading))
-        raise PostponedError(error.kind, until, str(error)) from error
-    if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
-        wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
-        site = _site_of(row.key, row.url)
-        if wait is None and error.kind is VideoErrorKind.RATE_LIMITED:
-            run.politeness.check_gate(site)  # opened by another video, which knows why
-        until = run.politeness.trip(site, wait, f"{site}: {error}")
-        raise PostponedError(error.kind, until, str(error)) from None
+    site = _site_of(row.key, row.url)
+    postpone_if_not_its_own(run.politeness, site, attempts, error, run.platform.config.downloading)
     outcome = record_failure(run.platform, row.key, attempts, error)
+    if begun_at is not None:
+        run.network.note_failure(row, site, error)
     if error.is_of_file_alone:
         _note_served(run, row, begun_at)
     return _as_of_site(run, row, outcome)

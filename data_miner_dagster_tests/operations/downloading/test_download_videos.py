@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.attempts import count_failures
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
-from data_miner_dagster.catalog.videos import find_video, find_videos
+from data_miner_dagster.catalog.videos import find_video, find_videos, retry_videos
 from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.errors import OutageError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
@@ -98,6 +100,26 @@ def test_download_videos__a_bug_of_ours_that_one_of_twenty_meets_is_that_one_s(
     assert re.fullmatch(
         r"ZeroDivisionError: planted \(sites/transport\.py:\d+\)", row_of(platform, keys[0]).error or ""
     )
+
+
+def test_download_videos__without_a_network_no_video_is_charged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SiteWorkers, "jobs_module", "data_miner_dagster_tests.sites.offline_jobs")
+    monkeypatch.setattr("data_miner_dagster.operations.downloading.network.has_default_route", lambda: True)
+    platform = make_platform(tmp_path / "root")
+    keys = listed(platform, [f"http://{site}.example/clip.mp4" for site in ("one", "two")])
+    (outcome,) = download_videos(platform, keys[:1])  # may be that site's
+    assert outcome.error_kind is VideoErrorKind.TRANSIENT
+    retry_videos(platform.database)
+    with pytest.raises(OutageError, match=r"the network cannot be reached \(one.example, two.example: ") as raised:
+        download_videos(platform, keys)
+    assert raised.value.kind == "network"
+    assert [(row_of(platform, key).status, row_of(platform, key).attempts) for key in keys] == [
+        (VideoStatus.PENDING, 0),
+        (VideoStatus.PENDING, 0),
+    ]
+    assert count_failures(platform.database) == []
 
 
 def test_download_videos__same_bytes_same_manifest(tmp_path: Path, server: HostileServer, clip: bytes) -> None:

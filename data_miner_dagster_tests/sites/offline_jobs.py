@@ -1,0 +1,15 @@
+"""The jobs of site workers, on a host without a network: nobody answers who knows the names of sites."""
+
+import socket
+from typing import Any, NoReturn
+
+from data_miner_dagster.operations.foreign.site_jobs import main
+
+
+def _resolve(*_: Any, **__: Any) -> NoReturn:
+    raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+
+if __name__ == "__main__":
+    setattr(socket, socket.getaddrinfo.__name__, _resolve)
+    main()
