@@ -1,0 +1,42 @@
+"""A video that kills the process which works on it: real processes, a real SIGKILL."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from data_miner_dagster.catalog.batches import end_batch, open_batches
+from data_miner_dagster.catalog.videos import find_video, find_videos
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster_tests.support.coloured_frames import BLUE, RED, ColourPlatform, plant_video
+
+KEYS = [f"file-{letter}" for letter in "abcdefgh"]
+
+
+def test_deadly_video__is_found_by_halving_and_all_others_are_done(tmp_path: Path) -> None:
+    platform = ColourPlatform(tmp_path / "root")
+    for key in KEYS:
+        plant_video(platform, key, RED if key == "file-f" else BLUE)
+    sizes, num_deaths = [], 0
+    for _ in range(10):
+        worker = [sys.executable, "-m", "data_miner_dagster_tests.operations.deadly_worker", str(platform.root)]
+        done = subprocess.run(worker, capture_output=True, text=True, timeout=120, check=False)
+        sizes += [int(line) for line in done.stdout.split()]
+        for batch in open_batches(platform.database):
+            end_batch(platform.database, batch.id, "its run died", died=True)
+            num_deaths += 1
+        if done.returncode == 0:
+            break
+        assert done.returncode == -9, done.stderr
+    embedded = [key for key in KEYS if platform.layout.embedding_file("colour", key).exists()]
+    assert embedded == [key for key in KEYS if key != "file-f"]
+    assert num_deaths == 4
+    assert sizes[0] == 8
+    assert len(sizes) <= 9
+    row = find_video(platform.database, "file-f")
+    assert row is not None
+    assert (row.status, row.error) == (
+        VideoStatus.FAILED,
+        "its process died 4 times during embedding, the last time alone",
+    )
+    assert row.retry_after is not None
+    assert len(find_videos(platform.database, statuses=[VideoStatus.EXTRACTED])) == 7
