@@ -26,6 +26,6 @@ if __name__ == "__main__":
     platform = ColourPlatform(Path(sys.argv[1]))
     platform.planted.filter_encoder.load().__class__ = _DeadlyEncoder
     while (batch := take_batch(platform.database, WorkStage.EMBEDDING)) is not None:
-        print(len(batch.items), flush=True)
+        os.write(1, f"{len(batch.items)}\n".encode())
         embed_frames(platform, batch.items)
         end_batch(platform.database, batch.id, "finished")
