@@ -48,6 +48,8 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
         failure: why the run ended, if it could say so.
     """
     batch = session.get_one(WorkBatchRow, batch_id)
+    if batch.stage in VIDEO_STAGES:
+        lock_videos(session, undone)  # before the rows that follow from them, as everywhere (writers.py)
     if len(undone) < batch.size:
         note_progress(session, batch_id)
     gate = gate_of(session, batch.stage)
@@ -80,7 +82,6 @@ def _charge_alone(session: Session, batch: WorkBatchRow, suspect: SuspectRow, wh
     if batch.stage not in VIDEO_STAGES:
         record_attempt(session, batch.stage, suspect.item, failure, due_at)
         return
-    lock_videos(session, [suspect.item])  # before its claim is read, so that no worker begins in between
     claim = session.get(ClaimRow, f"video/{suspect.item}")
     if claim is not None and is_claim_live(claim, now_of(session)):
         return  # another worker is at it

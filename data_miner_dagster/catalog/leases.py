@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, cast
 
-from sqlalchemy import CursorResult, Table, and_, delete, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import CursorResult, Table, and_, delete, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database, portions
@@ -24,6 +24,7 @@ from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
 from data_miner_dagster.catalog.renewal import LEASE_SECONDS, held_clock, idle_seconds, note_progress, renewer_of
 from data_miner_dagster.catalog.schema import ClaimRow
 from data_miner_dagster.catalog.work_tables import RunLeaseRow
+from data_miner_dagster.catalog.writers import insert_absent
 from data_miner_dagster.domain.errors import DataMinerError, RunEndedError
 
 _LEASES: Final = cast("Table", RunLeaseRow.__table__)
@@ -88,10 +89,7 @@ def take_lease(database: Database, run_id: str, job: str, project: str | None = 
     """Take the lease of a run that this process begins to execute, whoever had it before."""
     lease = RunLease(run_id)
     note_progress()
-    try:
-        _take(database, lease, job, project)
-    except IntegrityError:  # a planner has just made a provisional one
-        _take(database, lease, job, project)
+    _take(database, lease, job, project)
     return lease
 
 
@@ -99,9 +97,7 @@ def _take(database: Database, lease: RunLease, job: str, project: str | None) ->
     process = this_process()
     with database.transaction() as session:
         now = database.now(session)
-        session.execute(delete(_LEASES).where(_LEASES.c.run_id == lease.run_id))
         values = {
-            "run_id": lease.run_id,
             "host": process.host,
             "pid": process.pid,
             "process_started": process.started,
@@ -112,7 +108,9 @@ def _take(database: Database, lease: RunLease, job: str, project: str | None) ->
             "progress_at": now,
             "expires_at": now + _LEASE,
         }
-        session.execute(insert(_LEASES).values(values))
+        # Whoever waits for this run may be making a provisional lease at this moment.
+        insert_absent(session, RunLeaseRow, [{"run_id": lease.run_id, **values}], returning="run_id")
+        session.execute(update(_LEASES).where(_LEASES.c.run_id == lease.run_id).values(num_total=None, **values))
 
 
 @contextmanager
@@ -229,15 +227,13 @@ def _write(database: Database, missing: Mapping[str, str], postponed: Sequence[R
                 .where(_LEASES.c.run_id == row.run_id, _LEASES.c.expires_at == row.expires_at)
                 .values(expires_at=now + _LEASE, progress_at=row.progress_at + passed)
             )
-        known = set(session.scalars(select(RunLeaseRow.run_id).where(RunLeaseRow.run_id.in_(missing))))
-        for run_id, job in missing.items():
-            if run_id not in known:
-                session.add(_provisional(run_id, job, now))
+        provisional = [_provisional(run_id, job, now) for run_id, job in sorted(missing.items())]
+        insert_absent(session, RunLeaseRow, provisional, returning="run_id")
 
 
-def _provisional(run_id: str, job: str, now: datetime) -> RunLeaseRow:
+def _provisional(run_id: str, job: str, now: datetime) -> dict[str, Any]:
     dates = {"started_at": now, "progress_at": now, "expires_at": now + _LEASE}
-    return RunLeaseRow(run_id=run_id, host=_NOBODY, pid=0, process_started="", job=job, num_done=0, **dates)
+    return {"run_id": run_id, "host": _NOBODY, "pid": 0, "process_started": "", "job": job, "num_done": 0, **dates}
 
 
 def remove_leases(database: Database, run_ids: Collection[str]) -> None:

@@ -23,7 +23,7 @@ from data_miner_dagster.catalog.wanted_work import (
     upsert_statement,
 )
 from data_miner_dagster.catalog.work_tables import BatchItemRow, PendingWorkRow, WorkBasisRow
-from data_miner_dagster.catalog.writers import is_postgresql, lock_videos
+from data_miner_dagster.catalog.writers import Topic, is_postgresql, lock_topic, lock_videos
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -151,6 +151,7 @@ def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
     if dict(bases).items() <= bases_on_record(database).items():
         return 0
     with database.transaction() as session:
+        lock_topic(session, Topic.BASES)
         recorded = _recorded(session)
         changed = {stage for stage, basis in bases.items() if recorded.get(stage) != basis}
         session.execute(delete(_BASES).where(_BASES.c.stage.in_(changed)))

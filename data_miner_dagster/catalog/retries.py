@@ -67,12 +67,12 @@ def _retry(session: Session, scope: WorkScope, kinds: Collection[str] | None) ->
             )
         )
         videos.update(item for stage, item in failed if stage in VIDEO_STAGES)
+    for stage, item in sorted(failed):
+        clear_attempts(session, stage, [item])
+    reindex_videos(session, videos)  # before projects, as everywhere (writers.py)
     projects = {item for stage, item in failed if stage not in VIDEO_STAGES}
     if scope.video_keys is None and (kinds is None or projects):
         projects.update(_reset_projects(session, scope, None if kinds is None else projects))
-    for stage, item in failed:
-        clear_attempts(session, stage, [item])
-    reindex_videos(session, videos)
     num_holds, stages = 0, tuple[WorkStage, ...]()
     if kinds is None:
         num_holds = _end_holds(session, scope)

@@ -15,6 +15,7 @@ from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.members import is_wanted
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.writers import lock_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 
@@ -168,6 +169,7 @@ def record_source_removed(session: Session, video_key: str, left_bytes: int | No
 
 def record_frames_removed(session: Session, video_key: str) -> bool:
     """Set a video one step back whose frames are to be removed, unless a project wants it by now."""
+    lock_videos(session, [video_key])  # so that no project begins to want it
     if session.scalar(select(_VIDEO.key).where(_VIDEO.key == video_key, is_wanted())) is not None:
         return False
     only_from = {VideoStatus.EXTRACTED}

@@ -56,6 +56,7 @@ def note_refusal(
     with database.transaction() as session:
         gate = locked_gate(session, site)
         is_on = gate.event_since is not None
+        now = database.now(session)  # before the row is added, which a query of the server's clock would write
         row = session.get(SiteRefusalRow, (site, video_key))
         if row is None:
             row = SiteRefusalRow(site=site, video_key=video_key, counts=may_count)
@@ -63,7 +64,7 @@ def note_refusal(
         elif row.state == RefusalState.CLEARED:
             row.counts = False
         row.state = RefusalState.EVENT if is_on else RefusalState.STREAK
-        row.refused_at = database.now(session)
+        row.refused_at = now
         session.flush()
         in_a_row = select(func.count()).where(
             SiteRefusalRow.site == site,

@@ -5,8 +5,8 @@ On PostgreSQL each statement of a transaction sees what others have committed un
 - A row that may exist already is inserted with `insert_absent`, and only then read.
 - What is read to decide a change is read under a lock: of the videos' rows (`lock_videos`) for statuses, claims and
   memberships, of a topic (`lock_topic`) for what has no row of its own.
-- Locks are taken in one order, so that no two writers wait for each other: topic, sites, videos, memberships; rows of a
-  table in the order of their keys.
+- Locks are taken in one order, so that no two writers wait for each other: topic, sites, videos, what follows from them
+  (memberships, pending work, attempts, suspects), projects; rows of a table in the order of their keys.
 
 Does not belong here: what is read and written.
 """
@@ -29,6 +29,8 @@ class Topic(IntEnum):
     """Which video is the same as which."""
     FORGOTTEN = 0x646D_6363
     """What was removed on request, and so must not be added."""
+    BASES = 0x646D_6364
+    """What decides whether work is done (work_bases)."""
 
 
 def is_postgresql(session: Session) -> bool:

@@ -9,21 +9,27 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from data_miner_dagster.catalog import claims, upkeep
+from data_miner_dagster.catalog.attempts import clear_attempts
 from data_miner_dagster.catalog.claims import is_claim_live, renew_claims, try_claim
 from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.deaths import charge_death
 from data_miner_dagster.catalog.forgotten import remember_forgotten
+from data_miner_dagster.catalog.leases import find_leases, judge_leases, process_of, take_lease
 from data_miner_dagster.catalog.listings import ListingResult, record_listings
 from data_miner_dagster.catalog.members import add_candidates, find_members, take_out
+from data_miner_dagster.catalog.pending import refresh_bases
 from data_miner_dagster.catalog.politeness import admit_download, close_gate, num_trips
 from data_miner_dagster.catalog.prescreening import PictureScore, save_score
 from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.catalog.releases import add_release
+from data_miner_dagster.catalog.room import record_frames_removed
 from data_miner_dagster.catalog.schema import ClaimRow, ProjectVideoRow, ReleaseRow, VideoRow, utc_now
 from data_miner_dagster.catalog.site_events import declare_event, note_refusal, note_served, take_probe
 from data_miner_dagster.catalog.splits import add_generations, add_splits, read_splits
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.upkeep import give_up, record_internal_error, reset_orphans
 from data_miner_dagster.catalog.videos import delete_videos, find_video, find_videos
+from data_miner_dagster.catalog.work_tables import SuspectRow, WorkBatchRow
 from data_miner_dagster.domain.keys import forgotten_subject
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
@@ -87,6 +93,9 @@ FIRST_ROWS: dict[str, Callable[[Database], object]] = {
     "note_refusal": lambda database: note_refusal(database, "site", "urls-a", may_count=True, since=FOUND_AT),
     "note_served": lambda database: note_served(database, "site", "urls-a", FOUND_AT),
     "declare_event": lambda database: declare_event(database, "site", LATER, "refused", since=FOUND_AT, kinds=[]),
+    "refresh_bases": lambda database: refresh_bases(database, {WorkStage.EMBEDDING: "e" * 32}),
+    "judge_leases": lambda database: judge_leases(database, {"run-1": "job"}, idle_limit=timedelta(hours=1)),
+    "take_lease": lambda database: take_lease(database, "run-1", "job"),
     "take_probe": lambda database: take_probe(database, "site", "urls-a"),
 }
 """Whatever makes a row that another may make at the same time."""
@@ -96,6 +105,18 @@ FIRST_ROWS: dict[str, Callable[[Database], object]] = {
 def test_first_rows__three_writers_at_once(database: Database, name: str) -> None:
     add_project(database, "bikes")
     run_together(*[partial(FIRST_ROWS[name], database)] * 3)
+
+
+def test_take_lease__while_somebody_waits_for_the_run(database: Database) -> None:
+    for number in range(ROUNDS):
+        run_id = f"run-{number}"
+        run_together(
+            partial(judge_leases, database, {run_id: "job"}, idle_limit=timedelta(hours=1)),
+            partial(take_lease, database, run_id, "job", "bikes"),
+        )
+    leases = find_leases(database)
+    assert {(lease.run_id, lease.project) for lease in leases} == {(f"run-{n}", "bikes") for n in range(ROUNDS)}
+    assert all(process_of(lease) is not None for lease in leases)
 
 
 def test_close_gate__answers_of_one_trip_count_once(database: Database) -> None:
@@ -181,6 +202,34 @@ def test_take_out__while_a_download_rejects_the_same_member(database: Database) 
         assert taken.result() == []
     (member,) = find_members(database, "bikes")
     assert member.reason == "by_hand: taken out of the project"
+
+
+def test_record_frames_removed__not_of_a_video_that_a_project_begins_to_want(database: Database) -> None:
+    add_project(database, "bikes")
+    add_video(database, "urls-a", status=VideoStatus.EXTRACTED)
+    with another_thread() as begin:
+        with database.transaction() as session:
+            add_candidates(session, "bikes", [listed("urls-a")])
+            removal = begin(partial(_with_session(lambda session: record_frames_removed(session, "urls-a")), database))
+        assert removal.result() is False
+    video = find_video(database, "urls-a")
+    assert video is not None
+    assert video.status is VideoStatus.EXTRACTED
+
+
+def test_charge_death__while_the_worker_that_was_given_up_ends(database: Database) -> None:
+    add_project(database, "bikes")
+    add_video(database, "urls-a", "bikes", status=VideoStatus.DOWNLOADED)
+    with database.transaction() as session:
+        session.add(WorkBatchRow(id=1, stage=WorkStage.EXTRACTION, created_at=FOUND_AT, size=1))
+        session.add(SuspectRow(stage=WorkStage.EXTRACTION, item="urls-a", batch_id=1, size=1, num_deaths=1))
+    charge = _with_session(lambda session: charge_death(session, 1, ["urls-a"]))
+    with another_thread() as begin:
+        with database.transaction() as session:
+            move_video(session, "urls-a", VideoStatus.EXTRACTING)
+            charged = begin(partial(charge, database))
+            clear_attempts(session, WorkStage.EXTRACTION, ["urls-a"])
+        charged.result()
 
 
 def _begin_download(database: Database) -> None:
