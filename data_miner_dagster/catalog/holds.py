@@ -39,22 +39,12 @@ class WorkScope:
 
     def __str__(self) -> str:
         """Return it in words."""
-        stage = self.stage.value.lower() if self.stage is not None else None
-        if self.video_keys is not None:
-            what = f"video {self.video_keys[0]}" if len(self.video_keys) == 1 else f"{len(self.video_keys)} videos"
-            what += f" at {stage}" if stage is not None else ""
-            return f"{what} of project {self.project}" if self.project is not None else what
-        if self.project is not None:
-            return f"{stage} of project {self.project}" if stage is not None else f"project {self.project}"
-        return f"{stage} of every project" if stage is not None else "all work"
+        return _words(self.project, self.stage, self.video_keys)
 
     @property
     def resume_command(self) -> str:
         """The command that lets it go on."""
-        key = f" {self.video_keys[0]}" if self.video_keys is not None and len(self.video_keys) == 1 else ""
-        project = f" --project {self.project}" if self.project is not None else ""
-        stage = f" --stage {self.stage.value.lower()}" if self.stage is not None else ""
-        return f"data-miner resume{key}{project}{stage}"
+        return _resume_command(self.project, self.stage, self.video_keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +141,7 @@ def holds_over(database: Database, project: str | None = None, stage: WorkStage 
 def why_held(database: Database, project: str, stage: WorkStage | None = None) -> str | None:
     """Return why a stage of a project (None: the whole project) is not requested and how to go on, or None if it is."""
     over = holds_over(database, project, stage)
-    return _line(over[:1]) if over else None
+    return _line(over[0].project, over[0].stage, None, over[0].reason, over[0].held_at) if over else None
 
 
 def is_work_held() -> ColumnElement[bool]:
@@ -220,31 +210,55 @@ def mark_paused(database: Database, batch_ids: Collection[int]) -> None:
 
 
 def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
-    """Return one line for each group of holds, with the command that ends it, oldest first.
+    """Return one line for each group of holds, with the command that ends it, oldest first; cheap however many.
 
     With `project`, only the holds that concern this project.
     """
-    rows = find_holds(database)
+    groups = select(
+        HoldRow.project,
+        HoldRow.stage,
+        HoldRow.reason,
+        HoldRow.video_key.is_(None),
+        func.count(),
+        func.min(HoldRow.video_key),
+        func.min(HoldRow.held_at),
+    ).group_by(HoldRow.project, HoldRow.stage, HoldRow.reason, HoldRow.video_key.is_(None))
     if project is not None:
-        of_project = {row.id for row in find_holds(database, project=project)}
-        rows = [row for row in rows if row.id in of_project or (row.project is None and row.video_key is None)]
-    groups: dict[tuple[object, ...], list[HoldRow]] = {}
-    for row in rows:
-        groups.setdefault((row.project, row.stage, row.video_key is None, row.reason), []).append(row)
-    lines = [_line(group) for group in groups.values()]
-    more = [f"and {len(lines) - _MOST_LINES} more: data-miner status"] if len(lines) > _MOST_LINES else []
-    return [*lines[:_MOST_LINES], *more]
+        of_every_video = HoldRow.project.is_(None) & HoldRow.video_key.is_(None)
+        groups = groups.where(or_(_is_of_project(project), of_every_video))
+    lines = []
+    with database.reading() as session:
+        rows = session.execute(groups.order_by(func.min(HoldRow.id)).limit(_MOST_LINES + 1)).all()
+    for of_project, stage, reason, is_of_all, count, key, held_at in rows:
+        keys = None if is_of_all else (str(key),) * count
+        lines.append(_line(of_project, stage, keys, reason, held_at))
+    return lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], "and more is held: data-miner status --json"]
 
 
-def _line(rows: Sequence[HoldRow]) -> str:
-    """Return one line on holds that differ in nothing but their videos."""
-    scope, verb = _scope_of(rows), "are" if len(rows) > 1 else "is"
-    return f"{scope} {verb} held since {_when(rows[0].held_at)} ({rows[0].reason}); to go on: {scope.resume_command}"
+def _line(
+    project: str | None, stage: WorkStage | None, keys: Sequence[str] | None, reason: str, held_at: datetime
+) -> str:
+    verb = "are" if keys is not None and len(keys) > 1 else "is"
+    what, how = _words(project, stage, keys), _resume_command(project, stage, keys)
+    return f"{what} {verb} held since {_when(held_at)} ({reason}); to go on: {how}"
 
 
-def _scope_of(rows: Sequence[HoldRow]) -> WorkScope:
-    keys = tuple(row.video_key for row in rows if row.video_key is not None)
-    return WorkScope(rows[0].project, rows[0].stage, keys or None)
+def _words(project: str | None, stage: WorkStage | None, keys: Sequence[str] | None) -> str:
+    word = stage.value.lower() if stage is not None else None
+    if keys is not None:
+        what = f"video {keys[0]}" if len(keys) == 1 else f"{len(keys)} videos"
+        what += f" at {word}" if word is not None else ""
+        return f"{what} of project {project}" if project is not None else what
+    if project is not None:
+        return f"{word} of project {project}" if word is not None else f"project {project}"
+    return f"{word} of every project" if word is not None else "all work"
+
+
+def _resume_command(project: str | None, stage: WorkStage | None, keys: Sequence[str] | None) -> str:
+    key = f" {keys[0]}" if keys is not None and len(keys) == 1 else ""
+    of_project = f" --project {project}" if project is not None else ""
+    of_stage = f" --stage {stage.value.lower()}" if stage is not None else ""
+    return f"data-miner resume{key}{of_project}{of_stage}"
 
 
 def _when(date: datetime) -> str:
@@ -257,17 +271,21 @@ def holds_within(
     """Do what `find_holds` does, in the caller's transaction."""
     query = select(HoldRow).order_by(HoldRow.id)
     if project is not None:
-        members = select(ProjectVideoRow.video_key).where(
-            ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
-        )
-        of_its_videos = HoldRow.project.is_(None) & HoldRow.video_key.in_(members)
-        query = query.where(or_(HoldRow.project == project, of_its_videos))
+        query = query.where(_is_of_project(project))
     if stage is not None:
         query = query.where(HoldRow.stage == stage)
     if video_keys is None:
         return list(session.scalars(query))
     found = [row for some in portions(video_keys) for row in session.scalars(query.where(HoldRow.video_key.in_(some)))]
     return sorted(found, key=lambda row: row.id)
+
+
+def _is_of_project(project: str) -> ColumnElement[bool]:
+    """Return the condition that a hold is of a project, or for every project of a video that this one wants."""
+    members = select(ProjectVideoRow.video_key).where(
+        ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
+    )
+    return or_(HoldRow.project == project, HoldRow.project.is_(None) & HoldRow.video_key.in_(members))
 
 
 def _is(column: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool]:
