@@ -10,6 +10,7 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster import __version__
+from data_miner_dagster.assets.events import log_materialization
 from data_miner_dagster.assets.metadata import bounded, counts_line
 from data_miner_dagster.domain.errors import DataMinerError, SystematicFaultError, TransientError
 from data_miner_dagster.domain.foreign_text import printable
@@ -31,6 +32,9 @@ OWNERS: Final = ["team:data-miner"]
 
 MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
 
+_OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
+"""Figures that say nothing of the result, and that no event carries."""
+
 FAILURE_KIND: Final = "kind"
 """Metadata key of a failed step that holds the class name of the error."""
 
@@ -49,7 +53,8 @@ def _figures(
     metadata: Mapping[str, int | float | str], shown: Mapping[str, dg.MetadataValue]
 ) -> dict[str, dg.MetadataValue]:
     """Return what is not `shown` yet, and not zero, in one line: as entries, figures would take ten times the bytes."""
-    line = counts_line({name: value for name, value in metadata.items() if value not in (0, "")}, without=shown)
+    told = {name: value for name, value in metadata.items() if value not in (0, "")}
+    line = counts_line(told, without={*shown, *_OF_THE_WORK})
     return {"figures": dg.MetadataValue.text(line)} if line else {}
 
 
@@ -139,7 +144,8 @@ class _VideoEvents:
         metadata = bounded(metadata | _figures(outcome.metadata, metadata))
         self.materialized[key] = metadata
         if not self.is_of_single:
-            self._context.log_event(dg.AssetMaterialization(asset_key, partition=key, metadata=metadata))
+            made = dg.AssetMaterialization(asset_key, partition=key, metadata=metadata)
+            log_materialization(self._context, made)
 
     @staticmethod
     def _metadata(outcome: VideoOutcome, message: str) -> dict[str, dg.MetadataValue]:

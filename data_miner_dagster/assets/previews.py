@@ -14,6 +14,7 @@ import dagster as dg
 from data_miner_dagster.assets.metadata import counts_line
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.layout import StorageLayout
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.reporting.previews import Preview
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Metadata = dict[str, dg.MetadataValue]
 
 
-def _pictures(platform: Platform, item: str, file: Path, draw: Callable[[], "Preview | None"]) -> Metadata:
+def _pictures(layout: StorageLayout, item: str, file: Path, draw: Callable[[], "Preview | None"]) -> Metadata:
     """Save what `draw` returns as `file`, and return what shows it. Without a picture no file is left."""
     from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
     from data_miner_dagster.operations.reporting.previews import save_preview
@@ -37,14 +38,20 @@ def _pictures(platform: Platform, item: str, file: Path, draw: Callable[[], "Pre
     preview = attempt_extra("preview", item, saved)
     if isinstance(preview, ItemFault):
         return {"preview": dg.MetadataValue.text(f"not drawn: {preview.line}")}
-    if preview is None:
-        return {}
-    address = platform.layout.preview_address(file)
-    return {"preview": dg.MetadataValue.md(f"[![{preview.title}]({address})]({address})")}
+    return (
+        {}
+        if preview is None
+        else {"preview": dg.MetadataValue.md(f"![{preview.title}]({layout.preview_address(file)})")}
+    )
 
 
 def _stage_pictures(platform: Platform, project: str, asset: str, draw: Callable[[], "Preview | None"]) -> Metadata:
-    return _pictures(platform, project, platform.layout.project_preview(project, asset), draw)
+    """Return what shows the picture, and opens it: a sheet of twelve may be wider than the table of metadata."""
+    shown = _pictures(platform.layout, project, platform.layout.project_preview(project, asset), draw)
+    if isinstance(picture := shown.get("preview"), dg.MarkdownMetadataValue):
+        address = platform.layout.preview_address(platform.layout.project_preview(project, asset))
+        return {"preview": dg.MetadataValue.md(f"[{picture.md_str}]({address})")}
+    return shown
 
 
 def _path(name: str, path: object) -> Metadata:
@@ -56,7 +63,7 @@ def frames_metadata(platform: Platform, video_key: str) -> Metadata:
     from data_miner_dagster.operations.reporting.previews import frames_preview
 
     file = platform.layout.video_preview(video_key)
-    return _pictures(platform, video_key, file, lambda: frames_preview(platform, video_key))
+    return _pictures(platform.layout, video_key, file, lambda: frames_preview(platform, video_key))
 
 
 def sourcing_metadata(platform: Platform, project: str) -> Metadata:

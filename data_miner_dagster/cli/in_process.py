@@ -89,12 +89,9 @@ class InProcessRunner:
             run_config=run_config,
             raise_on_error=False,
         )
-        self.num_done += sum(
-            1
-            for event in result.all_events
-            if event.is_step_materialization
-            and event.step_materialization_data.materialization.metadata["status"].value == OutcomeStatus.DONE.value
-        )
+        made = self.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        metadata = [entry.asset_materialization.metadata for entry in made if entry.asset_materialization is not None]
+        self.num_done += sum(values["status"].value == OutcomeStatus.DONE.value for values in metadata)
         if failed := failed_checks(result):
             return DataMinerError(failed)
         if result.success:

@@ -76,7 +76,7 @@ def _prepared(
     workspace = str(deployment_file("workspace.yaml"))
     commands = {
         "web server": ["data_miner_dagster.web.dagster_webserver", "-w", workspace, "-h", host, "-p", str(port)],
-        "daemon": ["dagster._daemon", "run", "-w", workspace],
+        "daemon": ["data_miner_dagster._daemon", "run", "-w", workspace],
     }
     console.print(f"root           {platform.root}")
     console.print(f"DAGSTER_HOME   {home}")

@@ -116,6 +116,9 @@ def test_materialize_videos__one_bad_video_fails_neither_its_batch_nor_the_run(i
     metadata = observed[0].asset_observation.metadata if observed[0].asset_observation else {}
     assert metadata["reason"].value == "private"
     assert metadata["message"].value == "the owner keeps it private"
+    made = instance.fetch_materializations(dg.AssetKey("first"), limit=1).records[0].event_log_entry
+    assert made.step_key == "first"
+    assert len(dg.serialize_value(made)) < 1_150  # it says nothing of the step but its key
 
 
 def test_materialize_videos__a_single_partition_that_cannot_exist_fails_with_its_reason(

@@ -46,7 +46,7 @@ def test_frames_metadata__the_picture_is_a_file_and_the_event_has_its_address(tm
     platform = build_project(tmp_path, through="extraction")
     file = platform.layout.video_preview("files-aaa")
     address = "/previews/videos/files-aaa.webp"
-    shown = dg.MetadataValue.md(f"[![frames of files-aaa]({address})]({address})")
+    shown = dg.MetadataValue.md(f"![frames]({address})")
     assert frames_metadata(platform, "files-aaa") == {"preview": shown}
     with Image.open(file) as sheet:
         assert (sheet.format, sheet.width) == ("WEBP", 4 * 248 + 4)

@@ -68,7 +68,7 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
                 Verdict.DROPPED if flag else Verdict.NEUTRAL,
             )
         )
-    return _preview(platform, f"frames of {video_key}", tiles)
+    return _preview(platform, "frames", tiles)
 
 
 def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
