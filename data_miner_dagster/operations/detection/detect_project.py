@@ -5,7 +5,8 @@ stage makes of it (fusion, suppression, second opinion) is decided anew from the
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_miner_dagster.config.detection import DetectionConfig
-from data_miner_dagster.domain.errors import PermanentError
+from data_miner_dagster.domain.errors import ModelError, PermanentError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
@@ -81,7 +82,7 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         ModelError: the detector cannot be had.
     """
     config = platform.project_config(project).detection
-    with project_stage(platform, project, ProjectStage.DETECTION) as stage:
+    with _models_of(config), project_stage(platform, project, ProjectStage.DETECTION) as stage:
         deduplicated_fingerprint = require_table(platform, project, ProjectStage.DEDUPLICATION)
         detectors = platform.models.detectors(config.detectors)
         for detector in detectors:
@@ -109,6 +110,16 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         record_left_out(platform, project, left_out)
         remove_other_parts(platform.layout.detection_parts(project), keep=[part.folder for part in parts.values()])
         return _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
+
+
+@contextmanager
+def _models_of(config: DetectionConfig) -> Iterator[None]:
+    """Say of a missing model whether this project alone asks for it."""
+    try:
+        yield
+    except ModelError as error:
+        error.is_of_project = bool(config.detectors)
+        raise
 
 
 def _parts_of(
