@@ -248,7 +248,12 @@ def _suspects(session: Session, wish: _Wish, *, is_probe: bool) -> tuple[str, ..
 
 
 def _is_due(stage: WorkStage, project: Any, now: datetime) -> ColumnElement[bool]:
-    return and_(_PENDING.c.stage == stage, _PENDING.c.project_name == project, _PENDING.c.due_at <= now)
+    """Return the condition that anything of a stage and project is due.
+
+    By the least date instead of EXISTS, for which PostgreSQL may think that reading all rows is quicker.
+    """
+    of_project = _PENDING.c.stage == stage, _PENDING.c.project_name == project
+    return select(func.min(_PENDING.c.due_at)).where(*of_project).scalar_subquery() <= now
 
 
 def _due_projects(session: Session, wish: _Wish, now: datetime) -> list[str]:
@@ -257,7 +262,7 @@ def _due_projects(session: Session, wish: _Wish, now: datetime) -> list[str]:
     query = (
         select(ProjectRow.name)
         .outerjoin(_TURNS, turn)
-        .where(exists().where(_is_due(wish.stage, ProjectRow.name, now)), ~is_stage_held(ProjectRow.name, wish.stage))
+        .where(_is_due(wish.stage, ProjectRow.name, now), ~is_stage_held(ProjectRow.name, wish.stage))
         .order_by(func.coalesce(_TURNS.c.batch_id, 0), ProjectRow.name)
     )
     if wish.project is not None:
@@ -282,7 +287,8 @@ def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: 
     in_flight = exists().where(_ITEMS.c.stage == _PENDING.c.stage, _ITEMS.c.item == _PENDING.c.video_key)
     query = (
         select(_PENDING.c.video_key, _PENDING.c.since, _PENDING.c.due_at)
-        .where(_is_due(wish.stage, project, now), ~in_flight, ~is_work_held())
+        .where(_PENDING.c.stage == wish.stage, _PENDING.c.project_name == project, _PENDING.c.due_at <= now)
+        .where(~in_flight, ~is_work_held())
         .where(~is_suspect(wish.stage, PendingWorkRow.video_key))
         .order_by(_PENDING.c.due_at)  # alone: to sort rows of one date, the database would have to read them all
         .limit(limit)
@@ -301,13 +307,13 @@ def _is_more_on_its_way(session: Session, stage: WorkStage, projects: Sequence[s
         in_flight = exists().where(_ITEMS.c.stage == WorkStage.SOURCING, _ITEMS.c.item == ProjectRow.name)
         query = select(ProjectRow.name).where(or_(~is_listed, in_flight), ProjectRow.name.in_(projects))
         return session.execute(query.limit(1)).first() is not None
-    earlier = VIDEO_STAGES[: VIDEO_STAGES.index(stage)]
-    is_closed = exists().where(_GATES.c.stage == _PENDING.c.stage, _GATES.c.closed_until > now)
-    return any(
-        session.scalar(select(exists().where(_is_due(each, project, now), ~is_closed)))
-        for each in reversed(earlier)
-        for project in projects
-    )
+    closed = session.scalars(select(_GATES.c.stage).where(_GATES.c.closed_until > now)).all()
+    earlier = [each for each in VIDEO_STAGES[: VIDEO_STAGES.index(stage)] if each not in closed]
+    if not earlier:
+        return False
+    is_due = or_(*(_is_due(each, ProjectRow.name, now) for each in reversed(earlier)))
+    query = select(ProjectRow.name).where(ProjectRow.name.in_(projects), is_due)
+    return session.execute(query.limit(1)).first() is not None
 
 
 def _store(session: Session, stage: WorkStage, choice: _Choice, now: datetime) -> Batch:

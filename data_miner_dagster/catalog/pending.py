@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import Table, delete, exists, func, insert, literal, select, update
+from sqlalchemy import Table, delete, exists, false, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from data_miner_dagster import __version__
@@ -173,7 +173,9 @@ def is_project_settled(session: Session, project: str, now: datetime) -> bool:
     A video that waits for room has not failed: the project waits for it, whatever its date.
     """
     of_project = _PENDING.c.project_name == project
-    is_due = exists().where(of_project, _PENDING.c.due_at <= now)
+    # The least date instead of EXISTS, for which PostgreSQL may think that reading all rows is quicker.
+    next_due_at = select(func.min(_PENDING.c.due_at)).where(of_project).scalar_subquery()
+    is_due = func.coalesce(next_due_at <= now, false())
     in_flight = exists().where(of_project, _ITEMS.c.item == _PENDING.c.video_key, _ITEMS.c.stage == _PENDING.c.stage)
     waits_for_room = exists().where(
         of_project,
