@@ -7,14 +7,30 @@ what stops a stage (gates.py), what a person stopped (holds.py).
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, TypedDict, Unpack, cast
 
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database, portions
-from data_miner_dagster.catalog.deaths import charge_death, is_suspect, note_progress, suspects_to_try
+from data_miner_dagster.catalog.deaths import charge_death, note_progress, suspects_to_try
 from data_miner_dagster.catalog.holds import is_stage_held, is_work_held
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.catalog.work_tables import (
@@ -22,6 +38,7 @@ from data_miner_dagster.catalog.work_tables import (
     PendingWorkRow,
     ProjectTurnRow,
     StageGateRow,
+    SuspectRow,
     WorkBatchRow,
 )
 from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
@@ -36,6 +53,7 @@ _PENDING: Final = cast("Table", PendingWorkRow.__table__)
 _BATCHES: Final = cast("Table", WorkBatchRow.__table__)
 _ITEMS: Final = cast("Table", BatchItemRow.__table__)
 _TURNS: Final = cast("Table", ProjectTurnRow.__table__)
+_SUSPECTS: Final = cast("Table", SuspectRow.__table__)
 _GATES: Final = cast("Table", StageGateRow.__table__)
 
 _TAKING: Final = 0x646D_7462  # "dmtb": with the number of a stage, the advisory lock of who chooses its next batch
@@ -282,21 +300,31 @@ def _rows_in_turn(session: Session, wish: _Wish, now: datetime, projects: Sequen
     return list(taken.values())
 
 
-def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: int) -> list[_Ready]:
-    """Return rows that are not in flight, held or suspected, those first that have been due for longest."""
+@lru_cache
+def _ready_rows() -> Select[Any]:
+    """Return the query for rows of one stage and project that are not in flight, held or suspected, oldest first."""
     in_flight = exists().where(_ITEMS.c.stage == _PENDING.c.stage, _ITEMS.c.item == _PENDING.c.video_key)
-    query = (
+    suspected = exists().where(_SUSPECTS.c.stage == _PENDING.c.stage, _SUSPECTS.c.item == _PENDING.c.video_key)
+    return (
         select(_PENDING.c.video_key, _PENDING.c.since, _PENDING.c.due_at)
-        .where(_PENDING.c.stage == wish.stage, _PENDING.c.project_name == project, _PENDING.c.due_at <= now)
-        .where(~in_flight, ~is_work_held())
-        .where(~is_suspect(wish.stage, PendingWorkRow.video_key))
+        .where(
+            _PENDING.c.stage == bindparam("of_stage"),
+            _PENDING.c.project_name == bindparam("of_project"),
+            _PENDING.c.due_at <= bindparam("now"),
+        )
+        .where(~in_flight, ~suspected, ~is_work_held())
         .order_by(_PENDING.c.due_at)  # alone: to sort rows of one date, the database would have to read them all
-        .limit(limit)
+        .limit(bindparam("most", type_=Integer()))
     )
+
+
+def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: int) -> list[_Ready]:
+    parameters = {"of_stage": wish.stage, "of_project": project, "now": now, "most": limit}
     rows: list[_Ready] = []
     for some in [None] if wish.keys is None else portions(wish.keys):
-        named = query if some is None else query.where(_PENDING.c.video_key.in_(some))
-        rows += [_Ready(row.video_key, project, max(row.since, row.due_at)) for row in session.execute(named)]
+        query = _ready_rows() if some is None else _ready_rows().where(_PENDING.c.video_key.in_(some))
+        found = session.execute(query, parameters)
+        rows += [_Ready(row.video_key, project, max(row.since, row.due_at)) for row in found]
     return rows[:limit]
 
 
