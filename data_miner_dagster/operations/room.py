@@ -45,9 +45,9 @@ from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.downloading.room import (
     FRAMES_PER_BYTE,
-    HEADROOM_SHARE,
     RoomAnswer,
     RoomState,
+    filled_limit,
     may_download,
 )
 from data_miner_dagster.storage.frames import has_frames
@@ -165,7 +165,7 @@ class Room:
         with self._lock:
             usage = self.usage(row.key)
             wish = self._wish_of(row, usage)
-            lacking = usage.held + usage.videos.promised + wish.source + wish.frames - quota
+            lacking = usage.held + usage.videos.promised + wish.source + wish.frames - filled_limit(quota)
             if lacking > 0 and self.free(lacking):
                 usage = self.usage(row.key)
         return self._answer(usage, wish, quota)
@@ -215,7 +215,7 @@ class Room:
             return
         with self._lock:
             usage = self.usage()
-            lacking = usage.held + usage.videos.promised - round((1 - HEADROOM_SHARE) * quota)
+            lacking = usage.held + usage.videos.promised - filled_limit(quota)
             if lacking > 0:
                 self.free(lacking)
 

@@ -6,8 +6,8 @@ from typing import Final
 
 FRAMES_PER_BYTE: Final = 1.0
 """Bytes of frames to one of video, before any video has been extracted: about that at 720p and a frame a second."""
-HEADROOM_SHARE: Final = 0.1
-"""This share of the quota is left to tables, embeddings and releases when frames have come."""
+FILLED_SHARE: Final = 0.9
+"""Downloads fill no more of a quota: the rest is for what grows meanwhile (tables, events, the catalog's log)."""
 
 
 class RoomAnswer(StrEnum):
@@ -30,15 +30,21 @@ class RoomState:
     goes_on_beyond: bool  # one at a time, if nothing else helps
 
 
+def filled_limit(quota: int) -> int:
+    """Return how many bytes of a quota may be filled."""
+    return round(FILLED_SHARE * quota)
+
+
 def may_download(state: RoomState, frames_bytes: int) -> RoomAnswer:
     """Return whether a download may begin whose frames will take `frames_bytes`.
 
     It may if all that is there and promised is within the quota without the video itself: so at most the quota and one
     video is ever taken.
     """
-    if state.held + frames_bytes + state.promised <= state.quota:
+    limit = filled_limit(state.quota)
+    if state.held + frames_bytes + state.promised <= limit:
         return RoomAnswer.YES
-    if state.promised and state.held + frames_bytes <= state.quota:
+    if state.promised and state.held + frames_bytes <= limit:
         return RoomAnswer.AFTER_DOWNLOADS
     if state.is_extracting:
         return RoomAnswer.AFTER_EXTRACTION
