@@ -1,12 +1,13 @@
 """Find videos that may be the same under another key. Does not belong here: deciding whether they are (stages/)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
 from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
+from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.writers import Topic, lock_topic
 
@@ -43,6 +44,29 @@ def first_of_same_bytes(session: Session, video_key: str, sha256: str) -> Simila
     """Return the first other video whose file has this checksum."""
     row = session.execute(_SAME_BYTES, {"key": video_key, "sha256": sha256}).first()
     return None if row is None else SimilarVideo(row.key, row.duplicate_of)
+
+
+def of_same_bytes(session: Session, video_key: str, sha256: str) -> list[str]:
+    """Return the other videos whose file has this checksum, longest known first."""
+    others = select(_VIDEO.key).where(_VIDEO.sha256 == sha256, _VIDEO.key != video_key)
+    return list(session.scalars(others.order_by(_VIDEO.created_at, _VIDEO.key)))
+
+
+def originals_first(database: Database, video_keys: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the videos in two lists, in the order given: the second has those whose file is that of one in the first.
+
+    Of videos with the same bytes the one that the catalog has known longest is the first.
+    """
+    query = select(_VIDEO.key, _VIDEO.sha256, _VIDEO.created_at).where(_VIDEO.sha256.is_not(None))
+    with database.reading() as session:
+        rows = [row for some in portions(video_keys) for row in session.execute(query.where(_VIDEO.key.in_(some)))]
+    seen: set[str] = set()
+    repeated: set[str] = set()
+    for key, sha256, _ in sorted(rows, key=lambda row: (row.created_at, row.key)):
+        if sha256 in seen:
+            repeated.add(key)
+        seen.add(sha256)
+    return [key for key in video_keys if key not in repeated], [key for key in video_keys if key in repeated]
 
 
 def of_like_duration(

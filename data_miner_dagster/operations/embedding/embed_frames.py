@@ -11,7 +11,9 @@ from contextlib import ExitStack
 from functools import partial
 
 from data_miner_dagster.catalog.attempts import clear_attempts
+from data_miner_dagster.catalog.content import of_same_bytes, originals_first
 from data_miner_dagster.catalog.pending import record_bases, reindex_videos
+from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.upkeep import fail_for_now
 from data_miner_dagster.catalog.videos import find_video, keys_with_internal_errors
@@ -28,7 +30,7 @@ from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, frames_
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, is_of_system, item_guard, record_item_fault
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.storage.frames import frames_modified_ns, has_frames, sound_frames_identity
-from data_miner_dagster.storage.vectors import read_vectors_fingerprint, write_embeddings
+from data_miner_dagster.storage.vectors import read_embeddings, read_vectors_fingerprint, write_embeddings
 
 
 def embed_frames(
@@ -45,7 +47,8 @@ def embed_frames(
     """
     with item_guard("embed_frames", keys_with_internal_errors(platform.database, video_keys)) as guard:
         videos = _WholeVideos(platform, guard, force=force, report=report)
-        encode_tasks(platform, videos.open(video_keys), videos.encoder, videos.close)
+        for some in filter(None, originals_first(platform.database, video_keys)):
+            encode_tasks(platform, videos.open(some), videos.encoder, videos.close)
     return [videos.outcomes[key] for key in video_keys]
 
 
@@ -165,9 +168,29 @@ def _plan_whole_video(
         if target.stat().st_mtime_ns < extracted_ns:
             os.utime(target, ns=(extracted_ns, extracted_ns))
         return VideoOutcome(video_key, OutcomeStatus.REUSED, metadata={"encoder": encoder.name})
+    if not force and (same := _take_embeddings(platform, encoder, video, fingerprint)) is not None:
+        message = f"same content as {same}"
+        return VideoOutcome(video_key, OutcomeStatus.REUSED, message=message, metadata={"encoder": encoder.name})
     task = EmbeddingTask(video_key, target, fingerprint)
     task.wanted = frames_of(platform, task, None)
     return task
+
+
+def _take_embeddings(platform: Platform, encoder: EncoderRole, video: VideoRow, fingerprint: str) -> str | None:
+    """Give a video all embeddings of another with the same bytes, and so the same frames; return which, if any."""
+    if video.sha256 is None or not video.file_name:
+        return None
+    with platform.database.reading() as session:
+        others = of_same_bytes(session, video.key, video.sha256)
+    for key in others:
+        path = platform.layout.embedding_file(encoder.name, key)
+        if read_vectors_fingerprint(path) != fingerprint:
+            continue
+        stored = read_embeddings(path)
+        if stored is not None and len(stored.vectors) == video.num_frames:  # of a damaged image there is none
+            write_embeddings(platform.layout.embedding_file(encoder.name, video.key), stored)
+            return key
+    return None
 
 
 def _ask_for_frames(platform: Platform, video_key: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from data_miner_dagster.catalog.attempts import charge_failure, record_attempt
 from data_miner_dagster.catalog.claims import Claim
+from data_miner_dagster.catalog.content import originals_first
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.pending import frames_basis_of, record_bases
 from data_miner_dagster.catalog.room import removed_sources
@@ -37,6 +38,7 @@ from data_miner_dagster.domain.work import Failure, WorkStage
 from data_miner_dagster.operations.bases import extraction_basis
 from data_miner_dagster.operations.downloading.imported_frames import imported_frame_paths
 from data_miner_dagster.operations.extraction.refetching import RefetchPrice, fetch_missing_sources
+from data_miner_dagster.operations.extraction.same_bytes import same_video_with_frames, take_frames_of
 from data_miner_dagster.operations.extraction.workers import FrameWorkers
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra, item_guard, record_item_fault
@@ -124,13 +126,14 @@ def extract_frames(
         FrameWorkers() as workers,
     ):
         maker = _FolderMaker(platform, workers, num_threads, room, fetched)
-        pending = {pool.submit(_extract_one, platform, maker, key, force): key for key in keys}
         try:
-            for future in as_completed(pending):
-                key = pending[future]
-                outcome = guard.attempt(key, future.result, partial(record, key=key))
-                if outcome is not None:
-                    settle(outcome)
+            for some in originals_first(platform.database, keys):
+                pending = {pool.submit(_extract_one, platform, maker, key, force): key for key in some}
+                for future in as_completed(pending):
+                    key = pending[future]
+                    outcome = guard.attempt(key, future.result, partial(record, key=key))
+                    if outcome is not None:
+                        settle(outcome)
         except BaseException:
             # Videos at work are left EXTRACTING without a claim: whoever asks next takes over.
             maker.stopping.set()
@@ -188,6 +191,14 @@ def _extract_held(platform: Platform, maker: _FolderMaker, claim: Claim, key: st
     stored = None if force else frames_identity(platform.layout, key)
     if stored is not None and stored.fingerprint == wanted:
         return _record_reused(platform, row, stored.num_frames)
+    if not force and (same := same_video_with_frames(platform, row, wanted)) is not None:
+        with platform.working_under(claim):
+            num_frames = take_frames_of(platform, same, key, wanted)
+        if num_frames is not None:
+            _record_extracted(platform, key, num_frames, files_size(platform.layout.frames_table(key)))
+            _drop_source(platform, maker, key)
+            message = f"same content as {same}"
+            return VideoOutcome(key, OutcomeStatus.REUSED, message=message, metadata={"num_frames": num_frames})
     if _lacks_source(platform, row):
         why = maker.fetched[key].message if key in maker.fetched else "it was removed to make room meanwhile"
         return _record_lack(platform, row, f"its file is not there: {why}")
@@ -214,9 +225,14 @@ def _extract_now(
         logger.warning("%s: a picture is left out: %s", row.url or key, picture)
     table_bytes = files_size(platform.layout.frames_table(key))
     _record_extracted(platform, key, summary.num_frames, summary.size_bytes + table_bytes)
-    if platform.config.room.source_videos == "until_extracted" and (extracted := find_video(platform.database, key)):
-        maker.room.remove_source_held(extracted)
+    _drop_source(platform, maker, key)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=summary.as_metadata())
+
+
+def _drop_source(platform: Platform, maker: _FolderMaker, key: str) -> None:
+    """Remove the file of a video whose frames are there now, if it is to be kept no longer than that."""
+    if platform.config.room.source_videos == "until_extracted" and (row := find_video(platform.database, key)):
+        maker.room.remove_source_held(row)
 
 
 def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoOutcome:
@@ -256,10 +272,12 @@ def _lacking_a_source(platform: Platform, keys: Sequence[str], force: bool) -> l
 
 
 def _has_current_frames(platform: Platform, row: VideoRow) -> bool:
+    """Return whether a video has the frames that would be made of its file, or another video with the same bytes."""
     stored = frames_identity(platform.layout, row.key)
     assert row.sha256 is not None
     wanted = frames_fingerprint(row.key, row.sha256, platform.config.extraction)
-    return stored is not None and stored.fingerprint == wanted
+    is_current = stored is not None and stored.fingerprint == wanted
+    return is_current or same_video_with_frames(platform, row, wanted) is not None
 
 
 def _standing_outcome(row: VideoRow, force: bool) -> VideoOutcome | None:

@@ -23,7 +23,7 @@ from data_miner_dagster.stages.extraction import quality_flag
 from data_miner_dagster.storage.layout import FRAMES_TABLE_NAME
 from data_miner_dagster.storage.tables import table_from_rows, table_writer
 
-_ROWS_PER_GROUP: Final = 1000
+ROWS_PER_GROUP: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class FrameFolderWriter:
         )
         self.num_frames += 1
         self.size_bytes += len(content)
-        if len(self._rows) == _ROWS_PER_GROUP:
+        if len(self._rows) == ROWS_PER_GROUP:
             self.flush()
 
     def flush(self) -> None:

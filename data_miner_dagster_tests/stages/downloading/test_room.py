@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,6 @@ def test_filled_limit__nine_tenths() -> None:
     ],
 )
 def test_may_download__at_most_the_quota_and_one_video(
-    changes: dict[str, int], frames_bytes: int, answer: RoomAnswer
+    changes: dict[str, Any], frames_bytes: int, answer: RoomAnswer
 ) -> None:
     assert may_download(replace(STATE, **changes), frames_bytes) is answer

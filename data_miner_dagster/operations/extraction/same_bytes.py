@@ -1,0 +1,76 @@
+"""Videos whose files have the same bytes: frames are decoded once, and the others take them by hard link.
+
+What they get is what extraction would have made of their own file, byte for byte: only the key in `frames.parquet` is
+theirs. So nothing that follows tells them from any other video: frames are found equal, and splits stay together.
+"""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from data_miner_dagster.catalog.content import of_same_bytes
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.operations.extraction.manifest import ROWS_PER_GROUP
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.atomic import atomic_folder
+from data_miner_dagster.storage.frames import frames_identity, read_frames
+from data_miner_dagster.storage.layout import FRAMES_TABLE_NAME, StorageLayout
+from data_miner_dagster.storage.tables import table_from_rows, table_writer
+
+logger = logging.getLogger(__name__)
+
+
+class _NotTheSameError(DataMinerError):
+    """A frame of the other video is not what its table says."""
+
+
+def same_video_with_frames(platform: Platform, row: VideoRow, fingerprint: str) -> str | None:
+    """Return the first other video with the same bytes and with frames of this fingerprint."""
+    if row.sha256 is None or not row.file_name:
+        return None
+    with platform.database.reading() as session:
+        others = of_same_bytes(session, row.key, row.sha256)
+    return next((key for key in others if _has_frames(platform.layout, key, fingerprint)), None)
+
+
+def _has_frames(layout: StorageLayout, video_key: str, fingerprint: str) -> bool:
+    stored = frames_identity(layout, video_key)
+    return stored is not None and stored.fingerprint == fingerprint
+
+
+def take_frames_of(platform: Platform, original: str, video_key: str, fingerprint: str) -> int | None:
+    """Give a video the frames of another with the same bytes; return how many, or None if those cannot be had."""
+    layout = platform.layout
+    try:
+        rows = read_frames(layout, original, FRAMES_SCHEMA.names).to_pylist()
+        with atomic_folder(layout.frames_folder(video_key)) as partial:
+            for row in rows:
+                _link(layout.frame_path(original, row["file_name"]), partial / row["file_name"])
+                if sha256_of_file(partial / row["file_name"]) != row["sha256"]:
+                    raise _NotTheSameError(f"{row['frame_id']} is damaged")
+                row |= {"video_key": video_key, "frame_id": make_frame_id(video_key, row["frame_index"])}
+            _write_table(partial / FRAMES_TABLE_NAME, rows, fingerprint)
+    except (OSError, DataMinerError) as error:
+        logger.warning("%s: the frames of %s, the same video, cannot be had: %s", video_key, original, error)
+        return None
+    return len(rows)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # no links here, or too many of one file
+        shutil.copyfile(source, target)
+
+
+def _write_table(path: Path, rows: "list[dict[str, object]]", fingerprint: str) -> None:
+    with table_writer(path, FRAMES_SCHEMA, fingerprint=fingerprint) as writer:
+        for start in range(0, max(len(rows), 1), ROWS_PER_GROUP):
+            writer.write_table(table_from_rows(rows[start : start + ROWS_PER_GROUP], FRAMES_SCHEMA))
