@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from data_miner_dagster import __version__
@@ -55,17 +55,36 @@ def find_videos(
     statuses: Collection[VideoStatus] | None = None,
 ) -> list[VideoRow]:
     """Return videos sorted by key: those named (None: all), wanted by `project` and in `statuses` where given."""
-    query = select(VideoRow)
-    if project is not None:
-        query = query.where(is_wanted(project))
-    if statuses is not None:
-        query = query.where(VideoRow.status.in_(statuses))
+    query = select(VideoRow).where(*_conditions(project, statuses))
     with database.reading() as session:
         if keys is None:
             rows = list(session.scalars(query))
         else:
             rows = [row for some in portions(keys) for row in session.scalars(query.where(VideoRow.key.in_(some)))]
     return sorted(rows, key=attrgetter("key"))
+
+
+def find_videos_after(
+    database: Database,
+    after: str,
+    limit: int,
+    *,
+    project: str | None = None,
+    statuses: Collection[VideoStatus] | None = None,
+) -> tuple[list[VideoRow], int]:
+    """Return the first `limit` of the videos that `find_videos` returns after a key, and how many these are in all."""
+    # Python's order, which PostgreSQL has under this name. SQLite has no other.
+    key = VideoRow.key.collate("C") if database.is_postgresql else VideoRow.key
+    conditions = [*_conditions(project, statuses), key > after]
+    with database.reading() as session:
+        rows = session.scalars(select(VideoRow).where(*conditions).order_by(key).limit(limit)).all()
+        number = session.scalar(select(func.count()).select_from(VideoRow).where(*conditions)) or 0
+    return list(rows), number
+
+
+def _conditions(project: str | None, statuses: Collection[VideoStatus] | None) -> list[ColumnElement[bool]]:
+    of_project = [] if project is None else [is_wanted(project)]
+    return of_project if statuses is None else [*of_project, VideoRow.status.in_(statuses)]
 
 
 def extracted_keys(database: Database, *, after: str | None, limit: int, only_without_basis: bool = False) -> list[str]:

@@ -1,6 +1,6 @@
 """Commands that only read: `status`, `projects`, `videos`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from data_miner_dagster.catalog.schema import ClaimRow, ProjectRow, VideoRow
     from data_miner_dagster.operations.platform import Platform
+
+_ALL: Final = 2**31 - 1
 
 
 def status(
@@ -62,12 +64,14 @@ def videos(
     project: ProjectOption = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only failed and unavailable videos.")] = False,
     status: Annotated[str | None, typer.Option("--status", help="Only videos with this status.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many videos.")] = None,
+    after: Annotated[str, typer.Option("--after", help="Only videos after this key: the next page.")] = "",
     json: JsonOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """List videos with their status and its reason."""
-    from data_miner_dagster.catalog.videos import find_videos
+    """List videos with their status and its reason, in the order of their keys."""
+    from data_miner_dagster.catalog.videos import find_videos_after
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.domain.statuses import VideoStatus
@@ -83,7 +87,7 @@ def videos(
             raise ConfigError(f"--status {status!r} is none{did_you_mean(status.upper(), known)}")
         statuses = {VideoStatus(status.upper())}
     most_frames = platform.config.extraction.max_frames_per_video
-    rows_found = find_videos(platform.database, project=project, statuses=statuses)
+    rows_found, number = find_videos_after(platform.database, after, limit or _ALL, project=project, statuses=statuses)
     found = [_video(row, most_frames) for row in rows_found]
     if json:
         print_json(found)
@@ -102,7 +106,10 @@ def videos(
         for video in found
     ]
     print_table(columns, rows, numbers=["seconds", "frames"])
-    echo(f"{len(found)} videos")
+    if number > len(found):
+        echo(f"{len(found)} of {number} videos; the next ones: --after {found[-1]['key']}")
+    else:
+        echo(f"{len(found)} videos")
 
 
 def _print_obstacles(content: "dict[str, list[dict[str, object]]]") -> None:
