@@ -21,6 +21,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra, 
 from data_miner_dagster.operations.item_faults import logger as faults
 from data_miner_dagster.operations.logs import RedactingFilter, redacted
 from data_miner_dagster.operations.platform import ReportVideo
+from data_miner_dagster.operations.run_failures import outage_of
 from data_miner_dagster.partitions import PARTITION_TAG
 from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG
 
@@ -37,6 +38,8 @@ _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
 
 FAILURE_KIND: Final = "kind"
 """Metadata key of a failed step that holds the class name of the error."""
+OUTAGE_KIND: Final = "outage"
+"""Metadata key of a failed step that holds the `FailureKind` of what every item would have met."""
 
 progress = logging.getLogger(__name__)
 """One line per finished video or project; `data-miner run` shows it."""
@@ -78,13 +81,18 @@ def one_line_failures(context: dg.AssetExecutionContext) -> Iterator[None]:
 
 
 def failure_of(error: Exception) -> dg.Failure:
-    """Return a one-line step failure whose metadata holds the class name of the error."""
+    """Return a one-line step failure whose metadata holds the class name of the error, and what is away, if anything.
+
+    If the catalog is what is away, the event is all that tells the planner why the run failed.
+    """
     line, kind = fault_of(error).line, type(error)
     if isinstance(error, DataMinerError):
         line = str(error)
     elif is_disk_full(error):
         line, kind = disk_full_line("the root"), TransientError
-    failed = dg.Failure(printable(redacted(line)), metadata={FAILURE_KIND: kind.__name__})
+    outage = outage_of(error)
+    told = {FAILURE_KIND: kind.__name__} | ({} if outage is None else {OUTAGE_KIND: outage.value})
+    failed = dg.Failure(printable(redacted(line)), metadata=told)
     failed.__cause__ = error
     return failed
 

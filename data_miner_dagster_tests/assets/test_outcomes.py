@@ -12,6 +12,7 @@ import pytest
 from data_miner_dagster import __version__
 from data_miner_dagster.assets.outcomes import (
     FAILURE_KIND,
+    OUTAGE_KIND,
     failure_of,
     materialize_project,
     materialize_videos,
@@ -183,6 +184,8 @@ def test_materialize_project__a_failure_says_its_kind_and_materializes_nothing(
     assert user_failure is not None
     assert user_failure.description == line
     assert user_failure.metadata[FAILURE_KIND].value == kind
+    outage = user_failure.metadata.get(OUTAGE_KIND)
+    assert (None if outage is None else outage.value) == ("disk_full" if key == "full" else None)
 
 
 def test_materialize_project__what_may_pass_is_tried_again(
