@@ -19,6 +19,8 @@ from data_miner_dagster.catalog.migrations import (
 from data_miner_dagster.catalog.projects import find_projects, save_snapshot
 from data_miner_dagster.catalog.schema import Base
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster_tests.support.catalog import add_video
 
 
 def test_migrate__empty_database_gets_exactly_the_tables_of_the_schema(catalog_url: str) -> None:
@@ -173,6 +175,21 @@ def test_migrate__stages_get_the_words_of_the_other_rooms_and_back(database: Dat
         stages = {row.name: row.stage for row in connection.execute(text("SELECT name, stage FROM projects"))}
         command.upgrade(alembic_config(connection), "head")
     assert stages == {word: word for word in words} | {"COMPLETE": "DETECTING", "FAILED": "DETECTING"}
+
+
+def test_migrate__files_that_are_there_take_room(database: Database) -> None:
+    from alembic import command
+
+    add_video(database, "site-a", status=VideoStatus.EXTRACTED, sha256="1" * 64, file_name="video.mp4", size_bytes=7)
+    add_video(database, "frames-b", status=VideoStatus.EXTRACTED, sha256="2" * 64, file_name="", size_bytes=8)
+    add_video(database, "site-c")
+    with database.engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0009")
+    with database.engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "head")
+    with database.reading() as session:
+        rows = session.execute(text("SELECT key, stored_bytes FROM videos ORDER BY key")).all()
+    assert sorted(tuple(row) for row in rows) == [("frames-b", None), ("site-a", 7), ("site-c", None)]
 
 
 def test_has_tables__from_the_first_revision_on(catalog_url: str) -> None:
