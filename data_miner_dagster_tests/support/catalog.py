@@ -1,6 +1,7 @@
 """Projects and videos as rows of the catalog."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy import select
 
@@ -9,8 +10,18 @@ from data_miner_dagster.catalog.pending import reindex_videos
 from data_miner_dagster.catalog.projects import save_snapshot, update_project
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.moved_catalog import MovedCatalog, MoveState, write_moved_catalog
 
 FOUND_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def place_catalog(root: Path, url: str) -> None:
+    """Have a root keep its catalog at a URL, whichever process opens it. Of SQLite it is under the root, as ever."""
+    if url.startswith("postgresql"):
+        root.mkdir(parents=True)
+        moved = MovedCatalog("", MoveState.MOVED, url, needs_password=False, is_dagster_beside=False, since="now")
+        write_moved_catalog(StorageLayout(root), moved)
 
 
 def add_project(database: Database, name: str, *, config_hash: str = "hash", is_sourced: bool = True) -> None:

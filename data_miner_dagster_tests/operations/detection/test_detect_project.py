@@ -13,6 +13,7 @@ from data_miner_dagster.operations.detection.detect_project import detect_projec
 from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata, read_table
 from data_miner_dagster_tests.operations.detection.planted_boxes import BLUE, RED, planted, stage, table_bytes
+from data_miner_dagster_tests.support.catalog import place_catalog
 from data_miner_dagster_tests.support.coloured_shapes import (
     PROJECT,
     ColourDetector,
@@ -312,8 +313,9 @@ detection.detect_project(planted.platform_of(Path(sys.argv[1]), Slow()), planted
 """
 
 
-def test_detect_project__killed_with_sigkill(tmp_path: Path) -> None:
+def test_detect_project__killed_with_sigkill(tmp_path: Path, catalog_url: str) -> None:
     detector = ColourDetector()
+    place_catalog(tmp_path / "killed", catalog_url)
     platform = planted(tmp_path / "killed", detector, num_frames=9)
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, str(tmp_path / "killed")],
