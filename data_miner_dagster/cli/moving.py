@@ -46,14 +46,13 @@ def migrate_to(
     lock = locked_root(platform.layout)
     try:
         moved = read_moved_catalog(platform.layout)
-        if moved is not None and moved.state is MoveState.MOVED:
-            raise ConfigError(f"the catalog of {platform.root} has been in {moved.url} since {moved.since}")
         if moved is None or not moved.is_in_use:
             moved = _copy(platform, url, target, moved, dry_run=dry_run)
         elif (moved.url, moved.needs_password) != _kept_url(url):
-            raise ConfigError(f"a move of {platform.root} to {moved.url} was cut off: finish that one")
-        if not dry_run and moved is not None:
-            _tell(_switched(platform, moved))
+            raise ConfigError(f"the catalog of {platform.root} has been in {moved.url} since {moved.since}")
+        if moved is None or dry_run:
+            return
+        _tell(moved if moved.state is MoveState.MOVED else _switched(platform, moved))
     finally:
         if lock is not None:
             os.close(lock)

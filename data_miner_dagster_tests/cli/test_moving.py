@@ -14,7 +14,6 @@ from data_miner_dagster.catalog.copying import catalog_tables, dagster_url_besid
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.projects import find_projects, save_snapshot
 from data_miner_dagster.catalog.videos import find_videos
-from data_miner_dagster.cli import moving
 from data_miner_dagster.config.environment import CATALOG_URL_VARIABLE, DAGSTER_URL_VARIABLE
 from data_miner_dagster.deployment import open_instance
 from data_miner_dagster.domain.errors import CatalogError, ConfigError, DataMinerError
@@ -125,8 +124,9 @@ def test_migrate_to__nothing_is_lost(run_command: RunCommand, platform: Platform
     assert not list(platform.root.glob("*.sqlite*"))
     assert [path.name for path in platform.layout.before_move.iterdir()] == ["catalog.sqlite"]
     assert not list((platform.root / "dagster_home" / "history").glob("**/*.db"))
+    assert run_command("migrate-to", postgres_url, "--root", platform.root).stdout.startswith("the catalog is in ")
     with pytest.raises(ConfigError, match="has been in postgresql"):
-        run_command("migrate-to", postgres_url, "--root", platform.root)
+        run_command("migrate-to", f"{postgres_url}&application_name=other", "--root", platform.root)
 
 
 def test_migrate_to__what_comes_afterwards_follows_what_was_there(
@@ -155,7 +155,7 @@ def test_migrate_to__what_comes_afterwards_follows_what_was_there(
     )  # also what was before the move
 
 
-@pytest.mark.parametrize("step", ["copy_catalog", "switching", "settings", "history"])
+@pytest.mark.parametrize("step", ["copy_catalog", "switching", "history"])
 def test_migrate_to__killed_at_any_step_and_said_again(
     run_command: RunCommand, platform: Platform, postgres_url: str, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +164,7 @@ def test_migrate_to__killed_at_any_step_and_said_again(
         with pytest.raises(_Killed):
             run_command("migrate-to", postgres_url, "--root", platform.root)
     in_between = reopened(platform)
-    is_switching = step in ("settings", "history")
+    is_switching = step == "history"
     if is_switching:
         with pytest.raises(CatalogError, match="the move was cut off"):
             _ = in_between.database
@@ -210,8 +210,6 @@ def _die_after(step: str, patches: pytest.MonkeyPatch) -> None:
             is_switching = lambda _layout, moved: moved.state == "switching"  # noqa: E731
             write = moved_catalog.write_moved_catalog
             patches.setattr(moved_catalog, "write_moved_catalog", dying(write, is_last=is_switching, before=True))
-        case "settings":
-            patches.setattr(moving, "_switched", dying(lambda *_arguments: None))
         case "history":
             of_step = lambda path, *_arguments: path.name == step  # noqa: E731
             patches.setattr(Path, "rename", dying(Path.rename, is_last=of_step))
