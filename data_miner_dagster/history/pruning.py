@@ -20,6 +20,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from data_miner_dagster.catalog.database import compact_sqlite, free_bytes
+from data_miner_dagster.catalog.renewal import note_progress
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.history.partition_state import delete_run_events, delete_superseded
 from data_miner_dagster.history.ticks import count_ticks
@@ -93,6 +94,7 @@ def prune_history(
     run_ids = [run.run_id for run in _old_runs(instance, assets, now - older_than)]
     num_events = num_states = 0
     for start in range(0, len(run_ids), _RUNS_A_TRANSACTION):
+        note_progress()
         some = run_ids[start : start + _RUNS_A_TRANSACTION]
         with open_index(instance) as connection:
             for run_id in some:
@@ -103,6 +105,7 @@ def prune_history(
             _remove_files_of(instance, run_id)
             instance.run_storage.delete_run(run_id)
     while True:
+        note_progress()
         with open_index(instance) as connection:
             num_superseded = delete_superseded(connection, assets)
         num_events += num_superseded
