@@ -9,9 +9,7 @@ from data_miner_dagster.housekeeping import prune_history_job
 from data_miner_dagster.jobs import ALL_ASSETS, JOBS
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster.schedules import housekeeping, relist_sources
-from data_miner_dagster.sensors.datasets import settled_projects
-from data_miner_dagster.sensors.project_files import project_files
-from data_miner_dagster.sensors.videos import wanted_videos
+from data_miner_dagster.sensors.work import wanted_work
 
 
 def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
@@ -20,7 +18,7 @@ def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
         assets=ALL_ASSETS,
         asset_checks=ALL_CHECKS,
         jobs=[*JOBS.values(), prune_history_job],
-        sensors=[project_files, wanted_videos, settled_projects],
+        sensors=[wanted_work],
         schedules=[relist_sources, housekeeping],
         resources={"platform": PlatformResource(), **(resources or {})},
         # Keeps loaded models and open connections across steps; a process per step would cost two seconds each.

@@ -1,15 +1,19 @@
 """Jobs: what sensors and the CLI launch, one for each stage.
 
+Jobs of videos work off batches: lists of keys in any order. Jobs of projects materialize one partition of an asset.
+
 Belongs here: the names of jobs and of their ops. Other modules import the names from here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import dagster as dg
 
+from data_miner_dagster.assets.batches import BatchConfig, work_off, work_off_project
 from data_miner_dagster.domain.statuses import PROJECT_WAY
-from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
+from data_miner_dagster.resources.platform import PlatformResource
 
 ALL_ASSETS: Final = tuple(dg.load_assets_from_package_name("data_miner_dagster.assets"))
 
@@ -17,9 +21,7 @@ LIST_SOURCES: Final = "list_sources"
 DOWNLOAD_VIDEOS: Final = "download_videos"
 EXTRACT_FRAMES: Final = "extract_frames"
 EMBED_FRAMES: Final = "embed_frames"
-
-VIDEO_JOBS: Final = (DOWNLOAD_VIDEOS, EXTRACT_FRAMES, EMBED_FRAMES)
-"""The jobs that process a range of videos, in pipeline order."""
+PROCESS_VIDEOS: Final = "process_videos"
 
 JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {
     WorkStage.SOURCING: LIST_SOURCES,
@@ -33,55 +35,92 @@ JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {
 }
 """The job of each stage, in pipeline order."""
 
+STAGE_BY_JOB: Final[Mapping[str, WorkStage]] = {name: stage for stage, name in JOB_BY_STAGE.items()}
+
+VIDEO_JOBS: Final = tuple(JOB_BY_STAGE[stage] for stage in VIDEO_STAGES)
+"""The jobs that process lists of videos, in pipeline order."""
+
 PROJECT_JOBS: Final = tuple(JOB_BY_STAGE[WorkStage(stage.value)] for stage in PROJECT_WAY)
 """The jobs that build a project's dataset, in pipeline order. One a stage, so that a pool is held only while used."""
 
-OPS_BY_JOB: Final[Mapping[str, tuple[str, ...]]] = {
-    LIST_SOURCES: ("project_videos",),
-    DOWNLOAD_VIDEOS: ("videos",),
-    EXTRACT_FRAMES: ("frames",),
-    EMBED_FRAMES: ("frame_embeddings",),
-    **{JOB_BY_STAGE[WorkStage(stage.value)]: (place.asset,) for stage, place in PROJECT_WAY.items()},
+OP_BY_JOB: Final[Mapping[str, str]] = {
+    **{name: stage.value.lower() if stage in VIDEO_STAGES else ASSETS[stage] for stage, name in JOB_BY_STAGE.items()},
+    PROCESS_VIDEOS: "side_by_side",
 }
-"""The assets of each job, in pipeline order. An asset's op has the same name as the asset."""
+"""The op of each job that does its work: of an asset it has the same name, of lists of videos that of the stage."""
 
-ASSET_KEYS_BY_JOB: Final[Mapping[str, frozenset[dg.AssetKey]]] = {
-    name: frozenset(map(dg.AssetKey, assets)) for name, assets in OPS_BY_JOB.items()
+POOL_BY_STAGE: Final[Mapping[WorkStage, str]] = {
+    stage: pool
+    for asset in ALL_ASSETS
+    for stage, name in ASSETS.items()
+    if isinstance(asset, dg.AssetsDefinition) and asset.key == dg.AssetKey(name) and (pool := asset.op.pool)
 }
+"""The pool that each stage's runs take a place in."""
 
 _FORMER_JOBS: Final = ("build_dataset",)
 """Jobs of earlier versions, whose runs may be under way when this one is installed."""
 
-_OUR_ASSETS: Final = frozenset[dg.AssetKey]().union(*ASSET_KEYS_BY_JOB.values())
+_OUR_ASSETS: Final = frozenset(map(dg.AssetKey, ASSETS.values()))
 
 _DESCRIPTIONS: Final = {
+    DOWNLOAD_VIDEOS: "Download and verify videos.",
+    EXTRACT_FRAMES: "Sample the frames of videos.",
+    EMBED_FRAMES: "Embed the frames of videos.",
+    PROCESS_VIDEOS: "Download, extract and embed the videos of one project, side by side, as `data-miner run` does.",
     LIST_SOURCES: "List a project's sources to find the videos that belong to it.",
-    DOWNLOAD_VIDEOS: "Download and verify a range of videos.",
-    EXTRACT_FRAMES: "Sample the frames of a range of videos.",
-    EMBED_FRAMES: "Embed the frames of a range of videos.",
     **{JOB_BY_STAGE[WorkStage(stage.value)]: f"Take one project through {stage.word}." for stage in PROJECT_WAY},
 }
 
 _NO_TIME_LIMIT: Final = {"dagster/max_runtime": "0"}
 """Whether a run hangs is judged by its progress (runs.py), also where an edited dagster.yaml has a time limit."""
 
+
+def _job_of_videos(stage: WorkStage) -> dg.JobDefinition:
+    name, pool = JOB_BY_STAGE[stage], POOL_BY_STAGE[stage]
+    rivals = [other for other in WorkStage if other is not stage and POOL_BY_STAGE[other] == pool]
+
+    @dg.op(name=OP_BY_JOB[name], pool=pool, description=_DESCRIPTIONS[name])
+    def work(context: dg.OpExecutionContext, config: BatchConfig, platform: PlatformResource) -> None:
+        work_off(context, platform.open(), stage, rivals, config)
+
+    return _job_of(name, work)
+
+
+@dg.op(name=OP_BY_JOB[PROCESS_VIDEOS], description=_DESCRIPTIONS[PROCESS_VIDEOS])
+def _process_videos(context: dg.OpExecutionContext, config: BatchConfig, platform: PlatformResource) -> None:
+    work_off_project(context, platform.open(), config)
+
+
+def _job_of(name: str, op: Callable[[], object]) -> dg.JobDefinition:
+    @dg.job(name=name, description=_DESCRIPTIONS[name], tags=_NO_TIME_LIMIT)
+    def job() -> None:
+        op()
+
+    return job
+
+
 JOBS: Final = {
-    name: dg.define_asset_job(
-        name,
-        selection=dg.AssetSelection.assets(*assets),
-        description=_DESCRIPTIONS[name],
-        tags=_NO_TIME_LIMIT,
-    )
-    for name, assets in OPS_BY_JOB.items()
+    **{
+        name: _job_of_videos(stage)
+        if stage in VIDEO_STAGES
+        else dg.define_asset_job(
+            name,
+            selection=dg.AssetSelection.assets(ASSETS[stage]),
+            description=_DESCRIPTIONS[name],
+            tags=_NO_TIME_LIMIT,
+        )
+        for stage, name in JOB_BY_STAGE.items()
+    },
+    PROCESS_VIDEOS: _job_of(PROCESS_VIDEOS, _process_videos),
 }
 
 
 def is_ours(run: dg.DagsterRun) -> bool:
     """Return whether a run executes these assets or jobs, however it was launched. An instance may have others."""
     selected = [*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())]
-    return run.job_name in (*OPS_BY_JOB, *_FORMER_JOBS) or (bool(selected) and set(selected) <= _OUR_ASSETS)
+    return run.job_name in (*JOBS, *_FORMER_JOBS) or (bool(selected) and set(selected) <= _OUR_ASSETS)
 
 
-def forced_ops(job: str) -> dict[str, object]:
-    """Return the `ops` section of a run configuration that makes a job redo its work even if it is current."""
-    return {op: {"config": {"force": True}} for op in OPS_BY_JOB[job]}
+def config_of(job: str, **values: object) -> dict[str, object]:
+    """Return the `ops` section of a run configuration that gives these values to a job's op."""
+    return {OP_BY_JOB[job]: {"config": values}}

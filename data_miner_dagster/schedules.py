@@ -5,10 +5,13 @@ from typing import Final
 
 import dagster as dg
 
+from data_miner_dagster.catalog.batches import take_project_batch
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.history.pruning import prune_ticks
 from data_miner_dagster.housekeeping import PRUNE_HISTORY, prune_history_job
-from data_miner_dagster.jobs import JOBS, LIST_SOURCES, forced_ops
+from data_miner_dagster.jobs import JOBS, LIST_SOURCES
 from data_miner_dagster.resources.platform import PlatformResource
+from data_miner_dagster.sensors.requests import request_of
 from data_miner_dagster.sensors.states import project_states
 
 _PRUNING_INTERVAL: Final = timedelta(days=1)
@@ -41,21 +44,10 @@ def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResour
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Re-lists every project's sources to find new videos. Skips projects whose file is gone.",
 )
-def relist_sources(
-    context: dg.ScheduleEvaluationContext, platform: PlatformResource
-) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request one run per project. The run key contains the tick, so evaluating a tick twice requests only one run."""
-    known = set(context.instance.get_dynamic_partitions("projects"))
-    states = project_states(platform.open())
-    names = [state.name for state in states if state.name in known and not state.is_withdrawn]
-    if not names:
-        return dg.SkipReason("there are no projects whose file is there")
-    tick = context.scheduled_execution_time.isoformat()
-    return [
-        dg.RunRequest(
-            run_key=f"relist:{name}:{tick}",
-            partition_key=name,
-            run_config={"ops": forced_ops(LIST_SOURCES)},
-        )
-        for name in names
-    ]
+def relist_sources(_context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    """Request one run per project that is not listed at this moment, is not held, and has its file."""
+    opened = PlatformResource().open()
+    names = [state.name for state in project_states(opened) if state.is_sourced and not state.is_withdrawn]
+    batches = [take_project_batch(opened.database, WorkStage.SOURCING, name) for name in names]
+    requests = [request_of(batch, batch.items, force=True) for batch in batches if batch is not None]
+    return requests or dg.SkipReason("there are no projects to list: their files are gone, or they are held or at work")

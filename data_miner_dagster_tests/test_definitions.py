@@ -14,7 +14,8 @@ from data_miner_dagster import asset_checks
 from data_miner_dagster.asset_checks import ALL_CHECKS
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain import versions
-from data_miner_dagster.jobs import OPS_BY_JOB, PROJECT_JOBS
+from data_miner_dagster.domain.work import ASSETS
+from data_miner_dagster.jobs import JOB_BY_STAGE, OP_BY_JOB, PROJECT_JOBS
 from data_miner_dagster_tests.end_to_end.commands import environment
 
 PER_VIDEO = {"videos", "frames", "frame_embeddings"}
@@ -53,11 +54,15 @@ def test_definitions__assets_of_a_project_follow_each_other_in_the_order_of_its_
     }
 
 
-def test_definitions__every_asset_is_in_one_job() -> None:
-    names = [name for ops in OPS_BY_JOB.values() for name in ops]
-    assert sorted(names) == sorted(PER_VIDEO | PER_PROJECT)
-    for job, ops in OPS_BY_JOB.items():
-        assert set(names) & set(defs.resolve_job_def(job).graph.node_names()) == set(ops)
+def test_definitions__every_stage_has_a_job() -> None:
+    defs.get_repository_def().load_all_definitions()  # as code servers do: names of ops and jobs are unique
+    names = PER_VIDEO | PER_PROJECT
+    assert set(ASSETS.values()) == names
+    for stage, job in JOB_BY_STAGE.items():
+        nodes = set(defs.resolve_job_def(job).graph.node_names())
+        # Jobs of videos work on lists of keys, in an op of their own, and not on partitions of the asset.
+        assert names & nodes == {ASSETS[stage]} - PER_VIDEO
+        assert ASSETS[stage] in nodes or nodes == {stage.value.lower()}
 
 
 def test_definitions__hold_the_check_of_each_asset_of_a_dataset() -> None:
@@ -65,7 +70,7 @@ def test_definitions__hold_the_check_of_each_asset_of_a_dataset() -> None:
     assert checks == set(written_checks())
     assert {asset for asset, _ in checks} == PER_PROJECT - {"project_videos"}
     for job in PROJECT_JOBS:
-        (asset,) = OPS_BY_JOB[job]
+        asset = OP_BY_JOB[job]
         nodes = set(defs.resolve_job_def(job).graph.node_names())
         assert nodes == {asset, *(f"{asset}_{name}" for of, name in checks if of == asset)}
 
@@ -140,7 +145,7 @@ def test_definitions__backfills_keep_the_per_video_assets_in_runs_of_their_own(g
 
 def test_definitions__sensors_run_without_being_switched_on() -> None:
     repository = defs.get_repository_def()
-    assert {sensor.name for sensor in repository.sensor_defs} == {"project_files", "wanted_videos", "settled_projects"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {"wanted_work"}
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
 
 

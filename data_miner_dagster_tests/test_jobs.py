@@ -3,10 +3,12 @@
 import ast
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 import data_miner_dagster
-from data_miner_dagster.jobs import EMBED_FRAMES, JOBS, OPS_BY_JOB, PROJECT_JOBS, VIDEO_JOBS, forced_ops
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.jobs import JOBS, OP_BY_JOB, POOL_BY_STAGE, PROJECT_JOBS, STAGE_BY_JOB, VIDEO_JOBS, config_of
 
 PACKAGE = Path(data_miner_dagster.__file__).parent
 ABOVE = ["cli", "web", "definitions.py", "schedules.py", "sensors"]
@@ -17,10 +19,10 @@ def test_video_jobs__are_jobs_in_the_order_of_the_pipeline() -> None:
     assert [name for name in JOBS if name in VIDEO_JOBS] == list(VIDEO_JOBS)
 
 
-def test_forced_ops__configures_every_op_of_the_job() -> None:
+def test_config_of__configures_the_op_of_the_job() -> None:
     force = {"config": {"force": True}}
-    assert forced_ops(EMBED_FRAMES) == {"frame_embeddings": force}
-    assert [forced_ops(job) for job in PROJECT_JOBS] == [
+    assert config_of("embed_frames", force=True) == {"embedding": force}
+    assert [config_of(job, force=True) for job in PROJECT_JOBS] == [
         {"filtered_frames": force},
         {"deduplicated_frames": force},
         {"detections": force},
@@ -28,10 +30,27 @@ def test_forced_ops__configures_every_op_of_the_job() -> None:
     ]
 
 
+def test_pools__of_jobs_are_those_of_the_assets() -> None:
+    assert POOL_BY_STAGE == {
+        WorkStage.SOURCING: "sourcing",
+        WorkStage.DOWNLOADING: "download",
+        WorkStage.EXTRACTION: "extract",
+        WorkStage.EMBEDDING: "inference",
+        WorkStage.FILTERING: "inference",
+        WorkStage.DEDUPLICATION: "inference",
+        WorkStage.DETECTION: "inference",
+        WorkStage.RELEASING: "release",
+    }
+    for name in VIDEO_JOBS:
+        job = JOBS[name]
+        assert isinstance(job, dg.JobDefinition)
+        assert [node.definition.pools for node in job.nodes] == [{POOL_BY_STAGE[STAGE_BY_JOB[name]]}]
+
+
 @pytest.mark.parametrize("room", ABOVE)
 def test_names__of_jobs_and_ops_are_written_in_no_other_place(room: str) -> None:
     # names that mean an asset alone: `videos` and `frames` are words of a table's head, too
-    names = {*JOBS, *(op for ops in OPS_BY_JOB.values() for op in ops if "_" in op)}
+    names = {*JOBS, *(op for op in OP_BY_JOB.values() if "_" in op)}
     path = PACKAGE / room
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     assert files

@@ -7,6 +7,8 @@ import dagster as dg
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_videos
 from data_miner_dagster.assets.sourcing import project_videos
 from data_miner_dagster.domain.versions import DOWNLOADING_VERSION
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.draining import work_on
 from data_miner_dagster.partitions import LINEAGE_ONLY, VIDEOS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -33,8 +35,8 @@ def videos(
     The file is verified to open, to contain pictures and to be complete. Keyed by video and shared by all projects. An
     unavailable video or a broken file is a recorded outcome: an observation with the reason, and a row in the catalog.
     """
-    from data_miner_dagster.operations.downloading.download_videos import download_videos
-
+    opened = platform.open()
     yield from materialize_videos(
-        context, lambda keys, report: download_videos(platform.open(), keys, force=config.force, report=report)
+        context,
+        lambda keys, report: work_on(opened, WorkStage.DOWNLOADING, keys, force=config.force, report=report),
     )

@@ -7,6 +7,8 @@ import dagster as dg
 from data_miner_dagster.assets.extraction import frames
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_videos
 from data_miner_dagster.domain.versions import EMBEDDING_VERSION
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.draining import work_on
 from data_miner_dagster.partitions import VIDEOS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -30,8 +32,8 @@ def frame_embeddings(
 
     The heavy model runs here, once per video. Changing a prompt or a threshold later costs only a matrix product.
     """
-    from data_miner_dagster.operations.embedding.embed_frames import embed_frames
-
+    opened = platform.open()
     yield from materialize_videos(
-        context, lambda keys, report: embed_frames(platform.open(), keys, force=config.force, report=report)
+        context,
+        lambda keys, report: work_on(opened, WorkStage.EMBEDDING, keys, force=config.force, report=report),
     )

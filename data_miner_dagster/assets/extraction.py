@@ -8,6 +8,8 @@ from data_miner_dagster.assets.downloading import videos
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_videos
 from data_miner_dagster.assets.previews import frames_metadata
 from data_miner_dagster.domain.versions import EXTRACTION_VERSION
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.draining import work_on
 from data_miner_dagster.partitions import VIDEOS
 from data_miner_dagster.resources.platform import PlatformResource
 
@@ -32,11 +34,9 @@ def frames(
     A row has the exact time from the container, size, sharpness, brightness, contrast and perceptual hash. The
     sampling is a platform setting, since all projects share the frames.
     """
-    from data_miner_dagster.operations.extraction.extract_frames import extract_frames
-
     opened = platform.open()
     yield from materialize_videos(
         context,
-        lambda keys, report: extract_frames(opened, keys, force=config.force, report=report),
+        lambda keys, report: work_on(opened, WorkStage.EXTRACTION, keys, force=config.force, report=report),
         lambda outcome: frames_metadata(opened, outcome.video_key),
     )

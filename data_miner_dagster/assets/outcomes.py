@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 import dagster as dg
 
@@ -25,11 +25,16 @@ from data_miner_dagster.operations.run_failures import outage_of
 from data_miner_dagster.partitions import PARTITION_TAG
 from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG
 
+MAX_RETRIES_TAG: Final = "dagster/max_retries"
+NO_RETRIES: Final = "0"
+"""Its value on planned runs: what they leave undone is requested again when it is due, in another batch."""
 MAX_RETRIES: Final = 2
 _RETRY_SECONDS: Final = 10
 """Delay before the first retry; the second waits three times as long."""
 
 OWNERS: Final = ["team:data-miner"]
+
+StepContext: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 
 MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
 
@@ -62,11 +67,12 @@ def _figures(
 
 
 @contextmanager
-def one_line_failures(context: dg.AssetExecutionContext) -> Iterator[None]:
+def one_line_failures(context: StepContext) -> Iterator[None]:
     """Turn errors into one-line step failures, and request a retry if the error may be transient.
 
     Assets have no retry policy: with one, Dagster also retries after the interrupt of a cancelled run, which then
-    continues. A bug in this program would fail every time, so it is reported once, with its traceback.
+    continues. A planned run requests none: its failure is on record, with a date. A bug in this program would fail
+    every time, so it is reported once, with its traceback.
     """
     try:
         yield
@@ -74,7 +80,7 @@ def one_line_failures(context: dg.AssetExecutionContext) -> Iterator[None]:
         if isinstance(error, SystematicFaultError):
             context.instance.add_run_tags(context.run.run_id, {SYSTEMATIC_FAULT_TAG: __version__})
         failed = failure_of(error)
-        if may_pass(error):
+        if may_pass(error) and context.run.tags.get(MAX_RETRIES_TAG) != NO_RETRIES:
             wait = _RETRY_SECONDS * 3**context.retry_number
             raise dg.RetryRequested(MAX_RETRIES, seconds_to_wait=wait) from failed
         raise failed from error
@@ -100,7 +106,7 @@ def failure_of(error: Exception) -> dg.Failure:
 class _FaultsOf(logging.Handler):
     """Copy log records about items' faults, with their tracebacks, to the log of the run."""
 
-    def __init__(self, context: dg.AssetExecutionContext) -> None:
+    def __init__(self, context: StepContext) -> None:
         super().__init__()
         self.addFilter(RedactingFilter())
         self._context = context
@@ -110,7 +116,8 @@ class _FaultsOf(logging.Handler):
 
 
 @contextmanager
-def _faults_logged(context: dg.AssetExecutionContext) -> Iterator[None]:
+def faults_logged(context: StepContext) -> Iterator[None]:
+    """Copy what is logged of items' faults to the log of the run while the block runs."""
     handler = _FaultsOf(context)
     faults.addHandler(handler)
     try:
@@ -125,20 +132,28 @@ def _drawn(item: str, draw: Callable[[], Mapping[str, dg.MetadataValue]]) -> Map
     return {"preview": dg.MetadataValue.text(f"not drawn: {drawn.line}")} if isinstance(drawn, ItemFault) else drawn
 
 
-class _VideoEvents:
-    """The events of a run's videos. Each is logged as soon as its video is done."""
+class VideoEvents:
+    """The events of a run's videos at one asset. Each is logged as soon as its video is done. Threads may share it."""
 
-    def __init__(self, context: dg.AssetExecutionContext, metadata_of: MetadataOf | None) -> None:
+    def __init__(
+        self,
+        context: StepContext,
+        asset_key: dg.AssetKey,
+        metadata_of: MetadataOf | None,
+        *,
+        is_of_single: bool = False,
+    ) -> None:
         self.materialized: dict[str, Mapping[str, dg.MetadataValue]] = {}
         """The metadata of each video that exists."""
-        self.is_of_single = PARTITION_TAG in context.run.tags
+        self.is_of_single = is_of_single
         """Whether the run is for a single video. The step then yields that video's materialization."""
         self._context = context
+        self._asset_key = asset_key
         self._metadata_of = metadata_of
 
     def log(self, outcome: VideoOutcome) -> None:
         """Log one video's event and its progress line."""
-        key, asset_key = outcome.video_key, self._context.asset_key
+        key, asset_key = outcome.video_key, self._asset_key
         message = with_references(outcome.message)
         metadata = self._metadata(outcome, message)
         progress.info("%s %s: %s %s", asset_key.to_user_string(), key, outcome.status.value, message)
@@ -165,6 +180,12 @@ class _VideoEvents:
         return metadata
 
 
+def line_of_counts(counts: Mapping[OutcomeStatus, int]) -> str:
+    """Return one line for people about what became of a run's videos."""
+    each = ", ".join(f"{counts[status]} {status.value}" for status in OutcomeStatus if counts.get(status))
+    return f"{sum(counts.values())} videos: {each}" if each else "0 videos"
+
+
 def materialize_videos(
     context: dg.AssetExecutionContext,
     work: Callable[[Sequence[str], ReportVideo], list[VideoOutcome]],
@@ -177,14 +198,11 @@ def materialize_videos(
     its video does not exist, since exactly that video was requested.
     """
     keys = context.partition_keys
-    events = _VideoEvents(context, metadata_of)
-    with one_line_failures(context), _faults_logged(context):
+    is_of_single = PARTITION_TAG in context.run.tags
+    events = VideoEvents(context, context.asset_key, metadata_of, is_of_single=is_of_single)
+    with one_line_failures(context), faults_logged(context):
         outcomes = work(keys, events.log)
-    counts = Counter(outcome.status for outcome in outcomes)
-    context.log.info(
-        f"{len(outcomes)} videos: "
-        + ", ".join(f"{counts[status]} {status.value}" for status in OutcomeStatus if counts[status])
-    )
+    context.log.info(line_of_counts(Counter(outcome.status for outcome in outcomes)))
     missing = [outcome for outcome in outcomes if not outcome.status.exists]
     if events.is_of_single and missing:
         raise failure_of(DataMinerError(f"{missing[0].video_key}: {missing[0].message}"))
@@ -210,7 +228,7 @@ def materialize_project(
     An error fails the step and materializes nothing. A project that has to wait for an earlier stage also fails.
     """
     project = context.partition_key
-    with one_line_failures(context), _faults_logged(context):
+    with one_line_failures(context), faults_logged(context):
         outcome = work(project)
         extra = _drawn(project, partial(metadata_of, project))
     progress.info(

@@ -4,8 +4,10 @@ import dagster as dg
 
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.assets.previews import sourcing_metadata
+from data_miner_dagster.catalog.videos import wanted_videos
+from data_miner_dagster.domain.records import ProjectOutcome
 from data_miner_dagster.domain.versions import SOURCING_VERSION
-from data_miner_dagster.partitions import PROJECTS
+from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
 from data_miner_dagster.resources.platform import PlatformResource
 
 
@@ -30,8 +32,10 @@ def project_videos(
     from data_miner_dagster.operations.sourcing.list_sources import list_sources
 
     opened = platform.open()
-    return materialize_project(
-        context,
-        lambda project: list_sources(opened, project, force=config.force),
-        lambda project: sourcing_metadata(opened, project),
-    )
+
+    def listed(project: str) -> ProjectOutcome:
+        outcome = list_sources(opened, project, force=config.force)
+        add_partitions(context.instance, VIDEOS, [video.key for video in wanted_videos(opened.database, project)])
+        return outcome
+
+    return materialize_project(context, listed, lambda project: sourcing_metadata(opened, project))

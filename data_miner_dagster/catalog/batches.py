@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from data_miner_dagster.catalog.charges import charge_run
 from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.deaths import charge_death, note_progress, suspects_to_try
 from data_miner_dagster.catalog.holds import is_stage_held, is_work_held
@@ -41,7 +42,7 @@ from data_miner_dagster.catalog.work_tables import (
     SuspectRow,
     WorkBatchRow,
 )
-from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
+from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, WorkStage
 
 MAX_ITEMS: Final = 25
 """Videos in a batch. A run that dies leaves at most so many undone."""
@@ -77,6 +78,7 @@ class OpenBatch:
     size: int
     created_at: datetime
     run_id: str | None  # None until the run that works on it is known
+    reason: str | None  # why it is about to end, if somebody has said so
 
 
 class BatchWishes(TypedDict, total=False):
@@ -156,7 +158,13 @@ def set_run(database: Database, batch_id: int, run_id: str) -> None:
 
 
 def end_batch(
-    database: Database, batch_id: int, reason: str, *, died: bool = False, done: Collection[str] = ()
+    database: Database,
+    batch_id: int,
+    reason: str,
+    *,
+    died: bool = False,
+    failure: Failure | None = None,
+    done: Collection[str] = (),
 ) -> tuple[str, ...]:
     """End a batch: its items are free again. Does nothing if it has ended before.
 
@@ -166,6 +174,7 @@ def end_batch(
         reason: how it ended, in a line for people.
         died: its process is gone, and nobody knows why. What is undone is suspected: it is tried again in smaller
             batches, apart from other videos.
+        failure: of its run as a whole, charged to what it concerns.
         done: items that are finished, or have failed by themselves. The videos that are due no longer are known.
 
     Returns:
@@ -186,6 +195,8 @@ def end_batch(
             undone = tuple(sorted(set(due)))
         if died:
             charge_death(session, batch_id, undone)
+        elif failure is not None:
+            charge_run(session, stage, failure, undone, batch_id)
         elif len(undone) < len(items):
             note_progress(session, batch_id)
         session.execute(delete(_ITEMS).where(_ITEMS.c.batch_id == batch_id))
@@ -194,7 +205,7 @@ def end_batch(
 
 def open_batches(database: Database) -> list[OpenBatch]:
     """Return the batches that have not ended, oldest first."""
-    columns = _BATCHES.c.id, _BATCHES.c.stage, _BATCHES.c.size, _BATCHES.c.created_at, _BATCHES.c.run_id
+    columns = [_BATCHES.c[name] for name in ("id", "stage", "size", "created_at", "run_id", "reason")]
     with database.reading() as session:
         rows = session.execute(select(*columns).where(_BATCHES.c.ended_at.is_(None)).order_by(_BATCHES.c.id))
         return [OpenBatch(*row) for row in rows]
@@ -206,11 +217,46 @@ def items_of(database: Database, batch_id: int) -> list[str]:
         return sorted(session.scalars(select(_ITEMS.c.item).where(_ITEMS.c.batch_id == batch_id)))
 
 
+def batch_of(session: Session, stage: WorkStage, item: str) -> int | None:
+    """Return the open batch of a stage that an item is in, or None."""
+    query = select(_ITEMS.c.batch_id).where(_ITEMS.c.stage == stage, _ITEMS.c.item == item)
+    found: int | None = session.scalar(query)
+    return found
+
+
 def num_open(database: Database, stage: WorkStage) -> int:
     """Return the number of open batches of a stage."""
     query = select(func.count()).select_from(_BATCHES).where(_BATCHES.c.ended_at.is_(None), _BATCHES.c.stage == stage)
     with database.reading() as session:
         return session.scalar(query) or 0
+
+
+def projects_in_flight(database: Database) -> set[tuple[WorkStage, str]]:
+    """Return the projects that were given to a run, each with the stage."""
+    query = select(_ITEMS.c.stage, _ITEMS.c.item).where(_ITEMS.c.stage.not_in(VIDEO_STAGES))
+    with database.reading() as session:
+        return {(stage, item) for stage, item in session.execute(query)}
+
+
+def is_more_coming(database: Database, stage: WorkStage, project: str | None = None) -> bool:
+    """Return whether videos may still come to a stage by themselves: an earlier stage is at work, or due."""
+    earlier = list(WorkStage)[: list(WorkStage).index(stage)]
+    at_work = exists().where(_BATCHES.c.ended_at.is_(None), _BATCHES.c.stage.in_(earlier))
+    with database.reading() as session:
+        is_due = exists().where(_PENDING.c.stage.in_(earlier), _PENDING.c.due_at <= database.now(session))
+        if project is not None:
+            is_due = is_due.where(_PENDING.c.project_name == project)
+        return session.scalar(select(or_(at_work, is_due))) is True
+
+
+def is_any_takeable(database: Database, project: str) -> bool:
+    """Return whether any video of a project is due at any stage, and neither held nor in flight."""
+    with database.reading() as session:
+        now = database.now(session)
+        return any(
+            _rows_of(session, _Wish(stage), project, now, 1) or suspects_to_try(session, stage, project=project)
+            for stage in VIDEO_STAGES
+        )
 
 
 def free_videos(session: Session, video_keys: Collection[str]) -> None:

@@ -9,7 +9,7 @@ Belongs here: memberships. Does not belong here: their status as the stages prog
 from collections.abc import Collection, Sequence
 from operator import attrgetter
 
-from sqlalchemy import ColumnElement, and_, delete, exists, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database, portions
@@ -42,6 +42,29 @@ def find_members(database: Database, project: str) -> list[ProjectVideoRow]:
     with database.reading() as session:
         rows = session.scalars(select(ProjectVideoRow).where(ProjectVideoRow.project_name == project))
         return sorted(rows, key=attrgetter("video_key"))
+
+
+def has_members(session: Session, project: str) -> bool:
+    """Return whether a project wants any video."""
+    query = select(ProjectVideoRow.video_key).where(
+        ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
+    )
+    return session.execute(query.limit(1)).first() is not None
+
+
+def num_embedded_members(session: Session, project: str) -> int:
+    """Return how many videos a project could be built from. Reads all of them."""
+    query = (
+        select(func.count())
+        .select_from(ProjectVideoRow)
+        .join(VideoRow, VideoRow.key == ProjectVideoRow.video_key)
+        .where(
+            ProjectVideoRow.project_name == project,
+            ProjectVideoRow.status != ProjectVideoStatus.REJECTED,
+            VideoRow.embedding_basis.is_not(None),
+        )
+    )
+    return session.scalar(query) or 0
 
 
 def member_statuses(session: Session, project: str) -> dict[str, ProjectVideoStatus]:

@@ -23,25 +23,22 @@ _CANCEL_SECONDS: Final = 15.0
 def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> None:
     """Show at the asset of some work why it is held, or that it goes on (None). Does nothing without an instance."""
     from data_miner_dagster.deployment import standing_dagster_home
-    from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
+    from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
 
     if standing_dagster_home(platform.layout) is None:
         return
     import dagster as dg
 
-    from data_miner_dagster.jobs import JOB_BY_STAGE, OPS_BY_JOB
-
     stage = scope.stage or (WorkStage.RELEASING if scope.video_keys is None else WorkStage.DOWNLOADING)
     partitions: tuple[str | None, ...] = (None if stage in VIDEO_STAGES else scope.project,)
     if scope.video_keys is not None:
         partitions = scope.video_keys[:_MOST_OBSERVED]
-    asset = OPS_BY_JOB[JOB_BY_STAGE[stage]][0]
     metadata = {"status": "going on" if reason is None else f"held: {reason}", "what": str(scope)}
     with open_history(platform) as instance:
         if instance is None:
             return
         for partition in partitions:
-            event = dg.AssetObservation(asset, partition=partition, metadata=dict(metadata))
+            event = dg.AssetObservation(ASSETS[stage], partition=partition, metadata=dict(metadata))
             instance.report_runless_asset_event(event)
 
 

@@ -1,6 +1,6 @@
-"""Materialize a project's assets through Dagster in this process, for `run` and `demo`.
+"""Take a project to its release through Dagster in this process, for `run` and `demo`.
 
-The sensors' planners also decide here what to run, so that the daemon and `data-miner run` agree.
+The work is taken from the catalog in batches, as the runs of the daemon take theirs, so that both agree.
 """
 
 import logging
@@ -12,10 +12,13 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster.assets.outcomes import FAILURE_KIND
-from data_miner_dagster.catalog.holds import why_held
-from data_miner_dagster.catalog.room import waiting_for_room
+from data_miner_dagster.catalog.batches import end_batch, is_any_takeable, take_project_batch
+from data_miner_dagster.catalog.gates import closed_stages
+from data_miner_dagster.catalog.holds import WorkScope, lines_of_holds, why_held, work_within
+from data_miner_dagster.catalog.pending import is_project_settled
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.upkeep import reset_orphans
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.cli.interrupts import ending_on_interrupt
 from data_miner_dagster.cli.options import platform_options
 from data_miner_dagster.cli.progress import console, progress_lines
@@ -32,22 +35,19 @@ from data_miner_dagster.domain.errors import (
     TransientError,
 )
 from data_miner_dagster.domain.records import OutcomeStatus
-from data_miner_dagster.jobs import DOWNLOAD_VIDEOS, LIST_SOURCES, PROJECT_JOBS, VIDEO_JOBS, forced_ops, is_ours
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES
+from data_miner_dagster.jobs import LIST_SOURCES, PROCESS_VIDEOS, PROJECT_JOBS, STAGE_BY_JOB, config_of
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
 from data_miner_dagster.operations.sourcing.registering import register_project_file
-from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
-from data_miner_dagster.runs import end_dead_runs
-from data_miner_dagster.sensors.in_flight import WORK_TAG
-from data_miner_dagster.sensors.planning import MAX_KEYS_PER_RUN, plan_dataset, plan_stage_ranges, plan_video_work
-from data_miner_dagster.sensors.states import project_states, video_states
+from data_miner_dagster.operations.upkeep.auditing import audit_files, settle_bases
+from data_miner_dagster.partitions import PROJECTS, add_partitions
+from data_miner_dagster.sensors.lost_work import end_lost_work
 
 MAX_ROUNDS: Final = 3
-"""Each round requests every wanted video once. The next round requests those that have become due meanwhile."""
-
-_ROOM_SECONDS: Final = 0.5
-_ROOM_PATIENCE: Final = 60.0
-"""How long downloads wait that have no room yet under the quota, and until when nobody else makes some."""
+"""Each round works on every video that is due. The next one works on what has become due, or was left, meanwhile."""
+_LOOK_SECONDS: Final = 0.5
 
 MAX_MENDINGS: Final = 5
 """Each repair removes all damaged files, so more than two or three mean that the disk corrupts what is written."""
@@ -78,10 +78,10 @@ class InProcessRunner:
         *,
         partition_key: str | None = None,
         tags: Mapping[str, str] | None = None,
-        force: bool = False,
+        config: Mapping[str, object] | None = None,
     ) -> DataMinerError | None:
         """Run one job. Return None if it succeeded, otherwise a one-line error of the failure's class, for raising."""
-        run_config: dict[str, object] = {**_QUIET, "ops": forced_ops(job) if force else {}}
+        run_config: dict[str, object] = {**_QUIET, "ops": config_of(job, **config) if config else {}}
         result = defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=partition_key,
@@ -109,12 +109,6 @@ class InProcessRunner:
                 return DataMinerError(" ".join(innermost.message.split()))
         return DataMinerError(f"run {result.run_id} of {job} failed; `data-miner up` shows its log")
 
-    def list_sources(self) -> None:
-        """Materialize `project_videos`."""
-        add_partitions(self.instance, PROJECTS, [self.project])
-        if failure := self.execute(LIST_SOURCES, partition_key=self.project, force=True):
-            raise failure
-
     def settle_and_build(self, *, force: bool) -> None:
         """Process every member as far as possible, then build the dataset. Repeat if damaged files were removed.
 
@@ -137,59 +131,85 @@ class InProcessRunner:
         raise DataMinerError(f"files under {self.platform.root} are damaged again and again: check its disk")
 
     def settle_videos(self) -> None:
-        """Materialize `videos`, `frames` and `frame_embeddings` of every member until no work is left for now."""
-        asked: set[tuple[str, str]] = set()
-        reset_orphans(self.platform.database)
-        num_rounds, num_waiting, patient_until = 0, 0, time.monotonic() + _ROOM_PATIENCE
-        while num_rounds < MAX_ROUNDS:
-            num_asked = len(asked)
-            for job in VIDEO_JOBS:
-                self._ask_for_videos(job, asked)
-            waiting = waiting_for_room(self.platform.database, self.project)
-            if len(waiting) != num_waiting:
-                num_waiting, patient_until = len(waiting), time.monotonic() + _ROOM_PATIENCE
-            if waiting and time.monotonic() < patient_until:
-                asked.difference_update((DOWNLOAD_VIDEOS, key) for key in waiting)
-                time.sleep(_ROOM_SECONDS)
-                continue
-            if len(asked) == num_asked:
-                return
-            num_rounds += 1
+        """Download, extract and embed every member, side by side, until no work is left for now.
 
-    def _ask_for_videos(self, job: str, asked: set[tuple[str, str]]) -> None:
-        states = video_states(self.platform, self.project)
-        add_partitions(self.instance, VIDEOS, [state.key for state in states])
-        ordered = self.instance.get_dynamic_partitions(VIDEOS.name or "")
-        planned = plan_video_work(states, utc_now(), wait_for_others=True)
-        work = next(work for work in planned if work.job == job)
-        busy = [key for key in work.wanted if (job, key) in asked]
-        ranges = plan_stage_ranges(work, ordered, busy, max_keys=MAX_KEYS_PER_RUN, max_ranges=len(ordered))
-        asked.update((job, key) for key in work.wanted)
-        for keys in ranges:
-            logger.info("%s: %d videos", job, keys.num_keys)
-            if failure := self.execute(job, tags=keys.tags):
+        Waits for what other runs have in hand. A video that fails with a date in the future is left for then.
+
+        Raises:
+            DataMinerError: a stage is closed or held, or failed as a whole.
+        """
+        settle_bases(self.platform)
+        extracted = find_videos(self.platform.database, project=self.project, statuses=[VideoStatus.EXTRACTED])
+        audit_files(self.platform, [video.key for video in extracted])
+        for _ in range(MAX_ROUNDS):
+            self._wait_for_others()
+            if self._is_settled():
+                return
+            if failure := self.execute(PROCESS_VIDEOS, config={"project": self.project}):
                 raise failure
+            if not self._is_settled():
+                self._check_not_stopped()
+
+    def _is_settled(self) -> bool:
+        with self.platform.database.reading() as session:
+            return is_project_settled(session, self.project, utc_now())
+
+    def _wait_for_others(self) -> None:
+        """Wait while all open work on this project's videos is in the hands of other runs, and end those that died."""
+        is_said = False
+        while True:
+            for line in end_lost_work(lambda: self.instance, self.platform):
+                logger.warning("%s", line)
+            work = work_within(self.platform.database, WorkScope(self.project))
+            if not work.num_in_flight or is_any_takeable(self.platform.database, self.project):
+                return
+            if not is_said:
+                logger.info("%d videos are being worked on by other runs; waiting", work.num_in_flight)
+                is_said = True
+            time.sleep(_LOOK_SECONDS)
+
+    def _check_not_stopped(self) -> None:
+        """Raise why due work is not given out, if a person or a closed stage stops it."""
+        if held := lines_of_holds(self.platform.database, self.project):
+            raise DataMinerError(held[0])
+        with self.platform.database.reading() as session:
+            gates = [gate for gate in closed_stages(session) if gate.stage in VIDEO_STAGES]
+        if gates:
+            raise TransientError(
+                f"{gates[0].stage.value.lower()} is closed until {gates[0].closed_until:%Y-%m-%d %H:%M:%S} UTC: "
+                f"{gates[0].reason}"
+            )
 
     def build_dataset(self, *, force: bool) -> None:
-        """Run each stage of the project. Tags the runs like the sensor's runs, so the daemon does not repeat them.
+        """Take the project through each stage of a build.
 
         Raises:
             NothingToReleaseError: nothing survived to the release.
-            DataMinerError: a stage failed, or its result did not pass a check.
+            DataMinerError: a stage failed, or its result did not pass a check, or a person holds it.
         """
-        state = next(state for state in project_states(self.platform) if state.name == self.project)
-        plan = plan_dataset(
-            state,
-            video_states(self.platform, self.project),
-            utc_now(),
-            wait_for_all=True,
-            min_new_videos=1,
-            num_released_videos=0,
-        )
         for job in PROJECT_JOBS:
-            tags = {WORK_TAG: plan.work_of(self.project, job)}
-            if failure := self.execute(job, partition_key=self.project, tags=tags, force=force):
+            if failure := self._execute_stage(job, force=force):
                 raise failure
+
+    def list_sources(self) -> None:
+        """Find the videos of the project."""
+        add_partitions(self.instance, PROJECTS, [self.project])
+        if failure := self._execute_stage(LIST_SOURCES, force=True):
+            raise failure
+
+    def _execute_stage(self, job: str, *, force: bool) -> DataMinerError | None:
+        """Run the job of one stage of the project, in a batch, so that no planner requests it meanwhile."""
+        stage, database = STAGE_BY_JOB[job], self.platform.database
+        if (held := why_held(database, self.project, stage)) is not None:
+            return DataMinerError(held)
+        # None: another run has it, whose claim is waited for; or the stage is closed, and this run is a person's probe.
+        batch = take_project_batch(database, stage, self.project)
+        tags = {BATCH_TAG: str(batch.id)} if batch is not None else {}
+        config = {"force": True} if force else {}
+        failure = self.execute(job, partition_key=self.project, tags=tags, config=config)
+        if batch is not None:
+            end_batch(database, batch.id, "finished" if failure is None else str(failure), done=[self.project])
+        return failure
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> str:
@@ -230,9 +250,9 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
     for line in lines_before_work(platform, parsed.name):
         console.print(line)
     with ending_on_interrupt(), open_instance(platform) as instance, progress_lines():
-        limit = platform.run_idle_limit
-        for run_id in end_dead_runs(instance, platform.database, is_ours=is_ours, idle_limit=limit):
-            logger.warning("ended run %s, whose process is gone or hangs", run_id)
+        for line in end_lost_work(lambda: instance, platform):
+            logger.warning("%s", line)
+        reset_orphans(platform.database)
         register_project_file(platform, config_file)
         check_not_held(platform, parsed.name)
         runner = InProcessRunner(platform, instance, parsed.name)

@@ -1,9 +1,12 @@
 """The stages that planners ask for work, and what a failure of work concerns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
+
+from data_miner_dagster.domain.statuses import PROJECT_WAY
 
 
 class WorkStage(StrEnum):
@@ -21,6 +24,15 @@ class WorkStage(StrEnum):
 
 VIDEO_STAGES: Final = (WorkStage.DOWNLOADING, WorkStage.EXTRACTION, WorkStage.EMBEDDING)
 """The stages that work on videos, in order. The others work on projects."""
+
+ASSETS: Final[Mapping[WorkStage, str]] = {
+    WorkStage.SOURCING: "project_videos",
+    WorkStage.DOWNLOADING: "videos",
+    WorkStage.EXTRACTION: "frames",
+    WorkStage.EMBEDDING: "frame_embeddings",
+    **{WorkStage(stage.value): place.asset for stage, place in PROJECT_WAY.items()},
+}
+"""What each stage makes, in order."""
 
 
 class FailureScope(StrEnum):
@@ -72,6 +84,9 @@ class Failure:
     run_id: str | None = None
     basis: str | None = None  # fingerprint of the inputs; with others, the failure says nothing
 
+
+BATCH_TAG: Final = "data_miner/batch"
+"""Tag on a run of Dagster's that was given a batch: its number."""
 
 AT_ONCE: Final = datetime.min.replace(tzinfo=UTC)
 """The due date of what may be tried now."""

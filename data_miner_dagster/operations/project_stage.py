@@ -11,6 +11,9 @@ from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.domain.errors import ClaimLostError, NotReadyError, RunEndedError
 from data_miner_dagster.domain.statuses import PROJECT_WAY, STAGE_AFTER, ProjectStage
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.builds import begin_build
+from data_miner_dagster.operations.charging import charging
 from data_miner_dagster.operations.item_faults import attempt_extra, fault_of
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.tables import read_fingerprint
@@ -38,20 +41,23 @@ class StageRun:
     def finish(self) -> None:
         """Let the project wait for the next stage: after the work, or where it had not got as far as the files have.
 
-        That is so after a kill between files and rows, or when an earlier stage ran again and changed nothing.
+        That is so after a kill between files and rows, when an earlier stage ran again and changed nothing, and during
+        a build that finds a stage current.
         """
         row = find_project(self._platform.database, self._project)
         after = STAGE_AFTER[self._stage]
         if row is None:
             return
         is_behind = row.stage is ProjectStage.FAILED or _ORDER.index(row.stage) < _ORDER.index(after)
-        if not self._has_begun and not is_behind:
+        is_build = row.building_basis != row.built_basis
+        if not (self._has_begun or is_behind or is_build):
             return
+        built = {"built_basis": row.building_basis} if after is ProjectStage.COMPLETE else {}
         with self._platform.database.transaction() as session:
             if not self._has_begun:
                 move_project(session, self._project, self._stage)
             counts = {**row.counts, **self.counts}
-            move_project(session, self._project, after, only_from={self._stage}, error=None, counts=counts)
+            move_project(session, self._project, after, only_from={self._stage}, error=None, counts=counts, **built)
 
     def fail(self, error: Exception) -> None:
         """Record on the project at which stage it failed, and why."""
@@ -83,9 +89,10 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
         ClaimHeldError: another worker is at this project for longer than one waits.
         ClaimLostError: another worker took the project over while this one was suspended. It writes no row.
     """
-    with platform.hold_project(project) as claim:
+    with charging(platform, project, WorkStage(stage.value)), platform.hold_project(project) as claim:
         run = StageRun(platform, project, stage)
         try:
+            begin_build(platform, project, stage)
             with platform.working_under(claim):
                 yield run
         except (ClaimLostError, RunEndedError):  # the project is another worker's now, and its row too

@@ -7,10 +7,12 @@ from typing import Any
 import dagster as dg
 from pydantic import PrivateAttr
 
+from data_miner_dagster.catalog.batches import set_run
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.leases import RunLease, hold_lease
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.work import BATCH_TAG
 from data_miner_dagster.operations.logs import set_up_logging
 from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
@@ -45,6 +47,8 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             else:
                 current = context.instance.get_run_by_id(run.run_id) if context.instance is not None else None
                 self._lease.is_lost = current is not None and current.is_finished
+                if (batch := run.tags.get(BATCH_TAG, "")).isdecimal():
+                    set_run(open_platform().database, int(batch), run.run_id)
             yield self
 
     def open(self) -> Platform:

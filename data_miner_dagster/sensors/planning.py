@@ -1,36 +1,18 @@
-"""The sensors' decisions as pure functions: request what is wanted, not done and not in flight.
+"""What a project waits for, as pure functions over records.
 
-Belongs here: decisions over plain records. Does not belong here: Dagster's instance, the catalog, files, the network.
+Does not belong here: Dagster's instance, the catalog, files, the network. Which videos are due is said by the catalog
+(catalog/pending.py).
 """
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-from data_miner_dagster.config.downloading import DownloadingConfig
-from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.jobs import DOWNLOAD_VIDEOS, EMBED_FRAMES, EXTRACT_FRAMES
-from data_miner_dagster.partitions import PartitionRange, plan_ranges
-from data_miner_dagster.stages.downloading.failures import backoff_seconds
+from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
+from data_miner_dagster.domain.work import WorkStage
 
-MAX_KEYS_PER_RUN: Final = 25
-"""Size limit of every range run that a sensor or `data-miner run` requests, in any stage."""
-
-MAX_FAILED_RUNS: Final = 3
-"""After this many failed runs (not failed videos), a piece of work waits, longer after each further failure."""
-
-
-@dataclass(frozen=True, slots=True)
-class VideoState:
-    """What the planner knows about one wanted video."""
-
-    key: str
-    status: VideoStatus
-    retry_after: datetime | None
-    has_file: bool
-    is_embedded: bool
+BUILD_STAGES: Final = tuple(WorkStage(stage.value) for stage in PROJECT_WAY)
+"""The stages of a build, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,142 +20,59 @@ class ProjectState:
     """What the planner knows about one project."""
 
     name: str
+    stage: ProjectStage
+    is_sourced: bool  # its sources have been listed with its present configuration
+    is_withdrawn: bool  # its file has disappeared from the watched folder
     config_hash: str
-    sourced_config_hash: str | None
-    models: str  # changes with any of the platform's models
-    is_withdrawn: bool = False  # its file has disappeared from the watched folder
-    verdicts: str | None = None  # changes with people's verdicts on its frames; None if there are none
+    basis: str  # of what it would be built from now
+    built_basis: str | None  # of what the last release was built from
 
 
 @dataclass(frozen=True, slots=True)
-class StageWork:
-    """Videos that one job should process, and finished videos that its ranges may include at no cost."""
+class FailedStage:
+    """The last failure of a project at a stage."""
 
-    job: str
-    wanted: tuple[str, ...]
-    finished: tuple[str, ...]
-
-
-def _may_try(video: VideoState, now: datetime) -> bool:
-    return video.retry_after is None or video.retry_after <= now
+    stage: WorkStage
+    due_at: datetime | None  # when it may be tried again; None: once something has changed
+    basis: str | None  # of what it was made from then
+    message: str
 
 
-def _is_due(video: VideoState, now: datetime) -> bool:
-    """Return whether a retry date is set and has passed."""
-    return video.retry_after is not None and video.retry_after <= now
+def standing_failure(project: ProjectState, failures: list[FailedStage]) -> FailedStage | None:
+    """Return the failure of the earliest stage that still says something, or None.
 
-
-def plan_video_work(videos: Sequence[VideoState], now: datetime, *, wait_for_others: bool = False) -> list[StageWork]:
-    """Return what each per-video job should process now, in the order of the pipeline.
-
-    A failed or unavailable video is requested again only if it has a retry date that has passed. A video that another
-    worker is processing is skipped, unless `wait_for_others` is set: the run then waits for the claim, and either finds
-    the work done or takes it over.
+    A failure that waits for a change is over when what the project would be built from is another.
     """
-    wanted: dict[str | None, list[str]] = {}
-    for video in videos:
-        wanted.setdefault(_job_for(video, now, wait_for_others=wait_for_others), []).append(video.key)
-    downloaded = tuple(v.key for v in videos if v.status in (VideoStatus.DOWNLOADED, VideoStatus.EXTRACTED))
-    extracted = tuple(v.key for v in videos if v.status is VideoStatus.EXTRACTED)
-    embedded = tuple(v.key for v in videos if v.status is VideoStatus.EXTRACTED and v.is_embedded)
-    return [
-        StageWork(DOWNLOAD_VIDEOS, tuple(wanted.get(DOWNLOAD_VIDEOS, ())), downloaded),
-        StageWork(EXTRACT_FRAMES, tuple(wanted.get(EXTRACT_FRAMES, ())), extracted),
-        StageWork(EMBED_FRAMES, tuple(wanted.get(EMBED_FRAMES, ())), embedded),
-    ]
+    for failed in sorted(failures, key=lambda failed: list(WorkStage).index(failed.stage)):
+        present = project.config_hash if failed.stage is WorkStage.SOURCING else project.basis
+        if failed.due_at is not None or failed.basis is None or failed.basis == present:
+            return failed
+    return None
 
 
-def _job_for(video: VideoState, now: datetime, *, wait_for_others: bool) -> str | None:
-    """Return the job that should process a video now, or None."""
-    match video.status:
-        case VideoStatus.DOWNLOADING | VideoStatus.EXTRACTING if not wait_for_others:
-            return None
-        case VideoStatus.DOWNLOADING:
-            return DOWNLOAD_VIDEOS
-        case VideoStatus.EXTRACTING:
-            return EXTRACT_FRAMES
-        case VideoStatus.PENDING:
-            return DOWNLOAD_VIDEOS if _may_try(video, now) else None
-        case VideoStatus.DOWNLOADED:
-            return EXTRACT_FRAMES if _may_try(video, now) else None
-        case VideoStatus.EXTRACTED:
-            return None if video.is_embedded else EMBED_FRAMES
-        case VideoStatus.FAILED if _is_due(video, now) and video.has_file:
-            return EXTRACT_FRAMES  # a video that failed after its download is not downloaded again
-        case VideoStatus.FAILED | VideoStatus.UNAVAILABLE:
-            return DOWNLOAD_VIDEOS if _is_due(video, now) else None
+def next_stage(project: ProjectState, failed: FailedStage | None) -> WorkStage | None:
+    """Return the stage that a project waits for; None if it has been built from what there is.
 
-
-def plan_stage_ranges(
-    work: StageWork, ordered_keys: Sequence[str], in_flight: Collection[str], *, max_keys: int, max_ranges: int
-) -> list[PartitionRange]:
-    """Return at most `max_ranges` ranges that cover the stage's wanted keys and contain no key in flight."""
-    busy = set(in_flight)
-    wanted = [key for key in work.wanted if key not in busy]
-    bridges = [key for key in work.finished if key not in busy]
-    return plan_ranges(ordered_keys, wanted, max_keys=max_keys, bridges=bridges)[:max_ranges]
-
-
-def next_try_at(num_failed: int, last_failed_at: datetime | None, config: DownloadingConfig) -> datetime | None:
-    """Return when work is due again after `num_failed` failed runs; None means at once.
-
-    The cause may be temporary (a disk that was unmounted, too little memory), so the work is never abandoned.
+    A build that is under way goes on, also one that a dead worker left. One that failed begins again with the first
+    stage, since an earlier table may be the cause: what is current is reused.
     """
-    if num_failed < MAX_FAILED_RUNS or last_failed_at is None:
+    if not project.is_sourced:
+        return WorkStage.SOURCING
+    for stage, place in PROJECT_WAY.items():
+        work = WorkStage(stage.value)
+        if failed is not None and failed.stage is work and project.stage is not ProjectStage.FAILED:
+            return work  # its result did not pass a check: no later stage begins
+        if project.stage is stage or (project.stage is place.waiting and work is not BUILD_STAGES[0]):
+            return work
+    is_current = project.basis == project.built_basis and project.stage is not ProjectStage.FAILED
+    return None if is_current else BUILD_STAGES[0]
+
+
+def why_not_yet(failed: FailedStage | None, now: datetime) -> str | None:
+    """Return why a stage that failed is not tried again now, or None if it may be."""
+    if failed is None or (failed.due_at is not None and failed.due_at <= now):
         return None
-    return last_failed_at + timedelta(seconds=backoff_seconds(num_failed - MAX_FAILED_RUNS + 1, config))
-
-
-def needs_sourcing(project: ProjectState) -> bool:
-    """Return whether a project's sources have not been listed with its present configuration."""
-    return project.sourced_config_hash != project.config_hash
-
-
-def is_settled(video: VideoState, now: datetime) -> bool:
-    """Return whether a video needs no more work for now: it is embedded, or it failed and no retry is due."""
-    if video.status is VideoStatus.EXTRACTED:
-        return video.is_embedded
-    return video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and not _is_due(video, now)
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetPlan:
-    """Whether a project's dataset should be built now. `inputs` is the fingerprint of what it would be built from."""
-
-    is_ready: bool
-    inputs: str
-    reason: str
-
-    def work_of(self, project: str, job: str) -> str:
-        """Return the identity of one stage's work, as runs carry it in a tag."""
-        return fingerprint_of({"job": job, "project": project, "inputs": self.inputs})
-
-
-def plan_dataset(
-    project: ProjectState,
-    videos: Sequence[VideoState],
-    now: datetime,
-    *,
-    wait_for_all: bool,
-    min_new_videos: int,
-    num_released_videos: int,
-) -> DatasetPlan:
-    """Return whether a project's dataset can be built now.
-
-    With `wait_for_all` the project is ready when every member has settled. Without it, the project is also ready as
-    soon as `min_new_videos` more videos are embedded than at the last release.
-    """
-    embedded = sorted(video.key for video in videos if video.status is VideoStatus.EXTRACTED and video.is_embedded)
-    said = {"verdicts": project.verdicts} if project.verdicts is not None else {}
-    inputs = fingerprint_of({"config": project.config_hash, "models": project.models, "videos": embedded, **said})
-    if needs_sourcing(project):
-        return DatasetPlan(False, inputs, "its sources have not been listed yet")
-    if not videos:
-        return DatasetPlan(False, inputs, "it has no videos")
-    num_open = sum(1 for video in videos if not is_settled(video, now))
-    if num_open == 0:
-        return DatasetPlan(True, inputs, "all its videos have settled")
-    num_new = len(embedded) - num_released_videos
-    if not wait_for_all and num_new >= min_new_videos:
-        return DatasetPlan(True, inputs, f"{num_new} new videos are ready")
-    return DatasetPlan(False, inputs, f"{num_open} of {len(videos)} videos are on their way")
+    what = f"{failed.stage.value.lower()} failed: {failed.message}"
+    if failed.due_at is None:
+        return f"{what}; it waits for a change of its settings, videos or verdicts, or for `data-miner retry`"
+    return f"{what}; tried again from {failed.due_at:%Y-%m-%d %H:%M} UTC"

@@ -138,7 +138,7 @@ def num_ticks(platform: RunningPlatform) -> int:
             "selector": {
                 "repositoryName": "__repository__",
                 "repositoryLocationName": "data_miner_dagster",
-                "sensorName": "wanted_videos",
+                "sensorName": "wanted_work",
             }
         },
     )

@@ -169,7 +169,7 @@ from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain.errors import NotReadyError, OutOfDateError
 from data_miner_dagster.domain.versions import TRACKING_VERSION
 from data_miner_dagster.export.manifest import read_manifest
-from data_miner_dagster.jobs import OPS_BY_JOB, PROJECT_JOBS
+from data_miner_dagster.jobs import OP_BY_JOB, PROJECT_JOBS
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.tracking.track_project import track_project
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_table, write_table
@@ -177,7 +177,7 @@ from data_miner_dagster_tests.support.sample_project import build_project
 
 jobs = ("filter_frames", "deduplicate_frames", "detect_objects", "track_objects", "release_dataset")
 assert PROJECT_JOBS == jobs
-assert OPS_BY_JOB["track_objects"] == ("tracks",)
+assert OP_BY_JOB["track_objects"] == "tracks"
 nodes = set(defs.resolve_job_def("track_objects").graph.node_names())
 assert nodes == {"tracks", "tracks_every_box_has_a_track"}
 graph = defs.resolve_asset_graph()

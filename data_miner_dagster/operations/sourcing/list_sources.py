@@ -22,6 +22,8 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.reasons import RejectionRule
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, Rejection, VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.charging import charging
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
@@ -62,6 +64,13 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
         ConfigError: no such project; a blocklist is missing; or every query failed and the project has no member.
     """
     config = platform.project_config(project)
+    row = find_project(platform.database, project)
+    assert row is not None
+    with charging(platform, project, WorkStage.SOURCING, basis=row.config_hash):
+        return _list(platform, project, config, force=force)
+
+
+def _list(platform: Platform, project: str, config: ProjectConfig, *, force: bool) -> ProjectOutcome:
     with platform.hold_project(project):
         row = find_project(platform.database, project)
         assert row is not None

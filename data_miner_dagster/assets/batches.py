@@ -1,0 +1,134 @@
+"""Runs that work off batches of videos: lists of keys in any order, not ranges of partitions.
+
+Belongs here: how such a run is configured, and what Dagster is told of its videos. Does not belong here: which batch
+comes next (operations/draining.py), the assets' own runs (outcomes.py).
+"""
+
+import time
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import dagster as dg
+from pydantic import Field
+
+from data_miner_dagster.assets.outcomes import (
+    MetadataOf,
+    VideoEvents,
+    faults_logged,
+    line_of_counts,
+    one_line_failures,
+)
+from data_miner_dagster.assets.previews import frames_metadata
+from data_miner_dagster.catalog.batches import Batch, is_more_coming, items_of, open_batches
+from data_miner_dagster.catalog.room import waiting_for_room
+from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
+from data_miner_dagster.operations.draining import DRAIN_SECONDS, NO_BATCH, PATIENCE_SECONDS, Drain, drain
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.partitions import VIDEOS, add_partitions
+
+_FRESH_SECONDS: Final = 3.0
+"""Longer than a batch that is not full is left alone, in case more comes from elsewhere."""
+_ROOM_PATIENCE: Final = 60.0
+"""How long downloads wait that have no room yet under the quota, while nobody makes some."""
+_MOST_DOWNLOADS: Final = 200
+"""Downloads in a batch of `data-miner run`: the last ones of a batch leave places idle, and nobody else waits."""
+
+
+class BatchConfig(dg.Config):
+    """Which videos a run works on."""
+
+    batch: int | None = None
+    """The batch that the run was given, of which `keys` are the videos."""
+    keys: list[str] = Field(default_factory=list)
+    """The videos, in any order."""
+    project: str | None = None
+    """Further batches are of this project alone."""
+    drain: bool = False
+    """Take further batches from the catalog when this one is done."""
+    force: bool = False
+    """Do the work again even if its result is current."""
+
+
+def work_off(
+    context: dg.OpExecutionContext,
+    platform: Platform,
+    stage: WorkStage,
+    rivals: Collection[WorkStage],
+    config: BatchConfig,
+) -> None:
+    """Work on the videos of a run, and log a materialization or an observation for each as soon as it is done.
+
+    Args:
+        context: the step's context.
+        platform: the platform.
+        stage: what is done with the videos.
+        rivals: the other stages that use the same pool. The run takes no further batch while one of theirs waits.
+        config: the videos.
+    """
+    started = time.monotonic()
+
+    def may_take() -> bool:
+        if not config.drain or time.monotonic() - started > DRAIN_SECONDS:
+            return False
+        return not any(batch.stage in rivals and batch.run_id is None for batch in open_batches(platform.database))
+
+    first = None
+    if config.keys:
+        is_open = config.batch is not None and bool(items_of(platform.database, config.batch))
+        first = Batch(config.batch if is_open and config.batch else NO_BATCH, stage, tuple(config.keys))
+    work = drain_of(context, platform, (stage,), project=config.project, force=config.force)
+
+    def may_wait(idle: float) -> bool:
+        return config.drain and idle < PATIENCE_SECONDS and is_more_coming(platform.database, stage)
+
+    with one_line_failures(context), faults_logged(context):
+        counts = drain(work, first, may_take=may_take, may_wait=may_wait)
+    context.log.info(line_of_counts(counts))
+
+
+def drain_of(
+    context: dg.OpExecutionContext,
+    platform: Platform,
+    stages: tuple[WorkStage, ...],
+    *,
+    project: str | None = None,
+    force: bool = False,
+    max_items: Mapping[WorkStage, int] | None = None,
+) -> Drain:
+    """Return the drain of a step, which tells Dagster of each video."""
+    drawn: dict[WorkStage, MetadataOf] = {
+        WorkStage.EXTRACTION: lambda outcome: frames_metadata(platform, outcome.video_key)
+    }
+    events = {stage: VideoEvents(context, dg.AssetKey(ASSETS[stage]), drawn.get(stage)) for stage in stages}
+    return Drain(
+        platform,
+        stages,
+        context.run.run_id,
+        report=lambda stage, outcome: events[stage].log(outcome),
+        on_batch=lambda batch: add_partitions(context.instance, VIDEOS, batch.items),
+        project=project,
+        max_items=max_items or {},
+        force=force,
+    )
+
+
+def work_off_project(context: dg.OpExecutionContext, platform: Platform, config: BatchConfig) -> None:
+    """Download, extract and embed the videos of one project side by side, until no work is left for now."""
+    assert config.project is not None
+    work = drain_of(
+        context,
+        platform,
+        VIDEO_STAGES,
+        project=config.project,
+        force=config.force,
+        max_items={WorkStage.DOWNLOADING: _MOST_DOWNLOADS},
+    )
+
+    def may_wait(idle: float) -> bool:
+        return idle < _FRESH_SECONDS or (
+            idle < _ROOM_PATIENCE and bool(waiting_for_room(platform.database, str(config.project)))
+        )
+
+    with one_line_failures(context), faults_logged(context):
+        counts = drain(work, may_take=lambda: True, may_wait=may_wait)
+    context.log.info(line_of_counts(counts))

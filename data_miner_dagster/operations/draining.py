@@ -1,0 +1,269 @@
+"""Working off batches of videos: a run takes one after the other, so that many share a process and a loaded model.
+
+Belongs here: which batch comes next, side by side for several stages, and how each ends. Does not belong here: what a
+stage does with its videos, which videos are due (catalog/batches.py), what a failed run means (run_failures.py).
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Final, Protocol
+
+from data_miner_dagster.catalog.batches import MAX_ITEMS, Batch, end_batch, set_run, take_batch
+from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.item_faults import attempt_extra
+from data_miner_dagster.operations.platform import Platform, ReportVideo
+from data_miner_dagster.operations.run_failures import failure_of_run
+
+DRAIN_SECONDS: Final = 900.0
+"""A run takes no further batch after this time, so that others get the places in its pool in turn."""
+PATIENCE_SECONDS: Final = 10.0
+"""How long a run waits for more work that is still on its way through an earlier stage."""
+NO_BATCH: Final = 0
+"""The number in a `Batch` of videos that somebody named, and that are in no batch of the catalog."""
+_LOOK_SECONDS: Final = 0.25
+_STOP_SECONDS: Final = 5.0
+"""How long a cancelled run waits for what it is in the middle of. Its claims expire by themselves."""
+_MOST_TURNS: Final = 3
+"""A video that is still undone after so many batches of one drain is left to another run."""
+_FULL_SECONDS: Final = 2.0
+"""A run that is there already takes a batch that is not full after this time: it costs it no start."""
+
+
+class WorkOnVideos(Protocol):
+    """What each stage of videos offers."""
+
+    def __call__(
+        self, platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
+    ) -> list[VideoOutcome]:
+        """Work on videos; return an outcome each, in order."""
+
+
+def work_of(stage: WorkStage) -> WorkOnVideos:
+    """Return the function that does a stage's work on videos. Imports its libraries."""
+    match stage:
+        case WorkStage.DOWNLOADING:
+            from data_miner_dagster.operations.downloading.download_videos import download_videos
+
+            return download_videos
+        case WorkStage.EXTRACTION:
+            from data_miner_dagster.operations.extraction.extract_frames import extract_frames
+
+            return extract_frames
+        case WorkStage.EMBEDDING:
+            from data_miner_dagster.operations.embedding.embed_frames import embed_frames
+
+            return embed_frames
+    raise ValueError(f"{stage.value} does not work on videos")
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What one run works off, and how it tells of it."""
+
+    platform: Platform
+    stages: tuple[WorkStage, ...]
+    run_id: str
+    """Of the run of Dagster's."""
+    report: Callable[[WorkStage, VideoOutcome], None]
+    """Called as each video finishes."""
+    on_batch: Callable[[Batch], None] = lambda _batch: None
+    """Called before the work on a batch begins."""
+    project: str | None = None
+    """Works only on videos that this project wants; None: any."""
+    max_items: Mapping[WorkStage, int] = field(default_factory=dict)
+    """Videos in a batch, by stage, where it is not the usual number."""
+    force: bool = False
+
+
+def drain(
+    work: Drain,
+    first: Batch | None = None,
+    *,
+    may_take: Callable[[], bool],
+    may_wait: Callable[[float], bool],
+) -> Counter[OutcomeStatus]:
+    """Work off one batch after the other; return how many videos had which outcome.
+
+    A single stage is worked on in this thread, so that an interrupt ends it at once. Several are worked on side by
+    side, a thread each.
+
+    Args:
+        work: what is worked off.
+        first: a batch that this run was given.
+        may_take: returns whether this run may take a further batch.
+        may_wait: returns whether to wait for work, for which this run has waited so many seconds.
+
+    Raises:
+        DataMinerError: a batch failed as a whole. What happened is on record, and nothing more is begun.
+    """
+    crew = _Crew(work)
+    try:
+        if first is not None:
+            crew.begin(first)
+        idle_since: float | None = None
+        while True:
+            num_begun = crew.begin_next() if may_take() else 0
+            if not crew.is_idle:
+                crew.wait()
+            if num_begun or not crew.is_idle:
+                idle_since = None
+                continue
+            idle_since = time.monotonic() if idle_since is None else idle_since
+            if not may_take() or not may_wait(time.monotonic() - idle_since):
+                return crew.counts
+            time.sleep(_LOOK_SECONDS)
+    except BaseException:
+        crew.stop()
+        raise
+
+
+class StoppedError(Exception):
+    """Raised where a video is reported after another stage of the drain has failed."""
+
+
+class _Crew:
+    """The stages of a drain, each with at most one batch."""
+
+    def __init__(self, work: Drain) -> None:
+        self.counts: Counter[OutcomeStatus] = Counter()
+        self._work = work
+        self._at_work: dict[WorkStage, threading.Thread] = {}
+        self._ended: SimpleQueue[tuple[WorkStage, BaseException | None]] = SimpleQueue()
+        self._turns: Counter[tuple[WorkStage, str]] = Counter()
+        self._left: set[WorkStage] = set()
+        self._lock = threading.Lock()
+        self._is_stopped = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is at work."""
+        return not self._at_work
+
+    def is_free(self, stage: WorkStage) -> bool:
+        """Whether a stage could begin a batch."""
+        return stage not in self._at_work and stage not in self._left
+
+    def next_batch(self, stage: WorkStage) -> Batch | None:
+        """Take the next batch of a stage, if there is one."""
+        work = self._work
+        batch = take_batch(
+            work.platform.database,
+            stage,
+            max_items=work.max_items.get(stage, MAX_ITEMS),
+            project=work.project,
+            must_be_full_until_seconds=_FULL_SECONDS,
+        )
+        if batch is None:
+            return None
+        if all(self._turns[stage, key] >= _MOST_TURNS for key in batch.items):
+            end_batch(work.platform.database, batch.id, f"undone after {_MOST_TURNS} turns in one run")
+            self._left.add(stage)
+            return None
+        return batch
+
+    def begin_next(self) -> int:
+        """Begin a batch of every stage that is free and has one; return the number."""
+        num_begun = 0
+        for stage in self._work.stages:
+            if self.is_free(stage) and (batch := self.next_batch(stage)) is not None:
+                self.begin(batch)
+                num_begun += 1
+        return num_begun
+
+    def begin(self, batch: Batch) -> None:
+        """Begin to work on a batch; with a single stage, work on it to its end."""
+        set_run(self._work.platform.database, batch.id, self._work.run_id)
+        if len(self._work.stages) == 1:
+            self._work_on(batch)
+            return
+        name = batch.stage.value.lower()
+        thread = threading.Thread(target=self._work_aside, args=(batch,), name=name, daemon=True)
+        self._at_work[batch.stage] = thread
+        thread.start()
+
+    def wait(self) -> None:
+        """Wait a moment for a batch to end; raise what it raised."""
+        try:
+            stage, error = self._ended.get(timeout=_LOOK_SECONDS)
+        except Empty:
+            return
+        self._at_work.pop(stage).join()
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        """Let what is at work end with the video that it reports next, and wait a little for it."""
+        self._is_stopped = True
+        deadline = time.monotonic() + _STOP_SECONDS
+        for thread in self._at_work.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _work_aside(self, batch: Batch) -> None:
+        error: BaseException | None = None
+        try:
+            self._work_on(batch)
+        except BaseException as raised:  # noqa: BLE001 - raised again in the thread that waits
+            error = raised
+        self._ended.put((batch.stage, error))
+
+    def _work_on(self, batch: Batch) -> None:
+        work, database = self._work, self._work.platform.database
+        done: set[str] = set()
+
+        def report(outcome: VideoOutcome) -> None:
+            with self._lock:
+                self.counts[outcome.status] += 1
+                if outcome.status.exists:
+                    done.add(outcome.video_key)
+            work.report(batch.stage, outcome)
+            if self._is_stopped:
+                raise StoppedError(f"{batch.stage.value.lower()} stops: another stage has failed")
+
+        try:
+            work.on_batch(batch)
+            work_of(batch.stage)(work.platform, batch.items, force=work.force, report=report)
+        except StoppedError:
+            end_batch(database, batch.id, "stopped, since another stage failed", done=done)
+        except Exception as error:
+            end_failed_batch(work.platform, batch, error, done=done)
+            raise
+        else:
+            undone = end_batch(database, batch.id, "finished", done=done)
+            self._turns.update((batch.stage, key) for key in undone)
+
+
+def end_failed_batch(platform: Platform, batch: Batch, error: Exception, *, done: Collection[str] = ()) -> None:
+    """End a batch whose run has failed as a whole, and charge whom it concerns: the stage, or what is undone."""
+    failure = failure_of_run(error, batch.stage, run_id=platform.run_id)
+    end = partial(end_batch, platform.database, batch.id, failure.message, failure=failure, done=done)
+    attempt_extra("batch", str(batch.id), end)  # if the catalog is away the batch stays open until somebody plans
+
+
+def work_on(
+    platform: Platform, stage: WorkStage, video_keys: Sequence[str], *, force: bool, report: ReportVideo
+) -> list[VideoOutcome]:
+    """Work on videos that somebody named. Those that are due are in flight meanwhile, so that no other run takes them.
+
+    Returns:
+        An outcome each, in order.
+    """
+    keys = list(dict.fromkeys(video_keys))
+    batch = take_batch(platform.database, stage, keys=keys, max_items=len(keys), must_be_full_until_seconds=0)
+    if batch is None:
+        return work_of(stage)(platform, video_keys, force=force, report=report)
+    if platform.run_id is not None:
+        set_run(platform.database, batch.id, platform.run_id)
+    try:
+        outcomes = work_of(stage)(platform, video_keys, force=force, report=report)
+    except Exception as error:
+        end_failed_batch(platform, batch, error)
+        raise
+    done = [outcome.video_key for outcome in outcomes if outcome.status.exists]
+    end_batch(platform.database, batch.id, "finished", done=done)
+    return outcomes

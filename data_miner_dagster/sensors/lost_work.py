@@ -1,0 +1,84 @@
+"""End runs whose process is gone, and batches whose run is over without having ended them.
+
+What was undone in such a batch is free again. Belongs here: what became of a run, as Dagster knows it. Does not belong
+here: whether a process lives (runs.py), what a death means for the items (catalog/deaths.py).
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import dagster as dg
+
+from data_miner_dagster.catalog.batches import OpenBatch, end_batch, open_batches
+from data_miner_dagster.catalog.holds import CANCELLED, PAUSED, hold_items
+from data_miner_dagster.catalog.leases import find_leases
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.upkeep import reset_orphans
+from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES
+from data_miner_dagster.jobs import is_ours
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.runs import active_runs, end_dead_runs
+
+_START_SECONDS: Final = 60.0
+"""A batch for which Dagster knows no run after this time was never launched."""
+
+
+def end_lost_work(get_instance: Callable[[], dg.DagsterInstance], platform: Platform) -> list[str]:
+    """End dead runs, and the batches of runs that are over. Return a line for each. Cheap if nothing is at work."""
+    database = platform.database
+    batches = open_batches(database)
+    if not batches and not find_leases(database):
+        return []
+    instance = get_instance()
+    dead = end_dead_runs(instance, database, is_ours=is_ours, idle_limit=platform.run_idle_limit)
+    lines = [f"ended run {run_id}, whose process is gone or hangs" for run_id in dead]
+    active = active_runs(instance)
+    at_work = {run.run_id for run in active} | {run.tags.get(BATCH_TAG) for run in active}
+    for batch in batches:
+        if batch.run_id in at_work or (batch.run_id is None and str(batch.id) in at_work):
+            continue
+        if (line := _end_if_over(platform, batch, _run_of(instance, batch))) is not None:
+            lines.append(line)
+    if lines:
+        reset_orphans(database)
+    return lines
+
+
+def _run_of(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | None:
+    if batch.run_id is not None:
+        return instance.get_run_by_id(batch.run_id)
+    runs = instance.get_runs(dg.RunsFilter(tags={BATCH_TAG: str(batch.id)}), limit=1)
+    return runs[0] if runs else None
+
+
+def _end_if_over(platform: Platform, batch: OpenBatch, run: dg.DagsterRun | None) -> str | None:
+    """End a batch if no run is at work on it any more; return a line if anything of it may be undone."""
+    what = f"batch {batch.id} of {batch.stage.value.lower()}"
+    if run is None:
+        if batch.created_at > utc_now() - timedelta(seconds=_START_SECONDS):
+            return None
+        end_batch(platform.database, batch.id, "Dagster knows no run for it")
+        return f"{what}: Dagster knows no run for it; it is requested again"
+    if not run.is_finished:
+        return None
+    if run.status is dg.DagsterRunStatus.CANCELED:
+        return _hold_cancelled(platform, batch, what)
+    if run.status is dg.DagsterRunStatus.SUCCESS:
+        end_batch(platform.database, batch.id, "its run ended")
+        return None
+    has_begun = batch.run_id is not None  # else nothing was worked on: the run could not be started
+    end_batch(platform.database, batch.id, "its run died" if has_begun else "its run did not start", died=has_begun)
+    return f"{what}: its run {'died' if has_begun else 'did not start'}"
+
+
+def _hold_cancelled(platform: Platform, batch: OpenBatch, what: str) -> str:
+    undone = end_batch(platform.database, batch.id, CANCELLED)
+    if batch.reason == PAUSED:
+        return f"{what}: paused"
+    if batch.stage in VIDEO_STAGES:
+        hold_items(platform.database, stage=batch.stage, video_keys=undone, reason=CANCELLED)
+    else:
+        for project in undone:
+            hold_items(platform.database, project=project, stage=batch.stage, reason=CANCELLED)
+    return f"{what}: its run was cancelled; {len(undone)} items are held until `data-miner resume`"

@@ -1,0 +1,123 @@
+"""Turn projects that wait for a stage into runs: list their sources, filter, deduplicate, detect, release."""
+
+import time
+from collections.abc import Callable, Collection
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import dagster as dg
+
+from data_miner_dagster.catalog.attempts import last_attempt, next_due
+from data_miner_dagster.catalog.batches import projects_in_flight, take_project_batch
+from data_miner_dagster.catalog.database import Session
+from data_miner_dagster.catalog.holds import why_held
+from data_miner_dagster.catalog.members import has_members, num_embedded_members
+from data_miner_dagster.catalog.pending import is_project_settled
+from data_miner_dagster.catalog.releases import num_released_videos
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sensors.planning import (
+    BUILD_STAGES,
+    FailedStage,
+    ProjectState,
+    next_stage,
+    standing_failure,
+    why_not_yet,
+)
+from data_miner_dagster.sensors.requests import Room, request_of
+
+_COUNT_SECONDS: Final = 60.0
+"""How long a number of new videos is remembered: counting reads all videos of a project."""
+_num_new: dict[tuple[str, str], tuple[float, int]] = {}  # by root and project; when it was counted
+
+
+def request_projects(
+    platform: Platform, states: list[ProjectState], room: Room, log: Callable[[str], object]
+) -> tuple[list[dg.RunRequest], list[str]]:
+    """Return a request for every project that waits for a stage, as far as there is room; and why others wait."""
+    requests: list[dg.RunRequest] = []
+    waiting: list[str] = []
+    in_flight = projects_in_flight(platform.database)
+    for state in states:
+        outcome: dg.RunRequest | ItemFault | str | None
+        try:
+            outcome = attempt_alone(
+                "projects", state.name, partial(_request_or_reason, platform, state, room, in_flight)
+            )
+        except ConfigError as error:  # in that project's configuration: the others go on
+            outcome = str(error)
+            log(f"{state.name}: {outcome}")
+        if isinstance(outcome, ItemFault):
+            outcome = outcome.line
+            log(f"{state.name}: {outcome}")
+        if isinstance(outcome, str):
+            waiting.append(f"{state.name}: {outcome}")
+        elif outcome is not None:
+            requests.append(outcome)
+    return requests, waiting
+
+
+def _request_or_reason(
+    platform: Platform, project: ProjectState, room: Room, in_flight: Collection[tuple[WorkStage, str]]
+) -> dg.RunRequest | str | None:
+    """Return the run to request, why the project waits, or None if it is complete."""
+    now = utc_now()
+    with platform.database.reading() as session:
+        failed = standing_failure(project, _failures_of(session, project.name))
+    stage = next_stage(project, failed)
+    if stage is None:
+        return None
+    if stage is WorkStage.SOURCING and project.is_withdrawn:
+        return "its file is gone, so its sources are not listed"
+    if (why := why_not_yet(failed, now)) is not None:
+        return why
+    if stage is BUILD_STAGES[0] and failed is None and (why := _why_not_built(platform, project, now)) is not None:
+        return why
+    if (stage, project.name) in in_flight:
+        return f"{stage.value.lower()} is at work"
+    if not room.has(stage):
+        return f"waits for its turn at {stage.value.lower()}"
+    batch = take_project_batch(platform.database, stage, project.name)
+    if batch is None:
+        held = why_held(platform.database, project.name, stage)
+        return f"{stage.value.lower()} is closed for now" if held is None else held
+    room.take(stage)
+    return request_of(batch, [project.name])
+
+
+def _failures_of(session: Session, project: str) -> list[FailedStage]:
+    found = []
+    for stage in (WorkStage.SOURCING, *BUILD_STAGES):
+        row = last_attempt(session, stage, project)
+        if row is not None:
+            # Without a basis: a date counts whatever has changed since, or what fails would be tried at every change.
+            due_at = next_due(session, stage, project)
+            found.append(FailedStage(stage, due_at, row.basis, row.message))
+    return found
+
+
+def _why_not_built(platform: Platform, project: ProjectState, now: datetime) -> str | None:
+    """Return why no build begins now: it has no videos, or waits for some."""
+    with platform.database.reading() as session:
+        if is_project_settled(session, project.name, now):
+            return None if has_members(session, project.name) else "it has no videos"
+    refresh = platform.project_config(project.name).refresh
+    if refresh.wait_for_all:
+        return "videos are on their way"
+    num_new = _count_new(platform, project.name)
+    return None if num_new >= refresh.min_new_videos else f"{num_new} of {refresh.min_new_videos} new videos are ready"
+
+
+def _count_new(platform: Platform, project: str) -> int:
+    place = (str(platform.root), project)
+    counted_at, number = _num_new.get(place, (float("-inf"), 0))
+    if time.monotonic() - counted_at > _COUNT_SECONDS:
+        with platform.database.reading() as session:
+            number = num_embedded_members(session, project)
+        number -= num_released_videos(platform.database, project)
+        _num_new[place] = time.monotonic(), number
+    return number

@@ -1,0 +1,83 @@
+"""Batches as requests of runs: what a run is told, and what people see of it.
+
+Does not belong here: which batches there are (videos.py, projects.py).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Final
+
+import dagster as dg
+
+from data_miner_dagster.assets.outcomes import MAX_RETRIES_TAG, NO_RETRIES
+from data_miner_dagster.catalog.batches import Batch, OpenBatch
+from data_miner_dagster.catalog.work_tables import RunLeaseRow
+from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES, WorkStage
+from data_miner_dagster.jobs import JOB_BY_STAGE, POOL_BY_STAGE, STAGE_BY_JOB, config_of
+
+PROJECTS_TAG: Final = "data_miner/projects"
+"""Tag on a requested run: the projects that it was requested for."""
+VIDEOS_TAG: Final = "data_miner/videos"
+"""Tag on a requested run: the number of videos that it was given."""
+_MOST_NAMES: Final = 5
+
+
+def request_of(batch: Batch, projects: Sequence[str], *, force: bool = False) -> dg.RunRequest:
+    """Return the request of the run for a batch. Its key is used once, whatever becomes of Dagster's history.
+
+    Dagster starts no retry of such a run: what is undone is requested again, when it is due, in another batch.
+    """
+    job = JOB_BY_STAGE[batch.stage]
+    tags = {BATCH_TAG: str(batch.id), MAX_RETRIES_TAG: NO_RETRIES, PROJECTS_TAG: named(projects)}
+    is_of_videos = batch.stage in VIDEO_STAGES
+    if is_of_videos:
+        tags[VIDEOS_TAG] = str(len(batch.items))
+        config = config_of(job, batch=batch.id, keys=list(batch.items), drain=True)
+    else:
+        config = config_of(job, force=True) if force else {}
+    return dg.RunRequest(
+        run_key=f"batch:{batch.id}",
+        job_name=job,
+        partition_key=None if is_of_videos else batch.items[0],
+        run_config={"ops": config} if config else None,
+        tags=tags,
+    )
+
+
+def named(names: Sequence[str]) -> str:
+    """Return the first names and how many more there are."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+class Room:
+    """How many more runs of each stage may be requested: as many as its pool takes, and for projects one that waits."""
+
+    def __init__(
+        self, instance: Callable[[], dg.DagsterInstance], batches: Sequence[OpenBatch], leases: Sequence[RunLeaseRow]
+    ) -> None:
+        self._instance = instance
+        at_work = [STAGE_BY_JOB[lease.job] for lease in leases if lease.job in STAGE_BY_JOB]
+        self._num_runs = Counter([*at_work, *(batch.stage for batch in batches if batch.run_id is None)])
+
+    def has(self, stage: WorkStage) -> bool:
+        """Return whether one more run of a stage may be requested."""
+        if self._num_runs[stage] == 0:
+            return True
+        # A run of videos takes further batches by itself. One that waited would keep its batch from that.
+        extra = 0 if stage in VIDEO_STAGES else 1
+        return self._num_runs[stage] < self._limits.get(POOL_BY_STAGE[stage], self._default_limit) + extra
+
+    def take(self, stage: WorkStage) -> None:
+        """Note that one more run of a stage is requested."""
+        self._num_runs[stage] += 1
+
+    @cached_property
+    def _limits(self) -> dict[str, int]:
+        return {limit.name: limit.limit for limit in self._instance().event_log_storage.get_pool_limits()}
+
+    @cached_property
+    def _default_limit(self) -> int:
+        limit = self._instance().get_concurrency_config().pool_config.default_pool_limit
+        return 1 if limit is None else limit

@@ -1,0 +1,148 @@
+"""The sensor: what is wanted, not done and not in flight becomes runs.
+
+One sensor plans everything, since each tick costs Dagster more than our own queries. A tick reads what is due, the open
+batches and the leases of runs, never all videos, and asks Dagster only of runs that are at work.
+"""
+
+import time
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from typing import Final
+
+import dagster as dg
+
+from data_miner_dagster.catalog.batches import open_batches
+from data_miner_dagster.catalog.gates import closed_stages
+from data_miner_dagster.catalog.holds import lines_of_holds
+from data_miner_dagster.catalog.leases import find_leases
+from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.jobs import JOB_BY_STAGE, JOBS
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.upkeep.auditing import audit_next, settle_bases
+from data_miner_dagster.partitions import PROJECTS, add_partitions
+from data_miner_dagster.resources.platform import PlatformResource
+from data_miner_dagster.sensors.lost_work import end_lost_work
+from data_miner_dagster.sensors.project_files import watched_folder
+from data_miner_dagster.sensors.projects import request_projects
+from data_miner_dagster.sensors.requests import Room
+from data_miner_dagster.sensors.states import project_states
+from data_miner_dagster.sensors.videos import request_videos
+
+_MOST_LINES: Final = 10
+_SETTLING_SECONDS: Final = 20.0
+"""A tick that Dagster ends after 60 s saves nothing."""
+_AUDIT_SECONDS: Final = 60.0
+_AUDITED: Final = 25
+"""Videos whose files are looked at in a minute."""
+
+
+class _Tick:
+    """What one tick does, part by part: a part that fails holds up no other."""
+
+    def __init__(self, context: dg.SensorEvaluationContext, platform: Platform) -> None:
+        self.requests: list[dg.RunRequest] = []
+        self.waiting: list[str] = []
+        self._context = context
+        self._platform = platform
+
+    def attempt(self, part: str, work: Callable[[], None]) -> None:
+        """Do one part; keep in a line what went wrong."""
+        try:
+            outcome = attempt_alone("wanted_work", part, work)
+        except DataMinerError as error:
+            self.waiting.insert(0, f"{part}: {error}")
+        else:
+            if not isinstance(outcome, ItemFault):
+                return
+            self.waiting.insert(0, f"{part}: {outcome.line}")
+        self._context.log.error(self.waiting[0])
+
+    def end_lost_work(self) -> None:
+        """End what died, so that it is free again."""
+        for line in end_lost_work(lambda: self._context.instance, self._platform):
+            self._context.log.warning(line)
+
+    def register_files(self) -> None:
+        """Register project files that are new or changed."""
+        folder = watched_folder(self._platform)
+        if folder.register():
+            add_partitions(self._context.instance, PROJECTS, [state.name for state in project_states(self._platform)])
+            for line in folder.refused:  # once, although every tick counts it
+                self._context.log.error(line)
+        if folder.refused:
+            self.waiting.append(f"{len(folder.refused)} files refused: {'; '.join(folder.refused[:1])}")
+
+    def look_at_files(self) -> None:
+        """Ask again for what other settings or versions made, and, a few videos a minute, for what is missing."""
+        if not settle_bases(self._platform, max_seconds=_SETTLING_SECONDS):
+            self.waiting.append("the files of an earlier version are being looked at")
+        elif (audit := _audit_of(self._platform)).is_due:
+            audit.go_on()
+
+    def request_of_videos(self) -> None:
+        """Request runs for the videos that are due, as far as there is room."""
+        self.requests += request_videos(self._platform, self._room)
+        with self._platform.database.reading() as session:
+            gates = closed_stages(session)
+        self.waiting += [
+            f"{gate.stage.value.lower()} is closed until {gate.closed_until:%Y-%m-%d %H:%M:%S} UTC: {gate.reason}"
+            for gate in gates
+        ]
+        self.waiting += lines_of_holds(self._platform.database)
+
+    def request_of_projects(self) -> None:
+        """Request runs for the projects that wait for a stage, as far as there is room."""
+        states = project_states(self._platform)
+        requests, waiting = request_projects(self._platform, states, self._room, self._context.log.error)
+        self.requests += requests
+        self.waiting += waiting
+
+    @cached_property
+    def _room(self) -> Room:
+        database = self._platform.database
+        return Room(lambda: self._context.instance, open_batches(database), find_leases(database))
+
+
+class _Audit:
+    """The slow look at all files: what was taken away behind the catalog's back is found within hours."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._after: str | None = None
+        self._due = time.monotonic() + _AUDIT_SECONDS
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due
+
+    def go_on(self) -> None:
+        """Look at the files of the next few videos."""
+        self._due = time.monotonic() + _AUDIT_SECONDS
+        self._after = audit_next(self._platform, self._after, max_videos=_AUDITED)
+
+
+@lru_cache(maxsize=4)
+def _audit_of(platform: Platform) -> _Audit:
+    return _Audit(platform)
+
+
+@dg.sensor(
+    jobs=[JOBS[name] for name in JOB_BY_STAGE.values()],
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Registers project files, and requests a run for what is wanted, not done and not in flight: lists of "
+    "videos to download, extract and embed, and the next stage of each project. Ends what died.",
+)
+def wanted_work(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Request runs for what is due."""
+    # Not as a parameter: for its resources Dagster opens the instance, which costs more than an idle tick does.
+    tick = _Tick(context, PlatformResource().open())
+    tick.attempt("lost work", tick.end_lost_work)
+    tick.attempt("project files", tick.register_files)
+    tick.attempt("files", tick.look_at_files)
+    tick.attempt("videos", tick.request_of_videos)
+    tick.attempt("projects", tick.request_of_projects)
+    if tick.requests:
+        return dg.SensorResult(run_requests=tick.requests)
+    return dg.SensorResult(skip_reason="; ".join(tick.waiting[:_MOST_LINES]) or "everything is done")

@@ -1,0 +1,230 @@
+"""The sensor, evaluated on a real instance and a real catalog."""
+
+import dagster as dg
+import pytest
+
+from data_miner_dagster.catalog.attempts import record_attempt
+from data_miner_dagster.catalog.batches import end_batch, open_batches, set_run
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.gates import close_gate
+from data_miner_dagster.catalog.holds import hold_items, release_holds
+from data_miner_dagster.catalog.projects import find_project, update_project
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.transitions import move_project, move_video
+from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
+from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
+from data_miner_dagster.operations.builds import begin_build, present_basis
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster_tests.sensors.ticks import (
+    add_members,
+    drop_project,
+    keys_of,
+    list_projects,
+    reason_of,
+    requests_of,
+    run_of,
+    tick,
+)
+
+KEYS = [f"generic-{index:04d}" for index in range(60)]
+
+
+@pytest.mark.usefixtures("platform")
+def test_wanted_work__nothing(instance: dg.DagsterInstance) -> None:
+    assert reason_of(tick(instance)) == "everything is done"
+
+
+def test_wanted_work__videos_go_in_one_run_of_a_full_batch_that_takes_the_next_ones_itself(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, KEYS)
+    (request,) = requests_of(tick(instance))
+    (batch,) = open_batches(platform.database)
+    assert (request.job_name, request.run_key) == ("download_videos", f"batch:{batch.id}")
+    assert dict(request.tags) == {
+        "data_miner/batch": str(batch.id),
+        "data_miner/projects": "street",
+        "data_miner/videos": "25",
+        "dagster/max_retries": "0",
+    }
+    assert request.run_config == {
+        "ops": {"downloading": {"config": {"batch": batch.id, "keys": keys_of(request), "drain": True}}}
+    }
+    assert len(set(keys_of(request)) & set(KEYS)) == 25
+    assert reason_of(tick(instance)) == "street: videos are on their way"  # its pool has one place
+
+
+def test_wanted_work__the_places_of_a_pool_are_all_used(instance: dg.DagsterInstance, platform: Platform) -> None:
+    instance.event_log_storage.set_concurrency_slots("download", 2)
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, KEYS)
+    asked = [keys_of(request) for request in requests_of(tick(instance))]
+    assert [len(keys) for keys in asked] == [25, 25]
+    assert not set(asked[0]) & set(asked[1])
+
+
+def test_wanted_work__a_run_that_ended_frees_its_batch(instance: dg.DagsterInstance, platform: Platform) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, KEYS[:3])
+    (request,) = requests_of(tick(instance))
+    run_of(instance, request, dg.DagsterRunStatus.SUCCESS)
+    (again,) = requests_of(tick(instance))
+    assert keys_of(again) == keys_of(request)
+    assert again.run_key != request.run_key, "Dagster launches a run_key once"
+
+
+def test_wanted_work__a_run_that_was_never_launched_is_missed_after_a_minute(
+    instance: dg.DagsterInstance, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, KEYS[:3])
+    (request,) = requests_of(tick(instance))
+    assert requests_of(tick(instance)) == []
+    monkeypatch.setattr("data_miner_dagster.sensors.lost_work._START_SECONDS", 0.0)
+    (again,) = requests_of(tick(instance))
+    assert keys_of(again) == keys_of(request)
+
+
+def test_wanted_work__a_cancelled_run_is_held_and_no_failure(instance: dg.DagsterInstance, platform: Platform) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, KEYS[:3])
+    (request,) = requests_of(tick(instance))
+    run_of(instance, request, dg.DagsterRunStatus.CANCELED)
+    assert "held since" in reason_of(tick(instance))
+    assert len(release_holds(platform.database)) == 3
+    (again,) = requests_of(tick(instance))
+    assert keys_of(again) == keys_of(request)
+
+
+def test_wanted_work__what_a_dead_run_left_is_tried_in_halves(instance: dg.DagsterInstance, platform: Platform) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, KEYS[:6])
+    (request,) = requests_of(tick(instance))
+    run = run_of(instance, request, dg.DagsterRunStatus.FAILURE)
+    set_run(platform.database, int(request.tags["data_miner/batch"]), run.run_id)  # as its process does
+    (again,) = requests_of(tick(instance))
+    assert len(keys_of(again)) == 3
+
+
+def _settle(platform: Platform, key: str) -> None:
+    with platform.database.transaction() as session:
+        assert move_video(session, key, VideoStatus.FAILED, error="gone")
+
+
+def test_wanted_work__a_project_is_built_stage_by_stage_when_all_has_settled(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    assert reason_of(tick(instance)) == "street: it has no videos"
+    add_members(platform, ["generic-a"])
+    (download,) = requests_of(tick(instance))
+    assert reason_of(tick(instance)) == "street: videos are on their way"
+    end_batch(platform.database, int(download.tags["data_miner/batch"]), "finished")
+    _settle(platform, "generic-a")
+    asked = []
+    for working, after in (
+        (ProjectStage.FILTERING, ProjectStage.DEDUPLICATION_READY),
+        (ProjectStage.DEDUPLICATION, ProjectStage.DETECTION_READY),
+        (ProjectStage.DETECTION, ProjectStage.RELEASING_READY),
+        (ProjectStage.RELEASING, ProjectStage.COMPLETE),
+    ):
+        (request,) = requests_of(tick(instance))
+        asked.append((request.job_name, request.partition_key))
+        assert "at work" in reason_of(tick(instance))
+        begin_build(platform, "street", working)
+        row = find_project(platform.database, "street")
+        assert row is not None
+        with platform.database.transaction() as session:
+            move_project(session, "street", working)
+            move_project(session, "street", after)
+        if after is ProjectStage.COMPLETE:
+            update_project(platform.database, "street", built_basis=row.building_basis)
+        run_of(instance, request, dg.DagsterRunStatus.SUCCESS)
+    jobs = ["filter_frames", "deduplicate_frames", "detect_objects", "release_dataset"]
+    assert asked == [(job, "street") for job in jobs]
+    assert reason_of(tick(instance)) == "everything is done"
+    update_project(platform.database, "street", content_version=99)  # another video is ready
+    (request,) = requests_of(tick(instance))
+    assert request.job_name == "filter_frames"
+
+
+def test_wanted_work__a_stage_that_failed_waits_for_its_date_or_for_a_change(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, ["generic-a"])
+    _settle(platform, "generic-a")
+    row = find_project(platform.database, "street")
+    assert row is not None
+    failure = Failure(FailureKind.NOTHING_TO_RELEASE, "0 candidates", basis=present_basis(platform, row))
+    with platform.database.transaction() as session:
+        record_attempt(session, WorkStage.RELEASING, "street", failure, None)
+        move_project(session, "street", ProjectStage.FAILED)
+    assert "street: releasing failed: 0 candidates; it waits for a change" in reason_of(tick(instance))
+    with platform.database.transaction() as session:
+        record_attempt(session, WorkStage.RELEASING, "street", failure, utc_now().replace(year=2100))
+    assert "0 candidates; tried again from 2100-" in reason_of(tick(instance))
+    with platform.database.transaction() as session:
+        record_attempt(session, WorkStage.RELEASING, "street", failure, None)
+    update_project(platform.database, "street", content_version=99)
+    (request,) = requests_of(tick(instance))
+    assert request.job_name == "filter_frames"
+
+
+def test_wanted_work__a_project_that_cannot_be_planned_holds_up_no_other(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    for name in ("broken", "street"):
+        drop_project(platform, name, refresh={"wait_for_all": False, "min_new_videos": 1})
+    list_projects(instance, platform, "broken", "street")
+    update_project(platform.database, "broken", config={"name": 5})  # as an older version may have kept it
+    add_members(platform, ["generic-a"], "broken")
+    add_members(platform, ["generic-a"])
+    tick(instance)  # asks for the video
+    reason = reason_of(tick(instance))
+    assert "broken: project 'broken', as it was registered, does not fit this version" in reason
+    assert "street: 0 of 1 new videos are ready" in reason
+
+
+def test_wanted_work__says_what_is_closed_and_what_is_held(instance: dg.DagsterInstance, platform: Platform) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, ["generic-a"])
+    with platform.database.transaction() as session:
+        close_gate(session, WorkStage.DOWNLOADING, FailureKind.STORE, "the store is read-only")
+    hold_items(platform.database, project="street", stage=WorkStage.DETECTION, reason="too many boxes")
+    reason = reason_of(tick(instance))
+    assert "downloading is closed until 2" in reason
+    assert "the store is read-only" in reason
+    assert "detection of project street is held since" in reason
+
+
+def test_wanted_work__an_idle_tick_takes_no_lock_and_asks_dagster_nothing(
+    instance: dg.DagsterInstance, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, ["generic-a"])
+    _settle(platform, "generic-a")
+    row = find_project(platform.database, "street")
+    assert row is not None
+    update_project(platform.database, "street", stage=ProjectStage.COMPLETE, built_basis=present_basis(platform, row))
+    tick(instance)
+
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise AssertionError("an idle tick wrote, or asked for runs, keys or files")
+
+    monkeypatch.setattr(Database, "transaction", refuse)
+    monkeypatch.setattr(type(instance), "get_runs", refuse)
+    monkeypatch.setattr(type(instance), "get_dynamic_partitions", refuse)
+    monkeypatch.setattr("data_miner_dagster.sensors.project_files.register_project_file", refuse)
+    assert reason_of(tick(instance)) == "everything is done"
