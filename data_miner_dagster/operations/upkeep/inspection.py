@@ -21,9 +21,12 @@ from data_miner_dagster.catalog.upkeep import delete_dead_claims, reset_orphans
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.statuses import PROJECT_WAY, VideoStatus
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.bases import bases_in_force
 from data_miner_dagster.operations.damage import find_damaged_files, remove_damaged_files
 from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.upkeep.auditing import audit_files
 from data_miner_dagster.storage.atomic import PARTIAL_MARK, is_partial_of
 from data_miner_dagster.storage.frames import has_frames
 from data_miner_dagster.storage.layout import StorageLayout
@@ -37,6 +40,7 @@ class Drift(StrEnum):
     """Where the catalog and the files disagree."""
 
     FRAMES_MISSING = "frames_missing"  # EXTRACTED, and no frames.parquet
+    EMBEDDINGS_MISSING = "embeddings_missing"  # on record, and no such file
     VIDEO_MISSING = "video_missing"  # DOWNLOADED, and no info.json
     WORKER_GONE = "worker_gone"  # a working status, and no live claim
     STRAY_FILES = "stray_files"  # files of a video that the catalog does not know
@@ -88,6 +92,7 @@ def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
         for path in removed:
             if path.parent.parent in (platform.layout.frames, platform.layout.videos):
                 _step_back(platform, path.parent.name)
+        audit_files(platform, {path.stem for path in removed if path.parent.parent == platform.layout.embeddings})
     return num_mended
 
 
@@ -95,6 +100,8 @@ def _mend(platform: Platform, finding: Finding) -> bool:
     """Mend one finding by itself, unless that is done for all at once; return whether it was."""
     if finding.drift in (Drift.FRAMES_MISSING, Drift.VIDEO_MISSING):
         return _step_back(platform, finding.subject)
+    if finding.drift is Drift.EMBEDDINGS_MISSING:
+        return bool(audit_files(platform, [finding.subject]).changed)
     path = platform.root / finding.subject
     if finding.drift not in (Drift.STRAY_FILES, Drift.PARTIAL) or not path.exists():
         return False
@@ -106,7 +113,8 @@ def _mend(platform: Platform, finding: Finding) -> bool:
 
 
 def _of_videos(platform: Platform, videos: Sequence[VideoRow], claimed: set[str]) -> Iterator[Finding]:
-    layout = platform.layout
+    layout, encoder = platform.layout, platform.models.filter_encoder.name
+    embedded = bases_in_force(platform).get(WorkStage.EMBEDDING)
     for video in videos:
         if f"video/{video.key}" in claimed:
             continue
@@ -114,6 +122,9 @@ def _of_videos(platform: Platform, videos: Sequence[VideoRow], claimed: set[str]
             yield Finding(Drift.WORKER_GONE, video.key, f"take it back from {video.status}; a run takes it up again")
         elif video.status is VideoStatus.EXTRACTED and not has_frames(layout, video.key):
             yield Finding(Drift.FRAMES_MISSING, video.key, "set it back, so that its frames are made again")
+        elif video.embedding_basis is not None and video.embedding_basis == embedded:
+            if not layout.embedding_file(encoder, video.key).exists():
+                yield Finding(Drift.EMBEDDINGS_MISSING, video.key, "ask for them again")
         elif video.status is VideoStatus.DOWNLOADED and not layout.video_info(video.key).exists():
             yield Finding(Drift.VIDEO_MISSING, video.key, "set it back, so that it is downloaded again")
 

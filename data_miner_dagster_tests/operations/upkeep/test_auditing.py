@@ -20,6 +20,7 @@ from data_miner_dagster.operations.extraction.extract_frames import extract_fram
 from data_miner_dagster.operations.members import project_members
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.auditing import audit_files, audit_next, count_earlier_frames, settle_bases
+from data_miner_dagster.operations.upkeep.inspection import Drift, inspect_platform, mend_platform
 from data_miner_dagster.storage.frames import frames_identity
 from data_miner_dagster_tests.support.axis_project import save_project
 from data_miner_dagster_tests.support.barcode_clips import make_clip
@@ -40,24 +41,30 @@ def encoder() -> ColourEncoder:
     return ColourEncoder("colour")
 
 
-@pytest.fixture
-def platform(tmp_path: Path, encoder: ColourEncoder) -> Platform:
+@pytest.fixture(scope="module")
+def made_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with two videos, extracted and embedded."""
-    platform = make_platform(tmp_path / "root", encoder)
-    clip = make_clip(tmp_path / "clip.mp4", num_frames=60)
+    platform = make_platform(tmp_path_factory.mktemp("made") / "root", ColourEncoder("colour"))
     assert settle_bases(platform)
     save_project(platform, "bikes")
-    for key in KEYS:
+    for number, key in enumerate(KEYS):
         path = platform.layout.video_folder(key) / "video.mp4"
         path.parent.mkdir(parents=True)
-        shutil.copy(clip, path)
+        make_clip(path, num_frames=60 + number)
         add_video(platform.database, key, "bikes")
         with platform.database.transaction() as session:
             move_video(session, key, VideoStatus.DOWNLOADING)
             file = VideoFileRecord("video.mp4", path.stat().st_size, sha256_of_file(path), 2.0, 192, 128)
             record_downloaded(session, key, file)
     make(platform)
-    return platform
+    platform.database.dispose()
+    return platform.root
+
+
+@pytest.fixture
+def platform(made_root: Path, tmp_path: Path, encoder: ColourEncoder) -> Platform:
+    shutil.copytree(made_root, tmp_path / "root")
+    return make_platform(tmp_path / "root", encoder)
 
 
 def make(platform: Platform) -> None:
@@ -126,6 +133,19 @@ def test_audit_next__what_was_taken_away_is_asked_for_again(platform: Platform) 
     assert {outcome.status for outcome in extract_frames(platform, KEYS)} == {OutcomeStatus.DONE, OutcomeStatus.REUSED}
     embed_frames(platform, KEYS)
     assert pending(platform) == []
+
+
+def test_mend_platform__embeddings_that_are_gone_are_asked_for_again(platform: Platform) -> None:
+    assert inspect_platform(platform) == []
+    platform.layout.embedding_file("colour", "file-b").unlink()
+    findings = inspect_platform(platform)
+    assert [(finding.drift, finding.subject) for finding in findings] == [(Drift.EMBEDDINGS_MISSING, "file-b")]
+    assert mend_platform(platform, findings) == 1
+    assert inspect_platform(platform) == []
+    assert pending(platform) == [("EMBEDDING", "file-b")]
+    platform.layout.embedding_file("colour", "file-a").write_bytes(b"noise")
+    assert mend_platform(platform, inspect_platform(platform)) == 1
+    assert pending(platform) == [("EMBEDDING", key) for key in KEYS]
 
 
 def test_project_members__ask_again_for_what_they_miss(platform: Platform) -> None:
