@@ -122,10 +122,9 @@ class StoredVideo:
 
 
 def _may_lose_source() -> ColumnElement[bool]:
-    """Frames exist, or the video was given up until somebody asks for it, or nobody wants it."""
-    is_given_up = and_(_VIDEO.status == VideoStatus.FAILED, _VIDEO.retry_after.is_(None))
+    """Frames exist, or extraction failed, or nobody wants the video: where it is needed again, it is downloaded."""
     is_unwanted = and_(_VIDEO.status == VideoStatus.DOWNLOADED, ~is_wanted())
-    return or_(_VIDEO.status == VideoStatus.EXTRACTED, is_given_up, is_unwanted)
+    return or_(_VIDEO.status.in_((VideoStatus.EXTRACTED, VideoStatus.FAILED)), is_unwanted)
 
 
 def removable_sources(session: Session) -> Sequence[StoredVideo]:

@@ -79,8 +79,13 @@ def test_removable__what_has_frames_first_and_nothing_that_is_to_be_extracted(da
     take_out(database, "p", ["x-unwanted"])
     with database.reading() as session:
         assert removable_sources(session)[0].key == "x-done"
-        assert {video.key for video in removable_sources(session)} == {"x-done", "x-given-up", "x-unwanted"}
-        assert count_removable_sources(session) == (3, 10)
+        assert {video.key for video in removable_sources(session)} == {
+            "x-done",
+            "x-given-up",
+            "x-again",
+            "x-unwanted",
+        }
+        assert count_removable_sources(session) == (4, 12)
         assert unwanted_frames(session) == []
         assert removed_sources(session) == []
     with database.transaction() as session:
