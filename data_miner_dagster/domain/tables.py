@@ -41,6 +41,9 @@ FRAMES_SCHEMA: Final = pa.schema(
 )
 """frames/<video_key>/frames.parquet: one row per sampled frame."""
 
+FRAMES_ROWS_PER_GROUP: Final = 1000
+"""Rows of `frames.parquet` that are written at a time."""
+
 FILTERED_SCHEMA: Final = pa.schema(
     [
         _not_null("frame_id", pa.string()),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,11 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.tables import FRAMES_SCHEMA
+from data_miner_dagster.domain.tables import FRAMES_ROWS_PER_GROUP, FRAMES_SCHEMA
 from data_miner_dagster.media.quality import measure
 from data_miner_dagster.stages.extraction import quality_flag
 from data_miner_dagster.storage.layout import FRAMES_TABLE_NAME
 from data_miner_dagster.storage.tables import table_from_rows, table_writer
-
-ROWS_PER_GROUP: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ class FrameFolderWriter:
         )
         self.num_frames += 1
         self.size_bytes += len(content)
-        if len(self._rows) == ROWS_PER_GROUP:
+        if len(self._rows) == FRAMES_ROWS_PER_GROUP:
             self.flush()
 
     def flush(self) -> None:

@@ -14,8 +14,7 @@ from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.keys import make_frame_id
-from data_miner_dagster.domain.tables import FRAMES_SCHEMA
-from data_miner_dagster.operations.extraction.manifest import ROWS_PER_GROUP
+from data_miner_dagster.domain.tables import FRAMES_ROWS_PER_GROUP, FRAMES_SCHEMA
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import atomic_folder
 from data_miner_dagster.storage.frames import frames_identity, read_frames
@@ -72,5 +71,5 @@ def _link(source: Path, target: Path) -> None:
 
 def _write_table(path: Path, rows: "list[dict[str, object]]", fingerprint: str) -> None:
     with table_writer(path, FRAMES_SCHEMA, fingerprint=fingerprint) as writer:
-        for start in range(0, max(len(rows), 1), ROWS_PER_GROUP):
-            writer.write_table(table_from_rows(rows[start : start + ROWS_PER_GROUP], FRAMES_SCHEMA))
+        for start in range(0, max(len(rows), 1), FRAMES_ROWS_PER_GROUP):
+            writer.write_table(table_from_rows(rows[start : start + FRAMES_ROWS_PER_GROUP], FRAMES_SCHEMA))
