@@ -26,7 +26,14 @@ RENEW_AGAIN_SECONDS: Final = 5.0
 _IDLE_SECONDS: Final = 1.0
 """How often the idle thread checks for new leases. Reusing it is cheaper than starting a thread per claim."""
 
+_SET_SECONDS: Final = 5.0
+"""A clock that differs by more from one moment to the next was set."""
+
 logger = logging.getLogger(__name__)
+
+
+def _drift() -> float:
+    return time.time() - held_clock()
 
 
 def held_clock() -> float:
@@ -90,9 +97,11 @@ class Renewer:
             self._held.pop(id(held), None)
 
     def _run(self) -> None:
-        due = held_clock() + RENEW_SECONDS
+        due, drift = held_clock() + RENEW_SECONDS, _drift()
         while True:
             time.sleep(min(_IDLE_SECONDS, max(0.0, due - held_clock())))
+            if abs(_drift() - drift) > _SET_SECONDS:  # the clock was set: by it, what is held may have expired
+                due, drift = held_clock(), _drift()
             with self._lock:
                 database = self._database()
                 if not self._held or database is None:

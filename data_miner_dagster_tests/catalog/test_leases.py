@@ -96,6 +96,14 @@ def test_hold_lease__one_thread_renews_it_with_the_claims(database: Database, mo
         lease.check()
 
 
+def test_hold_lease__renewed_at_once_when_the_clock_is_set(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hold_lease(database, "run-1", "job"):
+        set_row(database, "run-1", expires_at=ago(hours=1))
+        drift = renewal._drift()
+        monkeypatch.setattr(renewal, "_drift", lambda: drift + 3600)
+        wait_until(lambda: lease_of(database, "run-1").expires_at > utc_now())
+
+
 def test_hold_lease__of_a_run_that_was_ended_is_lost(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewal, "RENEW_SECONDS", 0.05)
     with hold_lease(database, "run-1", "job") as lease:
