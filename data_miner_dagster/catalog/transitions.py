@@ -20,6 +20,7 @@ from data_miner_dagster.catalog.pending import (
     reindex_videos,
 )
 from data_miner_dagster.catalog.schema import Base, ProjectRow, ProjectVideoRow, VideoRow
+from data_miner_dagster.catalog.writers import lock_videos
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.statuses import (
@@ -34,6 +35,8 @@ from data_miner_dagster.domain.work import Failure, WorkStage
 
 _S = TypeVar("_S", bound=StrEnum)
 
+_WISHES: Final = (ProjectVideoStatus.REJECTED, ProjectVideoStatus.PENDING)
+"""Statuses with which a membership may begin or cease to be a wish for the video."""
 _FAILURES: Final = (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
 _STATUS: Final = select(VideoRow.status).where(VideoRow.key == bindparam("key"))
 _STAGE_OF: Final[Mapping[VideoStatus | None, WorkStage]] = {
@@ -147,6 +150,7 @@ def move_project_video(
     """
     sources = _allowed_sources(PROJECT_VIDEO_TRANSITIONS, target, only_from)
     keys = {"project_name": project, "video_key": video_key}
+    _hold_wished(session, [video_key], target)
     if _move(session, ProjectVideoRow, keys, sources, {"status": target, **values}, "video_key") is None:
         return False
     _follow_wishes(session, project, [video_key], target)
@@ -165,6 +169,7 @@ def move_project_videos(
     """
     if not values_by_key:
         return
+    _hold_wished(session, values_by_key, target)
     table = ProjectVideoRow.__table__
     sources = _allowed_sources(PROJECT_VIDEO_TRANSITIONS, target, None)
     statement = (
@@ -187,9 +192,15 @@ def move_project_videos(
     _follow_wishes(session, project, values_by_key, target)
 
 
+def _hold_wished(session: Session, video_keys: Collection[str], target: ProjectVideoStatus) -> None:
+    """Lock the videos whose pending work `_follow_wishes` will change: before their memberships (writers.py)."""
+    if target in _WISHES:
+        lock_videos(session, video_keys)
+
+
 def _follow_wishes(session: Session, project: str, video_keys: Collection[str], target: ProjectVideoStatus) -> None:
     """Bring pending work up to date where a membership may have begun or ceased to be a wish for the video."""
-    if target in (ProjectVideoStatus.REJECTED, ProjectVideoStatus.PENDING):
+    if target in _WISHES:
         reindex_videos(session, video_keys)
     if target is ProjectVideoStatus.REJECTED:
         raise_content_versions(session, [project])

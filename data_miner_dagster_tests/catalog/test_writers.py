@@ -26,7 +26,7 @@ from data_miner_dagster.catalog.room import record_frames_removed
 from data_miner_dagster.catalog.schema import ClaimRow, ProjectVideoRow, ReleaseRow, VideoRow, utc_now
 from data_miner_dagster.catalog.site_events import declare_event, note_refusal, note_served, take_probe
 from data_miner_dagster.catalog.splits import add_generations, add_splits, read_splits
-from data_miner_dagster.catalog.transitions import move_video
+from data_miner_dagster.catalog.transitions import move_project_video, move_project_videos, move_video
 from data_miner_dagster.catalog.upkeep import give_up, record_internal_error, reset_orphans
 from data_miner_dagster.catalog.videos import delete_videos, find_video, find_videos
 from data_miner_dagster.catalog.work_tables import SuspectRow, WorkBatchRow
@@ -230,6 +230,21 @@ def test_charge_death__while_the_worker_that_was_given_up_ends(database: Databas
             charged = begin(partial(charge, database))
             clear_attempts(session, WorkStage.EXTRACTION, ["urls-a"])
         charged.result()
+
+
+def test_move_project_videos__while_a_download_rejects_one(database: Database) -> None:
+    add_project(database, "bikes")
+    filtered = ProjectVideoStatus.FILTERED
+    add_video(database, "urls-a", "bikes", status=VideoStatus.DOWNLOADING, member_status=filtered)
+    put_back = _with_session(
+        lambda session: move_project_videos(session, "bikes", ProjectVideoStatus.PENDING, {"urls-a": (None, None)})
+    )
+    with another_thread() as begin:
+        with database.transaction() as session:
+            assert move_video(session, "urls-a", VideoStatus.DOWNLOADED)
+            putting_back = begin(partial(put_back, database))
+            assert move_project_video(session, "bikes", "urls-a", ProjectVideoStatus.REJECTED, reason="licence: none")
+        putting_back.result()
 
 
 def _begin_download(database: Database) -> None:
