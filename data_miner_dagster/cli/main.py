@@ -14,6 +14,7 @@ import typer
 from data_miner_dagster.cli import config as config_commands
 from data_miner_dagster.cli import models as model_commands
 from data_miner_dagster.cli import try_folder
+from data_miner_dagster.cli.backfill import backfill
 from data_miner_dagster.cli.calibrate import calibrate
 from data_miner_dagster.cli.catalog import add_video, init_db, populate
 from data_miner_dagster.cli.damage import damage_behind
@@ -53,7 +54,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Look": (status, projects, videos, releases, doctor),
     "Tune": (calibrate, verdicts),
     "Stop": (pause, hold, resume),
-    "Again": (retry, force_dedup, force_detect),
+    "Again": (retry, backfill, force_dedup, force_detect),
     "Remove": (delete_project, delete_videos, cleanup_orphans, forget, clean, prune),
 }
 """Commands by their panel in `--help`. A command has the name of its function."""

@@ -1,0 +1,154 @@
+"""What it costs to have chosen partitions made: a list of keys in few runs, and Dagster's own run a partition.
+
+    python -m benchmarks.backfills [--quick] [--json]
+
+- `data-miner backfill --keys-file` over 40 scattered keys of 120 tiny local clips, without a daemon: how many runs.
+- `dagster job backfill -j list_sources` over 1,000 projects, each a run of its own, with `data-miner up`: the CPU time
+  of the command that launches them, how many are at work at once, and the CPU time of all processes for each run.
+
+`--quick`: 40 projects.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import dagster as dg
+
+from benchmarks.orchestration import cost_of
+from data_miner_dagster.catalog.projects import save_snapshot
+from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.deployment import deployment_file, existing_instance, open_instance
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.models.packages import fetch_samples
+from data_miner_dagster.operations.opening import open_platform
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.partitions import PROJECTS, add_partitions
+from data_miner_dagster_tests.end_to_end.commands import data_miner, environment, project, write_yaml
+from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, wait_for
+from data_miner_dagster_tests.kills.clips import write_clips
+
+_NUM_CLIPS: Final = 120
+_NUM_KEYS: Final = 40
+_LONGEST: Final = 6 * 3600.0
+
+Figures = dict[str, int | float | str]
+
+
+def measure_scattered_keys(folder: Path, samples: Path) -> Figures:
+    """Backfill two of every six of the clips of a project."""
+    write_clips(folder / "clips", samples, _NUM_CLIPS)
+    config = write_yaml(folder / "p.yaml", project("scattered", [{"type": "files", "paths": [str(folder / "clips")]}]))
+    root = folder / "root"
+    data_miner("populate", "-c", config, "--root", root)
+    platform = open_platform(root, config, None)
+    keys = [row.key for row in find_videos(platform.database)]
+    chosen = [key for number, key in enumerate(keys) if number % 3 == 0][:_NUM_KEYS]
+    (folder / "keys.txt").write_text("\n".join(chosen) + "\n")
+    options: list[str | Path] = [
+        "--project",
+        "scattered",
+        "--keys-file",
+        folder / "keys.txt",
+        "--root",
+        root,
+        "-c",
+        config,
+    ]
+    cost = cost_of(lambda: data_miner("backfill", "--asset", "videos", *options))
+    with open_instance(platform) as instance:
+        num_runs = instance.get_runs_count()
+        num_made = len(instance.get_materialized_partitions(asset_key=dg.AssetKey("videos")))
+    return {
+        "scattered_keys": len(chosen),
+        "scattered_made": num_made,
+        "scattered_runs": num_runs,
+        "scattered_cpu_per_key": round(cost.cpu / len(chosen), 3),
+    }
+
+
+def _plant_projects(platform: Platform, clip: Path, count: int) -> list[str]:
+    """Register projects that have one local clip each."""
+    names = [f"p{number:04d}" for number in range(count)]
+    for name in names:
+        content = project(name, [{"type": "files", "paths": [str(clip)]}])
+        del content["platform"]
+        config = ProjectConfig.model_validate(content).model_dump(mode="json")
+        save_snapshot(platform.database, name, config, fingerprint_of(config), None)
+    with open_instance(platform) as instance:
+        add_partitions(instance, PROJECTS, names)
+    return names
+
+
+def measure_job_backfill(folder: Path, samples: Path, num_partitions: int) -> Figures:
+    """Have Dagster's own command launch a run for each project, and wait until all have ended."""
+    (clip, *_) = write_clips(folder / "clips", samples, 1)
+    root = folder / "root"
+    config = write_yaml(folder / "platform.yaml", {"platform": {"models": {"profile": "lite"}}})
+    platform = open_platform(root, config, None)
+    _plant_projects(platform, folder / "clips" / clip, num_partitions)
+    data_miner("pause", "--root", root, "-c", config)  # so that no sensor asks for the same
+    home = platform.layout.dagster_home
+    env = environment(DAGSTER_HOME=str(home), DATA_MINER_ROOT=str(root), DATA_MINER_CONFIG=str(config))
+    launch = [sys.executable, "-m", "dagster", "job", "backfill", "-w", str(deployment_file("workspace.yaml"))]
+    launch += ["-j", "list_sources", "--all", "_", "--noprompt"]
+    launched = cost_of(lambda: subprocess.run(launch, env=env, check=True, stdout=subprocess.DEVNULL))
+    seconds = 0.0
+
+    def work() -> None:
+        nonlocal seconds
+        running = RunningPlatform(root, config)
+        started = time.monotonic()
+        wait_for("all runs to end", lambda: _has_ended(home, num_partitions), timeout=_LONGEST, every=5)
+        seconds = time.monotonic() - started
+        running.stop()
+
+    worked = cost_of(work)
+    with existing_instance(home) as instance:
+        records = instance.get_run_records()
+    spans = sorted((record.start_time or 0.0, record.end_time or 0.0) for record in records)
+    at_once = max(sum(start <= begin < end for start, end in spans) for begin, _ in spans)
+    return {
+        "partitions": num_partitions,
+        "runs": len(records),
+        "runs_that_succeeded": sum(record.dagster_run.is_success for record in records),
+        "runs_at_once": at_once,
+        "launching_seconds": round(launched.wall, 1),
+        "launching_cpu_per_run": round(launched.cpu / num_partitions, 3),
+        "working_seconds": round(seconds, 1),
+        "working_cpu_per_run": round(worked.cpu / num_partitions, 2),
+    }
+
+
+def _has_ended(home: Path, count: int) -> bool | None:
+    with existing_instance(home) as instance:
+        records = instance.get_run_records()
+    is_over = len(records) == count and all(record.dagster_run.is_finished for record in records)
+    return True if is_over else None
+
+
+def main() -> None:
+    """Measure everything and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few projects")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    samples = next(iter(fetch_samples(progress=lambda _: None).values())).parent
+    with tempfile.TemporaryDirectory(prefix="backfills_") as name:
+        figures = measure_scattered_keys(Path(name) / "scattered", samples)
+        figures |= measure_job_backfill(Path(name) / "jobs", samples, 40 if options.quick else 1000)
+    if options.json:
+        print(json.dumps(figures, indent=2))
+    else:
+        for key, value in figures.items():
+            print(f"{key:<30} {value}")
+
+
+if __name__ == "__main__":
+    main()

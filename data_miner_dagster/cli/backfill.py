@@ -1,0 +1,76 @@
+"""`data-miner backfill`: make one asset for chosen videos of a project, or run one stage of the project."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data_miner_dagster.cli.holding import KeysFileOption, checked_keys, keys_in_file
+from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened_existing
+from data_miner_dagster.cli.output import echo
+
+if TYPE_CHECKING:
+    from data_miner_dagster.domain.work import WorkStage
+
+
+def backfill(
+    asset: Annotated[str, typer.Option("--asset", "-a", help="What to make: videos, frames, frame_embeddings, ...")],
+    project: Annotated[str, typer.Option("--project", "-p", help="The project that wants it.")],
+    missing: Annotated[bool, typer.Option("--missing", help="Videos without it. The default.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Videos for which it failed.")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Videos with one of other settings or versions.")] = False,
+    keys_file: KeysFileOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Make it again even if it is current.")] = False,
+    dry_run: DryRunOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make one asset for chosen videos of a project, or run one stage of it.
+
+    A running daemon is asked for runs of 25 videos; without one the work is done here.
+    """
+    from data_miner_dagster.catalog.backfills import Standing, choose_for_backfill
+    from data_miner_dagster.catalog.holds import WorkScope, why_held
+    from data_miner_dagster.catalog.retries import retry_work
+    from data_miner_dagster.cli.wanted_runs import WantedRun, do_runs, runs_of_videos
+    from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+    from data_miner_dagster.domain.work import VIDEO_STAGES
+
+    chosen = {Standing.MISSING: missing, Standing.FAILED: failed, Standing.STALE: stale}
+    standings = {standing for standing, is_chosen in chosen.items() if is_chosen}
+    if keys_file is not None and standings:
+        raise ConfigError("--keys-file names the videos: leave out --missing, --failed and --stale")
+    platform = opened_existing(root, config)
+    platform.project_config(project)
+    stage = _stage_of(asset)
+    if (held := why_held(platform.database, project, stage)) is not None:
+        raise DataMinerError(held)
+    if stage in VIDEO_STAGES:
+        keys = None if keys_file is None else checked_keys(platform, keys_in_file(keys_file), project)
+        wanted = standings or {Standing.MISSING}
+        choice = choose_for_backfill(platform.database, stage, project, standings=wanted, video_keys=keys)
+        runs = runs_of_videos(stage, choice.video_keys, force=force)
+        left_out = f"; left out: {choice.left_out}" if choice.left_out else ""
+        echo(f"{asset} of project {project}: {len(choice.video_keys)} videos in {len(runs)} runs{left_out}")
+    elif standings or keys_file is not None:
+        raise ConfigError(f"--asset {asset} is made for a whole project: leave out what chooses videos")
+    else:
+        choice, runs = None, [WantedRun(stage, (project,), force=force)]
+        echo(f"{asset} of project {project}: one run")
+    if dry_run or not runs:
+        return
+    if choice is None or choice.num_failed:
+        named = choice.video_keys if choice is not None else None
+        retry_work(platform.database, WorkScope(project, stage, named))
+    for line in do_runs(platform, project, runs):
+        echo(line)
+
+
+def _stage_of(asset: str) -> "WorkStage":
+    from data_miner_dagster.config.problems import did_you_mean
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.domain.work import ASSETS
+
+    stages = {name: stage for stage, name in ASSETS.items()}
+    if asset not in stages:
+        raise ConfigError(f"--asset {asset!r} is none{did_you_mean(asset, list(stages))}")
+    return stages[asset]

@@ -1,0 +1,195 @@
+"""Runs that a person asks for: by the daemon if there is one, else in this process.
+
+Belongs here: how Dagster is asked. Does not belong here: what is chosen (backfill.py), what sensors request.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from data_miner_dagster.catalog.batches import MAX_ITEMS, end_batch, take_batch
+from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES, WorkStage
+
+if TYPE_CHECKING:
+    import dagster as dg
+    from dagster._core.remote_representation.code_location import CodeLocation
+    from dagster._core.workspace.context import BaseWorkspaceRequestContext
+
+    from data_miner_dagster.operations.platform import Platform
+
+_BEATS_WITHIN_SECONDS: Final = 90.0
+"""A daemon reports every 30 s that it is alive."""
+_QUEUE_DAEMON: Final = "QUEUED_RUN_COORDINATOR"
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRun:
+    """One run of one stage."""
+
+    stage: WorkStage
+    items: tuple[str, ...]  # video keys, or the name of one project
+    force: bool = False
+
+
+def runs_of_videos(stage: WorkStage, video_keys: Sequence[str], *, force: bool) -> list[WantedRun]:
+    """Return runs for any list of videos, at most 25 in each."""
+    starts = range(0, len(video_keys), MAX_ITEMS)
+    return [WantedRun(stage, tuple(video_keys[start : start + MAX_ITEMS]), force) for start in starts]
+
+
+def do_runs(platform: "Platform", project: str, runs: Sequence[WantedRun]) -> Iterator[str]:
+    """Have runs done for a project; yield a line for each.
+
+    Raises:
+        DataMinerError: a run in this process failed as a whole.
+    """
+    from data_miner_dagster.deployment import open_instance
+
+    with open_instance(platform) as instance:
+        if not has_daemon(instance):
+            yield from _do_here(platform, instance, project, runs)
+            return
+        with open_workspace(instance) as workspace:
+            for number, run in enumerate(runs, start=1):
+                run_id = ask_for(platform, workspace, project, run)
+                yield f"run {number} of {len(runs)}: {_what(run)}, asked for as {run_id[:8]}"
+
+
+def has_daemon(instance: "dg.DagsterInstance") -> bool:
+    """Return whether a daemon takes runs from the queue."""
+    beat = instance.get_daemon_heartbeats().get(_QUEUE_DAEMON)
+    return beat is not None and time.time() - beat.timestamp < _BEATS_WITHIN_SECONDS
+
+
+def _batch_of(platform: "Platform", project: str, run: WantedRun) -> int | None:
+    """Put the videos of a run that are due in flight, so that nothing else requests them; return their batch's number.
+
+    A stage of a project has none: asked for too early, it is no failure.
+    """
+    if run.stage not in VIDEO_STAGES:
+        return None
+    batch = take_batch(
+        platform.database,
+        run.stage,
+        keys=run.items,
+        project=project,
+        max_items=len(run.items),
+        must_be_full_until_seconds=0,
+    )
+    return batch.id if batch is not None else None
+
+
+def _config_of(run: WantedRun, batch_id: int | None) -> dict[str, object]:
+    """Return the values that a run's op is given."""
+    if run.stage in VIDEO_STAGES:
+        return {"batch": batch_id, "keys": list(run.items), "force": run.force}
+    return {"force": run.force}
+
+
+def _tags_of(run: WantedRun, project: str, batch_id: int | None) -> dict[str, str]:
+    from data_miner_dagster.assets.outcomes import MAX_RETRIES_TAG, NO_RETRIES
+    from data_miner_dagster.partitions import PARTITION_TAG
+    from data_miner_dagster.sensors.requests import PROJECTS_TAG, VIDEOS_TAG
+
+    tags = {MAX_RETRIES_TAG: NO_RETRIES, PROJECTS_TAG: project}
+    tags |= {BATCH_TAG: str(batch_id)} if batch_id is not None else {}
+    return tags | ({VIDEOS_TAG: str(len(run.items))} if run.stage in VIDEO_STAGES else {PARTITION_TAG: project})
+
+
+def _what(run: WantedRun) -> str:
+    return f"{len(run.items)} videos" if run.stage in VIDEO_STAGES else f"project {run.items[0]}"
+
+
+def _do_here(
+    platform: "Platform", instance: "dg.DagsterInstance", project: str, runs: Sequence[WantedRun]
+) -> Iterator[str]:
+    from data_miner_dagster.cli.in_process import InProcessRunner
+    from data_miner_dagster.cli.interrupts import ending_on_interrupt
+    from data_miner_dagster.jobs import JOB_BY_STAGE
+    from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
+
+    add_partitions(instance, PROJECTS, [project])
+    runner = InProcessRunner(platform, instance, project)
+    with ending_on_interrupt():
+        for number, run in enumerate(runs, start=1):
+            is_of_videos = run.stage in VIDEO_STAGES
+            if is_of_videos:
+                add_partitions(instance, VIDEOS, run.items)
+            batch_id, num_before = _batch_of(platform, project, run), runner.num_done
+            failure = runner.execute(
+                JOB_BY_STAGE[run.stage],
+                partition_key=None if is_of_videos else project,
+                tags=_tags_of(run, project, batch_id),
+                config=_config_of(run, batch_id),
+            )
+            if batch_id is not None:
+                end_batch(platform.database, batch_id, "finished" if failure is None else str(failure))
+            if failure is not None:
+                raise failure
+            yield f"run {number} of {len(runs)}: {_what(run)}, {runner.num_done - num_before} made anew"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The code location by whose definitions a daemon's runs are described."""
+
+    instance: "dg.DagsterInstance"
+    context: "BaseWorkspaceRequestContext"
+    location: "CodeLocation"
+
+
+@contextmanager
+def open_workspace(instance: "dg.DagsterInstance") -> Iterator[Workspace]:
+    """Yield the code location, loaded in a process of its own."""
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+
+    from data_miner_dagster.deployment import deployment_file
+
+    target = WorkspaceFileTarget([str(deployment_file("workspace.yaml"))])
+    with WorkspaceProcessContext(instance, target, code_server_log_level="WARNING") as process:
+        context = process.create_request_context()
+        yield Workspace(instance, context, context.get_code_location(context.code_location_names[0]))
+
+
+def ask_for(platform: "Platform", workspace: Workspace, project: str, run: WantedRun) -> str:
+    """Put a run into the queue; return its id. What is due of its videos is in flight from now on."""
+    from data_miner_dagster.jobs import JOB_BY_STAGE, config_of
+
+    batch_id, job = _batch_of(platform, project, run), JOB_BY_STAGE[run.stage]
+    config = {"ops": config_of(job, **_config_of(run, batch_id))}
+    return _submit(workspace, job, config, _tags_of(run, project, batch_id))
+
+
+def _submit(workspace: Workspace, job_name: str, run_config: Mapping[str, object], tags: Mapping[str, str]) -> str:
+    """Put a run into the queue, as `dagster job launch` does; return its id."""
+    from dagster._core.definitions.selector import JobSubsetSelector
+
+    instance, location = workspace.instance, workspace.location
+    (repository,) = location.get_repositories().values()
+    selector = JobSubsetSelector(location.name, repository.name, job_name, op_selection=None)
+    job = location.get_job(selector)
+    plan = location.get_execution_plan(job, run_config, None, None, instance).execution_plan_snapshot
+    run = instance.create_run(
+        job_name=job_name,
+        run_id=None,
+        run_config=run_config,
+        status=None,
+        tags={**job.tags, **tags},
+        root_run_id=None,
+        parent_run_id=None,
+        step_keys_to_execute=plan.step_keys_to_execute,
+        execution_plan_snapshot=plan,
+        job_snapshot=job.job_snapshot,
+        parent_job_snapshot=job.parent_job_snapshot,
+        asset_selection=None,
+        asset_check_selection=None,
+        resolved_op_selection=job.resolved_op_selection,
+        op_selection=None,
+        remote_job_origin=job.get_remote_origin(),
+        job_code_origin=job.get_python_origin(),
+        asset_graph=repository.asset_graph,
+    )
+    return instance.submit_run(run.run_id, workspace.context).run_id
