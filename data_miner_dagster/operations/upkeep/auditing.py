@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from data_miner_dagster.catalog.pending import bases_on_record, frames_basis_of, record_bases, refresh_bases
+from data_miner_dagster.catalog.projects import find_projects, project_progress, update_project
+from data_miner_dagster.catalog.releases import num_released_videos
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import count_by_frames_basis, extracted_keys, find_videos
 from data_miner_dagster.catalog.writers import lock_videos
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
 from data_miner_dagster.domain.keys import FRAMES_PREFIX
-from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.domain.versions import EXTRACTION_VERSION
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.bases import bases_in_force, embedding_basis, extraction_basis
+from data_miner_dagster.operations.builds import present_basis
 from data_miner_dagster.operations.extraction.extract_frames import frames_fingerprint
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.frames import frames_identity
@@ -132,7 +135,22 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
         return False
     num_rows = refresh_bases(platform.database, bases)
     logger.debug("%d videos became pending", num_rows)
+    if WorkStage.EXTRACTION not in on_record:
+        _keep_builds(platform)
     return True
+
+
+def _keep_builds(platform: Platform) -> None:
+    """Count projects of an earlier version as built from what there is, if their last release has all their videos.
+
+    An update alone starts no build.
+    """
+    rows = {row.name: row for row in find_projects(platform.database)}
+    for progress in project_progress(platform.database):
+        row = rows[progress.name]
+        is_whole = progress.num_extracted == num_released_videos(platform.database, row.name)
+        if row.stage is ProjectStage.COMPLETE and row.built_basis is None and is_whole:
+            update_project(platform.database, row.name, built_basis=present_basis(platform, row))
 
 
 def _read_bases(platform: Platform, max_seconds: float | None) -> bool:
