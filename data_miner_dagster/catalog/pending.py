@@ -199,6 +199,15 @@ def project_basis(row: ProjectRow, *, models: str, verdicts: str | None) -> str:
     return fingerprint_of({"content": row.content_version, "config": row.config_hash, "models": models, **said})
 
 
+def mark_built(database: Database, basis_by_project: Mapping[str, str]) -> None:
+    """Record what projects were built from that say nothing of it yet. Their dates stay."""
+    with database.transaction() as session:
+        for name, basis in sorted(basis_by_project.items()):
+            is_unknown = _PROJECTS.c.name == name, _PROJECTS.c.built_basis.is_(None)
+            values = {"built_basis": basis, "updated_at": _PROJECTS.c.updated_at}
+            session.execute(update(_PROJECTS).where(*is_unknown).values(values))
+
+
 def count_due(database: Database, stage: WorkStage, *, project: str | None = None, now: datetime | None = None) -> int:
     """Return the number of due rows of a stage, those at work included, at most `COUNT_LIMIT` of each project."""
     of_project = (

@@ -129,7 +129,7 @@ def _frames_of(
     embeddings_fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder_fingerprint)
     stored_fingerprint = read_vectors_fingerprint(embeddings_file)
     if stored_fingerprint is None and embeddings_file.exists():
-        # Whoever plans work looks at times alone: it would count as done for ever.
+        # The catalog has it as done: it is removed, and so asked for again.
         raise damaged(embeddings_file, "no embeddings")
     if stored_fingerprint != embeddings_fingerprint:
         return _Lack.EMBEDDINGS

@@ -45,15 +45,6 @@ def has_frames(layout: StorageLayout, video_key: str) -> bool:
     return layout.frames_table(video_key).is_file()
 
 
-def frames_modified_ns(layout: StorageLayout, video_key: str) -> int:
-    """Return when a video's table was last modified according to the file system, in nanoseconds.
-
-    Raises:
-        FileNotFoundError: there is no table.
-    """
-    return layout.frames_table(video_key).stat().st_mtime_ns
-
-
 def frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | None:
     """Return the fingerprint and number of a video's frames, or None without a readable table."""
     identity = read_identity(layout.frames_table(video_key))

@@ -1,7 +1,6 @@
 """The one reader of frames.parquet, and that it is the only one."""
 
 import ast
-import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +14,6 @@ from data_miner_dagster.storage.frames import (
     FrameImage,
     FramesIdentity,
     frames_identity,
-    frames_modified_ns,
     has_frames,
     images_of_frames,
     read_frame_images,
@@ -40,7 +38,6 @@ def test_readers__no_table(layout: StorageLayout) -> None:
     assert frames_identity(layout, KEY) is None
     assert sound_frames_identity(layout, KEY) is None
     for read in (
-        lambda: frames_modified_ns(layout, KEY),
         lambda: read_frames(layout, KEY, ["frame_id"]),
         lambda: read_frame_images(layout, KEY),
         lambda: images_of_frames(layout, [f"{KEY}/000000"]),
@@ -71,12 +68,6 @@ def test_readers__a_damaged_table(layout: StorageLayout) -> None:
     ):
         with pytest.raises(DamagedFileError, match=r"frames\.parquet is damaged .*; it is removed and made again"):
             read()
-
-
-def test_frames_modified_ns__when_the_file_was_written(layout: StorageLayout) -> None:
-    write_frames(layout, KEY, 1)
-    os.utime(layout.frames_table(KEY), ns=(1, 1_700_000_000_123_456_789))
-    assert frames_modified_ns(layout, KEY) == 1_700_000_000_123_456_789
 
 
 def test_read_frames__the_columns_asked_for_in_their_order(layout: StorageLayout) -> None:

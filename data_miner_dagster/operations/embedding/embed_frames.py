@@ -5,7 +5,6 @@ last frame is through. Claims are taken in the order of the keys, whatever order
 callers never wait for each other.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -29,7 +28,7 @@ from data_miner_dagster.operations.embedding.encoding import encode_tasks
 from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, frames_of
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, is_of_system, item_guard, record_item_fault
 from data_miner_dagster.operations.platform import Platform, ReportVideo
-from data_miner_dagster.storage.frames import frames_modified_ns, has_frames, sound_frames_identity
+from data_miner_dagster.storage.frames import has_frames, sound_frames_identity
 from data_miner_dagster.storage.vectors import read_embeddings, read_vectors_fingerprint, write_embeddings
 
 
@@ -163,10 +162,6 @@ def _plan_whole_video(
     target = platform.layout.embedding_file(encoder.name, video_key)
     fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder.fingerprint)
     if not force and read_vectors_fingerprint(target) == fingerprint:
-        # The same frames may have been made again since: who looks at times alone must see that these are theirs.
-        extracted_ns = frames_modified_ns(platform.layout, video_key)
-        if target.stat().st_mtime_ns < extracted_ns:
-            os.utime(target, ns=(extracted_ns, extracted_ns))
         return VideoOutcome(video_key, OutcomeStatus.REUSED, metadata={"encoder": encoder.name})
     if not force and (same := _take_embeddings(platform, encoder, video, fingerprint)) is not None:
         message = f"same content as {same}"

@@ -10,8 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from data_miner_dagster.catalog.pending import bases_on_record, frames_basis_of, record_bases, refresh_bases
-from data_miner_dagster.catalog.projects import find_projects, project_progress, update_project
+from data_miner_dagster.catalog.pending import bases_on_record, frames_basis_of, mark_built, record_bases, refresh_bases
+from data_miner_dagster.catalog.projects import find_projects, project_progress
 from data_miner_dagster.catalog.releases import num_released_videos
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import count_by_frames_basis, extracted_keys, find_videos
@@ -146,11 +146,13 @@ def _keep_builds(platform: Platform) -> None:
     An update alone starts no build.
     """
     rows = {row.name: row for row in find_projects(platform.database)}
+    built: dict[str, str] = {}
     for progress in project_progress(platform.database):
         row = rows[progress.name]
         is_whole = progress.num_extracted == num_released_videos(platform.database, row.name)
-        if row.stage is ProjectStage.COMPLETE and row.built_basis is None and is_whole:
-            update_project(platform.database, row.name, built_basis=present_basis(platform, row))
+        if row.stage is ProjectStage.COMPLETE and is_whole:
+            built[row.name] = present_basis(platform, row)
+    mark_built(platform.database, built)
 
 
 def _read_bases(platform: Platform, max_seconds: float | None) -> bool:

@@ -1,7 +1,6 @@
 """Every frame of a video: real JPEGs and files, an encoder whose vectors are known by hand."""
 
 import errno
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -79,18 +78,6 @@ def test_embed_frames__second_call_does_nothing_and_loads_nothing(platform: Colo
     assert statuses_of(embed_frames(platform, ["file-a"])) == [("file-a", OutcomeStatus.REUSED)]
     assert (platform.planted.loads, path.stat().st_mtime_ns) == ([], written)
     assert statuses_of(embed_frames(platform, ["file-a"], force=True)) == [("file-a", OutcomeStatus.DONE)]
-
-
-def test_embed_frames__current_ones_are_no_older_than_frames_made_again(platform: ColourPlatform) -> None:
-    """Sensors compare times: the file would count as missing, and be asked for, for ever."""
-    plant_video(platform, "file-a", RED)
-    embed_frames(platform, ["file-a"])
-    path = platform.layout.embedding_file("colour", "file-a")
-    content = path.read_bytes()
-    later = path.stat().st_mtime_ns + 5 * 10**9
-    os.utime(platform.layout.frames_table("file-a"), ns=(later, later))
-    assert statuses_of(embed_frames(platform, ["file-a"])) == [("file-a", OutcomeStatus.REUSED)]
-    assert (path.read_bytes(), path.stat().st_mtime_ns) == (content, later)
 
 
 def test_embed_frames__new_frames_or_encoder_make_it_stale(platform: ColourPlatform) -> None:
