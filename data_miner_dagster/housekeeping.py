@@ -9,14 +9,17 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster.history.partition_keys import remove_stray_keys
-from data_miner_dagster.history.pruning import prune_history
-from data_miner_dagster.jobs import ALL_ASSETS
+from data_miner_dagster.history.pruning import Ours, prune_history
+from data_miner_dagster.jobs import ALL_ASSETS, JOBS
 from data_miner_dagster.resources.platform import PlatformResource
 
 PRUNE_HISTORY: Final = "prune_history"
 
-OUR_ASSETS: Final = [key for asset in ALL_ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys]
-"""The assets whose history is ours to remove."""
+OURS: Final = Ours(
+    assets=[key for asset in ALL_ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys],
+    jobs=[*JOBS, PRUNE_HISTORY, "build_dataset"],  # the last is of earlier versions
+)
+"""Whose history is ours to remove."""
 
 
 class PruneConfig(dg.Config):
@@ -35,7 +38,7 @@ def _prune(context: dg.OpExecutionContext, config: PruneConfig, platform: Platfo
         context.log.info("platform.storage.history_days is null: history is kept")
         return
     stay, now = timedelta(days=days), datetime.now(UTC)
-    pruned = prune_history(context.instance, OUR_ASSETS, stay, now=now, own_run_id=context.run_id)
+    pruned = prune_history(context.instance, OURS, stay, now=now, own_run_id=context.run_id)
     context.log.info(pruned.line())
 
 

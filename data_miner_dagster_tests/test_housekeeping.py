@@ -33,10 +33,8 @@ def test_prune_history__old_runs_and_keys_of_deleted_projects_go(
         said = [entry.user_message for entry in instance.all_logs(done.run_id) if entry.level == 20]
         assert instance.get_dynamic_partitions(str(PROJECTS.name)) == ["cyclists"]
         assert said[0] == "removed 0 partitions of deleted videos and projects, 0 are in use"
-        assert said[1].startswith(
-            "removed 1 runs with "
-        )  # the job's own runs are no one's yet: no daemon asked for them
-        assert {run.run_id for run in instance.get_runs()} == {young.run_id, done.run_id}
+        assert said[1].startswith("removed 2 runs with ")
+        assert [run.run_id for run in instance.get_runs()] == [done.run_id]
 
 
 def test_housekeeping__asks_once_a_day_where_there_is_something_old(

@@ -28,7 +28,7 @@ def prune(
     """
     from data_miner_dagster.cli.dagster_history import open_history
     from data_miner_dagster.history.pruning import prune_history, would_prune
-    from data_miner_dagster.housekeeping import OUR_ASSETS
+    from data_miner_dagster.housekeeping import OURS
 
     age = parse_age(older_than)
     with open_history(opened_existing(root, config)) as instance:
@@ -37,9 +37,9 @@ def prune(
             return
         now = datetime.now(UTC)
         if dry_run:
-            echo(would_prune(instance, OUR_ASSETS, age, now=now).line(would=True))
+            echo(would_prune(instance, OURS, age, now=now).line(would=True))
             return
-        pruned = prune_history(instance, OUR_ASSETS, age, now=now)
+        pruned = prune_history(instance, OURS, age, now=now)
     echo(pruned.line())
     for database in pruned.in_use:
         echo(f"{database} is in use and keeps its free space for what comes; prune again once no run is in flight")

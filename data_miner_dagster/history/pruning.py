@@ -48,6 +48,21 @@ class _UndoError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Ours:
+    """What belongs to our code location in a storage that others may use, too."""
+
+    assets: Collection[dg.AssetKey]
+    jobs: Collection[str]
+
+    def has_run(self, run: dg.DagsterRun) -> bool:
+        """Return whether a run is of our code location, or was executed by this package in its own process."""
+        origin = run.remote_job_origin
+        if origin is not None:
+            return _is_our_location(origin.repository_origin.code_location_origin.location_name)
+        return run.job_name in self.jobs or any(tag.startswith(_TAG_OF_OURS) for tag in run.tags)
+
+
+@dataclass(frozen=True, slots=True)
 class Pruning:
     """What was removed, or would be."""
 
@@ -72,7 +87,7 @@ class Pruning:
 
 def prune_history(
     instance: dg.DagsterInstance,
-    assets: Collection[dg.AssetKey],
+    ours: Ours,
     older_than: timedelta,
     *,
     now: datetime,
@@ -85,13 +100,13 @@ def prune_history(
 
     Args:
         instance: of Dagster, on SQLite or PostgreSQL.
-        assets: those of our code location.
+        ours: what belongs to our code location.
         older_than: how long history is kept.
         now: the time from which it counts.
         own_run_id: the run that calls, if one does, which does not hold up the rewriting of databases.
     """
     before = _stored_bytes(instance)
-    run_ids = [run.run_id for run in _old_runs(instance, assets, now - older_than)]
+    run_ids = [run.run_id for run in _old_runs(instance, ours, now - older_than)]
     num_events = num_states = 0
     for start in range(0, len(run_ids), _RUNS_A_TRANSACTION):
         note_progress()
@@ -107,7 +122,7 @@ def prune_history(
     while True:
         note_progress()
         with open_index(instance) as connection:
-            num_superseded = delete_superseded(connection, assets)
+            num_superseded = delete_superseded(connection, ours.assets)
         num_events += num_superseded
         if not num_superseded:
             break
@@ -129,11 +144,9 @@ def prune_ticks(instance: dg.DagsterInstance, older_than: timedelta, *, now: dat
     return num_ticks
 
 
-def would_prune(
-    instance: dg.DagsterInstance, assets: Collection[dg.AssetKey], older_than: timedelta, *, now: datetime
-) -> Pruning:
+def would_prune(instance: dg.DagsterInstance, ours: Ours, older_than: timedelta, *, now: datetime) -> Pruning:
     """Return what `prune_history` would remove. Changes nothing."""
-    run_ids = [run.run_id for run in _old_runs(instance, assets, now - older_than)]
+    run_ids = [run.run_id for run in _old_runs(instance, ours, now - older_than)]
     num_events = num_states = 0
     for run_id in run_ids:
         with suppress(_UndoError), open_index(instance) as connection:
@@ -147,14 +160,6 @@ def would_prune(
     return Pruning(len(run_ids), num_events, num_ticks, len(leftovers), num_states, size)
 
 
-def is_ours(run: dg.DagsterRun) -> bool:
-    """Return whether a run is of our code location, or was executed by this package in its own process."""
-    origin = run.remote_job_origin
-    if origin is not None:
-        return _is_our_location(origin.repository_origin.code_location_origin.location_name)
-    return any(tag.startswith(_TAG_OF_OURS) for tag in run.tags)
-
-
 def _is_our_location(name: str) -> bool:
     return name == LOCATION or name.startswith(f"{LOCATION}.")
 
@@ -162,13 +167,11 @@ def _is_our_location(name: str) -> bool:
 # --- which runs ---
 
 
-def _old_runs(
-    instance: dg.DagsterInstance, assets: Collection[dg.AssetKey], before: datetime
-) -> Iterator[dg.DagsterRun]:
+def _old_runs(instance: dg.DagsterInstance, ours: Ours, before: datetime) -> Iterator[dg.DagsterRun]:
     """Yield the finished runs that ended before a time and that nothing refers to."""
     repeated, attempts, backfills = (
         _repeated_runs(instance),
-        _latest_attempts(instance, assets),
+        _latest_attempts(instance, ours.assets),
         _active_backfills(instance),
     )
     finished = dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_before=before)
@@ -182,7 +185,7 @@ def _old_runs(
                 or (run.run_id in attempts and run.status is dg.DagsterRunStatus.FAILURE)
                 or run.tags.get(BACKFILL_ID_TAG) in backfills
             )
-            if ended < before.timestamp() and not is_needed and is_ours(run):
+            if ended < before.timestamp() and not is_needed and ours.has_run(run):
                 yield run
         cursor = page[-1].dagster_run.run_id
 

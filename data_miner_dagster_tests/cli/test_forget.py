@@ -15,7 +15,7 @@ from data_miner_dagster.cli import dagster_history
 from data_miner_dagster.cli.dagster_history import remove_stray_partitions
 from data_miner_dagster.deployment import prepare_dagster_home
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.history.pruning import prune_history
+from data_miner_dagster.history.pruning import Ours, prune_history
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.partitions import VIDEOS
@@ -93,7 +93,7 @@ def test_forget__what_pruning_kept_goes_too(run_command: RunCommand, platform: P
     make_history(platform)
     frames, dataset = dg.AssetKey("frames"), dg.AssetKey("dataset")
     with dg.DagsterInstance.get() as instance:
-        assert prune_history(instance, [frames, dataset], timedelta(0), now=datetime.now(UTC)).num_runs == 3
+        assert prune_history(instance, Ours([frames, dataset], []), timedelta(0), now=datetime.now(UTC)).num_runs == 3
         assert instance.get_materialized_partitions(frames) == set(KEYS)
     assert files_with(platform.root, PICTURE) == ["dagster_home/history/runs/index.db"]
     assert run_command("forget", KEYS[0], "--yes", "--root", platform.root).exit_code == 0

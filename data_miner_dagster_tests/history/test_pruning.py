@@ -16,11 +16,11 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from data_miner_dagster.history import pruning
-from data_miner_dagster.history.pruning import Pruning, prune_history, would_prune
+from data_miner_dagster.history.pruning import Ours, Pruning, prune_history, would_prune
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
 
 KEYS = ["files-aaa", "files-bbb", "files-ccc"]
-OURS = {"data_miner/batch": "7"}
+TAGS = {"data_miner/batch": "7"}
 MONTH = timedelta(days=30)
 
 
@@ -49,6 +49,7 @@ def is_whole() -> dg.AssetCheckResult:
 
 
 ASSETS = [frames.key, dataset.key]
+OURS = Ours(ASSETS, ["embed_frames"])
 
 
 def add_keys(instance: dg.DagsterInstance) -> None:
@@ -59,13 +60,13 @@ def add_keys(instance: dg.DagsterInstance) -> None:
 def run(instance: dg.DagsterInstance, key: str, num_frames: int = 1, *, fails: bool = False) -> str:
     config = {"ops": {"frames": {"config": {"num_frames": num_frames, "fails": fails}}}}
     done = dg.materialize(
-        [frames], partition_key=key, instance=instance, tags=OURS, run_config=config, raise_on_error=False
+        [frames], partition_key=key, instance=instance, tags=TAGS, run_config=config, raise_on_error=False
     )
     return done.run_id
 
 
 def build(instance: dg.DagsterInstance) -> str:
-    return dg.materialize([dataset, is_whole], partition_key="cyclists", instance=instance, tags=OURS).run_id
+    return dg.materialize([dataset, is_whole], partition_key="cyclists", instance=instance, tags=TAGS).run_id
 
 
 class State(NamedTuple):
@@ -100,7 +101,7 @@ def state_of(instance: dg.DagsterInstance) -> State:
 
 
 def prune(instance: dg.DagsterInstance, older_than: timedelta = MONTH, *, later: timedelta = 2 * MONTH) -> Pruning:
-    return prune_history(instance, ASSETS, older_than, now=datetime.now(UTC) + later)
+    return prune_history(instance, OURS, older_than, now=datetime.now(UTC) + later)
 
 
 def stored_files(instance: dg.DagsterInstance) -> list[str]:
@@ -118,7 +119,7 @@ def test_prune_history__the_state_of_partitions_is_as_before(instance: dg.Dagste
     before = state_of(instance)
     assert "'num_frames': IntMetadataValue(value=2)" in before.latest[0][3]
     assert before.failed == {KEYS[1]}
-    would = would_prune(instance, ASSETS, MONTH, now=datetime.now(UTC) + 2 * MONTH)
+    would = would_prune(instance, OURS, MONTH, now=datetime.now(UTC) + 2 * MONTH)
     assert (would.num_runs, would.num_states, len(instance.get_runs())) == (3, 2, 4)
     pruned = prune(instance)
     assert (pruned.num_runs, pruned.num_states, pruned.num_events) == (3, 2, would.num_events)
@@ -148,15 +149,15 @@ def test_prune_history__young_runs_runs_of_others_runs_in_flight_and_what_these_
     instance: dg.DagsterInstance,
 ) -> None:
     def ended(**options: Any) -> str:
-        made = create_run_for_test(instance, **{"tags": OURS, "status": dg.DagsterRunStatus.SUCCESS, **options})
+        made = create_run_for_test(instance, **{"tags": TAGS, "status": dg.DagsterRunStatus.SUCCESS, **options})
         return str(made.run_id)
 
     old, repeated, foreign = ended(), ended(), ended(tags={})
+    untagged = ended(tags={}, job_name="embed_frames")
     active = ended(status=dg.DagsterRunStatus.STARTED, parent_run_id=repeated, root_run_id=repeated)
     assert prune(instance, later=timedelta(days=29)).num_runs == 0
-    assert prune(instance).num_runs == 1
+    assert prune(instance).num_runs == len({old, untagged})
     assert {left.run_id for left in instance.get_runs()} == {repeated, foreign, active}
-    assert old not in {left.run_id for left in instance.get_runs()}
 
 
 @pytest.mark.parametrize("instance", ["sqlite"], indirect=True)
@@ -212,7 +213,7 @@ def test_prune_history__old_ticks_go_and_skipped_ones_sooner(instance: dg.Dagste
             at, kind = (now - timedelta(days=days)).timestamp(), InstigatorType.SENSOR
             tick = TickData(origin.get_id(), "videos", kind, status, at, run_ids=["a"], selector_id=state.selector_id)
             instance.create_tick(tick)
-    assert would_prune(instance, ASSETS, MONTH, now=now).num_ticks == 2
+    assert would_prune(instance, OURS, MONTH, now=now).num_ticks == 2
     assert prune(instance, later=timedelta(0)).num_ticks == 2
     numbers = {
         state.origin.repository_origin.code_location_origin.location_name: len(
