@@ -7,6 +7,7 @@ import typer
 from data_miner_dagster.cli.holding import KeysFileOption, checked_keys, keys_in_file
 from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo
+from data_miner_dagster.cli.upgrading import price_lines
 
 if TYPE_CHECKING:
     from data_miner_dagster.domain.work import WorkStage
@@ -33,7 +34,7 @@ def backfill(
     from data_miner_dagster.catalog.retries import retry_work
     from data_miner_dagster.cli.wanted_runs import WantedRun, do_runs, runs_of_videos
     from data_miner_dagster.domain.errors import ConfigError, DataMinerError
-    from data_miner_dagster.domain.work import VIDEO_STAGES
+    from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 
     chosen = {Standing.MISSING: missing, Standing.FAILED: failed, Standing.STALE: stale}
     standings = {standing for standing, is_chosen in chosen.items() if is_chosen}
@@ -51,6 +52,9 @@ def backfill(
         runs = runs_of_videos(stage, choice.video_keys, force=force)
         left_out = f"; left out: {choice.left_out}" if choice.left_out else ""
         echo(f"{asset} of project {project}: {len(choice.video_keys)} videos in {len(runs)} runs{left_out}")
+        if stage is WorkStage.EXTRACTION:  # whatever was chosen by its standing is made again
+            for line in price_lines(platform, video_keys=choice.video_keys, with_current=force or keys is None):
+                echo(line)
     elif standings or keys_file is not None:
         raise ConfigError(f"--asset {asset} is made for a whole project: leave out what chooses videos")
     else:

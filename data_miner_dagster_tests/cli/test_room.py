@@ -78,6 +78,10 @@ def test_clean__counts_first_and_the_price_is_said_before_frames_are_made_again(
     assert fixed.exit_code == 0
     told = "1 videos (1.18 MB) have to be downloaded again for their frames: their files were removed to make room"
     assert lines_before_work(platform, "p") == [told]
+    planned = run_command(
+        "backfill", "--asset", "frames", "--project", "p", "--dry-run", "--root", platform.root
+    ).stdout
+    assert planned.splitlines() == ["frames of project p: 1 videos in 1 runs", told]
 
 
 def test_clean__unknown_kind(run_command: RunCommand, platform: Platform) -> None:
