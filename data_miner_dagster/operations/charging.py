@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from data_miner_dagster.catalog.attempts import clear_attempts
-from data_miner_dagster.catalog.batches import batch_of
+from data_miner_dagster.catalog.batches import batch_of, end_batch
 from data_miner_dagster.catalog.charges import charge_run
 from data_miner_dagster.domain.errors import NotReadyError
 from data_miner_dagster.domain.work import WorkStage
@@ -36,8 +36,11 @@ def charging(platform: Platform, project: str, stage: WorkStage, *, basis: str |
             failure = replace(failure_of_run(error, stage, run_id=platform.run_id), basis=basis)
 
             def charge() -> None:
+                if batch_id is not None:  # with its batch ended, nobody takes the end of the run for a death
+                    end_batch(platform.database, batch_id, failure.message, failure=failure)
+                    return
                 with platform.database.transaction() as session:
-                    charge_run(session, stage, failure, [project], batch_id)
+                    charge_run(session, stage, failure, [project])
 
             # If the catalog is away, what came before it is what the caller is to hear of.
             attempt_extra("failure", project, charge)

@@ -10,12 +10,13 @@ from typing import Final
 
 import dagster as dg
 
+from data_miner_dagster.assets.outcomes import OUTAGE_KIND
 from data_miner_dagster.catalog.batches import OpenBatch, end_batch, open_batches
 from data_miner_dagster.catalog.holds import CANCELLED, PAUSED, hold_items
 from data_miner_dagster.catalog.leases import find_leases
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.upkeep import reset_orphans
-from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES
+from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
 from data_miner_dagster.jobs import is_ours
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.runs import active_runs, end_dead_runs
@@ -38,7 +39,7 @@ def end_lost_work(get_instance: Callable[[], dg.DagsterInstance], platform: Plat
     for batch in batches:
         if batch.run_id in at_work or (batch.run_id is None and str(batch.id) in at_work):
             continue
-        if (line := _end_if_over(platform, batch, _run_of(instance, batch))) is not None:
+        if (line := _end_if_over(instance, platform, batch)) is not None:
             lines.append(line)
     if lines:
         reset_orphans(database)
@@ -52,8 +53,9 @@ def _run_of(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | N
     return runs[0] if runs else None
 
 
-def _end_if_over(platform: Platform, batch: OpenBatch, run: dg.DagsterRun | None) -> str | None:
+def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBatch) -> str | None:
     """End a batch if no run is at work on it any more; return a line if anything of it may be undone."""
+    run = _run_of(instance, batch)
     what = f"batch {batch.id} of {batch.stage.value.lower()}"
     if run is None:
         if batch.created_at > utc_now() - timedelta(seconds=_START_SECONDS):
@@ -67,9 +69,34 @@ def _end_if_over(platform: Platform, batch: OpenBatch, run: dg.DagsterRun | None
     if run.status is dg.DagsterRunStatus.SUCCESS:
         end_batch(platform.database, batch.id, "its run ended")
         return None
+    if (failure := _failure_told_by(instance, run, batch.stage)) is not None:
+        end_batch(platform.database, batch.id, failure.message, failure=failure)
+        return f"{what}: {failure.message}"
     has_begun = batch.run_id is not None  # else nothing was worked on: the run could not be started
     end_batch(platform.database, batch.id, "its run died" if has_begun else "its run did not start", died=has_begun)
     return f"{what}: its run {'died' if has_begun else 'did not start'}"
+
+
+def _failure_told_by(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: WorkStage) -> Failure | None:
+    """Return what the events of a failed run say of why, or None if its process died without a word.
+
+    The run could not say so in the catalog, which was away, or it failed at a check of its result.
+    """
+    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        step = entry.dagster_event.step_failure_data if entry.dagster_event is not None else None
+        if step is None:
+            continue
+        told = step.user_failure_data
+        kind = None if told is None else told.metadata.get(OUTAGE_KIND)
+        line = (
+            (told.description if told is not None else None) or (step.error.message if step.error else "") or "failed"
+        )
+        if kind is not None:
+            return Failure(str(kind.value), line, FailureScope.STAGE, run.run_id)
+        if told is not None or stage not in VIDEO_STAGES:
+            scope = FailureScope.BATCH if stage in VIDEO_STAGES else FailureScope.ITEM
+            return Failure(FailureKind.FAILED, " ".join(line.split()), scope, run.run_id)
+    return None
 
 
 def _hold_cancelled(platform: Platform, batch: OpenBatch, what: str) -> str:

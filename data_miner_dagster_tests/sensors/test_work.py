@@ -1,12 +1,17 @@
 """The sensor, evaluated on a real instance and a real catalog."""
 
+import errno
+
 import dagster as dg
 import pytest
+from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
 
+from data_miner_dagster.assets.outcomes import failure_of
 from data_miner_dagster.catalog.attempts import record_attempt
 from data_miner_dagster.catalog.batches import end_batch, open_batches, set_run
 from data_miner_dagster.catalog.database import Database
-from data_miner_dagster.catalog.gates import close_gate
+from data_miner_dagster.catalog.deaths import suspects_to_try
+from data_miner_dagster.catalog.gates import close_gate, gate_of
 from data_miner_dagster.catalog.holds import hold_items, release_holds
 from data_miner_dagster.catalog.projects import find_project, update_project
 from data_miner_dagster.catalog.schema import utc_now
@@ -111,6 +116,27 @@ def test_wanted_work__what_a_dead_run_left_is_tried_in_halves(instance: dg.Dagst
     set_run(platform.database, int(request.tags["data_miner/batch"]), run.run_id)  # as its process does
     (again,) = requests_of(tick(instance))
     assert len(keys_of(again)) == 3
+
+
+def test_wanted_work__what_a_failed_run_could_not_tell_the_catalog_is_in_its_events(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, KEYS[:6])
+    (request,) = requests_of(tick(instance))
+    run = run_of(instance, request, dg.DagsterRunStatus.FAILURE)
+    set_run(platform.database, int(request.tags["data_miner/batch"]), run.run_id)
+    told = failure_of(OSError(errno.EROFS, "Read-only file system"))
+    failed = StepFailureData(None, UserFailureData("", "read-only", told.metadata))  # type: ignore[no-untyped-call]
+    event = dg.DagsterEvent("STEP_FAILURE", run.job_name, step_key="videos", event_specific_data=failed)
+    instance.report_dagster_event(event, run.run_id)
+    assert "downloading is closed until" in reason_of(tick(instance))
+    with platform.database.reading() as session:
+        gate = gate_of(session, WorkStage.DOWNLOADING)
+        assert gate is not None
+        assert (gate.kind, gate.reason) == ("store", "read-only")
+        assert suspects_to_try(session, WorkStage.DOWNLOADING) == []
 
 
 def _settle(platform: Platform, key: str) -> None:
