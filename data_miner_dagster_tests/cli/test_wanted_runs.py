@@ -9,10 +9,11 @@ import dagster as dg
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
-from data_miner_dagster.catalog.batches import take_batch
+from data_miner_dagster.catalog.batches import open_batches, take_batch
 from data_miner_dagster.catalog.claims import live_claims
 from data_miner_dagster.catalog.holds import CANCELLED, find_holds
 from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.cli.dagster_runs import cancel_batches
 from data_miner_dagster.cli.wanted_runs import ask_for, has_daemon, open_workspace, runs_of_videos
 from data_miner_dagster.config.environment import CONFIG_VARIABLE, ROOT_VARIABLE
 from data_miner_dagster.deployment import open_instance
@@ -65,7 +66,9 @@ def test_ask_for__a_list_of_keys_that_somebody_cancels(platform: Platform, run_c
         assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.QUEUED}
         instance.launch_run(first, workspace.context)
         wait_for("four downloads", lambda: True if len(live_claims(platform.database)) == 4 else None, timeout=60)
-        assert instance.run_coordinator.cancel_run(second)  # which nobody has launched
+        (waiting,) = [batch.id for batch in open_batches(platform.database) if batch.run_id is None]
+        told = list(cancel_batches(platform, {waiting: None}))  # as `pause --cancel` does: nothing of it is held
+        assert told == [f"run {second[:8]} (download_videos) was cancelled"]
         started = time.monotonic()
         assert instance.run_coordinator.cancel_run(first)  # as the UI does
         wait_for("the cancelled run", lambda: _status_if_over(instance, first), timeout=60, every=0.1)
@@ -74,16 +77,16 @@ def test_ask_for__a_list_of_keys_that_somebody_cancels(platform: Platform, run_c
         end_lost_work(lambda: instance, platform)
     held = find_holds(platform.database)
     assert {(row.stage, row.project, row.reason) for row in held} == {(DOWNLOADING, None, CANCELLED)}
-    assert sorted(str(row.video_key) for row in held) == scattered
+    assert sorted(str(row.video_key) for row in held) == scattered[:25]
     assert {(row.status, row.error) for row in find_videos(platform.database)} == {(VideoStatus.PENDING, None)}
     assert live_claims(platform.database) == []
     free = take_batch(platform.database, DOWNLOADING, max_items=60, must_be_full_until_seconds=0)
     assert free is not None
-    assert len(free.items) == 20  # the others of the project go on
-    assert run_command("resume", "--project", "slow").stdout.startswith("project slow: 40 holds ended")
+    assert len(free.items) == 35  # the others go on
+    assert run_command("resume", "--project", "slow").stdout.startswith("project slow: 25 holds ended")
     again = take_batch(platform.database, DOWNLOADING, max_items=60, must_be_full_until_seconds=0)
     assert again is not None
-    assert list(again.items) == scattered
+    assert list(again.items) == scattered[:25]
 
 
 def _status_if_over(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus | None:
