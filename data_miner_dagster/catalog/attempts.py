@@ -131,6 +131,18 @@ def due_dates(
     return {row.item: _due_at(row, basis) for row in _last_attempts(session, stage, items)}
 
 
+def last_failures(
+    session: Session, stages: Collection[WorkStage], items: Collection[str]
+) -> list[tuple[AttemptRow, datetime | None]]:
+    """Return the last failure of each of the items at each of the stages, with `next_due`, by one statement."""
+    found: list[tuple[AttemptRow, datetime | None]] = []
+    for some in portions(items):
+        last = select(func.max(AttemptRow.id)).where(AttemptRow.stage.in_(stages), AttemptRow.item.in_(some))
+        query = select(AttemptRow).where(AttemptRow.id.in_(last.group_by(AttemptRow.stage, AttemptRow.item)))
+        found += [(row, _due_at(row, None)) for row in session.scalars(query)]
+    return found
+
+
 def last_attempt(session: Session, stage: WorkStage, item: str) -> AttemptRow | None:
     """Return the last failure of an item at a stage, or None if it has not failed."""
     return next(_last_attempts(session, stage, [item]), None)

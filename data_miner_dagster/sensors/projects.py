@@ -3,19 +3,19 @@
 import time
 from collections.abc import Callable, Collection
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 import dagster as dg
 
-from data_miner_dagster.catalog.attempts import last_attempt, next_due
+from data_miner_dagster.catalog.attempts import last_failures
 from data_miner_dagster.catalog.batches import projects_in_flight, take_project_batch
-from data_miner_dagster.catalog.database import Session
 from data_miner_dagster.catalog.holds import why_held
 from data_miner_dagster.catalog.members import has_members, num_embedded_members
 from data_miner_dagster.catalog.pending import is_project_settled
 from data_miner_dagster.catalog.releases import num_released_videos
 from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.config.settings import RefreshConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
@@ -30,6 +30,7 @@ from data_miner_dagster.sensors.planning import (
 )
 from data_miner_dagster.sensors.requests import Room, request_of
 
+_STAGES: Final = (WorkStage.SOURCING, *BUILD_STAGES)
 _COUNT_SECONDS: Final = 60.0
 """How long a number of new videos is remembered: counting reads all videos of a project."""
 _num_new: dict[tuple[str, str], tuple[float, int]] = {}  # by root and project; when it was counted
@@ -42,11 +43,13 @@ def request_projects(
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []
     in_flight = projects_in_flight(platform.database)
+    failures = _failures_by_project(platform, states)
     for state in states:
+        failed = standing_failure(state, failures.get(state.name, []))
         outcome: dg.RunRequest | ItemFault | str | None
         try:
             outcome = attempt_alone(
-                "projects", state.name, partial(_request_or_reason, platform, state, room, in_flight)
+                "projects", state.name, partial(_request_or_reason, platform, state, room, in_flight, failed)
             )
         except ConfigError as error:  # in that project's configuration: the others go on
             outcome = str(error)
@@ -62,12 +65,14 @@ def request_projects(
 
 
 def _request_or_reason(
-    platform: Platform, project: ProjectState, room: Room, in_flight: Collection[tuple[WorkStage, str]]
+    platform: Platform,
+    project: ProjectState,
+    room: Room,
+    in_flight: Collection[tuple[WorkStage, str]],
+    failed: FailedStage | None,
 ) -> dg.RunRequest | str | None:
     """Return the run to request, why the project waits, or None if it is complete."""
     now = utc_now()
-    with platform.database.reading() as session:
-        failed = standing_failure(project, _failures_of(session, project.name))
     stage = next_stage(project, failed)
     if stage is None:
         return None
@@ -89,14 +94,12 @@ def _request_or_reason(
     return request_of(batch, [project.name])
 
 
-def _failures_of(session: Session, project: str) -> list[FailedStage]:
-    found = []
-    for stage in (WorkStage.SOURCING, *BUILD_STAGES):
-        row = last_attempt(session, stage, project)
-        if row is not None:
-            # Without a basis: a date counts whatever has changed since, or what fails would be tried at every change.
-            due_at = next_due(session, stage, project)
-            found.append(FailedStage(stage, due_at, row.basis, row.message))
+def _failures_by_project(platform: Platform, states: list[ProjectState]) -> dict[str, list[FailedStage]]:
+    found: dict[str, list[FailedStage]] = {}
+    with platform.database.reading() as session:
+        # Without a basis: a date counts whatever has changed since, or what fails would be tried at every change.
+        for row, due_at in last_failures(session, _STAGES, [state.name for state in states]):
+            found.setdefault(row.item, []).append(FailedStage(row.stage, due_at, row.basis, row.message))
     return found
 
 
@@ -105,11 +108,16 @@ def _why_not_built(platform: Platform, project: ProjectState, now: datetime) -> 
     with platform.database.reading() as session:
         if is_project_settled(session, project.name, now):
             return None if has_members(session, project.name) else "it has no videos"
-    refresh = platform.project_config(project.name).refresh
+    refresh = _refresh_of(platform, project.name, project.config_hash)
     if refresh.wait_for_all:
         return "videos are on their way"
     num_new = _count_new(platform, project.name)
     return None if num_new >= refresh.min_new_videos else f"{num_new} of {refresh.min_new_videos} new videos are ready"
+
+
+@lru_cache(maxsize=1024)
+def _refresh_of(platform: Platform, project: str, _config_hash: str) -> RefreshConfig:
+    return platform.project_config(project).refresh
 
 
 def _count_new(platform: Platform, project: str) -> int:
