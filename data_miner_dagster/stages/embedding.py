@@ -1,4 +1,7 @@
-"""The embedding pipeline: threads decode images while the model runs, and batches span video boundaries.
+"""The embedding pipeline: threads decode images while the model runs. A batch never mixes images of two groups.
+
+The last bits of a vector depend on how many images its batch has. If a batch held frames of several videos, a video's
+vectors would depend on what happened to be embedded with it.
 
 Belongs here: batching, overlap, bounded queues, handling out-of-memory errors. Does not belong here: where images
 come from and where vectors go (operations/embedding/encoding.py), the models.
@@ -54,6 +57,7 @@ def embed_in_batches(
     load: Callable[[Frame], RgbImage],
     batching: Batching,
     *,
+    group_of: Callable[[Frame], object] = lambda _frame: None,
     is_of_frame: Callable[[Exception], bool] = lambda _error: False,
 ) -> Generator[EmbeddedFrame[Frame], None, None]:
     """Yield every frame with its vector, in the given order. Closing the generator ends its threads.
@@ -67,6 +71,7 @@ def embed_in_batches(
         frames: the frames to embed; may be endless.
         load: returns a frame's image, at any size not below the encoder's `input_side`. Raises UnreadableImageError.
         batching: how large a batch may be, and how many threads prepare it.
+        group_of: returns what frames of one batch have in common: their video. Frames of a group follow each other.
         is_of_frame: returns whether an error other than UnreadableImageError concerns a single frame only. If the
             model fails on a batch with such an error, its frames are run one by one. The error of the model is raised
             if it now also fails on a frame that it accepted before.
@@ -84,7 +89,7 @@ def embed_in_batches(
             return error
 
     with ThreadPoolExecutor(batching.decode_threads, thread_name_prefix="decode") as pool:
-        ahead = _PreparedAhead(iter(frames), lambda frame: pool.submit(prepare, frame))
+        ahead = _PreparedAhead(iter(frames), lambda frame: pool.submit(prepare, frame), group_of)
         try:
             ahead.fill(PREFETCHED_BATCHES * runner.batch_size)
             while ahead.waiting:
@@ -105,10 +110,14 @@ class _PreparedAhead(Generic[Frame]):
     """Frames, in order, whose images are being loaded and preprocessed by threads."""
 
     def __init__(
-        self, frames: Iterator[Frame], submit: Callable[[Frame], Future[npt.NDArray[Any] | Exception]]
+        self,
+        frames: Iterator[Frame],
+        submit: Callable[[Frame], Future[npt.NDArray[Any] | Exception]],
+        group_of: Callable[[Frame], object],
     ) -> None:
         self._frames = frames
         self._submit = submit
+        self._group_of = group_of
         self.waiting: deque[tuple[Frame, Future[npt.NDArray[Any] | Exception]]] = deque()
 
     def fill(self, num_frames: int) -> None:
@@ -120,9 +129,10 @@ class _PreparedAhead(Generic[Frame]):
             self.waiting.append((frame, self._submit(frame)))
 
     def take(self, runner: "_BatchRunner") -> list[tuple[Frame, npt.NDArray[Any] | Exception]]:
-        """Return the next batch, once its images are ready."""
+        """Return the next batch of one group, once its images are ready."""
         taken: list[tuple[Frame, npt.NDArray[Any] | Exception]] = []
-        while self.waiting and len(taken) < runner.batch_size:
+        group = self._group_of(self.waiting[0][0])
+        while self.waiting and len(taken) < runner.batch_size and self._group_of(self.waiting[0][0]) == group:
             frame, future = self.waiting.popleft()
             taken.append((frame, future.result()))
             runner.fit(taken[-1][1])

@@ -86,6 +86,14 @@ def test_embed_in_batches__last_batch_is_smaller() -> None:
     assert encoder.batch_sizes == [4, 4, 3]
 
 
+def test_embed_in_batches__a_batch_is_of_one_group() -> None:
+    encoder = LevelEncoder()
+    batching = Batching(batch_size=4, decode_threads=2, max_batch_bytes=1 << 30)
+    results = list(embed_in_batches(encoder, range(20, 33), _grey, batching, group_of=lambda level: level // 6))
+    assert [result.frame for result in results] == list(range(20, 33))
+    assert encoder.batch_sizes == [4, 4, 2, 3]  # 20..23, then 24..29, then 30..32
+
+
 def test_embed_in_batches__damaged_frame_keeps_its_place_and_holds_up_nobody() -> None:
     results = _embed(LevelEncoder(), range(10, 17))
     assert [result.frame for result in results if result.vector is None] == [13]

@@ -1,8 +1,7 @@
 """All frames of videos to stored embeddings: one file a video and encoder, made once and shared by all projects.
 
-The videos of one call share batches, so short ones cost nothing extra; each is written, and reported, as soon as its
-last frame is through. Claims are taken in the order of the keys, whatever order they were asked in, so that two
-callers never wait for each other.
+Decoding goes on across videos; each is written, and reported, as soon as its last frame is through. Claims are taken in
+the order of the keys, whatever order they were asked in, so that two callers never wait for each other.
 """
 
 from collections.abc import Iterator, Sequence

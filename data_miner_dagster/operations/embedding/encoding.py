@@ -1,4 +1,4 @@
-"""The frames of open tasks through an encoder, in batches that videos share."""
+"""The frames of open tasks through an encoder, in batches of one video each."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -37,6 +37,7 @@ def encode_tasks(
             chain([first], frames),
             partial(_load_image, pictures, min_side=encoder.input_side),
             batching,
+            group_of=lambda frame: frame.task.video_key,
             is_of_frame=lambda error: not concerns_all_items(error),
         )
         with closing(stream):

@@ -92,7 +92,7 @@ def test_embed_frames__new_frames_or_encoder_make_it_stale(platform: ColourPlatf
     assert stored.fingerprint == embeddings_fingerprint_of("frames-2", "colour-2")
 
 
-def test_embed_frames__videos_share_batches_and_outcomes_keep_the_order_asked(platform: ColourPlatform) -> None:
+def test_embed_frames__a_batch_is_of_one_video_and_outcomes_keep_the_order_asked(platform: ColourPlatform) -> None:
     for key in ("file-c", "file-a", "file-b"):
         plant_video(platform, key, RED, GREEN)
     reported: list[str] = []
@@ -100,7 +100,7 @@ def test_embed_frames__videos_share_batches_and_outcomes_keep_the_order_asked(pl
         platform, ["file-c", "file-a", "file-b"], report=lambda done: reported.append(done.video_key)
     )
     assert statuses_of(outcomes) == [(key, OutcomeStatus.DONE) for key in ("file-c", "file-a", "file-b")]
-    assert platform.encoder.batch_sizes == [4, 2]
+    assert platform.encoder.batch_sizes == [2, 2, 2]
     assert reported == ["file-a", "file-b", "file-c"]
 
 
