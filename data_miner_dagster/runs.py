@@ -63,14 +63,15 @@ def end_dead_runs(
 ) -> list[str]:
     """Fail the active runs whose process is gone, silent or hanging, free their slots and claims; return their ids.
 
-    A run of ours that has begun and has no lease yet gets 90 s for it. Leases that runs left behind are removed.
-    Idempotent, and safe when several processes do it at once.
+    A run of ours that has begun and has no lease yet gets 90 s for it. One whose process is still starting is Dagster's
+    (`start_timeout_seconds` of dagster.yaml): on a busy machine that may take minutes. Leases that runs left behind are
+    removed. Idempotent, and safe when several processes do it at once.
     """
     leases = {lease.run_id: lease for lease in find_leases(database)}  # before the runs: a lease has a run already
     runs = {run.run_id: run for run in active_runs(instance) if run.run_id in leases or is_ours(run)}
     if not runs and not leases:
         return []
-    awaited = {run.run_id: run.job_name for run in runs.values() if _has_begun(instance, run)}
+    awaited = {run.run_id: run.job_name for run in runs.values() if run.status in _BEGUN}
     silent = [runs[run_id] for run_id in awaited if run_id not in leases or process_of(leases[run_id]) is None]
     if earlier := _alive_by_claims(database, silent):
         remove_leases(database, earlier)
@@ -85,17 +86,6 @@ def end_dead_runs(
         if attempt_alone("end_dead_runs", run_id, partial(_end, instance, database, run, verdict)) is True:
             ended.append(run_id)
     return ended
-
-
-def _has_begun(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Return whether the run's process should have taken the lease by now, or will within 90 s.
-
-    A process that `DefaultRunLauncher` starts needs seconds. Other launchers may fetch an image first; they watch that
-    themselves, until `start_timeout_seconds` of dagster.yaml.
-    """
-    if run.status is dg.DagsterRunStatus.STARTING:
-        return isinstance(instance.run_launcher, dg.DefaultRunLauncher)
-    return run.status in _BEGUN
 
 
 def _alive_by_claims(database: Database, runs: Sequence[dg.DagsterRun]) -> set[str]:
