@@ -45,6 +45,11 @@ def has_frames(layout: StorageLayout, video_key: str) -> bool:
     return layout.frames_table(video_key).is_file()
 
 
+def frames_table_of(layout: StorageLayout, video_key: str) -> Path:
+    """Return the path of a video's table, for those who measure or remove it. Whoever reads it does so here."""
+    return layout.frames_table(video_key)
+
+
 def frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | None:
     """Return the fingerprint and number of a video's frames, or None without a readable table."""
     identity = read_identity(layout.frames_table(video_key))

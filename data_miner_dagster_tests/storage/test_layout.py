@@ -198,6 +198,7 @@ OWNERS = (
     "cli/keeper.py",  # what the system says of processes
     "cli/ports.py",  # likewise
     "deployment.py",  # of the package, and Dagster's own folder
+    "history/copying.py",  # Dagster's own databases
     "operations/preflight.py",  # a file that is there for a moment
     "sites/",  # a program of the environment, and files in a folder for one fetch
 )

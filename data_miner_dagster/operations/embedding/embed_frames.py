@@ -27,7 +27,7 @@ from data_miner_dagster.operations.embedding.encoding import encode_tasks
 from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, frames_of
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, is_of_system, item_guard, record_item_fault
 from data_miner_dagster.operations.platform import Platform, ReportVideo
-from data_miner_dagster.storage.frames import has_frames, sound_frames_identity
+from data_miner_dagster.storage.frames import frames_table_of, has_frames, sound_frames_identity
 from data_miner_dagster.storage.vectors import read_embeddings, read_vectors_fingerprint, write_embeddings
 
 
@@ -129,7 +129,7 @@ class _WholeVideos:
         """Record that no frame of a video can be read. Without their table, extraction makes them again."""
         key, kind = task.video_key, VideoErrorKind.UNDECODABLE
         message = f"no frame of {key} can be read: {task.problems[0]}; they are made again by themselves"
-        self._platform.remove_unreadable(self._platform.layout.frames_table(key))
+        self._platform.remove_unreadable(frames_table_of(self._platform.layout, key))
         fail_for_now(self._platform.database, key, WorkStage.EMBEDDING, kind, message)
         return VideoOutcome(key, OutcomeStatus.FAILED, kind, message)
 

@@ -46,7 +46,7 @@ from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.room import Room
 from data_miner_dagster.stages.downloading.failures import decide_failure
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
-from data_miner_dagster.storage.frames import frames_identity
+from data_miner_dagster.storage.frames import frames_identity, frames_table_of
 from data_miner_dagster.storage.room import files_size
 
 logger = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ def _extract_held(platform: Platform, maker: _FolderMaker, claim: Claim, key: st
         with platform.working_under(claim):
             num_frames = take_frames_of(platform, same, key, wanted)
         if num_frames is not None:
-            _record_extracted(platform, key, num_frames, files_size(platform.layout.frames_table(key)))
+            _record_extracted(platform, key, num_frames, files_size(frames_table_of(platform.layout, key)))
             _drop_source(platform, maker, key)
             message = f"same content as {same}"
             return VideoOutcome(key, OutcomeStatus.REUSED, message=message, metadata={"num_frames": num_frames})
@@ -223,7 +223,7 @@ def _extract_now(
         raise
     for picture in summary.left_out:
         logger.warning("%s: a picture is left out: %s", row.url or key, picture)
-    table_bytes = files_size(platform.layout.frames_table(key))
+    table_bytes = files_size(frames_table_of(platform.layout, key))
     _record_extracted(platform, key, summary.num_frames, summary.size_bytes + table_bytes)
     _drop_source(platform, maker, key)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=summary.as_metadata())

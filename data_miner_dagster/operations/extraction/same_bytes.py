@@ -17,7 +17,7 @@ from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.tables import FRAMES_ROWS_PER_GROUP, FRAMES_SCHEMA
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import atomic_folder
-from data_miner_dagster.storage.frames import frames_identity, read_frames
+from data_miner_dagster.storage.frames import frames_identity, read_frame_images, read_frames
 from data_miner_dagster.storage.layout import FRAMES_TABLE_NAME, StorageLayout
 from data_miner_dagster.storage.tables import table_from_rows, table_writer
 
@@ -47,9 +47,10 @@ def take_frames_of(platform: Platform, original: str, video_key: str, fingerprin
     layout = platform.layout
     try:
         rows = read_frames(layout, original, FRAMES_SCHEMA.names).to_pylist()
+        images = read_frame_images(layout, original)
         with atomic_folder(layout.frames_folder(video_key)) as partial:
             for row in rows:
-                _link(layout.frame_path(original, row["file_name"]), partial / row["file_name"])
+                _link(images[row["frame_index"]].file.path, partial / row["file_name"])
                 if sha256_of_file(partial / row["file_name"]) != row["sha256"]:
                     raise _NotTheSameError(f"{row['frame_id']} is damaged")
                 row |= {"video_key": video_key, "frame_id": make_frame_id(video_key, row["frame_index"])}
