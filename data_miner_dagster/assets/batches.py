@@ -19,7 +19,8 @@ from data_miner_dagster.assets.outcomes import (
     one_line_failures,
 )
 from data_miner_dagster.assets.previews import frames_metadata
-from data_miner_dagster.catalog.batches import Batch, is_more_coming, items_of, open_batches
+from data_miner_dagster.catalog.batches import Batch, items_of, open_batches
+from data_miner_dagster.catalog.in_flight import is_more_coming
 from data_miner_dagster.catalog.room import waiting_for_room
 from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
 from data_miner_dagster.operations.draining import DRAIN_SECONDS, NO_BATCH, PATIENCE_SECONDS, Drain, drain

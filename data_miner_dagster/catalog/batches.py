@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from data_miner_dagster.catalog.attempts import clear_attempts
 from data_miner_dagster.catalog.charges import charge_run
 from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.deaths import charge_death, note_progress, suspects_to_try
@@ -199,6 +200,8 @@ def end_batch(
             charge_run(session, stage, failure, undone, batch_id)
         elif len(undone) < len(items):
             note_progress(session, batch_id)
+        if stage not in VIDEO_STAGES:  # what is done to videos clears theirs itself
+            clear_attempts(session, stage, set(items) - set(undone))
         session.execute(delete(_ITEMS).where(_ITEMS.c.batch_id == batch_id))
         return undone
 
@@ -229,24 +232,6 @@ def num_open(database: Database, stage: WorkStage) -> int:
     query = select(func.count()).select_from(_BATCHES).where(_BATCHES.c.ended_at.is_(None), _BATCHES.c.stage == stage)
     with database.reading() as session:
         return session.scalar(query) or 0
-
-
-def projects_in_flight(database: Database) -> set[tuple[WorkStage, str]]:
-    """Return the projects that were given to a run, each with the stage."""
-    query = select(_ITEMS.c.stage, _ITEMS.c.item).where(_ITEMS.c.stage.not_in(VIDEO_STAGES))
-    with database.reading() as session:
-        return {(stage, item) for stage, item in session.execute(query)}
-
-
-def is_more_coming(database: Database, stage: WorkStage, project: str | None = None) -> bool:
-    """Return whether videos may still come to a stage by themselves: an earlier stage is at work, or due."""
-    earlier = list(WorkStage)[: list(WorkStage).index(stage)]
-    at_work = exists().where(_BATCHES.c.ended_at.is_(None), _BATCHES.c.stage.in_(earlier))
-    with database.reading() as session:
-        is_due = exists().where(_PENDING.c.stage.in_(earlier), _PENDING.c.due_at <= database.now(session))
-        if project is not None:
-            is_due = is_due.where(_PENDING.c.project_name == project)
-        return session.scalar(select(or_(at_work, is_due))) is True
 
 
 def is_any_takeable(database: Database, project: str) -> bool:

@@ -208,7 +208,8 @@ class InProcessRunner:
         config = {"force": True} if force else {}
         failure = self.execute(job, partition_key=self.project, tags=tags, config=config)
         if batch is not None:
-            end_batch(database, batch.id, "finished" if failure is None else str(failure), done=[self.project])
+            done = [self.project] if failure is None else []
+            end_batch(database, batch.id, "finished" if failure is None else str(failure), done=done)
         return failure
 
 

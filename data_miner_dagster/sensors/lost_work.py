@@ -10,8 +10,8 @@ from typing import Final
 
 import dagster as dg
 
-from data_miner_dagster.assets.outcomes import OUTAGE_KIND
-from data_miner_dagster.catalog.batches import OpenBatch, end_batch, open_batches
+from data_miner_dagster.assets.outcomes import MAX_RETRIES_TAG, NO_RETRIES, OUTAGE_KIND
+from data_miner_dagster.catalog.batches import OpenBatch, end_batch, items_of, open_batches
 from data_miner_dagster.catalog.holds import CANCELLED, PAUSED, hold_items
 from data_miner_dagster.catalog.leases import find_leases
 from data_miner_dagster.catalog.schema import utc_now
@@ -67,13 +67,18 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
     if run.status is dg.DagsterRunStatus.CANCELED:
         return _hold_cancelled(platform, batch, what)
     if run.status is dg.DagsterRunStatus.SUCCESS:
-        end_batch(platform.database, batch.id, "its run ended")
+        # Of videos the catalog itself knows which are done.
+        done = () if batch.stage in VIDEO_STAGES else items_of(platform.database, batch.id)
+        end_batch(platform.database, batch.id, "its run ended", done=done)
         return None
     if (failure := _failure_told_by(instance, run, batch.stage)) is not None:
         end_batch(platform.database, batch.id, failure.message, failure=failure)
         return f"{what}: {failure.message}"
     has_begun = batch.run_id is not None  # else nothing was worked on: the run could not be started
-    end_batch(platform.database, batch.id, "its run died" if has_begun else "its run did not start", died=has_begun)
+    # Who ends a process that a person started is most often that person: no item is suspected.
+    is_planned = run.tags.get(MAX_RETRIES_TAG) == NO_RETRIES
+    reason = "its run died" if has_begun else "its run did not start"
+    end_batch(platform.database, batch.id, reason, died=has_begun and is_planned)
     return f"{what}: its run {'died' if has_begun else 'did not start'}"
 
 

@@ -9,8 +9,9 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster.catalog.attempts import last_failures
-from data_miner_dagster.catalog.batches import projects_in_flight, take_project_batch
+from data_miner_dagster.catalog.batches import take_project_batch
 from data_miner_dagster.catalog.holds import why_held
+from data_miner_dagster.catalog.in_flight import projects_in_flight
 from data_miner_dagster.catalog.members import has_members, num_embedded_members
 from data_miner_dagster.catalog.pending import is_project_settled
 from data_miner_dagster.catalog.releases import num_released_videos

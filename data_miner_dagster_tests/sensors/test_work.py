@@ -7,8 +7,8 @@ import pytest
 from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
 
 from data_miner_dagster.assets.outcomes import failure_of
-from data_miner_dagster.catalog.attempts import record_attempt
-from data_miner_dagster.catalog.batches import end_batch, open_batches, set_run
+from data_miner_dagster.catalog.attempts import last_attempt, record_attempt
+from data_miner_dagster.catalog.batches import end_batch, open_batches, set_run, take_batch
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.deaths import suspects_to_try
 from data_miner_dagster.catalog.gates import close_gate, gate_of
@@ -16,8 +16,10 @@ from data_miner_dagster.catalog.holds import hold_items, release_holds
 from data_miner_dagster.catalog.projects import find_project, update_project
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.transitions import move_project, move_video
+from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
+from data_miner_dagster.jobs import config_of
 from data_miner_dagster.operations.builds import begin_build, present_basis
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster_tests.sensors.ticks import (
@@ -137,6 +139,40 @@ def test_wanted_work__what_a_failed_run_could_not_tell_the_catalog_is_in_its_eve
         assert gate is not None
         assert (gate.kind, gate.reason) == ("store", "read-only")
         assert suspects_to_try(session, WorkStage.DOWNLOADING) == []
+
+
+def test_wanted_work__a_dead_run_of_a_person_leaves_no_suspects(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, KEYS[:1])
+    batch = take_batch(platform.database, WorkStage.DOWNLOADING)
+    assert batch is not None
+    job = defs.resolve_job_def("process_videos")
+    config = {"ops": config_of("process_videos", project="street")}
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, run_config=config)
+    set_run(platform.database, batch.id, run.run_id)
+    (again,) = requests_of(tick(instance))
+    assert keys_of(again) == KEYS[:1]
+
+
+def test_wanted_work__a_stage_that_succeeds_forgets_its_failures_and_opens_its_gate(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform)
+    tick(instance)
+    for batch in open_batches(platform.database):
+        end_batch(platform.database, batch.id, "lost")
+    with platform.database.transaction() as session:
+        record_attempt(session, WorkStage.SOURCING, "street", Failure(FailureKind.FAILED, "no network"), utc_now())
+        close_gate(session, WorkStage.SOURCING, FailureKind.NETWORK, "no network").closed_until = utc_now()
+    (probe,) = requests_of(tick(instance))
+    run_of(instance, probe, dg.DagsterRunStatus.SUCCESS)
+    tick(instance)
+    with platform.database.reading() as session:
+        assert gate_of(session, WorkStage.SOURCING) is None
+        assert last_attempt(session, WorkStage.SOURCING, "street") is None
 
 
 def _settle(platform: Platform, key: str) -> None:
