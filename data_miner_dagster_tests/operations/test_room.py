@@ -43,7 +43,7 @@ from data_miner_dagster_tests.support.frames import write_pictures
 from data_miner_dagster_tests.support.local_projects import POLITENESS_OFF, add_project
 from data_miner_dagster_tests.support.small_videos import make_noise
 
-NUM_VIDEOS = 20
+NUM_VIDEOS = 12
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def watched(folder: Path) -> Iterator[list[int]]:
     def watch() -> None:
         while not is_over.is_set():
             sizes.append(files_size(folder))
-            time.sleep(0.002)
+            time.sleep(0.01)
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -126,7 +126,7 @@ def source_of(platform: Platform, key: str) -> Path:
 
 def test_quota__takes_at_most_the_quota_and_one_video(tmp_path: Path, clips: list[Path], server: HostileServer) -> None:
     sizes = [path.stat().st_size for path in clips]
-    quota = sum(sizes) // 10
+    quota = sum(sizes) // 6
     sources = [*of_server(server, clips[::2]), *of_files(clips[1::2])]
     free = platform_of(tmp_path / "free", {})
     limited = platform_of(tmp_path / "limited", {"quota": quota})

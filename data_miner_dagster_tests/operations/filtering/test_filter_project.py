@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data_miner_dagster.catalog.members import find_members
-from data_miner_dagster.catalog.projects import find_project
+from data_miner_dagster.catalog.projects import find_project, update_project
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
 from data_miner_dagster.catalog.transitions import move_project, move_project_video
 from data_miner_dagster.domain.errors import ConfigError, ModelError
@@ -183,6 +183,9 @@ def test_filter_project__killed_between_scores_and_decisions(platform: PlantedPl
 def test_filter_project__reuse_leaves_a_later_stage_alone(platform: PlantedPlatform) -> None:
     two_videos(platform)
     filter_project(platform, "pets")
+    row = find_project(platform.database, "pets")
+    assert row is not None
+    update_project(platform.database, "pets", built_basis=row.building_basis)  # or it would be a build that goes on
     with platform.database.transaction() as session:
         move_project(session, "pets", ProjectStage.DEDUPLICATION)
     filter_project(platform, "pets")
