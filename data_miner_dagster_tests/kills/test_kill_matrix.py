@@ -40,7 +40,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbe
 
 
 @pytest.mark.parametrize(
-    ("database", "seed"), [("sqlite", 1), pytest.param("postgresql", 2, marks=pytest.mark.postgres)]
+    ("database", "seed"), [("sqlite", 1), pytest.param("postgresql", 7, marks=pytest.mark.postgres)]
 )
 def test_life__struck_at_random_moments_ends_as_if_nothing_had_happened(
     tmp_path: Path, undisturbed: Undisturbed, database: str, seed: int
