@@ -25,6 +25,7 @@ BENCHMARKS: Final = (
     "detection",
     "lite_quality",
     "real_size",
+    "orchestration",
 )
 RESULTS: Final = Path(__file__).parent / "results"
 

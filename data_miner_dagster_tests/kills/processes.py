@@ -16,12 +16,13 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A living process. `kind` is webserver, daemon, code, run or other."""
+    """A living process. `kind` is webserver, daemon, code, run or other; its CPU time includes its ended children."""
 
     pid: int
     parent: int
     command: str
     kind: str
+    cpu_seconds: float
 
     def kill(self) -> None:
         """Send SIGKILL; it may have ended meanwhile."""
@@ -41,7 +42,9 @@ def processes_of(dagster_home: Path) -> list[Process]:
         except OSError:
             continue
         if wanted in variables and command and fields[0] != "Z":
-            found.append(Process(int(folder.name), int(fields[1]), command, _kind_of(command)))
+            ticks = sum(map(int, fields[11:15]))  # proc(5): utime, stime, cutime, cstime
+            cpu_seconds = ticks / os.sysconf("SC_CLK_TCK")
+            found.append(Process(int(folder.name), int(fields[1]), command, _kind_of(command), cpu_seconds))
     return found
 
 
