@@ -75,34 +75,6 @@ def reset_orphans(database: Database) -> list[str]:
     return moved
 
 
-def give_up(database: Database, video_keys: Collection[str], reason: str, *, retry_after: datetime) -> list[str]:
-    """Set videos to FAILED/CRASHED unless a live worker holds them. Return the sorted keys of those set.
-
-    Use this for videos that no run finishes. Their projects continue without them, and they are due again at
-    `retry_after`.
-    """
-    given_up = []
-    with database.transaction() as session:
-        lock_videos(session, video_keys)  # before claims are read, so that no worker begins in between
-        now = database.now(session)
-        claimed = {row.resource for row in session.scalars(select(ClaimRow)) if is_claim_live(row, now)}
-        for key in sorted(set(video_keys)):
-            if f"video/{key}" in claimed:
-                continue
-            # A failed video gets a new date by way of PENDING, since a status cannot follow itself.
-            move_video(session, key, VideoStatus.PENDING, only_from={VideoStatus.FAILED})
-            if move_video(
-                session,
-                key,
-                VideoStatus.FAILED,
-                error=reason,
-                error_kind=VideoErrorKind.CRASHED,
-                retry_after=retry_after,
-            ):
-                given_up.append(key)
-    return given_up
-
-
 def record_internal_error(
     database: Database,
     video_key: str,

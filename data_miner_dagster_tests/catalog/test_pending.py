@@ -26,7 +26,7 @@ from data_miner_dagster.catalog.politeness import postpone_video
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_project_video, move_video
-from data_miner_dagster.catalog.upkeep import give_up, record_internal_error
+from data_miner_dagster.catalog.upkeep import record_internal_error
 from data_miner_dagster.catalog.videos import delete_videos, retry_videos
 from data_miner_dagster.catalog.work_tables import AttemptRow, PendingWorkRow
 from data_miner_dagster.domain.addresses import Origin
@@ -172,8 +172,8 @@ def test_pending__what_ends_or_postpones_it(bikes: Database) -> None:
         add_video(bikes, f"urls-{key}", "bikes")
     with bikes.transaction() as session:
         move_video(session, "urls-fail", VideoStatus.FAILED, error_kind=VideoErrorKind.TRUNCATED)
+        move_video(session, "urls-die", VideoStatus.FAILED, error_kind=VideoErrorKind.CRASHED, retry_after=LATER)
         postpone_video(session, "urls-postpone", LATER, VideoErrorKind.RATE_LIMITED, "busy", attempts=0)
-    give_up(bikes, ["urls-die"], "died", retry_after=LATER)
     record_internal_error(bikes, "urls-fault", "line", only_from={VideoStatus.PENDING}, stage=WorkStage.DOWNLOADING)
     take_out(bikes, "bikes", ["urls-out"])
     delete_videos(bikes, ["urls-gone"], only_unwanted=False)

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
@@ -7,7 +7,7 @@ from data_miner_dagster.catalog.claims import hold_claim, live_claims, try_claim
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.projects import find_projects
 from data_miner_dagster.catalog.schema import ClaimRow, ProjectRow, utc_now
-from data_miner_dagster.catalog.upkeep import delete_dead_claims, give_up, record_internal_error, reset_orphans
+from data_miner_dagster.catalog.upkeep import delete_dead_claims, record_internal_error, reset_orphans
 from data_miner_dagster.catalog.videos import (
     find_video,
     find_videos,
@@ -74,24 +74,6 @@ def test_reset_orphans__projects_wait_again_for_the_stage_that_was_cut_off(datab
         "cut-off-at-filtering": "SOURCING",
         "cut-off-at-releasing": "RELEASING_READY",
     }
-
-
-def test_give_up__every_status_but_under_a_live_worker(database: Database) -> None:
-    keys = [f"urls-{status.value.lower()}" for status in VideoStatus if status is not VideoStatus.UNAVAILABLE]
-    for key in keys:
-        add_video(database, key, status=VideoStatus(key.removeprefix("urls-").upper()))
-    due = datetime(2026, 1, 1, tzinfo=UTC)
-    with hold_claim(database, "video/urls-extracting", wait_seconds=0):
-        given_up = give_up(database, [*keys, "urls-nowhere"], "five runs died of it", retry_after=due)
-    assert given_up == sorted(set(keys) - {"urls-extracting"})
-    video = find_video(database, "urls-extracted")
-    assert video is not None
-    assert (video.status, video.error_kind, video.error, video.retry_after) == (
-        VideoStatus.FAILED,
-        VideoErrorKind.CRASHED,
-        "five runs died of it",
-        due,
-    )
 
 
 ANY_STATUS = frozenset(VideoStatus)

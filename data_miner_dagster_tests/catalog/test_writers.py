@@ -27,7 +27,7 @@ from data_miner_dagster.catalog.schema import ClaimRow, ProjectVideoRow, Release
 from data_miner_dagster.catalog.site_events import declare_event, note_refusal, note_served, take_probe
 from data_miner_dagster.catalog.splits import add_generations, add_splits, read_splits
 from data_miner_dagster.catalog.transitions import move_project_video, move_project_videos, move_video
-from data_miner_dagster.catalog.upkeep import give_up, record_internal_error, reset_orphans
+from data_miner_dagster.catalog.upkeep import record_internal_error, reset_orphans
 from data_miner_dagster.catalog.videos import delete_videos, find_video, find_videos
 from data_miner_dagster.catalog.work_tables import SuspectRow, WorkBatchRow
 from data_miner_dagster.domain.keys import forgotten_subject
@@ -253,18 +253,8 @@ def _begin_download(database: Database) -> None:
         assert move_video(session, "urls-a", VideoStatus.DOWNLOADING)
 
 
-@pytest.mark.parametrize(
-    "charge",
-    [
-        lambda database: give_up(database, ["urls-a"], "3 runs died on it", retry_after=LATER),
-        lambda database: record_internal_error(
-            database, "urls-a", "KeyError", only_from={*VideoStatus}, stage=WorkStage.DOWNLOADING
-        ),
-    ],
-    ids=["give_up", "record_internal_error"],
-)
-def test_upkeep__a_worker_that_begins_meanwhile_keeps_its_video(
-    database: Database, charge: Callable[[Database], object], monkeypatch: pytest.MonkeyPatch
+def test_record_internal_error__a_worker_that_begins_meanwhile_keeps_its_video(
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_video(database, "urls-a")
     begun: list[Future[object]] = []
@@ -276,7 +266,7 @@ def test_upkeep__a_worker_that_begins_meanwhile_keeps_its_video(
             return move_video(*arguments, **named)  # type: ignore[arg-type]
 
         monkeypatch.setattr(upkeep, "move_video", move_after_a_worker_has_begun)
-        charge(database)
+        record_internal_error(database, "urls-a", "KeyError", only_from={*VideoStatus}, stage=WorkStage.DOWNLOADING)
         begun[0].result()
     video = find_video(database, "urls-a")
     assert video is not None
