@@ -145,8 +145,10 @@ def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
     )
     assert done == {
         ("project_videos", "reused"): 1,
+        ("extraction:",): 1,  # a batch begins
         ("frames",): 4,
         (f"{stills.name}:",): 1,  # a line that says that they stay
+        ("embedding:",): 1,
         ("frame_embeddings",): 3,
         ("filtered_frames", "done"): 1,
         ("deduplicated_frames", "done"): 1,
