@@ -143,11 +143,6 @@ def last_failures(
     return found
 
 
-def last_attempt(session: Session, stage: WorkStage, item: str) -> AttemptRow | None:
-    """Return the last failure of an item at a stage, or None if it has not failed."""
-    return next(_last_attempts(session, stage, [item]), None)
-
-
 def _last_attempts(session: Session, stage: WorkStage, items: Collection[str]) -> Iterator[AttemptRow]:
     for some in portions(items):
         last = select(func.max(AttemptRow.id)).where(AttemptRow.stage == stage, AttemptRow.item.in_(some))

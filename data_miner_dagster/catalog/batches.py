@@ -32,7 +32,8 @@ from sqlalchemy.orm import Session
 from data_miner_dagster.catalog.attempts import clear_attempts
 from data_miner_dagster.catalog.charges import charge_run
 from data_miner_dagster.catalog.database import Database, portions
-from data_miner_dagster.catalog.deaths import charge_death, note_progress, suspects_to_try
+from data_miner_dagster.catalog.deaths import charge_death, is_suspect, note_progress, suspects_to_try
+from data_miner_dagster.catalog.gates import begin_probe, gate_of, may_probe
 from data_miner_dagster.catalog.holds import is_stage_held, is_work_held
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.catalog.work_tables import (
@@ -40,7 +41,6 @@ from data_miner_dagster.catalog.work_tables import (
     PendingWorkRow,
     ProjectTurnRow,
     StageGateRow,
-    SuspectRow,
     WorkBatchRow,
 )
 from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, WorkStage
@@ -55,7 +55,6 @@ _PENDING: Final = cast("Table", PendingWorkRow.__table__)
 _BATCHES: Final = cast("Table", WorkBatchRow.__table__)
 _ITEMS: Final = cast("Table", BatchItemRow.__table__)
 _TURNS: Final = cast("Table", ProjectTurnRow.__table__)
-_SUSPECTS: Final = cast("Table", SuspectRow.__table__)
 _GATES: Final = cast("Table", StageGateRow.__table__)
 
 _TAKING: Final = 0x646D_7462  # "dmtb": with the number of a stage, the advisory lock of who chooses its next batch
@@ -227,13 +226,6 @@ def batch_of(session: Session, stage: WorkStage, item: str) -> int | None:
     return found
 
 
-def num_open(database: Database, stage: WorkStage) -> int:
-    """Return the number of open batches of a stage."""
-    query = select(func.count()).select_from(_BATCHES).where(_BATCHES.c.ended_at.is_(None), _BATCHES.c.stage == stage)
-    with database.reading() as session:
-        return session.scalar(query) or 0
-
-
 def is_any_takeable(database: Database, project: str) -> bool:
     """Return whether any video of a project is due at any stage, and neither held nor in flight."""
     with database.reading() as session:
@@ -264,12 +256,9 @@ def _take_turns(session: Session, stage: WorkStage) -> None:
 
 def _gate(session: Session, stage: WorkStage, now: datetime) -> bool | None:
     """Return None if a stage is closed, True if a batch would probe whether it is open again, False if it is open."""
-    probe_is_open = exists().where(_BATCHES.c.id == _GATES.c.probe_batch, _BATCHES.c.ended_at.is_(None))
-    gate = session.execute(select(_GATES.c.closed_until, probe_is_open).where(_GATES.c.stage == stage)).first()
-    if gate is None:
-        return False
-    closed_until, is_probed = gate
-    return None if closed_until > now or is_probed else True
+    if may_probe(session, stage, now):
+        return True
+    return False if gate_of(session, stage) is None else None
 
 
 def _choose(session: Session, wish: _Wish, now: datetime) -> _Choice | None:
@@ -335,7 +324,7 @@ def _rows_in_turn(session: Session, wish: _Wish, now: datetime, projects: Sequen
 def _ready_rows() -> Select[Any]:
     """Return the query for rows of one stage and project that are not in flight, held or suspected, oldest first."""
     in_flight = exists().where(_ITEMS.c.stage == _PENDING.c.stage, _ITEMS.c.item == _PENDING.c.video_key)
-    suspected = exists().where(_SUSPECTS.c.stage == _PENDING.c.stage, _SUSPECTS.c.item == _PENDING.c.video_key)
+    suspected = is_suspect(_PENDING.c.stage, _PENDING.c.video_key)
     return (
         select(_PENDING.c.video_key, _PENDING.c.since, _PENDING.c.due_at)
         .where(
@@ -380,7 +369,7 @@ def _store(session: Session, stage: WorkStage, choice: _Choice, now: datetime) -
     batch_id: int = session.execute(insert(_BATCHES).values(values).returning(_BATCHES.c.id)).scalar_one()
     session.execute(insert(_ITEMS), [{"stage": stage, "item": item, "batch_id": batch_id} for item in choice.items])
     if choice.is_probe:
-        session.execute(update(_GATES).where(_GATES.c.stage == stage).values(probe_batch=batch_id))
+        begin_probe(session, stage, batch_id)
     if choice.projects:
         dialect = session.get_bind().dialect.name
         turns = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(_TURNS)

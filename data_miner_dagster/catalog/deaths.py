@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.attempts import record_attempt
 from data_miner_dagster.catalog.claims import is_claim_live
@@ -118,7 +118,7 @@ def note_progress(session: Session, batch_id: int) -> None:
     )
 
 
-def is_suspect(stage: WorkStage, item: InstrumentedAttribute[str]) -> ColumnElement[bool]:
+def is_suspect(stage: ColumnElement[WorkStage], item: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition that an item is a suspect, and so in no batch but those of `suspects_to_try`."""
     return exists().where(SuspectRow.stage == stage, SuspectRow.item == item)
 

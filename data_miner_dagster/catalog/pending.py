@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import Table, delete, exists, false, func, insert, literal, select, update
+from sqlalchemy import Table, delete, exists, false, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from data_miner_dagster import __version__
@@ -29,9 +29,6 @@ from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.domain.work import WorkStage
-
-COUNT_LIMIT: Final = 1000
-"""`count_due` counts no further in one project. Nobody needs to know more, and counting takes time."""
 
 _VIDEOS: Final = cast("Table", VideoRow.__table__)
 _MEMBERS: Final = cast("Table", ProjectVideoRow.__table__)
@@ -206,23 +203,3 @@ def mark_built(database: Database, basis_by_project: Mapping[str, str]) -> None:
             is_unknown = _PROJECTS.c.name == name, _PROJECTS.c.built_basis.is_(None)
             values = {"built_basis": basis, "updated_at": _PROJECTS.c.updated_at}
             session.execute(update(_PROJECTS).where(*is_unknown).values(values))
-
-
-def count_due(database: Database, stage: WorkStage, *, project: str | None = None, now: datetime | None = None) -> int:
-    """Return the number of due rows of a stage, those at work included, at most `COUNT_LIMIT` of each project."""
-    of_project = (
-        select(literal(1))
-        .where(
-            _PENDING.c.stage == stage,
-            _PENDING.c.project_name == _PROJECTS.c.name,
-            _PENDING.c.due_at <= (now or utc_now()),
-        )
-        .limit(COUNT_LIMIT)
-        .correlate(_PROJECTS)
-        .subquery()
-    )
-    query = select(select(func.count()).select_from(of_project).scalar_subquery()).select_from(_PROJECTS)
-    if project is not None:
-        query = query.where(_PROJECTS.c.name == project)
-    with database.reading() as session:
-        return sum(session.scalars(query))

@@ -9,7 +9,6 @@ from data_miner_dagster.catalog.attempts import (
     charge_failure,
     clear_attempts,
     count_failures,
-    last_attempt,
     next_due,
     num_attempts,
     record_attempt,
@@ -22,7 +21,7 @@ from data_miner_dagster.catalog.work_tables import AttemptRow
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import AT_ONCE, Failure, FailureKind, FailureScope, WorkStage
-from data_miner_dagster_tests.support.catalog import add_project, add_video
+from data_miner_dagster_tests.support.catalog import add_project, add_video, last_attempt
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 EMBEDDING, DETECTION = WorkStage.EMBEDDING, WorkStage.DETECTION

@@ -1,4 +1,4 @@
-from data_miner_dagster.catalog.attempts import last_attempt, next_due, num_attempts
+from data_miner_dagster.catalog.attempts import next_due, num_attempts
 from data_miner_dagster.catalog.charges import charge_run
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.gates import begin_probe, close_gate, gate_of
@@ -6,7 +6,7 @@ from data_miner_dagster.catalog.projects import update_project
 from data_miner_dagster.catalog.work_tables import SuspectRow, WorkBatchRow
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import AT_ONCE, Failure, FailureKind, FailureScope, WorkStage
-from data_miner_dagster_tests.support.catalog import add_project, add_video
+from data_miner_dagster_tests.support.catalog import add_project, add_video, last_attempt
 
 EMBEDDING, RELEASING = WorkStage.EMBEDDING, WorkStage.RELEASING
 OUTAGE = Failure(FailureKind.STORE, "read-only", FailureScope.STAGE)

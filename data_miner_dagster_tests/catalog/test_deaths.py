@@ -4,7 +4,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import delete, select
 
-from data_miner_dagster.catalog.attempts import last_attempt, next_due
+from data_miner_dagster.catalog.attempts import next_due
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.deaths import charge_death, note_progress, suspects_to_try
 from data_miner_dagster.catalog.gates import begin_probe, close_gate, gate_of, may_probe
@@ -13,7 +13,7 @@ from data_miner_dagster.catalog.videos import find_video, find_videos, retry_vid
 from data_miner_dagster.catalog.work_tables import BatchItemRow, PendingWorkRow, SuspectRow, WorkBatchRow
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import FailureKind, WorkStage
-from data_miner_dagster_tests.support.catalog import add_project
+from data_miner_dagster_tests.support.catalog import add_project, last_attempt
 
 EMBEDDING = WorkStage.EMBEDDING
 MOST = 25

@@ -1,6 +1,6 @@
 """Every test plants rows, changes them by the functions of the catalog, and reads `pending_work`."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,8 +12,6 @@ from data_miner_dagster.catalog.charges import charge_run
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.members import add_candidates, take_out
 from data_miner_dagster.catalog.pending import (
-    COUNT_LIMIT,
-    count_due,
     frames_basis_of,
     is_project_settled,
     join_frames_bases,
@@ -24,7 +22,7 @@ from data_miner_dagster.catalog.pending import (
 )
 from data_miner_dagster.catalog.politeness import postpone_video
 from data_miner_dagster.catalog.projects import find_project
-from data_miner_dagster.catalog.schema import VideoRow, utc_now
+from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.transitions import move_project_video, move_video
 from data_miner_dagster.catalog.upkeep import record_internal_error
 from data_miner_dagster.catalog.videos import delete_videos, retry_videos
@@ -295,24 +293,3 @@ def test_project_basis__differs_with_each_part(bikes: Database) -> None:
     row.config_hash = "other"
     bases.add(project_basis(row, models="m", verdicts=None))
     assert len(bases) == 5
-
-
-def test_count_due__at_most_so_many_of_each_project(bikes: Database) -> None:
-    add_project(bikes, "trams")
-    add_video(bikes, "urls-t", "trams")
-    assert count_due(bikes, WorkStage.DOWNLOADING) == 1
-    with bikes.transaction() as session:
-        session.add_all(
-            VideoRow(key=f"urls-{number}", url="u", status=VideoStatus.PENDING) for number in range(COUNT_LIMIT + 5)
-        )
-        session.flush()
-        now = utc_now() - timedelta(seconds=1)
-        session.add_all(
-            PendingWorkRow(
-                stage=WorkStage.DOWNLOADING, project_name="bikes", video_key=f"urls-{number}", due_at=now, since=now
-            )
-            for number in range(COUNT_LIMIT + 5)
-        )
-    assert count_due(bikes, WorkStage.DOWNLOADING) == COUNT_LIMIT + 1
-    assert count_due(bikes, WorkStage.DOWNLOADING, project="trams") == 1
-    assert count_due(bikes, WorkStage.EXTRACTION) == 0

@@ -2,12 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from data_miner_dagster.catalog.attempts import last_attempt
 from data_miner_dagster.catalog.batches import end_batch, open_batches, take_project_batch
 from data_miner_dagster.domain.errors import NothingToReleaseError
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.charging import charging
-from data_miner_dagster_tests.support.catalog import add_project
+from data_miner_dagster_tests.support.catalog import add_project, last_attempt
 from data_miner_dagster_tests.support.coloured_frames import ColourPlatform
 
 RELEASING = WorkStage.RELEASING

@@ -7,7 +7,7 @@ import pytest
 from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
 
 from data_miner_dagster.assets.outcomes import failure_of
-from data_miner_dagster.catalog.attempts import last_attempt, record_attempt
+from data_miner_dagster.catalog.attempts import record_attempt
 from data_miner_dagster.catalog.batches import end_batch, open_batches, set_run, take_batch
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.deaths import suspects_to_try
@@ -32,6 +32,7 @@ from data_miner_dagster_tests.sensors.ticks import (
     run_of,
     tick,
 )
+from data_miner_dagster_tests.support.catalog import last_attempt
 
 KEYS = [f"generic-{index:04d}" for index in range(60)]
 

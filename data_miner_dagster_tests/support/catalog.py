@@ -4,16 +4,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.pending import reindex_videos
 from data_miner_dagster.catalog.projects import save_snapshot, update_project
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
+from data_miner_dagster.catalog.work_tables import AttemptRow
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.moved_catalog import MovedCatalog, MoveState, write_moved_catalog
 
 FOUND_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def last_attempt(session: Session, stage: WorkStage, item: str) -> AttemptRow | None:
+    """Return the last failure of an item at a stage, or None if it has not failed."""
+    of_item = AttemptRow.stage == stage, AttemptRow.item == item
+    return session.scalars(select(AttemptRow).where(*of_item).order_by(AttemptRow.id.desc())).first()
 
 
 def place_catalog(root: Path, url: str) -> None:
