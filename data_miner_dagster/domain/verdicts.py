@@ -1,0 +1,154 @@
+"""What people say about boxes, frames and duplicates: the words, and the records.
+
+A verdict belongs to a time in a video, never to a file or a row that a later run makes again. Boxes are stored as
+shares of the picture's width and height, so they stay valid when frames are extracted at another size.
+
+Belongs here: the records. Does not belong here: storing them (catalog/verdicts.py), acting on them (stages/).
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+
+RelativeBox = tuple[float, float, float, float]
+"""x_min, y_min, x_max, y_max as shares of the picture's width and height, each from 0 to 1."""
+
+SAME_BOX_IOU: Final = 0.5
+"""A verdict on a box applies to a box of its class that overlaps by at least this IoU."""
+
+
+class VerdictWord(StrEnum):
+    """What a person said. Values are stored."""
+
+    # of a box that was shown
+    RIGHT = "right"
+    WRONG = "wrong"
+    OTHER_CLASS = "other_class"
+    SHIFTED = "shifted"
+    # of a box that a person drew
+    MISSING = "missing"
+    # of a frame
+    KEEP = "keep"
+    DROP = "drop"
+    COMPLETE = "complete"  # together with the verdicts on its boxes, every object of the classes has its box
+    # of two frames
+    NOT_DUPLICATE = "not_duplicate"
+    REPRESENTATIVE = "representative"  # this frame instead of the other one
+
+
+BOX_WORDS: Final = frozenset(
+    {VerdictWord.RIGHT, VerdictWord.WRONG, VerdictWord.OTHER_CLASS, VerdictWord.SHIFTED, VerdictWord.MISSING}
+)
+FRAME_WORDS: Final = frozenset({VerdictWord.KEEP, VerdictWord.DROP})
+PAIR_WORDS: Final = frozenset({VerdictWord.NOT_DUPLICATE, VerdictWord.REPRESENTATIVE})
+
+
+class ReviewQueue(StrEnum):
+    """Why a person was asked. Only answers to a random sample measure a share of all frames."""
+
+    UNSURE = "unsure"
+    DISAGREEMENT = "disagreement"
+    NEAR_THRESHOLD = "near_threshold"
+    RANDOM = "random"
+    FILTER = "filter"
+    DUPLICATES = "duplicates"
+    BROWSING = "browsing"  # opened by the person: a class or a video by name
+    IMPORTED = "imported"  # came back from another tool
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FramePlace:
+    """A time in a video."""
+
+    video_key: str
+    pts_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShownBox:
+    """The box that a person saw. Detector, revision and confidence are None for a box that a person drew."""
+
+    class_name: str
+    box: RelativeBox
+    detector: str | None = None
+    revision: str | None = None  # the fingerprint of detector and class list
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One answer of one person. It is never changed; it may be undone, or replaced by a later one.
+
+    Raises:
+        ConfigError: the parts do not fit the word.
+    """
+
+    answer_id: str  # chosen by whoever asks; the same answer sent twice is stored once
+    word: VerdictWord
+    place: FramePlace
+    frame_id: str  # of the frame that was shown
+    queue: ReviewQueue
+    who: str
+    given_at: datetime
+    shown: ShownBox | None = None  # the box; for MISSING, the one that was drawn
+    new_class_name: str | None = None  # for OTHER_CLASS
+    new_box: RelativeBox | None = None  # for SHIFTED
+    other_place: FramePlace | None = None  # the second frame of a pair
+    other_frame_id: str | None = None
+    replaces: str | None = None  # the answer that the person saw and corrected
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not fit."""
+        if (self.shown is not None) is not (self.word in BOX_WORDS):
+            raise self._error("needs a box" if self.word in BOX_WORDS else "has no box")
+        if (self.new_class_name is not None) is not (self.word is VerdictWord.OTHER_CLASS):
+            raise self._error("and a new class name do not go together")
+        if (self.new_box is not None) is not (self.word is VerdictWord.SHIFTED):
+            raise self._error("and a new box do not go together")
+        if (self.other_place is not None) is not (self.word in PAIR_WORDS):
+            raise self._error("and a second frame do not go together")
+        for box in (self.shown.box if self.shown else None, self.new_box):
+            if box is not None and not _is_box(box):
+                raise self._error(f"has a box {box} that is not four shares from 0 to 1, in order")
+
+    @property
+    def subject(self) -> str:
+        """Identify what the verdict is about. Of the verdicts on one subject, the last one counts."""
+        content: dict[str, object] = {"video": self.place.video_key, "pts_seconds": self.place.pts_seconds}
+        if self.shown is not None:
+            content |= {"class": self.shown.class_name, "box": [round(value, 6) for value in self.shown.box]}
+        elif self.word is VerdictWord.NOT_DUPLICATE and self.other_place is not None:
+            pair = sorted([self.place, self.other_place])
+            content = {"pair": [[place.video_key, place.pts_seconds] for place in pair]}
+        elif self.word in FRAME_WORDS:
+            content |= {"frame": True}
+        else:
+            content |= {"word": self.word.value}
+        return fingerprint_of(content)
+
+    @property
+    def final_class_name(self) -> str | None:
+        """The class after the verdict; None if there is no box, or none any more."""
+        return (
+            None
+            if self.shown is None or self.word is VerdictWord.WRONG
+            else self.new_class_name or self.shown.class_name
+        )
+
+    @property
+    def final_box(self) -> RelativeBox | None:
+        """The box after the verdict; None if there is no box, or none any more."""
+        return None if self.shown is None or self.word is VerdictWord.WRONG else self.new_box or self.shown.box
+
+    def _error(self, why: str) -> ConfigError:
+        return ConfigError(f"the verdict {self.word.value!r} on {self.frame_id} {why}")
+
+
+def _is_box(box: RelativeBox) -> bool:
+    x_min, y_min, x_max, y_max = box
+    return all(map(math.isfinite, box)) and 0 <= x_min < x_max <= 1 and 0 <= y_min < y_max <= 1
