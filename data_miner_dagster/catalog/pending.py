@@ -75,7 +75,7 @@ def reindex_videos(session: Session, video_keys: Collection[str]) -> None:
 
 
 def raise_content_versions(session: Session, projects: Collection[str]) -> None:
-    """Tell projects that their memberships, or the videos that they can be built from, have changed.
+    """Tell projects that what they can be built from has changed: memberships, videos, or what people said.
 
     Call it after the changes of videos, so that all transactions take their locks in one order.
     """
@@ -184,16 +184,14 @@ def is_project_settled(session: Session, project: str, now: datetime) -> bool:
     return session.scalar(select(~is_due & ~in_flight & ~waits_for_room)) is True
 
 
-def project_basis(row: ProjectRow, *, models: str, verdicts: str | None) -> str:
+def project_basis(row: ProjectRow, *, models: str) -> str:
     """Return the fingerprint of what a project would be built from now.
 
     Args:
-        row: the project.
+        row: the project. Its content version is raised by changes of its videos, and by verdicts.
         models: the fingerprint of the platform's models.
-        verdicts: the fingerprint of people's verdicts on its frames; None if there are none.
     """
-    said = {} if verdicts is None else {"verdicts": verdicts}
-    return fingerprint_of({"content": row.content_version, "config": row.config_hash, "models": models, **said})
+    return fingerprint_of({"content": row.content_version, "config": row.config_hash, "models": models})
 
 
 def mark_built(database: Database, basis_by_project: Mapping[str, str]) -> None:

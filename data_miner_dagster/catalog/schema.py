@@ -24,6 +24,7 @@ from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.keys import MAX_KEY_LENGTH
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.verdicts import ReviewQueue, VerdictWord
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -296,3 +297,47 @@ class VideoGenerationRow(Base):
     project_name: Mapped[str] = mapped_column(String(100))
     video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
     generation: Mapped[int]
+
+
+class VerdictRow(Base):
+    """One answer of one person (domain/verdicts.py). Rows are added and undone, never changed otherwise.
+
+    Verdicts cannot be made again, so they outlive memberships, videos, and everything that a project has derived.
+    """
+
+    __tablename__ = "verdicts"
+    __table_args__ = (
+        UniqueConstraint("project_name", "answer_id"),
+        Index(None, "project_name", "video_key"),
+        Index(None, "video_key"),
+        Index(None, "other_video_key"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_name: Mapped[str] = mapped_column(String(100))
+    answer_id: Mapped[str] = mapped_column(String(64))
+    word: Mapped[VerdictWord] = mapped_column(
+        Enum(VerdictWord, native_enum=False, length=32, values_callable=lambda words: [word.value for word in words])
+    )
+    subject: Mapped[str] = mapped_column(String(64))
+    video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
+    pts_seconds: Mapped[float]
+    frame_id: Mapped[str] = mapped_column(Text)  # as shown; it may belong to another frame by now
+    other_video_key: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))
+    other_pts_seconds: Mapped[float | None]
+    other_frame_id: Mapped[str | None] = mapped_column(Text)
+    class_name: Mapped[str | None] = mapped_column(Text)
+    box: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))  # shares of width and height
+    detector: Mapped[str | None] = mapped_column(Text)
+    revision: Mapped[str | None] = mapped_column(Text)
+    confidence: Mapped[float | None]
+    new_class_name: Mapped[str | None] = mapped_column(Text)
+    new_box: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))
+    queue: Mapped[ReviewQueue] = mapped_column(
+        Enum(ReviewQueue, native_enum=False, length=32, values_callable=lambda all_: [queue.value for queue in all_])
+    )
+    who: Mapped[str] = mapped_column(Text)
+    given_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    replaces: Mapped[str | None] = mapped_column(String(64))
+    undone_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    undone_by: Mapped[str | None] = mapped_column(Text)

@@ -27,20 +27,17 @@ def verdicts(
     as_json: JsonOption = False,
 ) -> None:
     """Keep or drop individual frames by hand. With --answers, add verdicts; then show how many there are."""
-    from data_miner_dagster.operations.filtering.verdicts import count_verdicts, import_verdicts
+    from data_miner_dagster.operations.filtering.verdicts import count_frame_verdicts, import_verdicts
 
     platform = opened_existing(root, config, profile)
     if answers is None:
-        counts = count_verdicts(platform, project)
+        counts = count_frame_verdicts(platform, project)
     else:
         counts = import_verdicts(platform, project, answers, who=who or os.environ.get("USER") or "unknown")
-    file = platform.layout.frame_verdicts(project)
     if as_json:
-        print_json(
-            {"file": str(file), "kept": counts.num_kept, "dropped": counts.num_dropped, "unknown": list(counts.unknown)}
-        )
+        print_json({"kept": counts.num_kept, "dropped": counts.num_dropped, "unknown": list(counts.unknown)})
         return
-    echo(f"{project}: {counts.num_kept} frames kept by hand, {counts.num_dropped} dropped ({file})")
+    echo(f"{project}: {counts.num_kept} frames kept by hand, {counts.num_dropped} dropped")
     if counts.unknown:
         echo(f"{len(counts.unknown)} answers are about no frame of this project, such as {counts.unknown[0]}", err=True)
     if answers is not None:

@@ -4,13 +4,10 @@ A build begins with the first stage of `PROJECT_WAY` and ends with the last. A p
 be made from differs from what the last build began with.
 """
 
-from functools import lru_cache
-from pathlib import Path
-
 from data_miner_dagster.catalog.pending import project_basis
 from data_miner_dagster.catalog.projects import find_project, update_project
 from data_miner_dagster.catalog.schema import ProjectRow
-from data_miner_dagster.domain.fingerprints import fingerprint_of, sha256_of_file
+from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
 from data_miner_dagster.operations.platform import Platform
 
@@ -22,20 +19,7 @@ def present_basis(platform: Platform, row: ProjectRow) -> str:
         ModelError: the folder of a model is missing.
     """
     models = fingerprint_of({"models": [role.fingerprint for role in platform.models.roles]})
-    return project_basis(row, models=models, verdicts=_sha256_of(platform.layout.frame_verdicts(row.name)))
-
-
-def _sha256_of(path: Path) -> str | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return _remembered_sha256(path, found.st_size, found.st_mtime_ns, found.st_ino)
-
-
-@lru_cache(maxsize=1024)
-def _remembered_sha256(path: Path, _size_bytes: int, _modified_ns: int, _inode: int) -> str:
-    return sha256_of_file(path)
+    return project_basis(row, models=models)
 
 
 def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:

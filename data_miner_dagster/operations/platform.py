@@ -32,6 +32,7 @@ from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.catalog_place import catalog_url_in_force
 from data_miner_dagster.operations.damage import remove_damaged_files
+from data_miner_dagster.operations.verdict_files import adopt_verdict_files
 from data_miner_dagster.storage.atomic import publishing_as, write_json
 from data_miner_dagster.storage.file_systems import check_place_of_sqlite
 from data_miner_dagster.storage.layout import StorageLayout
@@ -168,6 +169,7 @@ class Platform:
         self.migration = initialise(database)
         if self.migration is not None:
             logger.warning("%s", self.migration)
+        adopt_verdict_files(database, self.layout)
         return database
 
     def project_config(self, project: str) -> ProjectConfig:

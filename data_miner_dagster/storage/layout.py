@@ -224,8 +224,16 @@ class StorageLayout:
         return self.calibration_folder(project) / _REFERENCE_NAME
 
     def frame_verdicts(self, project: str) -> Path:
-        """People's verdicts on single frames. They cannot be made again, so no stage or repair touches this file."""
+        """Where earlier versions kept people's verdicts on single frames. The catalog has taken in what is not here."""
         return self.project_folder(project) / "verdicts" / "frames.csv"
+
+    def all_frame_verdicts(self) -> list[str]:
+        """Return the projects that have such a file, by name."""
+        return sorted(path.parent.parent.name for path in self.projects.glob("*/verdicts/frames.csv"))
+
+    def adopted_verdicts(self, project: str) -> Path:
+        """The same file once the catalog has taken it in. Nothing reads it."""
+        return self.frame_verdicts(project).with_suffix(".csv.adopted")
 
     def filtered_table(self, project: str) -> Path:
         """One row per frame of every member video."""

@@ -1,98 +1,74 @@
-"""People's verdicts on single frames, as CSV: kept permanently, since they cannot be made again.
+"""What files say about people's verdicts: which were honoured by a table, and the file of earlier versions.
 
-A verdict applies to a time in a video, so it survives when frames are extracted again. The frame id records which frame
-was shown at the time.
+Verdicts themselves are rows of the catalog (catalog/verdicts.py).
 """
 
 import csv
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import split_frame_id
-from data_miner_dagster.storage.answers import write_csv
+from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, Verdict, VerdictWord
 
-_COLUMNS: Final = ("frame_id", "pts_seconds", "verdict", "who", "given_at")
 _METADATA_KEY: Final = "data_miner.verdicts"
-_WORDS: Final = {"keep": True, "drop": False}
+_WORDS: Final = {"keep": VerdictWord.KEEP, "drop": VerdictWord.DROP}
+_UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class FrameVerdict:
-    """A person's verdict on one frame."""
+def read_verdict_file(path: Path) -> list[Verdict]:
+    """Return the verdicts on frames that an earlier version kept in a file; none if there is no file.
 
-    frame_id: str
-    pts_seconds: float
-    is_kept: bool
-    who: str
-    given_at: str  # ISO, UTC
-
-    @property
-    def video_key(self) -> str:
-        """The key of the frame's video."""
-        return split_frame_id(self.frame_id)[0]
-
-
-Verdicts = Mapping[tuple[str, float], FrameVerdict]
-"""Verdicts by (video key, pts_seconds)."""
-
-
-def read_verdicts(path: Path) -> dict[tuple[str, float], FrameVerdict]:
-    """Return the verdicts of a project, or an empty dict if there is no file.
+    The columns are frame_id, pts_seconds, verdict (keep or drop), who and given_at.
 
     Raises:
-        ConfigError: the file is not in the format of `write_verdicts`.
+        ConfigError: a line is not a verdict.
     """
-    verdicts = {}
+    verdicts = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets add a byte order mark
             reader = csv.DictReader(file)
             for row in reader:
                 try:
-                    verdict = FrameVerdict(
-                        row["frame_id"],
-                        float(row["pts_seconds"]),
-                        _WORDS[row["verdict"]],
-                        row["who"] or "",
-                        row["given_at"] or "",
-                    )
-                    verdicts[verdict.video_key, verdict.pts_seconds] = verdict
+                    verdicts.append(_verdict(row))
                 except (KeyError, TypeError, ValueError) as error:
                     raise ConfigError(
-                        f"{path}: line {reader.line_num} is no verdict ({type(error).__name__}: {error}); "
-                        "mend or remove it"
+                        f"{path}: line {reader.line_num} is not a verdict ({type(error).__name__}: {error}); "
+                        "correct or remove it"
                     ) from error
     except FileNotFoundError:
-        return {}
+        return []
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text; restore it from a copy") from error
     return verdicts
 
 
-def write_verdicts(path: Path, verdicts: Verdicts) -> None:
-    """Write the verdicts of a project atomically, by video and time. The same verdicts yield the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [
-        (
-            verdict.frame_id,
-            repr(verdict.pts_seconds),  # reads back as the same number
-            "keep" if verdict.is_kept else "drop",
-            verdict.who,
-            verdict.given_at,
-        )
-        for _, verdict in sorted(verdicts.items())
-    ]
-    write_csv(path, _COLUMNS, rows)
+def _verdict(row: Mapping[str, str | None]) -> Verdict:
+    frame_id, given_at = row["frame_id"] or "", row["given_at"]
+    return Verdict(
+        answer_id=fingerprint_of({"line": dict(row)}),
+        word=_WORDS[row["verdict"] or ""],
+        place=FramePlace(split_frame_id(frame_id)[0], float(row["pts_seconds"] or "")),
+        frame_id=frame_id,
+        queue=ReviewQueue.IMPORTED,
+        who=row["who"] or "",
+        given_at=_time(given_at) if given_at else _UNKNOWN_TIME,
+    )
 
 
-def verdicts_on(verdicts: Verdicts, video_keys: Collection[str]) -> dict[tuple[str, float], bool]:
-    """Return the verdicts (True: kept) on the given videos, by video and time, in order."""
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def verdicts_on(said: Mapping[tuple[str, float], bool], video_keys: Collection[str]) -> dict[tuple[str, float], bool]:
+    """Return what was said (True: kept) of frames of the given videos, by video and time, in order."""
     wanted = frozenset(video_keys)
-    return {place: verdicts[place].is_kept for place in sorted(verdicts) if place[0] in wanted}
+    return {place: said[place] for place in sorted(said) if place[0] in wanted}
 
 
 def verdicts_fingerprint(said: Mapping[tuple[str, float], bool]) -> str:

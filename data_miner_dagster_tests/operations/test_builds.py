@@ -4,12 +4,14 @@ from pathlib import Path
 
 from data_miner_dagster.catalog.projects import find_project, update_project
 from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.catalog.verdicts import add_verdicts
 from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.verdicts import VerdictWord
 from data_miner_dagster.operations.builds import present_basis
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage
-from data_miner_dagster.storage.verdicts import FrameVerdict, write_verdicts
 from data_miner_dagster_tests.support.sample_project import build_project
+from data_miner_dagster_tests.support.verdicts import frame_verdict
 
 
 def row_of(platform: Platform) -> ProjectRow:
@@ -25,8 +27,7 @@ def test_present_basis__changes_with_videos_settings_and_what_people_said(tmp_pa
     found.append(present_basis(platform, row_of(platform)))
     update_project(platform.database, "cyclists", config_hash="another")
     found.append(present_basis(platform, row_of(platform)))
-    verdict = FrameVerdict("files-aaa/000001", 1.0, True, "Ada", "2026-01-02T03:04:05Z")
-    write_verdicts(platform.layout.frame_verdicts("cyclists"), {("files-aaa", 1.0): verdict})
+    add_verdicts(platform.database, "cyclists", [frame_verdict("files-aaa/000001", 1.0, VerdictWord.KEEP)])
     found.append(present_basis(platform, row_of(platform)))
     assert len(set(found)) == 4
     assert present_basis(platform, row_of(platform)) == found[-1]

@@ -41,6 +41,7 @@ PATHS: dict[str, Path] = {
     "projects/pets/calibration/answers.csv": LAYOUT.answers_file("pets"),
     "projects/pets/calibration/reference.json": LAYOUT.reference_file("pets"),
     "projects/pets/verdicts/frames.csv": LAYOUT.frame_verdicts("pets"),
+    "projects/pets/verdicts/frames.csv.adopted": LAYOUT.adopted_verdicts("pets"),
     "projects/pets/filtered.parquet": LAYOUT.filtered_table("pets"),
     "projects/pets/deduplicated.parquet": LAYOUT.deduplicated_table("pets"),
     "projects/pets/representatives.npz": LAYOUT.representatives_file("pets"),

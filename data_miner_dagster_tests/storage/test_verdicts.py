@@ -3,34 +3,34 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.verdicts import FramePlace, VerdictWord
 from data_miner_dagster.storage.verdicts import (
-    FrameVerdict,
     as_table_metadata,
     kept_by_hand,
-    read_verdicts,
+    read_verdict_file,
     verdicts_fingerprint,
     verdicts_on,
-    write_verdicts,
 )
 
-KEPT = FrameVerdict("local-a/000003", 1001 / 30000, True, "Ada, L.", "2026-01-02T03:04:05Z")
-DROPPED = FrameVerdict("local-b/000000", 0.0, False, "Ben", "2026-01-02T03:04:06Z")
-BOTH = {("local-b", 0.0): DROPPED, ("local-a", 1001 / 30000): KEPT}
+BOTH = {("local-b", 0.0): False, ("local-a", 1001 / 30000): True}
+HEADER = "frame_id,pts_seconds,verdict,who,given_at"
 
 
-def test_read_verdicts__no_file(tmp_path: Path) -> None:
-    assert read_verdicts(tmp_path / "frames.csv") == {}
+def test_read_verdict_file__no_file(tmp_path: Path) -> None:
+    assert read_verdict_file(tmp_path / "frames.csv") == []
 
 
-def test_write_verdicts__read_back_exactly(tmp_path: Path) -> None:
-    path = tmp_path / "verdicts" / "frames.csv"
-    write_verdicts(path, BOTH)
-    assert read_verdicts(path) == BOTH
-    assert path.read_text() == (
-        "frame_id,pts_seconds,verdict,who,given_at\n"
-        'local-a/000003,0.03336666666666667,keep,"Ada, L.",2026-01-02T03:04:05Z\n'
-        "local-b/000000,0.0,drop,Ben,2026-01-02T03:04:06Z\n"
+def test_read_verdict_file__exactly_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "frames.csv"
+    path.write_text(f'{HEADER}\nlocal-a/000003,0.03336666666666667,keep,"Ada, L.",2026-01-02T03:04:05Z\n')
+    (verdict,) = read_verdict_file(path)
+    assert (verdict.word, verdict.place, verdict.who) == (
+        VerdictWord.KEEP,
+        FramePlace("local-a", 1001 / 30000),
+        "Ada, L.",
     )
+    assert verdict.given_at.isoformat() == "2026-01-02T03:04:05+00:00"
+    assert read_verdict_file(path) == [verdict]  # the same line has the same id
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,15 @@ def test_write_verdicts__read_back_exactly(tmp_path: Path) -> None:
     [
         "local-a/000003,1.5,maybe,Ada,2026-01-02T03:04:05Z",
         "local-a/000003,soon,keep,Ada,2026-01-02T03:04:05Z",
+        "local-a/000003,1.5,keep,Ada,yesterday",
         "local-a/000003",
     ],
 )
-def test_read_verdicts__a_line_that_is_none_is_named(tmp_path: Path, line: str) -> None:
+def test_read_verdict_file__a_line_that_is_not_one_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "frames.csv"
-    path.write_text(f"frame_id,pts_seconds,verdict,who,given_at\n{line}\n")
-    with pytest.raises(ConfigError, match=r"frames.csv: line 2 is no verdict"):
-        read_verdicts(path)
+    path.write_text(f"{HEADER}\n{line}\n")
+    with pytest.raises(ConfigError, match=r"frames.csv: line 2 is not a verdict"):
+        read_verdict_file(path)
 
 
 def test_verdicts_on__only_of_the_videos_named() -> None:

@@ -30,6 +30,7 @@ from data_miner_dagster.operations.filtering.questions import (
     write_questions_table,
 )
 from data_miner_dagster.operations.filtering.scoring import similarities_header
+from data_miner_dagster.operations.filtering.verdicts import frame_verdicts
 from data_miner_dagster.operations.members import project_members
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.filtering.calibration import (
@@ -45,7 +46,7 @@ from data_miner_dagster.stages.filtering.decisions import FilteringRules, resolv
 from data_miner_dagster.storage.answers import read_answers, write_answers
 from data_miner_dagster.storage.similarities import SimilaritiesHeader
 from data_miner_dagster.storage.tables import read_fingerprint
-from data_miner_dagster.storage.verdicts import read_verdicts, verdicts_on
+from data_miner_dagster.storage.verdicts import verdicts_on
 
 DEFAULT_QUESTIONS: Final = 120
 
@@ -241,7 +242,7 @@ def _current(platform: Platform, project: str) -> tuple[FilteringRules, Similari
     config = platform.project_config(project).filtering
     rules = resolve_rules(config, platform.models.filter_encoder.name, platform.models.filter_encoder.calibration)
     header = similarities_header(platform, config, project_members(platform, project).ready)
-    given = read_verdicts(platform.layout.frame_verdicts(project))
+    given = frame_verdicts(platform, project)
     basis = DecisionBasis(header, rules, verdicts_on(given, [video.video_key for video in header.videos]))
     if read_fingerprint(platform.layout.filtered_table(project)) != basis.fingerprint:
         raise DataMinerError(

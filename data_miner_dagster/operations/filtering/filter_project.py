@@ -28,7 +28,7 @@ from data_miner_dagster.domain.tables import FILTERED_SCHEMA
 from data_miner_dagster.domain.versions import FILTERING_VERSION, SCORING_VERSION
 from data_miner_dagster.operations.filtering.drift import read_drift
 from data_miner_dagster.operations.filtering.scoring import score_project, similarities_fingerprint, similarities_header
-from data_miner_dagster.operations.filtering.verdicts import verdict_codes
+from data_miner_dagster.operations.filtering.verdicts import frame_verdicts, verdict_codes
 from data_miner_dagster.operations.left_out import as_metadata, going_on_without
 from data_miner_dagster.operations.members import ProjectMembers, failures_by_kind, project_members
 from data_miner_dagster.operations.platform import Platform
@@ -54,7 +54,7 @@ from data_miner_dagster.storage.similarities import (
     similarity_values,
 )
 from data_miner_dagster.storage.tables import read_batches, read_fingerprint, read_metadata, table_writer
-from data_miner_dagster.storage.verdicts import as_table_metadata, read_verdicts, verdicts_fingerprint, verdicts_on
+from data_miner_dagster.storage.verdicts import as_table_metadata, verdicts_fingerprint, verdicts_on
 
 _SETTINGS_KEY: Final = "data_miner.filtering"
 
@@ -103,7 +103,7 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
         path = platform.layout.filtered_table(project)
         _check_encoder(platform, config, path)
         rules = resolve_rules(config, platform.models.filter_encoder.name, platform.models.filter_encoder.calibration)
-        given = read_verdicts(platform.layout.frame_verdicts(project))
+        given = frame_verdicts(platform, project)
         all_members = project_members(platform, project)
         _tell_left_out(project, all_members)
 

@@ -10,36 +10,51 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.verdicts import add_verdicts, verdicts_in_force
+from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import split_frame_id
 from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.verdicts import FRAME_WORDS, FramePlace, ReviewQueue, Verdict, VerdictWord
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import require_table
+from data_miner_dagster.operations.verdict_files import adopt_verdict_file
 from data_miner_dagster.stages.filtering.decisions import DROP_BY_HAND, KEEP_BY_HAND, NO_VERDICT
 from data_miner_dagster.storage.answers import read_answers
 from data_miner_dagster.storage.similarities import SimilaritiesPart
 from data_miner_dagster.storage.tables import read_table
-from data_miner_dagster.storage.verdicts import FrameVerdict, read_verdicts, write_verdicts
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictCounts:
-    """The verdicts of a project, and the lines of a file that met no frame of it."""
+    """The verdicts of a project on frames, and the lines of a file that name no frame of it."""
 
     num_kept: int
     num_dropped: int
     unknown: tuple[str, ...] = ()  # frame ids
 
 
-def count_verdicts(platform: Platform, project: str) -> VerdictCounts:
-    """Return how many verdicts a project has.
+def frame_verdicts(platform: Platform, project: str) -> dict[tuple[str, float], bool]:
+    """Return what people said of frames (True: kept), by video and time.
 
     Raises:
-        ConfigError: there is no such project, or the file of verdicts is damaged.
+        ConfigError: there is a file of an earlier version that cannot be read.
+    """
+    adopt_verdict_file(platform.database, platform.layout, project)
+    return {
+        (verdict.place.video_key, verdict.place.pts_seconds): verdict.word is VerdictWord.KEEP
+        for verdict in verdicts_in_force(platform.database, project, words=FRAME_WORDS)
+    }
+
+
+def count_frame_verdicts(platform: Platform, project: str) -> VerdictCounts:
+    """Return how many verdicts on frames a project has.
+
+    Raises:
+        ConfigError: there is no such project.
     """
     platform.project_config(project)
-    verdicts = read_verdicts(platform.layout.frame_verdicts(project)).values()
-    num_kept = sum(verdict.is_kept for verdict in verdicts)
-    return VerdictCounts(num_kept, len(verdicts) - num_kept)
+    given = frame_verdicts(platform, project)
+    return VerdictCounts(sum(given.values()), len(given) - sum(given.values()))
 
 
 def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who: str) -> VerdictCounts:
@@ -48,25 +63,25 @@ def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who
     Raises:
         ConfigError: there is no such project, or a line of the file is no answer.
         NotReadyError: the project has not been filtered.
-        ClaimHeldError: another worker is at this project for longer than one waits.
     """
     platform.project_config(project)
     answers = read_answers(answers_file)
-    with platform.hold_project(project):
-        require_table(platform, project, ProjectStage.FILTERING)
-        frames = read_table(platform.layout.filtered_table(project), ["frame_id", "pts_seconds"])
-        found = frames.filter(pc.is_in(frames["frame_id"], value_set=pa.array(sorted(answers), pa.string())))
-        seconds = dict(zip(found["frame_id"].to_pylist(), found["pts_seconds"].to_pylist(), strict=True))
-        path = platform.layout.frame_verdicts(project)
-        verdicts = read_verdicts(path)
-        given_at = f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"
-        for frame_id, pts_seconds in seconds.items():
-            known = verdicts.get((split_frame_id(frame_id)[0], pts_seconds))
-            if known is None or known.is_kept != answers[frame_id]:  # the same again leaves who said it first
-                verdict = FrameVerdict(frame_id, pts_seconds, answers[frame_id], who, given_at)
-                verdicts[verdict.video_key, pts_seconds] = verdict
-        write_verdicts(path, verdicts)
-    counts = count_verdicts(platform, project)
+    require_table(platform, project, ProjectStage.FILTERING)
+    frames = read_table(platform.layout.filtered_table(project), ["frame_id", "pts_seconds"])
+    found = frames.filter(pc.is_in(frames["frame_id"], value_set=pa.array(sorted(answers), pa.string())))
+    seconds = dict(zip(found["frame_id"].to_pylist(), found["pts_seconds"].to_pylist(), strict=True))
+    known = frame_verdicts(platform, project)
+    given_at = utc_now()
+    fresh = []
+    for frame_id, pts_seconds in seconds.items():
+        place = FramePlace(split_frame_id(frame_id)[0], pts_seconds)
+        is_kept = answers[frame_id]
+        if known.get((place.video_key, place.pts_seconds)) is not is_kept:  # the same again leaves who said it first
+            word = VerdictWord.KEEP if is_kept else VerdictWord.DROP
+            answer_id = fingerprint_of({"frame": frame_id, "word": word, "who": who, "at": given_at.isoformat()})
+            fresh.append(Verdict(answer_id, word, place, frame_id, ReviewQueue.IMPORTED, who, given_at))
+    add_verdicts(platform.database, project, fresh)
+    counts = count_frame_verdicts(platform, project)
     return VerdictCounts(counts.num_kept, counts.num_dropped, tuple(sorted(answers.keys() - seconds.keys())))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_miner_dagster.catalog.members import find_members, projects_wanting
+from data_miner_dagster.catalog.verdicts import count_verdicts_to_delete
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
@@ -41,11 +42,13 @@ class ProjectCount:
     num_files: int
     num_bytes: int
     num_releases: int  # that go with it
+    num_verdicts: int = 0  # of people, that go with it
 
     def __str__(self) -> str:
         """Return one line for people."""
         return (
-            f"{self.num_files} files of its own ({size_text(self.num_bytes)}), {self.num_releases} releases; "
+            f"{self.num_files} files of its own ({size_text(self.num_bytes)}), {self.num_releases} releases"
+            f"{f', {self.num_verdicts} verdicts of people' if self.num_verdicts else ''}; "
             f"its {self.num_videos} videos stay, {self.num_shared} of them wanted by other projects"
         )
 
@@ -78,6 +81,7 @@ def count_project(platform: Platform, name: str, *, with_files: bool, with_relea
         num_files=sum(num_files for num_files, _ in sizes),
         num_bytes=sum(num_bytes for _, num_bytes in sizes),
         num_releases=len(project_releases(platform.layout, name)) if with_releases else 0,
+        num_verdicts=count_verdicts_to_delete(platform.database, name) if with_files else 0,
     )
 
 

@@ -23,6 +23,7 @@ from data_miner_dagster.catalog.releases import withdraw_release
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.splits import add_generations, delete_memory_of_videos
 from data_miner_dagster.catalog.transitions import move_project
+from data_miner_dagster.catalog.verdicts import delete_verdicts_of_videos
 from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.catalog.wording import reword_what_names
 from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError
@@ -47,11 +48,11 @@ from data_miner_dagster.operations.split_memory import (
 )
 from data_miner_dagster.operations.upkeep.removal import Removal, remove_files, remove_videos, video_files
 from data_miner_dagster.operations.upkeep.traces import MIN_NEEDLE_LENGTH
+from data_miner_dagster.operations.verdict_files import adopt_verdict_file
 from data_miner_dagster.storage.answers import read_answers, write_answers
 from data_miner_dagster.storage.atomic import atomic_path
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_metadata, read_table, write_table
-from data_miner_dagster.storage.verdicts import read_verdicts, write_verdicts
 
 """Beside a release's manifest: why it should not be used any more."""
 
@@ -142,6 +143,7 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
         with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
             with platform.database.transaction() as session:
                 move_project(session, name, ProjectStage.SOURCING)  # what it had derived goes
+            adopt_verdict_file(platform.database, platform.layout, name)
             _forget_in_project(platform.layout, name, keys)
     for name in sorted({folder.parent.name for folder in _release_folders(platform)}):
         with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
@@ -239,10 +241,7 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
         if path.is_file():  # tables, the vectors of representatives, hashes of local files
             path.unlink()
     _forget_answers(layout, project, keys)
-    verdicts = layout.frame_verdicts(project)
-    if verdicts.is_file():
-        given = read_verdicts(verdicts)
-        write_verdicts(verdicts, {place: verdict for place, verdict in given.items() if place[0] not in keys})
+    layout.adopted_verdicts(project).unlink(missing_ok=True)  # the catalog has them
     gone = pa.array(keys, pa.string())
     for part in sorted(folder.glob("*/**/*.parquet")):  # what a detector has seen: dear, and good for the other videos
         rows = read_table(part)
@@ -287,6 +286,7 @@ def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[
     shutil.rmtree(platform.layout.before_move, ignore_errors=True)
     with database.transaction() as session:
         delete_memory_of_videos(session, keys)
+        delete_verdicts_of_videos(session, keys)
         for name in sorted({*keys, *(name for name in names if len(name) >= MIN_NEEDLE_LENGTH)}):
             reword_what_names(session, name, partial(_without, keys=[name]))
     database.reclaim_space()

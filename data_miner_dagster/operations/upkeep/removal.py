@@ -13,6 +13,7 @@ from data_miner_dagster.catalog.members import projects_wanting, take_out
 from data_miner_dagster.catalog.projects import delete_project, find_project
 from data_miner_dagster.catalog.splits import delete_memory_of_project
 from data_miner_dagster.catalog.transitions import move_project
+from data_miner_dagster.catalog.verdicts import delete_verdicts_of_project
 from data_miner_dagster.catalog.videos import delete_videos, unwanted_videos
 from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.domain.errors import ClaimHeldError
@@ -96,7 +97,8 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
     """Remove a project from the catalog; its videos stay, for other projects and `cleanup-orphans`.
 
     Its file in the watched folder, which would bring it back, gets the suffix `.removed`; its previews go.
-    `with_files` removes its derived tables and report as well, `with_releases` what it published.
+    `with_files` removes its derived tables, its report and what people said about its frames as well, `with_releases`
+    what it published.
 
     Returns:
         The folders removed and the file renamed.
@@ -116,8 +118,10 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
             if file.parent == watched and file.exists():
                 touched.append(file.replace(file.with_name(f"{file.name}.removed")))
         delete_project(platform.database, name)
-        if with_releases:
-            with platform.database.transaction() as session:
+        with platform.database.transaction() as session:
+            if with_files:
+                delete_verdicts_of_project(session, name)
+            if with_releases:
                 delete_memory_of_project(session, name)  # of a next project of this name nothing was ever released
         for folder in project_folders(layout, name, with_files=with_files, with_releases=with_releases):
             if folder.exists():

@@ -5,17 +5,20 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from data_miner_dagster.catalog.verdicts import add_verdicts, undo_verdict, verdicts_in_force
 from data_miner_dagster.cli import verdicts as verdicts_module
 from data_miner_dagster.cli.main import app
 from data_miner_dagster.domain.errors import ConfigError, NotReadyError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.verdicts import FramePlace, VerdictWord
 from data_miner_dagster.operations.filtering.filter_project import filter_project
-from data_miner_dagster.operations.filtering.verdicts import VerdictCounts, count_verdicts, import_verdicts
+from data_miner_dagster.operations.filtering.verdicts import VerdictCounts, count_frame_verdicts, import_verdicts
+from data_miner_dagster.operations.verdict_files import adopt_verdict_files
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
-from data_miner_dagster.storage.verdicts import read_verdicts
 from data_miner_dagster_tests.support.axis_project import PlantedPlatform, plant_frames, save_project
 from data_miner_dagster_tests.support.catalog import add_video
+from data_miner_dagster_tests.support.verdicts import frame_verdict
 
 
 @pytest.fixture
@@ -59,7 +62,8 @@ def test_import_verdicts__the_next_filtering_honours_them(platform: PlantedPlatf
     }
     assert filter_project(platform, "pets").status is OutcomeStatus.REUSED
     # taken back: as if nobody had said anything
-    platform.layout.frame_verdicts("pets").unlink()
+    for verdict in verdicts_in_force(platform.database, "pets"):
+        assert undo_verdict(platform.database, "pets", verdict.answer_id, who="Ada")
     assert filter_project(platform, "pets").status is OutcomeStatus.DONE
     assert platform.layout.filtered_table("pets").read_bytes() == before
 
@@ -68,8 +72,8 @@ def test_import_verdicts__they_outlive_another_threshold_and_frames_made_again(p
     filter_project(platform, "pets")
     give(platform, "local-a/000001,keep")
     times = read_table(platform.layout.frames_table("local-a"), ["pts_seconds"])["pts_seconds"].to_pylist()
-    verdicts = read_verdicts(platform.layout.frame_verdicts("pets"))
-    assert [*verdicts] == [("local-a", times[1])]
+    (verdict,) = verdicts_in_force(platform.database, "pets")
+    assert verdict.place == FramePlace("local-a", times[1])
     # the same video, taken apart again with one more frame before: what was shown at that time has another id
     seconds = [times[1] / 2, *times]
     vectors = [[0.125, 0, 0, 0], [0.75, 0, 0, 0], [0.25, 0, 0, 0], [0.875, 0, 0, 0]]
@@ -85,11 +89,11 @@ def test_import_verdicts__the_last_word_counts_and_the_first_who_said_it_stays(p
     filter_project(platform, "pets")
     give(platform, "local-a/000000,drop")
     give(platform, "local-a/000000,drop", who="Ben")
-    (verdict,) = read_verdicts(platform.layout.frame_verdicts("pets")).values()
-    assert (verdict.frame_id, verdict.is_kept, verdict.who) == ("local-a/000000", False, "Ada")
+    (verdict,) = verdicts_in_force(platform.database, "pets")
+    assert (verdict.frame_id, verdict.word, verdict.who) == ("local-a/000000", VerdictWord.DROP, "Ada")
     assert give(platform, "local-a/000000,keep", who="Ben") == VerdictCounts(1, 0)
-    (verdict,) = read_verdicts(platform.layout.frame_verdicts("pets")).values()
-    assert (verdict.is_kept, verdict.who) == (True, "Ben")
+    (verdict,) = verdicts_in_force(platform.database, "pets")
+    assert (verdict.word, verdict.who) == (VerdictWord.KEEP, "Ben")
 
 
 def test_import_verdicts__not_filtered_yet(platform: PlantedPlatform) -> None:
@@ -97,18 +101,16 @@ def test_import_verdicts__not_filtered_yet(platform: PlantedPlatform) -> None:
         give(platform, "local-a/000000,drop")
 
 
-def test_count_verdicts__none_and_no_project(platform: PlantedPlatform) -> None:
-    assert count_verdicts(platform, "pets") == VerdictCounts(0, 0)
+def test_count_frame_verdicts__none_and_no_project(platform: PlantedPlatform) -> None:
+    assert count_frame_verdicts(platform, "pets") == VerdictCounts(0, 0)
     with pytest.raises(ConfigError, match="no project 'plants'"):
-        count_verdicts(platform, "plants")
+        count_frame_verdicts(platform, "plants")
 
 
 def test_filter_project__a_verdict_on_a_video_that_is_no_member_makes_nothing_stale(platform: PlantedPlatform) -> None:
     filter_project(platform, "pets")
     fingerprint = read_fingerprint(platform.layout.filtered_table("pets"))
-    path = platform.layout.frame_verdicts("pets")
-    path.parent.mkdir()
-    path.write_text("frame_id,pts_seconds,verdict,who,given_at\nlocal-z/000000,0.0,keep,Ada,2026-01-02T03:04:05Z\n")
+    add_verdicts(platform.database, "pets", [frame_verdict("local-z/000000", 0.0, VerdictWord.KEEP)])
     assert filter_project(platform, "pets").status is OutcomeStatus.REUSED
     assert read_fingerprint(platform.layout.filtered_table("pets")) == fingerprint
 
@@ -124,3 +126,32 @@ def test_verdicts__as_a_person_types_it(platform: PlantedPlatform, monkeypatch: 
     assert "1 answers are about no frame of this project, such as local-z/000000" in given.output
     shown = CliRunner().invoke(app, ["verdicts", "pets", "--json"])
     assert '"dropped": 1' in shown.stdout
+
+
+HEADER = "frame_id,pts_seconds,verdict,who,given_at"
+
+
+def test_filter_project__a_file_of_an_earlier_version_is_taken_in(platform: PlantedPlatform) -> None:
+    file = platform.layout.frame_verdicts("pets")
+    file.parent.mkdir(parents=True)
+    file.write_text(f"{HEADER}\nlocal-a/000000,0.0,drop,Ada,2026-01-02T03:04:05Z\nlocal-z/000000,1.5,keep,,\n")
+    filter_project(platform, "pets")
+    assert decisions(platform)["local-a/000000"] == "by_hand"
+    assert [(verdict.frame_id, verdict.who) for verdict in verdicts_in_force(platform.database, "pets")] == [
+        ("local-z/000000", ""),
+        ("local-a/000000", "Ada"),
+    ]
+    assert [path.name for path in file.parent.iterdir()] == ["frames.csv.adopted"]
+
+
+def test_filter_project__a_file_that_cannot_be_read_stops_its_project_alone(
+    platform: PlantedPlatform, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = platform.layout.frame_verdicts("pets")
+    file.parent.mkdir(parents=True)
+    file.write_text(f"{HEADER}\nlocal-a/000000,0.0,maybe,Ada,2026-01-02T03:04:05Z\n")
+    adopt_verdict_files(platform.database, platform.layout)
+    assert "frames.csv: line 2 is not a verdict" in caplog.text
+    with pytest.raises(ConfigError, match="line 2 is not a verdict"):
+        filter_project(platform, "pets")
+    assert file.exists()

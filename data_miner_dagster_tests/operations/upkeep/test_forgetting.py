@@ -10,10 +10,12 @@ from data_miner_dagster.catalog.projects import find_project, update_project
 from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.catalog.schema import SiteGateRow, SiteRefusalRow, SourceListingRow, VideoRow
 from data_miner_dagster.catalog.splits import read_generations, read_splits
+from data_miner_dagster.catalog.verdicts import add_verdicts, verdicts_in_force
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import forgotten_subject
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.verdicts import VerdictWord
 from data_miner_dagster.export.manifest import damaged_files, read_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
@@ -26,8 +28,8 @@ from data_miner_dagster.operations.upkeep.forgetting import (
 )
 from data_miner_dagster.operations.upkeep.traces import Trace, find_rows, find_traces, needles_of
 from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
-from data_miner_dagster.storage.verdicts import FrameVerdict, read_verdicts, write_verdicts
 from data_miner_dagster_tests.support.sample_project import FOUND_AT, SAMPLE_VIDEOS, build_project
+from data_miner_dagster_tests.support.verdicts import frame_verdict
 
 KEY = "files-aaa"
 SHARES = "train=0.8,test=0.1,val=0.1"
@@ -62,12 +64,12 @@ def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     calibration = layout.calibration_folder("cyclists")
     calibration.mkdir()
     (calibration / "answers.csv").write_text(f"frame_id,answer\n{KEY}/000001,keep\nfiles-bbb/000001,drop\n")
-    verdicts = layout.frame_verdicts("cyclists")
-    said = {
-        (key, 0.0): FrameVerdict(f"{key}/000000", 0.0, True, "Ada", "2026-01-02T03:04:05Z")
-        for key in (KEY, "files-bbb")
-    }
-    write_verdicts(verdicts, said)
+    said = [frame_verdict(f"{key}/000000", 0.0, VerdictWord.KEEP) for key in ("files-bbb", KEY)]
+    add_verdicts(platform.database, "cyclists", said)
+    layout.adopted_verdicts("cyclists").parent.mkdir()
+    layout.adopted_verdicts("cyclists").write_text(
+        f"frame_id,pts_seconds,verdict,who,given_at\n{KEY}/000000,0,keep,,\n"
+    )
     (calibration / "questions.html").write_text(f"<img alt='{KEY}'>")
     (calibration / "reference.json").write_text(json.dumps({"video_keys": [KEY]}))
     (calibration / "plan.json").write_text("{}")
@@ -86,7 +88,7 @@ def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     assert forgotten.releases == (HeldRelease("cyclists", "v001", 1, 3),)
     assert traces(platform) == []
     assert (calibration / "answers.csv").read_text() == "frame_id,answer\nfiles-bbb/000001,drop\n"
-    assert read_verdicts(verdicts) == {("files-bbb", 0.0): said["files-bbb", 0.0]}
+    assert verdicts_in_force(platform.database, "cyclists") == said[:1]
     assert sorted(path.name for path in calibration.iterdir()) == ["answers.csv", "plan.json"]
     assert not layout.release_folder("cyclists", "v001").exists()
     other = layout.release_folder("cyclists", "v002")

@@ -1,0 +1,208 @@
+"""What people said: adding, undoing and finding verdicts.
+
+A verdict is in force unless it was undone, or a person who saw it corrected it (`replaces`), or a later one is about
+the same subject. Every change tells the project, so that it is built again.
+
+Belongs here: rows of verdicts. Does not belong here: what a verdict leads to (stages/), and what a person is asked
+(operations/reviewing/).
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, cast
+
+from sqlalchemy import Select, Table, delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.database import Database, portions
+from data_miner_dagster.catalog.pending import raise_content_versions
+from data_miner_dagster.catalog.schema import VerdictRow
+from data_miner_dagster.catalog.writers import insert_absent
+from data_miner_dagster.domain.verdicts import FramePlace, RelativeBox, ShownBox, Verdict, VerdictWord
+
+_VERDICTS: Final = cast("Table", VerdictRow.__table__)
+_ROWS_AT_A_TIME: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVerdict:
+    """A verdict with what became of it. `number` counts up in the order in which verdicts were stored."""
+
+    number: int
+    verdict: Verdict
+    undone_at: datetime | None
+    undone_by: str | None
+
+
+def add_verdicts(database: Database, project: str, verdicts: Collection[Verdict]) -> int:
+    """Store verdicts; return how many are new. An answer that is stored already, by its id, is left as it is."""
+    if not verdicts:
+        return 0
+    num_added = 0
+    rows = [_row(project, verdict) for verdict in {verdict.answer_id: verdict for verdict in verdicts}.values()]
+    with database.transaction() as session:
+        for start in range(0, len(rows), _ROWS_AT_A_TIME):
+            part = rows[start : start + _ROWS_AT_A_TIME]
+            num_added += len(insert_absent(session, VerdictRow, part, returning="id"))
+        if num_added:
+            raise_content_versions(session, [project])
+    return num_added
+
+
+def undo_verdict(database: Database, project: str, answer_id: str, *, who: str) -> bool:
+    """Take a verdict back; what was in force before it is in force again. Return False if there is none to undo."""
+    with database.transaction() as session:
+        is_it = (
+            _VERDICTS.c.project_name == project,
+            _VERDICTS.c.answer_id == answer_id,
+            _VERDICTS.c.undone_at.is_(None),
+        )
+        values = {"undone_at": database.now(session), "undone_by": who}
+        is_undone = bool(session.connection().execute(update(_VERDICTS).where(*is_it).values(values)).rowcount)
+        if is_undone:
+            raise_content_versions(session, [project])
+        return is_undone
+
+
+def verdicts_in_force(
+    database: Database,
+    project: str,
+    *,
+    words: Collection[VerdictWord] | None = None,
+    video_keys: Collection[str] | None = None,
+) -> list[Verdict]:
+    """Return the verdicts of a project that count, oldest first.
+
+    Args:
+        database: the catalog.
+        project: its name.
+        words: only these; None for all.
+        video_keys: only those whose frame (for a pair, the first of the two) is of these videos; None for all.
+    """
+    query = _of_project(project).where(_VERDICTS.c.undone_at.is_(None))
+    with database.reading() as session:
+        if video_keys is None:
+            found = [_stored(row).verdict for row in session.execute(query)]
+        else:
+            some = (query.where(_VERDICTS.c.video_key.in_(keys)) for keys in portions(video_keys))
+            found = [_stored(row).verdict for part in some for row in session.execute(part)]
+            found.sort(key=lambda verdict: verdict.given_at)  # stable: within a video they come in order
+    replaced = {verdict.replaces for verdict in found}
+    last = {verdict.subject: verdict.answer_id for verdict in found}
+    return [
+        verdict
+        for verdict in found
+        if verdict.answer_id not in replaced
+        and last[verdict.subject] == verdict.answer_id
+        and (words is None or verdict.word in words)
+    ]
+
+
+def all_verdicts(database: Database, project: str) -> Iterator[StoredVerdict]:
+    """Yield every verdict that was ever given, undone ones included, oldest first."""
+    with database.reading() as session:
+        rows = session.execute(_of_project(project), execution_options={"yield_per": _ROWS_AT_A_TIME})
+        yield from map(_stored, rows)
+
+
+def find_verdict(database: Database, project: str, answer_id: str) -> StoredVerdict | None:
+    """Return one verdict of a project, whether it is in force or not."""
+    with database.reading() as session:
+        row = session.execute(_of_project(project).where(_VERDICTS.c.answer_id == answer_id)).one_or_none()
+        return None if row is None else _stored(row)
+
+
+def count_verdicts(database: Database, project: str) -> Mapping[VerdictWord, int]:
+    """Return how many verdicts are in force, by word, without words that nobody used."""
+    return Counter(verdict.word for verdict in verdicts_in_force(database, project))
+
+
+def verdicts_version(database: Database, project: str) -> tuple[int, int]:
+    """Return what changes whenever a verdict is added or undone: the last number, and how many are undone."""
+    query = select(func.coalesce(func.max(_VERDICTS.c.id), 0), func.count(_VERDICTS.c.undone_at))
+    with database.reading() as session:
+        last, num_undone = session.execute(query.where(_VERDICTS.c.project_name == project)).one()
+        return int(last), int(num_undone)
+
+
+def delete_verdicts_of_videos(session: Session, video_keys: Collection[str]) -> None:
+    """Remove what was said about frames of these videos, in every project."""
+    for some in portions(video_keys):
+        is_about = or_(_VERDICTS.c.video_key.in_(some), _VERDICTS.c.other_video_key.in_(some))
+        session.execute(delete(_VERDICTS).where(is_about))
+
+
+def delete_verdicts_of_project(session: Session, project: str) -> None:
+    """Remove everything that was said about frames of one project."""
+    session.execute(delete(_VERDICTS).where(_VERDICTS.c.project_name == project))
+
+
+def count_verdicts_to_delete(database: Database, project: str) -> int:
+    """Return how many verdicts `delete_verdicts_of_project` would remove."""
+    query = select(func.count()).select_from(_VERDICTS).where(_VERDICTS.c.project_name == project)
+    with database.reading() as session:
+        return session.scalar(query) or 0
+
+
+def _of_project(project: str) -> Select[Any]:
+    query = select(_VERDICTS).where(_VERDICTS.c.project_name == project)
+    return query.order_by(_VERDICTS.c.given_at, _VERDICTS.c.id)
+
+
+def _row(project: str, verdict: Verdict) -> dict[str, object]:
+    shown, other = verdict.shown, verdict.other_place
+    return {
+        "project_name": project,
+        "answer_id": verdict.answer_id,
+        "word": verdict.word,
+        "subject": verdict.subject,
+        "video_key": verdict.place.video_key,
+        "pts_seconds": verdict.place.pts_seconds,
+        "frame_id": verdict.frame_id,
+        "other_video_key": other.video_key if other else None,
+        "other_pts_seconds": other.pts_seconds if other else None,
+        "other_frame_id": verdict.other_frame_id,
+        "class_name": shown.class_name if shown else None,
+        "box": list(shown.box) if shown else None,
+        "detector": shown.detector if shown else None,
+        "revision": shown.revision if shown else None,
+        "confidence": shown.confidence if shown else None,
+        "new_class_name": verdict.new_class_name,
+        "new_box": list(verdict.new_box) if verdict.new_box else None,
+        "queue": verdict.queue,
+        "who": verdict.who,
+        "given_at": verdict.given_at,
+        "replaces": verdict.replaces,
+    }
+
+
+def _stored(row: Any) -> StoredVerdict:
+    shown = None
+    if row.box is not None:
+        shown = ShownBox(row.class_name, _box(row.box), row.detector, row.revision, row.confidence)
+    other = None
+    if row.other_video_key is not None:
+        other = FramePlace(row.other_video_key, row.other_pts_seconds)
+    verdict = Verdict(
+        answer_id=row.answer_id,
+        word=row.word,
+        place=FramePlace(row.video_key, row.pts_seconds),
+        frame_id=row.frame_id,
+        queue=row.queue,
+        who=row.who,
+        given_at=row.given_at,
+        shown=shown,
+        new_class_name=row.new_class_name,
+        new_box=_box(row.new_box) if row.new_box is not None else None,
+        other_place=other,
+        other_frame_id=row.other_frame_id,
+        replaces=row.replaces,
+    )
+    return StoredVerdict(row.id, verdict, row.undone_at, row.undone_by)
+
+
+def _box(values: Sequence[float]) -> RelativeBox:
+    x_min, y_min, x_max, y_max = values
+    return x_min, y_min, x_max, y_max

@@ -1,0 +1,35 @@
+"""Verdicts that an earlier version kept in files: how the catalog takes them in.
+
+Does not belong here: verdicts in the catalog (catalog/verdicts.py).
+"""
+
+import logging
+
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.verdicts import add_verdicts
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.verdicts import read_verdict_file
+
+logger = logging.getLogger(__name__)
+
+
+def adopt_verdict_file(database: Database, layout: StorageLayout, project: str) -> None:
+    """Take a project's file of verdicts into the catalog, if there is one, and set it aside. Safe to repeat.
+
+    Raises:
+        ConfigError: a line of the file is not a verdict. The file stays.
+    """
+    path = layout.frame_verdicts(project)
+    if path.is_file():
+        add_verdicts(database, project, read_verdict_file(path))
+        path.replace(layout.adopted_verdicts(project))
+
+
+def adopt_verdict_files(database: Database, layout: StorageLayout) -> None:
+    """Take in the files of all projects. One that cannot be read stays, is named in the log, and stops its project."""
+    for project in layout.all_frame_verdicts():
+        try:
+            adopt_verdict_file(database, layout, project)
+        except ConfigError as error:
+            logger.warning("%s", error)
