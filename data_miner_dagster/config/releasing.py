@@ -3,13 +3,15 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.config.words import checked_names
 from data_miner_dagster.domain.splits import TRAIN_SPLIT, split_role
+
+DEFAULT_UNSURE_FROM: Final = 0.15
 
 
 class ReleasingConfig(ConfigModel):
@@ -19,6 +21,15 @@ class ReleasingConfig(ConfigModel):
     """Leave boxes below this confidence out of the release."""
     class_thresholds: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(default_factory=dict)
     """Overrides per class, by name as in `detection.classes`."""
+    unsure_from: float | None = Field(default=None, ge=0, le=1)
+    """Boxes from this confidence up to the threshold of their class are unsure: their frame is no negative. Default:
+    0.15, or the threshold of a class where that is lower. The threshold itself: nothing is unsure."""
+    class_unsure_from: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(default_factory=dict)
+    """Overrides of `unsure_from` per class, by name as in `detection.classes`."""
+    unsure: Literal["hold", "ignore_regions", "as_negative"] = "hold"
+    """What a release does with unsure boxes. `hold`: their frame waits until a person has looked at it.
+    `ignore_regions`: the frame is released, and they are marked as regions to ignore (COCO `iscrowd`; YOLO has no such
+    mark). `as_negative`: the frame is released as if they were not there."""
     include_frames_without_boxes: bool = True
     """Keep frames in which no class was found, as negatives."""
     splits: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(
@@ -29,7 +40,7 @@ class ReleasingConfig(ConfigModel):
     copy_images: bool = False
     """Copy images instead of hard-linking the frames. Needed to edit a release's images in place."""
 
-    @field_validator("class_thresholds")
+    @field_validator("class_thresholds", "class_unsure_from")
     @classmethod
     def _thresholds_in_range(cls, thresholds: Mapping[str, float]) -> Mapping[str, float]:
         for class_name, threshold in thresholds.items():
@@ -61,6 +72,11 @@ class ReleasingConfig(ConfigModel):
     def threshold_of(self, class_name: str) -> float:
         """Return the least confidence at which a box of the class is released."""
         return self.class_thresholds.get(class_name, self.confidence_threshold)
+
+    def unsure_from_of(self, class_name: str) -> float:
+        """Return the least confidence at which a box of the class is unsure; its threshold if no box is."""
+        wanted = self.class_unsure_from.get(class_name, self.unsure_from)
+        return min(DEFAULT_UNSURE_FROM if wanted is None else wanted, self.threshold_of(class_name))
 
     @property
     def ordered_splits(self) -> dict[str, float]:

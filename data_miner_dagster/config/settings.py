@@ -158,11 +158,33 @@ class ProjectConfig(ConfigModel):
         return cls.model_validate(settings).with_interpolations(interpolations_of_snapshot(content))
 
     @model_validator(mode="after")
-    def _check_class_thresholds(self) -> Self:
-        for name in self.releasing.class_thresholds:
-            if name not in self.detection.classes:
-                hint = did_you_mean(name, list(self.detection.classes))
-                raise ValueError(f"releasing.class_thresholds: {name!r} is none of detection.classes{hint}")
+    def _check_class_names(self) -> Self:
+        for key in ("class_thresholds", "class_unsure_from"):
+            for name in getattr(self.releasing, key):
+                if name not in self.detection.classes:
+                    hint = did_you_mean(name, list(self.detection.classes))
+                    raise ValueError(f"releasing.{key}: {name!r} is none of detection.classes{hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_unsure_ranges(self) -> Self:
+        releasing, floor = self.releasing, self.detection.confidence_floor
+        for name in self.detection.classes:
+            key = f"class_unsure_from of {name!r}" if name in releasing.class_unsure_from else "unsure_from"
+            wanted = releasing.class_unsure_from.get(name, releasing.unsure_from)
+            threshold = releasing.threshold_of(name)
+            if wanted is None:
+                continue
+            if wanted > threshold:
+                raise ValueError(
+                    f"releasing.{key} is {wanted:g}, above the threshold {threshold:g} of {name!r}; lower it (the same "
+                    "as the threshold: nothing is unsure)"
+                )
+            if wanted < floor:
+                raise ValueError(
+                    f"releasing.{key} is {wanted:g}, below detection.confidence_floor {floor:g}, and no box below that "
+                    "is stored; raise it, or lower the floor"
+                )
         return self
 
 

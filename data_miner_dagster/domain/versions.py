@@ -31,7 +31,7 @@ DEDUPLICATION_VERSION: Final = 3
 DETECTION_VERSION: Final = 1
 """Raise it when the same detector, frames and settings yield other boxes."""
 
-RELEASING_VERSION: Final = 3
+RELEASING_VERSION: Final = 4
 """Raise it when the same tables yield other bytes."""
 
 REPORT_VERSION: Final = 3

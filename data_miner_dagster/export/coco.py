@@ -1,7 +1,8 @@
 """COCO detection JSON: one file per split and one for all splits, written as a stream.
 
 Source: https://cocodataset.org/#format-data. Extra keys record the origin of images and the detectors of annotations;
-readers ignore keys that they do not know.
+readers ignore keys that they do not know. An unsure box is a region to ignore (`iscrowd`): pycocotools counts neither a
+prediction on it nor none.
 """
 
 import contextlib
@@ -20,6 +21,9 @@ ALL_SPLITS: Final = "all"
 MAX_COCO_BYTES: Final = 64 << 20
 """pycocotools loads a whole file, which takes about ten times its size in memory. Larger files are not read back; the
 Parquet tables, written from the same images, are."""
+
+_SAID: Final = ("verdict", "answer_id", "confidence_calibrated")
+"""Keys of an annotation that are left out where they are None."""
 
 
 def annotation_file(folder: Path, split: str) -> Path:
@@ -128,12 +132,13 @@ def _annotation(annotation_id: int, image_id: int, box: ReleaseBox) -> dict[str,
         "category_id": box.class_index + 1,
         "bbox": [x_min, y_min, width, height],
         "area": round(width * height, 3),
-        "iscrowd": 0,
+        "iscrowd": int(box.is_unsure),
         "segmentation": [],
         "confidence": box.confidence,
         "prompt": box.prompt,
         "detector": box.detector,
         "num_agreeing_detectors": box.num_agreeing_detectors,
+        **{key: value for key in _SAID if (value := getattr(box, key)) is not None},
     }
 
 
@@ -148,6 +153,7 @@ def coco_problems(folder: Path, expected: Expected) -> Iterator[str]:
         is_whole = split == ALL_SPLITS
         num_images = tally.num_images if is_whole else tally.images_by_split[split]
         num_boxes = tally.num_boxes if is_whole else tally.boxes_by_split[split]
+        num_boxes += tally.num_unsure_boxes if is_whole else tally.unsure_boxes_by_split[split]
         found = (len(coco.dataset["images"]), len(coco.dataset["annotations"]))
         if found != (num_images, num_boxes):
             yield f"{path.name}: {found[0]} images and {found[1]} boxes, expected {num_images} and {num_boxes}"
@@ -170,11 +176,20 @@ def _coco_image_problems(coco: Any, image: ReleaseImage) -> Iterator[str]:
         yield f"image {image.image_id} is {found}, expected {wanted}"
     annotations = coco.imgToAnns.get(image.image_id, [])
     boxes = [(annotation["category_id"] - 1, corners_of(*annotation["bbox"])) for annotation in annotations]
-    yield from label_problems(image, boxes, PIXEL_TOLERANCE)
-    for annotation in annotations:
+    yield from label_problems(image, image.boxes, boxes, PIXEL_TOLERANCE)
+    for annotation, box in zip(annotations, image.boxes, strict=False):
         _, _, width, height = annotation["bbox"]
-        if annotation["iscrowd"] or not abs(annotation["area"] - width * height) <= PIXEL_TOLERANCE:
+        if not abs(annotation["area"] - width * height) <= PIXEL_TOLERANCE:
             yield f"{image.file_name}: area {annotation['area']} of a box of {width} by {height}"
+        if annotation["iscrowd"] != box.is_unsure:
+            yield f"{image.file_name}: iscrowd {annotation['iscrowd']} of a box that is {_in_words(box)}"
+        said = tuple(annotation.get(key) for key in _SAID)
+        if said != (wanted := tuple(getattr(box, key) for key in _SAID)):
+            yield f"{image.file_name}: {_SAID} of a box are {said}, expected {wanted}"
+
+
+def _in_words(box: ReleaseBox) -> str:
+    return "unsure" if box.is_unsure else "a label"
 
 
 CODEC: Final = Codec(lambda to: CocoWriter(to.folder, to.header), (coco_problems,))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from data_miner_dagster.export.records import ReleaseImage
+from data_miner_dagster.export.records import ReleaseBox, ReleaseImage
 
 PIXEL_TOLERANCE: Final = 2e-3
 """In pixels. Formats that store widths and heights round them to three decimals."""
@@ -24,12 +24,14 @@ def file_number_problems(folder: Path, expected: int, *, suffix: str = "", witho
         yield f"{folder.name}: {found} files, expected {expected}"
 
 
-def label_problems(image: ReleaseImage, found: Sequence[FoundBox], tolerance: float) -> Iterator[str]:
-    """Yield the differences between the boxes found and the boxes of the image; `tolerance` is in pixels."""
-    if len(found) != len(image.boxes):
-        yield f"{image.file_name}: {len(found)} labels, expected {len(image.boxes)}"
+def label_problems(
+    image: ReleaseImage, boxes: Sequence[ReleaseBox], found: Sequence[FoundBox], tolerance: float
+) -> Iterator[str]:
+    """Yield the differences between the boxes found and the expected boxes of an image; `tolerance` is in pixels."""
+    if len(found) != len(boxes):
+        yield f"{image.file_name}: {len(found)} labels, expected {len(boxes)}"
         return
-    for (class_index, corners), box in zip(found, image.boxes, strict=True):
+    for (class_index, corners), box in zip(found, boxes, strict=True):
         is_near = all(abs(one - other) <= tolerance for one, other in zip(corners, box.box_xyxy, strict=True))
         if class_index != box.class_index or not is_near:
             yield f"{image.file_name}: label {class_index} {corners} is not box {box.class_index} {box.box_xyxy}"

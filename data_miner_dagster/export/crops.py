@@ -1,4 +1,4 @@
-"""Crops: one JPEG per box, in folders by split and class, as used for image classification."""
+"""Crops: one JPEG per box, in folders by split and class, as used for image classification. Unsure boxes have none."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,7 +22,7 @@ def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
 
     Class names are free text: everything but letters, digits and '-' becomes '_', and the id keeps paths unique.
     """
-    box = image.boxes[number]
+    box = image.labels[number]
     name = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in box.class_name)
     stem = PurePosixPath(image.file_name).stem
     return folder / image.split / f"{box.class_index:03d}_{name}" / f"{stem}_{number:03d}.jpg"
@@ -63,11 +63,11 @@ class CropsWriter:
 
     def add(self, image: ReleaseImage) -> None:
         """Write the crops of one image."""
-        if not image.boxes:
+        if not image.labels:
             return
         file = PictureFile(self._release / image.path_in_release, has_foreign_pictures(image.video_key))
         picture = Image.fromarray(self._pictures.see(file).rgb)
-        for number, box in enumerate(image.boxes):
+        for number, box in enumerate(image.labels):
             path = crop_file(self._folder, image, number)
             self._attempt(crop_name(image, number), partial(_write_crop, picture, crop_corners(box), path))
 
@@ -83,7 +83,7 @@ def _write_crop(picture: Image.Image, corners: tuple[int, int, int, int], path: 
 def crops_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of the crops: each must decode and have the size of its box."""
     for image in expected.read_images():
-        for number, box in enumerate(image.boxes):
+        for number, box in enumerate(image.labels):
             if crop_name(image, number) in expected.missing_parts:
                 continue
             path = crop_file(folder, image, number)

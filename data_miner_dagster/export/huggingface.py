@@ -93,13 +93,14 @@ def metadata_row(image: ReleaseImage) -> dict[str, Any]:
 
 
 def objects_of(image: ReleaseImage) -> dict[str, list[object]]:
-    """Return an image's boxes as the struct of lists that the object-detection examples of `datasets` use."""
-    corners = [box.box_xyxy for box in image.boxes]
+    """Return an image's labels as the struct of lists that the object-detection examples of `datasets` use."""
+    labels = image.labels
+    corners = [box.box_xyxy for box in labels]
     return {
         "bbox": [[x, y, round(x_max - x, 3), round(y_max - y, 3)] for x, y, x_max, y_max in corners],
-        "category": [box.class_index for box in image.boxes],
-        "category_name": [box.class_name for box in image.boxes],
-        "confidence": [box.confidence for box in image.boxes],
+        "category": [box.class_index for box in labels],
+        "category_name": [box.class_name for box in labels],
+        "confidence": [box.confidence for box in labels],
     }
 
 
@@ -197,8 +198,9 @@ def _hub_problems(
             yield f"{image.file_name}: its bytes are not those of the image"
         objects = row["objects"]
         corners = [corners_of(*bbox) for bbox in objects["bbox"]]
-        yield from label_problems(image, list(zip(objects["category"], corners, strict=True)), PIXEL_TOLERANCE)
-        if objects["category_name"] != [box.class_name for box in image.boxes]:
+        found_boxes = list(zip(objects["category"], corners, strict=True))
+        yield from label_problems(image, image.labels, found_boxes, PIXEL_TOLERANCE)
+        if objects["category_name"] != [box.class_name for box in image.labels]:
             yield f"{image.file_name}: classes {objects['category_name']} are not those of its boxes"
     yield from (f"{split}: there are more rows than images" for split in rows if next(rows[split], None) is not None)
 

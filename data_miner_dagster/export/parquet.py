@@ -48,7 +48,8 @@ IMAGES_SCHEMA: Final = pa.schema(
         _not_null("similar_prompt", pa.string()),
         _not_null("sharpness", pa.float64()),
         _not_null("num_duplicates", pa.int32()),
-        _not_null("num_boxes", pa.int32()),
+        _not_null("num_boxes", pa.int32()),  # without unsure ones
+        _not_null("num_unsure_boxes", pa.int32()),
     ]
 )
 BOXES_SCHEMA: Final = pa.schema(
@@ -70,6 +71,10 @@ BOXES_SCHEMA: Final = pa.schema(
         _not_null("prompt", pa.string()),
         _not_null("detector", pa.string()),
         _not_null("num_agreeing_detectors", pa.int32()),
+        pa.field("verdict", pa.string()),  # of a person; null: nobody judged the box
+        pa.field("answer_id", pa.string()),
+        pa.field("confidence_calibrated", pa.float64()),  # null: nobody has calibrated
+        _not_null("is_unsure", pa.bool_()),  # no label: a region to ignore
     ]
 )
 VIDEOS_SCHEMA: Final = pa.schema(
@@ -91,6 +96,11 @@ VIDEOS_SCHEMA: Final = pa.schema(
         _not_null("num_boxes", pa.int64()),
     ]
 )
+
+_COUNTS: Final = ("num_boxes", "num_unsure_boxes")
+_CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
+_OF_A_BOX: Final = tuple(field.name for field in dataclasses.fields(ReleaseBox) if field.name != "box_xyxy")
+"""Columns of boxes that are fields of `ReleaseBox`. Releases of earlier versions lack the last ones."""
 
 
 def images_table(folder: Path) -> Path:
@@ -144,25 +154,13 @@ class ParquetWriter:
 
     def add(self, image: ReleaseImage) -> None:
         """Write the rows of one image and its boxes."""
-        row = {name: getattr(image, name) for name in IMAGES_SCHEMA.names if name != "num_boxes"}
-        self._images.add(row | {"num_boxes": len(image.boxes)})
+        row = {name: getattr(image, name) for name in IMAGES_SCHEMA.names if name not in _COUNTS}
+        num_boxes = len(image.labels)
+        self._images.add(row | {"num_boxes": num_boxes, "num_unsure_boxes": len(image.boxes) - num_boxes})
+        of_image = {name: row[name] for name in BOXES_SCHEMA.names if name in row}
         for box in image.boxes:
-            x_min, y_min, x_max, y_max = box.box_xyxy
-            self._boxes.add(
-                {name: row[name] for name in BOXES_SCHEMA.names if name in row}
-                | {
-                    "class_index": box.class_index,
-                    "class_name": box.class_name,
-                    "confidence": box.confidence,
-                    "x_min": x_min,
-                    "y_min": y_min,
-                    "x_max": x_max,
-                    "y_max": y_max,
-                    "prompt": box.prompt,
-                    "detector": box.detector,
-                    "num_agreeing_detectors": box.num_agreeing_detectors,
-                }
-            )
+            corners = dict(zip(_CORNERS, box.box_xyxy, strict=True))
+            self._boxes.add(of_image | {name: getattr(box, name) for name in _OF_A_BOX} | corners)
 
     def close(self) -> None:
         """Finish both tables."""
@@ -192,18 +190,12 @@ def read_images(folder: Path) -> Iterator[ReleaseImage]:
         while box is not None and box["image_id"] == row["image_id"]:
             own.append(
                 ReleaseBox(
-                    class_index=box["class_index"],
-                    class_name=box["class_name"],
                     box_xyxy=(box["x_min"], box["y_min"], box["x_max"], box["y_max"]),
-                    confidence=box["confidence"],
-                    prompt=box["prompt"],
-                    detector=box["detector"],
-                    num_agreeing_detectors=box["num_agreeing_detectors"],
+                    **{name: box[name] for name in _OF_A_BOX if name in box},
                 )
             )
             box = next(boxes, None)
-        del row["num_boxes"]
-        yield ReleaseImage(**row, boxes=tuple(own))
+        yield ReleaseImage(**{name: row[name] for name in row if name not in _COUNTS}, boxes=tuple(own))
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -237,39 +229,47 @@ def parquet_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
     header, tally = expected.header, expected.tally
     images = pd.read_parquet(
-        images_table(folder), columns=["image_id", "file_name", "split", "width", "height", "num_boxes"]
+        images_table(folder), columns=["image_id", "file_name", "split", "width", "height", *_COUNTS]
     )
-    boxes = pd.read_parquet(
+    all_boxes = pd.read_parquet(
         boxes_table(folder),
-        columns=["image_id", "file_name", "split", "class_index", "class_name", "x_min", "y_min", "x_max", "y_max"],
+        columns=["image_id", "file_name", "split", "class_index", "class_name", *_CORNERS, "verdict", "is_unsure"],
     )
+    boxes = all_boxes[~all_boxes["is_unsure"]]
     found = (len(images), len(boxes), int(images["num_boxes"].sum()))
     if found != (tally.num_images, tally.num_boxes, tally.num_boxes):
         yield f"data: {found[0]} images, {found[1]} boxes, expected {tally.num_images}, {tally.num_boxes}"
+    if len(all_boxes) - len(boxes) != tally.num_unsure_boxes:
+        yield f"data: {len(all_boxes) - len(boxes)} unsure boxes, expected {tally.num_unsure_boxes}"
     for what, column, wanted in (
         ("images", images["split"], tally.images_by_split),
         ("boxes", boxes["split"], tally.boxes_by_split),
         ("boxes", boxes["class_name"], tally.boxes_by_class),
+        ("boxes", boxes["verdict"], tally.boxes_by_verdict),
     ):
         counts = dict.fromkeys(wanted, 0) | column.value_counts().to_dict()
         if counts != wanted:
             yield f"data: {what} by {column.name}: {counts}, expected {wanted}"
-    is_ordered = images["image_id"].is_monotonic_increasing and boxes["image_id"].is_monotonic_increasing
-    if not images["image_id"].is_unique or not boxes["image_id"].isin(images["image_id"]).all() or not is_ordered:
+    is_ordered = images["image_id"].is_monotonic_increasing and all_boxes["image_id"].is_monotonic_increasing
+    if not images["image_id"].is_unique or not all_boxes["image_id"].isin(images["image_id"]).all() or not is_ordered:
         yield "data: image ids are not unique or not in order, or boxes name images that are not there"
         return
-    both = boxes.merge(images, on="image_id", suffixes=("", "_of_image"))
-    numbers = boxes["image_id"].value_counts().reindex(images["image_id"], fill_value=0)
+    both = all_boxes.merge(images, on="image_id", suffixes=("", "_of_image"))
+    numbers, all_numbers = (
+        table["image_id"].value_counts().reindex(images["image_id"], fill_value=0).to_numpy()
+        for table in (boxes, all_boxes)
+    )
     is_inside = (both["x_min"] >= 0) & (both["y_min"] >= 0) & (both["x_max"] <= both["width"])
     is_inside &= (both["y_max"] <= both["height"]) & (both["x_min"] < both["x_max"]) & (both["y_min"] < both["y_max"])
-    names = boxes["class_index"].map(dict(enumerate(header.class_names)))
+    names = all_boxes["class_index"].map(dict(enumerate(header.class_names)))
     wrong = {
         "images lie in the folder of another split": images["file_name"].str.partition("/")[0] != images["split"],
-        "images have another number of boxes": numbers.to_numpy() != images["num_boxes"].to_numpy(),
+        "images have another number of boxes": (numbers != images["num_boxes"].to_numpy())
+        | (all_numbers != (images["num_boxes"] + images["num_unsure_boxes"]).to_numpy()),
         "boxes name another file or split than their image": (both["file_name"] != both["file_name_of_image"])
         | (both["split"] != both["split_of_image"]),
         "boxes lie outside their image or are empty": ~is_inside,
-        "boxes have a class name that is not that of their class index": names != boxes["class_name"],
+        "boxes have a class name that is not that of their class index": names != all_boxes["class_name"],
     }
     yield from (f"data: {int(is_wrong.sum())} {what}" for what, is_wrong in wrong.items() if is_wrong.any())
 

@@ -7,6 +7,10 @@ IMAGES_FOLDER: Final = "images"
 """The folder of images in a release or export, with one subfolder per split."""
 
 
+PERSON: Final = "person"
+"""The `detector` of a box that only a person saw."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReleaseHeader:
     """Facts shared by all images. The class id is the index into `class_names`. `splits` starts with `train`."""
@@ -25,7 +29,10 @@ class ReleaseHeader:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseBox:
-    """One labelled box in absolute pixels inside its image, and the detectors that found it."""
+    """One box in absolute pixels inside its image, the detectors that found it, and what a person said of it.
+
+    Of a box that only a person saw, `detector` is `PERSON`, `confidence` 1 and `num_agreeing_detectors` 0.
+    """
 
     class_index: int
     class_name: str
@@ -34,6 +41,10 @@ class ReleaseBox:
     prompt: str
     detector: str
     num_agreeing_detectors: int
+    verdict: str | None = None  # a `VerdictWord`; None: no person judged it
+    answer_id: str | None = None  # of the verdict
+    confidence_calibrated: float | None = None  # the probability that it is right; None: nobody has calibrated
+    is_unsure: bool = False  # no label: a region to ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,11 @@ class ReleaseImage:
     sharpness: float
     num_duplicates: int  # frames that were left out because this one represents them
     boxes: tuple[ReleaseBox, ...] = ()
+
+    @property
+    def labels(self) -> tuple[ReleaseBox, ...]:
+        """The boxes that are objects, without regions to ignore."""
+        return tuple(box for box in self.boxes if not box.is_unsure)
 
     @property
     def path_in_release(self) -> str:
@@ -106,16 +122,19 @@ class ReleaseModel:
 
 @dataclass(slots=True)
 class ReleaseTally:
-    """Running counts of images and boxes."""
+    """Running counts of images and boxes. Regions to ignore are no boxes, and are counted apart."""
 
     num_images: int = 0
     num_boxes: int = 0
+    num_unsure_boxes: int = 0
     num_images_without_boxes: int = 0
     size_bytes: int = 0
     images_by_split: dict[str, int] = field(default_factory=dict)
     boxes_by_split: dict[str, int] = field(default_factory=dict)
+    unsure_boxes_by_split: dict[str, int] = field(default_factory=dict)
     images_by_class: dict[str, int] = field(default_factory=dict)
     boxes_by_class: dict[str, int] = field(default_factory=dict)
+    boxes_by_verdict: dict[str, int] = field(default_factory=dict)  # only of boxes that a person judged
     images_by_video: dict[str, int] = field(default_factory=dict)
     boxes_by_video: dict[str, int] = field(default_factory=dict)
 
@@ -125,21 +144,27 @@ class ReleaseTally:
         return cls(
             images_by_split=dict.fromkeys(header.splits, 0),
             boxes_by_split=dict.fromkeys(header.splits, 0),
+            unsure_boxes_by_split=dict.fromkeys(header.splits, 0),
             images_by_class=dict.fromkeys(header.class_names, 0),
             boxes_by_class=dict.fromkeys(header.class_names, 0),
         )
 
     def add(self, image: ReleaseImage) -> None:
         """Count one image and its boxes."""
+        labels = image.labels
         self.num_images += 1
-        self.num_boxes += len(image.boxes)
-        self.num_images_without_boxes += not image.boxes
+        self.num_boxes += len(labels)
+        self.num_unsure_boxes += len(image.boxes) - len(labels)
+        self.num_images_without_boxes += not labels
         self.size_bytes += image.size_bytes
         self.images_by_split[image.split] += 1
-        self.boxes_by_split[image.split] += len(image.boxes)
-        for class_name in {box.class_name for box in image.boxes}:
+        self.boxes_by_split[image.split] += len(labels)
+        self.unsure_boxes_by_split[image.split] += len(image.boxes) - len(labels)
+        for class_name in {box.class_name for box in labels}:
             self.images_by_class[class_name] += 1
-        for box in image.boxes:
+        for box in labels:
             self.boxes_by_class[box.class_name] += 1
+            if box.verdict is not None:
+                self.boxes_by_verdict[box.verdict] = self.boxes_by_verdict.get(box.verdict, 0) + 1
         self.images_by_video[image.video_key] = self.images_by_video.get(image.video_key, 0) + 1
-        self.boxes_by_video[image.video_key] = self.boxes_by_video.get(image.video_key, 0) + len(image.boxes)
+        self.boxes_by_video[image.video_key] = self.boxes_by_video.get(image.video_key, 0) + len(labels)

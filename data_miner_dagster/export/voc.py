@@ -1,7 +1,7 @@
 """Pascal VOC: one XML file per image, the images, and a list of images per split.
 
 Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. Boxes are whole pixels, counted from 1,
-both ends included. Boxes are rounded outwards, like crops.
+both ends included. Boxes are rounded outwards, like crops. An unsure box is `difficult`: VOC's evaluation ignores it.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ def _annotation(image: ReleaseImage, title: str) -> ElementTree.Element:
     for box in image.boxes:
         left, top, right, bottom = crop_corners(box)
         element = ElementTree.SubElement(root, "object")
-        _add(element, name=box.class_name, pose="Unspecified", truncated=0, difficult=0)
+        _add(element, name=box.class_name, pose="Unspecified", truncated=0, difficult=int(box.is_unsure))
         _add(ElementTree.SubElement(element, "bndbox"), xmin=left + 1, ymin=top + 1, xmax=right, ymax=bottom)
     return root
 
@@ -103,8 +103,11 @@ def _annotation_problems(path: Path, image: ReleaseImage, class_names: tuple[str
             int(element.findtext(f"bndbox/{name}", "")) for name in ("xmin", "ymin", "xmax", "ymax")
         )
         found.append((class_names.index(element.findtext("name", "")), (x_min - 1, y_min - 1, x_max, y_max)))
-    whole = replace(image, boxes=tuple(_in_whole_pixels(box) for box in image.boxes))
-    yield from label_problems(whole, found, tolerance=0)
+    boxes = [_in_whole_pixels(box) for box in image.boxes]
+    yield from label_problems(image, boxes, found, tolerance=0)
+    difficult = [element.findtext("difficult") == "1" for element in root.iterfind("object")]
+    if difficult != [box.is_unsure for box in image.boxes]:
+        yield f"{path.name}: the unsure boxes are not those that are difficult"
 
 
 def _in_whole_pixels(box: ReleaseBox) -> ReleaseBox:

@@ -2,7 +2,8 @@
 
 Source: https://docs.ultralytics.com/datasets/detect/. The path of a label file is the image's path with `images`
 replaced by `labels`. A line is `class x_centre y_centre width height`, relative to the image size. An image without
-boxes has an empty file, which marks it as a negative and not as unlabelled.
+boxes has an empty file, which marks it as a negative and not as unlabelled. YOLO has no regions to ignore, so unsure
+boxes have no line.
 """
 
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ class YoloWriter:
     def add(self, image: ReleaseImage) -> None:
         """Write one label file."""
         self._num_images[image.split] += 1
-        lines = [yolo_line(box, image.width, image.height) for box in image.boxes]
+        lines = [yolo_line(box, image.width, image.height) for box in image.labels]
         label_file(self._folder, image.file_name).write_text("".join(lines), encoding="utf-8")
 
     def close(self) -> None:
@@ -119,7 +120,7 @@ def yolo_problems(folder: Path, expected: Expected) -> Iterator[str]:
             corners = corners_of(x - width / 2, y - height / 2, width, height)
             left, top, right, bottom = (value * side for value, side in zip(corners, sides, strict=True))
             boxes.append((class_index, (left, top, right, bottom)))
-        yield from label_problems(image, boxes, _TOLERANCE * max(sides))
+        yield from label_problems(image, image.labels, boxes, _TOLERANCE * max(sides))
     yield from file_number_problems(folder / "labels", expected.tally.num_images, suffix=".txt")
 
 

@@ -75,6 +75,11 @@ def test_splits__other_names_stay(tmp_path: Path) -> None:
             "name: bikes\nreleasing: {class_thresholds: {bicycle: .9, 'bicycle ': .8}}",
             "releasing.class_thresholds: 'bicycle' and 'bicycle ' are one name: keep one",
         ),
+        (
+            "name: bikes",
+            "name: bikes\nreleasing: {class_unsure_from: {bycicle: .2}}",
+            "releasing.class_unsure_from: 'bycicle' is none of detection.classes; did you mean 'bicycle'?",
+        ),
         ("paths: [clips]}]", "paths: [clips]}]\n  rules: {published_after: 20240131}", "not a day: write 2024-01-31"),
         ("paths: [clips]}]", "paths: [clips]}]\n  rules: {published_after: 86400}", "not a day: write 2024-01-01"),
         ("paths: [clips]}]", "paths: [clips]}]\n  rules: {published_after: yes}", "not a day: write 2024-01-01"),
@@ -87,6 +92,20 @@ def test_words_that_yaml_types__are_refused_with_the_remedy(
     tmp_path: Path, before: str, after: str, expected: str
 ) -> None:
     assert expected in problem_of(tmp_path, before, after)
+
+
+@pytest.mark.parametrize(
+    ("releasing", "expected"),
+    [
+        ("{unsure_from: .31}", "releasing.unsure_from is 0.31, above the threshold 0.3 of 'bicycle'; lower it"),
+        (
+            "{unsure_from: .2, class_unsure_from: {bicycle: .04}}",
+            "releasing.class_unsure_from of 'bicycle' is 0.04, below detection.confidence_floor 0.05",
+        ),
+    ],
+)
+def test_unsure_from__outside_of_what_is_stored_and_not_released(tmp_path: Path, releasing: str, expected: str) -> None:
+    assert expected in problem_of(tmp_path, "name: bikes", f"name: bikes\nreleasing: {releasing}")
 
 
 def test_class_thresholds__names_are_stripped_like_those_of_classes(tmp_path: Path) -> None:

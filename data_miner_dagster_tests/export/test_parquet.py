@@ -19,13 +19,20 @@ from data_miner_dagster.export.parquet import (
     videos_table,
 )
 from data_miner_dagster.export.records import ReleaseImage
-from data_miner_dagster_tests.support.releases import IMAGES, release_image, write_images, write_sample_videos
+from data_miner_dagster_tests.support.releases import (
+    IMAGES,
+    JUDGED_IMAGES,
+    release_image,
+    write_images,
+    write_sample_videos,
+)
 
 CASES: dict[str, tuple[ReleaseImage, ...]] = {
     "no images": (),
     "an image without boxes": (release_image(1, "train", "files-a", 0),),
     "boxes of the last image alone": (release_image(1, "val", "files-a", 0), IMAGES[2]),
     "some of all": IMAGES,
+    "what people said, and what is unsure": JUDGED_IMAGES,
     "odd values": (
         release_image(1, "test", "files-ü", 0, (1, (0.001, 0.002, 0.003, 0.004)), pts=-5, similarity=-0.25),
         release_image(2, "test", "files-ü", 1, time_base_denominator=90_000, similar_prompt='a\nline, "quoted"'),
@@ -62,6 +69,10 @@ def test_parquet_writer__rows(tmp_path: Path) -> None:
         "prompt": "a bicycle",
         "detector": "lite",
         "num_agreeing_detectors": 1,
+        "verdict": None,
+        "answer_id": None,
+        "confidence_calibrated": None,
+        "is_unsure": False,
     }
 
 

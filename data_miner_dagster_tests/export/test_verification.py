@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,16 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.export.codec import Destination, Expected
 from data_miner_dagster.export.formats import EXPORT_FORMATS, FORMATS, RELEASE_FORMATS, Format
 from data_miner_dagster.export.parquet import read_images
+from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.verification import export_problems, release_problems
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+from data_miner_dagster_tests.export.faults.judged import IN_JUDGED_EXPORTS, IN_JUDGED_RELEASES
 from data_miner_dagster_tests.export.faults.pictures import PICTURES
 from data_miner_dagster_tests.export.faults.planting import Fault
 from data_miner_dagster_tests.support.releases import (
     HEADER,
     IMAGES,
+    JUDGED_IMAGES,
     tally_of,
     write_format,
     write_pictures,
@@ -42,26 +46,35 @@ IN_EXPORTS = {name: faults_of(format, "IN_EXPORTS") for name, format in EXPORT_F
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release, and beside it every export of it, by format."""
-    base = tmp_path_factory.mktemp("sound")
+    return write_all(tmp_path_factory.mktemp("sound"), IMAGES)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, of images with verdicts and regions to ignore."""
+    return write_all(tmp_path_factory.mktemp("judged"), JUDGED_IMAGES)
+
+
+def write_all(base: Path, images: Sequence[ReleaseImage]) -> Path:
     release = base / "release"
     write_pictures(release)
     with StoredPictures(ExtractionConfig()) as pictures:
         for format in RELEASE_FORMATS:
-            write_format(format, Destination(release, HEADER, release, pictures))
-        write_sample_videos(release)
+            write_format(format, Destination(release, HEADER, release, pictures), images)
+        write_sample_videos(release, images)
         for name, format in EXPORT_FORMATS.items():
             (base / name).mkdir()
             if format.has_images_beside:
                 write_pictures(base / name)
             destination = Destination(base / name, HEADER, release, pictures)
-            write_format(format, destination)
+            write_format(format, destination, images)
             if format.codec.complete_export is not None:
-                format.codec.complete_export(destination, tally_of(IMAGES))
+                format.codec.complete_export(destination, tally_of(images))
     return base
 
 
-def exported(folder: Path, format: str, release: Path) -> list[str]:
-    expected = Expected(HEADER, tally_of(IMAGES), lambda: read_images(release))
+def exported(folder: Path, format: str, release: Path, images: Sequence[ReleaseImage] = IMAGES) -> list[str]:
+    expected = Expected(HEADER, tally_of(images), lambda: read_images(release))
     return export_problems(EXPORT_FORMATS[format], folder, expected)
 
 
@@ -100,4 +113,28 @@ def test_export_problems__a_planted_fault(sound: Path, tmp_path: Path, format: s
     shutil.copytree(sound / format, tmp_path / format)
     plant(tmp_path / format)
     problems = exported(tmp_path / format, format, sound / "release")
+    assert any(re.search(expected, problem) for problem in problems), problems
+
+
+def test_judged_images__read_back_in_every_format(judged: Path) -> None:
+    assert release_problems(judged / "release", HEADER, tally_of(JUDGED_IMAGES)) == []
+    found = {name: exported(judged / name, name, judged / "release", JUDGED_IMAGES) for name in EXPORT_FORMATS}
+    assert found == {name: [] for name in EXPORT_FORMATS}
+
+
+@pytest.mark.parametrize("fault", IN_JUDGED_RELEASES)
+def test_judged_images__a_planted_fault_in_a_release(judged: Path, tmp_path: Path, fault: str) -> None:
+    plant, expected = IN_JUDGED_RELEASES[fault]
+    shutil.copytree(judged / "release", tmp_path / "release")
+    plant(tmp_path / "release")
+    problems = release_problems(tmp_path / "release", HEADER, tally_of(JUDGED_IMAGES))
+    assert any(re.search(expected, problem) for problem in problems), problems
+
+
+@pytest.mark.parametrize(("format", "fault"), [(name, fault) for name, of in IN_JUDGED_EXPORTS.items() for fault in of])
+def test_judged_images__a_planted_fault_in_an_export(judged: Path, tmp_path: Path, format: str, fault: str) -> None:
+    plant, expected = IN_JUDGED_EXPORTS[format][fault]
+    shutil.copytree(judged / format, tmp_path / format)
+    plant(tmp_path / format)
+    problems = exported(tmp_path / format, format, judged / "release", JUDGED_IMAGES)
     assert any(re.search(expected, problem) for problem in problems), problems

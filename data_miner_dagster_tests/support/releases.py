@@ -13,6 +13,7 @@ from data_miner_dagster.export.codec import Destination, ReleaseWriter
 from data_miner_dagster.export.formats import Format
 from data_miner_dagster.export.parquet import write_videos
 from data_miner_dagster.export.records import (
+    PERSON,
     ReleaseBox,
     ReleaseHeader,
     ReleaseImage,
@@ -74,6 +75,22 @@ IMAGES: tuple[ReleaseImage, ...] = (
     release_image(3, "val", "files-b", 0, (1, (0.0, 0.0, 64.0, 48.0))),
     release_image(4, "train", "files-c", 1, (0, (1.125, 2.0, 3.625, 4.5))),
 )
+
+
+def _judged_images() -> tuple[ReleaseImage, ...]:
+    right, plain = IMAGES[0].boxes
+    right = replace(right, verdict="right", answer_id="a1", confidence_calibrated=0.875)
+    drawn = replace(plain, detector=PERSON, confidence=1.0, num_agreeing_detectors=0, verdict="missing", answer_id="a2")
+    unsure = replace(plain, box_xyxy=(50.0, 1.0, 60.0, 9.0), confidence=0.2, is_unsure=True)
+    return (
+        replace(IMAGES[0], boxes=(right, unsure, drawn)),
+        replace(IMAGES[1], boxes=(unsure,)),
+        *IMAGES[2:],
+    )
+
+
+JUDGED_IMAGES: tuple[ReleaseImage, ...] = _judged_images()
+"""The same images, the first two after a person has looked at the first, and with a region to ignore on each."""
 
 
 def tally_of(images: Iterable[ReleaseImage]) -> ReleaseTally:

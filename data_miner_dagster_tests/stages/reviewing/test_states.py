@@ -1,0 +1,32 @@
+import pytest
+
+from data_miner_dagster.stages.reviewing.states import BoxState, ConfidenceRange, FrameClasses
+from data_miner_dagster_tests.support.sample_project import project_config
+
+
+@pytest.mark.parametrize(
+    ("confidence", "num_agreeing", "state"),
+    [
+        (0.3, 1, BoxState.OBJECT),
+        (0.699999988079071, 1, BoxState.OBJECT),  # 0.7 as it is stored
+        (0.2999, 1, BoxState.UNSURE),
+        (0.15, 1, BoxState.UNSURE),
+        (0.15, 2, BoxState.OBJECT),  # a second detector agrees
+        (0.1499, 3, BoxState.NONE),
+    ],
+)
+def test_state_of__from_unsure_from_to_the_threshold(confidence: float, num_agreeing: int, state: BoxState) -> None:
+    threshold = 0.7 if confidence > 0.5 else 0.3
+    assert ConfidenceRange(0.15, threshold).state_of(confidence, num_agreeing_detectors=num_agreeing) is state
+
+
+def test_state_of__no_range_where_both_are_equal() -> None:
+    states = [ConfidenceRange(0.3, 0.3).state_of(confidence) for confidence in (0.29, 0.3)]
+    assert states == [BoxState.NONE, BoxState.OBJECT]
+
+
+def test_frame_classes__a_default_gives_way_to_a_lower_threshold() -> None:
+    config = project_config(releasing={"class_thresholds": {"bicycle": 0.1}})
+    assert FrameClasses.of(config) == FrameClasses(
+        ("person", "bicycle"), (ConfidenceRange(0.15, 0.3), ConfidenceRange(0.1, 0.1))
+    )
