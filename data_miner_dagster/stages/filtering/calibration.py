@@ -87,11 +87,16 @@ def sampling_order(video_key: str, frame_indices: npt.NDArray[np.int32]) -> npt.
     """Return a fixed pseudo-random number per frame. Frames with the lowest numbers are asked about first.
 
     A larger sample then contains the smaller one, and a new video does not change the order within other videos.
-    Source of the mixing function: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"
-    (SplitMix64).
     """
-    mixed = frame_indices.astype(np.uint64) + (np.uint64(zlib.crc32(video_key.encode())) << np.uint64(32))
-    mixed = mixed * np.uint64(0x9E3779B97F4A7C15)
+    return mixed_numbers(frame_indices.astype(np.uint64) + (np.uint64(zlib.crc32(video_key.encode())) << np.uint64(32)))
+
+
+def mixed_numbers(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return a pseudo-random number for each number; different ones for different numbers.
+
+    Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators" (SplitMix64).
+    """
+    mixed = numbers * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))

@@ -1,0 +1,1 @@
+"""What people are asked about a project, and what becomes of their answers."""

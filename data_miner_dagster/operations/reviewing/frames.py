@@ -1,0 +1,186 @@
+"""The frames that a release would hold, with their boxes, in compact columns: about 50 bytes a frame in memory.
+
+Boxes lie in a temporary file (storage/spilled_columns.py), so memory does not grow with them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.reviewing_queues import BoxArrays, Float64Array, Int64Array
+from data_miner_dagster.storage.spilled_columns import SpilledColumn
+from data_miner_dagster.storage.tables import read_batches, read_table
+
+_INDEX_BITS: Final = 24
+"""Of a frame's code: a video of 16 million frames at one a second lasts half a year."""
+_BOX_BITS: Final = 16
+_BOX_COLUMNS: Final = ("video_key", "frame_index", "class_name", "confidence", "num_agreeing_detectors")
+_CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
+
+
+class FrameCodes:
+    """Numbers for frames that sort by video, then by time; `row` also numbers the boxes of a frame."""
+
+    def __init__(self, video_keys: Sequence[str]) -> None:
+        self.video_keys = tuple(video_keys)
+        self._by_key = {key: position for position, key in enumerate(self.video_keys)}
+        self._known = pa.array(self.video_keys, pa.string())
+
+    def of_batch(self, batch: pa.RecordBatch | pa.Table) -> Int64Array:
+        """Return the code of each row by its `video_key` and `frame_index`; -1 where the video is not known."""
+        keys = batch["video_key"]
+        videos = pc.fill_null(pc.index_in(keys, value_set=self._known), -1).to_numpy().astype(np.int64)
+        codes: Int64Array = (videos << _INDEX_BITS) | batch["frame_index"].to_numpy().astype(np.int64)
+        return np.where(videos < 0, -1, codes)
+
+    def of_frame(self, frame_id: str) -> int | None:
+        """Return the code of a frame, None where its video is not known."""
+        video_key, frame_index = split_frame_id(frame_id)
+        video = self._by_key.get(video_key)
+        return None if video is None else (video << _INDEX_BITS) | frame_index
+
+    def frame_id(self, code: int) -> str:
+        """Return the id of a frame."""
+        return make_frame_id(self.video_key(code), code & ((1 << _INDEX_BITS) - 1))
+
+    def video_key(self, code: int) -> str:
+        """Return the video of a frame."""
+        return self.video_keys[code >> _INDEX_BITS]
+
+    def of_video(self, video_key: str) -> tuple[int, int]:
+        """Return the half-open range of the codes of a video's frames; an empty one where it is not known."""
+        video = self._by_key.get(video_key)
+        return (0, 0) if video is None else (video << _INDEX_BITS, (video + 1) << _INDEX_BITS)
+
+    @staticmethod
+    def videos(codes: Int64Array) -> Int64Array:
+        """Return the position of each frame's video."""
+        return codes >> _INDEX_BITS
+
+
+def rows_of_codes(codes: Int64Array, boxes: npt.NDArray[np.integer] | int = 0) -> Int64Array:
+    """Return numbers that sort by frame, then by box."""
+    return (codes << _BOX_BITS) | boxes
+
+
+def code_and_box(row: int) -> tuple[int, int]:
+    """Return the frame and the box that `rows_of_codes` has numbered."""
+    return row >> _BOX_BITS, row & ((1 << _BOX_BITS) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBoxes:
+    """All B boxes of the examined frames, mapped. Classes are positions in the class list."""
+
+    arrays: BoxArrays
+    corners: Float32Array  # (B, 4) in pixels of the frame
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminedFrames:
+    """The N frames that detectors have looked at, in order of video and time, and their boxes."""
+
+    codes: Int64Array
+    pts_seconds: Float64Array
+    first_boxes: npt.NDArray[np.uint32]
+    num_boxes: npt.NDArray[np.uint16]
+    boxes: FoundBoxes
+    detector: str | None
+    revision: str | None  # fingerprint of detectors and class list
+
+    def position_of(self, code: int) -> int | None:
+        """Return the position of a frame."""
+        position = int(np.searchsorted(self.codes, code))
+        return position if position < len(self.codes) and self.codes[position] == code else None
+
+    def boxes_of(self, position: int) -> slice:
+        """Return which boxes are those of a frame."""
+        first = int(self.first_boxes[position])
+        return slice(first, first + int(self.num_boxes[position]))
+
+
+def unique_codes(platform: Platform, project: str, codes: FrameCodes) -> Int64Array:
+    """Return the frames that are their own representatives and that detectors have looked at, sorted."""
+    seen = read_table(platform.layout.detected_frames_table(project), ["frame_id"])["frame_id"]
+    found = [np.zeros(0, np.int64)]
+    for batch in read_batches(
+        platform.layout.deduplicated_table(project), ["frame_id", "video_key", "frame_index", "is_representative"]
+    ):
+        unique = batch.filter(pc.and_(batch["is_representative"], pc.is_in(batch["frame_id"], value_set=seen)))
+        found.append(codes.of_batch(unique))
+    return np.sort(np.concatenate(found))
+
+
+def positions_among(known: Int64Array, wanted: Int64Array) -> Int64Array:
+    """Return where each code is among sorted ones, -1 where it is not."""
+    if not len(known):
+        return np.full(len(wanted), -1, np.int64)
+    places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[places] == wanted, places, -1)
+
+
+def read_examined_frames(
+    platform: Platform, project: str, codes: FrameCodes, unique: Int64Array, classes: Sequence[str]
+) -> ExaminedFrames:
+    """Read `detections.parquet`, one batch at a time, and the times of its frames."""
+    frames, class_indices = SpilledColumn(np.int32), SpilledColumn(np.int16)
+    confidences, agreeing, corners = SpilledColumn(np.float32), SpilledColumn(np.uint8), SpilledColumn(np.float32)
+    first_boxes, num_boxes = np.zeros(len(unique), np.uint32), np.zeros(len(unique), np.uint16)
+    num_read, detector = 0, None
+    for batch in _of_known(platform.layout.detections_table(project), codes, unique, classes):
+        positions = positions_among(unique, codes.of_batch(batch))
+        places, first, counts = np.unique(positions, return_index=True, return_counts=True)
+        is_new = num_boxes[places] == 0  # a frame's boxes lie together, but perhaps in two batches
+        first_boxes[places[is_new]] = num_read + first[is_new]
+        num_boxes[places] += counts.astype(np.uint16)
+        frames.add(positions)
+        class_indices.add(pc.index_in(batch["class_name"], value_set=pa.array(classes, pa.string())).to_numpy())
+        confidences.add(batch["confidence"].to_numpy())
+        agreeing.add(np.minimum(batch["num_agreeing_detectors"].to_numpy(), 255))
+        corners.add(np.stack([batch[name].to_numpy() for name in _CORNERS], axis=1).reshape(-1))
+        num_read += batch.num_rows
+        detector = detector or (batch["detector"][0].as_py() if batch.num_rows else None)
+    arrays = BoxArrays(frames.mapped(), class_indices.mapped(), confidences.mapped(), agreeing.mapped())
+    return ExaminedFrames(
+        codes=unique,
+        pts_seconds=_times(platform.layout.filtered_table(project), codes, unique),
+        first_boxes=first_boxes,
+        num_boxes=num_boxes,
+        boxes=FoundBoxes(arrays, corners.mapped().reshape(-1, 4)),
+        detector=detector,
+        revision=_revision(platform.layout.detected_frames_table(project)),
+    )
+
+
+def _of_known(path: Path, codes: FrameCodes, unique: Int64Array, classes: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the boxes of the given frames and classes: tables that are being made anew may differ for a while."""
+    for batch in read_batches(path, [*_BOX_COLUMNS, *_CORNERS, "detector"]):
+        is_known = positions_among(unique, codes.of_batch(batch)) >= 0
+        is_class = pc.is_in(batch["class_name"], value_set=pa.array(classes, pa.string()))
+        yield batch.filter(pc.and_(pa.array(is_known), is_class))
+
+
+def _times(path: Path, codes: FrameCodes, unique: Int64Array) -> Float64Array:
+    pts_seconds = np.full(len(unique), np.nan)
+    for batch in read_batches(path, ["video_key", "frame_index", "pts_seconds"]):
+        positions = positions_among(unique, codes.of_batch(batch))
+        is_known = positions >= 0
+        pts_seconds[positions[is_known]] = batch["pts_seconds"].to_numpy()[is_known]
+    return pts_seconds
+
+
+def _revision(path: Path) -> str | None:
+    for batch in read_batches(path, ["detection_fingerprint"]):
+        if batch.num_rows:
+            revision: str = batch["detection_fingerprint"][0].as_py()
+            return revision
+    return None

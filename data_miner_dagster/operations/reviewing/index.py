@@ -1,0 +1,251 @@
+"""What could be asked about a project, as its tables stand: read once, and again when a table or a setting has changed.
+
+Belongs here: questions without regard to what people have said. Does not belong here: verdicts (standing.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.reasons import DropReason
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reviewing.frames import (
+    ExaminedFrames,
+    FrameCodes,
+    read_examined_frames,
+    rows_of_codes,
+    unique_codes,
+)
+from data_miner_dagster.stages.filtering.calibration import mixed_numbers
+from data_miner_dagster.stages.filtering.decisions import resolve_rules
+from data_miner_dagster.stages.reviewing_queues import (
+    NO_OBJECT,
+    OBJECT,
+    BoxArrays,
+    BoxRules,
+    FrameFacts,
+    Int64Array,
+    NearestToZero,
+    Ranking,
+    UInt64Array,
+    box_states,
+    draw_near_threshold,
+    sampling_numbers,
+)
+from data_miner_dagster.storage.tables import read_batches
+
+MOST_OF_A_KIND: Final = 5000
+"""This many frames on each side of the filter's threshold, and pairs of duplicates, are kept at hand."""
+_BOXES_AT_A_TIME: Final = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCandidate:
+    """What the filter made of a frame near its threshold."""
+
+    headroom: float
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatePair:
+    """A frame that a release leaves out, and the one that stands for it."""
+
+    frame_id: str
+    representative_frame_id: str
+    similarity: float
+    tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewIndex:
+    """Everything that could be asked. `examined` and what follows from it is None before detection."""
+
+    config: ProjectConfig
+    codes: FrameCodes
+    rules: BoxRules
+    examined: ExaminedFrames | None
+    rows: Int64Array  # of the examined frames
+    numbers: UInt64Array  # their sampling numbers
+    facts: FrameFacts
+    num_objects: Int64Array  # by class
+    near_threshold: Ranking
+    filter: Ranking
+    duplicates: Ranking
+    pairs: Mapping[int, DuplicatePair]  # by row
+    num_filter: int  # frames whose fate depends on the filter's threshold
+    num_duplicates: int
+
+
+def table_marks(platform: Platform, project: str) -> tuple[object, ...]:
+    """Return what changes whenever a table of a project is made again."""
+    return tuple(_mark(path) for path in _tables(platform, project))
+
+
+def _tables(platform: Platform, project: str) -> tuple[Path, ...]:
+    layout = platform.layout
+    return (
+        layout.filtered_table(project),
+        layout.deduplicated_table(project),
+        layout.detections_table(project),
+        layout.detected_frames_table(project),
+    )
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def build_index(platform: Platform, project: str, config: ProjectConfig) -> ReviewIndex:
+    """Read the tables that exist.
+
+    Raises:
+        DamagedFileError: one of them cannot be read.
+    """
+    filtered, deduplicated, *detected = (path.is_file() for path in _tables(platform, project))
+    codes = FrameCodes(_video_keys(platform, project))
+    rules = BoxRules.of(config)
+    classes = list(config.detection.classes)
+    examined = None
+    if filtered and deduplicated and all(detected):
+        unique = unique_codes(platform, project, codes)
+        examined = read_examined_frames(platform, project, codes, unique, classes)
+    numbers, facts, num_objects = np.zeros(0, np.uint64), FrameFacts(0), np.zeros(len(classes), np.int64)
+    near_threshold, rows = Ranking(np.zeros(0, np.int64), (np.zeros(0), np.zeros(0))), np.zeros(0, np.int64)
+    if examined is not None:
+        rows = rows_of_codes(examined.codes)
+        numbers = sampling_numbers(codes.video_keys, codes.videos(examined.codes), examined.pts_seconds)
+        facts = FrameFacts(len(examined.codes))
+        num_objects = _count_objects(examined.boxes.arrays, rules, len(classes))
+        for part in _parts(examined.boxes.arrays):
+            facts.add(part, rules, num_objects)
+        near_threshold = _near_threshold(examined, numbers, rules)
+    filter_ranking, num_filter = _near_filter(platform, project, config, codes) if filtered else (_nothing(), 0)
+    pairs, num_duplicates = _pairs(platform, project, codes) if deduplicated else ({}, 0)
+    pair_rows = np.array(sorted(pairs), np.int64)
+    return ReviewIndex(
+        config=config,
+        codes=codes,
+        rules=rules,
+        examined=examined,
+        rows=rows,
+        numbers=numbers,
+        facts=facts,
+        num_objects=num_objects,
+        near_threshold=near_threshold,
+        filter=filter_ranking,
+        duplicates=Ranking(pair_rows, (np.array([pairs[row].similarity for row in pair_rows.tolist()]),)),
+        pairs=pairs,
+        num_filter=num_filter,
+        num_duplicates=num_duplicates,
+    )
+
+
+def _nothing() -> Ranking:
+    return Ranking(np.zeros(0, np.int64), (np.zeros(0), np.zeros(0)))
+
+
+def _video_keys(platform: Platform, project: str) -> list[str]:
+    keys: set[str] = set()
+    for path in _tables(platform, project)[:2]:
+        if path.is_file():
+            for batch in read_batches(path, ["video_key"]):
+                keys |= set(batch["video_key"].unique().to_pylist())
+    return sorted(keys)
+
+
+def _parts(boxes: BoxArrays) -> list[BoxArrays]:
+    starts = range(0, len(boxes.frames), _BOXES_AT_A_TIME)
+    return [some_boxes(boxes, slice(start, start + _BOXES_AT_A_TIME)) for start in starts]
+
+
+def some_boxes(boxes: BoxArrays, where: slice | Int64Array) -> BoxArrays:
+    """Return some of the boxes."""
+    return BoxArrays(boxes.frames[where], boxes.classes[where], boxes.confidences[where], boxes.num_agreeing[where])
+
+
+def positions_of_class(index: ReviewIndex, class_index: int) -> Int64Array:
+    """Return the examined frames that have an object, or an unsure box, of a class."""
+    if index.examined is None:
+        return np.zeros(0, np.int64)
+    found = [np.zeros(0, np.int64)]
+    for part in _parts(index.examined.boxes.arrays):
+        boxes = some_boxes(part, np.flatnonzero(part.classes == class_index))
+        found.append(np.unique(boxes.frames[box_states(boxes, index.rules) != NO_OBJECT]).astype(np.int64))
+    return np.unique(np.concatenate(found))
+
+
+def _count_objects(boxes: BoxArrays, rules: BoxRules, num_classes: int) -> Int64Array:
+    counts = np.zeros(num_classes, np.int64)
+    for part in _parts(boxes):
+        counts += np.bincount(part.classes[box_states(part, rules) == OBJECT], minlength=num_classes)
+    return counts
+
+
+def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRules) -> Ranking:
+    """Rank boxes: those of all classes in turn. The keys are the turn and the class."""
+    boxes = examined.boxes.arrays
+    rows, turns, classes = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]
+    for class_index, threshold in enumerate(rules.thresholds.tolist()):
+        of_class = np.flatnonzero(boxes.classes == class_index)
+        if not len(of_class):
+            continue
+        frames = boxes.frames[of_class]
+        ordinals = of_class - examined.first_boxes[frames]
+        box_numbers = mixed_numbers(numbers[frames] + ordinals.astype(np.uint64))
+        chosen, asked_at = draw_near_threshold(boxes.confidences[of_class], threshold, box_numbers)
+        rows.append(rows_of_codes(examined.codes[frames[chosen]], ordinals[chosen]))
+        turns.append(asked_at)
+        classes.append(np.full(len(chosen), float(class_index)))
+    return Ranking(np.concatenate(rows), (np.concatenate(turns), np.concatenate(classes)))
+
+
+def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes: FrameCodes) -> tuple[Ranking, int]:
+    """Rank the frames that the positive threshold alone keeps or drops. The keys are distance and headroom."""
+    encoder = platform.models.filter_encoder
+    rules = resolve_rules(config.filtering, encoder.name, encoder.calibration)
+    thresholds = {rule.text: rule.threshold or 0.0 for rule in rules.positive}
+    sides = (NearestToZero(MOST_OF_A_KIND), NearestToZero(MOST_OF_A_KIND))
+    num_frames = 0
+    columns = ["video_key", "frame_index", "positive_similarity", "positive_prompt", "is_kept", "drop_reason"]
+    for batch in read_batches(platform.layout.filtered_table(project), columns):
+        by_threshold = pc.fill_null(pc.equal(batch["drop_reason"], DropReason.BELOW_POSITIVE.value), False)
+        batch = batch.filter(pc.and_(pc.or_(batch["is_kept"], by_threshold), batch["positive_similarity"].is_valid()))
+        known = [thresholds.get(prompt, np.nan) for prompt in batch["positive_prompt"].to_pylist()]
+        headroom = batch["positive_similarity"].to_numpy().astype(np.float64) - np.array(known, np.float64)
+        rows, is_known = rows_of_codes(codes.of_batch(batch)), ~np.isnan(headroom)
+        num_frames += int(is_known.sum())
+        is_kept = batch["is_kept"].to_numpy(zero_copy_only=False)
+        for side, where in zip(sides, (is_known & is_kept, is_known & ~is_kept), strict=True):
+            side.add(rows[where], headroom[where])
+    rows = np.concatenate([side.rows for side in sides])
+    headroom = np.concatenate([side.values for side in sides])
+    return Ranking(rows, (np.abs(headroom), headroom)), num_frames
+
+
+def _pairs(platform: Platform, project: str, codes: FrameCodes) -> tuple[dict[int, DuplicatePair], int]:
+    """Return the pairs that are least alike, by the row of the duplicate, and how many pairs there are."""
+    columns = ["frame_id", "video_key", "frame_index", "is_representative", "representative_frame_id", "similarity"]
+    pairs: dict[int, DuplicatePair] = {}
+    lowest, num_pairs = NearestToZero(MOST_OF_A_KIND), 0
+    for batch in read_batches(platform.layout.deduplicated_table(project), [*columns, "tier"]):
+        batch = batch.filter(pc.and_(pc.invert(batch["is_representative"]), batch["similarity"].is_valid()))
+        rows = rows_of_codes(codes.of_batch(batch))
+        lowest.add(rows, 1.0 + batch["similarity"].to_numpy().astype(np.float64))  # a cosine: from 0 to 2
+        num_pairs += batch.num_rows
+        is_kept, still_lowest = np.isin(rows, lowest.rows), set(lowest.rows.tolist())
+        few = batch.filter(pa.array(is_kept))
+        named = (few[name].to_pylist() for name in ("frame_id", "representative_frame_id", "similarity", "tier"))
+        new = {row: DuplicatePair(*values) for row, *values in zip(rows[is_kept].tolist(), *named, strict=True)}
+        pairs = {row: pair for row, pair in (pairs | new).items() if row in still_lowest}
+    return pairs, num_pairs

@@ -1,0 +1,107 @@
+"""What a page says of a frame besides its boxes: its picture, its size, and where it is in its video."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+
+from data_miner_dagster.catalog.videos import find_video
+from data_miner_dagster.config.interpolation import ShownSettings
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.keys import split_frame_id
+from data_miner_dagster.domain.verdicts import FramePlace, VerdictWord
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reviewing.records import ReviewBox, ReviewFrame
+from data_miner_dagster.stages.releasing import public_reference
+from data_miner_dagster.storage.frames import has_frames, read_frames
+
+_VIDEOS_AT_HAND: Final = 1000
+_COLUMNS: Final = ("frame_index", "file_name", "pts_seconds", "width", "height")
+_YOUTUBE: Final = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "youtu.be"})
+
+
+class ShownFrames:
+    """Looks frames up by id. The tables of a limited number of videos are kept at hand."""
+
+    def __init__(self, platform: Platform, shown: ShownSettings) -> None:
+        self._layout = platform.layout
+        self._database = platform.database
+        self._shown = shown
+        self._frames_of = lru_cache(_VIDEOS_AT_HAND)(self._read_frames)
+        self._video_of = lru_cache(_VIDEOS_AT_HAND)(self._read_video)
+
+    def frame(
+        self, frame_id: str, boxes: tuple[ReviewBox, ...] = (), verdicts: Mapping[VerdictWord, str] | None = None
+    ) -> ReviewFrame | None:
+        """Return one frame, None if it is gone."""
+        row = self._row_of(frame_id)
+        if row is None:
+            return None
+        video_key, _ = split_frame_id(frame_id)
+        title, url = self._video_of(video_key)
+        return ReviewFrame(
+            frame_id=frame_id,
+            place=FramePlace(video_key, row["pts_seconds"]),
+            resolution_wh=(row["width"], row["height"]),
+            image=self._layout.frame_picture(video_key, row["file_name"]),
+            video_title=title,
+            video_url=address_at(url, row["pts_seconds"]),
+            boxes=boxes,
+            verdicts=verdicts or {},
+        )
+
+    def resolution_of(self, frame_id: str) -> tuple[int, int] | None:
+        """Return the size of a frame, None if it is gone."""
+        row = self._row_of(frame_id)
+        return None if row is None else (row["width"], row["height"])
+
+    def place_of(self, frame_id: str) -> FramePlace | None:
+        """Return the time of a frame, None if it is gone."""
+        row = self._row_of(frame_id)
+        return None if row is None else FramePlace(split_frame_id(frame_id)[0], row["pts_seconds"])
+
+    def forget(self) -> None:
+        """Read tables of frames again when they are asked for next."""
+        self._frames_of.cache_clear()
+        self._video_of.cache_clear()
+
+    def _row_of(self, frame_id: str) -> dict[str, Any] | None:
+        video_key, frame_index = split_frame_id(frame_id)
+        frames = self._frames_of(video_key)
+        if frames is None:
+            return None
+        indices = frames["frame_index"].to_numpy()
+        position = int(np.searchsorted(indices, frame_index))
+        if position == len(indices) or indices[position] != frame_index:
+            return None
+        row: dict[str, Any] = frames.slice(position, 1).to_pylist()[0]
+        return row
+
+    def _read_frames(self, video_key: str) -> pa.Table | None:
+        if not has_frames(self._layout, video_key):
+            return None
+        return read_frames(self._layout, video_key, _COLUMNS).combine_chunks()
+
+    def _read_video(self, video_key: str) -> tuple[str, str]:
+        video = find_video(self._database, video_key)
+        if video is None:
+            return video_key, ""
+        url = self._shown.text(public_reference(video.url, is_path=video.origin is Origin.LOCAL))
+        return video.title or video_key, url
+
+
+def address_at(url: str, pts_seconds: float) -> str:
+    """Return the address of a video at one second. What is no address stays as it is."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    if parts.scheme not in ("http", "https"):
+        return url
+    second = int(pts_seconds)
+    if parts.hostname in _YOUTUBE:
+        return f"{url}{'&' if parts.query else '?'}t={second}s"
+    return f"{url}#t={second}"  # a media fragment, which browsers know

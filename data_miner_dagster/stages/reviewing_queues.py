@@ -1,0 +1,215 @@
+"""Decide in which order people are asked, so that each answer teaches most. Pure functions of arrays.
+
+    unsure           frames that one answer frees first, then those with the rarest class, then nearest to a threshold
+    disagreement     the most confident box that not all detectors of an ensemble found, first
+    near_threshold   boxes drawn at random from strata of confidence, all classes in turn
+    random           frames in a fixed pseudo-random order, so that the sample only grows
+    filter           nearest to the filter's threshold first
+    duplicates       least similar to their representative first
+    browsing         a class: nearest to its threshold first; a video: in order of time
+
+Ties go by video, then time, then box. The same state gives the same order.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.stages.filtering.calibration import (
+    mixed_numbers,
+    questions_per_stratum,
+    stratum_edges,
+    stratum_of,
+)
+from data_miner_dagster.stages.reviewing.states import SETTLING_DETECTORS, FrameClasses
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+UInt64Array = npt.NDArray[np.uint64]
+
+BOXES_PER_CLASS: Final = 150
+"""This many answers near its threshold are enough for a class."""
+_MOST_PER_CLASS: Final = 4 * BOXES_PER_CLASS
+NO_OBJECT, UNSURE, OBJECT = 0, 1, 2
+"""Codes of what a release takes a box for."""
+_MICROSECONDS: Final = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Questions and what they are sorted by: the smallest keys come first, the first key decides, then the row."""
+
+    rows: Int64Array
+    keys: tuple[Float64Array, ...]
+
+    def order(self) -> Int64Array:
+        """Return the positions of the questions in the order of asking."""
+        return np.lexsort((self.rows, *reversed(self.keys))).astype(np.int64)
+
+    def is_after(self, keys: Sequence[float], row: int) -> npt.NDArray[np.bool_]:
+        """Return which questions come after one with these keys and this row."""
+        after = self.rows > row
+        for values, mark in zip(reversed(self.keys), reversed(keys), strict=True):
+            after = (values > mark) | ((values == mark) & after)
+        return after
+
+    def where(self, is_wanted: npt.NDArray[np.bool_]) -> "Ranking":
+        """Return some of the questions."""
+        return Ranking(self.rows[is_wanted], tuple(values[is_wanted] for values in self.keys))
+
+
+@dataclass(frozen=True, slots=True)
+class BoxRules:
+    """What makes a box an object, or unsure: values by class, in the order of the class list."""
+
+    thresholds: Float32Array
+    unsure_from: Float32Array
+    num_detectors: int
+
+    @classmethod
+    def of(cls, config: ProjectConfig) -> "BoxRules":
+        """Return the rules of a project."""
+        ranges = FrameClasses.of(config).ranges
+        return cls(
+            np.array([one.threshold for one in ranges], np.float32),
+            np.array([one.unsure_from for one in ranges], np.float32),
+            max(1, len(config.detection.detectors)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BoxArrays:
+    """N boxes of examined frames: the frame of each by its position, its class by the class list."""
+
+    frames: npt.NDArray[np.integer]
+    classes: npt.NDArray[np.integer]
+    confidences: Float32Array
+    num_agreeing: npt.NDArray[np.integer]
+
+
+def box_states(boxes: BoxArrays, rules: BoxRules) -> npt.NDArray[np.int8]:
+    """Return what each box is while nobody has said anything about it."""
+    confidences = boxes.confidences
+    could_be = confidences >= rules.unsure_from[boxes.classes]
+    is_object = (confidences >= rules.thresholds[boxes.classes]) | (
+        could_be & (boxes.num_agreeing >= SETTLING_DETECTORS)
+    )
+    return np.where(is_object, OBJECT, np.where(could_be, UNSURE, NO_OBJECT)).astype(np.int8)
+
+
+class FrameFacts:
+    """What frames are sorted by, N of them. Collected from boxes that come in any order, in several parts."""
+
+    def __init__(self, num_frames: int) -> None:
+        self.num_unsure = np.zeros(num_frames, np.uint16)
+        self.rarity = np.full(num_frames, np.iinfo(np.uint32).max, np.uint32)
+        """Objects in the project of the rarest class that an unsure box of the frame has."""
+        self.distance = np.full(num_frames, np.inf, np.float32)
+        """Of the unsure box that is nearest to its threshold."""
+        self.disagreement = np.full(num_frames, -1, np.float32)
+        """The confidence of the surest box that not all detectors found; -1 without one."""
+
+    def add(self, boxes: BoxArrays, rules: BoxRules, num_objects: Int64Array) -> None:
+        """Add boxes. `num_objects` is the number of objects in the project, by class."""
+        states = box_states(boxes, rules)
+        unsure = np.flatnonzero(states == UNSURE)
+        frames, classes = boxes.frames[unsure], boxes.classes[unsure]
+        np.add.at(self.num_unsure, frames, np.uint16(1))
+        np.minimum.at(self.rarity, frames, num_objects[classes].astype(np.uint32))
+        np.minimum.at(self.distance, frames, np.abs(boxes.confidences[unsure] - rules.thresholds[classes]))
+        disputed = np.flatnonzero((states != NO_OBJECT) & (boxes.num_agreeing < rules.num_detectors))
+        np.maximum.at(self.disagreement, boxes.frames[disputed], boxes.confidences[disputed])
+
+    def clear(self, frame: int) -> None:
+        """Forget the boxes of one frame."""
+        self.num_unsure[frame], self.rarity[frame] = 0, np.iinfo(np.uint32).max
+        self.distance[frame], self.disagreement[frame] = np.inf, -1
+
+    def copy(self) -> "FrameFacts":
+        """Return facts that can be changed without changing these."""
+        copied = FrameFacts(0)
+        copied.num_unsure, copied.rarity = self.num_unsure.copy(), self.rarity.copy()
+        copied.distance, copied.disagreement = self.distance.copy(), self.disagreement.copy()
+        return copied
+
+
+def rank_unsure(facts: FrameFacts, rows: Int64Array) -> Ranking:
+    """Rank the frames with unsure boxes. `rows` are the rows of all frames."""
+    where = np.flatnonzero(facts.num_unsure)
+    keys = (facts.num_unsure[where], facts.rarity[where], facts.distance[where])
+    return Ranking(rows[where], tuple(key.astype(np.float64) for key in keys))
+
+
+def rank_disagreement(facts: FrameFacts, rows: Int64Array) -> Ranking:
+    """Rank the frames with boxes that not all detectors found. `rows` are the rows of all frames."""
+    where = np.flatnonzero(facts.disagreement >= 0)
+    return Ranking(rows[where], (-facts.disagreement[where].astype(np.float64),))
+
+
+def sampling_numbers(video_keys: Sequence[str], videos: Int64Array, pts_seconds: Float64Array) -> UInt64Array:
+    """Return a fixed pseudo-random number for each frame; those with the lowest are asked about first.
+
+    It depends on the video and the time alone: frames that are extracted again keep it, and no other video changes it.
+
+    Args:
+        video_keys: all videos.
+        videos: (N,) the video of each frame, by its position.
+        pts_seconds: (N,) the times of the frames.
+    """
+    seeds = np.array([zlib.crc32(key.encode()) for key in video_keys], np.uint64)
+    micros = np.round(pts_seconds * _MICROSECONDS).astype(np.int64).astype(np.uint64)
+    return mixed_numbers(micros + (seeds[videos] << np.uint64(32)))
+
+
+def rank_random(numbers: UInt64Array, rows: Int64Array) -> Ranking:
+    """Rank frames by their sampling numbers."""
+    return Ranking(rows, ((numbers >> np.uint64(11)).astype(np.float64),))  # what a float64 holds exactly
+
+
+def draw_near_threshold(
+    confidences: Float32Array, threshold: float, numbers: UInt64Array
+) -> tuple[Int64Array, Float64Array]:
+    """Choose boxes of one class that tell most about its threshold.
+
+    Each side of the threshold has strata of confidence, narrow near it and wide away from it, and the nearest gets the
+    most questions (as in the filter's calibration). Within a stratum the lowest sampling numbers come first.
+
+    Returns:
+        The chosen boxes, and when each is asked, as a share of `BOXES_PER_CLASS`: any first part is spread over the
+        strata as the whole is. Those from 1 on are for whoever goes on.
+    """
+    headroom = confidences.astype(np.float64) - threshold
+    edges = stratum_edges(headroom)
+    strata = stratum_of(headroom, edges)
+    sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
+    wanted = questions_per_stratum(edges, sizes, BOXES_PER_CLASS)
+    chosen, turns = [np.zeros(0, np.int64)], [np.zeros(0)]
+    for stratum in range(len(sizes)):
+        if wanted[stratum]:
+            boxes = np.flatnonzero(strata == stratum)
+            most = wanted[stratum] * _MOST_PER_CLASS // BOXES_PER_CLASS
+            boxes = boxes[np.argsort(numbers[boxes], kind="stable")[:most]]
+            chosen.append(boxes)
+            turns.append((np.arange(len(boxes)) + 0.5) / wanted[stratum])
+    return np.concatenate(chosen), np.concatenate(turns)
+
+
+class NearestToZero:
+    """Keep the rows whose values are nearest to zero, of a stream of any length."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.rows = np.zeros(0, np.int64)
+        self.values = np.zeros(0, np.float64)
+
+    def add(self, rows: Int64Array, values: Float64Array) -> None:
+        """Add rows with their values. Of equal distances the lower row stays."""
+        self.rows, self.values = np.concatenate([self.rows, rows]), np.concatenate([self.values, values])
+        kept = np.sort(np.lexsort((self.rows, np.abs(self.values)))[: self._most])
+        self.rows, self.values = self.rows[kept], self.values[kept]

@@ -1,0 +1,54 @@
+"""Pages of questions about the small project of support/sample_project.py."""
+
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, ShownBox
+from data_miner_dagster.operations.reviewing.review import open_review
+from data_miner_dagster.stages.reviewing.states import BoxState
+from data_miner_dagster_tests.support.sample_project import build_project
+
+
+def test_page__unsure(tmp_path: Path) -> None:
+    review = open_review(build_project(tmp_path), "cyclists")
+    page = review.page(ReviewQueue.UNSURE)
+    (item,) = page.items
+    assert (page.num_open, page.next_cursor, item.frame.frame_id) == (1, None, "files-aaa/000001")
+    assert item.frame.place == FramePlace("files-aaa", 1.0)
+    assert item.frame.video_url == "https://videos.example/files-aaa.mp4#t=1"
+    assert [(box.class_name, box.state, box.is_asked) for box in item.frame.boxes] == [
+        ("bicycle", BoxState.OBJECT, False),
+        ("person", BoxState.UNSURE, True),
+    ]
+    # (1, 1, 9, 9) of 64 by 48 pixels
+    box = (0.015625, 0.020833, 0.140625, 0.1875)
+    assert item.frame.boxes[1].shown == ShownBox("person", box, "lite", "detector", 0.2)
+
+
+def test_page__every_question_once_whatever_the_size(tmp_path: Path) -> None:
+    review = open_review(build_project(tmp_path), "cyclists")
+    for queue, num_questions in ((ReviewQueue.RANDOM, 7), (ReviewQueue.NEAR_THRESHOLD, 6), (ReviewQueue.DUPLICATES, 2)):
+        whole = [item.key for item in review.page(queue, size=100).items]
+        assert len(set(whole)) == num_questions
+        for size in (1, 2, 3):
+            keys: list[str] = []
+            cursor = None
+            while not keys or cursor is not None:
+                page = review.page(queue, size=size, cursor=cursor)
+                keys += [item.key for item in page.items]
+                cursor = page.next_cursor
+            assert keys == whole
+
+
+def test_page__of_a_class_and_a_video(tmp_path: Path) -> None:
+    review = open_review(build_project(tmp_path), "cyclists")
+    of_class = review.page(ReviewQueue.RANDOM, class_name="bicycle").items
+    assert sorted(item.frame.frame_id for item in of_class) == ["files-aaa/000001", "files-ccc/000000"]
+    of_video = review.page(ReviewQueue.RANDOM, video_key="files-bbb").items
+    assert sorted(item.frame.frame_id for item in of_video) == [f"files-bbb/00000{index}" for index in (1, 2, 3)]
+    with pytest.raises(ConfigError, match="'train' is no class of this project; its classes: person, bicycle"):
+        review.page(ReviewQueue.RANDOM, class_name="train")
+    with pytest.raises(ConfigError, match="begin at the first page"):
+        review.page(ReviewQueue.RANDOM, cursor="x")
