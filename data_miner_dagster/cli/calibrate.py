@@ -17,8 +17,9 @@ from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.domain.errors import ConfigError
 
 if TYPE_CHECKING:
+    from data_miner_dagster.domain.quality import Estimate
     from data_miner_dagster.operations.filtering.calibration import CalibratedThreshold, CalibrationSheet
-    from data_miner_dagster.stages.filtering.calibration import Estimate, ThresholdQuality
+    from data_miner_dagster.stages.filtering.calibration import ThresholdQuality
 
 
 def calibrate(

@@ -33,14 +33,13 @@ from data_miner_dagster.operations.filtering.scoring import similarities_header
 from data_miner_dagster.operations.filtering.verdicts import frame_verdicts
 from data_miner_dagster.operations.members import project_members
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.estimates import Float64Array, stratum_of
 from data_miner_dagster.stages.filtering.calibration import (
     CalibrationResult,
-    Float64Array,
     Goal,
     calibrate,
     questions_per_stratum,
     stratum_edges,
-    stratum_of,
 )
 from data_miner_dagster.stages.filtering.decisions import FilteringRules, resolve_rules
 from data_miner_dagster.storage.answers import read_answers, write_answers

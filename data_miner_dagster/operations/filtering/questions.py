@@ -24,7 +24,8 @@ from data_miner_dagster.operations.filtering.drift import scale_fingerprint
 from data_miner_dagster.operations.filtering.filter_project import DecisionBasis, decide_part
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.filtering.calibration import Float64Array, sampling_order, stratum_of
+from data_miner_dagster.stages.estimates import Float64Array, stratum_of
+from data_miner_dagster.stages.filtering.calibration import sampling_order
 from data_miner_dagster.stages.filtering.decisions import FilteringRules
 from data_miner_dagster.storage.answers import answer_word, read_answers, write_csv
 from data_miner_dagster.storage.atomic import atomic_path, write_json

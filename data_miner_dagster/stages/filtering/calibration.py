@@ -3,12 +3,7 @@
 Scores are *headroom*: positive similarity minus the current threshold, so the decision changes at 0. Frames are
 sampled at random within strata, which are narrow near the threshold and wide far from it. The score of every frame
 is known, so each answer represents a known number of frames. A candidate threshold splits the stratum it falls into.
-Each stratum has an unknown share of frames worth keeping, whose Jeffreys posterior given the answers is
-Beta(kept + 1/2, dropped + 1/2). Many draws of these shares, and of the number of good frames among the unanswered
-ones, yield the distributions of precision and recall. Medians are the estimates, and the central 95% are the
-intervals. A stratum without answers can contain anything and widens the intervals accordingly.
-
-Source of the interval: Brown, Cai and DasGupta 2001, "Interval estimation for a binomial proportion", section 4.3.
+stages/estimates.py says how shares follow from answers.
 """
 
 import zlib
@@ -19,7 +14,14 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-Float64Array = npt.NDArray[np.float64]
+from data_miner_dagster.domain.quality import Estimate
+from data_miner_dagster.stages.estimates import (
+    FEWEST_ANSWERS,
+    Float64Array,
+    draw_numbers,
+    estimate_of,
+    stratum_of,
+)
 
 Goal = Literal["precision", "recall"]
 
@@ -28,11 +30,7 @@ _GROWTH: Final = 3
 """Ratio of a stratum's frame count to that of its neighbour nearer the threshold."""
 _NEAREST_SHARE: Final = 0.4
 """Share of a side's questions in the stratum next to the threshold. The other strata share the rest equally."""
-FEWEST_ANSWERS: Final = 20
-"""With fewer answers no threshold is offered."""
-_NUM_DRAWS: Final = 2000
 _MOST_CANDIDATES: Final = 100
-_CONFIDENCE: Final = 0.95
 
 
 def stratum_edges(headroom: Float64Array) -> Float64Array:
@@ -77,12 +75,6 @@ def questions_per_stratum(edges: Float64Array, sizes: Sequence[int], num_questio
     return wanted
 
 
-def stratum_of(headroom: Float64Array, edges: Float64Array) -> npt.NDArray[np.int64]:
-    """Return the stratum of each score."""
-    strata: npt.NDArray[np.int64] = np.searchsorted(edges, headroom, side="right") - 1
-    return strata
-
-
 def sampling_order(video_key: str, frame_indices: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
     """Return a fixed pseudo-random number per frame. Frames with the lowest numbers are asked about first.
 
@@ -100,15 +92,6 @@ def mixed_numbers(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """An estimated share with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,22 +193,13 @@ def threshold_quality(
     strata = stratum_of(answered_headroom, cuts)
     kept = np.bincount(strata[answers], minlength=len(sizes))
     dropped = np.bincount(strata[~answers], minlength=len(sizes))
-    generator = np.random.default_rng(0)  # the same answers yield the same interval
-    shares = generator.beta(kept + 0.5, dropped + 0.5, size=(_NUM_DRAWS, len(sizes)))
-    # Only unanswered frames are drawn, so the interval has zero width when every frame has been answered.
-    good = kept + generator.binomial(sizes - kept - dropped, shares)
+    good = draw_numbers(sizes, kept, dropped)
     is_above = cuts[:-1] >= shift
     num_kept = int(sizes[is_above].sum())
     good_above, good_all = good[:, is_above].sum(axis=1), good.sum(axis=1)
     return ThresholdQuality(
         shift=shift,
-        precision=_estimate(good_above / num_kept) if num_kept else Estimate(0.0, 0.0, 1.0),
-        recall=_estimate(np.where(good_all > 0, good_above / np.maximum(good_all, 1), 1.0)),
+        precision=estimate_of(good_above / num_kept) if num_kept else Estimate(0.0, 0.0, 1.0),
+        recall=estimate_of(np.where(good_all > 0, good_above / np.maximum(good_all, 1), 1.0)),
         num_kept=num_kept,
     )
-
-
-def _estimate(draws: Float64Array) -> Estimate:
-    tail = (1 - _CONFIDENCE) / 2
-    low, value, high = np.quantile(draws, [tail, 0.5, 1 - tail]).tolist()
-    return Estimate(value, low, high)

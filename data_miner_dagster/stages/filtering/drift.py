@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from data_miner_dagster.stages.filtering.calibration import Float64Array
+from data_miner_dagster.stages.estimates import Float64Array
 
 _NUM_BINS: Final = 100
 _BINS_PER_PSI_BIN: Final = 10

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from data_miner_dagster.domain.quality import Estimate
+from data_miner_dagster.stages.estimates import stratum_of
 from data_miner_dagster.stages.filtering.calibration import (
-    Estimate,
     calibrate,
     questions_per_stratum,
     sampling_order,
     stratum_edges,
-    stratum_of,
     threshold_quality,
 )
 

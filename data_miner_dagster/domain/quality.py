@@ -1,0 +1,90 @@
+"""How good labels are: estimated shares with their intervals, and what people's verdicts say of a detector's boxes.
+
+Belongs here: the records that are stored. Does not belong here: computing them (stages/evaluation/), files
+(storage/box_calibration.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An estimated share with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class BoxAnswer:
+    """What is known of one detected box: whether it is right, and which of the judged frames it is on."""
+
+    confidence: float
+    is_right: bool
+    frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedObject:
+    """One object on a randomly sampled frame, and the confidence of the box that found it. None: no box did."""
+
+    class_name: str
+    confidence: float | None
+    frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdPrecision:
+    """The precision of all boxes of a class at or above a confidence."""
+
+    threshold: float
+    precision: Estimate
+    num_boxes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCalibration:
+    """What the verdicts say of one class.
+
+    `in_force` is of the threshold that the project had, `chosen` of the lowest whose estimate reaches the wanted
+    precision. `knots` map a confidence to the probability that the box is right, in ascending order of both.
+    """
+
+    num_answers: int
+    num_right: int
+    in_force: ThresholdPrecision | None
+    chosen: ThresholdPrecision | None
+    is_assured: bool  # the lower end of the interval reaches the wanted precision, too
+    num_more: int  # how many more verdicts are needed
+    remark: str
+    curve: tuple[ThresholdPrecision, ...]
+    knots: tuple[tuple[float, float], ...]
+    is_pooled: bool  # the knots are those of all classes together, since this one has few verdicts
+    answers: tuple[BoxAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxCalibration:
+    """What people's verdicts say of the boxes of one detector and class list.
+
+    There is no time of day in it: the same verdicts give the same record.
+    """
+
+    detection_fingerprint: str
+    detector: str
+    wanted_precision: float
+    classes: Mapping[str, ClassCalibration]
+    objects: tuple[JudgedObject, ...]  # on the randomly sampled frames
+    num_random_frames: int
+    num_frames: int  # with at least one answer
+    num_other_detector: int  # verdicts on boxes of another detector, left out
+    verdicts_by_person: Mapping[str, int]
+    first_day: str  # of the verdicts, ISO
+    last_day: str
+
+    @property
+    def num_answers(self) -> int:
+        """The number of judged boxes, over all classes."""
+        return sum(found.num_answers for found in self.classes.values())

@@ -1,0 +1,88 @@
+"""Estimate shares from samples: strata, draws from their posterior, intervals, and answers that are not independent.
+
+Each stratum of a population has an unknown share, whose Jeffreys posterior given the answers is
+Beta(yes + 1/2, no + 1/2). Many draws of these shares, and of the number among the unanswered items, yield the
+distribution of whatever is computed from them. Medians are the estimates, and the central 95% are the intervals. A
+stratum without answers can contain anything and widens the intervals accordingly.
+
+Source of the interval: Brown, Cai and DasGupta 2001, "Interval estimation for a binomial proportion", section 4.3.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.quality import Estimate
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+FEWEST_ANSWERS: Final = 20
+"""With fewer answers no threshold is offered."""
+NUM_DRAWS: Final = 2000
+_CONFIDENCE: Final = 0.95
+
+
+def stratum_of(scores: Float64Array, edges: Float64Array) -> Int64Array:
+    """Return the stratum of each score. Strata are half-open."""
+    strata: Int64Array = np.searchsorted(edges, scores, side="right") - 1
+    return strata
+
+
+def draw_numbers(sizes: Int64Array, yes: Int64Array, no: Int64Array, *, design_effect: float = 1.0) -> Float64Array:
+    """Return (D, S) draws of how many items of each stratum are a yes. The same answers yield the same draws.
+
+    Only unanswered items are drawn, so there is no spread once every item has been answered.
+
+    Args:
+        sizes: (S,) how many items each stratum has.
+        yes: (S,) how many of the answers are yes.
+        no: (S,) how many are no.
+        design_effect: how many answers say as much as one independent one.
+    """
+    generator = np.random.default_rng(0)
+    shares = generator.beta(yes / design_effect + 0.5, no / design_effect + 0.5, size=(NUM_DRAWS, len(sizes)))
+    drawn: Float64Array = (yes + generator.binomial(sizes - yes - no, shares)).astype(np.float64)
+    return drawn
+
+
+def estimate_of(draws: Float64Array) -> Estimate:
+    """Return the median of draws with their central 95%."""
+    tail = (1 - _CONFIDENCE) / 2
+    low, value, high = np.quantile(draws, [tail, 0.5, 1 - tail]).tolist()
+    return Estimate(value, low, high)
+
+
+def design_effect(residuals: Float64Array, clusters: Int64Array) -> float:
+    """Return how many answers say as much as one independent one: 1 or more.
+
+    Args:
+        residuals: (N,) each answer (1 or 0) minus the share that was expected of it.
+        clusters: (N,) what the answers share, such as the frame they are on.
+
+    Source: Kish 1965, "Survey Sampling", section 8.2; the variance of cluster totals over that of single answers.
+    """
+    spread = float((residuals**2).sum())
+    if spread <= 0:
+        return 1.0
+    _, positions = np.unique(clusters, return_inverse=True)
+    totals = np.bincount(positions, residuals)
+    return max(1.0, float((totals**2).sum()) / spread)
+
+
+def clustered_share(is_yes: BoolArray, clusters: Int64Array) -> Estimate | None:
+    """Return the share of yes among items that were sampled by clusters, such as objects by frames. None without items.
+
+    The estimate is the ratio of totals, and its interval a Jeffreys interval of as many answers as the items are worth.
+    """
+    if not len(is_yes):
+        return None
+    num_yes = int(is_yes.sum())
+    share = num_yes / len(is_yes)
+    effect = design_effect(is_yes.astype(np.float64) - share, clusters)
+    generator = np.random.default_rng(0)
+    draws = generator.beta(num_yes / effect + 0.5, (len(is_yes) - num_yes) / effect + 0.5, size=5 * NUM_DRAWS)
+    around = estimate_of(draws)
+    return Estimate(share, min(around.low, share), max(around.high, share))

@@ -1,0 +1,1 @@
+"""Evaluation: how good boxes are, against a truth or by people's verdicts. Pure functions over arrays."""

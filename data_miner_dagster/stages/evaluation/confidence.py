@@ -1,0 +1,259 @@
+"""What verdicts say of a detector's confidences: precision at a threshold, a threshold for a precision, probabilities.
+
+The boxes of a class are divided by confidence into strata with equal numbers of answers. Within a stratum, the answers
+stand for all its boxes, so questions may be asked mostly near the threshold: each stratum counts as many times as it
+has boxes. Boxes of one frame are not independent; `design_effect` says how much less they tell.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from data_miner_dagster.domain.quality import BoxAnswer, ClassCalibration, Estimate, ThresholdPrecision
+from data_miner_dagster.stages.estimates import (
+    FEWEST_ANSWERS,
+    BoolArray,
+    Float64Array,
+    Int64Array,
+    design_effect,
+    draw_numbers,
+    estimate_of,
+    stratum_of,
+)
+
+WANTED_ANSWERS: Final = 150
+"""Per class. With so many, the interval of the chosen threshold's precision is about .15 wide."""
+WIDEST_INTERVAL: Final = 0.16
+THRESHOLD_DECIMALS: Final = 4
+_ANSWERS_PER_STRATUM: Final = 18
+_FEWEST_FOR_OWN_KNOTS: Final = 60
+_CURVE_POINTS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBoxes:
+    """The A judged boxes of one class."""
+
+    confidences: Float64Array  # (A,)
+    is_right: BoolArray  # (A,)
+    frames: Int64Array  # (A,) which frame each is on
+
+    @classmethod
+    def of(cls, answers: Sequence[BoxAnswer]) -> "JudgedBoxes":
+        """Return stored answers as columns."""
+        return cls(
+            np.array([answer.confidence for answer in answers], np.float64),
+            np.array([answer.is_right for answer in answers], np.bool_),
+            np.array([answer.frame for answer in answers], np.int64),
+        )
+
+    def as_answers(self) -> tuple[BoxAnswer, ...]:
+        """Return what is stored, by confidence."""
+        order = np.lexsort((self.frames, self.is_right, self.confidences)).tolist()
+        return tuple(BoxAnswer(float(self.confidences[i]), bool(self.is_right[i]), int(self.frames[i])) for i in order)
+
+
+def strata_edges(confidences: Float64Array) -> Float64Array:
+    """Return ascending edges of strata with about equal numbers of answers. The outer ones are infinite."""
+    num_strata = max(1, len(confidences) // _ANSWERS_PER_STRATUM)
+    if num_strata == 1:
+        return np.array([-np.inf, np.inf])
+    inner = np.unique(np.quantile(confidences, np.arange(1, num_strata) / num_strata))
+    return np.array([-np.inf, *inner, np.inf])
+
+
+def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: float) -> tuple[Float64Array, int]:
+    """Return draws of how many boxes at or above a threshold are right, and how many there are.
+
+    Args:
+        population: confidences of all boxes of the class, ascending, the judged ones included.
+        judged: what is known of some of them.
+        threshold: the least confidence.
+    """
+    least = float(np.float32(threshold))  # as a release compares
+    edges = np.unique([*strata_edges(judged.confidences), least])
+    sizes = np.diff(np.searchsorted(population, edges, side="left"))
+    strata = stratum_of(judged.confidences, edges)
+    right = np.bincount(strata[judged.is_right], minlength=len(sizes))
+    wrong = np.bincount(strata[~judged.is_right], minlength=len(sizes))
+    # Boxes may have gone since they were judged.
+    sizes = np.maximum(sizes, right + wrong)
+    expected = (right + 0.5) / (right + wrong + 1)
+    is_above = judged.confidences >= least
+    effect = design_effect((judged.is_right - expected[strata])[is_above], judged.frames[is_above])
+    numbers = draw_numbers(sizes, right, wrong, design_effect=effect)
+    taken = edges[:-1] >= least
+    above: Float64Array = numbers[:, taken].sum(axis=1)
+    return above, int(sizes[taken].sum())
+
+
+def precision_at(population: Float64Array, judged: JudgedBoxes, threshold: float) -> ThresholdPrecision | None:
+    """Return the precision of a threshold, None if no box reaches it."""
+    above, num_boxes = draw_precisions(population, judged, threshold)
+    return ThresholdPrecision(threshold, estimate_of(above / num_boxes), num_boxes) if num_boxes else None
+
+
+def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: float) -> float | None:
+    """Return the lowest threshold, among the judged confidences, whose expected precision is at least as wanted.
+
+    What is expected of a box comes from a logistic curve through the answers, moved in each stratum towards the share
+    that was found there. A choice by the shares alone would favour thresholds above which the answers happened to be
+    good.
+    """
+    edges = strata_edges(judged.confidences)
+    strata = stratum_of(judged.confidences, edges)
+    curve = _logistic_curve(judged)
+    excess = np.bincount(strata, judged.is_right - curve(judged.confidences), minlength=len(edges) - 1)
+    moves = excess / (np.bincount(strata, minlength=len(edges) - 1) + _ANSWERS_PER_STRATUM)
+    expected = np.clip(curve(population) + moves[stratum_of(population, edges)], 0, 1)
+    precisions = np.cumsum(expected[::-1])[::-1] / np.arange(len(population), 0, -1)
+    candidates = np.unique(np.floor(judged.confidences * 10**THRESHOLD_DECIMALS) / 10**THRESHOLD_DECIMALS)
+    positions = np.searchsorted(population, candidates)
+    candidates, positions = candidates[positions < len(population)], positions[positions < len(population)]
+    reaching = candidates[precisions[positions] >= wanted]
+    return float(reaching[0]) if len(reaching) else None
+
+
+def _logistic_curve(judged: JudgedBoxes, num_steps: int = 12) -> Callable[[Float64Array], Float64Array]:
+    """Return the logistic curve of the answers, fitted by Newton's method with a weak pull towards a flat one."""
+    centre = judged.confidences.mean()
+    columns = np.stack([np.ones_like(judged.confidences), judged.confidences - centre], axis=1)
+    weights, pull = np.zeros(2), np.diag([0.1, 0.05])
+    for _ in range(num_steps):
+        shares = 1 / (1 + np.exp(-columns @ weights))
+        curvature = columns.T * (shares * (1 - shares)) @ columns + pull
+        weights += np.linalg.solve(curvature, columns.T @ (judged.is_right - shares) - pull @ weights)
+
+    def curve(confidences: Float64Array) -> Float64Array:
+        shares: Float64Array = 1 / (1 + np.exp(-(weights[0] + weights[1] * (confidences - centre))))
+        return shares
+
+    return curve
+
+
+def calibrate_class(
+    population: Float64Array, judged: JudgedBoxes, *, in_force: float, wanted: float, pooled: JudgedBoxes
+) -> ClassCalibration:
+    """Return what the verdicts say of one class.
+
+    Args:
+        population: confidences of all its boxes, ascending.
+        judged: the judged ones.
+        in_force: the project's threshold.
+        wanted: the precision to reach, in 0..1.
+        pooled: the judged boxes of all classes, for the probabilities of a class that has few.
+    """
+    num_answers = len(judged.confidences)
+    is_enough = num_answers >= FEWEST_ANSWERS
+    lowest = lowest_threshold(population, judged, wanted) if is_enough else None
+    chosen = precision_at(population, judged, lowest) if lowest is not None else None
+    is_pooled = num_answers < _FEWEST_FOR_OWN_KNOTS
+    is_assured = chosen is not None and chosen.precision.low >= wanted
+    num_more = _num_more(num_answers, chosen)
+    return ClassCalibration(
+        num_answers=num_answers,
+        num_right=int(judged.is_right.sum()),
+        in_force=precision_at(population, judged, in_force) if is_enough else None,
+        chosen=chosen,
+        is_assured=is_assured,
+        num_more=num_more,
+        remark=_remark(num_answers, chosen, wanted, num_more),
+        curve=_curve(population, judged) if is_enough else (),
+        knots=probability_knots(pooled if is_pooled else judged),
+        is_pooled=is_pooled,
+        answers=judged.as_answers(),
+    )
+
+
+def _num_more(num_answers: int, chosen: ThresholdPrecision | None) -> int:
+    if chosen is None:
+        return max(0, WANTED_ANSWERS - num_answers)
+    width = chosen.precision.high - chosen.precision.low
+    if width <= WIDEST_INTERVAL:
+        return 0
+    # The width of an interval shrinks with the square root of the number of answers.
+    return max(WANTED_ANSWERS, round(num_answers * (width / WIDEST_INTERVAL) ** 2)) - num_answers
+
+
+def _remark(num_answers: int, chosen: ThresholdPrecision | None, wanted: float, num_more: int) -> str:
+    if num_answers < FEWEST_ANSWERS:
+        return f"{num_answers} verdicts are too few for a threshold; {num_more} more are needed"
+    if chosen is None:
+        more = f"; {num_more} more verdicts may tell" if num_more else ""
+        return f"no threshold is known to reach a precision of {wanted:g}{more}"
+    if chosen.precision.low >= wanted:
+        return f"precision is at least {wanted:g} with 97.5% probability"
+    if num_more:
+        return f"precision may be as low as {chosen.precision.low:.2f}; {num_more} more verdicts narrow it down"
+    return f"precision may be as low as {chosen.precision.low:.2f}"
+
+
+def _curve(population: Float64Array, judged: JudgedBoxes) -> tuple[ThresholdPrecision, ...]:
+    low, high = float(judged.confidences.min()), float(judged.confidences.max())
+    thresholds = np.unique(np.round(np.linspace(low, high, _CURVE_POINTS), THRESHOLD_DECIMALS)).tolist()
+    points = (precision_at(population, judged, threshold) for threshold in thresholds)
+    return tuple(point for point in points if point is not None)
+
+
+# --- the probability that a box is right ---
+
+
+def probability_knots(judged: JudgedBoxes) -> tuple[tuple[float, float], ...]:
+    """Return (confidence, probability) pairs, ascending in both, that `probabilities` reads. None with too few answers.
+
+    The share of right boxes in each stratum stands at the mean confidence of its answers; where a stratum has a smaller
+    share than the one below, both get their common share.
+
+    Source: Ayer et al. 1955, "An empirical distribution function for sampling with incomplete information"
+    (pool adjacent violators).
+    """
+    if len(judged.confidences) < FEWEST_ANSWERS:
+        return ()
+    strata = stratum_of(judged.confidences, strata_edges(judged.confidences))
+    blocks: list[tuple[float, float, float]] = []  # right, answers, sum of confidences
+    for stratum in np.unique(strata).tolist():
+        inside = strata == stratum
+        blocks.append(
+            (float(judged.is_right[inside].sum()), float(inside.sum()), float(judged.confidences[inside].sum()))
+        )
+        while len(blocks) > 1 and _share(blocks[-2]) >= _share(blocks[-1]):
+            last, before = blocks.pop(), blocks.pop()
+            blocks.append((before[0] + last[0], before[1] + last[1], before[2] + last[2]))
+    return tuple((round(block[2] / block[1], 4), round(_share(block), 4)) for block in blocks)
+
+
+def _share(block: tuple[float, float, float]) -> float:
+    return (block[0] + 0.5) / (block[1] + 1)
+
+
+def probabilities(knots: Sequence[tuple[float, float]], confidences: Float64Array) -> Float64Array:
+    """Return the probability that a box of each confidence is right: linear between knots, constant beyond them."""
+    found: Float64Array = np.interp(confidences, [knot[0] for knot in knots], [knot[1] for knot in knots])
+    return found
+
+
+# --- several classes together ---
+
+
+def overall_precision(
+    populations: Mapping[str, Float64Array], judged: Mapping[str, JudgedBoxes], thresholds: Mapping[str, float]
+) -> Estimate | None:
+    """Return the precision of the boxes of all classes at their thresholds. None where any class has too few answers.
+
+    A class without boxes at its threshold needs none.
+    """
+    right: Float64Array | None = None
+    num_boxes = 0
+    for name, population in populations.items():
+        if not (population >= np.float32(thresholds[name])).any():
+            continue
+        if len(judged[name].confidences) < FEWEST_ANSWERS:
+            return None
+        above, number = draw_precisions(population, judged[name], thresholds[name])
+        # Each class is drawn by itself: the draws of one must not go with those of another.
+        above = np.random.default_rng(len(populations) + num_boxes).permutation(above)
+        right = above if right is None else right + above
+        num_boxes += number
+    return None if right is None else estimate_of(right / num_boxes)

@@ -1,0 +1,61 @@
+"""Which found box is which object of the truth, on one frame.
+
+Source: the matching of the COCO evaluation, https://github.com/cocodataset/cocoapi (`evaluateImg`): by descending
+confidence, each box takes the object it overlaps most among those that are free; regions of crowds take any number.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from data_miner_dagster.domain.verdicts import SAME_BOX_IOU
+from data_miner_dagster.stages.detection.boxes import iou_matrix
+from data_miner_dagster.stages.estimates import BoolArray, Float64Array, Int64Array
+
+UNMATCHED: Final = -1
+IN_CROWD: Final = -2
+
+
+def match_boxes(
+    found_xyxy: Float64Array,
+    confidences: Float64Array,
+    truth_xyxy: Float64Array,
+    is_crowd: BoolArray,
+    *,
+    iou: float = SAME_BOX_IOU,
+) -> Int64Array:
+    """Return (N,) which object each found box of one class is, UNMATCHED, or IN_CROWD if it is not to be counted.
+
+    Args:
+        found_xyxy: (N, 4) boxes in any order.
+        confidences: (N,); of equal ones the first comes first.
+        truth_xyxy: (M, 4) boxes of the truth.
+        is_crowd: (M,) whether each is a region with many objects.
+        iou: the least overlap of a box with its object.
+    """
+    matches = np.full(len(found_xyxy), UNMATCHED, np.int64)
+    if not len(found_xyxy) or not len(truth_xyxy):
+        return matches
+    overlaps = iou_matrix(found_xyxy, truth_xyxy)
+    overlaps[:, is_crowd] = shares_inside(found_xyxy, truth_xyxy[is_crowd])
+    is_free = ~is_crowd
+    for position in np.argsort(-confidences, kind="stable").tolist():
+        candidates = np.where(is_free, overlaps[position], -1.0)
+        # Of equal overlaps, COCO takes the last.
+        best = len(candidates) - 1 - int(candidates[::-1].argmax())
+        if candidates[best] >= iou:
+            matches[position] = best
+            is_free[best] = False
+        elif (overlaps[position, is_crowd] >= iou).any():
+            matches[position] = IN_CROWD
+    return matches
+
+
+def shares_inside(found_xyxy: Float64Array, regions_xyxy: Float64Array) -> Float64Array:
+    """Return (N, M) the share of each box that lies in each region."""
+    low = np.maximum(found_xyxy[:, None, :2], regions_xyxy[None, :, :2])
+    high = np.minimum(found_xyxy[:, None, 2:], regions_xyxy[None, :, 2:])
+    intersections = np.clip(high - low, 0, None).prod(axis=2)
+    areas = np.clip(found_xyxy[:, 2:] - found_xyxy[:, :2], 0, None).prod(axis=1)[:, None]
+    shares: Float64Array = np.divide(intersections, areas, out=np.zeros_like(intersections), where=areas > 0)
+    return shares

@@ -1,0 +1,220 @@
+"""Intervals that hold the truth as often as they say, on detectors whose true precision is known."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from data_miner_dagster.stages.estimates import Float64Array
+from data_miner_dagster.stages.evaluation.confidence import (
+    JudgedBoxes,
+    calibrate_class,
+    lowest_threshold,
+    overall_precision,
+    precision_at,
+    probabilities,
+    probability_knots,
+    strata_edges,
+)
+
+IN_FORCE = 0.3
+NUM_RUNS = 60
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """6,000 boxes of a class, of which every one's truth is known, and 150 verdicts on them."""
+
+    confidences: Float64Array
+    is_right: np.ndarray
+    judged: JudgedBoxes
+
+    @property
+    def population(self) -> Float64Array:
+        return np.sort(self.confidences)
+
+    def true_precision(self, threshold: float) -> float:
+        return float(self.is_right[self.confidences >= threshold].mean())
+
+
+def as_stored(confidences: Float64Array) -> Float64Array:
+    return confidences.astype(np.float32).astype(np.float64)
+
+
+def simulated(seed: int, *, frame_spread: float = 0.0, only_random: bool = False) -> Simulation:
+    """Plant a detector whose confidences are of two kinds, as those of real ones are: many low ones, and a high hump.
+
+    55% of the confidences follow Beta(1.2, 6), the others Beta(4, 2). A box is right with the probability
+    logistic(9 (confidence - .35)): the detector is over-confident below .35 and under-confident above. `frame_spread`
+    is the standard deviation of a term in that logit that the boxes of a frame share. Of 150 verdicts, 50 are on
+    boxes within .1 of the threshold, 100 on all boxes of random frames.
+    """
+    generator = np.random.default_rng(seed)
+    num_boxes, num_frames = 6000, 1500
+    is_low = generator.random(num_boxes) < 0.55
+    drawn = np.where(is_low, generator.beta(1.2, 6, num_boxes), generator.beta(4, 2, num_boxes))
+    confidences = np.clip(drawn, 0.05, 0.99)
+    frames = generator.integers(0, num_frames, num_boxes)
+    shared = frame_spread * generator.normal(size=num_frames)[frames]
+    is_right = generator.random(num_boxes) < 1 / (1 + np.exp(-(9 * (confidences - 0.35) + shared)))
+    near = generator.permutation(np.flatnonzero(np.abs(confidences - IN_FORCE) < 0.1))[: 0 if only_random else 50]
+    asked = set(near.tolist())
+    for frame in generator.permutation(num_frames).tolist():
+        if len(asked) >= 150:
+            break
+        asked |= set(np.flatnonzero(frames == frame).tolist())
+    rows = np.array(sorted(asked))
+    return Simulation(confidences, is_right, JudgedBoxes(confidences[rows], is_right[rows], frames[rows]))
+
+
+@pytest.mark.parametrize(
+    ("frame_spread", "only_random", "widest"),
+    [
+        pytest.param(0.0, False, 0.16, id="independent boxes"),
+        pytest.param(0.0, True, 0.16, id="random frames alone"),
+        # Unfriendly: where one box of a frame is wrong, so are the others, by up to 1.5 in the logit.
+        pytest.param(1.5, False, 0.2, id="frames whose boxes are wrong together"),
+    ],
+)
+def test_calibrate_class__interval_holds_the_precision_at_the_chosen_threshold(
+    frame_spread: float, only_random: bool, widest: float
+) -> None:
+    hits, in_force_hits, widths = 0, 0, []
+    for seed in range(NUM_RUNS):
+        simulation = simulated(seed, frame_spread=frame_spread, only_random=only_random)
+        threshold = lowest_threshold(simulation.population, simulation.judged, 0.9)
+        assert threshold is not None
+        found = precision_at(simulation.population, simulation.judged, threshold)
+        current = precision_at(simulation.population, simulation.judged, IN_FORCE)
+        assert found is not None
+        assert current is not None
+        hits += found.precision.low <= simulation.true_precision(threshold) <= found.precision.high
+        in_force_hits += current.precision.low <= simulation.true_precision(IN_FORCE) <= current.precision.high
+        widths.append(found.precision.high - found.precision.low)
+    assert hits >= 53
+    assert in_force_hits >= 53
+    assert np.median(widths) <= widest
+
+
+def test_lowest_threshold__reaches_the_precision_on_average() -> None:
+    simulations = [simulated(seed) for seed in range(NUM_RUNS)]
+    thresholds = [lowest_threshold(found.population, found.judged, 0.9) for found in simulations]
+    reached = [found.true_precision(threshold or 0.0) for found, threshold in zip(simulations, thresholds, strict=True)]
+    assert 0.89 <= np.mean(reached) <= 0.93
+    assert np.std(reached) < 0.04
+
+
+def test_precision_at__verdicts_on_every_box_leave_no_doubt() -> None:
+    confidences = as_stored(np.linspace(0.05, 0.95, 91))
+    judged = JudgedBoxes(confidences, confidences > 0.505, np.arange(91))
+    found = precision_at(confidences, judged, 0.4)
+    assert found is not None
+    # .40, .41, ..., .95 are 56 boxes; .51, ..., .95 are 45 right ones
+    assert found.num_boxes == 56
+    assert (found.precision.low, found.precision.high) == (45 / 56, 45 / 56)
+    assert precision_at(confidences, judged, 0.96) is None
+
+
+def test_precision_at__threshold_as_a_release_compares_it() -> None:
+    population = np.array([0.7], np.float32).astype(np.float64)  # 0.699999988
+    found = precision_at(population, JudgedBoxes(population, np.ones(1, bool), np.zeros(1, int)), 0.7)
+    assert found is not None
+    assert found.num_boxes == 1
+
+
+def test_precision_at__boxes_of_few_frames_tell_less() -> None:
+    generator = np.random.default_rng(1)
+    population = np.sort(generator.random(5000))
+    confidences = population[:: 5000 // 120][:120]
+    is_right = np.arange(120) % 12 < 9  # 90 of 120
+    apart = precision_at(population, JudgedBoxes(confidences, is_right, np.arange(120)), 0.0)
+    order = np.argsort(~is_right, kind="stable")
+    frames = np.empty(120, np.int64)
+    frames[order] = np.arange(120) // 10  # each of 12 frames is right or wrong as a whole
+    together = precision_at(population, JudgedBoxes(confidences, is_right, frames), 0.0)
+    assert apart is not None
+    assert together is not None
+    width, wide = (found.precision.high - found.precision.low for found in (apart, together))
+    assert wide > 1.8 * width
+
+
+def test_calibrate_class__few_and_many_verdicts() -> None:
+    simulation = simulated(3)
+    judged = simulation.judged
+    few = JudgedBoxes(judged.confidences[:19], judged.is_right[:19], judged.frames[:19])
+    found = calibrate_class(simulation.population, few, in_force=IN_FORCE, wanted=0.9, pooled=judged)
+    assert (found.chosen, found.in_force, found.curve) == (None, None, ())
+    assert found.num_more == 131
+    assert found.remark == "19 verdicts are too few for a threshold; 131 more are needed"
+    assert found.is_pooled
+    assert found.knots == probability_knots(judged)
+    whole = calibrate_class(simulation.population, judged, in_force=IN_FORCE, wanted=0.9, pooled=few)
+    assert whole.chosen is not None
+    assert whole.in_force is not None
+    assert not whole.is_pooled
+    assert whole.num_answers == len(judged.confidences) == len(whole.answers)
+    assert whole.chosen.num_boxes == (simulation.confidences >= whole.chosen.threshold).sum()
+    assert whole.is_assured is (whole.chosen.precision.low >= 0.9)
+    assert [point.threshold for point in whole.curve] == sorted({point.threshold for point in whole.curve})
+    again = JudgedBoxes.of(whole.answers)
+    assert calibrate_class(simulation.population, again, in_force=IN_FORCE, wanted=0.9, pooled=few) == whole
+
+
+def test_calibrate_class__nothing_right() -> None:
+    population = np.linspace(0.05, 0.9, 400)
+    judged = JudgedBoxes(population[::4], np.zeros(100, bool), np.arange(100))
+    found = calibrate_class(population, judged, in_force=0.3, wanted=0.9, pooled=judged)
+    assert found.chosen is None
+    assert found.remark == "no threshold is known to reach a precision of 0.9; 50 more verdicts may tell"
+
+
+def test_strata_edges__equal_numbers_of_answers() -> None:
+    assert strata_edges(np.zeros(0)).tolist() == [-np.inf, np.inf]
+    edges = strata_edges(np.arange(36) / 36)
+    assert edges[0] == -np.inf
+    assert edges[-1] == np.inf
+    assert edges[1] == pytest.approx(17.5 / 36)
+    assert len(edges) == 3
+
+
+def test_probability_knots__rise_and_are_nearer_to_the_truth_than_confidences() -> None:
+    errors, errors_of_confidences = [], []
+    for seed in range(10):
+        simulation = simulated(seed)
+        knots = probability_knots(simulation.judged)
+        assert all(one[0] < other[0] and one[1] < other[1] for one, other in pairwise(knots))
+        truth = 1 / (1 + np.exp(-9 * (simulation.confidences - 0.35)))
+        errors.append(np.abs(probabilities(knots, simulation.confidences) - truth).mean())
+        errors_of_confidences.append(np.abs(simulation.confidences - truth).mean())
+    assert np.mean(errors) < 0.6 * np.mean(errors_of_confidences)
+
+
+def test_probability_knots__by_hand() -> None:
+    # two strata of 20 answers: 5 right below, 15 above
+    confidences = np.concatenate([np.full(20, 0.2), np.full(20, 0.8)])
+    is_right = np.concatenate([np.arange(20) < 5, np.arange(20) < 15])
+    knots = probability_knots(JudgedBoxes(confidences, is_right, np.arange(40)))
+    assert knots == ((0.2, round(5.5 / 21, 4)), (0.8, round(15.5 / 21, 4)))
+    assert probabilities(knots, np.array([0.0, 0.2, 0.5, 0.8, 1.0])) == pytest.approx(
+        [0.2619, 0.2619, 0.5, 0.7381, 0.7381]
+    )
+    # more right ones below than above: one share for both
+    knots = probability_knots(JudgedBoxes(confidences, is_right[::-1].copy(), np.arange(40)))
+    assert knots == ((0.5, 0.5),)
+
+
+def test_overall_precision__each_class_by_its_boxes() -> None:
+    cats, dogs = as_stored(np.linspace(0.3, 0.9, 300)), as_stored(np.linspace(0.3, 0.9, 100))
+    judged = {
+        "cat": JudgedBoxes(cats, np.arange(300) % 10 != 0, np.arange(300)),  # all judged: .9
+        "dog": JudgedBoxes(dogs, np.arange(100) % 2 == 0, np.arange(100)),  # .5
+    }
+    found = overall_precision({"cat": cats, "dog": dogs}, judged, {"cat": 0.3, "dog": 0.3})
+    assert found is not None
+    assert (found.low, found.value, found.high) == (0.8, 0.8, 0.8)
+    few = {**judged, "dog": JudgedBoxes(dogs[:5], np.ones(5, bool), np.arange(5))}
+    assert overall_precision({"cat": cats, "dog": dogs}, few, {"cat": 0.3, "dog": 0.3}) is None
+    only_cats = overall_precision({"cat": cats, "dog": dogs}, few, {"cat": 0.3, "dog": 0.95})
+    assert only_cats is not None
+    assert only_cats.value == 0.9
