@@ -21,12 +21,8 @@ import numpy.typing as npt
 
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.records import Float32Array
-from data_miner_dagster.stages.filtering.calibration import (
-    mixed_numbers,
-    questions_per_stratum,
-    stratum_edges,
-    stratum_of,
-)
+from data_miner_dagster.stages.estimates import stratum_of
+from data_miner_dagster.stages.filtering.calibration import mixed_numbers, questions_per_stratum, stratum_edges
 from data_miner_dagster.stages.reviewing.states import SETTLING_DETECTORS, FrameClasses
 
 Float64Array = npt.NDArray[np.float64]
