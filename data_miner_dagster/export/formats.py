@@ -68,6 +68,14 @@ FORMATS: Final = (
         "huggingface:EMBEDDED",
     ),
     Format("voc", "Pascal VOC: an XML file per image, the images, and lists of the splits", "voc:CODEC"),
+    Format(
+        "label-studio",
+        "Label Studio: tasks with predictions, and the labelling interface",
+        "label_studio:CODEC",
+        has_images_beside=True,
+    ),
+    Format("cvat", "CVAT for images 1.1, and the labels of the task", "cvat:CODEC", has_images_beside=True),
+    Format("fiftyone", "FiftyOneDataset, as FiftyOne imports it", "fiftyone:CODEC", has_images_beside=True),
     Format("crops", "a JPEG per box, in folders by split and class", "crops:CODEC"),
 )
 RELEASE_FORMATS: Final = tuple(format for format in FORMATS if format.in_releases)

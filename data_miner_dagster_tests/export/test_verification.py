@@ -30,9 +30,13 @@ from data_miner_dagster_tests.support.releases import (
 )
 
 
+def module_of(format: Format) -> str:
+    return format.name.replace("-", "_")
+
+
 def faults_of(format: Format, where: str) -> dict[str, Fault]:
     """Return the faults of a format, none where it has no module of them: a test of its own says so."""
-    name = f"data_miner_dagster_tests.export.faults.{format.name}"
+    name = f"data_miner_dagster_tests.export.faults.{module_of(format)}"
     if importlib.util.find_spec(name) is None:
         return {}
     faults: dict[str, Fault] = getattr(importlib.import_module(name), where, {})
@@ -80,7 +84,7 @@ def exported(folder: Path, format: str, release: Path, images: Sequence[ReleaseI
 
 @pytest.mark.parametrize("format", FORMATS, ids=[format.name for format in FORMATS])
 def test_formats__each_has_planted_faults(format: Format) -> None:
-    where = f"data_miner_dagster_tests/export/faults/{format.name}.py"
+    where = f"data_miner_dagster_tests/export/faults/{module_of(format)}.py"
     assert not format.in_releases or IN_RELEASES[format.name], f"IN_RELEASES in {where}: what must its verifier find?"
     assert not format.in_exports or IN_EXPORTS[format.name], f"IN_EXPORTS in {where}: what must its verifier find?"
 

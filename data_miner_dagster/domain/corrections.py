@@ -1,0 +1,42 @@
+"""What comes back from an annotation tool: the boxes of an image, and what the tool says of the person.
+
+Belongs here: the records. Does not belong here: reading a tool's file (export/), or deciding what a person said
+(stages/reviewing/corrections.py).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from data_miner_dagster.domain.verdicts import RelativeBox
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedBox:
+    """One box of a returned image. `box_id` is the name it went out with, None or foreign for a box that was drawn."""
+
+    class_name: str
+    box: RelativeBox  # may extend beyond the picture
+    box_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedImage:
+    """One image as a tool returns it.
+
+    Attributes:
+        name: the file, as the tool calls it: a path or an address that ends in the path below `images/`.
+        boxes: the boxes.
+        is_reviewed: whether a person has been through the whole image; None if the tool does not say.
+        frame_id: the frame, if the tool kept it.
+        who: the person, if the tool says so.
+        given_at: when the person finished, if the tool says so.
+        unusable: what is on the image that is not an upright box with one label, as a phrase.
+    """
+
+    name: str
+    boxes: tuple[ReturnedBox, ...] = ()
+    is_reviewed: bool | None = None
+    frame_id: str | None = None
+    who: str | None = None
+    given_at: datetime | None = None
+    unusable: str | None = None

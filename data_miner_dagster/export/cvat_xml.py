@@ -1,0 +1,176 @@
+"""CVAT's XML as plain records, read as a stream. A document type is refused, and with it every entity.
+
+Belongs here: what stands in the file. Does not belong here: what it means (cvat.py).
+"""
+
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+from xml.parsers import expat
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.export.round_trips import check_returned_size
+
+_CHUNK_BYTES: Final = 1 << 20
+_MEMBER: Final = "annotations.xml"
+_SHAPES: Final = frozenset({"polygon", "polyline", "points", "cuboid", "ellipse", "mask", "skeleton"})
+
+
+@dataclass(slots=True)
+class XmlBox:
+    """One `box`: its label, its corners in pixels, and its attributes by name."""
+
+    label: str
+    corners: tuple[float, float, float, float]
+    is_turned: bool
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class XmlImage:
+    """One `image`."""
+
+    number: int
+    name: str
+    width: int
+    height: int
+    boxes: list[XmlBox] = field(default_factory=list)
+    tags: set[str] = field(default_factory=set)
+    other_shapes: list[str] = field(default_factory=list)
+
+
+class CvatXml:
+    """One file of CVAT. What its head says is known once the first image has been read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.owner: str | None = None
+        self.assignee: str | None = None
+        self.updated: str | None = None
+
+    def images(self) -> Iterator[XmlImage]:
+        """Yield the images.
+
+        Raises:
+            ConfigError: the file is missing, too large, damaged, or not of this format.
+        """
+        try:
+            with _opened(self._path) as file:
+                yield from self._read(file)
+        except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+            why = getattr(error, "strerror", None) or str(error)[:80]
+            raise self._error(why) from error
+        except expat.ExpatError as error:
+            raise self._error(str(error)) from error
+        except (LookupError, ValueError, ArithmeticError) as error:
+            raise self._error(f"{type(error).__name__}: {str(error)[:80]}") from error
+
+    def _read(self, file: IO[bytes]) -> Iterator[XmlImage]:
+        parser, handlers = expat.ParserCreate(), _Handlers(self)
+        parser.buffer_text = True
+        parser.StartElementHandler = handlers.start
+        parser.EndElementHandler = handlers.end
+        parser.CharacterDataHandler = handlers.text
+        parser.StartDoctypeDeclHandler = handlers.doctype
+        num_bytes = 0
+        while chunk := file.read(_CHUNK_BYTES):
+            num_bytes += len(chunk)
+            check_returned_size(num_bytes, self._path)  # an archive may say less than it holds
+            parser.Parse(chunk, False)
+            while handlers.finished:
+                yield handlers.finished.popleft()
+        parser.Parse(b"", True)
+        yield from handlers.finished
+        if not handlers.is_cvat:
+            raise ValueError("it has no <annotations>")
+
+    def _error(self, why: str) -> ConfigError:
+        return ConfigError(f"{self._path}: is not what CVAT exports ({why}); export it as CVAT for images 1.1")
+
+
+class _Handlers:
+    """Builds images from the events of the parser."""
+
+    def __init__(self, xml: CvatXml) -> None:
+        self._xml = xml
+        self._path: list[str] = []
+        self._image: XmlImage | None = None
+        self._attribute = ""
+        self._text: list[str] = []
+        self.finished: deque[XmlImage] = deque()
+        self.is_cvat = False
+
+    def doctype(self, *_: object) -> None:
+        raise ValueError("it declares a document type")
+
+    def start(self, tag: str, values: Mapping[str, str]) -> None:
+        if not self._path:
+            self.is_cvat = tag == "annotations"
+        self._path.append(tag)
+        self._text = []
+        if tag == "track":
+            raise ValueError("it is of a video")
+        if tag == "image":
+            width, height = int(values["width"]), int(values["height"])
+            if min(width, height) < 1:
+                raise ValueError(f"an image has {width} by {height} pixels")
+            self._image = XmlImage(int(values["id"]), values["name"], width, height)
+        elif self._image is not None:
+            self._start_in_image(self._image, tag, values)
+
+    def _start_in_image(self, image: XmlImage, tag: str, values: Mapping[str, str]) -> None:
+        if tag == "box":
+            x_min, y_min, x_max, y_max = (float(values[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
+            is_turned = float(values.get("rotation", 0)) != 0
+            image.boxes.append(XmlBox(values["label"], (x_min, y_min, x_max, y_max), is_turned))
+        elif tag == "tag":
+            image.tags.add(values["label"])
+        elif tag == "attribute":
+            self._attribute = values["name"]
+        elif tag in _SHAPES:
+            image.other_shapes.append(tag)
+
+    def text(self, text: str) -> None:
+        self._text.append(text)
+
+    def end(self, tag: str) -> None:
+        text = "".join(self._text).strip()
+        if tag == "image" and self._image is not None:
+            self.finished.append(self._image)
+            self._image = None
+        elif self._image is not None and self._path[-2:] == ["box", "attribute"]:
+            self._image.boxes[-1].attributes[self._attribute] = text
+        elif self._path[1:2] == ["meta"] and text:
+            self._head(text)
+        self._path.pop()
+
+    def _head(self, text: str) -> None:
+        """Keep what the head says of the task, job or project as a whole."""
+        match self._path[3:]:
+            case ["updated"]:
+                self._xml.updated = text
+            case ["owner", "username"]:
+                self._xml.owner = text
+            case ["assignee", "username"]:
+                self._xml.assignee = text
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open the XML file, or the one in CVAT's archive."""
+    if not zipfile.is_zipfile(path):
+        check_returned_size(path.stat().st_size, path)
+        with path.open("rb") as file:
+            yield file
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.rpartition("/")[2] == _MEMBER]
+        if len(names) != 1:
+            raise ValueError(f"the archive has {len(names)} files {_MEMBER}")
+        with archive.open(names[0]) as file:
+            yield file

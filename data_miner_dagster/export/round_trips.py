@@ -1,0 +1,158 @@
+"""What the formats of annotation tools share: names of boxes, tables of what was shown, and files that come back.
+
+A tool's own file is what people see and change. `shown/` beside it says exactly what went out, so that what comes back
+can be compared with it.
+"""
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.domain.box_shares import BoxXyxy, pixels_of, shares_of
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.json_records import as_json, from_json
+from data_miner_dagster.domain.verdicts import RelativeBox
+from data_miner_dagster.export.codec import Codec, Destination, Expected, ReleaseWriter, Verifier
+from data_miner_dagster.export.parquet import ParquetWriter, same_tables_problems
+from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
+
+REVIEWED: Final = "reviewed"
+"""The tag of an image that says that a person has been through it."""
+MAX_RETURNED_BYTES: Final = 512 << 20
+"""A returned file is read into memory."""
+RELATIVE_DECIMALS: Final = 8
+"""Of coordinates from 0 to 1: a tenth of a thousandth of a pixel in the largest pictures."""
+_SHOWN: Final = "shown"
+_HEADER: Final = "header.json"
+
+
+def shown_folder(folder: Path) -> Path:
+    """Return the folder of the tables of what an export shows."""
+    return folder / _SHOWN
+
+
+def has_shown(folder: Path) -> bool:
+    """Return whether a folder is an export for an annotation tool."""
+    return (shown_folder(folder) / _HEADER).is_file()
+
+
+def read_shown_header(folder: Path) -> ReleaseHeader:
+    """Return the header of an export for an annotation tool.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    path = shown_folder(folder) / _HEADER
+    try:
+        return from_json(ReleaseHeader, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__}); name the folder of the export") from error
+
+
+def box_ids(image: ReleaseImage) -> tuple[str, ...]:
+    """Return the name of each box of an image. It follows from the frame, the class, the place and the confidence."""
+    names, seen = [], Counter[str]()
+    for box in image.boxes:
+        parts = {
+            "frame": image.frame_id,
+            "class": box.class_name,
+            "box": list(box.box_xyxy),
+            "confidence": box.confidence,
+        }
+        name = fingerprint_of(parts)[:12]
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return tuple(names)
+
+
+def relative_box(box: ReleaseBox, image: ReleaseImage) -> RelativeBox:
+    """Return a box as shares of its image's width and height."""
+    shares = shares_of(box.box_xyxy, (image.width, image.height))
+    if shares is None:
+        raise ValueError(f"{image.file_name}: the box {box.box_xyxy} lies outside the image")
+    return shares
+
+
+def box_in_pixels(box: RelativeBox, image: ReleaseImage) -> BoxXyxy:
+    """Return a box given as shares of an image in its pixels."""
+    return pixels_of(box, (image.width, image.height))
+
+
+def check_labels(header: ReleaseHeader, tool: str, why_not: Callable[[str], str | None]) -> None:
+    """See that a tool can hold every class name.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    for name in header.class_names:
+        why = "it has control characters" if any(ord(letter) < 32 for letter in name) else why_not(name)
+        if why is not None:
+            raise ConfigError(
+                f"{tool} cannot hold the class name {name[:80]!r} ({why}); rename it in detection.classes"
+            )
+
+
+class _WithShown:
+    """Writes an image for the tool, and what is shown of it to the tables."""
+
+    def __init__(self, writer: ReleaseWriter, to: Destination) -> None:
+        self._writer = writer
+        shown = shown_folder(to.folder)
+        shown.mkdir()
+        header = json.dumps(as_json(to.header), ensure_ascii=False, indent=1) + "\n"
+        (shown / _HEADER).write_text(header, encoding="utf-8")
+        self._tables = ParquetWriter(shown)
+
+    def add(self, image: ReleaseImage) -> None:
+        self._writer.add(image)
+        self._tables.add(image)
+
+    def close(self) -> None:
+        with contextlib.closing(self._tables):
+            self._writer.close()
+
+
+def round_trip_codec(open_writer: Callable[[Destination], ReleaseWriter], problems: Verifier) -> Codec:
+    """Return the codec of an annotation tool's format, which also writes and reads back what was shown."""
+    return Codec(lambda to: _WithShown(open_writer(to), to), (problems, shown_problems))
+
+
+def shown_problems(folder: Path, expected: Expected) -> Iterator[str]:
+    """Yield the problems of the tables of what was shown."""
+    if (found := read_shown_header(folder)) != expected.header:
+        yield f"{_SHOWN}: it is of {found.title}, expected {expected.header.title}"
+    yield from (f"{_SHOWN}: {line}" for line in same_tables_problems(shown_folder(folder), expected))
+
+
+def read_returned_json(path: Path, tool: str) -> Any:
+    """Return the content of a returned JSON file.
+
+    Raises:
+        ConfigError: it is missing, too large, or not JSON.
+    """
+    try:
+        check_returned_size(path.stat().st_size, path)
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror or 'cannot be read'}; name the file that {tool} exported"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not JSON ({str(error)[:80]}); export it from {tool} again") from error
+
+
+def check_returned_size(size_bytes: int, path: Path) -> None:
+    """See that a returned file is not too large to be read.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if size_bytes > MAX_RETURNED_BYTES:
+        raise ConfigError(
+            f"{path}: has {size_bytes >> 20:,} MB, at most {MAX_RETURNED_BYTES >> 20:,} are read at once; "
+            "export it in parts"
+        )

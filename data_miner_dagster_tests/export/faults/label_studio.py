@@ -1,0 +1,26 @@
+from data_miner_dagster_tests.export.faults.planting import Fault, cut, gone, in_text
+from data_miner_dagster_tests.export.faults.shown import SHOWN
+
+TASKS = "tasks-00000.json"
+IN_EXPORTS: dict[str, Fault] = SHOWN | {
+    "no tasks": (gone(TASKS), r"label studio: it cannot be read \(FileNotFoundError"),
+    "truncated tasks": (cut(TASKS), r"label studio: it cannot be read \(JSONDecodeError"),
+    "missing task": (
+        lambda folder: (folder / TASKS).write_text((folder / TASKS).read_text().rpartition(',\n{"data"')[0] + "\n]\n"),
+        "there is no task of train/files-c_000001.jpg",
+    ),
+    "another image": (in_text(TASKS, "a_000000.jpg", "a_000009.jpg"), "train/files-a_000000.jpg: its task is of"),
+    "another frame": (in_text(TASKS, "files-a/000000", "files-a/000001"), "train/files-a_000000.jpg: its task is of"),
+    "another time": (in_text(TASKS, '"pts_seconds": 2.0', '"pts_seconds": 3.0'), "files-a_000002.jpg: its task is of"),
+    "another percentage": (
+        in_text(TASKS, '"x": 6.25', '"x": 6.5'),
+        "train/files-a_000000.jpg: label 0 .* is not box 0",
+    ),
+    "swapped label": (in_text(TASKS, '["person"]', '["bicycle"]'), "label 1 .* is not box 0"),
+    "unknown label": (in_text(TASKS, '["person"]', '["tram"]'), r"label studio: it cannot be read \(ValueError"),
+    "turned box": (in_text(TASKS, '"rotation": 0', '"rotation": 5'), "train/files-a_000000.jpg: 1 labels, expected 2"),
+    "another name of a box": (in_text(TASKS, '"id": "', '"id": "0'), "files-a_000000.jpg: its boxes have other names"),
+    "another confidence": (in_text(TASKS, '"score": 0.5', '"score": 0.6'), "boxes have other confidences"),
+    "missing class": (in_text("label_config.xml", "person", "tram"), "label_config.xml: it is not of"),
+    "missing picture": (gone("images/val/files-b_000000.jpg"), "there is no image val/files-b_000000.jpg"),
+}

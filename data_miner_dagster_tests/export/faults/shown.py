@@ -1,0 +1,12 @@
+"""Faults of the tables of what was shown, which every format of an annotation tool holds."""
+
+from data_miner_dagster_tests.export.faults.planting import Fault, gone, in_rows, in_text
+
+SHOWN: dict[str, Fault] = {
+    "shown: another box": (
+        in_rows("shown/data/boxes.parquet", lambda rows: rows[0].update(x_min=4.5)),
+        "shown: data: train/files-a_000000.jpg is not what the release says",
+    ),
+    "shown: another release": (in_text("shown/header.json", "v001", "v002"), "shown: it is of cyclists v002"),
+    "shown: no tables": (gone("shown/data/images.parquet"), r"shown: it cannot be read \(FileNotFoundError"),
+}
