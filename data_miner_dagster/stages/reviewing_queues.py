@@ -88,6 +88,10 @@ class BoxArrays:
     confidences: Float32Array
     num_agreeing: npt.NDArray[np.integer]
 
+    def some(self, where: slice | Int64Array) -> "BoxArrays":
+        """Return some of the boxes."""
+        return BoxArrays(self.frames[where], self.classes[where], self.confidences[where], self.num_agreeing[where])
+
 
 def box_states(boxes: BoxArrays, rules: BoxRules) -> npt.NDArray[np.int8]:
     """Return what each box is while nobody has said anything about it."""

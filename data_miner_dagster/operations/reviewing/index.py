@@ -29,6 +29,7 @@ from data_miner_dagster.stages.reviewing_queues import (
     OBJECT,
     BoxArrays,
     BoxRules,
+    Float64Array,
     FrameFacts,
     Int64Array,
     NearestToZero,
@@ -43,14 +44,6 @@ from data_miner_dagster.storage.tables import read_batches
 MOST_OF_A_KIND: Final = 5000
 """This many frames on each side of the filter's threshold, and pairs of duplicates, are kept at hand."""
 _BOXES_AT_A_TIME: Final = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class FrameCandidate:
-    """What the filter made of a frame near its threshold."""
-
-    headroom: float
-    is_kept: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +74,11 @@ class ReviewIndex:
     pairs: Mapping[int, DuplicatePair]  # by row
     num_filter: int  # frames whose fate depends on the filter's threshold
     num_duplicates: int
+
+    def headroom_of(self, code: int) -> float | None:
+        """Return how far above the filter's threshold a frame near it is."""
+        where = np.flatnonzero(self.filter.rows == rows_of_codes(np.array(code)))
+        return float(self.filter.keys[1][where[0]]) if len(where) else None
 
 
 def table_marks(platform: Platform, project: str) -> tuple[object, ...]:
@@ -166,23 +164,23 @@ def _video_keys(platform: Platform, project: str) -> list[str]:
 
 def _parts(boxes: BoxArrays) -> list[BoxArrays]:
     starts = range(0, len(boxes.frames), _BOXES_AT_A_TIME)
-    return [some_boxes(boxes, slice(start, start + _BOXES_AT_A_TIME)) for start in starts]
-
-
-def some_boxes(boxes: BoxArrays, where: slice | Int64Array) -> BoxArrays:
-    """Return some of the boxes."""
-    return BoxArrays(boxes.frames[where], boxes.classes[where], boxes.confidences[where], boxes.num_agreeing[where])
+    return [boxes.some(slice(start, start + _BOXES_AT_A_TIME)) for start in starts]
 
 
 def positions_of_class(index: ReviewIndex, class_index: int) -> Int64Array:
     """Return the examined frames that have an object, or an unsure box, of a class."""
-    if index.examined is None:
-        return np.zeros(0, np.int64)
-    found = [np.zeros(0, np.int64)]
-    for part in _parts(index.examined.boxes.arrays):
-        boxes = some_boxes(part, np.flatnonzero(part.classes == class_index))
-        found.append(np.unique(boxes.frames[box_states(boxes, index.rules) != NO_OBJECT]).astype(np.int64))
-    return np.unique(np.concatenate(found))
+    return distances_of_class(index, class_index)[0]
+
+
+def distances_of_class(index: ReviewIndex, class_index: int) -> tuple[Int64Array, Float64Array]:
+    """Return those frames, and how near to the threshold the nearest such box of each is."""
+    distances = np.full(len(index.rows), np.inf, np.float32)
+    for part in _parts(index.examined.boxes.arrays) if index.examined is not None else []:
+        boxes = part.some(np.flatnonzero(part.classes == class_index))
+        boxes = boxes.some(np.flatnonzero(box_states(boxes, index.rules) != NO_OBJECT))
+        np.minimum.at(distances, boxes.frames, np.abs(boxes.confidences - index.rules.thresholds[class_index]))
+    positions = np.flatnonzero(np.isfinite(distances))
+    return positions, distances[positions].astype(np.float64)
 
 
 def _count_objects(boxes: BoxArrays, rules: BoxRules, num_classes: int) -> Int64Array:

@@ -1,101 +1,140 @@
 """Questions as a person sees them: a frame or two, with their boxes, and why they are shown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
-from data_miner_dagster.domain.verdicts import RelativeBox, ReviewQueue, ShownBox
+from data_miner_dagster.domain.reasons import DropReason
+from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reviewing.frames import code_and_box
-from data_miner_dagster.operations.reviewing.index import ReviewIndex, some_boxes
-from data_miner_dagster.operations.reviewing.records import ReviewBox, ReviewItem
+from data_miner_dagster.operations.reviewing.index import ReviewIndex
+from data_miner_dagster.operations.reviewing.judged_frames import JudgedFrame, judge_frame, review_boxes
+from data_miner_dagster.operations.reviewing.records import ReviewBox, ReviewFrame, ReviewItem
 from data_miner_dagster.operations.reviewing.shown_frames import ShownFrames
-from data_miner_dagster.stages.releasing import clip_box
+from data_miner_dagster.operations.reviewing.standing import Standing
 from data_miner_dagster.stages.reviewing.states import BoxState
-from data_miner_dagster.stages.reviewing_queues import NO_OBJECT, OBJECT, UNSURE, box_states
+from data_miner_dagster.storage.by_video import TableByVideo
 
-_SHARE_DECIMALS: Final = 6
-_STATES: Final = {NO_OBJECT: BoxState.NONE, UNSURE: BoxState.UNSURE, OBJECT: BoxState.OBJECT}
 _ORDER: Final = (BoxState.OBJECT, BoxState.UNSURE, BoxState.NONE)
+_PlacedBox = tuple[int | None, ReviewBox]
 
 
 class ItemMaker:
-    """Makes items of one index."""
+    """Makes items of one index, as things stand."""
 
-    def __init__(self, platform: Platform, index: ReviewIndex) -> None:
-        self.index = index
-        self._frames = ShownFrames(platform, index.config.shown)
-        self._classes = list(index.config.detection.classes)
+    def __init__(self, platform: Platform, project: str, index: ReviewIndex, frames: ShownFrames) -> None:
+        self._filtered_table = platform.layout.filtered_table(project)
+        self._filtered: TableByVideo | None = None
+        self._index = index
+        self._frames = frames
+        self._thresholds = dict(zip(index.config.detection.classes, index.rules.thresholds.tolist(), strict=True))
 
-    def item(self, queue: ReviewQueue, row: int) -> ReviewItem | None:
+    def item(self, queue: ReviewQueue, row: int, standing: Standing) -> ReviewItem | None:
         """Return one question, None if its frame is gone."""
-        code, box = code_and_box(row)
-        frame_id = self.index.codes.frame_id(code)
         if queue is ReviewQueue.DUPLICATES:
-            return self._pair(row)
-        boxes = self.boxes_of(frame_id)
-        why = ""
-        if queue is ReviewQueue.UNSURE:
-            boxes = [_asked(one, is_asked=one.state is BoxState.UNSURE) for one in boxes]
-            names = sorted({one.class_name for one in boxes if one.is_asked})
-            why = f"perhaps {', '.join(names)}"
-        frame = self._frames.frame(frame_id, tuple(sorted(boxes, key=_by_state)))
-        return None if frame is None else ReviewItem(key=f"{frame_id}#{box}", why=why, frame=frame)
+            return self._pair(row, standing)
+        code, box = code_and_box(row)
+        judged = self._judged(code, standing)
+        if judged is None:
+            return None
+        boxes, why = self._asked(queue, code, box, review_boxes(self._index, judged))
+        frame = self._frame(code, boxes, standing)
+        return None if frame is None else ReviewItem(_key(queue, frame.frame_id, box), why, frame)
 
-    def _pair(self, row: int) -> ReviewItem | None:
-        pair = self.index.pairs[row]
-        frame, other = (self._frames.frame(name) for name in (pair.frame_id, pair.representative_frame_id))
+    def _judged(self, code: int, standing: Standing) -> JudgedFrame | None:
+        known = standing.judged.get(code)
+        if known is not None:
+            return known
+        size = self._frames.resolution_of(self._index.codes.frame_id(code))
+        return None if size is None else judge_frame(self._index, code, (), size)
+
+    def _frame(self, code: int, boxes: list[_PlacedBox], standing: Standing) -> ReviewFrame | None:
+        ordered = tuple(box for _, box in sorted(boxes, key=_by_state))
+        return self._frames.frame(self._index.codes.frame_id(code), ordered, standing.said.get(code, {}))
+
+    def _asked(self, queue: ReviewQueue, code: int, box: int, boxes: list[_PlacedBox]) -> tuple[list[_PlacedBox], str]:
+        """Return the boxes with those marked that a question is about, and why it is asked."""
+        is_asked: Callable[[int | None, ReviewBox], bool] = lambda _position, _one: False  # noqa: E731
+        why = "one of the random sample"
+        num_detectors = self._index.rules.num_detectors
+        match queue:
+            case ReviewQueue.UNSURE:
+                is_asked = lambda _position, one: one.state is BoxState.UNSURE  # noqa: E731
+            case ReviewQueue.DISAGREEMENT:
+                is_asked = lambda _position, one: _is_disputed(one, num_detectors)  # noqa: E731
+            case ReviewQueue.NEAR_THRESHOLD:
+                is_asked = lambda position, one: position == box and one.verdict is None  # noqa: E731
+            case ReviewQueue.FILTER:
+                why = self._near_filter(code)
+            case ReviewQueue.BROWSING:
+                why = self._fate(code)
+            case _:
+                pass
+        marked = [(position, replace(one, is_asked=is_asked(position, one))) for position, one in boxes]
+        asked = [one for _, one in marked if one.is_asked]
+        return marked, "; ".join(map(self._doubt, asked)) if asked else why
+
+    def _doubt(self, box: ReviewBox) -> str:
+        confidence = box.shown.confidence or 0.0
+        line = f"{box.class_name} {confidence:.2f}, threshold {self._thresholds[box.class_name]:.2f}"
+        num_detectors = self._index.rules.num_detectors
+        if num_detectors > 1:
+            line += f", found by {box.num_agreeing_detectors} of {num_detectors} detectors"
+        return line
+
+    def _near_filter(self, code: int) -> str:
+        headroom = self._index.headroom_of(code)
+        if headroom is None:
+            return self._fate(code)
+        fate = "kept" if headroom >= 0 else "dropped"
+        side = "above" if headroom >= 0 else "below"
+        return f"{fate}, {abs(headroom):.3f} {side} the filter's threshold"
+
+    def _fate(self, code: int) -> str:
+        """Return what a release makes of a frame."""
+        frame_id = self._index.codes.frame_id(code)
+        examined = self._index.examined
+        if examined is not None and examined.position_of(code) is not None:
+            return "part of the next release"
+        if self._filtered is None:
+            self._filtered = TableByVideo(self._filtered_table, ["frame_id", "drop_reason"])
+        rows = self._filtered.rows_of(self._index.codes.video_key(code)).to_pylist()
+        reasons = {row["frame_id"]: row["drop_reason"] for row in rows}
+        if frame_id not in reasons:
+            return "not filtered yet"
+        reason = reasons[frame_id]
+        return "kept by the filter" if reason is None else f"dropped: {DropReason(reason).value.replace('_', ' ')}"
+
+    def _pair(self, row: int, standing: Standing) -> ReviewItem | None:
+        pair = self._index.pairs[row]
+        frames = []
+        for frame_id in (pair.frame_id, pair.representative_frame_id):
+            code = self._index.codes.of_frame(frame_id)
+            judged = None if code is None else self._judged(code, standing)
+            if code is None or judged is None:
+                return None
+            frames.append(self._frame(code, review_boxes(self._index, judged), standing))
+        frame, other = frames
         if frame is None or other is None:
             return None
-        why = f"{pair.similarity:.3f} similar, left out as a duplicate"
+        why = f"left out: {pair.similarity:.3f} similar to the frame that stands for it"
         return ReviewItem(pair.frame_id, why, frame, other, pair.similarity, pair.tier)
 
-    def boxes_of(self, frame_id: str) -> list[ReviewBox]:
-        """Return the boxes of a frame, none where no detector has looked at it."""
-        examined, code = self.index.examined, self.index.codes.of_frame(frame_id)
-        position = None if examined is None or code is None else examined.position_of(code)
-        size = self._frames.resolution_of(frame_id)
-        if examined is None or position is None or size is None:
-            return []
-        where = examined.boxes_of(position)
-        arrays = examined.boxes.arrays
-        states = box_states(some_boxes(arrays, where), self.index.rules)
-        boxes = []
-        for corners, class_index, confidence, agreeing, state in zip(
-            examined.boxes.corners[where].tolist(),
-            arrays.classes[where].tolist(),
-            arrays.confidences[where].tolist(),
-            arrays.num_agreeing[where].tolist(),
-            states.tolist(),
-            strict=True,
-        ):
-            shares = shares_of(corners, size)
-            if shares is None:
-                continue
-            shown = ShownBox(
-                self._classes[class_index], shares, examined.detector, examined.revision, round(confidence, 4)
-            )
-            boxes.append(ReviewBox(shown.class_name, shares, _STATES[state], shown, agreeing))
-        return boxes
+
+def _key(queue: ReviewQueue, frame_id: str, box: int) -> str:
+    return f"{frame_id}#{box}" if queue is ReviewQueue.NEAR_THRESHOLD else frame_id
 
 
-def shares_of(corners: Sequence[float], size: tuple[int, int]) -> RelativeBox | None:
-    """Return a box in pixels as shares of its frame, None if next to nothing of it lies inside."""
-    clipped = clip_box((corners[0], corners[1], corners[2], corners[3]), size)
-    if clipped is None:
-        return None
-    width, height = size
-    x_min, y_min, x_max, y_max = clipped
+def _is_disputed(box: ReviewBox, num_detectors: int) -> bool:
     return (
-        round(x_min / width, _SHARE_DECIMALS),
-        round(y_min / height, _SHARE_DECIMALS),
-        round(x_max / width, _SHARE_DECIMALS),
-        round(y_max / height, _SHARE_DECIMALS),
+        box.verdict is None
+        and box.state is not BoxState.NONE
+        and box.num_agreeing_detectors is not None
+        and box.num_agreeing_detectors < num_detectors
     )
 
 
-def _asked(box: ReviewBox, *, is_asked: bool) -> ReviewBox:
-    return ReviewBox(box.class_name, box.box, box.state, box.shown, box.num_agreeing_detectors, is_asked=is_asked)
-
-
-def _by_state(box: ReviewBox) -> tuple[int, float]:
+def _by_state(placed: _PlacedBox) -> tuple[int, float]:
+    _, box = placed
     return _ORDER.index(box.state), -(box.shown.confidence or 0.0)

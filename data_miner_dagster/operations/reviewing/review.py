@@ -5,40 +5,35 @@ Everything here may be called from several threads; one at a time works.
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
+from data_miner_dagster.catalog.verdicts import undo_verdict, verdicts_in_force, verdicts_version
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.domain.verdicts import ReviewQueue
+from data_miner_dagster.domain.verdicts import ReviewQueue, Verdict
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reviewing.answers import AnswerReader, store_answer
+from data_miner_dagster.operations.reviewing.browsing import browsed_classes, browsed_videos, rank_browsed
 from data_miner_dagster.operations.reviewing.cursors import Cursor
-from data_miner_dagster.operations.reviewing.frames import code_and_box, rows_of_codes
-from data_miner_dagster.operations.reviewing.index import (
-    ReviewIndex,
-    build_index,
-    positions_of_class,
-    table_marks,
-)
+from data_miner_dagster.operations.reviewing.frames import code_and_box
+from data_miner_dagster.operations.reviewing.index import ReviewIndex, build_index, table_marks
 from data_miner_dagster.operations.reviewing.items import ItemMaker
-from data_miner_dagster.operations.reviewing.records import Page, QueueCount, ReviewItem
-from data_miner_dagster.stages.reviewing_queues import (
-    Ranking,
-    rank_disagreement,
-    rank_random,
-    rank_unsure,
+from data_miner_dagster.operations.reviewing.ranking import (
+    QUEUES,
+    QueueFilter,
+    count_questions,
+    filtered,
+    is_after,
+    ranking_of,
+    row_of_key,
 )
+from data_miner_dagster.operations.reviewing.records import Answer, BrowsedName, Page, QueueCount, ReviewItem
+from data_miner_dagster.operations.reviewing.shown_frames import ShownFrames
+from data_miner_dagster.operations.reviewing.standing import Standing, StandingKeeper
+from data_miner_dagster.operations.reviewing.unmet import UnmetVerdict, unmet_verdicts
+from data_miner_dagster.stages.reviewing_queues import Ranking
 
 MAX_PAGE_SIZE: Final = 1000
-QUEUES: Final = (
-    ReviewQueue.UNSURE,
-    ReviewQueue.DISAGREEMENT,
-    ReviewQueue.NEAR_THRESHOLD,
-    ReviewQueue.RANDOM,
-    ReviewQueue.FILTER,
-    ReviewQueue.DUPLICATES,
-)
-"""The queues that ask by themselves, in the order in which they help most."""
 
 
 def open_review(platform: Platform, project: str) -> "Review":
@@ -51,6 +46,16 @@ def open_review(platform: Platform, project: str) -> "Review":
     return Review(platform, project)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """What was read from one state of the tables."""
+
+    index: ReviewIndex
+    frames: ShownFrames
+    items: ItemMaker
+    keeper: StandingKeeper
+
+
 class Review:
     """What is asked of people about one project, and what they answer."""
 
@@ -59,13 +64,25 @@ class Review:
         self._project = project
         self._lock = threading.RLock()
         self._marks: tuple[object, ...] | None = None
-        self._items: ItemMaker | None = None
+        self._tables: _Tables | None = None
+        self._standing: tuple[object, Standing] | None = None
+        self._ranked: tuple[object, Ranking, Sequence[int]] | None = None
 
     def queues(self) -> tuple[QueueCount, ...]:
         """Return how much each queue asks."""
         with self._lock:
-            index = self._current().index
-            return tuple(QueueCount(queue, len(self._ranking(index, queue).rows), 0) for queue in QUEUES)
+            tables, standing = self._current()
+            return tuple(count_questions(tables.index, standing, queue) for queue in QUEUES)
+
+    def classes(self) -> tuple[BrowsedName, ...]:
+        """Return the classes that can be looked through, in the order of the project."""
+        with self._lock:
+            return browsed_classes(self._current()[0].index)
+
+    def videos(self) -> tuple[BrowsedName, ...]:
+        """Return the videos that can be looked through, by key."""
+        with self._lock:
+            return browsed_videos(self._platform, self._current()[0].index)
 
     def page(
         self,
@@ -91,76 +108,82 @@ class Review:
         if not 1 <= size <= MAX_PAGE_SIZE:
             raise ConfigError(f"a page of {size} questions is not between 1 and {MAX_PAGE_SIZE}")
         with self._lock:
-            items = self._current()
-            ranking = self._ranking(items.index, queue)
-            if class_name is not None:
-                ranking = _of_class(items.index, queue, ranking, class_name)
-            if video_key is not None:
-                ranking = _of_video(items.index, ranking, video_key)
-            order = ranking.order()
+            tables, standing = self._current()
+            ranking, order = self._in_order(queue, QueueFilter(class_name, video_key))
             if cursor is not None:
-                order = order[_is_after(items.index, ranking, Cursor.decoded(cursor))[order]]
-            return _page(items, queue, ranking, order.tolist(), size)
+                after = is_after(tables.index, ranking, Cursor.decoded(cursor))
+                order = [position for position in order if after[position]]
+            return _page(tables, standing, queue, ranking, order, size)
 
-    def _current(self) -> ItemMaker:
-        """Return what can be asked, read again if a table has changed."""
+    def item(self, queue: ReviewQueue, key: str) -> ReviewItem | None:
+        """Return the question of this key as it stands now, answered or not; None if its frame is gone.
+
+        Raises:
+            ConfigError: no question has this key.
+        """
+        with self._lock:
+            tables, standing = self._current()
+            return tables.items.item(queue, row_of_key(tables.index, queue, key), standing)
+
+    def give(self, answer: Answer, *, who: str) -> Verdict:
+        """Store an answer and return it as a verdict. An answer that is stored already, by its id, stays as it is.
+
+        Raises:
+            ConfigError: it does not fit the project: no such frame or class, or a box outside the picture.
+        """
+        with self._lock:
+            tables, _ = self._current()
+            reader = AnswerReader(self._project, tables.index, tables.frames)
+            return store_answer(self._platform, self._project, reader, answer, who=who)
+
+    def undo(self, answer_id: str, *, who: str) -> bool:
+        """Take an answer back; what was said before counts again. Return False if there is none to take back."""
+        return undo_verdict(self._platform.database, self._project, answer_id, who=who)
+
+    def unmet(self) -> tuple[UnmetVerdict, ...]:
+        """Return the verdicts in force that concern nothing as the project stands, and why."""
+        with self._lock:
+            tables, standing = self._current()
+            verdicts = verdicts_in_force(self._platform.database, self._project)
+            return unmet_verdicts(tables.index, tables.frames, standing, verdicts)
+
+    def _current(self) -> tuple[_Tables, Standing]:
+        """Return what can be asked and what has been answered; read again what has changed."""
         config = self._platform.project_config(self._project)
         marks = (*table_marks(self._platform, self._project), config.model_dump_json())
-        if self._items is None or marks != self._marks:
-            self._items = ItemMaker(self._platform, build_index(self._platform, self._project, config))
-            self._marks = marks
-        return self._items
+        if self._tables is None or marks != self._marks:
+            index = build_index(self._platform, self._project, config)
+            frames = ShownFrames(self._platform, config.shown)
+            items = ItemMaker(self._platform, self._project, index, frames)
+            self._tables, self._marks = _Tables(index, frames, items, StandingKeeper(index, frames)), marks
+            self._standing = self._ranked = None
+        version = verdicts_version(self._platform.database, self._project)
+        if self._standing is None or self._standing[0] != version:
+            verdicts = verdicts_in_force(self._platform.database, self._project)
+            self._standing = version, self._tables.keeper.standing(verdicts)
+            self._ranked = None
+        return self._tables, self._standing[1]
 
-    @staticmethod
-    def _ranking(index: ReviewIndex, queue: ReviewQueue) -> Ranking:
-        match queue:
-            case ReviewQueue.UNSURE:
-                return rank_unsure(index.facts, index.rows)
-            case ReviewQueue.DISAGREEMENT:
-                return rank_disagreement(index.facts, index.rows)
-            case ReviewQueue.NEAR_THRESHOLD:
-                return index.near_threshold
-            case ReviewQueue.RANDOM:
-                return rank_random(index.numbers, index.rows)
-            case ReviewQueue.FILTER:
-                return index.filter
-            case ReviewQueue.DUPLICATES:
-                return index.duplicates
-            case _:
-                raise ConfigError(f"{queue.value!r} is no queue that asks")
-
-
-def _of_video(index: ReviewIndex, ranking: Ranking, video_key: str) -> Ranking:
-    first, end = (int(row) for row in rows_of_codes(np.array(index.codes.of_video(video_key))))
-    if first == end:
-        raise ConfigError(f"{video_key!r} is no video with frames in this project")
-    return ranking.where((ranking.rows >= first) & (ranking.rows < end))
+    def _in_order(self, queue: ReviewQueue, wanted: QueueFilter) -> tuple[Ranking, Sequence[int]]:
+        """Return the questions of a queue, and their order. The last one asked for is kept."""
+        tables, standing = self._current()
+        if self._ranked is None or self._ranked[0] != (queue, wanted):
+            if queue is ReviewQueue.BROWSING:
+                ranking = rank_browsed(tables.index, standing, tables.frames, wanted)
+            else:
+                ranking = filtered(tables.index, queue, ranking_of(tables.index, standing, queue), wanted)
+            self._ranked = (queue, wanted), ranking, ranking.order().tolist()
+        return self._ranked[1:]
 
 
-def _of_class(index: ReviewIndex, queue: ReviewQueue, ranking: Ranking, class_name: str) -> Ranking:
-    classes = list(index.config.detection.classes)
-    if class_name not in classes:
-        raise ConfigError(f"{class_name!r} is no class of this project; its classes: {', '.join(classes)}")
-    class_index = classes.index(class_name)
-    if queue is ReviewQueue.NEAR_THRESHOLD:
-        return ranking.where(ranking.keys[1] == class_index)
-    return ranking.where(np.isin(ranking.rows, index.rows[positions_of_class(index, class_index)]))
-
-
-def _is_after(index: ReviewIndex, ranking: Ranking, cursor: Cursor) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    code = index.codes.of_frame(cursor.frame_id)
-    if code is None or len(cursor.keys) != len(ranking.keys):
-        raise ConfigError("the page before is of another queue, or of a video that is gone; begin at the first page")
-    return ranking.is_after(cursor.keys, int(rows_of_codes(np.array(code), cursor.box)))
-
-
-def _page(items: ItemMaker, queue: ReviewQueue, ranking: Ranking, order: Sequence[int], size: int) -> Page:
+def _page(
+    tables: _Tables, standing: Standing, queue: ReviewQueue, ranking: Ranking, order: Sequence[int], size: int
+) -> Page:
     found: list[ReviewItem] = []
     used = 0
     for position in order:
         used += 1
-        row = int(ranking.rows[position])
-        item = items.item(queue, row)
+        item = tables.items.item(queue, int(ranking.rows[position]), standing)
         if item is not None:
             found.append(item)
         if len(found) == size:
@@ -170,5 +193,5 @@ def _page(items: ItemMaker, queue: ReviewQueue, ranking: Ranking, order: Sequenc
         last = order[used - 1]
         code, box = code_and_box(int(ranking.rows[last]))
         keys = tuple(float(values[last]) for values in ranking.keys)
-        next_cursor = Cursor(keys, items.index.codes.frame_id(code), box).encoded()
+        next_cursor = Cursor(keys, tables.index.codes.frame_id(code), box).encoded()
     return Page(queue, tuple(found), len(ranking.rows), next_cursor)

@@ -11,12 +11,12 @@ import pyarrow as pa
 from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.config.interpolation import ShownSettings
 from data_miner_dagster.domain.addresses import Origin
-from data_miner_dagster.domain.keys import split_frame_id
+from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.domain.verdicts import FramePlace, VerdictWord
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reviewing.records import ReviewBox, ReviewFrame
 from data_miner_dagster.stages.releasing import public_reference
-from data_miner_dagster.storage.frames import has_frames, read_frames
+from data_miner_dagster.storage.frames import frames_table_of, read_frames
 
 _VIDEOS_AT_HAND: Final = 1000
 _COLUMNS: Final = ("frame_index", "file_name", "pts_seconds", "width", "height")
@@ -63,14 +63,23 @@ class ShownFrames:
         row = self._row_of(frame_id)
         return None if row is None else FramePlace(split_frame_id(frame_id)[0], row["pts_seconds"])
 
-    def forget(self) -> None:
-        """Read tables of frames again when they are asked for next."""
-        self._frames_of.cache_clear()
-        self._video_of.cache_clear()
+    def frame_at(self, place: FramePlace) -> str | None:
+        """Return the frame at a time in a video, whatever its id was when a person saw it; None if there is none."""
+        frames = self._table_of(place.video_key)
+        if frames is None:
+            return None
+        where = np.flatnonzero(frames["pts_seconds"].to_numpy() == place.pts_seconds)
+        return make_frame_id(place.video_key, frames["frame_index"][int(where[0])].as_py()) if len(where) else None
+
+    def ids_of(self, video_key: str) -> list[str]:
+        """Return the frames of a video, in order of time."""
+        frames = self._table_of(video_key)
+        indices = [] if frames is None else frames["frame_index"].to_pylist()
+        return [make_frame_id(video_key, frame_index) for frame_index in indices]
 
     def _row_of(self, frame_id: str) -> dict[str, Any] | None:
         video_key, frame_index = split_frame_id(frame_id)
-        frames = self._frames_of(video_key)
+        frames = self._table_of(video_key)
         if frames is None:
             return None
         indices = frames["frame_index"].to_numpy()
@@ -80,9 +89,14 @@ class ShownFrames:
         row: dict[str, Any] = frames.slice(position, 1).to_pylist()[0]
         return row
 
-    def _read_frames(self, video_key: str) -> pa.Table | None:
-        if not has_frames(self._layout, video_key):
+    def _table_of(self, video_key: str) -> pa.Table | None:
+        try:
+            found = frames_table_of(self._layout, video_key).stat()
+        except FileNotFoundError:
             return None
+        return self._frames_of(video_key, (found.st_ino, found.st_mtime_ns))  # read again once it is made again
+
+    def _read_frames(self, video_key: str, _mark: tuple[int, int]) -> pa.Table:
         return read_frames(self._layout, video_key, _COLUMNS).combine_chunks()
 
     def _read_video(self, video_key: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ def test_page__unsure(tmp_path: Path) -> None:
         ("person", BoxState.UNSURE, True),
     ]
     # (1, 1, 9, 9) of 64 by 48 pixels
-    box = (0.015625, 0.020833, 0.140625, 0.1875)
+    box = (1 / 64, 1 / 48, 9 / 64, 9 / 48)
     assert item.frame.boxes[1].shown == ShownBox("person", box, "lite", "detector", 0.2)
 
 
@@ -48,7 +48,7 @@ def test_page__of_a_class_and_a_video(tmp_path: Path) -> None:
     assert sorted(item.frame.frame_id for item in of_class) == ["files-aaa/000001", "files-ccc/000000"]
     of_video = review.page(ReviewQueue.RANDOM, video_key="files-bbb").items
     assert sorted(item.frame.frame_id for item in of_video) == [f"files-bbb/00000{index}" for index in (1, 2, 3)]
-    with pytest.raises(ConfigError, match="'train' is no class of this project; its classes: person, bicycle"):
+    with pytest.raises(ConfigError, match="'train' is not a class of this project; its classes: person, bicycle"):
         review.page(ReviewQueue.RANDOM, class_name="train")
     with pytest.raises(ConfigError, match="begin at the first page"):
         review.page(ReviewQueue.RANDOM, cursor="x")

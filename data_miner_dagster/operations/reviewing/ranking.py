@@ -1,0 +1,159 @@
+"""The open questions of each queue: those of the index without those that people have settled."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.verdicts import ReviewQueue
+from data_miner_dagster.operations.reviewing.cursors import Cursor
+from data_miner_dagster.operations.reviewing.frames import rows_of_codes
+from data_miner_dagster.operations.reviewing.index import ReviewIndex, positions_of_class
+from data_miner_dagster.operations.reviewing.records import QueueCount
+from data_miner_dagster.operations.reviewing.standing import Standing
+from data_miner_dagster.stages.reviewing_queues import (
+    BOXES_PER_CLASS,
+    Ranking,
+    rank_disagreement,
+    rank_random,
+    rank_unsure,
+)
+
+QUEUES: Final = (
+    ReviewQueue.UNSURE,
+    ReviewQueue.DISAGREEMENT,
+    ReviewQueue.NEAR_THRESHOLD,
+    ReviewQueue.RANDOM,
+    ReviewQueue.FILTER,
+    ReviewQueue.DUPLICATES,
+)
+"""The queues that ask by themselves, in the order in which they help most."""
+RANDOM_FRAMES: Final = 200
+"""This many frames of the random sample are enough: a share of 5 % then has a 95 % interval of 6 points."""
+FILTER_FRAMES: Final = 120
+"""This many frames near the filter's threshold are enough, as for `data-miner calibrate`."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFilter:
+    """Which questions of a queue are wanted."""
+
+    class_name: str | None = None
+    video_key: str | None = None
+
+
+def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ranking:
+    """Return the open questions of a queue that asks by itself.
+
+    Raises:
+        ConfigError: there is no such queue.
+    """
+    match queue:
+        case ReviewQueue.UNSURE:
+            return rank_unsure(standing.facts, index.rows)
+        case ReviewQueue.DISAGREEMENT:
+            return rank_disagreement(standing.facts, index.rows)
+        case ReviewQueue.NEAR_THRESHOLD:
+            ranking = index.near_threshold
+        case ReviewQueue.RANDOM:
+            ranking = rank_random(index.numbers, index.rows)
+        case ReviewQueue.FILTER:
+            ranking = index.filter
+        case ReviewQueue.DUPLICATES:
+            ranking = index.duplicates
+        case _:
+            raise ConfigError(f"{queue.value!r} is not a queue that asks; those are {', '.join(QUEUES)}")
+    return ranking.where(np.isin(ranking.rows, standing.settled[queue], invert=True))
+
+
+def count_questions(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> QueueCount:
+    """Return how much a queue asks."""
+    num_open = len(ranking_of(index, standing, queue).rows)
+    if queue is ReviewQueue.FILTER:
+        num_open += index.num_filter - len(index.filter.rows)
+    if queue is ReviewQueue.DUPLICATES:
+        num_open += index.num_duplicates - len(index.duplicates.rows)
+    goal = {
+        ReviewQueue.NEAR_THRESHOLD: _goal_near_threshold(index),
+        ReviewQueue.RANDOM: min(RANDOM_FRAMES, len(index.rows)),
+        ReviewQueue.FILTER: min(FILTER_FRAMES, index.num_filter),
+    }.get(queue)
+    return QueueCount(queue, num_open, standing.num_answered.get(queue, 0), goal)
+
+
+def _goal_near_threshold(index: ReviewIndex) -> int:
+    classes = index.near_threshold.keys[1].astype(np.int64)
+    return int(np.minimum(np.bincount(classes, minlength=1), BOXES_PER_CLASS).sum())
+
+
+def filtered(index: ReviewIndex, queue: ReviewQueue, ranking: Ranking, wanted: QueueFilter) -> Ranking:
+    """Return the wanted questions.
+
+    Raises:
+        ConfigError: there is no such class or video.
+    """
+    if wanted.class_name is not None:
+        class_index = class_index_of(index, wanted.class_name)
+        if queue is ReviewQueue.NEAR_THRESHOLD:
+            ranking = ranking.where(ranking.keys[1] == class_index)
+        else:
+            ranking = ranking.where(np.isin(ranking.rows, index.rows[positions_of_class(index, class_index)]))
+    if wanted.video_key is not None:
+        first, end = rows_of_video(index, wanted.video_key)
+        ranking = ranking.where((ranking.rows >= first) & (ranking.rows < end))
+    return ranking
+
+
+def class_index_of(index: ReviewIndex, class_name: str) -> int:
+    """Return the position of a class.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    classes = list(index.config.detection.classes)
+    if class_name not in classes:
+        raise ConfigError(f"{class_name!r} is not a class of this project; its classes: {', '.join(classes)}")
+    return classes.index(class_name)
+
+
+def rows_of_video(index: ReviewIndex, video_key: str) -> tuple[int, int]:
+    """Return the half-open range of the rows of a video.
+
+    Raises:
+        ConfigError: the project has no frames of such a video.
+    """
+    first, end = rows_of_codes(np.array(index.codes.of_video(video_key))).tolist()
+    if first == end:
+        raise ConfigError(f"the project has no frames of a video {video_key!r}")
+    return first, end
+
+
+def is_after(index: ReviewIndex, ranking: Ranking, cursor: Cursor) -> npt.NDArray[np.bool_]:
+    """Return which questions come after the place of a cursor.
+
+    Raises:
+        ConfigError: it is the cursor of another queue, or of a video that is gone.
+    """
+    code = index.codes.of_frame(cursor.frame_id)
+    if code is None or len(cursor.keys) != len(ranking.keys):
+        raise ConfigError("the page before is of another queue, or of a video that is gone; begin at the first page")
+    return ranking.is_after(cursor.keys, int(rows_of_codes(np.array(code), cursor.box)))
+
+
+def row_of_key(index: ReviewIndex, queue: ReviewQueue, key: str) -> int:
+    """Return the row of the question with a key.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    frame_id, _, box = key.partition("#")
+    try:
+        code = index.codes.of_frame(frame_id)
+        row = None if code is None else int(rows_of_codes(np.array(code), int(box or 0)))
+    except ValueError:
+        row = None
+    if row is None or (queue is ReviewQueue.DUPLICATES and row not in index.pairs):
+        raise ConfigError(f"no question of the queue {queue.value!r} has the key {key!r}")
+    return row

@@ -1,0 +1,144 @@
+"""What people have said so far, and what is still open because of it.
+
+Frames with verdicts are judged one by one, and again only when their verdicts change; all others are as in the index.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from data_miner_dagster.domain.verdicts import (
+    BOX_WORDS,
+    FRAME_WORDS,
+    PAIR_WORDS,
+    FramePlace,
+    ReviewQueue,
+    Verdict,
+    VerdictWord,
+)
+from data_miner_dagster.operations.reviewing.frames import rows_of_codes
+from data_miner_dagster.operations.reviewing.index import ReviewIndex
+from data_miner_dagster.operations.reviewing.judged_frames import JudgedFrame, judge_frame
+from data_miner_dagster.operations.reviewing.shown_frames import ShownFrames
+from data_miner_dagster.stages.reviewing_queues import FrameFacts, Int64Array
+
+_OF_FRAMES: Final = BOX_WORDS | {VerdictWord.COMPLETE}
+_NO_ROWS: Final = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The verdicts in force, by what they are about, and the questions that they settle."""
+
+    judged: Mapping[int, JudgedFrame]  # by code: examined frames with verdicts on boxes, or COMPLETE
+    said: Mapping[int, Mapping[VerdictWord, str]]  # by code: KEEP, DROP, COMPLETE with their answer ids
+    facts: FrameFacts
+    settled: Mapping[ReviewQueue, Int64Array]  # rows
+    num_answered: Mapping[ReviewQueue, int]
+
+
+class StandingKeeper:
+    """Brings the standing of one index up to date."""
+
+    def __init__(self, index: ReviewIndex, frames: ShownFrames) -> None:
+        self._index = index
+        self._frames = frames
+        self._judged: dict[int, JudgedFrame] = {}
+
+    def standing(self, verdicts: Sequence[Verdict]) -> Standing:
+        """Return what follows from the verdicts in force."""
+        by_code: dict[int, list[Verdict]] = {}
+        for place, given in _by_place(verdicts).items():
+            frame_id = self._frames.frame_at(place)
+            code = None if frame_id is None else self._index.codes.of_frame(frame_id)
+            if code is not None:
+                by_code[code] = given
+        self._judge(by_code)
+        said = {
+            code: {one.word: one.answer_id for one in given if one.word in FRAME_WORDS | {VerdictWord.COMPLETE}}
+            for code, given in by_code.items()
+        }
+        complete = _codes(code for code, words in said.items() if VerdictWord.COMPLETE in words)
+        return Standing(
+            judged=dict(self._judged),
+            said={code: words for code, words in said.items() if words},
+            facts=self._facts(),
+            settled={
+                ReviewQueue.NEAR_THRESHOLD: self._met_boxes(),
+                ReviewQueue.RANDOM: rows_of_codes(complete),
+                ReviewQueue.FILTER: rows_of_codes(
+                    _codes(code for code, words in said.items() if FRAME_WORDS & words.keys())
+                ),
+                ReviewQueue.DUPLICATES: self._settled_pairs(verdicts),
+            },
+            num_answered=Counter(verdict.queue for verdict in verdicts),
+        )
+
+    def _judge(self, by_code: Mapping[int, Sequence[Verdict]]) -> None:
+        """Judge the frames whose verdicts have changed."""
+        wanted: dict[int, JudgedFrame] = {}
+        for code, given in by_code.items():
+            on_boxes = [verdict for verdict in given if verdict.word in _OF_FRAMES]
+            if not on_boxes:
+                continue
+            known = self._judged.get(code)
+            if known is not None and list(known.verdicts) == [verdict.answer_id for verdict in on_boxes]:
+                wanted[code] = known
+                continue
+            size = self._frames.resolution_of(self._index.codes.frame_id(code))
+            if size is not None:
+                wanted[code] = judge_frame(self._index, code, on_boxes, size)
+        self._judged = wanted
+
+    def _facts(self) -> FrameFacts:
+        """Return the facts of the index, with those of judged frames in their place."""
+        index, examined = self._index, self._index.examined
+        if examined is None or not self._judged:
+            return index.facts
+        facts = index.facts.copy()
+        for code, frame in self._judged.items():
+            position = examined.position_of(code)
+            if position is not None:
+                facts.clear(position)
+                if not frame.judgement.is_complete:
+                    open_boxes = sorted(frame.open_positions)
+                    where = examined.boxes_of(position).start + np.array(open_boxes, np.int64)
+                    facts.add(examined.boxes.arrays.some(where), index.rules, index.num_objects)
+        return facts
+
+    def _met_boxes(self) -> Int64Array:
+        """Return the rows of boxes that a verdict has met."""
+        found = [_NO_ROWS]
+        for code, frame in self._judged.items():
+            met = sorted(set(range(len(frame.found))) - frame.open_positions)
+            found.append(rows_of_codes(np.full(len(met), code, np.int64), np.array(met, np.int64)))
+        return np.concatenate(found)
+
+    def _settled_pairs(self, verdicts: Iterable[Verdict]) -> Int64Array:
+        said = {frozenset((verdict.place, verdict.other_place)) for verdict in verdicts if verdict.word in PAIR_WORDS}
+        if not said:
+            return _NO_ROWS
+        named = {place.video_key for pair in said for place in pair if place is not None}
+        rows = []
+        for row, pair in self._index.pairs.items():
+            ids = (pair.frame_id, pair.representative_frame_id)
+            if all(frame_id.rpartition("/")[0] in named for frame_id in ids):  # before a table is read for it
+                places = [self._frames.place_of(frame_id) for frame_id in ids]
+                if frozenset(places) in said:
+                    rows.append(row)
+        return np.array(sorted(rows), np.int64)
+
+
+def _codes(codes: Iterable[int]) -> Int64Array:
+    return np.array(sorted(codes), np.int64)
+
+
+def _by_place(verdicts: Iterable[Verdict]) -> dict[FramePlace, list[Verdict]]:
+    by_place: dict[FramePlace, list[Verdict]] = {}
+    for verdict in verdicts:
+        if verdict.word not in PAIR_WORDS:
+            by_place.setdefault(verdict.place, []).append(verdict)
+    return by_place
