@@ -14,6 +14,7 @@
 """
 
 import argparse
+import compileall
 import json
 import os
 import resource
@@ -22,10 +23,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import data_miner_dagster
 from data_miner_dagster.models.packages import fetch_profile, fetch_samples
 from data_miner_dagster_tests.end_to_end.commands import command, environment, write_yaml
 from data_miner_dagster_tests.end_to_end.platform_process import wait_for
@@ -159,13 +162,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--only", choices=("overhead", "overlap", "ticks"), help="one part")
+    parser.add_argument("--keep", type=Path, help="a new folder for the roots, which stays")
     options = parser.parse_args()
     os.environ.setdefault("PYTHONPATH", str(Path(__file__).parents[1]))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # processes find bytecode, as they do in an installation
+    compileall.compile_dir(Path(data_miner_dagster.__file__).parent, quiet=1)
     fetch_profile("lite", progress=lambda _: None)
     samples = next(iter(fetch_samples(progress=lambda _: None).values())).parent
     figures: Figures = {}
-    with tempfile.TemporaryDirectory(prefix="orchestration_") as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestration_")))
         if options.only in (None, "overhead"):
             figures |= measure_overhead(folder / "overhead", samples, 100 if options.quick else 1000)
         if options.only in (None, "overlap"):
