@@ -26,7 +26,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.attempts import clear_attempts
@@ -43,6 +42,7 @@ from data_miner_dagster.catalog.work_tables import (
     StageGateRow,
     WorkBatchRow,
 )
+from data_miner_dagster.catalog.writers import insert_into
 from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, WorkStage
 
 MAX_ITEMS: Final = 25
@@ -371,8 +371,7 @@ def _store(session: Session, stage: WorkStage, choice: _Choice, now: datetime) -
     if choice.is_probe:
         begin_probe(session, stage, batch_id)
     if choice.projects:
-        dialect = session.get_bind().dialect.name
-        turns = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(_TURNS)
+        turns = insert_into(_TURNS, session.get_bind().dialect.name)
         served = turns.on_conflict_do_update(
             index_elements=[_TURNS.c.stage, _TURNS.c.project_name], set_={"batch_id": turns.excluded.batch_id}
         )

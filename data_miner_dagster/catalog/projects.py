@@ -3,11 +3,12 @@
 Belongs here: rows of projects. Does not belong here: a project's stage (transitions.py), its videos (members.py).
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, select
+from sqlalchemy import delete, func, outerjoin, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
@@ -96,31 +97,31 @@ class ProjectProgress:
 
 def project_progress(database: Database) -> list[ProjectProgress]:
     """Return every project's progress, by name."""
-    is_member = ProjectVideoRow.status != ProjectVideoStatus.REJECTED
-
-    def number_of(condition: ColumnElement[bool]) -> ColumnElement[int]:
-        return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
-
-    query = (
-        select(
-            ProjectRow.name,
-            ProjectRow.stage,
-            ProjectRow.sourced_config_hash == ProjectRow.config_hash,
-            number_of(is_member),
-            number_of(ProjectVideoRow.status == ProjectVideoStatus.REJECTED),
-            number_of(and_(is_member, VideoRow.status.in_(SETTLED_STATUSES))),
-            number_of(and_(is_member, VideoRow.status == VideoStatus.EXTRACTED)),
-        )
-        .outerjoin(ProjectVideoRow, ProjectVideoRow.project_name == ProjectRow.name)
-        .outerjoin(VideoRow, VideoRow.key == ProjectVideoRow.video_key)
-        .group_by(ProjectRow.name, ProjectRow.stage, ProjectRow.sourced_config_hash, ProjectRow.config_hash)
-        .order_by(ProjectRow.name)
-    )
+    of_membership = ProjectVideoRow.project_name, ProjectVideoRow.status == ProjectVideoStatus.REJECTED, VideoRow.status
+    # Outer, so that SQLite goes through the videos once, instead of looking up the video of each membership.
+    of_videos = outerjoin(VideoRow, ProjectVideoRow, ProjectVideoRow.video_key == VideoRow.key)
+    counting = select(*of_membership, func.count()).select_from(of_videos).group_by(*of_membership)
+    rejected: Counter[str] = Counter()
+    wanted: defaultdict[str, Counter[VideoStatus]] = defaultdict(Counter)
     with database.reading() as session:
-        return [
-            ProjectProgress(name, stage, bool(is_sourced), int(members), int(rejected), int(settled), int(extracted))
-            for name, stage, is_sourced, members, rejected, settled, extracted in session.execute(query)
-        ]
+        projects = list(session.scalars(select(ProjectRow).order_by(ProjectRow.name)))
+        for project, is_rejected, status, number in session.execute(counting):
+            if is_rejected:
+                rejected[project] += number
+            else:
+                wanted[project][status] += number
+    return [
+        ProjectProgress(
+            row.name,
+            row.stage,
+            is_sourced=row.sourced_config_hash == row.config_hash,
+            num_members=wanted[row.name].total(),
+            num_rejected=rejected[row.name],
+            num_settled=sum(wanted[row.name][status] for status in SETTLED_STATUSES),
+            num_extracted=wanted[row.name][VideoStatus.EXTRACTED],
+        )
+        for row in projects
+    ]
 
 
 def delete_project(database: Database, name: str) -> bool:

@@ -6,7 +6,7 @@ Belongs here: SQL that derives what is pending. Does not belong here: when it is
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from sqlalchemy import (
     ColumnElement,
@@ -24,14 +24,17 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from data_miner_dagster.catalog.schema import ProjectVideoRow, VideoRow
 from data_miner_dagster.catalog.work_tables import AttemptRow, PendingWorkRow, WorkBasisRow
+from data_miner_dagster.catalog.writers import insert_into
 from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.domain.work import VIDEO_STAGES, FailureKind, WorkStage
+
+if TYPE_CHECKING:
+    from data_miner_dagster.catalog.writers import Insert
 
 BASIS_LENGTH: Final = 32
 """Of a fingerprint. The basis of extraction is two of them: for videos, and for folders of pictures."""
@@ -186,7 +189,7 @@ def delete_statement(scope: Scope, dialect: str) -> Delete:
 
 
 @lru_cache
-def upsert_statement(scope: Scope, dialect: str) -> postgresql.Insert | sqlite.Insert:
+def upsert_statement(scope: Scope, dialect: str) -> "Insert":
     """Return the statement that inserts missing rows, with the same parameters.
 
     A row that is there keeps `since`, and its date too if it was due before and still is.
@@ -194,8 +197,8 @@ def upsert_statement(scope: Scope, dialect: str) -> postgresql.Insert | sqlite.I
     now = _now(dialect)
     wanted = _wanted_rows(now, *_conditions(scope, _VIDEOS.c.key)).subquery()
     rows = select(wanted, now.label("since")).where(wanted.c.due_at.is_not(None))
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(_PENDING).from_select(["stage", "project_name", "video_key", "due_at", "since"], rows)
+    columns = ["stage", "project_name", "video_key", "due_at", "since"]
+    statement = insert_into(_PENDING, dialect).from_select(columns, rows)
     dates = statement.excluded.due_at, _PENDING.c.due_at
     return statement.on_conflict_do_update(
         index_elements=[_PENDING.c.stage, _PENDING.c.project_name, _PENDING.c.video_key],

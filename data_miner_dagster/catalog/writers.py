@@ -13,13 +13,17 @@ Does not belong here: what is read and written.
 
 from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from sqlalchemy import Row, Table, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.schema import Base, VideoRow
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    Insert: TypeAlias = postgresql.Insert | sqlite.Insert
 
 
 class Topic(IntEnum):
@@ -56,6 +60,20 @@ def lock_videos(session: Session, video_keys: Collection[str]) -> None:
         session.execute(query.with_for_update(key_share=True)).all()
 
 
+def insert_into(table: Table, dialect: str) -> "Insert":
+    """Return an INSERT into a table that can say what happens to a row that exists. Imports that dialect alone.
+
+    The package of PostgreSQL's imports all its drivers, which takes longer than a short command's own work.
+    """
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)
+
+
 def insert_absent(
     session: Session, row: type[Base], values: Sequence[Mapping[str, Any]], *, returning: str
 ) -> Sequence[Row[Any]]:
@@ -73,6 +91,6 @@ def insert_absent(
         return []
     table = cast("Table", row.__table__)
     session.flush()
-    insert = postgresql.insert(table) if is_postgresql(session) else sqlite.insert(table)
+    insert = insert_into(table, session.get_bind().dialect.name)
     statement = insert.on_conflict_do_nothing().returning(table.c[returning])
     return session.execute(statement, [dict(columns) for columns in values]).all()
