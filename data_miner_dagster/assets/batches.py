@@ -6,6 +6,7 @@ comes next (operations/draining.py), the assets' own runs (outcomes.py).
 
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Final
 
 import dagster as dg
@@ -21,14 +22,17 @@ from data_miner_dagster.assets.outcomes import (
 from data_miner_dagster.assets.previews import frames_metadata
 from data_miner_dagster.catalog.batches import Batch, items_of, open_batches
 from data_miner_dagster.catalog.in_flight import is_more_coming
+from data_miner_dagster.catalog.pending import is_project_settled, projects_of
 from data_miner_dagster.catalog.room import waiting_for_room
+from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
 from data_miner_dagster.operations.draining import DRAIN_SECONDS, NO_BATCH, PATIENCE_SECONDS, Drain, drain
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.preparing import Preparation
 from data_miner_dagster.partitions import VIDEOS, add_partitions
 
 _FRESH_SECONDS: Final = 3.0
-"""Longer than a batch that is not full is left alone, in case more comes from elsewhere."""
+"""How long what is due is waited for: longer than a batch that is not full is left alone."""
 _ROOM_PATIENCE: Final = 60.0
 """How long downloads wait that have no room yet under the quota, while nobody makes some."""
 _MOST_DOWNLOADS: Final = 200
@@ -82,8 +86,8 @@ def work_off(
     def may_wait(idle: float) -> bool:
         return config.drain and idle < PATIENCE_SECONDS and is_more_coming(platform.database, stage)
 
-    with one_line_failures(context), faults_logged(context):
-        counts = drain(work, first, may_take=may_take, may_wait=may_wait)
+    with one_line_failures(context), faults_logged(context), Preparation(platform, loads_models=False) as preparation:
+        counts = drain(preparing(work, preparation), first, may_take=may_take, may_wait=may_wait)
     context.log.info(line_of_counts(counts))
 
 
@@ -113,6 +117,24 @@ def drain_of(
     )
 
 
+def preparing(work: Drain, preparation: Preparation) -> Drain:
+    """Return a drain that also prepares the builds of projects, once there are new embeddings to build from."""
+    projects: set[str] = set()
+
+    def on_batch(batch: Batch) -> None:
+        work.on_batch(batch)
+        if batch.stage is WorkStage.EMBEDDING:
+            with work.platform.database.reading() as session:
+                projects.update(projects_of(session, batch.items) if work.project is None else [work.project])
+
+    def report(stage: WorkStage, outcome: VideoOutcome) -> None:
+        work.report(stage, outcome)
+        if stage is WorkStage.EMBEDDING and outcome.status is OutcomeStatus.DONE:
+            preparation.begin(projects)
+
+    return replace(work, on_batch=on_batch, report=report)
+
+
 def work_off_project(context: dg.OpExecutionContext, platform: Platform, config: BatchConfig) -> None:
     """Download, extract and embed the videos of one project side by side, until no work is left for now."""
     assert config.project is not None
@@ -126,10 +148,13 @@ def work_off_project(context: dg.OpExecutionContext, platform: Platform, config:
     )
 
     def may_wait(idle: float) -> bool:
+        with platform.database.reading() as session:
+            if is_project_settled(session, str(config.project), platform.database.now(session)):
+                return False
         return idle < _FRESH_SECONDS or (
             idle < _ROOM_PATIENCE and bool(waiting_for_room(platform.database, str(config.project)))
         )
 
-    with one_line_failures(context), faults_logged(context):
-        counts = drain(work, may_take=lambda: True, may_wait=may_wait)
+    with one_line_failures(context), faults_logged(context), Preparation(platform, loads_models=True) as preparation:
+        counts = drain(preparing(work, preparation), may_take=lambda: True, may_wait=may_wait)
     context.log.info(line_of_counts(counts))

@@ -29,6 +29,8 @@ def load_model(entry: ModelEntry, device: str) -> Any:
         ModelError: it is missing or does not match its pin.
     """
     key = (entry.name, entry.fingerprint, device, entry.cpu_backend)
+    if key in _loaded:  # whoever has a model waits for nobody who loads another
+        return _loaded[key]
     with _loading:
         if key not in _loaded:
             _loaded[key] = resolve(entry.loader)(entry, device)

@@ -1,0 +1,53 @@
+"""What builds need of models, had while their videos are still on their way.
+
+Belongs here: what is the same whenever it is made, and needed whatever the videos show. Does not belong here: anything
+that a stage decides or writes.
+"""
+
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from data_miner_dagster.operations.item_faults import attempt_extra
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.prompts import embed_prompts
+
+
+class Preparation:
+    """Prepares builds, each once, in a thread of its own. As a context manager, waits at its end for what has begun.
+
+    Args:
+        platform: the platform.
+        loads_models: also load the models that the stages of a build use, because they follow in this process.
+    """
+
+    def __init__(self, platform: Platform, *, loads_models: bool) -> None:
+        self._platform = platform
+        self._loads_models = loads_models
+        self._begun: set[str] = set()
+        self._thread = ThreadPoolExecutor(1, "preparation")
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Begin nothing more, and wait for nothing, if the block raised."""
+        self._thread.shutdown(wait=error is None, cancel_futures=error is not None)
+
+    def begin(self, projects: Collection[str]) -> None:
+        """Prepare the builds of projects that have not been prepared. Returns at once."""
+        for project in sorted(set(projects) - self._begun):
+            self._begun.add(project)
+            self._thread.submit(attempt_extra, "preparation", project, partial(self._prepare, project))
+
+    def _prepare(self, project: str) -> None:
+        config, models = self._platform.project_config(project), self._platform.models
+        embed_prompts(self._platform, config.filtering.texts, config.filtering.templates)
+        if self._loads_models:
+            for role in (models.encoder(config.deduplication.encoder), *models.detectors(config.detection.detectors)):
+                role.load()
