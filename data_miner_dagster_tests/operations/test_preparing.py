@@ -7,7 +7,12 @@ import pytest
 from data_miner_dagster.operations.preparing import Preparation
 from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster_tests.support.axis_project import PlantedPlatform, save_project
-from data_miner_dagster_tests.support.models import OneBox
+from data_miner_dagster_tests.support.models import OneBox, PlantedModels
+
+
+def loads_of(platform: PlantedPlatform) -> list[str]:
+    assert isinstance(platform.models, PlantedModels)
+    return platform.models.loads
 
 
 @pytest.fixture
@@ -23,7 +28,7 @@ def test_begin__prompts_are_embedded_once_and_models_loaded(platform: PlantedPla
         preparation.begin(["pets"])
         preparation.begin(["streets", "pets"])
     assert platform.encoder.texts_embedded == ["cat", "bus"]
-    assert platform.models.loads.count("one-box") == 2  # of each project
+    assert loads_of(platform).count("one-box") == 2  # of each project
     embed_prompts(platform, ["cat", "bus"])  # as the stage does
     assert platform.encoder.texts_embedded == ["cat", "bus"]
 
@@ -31,7 +36,7 @@ def test_begin__prompts_are_embedded_once_and_models_loaded(platform: PlantedPla
 def test_begin__other_processes_load_their_models_themselves(platform: PlantedPlatform) -> None:
     with Preparation(platform, loads_models=False) as preparation:
         preparation.begin(["pets"])
-    assert set(platform.models.loads) == {"axis"}
+    assert set(loads_of(platform)) == {"axis"}
 
 
 def test_begin__what_goes_wrong_is_left_to_the_stage(
