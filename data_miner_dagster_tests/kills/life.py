@@ -85,7 +85,7 @@ def live(
             wait_for("the release", platform.is_complete, timeout=limit_seconds)
         except AssertionError as error:
             faults.append(f"{error}; {_state(platform)}")
-        faults += _faults_at_the_end(platform, chosen, expected) if not faults else []
+        faults += faults_at_the_end(platform, chosen, expected) if not faults else []
         try:
             runs = runs_by_status(platform)
         except OSError:
@@ -100,7 +100,8 @@ def _wait_for_progress(platform: KilledPlatform, num_done: int, limit_seconds: f
     wait_for(f"{num_done} downloads and extractions", look, timeout=limit_seconds, every=0.2)
 
 
-def _faults_at_the_end(platform: KilledPlatform, strikes: list[str], expected: dict[str, str]) -> list[str]:
+def faults_at_the_end(platform: KilledPlatform, strikes: list[str], expected: dict[str, str]) -> list[str]:
+    """Return a line for each thing that a complete project must not leave, or must not have cost."""
     faults = []
 
     def is_idle() -> bool | None:
