@@ -1,10 +1,11 @@
-"""`data-miner calibrate PROJECT`: asks about frames near the threshold and computes a threshold from the answers."""
+"""`data-miner calibrate PROJECT`: thresholds from people's answers, of frames by default, of boxes with --boxes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from data_miner_dagster.cli.box_calibration import DEFAULT_PRECISION, show_box_calibration
 from data_miner_dagster.cli.options import (
     ConfigOption,
     JsonOption,
@@ -13,7 +14,7 @@ from data_miner_dagster.cli.options import (
     RootOption,
     opened_existing,
 )
-from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.output import echo, one_line_yaml, print_json, print_table
 from data_miner_dagster.domain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,12 +34,20 @@ def calibrate(
     answers: Annotated[Path | None, typer.Option(help="CSV with frame_id and answer (keep or drop).")] = None,
     frames: Annotated[int, typer.Option(min=20, max=5000, help="How many frames to ask about.")] = 120,
     restart: Annotated[bool, typer.Option("--restart", help="Forget earlier questions and answers.")] = False,
+    boxes: Annotated[
+        bool,
+        typer.Option("--boxes", help="Compute thresholds of classes from verdicts on boxes."),
+    ] = False,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask about frames near the threshold; with --precision or --recall, turn the answers into a threshold."""
+    """Ask about frames near the threshold; with --precision or --recall, turn the answers into a threshold.
+
+    With --boxes: thresholds of classes, and the share of missed objects, from what people said of boxes.
+    """
+    from data_miner_dagster.operations.evaluation.calibration import calibrate_boxes
     from data_miner_dagster.operations.filtering.calibration import find_threshold, write_questions
 
     if precision is not None and recall is not None:
@@ -46,6 +55,15 @@ def calibrate(
     if answers is not None and precision is None and recall is None:
         raise ConfigError("--answers without a goal: add --precision 0.9 or --recall 0.9")
     platform = opened_existing(root, config, profile)
+    if boxes:
+        if recall is not None or answers is not None or restart:
+            raise ConfigError("--boxes goes with --precision alone: what people said of boxes is in the catalog")
+        show_box_calibration(
+            calibrate_boxes(platform, project, wanted=DEFAULT_PRECISION if precision is None else precision),
+            project,
+            as_json=as_json,
+        )
+        return
     if precision is None and recall is None:
         sheet = write_questions(platform, project, num_questions=frames, restart=restart)
         _show_sheet(sheet, f"{project}{f' --root {root}' if root else ''}", as_json=as_json)
@@ -116,7 +134,7 @@ def _show_threshold(found: "CalibratedThreshold", *, as_json: bool) -> None:
     if found.settings:
         echo("put under `filtering:` in the project file:")
         for name, value in found.settings.items():
-            echo(f"  {name}: {_yaml(value)}")
+            echo(f"  {name}: {one_line_yaml(value)}")
 
 
 def _text(estimate: "Estimate") -> str:
@@ -132,11 +150,3 @@ def _quality(quality: "ThresholdQuality | None", threshold: float | None) -> dic
         "num_kept": quality.num_kept,
         **{name: {"value": e.value, "low": e.low, "high": e.high} for name, e in measures.items()},
     }
-
-
-def _yaml(value: object) -> str:
-    """Return a setting's value as one line of YAML."""
-    # Imported here because only this case needs it.
-    import yaml
-
-    return yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False).strip()

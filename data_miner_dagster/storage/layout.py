@@ -223,6 +223,10 @@ class StorageLayout:
         """The scores of the project's frames when the threshold was chosen."""
         return self.calibration_folder(project) / _REFERENCE_NAME
 
+    def box_calibration(self, project: str) -> Path:
+        """What people's verdicts say of the boxes of the project's detector."""
+        return self.calibration_folder(project) / "boxes.json"
+
     def frame_verdicts(self, project: str) -> Path:
         """Where earlier versions kept people's verdicts on single frames. The catalog has taken in what is not here."""
         return self.project_folder(project) / "verdicts" / "frames.csv"

@@ -1,0 +1,143 @@
+"""What `data-miner calibrate PROJECT --boxes` prints."""
+
+from typing import TYPE_CHECKING, Final
+
+from data_miner_dagster.cli.output import echo, one_line_yaml, print_json, print_table
+
+if TYPE_CHECKING:
+    from data_miner_dagster.domain.quality import ClassCalibration, Estimate, ThresholdPrecision
+    from data_miner_dagster.operations.evaluation.calibration import CalibratedBoxes
+    from data_miner_dagster.stages.evaluation.missing import MissedShare
+
+DEFAULT_PRECISION: Final = 0.9
+
+
+def show_box_calibration(found: "CalibratedBoxes", project: str, *, as_json: bool) -> None:
+    """Print thresholds, precision and missed objects, then what to put into the project file and what to do next."""
+    if as_json:
+        print_json(_content(found))
+        return
+    calibration = found.calibration
+    print_table(
+        ("class", "verdicts", "threshold", "precision (95% interval)", f"for {calibration.wanted_precision:g}", "then"),
+        [
+            (
+                name,
+                of_class.num_answers,
+                f"{found.thresholds_in_force[name]:.4g}",
+                _precision(of_class.in_force),
+                f"{of_class.chosen.threshold:.4f}" if of_class.chosen else "unknown",
+                _precision(of_class.chosen),
+            )
+            for name, of_class in calibration.classes.items()
+        ],
+        numbers=("verdicts", "threshold"),
+    )
+    for name, of_class in calibration.classes.items():
+        echo(f"{name}: {of_class.remark}")
+    echo(_missed_line(found))
+    people = ", ".join(f"{who} {number}" for who, number in calibration.verdicts_by_person.items())
+    days = " to ".join(dict.fromkeys(day for day in (calibration.first_day, calibration.last_day) if day))
+    echo(
+        f"{calibration.num_answers} boxes judged on {calibration.num_frames} frames of {calibration.detector}"
+        + (f" ({days}; verdicts of {people})" if people else "")
+    )
+    if calibration.num_other_detector:
+        number = calibration.num_other_detector
+        what = "1 verdict is on a box" if number == 1 else f"{number} verdicts are on boxes"
+        echo(f"{what} of another detector or class list: not counted")
+    if found.num_with_unjudged:
+        echo(f"{found.num_with_unjudged} frames marked complete have boxes that nobody judged: not counted as complete")
+    echo(f"kept in {found.file}")
+    if found.settings:
+        echo("put under `releasing:` in the project file:")
+        for name, value in found.settings.items():
+            echo(f"  {name}: {one_line_yaml(value)}")
+    if found.num_more or found.missed is None:
+        wanted = ", ".join(f"{number} of {name}" for name, number in found.num_more.items())
+        what = f"more verdicts are wanted ({wanted})" if wanted else "frames of the random sample are wanted"
+        echo(f"{what}; `data-miner review {project}` takes them")
+
+
+def _missed_line(found: "CalibratedBoxes") -> str:
+    if found.missed is None:
+        return "missed objects: not measured; that takes frames of the random sample, with all their objects labelled"
+    line = f"missed objects: {_missed(found.missed)} on {found.calibration.num_random_frames} random frames"
+    if found.missed_at_chosen is not None:
+        line += f"; {estimate_text(found.missed_at_chosen.share)} at the new thresholds"
+    return line
+
+
+def _missed(missed: "MissedShare") -> str:
+    return f"{estimate_text(missed.share)}, {missed.num_missed} of {missed.num_objects}"
+
+
+def _precision(found: "ThresholdPrecision | None") -> str:
+    return estimate_text(found.precision) if found is not None else "unknown"
+
+
+def estimate_text(estimate: "Estimate") -> str:
+    """Return an estimate with its interval."""
+    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def _content(found: "CalibratedBoxes") -> dict[str, object]:
+    calibration = found.calibration
+    return {
+        "detector": calibration.detector,
+        "detection_fingerprint": calibration.detection_fingerprint,
+        "wanted_precision": calibration.wanted_precision,
+        "num_answers": calibration.num_answers,
+        "num_frames": calibration.num_frames,
+        "num_other_detector": calibration.num_other_detector,
+        "num_frames_with_unjudged_boxes": found.num_with_unjudged,
+        "verdicts_by_person": dict(calibration.verdicts_by_person),
+        "first_day": calibration.first_day,
+        "last_day": calibration.last_day,
+        "classes": {
+            name: _class_content(of_class, found.thresholds_in_force[name])
+            for name, of_class in calibration.classes.items()
+        },
+        "num_random_frames": calibration.num_random_frames,
+        "missed": _missed_content(found.missed),
+        "missed_at_chosen": _missed_content(found.missed_at_chosen),
+        "file": str(found.file),
+        "settings": dict(found.settings),
+    }
+
+
+def _class_content(found: "ClassCalibration", in_force: float) -> dict[str, object]:
+    return {
+        "num_answers": found.num_answers,
+        "num_right": found.num_right,
+        "num_more": found.num_more,
+        "remark": found.remark,
+        "is_assured": found.is_assured,
+        "in_force": {"threshold": in_force} | _precision_content(found.in_force),
+        "chosen": _precision_content(found.chosen) or None,
+        "curve": [_precision_content(point) for point in found.curve],
+        "probabilities": [list(knot) for knot in found.knots],
+        "is_pooled": found.is_pooled,
+    }
+
+
+def _precision_content(found: "ThresholdPrecision | None") -> dict[str, object]:
+    if found is None:
+        return {}
+    precision = found.precision
+    return {
+        "threshold": found.threshold,
+        "num_boxes": found.num_boxes,
+        "precision": {"value": precision.value, "low": precision.low, "high": precision.high},
+    }
+
+
+def _missed_content(missed: "MissedShare | None") -> dict[str, object] | None:
+    if missed is None:
+        return None
+    share = missed.share
+    return {
+        "num_objects": missed.num_objects,
+        "num_missed": missed.num_missed,
+        "share": {"value": share.value, "low": share.low, "high": share.high},
+    }

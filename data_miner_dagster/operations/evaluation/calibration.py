@@ -1,0 +1,156 @@
+"""`calibrate --boxes`: thresholds, precision, missed objects and probabilities from people's verdicts on boxes."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.quality import BoxCalibration, JudgedObject
+from data_miner_dagster.domain.verdicts import Verdict
+from data_miner_dagster.operations.evaluation.reviewed_frames import (
+    StoredDetections,
+    confidences_by_class,
+    reviewed_frames,
+    stored_detections,
+)
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.evaluation.answers import FrameAnswers, ReviewedFrame, answers_on_frame
+from data_miner_dagster.stages.evaluation.confidence import JudgedBoxes, calibrate_class
+from data_miner_dagster.stages.evaluation.missing import MissedShare, missed_share
+from data_miner_dagster.stages.reviewing.states import FrameClasses
+from data_miner_dagster.storage.box_calibration import write_box_calibration
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedBoxes:
+    """What `calibrate_boxes` found, and where it is kept."""
+
+    calibration: BoxCalibration
+    file: Path
+    thresholds_in_force: Mapping[str, float]
+    missed: MissedShare | None  # at the thresholds in force
+    missed_at_chosen: MissedShare | None
+    num_with_unjudged: int  # frames that are said to be complete, and have boxes that nobody judged
+    settings: Mapping[str, object]  # of the section `releasing`
+
+    @property
+    def num_more(self) -> Mapping[str, int]:
+        """How many more verdicts each class needs, without classes that have enough."""
+        return {name: found.num_more for name, found in self.calibration.classes.items() if found.num_more}
+
+
+def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> CalibratedBoxes:
+    """Find each class's threshold for a wanted precision from all verdicts on boxes, and keep what they say.
+
+    Args:
+        platform: the platform of one root.
+        project: its name.
+        wanted: the share of right boxes among those at or above the threshold.
+
+    Raises:
+        ConfigError: no such project, or a precision that cannot be aimed at.
+        NotReadyError: nothing has been detected yet.
+    """
+    if not 0 < wanted < 1:
+        raise ConfigError(f"a precision of {wanted:g} cannot be aimed at: give a number between 0 and 1, such as 0.9")
+    with platform.hold_project(project):
+        config = platform.project_config(project)
+        detections = stored_detections(platform, project, config)
+        gathered = _gather(platform, project, config, detections)
+        in_force = {name: config.releasing.threshold_of(name) for name in detections.class_names}
+        populations = confidences_by_class(platform, project, detections.class_names)
+        pooled = gathered.pooled()
+        roles = platform.models.detectors(config.detection.detectors)
+        calibration = BoxCalibration(
+            detection_fingerprint=detections.revision,
+            detector="+".join(role.name for role in roles),
+            wanted_precision=wanted,
+            classes={
+                name: calibrate_class(
+                    populations[name], gathered.of_class(index), in_force=in_force[name], wanted=wanted, pooled=pooled
+                )
+                for index, name in enumerate(detections.class_names)
+            },
+            objects=tuple(gathered.objects),
+            num_random_frames=gathered.num_random_frames,
+            num_frames=gathered.num_frames,
+            num_other_detector=gathered.num_other_detector,
+            verdicts_by_person=dict(sorted(Counter(verdict.who for verdict in gathered.verdicts).items())),
+            first_day=min((_day(verdict) for verdict in gathered.verdicts), default=""),
+            last_day=max((_day(verdict) for verdict in gathered.verdicts), default=""),
+        )
+        file = platform.layout.box_calibration(project)
+        write_box_calibration(file, calibration)
+    chosen = {name: found.chosen.threshold for name, found in calibration.classes.items() if found.chosen is not None}
+    return CalibratedBoxes(
+        calibration=calibration,
+        file=file,
+        thresholds_in_force=in_force,
+        missed=missed_share(calibration.objects, in_force),
+        missed_at_chosen=missed_share(calibration.objects, in_force | chosen) if chosen else None,
+        num_with_unjudged=gathered.num_with_unjudged,
+        settings={"class_thresholds": {**config.releasing.class_thresholds, **chosen}} if chosen else {},
+    )
+
+
+def _day(verdict: Verdict) -> str:
+    return verdict.given_at.date().isoformat()
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """The answers of all frames, as they come."""
+
+    classes: list[int] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+    is_right: list[bool] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)
+    objects: list[JudgedObject] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    num_frames: int = 0
+    num_random_frames: int = 0
+    num_other_detector: int = 0
+    num_with_unjudged: int = 0
+
+    def add(self, frame: ReviewedFrame, answers: FrameAnswers, class_names: Sequence[str]) -> None:
+        """Take in what is known of one frame."""
+        self.num_other_detector += answers.num_other_detector
+        self.num_with_unjudged += answers.has_unjudged
+        if not len(answers.positions) and answers.objects is None:
+            return
+        self.classes += frame.found.classes[answers.positions].tolist()
+        self.confidences += frame.found.confidences[answers.positions].tolist()
+        self.is_right += answers.is_right.tolist()
+        self.frames += [self.num_frames] * len(answers.positions)
+        self.verdicts += frame.verdicts
+        if answers.objects is not None and frame.is_random:
+            self.num_random_frames += 1
+            self.objects += [
+                JudgedObject(class_names[found.class_index], confidence, self.num_frames)
+                for found, confidence in answers.objects
+            ]
+        self.num_frames += 1
+
+    def pooled(self) -> JudgedBoxes:
+        """Return the judged boxes of all classes."""
+        return JudgedBoxes(
+            np.array(self.confidences, np.float64),
+            np.array(self.is_right, np.bool_),
+            np.array(self.frames, np.int64),
+        )
+
+    def of_class(self, class_index: int) -> JudgedBoxes:
+        """Return the judged boxes of one class."""
+        both, is_own = self.pooled(), np.array(self.classes, np.int64) == class_index
+        return JudgedBoxes(both.confidences[is_own], both.is_right[is_own], both.frames[is_own])
+
+
+def _gather(platform: Platform, project: str, config: ProjectConfig, detections: StoredDetections) -> _Gathered:
+    gathered, classes = _Gathered(), FrameClasses.of(config)
+    for frame in reviewed_frames(platform, project, detections):
+        gathered.add(frame, answers_on_frame(frame, classes, detections.revision), detections.class_names)
+    return gathered

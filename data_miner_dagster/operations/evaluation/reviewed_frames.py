@@ -1,0 +1,103 @@
+"""Frames that people gave verdicts on, with the boxes that are stored for them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_miner_dagster.catalog.verdicts import verdicts_in_force
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
+from data_miner_dagster.domain.verdicts import BOX_WORDS, Verdict, VerdictWord
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_stage import not_ready
+from data_miner_dagster.stages.estimates import Float64Array
+from data_miner_dagster.stages.evaluation.answers import FoundOnFrame, ReviewedFrame
+from data_miner_dagster.storage.by_video import TableByVideo
+from data_miner_dagster.storage.frames import has_frames, read_frame_images
+from data_miner_dagster.storage.tables import read_batches, read_table
+
+_COLUMNS = ("frame_index", "class_name", "confidence", "x_min", "y_min", "x_max", "y_max")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDetections:
+    """The detections of a project as they are stored."""
+
+    table: TableByVideo
+    frame_ids: frozenset[str]  # all frames that were looked at
+    revision: str  # fingerprint of detector and class list; empty where no frame was looked at
+    class_names: tuple[str, ...]
+
+    def on_frames(self, video_key: str) -> Mapping[int, FoundOnFrame]:
+        """Return the boxes of one video by frame index, without frames that have none."""
+        rows = self.table.rows_of(video_key)
+        indices = rows["frame_index"].to_numpy()
+        classes = np.array([self.class_names.index(name) for name in rows["class_name"].to_pylist()], np.int64)
+        confidences = rows["confidence"].to_numpy().astype(np.float64)
+        boxes = np.stack([rows[name].to_numpy() for name in _COLUMNS[3:]], axis=1).astype(np.float64)
+        return {
+            int(index): FoundOnFrame(classes[chosen], confidences[chosen], boxes[chosen])
+            for index in np.unique(indices)
+            for chosen in (indices == index,)
+        }
+
+
+NOTHING_FOUND = FoundOnFrame(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)))
+
+
+def stored_detections(platform: Platform, project: str, config: ProjectConfig) -> StoredDetections:
+    """Return a project's detections.
+
+    Raises:
+        NotReadyError: nothing has been detected yet.
+    """
+    path, frames = platform.layout.detections_table(project), platform.layout.detected_frames_table(project)
+    for table in (path, frames):
+        if not table.is_file():
+            raise not_ready(project, PROJECT_WAY[ProjectStage.DETECTION].asset)
+    seen = read_table(frames, ["frame_id", "detection_fingerprint"])
+    return StoredDetections(
+        table=TableByVideo(path, _COLUMNS),
+        frame_ids=frozenset(seen["frame_id"].to_pylist()),
+        revision=seen["detection_fingerprint"][0].as_py() if len(seen) else "",
+        class_names=tuple(config.detection.classes),
+    )
+
+
+def confidences_by_class(platform: Platform, project: str, class_names: Sequence[str]) -> dict[str, Float64Array]:
+    """Return the confidences of all stored boxes of each class, ascending."""
+    parts: dict[str, list[Float64Array]] = {name: [] for name in class_names}
+    for batch in read_batches(platform.layout.detections_table(project), ["class_name", "confidence"]):
+        names = np.asarray(batch["class_name"].to_pylist(), dtype=object)
+        confidences = batch["confidence"].to_numpy().astype(np.float64)
+        for name in parts:
+            parts[name].append(confidences[names == name])
+    return {name: np.sort(np.concatenate([np.zeros(0), *found])) for name, found in parts.items()}
+
+
+def reviewed_frames(platform: Platform, project: str, detections: StoredDetections) -> Iterator[ReviewedFrame]:
+    """Yield the frames with verdicts on boxes, or said to be complete, that a detector has looked at, in order.
+
+    A verdict belongs to a time in a video: it is on the frame that was sampled at that very time.
+    """
+    words = {*BOX_WORDS, VerdictWord.COMPLETE}
+    by_video: dict[str, dict[float, list[Verdict]]] = {}
+    for verdict in verdicts_in_force(platform.database, project, words=words):
+        places = by_video.setdefault(verdict.place.video_key, {})
+        places.setdefault(verdict.place.pts_seconds, []).append(verdict)
+    for video_key in sorted(by_video):
+        if has_frames(platform.layout, video_key):
+            yield from _of_video(platform, video_key, by_video[video_key], detections)
+
+
+def _of_video(
+    platform: Platform, video_key: str, places: Mapping[float, Sequence[Verdict]], detections: StoredDetections
+) -> Iterable[ReviewedFrame]:
+    found = detections.on_frames(video_key)
+    for index, image in read_frame_images(platform.layout, video_key).items():
+        frame_id = make_frame_id(video_key, index)
+        verdicts = places.get(image.pts_seconds)
+        if verdicts and frame_id in detections.frame_ids:
+            yield ReviewedFrame(frame_id, image.resolution_wh, found.get(index, NOTHING_FOUND), tuple(verdicts))

@@ -1,0 +1,164 @@
+"""What the verdicts on one frame say about the boxes that were detected on it, and about its objects.
+
+Pure decisions. Does not belong here: what a release makes of a verdict (stages/reviewing/), reading (operations/).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_miner_dagster.domain.box_shares import BoxXyxy, pixels_of
+from data_miner_dagster.domain.verdicts import BOX_WORDS, SAME_BOX_IOU, ReviewQueue, Verdict, VerdictWord
+from data_miner_dagster.stages.detection.boxes import iou_matrix
+from data_miner_dagster.stages.estimates import BoolArray, Float64Array, Int64Array
+from data_miner_dagster.stages.evaluation.matching import match_boxes
+from data_miner_dagster.stages.reviewing.judging import judge_boxes
+from data_miner_dagster.stages.reviewing.states import FrameClasses
+
+
+@dataclass(frozen=True, slots=True)
+class FoundOnFrame:
+    """The N boxes that were detected on one frame, in absolute pixels."""
+
+    classes: Int64Array  # (N,) by position in the class list
+    confidences: Float64Array  # (N,)
+    boxes_xyxy: Float64Array  # (N, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class TruthObject:
+    """An object that a person stated, in absolute pixels."""
+
+    class_index: int
+    box_xyxy: BoxXyxy
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewedFrame:
+    """One frame with verdicts: its boxes, and what people said."""
+
+    frame_id: str
+    resolution_wh: tuple[int, int]
+    found: FoundOnFrame
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """True if a person said that every object has its box."""
+        return any(verdict.word is VerdictWord.COMPLETE for verdict in self.verdicts)
+
+    @property
+    def is_random(self) -> bool:
+        """True if a person said so of a frame that was sampled at random."""
+        return any(
+            verdict.word is VerdictWord.COMPLETE and verdict.queue is ReviewQueue.RANDOM for verdict in self.verdicts
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FrameAnswers:
+    """What is known of one frame.
+
+    `objects` is None unless the frame is judged completely: every object is known, and so is each box.
+    """
+
+    positions: Int64Array  # (A,) the boxes that are known to be right or wrong
+    is_right: BoolArray  # (A,)
+    objects: tuple[tuple[TruthObject, float | None], ...] | None  # with the confidence of the box that found each
+    num_other_detector: int  # verdicts on boxes of another detector or class list
+    has_unjudged: bool  # said to be complete, and a box at or above its threshold has no verdict
+
+
+def stated_objects(frame: ReviewedFrame, classes: FrameClasses) -> tuple[TruthObject, ...]:
+    """Return the objects that the verdicts in force state, whatever was detected."""
+    judgement = judge_boxes((), frame.verdicts, classes, frame.resolution_wh)
+    return tuple(TruthObject(box.class_index, box.box_xyxy) for box in judgement.boxes)
+
+
+def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str) -> FrameAnswers:
+    """Return what the verdicts say of a frame's boxes.
+
+    On a frame that is judged completely, a box is right if it is matched with an object. Elsewhere only boxes of the
+    present detector that a person was shown are known: right ones, and those that were moved and still overlap.
+
+    Args:
+        frame: the frame, with the verdicts in force.
+        classes: of the project.
+        revision: fingerprint of the present detector and class list.
+    """
+    on_boxes = [verdict for verdict in frame.verdicts if verdict.word in BOX_WORDS]
+    shown = [verdict for verdict in on_boxes if verdict.word is not VerdictWord.MISSING]
+    present = [verdict for verdict in shown if verdict.shown is not None and verdict.shown.revision == revision]
+    num_other = len(shown) - len(present)
+    if frame.is_complete and not has_unjudged_boxes(frame, classes):
+        objects = stated_objects(frame, classes)
+        matched = matched_objects(frame.found, objects, classes)
+        is_right = matched >= 0
+        confidences: list[float | None] = [None] * len(objects)
+        for position in np.flatnonzero(is_right).tolist():
+            confidences[int(matched[position])] = float(frame.found.confidences[position])
+        pairs = tuple(zip(objects, confidences, strict=True))
+        return FrameAnswers(np.arange(len(matched)), is_right, pairs, num_other, has_unjudged=False)
+    positions, is_right = _answered(frame, present, classes)
+    return FrameAnswers(positions, is_right, None, num_other, has_unjudged=frame.is_complete)
+
+
+def has_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> bool:
+    """Return whether a box at or above its class's threshold was neither shown to a person nor drawn by one."""
+    found = frame.found
+    thresholds = np.array([found_range.threshold for found_range in classes.ranges], np.float32)
+    is_sure = found.confidences.astype(np.float32) >= thresholds[found.classes]
+    is_known = np.zeros(len(is_sure), np.bool_)
+    for verdict in frame.verdicts:
+        if verdict.shown is None:
+            continue
+        for name, box in (
+            (verdict.shown.class_name, verdict.shown.box),
+            (verdict.final_class_name, verdict.final_box),
+        ):
+            if box is not None and name in classes.names:
+                overlaps = _overlaps(found, pixels_of(box, frame.resolution_wh))
+                is_known |= (found.classes == classes.names.index(name)) & (overlaps >= SAME_BOX_IOU)
+    return bool((is_sure & ~is_known).any())
+
+
+def matched_objects(found: FoundOnFrame, objects: Sequence[TruthObject], classes: FrameClasses) -> Int64Array:
+    """Return (N,) which object each box is, negative where it is none. Both are of one class."""
+    matches = np.full(len(found.classes), -1, np.int64)
+    for class_index in range(len(classes.names)):
+        rows = np.flatnonzero(found.classes == class_index)
+        own = [position for position, found_object in enumerate(objects) if found_object.class_index == class_index]
+        if not len(rows) or not own:
+            continue
+        truth = np.array([objects[position].box_xyxy for position in own], np.float64)
+        inside = match_boxes(found.boxes_xyxy[rows], found.confidences[rows], truth, np.zeros(len(own), np.bool_))
+        matches[rows] = np.where(inside >= 0, np.array(own, np.int64)[inside], -1)
+    return matches
+
+
+def _answered(frame: ReviewedFrame, verdicts: Iterable[Verdict], classes: FrameClasses) -> tuple[Int64Array, BoolArray]:
+    """Return the boxes that verdicts are on, one to one, in the order of the verdicts, and whether each is right."""
+    positions: list[int] = []
+    is_right: list[bool] = []
+    for verdict in verdicts:
+        if verdict.shown is None or verdict.shown.class_name not in classes.names:
+            continue
+        overlaps = _overlaps(frame.found, pixels_of(verdict.shown.box, frame.resolution_wh))
+        overlaps[frame.found.classes != classes.names.index(verdict.shown.class_name)] = 0
+        overlaps[positions] = 0
+        if len(overlaps) and overlaps.max() >= SAME_BOX_IOU:
+            positions.append(int(overlaps.argmax()))
+            is_right.append(_is_right(verdict))
+    return np.array(positions, np.int64), np.array(is_right, np.bool_)
+
+
+def _is_right(verdict: Verdict) -> bool:
+    if verdict.word is VerdictWord.SHIFTED and verdict.shown is not None and verdict.new_box is not None:
+        boxes = np.array([verdict.shown.box, verdict.new_box], np.float64)
+        return bool(iou_matrix(boxes[:1], boxes[1:])[0, 0] >= SAME_BOX_IOU)
+    return verdict.word is VerdictWord.RIGHT
+
+
+def _overlaps(found: FoundOnFrame, box_xyxy: BoxXyxy) -> Float64Array:
+    return iou_matrix(found.boxes_xyxy, np.array([box_xyxy], np.float64))[:, 0]
