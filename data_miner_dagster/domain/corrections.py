@@ -17,6 +17,7 @@ class ReturnedBox:
     class_name: str
     box: RelativeBox  # may extend beyond the picture
     box_id: str | None = None
+    is_undecided: bool = False  # still marked as a region to ignore
 
 
 @dataclass(frozen=True, slots=True)

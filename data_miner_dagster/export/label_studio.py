@@ -145,7 +145,8 @@ def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
         try:
             yield _returned(task)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            hint = "export as JSON, not JSON-MIN" if "annotations" not in (task or ()) else "export it again"
+            is_task = isinstance(task, Mapping) and "annotations" in task
+            hint = "export it again" if is_task else "export as JSON, not JSON-MIN"
             why = f"{type(error).__name__}: {str(error)[:80]}"
             raise ConfigError(f"{path}: task {number} is not as {_TOOL} exports tasks ({why}); {hint}") from error
 
@@ -163,7 +164,7 @@ def _returned(task: Mapping[str, Any]) -> ReturnedImage:
         if isinstance(found, ReturnedBox):
             boxes.append(found)
         else:
-            unusable = found
+            unusable = unusable or found
     return ReturnedImage(
         name, tuple(boxes), True, frame_id, _person(chosen.get("completed_by")), _time_of(chosen), unusable
     )
@@ -189,8 +190,9 @@ def _person(completed_by: Any) -> str | None:
 
 def _box_of(region: Mapping[str, Any]) -> ReturnedBox | str | None:
     """Return a region as a box; a phrase for one that is none; None for what is no region, as a comment."""
-    if region["type"] != _TYPE:
-        return f"a region of type {region['type']}"
+    kind = str(region["type"])
+    if kind != _TYPE:
+        return f"a region of type {kind}" if kind.endswith("labels") else None
     value = region["value"]
     if len(value[_TYPE]) != 1 or value.get("rotation") or region.get("image_rotation"):
         return "a box that is turned, or without exactly one label"

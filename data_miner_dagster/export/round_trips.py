@@ -40,16 +40,23 @@ def has_shown(folder: Path) -> bool:
     return (shown_folder(folder) / _HEADER).is_file()
 
 
-def read_shown_header(folder: Path) -> ReleaseHeader:
-    """Return the header of an export for an annotation tool.
+def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None = None) -> None:
+    """Say what an export shows: of which release, and found by which revision of the detectors, if that is one."""
+    content = json.dumps({"header": as_json(header), "revision": revision}, ensure_ascii=False, indent=1) + "\n"
+    (shown_folder(folder) / _HEADER).write_text(content, encoding="utf-8")
+
+
+def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
+    """Return the header of an export for an annotation tool, and the revision of the detectors.
 
     Raises:
         ConfigError: it cannot be read.
     """
     path = shown_folder(folder) / _HEADER
     try:
-        return from_json(ReleaseHeader, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return from_json(ReleaseHeader, content["header"]), content["revision"]
+    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__}); name the folder of the export") from error
 
 
@@ -101,11 +108,9 @@ class _WithShown:
 
     def __init__(self, writer: ReleaseWriter, to: Destination) -> None:
         self._writer = writer
-        shown = shown_folder(to.folder)
-        shown.mkdir()
-        header = json.dumps(as_json(to.header), ensure_ascii=False, indent=1) + "\n"
-        (shown / _HEADER).write_text(header, encoding="utf-8")
-        self._tables = ParquetWriter(shown)
+        shown_folder(to.folder).mkdir()
+        write_shown_header(to.folder, to.header)
+        self._tables = ParquetWriter(shown_folder(to.folder))
 
     def add(self, image: ReleaseImage) -> None:
         self._writer.add(image)
@@ -123,8 +128,9 @@ def round_trip_codec(open_writer: Callable[[Destination], ReleaseWriter], proble
 
 def shown_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of the tables of what was shown."""
-    if (found := read_shown_header(folder)) != expected.header:
-        yield f"{_SHOWN}: it is of {found.title}, expected {expected.header.title}"
+    header, _ = read_shown(folder)
+    if header != expected.header:
+        yield f"{_SHOWN}: it is of {header.title}, expected {expected.header.title}"
     yield from (f"{_SHOWN}: {line}" for line in same_tables_problems(shown_folder(folder), expected))
 
 

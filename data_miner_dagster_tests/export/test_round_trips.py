@@ -17,7 +17,7 @@ from data_miner_dagster.export.formats import EXPORT_FORMATS
 from data_miner_dagster.export.label_studio import LabelStudioWriter, tasks_file
 from data_miner_dagster.export.parquet import read_images
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage
-from data_miner_dagster.export.round_trips import box_ids, read_shown_header, shown_folder
+from data_miner_dagster.export.round_trips import box_ids, read_shown, shown_folder
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster_tests.support.releases import HEADER, IMAGES, release_image, write_images
 
@@ -59,7 +59,7 @@ def test_round_trip_codec__odd_names_and_no_boxes(tmp_path: Path, tool: str) -> 
     boxes = tuple(replace(box, class_index=index, class_name=name) for index, name in enumerate(ODD_NAMES))
     images = (replace(IMAGES[0], boxes=boxes), replace(IMAGES[1]))
     folder = written(tmp_path / tool, tool, images, header)
-    assert read_shown_header(folder) == header
+    assert read_shown(folder) == (header, None)
     assert list(read_images(shown_folder(folder))) == list(images)
     if tool == "label-studio":
         tasks = json.loads(tasks_file(folder, 0).read_text())

@@ -1,0 +1,278 @@
+"""The way back from other annotation tools: corrected labels become verdicts.
+
+Each image that comes back is compared with exactly what went out: the tables beside an export, or a release.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.verdicts import add_verdicts, verdicts_in_force
+from data_miner_dagster.domain.corrections import ReturnedImage
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.verdicts import FramePlace, RelativeBox, ReviewQueue, ShownBox, Verdict, VerdictWord
+from data_miner_dagster.export.coco_returned import read_returned_coco
+from data_miner_dagster.export.cvat import read_cvat
+from data_miner_dagster.export.fiftyone import read_fiftyone
+from data_miner_dagster.export.label_studio import read_label_studio
+from data_miner_dagster.export.manifest import is_release
+from data_miner_dagster.export.parquet import read_images
+from data_miner_dagster.export.records import PERSON, ReleaseHeader, ReleaseImage
+from data_miner_dagster.export.round_trips import box_ids, has_shown, read_shown, relative_box, shown_folder
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.standing import existing_version, release_header
+from data_miner_dagster.stages.reviewing.corrections import SHARE_DECIMALS, Correction, SentBox, corrections
+
+READERS: Final[Mapping[str, Callable[[Path], Iterator[ReturnedImage]]]] = {
+    "label-studio": read_label_studio,
+    "cvat": read_cvat,
+    "fiftyone": read_fiftyone,
+    "coco": read_returned_coco,
+}
+"""The accepted values of `data-miner review import --from`, besides tables of verdicts."""
+_SUFFIX: Final = re.compile(r"\.(jpe?g|png|webp|bmp)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What went out: from the tables beside an export, or from a release."""
+
+    header: ReleaseHeader
+    images_folder: Path
+    revision: str | None = None
+
+    def images(self) -> Iterator[ReleaseImage]:
+        """Yield the images with their boxes."""
+        return read_images(self.images_folder)
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedFile:
+    """What a tool exported. `who` is the person where the tool does not say, `tool` one of `READERS`."""
+
+    path: Path
+    tool: str
+    who: str
+    all_reviewed: bool = False  # a person has been through every image of it
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTripOutcome:
+    """What became of a returned file."""
+
+    num_reviewed: int  # images that a person has been through
+    num_changed: int  # others, of which only the changes count
+    num_untouched: int  # others without any change
+    num_not_returned: int  # images that went out and are not in the file
+    num_verdicts: int  # new ones
+    words: Mapping[VerdictWord, int]  # of the new ones and of those that were known
+    left_out: Mapping[str, str]  # images of the file that gave nothing, and why
+
+
+def import_corrections(platform: Platform, project: str, file: ReturnedFile, sent: Sent) -> RoundTripOutcome:
+    """Turn the labels that come back from a tool into verdicts. The same file again adds nothing.
+
+    An image that a person has been through gives a verdict on each box, one for each box that was drawn, and that it is
+    complete. Where the tool does not say so, only what was changed is a verdict.
+
+    Args:
+        platform: the platform of one root.
+        project: its name.
+        file: what came back.
+        sent: what went out (`find_sent`).
+
+    Raises:
+        ConfigError: no such project or tool, the export is of another project, or the file is not one of the tool.
+    """
+    platform.project_config(project)
+    if file.tool not in READERS:
+        raise ConfigError(f"tool {file.tool!r} is not one of {', '.join(READERS)}")
+    if sent.header.project != project:
+        raise ConfigError(f"what went out is of project {sent.header.project!r}, not of {project!r}")
+    returned = _Returned.of(READERS[file.tool](file.path))
+    members = {member.video_key for member in find_members(platform.database, project)}
+    verdicts = _Verdicts(sent, verdicts_in_force(platform.database, project), file.who, utc_now())
+    counts = Counter[str]()
+    for image in sent.images():
+        found = returned.take(image)
+        if found is None:
+            counts["not returned"] += 1
+            continue
+        is_reviewed = found.is_reviewed is True or (file.all_reviewed and found.is_reviewed is None)
+        if found.is_reviewed is False:
+            counts["untouched"] += 1
+        elif (why := _why_left_out(image, found, members, sent.header)) is not None:
+            returned.left_out[found.name] = why
+        else:
+            has_changes = verdicts.add(image, found, is_reviewed=is_reviewed)
+            counts["reviewed" if is_reviewed else "changed" if has_changes else "untouched"] += 1
+    return RoundTripOutcome(
+        num_reviewed=counts["reviewed"],
+        num_changed=counts["changed"],
+        num_untouched=counts["untouched"],
+        num_not_returned=counts["not returned"],
+        num_verdicts=add_verdicts(platform.database, project, verdicts.new),
+        words=verdicts.words,
+        left_out=returned.finish(),
+    )
+
+
+def find_sent(
+    platform: Platform, project: str, file: Path, *, folder: Path | None = None, version: str | None = None
+) -> Sent:
+    """Return what went out: the named export or release, or the export that the file lies in.
+
+    Raises:
+        ConfigError: it is not known which it was, or there is no such export or release.
+    """
+    if version is not None:
+        return _of_release(platform.layout.release_folder(project, existing_version(platform, project, version)))
+    places = [folder] if folder is not None else [file, file.parent]
+    for place in places:
+        if has_shown(place):
+            header, revision = read_shown(place)
+            return Sent(header, shown_folder(place), revision)
+        if is_release(place):
+            return _of_release(place)
+    if folder is not None:
+        raise ConfigError(f"{folder}: is neither an export for an annotation tool nor a release")
+    raise ConfigError(
+        f"{file}: does not lie in its export; say --sent FOLDER for the export, or --version for a release"
+    )
+
+
+def _of_release(folder: Path) -> Sent:
+    return Sent(release_header(folder), folder)
+
+
+@dataclass(slots=True)
+class _Returned:
+    """The images of a file, by frame and by name."""
+
+    by_frame: dict[str, ReturnedImage] = field(default_factory=dict)
+    by_name: dict[str, ReturnedImage] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, images: Iterator[ReturnedImage]) -> "_Returned":
+        """Index the images. Of one that is there several times, the last one that a person has been through counts."""
+        returned = cls()
+        for image in images:
+            index, key = (
+                (returned.by_frame, image.frame_id) if image.frame_id else (returned.by_name, _stem(image.name))
+            )
+            index[key] = max(image, index.get(key, image), key=_weight)
+        return returned
+
+    def take(self, image: ReleaseImage) -> ReturnedImage | None:
+        """Return what came back for an image that went out, once."""
+        return self.by_frame.pop(image.frame_id, None) or self.by_name.pop(_stem(image.file_name), None)
+
+    def finish(self) -> dict[str, str]:
+        """Return the images that gave nothing, by name, with the reason."""
+        foreign = (*self.by_frame.values(), *self.by_name.values())
+        return self.left_out | {image.name: "it did not go out with this export" for image in foreign}
+
+
+def _weight(image: ReturnedImage) -> tuple[bool, float]:
+    return bool(image.is_reviewed), image.given_at.timestamp() if image.given_at else 0.0
+
+
+def _stem(name: str) -> str:
+    """Return the name of an image without folders, and without the suffix of a picture."""
+    return _SUFFIX.sub("", name.replace("\\", "/").rpartition("/")[2])
+
+
+def _why_left_out(image: ReleaseImage, found: ReturnedImage, members: set[str], header: ReleaseHeader) -> str | None:
+    if image.video_key not in members:
+        return "its video is no longer in the project"
+    if found.unusable is not None:
+        return f"it has {found.unusable}"
+    unknown = sorted({box.class_name for box in found.boxes} - set(header.class_names))
+    return f"it has the label {unknown[0]!r}, which is no class of the export" if unknown else None
+
+
+class _Verdicts:
+    """Collects the verdicts of images."""
+
+    def __init__(self, sent: Sent, in_force: list[Verdict], who: str, now: datetime) -> None:
+        self._sent = sent
+        self._by_answer = {verdict.answer_id: verdict for verdict in in_force}
+        self._by_subject = {verdict.subject: verdict for verdict in in_force}
+        self._who = who
+        self._now = now
+        self.new: list[Verdict] = []
+        self.words = Counter[VerdictWord]()
+
+    def add(self, image: ReleaseImage, found: ReturnedImage, *, is_reviewed: bool) -> bool:
+        """Add what was said of one image; return whether anything on it was changed."""
+        said = corrections(self._sent_boxes(image), found.boxes, (image.width, image.height))
+        changes = [correction for correction in said if correction.is_change]
+        for correction in said if is_reviewed else changes:
+            self._add(image, found, correction)
+        if is_reviewed:
+            self._add(image, found, None)
+        return bool(changes)
+
+    def _sent_boxes(self, image: ReleaseImage) -> list[SentBox]:
+        boxes = []
+        for box_id, box in zip(box_ids(image), image.boxes, strict=True):
+            shares = _rounded(relative_box(box, image))
+            if box.detector == PERSON:
+                shown = ShownBox(box.class_name, shares)
+            else:
+                shown = ShownBox(box.class_name, shares, box.detector, self._sent.revision, box.confidence)
+            boxes.append(SentBox(box_id, box.class_name, shares, shown, self._by_answer.get(box.answer_id or "")))
+        return boxes
+
+    def _add(self, image: ReleaseImage, found: ReturnedImage, correction: Correction | None) -> None:
+        """Add one verdict, unless the one in force says the same. None: the image is complete."""
+        verdict = self._verdict(image, found, correction, answer_id="")
+        known = self._by_subject.get(verdict.subject)
+        self.words[verdict.word] += 1
+        if known is not None and _says_the_same(known, verdict):
+            return
+        content = {
+            "project": self._sent.header.project,
+            "subject": verdict.subject,
+            "word": verdict.word.value,
+            "class": verdict.new_class_name,
+            "box": verdict.new_box,
+            "who": verdict.who,
+            "given_at": found.given_at.isoformat() if found.given_at else None,
+            "after": known.answer_id if known is not None else None,
+        }
+        self.new.append(self._verdict(image, found, correction, answer_id=fingerprint_of(content)))
+
+    def _verdict(
+        self, image: ReleaseImage, found: ReturnedImage, correction: Correction | None, *, answer_id: str
+    ) -> Verdict:
+        return Verdict(
+            answer_id=answer_id,
+            word=correction.word if correction else VerdictWord.COMPLETE,
+            place=FramePlace(image.video_key, image.pts_seconds),
+            frame_id=image.frame_id,
+            queue=ReviewQueue.IMPORTED,
+            who=found.who or self._who,
+            given_at=min(found.given_at or self._now, self._now),
+            shown=correction.shown if correction else None,
+            new_class_name=correction.new_class_name if correction else None,
+            new_box=correction.new_box if correction else None,
+            replaces=correction.replaces if correction else None,
+        )
+
+
+def _says_the_same(one: Verdict, other: Verdict) -> bool:
+    return (one.word, one.new_class_name, one.new_box) == (other.word, other.new_class_name, other.new_box)
+
+
+def _rounded(box: RelativeBox) -> RelativeBox:
+    x_min, y_min, x_max, y_max = (round(value, SHARE_DECIMALS) for value in box)
+    return x_min, y_min, x_max, y_max

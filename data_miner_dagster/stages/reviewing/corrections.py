@@ -1,0 +1,147 @@
+"""Decide what a person said of an image in another tool: the boxes that went out against those that came back.
+
+Pure decisions. Does not belong here: reading files (export/), storing verdicts (operations/reviewing/round_trips.py).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from data_miner_dagster.domain.box_shares import pixels_of
+from data_miner_dagster.domain.corrections import ReturnedBox
+from data_miner_dagster.domain.verdicts import SAME_BOX_IOU, RelativeBox, ShownBox, Verdict, VerdictWord
+from data_miner_dagster.stages.detection.boxes import iou_matrix
+
+SAME_PLACE_PIXELS: Final = 1.0
+"""A box was moved if one of its edges was moved by more than this. Tools that store whole pixels round the corner and
+the size, which moves an edge by up to a pixel."""
+SHARE_DECIMALS: Final = 6
+"""Verdicts on one box are recognised by its shares to this many places."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentBox:
+    """One box as it went out. `answer` is the verdict in force that made it what it is."""
+
+    box_id: str
+    class_name: str
+    box: RelativeBox
+    shown: ShownBox
+    answer: Verdict | None = None
+
+    @property
+    def judged(self) -> ShownBox:
+        """The box that a verdict is about: for one that a person has changed, the box as it was found."""
+        return self.shown if self.answer is None or self.answer.shown is None else self.answer.shown
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a person said of one box: the parts of a verdict."""
+
+    word: VerdictWord
+    shown: ShownBox
+    new_class_name: str | None = None
+    new_box: RelativeBox | None = None
+    replaces: str | None = None
+
+    @property
+    def is_change(self) -> bool:
+        """Whether the file that came back differs here from the one that went out."""
+        return self.word is not VerdictWord.RIGHT or self.replaces is not None
+
+
+def corrections(
+    sent: Sequence[SentBox], returned: Sequence[ReturnedBox], resolution_wh: tuple[int, int]
+) -> tuple[Correction, ...]:
+    """Return what the person said of each box, given that they have been through the whole image.
+
+    Boxes meet one to one: by name, and what is left by place (IoU of at least `SAME_BOX_IOU`), boxes of one class
+    first. One that came back as it was is right, or keeps its verdict; one that came back with another class and in
+    another place is wrong, and the other is missing.
+
+    Args:
+        sent: the boxes of the image, each with a name of its own.
+        returned: the boxes that came back. Parts outside the picture are cut off.
+        resolution_wh: the size of the picture in pixels.
+    """
+    found = [box for box in map(_within, returned) if box is not None]
+    pairs = _pairs(sent, found, resolution_wh)
+    said: list[Correction] = []
+    for position, box in enumerate(sent):
+        other = found[pairs[position]] if position in pairs else None
+        if other is None or not other.is_undecided:
+            said += _on_sent(box, other, resolution_wh)
+    drawn = sorted(set(range(len(found))) - set(pairs.values()))
+    return (*said, *(_missing(found[position]) for position in drawn if not found[position].is_undecided))
+
+
+def _within(box: ReturnedBox) -> ReturnedBox | None:
+    """Return the part of a box inside the picture, None if there is none."""
+    x_min, y_min, x_max, y_max = (round(min(max(value, 0.0), 1.0), SHARE_DECIMALS) for value in box.box)
+    if not (x_min < x_max and y_min < y_max):
+        return None
+    return ReturnedBox(box.class_name, (x_min, y_min, x_max, y_max), box.box_id, box.is_undecided)
+
+
+def _on_sent(sent: SentBox, other: ReturnedBox | None, resolution_wh: tuple[int, int]) -> Iterator[Correction]:
+    judged, answer = sent.judged, sent.answer
+    replaces = answer.answer_id if answer is not None else None
+    if other is None:
+        yield Correction(VerdictWord.WRONG, judged, replaces=replaces)
+        return
+    if answer is not None and _is_same(sent.class_name, sent.box, other, resolution_wh):
+        return
+    is_same_class = judged.class_name == other.class_name
+    is_same_place = _is_same_place(judged.box, other.box, resolution_wh)
+    if answer is not None and answer.word is VerdictWord.MISSING:
+        yield _missing(other, replaces)
+    elif is_same_class and is_same_place:
+        yield Correction(VerdictWord.RIGHT, judged, replaces=replaces)
+    elif is_same_class:
+        yield Correction(VerdictWord.SHIFTED, judged, new_box=other.box, replaces=replaces)
+    elif is_same_place:
+        yield Correction(VerdictWord.OTHER_CLASS, judged, new_class_name=other.class_name, replaces=replaces)
+    else:
+        yield Correction(VerdictWord.WRONG, judged, replaces=replaces)
+        yield _missing(other)
+
+
+def _missing(box: ReturnedBox, replaces: str | None = None) -> Correction:
+    return Correction(VerdictWord.MISSING, ShownBox(box.class_name, box.box), replaces=replaces)
+
+
+def _is_same(class_name: str, box: RelativeBox, other: ReturnedBox, resolution_wh: tuple[int, int]) -> bool:
+    return class_name == other.class_name and _is_same_place(box, other.box, resolution_wh)
+
+
+def _is_same_place(one: RelativeBox, other: RelativeBox, resolution_wh: tuple[int, int]) -> bool:
+    edges = zip(pixels_of(one, resolution_wh), pixels_of(other, resolution_wh), strict=True)
+    return all(abs(edge - other_edge) <= SAME_PLACE_PIXELS + 1e-3 for edge, other_edge in edges)
+
+
+def _pairs(sent: Sequence[SentBox], found: Sequence[ReturnedBox], resolution_wh: tuple[int, int]) -> dict[int, int]:
+    """Return position among those sent to position among those that came back, one to one."""
+    if not sent or not found:
+        return {}
+    ious = iou_matrix(
+        np.array([pixels_of(box.box, resolution_wh) for box in sent], np.float64),
+        np.array([pixels_of(box.box, resolution_wh) for box in found], np.float64),
+    )
+    by_name: list[tuple[float, int, int]] = []
+    by_place: list[tuple[bool, float, int, int]] = []
+    for row, box in enumerate(sent):
+        for column, other in enumerate(found):
+            iou = float(ious[row, column])
+            if box.box_id == other.box_id:  # a copied box has the name of the other
+                by_name.append((-iou, row, column))
+            elif iou >= SAME_BOX_IOU:
+                by_place.append((box.class_name != other.class_name, -iou, row, column))
+    pairs: dict[int, int] = {}
+    best_first = [pair[-2:] for pair in sorted(by_name)] + [pair[-2:] for pair in sorted(by_place)]
+    for row, column in best_first:
+        if row not in pairs and column not in pairs.values():
+            pairs[row] = column
+    return pairs
