@@ -6,7 +6,8 @@ Belongs here: rows of projects. Does not belong here: a project's stage (transit
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from sqlalchemy import delete, func, outerjoin, select
 from sqlalchemy.orm import Session
@@ -14,7 +15,7 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from data_miner_dagster.catalog.attempts import forget_items
 from data_miner_dagster.catalog.batches import free_project
-from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.database import Database, now_of
 from data_miner_dagster.catalog.holds import delete_holds_of_project
 from data_miner_dagster.catalog.schema import (
     ProjectRow,
@@ -23,12 +24,17 @@ from data_miner_dagster.catalog.schema import (
     utc_now,
 )
 from data_miner_dagster.catalog.writers import insert_absent, lock_videos
+from data_miner_dagster.domain.backoff import backoff_seconds
 from data_miner_dagster.domain.statuses import (
     SETTLED_STATUSES,
     ProjectStage,
     ProjectVideoStatus,
     VideoStatus,
 )
+
+_LOOKS_AGAIN: Final = "looks again"
+"""What a project was built from, as it says when it is to be built although that has not changed. No fingerprint."""
+_IS_COMPLETE: Final = ProjectRow.stage == ProjectStage.COMPLETE
 
 
 def save_snapshot(
@@ -73,6 +79,31 @@ def update_project(database: Database, name: str, **values: Any) -> None:
         row = session.get_one(ProjectRow, name)
         for column, value in values.items():
             setattr(row, column, value)
+
+
+def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
+    """Record when a project looks again at what the build that ends now has left out; never if that is nothing.
+
+    The wait is that of a failure, and grows with every build in a row that leaves something out.
+    """
+    with database.transaction() as session:
+        row = session.get_one(ProjectRow, name, with_for_update=True)
+        row.num_left_out_builds = row.num_left_out_builds + 1 if num_left_out else 0
+        wait = timedelta(seconds=backoff_seconds(row.num_left_out_builds))
+        row.look_again_at = now_of(session) + wait if num_left_out else None
+
+
+def ask_for_looks(database: Database) -> list[str]:
+    """Ask for a build of the complete projects whose date to look again has come; return their names."""
+    with database.reading() as session:
+        is_due = ProjectRow.look_again_at <= now_of(session)
+        names = list(session.scalars(select(ProjectRow.name).where(is_due, _IS_COMPLETE).order_by(ProjectRow.name)))
+    for name in names:
+        with database.transaction() as session:
+            row = session.get(ProjectRow, name, with_for_update=True)
+            if row is not None and row.stage is ProjectStage.COMPLETE:
+                row.built_basis, row.look_again_at = _LOOKS_AGAIN, None
+    return names
 
 
 def mark_sourced(session: Session, name: str, config_hash: str) -> None:

@@ -83,6 +83,8 @@ class ProjectRow(Base):
     content_version: Mapped[int] = mapped_column(default=0, server_default="0")  # raised when its usable videos change
     building_basis: Mapped[str | None] = mapped_column(String(64))  # what the build at work is made from
     built_basis: Mapped[str | None] = mapped_column(String(64))  # what the last finished build was made from
+    look_again_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when what the last build left out may be back
+    num_left_out_builds: Mapped[int] = mapped_column(default=0, server_default="0")  # in a row
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
 

@@ -253,6 +253,7 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
             "release_withdrawn": _withdrawn_reason(platform, rows[progress.name]),
             "is_withdrawn": is_withdrawn(platform, rows[progress.name]),
             "error": rows[progress.name].error,
+            "look_again_at": _utc(rows[progress.name].look_again_at),
         }
         for progress in project_progress(platform.database)
         if only in (None, progress.name)
@@ -270,7 +271,9 @@ def _remark(project: "dict[str, object]") -> str:
     reason = project["release_withdrawn"]
     withdrawn = f"release {project['release']} is withdrawn: {reason}" if reason else ""
     gone = "its file is gone: its sources are not listed again" if project["is_withdrawn"] else ""
-    return "; ".join(filter(None, (str(project["error"] or ""), withdrawn, gone)))
+    again = project["look_again_at"]
+    looks = f"the release is without files that could not be read; looked at again from {again}" if again else ""
+    return "; ".join(filter(None, (str(project["error"] or ""), withdrawn, looks, gone)))
 
 
 def _withdrawn_reason(platform: "Platform", project: "ProjectRow") -> str | None:

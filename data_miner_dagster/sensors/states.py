@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from data_miner_dagster.catalog.projects import find_projects
+from data_miner_dagster.catalog.projects import ask_for_looks, find_projects
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.operations.builds import present_basis
 from data_miner_dagster.operations.item_faults import attempt_alone
@@ -12,8 +12,14 @@ from data_miner_dagster.sensors.planning import ProjectState
 
 
 def project_states(platform: Platform) -> list[ProjectState]:
-    """Return the state of every project. The one whose row was changed last comes last, so projects take turns."""
-    rows = sorted(find_projects(platform.database), key=lambda row: (row.updated_at, row.name))
+    """Return the state of every project. The one whose row was changed last comes last, so projects take turns.
+
+    Those that are to look again at what their last build left out are given as not built.
+    """
+    found = find_projects(platform.database)
+    if any(row.look_again_at is not None for row in found) and ask_for_looks(platform.database):
+        found = find_projects(platform.database)
+    rows = sorted(found, key=lambda row: (row.updated_at, row.name))
     return [_state_of(platform, row) for row in rows]
 
 

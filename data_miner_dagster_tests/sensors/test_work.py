@@ -13,7 +13,7 @@ from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.deaths import suspects_to_try
 from data_miner_dagster.catalog.gates import close_gate, gate_of
 from data_miner_dagster.catalog.holds import hold_items, release_holds
-from data_miner_dagster.catalog.projects import find_project, update_project
+from data_miner_dagster.catalog.projects import date_next_look, find_project, update_project
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.transitions import move_project, move_video
 from data_miner_dagster.definitions import defs
@@ -241,6 +241,27 @@ def test_wanted_work__a_stage_that_failed_waits_for_its_date_or_for_a_change(
     update_project(platform.database, "street", content_version=99)
     (request,) = requests_of(tick(instance))
     assert request.job_name == "filter_frames"
+
+
+def test_wanted_work__a_project_looks_again_at_what_its_build_left_out(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, ["generic-a"])
+    _settle(platform, "generic-a")
+    row = find_project(platform.database, "street")
+    assert row is not None
+    update_project(platform.database, "street", stage=ProjectStage.COMPLETE, built_basis=present_basis(platform, row))
+    date_next_look(platform.database, "street", num_left_out=2)
+    assert reason_of(tick(instance)) == "everything is done"  # for the next 30 s
+    update_project(platform.database, "street", look_again_at=utc_now())
+    (request,) = requests_of(tick(instance))
+    assert request.job_name == "filter_frames"
+    row = find_project(platform.database, "street")
+    assert row is not None
+    assert row.look_again_at is None
+    assert row.built_basis != present_basis(platform, row)  # until the build ends, so that each stage is asked for
 
 
 def test_wanted_work__a_project_that_cannot_be_planned_holds_up_no_other(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from data_miner_dagster.catalog.members import find_members
-from data_miner_dagster.catalog.projects import update_project
+from data_miner_dagster.catalog.projects import date_next_look, update_project
 from data_miner_dagster.catalog.releases import add_release, find_releases
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.splits import add_generations
@@ -13,11 +13,12 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
-from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
+from data_miner_dagster.domain.statuses import TABLE_STAGES, ProjectStage, ProjectVideoStatus
 from data_miner_dagster.domain.versions import RELEASING_VERSION, REPORT_VERSION
 from data_miner_dagster.export.manifest import damaged_files, read_manifest
+from data_miner_dagster.operations.detection.detect_project import num_unreadable_frames
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
-from data_miner_dagster.operations.left_out import going_on_without, record_left_out
+from data_miner_dagster.operations.left_out import going_on_without, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage
 from data_miner_dagster.operations.releasing.source import ReleaseSource
@@ -152,6 +153,16 @@ def _num_videos_considered(platform: Platform, project: str) -> int:
     return sum(member.status in considered for member in find_members(platform.database, project))
 
 
+def _num_left_out(platform: Platform, project: str, manifest: Mapping[str, Any]) -> int:
+    """Return how many videos and frames the stages of this build went on without."""
+    layout = platform.layout
+    num_videos = sum(len(read_left_out(layout.table_of(project, stage))) for stage in TABLE_STAGES)
+    detected = layout.detected_frames_table(project)
+    return (
+        num_videos + len(read_left_out(detected)) + num_unreadable_frames(detected) + len(manifest.get("left_out", ()))
+    )
+
+
 def _finish(
     platform: Platform, standing: Standing, manifest: dict[str, Any], status: OutcomeStatus, *, rewrite_report: bool
 ) -> ProjectOutcome:
@@ -174,6 +185,7 @@ def _finish(
             ),
         )
     update_project(platform.database, project, released_version=version)
+    date_next_look(platform.database, project, num_left_out=_num_left_out(platform, project, manifest))
     report = attempt_extra(
         "report", project, lambda: str(write_report(platform, config, manifest, rewrite=rewrite_report))
     )

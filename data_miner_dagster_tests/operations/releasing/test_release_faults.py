@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
 
 from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.operations.detection.detect_project import NUM_UNREADABLE_KEY
+from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.reporting.funnel import FunnelStep, project_funnel
 from data_miner_dagster.storage.tables import (
@@ -58,6 +61,12 @@ def test_release_project__force_mends_a_damaged_release(tmp_path: Path) -> None:
     assert release_project(platform, "cyclists", force=True).status is OutcomeStatus.REUSED
 
 
+def _next_look(platform: Platform) -> datetime | None:
+    row = find_project(platform.database, "cyclists")
+    assert row is not None
+    return row.look_again_at
+
+
 def test_release_project__a_frame_that_changed_on_disk(tmp_path: Path) -> None:
     platform = build_project(tmp_path)
     path = platform.layout.frame_path("files-aaa", "000001.jpg")
@@ -67,10 +76,16 @@ def test_release_project__a_frame_that_changed_on_disk(tmp_path: Path) -> None:
     assert (outcome.counts["images"], outcome.counts["left out"]) == (6, 1)
     manifest = json.loads((release_folder(platform, "v001") / "release.json").read_text())
     assert manifest["left_out"] == ["files-aaa/000001"]
+    first = _next_look(platform)
     assert release_project(platform, "cyclists").metadata["version"] == "v001"  # nothing has changed
+    second = _next_look(platform)
+    assert first is not None
+    assert second is not None
+    assert second - first > timedelta(seconds=29)  # 60 s instead of 30 s
     path.write_bytes(content)
     whole = release_project(platform, "cyclists")
     assert (whole.metadata["version"], whole.counts["images"]) == ("v002", 7)
+    assert _next_look(platform) is None
 
 
 def test_release_project__goes_on_without_a_video_whose_frames_are_gone(tmp_path: Path) -> None:
@@ -130,6 +145,7 @@ def test_release_project__frames_that_could_not_be_looked_at_are_left_out(tmp_pa
         release_project(platform, "cyclists")
     write_table(path, seen, fingerprint="again", metadata={NUM_UNREADABLE_KEY: "1"})
     assert release_project(platform, "cyclists").counts["images"] == 6
+    assert _next_look(platform) is not None
     assert project_funnel(platform, "cyclists")[FunnelStep.DETECTED].lost == {"unreadable": 1}
 
 
