@@ -1,12 +1,11 @@
 """What it costs to have chosen partitions made: a list of keys in few runs, and Dagster's own run a partition.
 
-    python -m benchmarks.backfills [--quick] [--json]
+    python -m benchmarks.backfills [--partitions 1000] [--executed 100] [--json]
 
 - `data-miner backfill --keys-file` over 40 scattered keys of 120 tiny local clips, without a daemon: how many runs.
-- `dagster job backfill -j list_sources` over 1,000 projects, each a run of its own, with `data-miner up`: the CPU time
-  of the command that launches them, how many are at work at once, and the CPU time of all processes for each run.
-
-`--quick`: 40 projects.
+- `dagster job backfill -j list_sources` over 1,000 projects, each a run of its own, with `data-miner up` until the
+  first 100 have ended: the CPU time of the command that launches them, how many are at work at once, and the CPU time
+  of all processes for each run that ended.
 """
 
 import argparse
@@ -86,8 +85,8 @@ def _plant_projects(platform: Platform, clip: Path, count: int) -> list[str]:
     return names
 
 
-def measure_job_backfill(folder: Path, samples: Path, num_partitions: int) -> Figures:
-    """Have Dagster's own command launch a run for each project, and wait until all have ended."""
+def measure_job_backfill(folder: Path, samples: Path, num_partitions: int, num_executed: int) -> Figures:
+    """Have Dagster's own command launch a run for each project, and wait until some have ended."""
     (clip, *_) = write_clips(folder / "clips", samples, 1)
     root = folder / "root"
     config = write_yaml(folder / "platform.yaml", {"platform": {"models": {"profile": "lite"}}})
@@ -105,44 +104,46 @@ def measure_job_backfill(folder: Path, samples: Path, num_partitions: int) -> Fi
         nonlocal seconds
         running = RunningPlatform(root, config)
         started = time.monotonic()
-        wait_for("all runs to end", lambda: _has_ended(home, num_partitions), timeout=_LONGEST, every=5)
+        wait_for("runs to end", lambda: True if len(_ended(home)) >= num_executed else None, timeout=_LONGEST, every=5)
         seconds = time.monotonic() - started
         running.stop()
 
     worked = cost_of(work)
     with existing_instance(home) as instance:
-        records = instance.get_run_records()
-    spans = sorted((record.start_time or 0.0, record.end_time or 0.0) for record in records)
+        num_runs = instance.get_runs_count()
+    ended = _ended(home)
+    spans = sorted((record.start_time or 0.0, record.end_time or 0.0) for record in ended)
     at_once = max(sum(start <= begin < end for start, end in spans) for begin, _ in spans)
     return {
         "partitions": num_partitions,
-        "runs": len(records),
-        "runs_that_succeeded": sum(record.dagster_run.is_success for record in records),
+        "runs": num_runs,
+        "runs_that_ended": len(ended),
+        "runs_that_succeeded": sum(record.dagster_run.is_success for record in ended),
         "runs_at_once": at_once,
         "launching_seconds": round(launched.wall, 1),
         "launching_cpu_per_run": round(launched.cpu / num_partitions, 3),
         "working_seconds": round(seconds, 1),
-        "working_cpu_per_run": round(worked.cpu / num_partitions, 2),
+        "working_seconds_per_run": round(seconds / len(ended), 2),
+        "working_cpu_per_run": round(worked.cpu / len(ended), 2),
     }
 
 
-def _has_ended(home: Path, count: int) -> bool | None:
+def _ended(home: Path) -> list[dg.RunRecord]:
     with existing_instance(home) as instance:
-        records = instance.get_run_records()
-    is_over = len(records) == count and all(record.dagster_run.is_finished for record in records)
-    return True if is_over else None
+        return [record for record in instance.get_run_records() if record.dagster_run.is_finished]
 
 
 def main() -> None:
     """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few projects")
+    parser.add_argument("--partitions", type=int, default=1000, help="projects, each a partition")
+    parser.add_argument("--executed", type=int, default=100, help="how many runs have ended when it stops")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     samples = next(iter(fetch_samples(progress=lambda _: None).values())).parent
     with tempfile.TemporaryDirectory(prefix="backfills_") as name:
         figures = measure_scattered_keys(Path(name) / "scattered", samples)
-        figures |= measure_job_backfill(Path(name) / "jobs", samples, 40 if options.quick else 1000)
+        figures |= measure_job_backfill(Path(name) / "jobs", samples, options.partitions, options.executed)
     if options.json:
         print(json.dumps(figures, indent=2))
     else:

@@ -91,6 +91,7 @@ def measure_overhead(folder: Path, samples: Path, num_videos: int) -> Figures:
     platform = KilledPlatform(folder / "up", server, names)
     platform.prepare(is_waiting=True)
     home_before, wall, cpu = 0, 0.0, 0.0
+    by_kind: Figures = {}  # code servers with the runs that they started
 
     def by_itself() -> None:
         nonlocal home_before, wall, cpu
@@ -101,6 +102,8 @@ def measure_overhead(folder: Path, samples: Path, num_videos: int) -> Figures:
         wait_for("the release", platform.is_complete, timeout=_LONGEST, every=1)
         wall = time.perf_counter() - started
         cpu = sum(process.cpu_seconds for process in platform.processes())  # ended runs are children of code servers
+        for kind in ("daemon", "webserver", "code"):
+            by_kind[f"up_cpu_{kind}"] = round(sum(process.cpu_seconds for process in platform.processes(kind)), 1)
         platform.stop()
 
     by_itself()
@@ -114,6 +117,7 @@ def measure_overhead(folder: Path, samples: Path, num_videos: int) -> Figures:
         "run_cpu": round(by_run.cpu, 1),
         "up_seconds": round(wall, 1),
         "up_cpu": round(cpu, 1),
+        **by_kind,
         "run_overhead_seconds_per_video": round((by_run.wall - loop.wall) / num_videos, 3),
         "run_overhead_cpu_per_video": round((by_run.cpu - loop.cpu) / num_videos, 3),
         "overhead_seconds_per_video": round((wall - loop.wall) / num_videos, 3),
