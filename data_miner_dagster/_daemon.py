@@ -1,14 +1,19 @@
 """`python -m data_miner_dagster._daemon`: Dagster's own daemon and its options, with smaller files of runs."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 from dagster._daemon.cli import main
 
+from data_miner_dagster.catalog.sqlite_files import kept_open
 from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE
-from data_miner_dagster.deployment import use_small_run_files
+from data_miner_dagster.deployment import use_light_files
+from data_miner_dagster.storage.layout import dagster_history_files
 
 if __name__ == "__main__":
-    if home := os.environ.get(DAGSTER_HOME_VARIABLE):
-        use_small_run_files(Path(home))
-    main()
+    with ExitStack() as stack:
+        if home := os.environ.get(DAGSTER_HOME_VARIABLE):
+            use_light_files(Path(home))
+            stack.enter_context(kept_open(dagster_history_files(Path(home))))
+        main()

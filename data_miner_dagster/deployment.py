@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from data_miner_dagster.catalog.claims import hold_claim
 from data_miner_dagster.catalog.copying import dagster_url_beside
 from data_miner_dagster.catalog.failures import quick_check
-from data_miner_dagster.catalog.sqlite_pages import use_small_pages
+from data_miner_dagster.catalog.sqlite_files import commit_unhurried, use_small_pages
 from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE, DAGSTER_URL_VARIABLE, set_variable
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
@@ -126,7 +126,7 @@ def existing_instance(home: Path) -> "DagsterInstance":
     from dagster import DagsterInstance
 
     set_variable(DAGSTER_HOME_VARIABLE, home)
-    use_small_run_files(home)
+    use_light_files(home)
     index = home / "history" / "runs" / "index.db"
     if index.is_file() and not index.stat().st_size and not index.with_name("index.db-wal").exists():
         index.unlink()  # Dagster creates its tables in a missing file, but not in an empty one
@@ -137,12 +137,14 @@ def existing_instance(home: Path) -> "DagsterInstance":
         raise ConfigError(damage_of_home(home) or _settings_line(home, error)) from error
 
 
-def use_small_run_files(home: Path) -> None:
-    """Let the files that this process creates for runs be small: Dagster's SQLite storage has one for each run.
+def use_light_files(home: Path) -> None:
+    """Let the files that this process creates for runs be small, and commits to Dagster's SQLite storage be cheap.
 
-    It has two dozen tables, mostly empty, and its events are in the index once more.
+    It has a file for each run, with two dozen tables, mostly empty, and its events are in the index once more. What a
+    power cut takes of this history asks for no work again, and loses none.
     """
     use_small_pages(home / "history" / "runs")
+    commit_unhurried(home)
 
 
 def damage_of_home(home: Path) -> str | None:

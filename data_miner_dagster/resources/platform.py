@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,11 +12,13 @@ from data_miner_dagster.catalog.batches import set_run
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.leases import RunLease, hold_lease
 from data_miner_dagster.catalog.projects import find_project
+from data_miner_dagster.catalog.sqlite_files import commit_unhurried, kept_open
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.work import BATCH_TAG
 from data_miner_dagster.operations.logs import set_up_logging
 from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.layout import dagster_history_files
 
 
 class PlatformResource(dg.ConfigurableResource[Any]):
@@ -38,6 +41,10 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             yield self
             return
         with ExitStack() as stack:
+            if context.instance is not None:
+                home = Path(context.instance.root_directory)
+                commit_unhurried(home)
+                stack.enter_context(kept_open(dagster_history_files(home, run.run_id)))
             try:
                 database, key = open_platform().database, run.tags.get("dagster/partition")
                 project = key if key is not None and find_project(database, key) is not None else None

@@ -327,3 +327,10 @@ class StorageLayout:
         except ConfigError:
             return None
         return found if self.preview_address(found) == address else None
+
+
+def dagster_history_files(home: Path, run_id: str | None = None) -> list[Path]:
+    """Return the files of Dagster's SQLite storage under DAGSTER_HOME: the shared ones, or those that a run writes."""
+    history = home / "history"
+    of_all = [history / "runs.db", history / "runs" / "index.db"]
+    return [*of_all, home / "schedules" / "schedules.db" if run_id is None else history / "runs" / f"{run_id}.db"]

@@ -14,7 +14,7 @@ from dagster_webserver import cli
 
 from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE, WEB_HOSTS_VARIABLE
 from data_miner_dagster.config.loading import load_platform_config, resolve_root
-from data_miner_dagster.deployment import use_small_run_files
+from data_miner_dagster.deployment import use_light_files
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.web.guard import Guard
 from data_miner_dagster.web.previews import Previews
@@ -35,7 +35,7 @@ def main() -> None:
     hosts = known_hosts(sys.argv[1:])
     layout = StorageLayout(resolve_root(None, load_platform_config()))
     if home := os.environ.get(DAGSTER_HOME_VARIABLE):
-        use_small_run_files(Path(home))
+        use_light_files(Path(home))
     make_app = getattr(cli, _MAKE_APP)  # raises if Dagster has removed it: never serve unguarded
 
     def guarded(*arguments: Any, **options: Any) -> Guard:

@@ -1,0 +1,72 @@
+"""SQLite files that other libraries create and open through SQLAlchemy: keeping them small, and commits to them cheap.
+
+Belongs here: settings of such files. Does not belong here: the catalog's own file (database.py).
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine, event
+
+SMALL_PAGE_BYTES: Final = 1_024
+"""A quarter of the default."""
+
+_small: set[str] = set()
+_unhurried: set[str] = set()
+
+
+def use_small_pages(folder: Path) -> None:
+    """Give the SQLite files small pages that this process creates directly in a folder from now on.
+
+    For files that are many or have rows of about 2 kB: each empty table takes a page, and of a default page with two
+    such rows a quarter stays free. Files that exist stay as they are, and any program reads both kinds.
+    """
+    _listen()
+    _small.add(os.path.realpath(folder))
+
+
+def commit_unhurried(folder: Path) -> None:
+    """Let commits of this process to the SQLite files under a folder not wait for the disk, if they write ahead.
+
+    A process that dies loses nothing. A power cut may lose the last commits, never the file.
+    """
+    _listen()
+    _unhurried.add(os.path.realpath(folder))
+
+
+@contextmanager
+def kept_open(files: Iterable[Path]) -> Iterator[None]:
+    """Keep a connection to each SQLite file that exists, without a transaction, while the block runs.
+
+    Whoever closes the last connection to a file copies its write-ahead log into it. A library that opens the file for
+    every statement would do so each time.
+    """
+    with ExitStack() as stack:
+        for file in files:
+            with suppress(sqlite3.Error):  # it is missing or damaged: whoever needs it says so
+                uri = f"{file.absolute().as_uri()}?mode=rw"
+                connection = stack.enter_context(closing(sqlite3.connect(uri, uri=True, check_same_thread=False)))
+                connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the log, too
+        yield
+
+
+def _listen() -> None:
+    if not event.contains(Engine, "connect", _configure):
+        event.listen(Engine, "connect", _configure)
+
+
+def _configure(connection: object, _record: object) -> None:
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
+    if not file:
+        return
+    folders = [str(folder) for folder in Path(os.path.realpath(file)).parents]
+    if folders[0] in _small:
+        connection.execute(f"PRAGMA page_size = {SMALL_PAGE_BYTES}")  # no effect on a file that has content
+    if not _unhurried.isdisjoint(folders) and connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+        connection.execute("PRAGMA synchronous = NORMAL")
