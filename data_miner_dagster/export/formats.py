@@ -30,6 +30,7 @@ class Format:
         in_releases: written into every release. Adding one changes the content of releases: raise `RELEASING_VERSION`.
         in_exports: offered by `data-miner export`.
         has_images_beside: refers to files below `images/`, so an export contains the images too.
+        comes_back: an annotation tool's, whose corrected labels `data-miner review import` reads.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Format:
     in_releases: bool = False
     in_exports: bool = True
     has_images_beside: bool = False
+    comes_back: bool = False
 
     @property
     def codec(self) -> "Codec":
@@ -73,13 +75,19 @@ FORMATS: Final = (
         "Label Studio: tasks with predictions, and the labelling interface",
         "label_studio:CODEC",
         has_images_beside=True,
+        comes_back=True,
     ),
-    Format("cvat", "CVAT for images 1.1, and the labels of the task", "cvat:CODEC", has_images_beside=True),
-    Format("fiftyone", "FiftyOneDataset, as FiftyOne imports it", "fiftyone:CODEC", has_images_beside=True),
+    Format(
+        "cvat", "CVAT for images 1.1, and the labels of the task", "cvat:CODEC", has_images_beside=True, comes_back=True
+    ),
+    Format(
+        "fiftyone", "FiftyOneDataset, as FiftyOne imports it", "fiftyone:CODEC", has_images_beside=True, comes_back=True
+    ),
     Format("crops", "a JPEG per box, in folders by split and class", "crops:CODEC"),
 )
 RELEASE_FORMATS: Final = tuple(format for format in FORMATS if format.in_releases)
 EXPORT_FORMATS: Final = {format.name: format for format in FORMATS if format.in_exports}
+ROUND_TRIP_FORMATS: Final = tuple(format.name for format in FORMATS if format.comes_back)
 EXPORT_NAMES: Final = (WHOLE, *EXPORT_FORMATS)
 """The accepted values of `data-miner export --format`."""
 

@@ -1,0 +1,63 @@
+"""Frames of a queue go out to a tool, and what a person says of them comes back."""
+
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.catalog.verdicts import verdicts_in_force
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.verdicts import ReviewQueue, ShownBox
+from data_miner_dagster.export.formats import ROUND_TRIP_FORMATS
+from data_miner_dagster.export.parquet import read_images
+from data_miner_dagster.export.round_trips import read_shown, shown_folder
+from data_miner_dagster.operations.reviewing.round_trips import ReturnedFile, find_sent, import_corrections
+from data_miner_dagster.operations.reviewing.sending import send_frames
+from data_miner_dagster_tests.support.annotators import ANNOTATORS
+from data_miner_dagster_tests.support.sample_project import build_project
+
+BICYCLE = ("bicycle", (4.0, 6.0, 40.0, 30.0))
+PERSON = ("person", (1.0, 1.0, 9.0, 9.0))
+
+
+@pytest.mark.parametrize("tool", ROUND_TRIP_FORMATS)
+def test_send_frames__what_is_unsure_is_settled(tmp_path: Path, tool: str) -> None:
+    platform = build_project(tmp_path / "root")
+    sent = send_frames(platform, "cyclists", tool=tool, queue=ReviewQueue.UNSURE, to=tmp_path / "export")
+    assert (sent.num_images, sent.num_boxes) == (1, 2)
+    (image,) = read_images(shown_folder(sent.folder))
+    assert (image.frame_id, image.pts_seconds) == ("files-aaa/000001", 1.0)
+    assert [(box.class_name, box.box_xyxy, box.confidence, box.is_unsure) for box in image.boxes] == [
+        (*BICYCLE, 0.9, False),
+        (*PERSON, 0.2, True),
+    ]
+    assert read_shown(sent.folder)[1] == "detector"
+    path = ANNOTATORS[tool](sent.folder, {"files-aaa/000001": [BICYCLE]}, tmp_path)
+    file = ReturnedFile(path, tool, "ann", all_reviewed=True)
+    import_corrections(platform, "cyclists", file, find_sent(platform, "cyclists", path, folder=sent.folder))
+    found = [(verdict.word, verdict.shown) for verdict in verdicts_in_force(platform.database, "cyclists")]
+    assert found == [
+        ("right", ShownBox("bicycle", (0.0625, 0.125, 0.625, 0.625), "lite", "detector", 0.9)),
+        ("wrong", ShownBox("person", (0.015625, 0.020833, 0.140625, 0.1875), "lite", "detector", 0.2)),
+        ("complete", None),
+    ]
+    with pytest.raises(DataMinerError, match="nothing of project 'cyclists' waits in the queue 'unsure'"):
+        send_frames(platform, "cyclists", tool=tool, queue=ReviewQueue.UNSURE, to=tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_send_frames__each_frame_once_and_no_more_than_wanted(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    sent = send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.NEAR_THRESHOLD, to=tmp_path / "all")
+    assert sent.num_images == 4  # six boxes
+    some = send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.RANDOM, to=tmp_path / "some", limit=3)
+    assert some.num_images == 3
+
+
+def test_send_frames__refuses(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    with pytest.raises(ConfigError, match="tool 'coco' is not one of label-studio, cvat, fiftyone"):
+        send_frames(platform, "cyclists", tool="coco", queue=ReviewQueue.UNSURE, to=tmp_path / "a")
+    with pytest.raises(ConfigError, match="queue 'duplicates' is not one of unsure, disagreement, near_threshold"):
+        send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.DUPLICATES, to=tmp_path / "a")
+    with pytest.raises(ConfigError, match="is in the root's own frames"):
+        send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.UNSURE, to=tmp_path / "root" / "frames" / "a")
