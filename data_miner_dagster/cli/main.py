@@ -13,7 +13,7 @@ import typer
 
 from data_miner_dagster.cli import config as config_commands
 from data_miner_dagster.cli import models as model_commands
-from data_miner_dagster.cli import try_folder
+from data_miner_dagster.cli import review, try_folder
 from data_miner_dagster.cli.backfill import backfill
 from data_miner_dagster.cli.calibrate import calibrate
 from data_miner_dagster.cli.catalog import add_video, init_db, populate
@@ -33,7 +33,6 @@ from data_miner_dagster.cli.run import run
 from data_miner_dagster.cli.showing import projects, status, videos
 from data_miner_dagster.cli.up import up
 from data_miner_dagster.cli.upkeep import cleanup_orphans, delete_project, delete_videos, forget
-from data_miner_dagster.cli.verdicts import verdicts
 from data_miner_dagster.config.environment import DEBUG_VARIABLE, VERBOSE_VARIABLE, set_variable
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.secret_values import with_references
@@ -52,7 +51,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Work": (run, up, demo, export),
     "Catalog": (init_db, populate, add_video, migrate_to),
     "Look": (status, projects, videos, releases, doctor),
-    "Tune": (calibrate, verdicts),
+    "Tune": (calibrate,),
     "Stop": (pause, hold, resume),
     "Again": (retry, backfill, force_dedup, force_detect),
     "Remove": (delete_project, delete_videos, cleanup_orphans, forget, clean, prune),
@@ -62,6 +61,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
 for panel, commands in _COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.add_typer(review.app, name="review", rich_help_panel="Work")
 app.add_typer(try_folder.app, name="try", rich_help_panel="Tune")
 app.add_typer(model_commands.app, name="models", rich_help_panel="Look")
 app.add_typer(config_commands.app, name="config", rich_help_panel="Look")

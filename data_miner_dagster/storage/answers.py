@@ -63,6 +63,11 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object
         partial.write_text(buffer.getvalue(), encoding="utf-8")
 
 
+def unescaped(cell: str) -> str:
+    """Return a cell as it was before `write_csv` escaped it."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS) else cell
+
+
 def _inert(cell: object) -> object:
     """Return a cell, with a leading apostrophe if a spreadsheet would take it for a formula. Numbers stay numbers."""
     if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):

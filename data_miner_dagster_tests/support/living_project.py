@@ -33,8 +33,8 @@ STAGES = (filter_project, deduplicate_project, detect_project)
 class LivingPlatform(PlantedPlatform):
     """A platform of one root with one project."""
 
-    def __init__(self, root: Path) -> None:
-        self.looking = ColourDetector()
+    def __init__(self, root: Path, looking: ColourDetector | None = None) -> None:
+        self.looking = looking or ColourDetector()
         super().__init__(root, detectors=[self.looking])
 
     def configure(self, *, keep: float, near: float, splits: Mapping[str, float], confidence: float) -> None:

@@ -77,12 +77,12 @@ class Review:
     def classes(self) -> tuple[BrowsedName, ...]:
         """Return the classes that can be looked through, in the order of the project."""
         with self._lock:
-            return browsed_classes(self._current()[0].index)
+            return browsed_classes(self._read_tables().index)
 
     def videos(self) -> tuple[BrowsedName, ...]:
         """Return the videos that can be looked through, by key."""
         with self._lock:
-            return browsed_videos(self._platform, self._current()[0].index)
+            return browsed_videos(self._platform, self._read_tables().index)
 
     def page(
         self,
@@ -132,7 +132,7 @@ class Review:
             ConfigError: it does not fit the project: no such frame or class, or a box outside the picture.
         """
         with self._lock:
-            tables, _ = self._current()
+            tables = self._read_tables()
             reader = AnswerReader(self._project, tables.index, tables.frames)
             return store_answer(self._platform, self._project, reader, answer, who=who)
 
@@ -147,8 +147,8 @@ class Review:
             verdicts = verdicts_in_force(self._platform.database, self._project)
             return unmet_verdicts(tables.index, tables.frames, standing, verdicts)
 
-    def _current(self) -> tuple[_Tables, Standing]:
-        """Return what can be asked and what has been answered; read again what has changed."""
+    def _read_tables(self) -> _Tables:
+        """Return what can be asked, read again if a table or a setting has changed."""
         config = self._platform.project_config(self._project)
         marks = (*table_marks(self._platform, self._project), config.model_dump_json())
         if self._tables is None or marks != self._marks:
@@ -157,12 +157,17 @@ class Review:
             items = ItemMaker(self._platform, self._project, index, frames)
             self._tables, self._marks = _Tables(index, frames, items, StandingKeeper(index, frames)), marks
             self._standing = self._ranked = None
+        return self._tables
+
+    def _current(self) -> tuple[_Tables, Standing]:
+        """Return what can be asked, and what has been answered; read again what has changed."""
+        tables = self._read_tables()
         version = verdicts_version(self._platform.database, self._project)
         if self._standing is None or self._standing[0] != version:
             verdicts = verdicts_in_force(self._platform.database, self._project)
-            self._standing = version, self._tables.keeper.standing(verdicts)
+            self._standing = version, tables.keeper.standing(verdicts)
             self._ranked = None
-        return self._tables, self._standing[1]
+        return tables, self._standing[1]
 
     def _in_order(self, queue: ReviewQueue, wanted: QueueFilter) -> tuple[Ranking, Sequence[int]]:
         """Return the questions of a queue, and their order. The last one asked for is kept."""

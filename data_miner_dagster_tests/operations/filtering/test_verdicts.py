@@ -3,11 +3,8 @@
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from data_miner_dagster.catalog.verdicts import add_verdicts, undo_verdict, verdicts_in_force
-from data_miner_dagster.cli import verdicts as verdicts_module
-from data_miner_dagster.cli.main import app
 from data_miner_dagster.domain.errors import ConfigError, NotReadyError
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -113,19 +110,6 @@ def test_filter_project__a_verdict_on_a_video_that_is_no_member_makes_nothing_st
     add_verdicts(platform.database, "pets", [frame_verdict("local-z/000000", 0.0, VerdictWord.KEEP)])
     assert filter_project(platform, "pets").status is OutcomeStatus.REUSED
     assert read_fingerprint(platform.layout.filtered_table("pets")) == fingerprint
-
-
-def test_verdicts__as_a_person_types_it(platform: PlantedPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
-    filter_project(platform, "pets")
-    monkeypatch.setattr(verdicts_module, "opened_existing", lambda *_: platform)
-    file = platform.root.parent / "answers.csv"
-    file.write_text("frame_id,answer\nlocal-a/000000,drop\nlocal-z/000000,keep\n")
-    given = CliRunner().invoke(app, ["verdicts", "pets", "--answers", str(file), "--who", "Ada"])
-    assert given.exit_code == 0
-    assert "pets: 0 frames kept by hand, 1 dropped" in given.output
-    assert "1 answers are about no frame of this project, such as local-z/000000" in given.output
-    shown = CliRunner().invoke(app, ["verdicts", "pets", "--json"])
-    assert '"dropped": 1' in shown.stdout
 
 
 HEADER = "frame_id,pts_seconds,verdict,who,given_at"

@@ -1,0 +1,139 @@
+"""`data-miner review export|import|list`: verdicts as files, and as a table."""
+
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from data_miner_dagster.cli.options import (
+    ConfigOption,
+    JsonOption,
+    ProfileOption,
+    ProjectArgument,
+    RootOption,
+    opened_existing,
+)
+from data_miner_dagster.cli.output import echo, print_json, print_table
+
+if TYPE_CHECKING:
+    from data_miner_dagster.domain.verdicts import Verdict
+    from data_miner_dagster.operations.reviewing.unmet import UnmetVerdict
+
+_MOST_LISTED: Final = 100
+_MOST_UNMET: Final = 10
+
+
+def export_verdicts(
+    project: ProjectArgument,
+    to: Annotated[Path, typer.Option("--to", help="A file whose name ends in .csv or .parquet.")],
+    root: RootOption = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Write every verdict with who gave it and when, undone ones included, as CSV or Parquet."""
+    from data_miner_dagster.operations.reviewing import exchange
+
+    num_verdicts = exchange.export_verdicts(opened_existing(root, config, profile), project, to.expanduser())
+    echo(f"{project}: {num_verdicts:,} verdicts → {to}")
+
+
+def import_verdicts(
+    project: ProjectArgument,
+    file: Annotated[Path, typer.Argument(help="What `review export` wrote, or a CSV with frame_id and answer.")],
+    who: Annotated[
+        str | None, typer.Option("--who", help="Who gave the answers of a CSV that does not say. Default: the user.")
+    ] = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add verdicts of a file, with who gave them and when. What is there already stays; a wrong line stops it all."""
+    from data_miner_dagster.operations.reviewing import exchange
+
+    platform = opened_existing(root, config, profile)
+    found = exchange.import_verdicts(platform, project, file.expanduser(), who=who or _user())
+    if as_json:
+        print_json(
+            {
+                "lines": found.num_lines,
+                "new": found.num_new,
+                "undone": found.num_undone,
+                "unmet": [_unmet_json(one) for one in found.unmet],
+                "unknown": list(found.unknown_frames),
+            }
+        )
+        return
+    undone = f", {found.num_undone} undone" if found.num_undone else ""
+    echo(f"{project}: {found.num_lines} answers, {found.num_new} of them new{undone}")
+    if found.unknown_frames:
+        number = len(found.unknown_frames)
+        echo(f"{number} answers are about no frame of this project, such as {found.unknown_frames[0]}", err=True)
+    if found.unmet:
+        echo(f"{len(found.unmet)} are stored and concern nothing as the project stands:", err=True)
+        for one in found.unmet[:_MOST_UNMET]:
+            echo(f"  {one.verdict.frame_id}, {one.verdict.word.value}: {one.reason.value}", err=True)
+        if len(found.unmet) > _MOST_UNMET:
+            echo(f"  `data-miner review list {project} --unmet` names all of them", err=True)
+    if found.num_new or found.num_undone:
+        echo("the next `data-miner run` honours them")
+
+
+def list_verdicts(
+    project: ProjectArgument,
+    unmet: Annotated[
+        bool, typer.Option("--unmet", help="Only those that concern nothing as the project stands, and why.")
+    ] = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the verdicts in force, the latest first."""
+    from data_miner_dagster.catalog.verdicts import verdicts_in_force
+    from data_miner_dagster.operations.reviewing.review import open_review
+
+    platform = opened_existing(root, config, profile)
+    review = open_review(platform, project)
+    if unmet:
+        _list_unmet(review.unmet(), as_json=as_json)
+        return
+    verdicts = verdicts_in_force(platform.database, project)[::-1]
+    if as_json:
+        print_json([_verdict_json(verdict) for verdict in verdicts])
+        return
+    print_table(("given", "who", "verdict", "frame", "class"), [_cells(one) for one in verdicts[:_MOST_LISTED]])
+    if len(verdicts) > _MOST_LISTED:
+        echo(f"and {len(verdicts) - _MOST_LISTED:,} more; `data-miner review export {project}` writes all of them")
+
+
+def _list_unmet(found: "tuple[UnmetVerdict, ...]", *, as_json: bool) -> None:
+    if as_json:
+        print_json([_unmet_json(one) for one in found])
+        return
+    columns = ("given", "who", "verdict", "frame", "class", "why")
+    print_table(columns, [(*_cells(one.verdict), one.reason.value) for one in found])
+
+
+def _cells(verdict: "Verdict") -> tuple[str, str, str, str, str]:
+    name = verdict.new_class_name or (verdict.shown.class_name if verdict.shown else "")
+    return (f"{verdict.given_at:%Y-%m-%d %H:%M}", verdict.who, verdict.word.value, verdict.frame_id, name)
+
+
+def _unmet_json(one: "UnmetVerdict") -> dict[str, object]:
+    return {**_verdict_json(one.verdict), "reason": one.reason.name.lower()}
+
+
+def _verdict_json(verdict: "Verdict") -> dict[str, object]:
+    # Imported here because only --json needs it.
+    from data_miner_dagster.domain.json_records import as_json as record_json
+
+    return record_json(verdict)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return "unknown"

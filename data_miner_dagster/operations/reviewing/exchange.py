@@ -1,0 +1,67 @@
+"""Verdicts out of a project into a file, and from a file into a project."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_miner_dagster.catalog.verdicts import add_verdicts, all_verdicts, undo_verdict
+from data_miner_dagster.operations.filtering.verdicts import import_verdicts as import_frame_answers
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reviewing.review import open_review
+from data_miner_dagster.operations.reviewing.unmet import UnmetVerdict
+from data_miner_dagster.storage.answers import read_answers
+from data_miner_dagster.storage.verdict_exchange import (
+    PARQUET_SUFFIX,
+    ExchangedVerdict,
+    csv_columns,
+    read_verdicts,
+    write_verdicts,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOutcome:
+    """What became of the lines of a file. `unmet`: those that concern nothing as the project stands; kept anyway."""
+
+    num_lines: int
+    num_new: int
+    num_undone: int = 0
+    unmet: tuple[UnmetVerdict, ...] = ()
+    unknown_frames: tuple[str, ...] = ()  # of a file with frame_id and answer: left out
+
+
+def export_verdicts(platform: Platform, project: str, path: Path) -> int:
+    """Write every verdict of a project, undone ones included, oldest first; return how many there are.
+
+    Raises:
+        ConfigError: there is no such project, or the file's name ends in neither .csv nor .parquet.
+    """
+    platform.project_config(project)
+    stored = all_verdicts(platform.database, project)
+    return write_verdicts(path, (ExchangedVerdict(one.verdict, one.undone_at, one.undone_by) for one in stored))
+
+
+def import_verdicts(platform: Platform, project: str, path: Path, *, who: str) -> ImportOutcome:
+    """Add the verdicts of a file, with who gave them and when. Those that are there already, by their id, stay.
+
+    A verdict that the file says is undone is undone here, too. A CSV with `frame_id` and `answer` (keep or drop) is
+    taken in as answers of `who`, given now. Nothing is stored if a line is wrong.
+
+    Raises:
+        ConfigError: there is no such project or file, or a line is not a verdict.
+        NotReadyError: `answer`s on frames of a project that has not been filtered.
+    """
+    platform.project_config(project)
+    if path.suffix != PARQUET_SUFFIX and {"frame_id", "answer"} <= set(csv_columns(path)):
+        before = sum(1 for _ in all_verdicts(platform.database, project))
+        counts = import_frame_answers(platform, project, path, who=who)
+        after = sum(1 for _ in all_verdicts(platform.database, project))
+        return ImportOutcome(len(read_answers(path)), after - before, unknown_frames=counts.unknown)
+    found = read_verdicts(path)
+    num_new = add_verdicts(platform.database, project, [one.verdict for one in found])
+    undone = [one for one in found if one.undone_at is not None]
+    num_undone = sum(
+        undo_verdict(platform.database, project, one.verdict.answer_id, who=one.undone_by or who) for one in undone
+    )
+    imported = {one.verdict.answer_id for one in found}
+    unmet = tuple(one for one in open_review(platform, project).unmet() if one.verdict.answer_id in imported)
+    return ImportOutcome(len(found), num_new, num_undone, unmet)
