@@ -20,6 +20,7 @@ from data_miner_dagster.cli.catalog import add_video, init_db, populate
 from data_miner_dagster.cli.damage import damage_behind
 from data_miner_dagster.cli.demo import demo
 from data_miner_dagster.cli.doctor import doctor
+from data_miner_dagster.cli.evaluate import evaluate
 from data_miner_dagster.cli.forcing import force_dedup, force_detect
 from data_miner_dagster.cli.holding import hold, pause, resume
 from data_miner_dagster.cli.moving import migrate_to
@@ -50,7 +51,7 @@ app = typer.Typer(
 _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Work": (run, up, demo, export),
     "Catalog": (init_db, populate, add_video, migrate_to),
-    "Look": (status, projects, videos, releases, doctor),
+    "Look": (status, projects, videos, releases, evaluate, doctor),
     "Tune": (calibrate,),
     "Stop": (pause, hold, resume),
     "Again": (retry, backfill, force_dedup, force_detect),

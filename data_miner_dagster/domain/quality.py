@@ -1,7 +1,7 @@
 """How good labels are: estimated shares with their intervals, and what people's verdicts say of a detector's boxes.
 
 Belongs here: the records that are stored. Does not belong here: computing them (stages/evaluation/), files
-(storage/box_calibration.py).
+(storage/quality.py).
 """
 
 from collections.abc import Mapping
@@ -88,3 +88,66 @@ class BoxCalibration:
     def num_answers(self) -> int:
         """The number of judged boxes, over all classes."""
         return sum(found.num_answers for found in self.classes.values())
+
+
+# --- against a truth ---
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """Precision, recall and F1 of the boxes at or above a confidence."""
+
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassEvaluation:
+    """How good the boxes of one class are. A figure is None where the truth has no object of the class.
+
+    AP and AR are those of COCO: means over IoU .5 to .95, with at most 100 boxes an image. The curve, `best` (the
+    threshold with the highest F1, its value an interval) and `in_force` are at IoU .5.
+    """
+
+    num_objects: int
+    num_boxes: int
+    ap: float | None
+    ap50: float | None
+    ar: float | None
+    curve: tuple[CurvePoint, ...]  # by ascending threshold
+    best: CurvePoint | None
+    best_threshold: Estimate | None
+    in_force: CurvePoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionMatrix:
+    """Counts of objects by class of the truth (rows) and of the box that covers them (columns), at IoU .5.
+
+    The last row is of boxes without an object, the last column of objects without a box. Only boxes at or above the
+    threshold of their class count.
+    """
+
+    class_names: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How good the stored detections, or the boxes of a release, are against a truth."""
+
+    predictions: str  # "detections" or the version of a release
+    detector: str
+    detection_fingerprint: str
+    truth: str  # coco, yolo or reviewed
+    truth_name: str  # the last part of its path; empty for reviewed
+    num_images: int
+    num_objects: int
+    num_boxes: int
+    num_images_unmatched: int
+    figures: Mapping[str, float | None]  # AP, AP50, AP75, AR and those by size of object
+    classes: Mapping[str, ClassEvaluation]
+    confusion: ConfusionMatrix
+    class_names: tuple[str, ...]  # in order

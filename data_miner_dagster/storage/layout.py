@@ -239,6 +239,10 @@ class StorageLayout:
         """The same file once the catalog has taken it in. Nothing reads it."""
         return self.frame_verdicts(project).with_suffix(".csv.adopted")
 
+    def evaluation_file(self, project: str) -> Path:
+        """How good the project's boxes are against the truth that they were last compared with."""
+        return self.project_folder(project) / "evaluation.json"
+
     def filtered_table(self, project: str) -> Path:
         """One row per frame of every member video."""
         return self.table_of(project, ProjectStage.FILTERING)

@@ -22,7 +22,7 @@ from data_miner_dagster.stages.evaluation.answers import FrameAnswers, ReviewedF
 from data_miner_dagster.stages.evaluation.confidence import JudgedBoxes, calibrate_class
 from data_miner_dagster.stages.evaluation.missing import MissedShare, missed_share
 from data_miner_dagster.stages.reviewing.states import FrameClasses
-from data_miner_dagster.storage.box_calibration import write_box_calibration
+from data_miner_dagster.storage.quality import write_quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,9 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
         in_force = {name: config.releasing.threshold_of(name) for name in detections.class_names}
         populations = confidences_by_class(platform, project, detections.class_names)
         pooled = gathered.pooled()
-        roles = platform.models.detectors(config.detection.detectors)
         calibration = BoxCalibration(
             detection_fingerprint=detections.revision,
-            detector="+".join(role.name for role in roles),
+            detector=detections.detector,
             wanted_precision=wanted,
             classes={
                 name: calibrate_class(
@@ -84,7 +83,7 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
             last_day=max((_day(verdict) for verdict in gathered.verdicts), default=""),
         )
         file = platform.layout.box_calibration(project)
-        write_box_calibration(file, calibration)
+        write_quality(file, calibration)
     chosen = {name: found.chosen.threshold for name, found in calibration.classes.items() if found.chosen is not None}
     return CalibratedBoxes(
         calibration=calibration,

@@ -27,6 +27,7 @@ class StoredDetections:
 
     table: TableByVideo
     frame_ids: frozenset[str]  # all frames that were looked at
+    detector: str  # its name in the registry, several joined by `+`; empty where nothing was found
     revision: str  # fingerprint of detector and class list; empty where no frame was looked at
     class_names: tuple[str, ...]
 
@@ -61,6 +62,7 @@ def stored_detections(platform: Platform, project: str, config: ProjectConfig) -
     return StoredDetections(
         table=TableByVideo(path, _COLUMNS),
         frame_ids=frozenset(seen["frame_id"].to_pylist()),
+        detector=next((batch["detector"][0].as_py() for batch in read_batches(path, ["detector"]) if len(batch)), ""),
         revision=seen["detection_fingerprint"][0].as_py() if len(seen) else "",
         class_names=tuple(config.detection.classes),
     )

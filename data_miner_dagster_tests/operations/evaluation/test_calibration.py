@@ -1,84 +1,18 @@
 """From stored detections and verdicts to thresholds, on a planted project whose truth is known."""
 
 import json
-from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from data_miner_dagster.catalog.verdicts import add_verdicts
 from data_miner_dagster.cli.main import app
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
-from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, ShownBox, Verdict, VerdictWord
 from data_miner_dagster.operations.evaluation.calibration import calibrate_boxes
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.storage.box_calibration import calibration_fingerprint, read_box_calibration
-from data_miner_dagster_tests.support.sample_project import FRAME_WH, SampleVideo, build_project
-from data_miner_dagster_tests.support.verdicts import NOON
-
-NUM_FRAMES = 40
-LEFTS = (1.0, 17.0, 33.0, 49.0)
-"""Where the four boxes of a frame begin; each is 12 wide and 40 high. The last one is never detected."""
-
-
-def confidence(frame: int, place: int) -> float:
-    return round(0.1 + 0.85 * ((frame * 3 + place) % 120) / 120, 4)
-
-
-def is_right(frame: int, place: int) -> bool:
-    return confidence(frame, place) >= 0.5
-
-
-def box_at(left: float) -> tuple[float, float, float, float]:
-    return (left, 4.0, left + 12.0, 44.0)
-
-
-def shares_at(left: float) -> tuple[float, float, float, float]:
-    width, height = FRAME_WH
-    return (left / width, 4 / height, (left + 12) / width, 44 / height)
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """40 frames with three boxes of persons each: those from .5 up are right. Ada judged the frames, half of them as a
-    random sample, completely; Ben said something about a box of an earlier detector."""
-    boxes = {
-        frame: [("person", confidence(frame, place), box_at(LEFTS[place])) for place in range(3)]
-        for frame in range(NUM_FRAMES)
-    }
-    platform = build_project(
-        tmp_path_factory.mktemp("root"), videos=[SampleVideo("files-aaa", num_frames=NUM_FRAMES, boxes=boxes)]
-    )
-    add_verdicts(platform.database, "cyclists", [verdict for frame in range(NUM_FRAMES) for verdict in said_of(frame)])
-    return platform
-
-
-def said_of(frame: int) -> list[Verdict]:
-    place, frame_id = FramePlace("files-aaa", float(frame)), f"files-aaa/{frame:06d}"
-    queue = ReviewQueue.RANDOM if frame % 2 else ReviewQueue.NEAR_THRESHOLD
-    given = NOON + timedelta(days=frame // 20)
-
-    def answer(name: str, word: VerdictWord, shown: ShownBox | None = None) -> Verdict:
-        return Verdict(f"{frame}-{name}", word, place, frame_id, queue, "Ada", given, shown=shown)
-
-    verdicts = [
-        answer(
-            f"box-{number}",
-            VerdictWord.RIGHT if is_right(frame, number) else VerdictWord.WRONG,
-            ShownBox("person", shares_at(LEFTS[number]), "lite", "detector", confidence(frame, number)),
-        )
-        for number in range(3)
-    ]
-    if frame % 2:
-        verdicts.append(answer("complete", VerdictWord.COMPLETE))
-        if frame % 4 == 1:
-            verdicts.append(answer("drawn", VerdictWord.MISSING, ShownBox("person", shares_at(LEFTS[3]))))
-    if frame == 0:
-        old = answer("old", VerdictWord.RIGHT, ShownBox("bicycle", (0.0, 0.0, 0.5, 0.5), "lite", "earlier", 0.9))
-        verdicts.append(replace(old, who="Ben"))
-    return verdicts
+from data_miner_dagster.storage.quality import quality_fingerprint, read_box_calibration
+from data_miner_dagster_tests.operations.evaluation.reviewed_project import NUM_FRAMES, confidence, is_right
+from data_miner_dagster_tests.support.sample_project import build_project
 
 
 def test_calibrate_boxes__threshold_missed_objects_and_what_is_kept(platform: Platform) -> None:
@@ -117,7 +51,7 @@ def test_calibrate_boxes__threshold_missed_objects_and_what_is_kept(platform: Pl
     before = found.file.read_bytes()
     again = calibrate_boxes(platform, "cyclists", wanted=0.9)
     assert again.file.read_bytes() == before
-    assert calibration_fingerprint(again.calibration) == calibration_fingerprint(calibration)
+    assert quality_fingerprint(again.calibration) == quality_fingerprint(calibration)
 
 
 def test_calibrate_boxes__a_precision_that_cannot_be_aimed_at(platform: Platform) -> None:

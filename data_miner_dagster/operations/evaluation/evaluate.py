@@ -1,0 +1,238 @@
+"""`data-miner evaluate`: boxes against a truth."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.box_shares import pixels_of
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.quality import ClassEvaluation, Evaluation
+from data_miner_dagster.domain.verdicts import RelativeBox
+from data_miner_dagster.operations.evaluation.average_precision import ClassPrecision, average_precision
+from data_miner_dagster.operations.evaluation.matching_images import match_images
+from data_miner_dagster.operations.evaluation.predictions import (
+    PredictedFrame,
+    Predictions,
+    boxes_of_release,
+    detections_of_project,
+)
+from data_miner_dagster.operations.evaluation.reviewed_frames import reviewed_frames, stored_detections
+from data_miner_dagster.operations.evaluation.truth import Truth, TruthImage, TruthObject, read_truth
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.standing import existing_version
+from data_miner_dagster.stages.evaluation.answers import ReviewedFrame, has_unjudged_boxes, stated_objects
+from data_miner_dagster.stages.evaluation.boxes import FoundBoxes, TruthBoxes, match_all
+from data_miner_dagster.stages.evaluation.confusion import confusion_matrix
+from data_miner_dagster.stages.evaluation.curves import MatchedClass, class_curve, point_at
+from data_miner_dagster.stages.evaluation.matching import IN_CROWD
+from data_miner_dagster.stages.reviewing.states import FrameClasses
+from data_miner_dagster.storage.quality import write_quality
+
+REVIEWED: Final = "reviewed"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOutcome:
+    """What `evaluate_boxes` found. `remarks` are lines for the user: what was left out, and why."""
+
+    evaluation: Evaluation
+    file: Path
+    report: Path | None  # the page that shows the curves; None where there is no release yet
+    unmatched: tuple[str, ...]  # images of the truth that are no frame of the project, by name
+    remarks: tuple[str, ...]
+
+
+def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str | None = None) -> EvaluationOutcome:
+    """Compare a project's stored detections, or the boxes of one release, with a truth, and keep the figures.
+
+    Args:
+        platform: the platform of one root.
+        project: its name.
+        truth: path of a COCO file or a YOLO folder; `reviewed` for the frames that people judged completely.
+        version: of a release that is on disk; None for the stored detections.
+
+    Raises:
+        ConfigError: no such project or truth, or no image of the truth is a frame of the project.
+        NotReadyError: nothing has been detected yet.
+    """
+    config = platform.project_config(project)
+    with platform.hold_project(project):
+        if version is None:
+            predictions = detections_of_project(platform, project, config)
+        else:
+            predictions = boxes_of_release(platform, project, existing_version(platform, project, version))
+        if truth == REVIEWED:
+            given, remarks = _reviewed(platform, project, config)
+        else:
+            given = read_truth(Path(truth).expanduser())
+            remarks = given.remarks
+        outcome = _compare(predictions, given, platform.layout.evaluation_file(project))
+        write_quality(outcome.file, outcome.evaluation)
+    if truth == REVIEWED and version is not None:
+        remarks += ("the release honours verdicts: on frames that people judged before it was made, it is their word",)
+    return replace(outcome, remarks=(*remarks, *outcome.remarks))
+
+
+def _reviewed(platform: Platform, project: str, config: ProjectConfig) -> tuple[Truth, tuple[str, ...]]:
+    """Return the frames that people judged completely as a truth."""
+    classes = FrameClasses.of(config)
+    frames = reviewed_frames(platform, project, stored_detections(platform, project, config))
+    complete = [frame for frame in frames if frame.is_complete]
+    judged = [frame for frame in complete if not has_unjudged_boxes(frame, classes)]
+    if not judged:
+        raise ConfigError(
+            f"no frame of {project!r} is judged completely: `data-miner review {project}` asks, and its queue of "
+            "random frames measures best"
+        )
+    remarks = []
+    if num_left_out := len(complete) - len(judged):
+        remarks.append(f"{num_left_out} frames marked complete have boxes that nobody judged: left out")
+    if num_chosen := sum(not frame.is_random for frame in judged):
+        remarks.append(f"{num_chosen} of the {len(judged)} frames are not of the random sample, and harder")
+    images = tuple(_reviewed_image(frame, classes) for frame in judged)
+    return Truth(REVIEWED, "", classes.names, images), tuple(remarks)
+
+
+def _reviewed_image(frame: ReviewedFrame, classes: FrameClasses) -> TruthImage:
+    width, height = frame.resolution_wh
+    objects = []
+    for found in stated_objects(frame, classes):
+        x_min, y_min, x_max, y_max = found.box_xyxy
+        box: RelativeBox = (x_min / width, y_min / height, x_max / width, y_max / height)
+        area = (box[2] - box[0]) * (box[3] - box[1])
+        objects.append(TruthObject(classes.names[found.class_index], box, area))
+    return TruthImage(frame.frame_id, tuple(objects), frame_id=frame.frame_id)
+
+
+def _compare(predictions: Predictions, truth: Truth, file: Path) -> EvaluationOutcome:
+    matched = match_images(truth.images, predictions.sha256_by_frame, predictions.sha256_by_frame)
+    if not matched.images:
+        first = f", such as {truth.images[0].name}" if truth.images else ""
+        raise ConfigError(
+            f"none of the {len(truth.images)} images of the truth is a frame here{first}: images are found by frame "
+            "id, by the file name of a release, or by the sha256 of the picture"
+        )
+    names = tuple(name for name in predictions.class_names if name in truth.class_names)
+    if not names:
+        raise ConfigError(
+            f"the truth has the classes {', '.join(truth.class_names) or 'none'}, and the project "
+            f"{', '.join(predictions.class_names)}: none in common"
+        )
+    frames = predictions.read(matched.images)
+    columns = _columns(frames, matched.images, predictions, names)
+    evaluation = _evaluation(columns, predictions, names)
+    remarks = _remarks(truth, predictions, matched.unmatched, matched.repeated)
+    evaluation = replace(
+        evaluation, truth=truth.kind, truth_name=truth.name, num_images_unmatched=len(matched.unmatched)
+    )
+    return EvaluationOutcome(evaluation, file, None, matched.unmatched, remarks)
+
+
+def _remarks(
+    truth: Truth, predictions: Predictions, unmatched: Sequence[str], repeated: Sequence[str]
+) -> tuple[str, ...]:
+    lines = []
+    if unmatched:
+        what = "1 image of the truth is" if len(unmatched) == 1 else f"{len(unmatched)} images of the truth are"
+        lines.append(f"{what} no frame here: {_some(unmatched)}")
+    if repeated:
+        lines.append(f"images that the truth has twice, of which the first counts: {_some(repeated)}")
+    if unknown := [name for name in truth.class_names if name not in predictions.class_names]:
+        lines.append(f"the project has no class {_some(unknown)}: left out of the truth")
+    if unjudged := [name for name in predictions.class_names if name not in truth.class_names]:
+        lines.append(f"the truth has no class {_some(unjudged)}: its boxes are not judged")
+    return tuple(lines)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    truth: TruthBoxes
+    found: FoundBoxes
+    resolutions_wh: list[tuple[int, int]]
+
+
+def _columns(
+    frames: Sequence[PredictedFrame],
+    images: Mapping[str, TruthImage],
+    predictions: Predictions,
+    names: Sequence[str],
+) -> _Columns:
+    """Bring truth and boxes of the frames into columns; classes count by their position in `names`."""
+    positions = np.array([names.index(name) if name in names else -1 for name in predictions.class_names], np.int64)
+    objects = [
+        (number, names.index(found.class_name), pixels_of(found.box, frame.resolution_wh), found, frame.resolution_wh)
+        for number, frame in enumerate(frames)
+        for found in images[frame.frame_id].objects
+        if found.class_name in names
+    ]
+    truth = TruthBoxes(
+        np.array([row[0] for row in objects], np.int64),
+        np.array([row[1] for row in objects], np.int64),
+        np.array([row[2] for row in objects], np.float64).reshape(-1, 4),
+        np.array([row[3].is_crowd for row in objects], np.bool_),
+        np.array([row[3].area * row[4][0] * row[4][1] for row in objects], np.float64),
+    )
+    numbers = np.repeat(np.arange(len(frames)), [len(frame.found.classes) for frame in frames])
+    classes = positions[np.concatenate([frame.found.classes for frame in frames])]
+    is_judged = classes >= 0
+    found = FoundBoxes(
+        numbers[is_judged],
+        classes[is_judged],
+        np.concatenate([frame.found.confidences for frame in frames])[is_judged],
+        np.concatenate([frame.found.boxes_xyxy for frame in frames])[is_judged],
+    )
+    return _Columns(truth, found, [frame.resolution_wh for frame in frames])
+
+
+def _evaluation(columns: _Columns, predictions: Predictions, names: Sequence[str]) -> Evaluation:
+    truth, found = columns.truth, columns.found
+    averages = average_precision(truth, found, columns.resolutions_wh, len(names))
+    matches = match_all(truth, found)
+    classes: dict[str, ClassEvaluation] = {}
+    for index, name in enumerate(names):
+        is_own = (found.classes == index) & (matches != IN_CROWD)
+        matched = MatchedClass(
+            found.confidences[is_own],
+            matches[is_own] >= 0,
+            found.frames[is_own],
+            truth.frames[(truth.classes == index) & ~truth.is_crowd],
+        )
+        classes[name] = _class_evaluation(matched, averages.classes[index], predictions.thresholds[name])
+    return Evaluation(
+        predictions=predictions.name,
+        detector=predictions.detector,
+        detection_fingerprint=predictions.fingerprint,
+        truth="",
+        truth_name="",
+        num_images=len(columns.resolutions_wh),
+        num_objects=int((~truth.is_crowd).sum()),
+        num_boxes=len(found.frames),
+        num_images_unmatched=0,
+        figures=averages.figures,
+        classes=classes,
+        confusion=confusion_matrix(truth, found, names, [predictions.thresholds[name] for name in names]),
+        class_names=tuple(names),
+    )
+
+
+def _class_evaluation(matched: MatchedClass, precision: ClassPrecision, threshold: float) -> ClassEvaluation:
+    curve = class_curve(matched)
+    return ClassEvaluation(
+        num_objects=len(matched.object_frames),
+        num_boxes=len(matched.confidences),
+        ap=precision.ap,
+        ap50=precision.ap50,
+        ar=precision.ar,
+        curve=curve.points if curve is not None else (),
+        best=curve.best if curve is not None else None,
+        best_threshold=curve.best_threshold if curve is not None else None,
+        in_force=point_at(matched, threshold),
+    )

@@ -1,0 +1,63 @@
+"""Which image of a truth is which frame: by frame id, by file name, or by the bytes of the picture.
+
+1. A frame id that the truth states (`frame_id` of an image in COCO files that this package wrote).
+2. The file name of a release, `<video key>_<six digits>`, in any folder and with any extension; or the end of a path
+   under `frames/`, `<video key>/<six digits>`.
+3. The sha256 of the picture, where it lies beside the truth.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.operations.evaluation.truth import TruthImage
+
+_NAME: Final = re.compile(r"(?P<video>.+)[_/](?P<index>\d{6})")
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedImages:
+    """The images of a truth that are frames, by frame id, and the names of those that are none or come twice."""
+
+    images: Mapping[str, TruthImage]
+    unmatched: tuple[str, ...]
+    repeated: tuple[str, ...]
+
+
+def match_images(
+    images: Sequence[TruthImage], frame_ids: Iterable[str], sha256_by_frame: Mapping[str, str]
+) -> MatchedImages:
+    """Match the images of a truth with frames.
+
+    Args:
+        images: of the truth.
+        frame_ids: the frames that were looked at.
+        sha256_by_frame: of their pictures, by frame id.
+    """
+    known = frozenset(frame_ids)
+    frame_by_sha256 = {sha256: frame_id for frame_id, sha256 in sha256_by_frame.items()}
+    matched: dict[str, TruthImage] = {}
+    unmatched, repeated = [], []
+    for image in images:
+        frame_id = _frame_of(image, known, frame_by_sha256)
+        if frame_id is None:
+            unmatched.append(image.name)
+        elif frame_id in matched:
+            repeated.append(image.name)
+        else:
+            matched[frame_id] = image
+    return MatchedImages(matched, tuple(unmatched), tuple(repeated))
+
+
+def _frame_of(image: TruthImage, known: frozenset[str], frame_by_sha256: Mapping[str, str]) -> str | None:
+    if image.frame_id in known:
+        return image.frame_id
+    path = PurePosixPath(image.name.replace("\\", "/"))
+    for name in (path.stem, "/".join((path.parent.name, path.stem))):
+        parts = _NAME.fullmatch(name)
+        if parts is not None and (frame_id := f"{parts['video']}/{parts['index']}") in known:
+            return frame_id
+    return frame_by_sha256.get(sha256_of_file(image.file)) if image.file is not None else None

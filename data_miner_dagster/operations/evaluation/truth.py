@@ -1,0 +1,163 @@
+"""Truths that people bring: a COCO file, or a folder in the layout of YOLO.
+
+Belongs here: reading them. Does not belong here: which frame an image is (matching_images.py).
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.verdicts import RelativeBox
+
+_PICTURES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_IMAGES: Final = "images"
+_LABELS: Final = "labels"
+_YOLO_DATA: Final = "data.yaml"
+_YOLO_FIELDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TruthObject:
+    """One object of a truth, in shares of its picture. `area` is what it fills of the picture."""
+
+    class_name: str
+    box: RelativeBox
+    area: float
+    is_crowd: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TruthImage:
+    """One image of a truth, by name; its frame id, where the truth knows it, and its file, where there is one."""
+
+    name: str
+    objects: tuple[TruthObject, ...]
+    frame_id: str | None = None
+    file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """All images of a truth. `remarks` are lines for the user."""
+
+    kind: str  # coco or yolo
+    name: str
+    class_names: tuple[str, ...]
+    images: tuple[TruthImage, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def read_truth(path: Path) -> Truth:
+    """Read a COCO file, or a YOLO folder or its `data.yaml`.
+
+    Raises:
+        ConfigError: there is no such file, or it is no truth.
+    """
+    if path.is_dir():
+        return _read_yolo(path, path / _YOLO_DATA)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return _read_yolo(path.parent, path)
+    if not path.is_file():
+        raise ConfigError(f"there is no truth {path}: name a COCO file, a YOLO folder, or `reviewed`")
+    return _read_coco(path)
+
+
+# --- COCO ---
+
+
+def _read_coco(path: Path) -> Truth:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = {category["id"]: str(category["name"]) for category in content["categories"]}
+        annotations: dict[Any, list[Mapping[str, Any]]] = {}
+        for annotation in content["annotations"]:
+            annotations.setdefault(annotation["image_id"], []).append(annotation)
+        images = tuple(_coco_image(path, entry, annotations.get(entry["id"], ()), names) for entry in content["images"])
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0][:120]
+        raise ConfigError(f"{path} is not a COCO detection file: {why}") from error
+    return Truth("coco", path.name, tuple(dict.fromkeys(names.values())), images)
+
+
+def _coco_image(
+    path: Path, entry: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]], names: Mapping[Any, str]
+) -> TruthImage:
+    width, height, name = float(entry["width"]), float(entry["height"]), str(entry["file_name"])
+    if not (width > 0 and height > 0):
+        raise ValueError(f"image {name} is {width:g} by {height:g}")
+    objects = []
+    for annotation in annotations:
+        x_min, y_min, box_width, box_height = (float(value) for value in annotation["bbox"])
+        shares = (x_min / width, y_min / height, (x_min + box_width) / width, (y_min + box_height) / height)
+        if not all(map(math.isfinite, shares)) or box_width < 0 or box_height < 0:
+            raise ValueError(f"annotation {annotation.get('id')} of {name} has the box {annotation['bbox']}")
+        area = float(annotation.get("area", box_width * box_height)) / (width * height)
+        objects.append(
+            TruthObject(names[annotation["category_id"]], shares, area, bool(annotation.get("iscrowd", False)))
+        )
+    frame_id = entry.get("frame_id")
+    candidates = (path.parent / name, path.parent / _IMAGES / name, path.parent.parent / _IMAGES / name)
+    file = next((candidate for candidate in candidates if candidate.is_file()), None)
+    return TruthImage(name, tuple(objects), str(frame_id) if frame_id is not None else None, file)
+
+
+# --- YOLO ---
+
+
+def _read_yolo(folder: Path, data_file: Path) -> Truth:
+    names = _yolo_names(data_file)
+    images = []
+    labels = {path.relative_to(folder / _LABELS): path for path in sorted((folder / _LABELS).rglob("*.txt"))}
+    pictures = {
+        path.relative_to(folder / _IMAGES).with_suffix(".txt"): path
+        for path in sorted((folder / _IMAGES).rglob("*"))
+        if path.suffix.lower() in _PICTURES
+    }
+    for name, path in labels.items():
+        file = pictures.get(name)
+        shown = file.relative_to(folder / _IMAGES) if file is not None else name.with_suffix("")
+        images.append(TruthImage(shown.as_posix(), tuple(_yolo_objects(path, names)), file=file))
+    num_unlabelled = len(pictures.keys() - labels.keys())
+    if not images:
+        raise ConfigError(f"{folder} has no labels/**/*.txt, so it is no YOLO truth")
+    remarks = []
+    if num_unlabelled == 1:
+        remarks = ["1 picture has no label file: nobody said what is on it, so it is left out"]
+    elif num_unlabelled:
+        remarks = [f"{num_unlabelled} pictures have no label file: nobody said what is on them, so they are left out"]
+    return Truth("yolo", folder.absolute().name, tuple(names.values()), tuple(images), tuple(remarks))
+
+
+def _yolo_names(path: Path) -> dict[int, str]:
+    if not path.is_file():
+        raise ConfigError(f"there is no {path}, which names the classes of a YOLO truth")
+    try:
+        names = yaml.safe_load(path.read_text(encoding="utf-8"))["names"]
+        entries = names.items() if isinstance(names, dict) else enumerate(names)
+        return {int(index): str(name) for index, name in entries}
+    except (yaml.YAMLError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path} does not name classes: it needs `names`, a list or numbers with names") from error
+
+
+def _yolo_objects(path: Path, names: Mapping[int, str]) -> Iterator[TruthObject]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            fields = [float(value) for value in line.split()]
+            if len(fields) != _YOLO_FIELDS or not all(map(math.isfinite, fields)):
+                raise ValueError(f"{len(fields)} fields")
+            class_index, x, y, width, height = fields
+            name = names[int(class_index)]
+        except (ValueError, KeyError) as error:
+            raise ConfigError(
+                f"{path}:{number} is not `class x y width height` with a class of data.yaml: {line.strip()[:60]!r}"
+            ) from error
+        box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        yield TruthObject(name, box, width * height)

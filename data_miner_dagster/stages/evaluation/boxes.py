@@ -1,0 +1,52 @@
+"""Boxes of a truth and boxes that were found, in columns, and which is which."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_miner_dagster.stages.estimates import BoolArray, Float64Array, Int64Array
+from data_miner_dagster.stages.evaluation.matching import UNMATCHED, match_boxes
+
+
+@dataclass(frozen=True, slots=True)
+class TruthBoxes:
+    """M objects of a truth, on frames that are known by position, in absolute pixels."""
+
+    frames: Int64Array  # (M,)
+    classes: Int64Array  # (M,)
+    boxes_xyxy: Float64Array  # (M, 4)
+    is_crowd: BoolArray  # (M,) a region with many objects, in which boxes are not counted
+    areas: Float64Array  # (M,) of the object, which may fill less than its box
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBoxes:
+    """N boxes that were found on the same frames."""
+
+    frames: Int64Array  # (N,)
+    classes: Int64Array  # (N,)
+    confidences: Float64Array  # (N,)
+    boxes_xyxy: Float64Array  # (N, 4)
+
+
+def match_all(truth: TruthBoxes, found: FoundBoxes) -> Int64Array:
+    """Return (N,) which object each found box is (of its own frame and class, IoU .5), UNMATCHED or IN_CROWD."""
+    matches = np.full(len(found.frames), UNMATCHED, np.int64)
+    num_classes = 1 + max(int(truth.classes.max(initial=0)), int(found.classes.max(initial=0)))
+    objects = rows_by_group(truth.frames * num_classes + truth.classes)
+    for group, rows in rows_by_group(found.frames * num_classes + found.classes).items():
+        own = objects.get(group)
+        if own is None:
+            continue
+        inside = match_boxes(
+            found.boxes_xyxy[rows], found.confidences[rows], truth.boxes_xyxy[own], truth.is_crowd[own]
+        )
+        matches[rows] = np.where(inside >= 0, own[np.maximum(inside, 0)], inside)
+    return matches
+
+
+def rows_by_group(groups: Int64Array) -> dict[int, Int64Array]:
+    """Return the rows of each group, in order."""
+    order = np.argsort(groups, kind="stable")
+    names, starts = np.unique(groups[order], return_index=True)
+    return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=False)) if len(groups) else {}
