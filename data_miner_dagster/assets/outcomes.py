@@ -241,6 +241,7 @@ def materialize_project(
     shown: dict[str, dg.MetadataValue] = {
         # The UI keeps this order: most important first.
         "status": dg.MetadataValue.text(outcome.status.value),
+        **({"warning": dg.MetadataValue.text(str(warning))} if (warning := outcome.metadata.get("warning")) else {}),
         "counts": dg.MetadataValue.text(counts_line(outcome.counts)),
         **extra,
     }

@@ -237,6 +237,7 @@ def _working(claim: "ClaimRow", name: str) -> "dict[str, object]":
 
 def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]]":
     from data_miner_dagster.catalog.projects import find_projects, project_progress
+    from data_miner_dagster.operations.reporting.funnel import WAITING
     from data_miner_dagster.operations.sourcing.registering import is_withdrawn
 
     rows = {row.name: row for row in find_projects(platform.database)}
@@ -251,6 +252,7 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
             "rejected": progress.num_rejected,
             "release": rows[progress.name].released_version,
             "release_withdrawn": _withdrawn_reason(platform, rows[progress.name]),
+            "waiting_for_review": rows[progress.name].counts.get(f"settled/lost/{WAITING}", 0),
             "is_withdrawn": is_withdrawn(platform, rows[progress.name]),
             "error": rows[progress.name].error,
             "look_again_at": _utc(rows[progress.name].look_again_at),
@@ -261,8 +263,8 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
 
 
 def _print_projects(found: "list[dict[str, object]]") -> None:
-    numbers = ["videos", "settled", "with frames", "rejected"]
-    keys = ["name", "stage", "videos", "settled", "with_frames", "rejected", "release"]
+    numbers = ["videos", "settled", "with frames", "rejected", "frames to review"]
+    keys = ["name", "stage", "videos", "settled", "with_frames", "rejected", "waiting_for_review", "release"]
     rows = [[*(row[key] for key in keys), shortened(_remark(row), 100)] for row in found]
     print_table(["project", "stage", *numbers, "release", "error"], rows, numbers=numbers)
 

@@ -37,6 +37,16 @@ def print_summary(platform: Platform, project: str) -> None:
     for listing in remarkable_listings(platform.database, project):
         remark = "; ".join(filter(None, (listing.error, listing.passed_over)))
         console.print(Text.assemble((f"{listing.source} {listing.query}", "yellow"), f": {remark}"))
+    _print_videos(platform, project)
+    if warning := funnel.waiting_warning:
+        console.print(Text.assemble(("warning", "yellow"), f": {warning}"))
+    if funnel.release is not None:
+        console.print(f"release  {platform.layout.release_folder(project, funnel.release)}")
+        report = platform.layout.report_page(project)
+        console.print(f"report   {report if report.is_file() else 'not drawn; the log says why'}")
+
+
+def _print_videos(platform: Platform, project: str) -> None:
     videos = find_videos(platform.database, project=project)
     by_reason: dict[str, list[VideoRow]] = {}
     for row in videos:
@@ -53,7 +63,3 @@ def print_summary(platform: Platform, project: str) -> None:
         if num_left_out := num_pictures_left_out(row, most_frames):
             text = f" ({row.key}): {left_out_text(num_left_out)}"
             console.print(Text.assemble((name_of_video(row), "yellow"), text))
-    if funnel.release is not None:
-        console.print(f"release  {platform.layout.release_folder(project, funnel.release)}")
-        report = platform.layout.report_page(project)
-        console.print(f"report   {report if report.is_file() else 'not drawn; the log says why'}")

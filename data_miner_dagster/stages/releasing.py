@@ -8,16 +8,21 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.box_shares import BoxXyxy
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.domain.secret_names import is_secret_name
+from data_miner_dagster.domain.verdicts import Verdict
+from data_miner_dagster.stages.reviewing.judging import FoundBox, Judgement
+from data_miner_dagster.stages.reviewing.states import BoxState
 
 _VERSION: Final = re.compile(r"v(\d+)")
 MIN_BOX_SIDE_PIXELS: Final = 1.0
@@ -28,41 +33,40 @@ DECIMALS: Final = 6
 _OF_A_SIGNATURE: Final = frozenset({"expires", "expire", "policy", "x-amz-expires"})
 """Not secrets, but parts of a signed address that has expired long before anyone reads the release."""
 
-BoxXyxy = tuple[float, float, float, float]
+
+class FrameOutcome(StrEnum):
+    """What becomes of a frame that a release looks at. Values are stored."""
+
+    RELEASED = "released"
+    HELD = "held"  # it has an unsure box, and waits until a person has looked at it
+    WITHOUT_BOXES = "without_boxes"  # and the project wants no such frames
+    LEFT_OUT = "left_out"  # its files cannot be had
+    NOT_CHOSEN = "not_chosen"  # a selection chose others
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRules:
-    """What a project admits to a release. Classes are identified by position in the project's class list."""
+    """What a project admits to a release."""
 
-    thresholds: tuple[float, ...]  # minimum confidence, by class
     include_frames_without_boxes: bool
+    unsure: Literal["hold", "ignore_regions", "as_negative"] = "hold"
 
     @classmethod
     def of(cls, config: ProjectConfig) -> "ReleaseRules":
         """Return the rules of a project."""
-        releasing = config.releasing
-        thresholds = tuple(releasing.threshold_of(name) for name in config.detection.classes)
-        return cls(thresholds, releasing.include_frames_without_boxes)
-
-
-@dataclass(frozen=True, slots=True)
-class FoundBox:
-    """One box as stored by detection, in absolute pixels. It may extend beyond the frame. Confidence is a float32."""
-
-    class_index: int
-    confidence: float
-    box_xyxy: BoxXyxy
+        return cls(config.releasing.include_frames_without_boxes, config.releasing.unsure)
 
 
 @dataclass(frozen=True, slots=True)
 class ReleasableBox:
     """One box as released: clipped to the frame and rounded."""
 
-    position: int  # among the boxes found on the frame
+    position: int | None  # among the boxes found on the frame; None: only a person saw it
     class_index: int
-    confidence: float
+    confidence: float  # 1 where only a person saw it
     box_xyxy: BoxXyxy
+    verdict: Verdict | None = None
+    is_unsure: bool = False  # a region to ignore
 
 
 def at_threshold(confidences: Float32Array, threshold: float) -> npt.NDArray[np.bool_]:
@@ -87,25 +91,33 @@ def candidate_frames(
 
 
 def releasable_boxes(
-    found: Sequence[FoundBox], rules: ReleaseRules, resolution_wh: tuple[int, int]
-) -> list[ReleasableBox] | None:
-    """Return the released boxes of one frame, most confident first, or None if the frame is not released.
+    found: Sequence[FoundBox], judgement: Judgement, rules: ReleaseRules, resolution_wh: tuple[int, int]
+) -> list[ReleasableBox] | FrameOutcome:
+    """Return the released boxes of one frame, most confident first, or why the frame is not released.
 
-    A box is released if it reaches its class threshold and at least one pixel per side lies inside the frame. Boxes
-    of equal confidence are ordered by class, then coordinates. A frame without such boxes is released if the rules
-    allow it.
+    A box counts if at least one pixel per side lies inside the frame. Objects are released. What unsure boxes lead to
+    is a matter of the rules, and so is a frame without objects. Boxes of equal confidence are ordered by class, then
+    coordinates.
+
+    Args:
+        found: the boxes that were detected on the frame.
+        judgement: these boxes after the verdicts on them.
+        rules: what the project admits.
+        resolution_wh: the size of the frame in pixels.
     """
-    if not found:
-        return [] if rules.include_frames_without_boxes else None
-    confidences = np.array([box.confidence for box in found], np.float32)
-    thresholds = np.array([rules.thresholds[box.class_index] for box in found], np.float32)
     boxes = []
-    for position in np.flatnonzero(confidences >= thresholds).tolist():
-        box = found[position]
-        if (clipped := clip_box(box.box_xyxy, resolution_wh)) is not None:
-            boxes.append(ReleasableBox(position, box.class_index, round(box.confidence, DECIMALS), clipped))
-    if not boxes and not rules.include_frames_without_boxes:
-        return None
+    for judged in judgement.boxes:
+        if judged.state is BoxState.NONE or (judged.state is BoxState.UNSURE and rules.unsure == "as_negative"):
+            continue
+        if (clipped := clip_box(judged.box_xyxy, resolution_wh)) is None:
+            continue
+        is_unsure = judged.state is BoxState.UNSURE
+        if is_unsure and rules.unsure == "hold":
+            return FrameOutcome.HELD
+        confidence = 1.0 if judged.position is None else round(found[judged.position].confidence, DECIMALS)
+        boxes.append(ReleasableBox(judged.position, judged.class_index, confidence, clipped, judged.verdict, is_unsure))
+    if not rules.include_frames_without_boxes and all(box.is_unsure for box in boxes):
+        return FrameOutcome.WITHOUT_BOXES
     return sorted(boxes, key=lambda box: (-box.confidence, box.class_index, box.box_xyxy))
 
 
@@ -155,6 +167,19 @@ class ImageSelection(Protocol):
 
     def choose(self, candidates: Candidates) -> npt.NDArray[np.bool_]:
         """Return (N,) bool: whether each image is released."""
+        ...
+
+
+class ConfidenceCalibration(Protocol):
+    """Turn a detector's confidence into the probability that a box is right."""
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What the mapping follows from, as JSON-compatible values. Part of the release's fingerprint."""
+        ...
+
+    def calibrated(self, class_name: str, confidence: float) -> float | None:
+        """Return the probability, or None if the class is not calibrated."""
         ...
 
 

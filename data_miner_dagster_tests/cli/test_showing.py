@@ -115,6 +115,7 @@ def test_status__counts_by_status_with_reasons(run_command: RunCommand, platform
             "settled": 4,
             "with_frames": 3,
             "rejected": 1,
+            "waiting_for_review": 0,
             "release": None,
             "release_withdrawn": None,
             "is_withdrawn": False,

@@ -220,7 +220,7 @@ def test_run__one_of_twenty_until_its_frames_exist(
         ("embedding.vectors:load_vectors", {"members": 1}),
         ("foreign.stored_pictures:read_stored_image", {"members": 1}),
         ("detection.detect_project:detection_rows", {"members": 1}),
-        ("releasing.source:ReleaseSource._image_of", {}),
+        ("releasing.source:ReleaseSource._frame_of", {}),
         ("releasing.writing:_write_image", {}),
     ],
 )
@@ -266,7 +266,7 @@ def test_run__a_report_that_cannot_be_drawn_fails_no_release(
         ("filtering.scoring:read_embeddings", "10 items in a row"),
         ("embedding.vectors:load_vectors", "10 items in a row"),
         ("foreign.stored_pictures:read_stored_image", "10 items in a row"),
-        ("releasing.source:ReleaseSource._image_of", "10 items in a row"),
+        ("releasing.source:ReleaseSource._frame_of", "10 items in a row"),
         ("releasing.writing:_place_image", "10 items in a row"),
     ],
 )

@@ -21,7 +21,7 @@ from data_miner_dagster_tests.roots.unpacking import FOLDER, unpack
 
 ANIMALS_REDONE = (
     "animals was built by another version of this package (deduplication 2 is now 3, releasing 2 is now 4, report 2 "
-    "is now 3): its next build redoes the duplicate groups (from stored vectors), the table of boxes (from stored "
+    "is now 4): its next build redoes the duplicate groups (from stored vectors), the table of boxes (from stored "
     "boxes), the release (as a new version) and the report; it keeps downloads, frames, embeddings, similarities, "
     "filter decisions and earlier releases (v001, v002)"
 )
@@ -78,8 +78,8 @@ def test_catalog__is_copied_then_migrated_with_every_row(made: Path, run_command
 def test_commands_that_look__show_what_was_there(made: Path, run_command: RunCommand) -> None:
     root = ("--root", made / "mined")
     status = run_command("status", *root).stdout
-    assert re.search(r"animals +COMPLETE +5 +5 +4 +0 +v002", status)
-    assert re.search(r"served +COMPLETE +3 +3 +2 +0 +v001", status)
+    assert re.search(r"animals +COMPLETE +5 +5 +4 +0 +0 +v002", status)
+    assert re.search(r"served +COMPLETE +3 +3 +2 +0 +0 +v001", status)
     videos = run_command("videos", *root).stdout
     for name, is_now in {
         "cat.mp4": "EXTRACTED +4 +4",

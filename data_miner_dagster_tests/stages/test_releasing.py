@@ -1,15 +1,16 @@
 import struct
 import tracemalloc
+from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_miner_dagster.domain.box_shares import BoxXyxy
 from data_miner_dagster.stages.releasing import (
-    BoxXyxy,
     CandidateColumns,
-    FoundBox,
+    FrameOutcome,
     ReleasableBox,
     ReleaseRules,
     assign_splits,
@@ -25,6 +26,8 @@ from data_miner_dagster.stages.releasing import (
     releasable_boxes,
     version_number,
 )
+from data_miner_dagster.stages.reviewing.judging import FoundBox, judge_boxes
+from data_miner_dagster.stages.reviewing.states import ConfidenceRange, FrameClasses
 
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
 
@@ -78,15 +81,32 @@ def test_candidate_frames__representatives_that_can_be_had() -> None:
     assert candidate_frames(frames, is_representative, {7, 4}.__contains__) == [2, 9]
 
 
+UnsurePolicy = Literal["hold", "ignore_regions", "as_negative"]
+
+
+def releasable(
+    found: list[FoundBox],
+    thresholds: tuple[float, ...] = (0.3,),
+    *,
+    unsure_from: float = 1.0,
+    with_empty: bool = True,
+    unsure: UnsurePolicy = "hold",
+) -> list[ReleasableBox] | FrameOutcome:
+    """Return what is released of a frame of 64 by 48 on which nobody has given a verdict."""
+    names = tuple(f"class {index}" for index in range(len(thresholds)))
+    ranges = tuple(ConfidenceRange(min(unsure_from, threshold), threshold) for threshold in thresholds)
+    judgement = judge_boxes(found, [], FrameClasses(names, ranges), (64, 48))
+    return releasable_boxes(found, judgement, ReleaseRules(with_empty, unsure), (64, 48))
+
+
 def test_releasable_boxes__by_class_threshold_and_what_is_inside() -> None:
-    rules = ReleaseRules(thresholds=(0.3, 0.7), include_frames_without_boxes=True)
     found = [
         FoundBox(0, 0.29, (1.0, 1.0, 9.0, 9.0)),
         FoundBox(1, _as_float32(0.7), (-3.0, 2.0, 20.0, 60.0)),
         FoundBox(0, 0.9, (70.0, 0.0, 80.0, 9.0)),  # outside
         FoundBox(0, 0.8000000001, (5.0, 5.0, 15.0, 15.0)),
     ]
-    assert releasable_boxes(found, rules, (64, 48)) == [
+    assert releasable(found, (0.3, 0.7)) == [
         ReleasableBox(3, 0, 0.8, (5.0, 5.0, 15.0, 15.0)),
         ReleasableBox(1, 1, 0.7, (0.0, 2.0, 20.0, 48.0)),
     ]
@@ -94,8 +114,40 @@ def test_releasable_boxes__by_class_threshold_and_what_is_inside() -> None:
 
 @pytest.mark.parametrize("found", [[], [FoundBox(0, 0.1, (1.0, 1.0, 9.0, 9.0))]])
 def test_releasable_boxes__a_frame_without_is_a_negative_or_left_out(found: list[FoundBox]) -> None:
-    assert releasable_boxes(found, ReleaseRules((0.3,), include_frames_without_boxes=True), (64, 48)) == []
-    assert releasable_boxes(found, ReleaseRules((0.3,), include_frames_without_boxes=False), (64, 48)) is None
+    assert releasable(found) == []
+    assert releasable(found, with_empty=False) is FrameOutcome.WITHOUT_BOXES
+
+
+SURE, UNSURE = FoundBox(0, 0.5, (1.0, 1.0, 9.0, 9.0)), FoundBox(0, 0.25, (20.0, 1.0, 29.0, 9.0))
+OUTSIDE = FoundBox(0, 0.25, (70.0, 0.0, 80.0, 9.0))
+AGREED = FoundBox(0, 0.25, (20.0, 1.0, 29.0, 9.0), num_agreeing_detectors=2)
+
+
+@pytest.mark.parametrize(
+    ("found", "unsure", "expected"),
+    [
+        ([SURE, UNSURE], "hold", FrameOutcome.HELD),
+        ([UNSURE], "hold", FrameOutcome.HELD),
+        ([SURE, OUTSIDE], "hold", [(0, False)]),
+        ([SURE, AGREED], "hold", [(0, False), (1, False)]),
+        ([SURE, UNSURE], "ignore_regions", [(0, False), (1, True)]),
+        ([SURE, UNSURE], "as_negative", [(0, False)]),
+        ([UNSURE], "as_negative", []),
+    ],
+)
+def test_releasable_boxes__unsure_ones(
+    found: list[FoundBox], unsure: UnsurePolicy, expected: FrameOutcome | list[tuple[int, bool]]
+) -> None:
+    decided = releasable(found, unsure_from=0.2, unsure=unsure)
+    if isinstance(decided, list):
+        assert [(box.position, box.is_unsure) for box in decided] == expected
+    else:
+        assert decided is expected
+
+
+def test_releasable_boxes__a_region_to_ignore_is_no_box() -> None:
+    decided = releasable([UNSURE], unsure_from=0.2, unsure="ignore_regions", with_empty=False)
+    assert decided is FrameOutcome.WITHOUT_BOXES
 
 
 def _as_float32(value: float) -> float:
@@ -129,9 +181,9 @@ def test_releasable_boxes__like_a_plain_loop(
         top, bottom = (round(0.0 if y < 0 else 48.0 if y > 48 else y, 3) for y in (top, bottom))
         if right - left >= 1 and bottom - top >= 1:
             expected.append((-round(box.confidence, 6), box.class_index, (left, top, right, bottom), position))
-    decided = releasable_boxes(found, ReleaseRules(thresholds, with_empty), (64, 48))
+    decided = releasable(found, thresholds, with_empty=with_empty)
     if not expected and not with_empty:
-        assert decided is None
+        assert decided is FrameOutcome.WITHOUT_BOXES
         return
     assert decided == [
         ReleasableBox(position, class_index, -confidence, box_xyxy)

@@ -82,7 +82,10 @@ across aaa and bbb), 7 unique; 6 boxes, 5 at a threshold of 0.3: person 3, bicyc
 
 
 def project_config(name: str = "cyclists", **sections: Any) -> ProjectConfig:
-    """Return a small valid configuration; `sections` replace its sections."""
+    """Return a small valid configuration; `sections` replace its sections.
+
+    Unsure boxes count as negatives unless `releasing` says otherwise: of the 7 unique frames, all are released.
+    """
     values: dict[str, Any] = {
         "name": name,
         "description": "Cyclists and passers-by in short clips.",
@@ -90,7 +93,8 @@ def project_config(name: str = "cyclists", **sections: Any) -> ProjectConfig:
         "filtering": {"positive": ["a bicycle", "a person"], "junk": ["a title card"]},
         "detection": {"classes": {"person": [], "bicycle": ["bicycle", "bike"]}},
     }
-    return ProjectConfig.model_validate(values | sections)
+    releasing = {"unsure": "as_negative", **sections.pop("releasing", {})}
+    return ProjectConfig.model_validate(values | sections | {"releasing": releasing})
 
 
 def build_platform(root: Path, *, profile: str = "lite", catalog_url: str | None = None) -> Platform:

@@ -9,6 +9,7 @@ from data_miner_dagster.catalog.projects import date_next_look, update_project
 from data_miner_dagster.catalog.releases import add_release, find_releases
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.splits import add_generations
+from data_miner_dagster.catalog.verdicts import verdicts_in_force
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
@@ -21,8 +22,10 @@ from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
 from data_miner_dagster.operations.left_out import going_on_without, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage
+from data_miner_dagster.operations.releasing.labelling import WORDS_ON_BOXES, Labelling, VerdictsByFrame
+from data_miner_dagster.operations.releasing.planning import Standing
 from data_miner_dagster.operations.releasing.source import ReleaseSource
-from data_miner_dagster.operations.releasing.writing import Standing, plan_release, write_release
+from data_miner_dagster.operations.releasing.writing import plan_release, write_release
 from data_miner_dagster.operations.reporting.funnel import funnel_before_release
 from data_miner_dagster.operations.reporting.report import write_report
 from data_miner_dagster.operations.split_memory import (
@@ -33,7 +36,7 @@ from data_miner_dagster.operations.split_memory import (
     remembered_splits,
 )
 from data_miner_dagster.operations.stage_versions import record_stage_versions
-from data_miner_dagster.stages.releasing import ImageSelection, next_version
+from data_miner_dagster.stages.releasing import FrameOutcome, ImageSelection, next_version
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 
 
@@ -61,13 +64,14 @@ def release_project(
     with project_stage(platform, project, ProjectStage.RELEASING) as stage:
         releases = platform.layout.releases_folder(project)
         sweep_partials(releases)
-        source = ReleaseSource(platform, project, config)
+        verdicts = VerdictsByFrame(verdicts_in_force(platform.database, project, words=WORDS_ON_BOXES))
+        source = ReleaseSource(platform, project, config, Labelling(config, verdicts))
         standing = _standing(platform, config, selection)
 
         def publish(left_out: Mapping[str, str]) -> tuple[str, OutcomeStatus]:
             source.left_out = sorted(left_out)
             missing = {*source.left_out, *source.unseen}
-            fingerprint = release_fingerprint(config, source.fingerprints, missing, selection)
+            fingerprint = release_fingerprint(config, source.fingerprints, missing, selection, source.labelling)
             existing = _find_release(standing, fingerprint)
             if existing is not None and not (force and damaged_files(releases / existing)):
                 return existing, OutcomeStatus.REUSED
@@ -91,15 +95,18 @@ def release_fingerprint(
     tables: Mapping[str, str],
     missing: Collection[str] = (),
     selection: ImageSelection | None = None,
+    labelling: Labelling | None = None,
 ) -> str:
     """Return what the content of a release follows from: `missing` are videos and frames that should be in it.
 
+    Verdicts and a calibration are part of it only where there are any.
     What is None in the configuration is no part of it, so that a new setting makes no release stale.
     """
     return fingerprint_of(
         {
             **({"missing": sorted(missing)} if missing else {}),
             **({"selection": dict(selection.settings)} if selection is not None else {}),
+            **(labelling.settings if labelling is not None else {}),
             "version": RELEASING_VERSION,
             "description": config.description,
             "releasing": config.releasing.model_dump(mode="json", exclude={"copy_images"}, exclude_none=True),
@@ -200,12 +207,15 @@ def _finish(
         counts={
             "videos": manifest["num_videos"],
             "images": manifest["num_images"],
+            "waiting for review": manifest["frames"][FrameOutcome.HELD.value],
             "images without boxes": manifest["num_images_without_boxes"],
+            "images without any detection": manifest["num_images_without_detections"],
             "boxes": manifest["num_boxes"],
             **{f"images in {split}": number for split, number in manifest["images_by_split"].items()},
             **{f"boxes of {name}": manifest["boxes_by_class"][name] for name in manifest["classes"]},
         },
         metadata={
+            **({"warning": warning} if (warning := manifest["unsure"]["warning"]) else {}),
             "version": version,
             "release": str(release),
             "report": f"not drawn: {report.line}" if isinstance(report, ItemFault) else report,

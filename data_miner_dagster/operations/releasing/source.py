@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -20,19 +20,13 @@ from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import OutOfDateError, PermanentError
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.domain.statuses import PROJECT_WAY, TABLE_STAGES
-from data_miner_dagster.export.records import ReleaseBox, ReleaseImage, ReleaseVideo
+from data_miner_dagster.domain.verdicts import FramePlace
+from data_miner_dagster.export.records import ReleaseImage, ReleaseVideo
 from data_miner_dagster.operations.detection.detect_project import num_unreadable_frames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import not_ready
-from data_miner_dagster.stages.releasing import (
-    DECIMALS,
-    FoundBox,
-    ReleasableBox,
-    ReleaseRules,
-    candidate_frames,
-    public_reference,
-    releasable_boxes,
-)
+from data_miner_dagster.operations.releasing.labelling import Labelling
+from data_miner_dagster.stages.releasing import DECIMALS, FrameOutcome, candidate_frames, public_reference
 from data_miner_dagster.storage.by_video import TableByVideo
 from data_miner_dagster.storage.frames import frames_identity, has_frames, read_frame_images, read_frames
 from data_miner_dagster.storage.tables import (
@@ -71,7 +65,19 @@ _BOX_COLUMNS: Final = (
     "num_agreeing_detectors",
 )
 
-Attempt = Callable[[str, Callable[[], ReleaseImage | None]], ReleaseImage | None]
+
+@dataclass(frozen=True, slots=True)
+class DecidedFrame:
+    """What becomes of one frame; the image only if it is released."""
+
+    outcome: FrameOutcome
+    image: ReleaseImage | None = None
+    has_detections: bool = True  # False: no detector reported anything, at any confidence
+    num_verdicts: int = 0  # on its boxes
+    unmet_verdicts: tuple[str, ...] = ()  # ids of the answers that met no box
+
+
+Attempt = Callable[[str, Callable[[], DecidedFrame]], DecidedFrame | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +126,13 @@ class ReleaseSource:
         OutOfDateError: one has run on other inputs than the one before it left.
     """
 
-    def __init__(self, platform: Platform, project: str, config: ProjectConfig) -> None:
+    def __init__(self, platform: Platform, project: str, config: ProjectConfig, labelling: Labelling) -> None:
         self._platform = platform
         self._project = project
         self._config = config
         self._shown = config.shown
-        self._rules = ReleaseRules.of(config)
-        self._class_indices = {name: index for index, name in enumerate(config.detection.classes)}
+        self.labelling = labelling
+        """Decides on the boxes of each frame."""
         self._paths = {PROJECT_WAY[stage].asset: platform.layout.table_of(project, stage) for stage in TABLE_STAGES}
         self._paths["detected frames"] = platform.layout.detected_frames_table(project)
         for name, path in self._paths.items():
@@ -148,15 +154,15 @@ class ReleaseSource:
         self.left_out: Collection[str] = ()
         """Videos and frames (by key and id) to go on without, since their files cannot be had."""
 
-    def images_of(
+    def frames_of(
         self,
         video_key: str,
         place: ImagePlace = _ANYWHERE,
         *,
         only: Collection[int] | None = None,
         attempt: Attempt = lambda _frame_id, work: work(),
-    ) -> list[ReleaseImage]:
-        """Return the images of one video that the configuration lets into a release, in order of time.
+    ) -> list[DecidedFrame]:
+        """Return what becomes of each frame of one video that a release looks at, in order of time.
 
         Args:
             video_key: the video.
@@ -167,41 +173,46 @@ class ReleaseSource:
         Raises:
             DataMinerError: the frames are not those that deduplication saw.
         """
-        if video_key in self.left_out:
-            return []
         unique = self._unique.rows_of(video_key)
-        if not pc.any(unique["is_representative"]).as_py():
-            return []
-        rows = self._rows_of(video_key)
-        images: list[ReleaseImage] = []
-        for frame_index in candidate_frames(
+        looked_at = candidate_frames(
             unique["frame_index"].to_numpy(),
             unique["is_representative"].to_numpy(),
-            lambda frame_index: self._is_missing(make_frame_id(video_key, frame_index)),
-        ):
-            if only is not None and frame_index not in only:
-                continue
-            work = partial(self._image_of, rows, frame_index, place.after(len(images)))
-            if (image := attempt(make_frame_id(video_key, frame_index), work)) is not None:
-                images.append(image)
-        return images
+            lambda frame_index: make_frame_id(video_key, frame_index) in self.unseen,
+        )
+        is_here = video_key not in self.left_out
+        rows = self._rows_of(video_key) if is_here and looked_at else None
+        frames: list[DecidedFrame] = []
+        num_images = 0
+        for frame_index in looked_at:
+            frame_id = make_frame_id(video_key, frame_index)
+            if rows is None or frame_id in self.left_out:
+                frames.append(DecidedFrame(FrameOutcome.LEFT_OUT))
+            elif only is None or frame_index in only:
+                work = partial(self._frame_of, rows, frame_index, place.after(num_images))
+                if (frame := attempt(frame_id, work)) is not None:
+                    frames.append(frame)
+                    num_images += frame.image is not None
+        return frames
 
-    def _is_missing(self, frame_id: str) -> bool:
-        return frame_id in self.unseen or frame_id in self.left_out
-
-    def _image_of(self, rows: _VideoRows, frame_index: int, place: ImagePlace) -> ReleaseImage | None:
-        """Return one frame as an image of a release, None if the rules do not let it in."""
+    def _frame_of(self, rows: _VideoRows, frame_index: int, place: ImagePlace) -> DecidedFrame:
+        """Decide on one frame."""
         frame = rows.frames.get(frame_index)
         if frame is None:
             raise self._stale("frames", f"{rows.video_key} has no frame {frame_index}")
         box_rows = rows.boxes.get(frame_index, [])
-        found = [self._found_box(row) for row in box_rows]
-        boxes = releasable_boxes(found, self._rules, (frame["width"], frame["height"]))
-        if boxes is None:
-            return None
+        frame_place = FramePlace(rows.video_key, frame["pts_seconds"])
+        labelled = self.labelling.label(frame_place, (frame["width"], frame["height"]), box_rows)
+        decided = DecidedFrame(
+            labelled.outcome,
+            has_detections=bool(box_rows),
+            num_verdicts=labelled.num_verdicts,
+            unmet_verdicts=tuple(verdict.answer_id for verdict in labelled.unmet),
+        )
+        if labelled.outcome is not FrameOutcome.RELEASED:
+            return decided
         frame_id = make_frame_id(rows.video_key, frame_index)
         similar = rows.similar[frame_index]
-        return ReleaseImage(
+        image = ReleaseImage(
             image_id=place.first_image_id,
             file_name=f"{place.split}/{rows.video_key}_{frame_index:06d}{Path(frame['file_name']).suffix}",
             split=place.split,
@@ -221,25 +232,9 @@ class ReleaseSource:
             similar_prompt=self._shown.text(similar["positive_prompt"]),
             sharpness=round(frame["sharpness"], DECIMALS),
             num_duplicates=self._num_duplicates.get(frame_id, 0),
-            boxes=tuple(self._release_box(box, box_rows[box.position]) for box in boxes),
+            boxes=labelled.boxes,
         )
-
-    def _found_box(self, row: Mapping[str, Any]) -> FoundBox:
-        class_index = self._class_indices.get(row["class_name"])
-        if class_index is None:
-            raise self._stale("detections", f"its class {row['class_name']!r} is not in the class list")
-        return FoundBox(class_index, row["confidence"], (row["x_min"], row["y_min"], row["x_max"], row["y_max"]))
-
-    def _release_box(self, box: ReleasableBox, row: Mapping[str, Any]) -> ReleaseBox:
-        return ReleaseBox(
-            class_index=box.class_index,
-            class_name=row["class_name"],
-            box_xyxy=box.box_xyxy,
-            confidence=box.confidence,
-            prompt=self._shown.text(row["prompt"]),
-            detector=row["detector"],
-            num_agreeing_detectors=row["num_agreeing_detectors"],
-        )
+        return replace(decided, image=image)
 
     def _rows_of(self, video_key: str) -> _VideoRows:
         return _VideoRows(
@@ -334,6 +329,8 @@ class ReleaseSource:
     def _boxes_of(self, video_key: str) -> dict[int, list[dict[str, Any]]]:
         boxes: dict[int, list[dict[str, Any]]] = {}
         for row in self._detections.rows_of(video_key).to_pylist():
+            if row["class_name"] not in self._config.detection.classes:
+                raise self._stale("detections", f"its class {row['class_name']!r} is not in the class list")
             boxes.setdefault(row["frame_index"], []).append(row)
         return boxes
 

@@ -5,20 +5,14 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
-from data_miner_dagster.catalog.schema import ReleaseRow
-from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.json_records import as_json
-from data_miner_dagster.domain.statuses import PROJECT_WAY
 from data_miner_dagster.export.card import write_card
 from data_miner_dagster.export.codec import Destination, ReleaseWriter
 from data_miner_dagster.export.datasheet import write_datasheet
@@ -30,81 +24,38 @@ from data_miner_dagster.export.records import (
     IMAGES_FOLDER,
     ReleaseHeader,
     ReleaseImage,
-    ReleaseModel,
     ReleaseTally,
-    ReleaseVideo,
 )
 from data_miner_dagster.export.verification import release_problems
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.releasing.source import ImagePlace, ReleasedVideo, ReleaseSource
-from data_miner_dagster.operations.reporting.funnel import Funnel
-from data_miner_dagster.operations.split_memory import Manifests
-from data_miner_dagster.stages.filtering.decisions import FilteringRules, resolve_rules
+from data_miner_dagster.operations.releasing.planning import (
+    Choice,
+    FrameTally,
+    ReleasePlan,
+    Standing,
+    WrittenImages,
+    manifest_content,
+    release_models,
+)
+from data_miner_dagster.operations.releasing.source import DecidedFrame, ImagePlace, ReleasedVideo, ReleaseSource
+from data_miner_dagster.stages.filtering.decisions import resolve_rules
 from data_miner_dagster.stages.releasing import (
     CandidateColumns,
     Candidates,
-    ImageSelection,
+    FrameOutcome,
     assign_splits,
     chosen_frames,
     divided_groups,
     group_videos,
     version_number,
 )
+from data_miner_dagster.stages.reviewing.waiting import waiting_line, waiting_remedy
 from data_miner_dagster.storage.tables import read_metadata
 
 _NO_HARD_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS})
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What is known of a project before a release: read once, and passed on."""
-
-    config: ProjectConfig
-    manifests: Manifests  # of the releases on disk
-    rows: Sequence[ReleaseRow]  # of the releases in the catalog
-    remembered: Mapping[str, str]  # video key to split, of every video that was ever released
-    funnel: Funnel  # up to the boxes
-    selection: ImageSelection | None = None  # what chooses among all images; None: every one is released
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The images that were chosen among all that may be released."""
-
-    settings: Mapping[str, object]
-    num_candidates: int
-    frames: Mapping[str, npt.NDArray[np.int32]]  # frame indices by video; no video without any
-
-    def of(self, video_key: str) -> frozenset[int]:
-        """Return the frame indices of one video."""
-        return frozenset(self.frames[video_key].tolist())
-
-
-@dataclass(frozen=True, slots=True)
-class ReleasePlan:
-    """What is decided before the first byte is written."""
-
-    standing: Standing
-    header: ReleaseHeader
-    fingerprint: str
-    split_by_video: dict[str, str]
-    choice: Choice | None  # None: every image
-    group_by_video: dict[str, str]
-    divided_groups: list[tuple[str, ...]]
-    videos_without_images: list[str]  # decided on, and every frame of theirs gave way to another's or was left out
-    models: tuple[ReleaseModel, ...]
-    rules: FilteringRules
-    duplicate_encoder: str
-    duplicate_threshold: float
-    left_out: Collection[str]  # videos and frames whose files cannot be had
-
-    @property
-    def config(self) -> ProjectConfig:
-        """The project's configuration."""
-        return self.standing.config
 
 
 def plan_release(
@@ -118,9 +69,10 @@ def plan_release(
     """
     config = standing.config
     columns = CandidateColumns() if standing.selection is not None else None
-    video_keys = _videos_with_images(source, columns)
+    frames = FrameTally()
+    video_keys = _videos_with_images(source, columns, frames)
     if not video_keys:
-        raise NothingToReleaseError(f"project {config.name!r} has nothing to release: {standing.funnel.as_line()}")
+        raise NothingToReleaseError(_nothing_to_release(standing, frames))
     shares = config.releasing.ordered_splits
     duplicates = read_metadata(platform.layout.deduplicated_table(config.name))
     groups = group_videos(video_keys, source.duplicate_links())
@@ -143,7 +95,7 @@ def plan_release(
         divided_groups=divided_groups([tuple(key for key in group if key in splits) for group in groups], splits),
         videos_without_images=sorted(set(source.video_keys) - set(splits)),
         group_by_video={video_key: group[0] for group in groups for video_key in group},
-        models=_models(platform, config),
+        models=release_models(platform, config),
         rules=resolve_rules(
             config.filtering, platform.models.filter_encoder.name, platform.models.filter_encoder.calibration
         ),
@@ -152,7 +104,17 @@ def plan_release(
             duplicates.get("threshold") or platform.models.dedup_encoder.calibration.duplicate_threshold
         ),
         left_out=source.left_out,
+        frames=frames,
+        num_verdicts=len(source.labelling.verdicts),
     )
+
+
+def _nothing_to_release(standing: Standing, frames: FrameTally) -> str:
+    project, num_held = standing.config.name, frames.by_outcome[FrameOutcome.HELD]
+    why = standing.funnel.as_line()
+    if num_held:
+        why = f"{waiting_line(num_held, frames.by_outcome.total())}: {waiting_remedy(project)}"
+    return f"project {project!r} has nothing to release: {why}"
 
 
 def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
@@ -167,20 +129,26 @@ def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
     return Choice(standing.selection.settings, num_candidates, frames)
 
 
-def _videos_with_images(source: ReleaseSource, columns: CandidateColumns | None) -> list[str]:
-    """Return the videos that have an image to release; their images, in compact form, go into `columns`."""
+def _videos_with_images(source: ReleaseSource, columns: CandidateColumns | None, tally: FrameTally) -> list[str]:
+    """Return the videos that have an image to release; their images, in compact form, go into `columns`.
+
+    What becomes of every frame that a release looks at is counted in `tally`.
+    """
     faults: dict[str, ItemFault] = {}
     with item_guard("dataset") as guard:
 
         def has_images(video_key: str) -> bool:
-            def attempt(frame_id: str, work: Callable[[], ReleaseImage | None]) -> ReleaseImage | None:
+            def attempt(frame_id: str, work: Callable[[], DecidedFrame]) -> DecidedFrame | None:
                 return guard.attempt(video_key, work, partial(faults.__setitem__, frame_id))
 
-            read = partial(source.images_of, video_key, attempt=attempt)
-            images = guard.attempt(video_key, read, partial(faults.__setitem__, video_key), proves=False) or []
+            read = partial(source.frames_of, video_key, attempt=attempt)
+            frames = guard.attempt(video_key, read, partial(faults.__setitem__, video_key), proves=False) or []
+            for frame in frames:
+                tally.add(frame)
+            images = [frame.image for frame in frames if frame.image is not None]
             if columns is not None:
                 for image in images:
-                    boxes = ((box.class_index, box.confidence) for box in image.boxes)
+                    boxes = ((box.class_index, box.confidence) for box in image.labels)
                     columns.add(video_key, image.frame_index, image.similarity, boxes)
             return bool(images)
 
@@ -188,18 +156,6 @@ def _videos_with_images(source: ReleaseSource, columns: CandidateColumns | None)
     if faults:
         raise VideosLeftOutError(faults)
     return found
-
-
-def _models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseModel, ...]:
-    models = platform.models
-    entries = [("frame filter", models.filter_encoder.entry)]
-    if config.deduplication.encoder == "dedup":
-        entries.append(("near-duplicates", models.dedup_encoder.entry))
-    entries += [("detector", detector.entry) for detector in models.detectors(config.detection.detectors)]
-    return tuple(
-        ReleaseModel(role, entry.name, entry.source, entry.revision, entry.licence, entry.fingerprint)
-        for role, entry in entries
-    )
 
 
 def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan: ReleasePlan) -> None:
@@ -211,7 +167,8 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
     """
     with closing(ChecksumWriter(folder)) as checksums:
         with StoredPictures(platform.config.extraction) as pictures:
-            tally, kept = _write_images(Destination(folder, plan.header, folder, pictures), source, plan, checksums)
+            written = _write_images(Destination(folder, plan.header, folder, pictures), source, plan, checksums)
+        tally = written.tally
         videos = list(source.videos(_released_videos(plan, tally)))
         write_videos(folder, videos)
         problems = release_problems(folder, plan.header, tally)
@@ -220,7 +177,7 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
             raise DataMinerError(
                 f"release {plan.header.title} does not read back: {problems[0]}{more}; nothing was published"
             )
-        content = _manifest_content(plan, tally, videos, kept)
+        content = manifest_content(plan, written, videos)
         content["changes"] = _changes(folder, platform, plan, content)
         write_card(folder, plan.header, tally)
         write_datasheet(folder, plan.header, content, videos)
@@ -237,9 +194,9 @@ def _released_videos(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Releas
 
 def _write_images(
     destination: Destination, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter
-) -> tuple[ReleaseTally, list[str]]:
-    """Write images and labels; return the counts, and the frames that are in because a person said so."""
-    tally, kept = ReleaseTally.of(plan.header), []
+) -> WrittenImages:
+    """Write images and labels; return what is in them."""
+    tally, kept, num_without_detections = ReleaseTally.of(plan.header), [], 0
     faults: dict[str, ItemFault] = {}
     for split in plan.header.splits:
         (destination.folder / IMAGES_FOLDER / split).mkdir(parents=True)
@@ -250,25 +207,28 @@ def _write_images(
         for video_key in sorted(plan.split_by_video):
             place = ImagePlace(plan.split_by_video[video_key], tally.num_images + 1)
             only = plan.choice.of(video_key) if plan.choice is not None else None
-            read = partial(_images_and_files, source, video_key, place, only)
+            read = partial(_frames_and_files, source, video_key, place, only)
             found = guard.attempt(video_key, read, partial(faults.__setitem__, video_key), proves=False)
-            images, files = found or ([], {})
-            for image in images:
+            frames, files = found or ([], {})
+            for frame in frames:
+                if (image := frame.image) is None:
+                    continue
                 write = partial(_write_image, content, image, files)
                 if guard.attempt(video_key, write, partial(faults.__setitem__, image.frame_id)):
                     tally.add(image)
+                    num_without_detections += not frame.has_detections and not image.boxes
                     if (image.video_key, image.pts_seconds) in source.kept_by_hand:
                         kept.append(image.frame_id)
     if faults:
         raise VideosLeftOutError(faults)
-    return tally, kept
+    return WrittenImages(tally, kept, num_without_detections)
 
 
-def _images_and_files(
+def _frames_and_files(
     source: ReleaseSource, video_key: str, place: ImagePlace, only: Collection[int] | None
-) -> tuple[list[ReleaseImage], dict[int, Path]]:
+) -> tuple[list[DecidedFrame], dict[int, Path]]:
     files = source.image_files_of(video_key)
-    return source.images_of(video_key, place, only=only), files
+    return source.frames_of(video_key, place, only=only), files
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,53 +283,3 @@ def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool)
         else:
             return
     shutil.copyfile(source, target)
-
-
-def _manifest_content(
-    plan: ReleasePlan, tally: ReleaseTally, videos: list[ReleaseVideo], kept_by_hand: Sequence[str]
-) -> dict[str, Any]:
-    """Everything that is known of a release. No dates and no absolute paths: the same inputs give the same bytes."""
-    config, shown, choice = plan.config, plan.config.shown, plan.choice
-    return {
-        "project": plan.header.project,
-        "version": plan.header.version,
-        "description": plan.header.description,
-        "fingerprint": plan.fingerprint,
-        "num_videos": len(videos),
-        "num_images": tally.num_images,
-        "num_images_without_boxes": tally.num_images_without_boxes,
-        "num_boxes": tally.num_boxes,
-        "images_size_bytes": tally.size_bytes,
-        **({"left_out": sorted(plan.left_out)} if plan.left_out else {}),
-        **({"selection": {**choice.settings, "num_candidates": choice.num_candidates}} if choice else {}),
-        **({"kept_by_hand": list(kept_by_hand)} if kept_by_hand else {}),
-        "images_by_split": tally.images_by_split,
-        "boxes_by_split": tally.boxes_by_split,
-        "images_by_class": tally.images_by_class,
-        "boxes_by_class": tally.boxes_by_class,
-        "classes": list(plan.header.class_names),
-        "splits": _splits_content(plan),
-        **({"videos_without_images": plan.videos_without_images} if plan.videos_without_images else {}),
-        "thresholds": {name: config.releasing.threshold_of(name) for name in plan.header.class_names},
-        "models": [asdict(model) for model in plan.models],
-        "funnel": plan.standing.funnel.as_json()["steps"],
-        "prompts": {
-            role: [{**asdict(rule), "text": shown.text(rule.text)} for rule in rules]
-            for role, rules in (
-                ("positive", plan.rules.positive),
-                ("negative", plan.rules.negative),
-                ("junk", plan.rules.junk),
-            )
-        },
-        "duplicates": {"encoder": plan.duplicate_encoder, "threshold": plan.duplicate_threshold},
-        "config": {
-            stage.word: shown.section(stage.word) for stage in PROJECT_WAY if stage.word in ProjectConfig.model_fields
-        },
-    }
-
-
-def _splits_content(plan: ReleasePlan) -> dict[str, Any]:
-    content: dict[str, Any] = {"shares": plan.config.releasing.ordered_splits, "by_video": plan.split_by_video}
-    if plan.divided_groups:
-        content["divided_groups"] = plan.divided_groups
-    return content

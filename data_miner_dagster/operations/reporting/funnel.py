@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +27,8 @@ from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.operations.detection.detect_project import faults_by_frame, num_unreadable_frames
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.releasing import at_threshold
+from data_miner_dagster.stages.releasing import FrameOutcome, at_threshold
+from data_miner_dagster.stages.reviewing.waiting import waiting_warning
 from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_batches, read_table
@@ -45,8 +46,19 @@ class FunnelStep(StrEnum):
     DETECTED = "frames looked at"
     BOXES = "boxes found"
     BOXES_RELEASABLE = "boxes at threshold"
+    SETTLED = "frames settled"
     RELEASED_IMAGES = "images released"
     RELEASED_BOXES = "boxes released"
+
+
+WAITING: Final = "waiting for review (an unsure box)"
+"""Why a frame is not settled."""
+_NOT_RELEASED: Final[Mapping[FrameOutcome, str]] = {
+    FrameOutcome.WITHOUT_BOXES: "without boxes",
+    FrameOutcome.LEFT_OUT: "left out",
+    FrameOutcome.NOT_CHOSEN: "not chosen",
+}
+"""Why a frame that is settled is not released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,16 @@ class FunnelCount:
         kinds = [f"{number:,} {kind}" for kind, number in self.kinds.items()]
         return "; ".join(part for part in (f"without {', '.join(lost)}" if lost else "", ", ".join(kinds)) if part)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what JSON can carry."""
+        return {
+            "step": self.step.name.lower(),
+            "label": self.step.value,
+            "count": self.count,
+            "lost": dict(self.lost),
+            "kinds": dict(self.kinds),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
@@ -79,7 +101,14 @@ class Funnel:
 
     def with_release(self, version: str | None, manifest: Mapping[str, Any] | None) -> "Funnel":
         """Return the funnel with what a release holds; its steps are absent where there is none."""
-        return Funnel(self.project, (*self.steps, *_release_steps(manifest)), version)
+        return Funnel(self.project, (*self.steps, *release_steps(manifest)), version)
+
+    @property
+    def waiting_warning(self) -> str | None:
+        """A warning, with its remedy, if many frames of the release wait for review."""
+        settled = self[FunnelStep.SETTLED]
+        num_waiting = settled.lost.get(WAITING, 0)
+        return waiting_warning(self.project, num_waiting, (settled.count or 0) + num_waiting)
 
     def as_rows(self) -> list[tuple[str, str, str]]:
         """Return (step, count, reasons) rows of text for a table; a step not reached yet shows as `–`."""
@@ -117,16 +146,7 @@ class Funnel:
         return {
             "project": self.project,
             "release": self.release,
-            "steps": [
-                {
-                    "step": count.step.name.lower(),
-                    "label": count.step.value,
-                    "count": count.count,
-                    "lost": dict(count.lost),
-                    "kinds": dict(count.kinds),
-                }
-                for count in self.steps
-            ],
+            "steps": [count.as_json() for count in self.steps],
         }
 
 
@@ -253,16 +273,24 @@ def _box_steps(path: Path, releasing: ReleasingConfig, class_names: list[str]) -
         return [FunnelCount(FunnelStep.BOXES, None), FunnelCount(FunnelStep.BOXES_RELEASABLE, None)]
     found: Counter[str] = Counter()
     passing: Counter[str] = Counter()
+    num_unsure = 0
     for batch in read_batches(path, ["class_name", "confidence"]):
         names = batch["class_name"]
         found.update(_value_counts(names))
         for name in pc.unique(names).to_pylist():
             confidences = batch["confidence"].filter(pc.equal(names, name))
-            passing[name] += int(at_threshold(confidences.to_numpy(), releasing.threshold_of(name)).sum())
-    lost = {"below threshold": found.total() - passing.total()} if found.total() > passing.total() else {}
+            num_passing = int(at_threshold(confidences.to_numpy(), releasing.threshold_of(name)).sum())
+            passing[name] += num_passing
+            num_unsure += int(at_threshold(confidences.to_numpy(), releasing.unsure_from_of(name)).sum()) - num_passing
+    lost = {"unsure": num_unsure, "below threshold": found.total() - passing.total() - num_unsure}
     return [
         FunnelCount(FunnelStep.BOXES, found.total(), kinds=_in_order(found, class_names)),
-        FunnelCount(FunnelStep.BOXES_RELEASABLE, passing.total(), lost=lost, kinds=_in_order(passing, class_names)),
+        FunnelCount(
+            FunnelStep.BOXES_RELEASABLE,
+            passing.total(),
+            lost=_in_order(lost, lost),
+            kinds=_in_order(passing, class_names),
+        ),
     ]
 
 
@@ -274,10 +302,25 @@ def _latest_version(platform: Platform, project: str) -> str | None:
     return releases[-1].version if releases else None
 
 
-def _release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
+def release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
+    """Return the steps that a release adds. Releases of earlier versions do not say what became of each frame."""
     if manifest is None:
-        return [FunnelCount(FunnelStep.RELEASED_IMAGES, None), FunnelCount(FunnelStep.RELEASED_BOXES, None)]
+        steps = (FunnelStep.SETTLED, FunnelStep.RELEASED_IMAGES, FunnelStep.RELEASED_BOXES)
+        return [FunnelCount(step, None) for step in steps]
+    settled, lost = FunnelCount(FunnelStep.SETTLED, None), {}
+    if (frames := manifest.get("frames")) is not None:
+        num_held = frames[FrameOutcome.HELD.value]
+        settled = FunnelCount(
+            FunnelStep.SETTLED, frames["looked_at"] - num_held, lost=_in_order({WAITING: num_held}, [])
+        )
+        lost = {text: frames[outcome.value] for outcome, text in _NOT_RELEASED.items()}
     return [
-        FunnelCount(FunnelStep.RELEASED_IMAGES, manifest["num_images"], kinds=manifest["images_by_split"]),
+        settled,
+        FunnelCount(
+            FunnelStep.RELEASED_IMAGES,
+            manifest["num_images"],
+            lost=_in_order(lost, lost),
+            kinds=manifest["images_by_split"],
+        ),
         FunnelCount(FunnelStep.RELEASED_BOXES, manifest["num_boxes"], kinds=manifest["boxes_by_class"]),
     ]

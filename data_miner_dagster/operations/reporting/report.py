@@ -21,6 +21,7 @@ from data_miner_dagster.operations.deduplication.reuploads import project_reuplo
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reporting.funnel import release_steps
 from data_miner_dagster.operations.reporting.previews import (
     COLUMNS,
     detection_tiles,
@@ -90,23 +91,10 @@ def _shown_mark(folder: Path) -> str | None:
 
 def _whole_funnel(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """The funnel as of this release, not as of now: the project may have grown since."""
-    return [
-        *manifest["funnel"],
-        {
-            "step": "released_images",
-            "label": "images released",
-            "count": manifest["num_images"],
-            "lost": {},
-            "kinds": {name: number for name, number in manifest["images_by_split"].items() if number},
-        },
-        {
-            "step": "released_boxes",
-            "label": "boxes released",
-            "count": manifest["num_boxes"],
-            "lost": {},
-            "kinds": {name: number for name, number in manifest["boxes_by_class"].items() if number},
-        },
-    ]
+    of_release = [count.as_json() for count in release_steps(manifest)]
+    for step in of_release:
+        step["kinds"] = {name: number for name, number in step["kinds"].items() if number}
+    return [*manifest["funnel"], *of_release]
 
 
 def _galleries(platform: Platform, config: ProjectConfig) -> list[Gallery]:

@@ -34,6 +34,7 @@ def test_project_funnel__absent_is_not_zero(tmp_path: Path) -> None:
         ("frames looked at", "–"),
         ("boxes found", "–"),
         ("boxes at threshold", "–"),
+        ("frames settled", "–"),
         ("images released", "–"),
         ("boxes released", "–"),
     ]
@@ -77,7 +78,7 @@ def test_project_funnel__counts_every_reason(tmp_path: Path) -> None:
         "boxes/person": 4,
         "boxes/bicycle": 2,
         "boxes_releasable": 5,
-        "boxes_releasable/lost/below threshold": 1,
+        "boxes_releasable/lost/unsure": 1,
         "boxes_releasable/person": 3,
         "boxes_releasable/bicycle": 2,
     }
@@ -89,4 +90,4 @@ def test_project_funnel__counts_every_reason(tmp_path: Path) -> None:
         "kinds": {},
     }
     assert "9 frames kept (without 1 black, 1 below_positive, 1 junk) → 7 unique frames" in funnel.as_line()
-    assert "| boxes at threshold | 5 | without 1 below threshold; 3 person, 2 bicycle |" in funnel.as_markdown()
+    assert "| boxes at threshold | 5 | without 1 unsure; 3 person, 2 bicycle |" in funnel.as_markdown()

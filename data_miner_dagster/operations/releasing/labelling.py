@@ -1,0 +1,143 @@
+"""The boxes of single frames as a release has them: from the table of detections, after the verdicts of people."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.verdicts import BOX_WORDS, FramePlace, Verdict, VerdictWord
+from data_miner_dagster.export.records import PERSON, ReleaseBox
+from data_miner_dagster.stages.releasing import (
+    DECIMALS,
+    ConfidenceCalibration,
+    FrameOutcome,
+    ReleasableBox,
+    ReleaseRules,
+    releasable_boxes,
+)
+from data_miner_dagster.stages.reviewing.judging import FoundBox, judge_boxes
+from data_miner_dagster.stages.reviewing.states import FrameClasses
+
+WORDS_ON_BOXES: Final = BOX_WORDS | {VerdictWord.COMPLETE}
+"""The verdicts that change the boxes of a frame."""
+_SAME_FRAME_SECONDS: Final = 0.0005
+"""Times that differ by less are one frame: other tools round them to milliseconds."""
+
+
+class VerdictsByFrame:
+    """The verdicts in force on the boxes of a project, to be found by video and time."""
+
+    def __init__(self, verdicts: Iterable[Verdict]) -> None:
+        self._by_video: dict[str, list[Verdict]] = {}
+        for verdict in verdicts:
+            if verdict.word in WORDS_ON_BOXES:
+                self._by_video.setdefault(verdict.place.video_key, []).append(verdict)
+        for of_video in self._by_video.values():
+            of_video.sort(key=_seconds)  # stable: those on one frame stay in the order in which they were given
+
+    def of(self, place: FramePlace) -> list[Verdict]:
+        """Return the verdicts on one frame, in the order in which they were given."""
+        of_video = self._by_video.get(place.video_key, [])
+        start = bisect_left(of_video, place.pts_seconds - _SAME_FRAME_SECONDS, key=_seconds)
+        stop = bisect_left(of_video, place.pts_seconds + _SAME_FRAME_SECONDS, key=_seconds)
+        return of_video[start:stop]
+
+    def __len__(self) -> int:
+        """Return the number of verdicts on boxes."""
+        return sum(map(len, self._by_video.values()))
+
+    @property
+    def answer_ids(self) -> list[str]:
+        """The ids of the answers, in order. Answers never change."""
+        return sorted(verdict.answer_id for of_video in self._by_video.values() for verdict in of_video)
+
+
+def _seconds(verdict: Verdict) -> float:
+    return verdict.place.pts_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFrame:
+    """The boxes of a frame in a release, or why the frame is not in it; and the verdicts that met no box of it."""
+
+    outcome: FrameOutcome
+    boxes: tuple[ReleaseBox, ...]
+    num_verdicts: int
+    unmet: tuple[Verdict, ...]
+
+
+class Labelling:
+    """Decides on the boxes of a project's frames, one frame at a time."""
+
+    def __init__(
+        self, config: ProjectConfig, verdicts: VerdictsByFrame, calibration: ConfidenceCalibration | None = None
+    ) -> None:
+        self.verdicts = verdicts
+        self.calibration = calibration
+        self._shown = config.shown
+        self._rules = ReleaseRules.of(config)
+        self._classes = FrameClasses.of(config)
+        self._class_indices = {name: index for index, name in enumerate(self._classes.names)}
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What the labels follow from beside the tables and the configuration, as JSON-compatible values."""
+        return {
+            **({"verdicts": self.verdicts.answer_ids} if len(self.verdicts) else {}),
+            **({"calibration": dict(self.calibration.settings)} if self.calibration is not None else {}),
+        }
+
+    def label(
+        self, place: FramePlace, resolution_wh: tuple[int, int], rows: Sequence[Mapping[str, Any]]
+    ) -> LabelledFrame:
+        """Return what a release has of one frame.
+
+        Args:
+            place: the frame.
+            resolution_wh: its size in pixels.
+            rows: its rows of the table of detections; their classes are in the project's list.
+        """
+        found = [self._found_box(row) for row in rows]
+        verdicts = self.verdicts.of(place)
+        judgement = judge_boxes(found, verdicts, self._classes, resolution_wh)
+        boxes = releasable_boxes(found, judgement, self._rules, resolution_wh)
+        if isinstance(boxes, FrameOutcome):
+            return LabelledFrame(boxes, (), len(verdicts), judgement.unmet)
+        labels = tuple(self._release_box(box, rows) for box in boxes)
+        return LabelledFrame(FrameOutcome.RELEASED, labels, len(verdicts), judgement.unmet)
+
+    def _found_box(self, row: Mapping[str, Any]) -> FoundBox:
+        return FoundBox(
+            self._class_indices[row["class_name"]],
+            row["confidence"],
+            (row["x_min"], row["y_min"], row["x_max"], row["y_max"]),
+            row["num_agreeing_detectors"],
+        )
+
+    def _release_box(self, box: ReleasableBox, rows: Sequence[Mapping[str, Any]]) -> ReleaseBox:
+        class_name = self._classes.names[box.class_index]
+        if box.position is None:
+            of_detector: dict[str, Any] = {"prompt": class_name, "detector": PERSON, "num_agreeing_detectors": 0}
+        else:
+            row = rows[box.position]
+            of_detector = {
+                "prompt": self._shown.text(row["prompt"]),
+                "detector": row["detector"],
+                "num_agreeing_detectors": row["num_agreeing_detectors"],
+                "confidence_calibrated": self._calibrated(row["class_name"], row["confidence"]),
+            }
+        return ReleaseBox(
+            class_index=box.class_index,
+            class_name=class_name,
+            box_xyxy=box.box_xyxy,
+            confidence=box.confidence,
+            verdict=box.verdict.word.value if box.verdict else None,
+            answer_id=box.verdict.answer_id if box.verdict else None,
+            is_unsure=box.is_unsure,
+            **of_detector,
+        )
+
+    def _calibrated(self, class_name: str, confidence: float) -> float | None:
+        value = self.calibration.calibrated(class_name, confidence) if self.calibration is not None else None
+        return None if value is None else round(value, DECIMALS)

@@ -1,0 +1,190 @@
+"""What is decided of a release before its first byte, and everything that its manifest says.
+
+Belongs here: records, and the manifest as a function of them. Does not belong here: files (writing.py).
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.catalog.schema import ReleaseRow
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.statuses import PROJECT_WAY
+from data_miner_dagster.export.records import ReleaseHeader, ReleaseModel, ReleaseTally, ReleaseVideo
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.source import DecidedFrame
+from data_miner_dagster.operations.reporting.funnel import Funnel
+from data_miner_dagster.operations.split_memory import Manifests
+from data_miner_dagster.stages.filtering.decisions import FilteringRules
+from data_miner_dagster.stages.releasing import FrameOutcome, ImageSelection
+from data_miner_dagster.stages.reviewing.waiting import waiting_warning
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a project before a release: read once, and passed on."""
+
+    config: ProjectConfig
+    manifests: Manifests  # of the releases on disk
+    rows: Sequence[ReleaseRow]  # of the releases in the catalog
+    remembered: Mapping[str, str]  # video key to split, of every video that was ever released
+    funnel: Funnel  # up to the boxes
+    selection: ImageSelection | None = None  # what chooses among all images; None: every one is released
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The images that were chosen among all that may be released."""
+
+    settings: Mapping[str, object]
+    num_candidates: int
+    frames: Mapping[str, npt.NDArray[np.int32]]  # frame indices by video; no video without any
+
+    def of(self, video_key: str) -> frozenset[int]:
+        """Return the frame indices of one video."""
+        return frozenset(self.frames[video_key].tolist())
+
+
+@dataclass(slots=True)
+class FrameTally:
+    """What became of the frames that a release looked at: every frame is in exactly one count."""
+
+    by_outcome: Counter[FrameOutcome] = field(default_factory=Counter)
+    unmet_verdicts: list[str] = field(default_factory=list)
+    num_verdicts: int = 0  # on these frames
+
+    def add(self, frame: DecidedFrame) -> None:
+        """Count one frame."""
+        self.by_outcome[frame.outcome] += 1
+        self.unmet_verdicts += frame.unmet_verdicts
+        self.num_verdicts += frame.num_verdicts
+
+    def as_json(self, num_released: int) -> dict[str, int]:
+        """Return the counts for the manifest, given how many of the images that could be released were chosen."""
+        counts = {outcome.value: self.by_outcome[outcome] for outcome in FrameOutcome}
+        counts[FrameOutcome.RELEASED.value] = num_released
+        counts[FrameOutcome.NOT_CHOSEN.value] = self.by_outcome[FrameOutcome.RELEASED] - num_released
+        return {"looked_at": self.by_outcome.total(), **counts}
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePlan:
+    """What is decided before the first byte is written."""
+
+    standing: Standing
+    header: ReleaseHeader
+    fingerprint: str
+    split_by_video: dict[str, str]
+    choice: Choice | None  # None: every image
+    group_by_video: dict[str, str]
+    divided_groups: list[tuple[str, ...]]
+    videos_without_images: list[str]  # decided on, and every frame of theirs gave way to another's or was left out
+    models: tuple[ReleaseModel, ...]
+    rules: FilteringRules
+    duplicate_encoder: str
+    duplicate_threshold: float
+    left_out: Collection[str]  # videos and frames whose files cannot be had
+    frames: FrameTally
+    num_verdicts: int  # in force on boxes of the project
+
+    @property
+    def config(self) -> ProjectConfig:
+        """The project's configuration."""
+        return self.standing.config
+
+
+def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseModel, ...]:
+    """Return the models that a project's release is made with, and their parts."""
+    models = platform.models
+    entries = [("frame filter", models.filter_encoder.entry)]
+    if config.deduplication.encoder == "dedup":
+        entries.append(("near-duplicates", models.dedup_encoder.entry))
+    entries += [("detector", detector.entry) for detector in models.detectors(config.detection.detectors)]
+    return tuple(
+        ReleaseModel(role, entry.name, entry.source, entry.revision, entry.licence, entry.fingerprint)
+        for role, entry in entries
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenImages:
+    """What was written of a release: the counts, and images of note."""
+
+    tally: ReleaseTally
+    kept_by_hand: Sequence[str]  # frames that are in because a person said so
+    num_without_detections: int  # images on which no detector reported anything, at any confidence
+
+
+def manifest_content(plan: ReleasePlan, written: WrittenImages, videos: Sequence[ReleaseVideo]) -> dict[str, Any]:
+    """Return everything that is known of a release. No dates and no absolute paths: same inputs, same bytes."""
+    config, shown, choice, tally = plan.config, plan.config.shown, plan.choice, written.tally
+    return {
+        "project": plan.header.project,
+        "version": plan.header.version,
+        "description": plan.header.description,
+        "fingerprint": plan.fingerprint,
+        "num_videos": len(videos),
+        "num_images": tally.num_images,
+        "num_images_without_boxes": tally.num_images_without_boxes,
+        "num_images_without_detections": written.num_without_detections,
+        "num_boxes": tally.num_boxes,
+        "num_unsure_boxes": tally.num_unsure_boxes,
+        "images_size_bytes": tally.size_bytes,
+        **({"left_out": sorted(plan.left_out)} if plan.left_out else {}),
+        **({"selection": {**choice.settings, "num_candidates": choice.num_candidates}} if choice else {}),
+        **({"kept_by_hand": list(written.kept_by_hand)} if written.kept_by_hand else {}),
+        "frames": plan.frames.as_json(tally.num_images),
+        "unsure": _unsure_content(plan),
+        **({"verdicts": _verdicts_content(plan, tally)} if plan.num_verdicts else {}),
+        "images_by_split": tally.images_by_split,
+        "boxes_by_split": tally.boxes_by_split,
+        "images_by_class": tally.images_by_class,
+        "boxes_by_class": tally.boxes_by_class,
+        "classes": list(plan.header.class_names),
+        "splits": _splits_content(plan),
+        **({"videos_without_images": plan.videos_without_images} if plan.videos_without_images else {}),
+        "thresholds": {name: config.releasing.threshold_of(name) for name in plan.header.class_names},
+        "models": [asdict(model) for model in plan.models],
+        "funnel": plan.standing.funnel.as_json()["steps"],
+        "prompts": {
+            role: [{**asdict(rule), "text": shown.text(rule.text)} for rule in rules]
+            for role, rules in (
+                ("positive", plan.rules.positive),
+                ("negative", plan.rules.negative),
+                ("junk", plan.rules.junk),
+            )
+        },
+        "duplicates": {"encoder": plan.duplicate_encoder, "threshold": plan.duplicate_threshold},
+        "config": {
+            stage.word: shown.section(stage.word) for stage in PROJECT_WAY if stage.word in ProjectConfig.model_fields
+        },
+    }
+
+
+def _unsure_content(plan: ReleasePlan) -> dict[str, Any]:
+    releasing, frames = plan.config.releasing, plan.frames.by_outcome
+    return {
+        "policy": releasing.unsure,
+        "unsure_from": {name: releasing.unsure_from_of(name) for name in plan.header.class_names},
+        "warning": waiting_warning(plan.config.name, frames[FrameOutcome.HELD], frames.total()),
+    }
+
+
+def _verdicts_content(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Any]:
+    return {
+        "in_force": plan.num_verdicts,
+        "on_frames": plan.frames.num_verdicts,
+        "boxes": dict(sorted(tally.boxes_by_verdict.items())),
+        "unmet": sorted(plan.frames.unmet_verdicts),
+    }
+
+
+def _splits_content(plan: ReleasePlan) -> dict[str, Any]:
+    content: dict[str, Any] = {"shares": plan.config.releasing.ordered_splits, "by_video": plan.split_by_video}
+    if plan.divided_groups:
+        content["divided_groups"] = plan.divided_groups
+    return content

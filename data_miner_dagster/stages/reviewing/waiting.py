@@ -1,0 +1,27 @@
+"""Say how many frames of a release wait for review, and what to do if they are many."""
+
+from typing import Final
+
+MANY_WAITING: Final = 0.2
+"""If more than this share of the frames waits, people are told what to do about it."""
+
+
+def waiting_line(num_waiting: int, num_looked_at: int) -> str:
+    """Return how many frames wait for review, as part of a sentence."""
+    share = f" ({num_waiting / num_looked_at:.0%})" if num_looked_at else ""
+    return f"{num_waiting:,} of {num_looked_at:,} frames{share} wait for review, since a box on them is unsure"
+
+
+def waiting_remedy(project: str) -> str:
+    """Return what can be done about frames that wait, as part of a sentence."""
+    return (
+        f"review them (`data-miner review {project}`), raise `releasing.unsure_from`, or set `releasing.unsure` to "
+        "`ignore_regions` or `as_negative`"
+    )
+
+
+def waiting_warning(project: str, num_waiting: int, num_looked_at: int) -> str | None:
+    """Return a warning with its remedy if more frames wait than `MANY_WAITING` allows, else None."""
+    if num_waiting <= MANY_WAITING * num_looked_at:
+        return None
+    return f"{waiting_line(num_waiting, num_looked_at)}: {waiting_remedy(project)}"
