@@ -67,6 +67,40 @@ def num_embedded_members(session: Session, project: str) -> int:
     return session.scalar(query) or 0
 
 
+def is_usable_member(session: Session, project: str, video_key: str) -> bool:
+    """Return whether a project wants a video that has not failed."""
+    failed = (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
+    query = select(VideoRow.key).where(VideoRow.key == video_key, VideoRow.status.not_in(failed), is_wanted(project))
+    return session.scalar(query) is not None
+
+
+def skipped_reuploads(session: Session, project: str) -> dict[str, str]:
+    """Return the videos that a project rejects as re-uploads, each with the video that it is the same as."""
+    query = (
+        select(VideoRow.key, VideoRow.duplicate_of)
+        .join(ProjectVideoRow, ProjectVideoRow.video_key == VideoRow.key)
+        .where(
+            ProjectVideoRow.project_name == project,
+            ProjectVideoRow.reason.startswith(f"{RejectionRule.REUPLOAD.value}: "),
+            VideoRow.duplicate_of.is_not(None),
+        )
+    )
+    return {row.key: row.duplicate_of for row in session.execute(query)}
+
+
+def take_back_reuploads(session: Session, project: str) -> list[str]:
+    """Let a project want the re-uploads again whose original cannot be used any more; return them, sorted."""
+    skipped = skipped_reuploads(session, project).items()
+    gone = [key for key, original in skipped if not is_usable_member(session, project, original)]
+    lock_videos(session, gone)
+    for member in _locked_members(session, project, gone).values():
+        member.status, member.reason = ProjectVideoStatus.PENDING, None
+    if gone:
+        reindex_videos(session, gone)
+        raise_content_versions(session, [project])
+    return sorted(gone)
+
+
 def member_statuses(session: Session, project: str) -> dict[str, ProjectVideoStatus]:
     """Return the status of each member of a project by video key, in no particular order."""
     query = select(ProjectVideoRow.video_key, ProjectVideoRow.status)

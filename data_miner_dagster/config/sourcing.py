@@ -174,6 +174,10 @@ class RulesConfig(ConfigModel):
     """Names or ids of channels."""
     blocked_channels_file: str | None = None
     """One channel per line. Relative to the project file."""
+    skip_reuploads: bool = False
+    """Reject a video that proves, once downloaded, to be the same as another one of this project: equal bytes, or the
+    same pictures and duration. It is neither extracted nor embedded, and stays in the split of the other video. It is
+    taken after all if the other one cannot be used."""
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:

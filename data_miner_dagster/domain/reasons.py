@@ -90,6 +90,7 @@ class RejectionRule(StrEnum):
     SECRET_ADDRESS = "secret_address"  # listed with a signature or token, which is not kept  # noqa: S105  # a word
     REFUSED_ADDRESS = "refused_address"  # listed with an address that is malformed or not a web address
     PRESCREENING = "prescreening"
+    REUPLOAD = "reupload"  # the same video as another one of the project
     BY_HAND = "by_hand"  # a person removed it from this project; no listing adds it back
     INTERNAL_ERROR = "internal_error"  # internal error of ours, while reading its listing entry
     MAX_VIDEOS = "max_videos"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_miner_dagster.catalog.database import Session
+from data_miner_dagster.catalog.members import skipped_reuploads
 from data_miner_dagster.catalog.splits import add_splits, read_generations, read_splits
 from data_miner_dagster.export.manifest import is_release, read_manifest
 from data_miner_dagster.operations.platform import Platform
@@ -58,9 +59,14 @@ def released_splits(manifests: Manifests) -> dict[str, dict[str, str]]:
 
 
 def remember_splits(session: Session, project: str, released: Mapping[str, Mapping[str, str]]) -> None:
-    """Keep in the catalog what `released_splits` found. Idempotent; what is known already stays as it is."""
+    """Keep in the catalog what `released_splits` found. Idempotent; what is known already stays as it is.
+
+    A video that the project skips because it is the same as another one has the split of that one, should it be used.
+    """
+    originals = skipped_reuploads(session, project)
     for text, splits in sorted(released.items()):
-        add_splits(session, project, text, splits)
+        bound = {key: splits[original] for key, original in originals.items() if original in splits}
+        add_splits(session, project, text, {**bound, **splits})
 
 
 def _shares_text(shares: Mapping[str, float]) -> str:

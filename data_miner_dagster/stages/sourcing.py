@@ -41,6 +41,11 @@ class Blocklists:
         )
 
 
+def reupload_rejection(original: str) -> Rejection:
+    """Return the rejection of a video that is the same as another one of the project."""
+    return Rejection(RejectionRule.REUPLOAD, f"the same video as {original}")
+
+
 def list_entries(text: str) -> list[str]:
     """Return the entries of a text, one per line. `# ` begins a comment; `#tag` is an entry."""
     entries = []

@@ -5,9 +5,11 @@ from typing import Any
 
 from data_miner_dagster.catalog.splits import delete_memory_of_project, read_splits
 from data_miner_dagster.domain.json_records import from_json
+from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.export.differences import ReleaseDifference
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.split_memory import read_manifests, remembered_splits
+from data_miner_dagster_tests.support.catalog import add_video
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
@@ -88,3 +90,18 @@ def test_release__a_link_between_splits_moves_nothing_and_is_told(tmp_path: Path
     told = f"{BY_HASH_IN_TRAIN} (train), {BY_HASH_IN_TEST} (test)"
     assert told in (tmp_path / "releases" / "cyclists" / after["version"] / "datasheet.md").read_text()
     assert told in (tmp_path / "reports" / "cyclists" / "index.html").read_text()
+
+
+def test_release__a_skipped_reupload_has_the_split_of_its_original_should_it_be_used(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, videos=[SampleVideo(BY_HASH_IN_TRAIN), SampleVideo("files-x1")])
+    add_video(
+        platform.database,
+        BY_HASH_IN_TEST,
+        "cyclists",
+        duplicate_of=BY_HASH_IN_TRAIN,
+        member_status=ProjectVideoStatus.REJECTED,
+        reason=f"reupload: the same video as {BY_HASH_IN_TRAIN}",
+    )
+    release_project(platform, "cyclists")
+    known = read_splits(platform.database, "cyclists", TEXT)
+    assert known[BY_HASH_IN_TEST] == known[BY_HASH_IN_TRAIN] == "train"

@@ -271,7 +271,8 @@ def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = No
         put_back(platform, row)
         raise
     with platform.database.transaction() as session:
-        record_done(session, info, rejections)
+        skipping = [name for name, rules in run.rules_by_video.get(key, {}).items() if rules.rules.skip_reuploads]
+        record_done(session, info, rejections, skipping)
         ends_refusals = begun_at is not None and was_refused(session, _site_of(row.key, row.url), key, begun_at)
     if begun_at is not None:
         run.network.note_answer()

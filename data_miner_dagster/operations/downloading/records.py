@@ -1,12 +1,13 @@
 """What the catalog is told of a download: in transactions made when the files are in place."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from data_miner_dagster.catalog.content import first_of_same_bytes, lock_content, of_like_duration
 from data_miner_dagster.catalog.database import Session
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
+from data_miner_dagster.catalog.members import is_usable_member
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_project_video, move_video
 from data_miner_dagster.catalog.videos import record_downloaded, restore_extracted
@@ -20,6 +21,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, record_item_fau
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.downloading.failures import SAME_DURATION_SECONDS, decide_failure, is_same_content
+from data_miner_dagster.stages.sourcing import reupload_rejection
 from data_miner_dagster.storage.frames import has_frames
 from data_miner_dagster.storage.videos import VideoInfo, read_video_info
 
@@ -37,18 +39,27 @@ def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
     return "; ".join(f"{project}: {rejection}" for project, rejection in sorted(rejections.items()))
 
 
-def record_done(session: Session, info: VideoInfo, rejections: Mapping[str, Rejection]) -> None:
-    """DOWNLOADED, linked to the first video that is the same; rejected in the projects that turn it down."""
+def record_done(
+    session: Session, info: VideoInfo, rejections: Mapping[str, Rejection], skipping: Collection[str] = ()
+) -> None:
+    """DOWNLOADED, linked to the first video that is the same; rejected in the projects that turn it down.
+
+    Those in `skipping` turn down what is the same as a video that they have.
+    """
     lock_content(session)
     channel = {} if info.channel_id is None else {"channel_id": info.channel_id}
+    original = _duplicate_of(session, info)
     record_downloaded(
         session,
         info.video_key,
         info.file,
         content_fingerprint=info.content_fingerprint,
-        duplicate_of=_duplicate_of(session, info),
+        duplicate_of=original,
         **channel,
     )
+    if original is not None:
+        known = [project for project in skipping if is_usable_member(session, project, original)]
+        rejections = {**dict.fromkeys(known, reupload_rejection(original)), **rejections}
     _reject(session, info.video_key, rejections)
 
 

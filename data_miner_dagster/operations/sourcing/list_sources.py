@@ -11,7 +11,14 @@ from typing import Final
 
 from data_miner_dagster.catalog.forgotten import without_forgotten
 from data_miner_dagster.catalog.listings import forget_listings, record_listings
-from data_miner_dagster.catalog.members import add_candidates, delete_faulty_entries, find_members, member_statuses
+from data_miner_dagster.catalog.members import (
+    add_candidates,
+    delete_faulty_entries,
+    find_members,
+    is_usable_member,
+    member_statuses,
+    take_back_reuploads,
+)
 from data_miner_dagster.catalog.projects import find_project, mark_sourced
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_videos
@@ -38,7 +45,7 @@ from data_miner_dagster.operations.sourcing.rules import (
     with_known,
 )
 from data_miner_dagster.sites.redaction import redact_url
-from data_miner_dagster.stages.sourcing import apply_cap, first_of_each
+from data_miner_dagster.stages.sourcing import apply_cap, first_of_each, reupload_rejection
 from data_miner_dagster.storage.file_hashes import FileHashes
 
 logger = logging.getLogger(__name__)
@@ -224,9 +231,10 @@ def _decide(
                 faulty = replace(listed, fault=fault.line)
                 decided.append((faulty, Rejection(RejectionRule.INTERNAL_ERROR, fault.line)))
 
-            made = guard.attempt(
-                listed.video_key, partial(_by_rules, rules, listed, rows.get(listed.video_key)), record
-            )
+            row = rows.get(listed.video_key)
+            made = guard.attempt(listed.video_key, partial(_by_rules, rules, listed, row), record)
+            if made is not None and made[1] is None and row is not None and rules.rules.skip_reuploads:
+                made = made[0], _as_reupload(platform, project, row)
             if made is not None:
                 decided.append(made)
     if not config.sourcing.prescreening.enabled:
@@ -255,6 +263,15 @@ def _by_rules(
     candidate = with_known(listed, row)
     is_complete = row is not None and row.sha256 is not None and listed.origin is not Origin.LOCAL
     return candidate, rules.rejection_of(candidate, is_complete=is_complete)
+
+
+def _as_reupload(platform: Platform, project: str, row: VideoRow) -> Rejection | None:
+    """Return why a video is not wanted that is the same as another one, None if that one cannot be used (any more)."""
+    if row.duplicate_of is None:
+        return None
+    with platform.database.reading() as session:
+        is_usable = is_usable_member(session, project, row.duplicate_of)
+    return reupload_rejection(row.duplicate_of) if is_usable else None
 
 
 # --- recording ---
@@ -301,6 +318,7 @@ def _record_members(
             )
         time.sleep(_PAUSE_SECONDS if len(portion) == _A_PORTION else 0.0)
     with database.transaction() as session:
+        take_back_reuploads(session, project)
         record_listings(session, project, [listing.result for listing in listings])
         mark_sourced(session, project, config_hash)
         statuses = member_statuses(session, project).values()

@@ -11,8 +11,11 @@ from sqlalchemy import select
 
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow
+from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.videos import find_video, find_videos
+from data_miner_dagster.catalog.work_tables import PendingWorkRow
 from data_miner_dagster.domain.errors import ConfigError, VideoPermanentError
+from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.operations.downloading.download_videos import download_videos
@@ -259,6 +262,42 @@ def test_duplicates__same_bytes_and_same_pictures_are_linked(
         assert download_videos(platform, [keys[path]])[0].status is OutcomeStatus.DONE
     links = {path: row_of(platform, key).duplicate_of for path, key in keys.items()}
     assert links == {"/a.mp4": None, "/b.mp4": keys["/a.mp4"], "/c.mp4": keys["/a.mp4"], "/d.mp4": None}
+
+
+def test_skip_reuploads__is_rejected_once_downloaded_until_the_original_fails(
+    platform: Platform, server: HostileServer, tmp_path: Path
+) -> None:
+    def moving(name: str, codec: str, shift: int) -> bytes:
+        return make_video(tmp_path / name, num_frames=30, size_wh=(160, 96), codec=codec, pattern=shift).read_bytes()
+
+    server.add("/a.mp4", hostile.whole_file(moving("1.mp4", "mpeg4", 3)))
+    server.add("/c.mp4", hostile.whole_file(moving("2.mp4", "mpeg2video", 3)))  # the same pictures
+    server.add("/d.mp4", hostile.whole_file(moving("3.mp4", "mpeg4", 11)))
+    urls = [server.url(path) for path in ("/a.mp4", "/c.mp4", "/d.mp4")]
+    add_project(platform, [{"type": "urls", "urls": urls}], rules={"skip_reuploads": True})
+    add_project(platform, [{"type": "urls", "urls": urls[1:]}], rules={"skip_reuploads": True}, name="q")
+    list_sources(platform, "p")
+    list_sources(platform, "q")
+    by_url = {video.url: video.key for video in find_videos(platform.database, project="p")}
+    first, same, other = (by_url[url] for url in urls)
+    for key in (first, same, other):
+        assert download_videos(platform, [key])[0].status is OutcomeStatus.DONE
+
+    def reasons(project: str) -> dict[str, str | None]:
+        return {member.video_key: member.reason for member in find_members(platform.database, project)}
+
+    assert reasons("p") == {first: None, same: f"reupload: the same video as {first}", other: None}
+    assert reasons("q") == {same: None, other: None}
+    with platform.database.reading() as session:
+        pending = {(row.project_name, row.video_key) for row in session.scalars(select(PendingWorkRow))}
+    assert pending == {("p", first), ("p", other), ("q", same), ("q", other)}
+    list_sources(platform, "p", force=True)
+    assert reasons("p")[same] == f"reupload: the same video as {first}"
+    with platform.database.transaction() as session:
+        assert move_video(session, first, VideoStatus.EXTRACTING)
+        assert move_video(session, first, VideoStatus.FAILED, error_kind=VideoErrorKind.UNDECODABLE, error="broken")
+    list_sources(platform, "p")
+    assert reasons("p")[same] is None
 
 
 def row_of(platform: Platform, key: str) -> VideoRow:
