@@ -32,7 +32,8 @@ def use_small_pages(folder: Path) -> None:
 def commit_unhurried(folder: Path) -> None:
     """Let commits of this process to the SQLite files under a folder not wait for the disk, if they write ahead.
 
-    A process that dies loses nothing. A power cut may lose the last commits, never the file.
+    Files that it creates write ahead from the start. A process that dies loses nothing. A power cut may lose the last
+    commits, never the file.
     """
     _listen()
     _unhurried.add(os.path.realpath(folder))
@@ -68,5 +69,10 @@ def _configure(connection: object, _record: object) -> None:
     folders = [str(folder) for folder in Path(os.path.realpath(file)).parents]
     if folders[0] in _small:
         connection.execute(f"PRAGMA page_size = {SMALL_PAGE_BYTES}")  # no effect on a file that has content
-    if not _unhurried.isdisjoint(folders) and connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+    if _unhurried.isdisjoint(folders):
+        return
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):
+        with suppress(sqlite3.OperationalError):  # another process is creating it
+            connection.execute("PRAGMA journal_mode = WAL")
+    if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
         connection.execute("PRAGMA synchronous = NORMAL")

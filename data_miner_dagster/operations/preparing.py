@@ -4,15 +4,26 @@ Belongs here: what is the same whenever it is made, and needed whatever the vide
 that a stage decides or writes.
 """
 
+import importlib
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from data_miner_dagster.operations.item_faults import attempt_extra
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.prompts import embed_prompts
+
+_STAGES: Final = tuple(
+    f"data_miner_dagster.operations.{module}"
+    for module in (
+        "filtering.filter_project",
+        "deduplication.deduplicate_project",
+        "detection.detect_project",
+        "releasing.release_project",
+    )
+)
 
 
 class Preparation:
@@ -20,7 +31,7 @@ class Preparation:
 
     Args:
         platform: the platform.
-        loads_models: also load the models that the stages of a build use, because they follow in this process.
+        loads_models: also load the models and libraries of the stages of a build, because they follow in this process.
     """
 
     def __init__(self, platform: Platform, *, loads_models: bool) -> None:
@@ -49,5 +60,7 @@ class Preparation:
         config, models = self._platform.project_config(project), self._platform.models
         embed_prompts(self._platform, config.filtering.texts, config.filtering.templates)
         if self._loads_models:
+            for module in _STAGES:
+                importlib.import_module(module)
             for role in (models.encoder(config.deduplication.encoder), *models.detectors(config.detection.detectors)):
                 role.load()

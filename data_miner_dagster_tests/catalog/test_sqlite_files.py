@@ -47,6 +47,7 @@ def test_commit_unhurried__files_that_write_ahead_under_the_folder_alone(tmp_pat
     assert synchronous(ahead) == 2
     commit_unhurried(home)
     assert (synchronous(ahead), synchronous(journalled), synchronous(outside)) == (1, 2, 2)
+    assert synchronous(home / "new.db") == 1
 
 
 def test_kept_open__the_log_stays_while_others_open_and_close_the_file(tmp_path: Path) -> None:
