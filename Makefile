@@ -63,7 +63,10 @@ bench: $(STAMP) ## all benchmarks: a table each, JSON under benchmarks/results
 docs: $(STAMP) ## the configuration reference, from the models
 	$(BIN)/python -m data_miner_dagster.config.reference
 
+vendor: $(STAMP) ## fetch the library that draws boxes, from npm, and verify it (for another version of it)
+	$(BIN)/python -m data_miner_dagster.web.review.vendoring
+
 clean: ## remove the demo's results and caches; the environment and the model cache stay
 	rm -rf $(DEMO_ROOT) benchmarks/results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-.PHONY: help install demo up check fix chromium test bench docs clean
+.PHONY: help install demo up check fix chromium test bench docs vendor clean

@@ -1,0 +1,83 @@
+"""`python -m data_miner_dagster.web.review.vendoring`: fetch the library that draws boxes, and verify what came.
+
+The files lie in the repository and in the wheel, so nobody needs npm to review. Another version: change `version` and
+`archive_sha512` in the manifest (npm shows it as `dist.integrity`, in base64), run this, and look at the difference.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.domain.errors import DataMinerError
+
+VENDOR_FOLDER: Final = Path(__file__).with_name("static") / "vendor"
+_MANIFEST_NAME: Final = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Vendored:
+    """The package, the checksum of its archive, and the files taken from it, by name: member and sha256."""
+
+    package: str
+    version: str
+    archive_sha512: str
+    files: Mapping[str, Mapping[str, str]]
+
+
+def read_manifest() -> Vendored:
+    """Return what was taken from where."""
+    stored: dict[str, Any] = json.loads((VENDOR_FOLDER / _MANIFEST_NAME).read_text(encoding="utf-8"))
+    return Vendored(stored["package"], stored["version"], stored["archive_sha512"], stored["files"])
+
+
+def fetch(vendored: Vendored, folder: Path) -> None:
+    """Write the files of the package to `folder`, with npm.
+
+    Raises:
+        DataMinerError: npm is missing or fails, or a checksum differs; nothing is written then.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise DataMinerError("npm is not installed; it is needed only to fetch another version of the library")
+    with tempfile.TemporaryDirectory() as scratch:
+        name = f"{vendored.package}@{vendored.version}"
+        packed = subprocess.run([npm, "pack", "--silent", name], cwd=scratch, capture_output=True, check=False)  # noqa: S603
+        archives = list(Path(scratch).glob("*.tgz"))
+        if packed.returncode != 0 or len(archives) != 1:
+            raise DataMinerError(f"npm pack {name} failed: {packed.stderr.decode(errors='replace').strip()[-300:]}")
+        contents = unpack(vendored, archives[0])
+    for file_name, content in contents.items():
+        (folder / file_name).write_bytes(content)
+
+
+def unpack(vendored: Vendored, archive: Path) -> dict[str, bytes]:
+    """Return the files by name, after verifying the archive and each of them.
+
+    Raises:
+        DataMinerError: a checksum differs.
+    """
+    _check(archive.name, hashlib.sha512(archive.read_bytes()).hexdigest(), vendored.archive_sha512)
+    contents = {}
+    with tarfile.open(archive) as packed:
+        for name, file in vendored.files.items():
+            member = packed.extractfile(file["member"])
+            assert member is not None  # a folder of that name would have another checksum of the archive
+            contents[name] = member.read()
+            _check(name, hashlib.sha256(contents[name]).hexdigest(), file["sha256"])
+    return contents
+
+
+def _check(name: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise DataMinerError(f"{name} is not the file that was reviewed: its checksum is {found}, not {expected}")
+
+
+if __name__ == "__main__":
+    fetch(read_manifest(), VENDOR_FOLDER)
