@@ -69,6 +69,23 @@ class StorageLayout:
         return self.root / "up.lock"
 
     @property
+    def review_access(self) -> Path:
+        """The login links and sessions of the review pages, as checksums; readable by their owner alone."""
+        return self.root / "review_access"
+
+    def login_link_file(self, digest: str) -> Path:
+        """One login link that nobody has opened yet, by the checksum of its secret."""
+        return self.review_access / f"link-{check_project_name(digest)}"
+
+    def session_file(self, digest: str) -> Path:
+        """One visitor of the review pages, by the checksum of the cookie's secret."""
+        return self.review_access / f"session-{check_project_name(digest)}"
+
+    def leading_page(self, name: str) -> Path:
+        """A page on disk that leads a browser to a login link."""
+        return self.review_access / f"leading-{check_project_name(name)}.html"
+
+    @property
     def dagster_home(self) -> Path:
         """The default DAGSTER_HOME."""
         return self.root / "dagster_home"

@@ -16,6 +16,10 @@ KEY = "youtube-dQw4w9WgXcQ"
 PATHS: dict[str, Path] = {
     "catalog.sqlite": LAYOUT.catalog_file,
     "platform.json": LAYOUT.platform_file,
+    "review_access": LAYOUT.review_access,
+    "review_access/link-0f3a": LAYOUT.login_link_file("0f3a"),
+    "review_access/session-0f3a": LAYOUT.session_file("0f3a"),
+    "review_access/leading-0f3a.html": LAYOUT.leading_page("0f3a"),
     "dagster_home": LAYOUT.dagster_home,
     "project_files": LAYOUT.project_files,
     "videos": LAYOUT.videos,
@@ -200,6 +204,7 @@ OWNERS = (
     "cli/ports.py",  # likewise
     "deployment.py",  # of the package, and Dagster's own folder
     "history/copying.py",  # Dagster's own databases
+    "web/review/vendoring.py",  # of the package
     "operations/preflight.py",  # a file that is there for a moment
     "sites/",  # a program of the environment, and files in a folder for one fetch
 )

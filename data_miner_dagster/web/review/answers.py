@@ -1,0 +1,58 @@
+"""Questions and answers as JSON: what the scripts of the pages fetch and send."""
+
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from data_miner_dagster.domain.verdicts import ReviewQueue
+from data_miner_dagster.web.review.desk import OpenDesk
+from data_miner_dagster.web.review.requests import json_of, project_of, word_of
+from data_miner_dagster.web.review.wire import answers_from, item_json, page_json, undone_from
+
+MAX_PAGE: Final = 100
+_PAGE: Final = 10
+
+
+class AnswerEndpoints:
+    """The addresses that speak JSON about a project's questions."""
+
+    def __init__(self, open_desk: OpenDesk) -> None:
+        self._open_desk = open_desk
+
+    def queue(self, request: Request) -> Response:
+        """Return the next questions of a queue."""
+        query = request.query_params
+        limit = query.get("limit", "")
+        found = self._open_desk(project_of(request)).page(
+            word_of(ReviewQueue, request.path_params["queue"]),
+            cursor=query.get("cursor") or None,
+            class_name=query.get("class") or None,
+            video_key=query.get("video") or None,
+            size=min(MAX_PAGE, max(1, int(limit))) if limit.isdecimal() else _PAGE,
+        )
+        return JSONResponse(page_json(found))
+
+    def item(self, request: Request) -> Response:
+        """Return one question as it stands now."""
+        queue = word_of(ReviewQueue, request.path_params["queue"])
+        found = self._open_desk(project_of(request)).item(queue, request.query_params.get("key", ""))
+        if found is None:
+            raise HTTPException(404)
+        return JSONResponse(item_json(found))
+
+    async def answer(self, request: Request) -> Response:
+        """Store answers. The same answer sent again is stored once."""
+        answers = answers_from(await json_of(request))
+        who = request.scope["session"].who
+        await run_in_threadpool(lambda: self._open_desk(project_of(request)).answer(answers, who))
+        return JSONResponse({})
+
+    async def undo(self, request: Request) -> Response:
+        """Undo an answer. One that is not in force, or was never stored, stays so."""
+        answer_id = undone_from(await json_of(request))
+        who = request.scope["session"].who
+        undone = await run_in_threadpool(lambda: self._open_desk(project_of(request)).undo(answer_id, who))
+        return JSONResponse({"is_undone": undone})

@@ -1,0 +1,89 @@
+"""What the pages ask of operations/reviewing: the questions of a project, and a place for answers."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from data_miner_dagster.catalog.verdicts import count_verdicts
+from data_miner_dagster.domain.verdicts import ReviewQueue, VerdictWord
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reviewing.records import Answer, BrowsedName, Page, QueueCount, ReviewItem
+from data_miner_dagster.operations.reviewing.review import open_review
+
+OpenDesk = Callable[[str], "Desk"]
+"""Returns the desk of a project by its name. Raises ConfigError if there is no such project."""
+
+_MOST_DESKS: Final = 4
+
+
+class Desk:
+    """The questions of one project. Safe to share by threads."""
+
+    def __init__(self, platform: Platform, project: str) -> None:
+        self._platform = platform
+        self._project = project
+        self._review = open_review(platform, project)
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """The classes of the project, in order."""
+        return list(self._platform.project_config(self._project).detection.classes)
+
+    def queues(self) -> Sequence[QueueCount]:
+        """Return how much each queue asks."""
+        return self._review.queues()
+
+    def page(
+        self,
+        queue: ReviewQueue,
+        *,
+        cursor: str | None = None,
+        size: int = 20,
+        class_name: str | None = None,
+        video_key: str | None = None,
+    ) -> Page:
+        """Return the questions after a cursor."""
+        return self._review.page(queue, cursor=cursor, size=size, class_name=class_name, video_key=video_key)
+
+    def item(self, queue: ReviewQueue, key: str) -> ReviewItem | None:
+        """Return one question as it stands now."""
+        return self._review.item(queue, key)
+
+    def classes(self) -> Sequence[BrowsedName]:
+        """Return the classes that can be looked through."""
+        return self._review.classes()
+
+    def videos(self) -> Sequence[BrowsedName]:
+        """Return the videos that can be looked through."""
+        return self._review.videos()
+
+    def answer(self, answers: Sequence[Answer], who: str) -> None:
+        """Store answers. One that is stored already stays as it is."""
+        for answer in answers:
+            self._review.give(answer, who=who)
+
+    def undo(self, answer_id: str, who: str) -> bool:
+        """Undo an answer; return whether it was in force."""
+        return self._review.undo(answer_id, who=who)
+
+    def verdict_counts(self) -> Mapping[VerdictWord, int]:
+        """Return how many verdicts of each kind are in force."""
+        return count_verdicts(self._platform.database, self._project)
+
+
+def project_desks(platform: Platform) -> OpenDesk:
+    """Return a function that opens desks, and keeps those that were used last."""
+    desks: OrderedDict[str, Desk] = OrderedDict()
+    lock = threading.Lock()
+
+    def open_desk(project: str) -> Desk:
+        with lock:
+            desk = desks.get(project) or Desk(platform, project)
+            desks[project] = desk
+            desks.move_to_end(project)
+            while len(desks) > _MOST_DESKS:
+                desks.popitem(last=False)
+            return desk
+
+    return open_desk

@@ -1,0 +1,97 @@
+"""ASGI middleware of the review pages: headers for every answer, and a session for all but a few pages.
+
+The guard in front (web/guard.py) checks Host, Origin and content type; this asks who the visitor is.
+"""
+
+from http.cookies import CookieError, SimpleCookie
+from typing import Final
+
+from starlette.responses import JSONResponse, Response
+
+from data_miner_dagster.web.guard import App, Message, Receive, Scope, Send
+from data_miner_dagster.web.review.access import SESSION_SECONDS, Access, Session
+from data_miner_dagster.web.review.templating import page
+
+LOGIN_PAGE: Final = "/login"
+LOGIN_API: Final = "/api/login"
+IDENTITY: Final = "/identity"
+_OPEN: Final = frozenset({LOGIN_PAGE, LOGIN_API, IDENTITY})
+_OPEN_FOLDER: Final = "/static/"
+_POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self'; "
+    b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""The library that draws boxes sets attributes `style`; scripts and styles in the page itself are refused."""
+_HEADERS: Final = (
+    (b"content-security-policy", _POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+_KEPT: Final = (b"cache-control", b"no-cache")  # asked for again, and sent again only if it has changed
+_NOT_KEPT: Final = (b"cache-control", b"no-store")
+
+
+def cookie_name(port: int) -> str:
+    """Return the name of the cookie. Browsers send the cookies of a host to all its ports, hence the number."""
+    return f"data_miner_review_{port}"
+
+
+def set_cookie(response: Response, port: int, session: Session | None) -> None:
+    """Give the visitor the session's cookie, or take it away."""
+    response.set_cookie(
+        cookie_name(port),
+        "" if session is None else session.secret,
+        max_age=0 if session is None else round(SESSION_SECONDS),
+        httponly=True,
+        samesite="strict",
+    )
+
+
+class Gate:
+    """An ASGI application that lets only visitors with a session through, whom it names in `scope["session"]`."""
+
+    def __init__(self, app: App, access: Access, port: int) -> None:
+        self._app = app
+        self._access = access
+        self._cookie_name = cookie_name(port)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, with the headers that the answer does not have yet."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        path = scope["path"]
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = list(message.get("headers", ()))
+                named = {name.lower() for name, _ in own}
+                caching = _KEPT if path.startswith(_OPEN_FOLDER) else _NOT_KEPT
+                message["headers"] = [*own, *(header for header in (*_HEADERS, caching) if header[0] not in named)]
+            await send(message)
+
+        scope["session"] = self._session(scope)
+        if scope["session"] is None and path not in _OPEN and not path.startswith(_OPEN_FOLDER):
+            await _stranger(path)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+    def _session(self, scope: Scope) -> Session | None:
+        cookies: SimpleCookie = SimpleCookie()
+        for name, value in scope["headers"]:
+            if name == b"cookie":
+                try:
+                    cookies.load(value.decode("latin-1"))
+                except CookieError:
+                    return None
+        cookie = cookies.get(self._cookie_name)
+        return self._access.session(cookie.value) if cookie is not None and cookie.value else None
+
+
+def _stranger(path: str) -> Response:
+    if path.startswith("/api/"):
+        return JSONResponse({"error": "you are not logged in, or no more"}, 401)
+    return page("stranger.html.j2", {}, who=None, status=401)

@@ -1,0 +1,74 @@
+"""Logging in by a one-time link, the visitor's name, and logging out.
+
+The secret of a link stands behind `#`, which browsers send to no server: the login page's script posts it. So opening
+an address changes nothing by itself, and no log or history keeps the secret.
+"""
+
+import hashlib
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.web.review.access import MAX_NAME_LENGTH, Access, Session, reviewer_name
+from data_miner_dagster.web.review.gate import set_cookie
+from data_miner_dagster.web.review.requests import json_of
+from data_miner_dagster.web.review.templating import page
+
+
+def root_identity(root: Path) -> str:
+    """Return a name of a root by which a command recognizes a server over the same root. It is no secret."""
+    return hashlib.sha256(str(root.resolve()).encode(errors="surrogateescape")).hexdigest()
+
+
+class LoginEndpoints:
+    """The addresses about the visitor."""
+
+    def __init__(self, access: Access, *, root: Path, port: int) -> None:
+        self._access = access
+        self._identity = root_identity(root)
+        self._port = port
+
+    def login_page(self, _request: Request) -> Response:
+        """Show the page whose script logs in."""
+        return page("login.html.j2", {}, who=None)
+
+    async def log_in(self, request: Request) -> Response:
+        """Exchange a link's secret for a cookie."""
+        secret = (await json_of(request)).get("secret")
+        session = await run_in_threadpool(self._access.log_in, secret) if isinstance(secret, str) else None
+        if session is None:
+            return JSONResponse({"error": "this link has been used, or is too old"}, 403)
+        answer = JSONResponse({"who": session.who})
+        set_cookie(answer, self._port, session)
+        return answer
+
+    async def log_out(self, request: Request) -> Response:
+        """End the visitor's session."""
+        session: Session = request.scope["session"]
+        await run_in_threadpool(self._access.log_out, session)
+        answer = JSONResponse({})
+        set_cookie(answer, self._port, None)
+        return answer
+
+    async def rename(self, request: Request) -> Response:
+        """Give the visitor another name.
+
+        Raises:
+            ConfigError: nothing of the name can be shown.
+        """
+        who = reviewer_name((await json_of(request)).get("who"))
+        if who is None:
+            raise ConfigError(f"a name has 1 to {MAX_NAME_LENGTH} characters that can be shown")
+        await run_in_threadpool(self._access.rename, request.scope["session"], who)
+        return JSONResponse({"who": who})
+
+    def session(self, request: Request) -> Response:
+        """Tell who the visitor is."""
+        return JSONResponse({"who": request.scope["session"].who})
+
+    def identity(self, _request: Request) -> Response:
+        """Tell which root is served."""
+        return JSONResponse({"root": self._identity})

@@ -1,0 +1,221 @@
+"""The pages of the review server, and the pictures on them. Each is rendered from what the desk of its project says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from data_miner_dagster.catalog.projects import project_progress
+from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.verdicts import ReviewQueue
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reviewing.records import BrowsedName, QueueCount
+from data_miner_dagster.web.review.desk import OpenDesk
+from data_miner_dagster.web.review.pictures import FramePictures
+from data_miner_dagster.web.review.requests import project_of, word_of
+from data_miner_dagster.web.review.templating import page
+from data_miner_dagster.web.review.wire import class_choices, item_json
+
+MOST_VIDEOS_LISTED: Final = 60
+GALLERY_PAGE: Final = 48
+_REPORT_POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
+
+
+class Form(StrEnum):
+    """How the questions of a queue are shown."""
+
+    BOXES = "boxes"  # one frame at a time
+    GRID = "grid"  # many frames to keep or drop
+    GROUPS = "groups"  # a representative and the frames that it stands for
+
+
+@dataclass(frozen=True, slots=True)
+class QueueText:
+    """What a page says about a queue."""
+
+    title: str
+    about: str
+    form: Form = Form.BOXES
+
+
+QUEUE_TEXTS: Final = {
+    ReviewQueue.UNSURE: QueueText(
+        "Unsure boxes",
+        "Frames with a box that is neither sure nor ruled out. The release holds them back until somebody has looked.",
+    ),
+    ReviewQueue.DISAGREEMENT: QueueText(
+        "Detectors disagree", "Boxes that one detector of the ensemble found and another one did not."
+    ),
+    ReviewQueue.NEAR_THRESHOLD: QueueText(
+        "Near the threshold", "Boxes whose confidence is close to the threshold of their class: there it is decided."
+    ),
+    ReviewQueue.RANDOM: QueueText(
+        "Random sample",
+        "Frames drawn at random. Label everything on them: only these answers measure how many objects are missed.",
+    ),
+    ReviewQueue.FILTER: QueueText(
+        "Kept or dropped?", "Frames near the threshold of the text filter, on either side of it.", Form.GRID
+    ),
+    ReviewQueue.DUPLICATES: QueueText(
+        "Duplicate groups", "Frames that were removed because another one stands for them.", Form.GROUPS
+    ),
+}
+"""The queues in the order of the overview."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """A queue on the overview."""
+
+    queue: str
+    text: QueueText
+    count: QueueCount
+
+
+class Pages:
+    """The addresses that answer with pages and pictures."""
+
+    def __init__(self, platform: Platform, open_desk: OpenDesk, pictures: FramePictures) -> None:
+        self._platform = platform
+        self._open_desk = open_desk
+        self._pictures = pictures
+
+    def projects(self, request: Request) -> Response:
+        """List the projects; with a single one, go there."""
+        found = project_progress(self._platform.database) if self._platform.has_catalog else []
+        if len(found) == 1:
+            return RedirectResponse(f"/projects/{found[0].name}", 303)
+        rows = [{"name": row.name, "stage": _stage_text(row.stage), "num_videos": row.num_members} for row in found]
+        return _page(request, "projects.html.j2", projects=rows)
+
+    def overview(self, request: Request) -> Response:
+        """Show the queues of a project, its classes and its videos."""
+        project = project_of(request)
+        desk = self._open_desk(project)
+        counts = {count.queue: count for count in desk.queues()}
+        queues = [_Queue(queue.value, text, counts[queue]) for queue, text in QUEUE_TEXTS.items() if queue in counts]
+        sought = request.query_params.get("video", "").strip()
+        videos = [video for video in desk.videos() if _is_found(video, sought)]
+        return _page(
+            request,
+            "overview.html.j2",
+            project=project,
+            queues=queues,
+            next_queue=next((row for row in queues if row.count.num_open), None),
+            verdicts={word.value.replace("_", " "): number for word, number in desk.verdict_counts().items() if number},
+            classes=_links(project, "class", desk.classes()),
+            videos=_links(project, "video", videos[:MOST_VIDEOS_LISTED]),
+            num_more_videos=max(0, len(videos) - MOST_VIDEOS_LISTED),
+            sought=sought,
+            has_report=self._platform.layout.report_page(project).is_file(),
+        )
+
+    def queue(self, request: Request) -> Response:
+        """Show the questions of a queue; the page's script fetches them."""
+        project = project_of(request)
+        queue = word_of(ReviewQueue, request.path_params["queue"])
+        text = QUEUE_TEXTS.get(queue)
+        if text is None:
+            raise HTTPException(404)
+        query = request.query_params
+        return self._questions(
+            request, project, queue, text, {"class": query.get("class", ""), "video": query.get("video", ""), "key": ""}
+        )
+
+    def frame(self, request: Request) -> Response:
+        """Show one frame with its boxes."""
+        project = project_of(request)
+        frame_id = make_frame_id(request.path_params["video_key"], request.path_params["frame_index"])
+        item = self._open_desk(project).item(ReviewQueue.BROWSING, frame_id)
+        if item is None:
+            raise HTTPException(404)
+        text = QueueText(item.frame.video_title, "")
+        chosen = {"class": "", "video": "", "key": item.key}
+        return self._questions(request, project, ReviewQueue.BROWSING, text, chosen)
+
+    def _questions(
+        self, request: Request, project: str, queue: ReviewQueue, text: QueueText, chosen: dict[str, str]
+    ) -> HTMLResponse:
+        return _page(
+            request,
+            f"{text.form}.html.j2",
+            project=project,
+            queue=queue.value,
+            text=text,
+            chosen=chosen,
+            classes=class_choices(self._open_desk(project).class_names),
+        )
+
+    def gallery(self, request: Request) -> Response:
+        """Show the frames of a class or a video, a page at a time."""
+        project = project_of(request)
+        query = request.query_params
+        chosen = {name: query.get(name, "") for name in ("class", "video")}
+        found = self._open_desk(project).page(
+            ReviewQueue.BROWSING,
+            class_name=chosen["class"] or None,
+            video_key=chosen["video"] or None,
+            cursor=query.get("cursor") or None,
+            size=GALLERY_PAGE,
+        )
+        following = {**chosen, "cursor": found.next_cursor or ""}
+        return _page(
+            request,
+            "gallery.html.j2",
+            project=project,
+            title=chosen["class"] or (found.items[0].frame.video_title if found.items else chosen["video"]),
+            frames=[item_json(item)["frame"] for item in found.items],
+            num_open=found.num_open,
+            is_first="cursor" not in query,
+            first_address=f"/projects/{project}/gallery?{urlencode(chosen)}",
+            next_address=f"/projects/{project}/gallery?{urlencode(following)}" if found.next_cursor else None,
+        )
+
+    def report(self, request: Request) -> Response:
+        """Show the report of a project's release, the same page that opens from disk."""
+        try:
+            html = self._platform.layout.report_page(project_of(request)).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise HTTPException(404) from None
+        return HTMLResponse(html, headers={"content-security-policy": _REPORT_POLICY})
+
+    def picture(self, request: Request) -> Response:
+        """Show a frame."""
+        found = self._pictures.picture(
+            request.path_params["video_key"],
+            request.path_params["frame_index"],
+            is_small="small" in request.query_params,
+        )
+        if found is None:
+            raise HTTPException(404)
+        headers = {"cache-control": "private, max-age=600", "content-security-policy": "default-src 'none'; sandbox"}
+        return Response(found.content, media_type="image/jpeg", headers=headers)
+
+
+def _page(request: Request, template: str, **values: object) -> HTMLResponse:
+    return page(template, values, who=request.scope["session"].who)
+
+
+def _links(project: str, kind: str, names: Sequence[BrowsedName]) -> list[dict[str, object]]:
+    return [
+        {
+            "title": name.title,
+            "num_frames": name.num_frames,
+            "address": f"/projects/{project}/gallery?{urlencode({kind: name.name})}",
+        }
+        for name in names
+    ]
+
+
+def _is_found(video: BrowsedName, sought: str) -> bool:
+    return sought.casefold() in f"{video.title}\n{video.name}".casefold()
+
+
+def _stage_text(stage: ProjectStage) -> str:
+    return stage.value.replace("_", " ").lower()

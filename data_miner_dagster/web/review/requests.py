@@ -1,0 +1,55 @@
+"""Reading requests: JSON objects within a bound, and what stands in addresses."""
+
+import json
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+from starlette.requests import Request
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.keys import check_project_name
+
+MAX_BODY_BYTES: Final = 1_000_000
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+async def json_of(request: Request) -> dict[str, Any]:
+    """Return the JSON object of a request.
+
+    Raises:
+        ConfigError: the body is too large, or is not a JSON object.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise ConfigError(f"a request has at most {MAX_BODY_BYTES:,} bytes")
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise ConfigError("the request is not a JSON object")
+    return content
+
+
+def project_of(request: Request) -> str:
+    """Return the project in the address.
+
+    Raises:
+        ConfigError: it is not a project's name.
+    """
+    return check_project_name(request.path_params["project"])
+
+
+def word_of(words: type[_Word], text: str) -> _Word:
+    """Return a word by its value.
+
+    Raises:
+        ConfigError: there is no such word.
+    """
+    try:
+        return words(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not one of {', '.join(words)}") from None

@@ -1,0 +1,195 @@
+// The picture with its boxes: the library draws, selects and drags; labels and moving by keys are here.
+// Boxes come and go as shares of the picture's width and height.
+
+const COLOURS = {
+  current: "#ffd43b", right: "#2fbf71", missing: "#2fbf71", shifted: "#4dabf7", other_class: "#4dabf7", wrong: "#fa5252",
+  object: "#ffffff", unsure: "#ff922b", none: "#868e96",
+};
+const SMALLEST = 0.002; // of the picture's side
+const rounded = (value) => Math.round(Math.min(1, Math.max(0, value)) * 1e6) / 1e6;
+
+export class Canvas {
+  #place; #on; #frame = null; #image = null; #library = null; #labels = null;
+  #boxes = []; #current = -1; #moving = null; #isRefreshing = false;
+
+  constructor(place, on) {
+    this.#place = place;
+    this.#on = on;
+    // Safari and touch pens may end a drag outside the picture
+    addEventListener("pointerup", () => setTimeout(() => this.#takeMoved(), 0));
+  }
+
+  clear() {
+    this.#library?.destroy();
+    this.#library = this.#image = this.#frame = this.#moving = null;
+    this.#place.replaceChildren();
+  }
+
+  async show(frame) {
+    this.clear();
+    this.#frame = frame;
+    const image = new Image();
+    image.alt = `frame ${frame.frame_id}`;
+    image.draggable = false;
+    image.src = frame.picture;
+    this.#place.style.setProperty("--aspect", String(frame.width / frame.height));
+    this.#place.replaceChildren(image);
+    try { await image.decode(); } catch {
+      if (this.#frame !== frame) return;
+      const told = document.createElement("p");
+      told.className = "missing";
+      told.textContent = "This picture cannot be shown.";
+      this.#place.replaceChildren(told);
+      return;
+    }
+    if (this.#frame !== frame) return;
+    this.#image = image;
+    this.#library = Annotorious.createImageAnnotator(image, {
+      drawingMode: "drag", theme: "light", style: (annotation, state) => this.#style(annotation, state),
+    });
+    this.#library.on("createAnnotation", (annotation) => this.#takeDrawn(annotation));
+    this.#library.on("selectionChanged", ([selected]) => {
+      if (selected && !this.#isRefreshing && this.#boxes.some(({ index }) => String(index) === selected.id)) {
+        this.#on.onPick(Number(selected.id));
+      }
+    });
+    this.#labels = document.createElement("div");
+    this.#labels.className = "labels";
+    this.#library.element.append(this.#labels);
+  }
+
+  /** Draw boxes `{box, index}`; `current` is marked. */
+  draw(boxes, current, text) {
+    this.#boxes = boxes;
+    this.#current = current;
+    if (!this.#library) return;
+    const selected = this.#library.getSelected()[0]?.id;
+    this.#isRefreshing = true;
+    this.#library.setAnnotations(boxes.map(({ box, index }) => this.#annotation(index, box.box)));
+    if (selected !== undefined && boxes.some(({ index }) => String(index) === selected)) this.#library.setSelected(selected);
+    this.#isRefreshing = false;
+    this.#labels.replaceChildren(...boxes.map(({ box, index }) => {
+      const made = document.createElement("span");
+      made.textContent = text(box);
+      made.className = index === current ? "label current" : "label";
+      made.style.left = `${box.box[0] * 100}%`;
+      made.style.top = `${box.box[1] * 100}%`;
+      made.style.setProperty("--colour", this.#colour(index));
+      return made;
+    }));
+  }
+
+  hide(isHidden) {
+    this.#place.classList.toggle("hides", isHidden);
+  }
+
+  /** Let the next drag draw a box, whatever is selected; arrow keys move one that is drawn in the middle. */
+  startDrawing() {
+    if (!this.#library) return;
+    this.#library.setSelected();
+    this.#beginMoving(null, [0.4, 0.4, 0.6, 0.6]);
+  }
+
+  startMoving(index, box) {
+    if (this.#library) this.#beginMoving(index, [...box]);
+  }
+
+  cancel() {
+    this.#endMoving();
+    this.#library?.cancelSelected();
+    this.#library?.cancelDrawing();
+  }
+
+  /** Take a key press while a box is moved by keys; return whether it was one. */
+  key(event) {
+    if (!this.#moving) return false;
+    const by = event.ctrlKey ? 0.001 : 0.01;
+    const [dx, dy] = { ArrowLeft: [-by, 0], ArrowRight: [by, 0], ArrowUp: [0, -by], ArrowDown: [0, by] }[event.key] ?? [0, 0];
+    if (dx || dy) {
+      const [x0, y0, x1, y1] = this.#moving.box;
+      const box = event.shiftKey ? [x0, y0, x1 + dx, y1 + dy] : [x0 + dx, y0 + dy, x1 + dx, y1 + dy];
+      if (box[2] - box[0] >= SMALLEST && box[3] - box[1] >= SMALLEST && box.every((value) => value > -1e-9 && value < 1 + 1e-9)) {
+        this.#moving.box = box;
+      }
+      this.#showMoving();
+      return true;
+    }
+    if (event.key === "Enter") {
+      const { index, box } = this.#moving;
+      this.#endMoving();
+      if (index === null) this.#on.onDraw(box.map(rounded));
+      else this.#on.onMove(index, box.map(rounded));
+      return true;
+    }
+    if (event.key === "Escape") {
+      this.#endMoving();
+      return true;
+    }
+    return !["?", "Tab"].includes(event.key); // nothing else is answered by mistake while a box is moved
+  }
+
+  #beginMoving(index, box) {
+    this.#endMoving();
+    const outline = document.createElement("div");
+    outline.className = "moving";
+    this.#moving = { index, box, outline };
+    this.#library.element.append(outline);
+    this.#place.dataset.mode = index === null ? "Drag a box, or move this one: arrows, Shift+arrows, Enter" : "Arrows, Shift+arrows, Enter";
+    this.#showMoving();
+  }
+
+  #showMoving() {
+    const { box: [x0, y0, x1, y1], outline } = this.#moving;
+    Object.assign(outline.style, {
+      left: `${x0 * 100}%`, top: `${y0 * 100}%`, width: `${(x1 - x0) * 100}%`, height: `${(y1 - y0) * 100}%`,
+    });
+  }
+
+  #endMoving() {
+    this.#moving?.outline.remove();
+    this.#moving = null;
+    delete this.#place.dataset.mode;
+  }
+
+  #annotation(index, [x0, y0, x1, y1]) {
+    const { naturalWidth: width, naturalHeight: height } = this.#image;
+    const [minX, minY, maxX, maxY] = [x0 * width, y0 * height, x1 * width, y1 * height];
+    const geometry = { x: minX, y: minY, w: maxX - minX, h: maxY - minY, bounds: { minX, minY, maxX, maxY } };
+    const id = String(index);
+    return { id, bodies: [], target: { annotation: id, selector: { type: "RECTANGLE", geometry } } };
+  }
+
+  #outline({ target: { selector: { geometry: { bounds } } } }) {
+    const { naturalWidth: width, naturalHeight: height } = this.#image;
+    return [bounds.minX / width, bounds.minY / height, bounds.maxX / width, bounds.maxY / height].map(rounded);
+  }
+
+  #takeDrawn(annotation) {
+    const outline = this.#outline(annotation);
+    this.#library.removeAnnotation(annotation.id);
+    this.#endMoving();
+    if (outline[2] - outline[0] >= SMALLEST && outline[3] - outline[1] >= SMALLEST) this.#on.onDraw(outline);
+  }
+
+  /** After a drag: if the selected box lies elsewhere than it was drawn, that is an answer. */
+  #takeMoved() {
+    const selected = this.#library?.getSelected()[0];
+    const known = selected && this.#boxes.find(({ index }) => String(index) === selected.id);
+    if (!known) return;
+    const outline = this.#outline(selected);
+    const isElsewhere = outline.some((value, side) => Math.abs(value - known.box.box[side]) > 1e-3);
+    if (isElsewhere) this.#on.onMove(known.index, outline);
+  }
+
+  #colour(index) {
+    if (index === this.#current) return COLOURS.current;
+    const { box } = this.#boxes.find((shown) => shown.index === index) ?? { box: {} };
+    return COLOURS[box.verdict ?? box.state] ?? COLOURS.none;
+  }
+
+  #style(annotation) {
+    const colour = this.#colour(Number(annotation.id));
+    const isCurrent = Number(annotation.id) === this.#current;
+    return { stroke: colour, strokeWidth: isCurrent ? 4 : 2, strokeOpacity: 1, fill: colour, fillOpacity: isCurrent ? 0.12 : 0.02 };
+  }
+}

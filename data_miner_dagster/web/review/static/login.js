@@ -1,0 +1,15 @@
+// Posts the secret that stands behind # in a login link, and goes on to the page that the link is for.
+const [secret, then] = decodeURIComponent(location.hash.slice(1)).split(" ");
+history.replaceState(null, "", location.pathname);
+const answer = secret ? await fetch("/api/login", {
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify({ secret }),
+}) : null;
+// whoever opens a used link again is mostly logged in already
+if (answer?.ok || (await fetch("/api/session")).ok) {
+  location.replace(then?.startsWith("/") && !then.startsWith("//") ? then : "/");
+} else {
+  document.getElementById("told").textContent = "This link has been used, or is too old.";
+  document.getElementById("remedy").hidden = false;
+}

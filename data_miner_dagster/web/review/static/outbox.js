@@ -1,0 +1,103 @@
+// Answers on their way to the server: sent one after another, in order, again and again until they are acknowledged.
+// Until then they are also kept in the browser's storage, so that a closed tab or a crash loses none: the next page
+// that is opened sends them. The server stores an answer once, however often it is sent.
+
+const PREFIX = "data-miner-review-unsent-";
+const FIRST_DELAY = 500;
+const LONGEST_DELAY = 5000;
+const shown = document.getElementById("saving");
+const unsent = new Map(); // by key; insertion is the order of sending
+let isSending = false;
+let trouble = "";
+let numSent = 0;
+
+function keep(key, entry) {
+  try { localStorage.setItem(key, JSON.stringify(entry)); } catch { /* full or forbidden: memory has it */ }
+}
+
+function forget(key) {
+  unsent.delete(key);
+  try { localStorage.removeItem(key); } catch { /* as above */ }
+}
+
+function show(text, kind) {
+  shown.textContent = text;
+  shown.dataset.kind = kind;
+}
+
+function showState() {
+  const number = unsent.size === 1 ? "1 answer" : `${unsent.size} answers`;
+  if (trouble) show(unsent.size ? `${trouble} ${number} wait in this browser.` : trouble, "trouble");
+  else if (unsent.size) show(`Saving ${number} …`, "saving");
+  else show(numSent ? "Saved" : "", "saved");
+}
+
+async function post(entry) {
+  return fetch(entry.address, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(entry.content),
+    keepalive: true,
+    signal: AbortSignal.timeout(15000),
+  });
+}
+
+async function send() {
+  if (isSending) return;
+  isSending = true;
+  let delay = FIRST_DELAY;
+  let refused = "";
+  while (unsent.size) {
+    const [key, entry] = unsent.entries().next().value;
+    let answer = null;
+    try { answer = await post(entry); } catch { /* the server is away */ }
+    if (answer?.ok) {
+      forget(key);
+      trouble = refused;
+      numSent += 1;
+      delay = FIRST_DELAY;
+    } else if (answer && answer.status >= 400 && answer.status < 500 && ![401, 408, 429].includes(answer.status)) {
+      forget(key); // it would be refused for ever
+      const told = await answer.json().catch(() => ({}));
+      trouble = refused = `Not stored: ${told.error ?? answer.statusText}.`;
+    } else {
+      if (!answer) trouble = "The server is away; trying again.";
+      else if (answer.status === 401) trouble = "You are logged out: run `data-miner review` for a link.";
+      else trouble = `The server cannot store answers (${answer.status}); trying again.`;
+      showState();
+      await new Promise((resolve) => setTimeout(resolve, delay));
+      delay = Math.min(LONGEST_DELAY, 2 * delay);
+    }
+    showState();
+  }
+  isSending = false;
+}
+
+/** Send something by POST, however long that takes. */
+export function deliver(address, content) {
+  const key = `${PREFIX}${Date.now().toString().padStart(15, "0")}-${crypto.randomUUID()}`;
+  unsent.set(key, { address, content });
+  keep(key, { address, content });
+  showState();
+  send();
+}
+
+/** Resolve when everything has been acknowledged. */
+export async function delivered() {
+  while (unsent.size) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+function adopt() {
+  try {
+    for (const key of Object.keys(localStorage).filter((name) => name.startsWith(PREFIX)).sort()) {
+      if (!unsent.has(key)) unsent.set(key, JSON.parse(localStorage.getItem(key)));
+    }
+  } catch { /* no storage, nothing left there */ }
+  showState();
+  send();
+}
+
+addEventListener("beforeunload", (event) => {
+  if (unsent.size) event.preventDefault(); // the browser asks whether to leave
+});
+adopt();

@@ -1,0 +1,109 @@
+// The questions of one queue, fetched ahead, and the answers to them, which can be undone.
+import { deliver, delivered } from "./outbox.js";
+
+const page = document.body.dataset;
+export const classes = JSON.parse(page.classes);
+const address = `/api/projects/${encodeURIComponent(page.project)}`;
+const AHEAD = 4;
+const PAGE = 24;
+
+/** The questions so far, the place among them, and where the next ones are. */
+export class Questions {
+  items = [];
+  numOpen = 0;
+  #cursor = "";
+  #isAtEnd = false;
+  #fetching = null;
+
+  /** Make sure that there are questions up to a place and a few more; the first call waits for them. */
+  async reach(place) {
+    if (place < this.items.length) {
+      if (place + AHEAD >= this.items.length) this.#more();
+      return;
+    }
+    while (place >= this.items.length && !this.#isAtEnd) await this.#more();
+  }
+
+  async #more() {
+    if (this.#isAtEnd) return;
+    this.#fetching ??= this.#fetch().finally(() => { this.#fetching = null; });
+    await this.#fetching;
+  }
+
+  async #fetch() {
+    if (page.key) {
+      this.#isAtEnd = true;
+      this.items.push(await get(`queues/${page.queue}/item?key=${encodeURIComponent(page.key)}`));
+      return;
+    }
+    const query = new URLSearchParams({ class: page.class, video: page.video, cursor: this.#cursor, limit: PAGE });
+    const found = await get(`queues/${page.queue}?${query}`);
+    const known = new Set(this.items.map((item) => item.key));
+    const fresh = found.items.filter((item) => !known.has(item.key));
+    this.items.push(...fresh);
+    this.numOpen = found.num_open;
+    this.#cursor = found.next_cursor ?? "";
+    this.#isAtEnd = !found.next_cursor;
+    for (const item of fresh.slice(0, AHEAD)) preload(item);
+  }
+
+  /** Read a question again, after an answer of somebody else or an undo. */
+  async refresh(place) {
+    const old = this.items[place];
+    try {
+      this.items[place] = await get(`queues/${page.queue}/item?key=${encodeURIComponent(old.key)}`);
+    } catch { /* it is no question any more, or the server is away: what is shown stays */ }
+    return this.items[place];
+  }
+
+  /** Forget questions far behind, so that a long session does not grow; return how many. */
+  trim(place, most = 400) {
+    const number = Math.max(0, place - most);
+    this.items.splice(0, number);
+    return number;
+  }
+}
+
+export function preload(item) {
+  for (const frame of [item?.frame, item?.other]) if (frame) new Image().src = frame.picture;
+}
+
+async function get(path) {
+  for (let delay = 500; ; delay = Math.min(5000, 2 * delay)) {
+    let answer = null;
+    try { answer = await fetch(`${address}/${path}`, { signal: AbortSignal.timeout(20000) }); } catch { /* away */ }
+    if (answer?.ok) return answer.json();
+    if (answer && answer.status < 500) {
+      if (answer.status === 401) location.reload();
+      throw new Error((await answer.json().catch(() => ({}))).error ?? answer.statusText);
+    }
+    await new Promise((resolve) => setTimeout(resolve, delay));
+  }
+}
+
+const given = []; // what can be undone: answer ids, and what puts the page back
+
+/** Send answers about a question. `back` undoes on the page what they did there. Returns their ids. */
+export function say(item, parts, back) {
+  const answers = parts.map((part) => ({
+    answer_id: crypto.randomUUID(),
+    queue: page.queue,
+    frame_id: item.frame.frame_id,
+    pts_seconds: item.frame.pts_seconds,
+    ...part,
+  }));
+  deliver(`${address}/answers`, { answers });
+  given.push({ ids: answers.map((answer) => answer.answer_id), back });
+  return answers.map((answer) => answer.answer_id);
+}
+
+/** Undo the last answer of this page; return whether there was one. */
+export async function undo() {
+  const last = given.pop();
+  if (!last) return false;
+  for (const id of [...last.ids].reverse()) deliver(`${address}/undo`, { answer_id: id });
+  await last.back();
+  return true;
+}
+
+export { delivered };
