@@ -14,8 +14,8 @@ _MOST_OF_A_COMMAND: Final = 120
 _IS_UP: Final = re.compile(r"data[-_]miner\S* .*\bup\b")
 
 
-def check_port(host: str, port: int) -> None:
-    """Ensure that a server can listen at an address, without keeping it open.
+def check_port(host: str, port: int, option: str = "--port") -> None:
+    """Ensure that a server can listen at an address, without keeping it open. `option` is how the port was chosen.
 
     Raises:
         ConfigError: it cannot; the message says which process to stop, or which option to use.
@@ -33,19 +33,19 @@ def check_port(host: str, port: int) -> None:
                 probe.bind(address)
                 probe.listen(1)
             except OSError as error:
-                raise ConfigError(_refusal(host, port, error)) from error
+                raise ConfigError(_refusal(host, port, error, option)) from error
 
 
-def _refusal(host: str, port: int, error: OSError) -> str:
+def _refusal(host: str, port: int, error: OSError, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
         who = listener(port)
         by = "another process: stop it" if who is None else f"process {who[0]} ({who[1]}): stop it (`kill {who[0]}`)"
-        return f"port {port} of {host} is taken by {by}, or use another --port"
+        return f"port {port} of {host} is taken by {by}, or use another {option}"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{host} is no address of this machine; use another --host"
     if error.errno == errno.EACCES:
-        return f"port {port} is not for everybody ({error.strerror}); use a --port above 1023"
-    return f"port {port} of {host} cannot be listened at ({error.strerror}); use another --host or --port"
+        return f"port {port} is not for everybody ({error.strerror}); use a {option} above 1023"
+    return f"port {port} of {host} cannot be listened at ({error.strerror}); use another --host or {option}"
 
 
 def listener(port: int) -> tuple[int, str] | None:

@@ -1,11 +1,24 @@
 """`data-miner review PROJECT`: look at frames and boxes in the browser, and say what is right."""
 
-from typing import Any
+import getpass
+import os
+import sys
+import webbrowser
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from data_miner_dagster.cli.exchanging import export_verdicts, import_verdicts, list_verdicts
+from data_miner_dagster.cli.options import ConfigOption, ProfileOption, ProjectArgument, RootOption, opened_existing
+from data_miner_dagster.cli.output import echo
+from data_miner_dagster.cli.ports import check_port
+from data_miner_dagster.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.platform import Platform
+
+WhoOption = Annotated[str | None, typer.Option("--who", help="The author of the answers. Default: the user's name.")]
 
 
 class _OpensByDefault(TyperGroup):
@@ -27,3 +40,66 @@ app = typer.Typer(
 app.command("export")(export_verdicts)
 app.command("import")(import_verdicts)
 app.command("list")(list_verdicts)
+
+
+@app.command("open")
+def open_pages(
+    project: ProjectArgument,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=1, max=65535, help="The port of the pages. Default: platform.web.review_port."),
+    ] = None,
+    who: WhoOption = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Print the link, and open no browser.")] = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Serve the review pages and print a link that logs one browser in. `review PROJECT` does the same."""
+    from data_miner_dagster.config.web import REVIEW_HOST
+    from data_miner_dagster.web.review.desk import project_desks
+    from data_miner_dagster.web.review.serving import is_served, listening, login_link, review_server
+
+    platform = opened_existing(root, config, profile)
+    platform.project_config(project)  # a misspelt name is told here, not in the browser
+    port = port or platform.config.web.review_port
+    is_there = is_served(platform, port)
+    if not is_there:
+        check_port(REVIEW_HOST, port)
+    link = login_link(platform, port, reviewer(who), f"/projects/{project}")
+    echo(f"{link}\n  logs one browser in, once" + (": the pages are served already" if is_there else "; Ctrl-C stops"))
+    if is_there:
+        _show(platform, link, no_open=no_open)
+        return
+    with listening(port) as opened:
+        _show(platform, link, no_open=no_open)
+        review_server(platform, project_desks(platform), port).run(sockets=[opened])
+
+
+def reviewer(who: str | None) -> str:
+    """Return the name under which answers are stored.
+
+    Raises:
+        ConfigError: nothing of the name can be shown.
+    """
+    from data_miner_dagster.web.review.access import MAX_NAME_LENGTH, reviewer_name
+
+    if who is None:
+        try:
+            who = getpass.getuser()
+        except (OSError, KeyError):  # a container's user may have no name
+            who = "unknown"
+    name = reviewer_name(who)
+    if name is None:
+        raise ConfigError(f"--who {who!r} is no name of 1 to {MAX_NAME_LENGTH} characters that can be shown")
+    return name
+
+
+def _show(platform: "Platform", link: str, *, no_open: bool) -> None:
+    """Open a link in a browser of this desktop, by a private file: other users see the arguments of a process."""
+    has_desktop = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    if no_open or not has_desktop:
+        return
+    from data_miner_dagster.web.review.serving import access_of
+
+    webbrowser.open(access_of(platform).leading_file(link).as_uri())

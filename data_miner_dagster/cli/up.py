@@ -1,24 +1,26 @@
-"""`data-miner up`: run Dagster's web server and daemon on one root until Ctrl-C."""
+"""`data-miner up`: run Dagster's web server and daemon, and the review pages, on one root until Ctrl-C."""
 
 import os
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from data_miner_dagster.cli.interrupts import ending_on_interrupt
-from data_miner_dagster.cli.options import platform_options
+from data_miner_dagster.cli.options import PlatformOptions, platform_options
 from data_miner_dagster.cli.ports import check_port
 from data_miner_dagster.cli.progress import console
+from data_miner_dagster.cli.review import WhoOption, reviewer
 from data_miner_dagster.cli.supervision import supervise
 from data_miner_dagster.cli.upgrading import lines_before_work
-from data_miner_dagster.config.environment import WEB_HOSTS_VARIABLE, set_variable
-from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.config.environment import REVIEW_PORT_VARIABLE, WEB_HOSTS_VARIABLE, set_variable
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 
 if TYPE_CHECKING:
+    from data_miner_dagster.operations.platform import Platform
     from data_miner_dagster.storage.layout import StorageLayout
 
 _TAKE_DOWN_SECONDS: Final = 10.0
@@ -31,41 +33,51 @@ def up(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A file with a `platform` section.")] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="lite or standard.")] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port of the web server.")] = 3000,
+    review_port: Annotated[
+        int | None,
+        typer.Option(
+            "--review-port", min=1, max=65535, help="The port of the review pages. Default: platform.web.review_port."
+        ),
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
     allowed_hosts: Annotated[
         list[str] | None,
         typer.Option("--allowed-host", help="Host name used by a reverse proxy; may be repeated."),
     ] = None,
+    who: WhoOption = None,
 ) -> None:
     """Start the web server and the daemon. Materialize and backfill in the browser; sensors do the rest."""
     with ending_on_interrupt():
-        commands, home, lock = _prepared(root, config, profile, port, host, allowed_hosts)
+        options = platform_options(root, config, profile)
+        commands, home, lock = _prepared(options, _Doors(host, port, tuple(allowed_hosts or ()), review_port, who))
     raise typer.Exit(supervise(commands, working_folder=home, lock=lock))
 
 
-def _prepared(
-    root: Path | None,
-    config: Path | None,
-    profile: str | None,
-    port: int,
-    host: str,
-    allowed_hosts: list[str] | None,
-) -> tuple[dict[str, list[str]], Path, int | None]:
-    """Check and create what both servers need; return their commands by name, their folder, and the root's lock."""
+@dataclass(frozen=True, slots=True)
+class _Doors:
+    """Where visitors come in, and as whom. `review_port` None: the setting decides; `who` None: the user's name."""
+
+    host: str
+    port: int
+    allowed_hosts: tuple[str, ...]
+    review_port: int | None
+    who: str | None
+
+
+def _prepared(options: PlatformOptions, doors: _Doors) -> tuple[dict[str, list[str]], Path, int | None]:
+    """Check and create what the servers need; return their commands by name, their folder, and the root's lock."""
     from data_miner_dagster.config.loading import resolve_project_files
     from data_miner_dagster.deployment import deployment_file, open_instance
     from data_miner_dagster.operations.preflight import check_root_is_writable
     from data_miner_dagster.runs import end_unstarted_runs
 
-    options = platform_options(root, config, profile)
     platform = options.open()
     check_root_is_writable(platform.root)
     replace(options, root=platform.root).pass_on()  # absolute, since the servers start in another folder
-    if allowed_hosts:
-        named = os.environ.get(WEB_HOSTS_VARIABLE, "")
-        set_variable(WEB_HOSTS_VARIABLE, ",".join(filter(None, (named, *allowed_hosts))))
+    review_port = doors.review_port or platform.config.web.review_port
+    _tell_children(doors.allowed_hosts, review_port)
     lock = locked_root(platform.layout)
-    check_port(host, port)
+    _check_ports(doors.host, doors.port, review_port)
     # before the two servers, which would both try to create the databases
     with open_instance(platform) as instance:
         home = Path(instance.root_directory)
@@ -75,22 +87,56 @@ def _prepared(
     project_files.mkdir(parents=True, exist_ok=True)
     workspace = str(deployment_file("workspace.yaml"))
     commands = {
-        "web server": ["data_miner_dagster.web.dagster_webserver", "-w", workspace, "-h", host, "-p", str(port)],
+        "web server": [
+            "data_miner_dagster.web.dagster_webserver",
+            "-w",
+            workspace,
+            "-h",
+            doors.host,
+            "-p",
+            str(doors.port),
+        ],
+        "review server": ["data_miner_dagster.web.review", str(review_port)],
         "daemon": ["data_miner_dagster._daemon", "run", "-w", workspace],
     }
     console.print(f"root           {platform.root}")
     console.print(f"DAGSTER_HOME   {home}")
     console.print(f"project files  {project_files} (drop a YAML file here)")
-    console.print(f"web            http://{host}:{port} (Ctrl-C stops)")
+    _tell_doors(platform, doors, review_port)
+    return {name: [sys.executable, "-m", *command] for name, command in commands.items()}, home, lock
+
+
+def _tell_children(allowed_hosts: tuple[str, ...], review_port: int) -> None:
+    if allowed_hosts:
+        named = os.environ.get(WEB_HOSTS_VARIABLE, "")
+        set_variable(WEB_HOSTS_VARIABLE, ",".join(filter(None, (named, *allowed_hosts))))
+    set_variable(REVIEW_PORT_VARIABLE, review_port)
+
+
+def _check_ports(host: str, port: int, review_port: int) -> None:
+    from data_miner_dagster.config.web import REVIEW_HOST
+
+    if port == review_port:
+        raise ConfigError(f"--port and --review-port are both {port}; each server needs a port of its own")
+    check_port(host, port)
+    check_port(REVIEW_HOST, review_port, "--review-port")
+
+
+def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:
+    """Print where the pages are, with a link that logs one browser in to the review pages."""
+    from data_miner_dagster.web.review.serving import login_link
+
+    console.print(f"web            http://{doors.host}:{doors.port} (Ctrl-C stops)")
+    link = login_link(platform, review_port, reviewer(doors.who))
+    console.print(f"review         {link} (logs one browser in, once; `data-miner review PROJECT` prints another)")
     for line in lines_before_work(platform):
         console.print(line)
-    if host not in _LOOPBACK:
+    if doors.host not in _LOOPBACK:
         console.print(
-            f"warning: whoever reaches port {port} of this machine can start and delete runs, without a password: see "
-            "'Who may reach the UI' in docs/deployment.md",
+            f"warning: whoever reaches port {doors.port} of this machine can start and delete runs, without a "
+            "password: see 'Who may reach the UI' in docs/deployment.md",
             style="yellow",
         )
-    return {name: [sys.executable, "-m", *command] for name, command in commands.items()}, home, lock
 
 
 def locked_root(layout: "StorageLayout") -> int | None:

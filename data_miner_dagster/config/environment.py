@@ -19,6 +19,8 @@ VERBOSE_VARIABLE: Final = "DATA_MINER_VERBOSE"
 DEBUG_VARIABLE: Final = "DATA_MINER_DEBUG"
 WEB_HOSTS_VARIABLE: Final = "DATA_MINER_WEB_HOSTS"
 """Host names, separated by commas."""
+REVIEW_PORT_VARIABLE: Final = "DATA_MINER_REVIEW_PORT"
+"""The port of the review pages that `data-miner up` serves, for links to them."""
 DAGSTER_HOME_VARIABLE: Final = "DAGSTER_HOME"
 """Dagster's own variable. Dagster reads the folder from nowhere else."""
 

@@ -155,10 +155,9 @@ class RunningPlatform(OneCommand):
     status_when_stopped = 130
 
     def __init__(self, root: Path, config: Path) -> None:
-        port = free_port()
-        super().__init__(
-            root, port, command("up", "--root", root, "--config", config, "--port", str(port)), environment()
-        )
+        port, self.review_port = free_port(), free_port()
+        ports = ("--port", str(port), "--review-port", str(self.review_port))
+        super().__init__(root, port, command("up", "--root", root, "--config", config, *ports), environment())
 
 
 class DagsterDev(OneCommand):

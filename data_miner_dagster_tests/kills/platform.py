@@ -96,9 +96,8 @@ class KilledPlatform:
 
     def start(self) -> None:
         """Start `up`, as whoever supervises it would, and wait until its web server answers."""
-        arguments = command(
-            "up", "--root", self.root, "--config", self.folder / "platform.yaml", "--port", str(self.port)
-        )
+        ports = ("--port", str(self.port), "--review-port", str(free_port()))
+        arguments = command("up", "--root", self.root, "--config", self.folder / "platform.yaml", *ports)
         with self.log.open("a") as output:
             self.process = subprocess.Popen(
                 arguments,
