@@ -18,7 +18,7 @@ from typing import Any, Final
 from data_miner_dagster.domain.errors import DataMinerError
 
 VENDOR_FOLDER: Final = Path(__file__).with_name("static") / "vendor"
-_MANIFEST_NAME: Final = "manifest.json"
+_MANIFEST_NAME: Final = "vendored.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from data_miner_dagster.web.review.vendoring import VENDOR_FOLDER, read_manifest
 
 def test_vendored__files_are_those_of_the_manifest() -> None:
     vendored = read_manifest()
-    assert {"LICENSE.txt", "manifest.json", *vendored.files} == {file.name for file in VENDOR_FOLDER.iterdir()}
+    assert {"LICENSE.txt", "vendored.json", *vendored.files} == {file.name for file in VENDOR_FOLDER.iterdir()}
     for name, file in vendored.files.items():
         assert hashlib.sha256((VENDOR_FOLDER / name).read_bytes()).hexdigest() == file["sha256"], name
     licence = (VENDOR_FOLDER / "LICENSE.txt").read_text(encoding="utf-8")
