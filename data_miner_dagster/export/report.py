@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from data_miner_dagster.export.datasheet import counts_by_licence
+from data_miner_dagster.export.evaluation_section import EvaluationSection
 from data_miner_dagster.export.funnel_bars import funnel_bars
 from data_miner_dagster.export.histograms import Histogram
 from data_miner_dagster.export.records import ReleaseVideo
@@ -53,6 +54,7 @@ class ReportContent:
         release_link: address of the release's folder, relative to the page.
         reuploads: videos found again in other videos, by key, with the fields of `ReportedReupload`.
         withdrawn: why the release must not be used any more, if it was withdrawn.
+        evaluation: boxes against the truth that they were last compared with.
     """
 
     release: Mapping[str, Any]
@@ -64,6 +66,7 @@ class ReportContent:
     release_link: str
     reuploads: Sequence[Mapping[str, Any]] = ()
     withdrawn: str | None = None
+    evaluation: EvaluationSection | None = None
 
 
 def render_report(content: ReportContent) -> str:
@@ -84,6 +87,7 @@ def render_report(content: ReportContent) -> str:
         splits=_splits(content),
         release_link=content.release_link,
         withdrawn=content.withdrawn,
+        section=content.evaluation,
     )
 
 

@@ -13,7 +13,6 @@ from data_miner_dagster.domain.quality import BoxCalibration, JudgedObject
 from data_miner_dagster.domain.verdicts import Verdict
 from data_miner_dagster.operations.evaluation.reviewed_frames import (
     StoredDetections,
-    confidences_by_class,
     reviewed_frames,
     stored_detections,
 )
@@ -22,6 +21,7 @@ from data_miner_dagster.stages.evaluation.answers import FrameAnswers, ReviewedF
 from data_miner_dagster.stages.evaluation.confidence import JudgedBoxes, calibrate_class
 from data_miner_dagster.stages.evaluation.missing import MissedShare, missed_share
 from data_miner_dagster.stages.reviewing.states import FrameClasses
+from data_miner_dagster.storage.detections import confidences_by_class
 from data_miner_dagster.storage.quality import write_quality
 
 
@@ -62,7 +62,7 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
         detections = stored_detections(platform, project, config)
         gathered = _gather(platform, project, config, detections)
         in_force = {name: config.releasing.threshold_of(name) for name in detections.class_names}
-        populations = confidences_by_class(platform, project, detections.class_names)
+        populations = confidences_by_class(platform.layout.detections_table(project), detections.class_names)
         pooled = gathered.pooled()
         calibration = BoxCalibration(
             detection_fingerprint=detections.revision,

@@ -12,7 +12,6 @@ from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
 from data_miner_dagster.domain.verdicts import BOX_WORDS, Verdict, VerdictWord
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import not_ready
-from data_miner_dagster.stages.estimates import Float64Array
 from data_miner_dagster.stages.evaluation.answers import FoundOnFrame, ReviewedFrame
 from data_miner_dagster.storage.by_video import TableByVideo
 from data_miner_dagster.storage.frames import has_frames, read_frame_images
@@ -66,17 +65,6 @@ def stored_detections(platform: Platform, project: str, config: ProjectConfig) -
         revision=seen["detection_fingerprint"][0].as_py() if len(seen) else "",
         class_names=tuple(config.detection.classes),
     )
-
-
-def confidences_by_class(platform: Platform, project: str, class_names: Sequence[str]) -> dict[str, Float64Array]:
-    """Return the confidences of all stored boxes of each class, ascending."""
-    parts: dict[str, list[Float64Array]] = {name: [] for name in class_names}
-    for batch in read_batches(platform.layout.detections_table(project), ["class_name", "confidence"]):
-        names = np.asarray(batch["class_name"].to_pylist(), dtype=object)
-        confidences = batch["confidence"].to_numpy().astype(np.float64)
-        for name in parts:
-            parts[name].append(confidences[names == name])
-    return {name: np.sort(np.concatenate([np.zeros(0), *found])) for name, found in parts.items()}
 
 
 def reviewed_frames(platform: Platform, project: str, detections: StoredDetections) -> Iterator[ReviewedFrame]:

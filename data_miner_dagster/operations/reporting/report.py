@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.versions import REPORT_VERSION
+from data_miner_dagster.export.evaluation_section import evaluation_section
 from data_miner_dagster.export.histograms import Histogram, HistogramCounts, draw_histogram
 from data_miner_dagster.export.parquet import read_videos
 from data_miner_dagster.export.report import Gallery, ReportContent, ReportTile, render_report
@@ -34,6 +35,7 @@ from data_miner_dagster.protocols.pictures import PictureReader
 from data_miner_dagster.stages.releasing import at_threshold
 from data_miner_dagster.storage.atomic import atomic_folder
 from data_miner_dagster.storage.layout import REPORT_MARK_NAME, REPORT_PAGE_NAME
+from data_miner_dagster.storage.quality import quality_fingerprint, read_evaluation
 from data_miner_dagster.storage.tables import read_batches
 
 TILES_PER_GALLERY: Final = 12
@@ -59,19 +61,27 @@ def write_report(
     project, version = config.name, manifest["version"]
     folder = platform.layout.report_folder(project)
     release_folder = platform.layout.release_folder(project, version)
-    mark = f"{REPORT_VERSION} {version} {manifest['fingerprint']} {withdrawn or ''}\n"
+    evaluation = read_evaluation(platform.layout.evaluation_file(project))
+    compared = f" {quality_fingerprint(evaluation)}" if evaluation is not None else ""
+    mark = f"{REPORT_VERSION} {version} {manifest['fingerprint']} {withdrawn or ''}{compared}\n"
     if not rewrite and _shown_mark(folder) == mark:
         return folder / REPORT_PAGE_NAME
+    colours = [class_colour(index) for index in range(len(manifest["classes"]))]
     content = ReportContent(
         release=manifest,
         videos=read_videos(release_folder),
         funnel=_whole_funnel(manifest),
         histograms=_histograms(platform, project, manifest),
         galleries=_galleries(platform, config),
-        class_colours=[class_colour(index) for index in range(len(manifest["classes"]))],
+        class_colours=colours,
         release_link=Path(os.path.relpath(release_folder, folder)).as_posix(),
         reuploads=[asdict(found) for found in project_reuploads(platform, project)],
         withdrawn=withdrawn,
+        evaluation=(
+            evaluation_section(evaluation, dict(zip(manifest["classes"], colours, strict=True)))
+            if evaluation is not None
+            else None
+        ),
     )
     html = render_report(content)
     with atomic_folder(folder) as partial:

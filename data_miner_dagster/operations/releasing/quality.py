@@ -1,0 +1,79 @@
+"""What people's verdicts say of a release's boxes: probabilities for each, and the figures of the whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.json_records import as_json
+from data_miner_dagster.domain.quality import BoxCalibration
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.evaluation.confidence import probabilities
+from data_miner_dagster.stages.evaluation.quality import release_quality
+from data_miner_dagster.storage.detections import confidences_by_class
+from data_miner_dagster.storage.quality import quality_fingerprint, read_box_calibration
+from data_miner_dagster.storage.tables import read_batches
+
+
+@dataclass(frozen=True, slots=True)
+class BoxProbabilities:
+    """The calibration of a project's boxes. One of another detector, or class list, gives no probabilities."""
+
+    calibration: BoxCalibration
+    detection_fingerprint: str  # of the present detector
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What a release follows from: also one that is of another detector, since the release says so."""
+        return {"boxes": quality_fingerprint(self.calibration)}
+
+    def calibrated(self, class_name: str, confidence: float) -> float | None:
+        """Return the probability that a box is right, None where nobody knows."""
+        found = self.calibration.classes.get(class_name)
+        if found is None or not found.knots or self.calibration.detection_fingerprint != self.detection_fingerprint:
+            return None
+        return float(probabilities(found.knots, np.array([confidence], np.float64))[0])
+
+
+def box_probabilities(platform: Platform, project: str) -> BoxProbabilities | None:
+    """Return the calibration of a project's boxes, None where there is none.
+
+    Raises:
+        DataMinerError: it cannot be read.
+    """
+    calibration = read_box_calibration(platform.layout.box_calibration(project))
+    if calibration is None:
+        return None
+    return BoxProbabilities(calibration, _detection_fingerprint(platform, project))
+
+
+def quality_content(
+    platform: Platform, config: ProjectConfig, known: BoxProbabilities | None, *, boxes_by_verdict: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return what a release says of the quality of its labels, for its manifest.
+
+    Args:
+        platform: the platform.
+        config: of the project.
+        known: the calibration of its boxes.
+        boxes_by_verdict: how many released boxes a person has judged, by verdict.
+    """
+    populations = confidences_by_class(platform.layout.detections_table(config.name), tuple(config.detection.classes))
+    quality = release_quality(
+        config.name,
+        config.releasing,
+        populations,
+        known.calibration if known is not None else None,
+        known.detection_fingerprint if known is not None else "",
+    )
+    return {**as_json(quality), "num_boxes_seen_by_people": sum(boxes_by_verdict.values())}
+
+
+def _detection_fingerprint(platform: Platform, project: str) -> str:
+    for batch in read_batches(platform.layout.detected_frames_table(project), ["detection_fingerprint"]):
+        if len(batch):
+            fingerprint: str = batch["detection_fingerprint"][0].as_py()
+            return fingerprint
+    return ""

@@ -1,0 +1,210 @@
+"""What a release says of its labels: measured precision, missed objects, and where its thresholds come from.
+
+Precision is of the detector's boxes at the release's thresholds, over all frames that were looked at, before people's
+corrections; missed objects are those of the random sample of frames at the same thresholds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from data_miner_dagster.config.releasing import ReleasingConfig
+from data_miner_dagster.domain.quality import BoxCalibration, Estimate
+from data_miner_dagster.stages.estimates import FEWEST_ANSWERS, Float64Array
+from data_miner_dagster.stages.evaluation.confidence import JudgedBoxes, overall_precision, precision_at
+from data_miner_dagster.stages.evaluation.missing import MissedShare, missed_share
+
+
+class QualityState(StrEnum):
+    """Whether anything is known of the quality of a release."""
+
+    MEASURED = "measured"
+    OTHER_DETECTOR = "other_detector"  # the calibration is of another detector or class list
+    NOT_MEASURED = "not_measured"
+
+
+class ThresholdOrigin(StrEnum):
+    """Where the threshold of a class comes from."""
+
+    DEFAULT = "default"
+    PROJECT_FILE = "project_file"
+    CALIBRATED = "calibrated"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassQuality:
+    """What is known of one class. Shares are None where nothing was measured."""
+
+    threshold: float
+    origin: ThresholdOrigin
+    origin_line: str
+    num_answers: int
+    precision: Estimate | None
+    missed: MissedShare | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseQuality:
+    """What is known of a release. `precision_line` and `missed_line` are for people."""
+
+    state: QualityState
+    precision: Estimate | None
+    missed: MissedShare | None
+    precision_line: str
+    missed_line: str
+    num_answers: int
+    num_frames: int
+    num_random_frames: int
+    num_people: int
+    first_day: str
+    last_day: str
+    classes: Mapping[str, ClassQuality]
+
+
+def release_quality(
+    project: str,
+    releasing: ReleasingConfig,
+    populations: Mapping[str, Float64Array],
+    calibration: BoxCalibration | None,
+    detection_fingerprint: str,
+) -> ReleaseQuality:
+    """Return what is known of a release.
+
+    Args:
+        project: the name, for the remedy.
+        releasing: the settings of the release.
+        populations: confidences of all stored boxes by class, ascending.
+        calibration: what verdicts say, None where nobody has calibrated.
+        detection_fingerprint: of the present detector and class list.
+    """
+    thresholds = {name: releasing.threshold_of(name) for name in populations}
+    is_present = calibration is not None and calibration.detection_fingerprint == detection_fingerprint
+    present = calibration if is_present else None
+    judged = {
+        name: JudgedBoxes.of(present.classes[name].answers if present is not None and name in present.classes else ())
+        for name in populations
+    }
+    objects = present.objects if present is not None else ()
+    precision = overall_precision(populations, judged, thresholds) if present is not None else None
+    missed = missed_share(objects, thresholds)
+    unmeasured = _unmeasured(populations, judged, thresholds)
+    state = QualityState.NOT_MEASURED
+    if calibration is not None and not is_present:
+        state = QualityState.OTHER_DETECTOR
+    elif any(len(of_class.confidences) >= FEWEST_ANSWERS for of_class in judged.values()) or missed is not None:
+        state = QualityState.MEASURED
+    return ReleaseQuality(
+        state=state,
+        precision=precision,
+        missed=missed,
+        precision_line=_precision_line(project, precision, present, unmeasured, state),
+        missed_line=_missed_line(project, missed, present, state),
+        num_answers=present.num_answers if present is not None else 0,
+        num_frames=present.num_frames if present is not None else 0,
+        num_random_frames=present.num_random_frames if present is not None else 0,
+        num_people=len(present.verdicts_by_person) if present is not None else 0,
+        first_day=present.first_day if present is not None else "",
+        last_day=present.last_day if present is not None else "",
+        classes={
+            name: _class_quality(name, releasing, populations[name], judged[name], present) for name in populations
+        },
+    )
+
+
+def _class_quality(
+    name: str,
+    releasing: ReleasingConfig,
+    population: Float64Array,
+    judged: JudgedBoxes,
+    calibration: BoxCalibration | None,
+) -> ClassQuality:
+    threshold = releasing.threshold_of(name)
+    origin, line = threshold_origin(name, releasing, calibration)
+    found = precision_at(population, judged, threshold) if len(judged.confidences) >= FEWEST_ANSWERS else None
+    objects = calibration.objects if calibration is not None else ()
+    return ClassQuality(
+        threshold=threshold,
+        origin=origin,
+        origin_line=line,
+        num_answers=len(judged.confidences),
+        precision=found.precision if found is not None else None,
+        missed=missed_share(objects, {name: threshold}),
+    )
+
+
+def threshold_origin(
+    name: str, releasing: ReleasingConfig, calibration: BoxCalibration | None
+) -> tuple[ThresholdOrigin, str]:
+    """Return where the threshold of a class comes from, and the same in words."""
+    threshold = releasing.threshold_of(name)
+    of_class = calibration.classes.get(name) if calibration is not None else None
+    chosen = of_class.chosen if of_class is not None else None
+    if calibration is not None and of_class is not None and chosen is not None and chosen.threshold == threshold:
+        return ThresholdOrigin.CALIBRATED, (
+            f"calibrated for a precision of {calibration.wanted_precision:g} with {of_class.num_answers} verdicts, "
+            f"the last on {calibration.last_day}"
+        )
+    default = ReleasingConfig.model_fields["confidence_threshold"].default
+    if name not in releasing.class_thresholds and threshold == default:
+        return ThresholdOrigin.DEFAULT, "the default, which nobody has checked"
+    return ThresholdOrigin.PROJECT_FILE, "set in the project file"
+
+
+def _unmeasured(
+    populations: Mapping[str, Float64Array], judged: Mapping[str, JudgedBoxes], thresholds: Mapping[str, float]
+) -> list[str]:
+    """Return the classes that have boxes in the release and too few verdicts."""
+    return [
+        name
+        for name, population in populations.items()
+        if (population >= thresholds[name]).any() and len(judged[name].confidences) < FEWEST_ANSWERS
+    ]
+
+
+def _precision_line(
+    project: str,
+    precision: Estimate | None,
+    calibration: BoxCalibration | None,
+    unmeasured: list[str],
+    state: QualityState,
+) -> str:
+    if state is QualityState.OTHER_DETECTOR:
+        return _of_another_detector(project)
+    if precision is not None and calibration is not None:
+        return (
+            f"{_text(precision)}, by {calibration.num_answers:,} judged boxes on {calibration.num_frames:,} frames; "
+            "of the detector's boxes at these thresholds, before people's corrections"
+        )
+    if calibration is not None and state is QualityState.MEASURED and unmeasured:
+        return (
+            f"not measured for all classes: {', '.join(unmeasured)} have fewer than {FEWEST_ANSWERS} verdicts; "
+            f"`data-miner review {project}` takes more"
+        )
+    return (
+        f"not measured; `data-miner review {project}` takes verdicts on boxes, and "
+        f"`data-miner calibrate {project} --boxes` measures"
+    )
+
+
+def _missed_line(
+    project: str, missed: MissedShare | None, calibration: BoxCalibration | None, state: QualityState
+) -> str:
+    if state is QualityState.OTHER_DETECTOR:
+        return _of_another_detector(project)
+    if missed is None or calibration is None:
+        return f"not measured; that takes frames of the random sample in `data-miner review {project}`"
+    return (
+        f"{_text(missed.share)}, {missed.num_missed:,} of {missed.num_objects:,} objects on "
+        f"{calibration.num_random_frames:,} random frames"
+    )
+
+
+def _of_another_detector(project: str) -> str:
+    return (
+        "not measured: the calibration is of another detector or class list; "
+        f"`data-miner calibrate {project} --boxes` measures anew"
+    )
+
+
+def _text(estimate: Estimate) -> str:
+    return f"{estimate.value:.1%} (95% interval {estimate.low:.1%} to {estimate.high:.1%})"
