@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.sizes import size_text
@@ -31,6 +32,8 @@ def _environment() -> Environment:
         "prose": _prose,
         "counts": _counts,
         "firsts": _firsts,
+        "estimate": _estimate,
+        "code": _code,
     }
     return environment
 
@@ -61,6 +64,21 @@ def _duration(seconds: float) -> str:
 def _firsts(names: Sequence[str], most: int = 12) -> str:
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def _estimate(estimate: Mapping[str, float] | None, unknown: str = "–") -> str:
+    """Return a share with its interval in percent."""
+    if estimate is None:
+        return unknown
+    return f"{100 * estimate['value']:.1f} % ({100 * estimate['low']:.1f} to {100 * estimate['high']:.1f})"
+
+
+def _code(text: str) -> Markup:
+    """Return a text as HTML, with what stands between backticks as code."""
+    parts = (escape(printable(part)) for part in text.split("`"))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)
+    )
 
 
 def _cell(value: object) -> str:

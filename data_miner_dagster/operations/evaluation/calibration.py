@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data_miner_dagster.catalog.pending import raise_content_versions
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.quality import BoxCalibration, JudgedObject
 from data_miner_dagster.domain.verdicts import Verdict
 from data_miner_dagster.operations.evaluation.reviewed_frames import (
@@ -22,7 +23,7 @@ from data_miner_dagster.stages.evaluation.confidence import JudgedBoxes, calibra
 from data_miner_dagster.stages.evaluation.missing import MissedShare, missed_share
 from data_miner_dagster.stages.reviewing.states import FrameClasses
 from data_miner_dagster.storage.detections import confidences_by_class
-from data_miner_dagster.storage.quality import write_quality
+from data_miner_dagster.storage.quality import read_box_calibration, write_quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,10 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
             last_day=max((_day(verdict) for verdict in gathered.verdicts), default=""),
         )
         file = platform.layout.box_calibration(project)
-        write_quality(file, calibration)
+        if calibration != _before(file):
+            write_quality(file, calibration)
+            with platform.database.transaction() as session:
+                raise_content_versions(session, [project])  # a release says what was measured
     chosen = {name: found.chosen.threshold for name, found in calibration.classes.items() if found.chosen is not None}
     return CalibratedBoxes(
         calibration=calibration,
@@ -94,6 +98,13 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
         num_with_unjudged=gathered.num_with_unjudged,
         settings={"class_thresholds": {**config.releasing.class_thresholds, **chosen}} if chosen else {},
     )
+
+
+def _before(file: Path) -> BoxCalibration | None:
+    try:
+        return read_box_calibration(file)
+    except DataMinerError:
+        return None  # damaged: it is written again
 
 
 def _day(verdict: Verdict) -> str:

@@ -24,6 +24,7 @@ from data_miner_dagster.operations.evaluation.reviewed_frames import reviewed_fr
 from data_miner_dagster.operations.evaluation.truth import Truth, TruthImage, TruthObject, read_truth
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.standing import existing_version
+from data_miner_dagster.operations.reporting.report import refresh_report
 from data_miner_dagster.stages.evaluation.answers import ReviewedFrame, has_unjudged_boxes, stated_objects
 from data_miner_dagster.stages.evaluation.boxes import FoundBoxes, TruthBoxes, match_all
 from data_miner_dagster.stages.evaluation.confusion import confusion_matrix
@@ -72,9 +73,10 @@ def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str
             remarks = given.remarks
         outcome = _compare(predictions, given, platform.layout.evaluation_file(project))
         write_quality(outcome.file, outcome.evaluation)
+        report = refresh_report(platform, config)
     if truth == REVIEWED and version is not None:
         remarks += ("the release honours verdicts: on frames that people judged before it was made, it is their word",)
-    return replace(outcome, remarks=(*remarks, *outcome.remarks))
+    return replace(outcome, report=report, remarks=(*remarks, *outcome.remarks))
 
 
 def _reviewed(platform: Platform, project: str, config: ProjectConfig) -> tuple[Truth, tuple[str, ...]]:

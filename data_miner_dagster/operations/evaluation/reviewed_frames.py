@@ -1,6 +1,6 @@
 """Frames that people gave verdicts on, with the boxes that are stored for them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,10 @@ from data_miner_dagster.catalog.verdicts import verdicts_in_force
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
-from data_miner_dagster.domain.verdicts import BOX_WORDS, Verdict, VerdictWord
+from data_miner_dagster.domain.verdicts import FramePlace
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import not_ready
+from data_miner_dagster.operations.releasing.labelling import WORDS_ON_BOXES, VerdictsByFrame
 from data_miner_dagster.stages.evaluation.answers import FoundOnFrame, ReviewedFrame
 from data_miner_dagster.storage.by_video import TableByVideo
 from data_miner_dagster.storage.frames import has_frames, read_frame_images
@@ -72,22 +73,19 @@ def reviewed_frames(platform: Platform, project: str, detections: StoredDetectio
 
     A verdict belongs to a time in a video: it is on the frame that was sampled at that very time.
     """
-    words = {*BOX_WORDS, VerdictWord.COMPLETE}
-    by_video: dict[str, dict[float, list[Verdict]]] = {}
-    for verdict in verdicts_in_force(platform.database, project, words=words):
-        places = by_video.setdefault(verdict.place.video_key, {})
-        places.setdefault(verdict.place.pts_seconds, []).append(verdict)
-    for video_key in sorted(by_video):
+    in_force = verdicts_in_force(platform.database, project, words=WORDS_ON_BOXES)
+    verdicts = VerdictsByFrame(in_force)
+    for video_key in sorted({verdict.place.video_key for verdict in in_force}):
         if has_frames(platform.layout, video_key):
-            yield from _of_video(platform, video_key, by_video[video_key], detections)
+            yield from _of_video(platform, video_key, verdicts, detections)
 
 
 def _of_video(
-    platform: Platform, video_key: str, places: Mapping[float, Sequence[Verdict]], detections: StoredDetections
+    platform: Platform, video_key: str, by_frame: VerdictsByFrame, detections: StoredDetections
 ) -> Iterable[ReviewedFrame]:
     found = detections.on_frames(video_key)
     for index, image in read_frame_images(platform.layout, video_key).items():
         frame_id = make_frame_id(video_key, index)
-        verdicts = places.get(image.pts_seconds)
+        verdicts = by_frame.of(FramePlace(video_key, image.pts_seconds))
         if verdicts and frame_id in detections.frame_ids:
             yield ReviewedFrame(frame_id, image.resolution_wh, found.get(index, NOTHING_FOUND), tuple(verdicts))

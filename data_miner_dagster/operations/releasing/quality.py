@@ -50,16 +50,16 @@ def box_probabilities(platform: Platform, project: str) -> BoxProbabilities | No
 
 
 def quality_content(
-    platform: Platform, config: ProjectConfig, known: BoxProbabilities | None, *, boxes_by_verdict: Mapping[str, int]
+    platform: Platform, config: ProjectConfig, *, boxes_by_verdict: Mapping[str, int]
 ) -> dict[str, Any]:
     """Return what a release says of the quality of its labels, for its manifest.
 
     Args:
         platform: the platform.
         config: of the project.
-        known: the calibration of its boxes.
         boxes_by_verdict: how many released boxes a person has judged, by verdict.
     """
+    known = box_probabilities(platform, config.name)
     populations = confidences_by_class(platform.layout.detections_table(config.name), tuple(config.detection.classes))
     quality = release_quality(
         config.name,
@@ -72,7 +72,8 @@ def quality_content(
 
 
 def _detection_fingerprint(platform: Platform, project: str) -> str:
-    for batch in read_batches(platform.layout.detected_frames_table(project), ["detection_fingerprint"]):
+    path = platform.layout.detected_frames_table(project)
+    for batch in read_batches(path, ["detection_fingerprint"]) if path.is_file() else ():
         if len(batch):
             fingerprint: str = batch["detection_fingerprint"][0].as_py()
             return fingerprint

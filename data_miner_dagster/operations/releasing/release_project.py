@@ -24,6 +24,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage
 from data_miner_dagster.operations.releasing.labelling import WORDS_ON_BOXES, Labelling, VerdictsByFrame
 from data_miner_dagster.operations.releasing.planning import Standing
+from data_miner_dagster.operations.releasing.quality import box_probabilities
 from data_miner_dagster.operations.releasing.source import ReleaseSource
 from data_miner_dagster.operations.releasing.writing import plan_release, write_release
 from data_miner_dagster.operations.reporting.funnel import funnel_before_release
@@ -65,7 +66,8 @@ def release_project(
         releases = platform.layout.releases_folder(project)
         sweep_partials(releases)
         verdicts = VerdictsByFrame(verdicts_in_force(platform.database, project, words=WORDS_ON_BOXES))
-        source = ReleaseSource(platform, project, config, Labelling(config, verdicts))
+        labelling = Labelling(config, verdicts, box_probabilities(platform, project))
+        source = ReleaseSource(platform, project, config, labelling)
         standing = _standing(platform, config, selection)
 
         def publish(left_out: Mapping[str, str]) -> tuple[str, OutcomeStatus]:

@@ -40,6 +40,7 @@ from data_miner_dagster.operations.releasing.planning import (
     manifest_content,
     release_models,
 )
+from data_miner_dagster.operations.releasing.quality import quality_content
 from data_miner_dagster.operations.releasing.source import DecidedFrame, ImagePlace, ReleasedVideo, ReleaseSource
 from data_miner_dagster.stages.filtering.decisions import resolve_rules
 from data_miner_dagster.stages.releasing import (
@@ -178,6 +179,7 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
                 f"release {plan.header.title} does not read back: {problems[0]}{more}; nothing was published"
             )
         content = manifest_content(plan, written, videos)
+        content["quality"] = quality_content(platform, plan.config, boxes_by_verdict=tally.boxes_by_verdict)
         content["changes"] = _changes(folder, platform, plan, content)
         write_card(folder, plan.header, tally)
         write_datasheet(folder, plan.header, content, videos)

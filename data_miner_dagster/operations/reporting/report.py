@@ -10,11 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_miner_dagster.catalog.projects import find_project
+from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.versions import REPORT_VERSION
 from data_miner_dagster.export.evaluation_section import evaluation_section
 from data_miner_dagster.export.histograms import Histogram, HistogramCounts, draw_histogram
+from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.export.parquet import read_videos
 from data_miner_dagster.export.report import Gallery, ReportContent, ReportTile, render_report
 from data_miner_dagster.media.contact_sheets import Tile, class_colour, data_uri, drawn_tile
@@ -88,6 +91,22 @@ def write_report(
         (partial / REPORT_PAGE_NAME).write_text(html, encoding="utf-8")
         (partial / REPORT_MARK_NAME).write_text(mark + sha256_of_file(partial / REPORT_PAGE_NAME), encoding="utf-8")
     return folder / REPORT_PAGE_NAME
+
+
+def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
+    """Write the report of the present release where something beside the release has changed. Needs the claim.
+
+    Returns:
+        The page, None where there is no release yet.
+    """
+    project = find_project(platform.database, config.name)
+    version = project.released_version if project is not None else None
+    manifest = read_manifest(platform.layout.release_folder(config.name, version)) if version is not None else None
+    if manifest is None:
+        return None
+    rows = {row.version: row for row in find_releases(platform.database, config.name)}
+    withdrawn = rows[version].withdrawn_reason if version in rows else None
+    return write_report(platform, config, manifest, withdrawn=withdrawn)
 
 
 def _shown_mark(folder: Path) -> str | None:
