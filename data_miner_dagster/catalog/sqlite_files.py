@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -60,13 +61,18 @@ def _listen() -> None:
         event.listen(Engine, "connect", _configure)
 
 
+@lru_cache(maxsize=64)
+def _folders_of(file: str) -> tuple[str, ...]:
+    return tuple(str(folder) for folder in Path(os.path.realpath(file)).parents)
+
+
 def _configure(connection: object, _record: object) -> None:
     if not isinstance(connection, sqlite3.Connection):
         return
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
     if not file:
         return
-    folders = [str(folder) for folder in Path(os.path.realpath(file)).parents]
+    folders = _folders_of(file)
     if folders[0] in _small:
         connection.execute(f"PRAGMA page_size = {SMALL_PAGE_BYTES}")  # no effect on a file that has content
     if _unhurried.isdisjoint(folders):

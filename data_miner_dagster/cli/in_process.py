@@ -17,6 +17,7 @@ from data_miner_dagster.catalog.gates import closed_stages
 from data_miner_dagster.catalog.holds import WorkScope, lines_of_holds, why_held, work_within
 from data_miner_dagster.catalog.pending import is_project_settled
 from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.sqlite_files import kept_open
 from data_miner_dagster.catalog.upkeep import reset_orphans
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.cli.interrupts import ending_on_interrupt
@@ -44,6 +45,7 @@ from data_miner_dagster.operations.sourcing.registering import register_project_
 from data_miner_dagster.operations.upkeep.auditing import audit_files, settle_bases
 from data_miner_dagster.partitions import PROJECTS, add_partitions
 from data_miner_dagster.sensors.lost_work import end_lost_work
+from data_miner_dagster.storage.layout import dagster_history_files
 
 MAX_ROUNDS: Final = 3
 """Each round works on every video that is due. The next one works on what has become due, or was left, meanwhile."""
@@ -250,7 +252,12 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
     check_before_work(platform, parsed)
     for line in lines_before_work(platform, parsed.name):
         console.print(line)
-    with ending_on_interrupt(), open_instance(platform) as instance, progress_lines():
+    with (
+        ending_on_interrupt(),
+        open_instance(platform) as instance,
+        kept_open(dagster_history_files(Path(instance.root_directory))),
+        progress_lines(),
+    ):
         for line in end_lost_work(lambda: instance, platform):
             logger.warning("%s", line)
         reset_orphans(platform.database)
