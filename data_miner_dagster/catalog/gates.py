@@ -1,7 +1,7 @@
 """The gate of each stage: closed by what every item would meet (a full disk, a missing model), opened by a probe.
 
 While a gate is closed, nothing of its stage is requested, and no item is charged. When its time is over, one batch goes
-as a probe. If any of its items succeeds, the gate opens; if not, it closes again for a quarter of the time since it
+as a probe. If any of its items succeeds, the gate opens; if not, it closes again for an eighth of the time since it
 first closed, at least 30 s and at most 6 h.
 
 Functions that take a session never commit. Does not belong here: refusals of sites (site_events.py).

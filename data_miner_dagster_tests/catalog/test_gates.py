@@ -63,8 +63,8 @@ def test_close_gate__of_one_stage_for_at_least_half_a_minute(database: Database)
         assert gate_of(session, EMBEDDING) is None
 
 
-@pytest.mark.parametrize(("seconds_so_far", "seconds"), [(60, 30), (600, 150), (10**6, 21600)])
-def test_close_gate__again_by_its_probe_for_a_quarter_of_the_time_so_far(
+@pytest.mark.parametrize(("seconds_so_far", "seconds"), [(60, 30), (600, 75), (10**6, 21600)])
+def test_close_gate__again_by_its_probe_for_an_eighth_of_the_time_so_far(
     database: Database, seconds_so_far: int, seconds: int
 ) -> None:
     close(database)

@@ -10,6 +10,8 @@ def test_backoff_seconds__doubles_from_30_s_to_6_h(num_failures: int, seconds: f
     assert backoff_seconds(num_failures) == seconds
 
 
-@pytest.mark.parametrize(("so_far", "seconds"), [(0, 30), (120, 30), (600, 150), (86400, 21600), (10**9, 21600)])
-def test_outage_seconds__is_a_quarter_of_the_time_so_far(so_far: float, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("so_far", "seconds"), [(0, 30), (240, 30), (600, 75), (86400, 10800), (172800, 21600), (10**9, 21600)]
+)
+def test_outage_seconds__is_an_eighth_of_the_time_so_far(so_far: float, seconds: float) -> None:
     assert outage_seconds(so_far) == seconds
