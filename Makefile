@@ -5,6 +5,8 @@ PYTHON ?= python3.11
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 DEMO_ROOT ?= demo_root
+# the environments of the annotation tools
+INTEROP ?= .interop
 # one worker a core of the smallest machine; a file's tests stay together, since they share what is costly to start
 PYTEST_ARGUMENTS ?= --numprocesses 2 --dist loadfile
 
@@ -60,6 +62,9 @@ test: $(STAMP) chromium ## all tests
 bench: $(STAMP) ## all benchmarks: a table each, JSON under benchmarks/results
 	$(BIN)/python -m benchmarks
 
+interop: $(STAMP) ## annotation tools' own packages read what we write, and we read what they write (2 GB of environments)
+	@$(BIN)/python -m interop --folder $(INTEROP)
+
 docs: $(STAMP) ## the configuration reference, from the models
 	$(BIN)/python -m data_miner_dagster.config.reference
 
@@ -69,4 +74,4 @@ vendor: $(STAMP) ## fetch the library that draws boxes, from npm, and verify it 
 clean: ## remove the demo's results and caches; the environment and the model cache stay
 	rm -rf $(DEMO_ROOT) benchmarks/results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-.PHONY: help install demo up check fix chromium test bench docs vendor clean
+.PHONY: help install demo up check fix chromium test bench interop docs vendor clean

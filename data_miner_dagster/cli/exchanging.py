@@ -15,9 +15,14 @@ from data_miner_dagster.cli.options import (
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.round_trips import receive, send
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.verdicts import ReviewQueue
+from data_miner_dagster.export.formats import ROUND_TRIP_FORMATS
 
 if TYPE_CHECKING:
     from data_miner_dagster.domain.verdicts import Verdict
+    from data_miner_dagster.operations.reviewing.exchange import ImportOutcome
     from data_miner_dagster.operations.reviewing.unmet import UnmetVerdict
 
 _MOST_LISTED: Final = 100
@@ -26,34 +31,78 @@ _MOST_UNMET: Final = 10
 
 def export_verdicts(
     project: ProjectArgument,
-    to: Annotated[Path, typer.Option("--to", help="A file whose name ends in .csv or .parquet.")],
+    to: Annotated[Path, typer.Option("--to", help="A file whose name ends in .csv or .parquet; a folder with --for.")],
+    tool: Annotated[
+        str | None,
+        typer.Option("--for", help=f"Write frames to review in another tool instead: {', '.join(ROUND_TRIP_FORMATS)}."),
+    ] = None,
+    queue: Annotated[
+        ReviewQueue | None, typer.Option("--queue", help="With --for: which frames. Default: unsure.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="With --for: at most this many frames.")] = None,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Write every verdict with who gave it and when, undone ones included, as CSV or Parquet."""
+    """Write every verdict with who gave it and when, undone ones included; or with --for, frames to review."""
+    platform = opened_existing(root, config, profile)
+    if tool is not None:
+        send(platform, project, tool=tool, queue=queue, to=to.expanduser(), limit=limit)
+        return
+    if queue is not None or limit is not None:
+        raise ConfigError("--queue and --limit choose frames to review: say for which tool with --for")
     from data_miner_dagster.operations.reviewing import exchange
 
-    num_verdicts = exchange.export_verdicts(opened_existing(root, config, profile), project, to.expanduser())
+    num_verdicts = exchange.export_verdicts(platform, project, to.expanduser())
     echo(f"{project}: {num_verdicts:,} verdicts → {to}")
 
 
 def import_verdicts(
     project: ProjectArgument,
-    file: Annotated[Path, typer.Argument(help="What `review export` wrote, or a CSV with frame_id and answer.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="What `review export` wrote, a CSV with frame_id and answer, or with --from a tool's."),
+    ],
     who: Annotated[
-        str | None, typer.Option("--who", help="Who gave the answers of a CSV that does not say. Default: the user.")
+        str | None, typer.Option("--who", help="Who gave the answers of a file that does not say. Default: the user.")
     ] = None,
+    tool: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help=f"The tool whose labels the file holds: {', '.join((*ROUND_TRIP_FORMATS, 'coco'))}."
+        ),
+    ] = None,
+    sent: Annotated[
+        Path | None, typer.Option("--sent", help="With --from: the folder of the export that went out.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="With --from: the release that went out, such as v001.")
+    ] = None,
+    all_reviewed: Annotated[
+        bool, typer.Option("--all-reviewed", help="With --from: a person has been through every image of the file.")
+    ] = False,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add verdicts of a file, with who gave them and when. What is there already stays; a wrong line stops it all."""
+    platform = opened_existing(root, config, profile)
+    if tool is not None:
+        from data_miner_dagster.operations.reviewing.round_trips import ReturnedFile
+
+        returned = ReturnedFile(file.expanduser(), tool, who or _user(), all_reviewed)
+        receive(platform, project, returned, sent=sent, version=version, as_json=as_json)
+        return
+    if sent is not None or version is not None or all_reviewed:
+        raise ConfigError("--sent, --version and --all-reviewed are about labels of a tool: say which with --from")
     from data_miner_dagster.operations.reviewing import exchange
 
-    platform = opened_existing(root, config, profile)
     found = exchange.import_verdicts(platform, project, file.expanduser(), who=who or _user())
+    _print_import(project, found, as_json=as_json)
+
+
+def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> None:
     if as_json:
         print_json(
             {

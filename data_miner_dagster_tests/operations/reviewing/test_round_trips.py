@@ -52,6 +52,8 @@ def test_import_corrections__the_next_release_has_no_fault_left(tmp_path: Path, 
     people = {"label-studio": ANNOTATOR, "cvat": ANNOTATOR}
     assert Counter(verdict.who for verdict in said) == {people.get(tool, "somebody"): outcome.num_verdicts}
     assert {verdict.queue for verdict in said} == {ReviewQueue.IMPORTED}
+    release_project(platform, "cyclists")
+    assert list(faults_of_release(project, "v002")) == []
 
 
 class RoundTrip:

@@ -1,0 +1,73 @@
+"""Other annotation tools: what `review export --for` and `review import --from` do, and the lines they print."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from data_miner_dagster.cli.output import echo, print_json
+
+if TYPE_CHECKING:
+    from data_miner_dagster.domain.verdicts import ReviewQueue
+    from data_miner_dagster.operations.platform import Platform
+    from data_miner_dagster.operations.reviewing.round_trips import ReturnedFile, RoundTripOutcome
+
+_MOST_LEFT_OUT: Final = 10
+
+
+def send(
+    platform: "Platform", project: str, *, tool: str, queue: "ReviewQueue | None", to: Path, limit: int | None
+) -> None:
+    """Write the frames of a queue for a tool."""
+    from data_miner_dagster.domain.verdicts import ReviewQueue
+    from data_miner_dagster.operations.reviewing.sending import send_frames
+
+    sent = send_frames(platform, project, tool=tool, queue=queue or ReviewQueue.UNSURE, to=to, limit=limit)
+    echo(f"{project}: {sent.num_images:,} images, {sent.num_boxes:,} boxes → {sent.folder}")
+    echo(f"once they are corrected: data-miner review import {project} FILE --from {tool} --sent {sent.folder}")
+
+
+def receive(
+    platform: "Platform",
+    project: str,
+    file: "ReturnedFile",
+    *,
+    sent: Path | None,
+    version: str | None,
+    as_json: bool,
+) -> None:
+    """Turn corrected labels into verdicts."""
+    from data_miner_dagster.operations.reviewing.round_trips import find_sent, import_corrections
+
+    folder = sent.expanduser() if sent is not None else None
+    known = find_sent(platform, project, file.path, folder=folder, version=version)
+    outcome = import_corrections(platform, project, file, known)
+    if as_json:
+        print_json(
+            {
+                "reviewed": outcome.num_reviewed,
+                "changed": outcome.num_changed,
+                "untouched": outcome.num_untouched,
+                "not_returned": outcome.num_not_returned,
+                "new": outcome.num_verdicts,
+                "words": {word.value: number for word, number in outcome.words.items()},
+                "left_out": dict(outcome.left_out),
+            }
+        )
+        return
+    _print(project, outcome)
+
+
+def _print(project: str, outcome: "RoundTripOutcome") -> None:
+    words = ", ".join(f"{number:,} {word.value.replace('_', ' ')}" for word, number in outcome.words.items())
+    echo(f"{project}: {outcome.num_verdicts:,} new verdicts; the file says: {words or 'nothing'}")
+    echo(
+        f"images: {outcome.num_reviewed:,} reviewed, {outcome.num_changed:,} others changed, "
+        f"{outcome.num_untouched:,} untouched, {outcome.num_not_returned:,} not in the file"
+    )
+    if outcome.num_changed:
+        echo("of an image that nobody marked as reviewed only the changes count; --all-reviewed says that all are")
+    for name, why in list(outcome.left_out.items())[:_MOST_LEFT_OUT]:
+        echo(f"left out: {name}: {why}", err=True)
+    if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
+        echo(f"left out: {num_more:,} more, which --json names", err=True)
+    if outcome.num_verdicts:
+        echo("the next `data-miner run` honours them")
