@@ -24,6 +24,7 @@ BENCHMARKS: Final = (
     "dedup_truth",
     "detection",
     "lite_quality",
+    "unsure",
     "real_size",
     "orchestration",
 )

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.config.releasing import UnsurePolicy
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.box_shares import BoxXyxy
 from data_miner_dagster.domain.records import Float32Array
@@ -49,7 +50,7 @@ class ReleaseRules:
     """What a project admits to a release."""
 
     include_frames_without_boxes: bool
-    unsure: Literal["hold", "ignore_regions", "as_negative"] = "hold"
+    unsure: UnsurePolicy = "hold"
 
     @classmethod
     def of(cls, config: ProjectConfig) -> "ReleaseRules":

@@ -1,12 +1,12 @@
 import struct
 import tracemalloc
-from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_miner_dagster.config.releasing import UnsurePolicy
 from data_miner_dagster.domain.box_shares import BoxXyxy
 from data_miner_dagster.stages.releasing import (
     CandidateColumns,
@@ -79,9 +79,6 @@ def test_candidate_frames__representatives_that_can_be_had() -> None:
     assert candidate_frames(nobody, np.zeros(0, bool), lambda _frame: False) == []
     frames, is_representative = np.array([9, 2, 4, 7], np.int32), np.array([True, True, False, True])
     assert candidate_frames(frames, is_representative, {7, 4}.__contains__) == [2, 9]
-
-
-UnsurePolicy = Literal["hold", "ignore_regions", "as_negative"]
 
 
 def releasable(

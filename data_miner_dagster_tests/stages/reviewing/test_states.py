@@ -26,7 +26,7 @@ def test_state_of__no_range_where_both_are_equal() -> None:
 
 
 def test_frame_classes__a_default_gives_way_to_a_lower_threshold() -> None:
-    config = project_config(releasing={"class_thresholds": {"bicycle": 0.1}})
+    config = project_config(releasing={"class_thresholds": {"bicycle": 0.08}})
     assert FrameClasses.of(config) == FrameClasses(
-        ("person", "bicycle"), (ConfidenceRange(0.15, 0.3), ConfidenceRange(0.1, 0.1))
+        ("person", "bicycle"), (ConfidenceRange(0.1, 0.3), ConfidenceRange(0.08, 0.08))
     )
