@@ -146,7 +146,7 @@ def threshold_origin(
         )
     default = ReleasingConfig.model_fields["confidence_threshold"].default
     if name not in releasing.class_thresholds and threshold == default:
-        return ThresholdOrigin.DEFAULT, "the default, which nobody has checked"
+        return ThresholdOrigin.DEFAULT, "the default"
     return ThresholdOrigin.PROJECT_FILE, "set in the project file"
 
 
@@ -177,7 +177,7 @@ def _precision_line(
         )
     if calibration is not None and state is QualityState.MEASURED and unmeasured:
         return (
-            f"not measured for all classes: {', '.join(unmeasured)} have fewer than {FEWEST_ANSWERS} verdicts; "
+            f"not measured for all classes: fewer than {FEWEST_ANSWERS} verdicts on {', '.join(unmeasured)}; "
             f"`data-miner review {project}` takes more"
         )
     return (
