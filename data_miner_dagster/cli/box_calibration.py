@@ -19,7 +19,14 @@ def show_box_calibration(found: "CalibratedBoxes", project: str, *, as_json: boo
         return
     calibration = found.calibration
     print_table(
-        ("class", "verdicts", "threshold", "precision (95% interval)", f"for {calibration.wanted_precision:g}", "then"),
+        (
+            "class",
+            "verdicts",
+            "threshold",
+            "its precision (95% interval)",
+            f"for a precision of {calibration.wanted_precision:g}",
+            "that precision (95% interval)",
+        ),
         [
             (
                 name,

@@ -89,6 +89,11 @@ def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: fl
     return above, int(sizes[taken].sum())
 
 
+def has_enough(population: Float64Array, judged: JudgedBoxes) -> bool:
+    """Return whether there are answers enough to say anything: `FEWEST_ANSWERS`, or all boxes that there are."""
+    return len(judged.confidences) >= min(FEWEST_ANSWERS, max(1, len(population)))
+
+
 def precision_at(population: Float64Array, judged: JudgedBoxes, threshold: float) -> ThresholdPrecision | None:
     """Return the precision of a threshold, None if no box reaches it."""
     above, num_boxes = draw_precisions(population, judged, threshold)
@@ -98,22 +103,33 @@ def precision_at(population: Float64Array, judged: JudgedBoxes, threshold: float
 def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: float) -> float | None:
     """Return the lowest threshold, among the judged confidences, whose expected precision is at least as wanted.
 
-    What is expected of a box comes from a logistic curve through the answers, moved in each stratum towards the share
-    that was found there. A choice by the shares alone would favour thresholds above which the answers happened to be
-    good.
+    What is expected of a box that nobody judged comes from a logistic curve through the answers, moved in each stratum
+    towards the share that was found there. A choice by the shares alone would favour thresholds above which the answers
+    happened to be good.
     """
     edges = strata_edges(judged.confidences)
     strata = stratum_of(judged.confidences, edges)
     curve = _logistic_curve(judged)
     excess = np.bincount(strata, judged.is_right - curve(judged.confidences), minlength=len(edges) - 1)
     moves = excess / (np.bincount(strata, minlength=len(edges) - 1) + _ANSWERS_PER_STRATUM)
-    expected = np.clip(curve(population) + moves[stratum_of(population, edges)], 0, 1)
-    precisions = np.cumsum(expected[::-1])[::-1] / np.arange(len(population), 0, -1)
+
+    def expected(confidences: Float64Array) -> Float64Array:
+        return np.clip(curve(confidences) + moves[stratum_of(confidences, edges)], 0, 1)
+
     candidates = np.unique(np.floor(judged.confidences * 10**THRESHOLD_DECIMALS) / 10**THRESHOLD_DECIMALS)
-    positions = np.searchsorted(population, candidates)
-    candidates, positions = candidates[positions < len(population)], positions[positions < len(population)]
-    reaching = candidates[precisions[positions] >= wanted]
+    known = judged.is_right - expected(judged.confidences)
+    right = _sum_from(candidates, population, expected(population)) + _sum_from(candidates, judged.confidences, known)
+    numbers = _sum_from(candidates, population, np.ones_like(population))
+    reaching = candidates[(numbers > 0) & (right >= wanted * numbers - 1e-9)]
     return float(reaching[0]) if len(reaching) else None
+
+
+def _sum_from(thresholds: Float64Array, confidences: Float64Array, values: Float64Array) -> Float64Array:
+    """Return (T,) sums of the values at or above each threshold."""
+    order = np.argsort(confidences, kind="stable")
+    sums = np.append(np.cumsum(values[order][::-1])[::-1], 0.0)
+    found: Float64Array = sums[np.searchsorted(confidences[order], thresholds)]
+    return found
 
 
 def _logistic_curve(judged: JudgedBoxes, num_steps: int = 12) -> Callable[[Float64Array], Float64Array]:
@@ -146,12 +162,12 @@ def calibrate_class(
         pooled: the judged boxes of all classes, for the probabilities of a class that has few.
     """
     num_answers = len(judged.confidences)
-    is_enough = num_answers >= FEWEST_ANSWERS
+    is_enough = has_enough(population, judged)
     lowest = lowest_threshold(population, judged, wanted) if is_enough else None
     chosen = precision_at(population, judged, lowest) if lowest is not None else None
     is_pooled = num_answers < _FEWEST_FOR_OWN_KNOTS
     is_assured = chosen is not None and chosen.precision.low >= wanted
-    num_more = _num_more(num_answers, chosen)
+    num_more = min(_num_more(num_answers, chosen), max(0, len(population) - num_answers))
     return ClassCalibration(
         num_answers=num_answers,
         num_right=int(judged.is_right.sum()),
@@ -159,7 +175,7 @@ def calibrate_class(
         chosen=chosen,
         is_assured=is_assured,
         num_more=num_more,
-        remark=_remark(num_answers, chosen, wanted, num_more),
+        remark=_remark(num_answers, chosen, wanted, num_more, is_enough=is_enough),
         curve=_curve(population, judged) if is_enough else (),
         knots=probability_knots(pooled if is_pooled else judged),
         is_pooled=is_pooled,
@@ -177,12 +193,19 @@ def _num_more(num_answers: int, chosen: ThresholdPrecision | None) -> int:
     return max(WANTED_ANSWERS, round(num_answers * (width / WIDEST_INTERVAL) ** 2)) - num_answers
 
 
-def _remark(num_answers: int, chosen: ThresholdPrecision | None, wanted: float, num_more: int) -> str:
-    if num_answers < FEWEST_ANSWERS:
-        return f"{num_answers} verdicts are too few for a threshold; {num_more} more are needed"
+def _remark(
+    num_answers: int, chosen: ThresholdPrecision | None, wanted: float, num_more: int, *, is_enough: bool
+) -> str:
+    if not is_enough and not num_more:
+        return "no box of it is stored"
+    if not is_enough:
+        is_one = num_more == 1
+        return f"{num_answers} verdicts are too few for a threshold; {num_more} more {'is' if is_one else 'are'} needed"
     if chosen is None:
         more = f"; {num_more} more verdicts may tell" if num_more else ""
         return f"no threshold is known to reach a precision of {wanted:g}{more}"
+    if chosen.precision.low == chosen.precision.high:
+        return "every box above its threshold is judged"
     if chosen.precision.low >= wanted:
         return f"precision is at least {wanted:g} with 97.5% probability"
     if num_more:
@@ -249,7 +272,7 @@ def overall_precision(
     for name, population in populations.items():
         if not (population >= np.float32(thresholds[name])).any():
             continue
-        if len(judged[name].confidences) < FEWEST_ANSWERS:
+        if not has_enough(population, judged[name]):
             return None
         above, number = draw_precisions(population, judged[name], thresholds[name])
         # Each class is drawn by itself: the draws of one must not go with those of another.

@@ -8,10 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.domain.quality import BoxCalibration, Estimate
 from data_miner_dagster.stages.estimates import FEWEST_ANSWERS, Float64Array
-from data_miner_dagster.stages.evaluation.confidence import JudgedBoxes, overall_precision, precision_at
+from data_miner_dagster.stages.evaluation.confidence import (
+    JudgedBoxes,
+    has_enough,
+    overall_precision,
+    precision_at,
+)
 from data_miner_dagster.stages.evaluation.missing import MissedShare, missed_share
 
 
@@ -91,7 +98,7 @@ def release_quality(
     state = QualityState.NOT_MEASURED
     if calibration is not None and not is_present:
         state = QualityState.OTHER_DETECTOR
-    elif any(len(of_class.confidences) >= FEWEST_ANSWERS for of_class in judged.values()) or missed is not None:
+    elif missed is not None or any(has_enough(populations[name], of_class) for name, of_class in judged.items()):
         state = QualityState.MEASURED
     return ReleaseQuality(
         state=state,
@@ -120,7 +127,7 @@ def _class_quality(
 ) -> ClassQuality:
     threshold = releasing.threshold_of(name)
     origin, line = threshold_origin(name, releasing, calibration)
-    found = precision_at(population, judged, threshold) if len(judged.confidences) >= FEWEST_ANSWERS else None
+    found = precision_at(population, judged, threshold) if has_enough(population, judged) else None
     objects = calibration.objects if calibration is not None else ()
     return ClassQuality(
         threshold=threshold,
@@ -157,7 +164,7 @@ def _unmeasured(
     return [
         name
         for name, population in populations.items()
-        if (population >= thresholds[name]).any() and len(judged[name].confidences) < FEWEST_ANSWERS
+        if (population >= np.float32(thresholds[name])).any() and not has_enough(population, judged[name])
     ]
 
 

@@ -28,8 +28,8 @@ def test_calibrate_boxes__threshold_missed_objects_and_what_is_kept(platform: Pl
     # every box is judged, so nothing is left to chance
     assert (person.in_force.precision.low, person.in_force.precision.high) == (true_precision, true_precision)
     assert 0.4 < person.chosen.threshold <= 0.5
-    assert person.chosen.precision.value >= 0.85
-    assert (bicycle.num_answers, bicycle.num_more, bicycle.chosen) == (0, 150, None)
+    assert 0.9 <= person.chosen.precision.value < 0.92
+    assert (bicycle.num_answers, bicycle.num_more, bicycle.chosen) == (0, 0, None)
     assert found.settings == {"class_thresholds": {"person": person.chosen.threshold}}
 
     # of the random frames, ten have an object that was never detected
@@ -63,8 +63,11 @@ def test_calibrate_boxes__nothing_said(tmp_path: Path) -> None:
     found = calibrate_boxes(build_project(tmp_path), "cyclists", wanted=0.9)
     assert found.missed is None
     assert found.settings == {}
-    assert found.num_more == {"person": 150, "bicycle": 150}
+    assert found.num_more == {"person": 4, "bicycle": 2}  # all that are stored
     assert found.calibration.verdicts_by_person == {}
+    text = CliRunner().invoke(app, ["calibrate", "cyclists", "--boxes", "--root", str(tmp_path)]).stdout
+    assert "missed objects: not measured" in text
+    assert "more verdicts are wanted (4 of person, 2 of bicycle); `data-miner review cyclists` takes them" in text
 
 
 def test_read_box_calibration__damaged(tmp_path: Path) -> None:
@@ -82,10 +85,9 @@ def test_calibrate__boxes_in_the_terminal(platform: Platform) -> None:
         return result.stdout
 
     text = invoke("--precision", "0.9")
-    assert "bicycle: 0 verdicts are too few for a threshold; 150 more are needed" in text
+    assert "bicycle: no box of it is stored" in text
     assert "  class_thresholds: {person: 0." in text
     assert "1 verdict is on a box of another detector or class list: not counted" in text
-    assert "`data-miner review cyclists` takes them" in text
     content = json.loads(invoke("--json"))
     assert content["wanted_precision"] == 0.9
     assert content["missed"]["num_missed"] == 10

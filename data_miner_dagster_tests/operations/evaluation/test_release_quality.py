@@ -19,7 +19,7 @@ from data_miner_dagster_tests.support.sample_project import build_project
 
 def release(platform: Platform) -> Path:
     outcome = release_project(platform, "cyclists")
-    return Path(outcome.metadata["release"])
+    return Path(str(outcome.metadata["release"]))
 
 
 def test_release_project__not_measured(tmp_path: Path) -> None:

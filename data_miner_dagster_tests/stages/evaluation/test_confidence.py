@@ -145,7 +145,7 @@ def test_calibrate_class__few_and_many_verdicts() -> None:
     few = JudgedBoxes(judged.confidences[:19], judged.is_right[:19], judged.frames[:19])
     found = calibrate_class(simulation.population, few, in_force=IN_FORCE, wanted=0.9, pooled=judged)
     assert (found.chosen, found.in_force, found.curve) == (None, None, ())
-    assert found.num_more == 131
+    assert found.num_more == 131  # of the 150 that are wanted
     assert found.remark == "19 verdicts are too few for a threshold; 131 more are needed"
     assert found.is_pooled
     assert found.knots == probability_knots(judged)
@@ -167,6 +167,21 @@ def test_calibrate_class__nothing_right() -> None:
     found = calibrate_class(population, judged, in_force=0.3, wanted=0.9, pooled=judged)
     assert found.chosen is None
     assert found.remark == "no threshold is known to reach a precision of 0.9; 50 more verdicts may tell"
+
+
+def test_calibrate_class__a_class_with_few_boxes() -> None:
+    population = as_stored(np.array([0.1, 0.4, 0.5, 0.9]))
+    three = JudgedBoxes(population[1:], np.ones(3, bool), np.arange(3))
+    found = calibrate_class(population, three, in_force=0.3, wanted=0.9, pooled=three)
+    assert (found.chosen, found.num_more) == (None, 1)
+    assert found.remark == "3 verdicts are too few for a threshold; 1 more is needed"
+    four = JudgedBoxes(population, np.array([False, True, True, True]), np.arange(4))
+    found = calibrate_class(population, four, in_force=0.3, wanted=0.9, pooled=four)
+    assert found.in_force is not None
+    assert (found.in_force.precision.low, found.in_force.precision.high, found.num_more) == (1.0, 1.0, 0)
+    nothing = JudgedBoxes.of(())
+    empty = calibrate_class(np.zeros(0), nothing, in_force=0.3, wanted=0.9, pooled=nothing)
+    assert (empty.num_more, empty.remark) == (0, "no box of it is stored")
 
 
 def test_strata_edges__equal_numbers_of_answers() -> None:
