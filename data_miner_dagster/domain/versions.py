@@ -25,7 +25,7 @@ SCORING_VERSION: Final = 1
 FILTERING_VERSION: Final = 1
 """Raise it when the same similarities yield other decisions."""
 
-DEDUPLICATION_VERSION: Final = 3
+DEDUPLICATION_VERSION: Final = 4
 """Raise it when the same vectors yield other groups, or another table."""
 
 DETECTION_VERSION: Final = 1

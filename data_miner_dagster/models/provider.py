@@ -82,6 +82,20 @@ class ModelRole(Generic[Model_co]):
 EncoderRole: TypeAlias = ModelRole[ImageEncoder]
 DetectorRole: TypeAlias = ModelRole[ObjectDetector]
 
+THUMBNAILS: Final[EncoderRole] = ModelRole(
+    ModelEntry(
+        name="thumbnails",
+        architecture="thumbnails",
+        capability=Capability.IMAGE_ENCODER,
+        source="none:",
+        revision="1",
+        licence="none",
+        loader="data_miner_dagster.models.encoders.thumbnails:load",
+    ),
+    "cpu",
+)
+"""Thumbnails, which are made and stored like embeddings."""
+
 
 class ModelProvider:
     """The model roles, named after their settings. Nothing is loaded before a role's `load`."""

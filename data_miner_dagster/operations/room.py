@@ -41,6 +41,7 @@ from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.export.manifest import read_manifest
+from data_miner_dagster.models.provider import THUMBNAILS
 from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.downloading.room import (
@@ -274,7 +275,7 @@ class Room:
                 yield Removable(str(path.relative_to(layout.root)), files_size(path), partial(_remove_tree, path))
 
     def _encoders_in_use(self) -> set[str]:
-        names = {self._platform.models.filter_encoder.name}
+        names = {self._platform.models.filter_encoder.name, THUMBNAILS.name}
         for project in find_projects(self._platform.database):
             config = self._platform.project_config(project.name)
             names.add(self._platform.models.encoder(config.deduplication.encoder).name)

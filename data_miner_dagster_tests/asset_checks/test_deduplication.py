@@ -7,7 +7,7 @@ import pytest
 from data_miner_dagster.asset_checks.deduplication import duplicates_are_covered
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster_tests.support.check_runs import figures_of, run_check
-from data_miner_dagster_tests.support.embeddings import plant_embeddings
+from data_miner_dagster_tests.support.embeddings import plant_embeddings, plant_thumbnails
 from data_miner_dagster_tests.support.faults import Rows, change_rows
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
@@ -65,6 +65,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     platform = build_project(root, videos=videos, through="deduplication", deduplication=encoder)
     for key, axes in VIDEOS.items():
         plant_embeddings(platform, key, AXES[list(axes)])
+        plant_thumbnails(platform, key, len(axes))
     return root
 
 

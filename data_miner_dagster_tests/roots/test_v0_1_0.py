@@ -20,7 +20,7 @@ from data_miner_dagster_tests.end_to_end.commands import data_miner, digests
 from data_miner_dagster_tests.roots.unpacking import FOLDER, unpack
 
 ANIMALS_REDONE = (
-    "animals was built by another version of this package (deduplication 2 is now 3, releasing 2 is now 4, report 2 "
+    "animals was built by another version of this package (deduplication 2 is now 4, releasing 2 is now 4, report 2 "
     "is now 4): its next build redoes the duplicate groups (from stored vectors), the table of boxes (from stored "
     "boxes), the release (as a new version) and the report; it keeps downloads, frames, embeddings, similarities, "
     "filter decisions and earlier releases (v001, v002)"

@@ -1,6 +1,6 @@
 from data_miner_dagster.stages.upgrading import describe_earlier_frames, describe_upgrade
 
-VERSIONS = {"scoring": 1, "filtering": 1, "deduplication": 3, "detection": 1, "releasing": 3, "report": 3}
+VERSIONS = {"scoring": 1, "filtering": 1, "deduplication": 4, "detection": 1, "releasing": 3, "report": 3}
 
 
 def test_describe_upgrade__nothing_has_changed() -> None:

@@ -18,6 +18,7 @@ from data_miner_dagster.domain.records import Float32Array, RgbImage, Similarity
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.storage.vectors import StoredEmbeddings, write_embeddings
+from data_miner_dagster_tests.support.embeddings import plant_thumbnails
 from data_miner_dagster_tests.support.frames import write_frames
 from data_miner_dagster_tests.support.models import PlantedModels
 
@@ -94,6 +95,7 @@ def plant_frames(
     `columns` are as in `frame_rows`.
     """
     write_frames(platform.layout, key, len(vectors), fingerprint=frames_fingerprint, **columns)
+    plant_thumbnails(platform, key, len(vectors))
     if not with_embeddings:
         return
     present = [index for index in range(len(vectors)) if index not in left_out]

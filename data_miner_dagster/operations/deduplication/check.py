@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.deduplication.deduplicate_project import FOREIGN_TIERS, SAMPLE_SIZE, read_inputs
+from data_miner_dagster.operations.deduplication.distinctions import distinctions_of
 from data_miner_dagster.operations.deduplication.frames import (
     PICTURE_COLUMNS,
     appearances_of,
@@ -89,7 +90,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
         newcomers,
         ids,
         inputs.threshold,
-        appearances=appearances_of(every, config),
+        appearances=appearances_of(every, config, distinctions_of(platform, config, every)),
         sample_size=sample_size,
     )
     every_id = every["frame_id"]

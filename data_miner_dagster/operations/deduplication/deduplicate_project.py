@@ -27,6 +27,7 @@ from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA, REUPLOADS_SCHE
 from data_miner_dagster.domain.versions import DEDUPLICATION_VERSION
 from data_miner_dagster.index.faiss_index import FaissHashIndex
 from data_miner_dagster.models.provider import EncoderRole
+from data_miner_dagster.operations.deduplication.distinctions import distinctions_of
 from data_miner_dagster.operations.deduplication.frames import (
     PICTURE_COLUMNS,
     appearances_of,
@@ -301,7 +302,7 @@ def _decide(
     vectors = of_width(vectors, leader_vectors)
     pictures = newcomers.select(PICTURE_COLUMNS)
     named = stacked([known, pictures.append_column("foreign_tier", pa.nulls(len(pictures), pa.string()))])
-    appearances = appearances_of(named, config)
+    appearances = appearances_of(named, config, distinctions_of(platform, config, named))
     alike = AlikeRepresentatives(appearances, FaissHashIndex(config.perceptual_hash_distance))
     search = choose_search(leader_vectors, vectors, inputs.threshold, config)
     assignment = find_representatives(leader_vectors, vectors, inputs.threshold, search.index, alike=alike)

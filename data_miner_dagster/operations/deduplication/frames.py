@@ -22,6 +22,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.deduplication.appearances import Appearances, telling_hashes
+from data_miner_dagster.stages.deduplication.distinctions import NOTHING_APART, Distinctions
 from data_miner_dagster.stages.deduplication.leaders import Assignment, tiers_of
 from data_miner_dagster.storage.alignment import check_unique, rows_of_ids
 from data_miner_dagster.storage.by_video import runs_of
@@ -90,7 +91,9 @@ def stacked(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="permissive")
 
 
-def appearances_of(frames: pa.Table, config: DeduplicationConfig) -> Appearances:
+def appearances_of(
+    frames: pa.Table, config: DeduplicationConfig, distinctions: Distinctions = NOTHING_APART
+) -> Appearances:
     """Return what frames look like, in their order; they have `sha256`, `perceptual_hash` and `contrast`."""
     hashes = frames["perceptual_hash"].to_numpy()
     contrast = frames["contrast"].to_numpy()
@@ -99,7 +102,14 @@ def appearances_of(frames: pa.Table, config: DeduplicationConfig) -> Appearances
         hashes=hashes,
         is_telling=telling_hashes(hashes, contrast, config.perceptual_hash_minimum_contrast),
         max_hash_distance=config.perceptual_hash_distance,
+        distinctions=distinctions,
     )
+
+
+def video_codes_of(frames: pa.Table) -> npt.NDArray[np.int64]:
+    """Return (N,) numbers that are equal where the frames are of one video."""
+    codes = frames["video_key"].combine_chunks().dictionary_encode().indices
+    return np.asarray(codes.to_numpy(), np.int64)
 
 
 def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assignment) -> list[DuplicateTier | None]:

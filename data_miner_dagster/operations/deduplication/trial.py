@@ -18,12 +18,13 @@ from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.index.faiss_index import FaissHashIndex
 from data_miner_dagster.media.contact_sheets import Verdict
 from data_miner_dagster.media.quality import measure
-from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.operations.deduplication.frames import appearances_of, newcomers_tiers
+from data_miner_dagster.models.provider import THUMBNAILS, ModelProvider
+from data_miner_dagster.operations.deduplication.frames import appearances_of, newcomers_tiers, video_codes_of
 from data_miner_dagster.operations.deduplication.search import choose_search
 from data_miner_dagster.operations.embedding.vectors import duplicate_threshold
 from data_miner_dagster.operations.trials import Trial, TrialRow, folder_images, read_in_batches
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives
+from data_miner_dagster.stages.deduplication.distinctions import NOTHING_APART, Distinctions
 from data_miner_dagster.stages.deduplication.leaders import Assignment, find_representatives, quality_order
 from data_miner_dagster.stages.embedding import embed_images
 
@@ -44,11 +45,13 @@ def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, 
     vectors: list[npt.NDArray[np.float16]] = [np.zeros((0, encoder.embedding_dim), np.float16)]
     pictures: list[dict[str, object]] = []
     unreadable: list[tuple[Path, str]] = []
+    thumbnail, thumbnails = THUMBNAILS.load(), list[npt.NDArray[np.uint8]]()
     for readable, images, broken in read_in_batches(paths, _BATCH_SIZE):
         readable_paths += readable
         unreadable += broken
         vectors.append(embed_images(encoder, images).astype(np.float16))
         for path, image in zip(readable, images, strict=True):
+            thumbnails.append(thumbnail.preprocess(image))
             quality = measure(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8))
             pictures.append(
                 {
@@ -66,8 +69,12 @@ def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, 
     frames = pa.Table.from_pylist(pictures, schema=_PICTURES_SCHEMA)
     order = quality_order(frames)
     frames, in_order = frames.take(order), np.concatenate(vectors)[order]
+    distinctions = NOTHING_APART
+    if config.same_place and len(frames):
+        small = np.stack(thumbnails)[order]
+        distinctions = Distinctions(small.__getitem__, video_codes_of(frames))
     search = choose_search(in_order[:0], in_order, threshold, config)
-    appearances = appearances_of(frames, config)
+    appearances = appearances_of(frames, config, distinctions)
     alike = AlikeRepresentatives(appearances, FaissHashIndex(config.perceptual_hash_distance))
     assignment = find_representatives(in_order[:0], in_order, threshold, search.index, alike=alike)
     frames = frames.append_column("foreign_tier", pa.nulls(len(frames), pa.string()))

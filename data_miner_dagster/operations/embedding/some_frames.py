@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from data_miner_dagster.domain.errors import DamagedFileError, PermanentError
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
@@ -100,6 +101,20 @@ def load_vectors(
     Raises:
         PermanentError: a frame has no current vector; `ensure_embeddings` makes them.
     """
+    vectors = load_stored(platform, encoder, video_key, frame_indices).astype(np.float32)
+    # float16 rounds lengths by up to 1e-3.
+    units: Float32Array = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    return units
+
+
+def load_stored(
+    platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
+) -> npt.NDArray[np.float16]:
+    """Return (N, D) the vectors of frames of one video as they are stored, in the order asked.
+
+    Raises:
+        PermanentError: a frame has no current vector; `ensure_embeddings` makes them.
+    """
     stored = _current(platform, encoder, video_key)
     if stored is None:
         raise PermanentError(f"{video_key} lacks embeddings by {encoder.name}; embed its frames first")
@@ -109,10 +124,7 @@ def load_vectors(
         table=f"the embeddings file of {video_key} by {encoder.name}",
         remedy="embed its frames first",
     )
-    vectors = stored.vectors[rows].astype(np.float32)
-    # float16 rounds lengths by up to 1e-3.
-    units: Float32Array = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
-    return units
+    return np.asarray(stored.vectors[rows], np.float16)
 
 
 def _plan_some_frames(

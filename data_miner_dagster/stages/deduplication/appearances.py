@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from data_miner_dagster.protocols.indexes import HashIndex
 from data_miner_dagster.stages.deduplication.cosines import BoolArray, IntArray
+from data_miner_dagster.stages.deduplication.distinctions import NOTHING_APART, Distinctions
 
 HashArray = npt.NDArray[np.uint64]
 
@@ -45,6 +46,7 @@ class Appearances:
     hashes: HashArray
     is_telling: BoolArray
     max_hash_distance: int  # of 64 bits, inclusive
+    distinctions: Distinctions = NOTHING_APART  # pairs that are not within reach of each other, whatever is alike
 
     def have_equal_files(self, ids: IntArray, others: IntArray) -> BoolArray:
         """Return where the files are equal. The ids may have any shapes that broadcast."""

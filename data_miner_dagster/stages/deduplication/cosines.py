@@ -59,7 +59,8 @@ class CandidatePairs:
         """(P,) True where a pair is within reach whatever its cosine."""
         return np.asarray(self.similarities == ALIKE)
 
-    def chosen(self, is_chosen: BoolArray) -> "CandidatePairs":
+    def chosen(self, is_chosen: BoolArray | IntArray) -> "CandidatePairs":
+        """Return some of the pairs, by mask or by position."""
         return CandidatePairs(self.rows[is_chosen], self.ids[is_chosen], self.similarities[is_chosen])
 
     def joined(self, other: "CandidatePairs") -> "CandidatePairs":

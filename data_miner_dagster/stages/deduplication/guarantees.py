@@ -1,9 +1,9 @@
-"""Prove or refute the two guarantees of deduplication from vectors, files and hashes alone.
+"""Prove or refute the two guarantees of deduplication from vectors, files, hashes and what is told apart.
 
     1. No two representatives are within reach of each other.
     2. Every removed frame is within reach of the representative it names, which precedes it in order.
 
-Within reach means equal files, near hashes, or a cosine at or above the threshold.
+Within reach means equal files, near hashes, or a cosine at or above the threshold, unless the two are told apart.
 
 Belongs here: the proof, written without the index and shortcuts of the search that it checks.
 """
@@ -81,11 +81,12 @@ def verify_guarantees(
     is_kept = representative_ids == own_ids
     kept_rows, removed_rows = np.flatnonzero(is_kept), np.flatnonzero(~is_kept)
     everything = VectorBlock(leaders, newcomers, num_leaders, len(newcomers))
+    relation = _Relation(everything, threshold, appearances)
 
     is_known = np.concatenate([np.ones(num_leaders, np.bool_), is_kept])
     named = representative_ids[removed_rows]
     supported = is_known[named] & (named < own_ids[removed_rows])
-    supported &= _are_within(everything, appearances, removed_rows, named, threshold)
+    supported &= relation.are_within(removed_rows, named)
     unsupported = removed_rows[~supported]
 
     checked = np.arange(len(kept_rows))
@@ -93,7 +94,7 @@ def verify_guarantees(
         checked = np.linspace(0, len(kept_rows) - 1, sample_size).astype(np.int64)
     close_rows: set[int] = set()
     close_pairs: list[tuple[int, int]] = []
-    for rows, ids in _close_pairs(everything, appearances, kept_rows, checked, threshold):
+    for rows, ids in _close_pairs(relation, kept_rows, checked):
         close_rows.update(rows.tolist())
         close_pairs += zip((rows + num_leaders).tolist(), ids.tolist(), strict=True)
         close_pairs = close_pairs[:_LISTED_PAIRS]
@@ -109,26 +110,31 @@ def verify_guarantees(
     )
 
 
-def _are_within(
-    everything: VectorBlock, appearances: Appearances | None, rows: IntArray, ids: IntArray, threshold: float
-) -> BoolArray:
-    pairs = CandidatePairs(rows, ids, np.zeros(len(ids), np.float32))
-    is_within = everything.cosines(pairs) >= threshold
-    if appearances is not None:
-        is_within |= appearances.are_alike(rows + len(everything.leaders), ids)
-    return is_within
+@dataclass(frozen=True, slots=True)
+class _Relation:
+    """What "within reach" means for these frames."""
+
+    everything: VectorBlock
+    threshold: float
+    appearances: Appearances | None
+
+    def are_within(self, rows: IntArray, ids: IntArray) -> BoolArray:
+        """Return (P,) whether each pair of a newcomer's row and a frame's id is within reach."""
+        pairs = CandidatePairs(rows, ids, np.zeros(len(ids), np.float32))
+        own_ids = rows + len(self.everything.leaders)
+        is_within = self.everything.cosines(pairs) >= self.threshold
+        if self.appearances is not None:
+            is_within |= self.appearances.are_alike(own_ids, ids)
+            near = np.flatnonzero(is_within)
+            is_within[near] = ~self.appearances.distinctions.are_apart(own_ids[near], ids[near])
+        return is_within
 
 
-def _close_pairs(
-    everything: VectorBlock,
-    appearances: Appearances | None,
-    kept_rows: IntArray,
-    checked: IntArray,
-    threshold: float,
-) -> Iterator[tuple[IntArray, IntArray]]:
+def _close_pairs(relation: _Relation, kept_rows: IntArray, checked: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
     # Yields (rows, ids): checked representatives, and earlier representatives within reach of them.
+    everything, appearances = relation.everything, relation.appearances
     num_leaders = len(everything.leaders)
-    minimum = np.float32(threshold - single_precision_error(everything.newcomers.shape[1]))
+    minimum = np.float32(relation.threshold - single_precision_error(everything.newcomers.shape[1]))
     earlier_ids = np.concatenate([np.arange(num_leaders), kept_rows + num_leaders])
     for start in range(0, len(checked), _BLOCK_ROWS):
         rows = kept_rows[checked[start : start + _BLOCK_ROWS]]
@@ -141,8 +147,8 @@ def _close_pairs(
             if appearances is not None:
                 products[appearances.are_alike((rows + num_leaders)[:, None], ids[None, :])] = ALIKE
             near_rows, near_columns = np.nonzero(products >= minimum)
-            pairs = CandidatePairs(rows[near_rows], ids[near_columns], products[near_rows, near_columns])
-            pairs = pairs.chosen(pairs.ids < pairs.rows + num_leaders)
-            is_close = pairs.are_alike | (everything.cosines(pairs) >= threshold)
+            is_before = ids[near_columns] < rows[near_rows] + num_leaders
+            near_rows, near_ids = rows[near_rows[is_before]], ids[near_columns[is_before]]
+            is_close = relation.are_within(near_rows, near_ids)
             if np.any(is_close):
-                yield pairs.rows[is_close], pairs.ids[is_close]
+                yield near_rows[is_close], near_ids[is_close]

@@ -6,7 +6,8 @@ The result has two guarantees, which `guarantees.py` checks:
     2. Every removed frame is within reach of the representative it names, which precedes it in order.
 
 Two frames are within reach of each other if their files are equal, their perceptual hashes are near
-(`appearances.py`), or their cosine is at or above the threshold (`cosines.py`).
+(`appearances.py`), or their cosine is at or above the threshold (`cosines.py`), unless they are told apart
+(`distinctions.py`).
 
 Belongs here: which frames are kept, and why. Does not belong here: where vectors and frames come from.
 """
@@ -34,9 +35,12 @@ from data_miner_dagster.stages.deduplication.cosines import (
     VectorBlock,
     unit_rows,
 )
+from data_miner_dagster.stages.deduplication.distinctions import NOTHING_APART
+from data_miner_dagster.stages.deduplication.reach import BestWithin, Reach, find_best, is_any_within
 
 BLOCK_ROWS: Final = 2048
 """Rows compared at once. Large enough for the matrix product to run at full speed; the products take 16 MB."""
+_ROWS_LOOKED_UP: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,73 +144,71 @@ def find_representatives(
         newcomers: (N, D) vectors in order of quality, best first.
         threshold: two vectors at or above this cosine are near-duplicates.
         index: an empty index, filled here with the representatives. An exact index ensures both guarantees.
-        alike: an empty index by appearance, filled here too. None: only embeddings decide.
+        alike: an empty index by appearance, filled here too; its appearances also tell pairs apart. None: only
+            embeddings decide.
         block_rows: rows processed at once. Does not change the result.
     """
     num_leaders = len(leaders)
     margin = max(index.similarity_error, single_precision_error(newcomers.shape[1]))
+    reach = Reach(threshold, margin, NOTHING_APART if alike is None else alike.appearances.distinctions)
     for start in range(0, num_leaders, block_rows):
         index.add(unit_rows(leaders[start : start + block_rows]))
     if alike is not None:
         alike.add(np.arange(num_leaders))
-    indexed_ids = _GrowingIds(num_leaders)
+    known = _Known(index, alike, _GrowingIds(num_leaders))
     representative_ids = np.arange(num_leaders, num_leaders + len(newcomers), dtype=np.int64)
     similarities = np.ones(len(newcomers), np.float64)
 
     for start in range(0, len(newcomers), block_rows):
         block = VectorBlock(leaders, newcomers, num_leaders + start, min(block_rows, len(newcomers) - start))
         units = unit_rows(block.vectors)
-        offsets, positions, found = index.within(units, threshold - margin)
-        rows = np.repeat(np.arange(block.num_rows), np.diff(offsets))
-        known = CandidatePairs(rows, indexed_ids.values[positions], found)
-        if alike is not None:
-            known = known.joined(_alike_pairs(alike, block))
-
-        is_open = ~_rows_within(known, block, threshold, margin)
+        best = known.best_of(block, units, reach)
         appearances = None if alike is None else alike.appearances
-        fresh = _pairs_with_open_rows(units, is_open, threshold - margin, block.first_id, appearances)
-        is_leader = _choose_leaders(fresh, is_open, block, threshold, margin)
+        fresh = _pairs_with_open_rows(units, best.is_missing, threshold - margin, block.first_id, appearances)
+        is_leader = _choose_leaders(fresh, best.is_missing, block, reach)
+        fresh = fresh.chosen(is_leader[fresh.ids - block.first_id] & ~is_leader[fresh.rows])
+        find_best(fresh, block, reach, best)
 
-        candidates = known.joined(fresh.chosen(is_leader[fresh.ids - block.first_id]))
-        removed, ids, exact = _best_of_each(candidates.chosen(~is_leader[candidates.rows]), block, threshold, margin)
-        representative_ids[start + removed] = ids
-        similarities[start + removed] = exact
-
-        leader_rows = np.flatnonzero(is_leader)
-        index.add(units[leader_rows])
-        indexed_ids.extend(leader_rows + block.first_id)
-        if alike is not None:
-            alike.add(leader_rows + block.first_id)
+        removed, leader_rows = np.flatnonzero(~is_leader), np.flatnonzero(is_leader)
+        representative_ids[start + removed] = best.ids[removed]
+        similarities[start + removed] = best.cosines[removed]
+        known.add(leader_rows + block.first_id, units[leader_rows])
     return Assignment(num_leaders, representative_ids, similarities)
 
 
-def _best_of_each(
-    candidates: CandidatePairs, block: VectorBlock, threshold: float, margin: float
-) -> tuple[IntArray, IntArray, Float64Array]:
-    """Return the rows with a representative within reach, the id of the best one, and the exact cosine."""
-    candidates = _near_best(candidates, block.num_rows, margin)
-    exact = block.cosines(candidates)
-    is_within = candidates.are_alike | (exact >= threshold)
-    candidates, exact = candidates.chosen(is_within), exact[is_within]
-    # In this order the last candidate of each row is the best: highest cosine, then the earliest representative.
-    by_row = np.lexsort((-candidates.ids, exact, candidates.rows))
-    rows, stops = _runs(candidates.rows[by_row])
-    best = by_row[stops - 1]
-    return rows, candidates.ids[best], exact[best]
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The representatives of earlier blocks, by vector and by appearance."""
 
+    index: VectorIndex
+    alike: AlikeRepresentatives | None
+    ids: _GrowingIds
 
-def _alike_pairs(alike: AlikeRepresentatives, block: VectorBlock) -> CandidatePairs:
-    rows, ids = alike.pairs_of(np.arange(block.first_id, block.first_id + block.num_rows))
-    return CandidatePairs(rows, ids, np.full(len(ids), ALIKE, np.float32))
+    def add(self, ids: IntArray, units: Float32Array) -> None:
+        self.index.add(units)
+        self.ids.extend(ids)
+        if self.alike is not None:
+            self.alike.add(ids)
 
+    def best_of(self, block: VectorBlock, units: Float32Array, reach: Reach) -> BestWithin:
+        """Return the most similar representative within reach of each row of a block.
 
-def _rows_within(pairs: CandidatePairs, block: VectorBlock, threshold: float, margin: float) -> BoolArray:
-    # Rows with a partner within reach. Exact arithmetic runs only where the approximate cosines cannot decide.
-    is_within = np.zeros(block.num_rows, np.bool_)
-    is_within[pairs.rows[pairs.similarities >= threshold + margin]] = True
-    doubtful = pairs.chosen(~is_within[pairs.rows])
-    is_within[doubtful.rows[block.cosines(doubtful) >= threshold]] = True
-    return is_within
+        Where pairs may be told apart, a row can have any number of representatives at a cosine within reach, so only
+        so many rows are looked up at once.
+        """
+        best = BestWithin(block.num_rows)
+        num_at_once = block.num_rows if reach.distinctions.is_empty else _ROWS_LOOKED_UP
+        for start in range(0, block.num_rows, num_at_once):
+            part = units[start : start + num_at_once]
+            offsets, positions, found = self.index.within(part, reach.threshold - reach.margin)
+            rows = np.repeat(np.arange(start, start + len(part)), np.diff(offsets))
+            pairs = CandidatePairs(rows, self.ids.values[positions], found)
+            if self.alike is not None:
+                first_id = block.first_id + start
+                rows, ids = self.alike.pairs_of(np.arange(first_id, first_id + len(part)))
+                pairs = pairs.joined(CandidatePairs(rows + start, ids, np.full(len(ids), ALIKE, np.float32)))
+            find_best(pairs, block, reach, best)
+        return best
 
 
 def _pairs_with_open_rows(
@@ -224,37 +226,18 @@ def _pairs_with_open_rows(
     return CandidatePairs(rows, open_rows[columns] + first_id, products[rows, columns])
 
 
-def _choose_leaders(
-    pairs: CandidatePairs, is_open: BoolArray, block: VectorBlock, threshold: float, margin: float
-) -> BoolArray:
+def _choose_leaders(pairs: CandidatePairs, is_open: BoolArray, block: VectorBlock, reach: Reach) -> BoolArray:
     # In order, an open row becomes a leader unless an earlier leader is within reach.
     is_leader = is_open.copy()
     contested = pairs.chosen(is_open[pairs.rows])
-    rows, stops = _runs(contested.rows)
+    rows, counts = np.unique(contested.rows, return_counts=True)
+    stops = np.cumsum(counts)
     for row, start, stop in zip(rows.tolist(), [0, *stops[:-1].tolist()], stops.tolist(), strict=False):
         ids = contested.ids[start:stop]
         is_by_leader = is_leader[ids - block.first_id]
-        near = contested.similarities[start:stop][is_by_leader]
-        if np.any(near >= threshold + margin):
-            is_leader[row] = False
-        elif len(near):
-            doubtful = CandidatePairs(np.full(len(near), row), ids[is_by_leader], near)
-            is_leader[row] = not np.any(block.cosines(doubtful) >= threshold)
+        near = np.arange(start, stop)[is_by_leader]
+        is_leader[row] = not is_any_within(contested.chosen(near), block, reach)
     return is_leader
-
-
-def _near_best(pairs: CandidatePairs, num_rows: int, margin: float) -> CandidatePairs:
-    # Pairs that may be the best of their row after exact comparison. `ALIKE` pairs stay: their cosine is unknown.
-    are_alike = pairs.are_alike
-    best = np.full(num_rows, -np.inf, np.float32)
-    np.maximum.at(best, pairs.rows[~are_alike], pairs.similarities[~are_alike])
-    return pairs.chosen(are_alike | (pairs.similarities >= best[pairs.rows] - 2 * margin))
-
-
-def _runs(sorted_rows: IntArray) -> tuple[IntArray, IntArray]:
-    # Returns (distinct values, exclusive end of each value's run).
-    values, counts = np.unique(sorted_rows, return_counts=True)
-    return values, np.cumsum(counts)
 
 
 def tiers_of(frames: pa.Table, appearances: Appearances, ids: IntArray, named: IntArray) -> list[DuplicateTier]:

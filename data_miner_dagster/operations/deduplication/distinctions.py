@@ -1,0 +1,72 @@
+"""What tells frames of a project apart: their thumbnails, made where they are missing, read when first asked for.
+
+Does not belong here: the comparison (stages/deduplication/views.py), how a picture becomes a thumbnail
+(models/encoders/thumbnails.py).
+"""
+
+import tempfile
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from data_miner_dagster.config.deduplication import DeduplicationConfig
+from data_miner_dagster.domain.thumbnails import NUM_VALUES
+from data_miner_dagster.models.provider import THUMBNAILS
+from data_miner_dagster.operations.embedding.some_frames import ensure_embeddings, load_stored
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.deduplication.cosines import IntArray
+from data_miner_dagster.stages.deduplication.distinctions import NOTHING_APART, Distinctions
+from data_miner_dagster.stages.deduplication.views import ThumbnailArray
+
+_IN_MEMORY: Final = 20_000
+"""Thumbnails of more frames (70 MB) lie in a temporary file, so that the system can take their memory back."""
+
+
+def distinctions_of(platform: Platform, config: DeduplicationConfig, frames: pa.Table) -> Distinctions:
+    """Return what tells these frames apart, by row; they have `video_key` and `frame_index`."""
+    if not config.same_place or not len(frames):
+        return NOTHING_APART
+    thumbnails = StoredThumbnails(platform, frames)
+    return Distinctions(thumbnails.of, thumbnails.video_codes)
+
+
+class StoredThumbnails:
+    """The thumbnails of a list of frames. A video's are read, and made where missing, once one of them is needed."""
+
+    def __init__(self, platform: Platform, frames: pa.Table) -> None:
+        self._platform = platform
+        videos = frames["video_key"].combine_chunks().dictionary_encode()
+        self._video_keys: list[str] = videos.dictionary.to_pylist()
+        self.video_codes: IntArray = videos.indices.to_numpy().astype(np.int64)
+        self._frame_indices = frames["frame_index"].to_numpy()
+        self._is_read = np.zeros(len(self._video_keys), np.bool_)
+        self._thumbnails = _room_for(len(frames), platform)
+
+    def of(self, rows: IntArray) -> ThumbnailArray:
+        """Return the (N, NUM_VALUES) thumbnails of these rows.
+
+        Raises:
+            VideosLeftOutError: pictures cannot be read.
+        """
+        codes = np.unique(self.video_codes[rows])
+        missing = codes[~self._is_read[codes]].tolist()
+        if missing:
+            self._read(missing)
+        return np.asarray(self._thumbnails[rows], np.uint8)
+
+    def _read(self, codes: list[int]) -> None:
+        rows_by_code = {code: np.flatnonzero(self.video_codes == code) for code in codes}
+        wanted = {self._video_keys[code]: self._frame_indices[rows] for code, rows in rows_by_code.items()}
+        ensure_embeddings(self._platform, THUMBNAILS, wanted)
+        for code, rows in rows_by_code.items():
+            stored = load_stored(self._platform, THUMBNAILS, self._video_keys[code], self._frame_indices[rows])
+            self._thumbnails[rows] = stored.astype(np.uint8)
+            self._is_read[code] = True
+
+
+def _room_for(num_frames: int, platform: Platform) -> ThumbnailArray:
+    if num_frames <= _IN_MEMORY:
+        return np.empty((num_frames, NUM_VALUES), np.uint8)
+    with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # has no name; the mapping keeps it
+        return np.memmap(file, np.uint8, "w+", shape=(num_frames, NUM_VALUES))

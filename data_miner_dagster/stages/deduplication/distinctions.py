@@ -1,0 +1,45 @@
+"""Which pairs are told apart although their files, hashes or embeddings are alike.
+
+Two reasons are known: something changed in a fixed view (`views.py`), and a person said that the two are no
+duplicates. Both are part of what "within reach" means, for the search and for its proof.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from data_miner_dagster.stages.deduplication.cosines import BoolArray, IntArray
+from data_miner_dagster.stages.deduplication.views import ThumbnailArray, Views
+
+
+@dataclass(frozen=True, slots=True)
+class Distinctions:
+    """Tells pairs of frames apart, by id as in `Assignment`."""
+
+    thumbnails: Callable[[IntArray], ThumbnailArray] | None = None  # of frames, by id; None: views are not compared
+    video_codes: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,)
+    said_different: Collection[tuple[int, int]] = frozenset()  # (lower id, higher id)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if no pair is ever told apart."""
+        return self.thumbnails is None and not self.said_different
+
+    def are_apart(self, ids: IntArray, others: IntArray) -> BoolArray:
+        """Return (P,) whether each pair is told apart. It does not matter which of the two comes first."""
+        low, high = np.minimum(ids, others), np.maximum(ids, others)
+        if self.said_different:
+            pairs = zip(low.tolist(), high.tolist(), strict=True)
+            is_apart = np.fromiter((pair in self.said_different for pair in pairs), np.bool_, len(low))
+        else:
+            is_apart = np.zeros(len(low), np.bool_)
+        if self.thumbnails is None or not len(low):
+            return is_apart
+        frames, places = np.unique(np.concatenate([low, high]), return_inverse=True)
+        views = Views(self.thumbnails(frames), self.video_codes[frames])
+        is_apart |= views.are_changed(places[: len(low)], places[len(low) :])
+        return is_apart
+
+
+NOTHING_APART = Distinctions()

@@ -1,0 +1,117 @@
+"""The representative within reach that is most similar to a frame, among candidate pairs.
+
+Candidates are looked at in order of their cosine, and no further than the first that counts requires: telling a pair
+apart costs far more than a cosine, and a fixed camera has any number of candidates for each of its frames.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from data_miner_dagster.stages.deduplication.cosines import (
+    BoolArray,
+    CandidatePairs,
+    Float64Array,
+    IntArray,
+    VectorBlock,
+)
+from data_miner_dagster.stages.deduplication.distinctions import Distinctions
+
+_MOST_AT_ONCE: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """When a candidate pair is within reach. `margin` is the greatest error of an approximate cosine."""
+
+    threshold: float
+    margin: float
+    distinctions: Distinctions
+
+
+class BestWithin:
+    """The best representative within reach of each row so far: -1, at a cosine of -inf, where there is none."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.ids: IntArray = np.full(num_rows, -1, np.int64)
+        self.cosines: Float64Array = np.full(num_rows, -np.inf)
+
+    @property
+    def is_missing(self) -> BoolArray:
+        """(N,) True where no representative is within reach."""
+        return np.asarray(self.ids < 0)
+
+    def beaten_by(self, rows: IntArray, ids: IntArray, cosines: Float64Array) -> BoolArray:
+        """Return (P,) which pairs are better than what their rows have: more similar, or as similar and earlier."""
+        is_earlier = (cosines == self.cosines[rows]) & (ids < self.ids[rows])
+        return np.asarray((cosines > self.cosines[rows]) | is_earlier)
+
+    def take(self, rows: IntArray, ids: IntArray, cosines: Float64Array) -> None:
+        """Take the best pair of each row. All are better than what their rows have."""
+        # In this order the last pair of each row is the best, and the last value assigned stays.
+        by_row = np.lexsort((-ids, cosines, rows))
+        last = by_row[np.append(np.flatnonzero(np.diff(rows[by_row])), len(rows) - 1)] if len(rows) else by_row
+        self.ids[rows[last]] = ids[last]
+        self.cosines[rows[last]] = cosines[last]
+
+
+def find_best(pairs: CandidatePairs, block: VectorBlock, reach: Reach, best: BestWithin) -> None:
+    """Improve `best` by the pairs that are within reach."""
+    pairs, are_alike = _with_cosines(pairs, block)
+    by_row = np.lexsort((-pairs.similarities, pairs.rows))
+    pairs, are_alike = pairs.chosen(by_row), are_alike[by_row]
+    rows, counts = np.unique(pairs.rows, return_counts=True)
+    stops = np.cumsum(counts)
+    nexts = stops - counts
+    num_at_once = 1
+    while len(rows):
+        # Later pairs of a row are no more similar than its next one.
+        is_going = nexts < stops
+        is_going[is_going] = pairs.similarities[nexts[is_going]] >= best.cosines[rows[is_going]] - reach.margin
+        rows, nexts, stops = rows[is_going], nexts[is_going], stops[is_going]
+        chosen = _positions(nexts, np.minimum(nexts + num_at_once, stops))
+        _improve(pairs.chosen(chosen), are_alike[chosen], block, reach, best)
+        nexts = nexts + num_at_once
+        num_at_once = min(2 * num_at_once, _MOST_AT_ONCE)
+
+
+def is_any_within(pairs: CandidatePairs, block: VectorBlock, reach: Reach) -> bool:
+    """Return whether one of the pairs of a single row is within reach."""
+    if reach.distinctions.is_empty and np.any(pairs.similarities >= reach.threshold + reach.margin):
+        return True
+    by_similarity = np.argsort(-pairs.similarities, kind="stable")
+    start, num_at_once = 0, 1
+    while start < len(by_similarity):
+        part = pairs.chosen(by_similarity[start : start + num_at_once])
+        part = part.chosen(part.are_alike | (block.cosines(part) >= reach.threshold))
+        if len(part.ids) and not np.all(reach.distinctions.are_apart(part.rows + block.first_id, part.ids)):
+            return True
+        start += num_at_once
+        num_at_once = min(2 * num_at_once, _MOST_AT_ONCE)
+    return False
+
+
+def _with_cosines(pairs: CandidatePairs, block: VectorBlock) -> tuple[CandidatePairs, BoolArray]:
+    """Return the pairs with the cosines of those that are alike, whose cosine is not known, and which these are."""
+    are_alike = pairs.are_alike
+    similarities = pairs.similarities.copy()
+    similarities[are_alike] = block.cosines(pairs.chosen(are_alike))
+    return CandidatePairs(pairs.rows, pairs.ids, similarities), are_alike
+
+
+def _improve(pairs: CandidatePairs, are_alike: BoolArray, block: VectorBlock, reach: Reach, best: BestWithin) -> None:
+    cosines = block.cosines(pairs)
+    is_better = (are_alike | (cosines >= reach.threshold)) & best.beaten_by(pairs.rows, pairs.ids, cosines)
+    pairs, cosines = pairs.chosen(is_better), cosines[is_better]
+    if not reach.distinctions.is_empty:
+        is_within = ~reach.distinctions.are_apart(pairs.rows + block.first_id, pairs.ids)
+        pairs, cosines = pairs.chosen(is_within), cosines[is_within]
+    best.take(pairs.rows, pairs.ids, cosines)
+
+
+def _positions(starts: IntArray, stops: IntArray) -> IntArray:
+    """Return the numbers of all half-open ranges, one after the other."""
+    lengths = stops - starts
+    firsts = np.cumsum(lengths) - lengths
+    return np.asarray(np.repeat(starts - firsts, lengths) + np.arange(int(lengths.sum())))
