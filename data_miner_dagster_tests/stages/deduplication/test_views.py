@@ -1,6 +1,7 @@
 """Two pictures of one fixed view, of which something has changed or not."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ Picture = npt.NDArray[np.uint8]
 @pytest.fixture(scope="module")
 def yard() -> Picture:
     """A real picture, 640 x 360."""
-    picture = cv2.imread(f"{skimage.data_dir}/motorcycle_left.png")
+    picture = cv2.imread(str(Path(skimage.__file__).parent / "data" / "motorcycle_left.png"))
     assert picture is not None
     return np.asarray(cv2.resize(picture, (640, 360), interpolation=cv2.INTER_AREA), np.uint8)
 
