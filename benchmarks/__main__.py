@@ -26,6 +26,7 @@ BENCHMARKS: Final = (
     "lite_quality",
     "unsure",
     "real_size",
+    "round_trips",
     "orchestration",
 )
 RESULTS: Final = Path(__file__).parent / "results"
