@@ -25,6 +25,7 @@ BENCHMARKS: Final = (
     "detection",
     "lite_quality",
     "unsure",
+    "reviewing",
     "real_size",
     "round_trips",
     "orchestration",

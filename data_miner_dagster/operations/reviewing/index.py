@@ -24,6 +24,7 @@ from data_miner_dagster.operations.reviewing.frames import (
 )
 from data_miner_dagster.stages.filtering.calibration import mixed_numbers
 from data_miner_dagster.stages.filtering.decisions import resolve_rules
+from data_miner_dagster.stages.reviewing.states import FrameClasses
 from data_miner_dagster.stages.reviewing_queues import (
     NO_OBJECT,
     OBJECT,
@@ -61,6 +62,7 @@ class ReviewIndex:
     """Everything that could be asked. `examined` and what follows from it is None before detection."""
 
     config: ProjectConfig
+    classes: FrameClasses
     codes: FrameCodes
     rules: BoxRules
     examined: ExaminedFrames | None
@@ -131,8 +133,10 @@ def build_index(platform: Platform, project: str, config: ProjectConfig) -> Revi
     filter_ranking, num_filter = _near_filter(platform, project, config, codes) if filtered else (_nothing(), 0)
     pairs, num_duplicates = _pairs(platform, project, codes) if deduplicated else ({}, 0)
     pair_rows = np.array(sorted(pairs), np.int64)
+    pa.default_memory_pool().release_unused()  # what the tables took while they were read
     return ReviewIndex(
         config=config,
+        classes=FrameClasses.of(config),
         codes=codes,
         rules=rules,
         examined=examined,

@@ -10,7 +10,7 @@ from data_miner_dagster.operations.reviewing.frames import ExaminedFrames
 from data_miner_dagster.operations.reviewing.index import ReviewIndex
 from data_miner_dagster.operations.reviewing.records import ReviewBox
 from data_miner_dagster.stages.reviewing.judging import FoundBox, JudgedBox, Judgement, judge_boxes
-from data_miner_dagster.stages.reviewing.states import BoxState, FrameClasses
+from data_miner_dagster.stages.reviewing.states import BoxState
 
 CONFIDENCE_DECIMALS: Final = 4
 """As detection stores them."""
@@ -38,7 +38,7 @@ def judge_frame(
 ) -> JudgedFrame:
     """Return a frame with its verdicts applied; without boxes but drawn ones if no detector has looked at it."""
     found = tuple(_found(index.examined, code)) if index.examined is not None else ()
-    judgement = judge_boxes(found, verdicts, FrameClasses.of(index.config), resolution_wh)
+    judgement = judge_boxes(found, verdicts, index.classes, resolution_wh)
     return JudgedFrame(found, judgement, resolution_wh, {verdict.answer_id: verdict for verdict in verdicts})
 
 
@@ -66,7 +66,7 @@ def review_boxes(index: ReviewIndex, frame: JudgedFrame) -> list[tuple[int | Non
 
     Boxes outside the picture are left out.
     """
-    names = tuple(index.config.detection.classes)
+    names = index.classes.names
     shown = [(box.position, _review_box(index, frame, names, box)) for box in frame.judgement.boxes]
     removed: list[tuple[int | None, ReviewBox]] = [
         (None, _removed(verdict)) for verdict in frame.verdicts.values() if verdict.word is VerdictWord.WRONG

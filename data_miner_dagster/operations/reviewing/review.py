@@ -4,10 +4,10 @@ Everything here may be called from several threads; one at a time works.
 """
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.verdicts import undo_verdict, verdicts_in_force, verdicts_version
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.verdicts import ReviewQueue, Verdict
@@ -31,7 +31,7 @@ from data_miner_dagster.operations.reviewing.records import Answer, BrowsedName,
 from data_miner_dagster.operations.reviewing.shown_frames import ShownFrames
 from data_miner_dagster.operations.reviewing.standing import Standing, StandingKeeper
 from data_miner_dagster.operations.reviewing.unmet import UnmetVerdict, unmet_verdicts
-from data_miner_dagster.stages.reviewing_queues import Ranking
+from data_miner_dagster.stages.reviewing_queues import Int64Array, Ranking
 
 MAX_PAGE_SIZE: Final = 1000
 
@@ -66,7 +66,7 @@ class Review:
         self._marks: tuple[object, ...] | None = None
         self._tables: _Tables | None = None
         self._standing: tuple[object, Standing] | None = None
-        self._ranked: tuple[object, Ranking, Sequence[int]] | None = None
+        self._ranked: tuple[object, Ranking, Int64Array] | None = None
 
     def queues(self) -> tuple[QueueCount, ...]:
         """Return how much each queue asks."""
@@ -109,10 +109,9 @@ class Review:
             raise ConfigError(f"a page of {size} questions is not between 1 and {MAX_PAGE_SIZE}")
         with self._lock:
             tables, standing = self._current()
-            ranking, order = self._in_order(queue, QueueFilter(class_name, video_key))
+            ranking, order = self._in_order(tables, standing, queue, QueueFilter(class_name, video_key))
             if cursor is not None:
-                after = is_after(tables.index, ranking, Cursor.decoded(cursor))
-                order = [position for position in order if after[position]]
+                order = order[is_after(tables.index, ranking, Cursor.decoded(cursor))[order]]
             return _page(tables, standing, queue, ranking, order, size)
 
     def item(self, queue: ReviewQueue, key: str) -> ReviewItem | None:
@@ -149,9 +148,10 @@ class Review:
 
     def _read_tables(self) -> _Tables:
         """Return what can be asked, read again if a table or a setting has changed."""
-        config = self._platform.project_config(self._project)
-        marks = (*table_marks(self._platform, self._project), config.model_dump_json())
+        project = find_project(self._platform.database, self._project)
+        marks = (*table_marks(self._platform, self._project), project.config_hash if project is not None else None)
         if self._tables is None or marks != self._marks:
+            config = self._platform.project_config(self._project)
             index = build_index(self._platform, self._project, config)
             frames = ShownFrames(self._platform, config.shown)
             items = ItemMaker(self._platform, self._project, index, frames)
@@ -169,24 +169,25 @@ class Review:
             self._ranked = None
         return tables, self._standing[1]
 
-    def _in_order(self, queue: ReviewQueue, wanted: QueueFilter) -> tuple[Ranking, Sequence[int]]:
+    def _in_order(
+        self, tables: _Tables, standing: Standing, queue: ReviewQueue, wanted: QueueFilter
+    ) -> tuple[Ranking, Int64Array]:
         """Return the questions of a queue, and their order. The last one asked for is kept."""
-        tables, standing = self._current()
         if self._ranked is None or self._ranked[0] != (queue, wanted):
             if queue is ReviewQueue.BROWSING:
                 ranking = rank_browsed(tables.index, standing, tables.frames, wanted)
             else:
                 ranking = filtered(tables.index, queue, ranking_of(tables.index, standing, queue), wanted)
-            self._ranked = (queue, wanted), ranking, ranking.order().tolist()
+            self._ranked = (queue, wanted), ranking, ranking.order()
         return self._ranked[1:]
 
 
 def _page(
-    tables: _Tables, standing: Standing, queue: ReviewQueue, ranking: Ranking, order: Sequence[int], size: int
+    tables: _Tables, standing: Standing, queue: ReviewQueue, ranking: Ranking, order: Int64Array, size: int
 ) -> Page:
     found: list[ReviewItem] = []
     used = 0
-    for position in order:
+    for position in map(int, order):
         used += 1
         item = tables.items.item(queue, int(ranking.rows[position]), standing)
         if item is not None:
@@ -195,7 +196,7 @@ def _page(
             break
     next_cursor = None
     if used < len(order):
-        last = order[used - 1]
+        last = int(order[used - 1])
         code, box = code_and_box(int(ranking.rows[last]))
         keys = tuple(float(values[last]) for values in ranking.keys)
         next_cursor = Cursor(keys, tables.index.codes.frame_id(code), box).encoded()

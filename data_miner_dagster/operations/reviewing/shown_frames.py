@@ -1,11 +1,14 @@
 """What a page says of a frame besides its boxes: its picture, its size, and where it is in its video."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from data_miner_dagster.catalog.videos import find_video
@@ -18,9 +21,37 @@ from data_miner_dagster.operations.reviewing.records import ReviewBox, ReviewFra
 from data_miner_dagster.stages.releasing import public_reference
 from data_miner_dagster.storage.frames import frames_table_of, read_frames
 
+_MOST_AT_HAND: Final = 500_000
+"""Frames of videos that were looked at last: 50 bytes each."""
 _VIDEOS_AT_HAND: Final = 1000
 _COLUMNS: Final = ("frame_index", "file_name", "pts_seconds", "width", "height")
 _YOUTUBE: Final = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "youtu.be"})
+
+
+@dataclass(frozen=True, slots=True)
+class _VideoFrames:
+    """The frames of one video, in order, and a mark of the table that they were read from."""
+
+    mark: tuple[int, int]
+    indices: npt.NDArray[np.int32]
+    pts_seconds: npt.NDArray[np.float64]
+    sizes_wh: npt.NDArray[np.int32]
+    file_names: pa.ChunkedArray
+
+    @classmethod
+    def of(cls, table: pa.Table, mark: tuple[int, int]) -> "_VideoFrames":
+        sizes_wh = np.stack([table["width"].to_numpy(), table["height"].to_numpy()], axis=1)
+        return cls(mark, table["frame_index"].to_numpy(), table["pts_seconds"].to_numpy(), sizes_wh, table["file_name"])
+
+    def position_of(self, frame_index: int) -> int | None:
+        """Return where a frame is."""
+        position = int(np.searchsorted(self.indices, frame_index))
+        return position if position < len(self.indices) and self.indices[position] == frame_index else None
+
+    def resolution_of(self, position: int) -> tuple[int, int]:
+        """Return the size of a frame."""
+        width, height = self.sizes_wh[position].tolist()
+        return width, height
 
 
 class ShownFrames:
@@ -30,74 +61,76 @@ class ShownFrames:
         self._layout = platform.layout
         self._database = platform.database
         self._shown = shown
-        self._frames_of = lru_cache(_VIDEOS_AT_HAND)(self._read_frames)
+        self._at_hand: OrderedDict[str, _VideoFrames] = OrderedDict()
         self._video_of = lru_cache(_VIDEOS_AT_HAND)(self._read_video)
 
     def frame(
         self, frame_id: str, boxes: tuple[ReviewBox, ...] = (), verdicts: Mapping[VerdictWord, str] | None = None
     ) -> ReviewFrame | None:
         """Return one frame, None if it is gone."""
-        row = self._row_of(frame_id)
-        if row is None:
+        found = self._find(frame_id)
+        if found is None:
             return None
+        frames, position = found
         video_key, _ = split_frame_id(frame_id)
         title, url = self._video_of(video_key)
+        pts_seconds = float(frames.pts_seconds[position])
         return ReviewFrame(
             frame_id=frame_id,
-            place=FramePlace(video_key, row["pts_seconds"]),
-            resolution_wh=(row["width"], row["height"]),
-            image=self._layout.frame_picture(video_key, row["file_name"]),
+            place=FramePlace(video_key, pts_seconds),
+            resolution_wh=frames.resolution_of(position),
+            image=self._layout.frame_picture(video_key, frames.file_names[position].as_py()),
             video_title=title,
-            video_url=address_at(url, row["pts_seconds"]),
+            video_url=address_at(url, pts_seconds),
             boxes=boxes,
             verdicts=verdicts or {},
         )
 
     def resolution_of(self, frame_id: str) -> tuple[int, int] | None:
         """Return the size of a frame, None if it is gone."""
-        row = self._row_of(frame_id)
-        return None if row is None else (row["width"], row["height"])
+        found = self._find(frame_id)
+        return None if found is None else found[0].resolution_of(found[1])
 
     def place_of(self, frame_id: str) -> FramePlace | None:
         """Return the time of a frame, None if it is gone."""
-        row = self._row_of(frame_id)
-        return None if row is None else FramePlace(split_frame_id(frame_id)[0], row["pts_seconds"])
+        found = self._find(frame_id)
+        return None if found is None else FramePlace(split_frame_id(frame_id)[0], float(found[0].pts_seconds[found[1]]))
 
     def frame_at(self, place: FramePlace) -> str | None:
         """Return the frame at a time in a video, whatever its id was when a person saw it; None if there is none."""
-        frames = self._table_of(place.video_key)
-        if frames is None:
-            return None
-        where = np.flatnonzero(frames["pts_seconds"].to_numpy() == place.pts_seconds)
-        return make_frame_id(place.video_key, frames["frame_index"][int(where[0])].as_py()) if len(where) else None
+        frames = self._frames_of(place.video_key)
+        where = [] if frames is None else np.flatnonzero(frames.pts_seconds == place.pts_seconds).tolist()
+        return make_frame_id(place.video_key, int(frames.indices[where[0]])) if frames is not None and where else None
 
     def ids_of(self, video_key: str) -> list[str]:
         """Return the frames of a video, in order of time."""
-        frames = self._table_of(video_key)
-        indices = [] if frames is None else frames["frame_index"].to_pylist()
+        frames = self._frames_of(video_key)
+        indices = [] if frames is None else frames.indices.tolist()
         return [make_frame_id(video_key, frame_index) for frame_index in indices]
 
-    def _row_of(self, frame_id: str) -> dict[str, Any] | None:
+    def _find(self, frame_id: str) -> tuple["_VideoFrames", int] | None:
+        """Return the frames of a frame's video, and where among them it is."""
         video_key, frame_index = split_frame_id(frame_id)
-        frames = self._table_of(video_key)
-        if frames is None:
-            return None
-        indices = frames["frame_index"].to_numpy()
-        position = int(np.searchsorted(indices, frame_index))
-        if position == len(indices) or indices[position] != frame_index:
-            return None
-        row: dict[str, Any] = frames.slice(position, 1).to_pylist()[0]
-        return row
+        frames = self._frames_of(video_key)
+        position = None if frames is None else frames.position_of(frame_index)
+        return None if frames is None or position is None else (frames, position)
 
-    def _table_of(self, video_key: str) -> pa.Table | None:
+    def _frames_of(self, video_key: str) -> "_VideoFrames | None":
+        """Return the frames of a video, read again once they were made again; None if there are none."""
         try:
             found = frames_table_of(self._layout, video_key).stat()
         except FileNotFoundError:
             return None
-        return self._frames_of(video_key, (found.st_ino, found.st_mtime_ns))  # read again once it is made again
-
-    def _read_frames(self, video_key: str, _mark: tuple[int, int]) -> pa.Table:
-        return read_frames(self._layout, video_key, _COLUMNS).combine_chunks()
+        mark = (found.st_ino, found.st_mtime_ns)
+        known = self._at_hand.get(video_key)
+        if known is not None and known.mark == mark:
+            self._at_hand.move_to_end(video_key)
+            return known
+        known = _VideoFrames.of(read_frames(self._layout, video_key, _COLUMNS).combine_chunks(), mark)
+        self._at_hand[video_key] = known
+        while len(self._at_hand) > 1 and sum(len(one.indices) for one in self._at_hand.values()) > _MOST_AT_HAND:
+            self._at_hand.popitem(last=False)
+        return known
 
     def _read_video(self, video_key: str) -> tuple[str, str]:
         video = find_video(self._database, video_key)
