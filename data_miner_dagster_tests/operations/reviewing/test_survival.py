@@ -13,8 +13,10 @@ from data_miner_dagster.catalog.verdicts import all_verdicts, verdicts_in_force
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
 from data_miner_dagster.domain.verdicts import ReviewQueue, VerdictWord
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.reviewing.records import Answer
 from data_miner_dagster.operations.reviewing.review import Review, open_review
+from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster.storage.vectors import StoredEmbeddings, write_embeddings
 from data_miner_dagster_tests.support.coloured_shapes import ColourDetector, jpeg_of
 from data_miner_dagster_tests.support.frames import write_pictures
@@ -81,6 +83,16 @@ def test_give__outlives_detector_thresholds_deduplication_and_extraction(tmp_pat
         ReviewQueue.FILTER: {"files-a/000001", "files-a/000002", "files-a/000003"},
     }
     assert review.unmet() == ()
+    release_project(life, PROJECT)
+    released = read_table(
+        life.layout.release_folder(PROJECT, "v001") / "data" / "images.parquet", ["frame_id", "num_boxes"]
+    )
+    assert dict(zip(*(released[name].to_pylist() for name in released.column_names), strict=True)) == {
+        "files-a/000000": 0,
+        "files-a/000001": 0,
+        "files-a/000002": 0,
+        "files-a/000003": 0,  # no longer held back for a box that a person removed
+    }
 
 
 _WRITER = """
