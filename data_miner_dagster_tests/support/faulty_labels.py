@@ -60,14 +60,14 @@ def build_faulty_project(root: Path, num_images: int, *, seed: int = 0) -> Fault
     return FaultyProject(platform, truth, len(wrong), num_shifted, num_missing)
 
 
-def faults_of_release(project: FaultyProject, version: str) -> Iterator[str]:
-    """Yield a line for each frame of a release whose labels are not what is on it."""
+def faults_of_release(project: FaultyProject, version: str, *, within: float = 0.02) -> Iterator[str]:
+    """Yield a line for each frame of a release whose labels are not what is on it, `within` this many pixels."""
     release = project.platform.layout.release_folder("cyclists", version)
     left = dict(project.truth)
     for image in read_images(release):
         wanted = sorted(left.pop(image.frame_id))
         found = sorted((box.class_name, box.box_xyxy) for box in image.labels)
         names = [class_name for class_name, _ in found] == [class_name for class_name, _ in wanted]
-        if not names or not np.allclose([box for _, box in found], [box for _, box in wanted], atol=0.02):
+        if not names or not np.allclose([box for _, box in found], [box for _, box in wanted], atol=within):
             yield f"{image.frame_id}: {found}"
     yield from (f"{frame_id}: it is not in the release" for frame_id in left)

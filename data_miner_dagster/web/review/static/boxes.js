@@ -53,6 +53,7 @@ function say_empty(text) {
 
 async function show(question) {
   // a frame's boxes as answers leave them; `item.frame` stays what was asked
+  delete document.body.dataset.frame; // set again when there is something to say about it
   item = { ...question, boxes: question.boxes ?? question.frame.boxes };
   questions.items[place] = item;
   byId("empty").hidden = true;
@@ -65,6 +66,7 @@ async function show(question) {
 }
 
 function refresh() {
+  document.body.dataset.frame = item.frame.frame_id;
   byId("why").textContent = item.why;
   const parts = [item.frame.title, `${item.frame.pts_seconds.toFixed(1)} s`];
   const said = { complete: "all labelled", keep: "kept by hand", drop: "dropped by hand" };
@@ -122,6 +124,7 @@ function row(box, index) {
 }
 
 function pick(index) {
+  if (index === current) return;
   current = index;
   refresh();
 }
@@ -252,7 +255,9 @@ function choose(number) {
 }
 
 function drawn(outline) {
+  const isAdjusted = pendingBox !== null;
   pendingBox = outline;
+  if (isAdjusted) return; // its class is being chosen
   if (classes.length === 1) choose(0);
   else openPicker();
 }

@@ -8,9 +8,11 @@ const COLOURS = {
 const SMALLEST = 0.002; // of the picture's side
 const rounded = (value) => Math.round(Math.min(1, Math.max(0, value)) * 1e6) / 1e6;
 
+const isAt = (outline, box) => outline?.every((value, side) => Math.abs(value - box[side]) < 1e-3);
+
 export class Canvas {
   #place; #on; #frame = null; #image = null; #library = null; #labels = null;
-  #boxes = []; #current = -1; #moving = null; #isRefreshing = false;
+  #boxes = []; #current = -1; #moving = null; #drawn = null;
 
   constructor(place, on) {
     this.#place = place;
@@ -45,11 +47,11 @@ export class Canvas {
     if (this.#frame !== frame) return;
     this.#image = image;
     this.#library = Annotorious.createImageAnnotator(image, {
-      drawingMode: "drag", theme: "light", style: (annotation, state) => this.#style(annotation, state),
+      drawingMode: "drag", theme: "light", style: (annotation) => this.#style(annotation),
     });
     this.#library.on("createAnnotation", (annotation) => this.#takeDrawn(annotation));
     this.#library.on("selectionChanged", ([selected]) => {
-      if (selected && !this.#isRefreshing && this.#boxes.some(({ index }) => String(index) === selected.id)) {
+      if (selected && this.#boxes.some(({ index }) => String(index) === selected.id)) {
         this.#on.onPick(Number(selected.id));
       }
     });
@@ -63,11 +65,14 @@ export class Canvas {
     this.#boxes = boxes;
     this.#current = current;
     if (!this.#library) return;
-    const selected = this.#library.getSelected()[0]?.id;
-    this.#isRefreshing = true;
-    this.#library.setAnnotations(boxes.map(({ box, index }) => this.#annotation(index, box.box)));
-    if (selected !== undefined && boxes.some(({ index }) => String(index) === selected)) this.#library.setSelected(selected);
-    this.#isRefreshing = false;
+    this.#drawn = null;
+    // setting boxes anew ends a drag, so only those that lie elsewhere are
+    if (!this.#areDrawn(boxes)) {
+      const selected = this.#library.getSelected()[0]?.id;
+      this.#library.setAnnotations(boxes.map(({ box, index }) => this.#annotation(index, box.box)));
+      if (boxes.some(({ index }) => String(index) === selected)) this.#library.setSelected(selected);
+    }
+    this.#library.setStyle((annotation) => this.#style(annotation));
     this.#labels.replaceChildren(...boxes.map(({ box, index }) => {
       const made = document.createElement("span");
       made.textContent = text(box);
@@ -159,26 +164,38 @@ export class Canvas {
     return { id, bodies: [], target: { annotation: id, selector: { type: "RECTANGLE", geometry } } };
   }
 
-  #outline({ target: { selector: { geometry: { bounds } } } }) {
+  /** After a drag the library's `bounds` are those of the move before the last one. */
+  #outline({ target: { selector: { geometry: { x, y, w, h } } } }) {
     const { naturalWidth: width, naturalHeight: height } = this.#image;
-    return [bounds.minX / width, bounds.minY / height, bounds.maxX / width, bounds.maxY / height].map(rounded);
+    return [x / width, y / height, (x + w) / width, (y + h) / height].map(rounded);
+  }
+
+  #areDrawn(boxes) {
+    const drawn = this.#library.getAnnotations();
+    if (drawn.length !== boxes.length) return false;
+    const byId = new Map(drawn.map((annotation) => [annotation.id, annotation]));
+    return boxes.every(({ box, index }) => {
+      const annotation = byId.get(String(index));
+      if (!annotation || !isAt(this.#outline(annotation), box.box)) return false;
+      const { x, y, w, h, bounds } = annotation.target.selector.geometry;
+      return [bounds.minX - x, bounds.minY - y, bounds.maxX - x - w, bounds.maxY - y - h].every((off) => Math.abs(off) < 1e-6);
+    });
   }
 
   #takeDrawn(annotation) {
-    const outline = this.#outline(annotation);
-    this.#library.removeAnnotation(annotation.id);
     this.#endMoving();
-    if (outline[2] - outline[0] >= SMALLEST && outline[3] - outline[1] >= SMALLEST) this.#on.onDraw(outline);
+    this.#drawn = annotation.id; // stays on the picture, and may be adjusted, until it has a class
+    this.#on.onDraw(this.#outline(annotation));
   }
 
   /** After a drag: if the selected box lies elsewhere than it was drawn, that is an answer. */
   #takeMoved() {
     const selected = this.#library?.getSelected()[0];
+    if (selected && selected.id === this.#drawn) this.#on.onDraw(this.#outline(selected));
     const known = selected && this.#boxes.find(({ index }) => String(index) === selected.id);
     if (!known) return;
     const outline = this.#outline(selected);
-    const isElsewhere = outline.some((value, side) => Math.abs(value - known.box.box[side]) > 1e-3);
-    if (isElsewhere) this.#on.onMove(known.index, outline);
+    if (!isAt(outline, known.box.box)) this.#on.onMove(known.index, outline);
   }
 
   #colour(index) {
@@ -189,7 +206,7 @@ export class Canvas {
 
   #style(annotation) {
     const colour = this.#colour(Number(annotation.id));
-    const isCurrent = Number(annotation.id) === this.#current;
+    const isCurrent = annotation.id === this.#drawn || Number(annotation.id) === this.#current;
     return { stroke: colour, strokeWidth: isCurrent ? 4 : 2, strokeOpacity: 1, fill: colour, fillOpacity: isCurrent ? 0.12 : 0.02 };
   }
 }

@@ -7,6 +7,7 @@ const answer = secret ? await fetch("/api/login", {
   body: JSON.stringify({ secret }),
 }) : null;
 // whoever opens a used link again is mostly logged in already
+await answer?.text();
 if (answer?.ok || (await fetch("/api/session")).ok) {
   location.replace(then?.startsWith("/") && !then.startsWith("//") ? then : "/");
 } else {

@@ -52,6 +52,7 @@ async function send() {
     let answer = null;
     try { answer = await post(entry); } catch { /* the server is away */ }
     if (answer?.ok) {
+      answer.text().catch(() => {}); // read it to the end, or the browser calls it aborted
       forget(key);
       trouble = refused;
       numSent += 1;
