@@ -35,6 +35,8 @@ _FRESH_SECONDS: Final = 3.0
 """How long what is due is waited for: longer than a batch that is not full is left alone."""
 _ROOM_PATIENCE: Final = 60.0
 """How long downloads wait that have no room yet under the quota, while nobody makes some."""
+_SOON_SECONDS: Final = 1.0
+"""After which `data-miner run` takes a batch that is not full: somebody waits for the last one."""
 _MOST_DOWNLOADS: Final = 200
 """Downloads in a batch of `data-miner run`: the last ones of a batch leave places idle, and nobody else waits."""
 
@@ -146,6 +148,7 @@ def work_off_project(context: dg.OpExecutionContext, platform: Platform, config:
         force=config.force,
         max_items={WorkStage.DOWNLOADING: _MOST_DOWNLOADS},
     )
+    work = replace(work, full_seconds=_SOON_SECONDS)
 
     def may_wait(idle: float) -> bool:
         with platform.database.reading() as session:

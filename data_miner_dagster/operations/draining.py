@@ -32,7 +32,7 @@ _STOP_SECONDS: Final = 5.0
 """How long a cancelled run waits for what it is in the middle of. Its claims expire by themselves."""
 _MOST_TURNS: Final = 3
 """A video that is still undone after so many batches of one drain is left to another run."""
-_FULL_SECONDS: Final = 2.0
+FULL_SECONDS: Final = 2.0
 """A run that is there already takes a batch that is not full after this time: it costs it no start."""
 
 
@@ -82,6 +82,8 @@ class Drain:
     """Works only on videos that this project wants; None: any."""
     max_items: Mapping[WorkStage, int] = field(default_factory=dict)
     """Videos in a batch, by stage, where it is not the usual number."""
+    full_seconds: float = FULL_SECONDS
+    """After this time a batch goes even if it is not full."""
     force: bool = False
 
 
@@ -161,7 +163,7 @@ class _Crew:
             stage,
             max_items=work.max_items.get(stage, MAX_ITEMS),
             project=work.project,
-            must_be_full_until_seconds=_FULL_SECONDS,
+            must_be_full_until_seconds=work.full_seconds,
         )
         if batch is None:
             return None
