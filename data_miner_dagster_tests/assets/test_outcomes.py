@@ -69,7 +69,8 @@ def project_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Non
             time.sleep(30)
         if project == "broken":
             raise SystematicFaultError("detections: all 3 items met the same internal error")
-        return ProjectOutcome(project, OutcomeStatus.DONE, "f" * 32, {"kept": 2, "black": 1})
+        told = {"warning": "many frames wait", "version": "v001"}
+        return ProjectOutcome(project, OutcomeStatus.DONE, "f" * 32, {"kept": 2, "black": 1}, told)
 
     def metadata_of(project: str) -> dict[str, dg.MetadataValue]:
         if project == "z":
@@ -150,7 +151,10 @@ def test_materialize_project__counts_are_a_line(instance: dg.DagsterInstance) ->
     (record,) = instance.fetch_materializations(dg.AssetKey("project_asset"), limit=1).records
     materialization = record.asset_materialization
     assert materialization is not None
+    assert list(materialization.metadata)[:4] == ["status", "warning", "counts", "extra"]
+    assert materialization.metadata["warning"].value == "many frames wait"
     assert materialization.metadata["counts"].value == "kept 2, black 1"
+    assert materialization.metadata["figures"].value == "version v001"  # and the warning is not said twice
     assert materialization.metadata["extra"].value == "a"
     assert "f" * 32 in (materialization.tags or {}).values()
 
