@@ -5,7 +5,7 @@
     near_threshold   boxes drawn at random from strata of confidence, all classes in turn
     random           frames in a fixed pseudo-random order, so that the sample only grows
     filter           nearest to the filter's threshold first
-    duplicates       least similar to their representative first
+    duplicates       group by group, the one with the least similar pair first, and so within a group
     browsing         a class: nearest to its threshold first; a video: in order of time
 
 Ties go by video, then time, then box. The same state gives the same order.
@@ -170,6 +170,20 @@ def sampling_numbers(video_keys: Sequence[str], videos: Int64Array, pts_seconds:
 def rank_random(numbers: UInt64Array, rows: Int64Array) -> Ranking:
     """Rank frames by their sampling numbers."""
     return Ranking(rows, ((numbers >> np.uint64(11)).astype(np.float64),))  # what a float64 holds exactly
+
+
+def rank_duplicates(rows: Int64Array, representatives: Int64Array, similarities: Float64Array) -> Ranking:
+    """Rank pairs of a frame and what stands for it; those of one representative come together.
+
+    Args:
+        rows: (N,) of the frames that are left out.
+        representatives: (N,) any number that tells representatives apart.
+        similarities: (N,) of the pairs.
+    """
+    _, groups = np.unique(representatives, return_inverse=True)
+    lowest = np.full(len(rows), np.inf)
+    np.minimum.at(lowest, groups, similarities)
+    return Ranking(rows, (lowest[groups], representatives.astype(np.float64), similarities))
 
 
 def draw_near_threshold(

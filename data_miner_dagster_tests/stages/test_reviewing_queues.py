@@ -17,6 +17,7 @@ from data_miner_dagster.stages.reviewing_queues import (
     box_states,
     draw_near_threshold,
     rank_disagreement,
+    rank_duplicates,
     rank_random,
     rank_unsure,
     sampling_numbers,
@@ -66,6 +67,13 @@ def test_rank_unsure__then_the_rarest_class_then_nearest_to_the_threshold_then_t
 def test_rank_disagreement__the_most_confident_first() -> None:
     facts = facts_of(4, (0, 0, 0.75, 2), (1, 0, 0.25, 1), (2, 0, 0.75, 1), (2, 0, 0.25, 1), (3, 0, 0.0625, 1))
     assert rows_of(rank_disagreement(facts, np.arange(4))) == [2, 1]
+
+
+def test_rank_duplicates__groups_stay_together() -> None:
+    similarities = np.array([0.9, 0.95, 0.92, 0.91])
+    ranking = rank_duplicates(np.array([1, 2, 3, 4]), np.array([70, 60, 70, 60]), similarities)
+    assert rows_of(ranking) == [1, 3, 4, 2]
+    assert rows_of(rank_duplicates(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))) == []
 
 
 def test_frame_facts__parts_in_any_order_are_as_the_whole() -> None:

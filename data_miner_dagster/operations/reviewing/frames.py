@@ -42,6 +42,10 @@ class FrameCodes:
         codes: Int64Array = (videos << _INDEX_BITS) | batch["frame_index"].to_numpy().astype(np.int64)
         return np.where(videos < 0, -1, codes)
 
+    def knows(self, video_keys: pa.Array) -> pa.Array:
+        """Return which keys are of known videos."""
+        return pc.is_in(video_keys, value_set=self._known)
+
     def of_frame(self, frame_id: str) -> int | None:
         """Return the code of a frame, None where its video is not known."""
         video_key, frame_index = split_frame_id(frame_id)

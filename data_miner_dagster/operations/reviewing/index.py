@@ -38,6 +38,7 @@ from data_miner_dagster.stages.reviewing_queues import (
     UInt64Array,
     box_states,
     draw_near_threshold,
+    rank_duplicates,
     sampling_numbers,
 )
 from data_miner_dagster.storage.tables import read_batches
@@ -132,7 +133,6 @@ def build_index(platform: Platform, project: str, config: ProjectConfig) -> Revi
         near_threshold = _near_threshold(examined, numbers, rules)
     filter_ranking, num_filter = _near_filter(platform, project, config, codes) if filtered else (_nothing(), 0)
     pairs, num_duplicates = _pairs(platform, project, codes) if deduplicated else ({}, 0)
-    pair_rows = np.array(sorted(pairs), np.int64)
     pa.default_memory_pool().release_unused()  # what the tables took while they were read
     return ReviewIndex(
         config=config,
@@ -146,7 +146,7 @@ def build_index(platform: Platform, project: str, config: ProjectConfig) -> Revi
         num_objects=num_objects,
         near_threshold=near_threshold,
         filter=filter_ranking,
-        duplicates=Ranking(pair_rows, (np.array([pairs[row].similarity for row in pair_rows.tolist()]),)),
+        duplicates=_rank_pairs(codes, pairs),
         pairs=pairs,
         num_filter=num_filter,
         num_duplicates=num_duplicates,
@@ -236,12 +236,16 @@ def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes:
 
 
 def _pairs(platform: Platform, project: str, codes: FrameCodes) -> tuple[dict[int, DuplicatePair], int]:
-    """Return the pairs that are least alike, by the row of the duplicate, and how many pairs there are."""
+    """Return the pairs that are least alike, by the row of the duplicate, and how many pairs there are.
+
+    A duplicate of another project's frame is not among them: what stands for it is not this project's to judge.
+    """
     columns = ["frame_id", "video_key", "frame_index", "is_representative", "representative_frame_id", "similarity"]
     pairs: dict[int, DuplicatePair] = {}
     lowest, num_pairs = NearestToZero(MOST_OF_A_KIND), 0
     for batch in read_batches(platform.layout.deduplicated_table(project), [*columns, "tier"]):
         batch = batch.filter(pc.and_(pc.invert(batch["is_representative"]), batch["similarity"].is_valid()))
+        batch = batch.filter(codes.knows(pc.replace_substring_regex(batch["representative_frame_id"], "/[0-9]+$", "")))
         rows = rows_of_codes(codes.of_batch(batch))
         lowest.add(rows, 1.0 + batch["similarity"].to_numpy().astype(np.float64))  # a cosine: from 0 to 2
         num_pairs += batch.num_rows
@@ -251,3 +255,10 @@ def _pairs(platform: Platform, project: str, codes: FrameCodes) -> tuple[dict[in
         new = {row: DuplicatePair(*values) for row, *values in zip(rows[is_kept].tolist(), *named, strict=True)}
         pairs = {row: pair for row, pair in (pairs | new).items() if row in still_lowest}
     return pairs, num_pairs
+
+
+def _rank_pairs(codes: FrameCodes, pairs: Mapping[int, DuplicatePair]) -> Ranking:
+    rows = sorted(pairs)
+    representatives = [codes.of_frame(pairs[row].representative_frame_id) or 0 for row in rows]
+    similarities = [pairs[row].similarity for row in rows]
+    return rank_duplicates(np.array(rows, np.int64), np.array(representatives, np.int64), np.array(similarities))
