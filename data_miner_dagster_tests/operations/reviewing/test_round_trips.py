@@ -1,10 +1,14 @@
 """Labels go out to a tool, a person corrects them there, and they come back as verdicts."""
 
+import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
+from data_miner_dagster.catalog.schema import ProjectVideoRow
 from data_miner_dagster.catalog.verdicts import verdicts_in_force
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.verdicts import ReviewQueue
@@ -17,20 +21,30 @@ from data_miner_dagster.operations.reviewing.round_trips import (
     import_corrections,
 )
 from data_miner_dagster_tests.support.annotators import ANNOTATOR, ANNOTATORS
-from data_miner_dagster_tests.support.faulty_labels import build_faulty_project, faults_of_release
-from data_miner_dagster_tests.support.sample_project import build_project
+from data_miner_dagster_tests.support.faulty_labels import FaultyProject, build_faulty_project, faults_of_release
+from data_miner_dagster_tests.support.sample_project import build_platform, build_project
 
 NUM_IMAGES = 60
 NUM_OBJECTS, NUM_WRONG, NUM_SHIFTED, NUM_MISSING = 180, 36, 9, 9
 
 
-@pytest.mark.parametrize("tool", ANNOTATORS)
-def test_import_corrections__the_next_release_has_no_fault_left(tmp_path: Path, tool: str) -> None:
-    project = build_faulty_project(tmp_path / "root", NUM_IMAGES)
-    platform = project.platform
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> FaultyProject:
+    """A project with faults, released; a test copies its root."""
+    project = build_faulty_project(tmp_path_factory.mktemp("released") / "root", NUM_IMAGES)
     assert (project.num_wrong, project.num_shifted, project.num_missing) == (NUM_WRONG, NUM_SHIFTED, NUM_MISSING)
-    release_project(platform, "cyclists")
+    release_project(project.platform, "cyclists")
     assert len(list(faults_of_release(project, "v001"))) > NUM_WRONG
+    project.platform.database.dispose()
+    return project
+
+
+@pytest.mark.parametrize("tool", ANNOTATORS)
+def test_import_corrections__the_next_release_has_no_fault_left(
+    released: FaultyProject, tmp_path: Path, tool: str
+) -> None:
+    platform = build_platform(shutil.copytree(released.platform.root, tmp_path / "root"))
+    project = replace(released, platform=platform)
     export = platform.layout.release_folder("cyclists", "v001")
     if tool != "coco":
         export = export_release(platform, "cyclists", format=tool, to=tmp_path / "export").folder
@@ -59,10 +73,9 @@ def test_import_corrections__the_next_release_has_no_fault_left(tmp_path: Path, 
 class RoundTrip:
     """A release of the small project of support/sample_project.py that has gone out to CVAT."""
 
-    def __init__(self, tmp_path: Path) -> None:
-        self.platform = build_project(tmp_path / "root")
-        release_project(self.platform, "cyclists")
-        self.export = export_release(self.platform, "cyclists", format="cvat", to=tmp_path / "export").folder
+    def __init__(self, folder: Path) -> None:
+        self.platform = build_platform(folder / "root")
+        self.export = folder / "export"
         self.xml = self.export / "annotations.xml"
 
     def change(self, old: str, new: str) -> None:
@@ -80,8 +93,24 @@ class RoundTrip:
         return [(verdict.who, verdict.word.value, verdict.frame_id) for verdict in verdicts]
 
 
-def test_import_corrections__only_changes_where_nobody_knows(tmp_path: Path) -> None:
-    trip = RoundTrip(tmp_path)
+@pytest.fixture(scope="module")
+def gone_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root, and the export beside it."""
+    folder = tmp_path_factory.mktemp("gone_out")
+    platform = build_project(folder / "root")
+    release_project(platform, "cyclists")
+    export_release(platform, "cyclists", format="cvat", to=folder / "export")
+    platform.database.dispose()
+    return folder
+
+
+@pytest.fixture
+def trip(gone_out: Path, tmp_path: Path) -> RoundTrip:
+    """A copy of both."""
+    return RoundTrip(shutil.copytree(gone_out, tmp_path / "trip"))
+
+
+def test_import_corrections__only_changes_where_nobody_knows(trip: RoundTrip) -> None:
     untouched = trip.back()
     assert (untouched.num_untouched, untouched.num_changed, untouched.num_verdicts) == (7, 0, 0)
     trip.change('label="bicycle"', 'label="person"')
@@ -93,8 +122,7 @@ def test_import_corrections__only_changes_where_nobody_knows(tmp_path: Path) -> 
     assert [word for _, word, _ in trip.said()] == ["other_class", "complete"]
 
 
-def test_import_corrections__the_last_word_counts_and_the_same_adds_nothing(tmp_path: Path) -> None:
-    trip = RoundTrip(tmp_path)
+def test_import_corrections__the_last_word_counts_and_the_same_adds_nothing(trip: RoundTrip) -> None:
     before = trip.xml.read_text()
     trip.change('label="bicycle"', 'label="person"')
     assert trip.back(who="ann").num_verdicts == 1
@@ -107,8 +135,7 @@ def test_import_corrections__the_last_word_counts_and_the_same_adds_nothing(tmp_
     assert ("ann", "other_class", "files-aaa/000001") in trip.said()
 
 
-def test_import_corrections__what_gives_nothing_is_named(tmp_path: Path) -> None:
-    trip = RoundTrip(tmp_path)
+def test_import_corrections__what_gives_nothing_is_named(trip: RoundTrip) -> None:
     trip.change('label="bicycle"', 'label="tram"')
     text = trip.xml.read_text()
     first, second, third = (line for line in text.splitlines() if 'height="48" />' in line)
@@ -133,8 +160,7 @@ def line_of(name: str, content: str = "") -> str:
     return f'<image id="9" name="{name}" width="64" height="48">{content}</image>'
 
 
-def test_find_sent__what_went_out_must_be_known(tmp_path: Path) -> None:
-    trip = RoundTrip(tmp_path)
+def test_find_sent__what_went_out_must_be_known(trip: RoundTrip, tmp_path: Path) -> None:
     alone = tmp_path / "alone.xml"
     with pytest.raises(ConfigError, match=r"alone\.xml: does not lie in its export; say --sent FOLDER"):
         find_sent(trip.platform, "cyclists", alone)
@@ -149,11 +175,19 @@ def test_find_sent__what_went_out_must_be_known(tmp_path: Path) -> None:
         find_sent(trip.platform, "cyclists", alone, folder=trip.export)
 
 
-def test_import_corrections__another_project(tmp_path: Path) -> None:
-    trip = RoundTrip(tmp_path)
-    build_project(tmp_path / "root", name="others")
+def test_import_corrections__another_project(trip: RoundTrip) -> None:
+    build_project(trip.platform.root, name="others")
     sent = find_sent(trip.platform, "cyclists", trip.xml)
     with pytest.raises(ConfigError, match="went out is of project 'cyclists', not of 'others'"):
         import_corrections(trip.platform, "others", ReturnedFile(trip.xml, "cvat", "ann"), sent)
     with pytest.raises(ConfigError, match="tool 'paint' is not one of label-studio, cvat, fiftyone, coco"):
         import_corrections(trip.platform, "cyclists", ReturnedFile(trip.xml, "paint", "ann"), sent)
+
+
+def test_import_corrections__a_video_that_is_no_longer_in_the_project(trip: RoundTrip) -> None:
+    trip.change('label="bicycle"', 'label="person"')
+    with trip.platform.database.transaction() as session:
+        session.execute(delete(ProjectVideoRow).where(ProjectVideoRow.video_key == "files-aaa"))
+    outcome = trip.back(all_reviewed=True)
+    assert set(outcome.left_out.values()) == {"its video is no longer in the project"}
+    assert {frame_id.partition("/")[0] for *_, frame_id in trip.said()} == {"files-bbb", "files-ccc"}
