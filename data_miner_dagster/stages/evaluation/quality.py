@@ -178,10 +178,7 @@ def _precision_line(
     if state is QualityState.OTHER_DETECTOR:
         return _of_another_detector(project)
     if precision is not None and calibration is not None:
-        return (
-            f"{_text(precision)}, by {calibration.num_answers:,} judged boxes on {calibration.num_frames:,} frames; "
-            "of the detector's boxes at these thresholds, before people's corrections"
-        )
+        return f"{_text(precision)}, by {calibration.num_answers:,} judged boxes on {calibration.num_frames:,} frames"
     if calibration is not None and state is QualityState.MEASURED and unmeasured:
         return (
             f"not measured for all classes: fewer than {FEWEST_ANSWERS} verdicts on {', '.join(unmeasured)}; "
@@ -214,4 +211,4 @@ def _of_another_detector(project: str) -> str:
 
 
 def _text(estimate: Estimate) -> str:
-    return f"{estimate.value:.1%} (95% interval {estimate.low:.1%} to {estimate.high:.1%})"
+    return f"{100 * estimate.value:.1f} % (95% interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f})"

@@ -48,12 +48,9 @@ def test_release_quality__measured() -> None:
     # .30, .305, ..., .95 are 131 boxes; .50, ..., .95 are 91 right ones
     assert found.precision is not None
     assert found.precision.value == 91 / 131
-    assert found.precision_line == (
-        "69.5% (95% interval 69.5% to 69.5%), by 181 judged boxes on 150 frames; of the detector's boxes at these "
-        "thresholds, before people's corrections"
-    )
+    assert found.precision_line == "69.5 % (95% interval 69.5 to 69.5), by 181 judged boxes on 150 frames"
     assert found.missed is not None
-    assert found.missed_line.startswith("50.0% (95% interval ")
+    assert found.missed_line.startswith("50.0 % (95% interval ")
     assert found.missed_line.endswith(", 1 of 2 objects on 2 random frames")
     assert (found.num_people, found.classes["cat"].num_answers) == (2, 181)
     assert found.classes["dog"].precision is None
