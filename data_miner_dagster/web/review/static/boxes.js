@@ -267,9 +267,14 @@ function moved(index, outline) {
   correct(index, item.boxes[index].class_name, outline);
 }
 
+/** Everything is labelled: sure boxes without an answer are right, as they stand. */
 function complete() {
-  record([{ word: "complete" }], ([id]) => {
-    item.frame = { ...item.frame, verdicts: { ...item.frame.verdicts, complete: id } };
+  const standing = item.boxes.map((box, index) => ({ box, index })).filter(({ box }) => box.state === "object" && !box.verdict);
+  const parts = [...standing.map(({ box }) => ({ word: "right", shown: box.shown })), { word: "complete" }];
+  record(parts, (ids) => {
+    item.boxes = [...item.boxes];
+    standing.forEach(({ box, index }, at) => { item.boxes[index] = { ...box, verdict: "right", answer_id: ids[at] }; });
+    item.frame = { ...item.frame, verdicts: { ...item.frame.verdicts, complete: ids.at(-1) } };
   });
   go(place + 1);
 }
