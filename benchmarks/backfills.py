@@ -10,6 +10,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import dagster as dg
 from benchmarks.orchestration import cost_of
 from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.deployment import deployment_file, existing_instance, open_instance
 from data_miner_dagster.domain.fingerprints import fingerprint_of
@@ -87,6 +89,7 @@ def _plant_projects(platform: Platform, clip: Path, count: int) -> list[str]:
 
 def measure_job_backfill(folder: Path, samples: Path, num_partitions: int, num_executed: int) -> Figures:
     """Have Dagster's own command launch a run for each project, and wait until some have ended."""
+    os.environ.pop(DAGSTER_HOME_VARIABLE, None)  # that of the instance that was open before
     (clip, *_) = write_clips(folder / "clips", samples, 1)
     root = folder / "root"
     config = write_yaml(folder / "platform.yaml", {"platform": {"models": {"profile": "lite"}}})

@@ -40,7 +40,7 @@ _STOCK: Final = """\
 import dagster as dg
 
 
-@dg.sensor(minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(minimum_interval_seconds=4, default_status=dg.DefaultSensorStatus.RUNNING)
 def idle(context):
     return dg.SkipReason("nothing to do")
 
