@@ -5,7 +5,7 @@ stages' own code. Only numbers of a whole row at a time go through numpy. Slow, 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, Literal
@@ -151,6 +151,7 @@ def deduplicate(
     similarity: Mapping[str, float],
     vectors: Mapping[str, np.ndarray],
     rules: DuplicateRules,
+    is_apart: Callable[[str, str], bool],
 ) -> dict[str, Duplicate]:
     """Return what becomes of each kept frame: taken best first, each stands for those after it that are near.
 
@@ -159,6 +160,7 @@ def deduplicate(
         similarity: to the leading positive prompt, by frame id.
         vectors: stored vectors by frame id.
         rules: when two are near.
+        is_apart: whether two frames, by id, are not near although they seem to be.
     """
     ordered = sorted(
         kept, key=lambda frame: (-similarity[frame.frame_id], -frame.sharpness, -frame.num_pixels, frame.frame_id)
@@ -180,11 +182,13 @@ def deduplicate(
         is_near_hash = np.bitwise_count(hashes[chosen] ^ hashes[row]) <= rules.max_hash_distance
         is_near_hash &= says_something[chosen] & says_something[row]
         within = np.flatnonzero((cosines >= rules.threshold) | is_same_file | is_near_hash)
-        if not len(within):
+        nearest_first = sorted(within.tolist(), key=lambda place: (-cosines[place], place))
+        apart = (is_apart(frame.frame_id, ordered[chosen[place]].frame_id) for place in nearest_first)
+        best = next((place for place, is_other in zip(nearest_first, apart, strict=False) if not is_other), None)
+        if best is None:
             found[frame.frame_id] = Duplicate(frame.frame_id, None)
             chosen.append(row)
             continue
-        best = max(within.tolist(), key=lambda place: (cosines[place], -place))
         other = ordered[chosen[best]]
         if is_same_file[best]:
             tier = "exact"

@@ -28,6 +28,7 @@ from data_miner_dagster_tests.support.random_project import (
     random_boxes,
     save_random_project,
 )
+from data_miner_dagster_tests.support.views import told_apart_by
 
 CLASS_WISE_IOU = 0.5
 SHARES = {"train": 0.5, "check": 0.3, "test": 0.2}
@@ -100,7 +101,9 @@ class Planted:
     def compare_deduplication(self) -> None:
         deduplicate_project(self.platform, PROJECT)
         leading = {frame.frame_id: oracle.leading_similarity(frame, self.rules) or 0.0 for frame in self.kept}
-        self.found = oracle.deduplicate(self.kept, leading, self.videos.vectors, DuplicateRules(threshold=0.9))
+        is_apart = told_apart_by(self.videos.thumbnails)
+        rules = DuplicateRules(threshold=0.9)
+        self.found = oracle.deduplicate(self.kept, leading, self.videos.vectors, rules, is_apart)
         stored = self.rows("deduplicated")
         assert [row["frame_id"] for row in stored] == sorted(self.found)
         assert {

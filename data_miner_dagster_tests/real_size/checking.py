@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 from PIL import Image
 
+from data_miner_dagster.models.provider import THUMBNAILS
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster.sites.local_files import key_of_file
@@ -28,6 +29,7 @@ from data_miner_dagster_tests.real_size.project import (
 )
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.support.random_project import facts_of
+from data_miner_dagster_tests.support.views import told_apart_by
 
 Row = Mapping[str, Any]
 
@@ -202,7 +204,8 @@ def check_deduplication(
     kept_ids = {row["frame_id"] for row in project.table("filtered") if row["is_kept"]}
     kept = [frame for frame in facts if frame.frame_id in kept_ids]
     leading = {frame.frame_id: float(oracle.leading_similarity(frame, rules) or 0.0) for frame in kept}
-    expected = oracle.deduplicate(kept, leading, vectors, DuplicateRules(DUPLICATE_THRESHOLD))
+    is_apart = told_apart_by(project.vectors(THUMBNAILS.name))
+    expected = oracle.deduplicate(kept, leading, vectors, DuplicateRules(DUPLICATE_THRESHOLD), is_apart)
     stored = {
         row["frame_id"]: oracle.Duplicate(row["representative_frame_id"], row["tier"])
         for row in project.table("deduplicated")

@@ -24,7 +24,9 @@ from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster.storage.vectors import StoredEmbeddings, write_embeddings
 from data_miner_dagster_tests.oracle import FrameFacts
 from data_miner_dagster_tests.support.axis_project import WORDS, PlantedPlatform
+from data_miner_dagster_tests.support.embeddings import plant_thumbnails
 from data_miner_dagster_tests.support.frames import write_pictures
+from data_miner_dagster_tests.support.views import random_thumbnails
 
 PROJECT: Final = "random"
 FRAME_WH: Final = (64, 48)
@@ -38,6 +40,7 @@ class PlantedVideos:
 
     facts: Sequence[FrameFacts]
     vectors: dict[str, np.ndarray]
+    thumbnails: dict[str, np.ndarray]
 
 
 def random_keys(rng: np.random.Generator, number: int) -> list[str]:
@@ -80,6 +83,7 @@ def plant_videos(
     picture = _jpeg()
     facts: list[FrameFacts] = []
     vectors: dict[str, np.ndarray] = {}
+    thumbnails: dict[str, np.ndarray] = {}
     for key in keys:
         num_frames = int(rng.integers(1, most_frames + 1))
         shown = scenes[rng.integers(len(scenes), size=num_frames)] + rng.normal(0, 0.15, (num_frames, len(WORDS)))
@@ -95,12 +99,15 @@ def plant_videos(
             embeddings_fingerprint_of(fingerprint, encoder.fingerprint),
         )
         write_embeddings(platform.layout.embedding_file(encoder.name, key), stored)
+        small = random_thumbnails(rng, num_frames)
+        plant_thumbnails(platform, key, num_frames, small)
         for index, row in enumerate(read_table(platform.layout.frames_table(key)).to_pylist()):
             similarity = dict(zip(WORDS, units[index].astype(float).tolist(), strict=True)) if is_read[index] else None
             facts.append(facts_of(row, similarity))
+            thumbnails[row["frame_id"]] = small[index]
             if is_read[index]:
                 vectors[row["frame_id"]] = units[index]
-    return PlantedVideos(facts, vectors)
+    return PlantedVideos(facts, vectors, thumbnails)
 
 
 def _add_to_catalog(platform: PlantedPlatform, keys: Sequence[str]) -> None:

@@ -90,7 +90,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
         newcomers,
         ids,
         inputs.threshold,
-        appearances=appearances_of(every, config, distinctions_of(platform, config, every)),
+        appearances=appearances_of(every, config, distinctions_of(platform, config, inputs.verdicts, every)),
         sample_size=sample_size,
     )
     every_id = every["frame_id"]

@@ -40,6 +40,7 @@ from data_miner_dagster.operations.deduplication.frames import (
 )
 from data_miner_dagster.operations.deduplication.others import foreign_fingerprints, foreign_frames
 from data_miner_dagster.operations.deduplication.search import SearchKind, choose_search
+from data_miner_dagster.operations.deduplication.verdicts import PairVerdicts, pair_verdicts
 from data_miner_dagster.operations.embedding.vectors import (
     duplicate_threshold,
     read_frame_vectors,
@@ -89,6 +90,7 @@ class Inputs:
     filtered_fingerprint: str
     basis: str  # while it stays the same, decisions on the same frames in the same order stand
     generations: Mapping[str, int]  # of every video with a kept frame, from 0 without gaps
+    verdicts: PairVerdicts
 
     def fingerprint(self, left_out: Collection[str] = ()) -> str:
         """Return the table's fingerprint, made without some videos: the same inputs give the same, always."""
@@ -139,12 +141,14 @@ def read_inputs(platform: Platform, project: str) -> Inputs:
     filtered_fingerprint = require_table(platform, project, ProjectStage.FILTERING)
     encoder = platform.models.encoder(config.deduplication.encoder)
     threshold = duplicate_threshold(config.deduplication, encoder)
+    verdicts = pair_verdicts(platform, project)
     basis = {
         "version": DEDUPLICATION_VERSION,
         "deduplication": config.deduplication.model_dump(mode="json", exclude={"threshold"}),
         "threshold": threshold,
         "encoder": encoder.fingerprint,
         "against": foreign_fingerprints(platform, project, config.deduplication),
+        **verdicts.content,
     }
     return Inputs(
         config=config,
@@ -153,6 +157,7 @@ def read_inputs(platform: Platform, project: str) -> Inputs:
         filtered_fingerprint=filtered_fingerprint,
         basis=fingerprint_of(basis),
         generations=project_generations(platform, project),
+        verdicts=verdicts,
     )
 
 
@@ -199,7 +204,7 @@ def _write_table(
     video_fingerprints = _frames_fingerprints(platform, frames)
     generations = pa.array([inputs.generations[key] for key in frames["video_key"].to_pylist()], pa.int32())
     frames = frames.append_column("generation", generations)
-    frames = frames.take(quality_order(frames)).combine_chunks()
+    frames = frames.take(quality_order(frames, inputs.verdicts.chosen_frames(frames))).combine_chunks()
 
     standing_decisions = _NO_DECISIONS
     if stored.get("basis") == inputs.basis:
@@ -302,7 +307,7 @@ def _decide(
     vectors = of_width(vectors, leader_vectors)
     pictures = newcomers.select(PICTURE_COLUMNS)
     named = stacked([known, pictures.append_column("foreign_tier", pa.nulls(len(pictures), pa.string()))])
-    appearances = appearances_of(named, config, distinctions_of(platform, config, named))
+    appearances = appearances_of(named, config, distinctions_of(platform, config, inputs.verdicts, named))
     alike = AlikeRepresentatives(appearances, FaissHashIndex(config.perceptual_hash_distance))
     search = choose_search(leader_vectors, vectors, inputs.threshold, config)
     assignment = find_representatives(leader_vectors, vectors, inputs.threshold, search.index, alike=alike)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.domain.thumbnails import NUM_VALUES
 from data_miner_dagster.models.provider import THUMBNAILS
+from data_miner_dagster.operations.deduplication.verdicts import PairVerdicts
 from data_miner_dagster.operations.embedding.some_frames import ensure_embeddings, load_stored
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.deduplication.cosines import IntArray
@@ -23,12 +24,17 @@ _IN_MEMORY: Final = 20_000
 """Thumbnails of more frames (70 MB) lie in a temporary file, so that the system can take their memory back."""
 
 
-def distinctions_of(platform: Platform, config: DeduplicationConfig, frames: pa.Table) -> Distinctions:
-    """Return what tells these frames apart, by row; they have `video_key` and `frame_index`."""
-    if not config.same_place or not len(frames):
+def distinctions_of(
+    platform: Platform, config: DeduplicationConfig, verdicts: PairVerdicts, frames: pa.Table
+) -> Distinctions:
+    """Return what tells these frames apart, by row; they have `PICTURE_COLUMNS`."""
+    if not len(frames):
         return NOTHING_APART
+    said_different = verdicts.different_rows(frames)
+    if not config.same_place:
+        return Distinctions(said_different=said_different)
     thumbnails = StoredThumbnails(platform, frames)
-    return Distinctions(thumbnails.of, thumbnails.video_codes)
+    return Distinctions(thumbnails.of, thumbnails.video_codes, said_different)
 
 
 class StoredThumbnails:

@@ -30,10 +30,9 @@ from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster.storage.vectors import read_representatives
 
-PICTURE_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "sha256", "perceptual_hash", "contrast")
-"""What a frame is, here and elsewhere."""
-
 KEY_COLUMNS: Final = ("frame_id", "video_key", "frame_index")
+PICTURE_COLUMNS: Final = (*KEY_COLUMNS, "sha256", "perceptual_hash", "contrast", "pts_seconds")
+"""What a frame is, here and elsewhere."""
 
 
 def kept_frames(platform: Platform, project: str, left_out: Collection[str] = ()) -> pa.Table:
@@ -137,7 +136,7 @@ def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
     remedy = "materialize filtered_frames again"
     frames = frames.sort_by("frame_id").combine_chunks()
     check_unique(frames["frame_id"], table="the list of frames to compare", remedy=remedy)
-    columns = ["frame_id", "sha256", "perceptual_hash", "contrast", "sharpness", "width", "height"]
+    columns = ["frame_id", "sha256", "perceptual_hash", "contrast", "pts_seconds", "sharpness", "width", "height"]
     pictures = [pa.schema([FRAMES_SCHEMA.field(name) for name in columns]).empty_table()]
     faults: dict[str, ItemFault] = {}
 
@@ -160,7 +159,7 @@ def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
     if faults:
         raise VideosLeftOutError(faults)
     together = stacked(pictures).combine_chunks()
-    for name in ("sha256", "perceptual_hash", "contrast", "sharpness"):
+    for name in ("sha256", "perceptual_hash", "contrast", "pts_seconds", "sharpness"):
         frames = frames.append_column(name, together[name])
     num_pixels = pc.multiply(together["width"].cast(pa.int64()), together["height"].cast(pa.int64()))
     return frames.append_column("num_pixels", num_pixels)

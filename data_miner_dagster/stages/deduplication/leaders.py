@@ -63,14 +63,15 @@ class Assignment:
         return np.asarray(self.representative_ids == own)
 
 
-def quality_order(frames: pa.Table) -> IntArray:
-    """Return the row numbers of `frames`, best first.
+def quality_order(frames: pa.Table, chosen: Sequence[str] = ()) -> IntArray:
+    """Return the row numbers of `frames`, best first. Those that a person chose come before all others.
 
     Sorts by generation (earlier first), positive similarity, sharpness and number of pixels (higher first), then
     frame id. The frame id makes the order total and independent of the order of the rows.
 
     Args:
         frames: has `generation`, `positive_similarity`, `sharpness`, `num_pixels` and `frame_id` (unique).
+        chosen: the ids of frames that a person chose to stand for others, in order.
     """
     keys = [
         ("generation", "ascending"),
@@ -79,7 +80,12 @@ def quality_order(frames: pa.Table) -> IntArray:
         ("num_pixels", "descending"),
         ("frame_id", "ascending"),
     ]
-    return np.asarray(pc.sort_indices(frames, sort_keys=keys).to_numpy(), np.int64)
+    order = np.asarray(pc.sort_indices(frames, sort_keys=keys).to_numpy(), np.int64)
+    if not chosen:
+        return order
+    places = pc.index_in(frames["frame_id"].combine_chunks(), value_set=pa.array(chosen, pa.string()))
+    places = np.asarray(pc.fill_null(places, len(chosen)).to_numpy(zero_copy_only=False), np.int64)
+    return np.asarray(order[np.argsort(places[order], kind="stable")])
 
 
 def standing_prefix(decided: pa.Table, order: pa.ChunkedArray, *, unchanged_videos: Sequence[str]) -> pa.Table:

@@ -35,6 +35,7 @@ def _write_manifest(platform: Platform, key: str, num_frames: int) -> None:
         "sha256": [f"file of {key}, {index}" for index in range(num_frames)],
         "perceptual_hash": [int(fingerprint_of({"key": key, "index": index})[:16], 16) for index in range(num_frames)],
         "contrast": [float(index) for index in range(num_frames)],
+        "pts_seconds": [float(index) / 2 for index in range(num_frames)],
         "sharpness": [float(index + 10) for index in range(num_frames)],
         "width": [index + 1 for index in range(num_frames)],
         "height": [100] * num_frames,
@@ -67,8 +68,9 @@ def test_with_pictures__of_videos_with_random_keys(platform: Platform, num_video
     assert [row["perceptual_hash"] for row in rows] == [
         int(fingerprint_of({"key": key, "index": index})[:16], 16) for _, key, index in by_id
     ]
-    assert [(row["contrast"], row["sharpness"], row["num_pixels"]) for row in rows] == [
-        (index, index + 10, (index + 1) * 100) for _, _, index in by_id
+    columns = ("contrast", "pts_seconds", "sharpness", "num_pixels")
+    assert [tuple(row[name] for name in columns) for row in rows] == [
+        (index, index / 2, index + 10, (index + 1) * 100) for _, _, index in by_id
     ]
 
 

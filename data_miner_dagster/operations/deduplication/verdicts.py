@@ -1,0 +1,81 @@
+"""What people said of pairs of frames, and how it meets the frames that deduplication decides on.
+
+Does not belong here: verdicts on single frames (operations/filtering/verdicts.py).
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import product
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.catalog.verdicts import verdicts_in_force
+from data_miner_dagster.domain.verdicts import PAIR_WORDS, FramePlace, VerdictWord
+from data_miner_dagster.operations.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class PairVerdicts:
+    """The verdicts in force on pairs. Who gave them, and when, has no effect but for the order of `chosen`."""
+
+    different: tuple[tuple[FramePlace, FramePlace], ...] = ()  # no duplicates of each other, in order
+    chosen: tuple[FramePlace, ...] = ()  # to stand for others, what was said last first
+
+    @property
+    def content(self) -> dict[str, object]:
+        """What a fingerprint covers; empty where nobody said anything."""
+        if not self.different and not self.chosen:
+            return {}
+        places = {
+            "different": [[_content(place) for place in pair] for pair in self.different],
+            "chosen": [_content(place) for place in self.chosen],
+        }
+        return {"pair_verdicts": places}
+
+    def chosen_frames(self, frames: pa.Table) -> list[str]:
+        """Return the ids of the chosen frames that are among these, what was said last first."""
+        rows_by_place = _rows_by_place(frames, {place.video_key for place in self.chosen})
+        rows = [row for place in self.chosen for row in rows_by_place.get(place, ())]
+        return [frames["frame_id"][row].as_py() for row in rows]
+
+    def different_rows(self, frames: pa.Table) -> frozenset[tuple[int, int]]:
+        """Return the pairs of rows that were said to be no duplicates, the lower row first."""
+        rows_by_place = _rows_by_place(frames, {place.video_key for pair in self.different for place in pair})
+        return frozenset(
+            (min(rows), max(rows))
+            for one, other in self.different
+            for rows in product(rows_by_place.get(one, ()), rows_by_place.get(other, ()))
+        )
+
+
+def pair_verdicts(platform: Platform, project: str) -> PairVerdicts:
+    """Return what people said of pairs of a project's frames."""
+    different: set[tuple[FramePlace, FramePlace]] = set()
+    chosen: list[FramePlace] = []
+    for verdict in verdicts_in_force(platform.database, project, words=PAIR_WORDS):
+        other = verdict.other_place
+        if other is None or other == verdict.place:
+            continue
+        if verdict.word is VerdictWord.NOT_DUPLICATE:
+            different.add((min(verdict.place, other), max(verdict.place, other)))
+        else:
+            chosen.append(verdict.place)
+    return PairVerdicts(tuple(sorted(different)), tuple(reversed(chosen)))
+
+
+def _content(place: FramePlace) -> list[object]:
+    return [place.video_key, place.pts_seconds]
+
+
+def _rows_by_place(frames: pa.Table, video_keys: set[str]) -> dict[FramePlace, list[int]]:
+    """Return the rows of the frames of these videos by place. A frame of a release may be there twice."""
+    rows_by_place: dict[FramePlace, list[int]] = defaultdict(list)
+    if not video_keys:
+        return rows_by_place
+    is_named = pc.is_in(frames["video_key"], value_set=pa.array(sorted(video_keys), pa.string()))
+    rows = pc.indices_nonzero(is_named)
+    named = frames.select(["video_key", "pts_seconds"]).take(rows).to_pylist()
+    for row, frame in zip(rows.to_pylist(), named, strict=True):
+        rows_by_place[FramePlace(frame["video_key"], frame["pts_seconds"])].append(row)
+    return rows_by_place
