@@ -37,7 +37,15 @@ class LivingPlatform(PlantedPlatform):
         self.looking = looking or ColourDetector()
         super().__init__(root, detectors=[self.looking])
 
-    def configure(self, *, keep: float, near: float, splits: Mapping[str, float], confidence: float) -> None:
+    def configure(
+        self,
+        *,
+        keep: float,
+        near: float,
+        splits: Mapping[str, float],
+        confidence: float,
+        unsure_from: float | None = None,
+    ) -> None:
         """Save the project with these settings."""
         config = ProjectConfig.model_validate(
             {
@@ -51,7 +59,7 @@ class LivingPlatform(PlantedPlatform):
                     "perceptual_hash_distance": 0,
                 },
                 "detection": {"classes": {"red": []}, "confidence_floor": 0.001},
-                "releasing": {"splits": dict(splits), "confidence_threshold": confidence},
+                "releasing": {"splits": dict(splits), "confidence_threshold": confidence, "unsure_from": unsure_from},
             }
         )
         dump = config.model_dump(mode="json")

@@ -57,7 +57,7 @@ def extract_again(platform: LivingPlatform) -> None:
 def test_give__outlives_detector_thresholds_deduplication_and_extraction(tmp_path: Path) -> None:
     # The boxes are 1, 11 and 21 pixels wide: their confidences are .009, .104 and .198 of the picture.
     life = LivingPlatform(tmp_path)
-    life.configure(keep=0.1, near=0.999, splits=SPLITS, confidence=0.3)
+    life.configure(keep=0.1, near=0.999, splits=SPLITS, confidence=0.3, unsure_from=0.15)
     life.add("files-a", [0, 30, 60])
     life.run_stages()
     review = open_review(life, PROJECT)
@@ -71,7 +71,7 @@ def test_give__outlives_detector_thresholds_deduplication_and_extraction(tmp_pat
     before = rows(life)
 
     life = LivingPlatform(tmp_path, ColourDetector("others", "2", grow=1.0))
-    life.configure(keep=0.45, near=0.99, splits=SPLITS, confidence=0.25)
+    life.configure(keep=0.45, near=0.99, splits=SPLITS, confidence=0.25, unsure_from=0.15)
     extract_again(life)
     life.run_stages()
     assert rows(life) == before
