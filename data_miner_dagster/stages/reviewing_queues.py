@@ -11,7 +11,6 @@
 Ties go by video, then time, then box. The same state gives the same order.
 """
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +21,7 @@ import numpy.typing as npt
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.stages.estimates import stratum_of
-from data_miner_dagster.stages.filtering.calibration import mixed_numbers, questions_per_stratum, stratum_edges
+from data_miner_dagster.stages.filtering.calibration import questions_per_stratum, stratum_edges
 from data_miner_dagster.stages.reviewing.states import SETTLING_DETECTORS, FrameClasses
 
 Float64Array = npt.NDArray[np.float64]
@@ -34,7 +33,6 @@ BOXES_PER_CLASS: Final = 150
 _MOST_PER_CLASS: Final = 4 * BOXES_PER_CLASS
 NO_OBJECT, UNSURE, OBJECT = 0, 1, 2
 """Codes of what a release takes a box for."""
-_MICROSECONDS: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +148,6 @@ def rank_disagreement(facts: FrameFacts, rows: Int64Array) -> Ranking:
     """Rank the frames with boxes that not all detectors found. `rows` are the rows of all frames."""
     where = np.flatnonzero(facts.disagreement >= 0)
     return Ranking(rows[where], (-facts.disagreement[where].astype(np.float64),))
-
-
-def sampling_numbers(video_keys: Sequence[str], videos: Int64Array, pts_seconds: Float64Array) -> UInt64Array:
-    """Return a fixed pseudo-random number for each frame; those with the lowest are asked about first.
-
-    It depends on the video and the time alone: frames that are extracted again keep it, and no other video changes it.
-
-    Args:
-        video_keys: all videos.
-        videos: (N,) the video of each frame, by its position.
-        pts_seconds: (N,) the times of the frames.
-    """
-    seeds = np.array([zlib.crc32(key.encode()) for key in video_keys], np.uint64)
-    micros = np.round(pts_seconds * _MICROSECONDS).astype(np.int64).astype(np.uint64)
-    return mixed_numbers(micros + (seeds[videos] << np.uint64(32)))
 
 
 def rank_random(numbers: UInt64Array, rows: Int64Array) -> Ranking:

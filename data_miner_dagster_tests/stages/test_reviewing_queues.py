@@ -20,8 +20,8 @@ from data_miner_dagster.stages.reviewing_queues import (
     rank_duplicates,
     rank_random,
     rank_unsure,
-    sampling_numbers,
 )
+from data_miner_dagster.stages.sampling import sampling_numbers
 
 # Two classes: objects from .5 and .25, unsure from .125 and .25 (the second has no unsure boxes), two detectors.
 RULES = BoxRules(np.array([0.5, 0.25], np.float32), np.array([0.125, 0.25], np.float32), num_detectors=2)

@@ -1,7 +1,7 @@
 """Frames that people gave verdicts on, with the boxes that are stored for them."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import not_ready
 from data_miner_dagster.operations.releasing.labelling import WORDS_ON_BOXES, VerdictsByFrame
 from data_miner_dagster.stages.evaluation.answers import FoundOnFrame, ReviewedFrame
+from data_miner_dagster.stages.sampling import sampled_places
 from data_miner_dagster.storage.by_video import TableByVideo
 from data_miner_dagster.storage.frames import has_frames, read_frame_images
 from data_miner_dagster.storage.tables import read_batches, read_table
@@ -74,10 +75,11 @@ def reviewed_frames(platform: Platform, project: str, detections: StoredDetectio
     A verdict belongs to a time in a video: it is on the frame that was sampled at that very time.
     """
     in_force = verdicts_in_force(platform.database, project, words=WORDS_ON_BOXES)
-    verdicts = VerdictsByFrame(in_force)
+    verdicts, sampled = VerdictsByFrame(in_force), sampled_places(in_force)
     for video_key in sorted({verdict.place.video_key for verdict in in_force}):
         if has_frames(platform.layout, video_key):
-            yield from _of_video(platform, video_key, verdicts, detections)
+            for frame in _of_video(platform, video_key, verdicts, detections):
+                yield replace(frame, is_random=any(verdict.place in sampled for verdict in frame.verdicts))
 
 
 def _of_video(

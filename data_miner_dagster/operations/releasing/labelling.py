@@ -21,7 +21,7 @@ from data_miner_dagster.stages.reviewing.states import FrameClasses
 
 WORDS_ON_BOXES: Final = BOX_WORDS | {VerdictWord.COMPLETE}
 """The verdicts that change the boxes of a frame."""
-_SAME_FRAME_SECONDS: Final = 0.0005
+SAME_FRAME_SECONDS: Final = 0.0005
 """Times that differ by less are one frame: other tools round them to milliseconds."""
 
 
@@ -39,8 +39,8 @@ class VerdictsByFrame:
     def of(self, place: FramePlace) -> list[Verdict]:
         """Return the verdicts on one frame, in the order in which they were given."""
         of_video = self._by_video.get(place.video_key, [])
-        start = bisect_left(of_video, place.pts_seconds - _SAME_FRAME_SECONDS, key=_seconds)
-        stop = bisect_left(of_video, place.pts_seconds + _SAME_FRAME_SECONDS, key=_seconds)
+        start = bisect_left(of_video, place.pts_seconds - SAME_FRAME_SECONDS, key=_seconds)
+        stop = bisect_left(of_video, place.pts_seconds + SAME_FRAME_SECONDS, key=_seconds)
         return of_video[start:stop]
 
     def __len__(self) -> int:

@@ -22,7 +22,6 @@ from data_miner_dagster.operations.reviewing.frames import (
     rows_of_codes,
     unique_codes,
 )
-from data_miner_dagster.stages.filtering.calibration import mixed_numbers
 from data_miner_dagster.stages.filtering.decisions import resolve_rules
 from data_miner_dagster.stages.reviewing.states import FrameClasses
 from data_miner_dagster.stages.reviewing_queues import (
@@ -39,8 +38,8 @@ from data_miner_dagster.stages.reviewing_queues import (
     box_states,
     draw_near_threshold,
     rank_duplicates,
-    sampling_numbers,
 )
+from data_miner_dagster.stages.sampling import mixed_numbers, sampling_numbers
 from data_miner_dagster.storage.tables import read_batches
 
 MOST_OF_A_KIND: Final = 5000

@@ -17,6 +17,7 @@ from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.domain.verdicts import FramePlace, VerdictWord
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.labelling import SAME_FRAME_SECONDS
 from data_miner_dagster.operations.reviewing.records import ReviewBox, ReviewFrame
 from data_miner_dagster.stages.releasing import public_reference
 from data_miner_dagster.storage.frames import frames_table_of, read_frames
@@ -99,8 +100,12 @@ class ShownFrames:
     def frame_at(self, place: FramePlace) -> str | None:
         """Return the frame at a time in a video, whatever its id was when a person saw it; None if there is none."""
         frames = self._frames_of(place.video_key)
-        where = [] if frames is None else np.flatnonzero(frames.pts_seconds == place.pts_seconds).tolist()
-        return make_frame_id(place.video_key, int(frames.indices[where[0]])) if frames is not None and where else None
+        if frames is None or not len(frames.indices):
+            return None
+        nearest = int(np.argmin(np.abs(frames.pts_seconds - place.pts_seconds)))
+        if abs(frames.pts_seconds[nearest] - place.pts_seconds) >= SAME_FRAME_SECONDS:
+            return None
+        return make_frame_id(place.video_key, int(frames.indices[nearest]))
 
     def ids_of(self, video_key: str) -> list[str]:
         """Return the frames of a video, in order of time."""

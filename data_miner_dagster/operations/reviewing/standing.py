@@ -6,6 +6,7 @@ Frames with verdicts are judged one by one, and again only when their verdicts c
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,6 @@ from data_miner_dagster.domain.verdicts import (
     BOX_WORDS,
     FRAME_WORDS,
     PAIR_WORDS,
-    FramePlace,
     ReviewQueue,
     Verdict,
     VerdictWord,
@@ -51,11 +51,12 @@ class StandingKeeper:
     def standing(self, verdicts: Sequence[Verdict]) -> Standing:
         """Return what follows from the verdicts in force."""
         by_code: dict[int, list[Verdict]] = {}
-        for place, given in _by_place(verdicts).items():
-            frame_id = self._frames.frame_at(place)
+        frame_at = cache(self._frames.frame_at)
+        for verdict in verdicts:
+            frame_id = None if verdict.word in PAIR_WORDS else frame_at(verdict.place)
             code = None if frame_id is None else self._index.codes.of_frame(frame_id)
             if code is not None:
-                by_code[code] = given
+                by_code.setdefault(code, []).append(verdict)
         self._judge(by_code)
         said = {
             code: {one.word: one.answer_id for one in given if one.word in FRAME_WORDS | {VerdictWord.COMPLETE}}
@@ -118,27 +119,18 @@ class StandingKeeper:
         return np.concatenate(found)
 
     def _settled_pairs(self, verdicts: Iterable[Verdict]) -> Int64Array:
-        said = {frozenset((verdict.place, verdict.other_place)) for verdict in verdicts if verdict.word in PAIR_WORDS}
-        if not said:
-            return _NO_ROWS
-        named = {place.video_key for pair in said for place in pair if place is not None}
-        rows = []
-        for row, pair in self._index.pairs.items():
-            ids = (pair.frame_id, pair.representative_frame_id)
-            if all(frame_id.rpartition("/")[0] in named for frame_id in ids):  # before a table is read for it
-                places = [self._frames.place_of(frame_id) for frame_id in ids]
-                if frozenset(places) in said:
-                    rows.append(row)
+        said = {
+            frozenset((self._frames.frame_at(verdict.place), self._frames.frame_at(verdict.other_place)))
+            for verdict in verdicts
+            if verdict.word in PAIR_WORDS and verdict.other_place is not None
+        }
+        rows = [
+            row
+            for row, pair in self._index.pairs.items()
+            if frozenset((pair.frame_id, pair.representative_frame_id)) in said
+        ]
         return np.array(sorted(rows), np.int64)
 
 
 def _codes(codes: Iterable[int]) -> Int64Array:
     return np.array(sorted(codes), np.int64)
-
-
-def _by_place(verdicts: Iterable[Verdict]) -> dict[FramePlace, list[Verdict]]:
-    by_place: dict[FramePlace, list[Verdict]] = {}
-    for verdict in verdicts:
-        if verdict.word not in PAIR_WORDS:
-            by_place.setdefault(verdict.place, []).append(verdict)
-    return by_place

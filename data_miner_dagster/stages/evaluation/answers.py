@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_miner_dagster.domain.box_shares import BoxXyxy, pixels_of
-from data_miner_dagster.domain.verdicts import BOX_WORDS, SAME_BOX_IOU, ReviewQueue, Verdict, VerdictWord
+from data_miner_dagster.domain.verdicts import BOX_WORDS, SAME_BOX_IOU, Verdict, VerdictWord
 from data_miner_dagster.stages.detection.boxes import iou_matrix
 from data_miner_dagster.stages.estimates import BoolArray, Float64Array, Int64Array
 from data_miner_dagster.stages.evaluation.matching import match_boxes
@@ -42,18 +42,12 @@ class ReviewedFrame:
     resolution_wh: tuple[int, int]
     found: FoundOnFrame
     verdicts: tuple[Verdict, ...]
+    is_random: bool = False  # of the random sample, and complete (stages/sampling.py)
 
     @property
     def is_complete(self) -> bool:
         """True if a person said that every object has its box."""
         return any(verdict.word is VerdictWord.COMPLETE for verdict in self.verdicts)
-
-    @property
-    def is_random(self) -> bool:
-        """True if a person said so of a frame that was sampled at random."""
-        return any(
-            verdict.word is VerdictWord.COMPLETE and verdict.queue is ReviewQueue.RANDOM for verdict in self.verdicts
-        )
 
 
 @dataclass(frozen=True, slots=True)

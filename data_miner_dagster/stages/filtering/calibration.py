@@ -22,6 +22,7 @@ from data_miner_dagster.stages.estimates import (
     estimate_of,
     stratum_of,
 )
+from data_miner_dagster.stages.sampling import mixed_numbers
 
 Goal = Literal["precision", "recall"]
 
@@ -81,17 +82,6 @@ def sampling_order(video_key: str, frame_indices: npt.NDArray[np.int32]) -> npt.
     A larger sample then contains the smaller one, and a new video does not change the order within other videos.
     """
     return mixed_numbers(frame_indices.astype(np.uint64) + (np.uint64(zlib.crc32(video_key.encode())) << np.uint64(32)))
-
-
-def mixed_numbers(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Return a pseudo-random number for each number; different ones for different numbers.
-
-    Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators" (SplitMix64).
-    """
-    mixed = numbers * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import pytest
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, ShownBox
 from data_miner_dagster.operations.reviewing.review import open_review
+from data_miner_dagster.operations.reviewing.shown_frames import ShownFrames
 from data_miner_dagster.stages.reviewing.states import BoxState
 from data_miner_dagster_tests.support.sample_project import build_project
 
@@ -52,3 +53,12 @@ def test_page__of_a_class_and_a_video(tmp_path: Path) -> None:
         review.page(ReviewQueue.RANDOM, class_name="train")
     with pytest.raises(ConfigError, match="begin at the first page"):
         review.page(ReviewQueue.RANDOM, cursor="x")
+
+
+def test_frame_at__times_that_another_tool_has_rounded(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    frames = ShownFrames(platform, platform.project_config("cyclists").shown)
+    assert frames.frame_at(FramePlace("files-aaa", 1.0004)) == "files-aaa/000001"
+    assert frames.frame_at(FramePlace("files-aaa", 0.9996)) == "files-aaa/000001"
+    assert frames.frame_at(FramePlace("files-aaa", 1.01)) is None
+    assert frames.frame_at(FramePlace("files-zzz", 1.0)) is None

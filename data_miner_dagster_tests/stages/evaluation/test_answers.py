@@ -96,8 +96,6 @@ def test_answers_on_frame__complete_frame_knows_every_box_and_object() -> None:
         (1, (80.0, 0.0, 100.0, 50.0)): None,
         (1, (0.0, 60.0, 20.0, 100.0)): 0.2,
     }
-    assert reviewed.is_random
-    assert not frame(complete(ReviewQueue.UNSURE)).is_random
 
 
 def test_answers_on_frame__complete_frame_with_a_sure_box_that_nobody_judged() -> None:

@@ -1,0 +1,60 @@
+"""Fixed pseudo-random orders, so that a sample only grows; and which frames belong to the sample.
+
+Pure functions. Does not belong here: who is asked what (stages/reviewing_queues.py).
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, Verdict, VerdictWord
+
+UInt64Array = npt.NDArray[np.uint64]
+_MICROSECONDS: Final = 1e6
+
+
+def mixed_numbers(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return a pseudo-random number for each number; different ones for different numbers.
+
+    Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators" (SplitMix64).
+    """
+    mixed = numbers * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def sampling_numbers(
+    video_keys: Sequence[str], videos: npt.NDArray[np.int64], pts_seconds: npt.NDArray[np.float64]
+) -> UInt64Array:
+    """Return a fixed pseudo-random number for each frame; those with the lowest are asked about first.
+
+    It depends on the video and the time alone: frames that are extracted again keep it, and no other video changes it.
+
+    Args:
+        video_keys: all videos.
+        videos: (N,) the video of each frame, by its position.
+        pts_seconds: (N,) the times of the frames.
+    """
+    seeds = np.array([zlib.crc32(key.encode()) for key in video_keys], np.uint64)
+    micros = np.round(pts_seconds * _MICROSECONDS).astype(np.int64).astype(np.uint64)
+    return mixed_numbers(micros + (seeds[videos] << np.uint64(32)))
+
+
+def sampled_places(verdicts: Iterable[Verdict]) -> frozenset[FramePlace]:
+    """Return the frames of the random sample that were said to be complete, whichever queue asked about them.
+
+    Somebody who is asked about unsure frames first leaves only the others to the queue of the sample, and those alone
+    would look better than all frames are. So the sample is every complete frame up to the last one of this queue.
+    """
+    complete = [verdict for verdict in verdicts if verdict.word is VerdictWord.COMPLETE]
+    places = sorted({verdict.place for verdict in complete})
+    videos = {key: position for position, key in enumerate(sorted({place.video_key for place in places}))}
+    of_places = np.array([videos[place.video_key] for place in places], np.int64)
+    numbers = sampling_numbers(list(videos), of_places, np.array([place.pts_seconds for place in places]))
+    asked = {verdict.place for verdict in complete if verdict.queue is ReviewQueue.RANDOM}
+    last = max((number for place, number in zip(places, numbers.tolist(), strict=True) if place in asked), default=-1)
+    return frozenset(place for place, number in zip(places, numbers.tolist(), strict=True) if number <= last)
