@@ -53,8 +53,8 @@ def show_box_calibration(found: "CalibratedBoxes", project: str, *, as_json: boo
         number = calibration.num_other_detector
         what = "1 verdict is on a box" if number == 1 else f"{number} verdicts are on boxes"
         echo(f"{what} of another detector or class list: not counted")
-    if found.num_with_unjudged:
-        echo(f"{found.num_with_unjudged} frames marked complete have boxes that nobody judged: not counted as complete")
+    if found.num_unjudged:
+        echo(f"boxes on complete frames that nobody judged, and that count as wrong: {found.num_unjudged}")
     echo(f"kept in {found.file}")
     if found.settings:
         echo("put under `releasing:` in the project file:")
@@ -97,7 +97,7 @@ def _content(found: "CalibratedBoxes") -> dict[str, object]:
         "num_answers": calibration.num_answers,
         "num_frames": calibration.num_frames,
         "num_other_detector": calibration.num_other_detector,
-        "num_frames_with_unjudged_boxes": found.num_with_unjudged,
+        "num_unjudged": found.num_unjudged,
         "verdicts_by_person": dict(calibration.verdicts_by_person),
         "first_day": calibration.first_day,
         "last_day": calibration.last_day,

@@ -63,6 +63,7 @@ class ClassCalibration:
     knots: tuple[tuple[float, float], ...]
     is_pooled: bool  # the knots are those of all classes together, since this one has few verdicts
     answers: tuple[BoxAnswer, ...]
+    strata: tuple[float, ...]  # finite edges of confidence between which an answer stands for all boxes
 
 
 @dataclass(frozen=True, slots=True)

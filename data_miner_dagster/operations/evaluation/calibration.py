@@ -35,7 +35,7 @@ class CalibratedBoxes:
     thresholds_in_force: Mapping[str, float]
     missed: MissedShare | None  # at the thresholds in force
     missed_at_chosen: MissedShare | None
-    num_with_unjudged: int  # frames that are said to be complete, and have boxes that nobody judged
+    num_unjudged: int  # boxes on complete frames, at or above their threshold, that nobody judged: wrong ones
     settings: Mapping[str, object]  # of the section `releasing`
 
     @property
@@ -95,7 +95,7 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
         thresholds_in_force=in_force,
         missed=missed_share(calibration.objects, in_force),
         missed_at_chosen=missed_share(calibration.objects, in_force | chosen) if chosen else None,
-        num_with_unjudged=gathered.num_with_unjudged,
+        num_unjudged=gathered.num_unjudged,
         settings={"class_thresholds": {**config.releasing.class_thresholds, **chosen}} if chosen else {},
     )
 
@@ -124,12 +124,12 @@ class _Gathered:
     num_frames: int = 0
     num_random_frames: int = 0
     num_other_detector: int = 0
-    num_with_unjudged: int = 0
+    num_unjudged: int = 0
 
     def add(self, frame: ReviewedFrame, answers: FrameAnswers, class_names: Sequence[str]) -> None:
         """Take in what is known of one frame."""
         self.num_other_detector += answers.num_other_detector
-        self.num_with_unjudged += answers.has_unjudged
+        self.num_unjudged += answers.num_unjudged
         if not len(answers.positions) and answers.objects is None:
             return
         self.classes += frame.found.classes[answers.positions].tolist()

@@ -25,7 +25,7 @@ from data_miner_dagster.operations.evaluation.truth import Truth, TruthImage, Tr
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.standing import existing_version
 from data_miner_dagster.operations.reporting.report import refresh_report
-from data_miner_dagster.stages.evaluation.answers import ReviewedFrame, has_unjudged_boxes, stated_objects
+from data_miner_dagster.stages.evaluation.answers import ReviewedFrame, num_unjudged_boxes, stated_objects
 from data_miner_dagster.stages.evaluation.boxes import FoundBoxes, TruthBoxes, match_all
 from data_miner_dagster.stages.evaluation.confusion import confusion_matrix
 from data_miner_dagster.stages.evaluation.curves import MatchedClass, class_curve, point_at
@@ -83,16 +83,15 @@ def _reviewed(platform: Platform, project: str, config: ProjectConfig) -> tuple[
     """Return the frames that people judged completely as a truth."""
     classes = FrameClasses.of(config)
     frames = reviewed_frames(platform, project, stored_detections(platform, project, config))
-    complete = [frame for frame in frames if frame.is_complete]
-    judged = [frame for frame in complete if not has_unjudged_boxes(frame, classes)]
+    judged = [frame for frame in frames if frame.is_complete]
     if not judged:
         raise ConfigError(
             f"no frame of {project!r} is judged completely: `data-miner review {project}` asks, and its queue of "
             "random frames measures best"
         )
     remarks = []
-    if num_left_out := len(complete) - len(judged):
-        remarks.append(f"{num_left_out} frames marked complete have boxes that nobody judged: left out")
+    if num_unjudged := sum(num_unjudged_boxes(frame, classes) for frame in judged):
+        remarks.append(f"boxes on these frames that nobody judged, and that count as wrong: {num_unjudged}")
     if num_chosen := sum(not frame.is_random for frame in judged):
         remarks.append(f"{num_chosen} of the {len(judged)} frames are not of the random sample, and harder")
     images = tuple(_reviewed_image(frame, classes) for frame in judged)

@@ -61,7 +61,7 @@ class FrameAnswers:
     is_right: BoolArray  # (A,)
     objects: tuple[tuple[TruthObject, float | None], ...] | None  # with the confidence of the box that found each
     num_other_detector: int  # verdicts on boxes of another detector or class list
-    has_unjudged: bool  # said to be complete, and a box at or above its threshold has no verdict
+    num_unjudged: int  # boxes at or above their threshold, on a complete frame, that have no verdict
 
 
 def stated_objects(frame: ReviewedFrame, classes: FrameClasses) -> tuple[TruthObject, ...]:
@@ -73,8 +73,9 @@ def stated_objects(frame: ReviewedFrame, classes: FrameClasses) -> tuple[TruthOb
 def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str) -> FrameAnswers:
     """Return what the verdicts say of a frame's boxes.
 
-    On a frame that is judged completely, a box is right if it is matched with an object. Elsewhere only boxes of the
-    present detector that a person was shown are known: right ones, and those that were moved and still overlap.
+    On a frame that is judged completely, a box is right if it is matched with an object that a person stated. Elsewhere
+    only boxes of the present detector that a person was shown are known: right ones, and those that were moved and
+    still overlap.
 
     Args:
         frame: the frame, with the verdicts in force.
@@ -85,7 +86,7 @@ def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str)
     shown = [verdict for verdict in on_boxes if verdict.word is not VerdictWord.MISSING]
     present = [verdict for verdict in shown if verdict.shown is not None and verdict.shown.revision == revision]
     num_other = len(shown) - len(present)
-    if frame.is_complete and not has_unjudged_boxes(frame, classes):
+    if frame.is_complete:
         objects = stated_objects(frame, classes)
         matched = matched_objects(frame.found, objects, classes)
         is_right = matched >= 0
@@ -93,13 +94,18 @@ def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str)
         for position in np.flatnonzero(is_right).tolist():
             confidences[int(matched[position])] = float(frame.found.confidences[position])
         pairs = tuple(zip(objects, confidences, strict=True))
-        return FrameAnswers(np.arange(len(matched)), is_right, pairs, num_other, has_unjudged=False)
+        return FrameAnswers(
+            np.arange(len(matched)), is_right, pairs, num_other, num_unjudged=num_unjudged_boxes(frame, classes)
+        )
     positions, is_right = _answered(frame, present, classes)
-    return FrameAnswers(positions, is_right, None, num_other, has_unjudged=frame.is_complete)
+    return FrameAnswers(positions, is_right, None, num_other, num_unjudged=0)
 
 
-def has_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> bool:
-    """Return whether a box at or above its class's threshold was neither shown to a person nor drawn by one."""
+def num_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> int:
+    """Return how many boxes at or above the threshold of their class no person was shown, or drew.
+
+    On a complete frame they are wrong, such as those of a later detector, since every object has its box.
+    """
     found = frame.found
     thresholds = np.array([found_range.threshold for found_range in classes.ranges], np.float32)
     is_sure = found.confidences.astype(np.float32) >= thresholds[found.classes]
@@ -114,7 +120,7 @@ def has_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> bool:
             if box is not None and name in classes.names:
                 overlaps = _overlaps(found, pixels_of(box, frame.resolution_wh))
                 is_known |= (found.classes == classes.names.index(name)) & (overlaps >= SAME_BOX_IOU)
-    return bool((is_sure & ~is_known).any())
+    return int((is_sure & ~is_known).sum())
 
 
 def matched_objects(found: FoundOnFrame, objects: Sequence[TruthObject], classes: FrameClasses) -> Int64Array:

@@ -1,12 +1,13 @@
 """What verdicts say of a detector's confidences: precision at a threshold, a threshold for a precision, probabilities.
 
-The boxes of a class are divided by confidence into strata with equal numbers of answers. Within a stratum, the answers
-stand for all its boxes, so questions may be asked mostly near the threshold: each stratum counts as many times as it
-has boxes. Boxes of one frame are not independent; `design_effect` says how much less they tell.
+The boxes of a class are divided by confidence into strata: those from which the review draws its questions, narrow near
+the threshold and wide far from it, and finer ones where there are many answers. Within a stratum, the answers stand for
+all its boxes, so questions may be asked mostly near the threshold: each stratum counts as many times as it has boxes.
+Boxes of one frame are not independent; `design_effect` says how much less they tell.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -22,12 +23,16 @@ from data_miner_dagster.stages.estimates import (
     estimate_of,
     stratum_of,
 )
+from data_miner_dagster.stages.filtering.calibration import stratum_edges
 
 WANTED_ANSWERS: Final = 150
 """Per class. With so many, the interval of the chosen threshold's precision is about .15 wide."""
 WIDEST_INTERVAL: Final = 0.16
 THRESHOLD_DECIMALS: Final = 4
 _ANSWERS_PER_STRATUM: Final = 18
+_FEWEST_PER_STRATUM: Final = 4
+_SMALL_SHARE: Final = 0.05
+"""Of all boxes of a class. A stratum below it that has hardly any answers is joined with a neighbour."""
 _FEWEST_FOR_OWN_KNOTS: Final = 60
 _CURVE_POINTS: Final = 20
 
@@ -39,14 +44,16 @@ class JudgedBoxes:
     confidences: Float64Array  # (A,)
     is_right: BoolArray  # (A,)
     frames: Int64Array  # (A,) which frame each is on
+    edges: Float64Array = field(default_factory=lambda: np.array([-np.inf, np.inf]))  # of the strata, ascending
 
     @classmethod
-    def of(cls, answers: Sequence[BoxAnswer]) -> "JudgedBoxes":
-        """Return stored answers as columns."""
+    def of(cls, answers: Sequence[BoxAnswer], strata: Sequence[float] = ()) -> "JudgedBoxes":
+        """Return stored answers as columns; `strata` are the finite edges."""
         return cls(
             np.array([answer.confidence for answer in answers], np.float64),
             np.array([answer.is_right for answer in answers], np.bool_),
             np.array([answer.frame for answer in answers], np.int64),
+            np.array([-np.inf, *strata, np.inf]),
         )
 
     def as_answers(self) -> tuple[BoxAnswer, ...]:
@@ -55,13 +62,41 @@ class JudgedBoxes:
         return tuple(BoxAnswer(float(self.confidences[i]), bool(self.is_right[i]), int(self.frames[i])) for i in order)
 
 
-def strata_edges(confidences: Float64Array) -> Float64Array:
+def strata_edges(confidences: Float64Array, population: Float64Array, threshold: float) -> Float64Array:
+    """Return ascending edges of the strata of a class. The outer ones are infinite.
+
+    They are those of the questions (stages/filtering/calibration.py). One with many answers is divided into parts with
+    equal numbers of them; a small one with hardly any is joined with its smaller neighbour. A large one without answers
+    stays, and can contain anything.
+
+    Args:
+        confidences: of the judged boxes.
+        population: of all boxes, ascending.
+        threshold: the one in force.
+    """
+    asked = stratum_edges(population - threshold) + threshold
+    strata = stratum_of(confidences, asked)
+    finer = [_even_edges(confidences[strata == stratum])[1:-1] for stratum in range(len(asked) - 1)]
+    edges = np.unique(np.concatenate([asked, *finer]))
+    while len(edges) > 2:
+        sizes = np.diff(np.searchsorted(population, edges, side="left"))
+        numbers = np.bincount(stratum_of(confidences, edges), minlength=len(sizes))
+        poor = np.flatnonzero((numbers < _FEWEST_PER_STRATUM) & (sizes < _SMALL_SHARE * len(population)))
+        if not len(poor):
+            break
+        stratum = int(poor[0])
+        below, above = (sizes[at] if 0 <= at < len(sizes) else np.inf for at in (stratum - 1, stratum + 1))
+        edges = np.delete(edges, stratum if below <= above else stratum + 1)
+    return edges
+
+
+def _even_edges(confidences: Float64Array) -> Float64Array:
     """Return ascending edges of strata with about equal numbers of answers. The outer ones are infinite."""
     num_strata = max(1, len(confidences) // _ANSWERS_PER_STRATUM)
     if num_strata == 1:
         return np.array([-np.inf, np.inf])
-    inner = np.unique(np.quantile(confidences, np.arange(1, num_strata) / num_strata))
-    return np.array([-np.inf, *inner, np.inf])
+    inner = np.quantile(confidences, np.arange(1, num_strata) / num_strata)
+    return np.array([-np.inf, *np.unique(inner), np.inf])
 
 
 def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: float) -> tuple[Float64Array, int]:
@@ -73,7 +108,7 @@ def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: fl
         threshold: the least confidence.
     """
     least = float(np.float32(threshold))  # as a release compares
-    edges = np.unique([*strata_edges(judged.confidences), least])
+    edges = np.unique([*judged.edges, least])
     sizes = np.diff(np.searchsorted(population, edges, side="left"))
     strata = stratum_of(judged.confidences, edges)
     right = np.bincount(strata[judged.is_right], minlength=len(sizes))
@@ -107,7 +142,7 @@ def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: floa
     towards the share that was found there. A choice by the shares alone would favour thresholds above which the answers
     happened to be good.
     """
-    edges = strata_edges(judged.confidences)
+    edges = judged.edges
     strata = stratum_of(judged.confidences, edges)
     curve = _logistic_curve(judged)
     excess = np.bincount(strata, judged.is_right - curve(judged.confidences), minlength=len(edges) - 1)
@@ -156,11 +191,12 @@ def calibrate_class(
 
     Args:
         population: confidences of all its boxes, ascending.
-        judged: the judged ones.
+        judged: the judged ones; their strata are found here.
         in_force: the project's threshold.
         wanted: the precision to reach, in 0..1.
         pooled: the judged boxes of all classes, for the probabilities of a class that has few.
     """
+    judged = replace(judged, edges=strata_edges(judged.confidences, population, in_force))
     num_answers = len(judged.confidences)
     is_enough = has_enough(population, judged)
     lowest = lowest_threshold(population, judged, wanted) if is_enough else None
@@ -180,6 +216,7 @@ def calibrate_class(
         knots=probability_knots(pooled if is_pooled else judged),
         is_pooled=is_pooled,
         answers=judged.as_answers(),
+        strata=tuple(judged.edges[1:-1].tolist()),
     )
 
 
@@ -234,7 +271,7 @@ def probability_knots(judged: JudgedBoxes) -> tuple[tuple[float, float], ...]:
     """
     if len(judged.confidences) < FEWEST_ANSWERS:
         return ()
-    strata = stratum_of(judged.confidences, strata_edges(judged.confidences))
+    strata = stratum_of(judged.confidences, _even_edges(judged.confidences))
     blocks: list[tuple[float, float, float]] = []  # right, answers, sum of confidences
     for stratum in np.unique(strata).tolist():
         inside = strata == stratum

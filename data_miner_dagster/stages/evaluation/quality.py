@@ -87,8 +87,9 @@ def release_quality(
     thresholds = {name: releasing.threshold_of(name) for name in populations}
     is_present = calibration is not None and calibration.detection_fingerprint == detection_fingerprint
     present = calibration if is_present else None
+    known = present.classes if present is not None else {}
     judged = {
-        name: JudgedBoxes.of(present.classes[name].answers if present is not None and name in present.classes else ())
+        name: JudgedBoxes.of(known[name].answers, known[name].strata) if name in known else JudgedBoxes.of(())
         for name in populations
     }
     objects = present.objects if present is not None else ()

@@ -57,7 +57,7 @@ def test_answers_on_frame__only_shown_boxes_are_known() -> None:
     assert answers.positions.tolist() == [0, 1, 2]
     assert answers.is_right.tolist() == [True, False, False]
     assert answers.objects is None
-    assert (answers.num_other_detector, answers.has_unjudged) == (0, False)
+    assert (answers.num_other_detector, answers.num_unjudged) == (0, 0)
 
 
 def test_answers_on_frame__a_moved_box_is_right_if_it_still_overlaps() -> None:
@@ -99,14 +99,11 @@ def test_answers_on_frame__complete_frame_knows_every_box_and_object() -> None:
 
 
 def test_answers_on_frame__complete_frame_with_a_sure_box_that_nobody_judged() -> None:
-    found = ((0, 0.9, LEFT), (0, 0.31, RIGHT))
-    reviewed = frame(on_box(VerdictWord.RIGHT, "cat", LEFT), complete(), found=found)
-    answers = answers_on_frame(reviewed, CLASSES, "now")
-    assert answers.has_unjudged
-    assert answers.objects is None
-    assert answers.positions.tolist() == [0]
-    below = frame(on_box(VerdictWord.RIGHT, "cat", LEFT), complete(), found=((0, 0.9, LEFT), (0, 0.29, RIGHT)))
-    assert not answers_on_frame(below, CLASSES, "now").has_unjudged
+    found = ((0, 0.9, LEFT), (0, 0.31, RIGHT), (0, 0.29, MIDDLE))
+    answers = answers_on_frame(frame(on_box(VerdictWord.RIGHT, "cat", LEFT), complete(), found=found), CLASSES, "now")
+    assert answers.num_unjudged == 1  # the second
+    assert answers.positions.tolist() == [0, 1, 2]
+    assert answers.is_right.tolist() == [True, False, False]
 
 
 def test_stated_objects__classes_of_the_project_alone() -> None:

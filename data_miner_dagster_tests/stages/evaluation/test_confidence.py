@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from data_miner_dagster.stages.estimates import Float64Array
+from data_miner_dagster.stages.estimates import Float64Array, stratum_of
 from data_miner_dagster.stages.evaluation.confidence import (
     JudgedBoxes,
     calibrate_class,
@@ -17,6 +18,9 @@ from data_miner_dagster.stages.evaluation.confidence import (
     probability_knots,
     strata_edges,
 )
+from data_miner_dagster.stages.filtering.calibration import questions_per_stratum, stratum_edges
+
+Design = Literal["near and random", "random", "queue"]
 
 IN_FORCE = 0.3
 NUM_RUNS = 60
@@ -42,13 +46,13 @@ def as_stored(confidences: Float64Array) -> Float64Array:
     return confidences.astype(np.float32).astype(np.float64)
 
 
-def simulated(seed: int, *, frame_spread: float = 0.0, only_random: bool = False) -> Simulation:
+def simulated(seed: int, *, frame_spread: float = 0.0, design: Design = "near and random") -> Simulation:
     """Plant a detector whose confidences are of two kinds, as those of real ones are: many low ones, and a high hump.
 
     55% of the confidences follow Beta(1.2, 6), the others Beta(4, 2). A box is right with the probability
     logistic(9 (confidence - .35)): the detector is over-confident below .35 and under-confident above. `frame_spread`
     is the standard deviation of a term in that logit that the boxes of a frame share. Of 150 verdicts, 50 are on
-    boxes within .1 of the threshold, 100 on all boxes of random frames.
+    boxes within .1 of the threshold, 100 on all boxes of random frames; or as `design` says.
     """
     generator = np.random.default_rng(seed)
     num_boxes, num_frames = 6000, 1500
@@ -58,39 +62,53 @@ def simulated(seed: int, *, frame_spread: float = 0.0, only_random: bool = False
     frames = generator.integers(0, num_frames, num_boxes)
     shared = frame_spread * generator.normal(size=num_frames)[frames]
     is_right = generator.random(num_boxes) < 1 / (1 + np.exp(-(9 * (confidences - 0.35) + shared)))
-    near = generator.permutation(np.flatnonzero(np.abs(confidences - IN_FORCE) < 0.1))[: 0 if only_random else 50]
+    if design == "queue":
+        strata = stratum_of(confidences - IN_FORCE, edges := stratum_edges(confidences - IN_FORCE))
+        sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
+        near = np.concatenate(
+            [
+                generator.permutation(np.flatnonzero(strata == stratum))[:number]
+                for stratum, number in enumerate(questions_per_stratum(edges, sizes, 150))
+            ]
+        )
+    else:
+        number = 50 if design == "near and random" else 0
+        near = generator.permutation(np.flatnonzero(np.abs(confidences - IN_FORCE) < 0.1))[:number]
     asked = set(near.tolist())
     for frame in generator.permutation(num_frames).tolist():
         if len(asked) >= 150:
             break
         asked |= set(np.flatnonzero(frames == frame).tolist())
     rows = np.array(sorted(asked))
-    return Simulation(confidences, is_right, JudgedBoxes(confidences[rows], is_right[rows], frames[rows]))
+    strata_of_answers = strata_edges(confidences[rows], np.sort(confidences), IN_FORCE)
+    judged = JudgedBoxes(confidences[rows], is_right[rows], frames[rows], strata_of_answers)
+    return Simulation(confidences, is_right, judged)
 
 
 @pytest.mark.parametrize(
-    ("frame_spread", "only_random", "widest"),
+    ("frame_spread", "design", "widest"),
     [
-        pytest.param(0.0, False, 0.16, id="independent boxes"),
-        pytest.param(0.0, True, 0.16, id="random frames alone"),
-        # Unfriendly: where one box of a frame is wrong, so are the others, by up to 1.5 in the logit.
-        pytest.param(1.5, False, 0.2, id="frames whose boxes are wrong together"),
+        pytest.param(0.0, "near and random", 0.16, id="near the threshold and random frames"),
+        pytest.param(0.0, "random", 0.16, id="random frames alone"),
+        pytest.param(0.0, "queue", 0.18, id="the queue near the threshold alone"),
+        # Unfriendly: where one box of a frame is wrong, so are the others.
+        pytest.param(1.5, "near and random", 0.2, id="frames whose boxes are wrong together"),
     ],
 )
 def test_calibrate_class__interval_holds_the_precision_at_the_chosen_threshold(
-    frame_spread: float, only_random: bool, widest: float
+    frame_spread: float, design: Design, widest: float
 ) -> None:
     hits, in_force_hits, widths = 0, 0, []
     for seed in range(NUM_RUNS):
-        simulation = simulated(seed, frame_spread=frame_spread, only_random=only_random)
+        simulation = simulated(seed, frame_spread=frame_spread, design=design)
         threshold = lowest_threshold(simulation.population, simulation.judged, 0.9)
-        assert threshold is not None
-        found = precision_at(simulation.population, simulation.judged, threshold)
         current = precision_at(simulation.population, simulation.judged, IN_FORCE)
-        assert found is not None
+        found = precision_at(simulation.population, simulation.judged, threshold) if threshold is not None else None
         assert current is not None
-        hits += found.precision.low <= simulation.true_precision(threshold) <= found.precision.high
         in_force_hits += current.precision.low <= simulation.true_precision(IN_FORCE) <= current.precision.high
+        if threshold is None or found is None:
+            continue  # none is offered: no hit
+        hits += found.precision.low <= simulation.true_precision(threshold) <= found.precision.high
         widths.append(found.precision.high - found.precision.low)
     assert hits >= 53
     assert in_force_hits >= 53
@@ -184,13 +202,26 @@ def test_calibrate_class__a_class_with_few_boxes() -> None:
     assert (empty.num_more, empty.remark) == (0, "no box of it is stored")
 
 
-def test_strata_edges__equal_numbers_of_answers() -> None:
-    assert strata_edges(np.zeros(0)).tolist() == [-np.inf, np.inf]
-    edges = strata_edges(np.arange(36) / 36)
-    assert edges[0] == -np.inf
-    assert edges[-1] == np.inf
-    assert edges[1] == pytest.approx(17.5 / 36)
-    assert len(edges) == 3
+def test_strata_edges__nothing_judged() -> None:
+    assert strata_edges(np.zeros(0), np.zeros(0), 0.3).tolist() == [-np.inf, 0.3, np.inf]
+
+
+def test_strata_edges__what_nobody_asked_about_can_contain_anything() -> None:
+    """150 answers near the threshold say nothing of the boxes far above it."""
+    population = as_stored(np.linspace(0.05, 0.95, 901))
+    asked = population[(population > 0.25) & (population < 0.4)]
+    judged = JudgedBoxes(asked, asked > 0.3, np.arange(len(asked)), strata_edges(asked, population, 0.3))
+    found = precision_at(population, judged, 0.3)
+    assert found is not None
+    assert found.precision.high - found.precision.low > 0.5
+
+
+def test_strata_edges__finer_where_there_are_many_answers() -> None:
+    population = as_stored(np.linspace(0.05, 0.95, 901))
+    edges = strata_edges(population[::5], population, 0.3)
+    numbers = np.bincount(stratum_of(population[::5], edges))
+    assert numbers.min() >= 4
+    assert numbers.max() < 36  # twice 18
 
 
 def test_probability_knots__rise_and_are_nearer_to_the_truth_than_confidences() -> None:
