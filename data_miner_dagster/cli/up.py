@@ -1,6 +1,7 @@
 """`data-miner up`: run Dagster's web server and daemon, and the review pages, on one root until Ctrl-C."""
 
 import os
+import secrets
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -16,7 +17,12 @@ from data_miner_dagster.cli.progress import console
 from data_miner_dagster.cli.review import WhoOption, reviewer
 from data_miner_dagster.cli.supervision import supervise
 from data_miner_dagster.cli.upgrading import lines_before_work
-from data_miner_dagster.config.environment import REVIEW_PORT_VARIABLE, WEB_HOSTS_VARIABLE, set_variable
+from data_miner_dagster.config.environment import (
+    REVIEW_PORT_VARIABLE,
+    SESSION_VARIABLE,
+    WEB_HOSTS_VARIABLE,
+    set_variable,
+)
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 
 if TYPE_CHECKING:
@@ -111,6 +117,7 @@ def _tell_children(allowed_hosts: tuple[str, ...], review_port: int) -> None:
         named = os.environ.get(WEB_HOSTS_VARIABLE, "")
         set_variable(WEB_HOSTS_VARIABLE, ",".join(filter(None, (named, *allowed_hosts))))
     set_variable(REVIEW_PORT_VARIABLE, review_port)
+    set_variable(SESSION_VARIABLE, secrets.token_hex(8))
 
 
 def _check_ports(host: str, port: int, review_port: int) -> None:

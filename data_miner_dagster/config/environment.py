@@ -21,6 +21,8 @@ WEB_HOSTS_VARIABLE: Final = "DATA_MINER_WEB_HOSTS"
 """Host names, separated by commas."""
 REVIEW_PORT_VARIABLE: Final = "DATA_MINER_REVIEW_PORT"
 """The port of the review pages that `data-miner up` serves, for links to them."""
+SESSION_VARIABLE: Final = "DATA_MINER_SESSION"
+"""Names one `data-miner up`. All its processes have the same environment, and Dagster starts one every minute."""
 DAGSTER_HOME_VARIABLE: Final = "DAGSTER_HOME"
 """Dagster's own variable. Dagster reads the folder from nowhere else."""
 

@@ -1,17 +1,23 @@
 """Turn project files of the watched folder into projects. A file is read again only when its stat has changed."""
 
+import json
 import os
+from collections.abc import Collection, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
+from data_miner_dagster import __version__
 from data_miner_dagster.catalog.projects import find_projects
+from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE, SESSION_VARIABLE
 from data_miner_dagster.config.loading import resolve_project_files
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.operations.foreign.project_file_workers import ProjectFileWorkers
-from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, attempt_extra
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.registering import register_project_file
+from data_miner_dagster.storage.atomic import write_json
 
 _SUFFIXES: Final = (".yaml", ".yml")
 
@@ -39,11 +45,44 @@ class WatchedFolder:
         known = frozenset((row.name, row.config_file) for row in find_projects(self._platform.database))
         if (found, known) == (self._stats, self._known):
             return False
+        if not self._stats and self._is_remembered(found, known):
+            self._stats, self._known = found, known
+            return False
         with ProjectFileWorkers() as workers:
             self._register(found, workers)
         self._stats = found
         self._known = frozenset((row.name, row.config_file) for row in find_projects(self._platform.database))
+        if not self.refused:
+            self._remember()
         return True
+
+    def _is_remembered(self, found: Mapping[Path, _Stat], known: Collection[tuple[str, str | None]]) -> bool:
+        """Return whether another process of this `data-miner up` has registered exactly these files."""
+        place, state = self._memory(found, known)
+        try:
+            return place is not None and json.loads(place.read_text(encoding="utf-8")) == state
+        except (OSError, ValueError):
+            return False
+
+    def _remember(self) -> None:
+        place, state = self._memory(self._stats, self._known)
+        if place is not None:
+            attempt_extra("project_files", place.name, partial(write_json, place, state))
+
+    def _memory(
+        self, found: Mapping[Path, _Stat], known: Collection[tuple[str, str | None]]
+    ) -> tuple[Path | None, dict[str, object]]:
+        """Return the file that holds what is registered, or None where processes have nothing in common; and that."""
+        session, home = os.environ.get(SESSION_VARIABLE), os.environ.get(DAGSTER_HOME_VARIABLE)
+        content = {
+            "session": session,
+            "version": __version__,
+            "settings": self._platform.config.model_dump(mode="json"),
+            "files": {os.fsencode(path).hex(): stat for path, stat in found.items()},
+            "projects": sorted(map(str, known)),
+        }
+        place = Path(home) / "registered_files.json" if session and home else None
+        return place, {"registered": fingerprint_of(content)}
 
     def _find(self) -> dict[Path, _Stat]:
         folder = resolve_project_files(self._platform.config, self._platform.layout.project_files)

@@ -11,7 +11,7 @@ import pytest
 from data_miner_dagster.catalog.batches import end_batch, open_batches
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.projects import delete_project, find_projects, update_project
-from data_miner_dagster.config.loading import ParseFile, load_project_file
+from data_miner_dagster.config.loading import ParseFile, load_project_file, parse_file
 from data_miner_dagster.config.project_limits import ProjectLimits
 from data_miner_dagster.config.settings import ProjectFile
 from data_miner_dagster.domain.work import WorkStage
@@ -42,6 +42,46 @@ def test_wanted_work__a_dropped_file_is_registered_and_listed_once(
     drop_project(platform, description="another")
     (again,) = requests_of(tick(instance))
     assert again.run_key != request.run_key
+
+
+def test_register__a_file_is_read_once_in_the_processes_of_one_up(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+
+    def parse(_workers: object, path: Path) -> dict[str, object]:
+        reads.append(path.name)
+        return parse_file(path)
+
+    monkeypatch.setattr("data_miner_dagster.sensors.project_files.ProjectFileWorkers.parse", parse)
+    monkeypatch.setenv("DATA_MINER_SESSION", "one")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    drop_project(platform)
+    assert WatchedFolder(platform).register()
+    assert not WatchedFolder(platform).register()
+    assert reads == ["street.yaml"]
+    drop_project(platform, description="another")
+    later = WatchedFolder(platform)
+    assert later.register()
+    assert not later.register()
+    monkeypatch.setenv("DATA_MINER_SESSION", "two")  # whose variables may be others
+    assert WatchedFolder(platform).register()
+    delete_project(platform.database, "street")
+    assert WatchedFolder(platform).register()
+    assert reads == ["street.yaml"] * 4
+
+
+def test_register__a_refused_file_is_read_by_every_process(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_MINER_SESSION", "one")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    platform.layout.project_files.mkdir(parents=True, exist_ok=True)
+    (platform.layout.project_files / "bad.yaml").write_text("name: bad\nfiltring: {}\n")
+    for _ in range(2):
+        folder = WatchedFolder(platform)
+        assert folder.register()
+        assert len(folder.refused) == 1
 
 
 def test_wanted_work__a_wrong_file_is_named_and_holds_up_no_other(
