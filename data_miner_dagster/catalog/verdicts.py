@@ -84,18 +84,18 @@ def verdicts_in_force(
     query = _of_project(project).where(_VERDICTS.c.undone_at.is_(None))
     with database.reading() as session:
         if video_keys is None:
-            found = [_stored(row).verdict for row in session.execute(query)]
+            found = [(_stored(row).verdict, row.subject) for row in session.execute(query)]
         else:
             some = (query.where(_VERDICTS.c.video_key.in_(keys)) for keys in portions(video_keys))
-            found = [_stored(row).verdict for part in some for row in session.execute(part)]
-            found.sort(key=lambda verdict: verdict.given_at)  # stable: within a video they come in order
-    replaced = {verdict.replaces for verdict in found}
-    last = {verdict.subject: verdict.answer_id for verdict in found}
+            found = [(_stored(row).verdict, row.subject) for part in some for row in session.execute(part)]
+            found.sort(key=lambda one: one[0].given_at)  # stable: within a video they come in order
+    replaced = {verdict.replaces for verdict, _ in found}
+    last = {subject: verdict.answer_id for verdict, subject in found}
     return [
         verdict
-        for verdict in found
+        for verdict, subject in found
         if verdict.answer_id not in replaced
-        and last[verdict.subject] == verdict.answer_id
+        and last[subject] == verdict.answer_id
         and (words is None or verdict.word in words)
     ]
 

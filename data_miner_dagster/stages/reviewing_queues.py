@@ -124,10 +124,10 @@ class FrameFacts:
         disputed = np.flatnonzero((states != NO_OBJECT) & (boxes.num_agreeing < rules.num_detectors))
         np.maximum.at(self.disagreement, boxes.frames[disputed], boxes.confidences[disputed])
 
-    def clear(self, frame: int) -> None:
-        """Forget the boxes of one frame."""
-        self.num_unsure[frame], self.rarity[frame] = 0, np.iinfo(np.uint32).max
-        self.distance[frame], self.disagreement[frame] = np.inf, -1
+    def clear(self, frames: Int64Array) -> None:
+        """Forget the boxes of some frames."""
+        self.num_unsure[frames], self.rarity[frames] = 0, np.iinfo(np.uint32).max
+        self.distance[frames], self.disagreement[frames] = np.inf, -1
 
     def copy(self) -> "FrameFacts":
         """Return facts that can be changed without changing these."""

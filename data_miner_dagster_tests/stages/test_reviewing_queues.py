@@ -84,7 +84,7 @@ def test_frame_facts__parts_in_any_order_are_as_the_whole() -> None:
     for name in ("num_unsure", "rarity", "distance", "disagreement"):
         assert getattr(parts, name).tolist() == getattr(whole, name).tolist()
     changed = whole.copy()
-    changed.clear(0)
+    changed.clear(np.array([0]))
     assert (changed.num_unsure.tolist(), whole.num_unsure.tolist()) == ([0, 1, 0], [2, 1, 0])
 
 

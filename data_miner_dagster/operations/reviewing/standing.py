@@ -99,15 +99,17 @@ class StandingKeeper:
         index, examined = self._index, self._index.examined
         if examined is None or not self._judged:
             return index.facts
-        facts = index.facts.copy()
+        positions, open_boxes = [], [_NO_ROWS]
         for code, frame in self._judged.items():
             position = examined.position_of(code)
             if position is not None:
-                facts.clear(position)
+                positions.append(position)
                 if not frame.judgement.is_complete:
-                    open_boxes = sorted(frame.open_positions)
-                    where = examined.boxes_of(position).start + np.array(open_boxes, np.int64)
-                    facts.add(examined.boxes.arrays.some(where), index.rules, index.num_objects)
+                    first = examined.boxes_of(position).start
+                    open_boxes.append(first + np.array(sorted(frame.open_positions), np.int64))
+        facts = index.facts.copy()
+        facts.clear(np.array(positions, np.int64))
+        facts.add(examined.boxes.arrays.some(np.concatenate(open_boxes)), index.rules, index.num_objects)
         return facts
 
     def _met_boxes(self) -> Int64Array:
