@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_miner_dagster.export.templating import _cell, _prose, render
+from data_miner_dagster.export.templating import _cell, _code, _estimate, _prose, render
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,17 @@ def test_cell(value: object, shown: str) -> None:
 )
 def test_prose(text: str, shown: str) -> None:
     assert _prose(text) == shown
+
+
+def test_estimate__in_percent_or_unknown() -> None:
+    assert _estimate({"value": 0.9251, "low": 0.88, "high": 1.0}) == "92.5 % (88.0 to 100.0)"
+    assert _estimate(None) == "–"
+    assert _estimate(None, "not measured") == "not measured"
+
+
+def test_code__between_backticks_and_escaped() -> None:
+    assert _code("say `data-miner run` <now>") == "say <code>data-miner run</code> &lt;now&gt;"
+    assert _code("`<b>`") == "<code>&lt;b&gt;</code>"
 
 
 def test_render__holds_no_control_characters() -> None:
