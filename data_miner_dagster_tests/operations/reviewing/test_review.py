@@ -62,3 +62,53 @@ def test_frame_at__times_that_another_tool_has_rounded(tmp_path: Path) -> None:
     assert frames.frame_at(FramePlace("files-aaa", 0.9996)) == "files-aaa/000001"
     assert frames.frame_at(FramePlace("files-aaa", 1.01)) is None
     assert frames.frame_at(FramePlace("files-zzz", 1.0)) is None
+
+
+def test_page__disagreement_of_an_ensemble(tmp_path: Path) -> None:
+    classes: dict[str, list[str]] = {"person": [], "bicycle": []}
+    detection = {"classes": classes, "detectors": ["lite-detector", "yolo-world"]}
+    review = open_review(build_project(tmp_path, detection=detection), "cyclists")
+    # All boxes of the project are of one detector; the most confident of each frame decides: .9, .7, .6, .5.
+    assert [(item.frame.frame_id, item.why.split(";")[0]) for item in review.page(ReviewQueue.DISAGREEMENT).items] == [
+        ("files-aaa/000001", "bicycle 0.90, threshold 0.30, found by 1 of 2 detectors"),
+        ("files-bbb/000001", "person 0.70, threshold 0.30, found by 1 of 2 detectors"),
+        ("files-ccc/000000", "bicycle 0.60, threshold 0.30, found by 1 of 2 detectors"),
+        ("files-aaa/000003", "person 0.50, threshold 0.30, found by 1 of 2 detectors"),
+    ]
+
+
+def test_page__browsing_by_name(tmp_path: Path) -> None:
+    review = open_review(build_project(tmp_path), "cyclists")
+    assert [(one.name, one.num_frames) for one in review.classes()] == [("person", 3), ("bicycle", 2)]
+    assert [(one.name, one.title, one.num_frames) for one in review.videos()] == [
+        ("files-aaa", "Clip aaa", 5),
+        ("files-bbb", "Clip bbb", 4),
+        ("files-ccc", "Clip ccc", 3),
+    ]
+    # Nearest to the threshold of .3: .3, then .2 (both boxes of a frame count), then .5.
+    assert [item.key for item in review.page(ReviewQueue.BROWSING, class_name="person").items] == [
+        "files-bbb/000001",
+        "files-aaa/000001",
+        "files-aaa/000003",
+    ]
+    assert [(item.key, item.why) for item in review.page(ReviewQueue.BROWSING, video_key="files-aaa").items] == [
+        ("files-aaa/000000", "dropped: black"),
+        ("files-aaa/000001", "part of the next release"),
+        ("files-aaa/000002", "kept by the filter"),  # a duplicate
+        ("files-aaa/000003", "part of the next release"),
+        ("files-aaa/000004", "dropped: below positive"),
+    ]
+    with pytest.raises(ConfigError, match="which class or video"):
+        review.page(ReviewQueue.BROWSING)
+
+
+def test_page__follows_the_settings_and_the_tables(tmp_path: Path) -> None:
+    review = open_review(build_project(tmp_path, through="sourcing"), "cyclists")
+    assert [count.num_open for count in review.queues()] == [0, 0, 0, 0, 0, 0]
+    build_project(tmp_path)
+    assert [item.key for item in review.page(ReviewQueue.UNSURE).items] == ["files-aaa/000001"]
+    build_project(tmp_path, releasing={"confidence_threshold": 0.65})
+    # Four frames have one unsure box each, and one object of each class is left: the distance to the threshold decides.
+    # The boxes are of .6, .5, .3 and .2.
+    keys = [item.key for item in review.page(ReviewQueue.UNSURE).items]
+    assert keys == ["files-ccc/000000", "files-aaa/000003", "files-bbb/000001", "files-aaa/000001"]
