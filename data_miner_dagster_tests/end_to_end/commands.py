@@ -105,7 +105,7 @@ def project(name: str, sources: Sequence[Mapping[str, object]], **changes: objec
         "sourcing": {"sources": list(sources)},
         "filtering": {"positive": ["a bicycle", "a car on the street", "a person"], "negative": ["a cartoon animal"]},
         "detection": {"classes": {"bicycle": [], "person": [], "car": ["car", "taxi"]}},
-        "releasing": {"confidence_threshold": 0.25},
+        "releasing": {"confidence_threshold": 0.25, "unsure": "as_negative"},  # nobody reviews
         "platform": {
             "models": {"profile": "lite"},
             "extraction": {"strategy": "time", "every_seconds": 1.0},

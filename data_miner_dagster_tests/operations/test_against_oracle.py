@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_miner_dagster.domain.errors import NothingToReleaseError
 from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.operations.deduplication.check import check_deduplication
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
@@ -34,6 +35,8 @@ CLASS_WISE_IOU = 0.5
 SHARES = {"train": 0.5, "check": 0.3, "test": 0.2}
 CLASS_THRESHOLDS = {"cat": 0.6}
 DEFAULT_THRESHOLD = 0.3
+CLASS_UNSURE_FROM = {"dog": 0.3}  # its threshold, so that no dog is unsure
+DEFAULT_UNSURE_FROM = 0.2
 
 
 class Planted:
@@ -51,6 +54,8 @@ class Planted:
                 "splits": SHARES,
                 "class_thresholds": CLASS_THRESHOLDS,
                 "confidence_threshold": DEFAULT_THRESHOLD,
+                "unsure_from": DEFAULT_UNSURE_FROM,
+                "class_unsure_from": CLASS_UNSURE_FROM,
                 "include_frames_without_boxes": bool(self.rng.integers(2)),
             },
         )
@@ -153,11 +158,17 @@ class Planted:
             parts.append(said, seen)
 
     def compare_release(self) -> None:
-        release_project(self.platform, PROJECT)
-        folder = self.platform.layout.release_folder(PROJECT, "v001")
         includes_all = self.platform.project_config(PROJECT).releasing.include_frames_without_boxes
         boxes = {frame_id: _releasable(self.boxes[frame_id]) for frame_id in self.unique}
-        released = [frame_id for frame_id in self.unique if boxes[frame_id] or includes_all]
+        settled = [frame_id for frame_id in self.unique if not _has_unsure_box(self.boxes[frame_id])]
+        released = [frame_id for frame_id in settled if boxes[frame_id] or includes_all]
+        if not released:
+            with pytest.raises(NothingToReleaseError):
+                release_project(self.platform, PROJECT)
+            return
+        outcome = release_project(self.platform, PROJECT)
+        assert outcome.counts["waiting for review"] == len(self.unique) - len(settled)
+        folder = self.platform.layout.release_folder(PROJECT, "v001")
         released.sort(key=lambda frame_id: (frame_id.rpartition("/")[0], frame_id))
         keys = sorted({frame_id.rpartition("/")[0] for frame_id in released})
         by_id = {frame.frame_id: frame for frame in self.videos.facts}
@@ -212,6 +223,13 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
     height = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
     return width * height / (sum(areas) - width * height)
+
+
+def _has_unsure_box(boxes: Sequence[Box]) -> bool:
+    return any(
+        CLASS_UNSURE_FROM.get(name, DEFAULT_UNSURE_FROM) <= confidence < CLASS_THRESHOLDS.get(name, DEFAULT_THRESHOLD)
+        for name, confidence, _ in _without_overlaps(boxes)
+    )
 
 
 def _releasable(boxes: Sequence[Box]) -> list[Box]:

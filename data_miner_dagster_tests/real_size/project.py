@@ -53,7 +53,7 @@ def project_content(name: str, clips: Sequence[Clip], folder: Path, server: Host
         "filtering": dict(FILTERING),
         "deduplication": {"threshold": DUPLICATE_THRESHOLD},
         "detection": {"classes": {"person": [], "bicycle": [], "car": ["car", "bus"]}},
-        "releasing": {"splits": dict(SHARES), "confidence_threshold": CONFIDENCE},
+        "releasing": {"splits": dict(SHARES), "confidence_threshold": CONFIDENCE, "unsure": "as_negative"},
         "platform": {
             "models": {"profile": "lite"},
             "extraction": {"strategy": "time", "every_seconds": EVERY_SECONDS},

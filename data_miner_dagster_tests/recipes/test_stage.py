@@ -213,9 +213,9 @@ def copy(tmp_path: Path) -> Path:
     """A copy of the package with the stage, made as the recipe says."""
     copy = copy_of_package(tmp_path / "copy", NEW_FILES, CHANGES)
     contracts = (copy / "setup.cfg").read_text()
-    assert contracts.count("    releasing\n    detection\n") == 1  # of decisions
+    assert contracts.count("    reviewing\n    detection\n") == 1  # of decisions
     assert contracts.count("    reporting\n    detection\n") == 1  # of operations
-    for above in ("releasing", "reporting"):
+    for above in ("reviewing", "reporting"):
         contracts = contracts.replace(f"    {above}\n    detection\n", f"    {above}\n    tracking\n    detection\n")
     (copy / "setup.cfg").write_text(contracts)
     return copy
