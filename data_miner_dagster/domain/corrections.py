@@ -4,6 +4,7 @@ Belongs here: the records. Does not belong here: reading a tool's file (export/)
 (stages/reviewing/corrections.py).
 """
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,12 +13,21 @@ from data_miner_dagster.domain.verdicts import RelativeBox
 
 @dataclass(frozen=True, slots=True)
 class ReturnedBox:
-    """One box of a returned image. `box_id` is the name it went out with, None or foreign for a box that was drawn."""
+    """One box of a returned image. `box_id` is the name it went out with, None or foreign for a box that was drawn.
+
+    Raises:
+        ValueError: a coordinate is not finite.
+    """
 
     class_name: str
     box: RelativeBox  # may extend beyond the picture
     box_id: str | None = None
     is_undecided: bool = False  # still marked as a region to ignore
+
+    def __post_init__(self) -> None:
+        """Refuse what a damaged file may say."""
+        if not all(map(math.isfinite, self.box)):
+            raise ValueError(f"a box {self.box} is not finite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,9 @@ class ReturnedImage:
         who: the person, if the tool says so.
         given_at: when the person finished, if the tool says so.
         unusable: what is on the image that is not an upright box with one label, as a phrase.
+
+    Raises:
+        ValueError: the frame is no text.
     """
 
     name: str
@@ -41,3 +54,8 @@ class ReturnedImage:
     who: str | None = None
     given_at: datetime | None = None
     unusable: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what a damaged file may say."""
+        if self.frame_id is not None and not isinstance(self.frame_id, str):
+            raise ValueError(f"a frame_id {self.frame_id!r} is no text")

@@ -3,6 +3,7 @@
 Belongs here: what stands in the file. Does not belong here: what it means (cvat.py).
 """
 
+import math
 import zipfile
 import zlib
 from collections import deque
@@ -126,6 +127,8 @@ class _Handlers:
     def _start_in_image(self, image: XmlImage, tag: str, values: Mapping[str, str]) -> None:
         if tag == "box":
             x_min, y_min, x_max, y_max = (float(values[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
+            if not all(map(math.isfinite, (x_min, y_min, x_max, y_max))):
+                raise ValueError("a box is not finite")
             is_turned = float(values.get("rotation", 0)) != 0
             image.boxes.append(XmlBox(values["label"], (x_min, y_min, x_max, y_max), is_turned))
         elif tag == "tag":

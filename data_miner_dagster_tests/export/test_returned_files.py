@@ -128,6 +128,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
         ('<annotations><track id="0"></track></annotations>', "it is of a video"),
         (f"<annotations>{CVAT_IMAGE.format('<box/>')}</annotations>", "KeyError: 'xtl'"),
         (f"<annotations>{CVAT_IMAGE.format('').replace('200', '0')}</annotations>", "an image has 0 by 100 pixels"),
+        (f"<annotations>{CVAT_IMAGE.format(CVAT_BOX).replace('80.00', 'nan')}</annotations>", "a box is not finite"),
         ("", "no element found"),
     ],
 )
@@ -194,6 +195,16 @@ def test_readers__a_damaged_or_foreign_file(tmp_path: Path, read: Reader, conten
     with pytest.raises(ConfigError, match=r"returned: .*export it|returned: .*export as") as caught:
         list(read(path))
     assert "\n" not in str(caught.value)
+
+
+def test_read_returned_coco__values_of_another_kind(tmp_path: Path) -> None:
+    image = {"id": 7, "file_name": "a.jpg", "width": 200, "height": 0, "frame_id": [1]}
+    for changes, why in (({}, "a frame_id .1. is no text"), ({"frame_id": "x"}, "ZeroDivisionError")):
+        boxes = [{"image_id": 7, "category_id": 2, "bbox": [20, 20, 60, 40]}] if changes else []
+        content = {"images": [image | changes], "annotations": boxes, "categories": [{"id": 2, "name": "person"}]}
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        with pytest.raises(ConfigError, match=why):
+            list(read_returned_coco(tmp_path / "a.json"))
 
 
 @pytest.mark.parametrize("read", READERS)

@@ -85,6 +85,8 @@ def send_frames(
         format, tally, revisions = EXPORT_FORMATS[tool], ReleaseTally.of(header), set()
         with closing(format.codec.open_writer(Destination(folder, header, folder, pictures))) as writer:
             for frame in _frames(review, queue, limit):
+                if not frame.image.path.is_file():
+                    raise _gone(frame)
                 image = _image_of(frame, tally.num_images + 1, classes)
                 shutil.copyfile(frame.image.path, folder / image.path_in_release)
                 writer.add(image)
@@ -97,6 +99,11 @@ def send_frames(
         if problems := export_problems(format, folder, Expected(header, tally, lambda: _read(folder))):
             raise DataMinerError(f"what was written for {tool} does not read back: {problems[0]}; nothing was sent")
     return SentFrames(to.absolute(), tally.num_images, tally.num_boxes + tally.num_unsure_boxes)
+
+
+def _gone(frame: ReviewFrame) -> DataMinerError:
+    what = f"the image of frame {frame.frame_id} is missing"
+    return DataMinerError(f"{what}: materialize `frames` of {frame.place.video_key} again with force; nothing was sent")
 
 
 def _read(folder: Path) -> Iterator[ReleaseImage]:

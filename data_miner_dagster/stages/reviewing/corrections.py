@@ -140,8 +140,10 @@ def _pairs(sent: Sequence[SentBox], found: Sequence[ReturnedBox], resolution_wh:
             elif iou >= SAME_BOX_IOU:
                 by_place.append((box.class_name != other.class_name, -iou, row, column))
     pairs: dict[int, int] = {}
+    taken: set[int] = set()
     best_first = [pair[-2:] for pair in sorted(by_name)] + [pair[-2:] for pair in sorted(by_place)]
     for row, column in best_first:
-        if row not in pairs and column not in pairs.values():
+        if row not in pairs and column not in taken:
             pairs[row] = column
+            taken.add(column)
     return pairs

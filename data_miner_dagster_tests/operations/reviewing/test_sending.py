@@ -53,6 +53,15 @@ def test_send_frames__each_frame_once_and_no_more_than_wanted(tmp_path: Path) ->
     assert some.num_images == 3
 
 
+def test_send_frames__a_picture_that_is_gone(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    (picture,) = (platform.root / "frames" / "files-aaa").glob("*1.jpg")
+    picture.unlink()
+    with pytest.raises(DataMinerError, match="image of frame files-aaa/000001 is missing: materialize `frames`"):
+        send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.UNSURE, to=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
 def test_send_frames__refuses(tmp_path: Path) -> None:
     platform = build_project(tmp_path / "root")
     with pytest.raises(ConfigError, match="tool 'coco' is not one of label-studio, cvat, fiftyone"):
