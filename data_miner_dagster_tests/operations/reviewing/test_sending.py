@@ -10,6 +10,7 @@ from data_miner_dagster.domain.verdicts import ReviewQueue, ShownBox
 from data_miner_dagster.export.formats import ROUND_TRIP_FORMATS
 from data_miner_dagster.export.parquet import read_images
 from data_miner_dagster.export.round_trips import read_shown, shown_folder
+from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.reviewing.round_trips import ReturnedFile, find_sent, import_corrections
 from data_miner_dagster.operations.reviewing.sending import send_frames
 from data_miner_dagster_tests.support.annotators import ANNOTATORS
@@ -43,6 +44,23 @@ def test_send_frames__what_is_unsure_is_settled(tmp_path: Path, tool: str) -> No
     with pytest.raises(DataMinerError, match="nothing of project 'cyclists' waits in the queue 'unsure'"):
         send_frames(platform, "cyclists", tool=tool, queue=ReviewQueue.UNSURE, to=tmp_path / "again")
     assert not (tmp_path / "again").exists()
+
+
+def test_send_frames__a_frame_that_was_held_is_released_once_it_came_back(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root", releasing={"unsure": "hold"})
+
+    def released(version: str) -> dict[str, list[str]]:
+        release_project(platform, "cyclists")
+        images = read_images(platform.layout.release_folder("cyclists", version))
+        return {image.frame_id: [box.class_name for box in image.boxes] for image in images}
+
+    before = released("v001")
+    assert "files-aaa/000001" not in before
+    folder = send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.UNSURE, to=tmp_path / "export").folder
+    path = ANNOTATORS["cvat"](folder, {"files-aaa/000001": [BICYCLE]}, tmp_path)
+    file = ReturnedFile(path, "cvat", "ann", all_reviewed=True)
+    import_corrections(platform, "cyclists", file, find_sent(platform, "cyclists", path, folder=folder))
+    assert released("v002") == before | {"files-aaa/000001": ["bicycle"]}
 
 
 def test_send_frames__each_frame_once_and_no_more_than_wanted(tmp_path: Path) -> None:
