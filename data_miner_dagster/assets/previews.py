@@ -7,12 +7,14 @@ answers (web/previews.py). What an event carries beyond its budget is cut (asset
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
 from data_miner_dagster.assets.metadata import counts_line
 from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.config.web import review_address
+from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.layout import StorageLayout
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.reporting.previews import Preview
 
 Metadata = dict[str, dg.MetadataValue]
+
+_ALT: Final = "frames"
+"""Short, since an event has few bytes; the name of the asset stands above it."""
 
 
 def _pictures(layout: StorageLayout, item: str, file: Path, draw: Callable[[], "Preview | None"]) -> Metadata:
@@ -38,20 +43,20 @@ def _pictures(layout: StorageLayout, item: str, file: Path, draw: Callable[[], "
     preview = attempt_extra("preview", item, saved)
     if isinstance(preview, ItemFault):
         return {"preview": dg.MetadataValue.text(f"not drawn: {preview.line}")}
-    return (
-        {}
-        if preview is None
-        else {"preview": dg.MetadataValue.md(f"![{preview.title}]({layout.preview_address(file)})")}
-    )
+    return {} if preview is None else {"preview": dg.MetadataValue.md(f"![{_ALT}]({layout.preview_address(file)})")}
 
 
 def _stage_pictures(platform: Platform, project: str, asset: str, draw: Callable[[], "Preview | None"]) -> Metadata:
-    """Return what shows the picture, and opens it: a sheet of twelve may be wider than the table of metadata."""
-    shown = _pictures(platform.layout, project, platform.layout.project_preview(project, asset), draw)
-    if isinstance(picture := shown.get("preview"), dg.MarkdownMetadataValue):
-        address = platform.layout.preview_address(platform.layout.project_preview(project, asset))
-        return {"preview": dg.MetadataValue.md(f"[{picture.md_str}]({address})")}
-    return shown
+    return _pictures(platform.layout, project, platform.layout.project_preview(project, asset), draw)
+
+
+def _ways_on(platform: Platform, project: str, page: str, then: str) -> Metadata:
+    """Return a link to the review page of an asset, and one line on what to do there, or next."""
+    address = review_address(platform.config.web)
+    return {
+        "next": dg.MetadataValue.md(then.format(project=project)),
+        "review": dg.MetadataValue.url(f"{address}/projects/{project}{page}"),
+    }
 
 
 def _path(name: str, path: object) -> Metadata:
@@ -77,11 +82,10 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
     """Return a preview of kept and dropped frames, and how to check the threshold."""
     from data_miner_dagster.operations.reporting.previews import filtering_preview
 
-    calibration = platform.layout.questions_page(project)
+    then = "`data-miner review {project}` asks near the threshold"
     return (
-        _stage_pictures(platform, project, "filtered_frames", lambda: filtering_preview(platform, project))
-        | {"calibrate": dg.MetadataValue.md(f"`data-miner calibrate {project}`")}
-        | ({"calibration page": dg.MetadataValue.url(calibration.as_uri())} if calibration.is_file() else {})
+        _ways_on(platform, project, f"/queues/{ReviewQueue.FILTER}", then)
+        | _stage_pictures(platform, project, "filtered_frames", lambda: filtering_preview(platform, project))
         | _path("dagster/uri", platform.layout.filtered_table(project))
     )
 
@@ -90,8 +94,10 @@ def deduplication_metadata(platform: Platform, project: str) -> Metadata:
     """Return the largest duplicate groups, and the re-uploaded videos if there are any."""
     from data_miner_dagster.operations.reporting.previews import deduplication_preview
 
+    then = "`data-miner review {project}` takes frames back in that are no duplicates"
     return (
-        _stage_pictures(platform, project, "deduplicated_frames", lambda: deduplication_preview(platform, project))
+        _ways_on(platform, project, f"/queues/{ReviewQueue.DUPLICATES}", then)
+        | _stage_pictures(platform, project, "deduplicated_frames", lambda: deduplication_preview(platform, project))
         | _path("dagster/uri", platform.layout.deduplicated_table(project))
         | _reuploads(platform, project)
     )
@@ -112,20 +118,26 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
     """Return frames with their boxes drawn."""
     from data_miner_dagster.operations.reporting.previews import detections_preview
 
-    return _stage_pictures(platform, project, "detections", lambda: detections_preview(platform, project)) | _path(
-        "dagster/uri", platform.layout.detections_table(project)
+    then = "`data-miner review {project}` asks about unsure boxes"
+    return (
+        _ways_on(platform, project, f"/queues/{ReviewQueue.UNSURE}", then)
+        | _stage_pictures(platform, project, "detections", lambda: detections_preview(platform, project))
+        | _path("dagster/uri", platform.layout.detections_table(project))
     )
 
 
 def dataset_metadata(platform: Platform, project: str) -> Metadata:
-    """Return labelled frames, the paths of the release and the report, and the funnel."""
+    """Return labelled frames, where to look at them, the release and its report, and the funnel."""
     from data_miner_dagster.operations.reporting.funnel import project_funnel
     from data_miner_dagster.operations.reporting.previews import dataset_preview
 
     funnel = project_funnel(platform, project)
     layout = platform.layout
-    metadata = _stage_pictures(platform, project, "dataset", lambda: dataset_preview(platform, project))
+    then = "`data-miner review {project}` asks where a look helps most"
+    if funnel.release is not None:
+        then += f"; [report]({review_address(platform.config.web)}/report/{{project}}/)"
+    metadata = _ways_on(platform, project, "", then)
+    metadata |= _stage_pictures(platform, project, "dataset", lambda: dataset_preview(platform, project))
     if funnel.release is not None:
         metadata |= _path("dagster/uri", layout.release_folder(project, funnel.release))
-        metadata |= {"report": dg.MetadataValue.url(layout.report_page(project).as_uri())}
     return metadata | {"funnel": dg.MetadataValue.text(funnel.as_line())}

@@ -2,11 +2,18 @@ import shutil
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from PIL import Image
 
-from data_miner_dagster.assets.previews import deduplication_metadata, filtering_metadata, frames_metadata
-from data_miner_dagster.operations.filtering.calibration import write_questions
-from data_miner_dagster.operations.filtering.filter_project import filter_project
+from data_miner_dagster.assets.metadata import bounded
+from data_miner_dagster.assets.previews import (
+    dataset_metadata,
+    deduplication_metadata,
+    detection_metadata,
+    filtering_metadata,
+    frames_metadata,
+)
+from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster_tests.support.axis_duplicates import (
     CAT,
     CAT_ON_BUS,
@@ -19,15 +26,35 @@ from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 from data_miner_dagster_tests.support.sample_project import build_project
 
 
-def test_filtering_metadata__tells_how_to_calibrate(tmp_path: Path) -> None:
-    platform = PlantedPlatform(tmp_path)
-    save(platform)
-    plant(platform, "site-a", [CAT, CAT_ON_BUS])
-    filter_project(platform, "pets")
-    assert filtering_metadata(platform, "pets")["calibrate"] == dg.MetadataValue.md("`data-miner calibrate pets`")
-    sheet = write_questions(platform, "pets")
-    page = filtering_metadata(platform, "pets")["calibration page"]
-    assert page == dg.MetadataValue.url(sheet.page.as_uri())
+def test_project_metadata__leads_to_the_review_pages_without_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    asked = {
+        filtering_metadata: "/queues/filter",
+        deduplication_metadata: "/queues/duplicates",
+        detection_metadata: "/queues/unsure",
+        dataset_metadata: "",
+    }
+    for metadata_of, page in asked.items():
+        shown = metadata_of(platform, "cyclists")
+        assert list(shown)[:2] == ["next", "review"]
+        assert shown["review"] == dg.MetadataValue.url(f"http://127.0.0.1:3001/projects/cyclists{page}")
+        assert isinstance(then := shown["next"], dg.MarkdownMetadataValue)
+        assert then.md_str is not None
+        assert then.md_str.startswith("`data-miner review cyclists` ")
+        counts = dg.MetadataValue.text("frames 123456, kept 12345, below_positive 111111, junk 1234, blurred 1234")
+        assert {"review", "preview"} <= bounded(
+            {"status": dg.MetadataValue.text("done"), "counts": counts, **shown}
+        ).keys()
+    assert "[report](http://127.0.0.1:3001/report/cyclists/)" in str(
+        dataset_metadata(platform, "cyclists")["next"].value
+    )
+    monkeypatch.setenv("DATA_MINER_REVIEW_PORT", "3777")  # as `data-miner up --review-port 3777` sets it
+    assert filtering_metadata(platform, "cyclists")["review"] == dg.MetadataValue.url(
+        "http://127.0.0.1:3777/projects/cyclists/queues/filter"
+    )
 
 
 def test_deduplication_metadata__reuploads_are_told(tmp_path: Path) -> None:
@@ -49,7 +76,7 @@ def test_frames_metadata__the_picture_is_a_file_and_the_event_has_its_address(tm
     shown = dg.MetadataValue.md(f"![frames]({address})")
     assert frames_metadata(platform, "files-aaa") == {"preview": shown}
     with Image.open(file) as sheet:
-        assert (sheet.format, sheet.width) == ("WEBP", 4 * 248 + 4)
+        assert (sheet.format, sheet.width) == ("WEBP", 3 * 248 + 4)
     written = file.stat().st_mtime_ns
     frames_metadata(platform, "files-aaa")
     assert file.stat().st_mtime_ns == written

@@ -5,13 +5,16 @@ import os
 import re
 import signal
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.cli.ports import listener
 from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
-from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, wait_for
+from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, free_port, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -55,10 +58,32 @@ def test_up__a_second_one_says_who_is_there(platform: RunningPlatform) -> None:
     line = f"port {port} of 127.0.0.1 is taken by process {platform.process.pid} "
     assert line in elsewhere.stdout
     assert "or use another --port" in elsewhere.stdout
+    ports = ("--port", str(free_port()), "--review-port", str(platform.review_port))
+    taken = data_miner("up", "--root", platform.root.parent / "other", "--profile", "lite", *ports)
+    assert taken.returncode == 2
+    assert f"port {platform.review_port} of 127.0.0.1 is taken by process {platform.process.pid} " in taken.stdout
+    assert "or use another --review-port" in taken.stdout
+
+
+def test_up__serves_the_review_pages_and_prints_a_link(platform: RunningPlatform) -> None:
+    address = f"http://127.0.0.1:{platform.review_port}"
+    wait_for("the review pages", lambda: True if listener(platform.review_port) else None, timeout=60)
+    (secret,) = re.findall(rf"^review +{address}/login#(\S+)%20/ ", platform.log.read_text(), re.MULTILINE)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{address}/", timeout=30)
+    assert refused.value.code == 401
+    refused.value.close()
+    body = json.dumps({"secret": secret}).encode()
+    request = urllib.request.Request(f"{address}/api/login", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.headers["Set-Cookie"].startswith(f"data_miner_review_{platform.review_port}=")
 
 
 def test_up__starts_again_what_is_killed(platform: RunningPlatform) -> None:
-    servers = {part: pid_of(platform, part) for part in ("dagster_webserver", "dagster._daemon run")}
+    servers = {
+        part: pid_of(platform, part)
+        for part in ("dagster_webserver", "dagster._daemon run", "data_miner_dagster.web.review")
+    }
     for pid in servers.values():
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -72,6 +97,7 @@ def test_up__starts_again_what_is_killed(platform: RunningPlatform) -> None:
     platform.wait_until_loaded()
     log = platform.log.read_text()
     assert re.search(r"the web server was killed by SIGKILL after \d+ s; it is started again in 1 s", log)
+    assert re.search(r"the review server was killed by SIGKILL after \d+ s; it is started again in 1 s", log)
     assert re.search(r"the daemon was killed by SIGKILL after \d+ s; it is started again in 1 s", log)
 
 

@@ -32,6 +32,8 @@ from data_miner_dagster.storage.tables import read_table
 
 TILES_PER_PREVIEW: Final = 12
 COLUMNS: Final = 4
+_PREVIEW_COLUMNS: Final = 3
+"""As many as Dagster's UI shows beside each other on a laptop."""
 _MOST_BOXES_DRAWN: Final = 12
 
 
@@ -82,7 +84,7 @@ def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILE
 
 def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return the largest duplicate groups, each a row: the frame that was kept, then its duplicates."""
-    tiles = duplicate_tiles(platform, project, num_tiles)
+    tiles = duplicate_tiles(platform, project, num_tiles, per_group=_PREVIEW_COLUMNS)
     return _preview(platform, f"duplicate groups of {project}", tiles)
 
 
@@ -104,7 +106,7 @@ def _preview(platform: Platform, title: str, tiles: Sequence[Tile]) -> Preview |
     if not tiles:
         return None
     with StoredPictures(platform.config.extraction) as pictures:
-        sheet = contact_sheet(tiles, pictures, columns=COLUMNS, max_bytes=MAX_SHEET_BYTES)
+        sheet = contact_sheet(tiles, pictures, columns=_PREVIEW_COLUMNS, max_bytes=MAX_SHEET_BYTES)
         return Preview(title, len(tiles), sheet)
 
 

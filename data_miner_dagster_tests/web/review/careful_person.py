@@ -32,6 +32,7 @@ def browser_page(**settings: Any) -> Iterator["Page"]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_context(viewport={"width": 1400, "height": 900}, **settings).new_page()
+        page.set_default_timeout(90_000)  # a busy machine is no failure
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
