@@ -1,0 +1,184 @@
+"""What a person does on the pages, in a real browser: keys, undo, a server that goes away, two people at once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from data_miner_dagster.catalog.verdicts import verdicts_in_force
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster_tests.support.sample_project import build_project
+from data_miner_dagster_tests.web.review.careful_person import browser_page
+from data_miner_dagster_tests.web.review.serving import ReviewSite, served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page, Route
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+PROJECT = "cyclists"
+FRAME = "files-aaa/000001"
+"""A bicycle at .9, and a person at .2, which is unsure."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Page"]:
+    with browser_page() as page:
+        yield page
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[ReviewSite]:
+    with served(build_project(tmp_path / "root", releasing={"unsure": "hold"})) as running:
+        yield running
+
+
+def visit(browser: "Page", site: ReviewSite, page: str, who: str = "ann") -> "Page":
+    """Open a page as a visitor of their own."""
+    assert browser.context.browser is not None
+    context = browser.context.browser.new_context(viewport={"width": 1400, "height": 900})
+    visitor = context.new_page()
+    visitor.set_default_timeout(90_000)
+    visitor.goto(site.link(who, f"/projects/{PROJECT}{page}"))
+    visitor.wait_for_url(f"**/projects/{PROJECT}{page}")
+    return visitor
+
+
+def saved(page: "Page") -> None:
+    page.wait_for_function("() => document.getElementById('saving').textContent === 'Saved'")
+
+
+def said(platform: Platform) -> list[tuple[str, str, str | None]]:
+    """Return who said what of which class, as the catalog has it."""
+    return [
+        (verdict.who, verdict.word.value, verdict.final_class_name)
+        for verdict in verdicts_in_force(platform.database, PROJECT)
+    ]
+
+
+def test_frame__everything_goes_by_keys(browser: "Page", site: ReviewSite) -> None:
+    page = visit(browser, site, f"/frames/{FRAME}")
+    page.wait_for_function("() => document.body.dataset.frame")
+    page.keyboard.press("?")
+    assert page.locator("#help").is_visible()
+    page.keyboard.press("Escape")
+    keys = page.keyboard
+    for key in ("y", "n"):  # the bicycle is there, the person is not
+        keys.press(key)
+    saved(page)
+    assert said(site.platform) == [("ann", "right", "bicycle"), ("ann", "wrong", None)]
+    keys.press("u")
+    saved(page)
+    assert said(site.platform) == [("ann", "right", "bicycle")]
+    keys.press("Control+z")
+    saved(page)
+    assert said(site.platform) == []
+    keys.press("1")  # the bicycle is a person
+    saved(page)
+    assert said(site.platform) == [("ann", "other_class", "person")]
+    keys.press("u")
+    for key in ("m", "ArrowRight", "ArrowDown", "Shift+ArrowRight", "Enter"):
+        keys.press(key)
+    saved(page)
+    (moved,) = verdicts_in_force(site.platform.database, PROJECT)
+    assert moved.shown is not None
+    assert moved.new_box is not None
+    by = [new - old for new, old in zip(moved.new_box, moved.shown.box, strict=True)]
+    assert by == pytest.approx([0.01, 0.01, 0.02, 0.01], abs=1e-5)
+    for key in ("u", "d", "ArrowLeft", "Enter", "2"):
+        keys.press(key)
+    saved(page)
+    (drawn,) = verdicts_in_force(site.platform.database, PROJECT)
+    assert (drawn.word.value, drawn.final_class_name) == ("missing", "bicycle")
+    assert drawn.final_box == pytest.approx((0.39, 0.4, 0.59, 0.6))
+    page.context.close()
+
+
+def test_frame__a_shifted_box_of_another_class_is_both(browser: "Page", site: ReviewSite) -> None:
+    page = visit(browser, site, f"/frames/{FRAME}")
+    page.wait_for_function("() => document.body.dataset.frame")
+    for key in ("m", "ArrowRight", "Enter", "ArrowUp", "ArrowUp"):
+        page.keyboard.press(key)
+    page.keyboard.press("1")
+    saved(page)
+    assert sorted(said(site.platform)) == [("ann", "missing", "person"), ("ann", "wrong", None)]
+    page.context.close()
+
+
+def test_queue__unsent_answers_are_kept_shown_and_sent(browser: "Page", site: ReviewSite) -> None:
+    page = visit(browser, site, "/queues/filter")
+    page.locator("li.tile").first.wait_for()
+    is_away = True
+
+    def fail_while_away(route: "Route") -> None:
+        if is_away:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/api/projects/*/answers", fail_while_away)
+    page.keyboard.press("x")
+    page.keyboard.press("k")
+    page.wait_for_function("() => document.getElementById('saving').textContent.includes('2 answers wait')")
+    assert said(site.platform) == []
+    asked: list[str] = []
+
+    def stay(dialog: object) -> None:
+        asked.append(dialog.type)  # type: ignore[attr-defined]
+        dialog.accept()  # type: ignore[attr-defined]
+
+    page.on("dialog", stay)
+    page.locator("h1").click()  # a browser asks only for somebody who has touched the page
+    page.reload()  # as if the tab had been closed: another page sends what was left
+    assert asked == ["beforeunload"]
+    is_away = False
+    saved(page)
+    assert [(who, word) for who, word, _ in said(site.platform)] == [("ann", "drop"), ("ann", "keep")]
+    page.context.close()
+
+
+def test_queue__two_people_at_once_lose_nothing(browser: "Page", site: ReviewSite) -> None:
+    ann, bob = (visit(browser, site, "/queues/random", who) for who in ("ann", "bob"))
+    frames = []
+    for page in (ann, bob):
+        page.wait_for_function("() => document.body.dataset.frame")
+        frames.append(page.evaluate("document.body.dataset.frame"))
+    assert frames[0] == frames[1]
+    ann.keyboard.press("y")
+    bob.keyboard.press("n")
+    bob.keyboard.press("Space")
+    ann.keyboard.press("Space")
+    for page in (ann, bob):
+        saved(page)
+        page.context.close()
+    from data_miner_dagster.catalog.verdicts import all_verdicts
+
+    given = {(found.verdict.who, found.verdict.word.value) for found in all_verdicts(site.platform.database, PROJECT)}
+    assert given >= {("ann", "complete"), ("bob", "complete")}
+    assert len(given) == 4
+
+
+def test_groups__no_duplicate_and_another_representative(browser: "Page", site: ReviewSite) -> None:
+    page = visit(browser, site, "/queues/duplicates")
+    page.locator("li.tile").nth(1).wait_for()
+    page.keyboard.press("n")
+    page.keyboard.press("r")
+    saved(page)
+    assert [word for _, word, _ in said(site.platform)] == ["not_duplicate", "representative"]
+    page.context.close()
+
+
+def test_link__from_another_name_of_this_machine(browser: "Page", site: ReviewSite) -> None:
+    """Dagster's UI may be open at `localhost`, to which 127.0.0.1 is another site: the cookie is strict."""
+    page = visit(browser, site, "")
+    page.route(
+        "http://localhost:1/",
+        lambda route: route.fulfill(
+            body=f'<a href="{site.address}/projects/{PROJECT}/queues/filter">review</a>', content_type="text/html"
+        ),
+    )
+    page.goto("http://localhost:1/")
+    page.get_by_text("review").click()
+    page.locator("li.tile").first.wait_for()
+    page.context.close()
