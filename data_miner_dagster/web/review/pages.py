@@ -63,7 +63,7 @@ QUEUE_TEXTS: Final = {
         "Kept or dropped?", "Frames near the threshold of the text filter, on either side of it.", Form.GRID
     ),
     ReviewQueue.DUPLICATES: QueueText(
-        "Duplicate groups", "Frames that were removed because another one stands for them.", Form.GROUPS
+        "Duplicates", "Frames that were removed because another one stands for them.", Form.GROUPS
     ),
 }
 """The queues in the order of the overview."""
