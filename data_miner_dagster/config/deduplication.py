@@ -34,8 +34,9 @@ class DeduplicationConfig(ConfigModel):
     """Frames whose hashes differ in at most this many of 64 bits are near-duplicates too. 0: only equal hashes."""
     perceptual_hash_minimum_contrast: float = Field(default=20.0, ge=0, le=256)
     """Compare hashes only if both frames have this contrast (standard deviation of luma, 0 to 255). 256: never."""
-    same_place: bool = True
-    """Keep near-duplicates that show one fixed view in which something has changed. False: the view alone counts."""
+    same_place: Literal["within_videos", "everywhere", "nowhere"] = "within_videos"
+    """Where to keep near-duplicates that show one fixed view in which something has changed. `everywhere` also compares
+    frames of two videos: for one camera in several files. `nowhere`: the view alone counts."""
     against_projects: tuple[Annotated[str, AfterValidator(_checked_name)], ...] = ()
     """Also remove frames that are near-duplicates of a frame that one of these projects keeps."""
     against_releases: tuple[Annotated[str, AfterValidator(_checked_release)], ...] = ()

@@ -18,8 +18,9 @@ def told_apart_by(thumbnails: Mapping[str, npt.NDArray[Any]]) -> Callable[[str, 
 
     def is_apart(frame_id: str, other_id: str) -> bool:
         pair = np.stack([thumbnails[frame_id], thumbnails[other_id]]).astype(np.uint8)
-        is_across = split_frame_id(frame_id)[0] != split_frame_id(other_id)[0]
-        return bool(Views(pair, np.array([0, int(is_across)])).are_changed(np.array([0]), np.array([1]))[0])
+        if split_frame_id(frame_id)[0] != split_frame_id(other_id)[0]:
+            return False  # `same_place: within_videos`
+        return bool(Views(pair, np.zeros(2, np.int64)).are_changed(np.array([0]), np.array([1]))[0])
 
     return is_apart
 

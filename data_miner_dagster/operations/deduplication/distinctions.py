@@ -31,10 +31,15 @@ def distinctions_of(
     if not len(frames):
         return NOTHING_APART
     said_different = verdicts.different_rows(frames)
-    if not config.same_place:
+    if config.same_place == "nowhere":
         return Distinctions(said_different=said_different)
     thumbnails = StoredThumbnails(platform, frames)
-    return Distinctions(thumbnails.of, thumbnails.video_codes, said_different)
+    return Distinctions(
+        thumbnails.of,
+        thumbnails.video_codes,
+        is_across_videos=config.same_place == "everywhere",
+        said_different=said_different,
+    )
 
 
 class StoredThumbnails:

@@ -70,9 +70,11 @@ def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, 
     order = quality_order(frames)
     frames, in_order = frames.take(order), np.concatenate(vectors)[order]
     distinctions = NOTHING_APART
-    if config.same_place and len(frames):
+    if config.same_place != "nowhere" and len(frames):
         small = np.stack(thumbnails)[order]
-        distinctions = Distinctions(small.__getitem__, video_codes_of(frames))
+        distinctions = Distinctions(
+            small.__getitem__, video_codes_of(frames), is_across_videos=config.same_place == "everywhere"
+        )
     search = choose_search(in_order[:0], in_order, threshold, config)
     appearances = appearances_of(frames, config, distinctions)
     alike = AlikeRepresentatives(appearances, FaissHashIndex(config.perceptual_hash_distance))

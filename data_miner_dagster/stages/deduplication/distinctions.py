@@ -19,6 +19,7 @@ class Distinctions:
 
     thumbnails: Callable[[IntArray], ThumbnailArray] | None = None  # of frames, by id; None: views are not compared
     video_codes: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,)
+    is_across_videos: bool = True  # whether views of two videos are compared, too
     said_different: Collection[tuple[int, int]] = frozenset()  # (lower id, higher id)
 
     @property
@@ -34,11 +35,16 @@ class Distinctions:
             is_apart = np.fromiter((pair in self.said_different for pair in pairs), np.bool_, len(low))
         else:
             is_apart = np.zeros(len(low), np.bool_)
-        if self.thumbnails is None or not len(low):
+        if self.thumbnails is None:
             return is_apart
-        frames, places = np.unique(np.concatenate([low, high]), return_inverse=True)
-        views = Views(self.thumbnails(frames), self.video_codes[frames])
-        is_apart |= views.are_changed(places[: len(low)], places[len(low) :])
+        is_open = ~is_apart
+        if not self.is_across_videos:
+            is_open &= self.video_codes[low] == self.video_codes[high]
+        compared = np.flatnonzero(is_open)
+        if len(compared):
+            frames, places = np.unique(np.concatenate([low[compared], high[compared]]), return_inverse=True)
+            views = Views(self.thumbnails(frames), self.video_codes[frames])
+            is_apart[compared] = views.are_changed(places[: len(compared)], places[len(compared) :])
         return is_apart
 
 

@@ -40,7 +40,9 @@ from data_miner_dagster.stages.deduplication.reach import BestWithin, Reach, fin
 
 BLOCK_ROWS: Final = 2048
 """Rows compared at once. Large enough for the matrix product to run at full speed; the products take 16 MB."""
-_ROWS_LOOKED_UP: Final = 256
+_BLOCK_ROWS_TOLD_APART: Final = 256
+"""The same where pairs may be told apart. A row can then have any number of representatives at a cosine within reach,
+and pairs within a block are looked at row by row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,8 @@ def find_representatives(
     num_leaders = len(leaders)
     margin = max(index.similarity_error, single_precision_error(newcomers.shape[1]))
     reach = Reach(threshold, margin, NOTHING_APART if alike is None else alike.appearances.distinctions)
+    if not reach.distinctions.is_empty:
+        block_rows = min(block_rows, _BLOCK_ROWS_TOLD_APART)
     for start in range(0, num_leaders, block_rows):
         index.add(unit_rows(leaders[start : start + block_rows]))
     if alike is not None:
@@ -197,23 +201,15 @@ class _Known:
             self.alike.add(ids)
 
     def best_of(self, block: VectorBlock, units: Float32Array, reach: Reach) -> BestWithin:
-        """Return the most similar representative within reach of each row of a block.
-
-        Where pairs may be told apart, a row can have any number of representatives at a cosine within reach, so only
-        so many rows are looked up at once.
-        """
+        """Return the most similar representative within reach of each row of a block."""
+        offsets, positions, found = self.index.within(units, reach.threshold - reach.margin)
+        rows = np.repeat(np.arange(block.num_rows), np.diff(offsets))
+        pairs = CandidatePairs(rows, self.ids.values[positions], found)
+        if self.alike is not None:
+            rows, ids = self.alike.pairs_of(np.arange(block.first_id, block.first_id + block.num_rows))
+            pairs = pairs.joined(CandidatePairs(rows, ids, np.full(len(ids), ALIKE, np.float32)))
         best = BestWithin(block.num_rows)
-        num_at_once = block.num_rows if reach.distinctions.is_empty else _ROWS_LOOKED_UP
-        for start in range(0, block.num_rows, num_at_once):
-            part = units[start : start + num_at_once]
-            offsets, positions, found = self.index.within(part, reach.threshold - reach.margin)
-            rows = np.repeat(np.arange(start, start + len(part)), np.diff(offsets))
-            pairs = CandidatePairs(rows, self.ids.values[positions], found)
-            if self.alike is not None:
-                first_id = block.first_id + start
-                rows, ids = self.alike.pairs_of(np.arange(first_id, first_id + len(part)))
-                pairs = pairs.joined(CandidatePairs(rows + start, ids, np.full(len(ids), ALIKE, np.float32)))
-            find_best(pairs, block, reach, best)
+        find_best(pairs, block, reach, best)
         return best
 
 
