@@ -69,12 +69,7 @@ def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, 
     frames = pa.Table.from_pylist(pictures, schema=_PICTURES_SCHEMA)
     order = quality_order(frames)
     frames, in_order = frames.take(order), np.concatenate(vectors)[order]
-    distinctions = NOTHING_APART
-    if config.same_place != "nowhere" and len(frames):
-        small = np.stack(thumbnails)[order]
-        distinctions = Distinctions(
-            small.__getitem__, video_codes_of(frames), is_across_videos=config.same_place == "everywhere"
-        )
+    distinctions = _distinctions(config, frames, [thumbnails[row] for row in order.tolist()])
     search = choose_search(in_order[:0], in_order, threshold, config)
     appearances = appearances_of(frames, config, distinctions)
     alike = AlikeRepresentatives(appearances, FaissHashIndex(config.perceptual_hash_distance))
@@ -93,6 +88,15 @@ def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, 
         rows=tuple(rows),
         summary=f"{len(paths)} images: {', '.join(parts)}",
     )
+
+
+def _distinctions(
+    config: DeduplicationConfig, frames: pa.Table, thumbnails: list[npt.NDArray[np.uint8]]
+) -> Distinctions:
+    if config.same_place == "nowhere" or not thumbnails:
+        return NOTHING_APART
+    is_across_videos = config.same_place == "everywhere"
+    return Distinctions(np.stack(thumbnails).__getitem__, video_codes_of(frames), is_across_videos=is_across_videos)
 
 
 _PICTURES_SCHEMA: Final = pa.schema(
