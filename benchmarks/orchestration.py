@@ -91,12 +91,13 @@ def measure_overhead(folder: Path, samples: Path, num_videos: int) -> Figures:
     platform = KilledPlatform(folder / "up", server, names)
     platform.prepare(is_waiting=True)
     home_before, wall, cpu = 0, 0.0, 0.0
-    by_kind: Figures = {}  # code servers with the runs that they started
+    by_kind: Figures = {}  # the daemon's has the code servers that it replaced, and the runs that these had started
 
     def by_itself() -> None:
         nonlocal home_before, wall, cpu
         platform.start()
         wait_for("the web server", platform.answers, timeout=180, every=0.5)
+        by_kind["up_start_cpu"] = round(sum(process.cpu_seconds for process in platform.processes()), 1)
         home_before, started = _bytes_under(platform.home), time.perf_counter()
         platform.drop_project()
         wait_for("the release", platform.is_complete, timeout=_LONGEST, every=1)
