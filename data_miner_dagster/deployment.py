@@ -15,7 +15,7 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import atomic_path
-from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.layout import StorageLayout, dagster_history_files
 from data_miner_dagster.storage.moved_catalog import read_moved_catalog
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def existing_instance(home: Path) -> "DagsterInstance":
 
     set_variable(DAGSTER_HOME_VARIABLE, home)
     use_light_files(home)
-    index = home / "history" / "runs" / "index.db"
+    _, index, _ = dagster_history_files(home)
     if index.is_file() and not index.stat().st_size and not index.with_name("index.db-wal").exists():
         index.unlink()  # Dagster creates its tables in a missing file, but not in an empty one
     try:
@@ -149,13 +149,14 @@ def use_light_files(home: Path) -> None:
 
 def damage_of_home(home: Path) -> str | None:
     """Return one line about the first damaged database of Dagster's own, or None if all are intact."""
-    for pattern in ("history/*.db", "history/runs/index.db", "schedules/*.db", "history/runs/*.db"):
-        for path in sorted(home.glob(pattern)):
-            if why := quick_check(path):
-                return (
-                    f"{path} is damaged ({why}): restore it from a copy, or remove it: Dagster begins it anew, without "
-                    "what it said of earlier runs, and no work is lost"
-                )
+    shared = dagster_history_files(home)
+    of_runs = (path for path in sorted(shared[1].parent.glob("*.db")) if path not in shared)
+    for path in (*shared, *of_runs):
+        if path.is_file() and (why := quick_check(path)):
+            return (
+                f"{path} is damaged ({why}): restore it from a copy, or remove it: Dagster begins it anew, without "
+                "what it said of earlier runs, and no work is lost"
+            )
     return None
 
 

@@ -30,6 +30,7 @@ from data_miner_dagster.catalog.copying import (
 )
 from data_miner_dagster.catalog.database import make_engine, sqlite_url
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.storage.layout import dagster_history_files
 
 _EVENTS: Final = "event_logs"
 _OF_TARGET: Final = frozenset({"secondary_indexes"})
@@ -154,7 +155,7 @@ def locked_dagster_files(home: Path) -> Iterator[DagsterFiles]:
     history = home / "history"
     with ExitStack() as stack:
         connections = []
-        for file in (history / "runs.db", history / "runs" / "index.db", home / "schedules" / "schedules.db"):
+        for file in dagster_history_files(home):
             engine = make_engine(sqlite_url(file))
             stack.callback(engine.dispose)
             connections.append(stack.enter_context(engine.begin()))

@@ -18,6 +18,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, 
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.storage.atomic import write_json
+from data_miner_dagster.storage.layout import registered_files
 
 _SUFFIXES: Final = (".yaml", ".yml")
 
@@ -81,7 +82,7 @@ class WatchedFolder:
             "files": {os.fsencode(path).hex(): stat for path, stat in found.items()},
             "projects": sorted(map(str, known)),
         }
-        place = Path(home) / "registered_files.json" if session and home else None
+        place = registered_files(Path(home)) if session and home else None
         return place, {"registered": fingerprint_of(content)}
 
     def _find(self) -> dict[Path, _Stat]:

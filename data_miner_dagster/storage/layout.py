@@ -350,6 +350,11 @@ class StorageLayout:
         return found if self.preview_address(found) == address else None
 
 
+def registered_files(home: Path) -> Path:
+    """Return the file under DAGSTER_HOME that says which project files a session of `data-miner up` has registered."""
+    return home / "registered_files.json"
+
+
 def dagster_history_files(home: Path, run_id: str | None = None) -> list[Path]:
     """Return the files of Dagster's SQLite storage under DAGSTER_HOME: the shared ones, or those that a run writes."""
     history = home / "history"
