@@ -22,6 +22,7 @@ BENCHMARKS: Final = (
     "filtering",
     "deduplication",
     "dedup_truth",
+    "same_place",
     "detection",
     "lite_quality",
     "unsure",

@@ -15,6 +15,9 @@ from typing import Final
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 
+SAME_FRAME_SECONDS: Final = 0.0005
+"""Times that differ by less are one frame: other tools round them to milliseconds."""
+
 RelativeBox = tuple[float, float, float, float]
 """x_min, y_min, x_max, y_max as shares of the picture's width and height, each from 0 to 1."""
 

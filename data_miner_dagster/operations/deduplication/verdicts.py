@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_miner_dagster.catalog.verdicts import verdicts_in_force
-from data_miner_dagster.domain.verdicts import PAIR_WORDS, FramePlace, VerdictWord
+from data_miner_dagster.domain.verdicts import PAIR_WORDS, SAME_FRAME_SECONDS, FramePlace, VerdictWord
 from data_miner_dagster.operations.platform import Platform
 
 
@@ -35,17 +35,17 @@ class PairVerdicts:
 
     def chosen_frames(self, frames: pa.Table) -> list[str]:
         """Return the ids of the chosen frames that are among these, what was said last first."""
-        rows_by_place = _rows_by_place(frames, {place.video_key for place in self.chosen})
-        rows = [row for place in self.chosen for row in rows_by_place.get(place, ())]
+        places = _Places(frames, {place.video_key for place in self.chosen})
+        rows = [row for place in self.chosen for row in places.rows_at(place)]
         return [frames["frame_id"][row].as_py() for row in rows]
 
     def different_rows(self, frames: pa.Table) -> frozenset[tuple[int, int]]:
         """Return the pairs of rows that were said to be no duplicates, the lower row first."""
-        rows_by_place = _rows_by_place(frames, {place.video_key for pair in self.different for place in pair})
+        places = _Places(frames, {place.video_key for pair in self.different for place in pair})
         return frozenset(
             (min(rows), max(rows))
             for one, other in self.different
-            for rows in product(rows_by_place.get(one, ()), rows_by_place.get(other, ()))
+            for rows in product(places.rows_at(one), places.rows_at(other))
         )
 
 
@@ -68,14 +68,18 @@ def _content(place: FramePlace) -> list[object]:
     return [place.video_key, place.pts_seconds]
 
 
-def _rows_by_place(frames: pa.Table, video_keys: set[str]) -> dict[FramePlace, list[int]]:
-    """Return the rows of the frames of these videos by place. A frame of a release may be there twice."""
-    rows_by_place: dict[FramePlace, list[int]] = defaultdict(list)
-    if not video_keys:
-        return rows_by_place
-    is_named = pc.is_in(frames["video_key"], value_set=pa.array(sorted(video_keys), pa.string()))
-    rows = pc.indices_nonzero(is_named)
-    named = frames.select(["video_key", "pts_seconds"]).take(rows).to_pylist()
-    for row, frame in zip(rows.to_pylist(), named, strict=True):
-        rows_by_place[FramePlace(frame["video_key"], frame["pts_seconds"])].append(row)
-    return rows_by_place
+class _Places:
+    """Frames by place. A frame of a release may be there twice."""
+
+    def __init__(self, frames: pa.Table, video_keys: set[str]) -> None:
+        self._by_video: dict[str, list[tuple[float, int]]] = defaultdict(list)
+        is_named = pc.is_in(frames["video_key"], value_set=pa.array(sorted(video_keys), pa.string()))
+        rows = pc.indices_nonzero(is_named)
+        named = frames.select(["video_key", "pts_seconds"]).take(rows).to_pylist()
+        for row, frame in zip(rows.to_pylist(), named, strict=True):
+            self._by_video[frame["video_key"]].append((frame["pts_seconds"], row))
+
+    def rows_at(self, place: FramePlace) -> list[int]:
+        """Return the rows of the frames at a place."""
+        of_video = self._by_video.get(place.video_key, ())
+        return [row for seconds, row in of_video if abs(seconds - place.pts_seconds) < SAME_FRAME_SECONDS]

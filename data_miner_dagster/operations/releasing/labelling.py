@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.domain.verdicts import BOX_WORDS, FramePlace, Verdict, VerdictWord
+from data_miner_dagster.domain.verdicts import BOX_WORDS, SAME_FRAME_SECONDS, FramePlace, Verdict, VerdictWord
 from data_miner_dagster.export.records import PERSON, ReleaseBox
 from data_miner_dagster.stages.releasing import (
     DECIMALS,
@@ -21,8 +21,6 @@ from data_miner_dagster.stages.reviewing.states import FrameClasses
 
 WORDS_ON_BOXES: Final = BOX_WORDS | {VerdictWord.COMPLETE}
 """The verdicts that change the boxes of a frame."""
-SAME_FRAME_SECONDS: Final = 0.0005
-"""Times that differ by less are one frame: other tools round them to milliseconds."""
 
 
 class VerdictsByFrame:

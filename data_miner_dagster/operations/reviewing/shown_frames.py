@@ -15,9 +15,8 @@ from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.config.interpolation import ShownSettings
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
-from data_miner_dagster.domain.verdicts import FramePlace, VerdictWord
+from data_miner_dagster.domain.verdicts import SAME_FRAME_SECONDS, FramePlace, VerdictWord
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.releasing.labelling import SAME_FRAME_SECONDS
 from data_miner_dagster.operations.reviewing.records import ReviewBox, ReviewFrame
 from data_miner_dagster.stages.releasing import public_reference
 from data_miner_dagster.storage.frames import frames_table_of, read_frames

@@ -46,7 +46,7 @@ def _why_unmet(index: ReviewIndex, frames: ShownFrames, standing: Standing, verd
         reason = _why_no_frame(index, frames, place)
         if reason is not None:
             return reason
-    if verdict.word not in BOX_WORDS | {VerdictWord.COMPLETE}:
+    if verdict.word not in BOX_WORDS | {VerdictWord.COMPLETE, VerdictWord.REPRESENTATIVE}:
         return None
     if verdict.shown is not None:
         name = verdict.final_class_name or verdict.shown.class_name

@@ -78,7 +78,7 @@ def test_deduplicate_project__a_chosen_frame_comes_before_what_was_published(pla
     plant(platform, "site-c", [CAT], sharpness=[1])
     say(platform, VerdictWord.REPRESENTATIVE, "site-c/000000", "site-a/000000")
     assert run(platform)["site-a/000000"] == ("site-c/000000", "across_videos")
-    say(platform, VerdictWord.NOT_DUPLICATE, "site-c/000000", "site-a/000000")
+    say(platform, VerdictWord.NOT_DUPLICATE, "site-c/000000", "site-a/000000.0004")
     assert {named for named, _ in run(platform).values()} == {"site-a/000000", "site-c/000000"}
 
 

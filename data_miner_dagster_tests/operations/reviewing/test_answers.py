@@ -129,13 +129,17 @@ def test_unmet__says_why(tmp_path: Path) -> None:
     elsewhere = replace(PERSON, box=(0.5, 0.5, 0.9, 0.9))
     review.give(replace(at, answer_id="no box", shown=elsewhere), who="Ada")
     review.give(replace(at, answer_id="duplicate", frame_id="files-aaa/000002", pts_seconds=2.0), who="Ada")
+    pair = Answer("chosen", VerdictWord.REPRESENTATIVE, ReviewQueue.DUPLICATES, "files-aaa/000002", 2.0)
+    review.give(replace(pair, other_frame_id="files-aaa/000001"), who="Ada")  # no build since
     assert [(one.verdict.answer_id, one.reason.name) for one in review.unmet()] == [
         ("no box", "NO_BOX"),
         ("duplicate", "NOT_EXAMINED"),
+        ("chosen", "NOT_EXAMINED"),
     ]
     build_project(tmp_path, detection={"classes": {"bicycle": []}})
     assert [(one.verdict.answer_id, one.reason.name) for one in review.unmet()] == [
         ("met", "NO_CLASS"),
         ("no box", "NO_CLASS"),
         ("duplicate", "NO_CLASS"),
+        ("chosen", "NOT_EXAMINED"),
     ]
