@@ -4,6 +4,7 @@ Does not belong here: the comparison (stages/deduplication/views.py), how a pict
 (models/encoders/thumbnails.py).
 """
 
+import logging
 import tempfile
 from typing import Final
 
@@ -19,6 +20,8 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.deduplication.cosines import IntArray
 from data_miner_dagster.stages.deduplication.distinctions import NOTHING_APART, Distinctions
 from data_miner_dagster.stages.deduplication.views import ThumbnailArray
+
+logger = logging.getLogger(__name__)
 
 _IN_MEMORY: Final = 20_000
 """Thumbnails of more frames (70 MB) lie in a temporary file, so that the system can take their memory back."""
@@ -69,7 +72,9 @@ class StoredThumbnails:
     def _read(self, codes: list[int]) -> None:
         rows_by_code = {code: np.flatnonzero(self.video_codes == code) for code in codes}
         wanted = {self._video_keys[code]: self._frame_indices[rows] for code, rows in rows_by_code.items()}
-        ensure_embeddings(self._platform, THUMBNAILS, wanted)
+        num_made = ensure_embeddings(self._platform, THUMBNAILS, wanted)
+        if num_made:
+            logger.info("made thumbnails of %d frames from their stored images", num_made)
         for code, rows in rows_by_code.items():
             stored = load_stored(self._platform, THUMBNAILS, self._video_keys[code], self._frame_indices[rows])
             self._thumbnails[rows] = stored.astype(np.uint8)

@@ -27,8 +27,8 @@ from data_miner_dagster.storage.vectors import StoredEmbeddings, read_embeddings
 logger = logging.getLogger(__name__)
 
 
-def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[str, Sequence[int]]) -> None:
-    """Ensure that the frames named, by video, have vectors of an encoder; make those that are missing.
+def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[str, Sequence[int]]) -> int:
+    """Ensure that the frames named, by video, have vectors of an encoder; return how many were missing, and were made.
 
     What is stored for other frames of the same videos stays. Only videos that lack something are claimed.
 
@@ -42,6 +42,7 @@ def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[
         encode_tasks(platform, chosen.open(), encoder, chosen.close)
     if chosen.faults:
         raise VideosLeftOutError(chosen.faults)
+    return chosen.num_made
 
 
 class _ChosenFrames:
@@ -51,6 +52,7 @@ class _ChosenFrames:
         self, platform: Platform, encoder: EncoderRole, guard: ItemGuard, frames: Mapping[str, Sequence[int]]
     ) -> None:
         self.faults: dict[str, ItemFault] = {}
+        self.num_made = 0
         self._platform = platform
         self._encoder = encoder
         self._guard = guard
@@ -91,6 +93,7 @@ class _ChosenFrames:
             if task.problems:
                 raise PermanentError(f"{task.problems[0]}; extract the frames of {task.video_key} again")
             write_embeddings(task.target, task.stored(self._encoder.load().embedding_dim))
+            self.num_made += len(task.wanted)
 
 
 def load_vectors(

@@ -1,5 +1,7 @@
 """Frames of one fixed camera: thumbnails are made from stored images once, and decide with the embeddings."""
 
+import logging
+
 import cv2
 import numpy as np
 import pytest
@@ -49,7 +51,10 @@ PICTURES = [
 ]
 
 
-def test_deduplicate_project__a_fixed_camera_keeps_each_arrangement(platform: PlantedPlatform) -> None:
+def test_deduplicate_project__a_fixed_camera_keeps_each_arrangement(
+    platform: PlantedPlatform, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     save(platform)
     plant_yard(platform, "site-yard", PICTURES)
     named = {frame_id: representative for frame_id, (representative, _) in run(platform).items()}
@@ -57,6 +62,7 @@ def test_deduplicate_project__a_fixed_camera_keeps_each_arrangement(platform: Pl
     stored = platform.layout.embedding_file(THUMBNAILS.name, "site-yard")
     made_at = stored.stat().st_mtime_ns
     run(platform, force=True)  # both made from what is stored
+    assert caplog.text.count("made thumbnails of 5 frames") == caplog.text.count("made thumbnails") == 1
     assert stored.stat().st_mtime_ns == made_at
 
 
