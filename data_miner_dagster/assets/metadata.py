@@ -18,14 +18,18 @@ MAX_METADATA_BYTES: Final = 1_000
 _CUT: Final = "…"
 
 
-def bounded(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, dg.MetadataValue]:
+def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = ()) -> dict[str, dg.MetadataValue]:
     """Return the entries that fit into the budget, in their order. A text that does not fit is cut, another dropped.
 
-    So the entries that matter most come first.
+    Entries named in `first` get their room before all others, which get theirs in order: those that matter most come
+    first.
     """
     fitting: dict[str, dg.MetadataValue] = {}
+    reserved = {name: metadata[name] for name in first if name in metadata}
     for name, value in metadata.items():
-        room = MAX_METADATA_BYTES - stored_bytes(fitting)
+        reserved.pop(name, None)
+        others = {**fitting, **reserved}
+        room = MAX_METADATA_BYTES - stored_bytes(others) - (len(", ") if others else 0)
         entry: dg.MetadataValue | None = value
         if stored_bytes({name: value}) > room:
             entry = _cut(name, value, room)

@@ -38,6 +38,11 @@ StepContext: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 
 MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
 
+NEXT: Final = "next"
+"""The metadata entry of a project's asset that says in one line what to do next."""
+WAYS_ON: Final = (NEXT, "review", "preview")
+"""Entries that every project's asset shows, however long its counts are."""
+
 _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
 """Figures that say nothing of the result, and that no event carries."""
 
@@ -238,14 +243,16 @@ def materialize_project(
         outcome.status.value,
         ", ".join(f"{count} {name}" for name, count in outcome.counts.items()),
     )
+    if warning := outcome.metadata.get("warning"):
+        extra = {name: value for name, value in extra.items() if name != NEXT}  # the warning says what to do next
     shown: dict[str, dg.MetadataValue] = {
         # The UI keeps this order: most important first.
         "status": dg.MetadataValue.text(outcome.status.value),
-        **({"warning": dg.MetadataValue.text(str(warning))} if (warning := outcome.metadata.get("warning")) else {}),
+        **({"warning": dg.MetadataValue.text(str(warning))} if warning else {}),
         "counts": dg.MetadataValue.text(counts_line(outcome.counts)),
         **extra,
     }
     return dg.MaterializeResult(
-        metadata=bounded(shown | _figures(outcome.metadata, shown)),
+        metadata=bounded(shown | _figures(outcome.metadata, shown), first=WAYS_ON),
         data_version=dg.DataVersion(outcome.fingerprint),
     )

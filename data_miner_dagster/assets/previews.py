@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import dagster as dg
 
 from data_miner_dagster.assets.metadata import counts_line
+from data_miner_dagster.assets.outcomes import NEXT
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.config.web import review_address
 from data_miner_dagster.domain.verdicts import ReviewQueue
@@ -54,7 +55,7 @@ def _ways_on(platform: Platform, project: str, page: str, then: str) -> Metadata
     """Return a link to the review page of an asset, and one line on what to do there, or next."""
     address = review_address(platform.config.web)
     return {
-        "next": dg.MetadataValue.md(then.format(project=project)),
+        NEXT: dg.MetadataValue.md(then.format(project=project)),
         "review": dg.MetadataValue.url(f"{address}/projects/{project}{page}"),
     }
 

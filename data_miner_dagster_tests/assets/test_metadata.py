@@ -34,6 +34,15 @@ def test_bounded__first_come_first_kept_texts_are_cut_and_others_dropped() -> No
     assert 990 < len(event) - len(serialize_value(dg.AssetMaterialization("a"))) == stored_bytes(told) <= 1_000
 
 
+def test_bounded__what_is_named_gets_its_room_before_longer_texts() -> None:
+    page = dg.MetadataValue.url("https://example.org/" + "x" * 300)
+    told = bounded({"counts": dg.MetadataValue.text("frames " * 300), "page": page, "figures": page}, first=["page"])
+    assert list(told) == ["counts", "page"]
+    assert told["page"] == page
+    assert text(told["counts"]).startswith("frames frames ")
+    assert stored_bytes(told) <= 1_000
+
+
 def test_counts_line() -> None:
     assert counts_line({}) == ""
     counts: dict[str, int | float | str] = {
