@@ -38,7 +38,7 @@ def browser_page(**settings: Any) -> Iterator["Page"]:
         page.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
         yield page
         browser.close()
-    assert errors == []
+    assert errors == [], errors
 
 
 class CarefulPerson:

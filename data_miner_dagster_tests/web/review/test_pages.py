@@ -155,8 +155,7 @@ def test_queue__two_people_at_once_lose_nothing(browser: "Page", site: ReviewSit
     from data_miner_dagster.catalog.verdicts import all_verdicts
 
     given = {(found.verdict.who, found.verdict.word.value) for found in all_verdicts(site.platform.database, PROJECT)}
-    assert given >= {("ann", "complete"), ("bob", "complete")}
-    assert len(given) == 4
+    assert given >= {("ann", "right"), ("ann", "complete"), ("bob", "wrong"), ("bob", "complete")}
 
 
 def test_groups__no_duplicate_and_another_representative(browser: "Page", site: ReviewSite) -> None:

@@ -12,8 +12,8 @@ from data_miner_dagster_tests.web.review.careful_person import CarefulPerson, br
 from data_miner_dagster_tests.web.review.serving import served
 
 NUM_IMAGES = 60
-NUM_WRONG, NUM_SHIFTED, NUM_MISSING = 36, 9, 9
-"""A fifth, and a twentieth each, of 180 objects."""
+NUM_OBJECTS, NUM_WRONG, NUM_SHIFTED, NUM_MISSING = 180, 36, 9, 9
+"""A fifth, and a twentieth each, of the objects."""
 WITHIN_PIXELS = 0.3
 """How exactly a mouse meets an edge of a picture of 64 by 48 pixels."""
 
@@ -31,6 +31,7 @@ def test_review__the_next_release_has_no_fault_left(tmp_path: Path) -> None:
         assert person.review_all() == NUM_IMAGES
     said = verdicts_in_force(platform.database, "cyclists")
     assert Counter(verdict.word.value for verdict in said) == {
+        "right": NUM_OBJECTS - NUM_SHIFTED - NUM_MISSING,
         "wrong": NUM_WRONG,
         "shifted": NUM_SHIFTED,
         "missing": NUM_MISSING,

@@ -17,8 +17,8 @@ export class Canvas {
   constructor(place, on) {
     this.#place = place;
     this.#on = on;
-    // Safari and touch pens may end a drag outside the picture
-    addEventListener("pointerup", () => setTimeout(() => this.#takeMoved(), 0));
+    // on the window, since a drag may end outside the picture; at once, before a key that follows undoes the selection
+    addEventListener("pointerup", () => this.#takeMoved());
   }
 
   clear() {
