@@ -51,6 +51,7 @@ class CarefulPerson:
 
     def review_all(self) -> int:
         """Review frame after frame until the page says that nothing is left; return their number."""
+        self.page.wait_for_url("**/queues/**")  # the login page leads there
         number, before = 0, ""
         while (frame_id := self._next_frame(before)) is not None:
             self._correct(self._truth[frame_id])

@@ -124,7 +124,7 @@ function row(box, index) {
 }
 
 function pick(index) {
-  if (index === current) return;
+  if (!item || index === current || !item.boxes[index]) return; // the library may tell of a frame that is gone
   current = index;
   refresh();
 }
@@ -263,6 +263,7 @@ function drawn(outline) {
 }
 
 function moved(index, outline) {
+  if (!item?.boxes[index]) return;
   current = index;
   correct(index, item.boxes[index].class_name, outline);
 }
