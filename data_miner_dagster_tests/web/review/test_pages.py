@@ -63,6 +63,7 @@ def test_frame__everything_goes_by_keys(browser: "Page", site: ReviewSite) -> No
     page.keyboard.press("?")
     assert page.locator("#help").is_visible()
     page.keyboard.press("Escape")
+    page.locator("#help").wait_for(state="hidden")
     keys = page.keyboard
     for key in ("y", "n"):  # the bicycle is there, the person is not
         keys.press(key)
