@@ -137,7 +137,8 @@ function record(parts, change) {
     const at = questions.items.findIndex((question) => question.key === key);
     if (at < 0) return;
     questions.items[at] = before;
-    await go(at);
+    if (at === place && item?.key === key) item = before; // its picture is there: the next key finds everything in place
+    else await go(at);
     current = before.current ?? current;
     refresh();
   });
