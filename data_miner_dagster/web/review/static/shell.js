@@ -10,7 +10,7 @@ export function toggleHelp() {
 
 /** Whether a key press is for a field or a dialog. */
 export function isElsewhere(event) {
-  return event.target.closest("input, textarea, select, dialog") || document.querySelector("dialog[open]");
+  return event.target.closest("input, textarea, select") || document.querySelector("dialog[open]");
 }
 
 async function post(address, content) {
