@@ -40,6 +40,7 @@ class VerdictWord(StrEnum):
     DROP = "drop"
     COMPLETE = "complete"  # together with the verdicts on its boxes, every object of the classes has its box
     # of two frames
+    DUPLICATE = "duplicate"  # as was decided; it changes nothing, and nobody is asked again
     NOT_DUPLICATE = "not_duplicate"
     REPRESENTATIVE = "representative"  # this frame instead of the other one
 
@@ -48,7 +49,7 @@ BOX_WORDS: Final = frozenset(
     {VerdictWord.RIGHT, VerdictWord.WRONG, VerdictWord.OTHER_CLASS, VerdictWord.SHIFTED, VerdictWord.MISSING}
 )
 FRAME_WORDS: Final = frozenset({VerdictWord.KEEP, VerdictWord.DROP})
-PAIR_WORDS: Final = frozenset({VerdictWord.NOT_DUPLICATE, VerdictWord.REPRESENTATIVE})
+PAIR_WORDS: Final = frozenset({VerdictWord.DUPLICATE, VerdictWord.NOT_DUPLICATE, VerdictWord.REPRESENTATIVE})
 
 
 class ReviewQueue(StrEnum):
@@ -125,7 +126,7 @@ class Verdict:
         content: dict[str, object] = {"video": self.place.video_key, "pts_seconds": self.place.pts_seconds}
         if self.shown is not None:
             content |= {"class": self.shown.class_name, "box": [round(value, 6) for value in self.shown.box]}
-        elif self.word is VerdictWord.NOT_DUPLICATE and self.other_place is not None:
+        elif self.other_place is not None and self.word is not VerdictWord.REPRESENTATIVE:
             pair = sorted([self.place, self.other_place])
             content = {"pair": [[place.video_key, place.pts_seconds] for place in pair]}
         elif self.word in FRAME_WORDS:

@@ -104,6 +104,9 @@ def test_verdicts_in_force__the_last_on_a_subject_counts(bikes: Database) -> Non
     add_verdicts(bikes, "bikes", [PAIR, turned])
     assert "p1" not in ids_in_force(bikes)
     assert "p2" in ids_in_force(bikes)
+    add_verdicts(bikes, "bikes", [later(turned, "p3", word=VerdictWord.DUPLICATE)])
+    assert "p2" not in ids_in_force(bikes)
+    assert "p3" in ids_in_force(bikes)
 
 
 def test_undo_verdict__what_was_said_before_counts_again(bikes: Database) -> None:

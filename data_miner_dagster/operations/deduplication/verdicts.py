@@ -59,7 +59,7 @@ def pair_verdicts(platform: Platform, project: str) -> PairVerdicts:
             continue
         if verdict.word is VerdictWord.NOT_DUPLICATE:
             different.add((min(verdict.place, other), max(verdict.place, other)))
-        else:
+        elif verdict.word is VerdictWord.REPRESENTATIVE:
             chosen.append(verdict.place)
     return PairVerdicts(tuple(sorted(different)), tuple(reversed(chosen)))
 

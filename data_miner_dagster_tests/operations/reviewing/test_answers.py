@@ -85,6 +85,9 @@ def test_give__settles_a_question_of_every_queue(tmp_path: Path) -> None:
     pair = answer_to(pairs[1], VerdictWord.NOT_DUPLICATE, ReviewQueue.DUPLICATES, "pair")
     review.give(replace(pair, other_frame_id="files-aaa/000001"), who="Ada")
     assert keys_of(review, ReviewQueue.DUPLICATES) == ["files-aaa/000002"]
+    confirmed = answer_to(pairs[0], VerdictWord.DUPLICATE, ReviewQueue.DUPLICATES, "confirmed")
+    review.give(replace(confirmed, other_frame_id="files-aaa/000001"), who="Ada")
+    assert keys_of(review, ReviewQueue.DUPLICATES) == []
     counts = {count.queue: (count.num_open, count.num_answered) for count in review.queues()}
     assert counts == {
         ReviewQueue.UNSURE: (1, 0),
@@ -92,7 +95,7 @@ def test_give__settles_a_question_of_every_queue(tmp_path: Path) -> None:
         ReviewQueue.NEAR_THRESHOLD: (6, 0),
         ReviewQueue.RANDOM: (6, 1),
         ReviewQueue.FILTER: (9, 1),
-        ReviewQueue.DUPLICATES: (1, 1),
+        ReviewQueue.DUPLICATES: (0, 2),
     }
 
 

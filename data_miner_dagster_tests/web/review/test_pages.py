@@ -166,6 +166,11 @@ def test_groups__no_duplicate_and_another_representative(browser: "Page", site: 
     page.keyboard.press("r")
     saved(page)
     assert [word for _, word, _ in said(site.platform)] == ["not_duplicate", "representative"]
+    page.keyboard.press("u")
+    page.keyboard.press("Space")  # what has no answer is a duplicate
+    saved(page)
+    words = [word for _, word, _ in said(site.platform)]
+    assert set(words) == {"not_duplicate", "duplicate"}
     page.context.close()
 
 

@@ -76,10 +76,31 @@ function answer(word) {
   if (word === "not_duplicate") tiles.go(at + 1);
 }
 
+/** Say that the frames without an answer are duplicates, so that nobody is asked about them again. */
+function confirm() {
+  const group = start;
+  for (const item of tiles.items) {
+    if (item.said) continue;
+    say(item, [{ word: "duplicate", other_frame_id: item.other.frame_id }], async () => {
+      item.said = null;
+      if (group !== start) await go(group);
+    });
+    item.said = "duplicate";
+  }
+  skip();
+}
+
+function skip() {
+  if (!tiles.items.length) return;
+  starts.push(start);
+  go(start + tiles.items.length);
+}
+
 const ACTIONS = {
   different: () => answer("not_duplicate"),
   instead: () => answer("representative"),
-  next: () => { if (tiles.items.length) { starts.push(start); go(start + tiles.items.length); } },
+  next: confirm,
+  skip,
   back: () => { if (starts.length) go(starts.pop()); },
   undo,
   help: toggleHelp,
@@ -91,6 +112,7 @@ onKeys(isElsewhere, undo, (key) => {
   if (key === "n") ACTIONS.different();
   else if (key === "r") ACTIONS.instead();
   else if (key === " ") ACTIONS.next();
+  else if (key === "s") ACTIONS.skip();
   else if (key === "p") ACTIONS.back();
   else return tiles.key(key);
   return true;
