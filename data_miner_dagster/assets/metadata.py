@@ -13,7 +13,7 @@ from dagster import serialize_value
 from data_miner_dagster.domain.secret_values import with_references
 
 MAX_METADATA_BYTES: Final = 1_000
-"""All metadata of an event, as Dagster stores it."""
+"""All metadata of an event, as Dagster stores it: a list, brackets included."""
 
 _CUT: Final = "…"
 
@@ -29,7 +29,7 @@ def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] 
     for name, value in metadata.items():
         reserved.pop(name, None)
         others = {**fitting, **reserved}
-        room = MAX_METADATA_BYTES - stored_bytes(others) - (len(", ") if others else 0)
+        room = MAX_METADATA_BYTES - len("[]") - stored_bytes(others) - (len(", ") if others else 0)
         entry: dg.MetadataValue | None = value
         if stored_bytes({name: value}) > room:
             entry = _cut(name, value, room)

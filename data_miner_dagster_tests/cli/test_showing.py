@@ -120,6 +120,7 @@ def test_status__counts_by_status_with_reasons(run_command: RunCommand, platform
             "release_withdrawn": None,
             "is_withdrawn": False,
             "error": None,
+            "look_again_at": None,
         }
     ]
 

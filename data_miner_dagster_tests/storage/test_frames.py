@@ -143,7 +143,7 @@ def test_images_of_frames__of_several_videos_in_the_order_asked_for(layout: Stor
 def test_frames__no_other_module_knows_where_they_lie() -> None:
     """Extraction names the table in a folder it fills, the search for damage tells it from others by its name.
 
-    Previews name the file of no frame, for a frame that is gone.
+    Previews name the file of no frame, for a frame that is gone; the review names that of a frame whose table it keeps.
     """
     product = Path(data_miner_dagster.__file__).parent
     naming = {
@@ -156,6 +156,7 @@ def test_frames__no_other_module_knows_where_they_lie() -> None:
         "operations/extraction/manifest.py": {"FRAMES_TABLE_NAME"},
         "operations/extraction/same_bytes.py": {"FRAMES_TABLE_NAME"},
         "operations/reporting/previews.py": {"frame_picture"},
+        "operations/reviewing/shown_frames.py": {"frame_picture"},
         "storage/frames.py": {"frames_table", "frame_picture"},
         "storage/layout.py": {"FRAMES_TABLE_NAME", "frames.parquet", "frame_path"},
     }

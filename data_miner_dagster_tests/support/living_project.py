@@ -55,6 +55,7 @@ class LivingPlatform(PlantedPlatform):
                 "deduplication": {
                     "encoder": "filter",
                     "threshold": near,
+                    "same_place": "nowhere",  # angles alone decide
                     "perceptual_hash_minimum_contrast": 256,
                     "perceptual_hash_distance": 0,
                 },

@@ -17,9 +17,9 @@ def told_apart_by(thumbnails: Mapping[str, npt.NDArray[Any]]) -> Callable[[str, 
     """Return a function that says whether something changed between two frames, from thumbnails by frame id."""
 
     def is_apart(frame_id: str, other_id: str) -> bool:
-        pair = np.stack([thumbnails[frame_id], thumbnails[other_id]]).astype(np.uint8)
         if split_frame_id(frame_id)[0] != split_frame_id(other_id)[0]:
-            return False  # `same_place: within_videos`
+            return False  # `same_place: within_videos`, and a frame alone of its video may have no thumbnail
+        pair = np.stack([thumbnails[frame_id], thumbnails[other_id]]).astype(np.uint8)
         return bool(Views(pair, np.zeros(2, np.int64)).are_changed(np.array([0]), np.array([1]))[0])
 
     return is_apart

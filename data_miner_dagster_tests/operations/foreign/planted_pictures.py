@@ -106,7 +106,11 @@ def listed(root: Path, contents: dict[str, bytes]) -> tuple[Platform, str]:
 
 
 def brightness_of_tiles(webp: bytes) -> list[float]:
-    """Return the mean of each tile of a sheet of one row of five 240 x 135 tiles, or its first row of four."""
+    """Return the mean of each of the `NUM_PICTURES` 240 x 135 tiles of a sheet, row by row."""
     with Image.open(io.BytesIO(webp)) as opened:
         pixels = np.asarray(opened.convert("L"), float)
-    return [float(pixels[30:110, left + 60 : left + 180].mean()) for left in range(4, pixels.shape[1] - 240, 248)]
+    num_columns = (pixels.shape[1] - 4) // 248
+    num_rows = -(-NUM_PICTURES // num_columns)
+    height = (pixels.shape[0] - 4) // num_rows
+    places = [(4 + row * height, 4 + column * 248) for row in range(num_rows) for column in range(num_columns)]
+    return [float(pixels[top + 26 : top + 106, left + 60 : left + 180].mean()) for top, left in places[:NUM_PICTURES]]
