@@ -6,6 +6,7 @@ import dagster as dg
 
 from data_miner_dagster.assets.extraction import frames
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_videos
+from data_miner_dagster.assets.previews import video_metadata
 from data_miner_dagster.domain.versions import EMBEDDING_VERSION
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.draining import work_on
@@ -36,4 +37,5 @@ def frame_embeddings(
     yield from materialize_videos(
         context,
         lambda keys, report: work_on(opened, WorkStage.EMBEDDING, keys, force=config.force, report=report),
+        lambda outcome: video_metadata(opened, outcome.video_key),
     )

@@ -60,23 +60,33 @@ def _ways_on(platform: Platform, project: str, page: str, then: str) -> Metadata
     }
 
 
+def video_metadata(platform: Platform, video_key: str) -> Metadata:
+    """Return a link to the review page of a video."""
+    return {"review": dg.MetadataValue.url(f"{review_address(platform.config.web)}/videos/{video_key}")}
+
+
 def _path(name: str, path: object) -> Metadata:
     return {name: dg.MetadataValue.path(str(path))}
 
 
 def frames_metadata(platform: Platform, video_key: str) -> Metadata:
-    """Return a contact sheet of a video's frames."""
+    """Return a link to the review page of a video, and a contact sheet of its frames."""
     from data_miner_dagster.operations.reporting.previews import frames_preview
 
     file = platform.layout.video_preview(video_key)
-    return _pictures(platform.layout, video_key, file, lambda: frames_preview(platform, video_key))
+    sheet = _pictures(platform.layout, video_key, file, lambda: frames_preview(platform, video_key))
+    return video_metadata(platform, video_key) | sheet
 
 
 def sourcing_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the numbers of the project's members by source and status."""
+    """Return the numbers of the project's members by source and status, and a link to its review page."""
     members = find_members(platform.database, project)
     by_source = Counter(f"{member.source} {member.status.value}" for member in members)
-    return {"members": dg.MetadataValue.text(counts_line(dict(sorted(by_source.items()))))}
+    address = f"{review_address(platform.config.web)}/projects/{project}"
+    return {
+        "members": dg.MetadataValue.text(counts_line(dict(sorted(by_source.items())))),
+        "review": dg.MetadataValue.url(address),
+    }
 
 
 def filtering_metadata(platform: Platform, project: str) -> Metadata:

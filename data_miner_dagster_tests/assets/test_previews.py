@@ -13,6 +13,8 @@ from data_miner_dagster.assets.previews import (
     detection_metadata,
     filtering_metadata,
     frames_metadata,
+    sourcing_metadata,
+    video_metadata,
 )
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster_tests.support.axis_duplicates import (
@@ -67,19 +69,26 @@ def test_deduplication_metadata__reuploads_are_told(tmp_path: Path) -> None:
     assert told == dg.MetadataValue.text("site-b (site-b) in site-a (site-a): 4 of 4 frames")
 
 
+def test_sourcing_metadata__counts_members_and_leads_to_the_project(tmp_path: Path) -> None:
+    told = sourcing_metadata(build_project(tmp_path), "cyclists")
+    assert told["review"] == dg.MetadataValue.url("http://127.0.0.1:3001/projects/cyclists")
+    assert list(told) == ["members", "review"]
+
+
 def test_frames_metadata__the_picture_is_a_file_and_the_event_has_its_address(tmp_path: Path) -> None:
     platform = build_project(tmp_path, through="extraction")
     file = platform.layout.video_preview("files-aaa")
     address = "/previews/videos/files-aaa.webp"
     shown = dg.MetadataValue.md(f"![frames]({address})")
-    assert frames_metadata(platform, "files-aaa") == {"preview": shown}
+    review = dg.MetadataValue.url("http://127.0.0.1:3001/videos/files-aaa")
+    assert frames_metadata(platform, "files-aaa") == {"review": review, "preview": shown}
     with Image.open(file) as sheet:
         assert (sheet.format, sheet.width) == ("WEBP", 3 * 248 + 4)
     written = file.stat().st_mtime_ns
     frames_metadata(platform, "files-aaa")
     assert file.stat().st_mtime_ns == written
     shutil.rmtree(platform.layout.frames_folder("files-aaa"))
-    assert frames_metadata(platform, "files-aaa") == {}
+    assert frames_metadata(platform, "files-aaa") == video_metadata(platform, "files-aaa") == {"review": review}
     assert not file.exists()  # no picture of frames that are gone
 
 

@@ -42,6 +42,7 @@ def review_application(platform: Platform, access: Access, open_desk: OpenDesk, 
 
     routes = [
         Route("/", pages.projects),
+        Route("/videos/{video_key}", pages.video),
         Route("/projects/{project}", pages.overview),
         Route("/projects/{project}/queues/{queue}", pages.queue),
         Route("/projects/{project}/gallery", pages.gallery),

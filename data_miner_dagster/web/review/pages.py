@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from data_miner_dagster.catalog.members import projects_wanting
 from data_miner_dagster.catalog.projects import project_progress
-from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.domain.keys import check_video_key, make_frame_id
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.operations.platform import Platform
@@ -93,6 +94,17 @@ class Pages:
             return RedirectResponse(f"/projects/{found[0].name}", 303)
         rows = [{"name": row.name, "stage": _stage_text(row.stage), "num_videos": row.num_members} for row in found]
         return _page(request, "projects.html.j2", projects=rows)
+
+    def video(self, request: Request) -> Response:
+        """List the projects that want a video, to look at its frames there; with a single one, go there."""
+        key = check_video_key(request.path_params["video_key"])
+        wanting = projects_wanting(self._platform.database, [key]).get(key, ()) if self._platform.has_catalog else ()
+        if not wanting:
+            raise HTTPException(404)
+        addresses = {name: f"/projects/{name}/gallery?{urlencode({'video': key})}" for name in wanting}
+        if len(addresses) == 1:
+            return RedirectResponse(addresses[wanting[0]], 303)
+        return _page(request, "video.html.j2", video_key=key, addresses=addresses)
 
     def overview(self, request: Request) -> Response:
         """Show the queues of a project, its classes and its videos."""

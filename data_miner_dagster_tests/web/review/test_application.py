@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.web.review.access import Access
 from data_miner_dagster.web.review.serving import is_served
 from data_miner_dagster_tests.operations.foreign.planted_pictures import coded
+from data_miner_dagster_tests.support.catalog import add_video
 from data_miner_dagster_tests.support.frames import write_pictures
 from data_miner_dagster_tests.support.sample_project import build_platform, build_project
 from data_miner_dagster_tests.web.review.serving import JSON, Answer, ReviewSite, served
@@ -264,3 +266,16 @@ def test_access__no_secret_is_logged(site: ReviewSite, capfd: pytest.CaptureFixt
 def test_frame__is_found_by_its_address(site: ReviewSite, cookie: str) -> None:
     assert make_frame_id("files-aaa", 1) == FRAME
     assert f'data-key="{FRAME}"' in site.ask(f"/projects/{PROJECT}/frames/{FRAME}", Cookie=cookie).text
+
+
+def test_video__leads_to_its_frames_in_the_project_that_wants_it(site: ReviewSite, cookie: str) -> None:
+    found = site.ask("/videos/files-aaa", Cookie=cookie)
+    assert (found.status, found.headers["location"]) == (303, f"/projects/{PROJECT}/gallery?video=files-aaa")
+    assert site.ask("/videos/files-nowhere", Cookie=cookie).status == 404
+    assert site.ask("/videos/files-aaa").status == 401
+    save_snapshot(site.platform.database, "other", {}, "hash", None)
+    add_video(site.platform.database, "files-aaa", "other")
+    both = site.ask("/videos/files-aaa", Cookie=cookie)
+    assert both.status == 200
+    assert 'href="/projects/other/gallery?video=files-aaa"' in both.text
+    assert f'href="/projects/{PROJECT}/gallery?video=files-aaa"' in both.text
