@@ -7,9 +7,8 @@ STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum |
 DEMO_ROOT ?= demo_root
 # the environments of the annotation tools
 INTEROP ?= .interop
-# one worker a core of the smallest machine; a file's tests stay together, since they share what is costly to start;
-# files stay in their order, in which the long ones come first (conftest.py)
-PYTEST_ARGUMENTS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# one worker a core of the smallest machine; a file's tests stay together, since they share what is costly to start
+PYTEST_ARGUMENTS ?= --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 

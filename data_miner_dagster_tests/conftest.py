@@ -22,15 +22,8 @@ hypothesis.settings.register_profile("data_miner", deadline=None)
 hypothesis.settings.load_profile("data_miner")
 
 
-_LONG = frozenset({"kills", "real_size", "end_to_end"})
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long tests first; those that wait for programs of others (a browser, Dagster's daemon) get a second chance.
-
-    Files go to the workers in this order: a long one at the end would leave the other workers idle.
-    """
-    items.sort(key=lambda item: _LONG.isdisjoint(item.path.parts))  # stable
+    """Tests that wait for programs of others (a browser, Dagster's daemon) get a second chance, which is counted."""
     for item in items:
         if item.get_closest_marker("browser") or "end_to_end" in item.path.parts:
             item.add_marker(pytest.mark.flaky(reruns=1))
