@@ -6,6 +6,7 @@ from typing import Final
 import pytest
 
 from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain import secret_values
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reporting.previews import kept_tiles
 from data_miner_dagster.operations.upkeep.traces import find_traces
@@ -21,6 +22,12 @@ VALUES: Final = {
     "DM_TEST_VISITOR": "zqvisitor/4711",
     "DM_TEST_FOLDER": "zqfolder",
 }
+
+
+@pytest.fixture(autouse=True)
+def own_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process learns of the environment here must not change the messages that other tests look at."""
+    monkeypatch.setattr(secret_values, "_references", {})
 
 
 def write_project(path: Path, address: str, *, description: str) -> Path:

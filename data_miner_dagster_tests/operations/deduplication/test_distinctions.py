@@ -54,7 +54,7 @@ PICTURES = [
 def test_deduplicate_project__a_fixed_camera_keeps_each_arrangement(
     platform: PlantedPlatform, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="data_miner_dagster.operations.deduplication.distinctions")
     save(platform)
     plant_yard(platform, "site-yard", PICTURES)
     named = {frame_id: representative for frame_id, (representative, _) in run(platform).items()}
