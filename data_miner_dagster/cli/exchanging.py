@@ -1,6 +1,5 @@
 """`data-miner review export|import|list`: verdicts as files, and as a table."""
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -13,6 +12,7 @@ from data_miner_dagster.cli.options import (
     ProjectArgument,
     RootOption,
     opened_existing,
+    user_name,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.round_trips import receive, send
@@ -91,14 +91,14 @@ def import_verdicts(
     if tool is not None:
         from data_miner_dagster.operations.reviewing.round_trips import ReturnedFile
 
-        returned = ReturnedFile(file.expanduser(), tool, who or _user(), all_reviewed)
+        returned = ReturnedFile(file.expanduser(), tool, who or user_name(), all_reviewed)
         receive(platform, project, returned, sent=sent, version=version, as_json=as_json)
         return
     if sent is not None or version is not None or all_reviewed:
         raise ConfigError("--sent, --version and --all-reviewed are about labels of a tool: say which with --from")
     from data_miner_dagster.operations.reviewing import exchange
 
-    found = exchange.import_verdicts(platform, project, file.expanduser(), who=who or _user())
+    found = exchange.import_verdicts(platform, project, file.expanduser(), who=who or user_name())
     _print_import(project, found, as_json=as_json)
 
 
@@ -146,20 +146,26 @@ def list_verdicts(
     platform = opened_existing(root, config, profile)
     review = open_review(platform, project)
     if unmet:
-        _list_unmet(review.unmet(), as_json=as_json)
+        _list_unmet(project, review.unmet(), as_json=as_json)
         return
     verdicts = verdicts_in_force(platform.database, project)[::-1]
     if as_json:
         print_json([_verdict_json(verdict) for verdict in verdicts])
+        return
+    if not verdicts:
+        echo(f"{project} has no verdicts yet; `data-miner review {project}` asks for some")
         return
     print_table(("given", "who", "verdict", "frame", "class"), [_cells(one) for one in verdicts[:_MOST_LISTED]])
     if len(verdicts) > _MOST_LISTED:
         echo(f"and {len(verdicts) - _MOST_LISTED:,} more; `data-miner review export {project}` writes all of them")
 
 
-def _list_unmet(found: "tuple[UnmetVerdict, ...]", *, as_json: bool) -> None:
+def _list_unmet(project: str, found: "tuple[UnmetVerdict, ...]", *, as_json: bool) -> None:
     if as_json:
         print_json([_unmet_json(one) for one in found])
+        return
+    if not found:
+        echo(f"every verdict of {project} applies to something")
         return
     columns = ("given", "who", "verdict", "frame", "class", "why")
     print_table(columns, [(*_cells(one.verdict), one.reason.value) for one in found])
@@ -179,10 +185,3 @@ def _verdict_json(verdict: "Verdict") -> dict[str, object]:
     from data_miner_dagster.domain.json_records import as_json as record_json
 
     return record_json(verdict)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return "unknown"

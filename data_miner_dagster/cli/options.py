@@ -1,5 +1,6 @@
 """Options that many commands share, and the platform they select. They may also be given before the command."""
 
+import getpass
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,3 +113,11 @@ def confirm(question: str, *, yes: bool) -> None:
     """Ask for confirmation unless `--yes` was given; abort if the answer is no."""
     if not yes:
         typer.confirm(question, abort=True)
+
+
+def user_name() -> str:
+    """Return the name of the user who runs this command, or "unknown", since a container's user may have none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

@@ -1,6 +1,5 @@
 """`data-miner review PROJECT`: look at frames and boxes in the browser, and say what is right."""
 
-import getpass
 import os
 import sys
 import webbrowser
@@ -10,7 +9,14 @@ import typer
 from typer.core import TyperGroup
 
 from data_miner_dagster.cli.exchanging import export_verdicts, import_verdicts, list_verdicts
-from data_miner_dagster.cli.options import ConfigOption, ProfileOption, ProjectArgument, RootOption, opened_existing
+from data_miner_dagster.cli.options import (
+    ConfigOption,
+    ProfileOption,
+    ProjectArgument,
+    RootOption,
+    opened_existing,
+    user_name,
+)
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.ports import check_port
 from data_miner_dagster.domain.errors import ConfigError
@@ -84,11 +90,7 @@ def reviewer(who: str | None) -> str:
     """
     from data_miner_dagster.web.review.access import MAX_NAME_LENGTH, reviewer_name
 
-    if who is None:
-        try:
-            who = getpass.getuser()
-        except (OSError, KeyError):  # a container's user may have no name
-            who = "unknown"
+    who = user_name() if who is None else who
     name = reviewer_name(who)
     if name is None:
         raise ConfigError(f"--who {who!r} is no name of 1 to {MAX_NAME_LENGTH} characters that can be shown")

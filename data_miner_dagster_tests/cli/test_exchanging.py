@@ -40,6 +40,14 @@ def test_review__export_import_and_list(run_command: RunCommand, tmp_path: Path)
     assert (unmet["answer_id"], unmet["who"], unmet["reason"]) == (gone.answer_id, "Ben", "no_video")
 
 
+def test_review__list_without_verdicts_says_what_to_do(run_command: RunCommand, tmp_path: Path) -> None:
+    build_project(tmp_path)
+    listed = run_command("review", "list", "cyclists", "--root", tmp_path).stdout
+    assert listed == "cyclists has no verdicts yet; `data-miner review cyclists` asks for some\n"
+    unmet = run_command("review", "list", "cyclists", "--unmet", "--root", tmp_path).stdout
+    assert unmet == "every verdict of cyclists applies to something\n"
+
+
 def test_review__import_of_keep_or_drop_answers(run_command: RunCommand, tmp_path: Path) -> None:
     platform = build_project(tmp_path / "root")
     file = tmp_path / "answers.csv"

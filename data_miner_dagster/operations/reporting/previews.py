@@ -41,7 +41,6 @@ _MOST_BOXES_DRAWN: Final = 12
 class Preview:
     """A contact sheet (WebP, at most 44,000 bytes)."""
 
-    title: str
     num_shown: int
     sheet: bytes
 
@@ -70,7 +69,7 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
                 Verdict.DROPPED if flag else Verdict.NEUTRAL,
             )
         )
-    return _preview(platform, "frames", tiles)
+    return _preview(platform, tiles)
 
 
 def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
@@ -79,35 +78,33 @@ def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILE
     num_kept = max(half, num_tiles - len(dropped_tiles(platform, project, half)))
     kept = kept_tiles(platform, platform.project_config(project), num_kept, num_narrow=num_kept // 3)
     dropped = dropped_tiles(platform, project, num_tiles - len(kept))
-    return _preview(platform, f"kept and dropped frames of {project}", [*kept, *dropped])
+    return _preview(platform, [*kept, *dropped])
 
 
 def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return the largest duplicate groups, each a row: the frame that was kept, then its duplicates."""
     tiles = duplicate_tiles(platform, project, num_tiles, per_group=_PREVIEW_COLUMNS)
-    return _preview(platform, f"duplicate groups of {project}", tiles)
+    return _preview(platform, tiles)
 
 
 def detections_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return frames with their boxes drawn: the most confident of each class in turn."""
-    return _preview(
-        platform, f"boxes of {project}", detection_tiles(platform, platform.project_config(project), num_tiles)
-    )
+    return _preview(platform, detection_tiles(platform, platform.project_config(project), num_tiles))
 
 
 def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return labelled frames that pass the thresholds of the release; without boxes, unique frames."""
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
-    return _preview(platform, f"dataset {project}", tiles or unique_tiles(platform, project, num_tiles))
+    return _preview(platform, tiles or unique_tiles(platform, project, num_tiles))
 
 
-def _preview(platform: Platform, title: str, tiles: Sequence[Tile]) -> Preview | None:
+def _preview(platform: Platform, tiles: Sequence[Tile]) -> Preview | None:
     """Return tiles as a preview, None if there are none."""
     if not tiles:
         return None
     with StoredPictures(platform.config.extraction) as pictures:
         sheet = contact_sheet(tiles, pictures, columns=_PREVIEW_COLUMNS, max_bytes=MAX_SHEET_BYTES)
-        return Preview(title, len(tiles), sheet)
+        return Preview(len(tiles), sheet)
 
 
 def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num_narrow: int = 0) -> list[Tile]:

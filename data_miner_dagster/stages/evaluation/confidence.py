@@ -236,8 +236,8 @@ def _remark(
     if not is_enough and not num_more:
         return "no box of it is stored"
     if not is_enough:
-        is_one = num_more == 1
-        return f"{num_answers} verdicts are too few for a threshold; {num_more} more {'is' if is_one else 'are'} needed"
+        given = "1 verdict is" if num_answers == 1 else f"{num_answers} verdicts are"
+        return f"{given} too few for a threshold; {num_more} more {'is' if num_more == 1 else 'are'} needed"
     if chosen is None:
         more = f"; {num_more} more verdicts may tell" if num_more else ""
         return f"no threshold is known to reach a precision of {wanted:g}{more}"

@@ -56,7 +56,7 @@ def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     layout = platform.layout
     shown = (layout.video_preview(KEY), layout.project_preview("cyclists", "dataset"))
     for preview in shown:
-        save_preview(Preview("", 1, b"a sheet that shows it"), preview)
+        save_preview(Preview(1, b"a sheet that shows it"), preview)
     release_project(platform, "cyclists")
     without = [video for video in SAMPLE_VIDEOS if video.key != KEY]
     build_project(platform.root, videos=without)

@@ -112,7 +112,7 @@ def test_inspect_platform__strays_of_videos_go_of_projects_stay(platform: Platfo
     shown = [layout.video_preview(key) for key in ("files-aaa", "files-zzz")]
     shown += [layout.project_preview(project, "dataset") for project in ("cyclists", "somebody")]
     for preview in shown:
-        save_preview(Preview("", 1, b"a sheet"), preview)
+        save_preview(Preview(1, b"a sheet"), preview)
     layout.project_folder("somebody").mkdir()
     findings = inspect_platform(platform)
     assert drifts(findings) == [

@@ -54,7 +54,7 @@ def test_remove_videos__none(platform: Platform) -> None:
 def test_remove_videos__row_frames_and_embeddings_go_others_stay(platform: Platform) -> None:
     layout = platform.layout
     for key in ("files-aaa", "files-bbb"):
-        save_preview(Preview(key, 1, b"a sheet"), layout.video_preview(key))
+        save_preview(Preview(1, b"a sheet"), layout.video_preview(key))
     num_bytes = sum(path.stat().st_size for path in layout.frames_folder("files-aaa").iterdir()) + 5 + 7
     removal = remove_videos(platform, ["files-aaa"], force=True)
     assert removal == Removal(("files-aaa",), {}, num_bytes)
@@ -141,7 +141,7 @@ def test_remove_project__with_its_releases_its_memory_goes(platform: Platform) -
     with platform.database.transaction() as session:
         add_splits(session, "cyclists", "train=1.0", {"files-aaa": "train"})
     preview = platform.layout.project_preview("cyclists", "dataset")
-    save_preview(Preview("dataset", 1, b"a sheet"), preview)
+    save_preview(Preview(1, b"a sheet"), preview)
     remove_project(platform, "cyclists", with_files=False)
     assert not preview.exists()
     assert read_splits(platform.database, "cyclists", "train=1.0") == {"files-aaa": "train"}
