@@ -79,14 +79,16 @@ def fill_disk(platform: KilledPlatform, rng: random.Random) -> None:
 def make_read_only(platform: KilledPlatform, rng: random.Random) -> None:
     """Take away the right to write videos, frames and embeddings; the catalog keeps it."""
     rooms = [platform.root / name for name in ("videos", "frames", "embeddings", "projects")]
-    for room in rooms:
-        room.mkdir(exist_ok=True)
-        _run("mount", "--bind", room, room)
-        _run("mount", "-o", "remount,bind,ro", room)
+    mounted = []
     try:
+        for room in rooms:
+            room.mkdir(exist_ok=True)
+            _run("mount", "--bind", room, room)
+            mounted.append(room)
+            _run_when_free("mount", "-o", "remount,bind,ro", room)
         time.sleep(rng.uniform(5, 20))
     finally:
-        for room in rooms:
+        for room in mounted:
             _run("umount", "-l", room)
 
 
@@ -135,6 +137,18 @@ def _stand_up(platform: KilledPlatform) -> None:
 
 def _run(*arguments: str | Path) -> None:
     subprocess.run([str(argument) for argument in arguments], check=True, capture_output=True)
+
+
+def _run_when_free(*arguments: str | Path) -> None:
+    """Run a command that the kernel refuses while a file is being written."""
+    until = time.monotonic() + 10
+    while True:
+        try:
+            return _run(*arguments)
+        except subprocess.CalledProcessError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 @contextmanager
