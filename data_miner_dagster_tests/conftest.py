@@ -40,7 +40,7 @@ def postgres_server_url() -> Iterator[str]:
     # Not under pytest's temporary folder: as root the server runs as a user of its own, and every pytest that starts
     # takes the others' rights off that folder.
     folder = Path(tempfile.mkdtemp(prefix="data_miner_postgres_"))
-    server = pgserver.get_server(folder, cleanup_mode="delete")
+    server = pgserver.get_server(folder, cleanup_mode="stop")  # "delete" fails on a file that the server removes itself
     yield make_url(server.get_uri()).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)

