@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.config.cluster import ClusterConfig
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.config.downloading import DownloadingConfig
@@ -96,6 +97,8 @@ class PlatformConfig(ConfigModel):
     """Which models to use."""
     runs: RunsConfig = RunsConfig()
     """When a run counts as hanging."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Where runs execute, and what they ask for there."""
     room: RoomConfig = RoomConfig()
     """How much room the root may take."""
     web: WebConfig = WebConfig()

@@ -45,7 +45,7 @@ ReportVideo = Callable[[VideoOutcome], None]
 logger = logging.getLogger(__name__)
 
 
-REMEMBERED_SECTIONS: Final = ("downloading", "embedding", "extraction", "models", "room")
+REMEMBERED_SECTIONS: Final = ("cluster", "downloading", "embedding", "extraction", "models", "room")
 """Sections of the platform's configuration that a root keeps, so that a later command need not repeat them."""
 
 

@@ -1,0 +1,75 @@
+"""Where runs execute, and what one run of each pool asks of the machine that executes it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from data_miner_dagster.config.base import ConfigModel
+
+Launcher = Literal["local", "ray", "kubernetes"]
+PoolName = Literal["sourcing", "download", "extract", "inference", "release"]
+
+_Name = Annotated[str, Field(min_length=1)]
+_RESERVED: Final = ("CPU", "GPU", "memory", "object_store_memory")
+"""Names that Ray gives to what the other keys ask for."""
+
+
+class PoolConfig(ConfigModel):
+    """What one run of a pool asks for. A run that no machine has room for waits."""
+
+    cpus: float = Field(default=1, gt=0)
+    """Cores. A scheduler counts them, so that no machine gets more runs than it has cores for."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """Memory, in gigabytes. null: not counted by Ray, not limited by Kubernetes."""
+    gpus: float = Field(default=0, ge=0)
+    """GPUs. With Ray a fraction below 1 lets several runs share one."""
+    custom_resources: Mapping[_Name, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Whatever else machines were given: with Ray the names of `ray start --resources`, such as `{download: 1}`; with
+    Kubernetes extended resources, such as `{amd.com/gpu: 1}`."""
+    node_selector: Mapping[_Name, str] = Field(default_factory=dict)
+    """Labels of the nodes that may execute the run. Kubernetes only; with Ray, use `custom_resources`."""
+
+
+class ClusterConfig(ConfigModel):
+    """The `platform.cluster` section. It changes where a run executes, never what it makes."""
+
+    launcher: Launcher = "local"
+    """`local`: on the machine of the daemon. `ray`, `kubernetes`: on the nodes of the cluster in dagster.yaml."""
+    pools: Mapping[PoolName, PoolConfig] = Field(default_factory=dict)
+    """What one run of a pool asks for. A run of a pool that is left out, or of none, asks for one core."""
+
+    @model_validator(mode="after")
+    def _check_amounts(self) -> Self:
+        for pool, wanted in self.pools.items():
+            for problem in _problems_of(wanted, self.launcher):
+                raise ValueError(f"pools.{pool}.{problem}")
+        return self
+
+
+def _problems_of(wanted: PoolConfig, launcher: Launcher) -> list[str]:
+    problems = []
+    amounts = {"gpus": wanted.gpus, **{f"custom_resources.{key}": n for key, n in wanted.custom_resources.items()}}
+    if launcher == "ray":
+        problems += [
+            f"{key} is {amount:g}: Ray gives whole ones, or a fraction below 1; write {max(1, round(amount))}"
+            for key, amount in {"cpus": wanted.cpus, **amounts}.items()
+            if amount > 1 and amount != int(amount)
+        ]
+        problems += [
+            f"custom_resources has {name!r}, which Ray counts by itself; use cpus, gpus or memory_gb"
+            for name in _RESERVED
+            if name in wanted.custom_resources
+        ]
+        if wanted.node_selector:
+            problems.append(
+                "node_selector is for Kubernetes; with Ray, give the nodes a resource (`ray start --resources`) and "
+                "name it in custom_resources"
+            )
+    if launcher == "kubernetes":
+        problems += [
+            f"{key} is {amount:g}: Kubernetes gives whole ones; write {max(1, round(amount))}"
+            for key, amount in amounts.items()
+            if amount != int(amount)
+        ]
+    return problems

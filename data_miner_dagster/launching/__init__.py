@@ -1,0 +1,1 @@
+"""Where runs execute: what a run asks a cluster for, and who tells the cluster."""

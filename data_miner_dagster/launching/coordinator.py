@@ -1,0 +1,41 @@
+"""Every run, whoever asks for it, is told what it asks a cluster for when it enters the queue.
+
+Sensors, schedules, backfills, the pages of the UI and `data-miner backfill` all submit their runs through the
+coordinator that dagster.yaml names: so there is one place, and no run without its tags.
+"""
+
+import os
+
+from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
+from dagster._core.storage.dagster_run import DagsterRun
+
+from data_miner_dagster.config.environment import CONFIG_VARIABLE, ROOT_VARIABLE
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.launching.tags import ASKED_TAG, KUBERNETES_TAG, RAY_TAG, tags_of_pools
+from data_miner_dagster.operations.opening import open_platform
+
+
+class PooledRunCoordinator(QueuedRunCoordinator):
+    """Dagster's queue, which also gives a run the tags of its pools, by `platform.cluster`."""
+
+    def submit_run(self, context: SubmitRunContext) -> DagsterRun:
+        """Give the run its tags, and put it into the queue. A tag that somebody wrote by hand stays.
+
+        Raises:
+            ConfigError: nothing says which settings are in force.
+        """
+        run = context.dagster_run
+        is_by_hand = ASKED_TAG not in run.tags and bool({RAY_TAG, KUBERNETES_TAG} & run.tags.keys())
+        if not is_by_hand and (tags := _tags_of(run)):
+            self._instance.add_run_tags(run.run_id, tags)
+        return super().submit_run(context)
+
+
+def _tags_of(run: DagsterRun) -> dict[str, str]:
+    if not os.environ.get(ROOT_VARIABLE) and not os.environ.get(CONFIG_VARIABLE):
+        raise ConfigError(
+            f"neither {ROOT_VARIABLE} nor {CONFIG_VARIABLE} is set in the process that was asked for this run, and so "
+            "nothing says what it asks the cluster for: set them where Dagster's web server and daemon start"
+        )
+    pools = run.run_op_concurrency.all_pools if run.run_op_concurrency is not None else None
+    return tags_of_pools(open_platform().config.cluster, pools or ())

@@ -1,0 +1,85 @@
+"""What a run asks of the machine that executes it, as the tags that launchers read.
+
+Belongs here: the way from `platform.cluster` to tags. Does not belong here: who gives them to runs (coordinator.py).
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from data_miner_dagster.config.cluster import ClusterConfig, PoolConfig
+
+RAY_TAG: Final = "dagster-ray/config"
+KUBERNETES_TAG: Final = "dagster-k8s/config"
+ASKED_TAG: Final = "data_miner/asks_for"
+"""On a run whose tags are from here; its value is for people."""
+
+_GB: Final = 1000**3
+
+
+def run_tags(cluster: ClusterConfig, pool: str | None) -> dict[str, str]:
+    """Return the tags of a run of one pool, or of none. A run on this machine needs none."""
+    return tags_of_pools(cluster, () if pool is None else (pool,))
+
+
+def tags_of_pools(cluster: ClusterConfig, pools: Collection[str]) -> dict[str, str]:
+    """Return the tags of a run that goes through several pools: of each resource it gets the most that one asks for."""
+    if cluster.launcher == "local":
+        return {}
+    wanted = _most({str(pool): asked for pool, asked in cluster.pools.items()}, pools)
+    if cluster.launcher == "ray":
+        return {RAY_TAG: _json(_for_ray(wanted)), ASKED_TAG: describe(wanted)}
+    return {KUBERNETES_TAG: _json(_for_kubernetes(wanted)), ASKED_TAG: describe(wanted)}
+
+
+def describe(wanted: PoolConfig) -> str:
+    """Return what is asked for, in one line for people."""
+    parts = [f"{wanted.cpus:g} CPU"]
+    parts += [f"{wanted.memory_gb:g} GB"] if wanted.memory_gb is not None else []
+    parts += [f"{wanted.gpus:g} GPU"] if wanted.gpus else []
+    parts += [f"{amount:g} {name}" for name, amount in sorted(wanted.custom_resources.items())]
+    parts += [f"{name}={value}" for name, value in sorted(wanted.node_selector.items())]
+    return ", ".join(parts)
+
+
+def _most(asked: Mapping[str, PoolConfig], pools: Collection[str]) -> PoolConfig:
+    wanted = [asked.get(pool, PoolConfig()) for pool in sorted(pools)] or [PoolConfig()]
+    memory = [pool.memory_gb for pool in wanted if pool.memory_gb is not None]
+    custom: dict[str, float] = {}
+    selector: dict[str, str] = {}
+    for pool in wanted:
+        custom |= {name: max(amount, custom.get(name, 0)) for name, amount in pool.custom_resources.items()}
+        selector |= pool.node_selector
+    return PoolConfig(
+        cpus=max(pool.cpus for pool in wanted),
+        memory_gb=max(memory, default=None),
+        gpus=max(pool.gpus for pool in wanted),
+        custom_resources=custom,
+        node_selector=selector,
+    )
+
+
+def _for_ray(wanted: PoolConfig) -> dict[str, object]:
+    asked: dict[str, object] = {"num_cpus": wanted.cpus}
+    if wanted.memory_gb is not None:
+        asked["memory"] = round(wanted.memory_gb * _GB)
+    if wanted.gpus:
+        asked["num_gpus"] = wanted.gpus
+    if wanted.custom_resources:
+        asked["resources"] = dict(wanted.custom_resources)
+    return asked
+
+
+def _for_kubernetes(wanted: PoolConfig) -> dict[str, object]:
+    whole = {"nvidia.com/gpu": wanted.gpus} if wanted.gpus else {}
+    extended = {name: str(int(amount)) for name, amount in {**whole, **wanted.custom_resources}.items()}
+    memory = {} if wanted.memory_gb is None else {"memory": str(round(wanted.memory_gb * _GB))}
+    requests = {"cpu": f"{wanted.cpus:g}", **memory, **extended}
+    asked: dict[str, object] = {"container_config": {"resources": {"requests": requests, "limits": memory | extended}}}
+    if wanted.node_selector:
+        asked["pod_spec_config"] = {"node_selector": dict(wanted.node_selector)}
+    return asked
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, sort_keys=True)
