@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -12,11 +12,13 @@ import dagster as dg
 from data_miner_dagster import __version__
 from data_miner_dagster.assets.events import log_materialization
 from data_miner_dagster.assets.metadata import bounded, counts_line
+from data_miner_dagster.domain.at_work import working_on
 from data_miner_dagster.domain.errors import DataMinerError, SystematicFaultError, TransientError
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
 from data_miner_dagster.domain.secret_values import with_references
+from data_miner_dagster.domain.work import stage_of_asset
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra, fault_of, may_pass
 from data_miner_dagster.operations.item_faults import logger as faults
 from data_miner_dagster.operations.logs import RedactingFilter, redacted
@@ -158,6 +160,10 @@ class VideoEvents:
 
     def log(self, outcome: VideoOutcome) -> None:
         """Log one video's event and its progress line."""
+        with working_on(video=outcome.video_key):
+            self._log(outcome)
+
+    def _log(self, outcome: VideoOutcome) -> None:
         key, asset_key = outcome.video_key, self._asset_key
         message = with_references(outcome.message)
         metadata = self._metadata(outcome, message)
@@ -185,6 +191,11 @@ class VideoEvents:
         return metadata
 
 
+def _at_stage(context: dg.AssetExecutionContext) -> AbstractContextManager[None]:
+    stage = stage_of_asset(context.asset_key.to_user_string())
+    return working_on(stage=stage.value.lower() if stage is not None else None)
+
+
 def line_of_counts(counts: Mapping[OutcomeStatus, int]) -> str:
     """Return one line for people about what became of a run's videos."""
     each = ", ".join(f"{counts[status]} {status.value}" for status in OutcomeStatus if counts.get(status))
@@ -205,7 +216,7 @@ def materialize_videos(
     keys = context.partition_keys
     is_of_single = PARTITION_TAG in context.run.tags
     events = VideoEvents(context, context.asset_key, metadata_of, is_of_single=is_of_single)
-    with one_line_failures(context), faults_logged(context):
+    with _at_stage(context), one_line_failures(context), faults_logged(context):
         outcomes = work(keys, events.log)
     context.log.info(line_of_counts(Counter(outcome.status for outcome in outcomes)))
     missing = [outcome for outcome in outcomes if not outcome.status.exists]
@@ -233,16 +244,17 @@ def materialize_project(
     An error fails the step and materializes nothing. A project that has to wait for an earlier stage also fails.
     """
     project = context.partition_key
-    with one_line_failures(context), faults_logged(context):
-        outcome = work(project)
-        extra = _drawn(project, partial(metadata_of, project))
-    progress.info(
-        "%s %s: %s (%s)",
-        context.asset_key.to_user_string(),
-        outcome.project,
-        outcome.status.value,
-        ", ".join(f"{count} {name}" for name, count in outcome.counts.items()),
-    )
+    with _at_stage(context), working_on(project=project):
+        with one_line_failures(context), faults_logged(context):
+            outcome = work(project)
+            extra = _drawn(project, partial(metadata_of, project))
+        progress.info(
+            "%s %s: %s (%s)",
+            context.asset_key.to_user_string(),
+            outcome.project,
+            outcome.status.value,
+            ", ".join(f"{count} {name}" for name, count in outcome.counts.items()),
+        )
     if warning := outcome.metadata.get("warning"):
         extra = {name: value for name, value in extra.items() if name != NEXT}  # the warning says what to do next
     shown: dict[str, dg.MetadataValue] = {

@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from typing import Any, Final, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -77,6 +78,7 @@ class Renewer:
     def __init__(self, database: Database) -> None:
         self._database = weakref.ref(database)
         self._held: dict[int, tuple[Held, Renew]] = {}
+        self._contexts: dict[int, Context] = {}  # in which each is held, and so of what its lines speak
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -85,8 +87,8 @@ class Renewer:
         """Renew `held` from now on."""
         with self._lock:
             if self._pid != os.getpid():  # after a fork: what is held and the thread belong to the parent
-                self._held, self._thread, self._pid = {}, None, os.getpid()
-            self._held[id(held)] = held, renew
+                self._held, self._contexts, self._thread, self._pid = {}, {}, None, os.getpid()
+            self._held[id(held)], self._contexts[id(held)] = (held, renew), copy_context()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="lease renewer", daemon=True)
                 self._thread.start()
@@ -95,6 +97,7 @@ class Renewer:
         """Renew `held` no longer."""
         with self._lock:
             self._held.pop(id(held), None)
+            self._contexts.pop(id(held), None)
 
     def _run(self) -> None:
         due, drift = held_clock() + RENEW_SECONDS, _drift()
@@ -115,14 +118,17 @@ class Renewer:
                     renew_now(database, [one for one, its_renew in held if its_renew is renew], renew)
             except (SQLAlchemyError, DataMinerError) as error:
                 # For example a database restart or a full disk. The lease outlasts a few failures.
-                logger.warning("%d leases could not be renewed, trying again: %s", len(held), error)
+                self._warn(held[0][0], "%d leases could not be renewed, trying again: %s", len(held), error)
                 due = held_clock() + RENEW_AGAIN_SECONDS
                 continue
             due = held_clock() + RENEW_SECONDS
             with self._lock:
                 for one, _ in [entry for entry in self._held.values() if entry[0].is_lost]:
-                    logger.warning("%s was taken over by another process", one.shown)
-                    del self._held[id(one)]
+                    self._warn(one, "%s was taken over by another process", one.shown)
+                    del self._held[id(one)], self._contexts[id(one)]
+
+    def _warn(self, one: Held, *line: object) -> None:
+        self._contexts.get(id(one), copy_context()).run(logger.warning, *line)
 
 
 def renew_now(database: Database, held: Sequence[Held], renew: Renew) -> None:

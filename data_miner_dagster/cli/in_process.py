@@ -256,7 +256,7 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
         ending_on_interrupt(),
         open_instance(platform) as instance,
         kept_open(dagster_history_files(Path(instance.root_directory))),
-        progress_lines(),
+        progress_lines(platform.config.logging),
     ):
         for line in end_lost_work(lambda: instance, platform):
             logger.warning("%s", line)

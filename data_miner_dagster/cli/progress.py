@@ -1,4 +1,4 @@
-"""Progress on the terminal: one line per finished video or project, without Dagster's own log."""
+"""Progress on the terminal: one line per finished video or project, without Dagster's own log. In JSON if asked for."""
 
 import logging
 from collections.abc import Iterator
@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 import data_miner_dagster
 from data_miner_dagster.cli.output import PlainConsole
+from data_miner_dagster.config.settings import LoggingConfig
 from data_miner_dagster.domain.foreign_text import printable
-from data_miner_dagster.operations.logs import redacted
+from data_miner_dagster.operations.logs import redacted, set_up_logging
 
 console = PlainConsole(soft_wrap=True)
 
@@ -19,8 +20,12 @@ class _ConsoleLines(logging.Handler):
 
 
 @contextmanager
-def progress_lines() -> Iterator[None]:
-    """Show the messages of our progress loggers while the block runs."""
+def progress_lines(config: LoggingConfig) -> Iterator[None]:
+    """Show the messages of our progress loggers while the block runs, or write them as JSON if the settings say so."""
+    if config.format == "json":
+        set_up_logging(config)
+        yield
+        return
     logger = logging.getLogger(data_miner_dagster.__name__)
     handler = _ConsoleLines(level=logging.INFO)
     level, propagate = logger.level, logger.propagate

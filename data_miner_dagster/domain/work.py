@@ -35,6 +35,11 @@ ASSETS: Final[Mapping[WorkStage, str]] = {
 """What each stage makes, in order."""
 
 
+def stage_of_asset(asset: str) -> WorkStage | None:
+    """Return the stage that makes an asset, None of one that is not ours."""
+    return next((stage for stage, name in ASSETS.items() if name == asset), None)
+
+
 class FailureScope(StrEnum):
     """What a failure concerns, and so what waits because of it."""
 

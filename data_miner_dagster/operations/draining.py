@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from data_miner_dagster.catalog.batches import MAX_ITEMS, Batch, end_batch, set_run, take_batch
+from data_miner_dagster.domain.at_work import inheriting_thread, working_on
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.item_faults import attempt_extra
@@ -184,13 +185,17 @@ class _Crew:
 
     def begin(self, batch: Batch) -> None:
         """Begin to work on a batch; with a single stage, work on it to its end."""
+        with working_on(stage=batch.stage.value.lower(), project=self._work.project):
+            self._begin(batch)
+
+    def _begin(self, batch: Batch) -> None:
+        name = batch.stage.value.lower()
         set_run(self._work.platform.database, batch.id, self._work.run_id)
-        logger.info("%s: %d videos", batch.stage.value.lower(), len(batch.items))
+        logger.info("%s: %d videos", name, len(batch.items))
         if len(self._work.stages) == 1:
             self._work_on(batch)
             return
-        name = batch.stage.value.lower()
-        thread = threading.Thread(target=self._work_aside, args=(batch,), name=name, daemon=True)
+        thread = inheriting_thread(self._work_aside, batch, name=name)
         self._at_work[batch.stage] = thread
         thread.start()
 

@@ -27,6 +27,7 @@ from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.failures import DATABASE_ERROR, concerns_database
 from data_miner_dagster.catalog.renewal import note_progress
 from data_miner_dagster.catalog.upkeep import record_internal_error
+from data_miner_dagster.domain.at_work import working_on
 from data_miner_dagster.domain.errors import (
     CatalogError,
     ClaimLostError,
@@ -179,7 +180,7 @@ def may_pass(error: BaseException) -> bool:
 
 
 @contextmanager
-def item_guard(stage: str, known_faulty: Collection[str] = ()) -> "Iterator[ItemGuard]":
+def item_guard(stage: str, known_faulty: Collection[str] = (), *, are_videos: bool = True) -> "Iterator[ItemGuard]":
     """Yield a guard for one batch of items; the faults still held are recorded when the block ends.
 
     If the block raises, nothing more is recorded: what it raised may be the cause.
@@ -188,11 +189,12 @@ def item_guard(stage: str, known_faulty: Collection[str] = ()) -> "Iterator[Item
         stage: what is being done, for messages.
         known_faulty: items that met an internal error before. Theirs are recorded at once and prove nothing: what is
             left over of many batches, and tried again together, must not look like a fault of all.
+        are_videos: the items are keys of videos, and what is logged of one names it.
 
     Raises:
         SystematicFaultError: the same fault on all items that were worked on (three or more), or on ten in a row.
     """
-    guard = ItemGuard(stage, known_faulty)
+    guard = ItemGuard(stage, known_faulty, are_videos=are_videos)
     yield guard
     guard.finish()
 
@@ -200,8 +202,9 @@ def item_guard(stage: str, known_faulty: Collection[str] = ()) -> "Iterator[Item
 class ItemGuard:
     """Keeps the items of one batch apart. Safe to share by threads."""
 
-    def __init__(self, stage: str, known_faulty: Collection[str] = ()) -> None:
+    def __init__(self, stage: str, known_faulty: Collection[str] = (), *, are_videos: bool = True) -> None:
         self._stage = stage
+        self._are_videos = are_videos
         self._known_faulty = frozenset(known_faulty)
         self._lock = threading.Lock()
         self._held: list[tuple[str, ItemFault, Callable[[ItemFault], object]]] = []
@@ -225,13 +228,14 @@ class ItemGuard:
             Exception: what concerns all items (`concerns_all_items`).
         """
         note_progress()
-        try:
-            result = work()
-        except Exception as error:
-            if concerns_all_items(error):
-                raise
-            self._hold(item, log_fault(self._stage, item, error), on_fault)
-            return None
+        with working_on(video=item if self._are_videos else None):
+            try:
+                result = work()
+            except Exception as error:
+                if concerns_all_items(error):
+                    raise
+                self._hold(item, log_fault(self._stage, item, error), on_fault)
+                return None
         if isinstance(result, VideoOutcome) and result.status is OutcomeStatus.FAILED:
             self._note_room(result)
         if proves and (not isinstance(result, VideoOutcome) or result.status is OutcomeStatus.DONE):

@@ -1,21 +1,27 @@
-"""How the log looks: text for people or one JSON object a line for Loki, and no secret in either."""
+"""How the log looks: text for people or one JSON object a line for Loki, and no secret in either.
 
-import json
+Every line says what it is about (domain/at_work.py): in JSON as fields, in text behind it.
+"""
+
 import logging
+import math
 import re
 import sys
-import time
+from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 import data_miner_dagster
 from data_miner_dagster.config.settings import LoggingConfig
+from data_miner_dagster.domain.at_work import at_work
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.sites.redaction import redact
 
-_STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _DATABASE_PASSWORD: Final = re.compile(r"(\b[a-z][a-z0-9+]{0,30}://[^\s:/@]+:)[^\s@/]+(@)")
 _MARK: Final = "_data_miner_handler"
+_SHOWN_RUN: Final = 8
+"""Characters of a run's id that people see, as many as Dagster's pages show."""
+_JSON_NAMES: Final = {"levelname": "level", "name": "logger", "exc_info": "exception"}
 
 
 def redacted(text: str) -> str:
@@ -34,24 +40,47 @@ class RedactingFilter(logging.Filter):
         return True
 
 
-class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message, and whatever `extra` was given."""
+class WorkFilter(logging.Filter):
+    """Says on every record what its thread works on; never drops one."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        content: dict[str, object] = {
-            "time": f"{seconds}.{int(record.msecs):03d}Z",
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        for name, value in vars(record).items():
-            if name not in _STANDARD_FIELDS:
-                content[name] = value if isinstance(value, (int, float, bool, type(None))) else redacted(str(value))
-        if record.exc_text:
-            content["exception"] = record.exc_text
-        return printable(json.dumps(content, ensure_ascii=False))
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add what is known to the record. What the line itself says of its video or project stays."""
+        for name, value in at_work().known().items():
+            if not hasattr(record, name):
+                setattr(record, name, value)
+        return True
+
+
+def json_formatter() -> logging.Formatter:
+    """Return what makes one object a line: time, level, logger, message, what is worked on, and `extra`."""
+    from pythonjsonlogger.json import JsonFormatter
+
+    class Formatter(JsonFormatter):
+        """No value shows a secret, and no line moves a cursor."""
+
+        def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+            return {
+                name: value if value is None or _is_number(value) else redacted(str(value))
+                for name, value in log_data.items()
+            }
+
+        def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+            written = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+            log_data["time"] = written.replace("+00:00", "Z")
+            super().add_fields(log_data, record, message_dict)
+
+        def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's own name
+            return printable(redacted(str(super().formatException(ei))))
+
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record))
+
+    return Formatter(["levelname", "name", "message"], rename_fields=_JSON_NAMES, json_ensure_ascii=False)
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number, or a truth value, that JSON has."""
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
 class TextFormatter(logging.Formatter):
@@ -62,11 +91,19 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
         """Return the line, without a traceback."""
-        return printable(super().formatMessage(record).replace("\n", "\\n"))
+        return printable((super().formatMessage(record) + _what_of(record)).replace("\n", "\\n"))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's own name
         """Return a traceback."""
         return printable(super().formatException(ei))
+
+
+def _what_of(record: logging.LogRecord) -> str:
+    said = vars(record)
+    known = [f"{name}={said[name]}" for name in ("stage", "project", "video") if name in said]
+    if "run_id" in said:
+        known.append(f"run={str(said['run_id'])[:_SHOWN_RUN]}")
+    return f" [{' '.join(known)}]" if known else ""
 
 
 def set_up_logging(
@@ -84,7 +121,8 @@ def set_up_logging(
         logger.removeHandler(handler)
     handler = logging.StreamHandler(stream or sys.stderr)
     setattr(handler, _MARK, True)
+    handler.addFilter(WorkFilter())
     handler.addFilter(RedactingFilter())
-    handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
+    handler.setFormatter(json_formatter() if config.format == "json" else TextFormatter())
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if verbose else config.level)

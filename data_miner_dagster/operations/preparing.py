@@ -6,11 +6,12 @@ that a stage decides or writes.
 
 import importlib
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
+from data_miner_dagster.domain.at_work import InheritingThreads, working_on
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.item_faults import attempt_extra
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.prompts import embed_prompts
@@ -38,7 +39,7 @@ class Preparation:
         self._platform = platform
         self._loads_models = loads_models
         self._begun: set[str] = set()
-        self._thread = ThreadPoolExecutor(1, "preparation")
+        self._thread = InheritingThreads(1, "preparation")
 
     def __enter__(self) -> Self:
         """Return this."""
@@ -54,7 +55,8 @@ class Preparation:
         """Prepare the builds of projects that have not been prepared. Returns at once."""
         for project in sorted(set(projects) - self._begun):
             self._begun.add(project)
-            self._thread.submit(attempt_extra, "preparation", project, partial(self._prepare, project))
+            with working_on(stage=WorkStage.FILTERING.value.lower(), project=project):  # which needs it first
+                self._thread.submit(attempt_extra, "preparation", project, partial(self._prepare, project))
 
     def _prepare(self, project: str) -> None:
         config, models = self._platform.project_config(project), self._platform.models

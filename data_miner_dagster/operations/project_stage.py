@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.transitions import move_project
+from data_miner_dagster.domain.at_work import working_on
 from data_miner_dagster.domain.errors import ClaimLostError, NotReadyError, RunEndedError
 from data_miner_dagster.domain.statuses import PROJECT_WAY, STAGE_AFTER, ProjectStage
 from data_miner_dagster.domain.work import WorkStage
@@ -89,7 +90,11 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
         ClaimHeldError: another worker is at this project for longer than one waits.
         ClaimLostError: another worker took the project over while this one was suspended. It writes no row.
     """
-    with charging(platform, project, WorkStage(stage.value)), platform.hold_project(project) as claim:
+    with (
+        working_on(stage=stage.word, project=project),
+        charging(platform, project, WorkStage(stage.value)),
+        platform.hold_project(project) as claim,
+    ):
         run = StageRun(platform, project, stage)
         try:
             begin_build(platform, project, stage)

@@ -13,8 +13,9 @@ from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.leases import RunLease, hold_lease
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.sqlite_files import commit_unhurried, kept_open
+from data_miner_dagster.domain.at_work import working_on
 from data_miner_dagster.domain.errors import DataMinerError
-from data_miner_dagster.domain.work import BATCH_TAG
+from data_miner_dagster.domain.work import BATCH_TAG, stage_of_asset
 from data_miner_dagster.operations.logs import set_up_logging
 from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
@@ -41,6 +42,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             yield self
             return
         with ExitStack() as stack:
+            stack.enter_context(working_on(run_id=run.run_id, stage=_first_stage(run)))
             if context.instance is not None:
                 home = Path(context.instance.root_directory)
                 commit_unhurried(home)
@@ -48,6 +50,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             try:
                 database, key = open_platform().database, run.tags.get("dagster/partition")
                 project = key if key is not None and find_project(database, key) is not None else None
+                stack.enter_context(working_on(project=project))
                 self._lease = stack.enter_context(hold_lease(database, run.run_id, run.job_name, project))
             except (DataMinerError, DATABASE_ERROR) as error:
                 self._error = error
@@ -65,3 +68,10 @@ class PlatformResource(dg.ConfigurableResource[Any]):
         platform = open_platform()
         set_up_logging(platform.config.logging, only_if_unset=True)
         return platform if self._lease is None else platform.within(self._lease)
+
+
+def _first_stage(run: dg.DagsterRun) -> str:
+    """Return which stage a run begins with; the name of its job where nothing tells before its step does."""
+    stages = {stage_of_asset(key.to_user_string()) for key in run.asset_selection or ()}
+    only = stages.pop() if len(stages) == 1 else None
+    return run.job_name if only is None else only.value.lower()

@@ -9,13 +9,14 @@ come from and where vectors go (operations/embedding/encoding.py), the models.
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.at_work import InheritingThreads
 from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import Float32Array, RgbImage
 from data_miner_dagster.protocols.encoders import ImageEncoder
@@ -88,7 +89,7 @@ def embed_in_batches(
                 raise
             return error
 
-    with ThreadPoolExecutor(batching.decode_threads, thread_name_prefix="decode") as pool:
+    with InheritingThreads(batching.decode_threads, thread_name_prefix="decode") as pool:
         ahead = _PreparedAhead(iter(frames), lambda frame: pool.submit(prepare, frame), group_of)
         try:
             ahead.fill(PREFETCHED_BATCHES * runner.batch_size)

@@ -12,6 +12,7 @@ import pytest
 from data_miner_dagster.cli import output
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.progress import console, progress_lines
+from data_miner_dagster.config.settings import LoggingConfig
 
 TITLE = "x\x1b]52;c;ZXZpbA==\x1b\\ \x1b[31mRED \x9b31m \u202eflip \x07 [bold]b[/bold]"
 SHOWN = r"x\u001b]52;c;ZXZpbA==\u001b\ \u001b[31mRED \u009b31m \u202eflip \u0007 [bold]b[/bold]"
@@ -34,7 +35,7 @@ def test_print_table__on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_lines__on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = _Terminal()
     monkeypatch.setattr(console, "file", terminal)
-    with progress_lines():
+    with progress_lines(LoggingConfig()):
         logging.getLogger("data_miner_dagster.x").warning("site said %s", TITLE)
     assert SHOWN in terminal.getvalue()
 

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +56,36 @@ def finished(clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     (folder / "page.mp4").write_text("<!doctype html><html><body>Not found</body></html>")
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "truncated.mp4").write_bytes(clips["bikes.mp4"].read_bytes()[:200_000])
-    config = write_yaml(base / "street.yaml", project("street", [{"type": "files", "paths": ["clips"]}]))
+    content = project("street", [{"type": "files", "paths": ["clips"]}])
+    logging = {"logging": {"format": "json"}}
+    config = write_yaml(base / "street.yaml", {**content, "platform": {**_platform_of(content), **logging}})
     done = data_miner("run", "--config", config, "--root", base / "root")
     assert done.returncode == 0, done.stdout
     return base / "root", config, done.stdout
+
+
+def _platform_of(content: Mapping[str, object]) -> Mapping[str, object]:
+    platform = content["platform"]
+    assert isinstance(platform, dict)
+    return platform
+
+
+def test_run__every_line_of_the_log_says_what_it_is_about(finished: tuple[Path, Path, str]) -> None:
+    root, _, output = finished
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    with contextlib.closing(sqlite3.connect(root / "dagster_home" / "history" / "runs.db")) as history:
+        jobs = dict(history.execute("SELECT run_id, pipeline_name FROM runs"))
+    keys = {row["key"] for row in json.loads(data_miner("videos", "--root", root, "--json").stdout)}
+    in_runs = [
+        line for line in lines if line["logger"].startswith("data_miner_dagster.") and ".cli." not in line["logger"]
+    ]
+    assert {line.get("run_id") for line in in_runs} == set(jobs)  # and none without
+    stages = {"sourcing", "downloading", "extraction", "embedding", "filtering", "deduplication", "detection"}
+    assert {line.get("stage") for line in in_runs} == {*stages, "releasing"}
+    assert {line["project"] for line in in_runs} == {"street"}
+    of_videos = [line for line in in_runs if any(key in line["message"] for key in keys)]
+    assert {line["video"] for line in of_videos} == keys
+    assert all(line["video"] in line["message"] for line in of_videos)
 
 
 def test_run__releases_what_is_good_and_says_why_the_rest_is_not(finished: tuple[Path, Path, str]) -> None:

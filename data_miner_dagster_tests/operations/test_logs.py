@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from data_miner_dagster.config.settings import LoggingConfig
+from data_miner_dagster.domain.at_work import working_on
 from data_miner_dagster.operations.logs import redacted, set_up_logging
 
 SIGNED = "https://cdn.example/video.mp4?id=7&Signature=hunter2&Expires=1"
@@ -107,3 +108,41 @@ def test_set_up_logging__a_message_is_one_line_that_no_terminal_acts_upon() -> N
     logging.getLogger("data_miner_dagster.sites").warning("site said \x9b31m\u202e")
     assert "\x9b" not in stream.getvalue()
     assert json.loads(stream.getvalue())["message"] == "site said \x9b31m\u202e"
+
+
+def test_set_up_logging__each_line_says_what_it_is_about() -> None:
+    logger = logging.getLogger("data_miner_dagster.operations")
+    for format in ("text", "json"):
+        stream = logged(LoggingConfig.model_validate({"format": format}))
+        logger.info("before")
+        with working_on(run_id="0123456789abcdef", stage="detection", project="cats", video="files-a"):
+            logger.info("meanwhile")
+            logger.info("of another", extra={"video": "files-b", "num_boxes": 2})
+        if format == "text":
+            what = "stage=detection project=cats video={} run=01234567]"
+            assert [line.partition(": ")[2] for line in stream.getvalue().splitlines()] == [
+                "before",
+                f"meanwhile [{what.format('files-a')}",
+                f"of another [{what.format('files-b')}",
+            ]
+            continue
+        before, meanwhile, of_another = map(json.loads, stream.getvalue().splitlines())
+        assert set(before) == {"time", "level", "logger", "message"}
+        assert {name: meanwhile[name] for name in meanwhile.keys() - before.keys()} == {
+            "run_id": "0123456789abcdef",
+            "stage": "detection",
+            "project": "cats",
+            "video": "files-a",
+        }
+        assert (of_another["video"], of_another["num_boxes"]) == ("files-b", 2)
+
+
+def test_set_up_logging__json_is_json_whatever_is_given() -> None:
+    stream = logged(LoggingConfig(format="json"))
+    given = {"share": float("nan"), "where": object(), "reason": f"\x1b[31m {SIGNED}"}
+    logging.getLogger("data_miner_dagster").info("odd", extra=given)
+    line = stream.getvalue()
+    assert "NaN" not in line
+    assert "\x1b" not in line
+    assert "hunter2" not in line
+    assert json.loads(line)["share"] == "nan"

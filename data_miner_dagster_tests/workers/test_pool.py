@@ -1,5 +1,6 @@
 """Real processes that hang, die, grow and fail."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from data_miner_dagster.domain.at_work import AtWork, InheritingThreads, at_work, working_on
 from data_miner_dagster.domain.errors import SourceError, VideoTransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.workers.errors import (
@@ -185,6 +187,25 @@ def test_call__logs_as_its_caller_does(pool: WorkerPool, caplog: pytest.LogCaptu
     caplog.set_level("DEBUG", "data_miner_dagster")
     pool.call("log", {})
     assert [record.message for record in caplog.records][1:] == ["finely", "loudly"]
+
+
+def test_call__logs_about_what_its_caller_works_on(pool: WorkerPool) -> None:
+    seen: list[AtWork] = []
+
+    class Seeing(logging.Handler):
+        def emit(self, _: logging.LogRecord) -> None:
+            seen.append(at_work())
+
+    handler, logger = Seeing(), logging.getLogger("data_miner_dagster.sites")
+    logger.addHandler(handler)
+    try:
+        with InheritingThreads(2) as threads:
+            for video in ("files-a", "files-b"):
+                with working_on(stage="extraction", video=video):
+                    threads.submit(pool.call, "log", {}).result()
+    finally:
+        logger.removeHandler(handler)
+    assert seen == [AtWork(stage="extraction", video="files-a"), AtWork(stage="extraction", video="files-b")]
 
 
 def test_environment__is_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ Belongs here: what costs time and can be killed. Does not belong here: what a pr
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.domain.at_work import InheritingThreads
 from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import ImageDetections, PictureFile, RgbImage
 from data_miner_dagster.models.provider import DetectorRole
@@ -205,7 +206,7 @@ def _decoded_batches(
 ) -> Iterator[list[_Decoding]]:
     """Yield batches in order; an image that cannot be read is None. The next batch is decoded meanwhile."""
     batches = [frames[start : start + config.batch_size] for start in range(0, len(frames), config.batch_size)]
-    with ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode") as pool:
+    with InheritingThreads(config.decode_threads, thread_name_prefix="decode") as pool:
 
         def submit(batch: Sequence[FrameToDetect]) -> list[Future[RgbImage | None]]:
             return [pool.submit(_read, pictures, frame) for frame in batch]

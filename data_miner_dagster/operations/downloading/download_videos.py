@@ -18,6 +18,7 @@ from data_miner_dagster.catalog.site_events import refused_in_events, was_refuse
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.videos import addresses_of, find_video, is_due, keys_with_internal_errors
 from data_miner_dagster.domain.addresses import AddressError, LocalPath, Origin, address_of, host_of
+from data_miner_dagster.domain.at_work import InheritingThreads
 from data_miner_dagster.domain.errors import (
     ClaimHeldError,
     ClaimLostError,
@@ -168,7 +169,7 @@ def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
             settle(outcome)
 
     with item_guard("download_videos", keys_with_internal_errors(platform.database, keys)) as guard:
-        threads = futures.ThreadPoolExecutor(config.concurrent_downloads, "download")
+        threads = InheritingThreads(config.concurrent_downloads, "download")
         try:
             at_work = [threads.submit(work) for _ in range(min(len(keys), config.concurrent_downloads))]
             for ended in futures.wait(at_work, return_when=futures.FIRST_EXCEPTION).done:

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.videos import find_video, find_videos, is_due, keys_with_internal_errors
 from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.domain.at_work import InheritingThreads, working_on
 from data_miner_dagster.domain.errors import (
     ClaimHeldError,
     ClaimLostError,
@@ -113,7 +114,8 @@ def extract_frames(
     def settle(outcome: VideoOutcome) -> None:
         outcomes[outcome.video_key] = outcome
         if outcome.status is OutcomeStatus.DONE:
-            attempt_extra("room", outcome.video_key, room.settle)
+            with working_on(video=outcome.video_key):
+                attempt_extra("room", outcome.video_key, room.settle)
         if report is not None:
             report(outcome)
 
@@ -122,7 +124,7 @@ def extract_frames(
 
     with (
         item_guard("extract_frames", keys_with_internal_errors(platform.database, keys)) as guard,
-        ThreadPoolExecutor(num_workers, thread_name_prefix="extraction") as pool,
+        InheritingThreads(num_workers, thread_name_prefix="extraction") as pool,
         FrameWorkers() as workers,
     ):
         maker = _FolderMaker(platform, workers, num_threads, room, fetched)
@@ -173,7 +175,7 @@ class _FolderMaker:
 
 def _extract_one(platform: Platform, maker: _FolderMaker, key: str, force: bool) -> VideoOutcome:
     try:
-        with platform.hold_video(key, stopping=maker.stopping) as claim:
+        with working_on(video=key), platform.hold_video(key, stopping=maker.stopping) as claim:
             return _extract_held(platform, maker, claim, key, force)
     except ClaimHeldError as error:
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))

@@ -113,7 +113,7 @@ def _export_format(
         VideosLeftOutError: more images, by frame id, cannot be written: what is half written of them is gone.
     """
     part_faults: dict[str, ItemFault] = {}
-    with atomic_folder(to) as folder, item_guard("export") as guard:
+    with atomic_folder(to) as folder, item_guard("export", are_videos=False) as guard:
 
         def attempt_part(name: str, work: Callable[[], None]) -> None:
             guard.attempt(name, work, partial(part_faults.__setitem__, name))

@@ -4,12 +4,12 @@ Does not belong here: what the queries are (queries.py), and what becomes of the
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
 from data_miner_dagster.catalog.listings import ListingResult, queries_listed_well
 from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.domain.at_work import InheritingThreads
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
@@ -64,8 +64,8 @@ def list_all(
             answers[name] = listing
 
     with (
-        item_guard("list_sources") as guard,
-        ThreadPoolExecutor(platform.config.downloading.concurrent_downloads, "sourcing") as threads,
+        item_guard("list_sources", are_videos=False) as guard,
+        InheritingThreads(platform.config.downloading.concurrent_downloads, "sourcing") as threads,
     ):
         list(threads.map(ask_guarded, wanted))
     return [answers[f"{query.source} {query.text}"] for query in wanted]

@@ -334,7 +334,7 @@ def candidates_of_paths(
             key_of_path(path), os.fspath(path), source, entry, rank, utc_now(), origin=Origin.LOCAL, fault=fault.line
         )
 
-    with item_guard("list_sources") as guard:
+    with item_guard("list_sources", are_videos=False) as guard:
         for rank, path in enumerate(paths):
             candidate = guard.attempt(
                 os.fspath(path), partial(candidate_of, path, rank), partial(record, rank=rank, path=path)
