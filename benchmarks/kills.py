@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--strikes", type=int, default=3, help="strikes a life")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--kinds", nargs="*", help="only these")
+    parser.add_argument("--limit-seconds", type=float, default=300, help="for the release after the last strike")
     parser.add_argument("--keep", action="store_true", help="keep the roots of lives that were not good")
     options = parser.parse_args()
     fetch_profile("lite", progress=lambda _: None)
@@ -43,6 +44,7 @@ def main() -> int:
             num_strikes=options.strikes,
             expected=expected,
             kinds=options.kinds,
+            limit_seconds=options.limit_seconds,
         )
         print(json.dumps(asdict(life)), flush=True)
         num_bad += bool(life.faults)

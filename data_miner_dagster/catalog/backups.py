@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
+from data_miner_dagster.catalog.kept_log import KeptLog
+
 
 def copy_before_migration(file: Path, revision: str) -> Path:
     """Atomically copy a catalog that is at `revision`, and return the copy's path.
@@ -16,6 +18,7 @@ def copy_before_migration(file: Path, revision: str) -> Path:
     """
     copy = file.with_name(f"{file.stem}-{revision}{file.suffix}")
     partial = copy.with_name(f".partial-{os.getpid()}-{copy.name}")
+    KeptLog(file).put_back()
     try:
         with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(partial)) as target:
             source.backup(target)

@@ -7,16 +7,18 @@ import weakref
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Dialect, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session as _Session
 from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from data_miner_dagster.catalog.failures import one_line_failures
+from data_miner_dagster.catalog.kept_log import KeptLog
 from data_miner_dagster.catalog.work_tables import Base
 from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown_catalog_url
 from data_miner_dagster.domain.errors import ConfigError, TransientError
@@ -44,12 +46,13 @@ def sqlite_url(path: Path) -> URL:
     return URL.create("sqlite", database=str(path))
 
 
-def make_engine(url: str | URL, *, is_read_only: bool = False) -> Engine:
+def make_engine(url: str | URL, *, is_read_only: bool = False, kept_log: KeptLog | None = None) -> Engine:
     """Return an engine. SQLite waits for locks, enforces foreign keys and uses write-ahead logging.
 
     An SQLite transaction that may write takes its lock at the start (BEGIN IMMEDIATE). A read followed by a write
     therefore never fails half-way because another process wrote in between. A read-only transaction takes no lock.
-    With write-ahead logging it sees the state at its start, and neither waits for a writer nor delays one.
+    With write-ahead logging it sees the state at its start, and neither waits for a writer nor delays one. Connections
+    to an SQLite file go through `kept_log`, if there is one.
 
     Raises:
         ConfigError: the URL is not for SQLite or PostgreSQL.
@@ -72,11 +75,22 @@ def make_engine(url: str | URL, *, is_read_only: bool = False) -> Engine:
         parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
     )
 
+    if kept_log is not None:
+
+        @event.listens_for(engine, "do_connect")
+        def _connect(dialect: Dialect, _record: object, arguments: Any, options: Any) -> Any:
+            def connect() -> Any:
+                connection = dialect.connect(*arguments, **options)
+                _write_ahead(connection)
+                return connection
+
+            return kept_log.connect(connect)
+
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # SQLAlchemy's BEGIN below, not the driver's
+        _write_ahead(connection)
         cursor = connection.cursor()
-        _write_ahead(cursor)
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute(f"PRAGMA query_only={'ON' if is_read_only else 'OFF'}")
@@ -90,12 +104,12 @@ def make_engine(url: str | URL, *, is_read_only: bool = False) -> Engine:
     return engine
 
 
-def _write_ahead(cursor: Any) -> None:
+def _write_ahead(connection: Any) -> None:
     """Switch to write-ahead logging. SQLite does not wait automatically while another process makes this switch."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            cursor.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
@@ -105,6 +119,7 @@ def _write_ahead(cursor: Any) -> None:
 
 def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
     """Rewrite an SQLite file and empty its log, so that no deleted data remains. Return False if it is in use."""
+    KeptLog(path).put_back()
     with closing(sqlite3.connect(path, timeout=wait_seconds, isolation_level=None)) as connection:
         try:
             connection.execute("VACUUM")
@@ -165,17 +180,19 @@ class Database:
     """One catalog and its transactions. Cheap to create, connects at first use, safe to share between threads."""
 
     def __init__(self, url: str | URL) -> None:
-        self.engine = make_engine(url)
+        kept_log = _kept_log_of(url)
+        self.engine = make_engine(url, kept_log=kept_log)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._reading_engine = (
             # Shares the pool. Statements of one transaction see one state of the catalog, as on SQLite.
             self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             if self.is_postgresql
-            else make_engine(url, is_read_only=True)
+            else make_engine(url, is_read_only=True, kept_log=kept_log)
         )
         self._reading_sessions = sessionmaker(self._reading_engine, expire_on_commit=False)
         # At the latest when the process ends, so that a root copied without its -wal file is not empty.
-        weakref.finalize(self, _dispose, self.engine, self._reading_engine)
+        self._dispose = partial(_dispose, self.engine, self._reading_engine, kept_log)
+        weakref.finalize(self, self._dispose)
 
     @property
     def is_postgresql(self) -> bool:
@@ -227,10 +244,25 @@ class Database:
 
     def dispose(self) -> None:
         """Close all connections. Copies SQLite's write-ahead log into its file if no other process uses it."""
-        _dispose(self.engine, self._reading_engine)
+        self._dispose()
 
 
-def _dispose(engine: Engine, reading_engine: Engine) -> None:
+def _kept_log_of(url: str | URL) -> KeptLog | None:
+    if isinstance(url, str) and problem_of_catalog_url(url):
+        return None  # `make_engine` says so
+    parsed = make_url(url)
+    return KeptLog(Path(parsed.database)) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
+def _dispose(engine: Engine, reading_engine: Engine, kept_log: KeptLog | None) -> None:
+    close = partial(_close, engine, reading_engine)
+    if kept_log is None:
+        close()
+    else:
+        kept_log.leave(close)
+
+
+def _close(engine: Engine, reading_engine: Engine) -> None:
     # Close read-only connections first: SQLite checkpoints automatically when the last connection closes, unless that
     # connection is read-only.
     reading_engine.dispose()

@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
+from data_miner_dagster.catalog.kept_log import KeptLog
 from data_miner_dagster.domain.errors import CatalogError, DataMinerError, TransientError
 from data_miner_dagster.domain.foreign_text import clean_text
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
@@ -60,6 +61,7 @@ def quick_check(path: Path) -> str | None:
     """Return the problem that SQLite finds in a database file, or None if it is intact or missing. Changes nothing."""
     if not path.is_file():
         return None
+    KeptLog(path).put_back()
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
         # The message may quote a name from the file that is no longer valid text.

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
+from data_miner_dagster.catalog.database import Database, sqlite_url
 from data_miner_dagster_tests.end_to_end.commands import CHECKOUT, command, digests, environment, project, write_yaml
 from data_miner_dagster_tests.end_to_end.platform_process import free_port, wait_for
 from data_miner_dagster_tests.kills.postgres import OwnPostgres
@@ -183,17 +184,15 @@ class KilledPlatform:
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """Return what the catalog answers."""
-        url = (
-            self.postgres.catalog_url
-            if self.postgres
-            else f"sqlite:///file:{self.root}/catalog.sqlite?mode=ro&uri=true"
-        )
-        engine = create_engine(url)
+        file = self.root / "catalog.sqlite"
+        if self.postgres is None and not file.exists():
+            raise FileNotFoundError(file)
+        database = Database(self.postgres.catalog_url if self.postgres else sqlite_url(file))
         try:
-            with engine.connect() as connection:
-                return [tuple(row) for row in connection.execute(text(statement))]
+            with database.reading() as session:
+                return [tuple(row) for row in session.execute(text(statement))]
         finally:
-            engine.dispose()
+            database.dispose()
 
     def releases(self) -> list[Path]:
         """Return the published releases, oldest first."""

@@ -1,0 +1,192 @@
+"""A second name for the write-ahead log of an SQLite catalog, so that deleting the files beside it loses nothing.
+
+While processes have a database open, `-wal` and `-shm` beside it are part of it. Whoever deletes them takes them from
+processes that start later, not from those at work: each side then goes on with a log of its own, and the copies of
+both end up in one file. So the processes that use a catalog keep hard links to both, and each puts them back before it
+connects.
+
+Belongs here: the links, and the locks that say whether they are current. Does not belong here: what is in the log.
+
+Source: https://sqlite.org/howtocorrupt.html, section 1.4 (unlinking of files in use); https://sqlite.org/wal.html
+"""
+
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+logger = logging.getLogger("data_miner")
+
+_SUFFIXES: Final = ("-wal", "-shm")
+_ATTEMPTS: Final = 100
+
+
+class KeptLog:
+    """The log of one SQLite file, for the connections of one process. Safe to share between threads.
+
+    Where a file system has no hard links or no locks, connections are made as without it.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._folder = file.with_name(f"{file.stem}_in_use")
+        self._use: int | None = None
+        self._mutex = Lock()
+
+    def connect(self, make: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+        """Return a new connection to the file, whose log is the one that the other processes write to."""
+        with self._mutex, self._door() as door_fd:
+            if door_fd is None:
+                return make()
+            if self._use is None:
+                self._use = self._begin_use()
+            else:
+                self._put_back()
+            for _ in range(_ATTEMPTS):
+                connection = make()
+                try:
+                    connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # opens the log
+                    if self._keep():
+                        return connection
+                except BaseException:
+                    connection.close()
+                    raise
+                # They were deleted in this very moment, and what this connection has opened is new and empty.
+                connection.close()
+                self._put_back()
+            return make()
+
+    def put_back(self) -> None:
+        """Put back what was deleted, for a program that opens the file by itself. Does nothing if nobody uses it."""
+        if not self._folder.is_dir():
+            return
+        with self._mutex, self._door() as door_fd:
+            if door_fd is None:
+                return
+            if self._use is not None:
+                self._put_back()
+                return
+            self._end_use(self._begin_use())
+
+    def leave(self, close: Callable[[], None]) -> None:
+        """Close the connections of this process by `close`. The last process to do so removes the links.
+
+        SQLite then deletes the log. Nobody connects meanwhile, and takes that for somebody's hand.
+        """
+        if self._use is None:
+            close()
+            return
+        with self._mutex, self._door():
+            close()
+            self._end_use(self._use)
+            self._use = None
+
+    @contextmanager
+    def _door(self) -> Iterator[int | None]:
+        """Let one process at a time look at the files and change them. Yield None where that cannot be had."""
+        try:
+            self._folder.mkdir(exist_ok=True, mode=0o700)
+            door = os.open(self._folder / "door", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:  # a read-only or full file system, no such folder: whoever connects says so
+            yield None
+            return
+        try:
+            try:
+                fcntl.flock(door, fcntl.LOCK_EX)
+            except OSError:
+                yield None
+                return
+            yield door
+        finally:
+            os.close(door)
+
+    def _begin_use(self) -> int:
+        users = os.open(self._folder / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if _is_alone(users):
+            self._put_back_after_crash()
+            self._forget()
+        else:
+            self._put_back()
+        fcntl.flock(users, fcntl.LOCK_SH)
+        return users
+
+    def _end_use(self, users: int) -> None:
+        try:
+            if _is_alone(users):
+                self._forget()
+        finally:
+            os.close(users)
+
+    def _put_back(self) -> None:
+        """Give the files that the other processes have open their names again."""
+        for suffix in _SUFFIXES:
+            link, path = self._link(suffix), self._path(suffix)
+            if not link.exists() or _same_file(link, path):
+                continue
+            logger.warning("%s was deleted while the catalog was in use; it is put back", path)
+            replacement = self._folder / f"back{suffix}"
+            with suppress(OSError):
+                replacement.unlink(missing_ok=True)
+                replacement.hardlink_to(link)
+                replacement.replace(path)
+
+    def _put_back_after_crash(self) -> None:
+        """Put back a deleted log that no process has open any more, if the file lacks something that is in it.
+
+        SQLite writes to the file only what it has written to the log before, so a log that is newer has more.
+        """
+        link, path = self._link("-wal"), self._path("-wal")
+        with suppress(OSError):
+            if not path.exists() and link.stat().st_size and link.stat().st_mtime_ns > self._file.stat().st_mtime_ns:
+                logger.warning("%s was deleted before it was copied into the catalog; it is put back", path)
+                path.hardlink_to(link)
+
+    def _keep(self) -> bool:
+        """Link the open files. Return False if they are not those that others use, or are gone."""
+        for suffix in _SUFFIXES:
+            link, path = self._link(suffix), self._path(suffix)
+            if not path.exists():
+                return suffix == "-shm" and not link.exists()  # SQLite may do without, alone
+            if link.exists():
+                if not _same_file(link, path):
+                    return False
+                continue
+            try:
+                link.hardlink_to(path)
+            except FileNotFoundError:
+                return False
+            except OSError:  # no hard links on this file system
+                return True
+        return True
+
+    def _forget(self) -> None:
+        for suffix in _SUFFIXES:
+            with suppress(OSError):
+                self._link(suffix).unlink(missing_ok=True)
+
+    def _link(self, suffix: str) -> Path:
+        return self._folder / f"kept{suffix}"
+
+    def _path(self, suffix: str) -> Path:
+        return self._file.with_name(self._file.name + suffix)
+
+
+def _is_alone(users: int) -> bool:
+    """Return whether no other process uses the file; if so, the lock is exclusive until it is changed or closed."""
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
