@@ -27,7 +27,7 @@ DAGSTER_SETTINGS: Final = "dagster.yaml"
 """The file that makes a folder a DAGSTER_HOME."""
 POSTGRES_STORAGE: Final = f"""
 # Dagster's own storage is in PostgreSQL since `data-miner migrate-to`. The commands of data-miner set this variable by
-# themselves; the commands of dagster need it in the environment: docs/deployment.md
+# themselves; the commands of dagster need it in the environment: docs/deploy/postgresql.md
 storage:
   postgres:
     postgres_url: {{env: {DAGSTER_URL_VARIABLE}}}
@@ -36,12 +36,13 @@ _EARLIER_SETTINGS: Final = frozenset(
     {
         "2fc86a01f00fc2f650e9562adb7d5ebd34d120ecacdceff115b40e048cc91160",
         "3d315a6002fc4f8ef0c68274cdbf536319b03b2b206a9beac8034743773fab07",
+        "446e4c85fc8c15f934ed92ddc41a1893109532579f1931d7368c4811713f3a03",
         "453127440c9551a44deb371de49d4118e8b3e9ac2f9aab4cc43b1be523c5524d",
         "b5f10ab1224a6d73e97cf82a67a41175042cb04ab4fe35fbac0bb635eddca9b7",
         "d1160c6b12f82da0e834dee9f2c03fc4077ff20bb30f4fc4427beee3794dbbb4",
     }
 )
-"""sha256 of the dagster.yaml of earlier versions. They ended every run after four hours, whatever it was doing."""
+"""sha256 of the dagster.yaml of earlier versions."""
 _PACKAGE: Final = Path(__file__).parent
 
 

@@ -233,4 +233,4 @@ def _tell(moved: "MovedCatalog") -> None:
         echo(f"its password is not kept: set {CATALOG_URL_VARIABLE} to the whole URL for all commands and services")
     elif moved.is_dagster_beside:
         echo("the commands of data-miner know it from now on")
-    echo(f"the `dagster` command, beside them, needs {DAGSTER_URL_VARIABLE}: docs/deployment.md says which")
+    echo(f"the `dagster` command, beside them, needs {DAGSTER_URL_VARIABLE}: docs/deploy/postgresql.md says which")

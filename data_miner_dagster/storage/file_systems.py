@@ -64,5 +64,6 @@ def check_place_of_sqlite(file: Path, mountinfo: str | None = None) -> None:
     if mount is not None and mount.kind in _OF_SEVERAL_HOSTS:
         raise ConfigError(
             f"{file} is on {mount.kind} ({mount.source} at {mount.mount_point}), where an SQLite catalog gets damaged: "
-            "set DATA_MINER_CATALOG_URL to a PostgreSQL database (docs/deployment.md), or use a --root on a local disk"
+            "set DATA_MINER_CATALOG_URL to a PostgreSQL database (docs/deploy/postgresql.md), or use a --root on a "
+            "local disk"
         )
