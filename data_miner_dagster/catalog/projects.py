@@ -17,6 +17,7 @@ from data_miner_dagster.catalog.attempts import forget_items
 from data_miner_dagster.catalog.batches import free_project
 from data_miner_dagster.catalog.database import Database, now_of
 from data_miner_dagster.catalog.holds import delete_holds_of_project
+from data_miner_dagster.catalog.measurements import PROJECT_STAGES, forget_spent
 from data_miner_dagster.catalog.schema import (
     ProjectRow,
     ProjectVideoRow,
@@ -166,5 +167,6 @@ def delete_project(database: Database, name: str) -> bool:
         delete_holds_of_project(session, name)
         forget_items(session, [name])
         free_project(session, name)
+        forget_spent(session, [name], PROJECT_STAGES)
         session.execute(delete(ProjectRow).where(ProjectRow.name == name))  # ON DELETE CASCADE removes the memberships
         return True

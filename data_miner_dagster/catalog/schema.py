@@ -1,7 +1,7 @@
 """The tables, as typed ORM rows. Those of planned work are in work_tables.py."""
 
 from datetime import UTC, date, datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -215,6 +215,7 @@ class ReleaseRow(Base):
     num_boxes: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     withdrawn_reason: Mapped[str | None] = mapped_column(Text)
+    cost: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # stages.costs.Cost, when it was made
 
 
 class SiteGateRow(Base):

@@ -14,6 +14,7 @@ from data_miner_dagster import __version__
 from data_miner_dagster.catalog.attempts import num_attempts
 from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database, now_of
+from data_miner_dagster.catalog.measurements import store_spent
 from data_miner_dagster.catalog.schema import (
     ClaimRow,
     ProjectRow,
@@ -105,6 +106,7 @@ def record_internal_error(
         # A failed video gets a new reason by way of PENDING, since a status cannot follow itself.
         has_failed = {VideoStatus.FAILED, VideoStatus.UNAVAILABLE} & set(only_from)
         move_video(session, video_key, VideoStatus.PENDING, only_from=has_failed)
+        store_spent(session, video_key, is_failed=True)
         return move_video(session, video_key, VideoStatus.FAILED, only_from={*only_from, VideoStatus.PENDING}, **values)
 
 
@@ -121,6 +123,7 @@ def fail_for_now(database: Database, video_key: str, stage: WorkStage, kind: Vid
             error_kind=kind,
             retry_after=due_at,
         )
+        store_spent(session, video_key, is_failed=True)
 
 
 def _next_try(session: Session, stage: WorkStage, video_key: str) -> datetime:

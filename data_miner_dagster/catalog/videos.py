@@ -21,6 +21,7 @@ from data_miner_dagster.catalog.batches import free_videos
 from data_miner_dagster.catalog.content import lock_content
 from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.holds import delete_holds_of_videos
+from data_miner_dagster.catalog.measurements import forget_spent
 from data_miner_dagster.catalog.members import is_wanted
 from data_miner_dagster.catalog.pending import projects_of, raise_content_versions
 from data_miner_dagster.catalog.schema import (
@@ -38,7 +39,7 @@ from data_miner_dagster.domain.records import VideoFileRecord
 from data_miner_dagster.domain.statuses import (
     VideoStatus,
 )
-from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 
 
 def find_video(database: Database, key: str) -> VideoRow | None:
@@ -300,6 +301,7 @@ def delete_videos(database: Database, video_keys: Collection[str], *, only_unwan
             session.execute(update(VideoRow).where(VideoRow.duplicate_of.in_(some)).values(duplicate_of=None))
             delete_holds_of_videos(session, some)
             forget_items(session, some)
+            forget_spent(session, some, VIDEO_STAGES)
             session.execute(delete(VideoRow).where(VideoRow.key.in_(some)))
             removed += some
     return removed

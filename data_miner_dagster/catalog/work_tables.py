@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Enum, ForeignKey, Index, String, Text
+from sqlalchemy import BigInteger, Enum, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from data_miner_dagster.catalog.schema import Base, UtcDateTime
@@ -15,6 +15,7 @@ __all__ = [
     "Base",
     "BatchItemRow",
     "HoldRow",
+    "MeasurementRow",
     "PendingWorkRow",
     "ProjectTurnRow",
     "RunLeaseRow",
@@ -164,3 +165,26 @@ class WorkBasisRow(Base):
 
     stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
     basis: Mapped[str] = mapped_column(String(64))
+
+
+class MeasurementRow(Base):
+    """What a stage has spent on a video or project in one run (domain/measurements.py). Runs of an item add up."""
+
+    __tablename__ = "measurements"
+    __table_args__ = (Index(None, "stage", "measured_at"),)
+
+    subject: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)  # video key or project name
+    stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)  # "": of no run of Dagster's
+    num_items: Mapped[int]
+    num_failed: Mapped[int]
+    num_requests: Mapped[int] = mapped_column(BigInteger)
+    bytes_received: Mapped[int] = mapped_column(BigInteger)
+    bytes_written: Mapped[int] = mapped_column(BigInteger)
+    cpu_seconds: Mapped[float]
+    gpu_seconds: Mapped[float]
+    wall_seconds: Mapped[float]
+    floor_seconds: Mapped[float]
+    num_frames: Mapped[int] = mapped_column(BigInteger)
+    num_boxes: Mapped[int] = mapped_column(BigInteger)
+    measured_at: Mapped[datetime] = mapped_column(UtcDateTime)

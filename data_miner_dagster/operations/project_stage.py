@@ -7,10 +7,12 @@ and that the stage before is done. Does not belong here: the work.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from data_miner_dagster.catalog.measurements import store_spent
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.domain.at_work import working_on
 from data_miner_dagster.domain.errors import ClaimLostError, NotReadyError, RunEndedError
+from data_miner_dagster.domain.meters import Meter
 from data_miner_dagster.domain.statuses import PROJECT_WAY, STAGE_AFTER, ProjectStage
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.builds import begin_build
@@ -59,6 +61,7 @@ class StageRun:
                 move_project(session, self._project, self._stage)
             counts = {**row.counts, **self.counts}
             move_project(session, self._project, after, only_from={self._stage}, error=None, counts=counts, **built)
+            store_spent(session, self._project)
 
     def fail(self, error: Exception) -> None:
         """Record on the project at which stage it failed, and why."""
@@ -73,6 +76,7 @@ class StageRun:
         def move() -> None:
             with self._platform.database.transaction() as session:
                 move_project(session, self._project, target, error=error)
+                store_spent(session, self._project, is_failed=True)
 
         # if it fails, too, what came before it is what the caller is to hear of
         attempt_extra("stage of a project", self._project, move)
@@ -90,10 +94,13 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
         ClaimHeldError: another worker is at this project for longer than one waits.
         ClaimLostError: another worker took the project over while this one was suspended. It writes no row.
     """
+    work = WorkStage(stage.value)
+    meter = Meter(work, project, platform.run_id, of_process=True)
     with (
         working_on(stage=stage.word, project=project),
-        charging(platform, project, WorkStage(stage.value)),
+        charging(platform, project, work),
         platform.hold_project(project) as claim,
+        meter.working(),
     ):
         run = StageRun(platform, project, stage)
         try:

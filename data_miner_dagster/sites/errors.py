@@ -36,7 +36,8 @@ from data_miner_dagster.sites.guarded_ydl import javascript_runtime
 from data_miner_dagster.sites.hosts import retry_after_seconds
 from data_miner_dagster.sites.opt_outs import OptedOutError
 from data_miner_dagster.sites.redaction import redact
-from data_miner_dagster.sites.transport import DeadlineExceededError, PageTooLargeError, QueueStoppedError
+from data_miner_dagster.sites.responses import PageTooLargeError
+from data_miner_dagster.sites.transport import DeadlineExceededError, QueueStoppedError
 
 _K = VideoErrorKind
 

@@ -5,7 +5,6 @@ through `GuardedHandler`, which opens each connection with `addresses.connect_ch
 """
 
 import http.client
-import io
 import math
 import socket
 import ssl
@@ -14,41 +13,34 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import urllib.response
 import weakref
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Final
+from typing import Any
 
 from yt_dlp.networking._helper import make_socks_proxy_opts
 from yt_dlp.networking._urllib import (
     HTTPHandler,
     ProxyHandler,
-    UrllibResponseAdapter,
     UrllibRH,
 )
 from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.socks import sockssocket
 from yt_dlp.utils.networking import select_proxy
 
+from data_miner_dagster.domain.measurements import Measured
+from data_miner_dagster.domain.meters import note
 from data_miner_dagster.sites.addresses import checked_addresses, connect_checked
 from data_miner_dagster.sites.hosts import normalise_host, promised_bytes
 from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_of
 from data_miner_dagster.sites.redirects import DiscreetRedirects
-
-MAX_PAGE_BYTES: Final = 64 << 20
-"""Maximum size of a page, manifest or feed that is read completely. The configuration limits video bytes."""
+from data_miner_dagster.sites.responses import CappedResponse, unpacked
 
 
 class DeadlineExceededError(RequestError):  # type: ignore[misc]
     """The wall time allowed for one listing or download has passed."""
-
-
-class PageTooLargeError(RequestError):  # type: ignore[misc]
-    """A page to be read completely is larger than `MAX_PAGE_BYTES`."""
 
 
 class QueueStoppedError(RequestError):  # type: ignore[misc]
@@ -251,21 +243,6 @@ def _connection_class(
     return GuardedConnection
 
 
-def _inflate(raw: bytes, encoding: str) -> bytes:
-    wbits = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}[encoding]
-    try:
-        inflater = zlib.decompressobj(wbits)
-        content = inflater.decompress(raw, MAX_PAGE_BYTES + 1)
-    except zlib.error:
-        if encoding != "deflate":
-            raise
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # some servers send a raw deflate stream
-        content = inflater.decompress(raw, MAX_PAGE_BYTES + 1)
-    if len(content) > MAX_PAGE_BYTES:
-        raise PageTooLargeError(f"a compressed page unpacks to more than {MAX_PAGE_BYTES} bytes")
-    return content
-
-
 class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
     """Opens guarded connections, and decompresses responses without trusting their size."""
 
@@ -299,48 +276,9 @@ class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
             if errand.refuses_opt_outs and (words := opt_out_of(response.headers)):
                 response.close()
                 raise OptedOutError(f"{OPTED_OUT} ({words})")
-        encodings = [part.strip().lower() for part in response.headers.get("Content-Encoding", "").split(",")]
-        encodings = [encoding for encoding in encodings if encoding not in ("", "identity")]
-        if not encodings:
-            return super().http_response(request, response)
-        content = _read_page(response)
-        for encoding in reversed(encodings):
-            if encoding not in ("gzip", "x-gzip", "deflate"):
-                raise RequestError(f"the server answers in Content-Encoding {encoding!r}, which was not asked for")
-            try:
-                content = _inflate(content, encoding)
-            except zlib.error as error:
-                raise RequestError(f"the server's answer is no {encoding}: {error}") from None
-        del response.headers["Content-Encoding"]
-        unpacked = urllib.response.addinfourl(io.BytesIO(content), response.headers, response.url, response.code)
-        unpacked.msg = response.msg  # type: ignore[attr-defined]
-        return super().http_response(request, unpacked)
+        return super().http_response(request, unpacked(response))
 
     https_response = http_response
-
-
-def _read_page(response: Any) -> bytes:
-    content: bytes = response.read(MAX_PAGE_BYTES + 1)
-    if len(content) > MAX_PAGE_BYTES:
-        raise PageTooLargeError(f"a page is larger than {MAX_PAGE_BYTES} bytes")
-    return content
-
-
-class _CappedResponse(UrllibResponseAdapter):  # type: ignore[misc]
-    """A response that raises if a read to the end exceeds the size limit of a page."""
-
-    def read(self, amt: int | None = None) -> bytes:
-        if amt is not None and amt >= 0:
-            content: bytes = super().read(amt)
-            return content
-        blocks, total = [], 0
-        while block := super().read(1 << 16):
-            total += len(block)
-            if total > MAX_PAGE_BYTES:
-                self.close()
-                raise PageTooLargeError(f"a page is larger than {MAX_PAGE_BYTES} bytes")
-            blocks.append(block)
-        return b"".join(blocks)
 
 
 class GuardedHandler(UrllibRH):  # type: ignore[misc]
@@ -382,16 +320,17 @@ class GuardedHandler(UrllibRH):  # type: ignore[misc]
         same = (request.method, request.url, frozenset(request.headers.items())) if request.data is None else None
         if errand is not None and (answer := errand.forbidden.get(same)) is not None:
             raise RequestError(answer)  # yt-dlp requests each fragment three times, whatever the response
+        note(Measured(num_requests=1))
         try:
             response = super()._send(request)
         except HTTPError as error:
-            error.response.__class__ = _CappedResponse
+            error.response.__class__ = CappedResponse
             if errand is not None:
                 errand.refused.append(error.response)
                 if error.status in (401, 403) and same is not None:
                     errand.forbidden[same] = str(error)
             raise
-        response.__class__ = _CappedResponse
+        response.__class__ = CappedResponse
         if errand is not None:
             errand.promised_bytes = promised_bytes(response.headers)
         return response

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from data_miner_dagster.domain.at_work import InheritingThreads
 from data_miner_dagster.domain.errors import UnreadableImageError
+from data_miner_dagster.domain.meters import for_current_meter, model_call
 from data_miner_dagster.domain.records import Float32Array, RgbImage
 from data_miner_dagster.protocols.encoders import ImageEncoder
 
@@ -89,8 +90,9 @@ def embed_in_batches(
                 raise
             return error
 
+    metered = for_current_meter(prepare)
     with InheritingThreads(batching.decode_threads, thread_name_prefix="decode") as pool:
-        ahead = _PreparedAhead(iter(frames), lambda frame: pool.submit(prepare, frame), group_of)
+        ahead = _PreparedAhead(iter(frames), lambda frame: pool.submit(metered, frame), group_of)
         try:
             ahead.fill(PREFETCHED_BATCHES * runner.batch_size)
             while ahead.waiting:
@@ -171,7 +173,8 @@ class _BatchRunner:
         while start < len(arrays):
             part = arrays[start : start + self.batch_size]
             try:
-                vectors = self._encoder.embed_batch(np.stack(part))
+                with model_call(self._encoder):
+                    vectors = self._encoder.embed_batch(np.stack(part))
             except Exception as error:
                 if is_out_of_memory(error) and len(part) > 1:
                     self.batch_size = len(part) // 2
@@ -187,7 +190,8 @@ class _BatchRunner:
     def _one_by_one(self, arrays: list[npt.NDArray[Any]]) -> Iterator[Float32Array | Exception]:
         for array in arrays:
             try:
-                vector = self._encoder.embed_batch(array[np.newaxis])[0]
+                with model_call(self._encoder):
+                    vector = self._encoder.embed_batch(array[np.newaxis])[0]
             except Exception as error:
                 if is_out_of_memory(error) or not self._is_of_frame(error):
                     raise

@@ -106,12 +106,17 @@ class Nursery:
             theirs.close()
         return process_id, ours, errors
 
-    def end(self, process_id: int, seconds: float) -> int | None:
-        """Wait up to `seconds` for a worker to end, then kill it; return its exit code as Popen would."""
+    def end(self, process_id: int, seconds: float) -> tuple[int | None, float]:
+        """Wait up to `seconds` for a worker to end, then kill it.
+
+        Returns:
+            Its exit code as Popen would give it, and the CPU time of its whole life in seconds.
+        """
         try:
-            return os.waitstatus_to_exitcode(self._tell({"end": process_id, "seconds": seconds}, [])["status"])
+            ended = self._tell({"end": process_id, "seconds": seconds}, [])
         except EOFError:
-            return None  # the kernel has killed it together with its nursery
+            return None, 0.0  # the kernel has killed it together with its nursery
+        return os.waitstatus_to_exitcode(ended["status"]), float(ended["cpu_seconds"])
 
     def close(self) -> None:
         """End the process and its workers."""

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import data_miner_dagster
+from data_miner_dagster.domain.meters import Meter
 from data_miner_dagster.workers.errors import CallerError, error_to_json
 from data_miner_dagster.workers.limits import data_bytes, held_to
 
@@ -45,7 +46,8 @@ def serve(jobs: Mapping[str, Job]) -> None:
             os._exit(0)
         wish = json.loads(message)
         if "end" in wish:
-            control.send(json.dumps({"status": _end(wish["end"], wish["seconds"])}).encode())
+            status, cpu_seconds = _end(wish["end"], wish["seconds"])
+            control.send(json.dumps({"status": status, "cpu_seconds": cpu_seconds}).encode())
             continue
         own = os.getpid()
         if (process_id := os.fork()) == 0:
@@ -56,15 +58,18 @@ def serve(jobs: Mapping[str, Job]) -> None:
         control.send(json.dumps({"process_id": process_id}).encode())
 
 
-def _end(process_id: int, seconds: float) -> int:
-    """Wait up to `seconds` for a worker to exit, then kill it; return its wait status."""
+def _end(process_id: int, seconds: float) -> tuple[int, float]:
+    """Wait up to `seconds` for a worker to exit, then kill it; return its wait status, and its CPU time in seconds."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if (found := os.waitpid(process_id, os.WNOHANG))[0]:
-            return found[1]
-        time.sleep(0.002)
-    os.kill(process_id, signal.SIGKILL)
-    return os.waitpid(process_id, 0)[1]
+    ended, status, usage = 0, 0, None
+    while not ended and time.monotonic() < deadline:
+        ended, status, usage = os.wait4(process_id, os.WNOHANG)
+        if not ended:
+            time.sleep(0.002)
+    if not ended or usage is None:
+        os.kill(process_id, signal.SIGKILL)
+        _, status, usage = os.wait4(process_id, 0)
+    return status, usage.ru_utime + usage.ru_stime
 
 
 def _be_worker(jobs: Mapping[str, Job], nursery: int, channel: int, errors: int, notices: int) -> None:
@@ -99,6 +104,7 @@ class _Worker:
         self._lines = channel.makefile("rb")
         self._sending = threading.Lock()
         self._asking = threading.Lock()
+        self._meter = Meter()
 
     def serve(self, jobs: Mapping[str, Job]) -> None:
         first_bytes: int | None = None
@@ -108,15 +114,20 @@ class _Worker:
             limits = message["limits"]
             first_bytes = data_bytes() if first_bytes is None else first_bytes
             answer: dict[str, Any]
-            try:
-                with held_to(limits):
-                    answer = {"answer": jobs[message["job"]](message["arguments"])}
-            except BaseException as error:  # noqa: BLE001 - raised again in the caller
-                answer = {"error": error_to_json(error)}
+            self._meter = Meter(of_process=True)
+            with self._meter.working():
+                try:
+                    with held_to(limits):
+                        answer = {"answer": jobs[message["job"]](message["arguments"])}
+                except BaseException as error:  # noqa: BLE001 - raised again in the caller
+                    answer = {"error": error_to_json(error)}
             allowed = limits.get("memory_bytes")
             # Limits count from the current size, so a worker that has grown permanently is replaced by a new one.
             is_last = allowed is not None and data_bytes() - first_bytes > allowed // 2
-            self.send({**answer, "is_last": is_last})
+            self.send({**answer, "is_last": is_last, "spent": self._meter.take().told()})
+
+    def tell_spent(self) -> None:
+        self.send({"spent": self._meter.take().told()})
 
     def send(self, message: dict[str, Any]) -> None:
         line = json.dumps(message).encode() + b"\n"
@@ -149,6 +160,11 @@ _the: list[_Worker] = []
 def ask(name: str, arguments: dict[str, Any]) -> Any:
     """Ask the caller of the running job (`on_call` of `WorkerPool.call`). An exception raised there ends the job."""
     return _the[0].ask(name, arguments)
+
+
+def tell_spent() -> None:
+    """Tell the caller what the running job has cost until now, so that it is known even if this process is killed."""
+    _the[0].tell_spent()
 
 
 def num_notices() -> int:

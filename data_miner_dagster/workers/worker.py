@@ -7,10 +7,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import IO, Any, Final
 
 import data_miner_dagster
+from data_miner_dagster.domain.measurements import Measured, measured_from_told
+from data_miner_dagster.domain.meters import note
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError, error_from_json
 from data_miner_dagster.workers.limits import WorkerLimits
 from data_miner_dagster.workers.nursery import DIES_WITHIN_SECONDS, Nursery, how_it_ended
@@ -35,6 +37,8 @@ class Worker:
         self._exit_code: int | None = None
         self._has_ended = False
         self._ending = threading.Lock()
+        self._cpu_seconds = 0.0  # of its whole life, once it has ended
+        self._told_cpu_seconds = 0.0
 
     @property
     def is_sound(self) -> bool:
@@ -42,7 +46,14 @@ class Worker:
         return not (self._is_busy or self._is_last or self._has_ended) and self._nursery.is_alive
 
     def ask(self, job: str, arguments: dict[str, Any], limits: WorkerLimits, on_call: OnCall | None) -> Any:
-        """Send a job and wait for its answer; see `WorkerPool.call`."""
+        """Send a job and wait for its answer; see `WorkerPool.call`. What it costs is noted for the work at hand."""
+        try:
+            return self._ask(job, arguments, limits, on_call)
+        finally:
+            if self._has_ended:  # without having told all
+                note(Measured(cpu_seconds=max(0.0, self._cpu_seconds - self._told_cpu_seconds)))
+
+    def _ask(self, job: str, arguments: dict[str, Any], limits: WorkerLimits, on_call: OnCall | None) -> Any:
         self._is_busy = True  # without an answer it cannot be used again
         self._errors.seek(0)
         self._errors.truncate()
@@ -53,6 +64,10 @@ class Worker:
         failure: Exception | None = None
         while True:
             said = self._receive(deadline, limits)
+            if "spent" in said:
+                self._note_spent(said.pop("spent"))
+            if not said:
+                continue
             if "log" in said:
                 logging.getLogger(said["log"]).log(said["level"], "%s", said["message"])
             elif "ask" in said:
@@ -77,6 +92,11 @@ class Worker:
             allowed = "" if limits.memory_bytes is None else f" than {limits.memory_bytes} bytes"
             raise WorkerLimitError("memory", f"needs more memory{allowed}")
         raise error_from_json(said["error"])
+
+    def _note_spent(self, told: dict[str, Any]) -> None:
+        spent = replace(measured_from_told(told), wall_seconds=0.0)  # the caller's own clock tells that
+        self._told_cpu_seconds += spent.cpu_seconds
+        note(spent)
 
     def _send(self, message: dict[str, Any], deadline: float | None, limits: WorkerLimits) -> None:
         try:
@@ -129,7 +149,7 @@ class Worker:
         with self._ending:
             if not self._has_ended:
                 self._has_ended = True
-                self._exit_code = self._nursery.end(self.process_id, seconds)
+                self._exit_code, self._cpu_seconds = self._nursery.end(self.process_id, seconds)
 
     def close_files(self) -> None:
         """Close the caller's files. The worker must have ended."""

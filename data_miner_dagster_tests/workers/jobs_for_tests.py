@@ -4,14 +4,17 @@ import logging
 import os
 import re
 import signal
+import threading
 import time
 from typing import Any
 
 from data_miner_dagster.domain.errors import SourceError, VideoTransientError
+from data_miner_dagster.domain.measurements import Measured
+from data_miner_dagster.domain.meters import note
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import __name__ as _records  # a module of the package, to be in a place
 from data_miner_dagster.sites.keys import key_of_url
-from data_miner_dagster.workers.serving import ask, num_notices, serve
+from data_miner_dagster.workers.serving import ask, num_notices, serve, tell_spent
 
 kept = bytearray()
 
@@ -93,6 +96,30 @@ def log(_: dict[str, Any]) -> Any:
     logging.getLogger("data_miner_dagster.sites").warning("loudly")
 
 
+def spend(arguments: dict[str, Any]) -> Any:
+    """Spend CPU time in two threads, and say what requests were made."""
+    note(Measured(num_requests=arguments["num_requests"]))
+    threads = [threading.Thread(target=_burn, args=(arguments["cpu_seconds"] / 2,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return os.getpid()
+
+
+def spend_on(arguments: dict[str, Any]) -> Any:
+    """Tell of requests, and then work for ever."""
+    note(Measured(num_requests=arguments["num_requests"]))
+    tell_spent()
+    _burn(60)
+
+
+def _burn(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
 JOBS = {
     function.__name__: function
     for function in (
@@ -110,6 +137,8 @@ JOBS = {
         add,
         wait_for_notice,
         log,
+        spend,
+        spend_on,
     )
 }
 

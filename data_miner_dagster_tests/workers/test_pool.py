@@ -16,6 +16,7 @@ import pytest
 
 from data_miner_dagster.domain.at_work import AtWork, InheritingThreads, at_work, working_on
 from data_miner_dagster.domain.errors import SourceError, VideoTransientError
+from data_miner_dagster.domain.meters import Meter
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.workers.errors import (
     WorkerDiedError,
@@ -301,3 +302,23 @@ def test_workers__die_with_the_process_of_their_pool() -> None:
     while is_running(worker):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_call__what_a_job_spends_is_noted_for_the_work_at_hand(pool: WorkerPool) -> None:
+    meter = Meter()
+    with meter.working():
+        process_id = pool.call("spend", {"cpu_seconds": 0.2, "num_requests": 3})
+        taken = meter.take()
+    ticks = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    of_its_life = (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
+    assert taken.num_requests == 3
+    assert 0.2 <= taken.cpu_seconds <= of_its_life + 0.05
+
+
+def test_call__what_a_killed_job_has_spent_is_noted(pool: WorkerPool) -> None:
+    meter = Meter()
+    with meter.working(), pytest.raises(WorkerLimitError):
+        pool.call("spend_on", {"num_requests": 2}, limits=WorkerLimits(wall_seconds=0.5))
+    taken = meter.take()
+    assert taken.num_requests == 2  # told before it hung
+    assert taken.cpu_seconds > 0.05

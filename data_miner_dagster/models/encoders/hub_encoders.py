@@ -91,6 +91,11 @@ class HubImageEncoder:
         uses_graph = checkpoint.device == "cpu" and checkpoint.entry.cpu_backend != "torch"
         self._forward = self._open_graph() if uses_graph else self._open_network()
 
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return self._checkpoint.device
+
     @cached_property
     def _network(self) -> Any:
         return self._checkpoint.load_network()

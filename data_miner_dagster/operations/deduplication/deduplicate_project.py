@@ -20,6 +20,8 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.measurements import Measured
+from data_miner_dagster.domain.meters import note
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
@@ -214,6 +216,7 @@ def _write_table(
         standing_decisions = standing_prefix(decided_before, frames["frame_id"], unchanged_videos=unchanged)
     standing, newcomers = frames.slice(0, len(standing_decisions)), frames.slice(len(standing_decisions))
     representatives = standing.filter(standing_decisions["is_representative"])
+    note(Measured(num_frames=len(newcomers)))
     foreign, num_gone = foreign_frames(platform, inputs.config.deduplication, left_out)
     earlier_vectors = representative_vectors(
         platform, project, inputs.encoder, representatives, stored.get(_FINGERPRINT, "")

@@ -16,6 +16,8 @@ import numpy as np
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.at_work import InheritingThreads
 from data_miner_dagster.domain.errors import UnreadableImageError
+from data_miner_dagster.domain.measurements import Measured
+from data_miner_dagster.domain.meters import model_call, note
 from data_miner_dagster.domain.records import ImageDetections, PictureFile, RgbImage
 from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
@@ -96,6 +98,7 @@ def look_at_unseen(
             for frame, rows in careful.look_at(batch):
                 boxes += rows
                 looked_at.append(frame_row(frame, parts.fingerprint, len(rows)))
+                note(Measured(num_frames=1, num_boxes=len(rows)))
             num_done += len(batch)
             # Parts end between batches, so a resumed run forms the same batches as an undisturbed one.
             if len(looked_at) >= PART_FRAMES or time.monotonic() - started >= PART_SECONDS or num_done == len(unseen):
@@ -195,7 +198,8 @@ def detect_tiled(
 
 
 def _detect(detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig) -> list[ImageDetections]:
-    answers = detector.detect(images, config.class_prompts, confidence_floor=config.confidence_floor)
+    with model_call(detector):
+        answers = detector.detect(images, config.class_prompts, confidence_floor=config.confidence_floor)
     if len(answers) != len(images):
         raise ValueError(f"the detector gives {len(answers)} answers to {len(images)} images")
     return answers

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from data_miner_dagster.catalog.claims import Claim
+from data_miner_dagster.catalog.measurements import store_spent
 from data_miner_dagster.catalog.politeness import postpone_video
 from data_miner_dagster.catalog.room import wait_for_room
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
@@ -28,6 +29,7 @@ from data_miner_dagster.domain.errors import (
 )
 from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
 from data_miner_dagster.domain.keys import FRAMES_PREFIX, VIDEO_STEM
+from data_miner_dagster.domain.meters import Meter, floor
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import (
     OutcomeStatus,
@@ -36,6 +38,7 @@ from data_miner_dagster.domain.records import (
     VideoOutcome,
 )
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.downloading.admission import (
     NoRoomYetError,
     check_head_room,
@@ -197,7 +200,8 @@ def _sites_of(platform: Platform, keys: Sequence[str]) -> dict[str, str | None]:
 
 def _download_one(run: _Run, key: str) -> VideoOutcome | NotYetError:
     try:
-        with run.platform.hold_video(key, stopping=run.stopping) as claim:
+        meter = Meter(WorkStage.DOWNLOADING, key, run.platform.run_id)
+        with run.platform.hold_video(key, stopping=run.stopping) as claim, meter.working():
             return _download_held(run, claim, key)
     except NotYetError as error:
         return error
@@ -236,6 +240,7 @@ def _download_held(run: _Run, claim: Claim, key: str) -> VideoOutcome:
         with platform.database.transaction() as session:
             if not stays_downloaded(platform, session, key):
                 postpone_video(session, key, error.until, error.kind, str(error), attempts=row.attempts)
+            store_spent(session, key, is_failed=True)
         return VideoOutcome(key, OutcomeStatus.FAILED, error.kind, str(error))
     except NoRoomYetError as error:
         with platform.database.transaction() as session:
@@ -274,6 +279,7 @@ def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = No
     with platform.database.transaction() as session:
         skipping = [name for name, rules in run.rules_by_video.get(key, {}).items() if rules.rules.skip_reuploads]
         record_done(session, info, rejections, skipping)
+        store_spent(session, key, bytes_written=info.file.size_bytes if info.file.file_name else 0)
         ends_refusals = begun_at is not None and was_refused(session, _site_of(row.key, row.url), key, begun_at)
     if begun_at is not None:
         run.network.note_answer()
@@ -358,7 +364,8 @@ def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str,
     try:
         address = address_of(row.origin, row.url)
         if isinstance(address, LocalPath):
-            path = fetch_local_file(Path(address.text), partial, how=config.local_files)
+            with floor():
+                path = fetch_local_file(Path(address.text), partial, how=config.local_files)
             known = VideoCandidate(row.key, row.url, "files", "", 0, utc_now(), title=row.title, origin=row.origin)
             fetched = FetchedVideo(path, "file", None, known)
         else:

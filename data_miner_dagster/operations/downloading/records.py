@@ -7,6 +7,7 @@ from contextlib import suppress
 from data_miner_dagster.catalog.content import first_of_same_bytes, lock_content, of_like_duration
 from data_miner_dagster.catalog.database import Session
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
+from data_miner_dagster.catalog.measurements import store_spent
 from data_miner_dagster.catalog.members import is_usable_member
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_project_video, move_video
@@ -97,6 +98,7 @@ def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) 
     with platform.database.transaction() as session:
         move_video(session, row.key, VideoStatus.PENDING, attempts=row.attempts, **known)
         _reject(session, row.key, error.rejections)
+        store_spent(session, row.key)
     folder = platform.layout.video_folder(row.key)
     for partial in partial_folders(folder):
         shutil.rmtree(partial, ignore_errors=True)
@@ -121,6 +123,7 @@ def record_failure(
                 error_kind=error.kind,
                 retry_after=decision.retry_after,
             )
+        store_spent(session, key, is_failed=True)
     status = OutcomeStatus.UNAVAILABLE if decision.status is VideoStatus.UNAVAILABLE else OutcomeStatus.FAILED
     return VideoOutcome(key, status, error.kind, str(error))
 
@@ -132,6 +135,7 @@ def put_back(platform: Platform, row: VideoRow) -> None:
             move_video(
                 session, row.key, VideoStatus.PENDING, only_from={VideoStatus.DOWNLOADING}, attempts=row.attempts
             )
+        store_spent(session, row.key, is_failed=True)
 
 
 def record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome:

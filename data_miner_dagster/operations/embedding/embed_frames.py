@@ -10,6 +10,7 @@ from functools import partial
 
 from data_miner_dagster.catalog.attempts import clear_attempts
 from data_miner_dagster.catalog.content import of_same_bytes, originals_first
+from data_miner_dagster.catalog.measurements import store_spent
 from data_miner_dagster.catalog.pending import record_bases, reindex_videos
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.transitions import move_video
@@ -17,6 +18,7 @@ from data_miner_dagster.catalog.upkeep import fail_for_now
 from data_miner_dagster.catalog.videos import find_video, keys_with_internal_errors
 from data_miner_dagster.domain.errors import ClaimHeldError, DamagedFileError
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
+from data_miner_dagster.domain.meters import Meter
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -43,7 +45,9 @@ def embed_frames(
         ConfigError: the configured encoder is unknown.
         ModelError: the encoder is missing, or not what was pinned.
     """
-    with item_guard("embed_frames", keys_with_internal_errors(platform.database, video_keys)) as guard:
+    # One meter for all: a batch is of one video, but images are decoded ahead, and one model serves every video.
+    meter = Meter(WorkStage.EMBEDDING, run_id=platform.run_id, with_libraries=True)
+    with meter.working(), item_guard("embed_frames", keys_with_internal_errors(platform.database, video_keys)) as guard:
         videos = _WholeVideos(platform, guard, force=force, report=report)
         for some in filter(None, originals_first(platform.database, video_keys)):
             encode_tasks(platform, videos.open(some), videos.encoder, videos.close)
@@ -106,7 +110,7 @@ class _WholeVideos:
             if task.problems and not task.vectors:
                 return self._frames_lost(task)
             write_embeddings(task.target, task.stored(self.encoder.load().embedding_dim))
-            self._record_done(task.video_key)
+            self._record_done(task.video_key, task)
         return VideoOutcome(
             task.video_key,
             OutcomeStatus.DONE,
@@ -119,11 +123,13 @@ class _WholeVideos:
             },
         )
 
-    def _record_done(self, key: str) -> None:
+    def _record_done(self, key: str, task: EmbeddingTask | None = None) -> None:
         with self._platform.database.transaction() as session:
             clear_attempts(session, WorkStage.EMBEDDING, [key])
             if not record_bases(session, WorkStage.EMBEDDING, {key: embedding_basis(self.encoder)}):
                 reindex_videos(session, [key])
+            if task is not None:
+                store_spent(session, key, num_frames=len(task.vectors), bytes_written=task.target.stat().st_size)
 
     def _frames_lost(self, task: EmbeddingTask) -> VideoOutcome:
         """Record that no frame of a video can be read. Without their table, extraction makes them again."""

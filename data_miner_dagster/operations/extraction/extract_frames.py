@@ -14,6 +14,7 @@ from data_miner_dagster.catalog.attempts import charge_failure, record_attempt
 from data_miner_dagster.catalog.claims import Claim
 from data_miner_dagster.catalog.content import originals_first
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
+from data_miner_dagster.catalog.measurements import store_spent
 from data_miner_dagster.catalog.pending import frames_basis_of, record_bases
 from data_miner_dagster.catalog.room import removed_sources
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
@@ -31,6 +32,7 @@ from data_miner_dagster.domain.errors import (
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
 from data_miner_dagster.domain.keys import FRAMES_PREFIX
+from data_miner_dagster.domain.meters import Meter
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -175,7 +177,12 @@ class _FolderMaker:
 
 def _extract_one(platform: Platform, maker: _FolderMaker, key: str, force: bool) -> VideoOutcome:
     try:
-        with working_on(video=key), platform.hold_video(key, stopping=maker.stopping) as claim:
+        meter = Meter(WorkStage.EXTRACTION, key, platform.run_id)
+        with (
+            working_on(video=key),
+            platform.hold_video(key, stopping=maker.stopping) as claim,
+            meter.working(),
+        ):
             return _extract_held(platform, maker, claim, key, force)
     except ClaimHeldError as error:
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
@@ -306,12 +313,14 @@ def _record_extracted(platform: Platform, key: str, num_frames: int, frames_byte
     with platform.database.transaction() as session:
         move_video(session, key, VideoStatus.EXTRACTING)
         move_video(session, key, VideoStatus.EXTRACTED, **values)
+        store_spent(session, key, num_frames=num_frames, bytes_written=frames_bytes)
 
 
 def _put_back(platform: Platform, key: str) -> None:
     """Let a row stand one step back: an exception that nobody expected has ended the attempt, and the guard decides."""
     with suppress(DATABASE_ERROR), platform.database.transaction() as session:
         move_video(session, key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTING})
+        store_spent(session, key, is_failed=True)
 
 
 def _record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome:
@@ -337,5 +346,6 @@ def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, mess
                 attempts=attempts,
                 retry_after=decision.retry_after,
             )
+        store_spent(session, row.key, is_failed=True)
     logger.warning("%s: no %sframes: %s", row.key, "new " if keeps_frames else "", message)
     return VideoOutcome(row.key, OutcomeStatus.FAILED, kind, message)

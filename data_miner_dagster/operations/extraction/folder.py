@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.decoding import Int64Array, VideoIndex
 from data_miner_dagster.domain.errors import VideoPermanentError
+from data_miner_dagster.domain.meters import floor_of
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.containers import open_video
 from data_miner_dagster.media.decoding import DecodeTally, decode_targets, index_from_content
@@ -94,7 +95,7 @@ def _write_frames(
     tally = DecodeTally()
     aspect = Fraction(stream.sample_aspect_ratio) if stream.sample_aspect_ratio else None
     with frame_folder_writer(job.folder, job.video_key, job.fingerprint, job.config) as writer:
-        for pts, frame in decode_targets(stream, index, plan_decoding(index, targets), tally):
+        for pts, frame in floor_of(decode_targets(stream, index, plan_decoding(index, targets), tally)):
             check_num_pixels(frame.width, frame.height, job.config)
             picture = picture_of(frame, sample_aspect_ratio=aspect)
             writer.add(

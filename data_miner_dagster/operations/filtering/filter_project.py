@@ -21,6 +21,8 @@ from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.transitions import move_project_videos
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.measurements import Measured
+from data_miner_dagster.domain.meters import note
 from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
@@ -124,6 +126,8 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
         tally = _read_tally(path)
         record_stage_versions(platform, project, scoring=SCORING_VERSION, filtering=FILTERING_VERSION)
         _finish_members(platform, project, decided.members, tally)
+        if decided.status is OutcomeStatus.DONE:
+            note(Measured(num_frames=tally.num_frames))
         stage.counts = {"frames": tally.num_frames, "filtered": sum(tally.kept_by_video.values())}
         return ProjectOutcome(
             project=project,

@@ -7,6 +7,7 @@ something may have changed since the last answer.
 """
 
 import base64
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -21,10 +22,12 @@ from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL
 from data_miner_dagster.sites.records import CANDIDATES, FETCHED, LIMITS, PICTURES
 from data_miner_dagster.sites.references import provide
 from data_miner_dagster.workers.limits import renew_cpu_limit
-from data_miner_dagster.workers.serving import ask, num_notices, serve
+from data_miner_dagster.workers.serving import ask, num_notices, serve, tell_spent
 
 _A_PORTION: Final = 500
 _FIRST_ERROR_STATUS: Final = 400
+_TELL_SECONDS: Final = 5.0
+"""How often what was received is told while more comes: what a killed worker has not told is not known."""
 
 
 class _Manners:
@@ -45,9 +48,23 @@ class _Manners:
     @staticmethod
     def on_response(site: str, status: int, headers: Mapping[str, str]) -> None:
         renew_cpu_limit()
+        tell_spent()
         if status >= _FIRST_ERROR_STATUS:
             shown = {"Retry-After": wait} if (wait := headers.get("Retry-After")) is not None else {}
             ask("on_response", {"site": site, "status": status, "headers": shown})
+
+
+class _Receiving:
+    """Takes note of bytes that arrive."""
+
+    def __init__(self) -> None:
+        self._told_at = time.monotonic()
+
+    def on_bytes(self) -> None:
+        renew_cpu_limit()
+        if time.monotonic() - self._told_at >= _TELL_SECONDS:
+            self._told_at = time.monotonic()
+            tell_spent()
 
 
 _clients: dict[str, SiteClient] = {}
@@ -71,7 +88,7 @@ def _client(arguments: dict[str, Any]) -> SiteClient:
             on_response=manners.on_response,
             on_refusal=lambda site, wait, message: ask("on_refusal", {"site": site, "wait": wait, "message": message}),
             before_listing=lambda site: ask("before_listing", {"site": site}),
-            on_bytes=renew_cpu_limit,
+            on_bytes=_Receiving().on_bytes,
         )
     return _clients[config]
 

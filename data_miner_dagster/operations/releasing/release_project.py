@@ -13,6 +13,8 @@ from data_miner_dagster.catalog.verdicts import verdicts_in_force
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.measurements import Measured
+from data_miner_dagster.domain.meters import note
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import TABLE_STAGES, ProjectStage, ProjectVideoStatus
 from data_miner_dagster.domain.versions import RELEASING_VERSION, REPORT_VERSION
@@ -88,6 +90,8 @@ def release_project(
         record_left_out(platform, project, {key: line for key, line in left_out.items() if key in source.video_keys})
         is_new = status is OutcomeStatus.DONE
         manifest = _written_manifest(platform, project, version) if is_new else standing.manifests[version]
+        if is_new:
+            note(Measured(num_frames=manifest["num_images"], num_boxes=manifest["num_boxes"]))
         outcome = _finish(platform, standing, manifest, status, rewrite_report=force or is_new)
         return replace(outcome, counts={**outcome.counts, "left out": len(left_out)}) if left_out else outcome
 

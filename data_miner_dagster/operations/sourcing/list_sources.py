@@ -11,6 +11,7 @@ from typing import Final
 
 from data_miner_dagster.catalog.forgotten import without_forgotten
 from data_miner_dagster.catalog.listings import forget_listings, record_listings
+from data_miner_dagster.catalog.measurements import store_spent
 from data_miner_dagster.catalog.members import (
     add_candidates,
     delete_faulty_entries,
@@ -26,6 +27,7 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin, secret_in_address
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.meters import Meter
 from data_miner_dagster.domain.reasons import RejectionRule
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, Rejection, VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
@@ -78,7 +80,8 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
 
 
 def _list(platform: Platform, project: str, config: ProjectConfig, *, force: bool) -> ProjectOutcome:
-    with platform.hold_project(project):
+    meter = Meter(WorkStage.SOURCING, project, platform.run_id, of_process=True)
+    with platform.hold_project(project), meter.working():
         row = find_project(platform.database, project)
         assert row is not None
         known_keys = {member.video_key for member in find_members(platform.database, project)}
@@ -321,6 +324,7 @@ def _record_members(
         take_back_reuploads(session, project)
         record_listings(session, project, [listing.result for listing in listings])
         mark_sourced(session, project, config_hash)
+        store_spent(session, project)
         statuses = member_statuses(session, project).values()
     num_members = sum(status is not ProjectVideoStatus.REJECTED for status in statuses)
     num_new = sum(candidate.video_key not in known for candidate, _ in capped)

@@ -1,0 +1,97 @@
+"""What stages have spent, a row for each subject, stage and run (domain/measurements.py).
+
+Written in the transaction that stores an item's outcome, by whoever holds its claim: what a killed process had spent on
+the item in hand is lost with the outcome, and nothing counts twice. Functions that take a session never commit.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, cast
+
+from sqlalchemy import ColumnElement, Row, Select, Table, delete, func, select
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.database import Database, now_of, portions
+from data_miner_dagster.catalog.schema import ProjectVideoRow
+from data_miner_dagster.catalog.work_tables import MeasurementRow
+from data_miner_dagster.catalog.writers import insert_into
+from data_miner_dagster.domain.measurements import AMOUNTS, Measured, measured_from_told
+from data_miner_dagster.domain.meters import current_meter
+from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
+
+_ROWS: Final = cast("Table", MeasurementRow.__table__)
+_KEY: Final = (_ROWS.c.subject, _ROWS.c.stage, _ROWS.c.run_id)
+
+
+@lru_cache
+def _adding(dialect: str) -> Any:
+    """Return the statement that adds amounts to a row, which it makes if there is none yet."""
+    insert = insert_into(_ROWS, dialect)
+    sums = {name: _ROWS.c[name] + insert.excluded[name] for name in AMOUNTS}
+    return insert.on_conflict_do_update(index_elements=_KEY, set_={**sums, "measured_at": insert.excluded.measured_at})
+
+
+def store_spent(
+    session: Session, subject: str, *, is_failed: bool = False, is_over: bool = True, **results: int
+) -> None:
+    """Add what the work at hand has spent until now to the row of its subject, stage and run.
+
+    Does nothing where nothing is measured, or what is measured is work on another subject.
+
+    Args:
+        session: the transaction that stores the outcome of an attempt.
+        subject: the video or project.
+        is_failed: whether the attempt failed.
+        is_over: whether the attempt has ended; more of it is stored later if not.
+        results: further amounts of `Measured`, such as `num_frames`.
+    """
+    meter = current_meter()
+    if meter is None or meter.stage is None or meter.subject not in (None, subject):
+        return
+    spent = meter.take() + Measured(num_items=int(is_over), num_failed=int(is_failed), **results)
+    values = {
+        "subject": subject,
+        "stage": meter.stage,
+        "run_id": meter.run_id or "",
+        **{name: getattr(spent, name) for name in AMOUNTS},
+        "measured_at": now_of(session),
+    }
+    session.flush()
+    session.connection().execute(_adding(session.get_bind().dialect.name), values)
+
+
+def forget_spent(session: Session, subjects: Collection[str], stages: Collection[WorkStage]) -> None:
+    """Remove the rows of videos or projects, which are removed themselves."""
+    for some in portions(subjects):
+        session.execute(delete(_ROWS).where(_ROWS.c.subject.in_(some), _ROWS.c.stage.in_(stages)))
+
+
+PROJECT_STAGES: Final = tuple(stage for stage in WorkStage if stage not in VIDEO_STAGES)
+
+
+def spent_by_stage(database: Database, project: str | None = None) -> dict[WorkStage, Measured]:
+    """Return what each stage has spent, in order: on everything, or on a project and the videos that it ever had."""
+    sums = [func.sum(_ROWS.c[name]) for name in AMOUNTS]
+    with database.reading() as session:
+        rows = session.execute(_by_stage(sums, project)).all()
+    return _in_order(rows)
+
+
+def _by_stage(sums: Collection[ColumnElement[Any]], project: str | None) -> Select[Any]:
+    query = select(_ROWS.c.stage, *sums).group_by(_ROWS.c.stage)
+    if project is None:
+        return query
+    members = select(ProjectVideoRow.video_key).where(ProjectVideoRow.project_name == project)
+    of_videos = _ROWS.c.stage.in_(VIDEO_STAGES) & _ROWS.c.subject.in_(members)
+    of_project = _ROWS.c.stage.in_(PROJECT_STAGES) & (_ROWS.c.subject == project)
+    return query.where(of_videos | of_project)
+
+
+def _in_order(rows: Collection[Row[Any]]) -> dict[WorkStage, Measured]:
+    by_stage: Mapping[WorkStage, Measured] = {row[0]: _measured(row[1:]) for row in rows}
+    return {stage: by_stage[stage] for stage in WorkStage if stage in by_stage}
+
+
+def _measured(sums: Sequence[Any]) -> Measured:
+    """Return sums as a record; PostgreSQL adds whole numbers up to decimals."""
+    return measured_from_told({name: float(value) for name, value in zip(AMOUNTS, sums, strict=True)})

@@ -1,0 +1,93 @@
+"""What comes back from a site: decompressed and read to the end within limits, and counted."""
+
+import io
+import time
+import urllib.response
+import zlib
+from typing import Any, Final
+
+from yt_dlp.networking._urllib import UrllibResponseAdapter
+from yt_dlp.networking.exceptions import RequestError
+
+from data_miner_dagster.domain.measurements import Measured
+from data_miner_dagster.domain.meters import note
+
+MAX_PAGE_BYTES: Final = 64 << 20
+"""Maximum size of a page, manifest or feed that is read completely. The configuration limits video bytes."""
+
+
+class PageTooLargeError(RequestError):  # type: ignore[misc]
+    """A page to be read completely is larger than `MAX_PAGE_BYTES`."""
+
+
+def unpacked(response: Any) -> Any:
+    """Return a response whose content is not compressed: itself, or one with its content unpacked."""
+    encodings = [part.strip().lower() for part in response.headers.get("Content-Encoding", "").split(",")]
+    encodings = [encoding for encoding in encodings if encoding not in ("", "identity")]
+    if not encodings:
+        return response
+    began = time.monotonic()
+    content = _read_page(response)
+    _note_received(len(content), began)
+    for encoding in reversed(encodings):
+        if encoding not in ("gzip", "x-gzip", "deflate"):
+            raise RequestError(f"the server answers in Content-Encoding {encoding!r}, which was not asked for")
+        try:
+            content = _inflate(content, encoding)
+        except zlib.error as error:
+            raise RequestError(f"the server's answer is no {encoding}: {error}") from None
+    del response.headers["Content-Encoding"]
+    plain = urllib.response.addinfourl(io.BytesIO(content), response.headers, response.url, response.code)
+    plain.msg = response.msg  # type: ignore[attr-defined]
+    plain.is_counted = True  # type: ignore[attr-defined]
+    return plain
+
+
+def _inflate(raw: bytes, encoding: str) -> bytes:
+    wbits = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}[encoding]
+    try:
+        inflater = zlib.decompressobj(wbits)
+        content = inflater.decompress(raw, MAX_PAGE_BYTES + 1)
+    except zlib.error:
+        if encoding != "deflate":
+            raise
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # some servers send a raw deflate stream
+        content = inflater.decompress(raw, MAX_PAGE_BYTES + 1)
+    if len(content) > MAX_PAGE_BYTES:
+        raise PageTooLargeError(f"a compressed page unpacks to more than {MAX_PAGE_BYTES} bytes")
+    return content
+
+
+def _note_received(num_bytes: int, began: float) -> None:
+    """Note bytes that were read since `began`, on the monotonic clock."""
+    note(Measured(bytes_received=num_bytes, floor_seconds=time.monotonic() - began))
+
+
+def _read_page(response: Any) -> bytes:
+    content: bytes = response.read(MAX_PAGE_BYTES + 1)
+    if len(content) > MAX_PAGE_BYTES:
+        raise PageTooLargeError(f"a page is larger than {MAX_PAGE_BYTES} bytes")
+    return content
+
+
+class CappedResponse(UrllibResponseAdapter):  # type: ignore[misc]
+    """A response that raises if a read to the end exceeds the size limit of a page."""
+
+    def read(self, amt: int | None = None) -> bytes:
+        if amt is not None and amt >= 0:
+            return self._read_noted(amt)
+        blocks, total = [], 0
+        while block := self._read_noted(1 << 16):
+            total += len(block)
+            if total > MAX_PAGE_BYTES:
+                self.close()
+                raise PageTooLargeError(f"a page is larger than {MAX_PAGE_BYTES} bytes")
+            blocks.append(block)
+        return b"".join(blocks)
+
+    def _read_noted(self, amt: int) -> bytes:
+        began = time.monotonic()
+        content: bytes = super().read(amt)
+        if not getattr(self.fp, "is_counted", False):
+            _note_received(len(content), began)
+        return content

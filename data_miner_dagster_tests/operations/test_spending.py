@@ -1,0 +1,75 @@
+"""What the stages spend on real videos is on record with their outcome, failed attempts included, and once."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.catalog.measurements import spent_by_stage
+from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.domain.measurements import Measured
+from data_miner_dagster.domain.records import OutcomeStatus
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.downloading.download_videos import download_videos
+from data_miner_dagster.operations.embedding.embed_frames import embed_frames
+from data_miner_dagster.operations.extraction.extract_frames import extract_frames
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.sourcing.list_sources import list_sources
+from data_miner_dagster_tests.sites import hostile_server as hostile
+from data_miner_dagster_tests.sites.hostile_server import HostileServer
+from data_miner_dagster_tests.support.coloured_frames import BLUE, GREEN, RED, ColourPlatform, plant_video
+from data_miner_dagster_tests.support.local_projects import add_project, make_platform
+from data_miner_dagster_tests.support.small_videos import make_video
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> bytes:
+    return make_video(tmp_path / "clip.mp4", num_frames=60, size_wh=(160, 120)).read_bytes()
+
+
+def counts_of(platform: Platform, stage: WorkStage) -> tuple[int, ...]:
+    spent = spent_by_stage(platform.database).get(stage, Measured())
+    return spent.num_items, spent.num_failed, spent.num_requests, spent.bytes_received, spent.bytes_written
+
+
+def test_download_and_extract__from_a_server(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
+    platform = make_platform(tmp_path / "root")
+    urls = [server.add("/clip.mp4", hostile.whole_file(clip)), server.add("/gone.mp4", hostile.status(404))]
+    add_project(platform, [{"type": "urls", "urls": urls}])
+    list_sources(platform, "p", force=True)
+    by_url = {video.url: video.key for video in find_videos(platform.database)}
+    began = time.monotonic()
+    outcomes = download_videos(platform, [by_url[url] for url in urls])
+    assert [outcome.status for outcome in outcomes] == [OutcomeStatus.DONE, OutcomeStatus.UNAVAILABLE]
+    spent = spent_by_stage(platform.database)[WorkStage.DOWNLOADING]
+    assert (spent.num_items, spent.num_failed, spent.num_requests) == (2, 1, len(server.requests))
+    assert spent.bytes_received == len(clip)
+    assert spent.bytes_written == len(clip)
+    assert 0 < spent.floor_seconds < spent.wall_seconds < 2 * (time.monotonic() - began)
+
+    extract_frames(platform, [by_url[urls[0]]])
+    made = spent_by_stage(platform.database)[WorkStage.EXTRACTION]
+    row = next(video for video in find_videos(platform.database) if video.url == urls[0])
+    assert (made.num_items, made.num_failed, made.num_frames) == (1, 0, row.num_frames)
+    assert made.bytes_written == row.frames_bytes
+    assert 0 < made.floor_seconds < made.wall_seconds
+    assert made.cpu_seconds > 0.5 * made.floor_seconds  # decoding takes CPU, in a worker
+
+    before = spent_by_stage(platform.database)
+    download_videos(platform, list(by_url.values()))
+    extract_frames(platform, [by_url[urls[0]]])
+    assert spent_by_stage(platform.database) == before  # nothing was done, and nothing was counted
+
+
+def test_embed__batches_of_several_videos(tmp_path: Path) -> None:
+    platform = ColourPlatform(tmp_path)
+    plant_video(platform, "file-a", RED, GREEN, BLUE)
+    plant_video(platform, "file-b", RED)
+    began = time.monotonic()
+    embed_frames(platform, ["file-a", "file-b"])
+    took = time.monotonic() - began
+    spent = spent_by_stage(platform.database)[WorkStage.EMBEDDING]
+    files = [platform.layout.embedding_file("colour", key) for key in ("file-a", "file-b")]
+    assert (spent.num_items, spent.num_failed, spent.num_frames) == (2, 0, 4)
+    assert spent.bytes_written == sum(file.stat().st_size for file in files)
+    assert 0 < spent.floor_seconds < spent.wall_seconds <= took  # one after the other: no time counts twice
