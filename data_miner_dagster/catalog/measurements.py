@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Row, Select, Table, delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Row, Select, Table, delete, exists, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from data_miner_dagster.catalog.database import Database, now_of, portions
 from data_miner_dagster.catalog.schema import ProjectVideoRow
@@ -17,6 +17,7 @@ from data_miner_dagster.catalog.work_tables import MeasurementRow
 from data_miner_dagster.catalog.writers import insert_into
 from data_miner_dagster.domain.measurements import AMOUNTS, Measured, measured_from_told
 from data_miner_dagster.domain.meters import current_meter
+from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 
 _ROWS: Final = cast("Table", MeasurementRow.__table__)
@@ -70,21 +71,52 @@ PROJECT_STAGES: Final = tuple(stage for stage in WorkStage if stage not in VIDEO
 
 
 def spent_by_stage(database: Database, project: str | None = None) -> dict[WorkStage, Measured]:
-    """Return what each stage has spent, in order: on everything, or on a project and the videos that it ever had."""
-    sums = [func.sum(_ROWS.c[name]) for name in AMOUNTS]
+    """Return what each stage has spent, in order: on everything, or on a project and its videos."""
     with database.reading() as session:
-        rows = session.execute(_by_stage(sums, project)).all()
-    return _in_order(rows)
+        return spent_by_stage_in(session, project)
 
 
-def _by_stage(sums: Collection[ColumnElement[Any]], project: str | None) -> Select[Any]:
+def spent_by_stage_in(session: Session, project: str | None = None) -> dict[WorkStage, Measured]:
+    """Return what `spent_by_stage` does, as the caller's transaction sees it."""
+    sums = [func.sum(_ROWS.c[name]) for name in AMOUNTS]
     query = select(_ROWS.c.stage, *sums).group_by(_ROWS.c.stage)
-    if project is None:
-        return query
-    members = select(ProjectVideoRow.video_key).where(ProjectVideoRow.project_name == project)
-    of_videos = _ROWS.c.stage.in_(VIDEO_STAGES) & _ROWS.c.subject.in_(members)
-    of_project = _ROWS.c.stage.in_(PROJECT_STAGES) & (_ROWS.c.subject == project)
-    return query.where(of_videos | of_project)
+    if project is not None:
+        of_videos = _ROWS.c.stage.in_(VIDEO_STAGES) & _ROWS.c.subject.in_(_videos_of(project))
+        of_project = _ROWS.c.stage.in_(PROJECT_STAGES) & (_ROWS.c.subject == project)
+        query = query.where(or_(of_videos, of_project))
+    return _in_order(session.execute(query).all())
+
+
+def _videos_of(project: str) -> Select[str]:
+    """Return the query for the videos whose cost is a project's: which it wants, or rejects and nobody else wants.
+
+    A page that had to be read before its video could be rejected has cost something, too.
+    """
+    other = aliased(ProjectVideoRow)
+    is_wanted_elsewhere = exists().where(
+        other.video_key == ProjectVideoRow.video_key,
+        other.project_name != project,
+        other.status != ProjectVideoStatus.REJECTED,
+    )
+    is_its = or_(ProjectVideoRow.status != ProjectVideoStatus.REJECTED, ~is_wanted_elsewhere)
+    return select(ProjectVideoRow.video_key).where(ProjectVideoRow.project_name == project, is_its)
+
+
+def count_sharing(session: Session, project: str) -> tuple[int, int]:
+    """Return how many of the videos that a project wants other projects want, too, and how many projects those are."""
+    other = aliased(ProjectVideoRow)
+    query = (
+        select(func.count(ProjectVideoRow.video_key.distinct()), func.count(other.project_name.distinct()))
+        .join(other, other.video_key == ProjectVideoRow.video_key)
+        .where(
+            ProjectVideoRow.project_name == project,
+            ProjectVideoRow.status != ProjectVideoStatus.REJECTED,
+            other.project_name != project,
+            other.status != ProjectVideoStatus.REJECTED,
+        )
+    )
+    num_videos, num_projects = session.execute(query).one()
+    return num_videos, num_projects
 
 
 def _in_order(rows: Collection[Row[Any]]) -> dict[WorkStage, Measured]:

@@ -17,6 +17,7 @@ from data_miner_dagster.cli import review, try_folder
 from data_miner_dagster.cli.backfill import backfill
 from data_miner_dagster.cli.calibrate import calibrate
 from data_miner_dagster.cli.catalog import add_video, init_db, populate
+from data_miner_dagster.cli.cost import cost
 from data_miner_dagster.cli.damage import damage_behind
 from data_miner_dagster.cli.demo import demo
 from data_miner_dagster.cli.doctor import doctor
@@ -51,7 +52,7 @@ app = typer.Typer(
 _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Work": (run, up, demo, export),
     "Catalog": (init_db, populate, add_video, migrate_to),
-    "Look": (status, projects, videos, releases, evaluate, doctor),
+    "Look": (status, projects, videos, releases, cost, evaluate, doctor),
     "Tune": (calibrate,),
     "Stop": (pause, hold, resume),
     "Again": (retry, backfill, force_dedup, force_detect),

@@ -52,13 +52,14 @@ def releases(
     """List a project's releases with their content, and optionally verify their files."""
     from data_miner_dagster.domain.errors import DataMinerError
     from data_miner_dagster.operations.releasing.standing import list_releases
+    from data_miner_dagster.stages.costs import cost_line
 
     found = list_releases(opened_existing(root, config, profile), project, check=check)
     if as_json:
         print_json([release.as_json() for release in found])
     else:
         print_table(
-            ["release", "videos", "images", "boxes", "made", "state", "changes"],
+            ["release", "videos", "images", "boxes", "made", "state", "changes", "cost"],
             [
                 (
                     release.version,
@@ -68,6 +69,7 @@ def releases(
                     f"{release.created_at:%Y-%m-%d %H:%M}" if release.created_at else "unknown",
                     release.state,
                     release.changes,
+                    cost_line(release.cost) if release.cost is not None else "",
                 )
                 for release in found
             ],

@@ -11,7 +11,9 @@ from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.cli.progress import console
 from data_miner_dagster.operations.naming import left_out_text, name_of_video, num_pictures_left_out
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reporting.costs import project_cost
 from data_miner_dagster.operations.reporting.funnel import Funnel, project_funnel
+from data_miner_dagster.stages.costs import cost_line
 
 _MOST_OF_A_REASON: Final = 3
 """Videos shown per reason. A site that refuses is the reason for many videos."""
@@ -44,6 +46,7 @@ def print_summary(platform: Platform, project: str) -> None:
         console.print(f"release  {platform.layout.release_folder(project, funnel.release)}")
         report = platform.layout.report_page(project)
         console.print(f"report   {report if report.is_file() else 'not drawn; the log says why'}")
+        console.print(f"cost     {cost_line(project_cost(platform, project).as_json())}")
 
 
 def _print_videos(platform: Platform, project: str) -> None:

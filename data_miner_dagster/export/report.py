@@ -41,6 +41,16 @@ class Gallery:
 
 
 @dataclass(frozen=True, slots=True)
+class CostSection:
+    """What a release cost: a table with a row a stage and the sum, one line of rates, and a remark on shared videos."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    line: str
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportContent:
     """The content of a release's report.
 
@@ -55,6 +65,7 @@ class ReportContent:
         reuploads: videos found again in other videos, by key, with the fields of `ReportedReupload`.
         withdrawn: why the release must not be used any more, if it was withdrawn.
         evaluation: boxes against the truth that they were last compared with.
+        cost: what the release cost, where that was measured.
     """
 
     release: Mapping[str, Any]
@@ -67,6 +78,7 @@ class ReportContent:
     reuploads: Sequence[Mapping[str, Any]] = ()
     withdrawn: str | None = None
     evaluation: EvaluationSection | None = None
+    cost: CostSection | None = None
 
 
 def render_report(content: ReportContent) -> str:
@@ -88,6 +100,7 @@ def render_report(content: ReportContent) -> str:
         release_link=content.release_link,
         withdrawn=content.withdrawn,
         section=content.evaluation,
+        cost=content.cost,
     )
 
 

@@ -1,5 +1,6 @@
 """What the stages spend on real videos is on record with their outcome, failed attempts included, and once."""
 
+import os
 import time
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from data_miner_dagster.operations.embedding.embed_frames import embed_frames
 from data_miner_dagster.operations.extraction.extract_frames import extract_frames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
+from data_miner_dagster_tests.operations.extraction.test_extract_frames import add_download
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.support.coloured_frames import BLUE, GREEN, RED, ColourPlatform, plant_video
 from data_miner_dagster_tests.support.local_projects import add_project, make_platform
-from data_miner_dagster_tests.support.small_videos import make_video
+from data_miner_dagster_tests.support.small_videos import make_noise, make_video
 
 
 @pytest.fixture
@@ -73,3 +75,33 @@ def test_embed__batches_of_several_videos(tmp_path: Path) -> None:
     assert (spent.num_items, spent.num_failed, spent.num_frames) == (2, 0, 4)
     assert spent.bytes_written == sum(file.stat().st_size for file in files)
     assert 0 < spent.floor_seconds < spent.wall_seconds <= took  # one after the other: no time counts twice
+
+
+def tree_cpu_seconds() -> float:
+    """Return the CPU time of this process, its children, and what those have waited for, as the kernel counts it."""
+    children = [
+        int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
+    ]
+    of_children = 0
+    for child in children:
+        fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+        of_children += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime: proc(5)
+    return time.process_time() + of_children / os.sysconf("SC_CLK_TCK")
+
+
+def test_extract__cpu_is_what_the_kernel_counts_of_all_processes(tmp_path: Path) -> None:
+    """Within a fifth: the kernel also counts what is no video's, such as the start of a worker."""
+    platform = ColourPlatform(tmp_path / "root")
+    keys = ["file-a", "file-b"]
+    for number, key in enumerate(keys):
+        clip = make_noise(tmp_path / f"{key}.mp4", seed=number, num_frames=120, size_wh=(640, 360))
+        add_download(platform, key, clip.read_bytes())
+    extract_frames(platform, keys)  # imports
+    before, counted_before = spent_by_stage(platform.database)[WorkStage.EXTRACTION], tree_cpu_seconds()
+    extract_frames(platform, keys, force=True)
+    counted = tree_cpu_seconds() - counted_before
+    spent = spent_by_stage(platform.database)[WorkStage.EXTRACTION]
+    assert spent.num_items == 2 * before.num_items == 4
+    measured = spent.cpu_seconds - before.cpu_seconds
+    assert 0.8 * counted <= measured <= 1.05 * counted
+    assert counted > 0.3  # enough to tell

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from data_miner_dagster.catalog.measurements import store_spent
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.projects import date_next_look, update_project
 from data_miner_dagster.catalog.releases import add_release, find_releases
@@ -29,6 +30,7 @@ from data_miner_dagster.operations.releasing.planning import Standing
 from data_miner_dagster.operations.releasing.quality import box_probabilities
 from data_miner_dagster.operations.releasing.source import ReleaseSource
 from data_miner_dagster.operations.releasing.writing import plan_release, write_release
+from data_miner_dagster.operations.reporting.costs import cost_of
 from data_miner_dagster.operations.reporting.funnel import funnel_before_release
 from data_miner_dagster.operations.reporting.report import write_report
 from data_miner_dagster.operations.split_memory import (
@@ -39,6 +41,7 @@ from data_miner_dagster.operations.split_memory import (
     remembered_splits,
 )
 from data_miner_dagster.operations.stage_versions import record_stage_versions
+from data_miner_dagster.stages.costs import cost_line
 from data_miner_dagster.stages.releasing import FrameOutcome, ImageSelection, next_version
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 
@@ -184,6 +187,9 @@ def _finish(
     manifests = {**standing.manifests, version: manifest}
     released, generations = released_splits(manifests), released_generations(manifests)
     with platform.database.transaction() as session:
+        if status is OutcomeStatus.DONE:
+            store_spent(session, project, is_over=False)  # so that the cost includes the release itself
+        cost = cost_of(session, project, manifest["num_images"], manifest["num_boxes"]).as_json()
         remember_splits(session, project, released)
         add_generations(session, project, generations)
         add_release(
@@ -195,6 +201,7 @@ def _finish(
                 num_videos=_num_videos_considered(platform, project),
                 num_images=manifest["num_images"],
                 num_boxes=manifest["num_boxes"],
+                cost=cost,
             ),
         )
     update_project(platform.database, project, released_version=version)
@@ -223,6 +230,7 @@ def _finish(
         metadata={
             **({"warning": warning} if (warning := manifest["unsure"]["warning"]) else {}),
             "version": version,
+            "cost": cost_line(cost),
             "release": str(release),
             "report": f"not drawn: {report.line}" if isinstance(report, ItemFault) else report,
         },

@@ -1,8 +1,10 @@
 """Which releases of a project stand, and what each says of itself."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.releases import find_releases
@@ -32,6 +34,8 @@ class ReleaseSummary:
     folder: Path | None
     problems: tuple[str, ...]
     changes: str
+    cost: Mapping[str, Any] | None
+    """What it had cost when it was made (`Cost.as_json`); None where nobody measured it."""
 
     @property
     def state(self) -> str:
@@ -54,6 +58,7 @@ class ReleaseSummary:
             "folder": str(self.folder) if self.folder else None,
             "problems": list(self.problems),
             "changes": self.changes,
+            "cost": self.cost,
         }
 
 
@@ -94,6 +99,7 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
                 folder=folder if manifest else None,
                 problems=tuple(damaged_files(folder)) if check and manifest else (),
                 changes=from_json(ReleaseDifference, changes).as_line if changes else "",
+                cost=row.cost if row else None,
             )
         )
     return summaries

@@ -19,7 +19,7 @@ from data_miner_dagster.export.evaluation_section import evaluation_section
 from data_miner_dagster.export.histograms import Histogram, HistogramCounts, draw_histogram
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.export.parquet import read_videos
-from data_miner_dagster.export.report import Gallery, ReportContent, ReportTile, render_report
+from data_miner_dagster.export.report import CostSection, Gallery, ReportContent, ReportTile, render_report
 from data_miner_dagster.media.contact_sheets import Tile, class_colour, data_uri, drawn_tile
 from data_miner_dagster.operations.deduplication.reuploads import project_reuploads
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
@@ -35,6 +35,7 @@ from data_miner_dagster.operations.reporting.previews import (
     narrow_tiles,
 )
 from data_miner_dagster.protocols.pictures import PictureReader
+from data_miner_dagster.stages.costs import COST_COLUMNS, cost_line, cost_rows, sharing_line
 from data_miner_dagster.stages.releasing import at_threshold
 from data_miner_dagster.storage.atomic import atomic_folder
 from data_miner_dagster.storage.layout import REPORT_MARK_NAME, REPORT_PAGE_NAME
@@ -80,6 +81,7 @@ def write_report(
         release_link=Path(os.path.relpath(release_folder, folder)).as_posix(),
         reuploads=[asdict(found) for found in project_reuploads(platform, project)],
         withdrawn=withdrawn,
+        cost=_cost_section(platform, project, version),
         evaluation=(
             evaluation_section(evaluation, dict(zip(manifest["classes"], colours, strict=True)))
             if evaluation is not None
@@ -91,6 +93,15 @@ def write_report(
         (partial / REPORT_PAGE_NAME).write_text(html, encoding="utf-8")
         (partial / REPORT_MARK_NAME).write_text(mark + sha256_of_file(partial / REPORT_PAGE_NAME), encoding="utf-8")
     return folder / REPORT_PAGE_NAME
+
+
+def _cost_section(platform: Platform, project: str, version: str) -> CostSection | None:
+    """Return what a release cost; None where nobody measured it."""
+    rows = {row.version: row for row in find_releases(platform.database, project)}
+    cost = rows[version].cost if version in rows else None
+    if cost is None or not (lines := cost_rows(cost)):
+        return None
+    return CostSection(COST_COLUMNS, lines, cost_line(cost), sharing_line(cost))
 
 
 def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:

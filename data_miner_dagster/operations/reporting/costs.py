@@ -1,0 +1,26 @@
+"""What a project has cost, from the catalog."""
+
+from data_miner_dagster.catalog.database import Session
+from data_miner_dagster.catalog.measurements import count_sharing, spent_by_stage_in
+from data_miner_dagster.catalog.releases import find_releases
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.costs import Cost
+
+
+def cost_of(session: Session, project: str, num_images: int, num_boxes: int) -> Cost:
+    """Return what a project has cost until now, for a release with so many images and boxes."""
+    num_videos, num_projects = count_sharing(session, project)
+    return Cost(spent_by_stage_in(session, project), num_images, num_boxes, num_videos, num_projects)
+
+
+def project_cost(platform: Platform, project: str) -> Cost:
+    """Return what a project has cost until now, for each image and box of its latest release.
+
+    Raises:
+        ConfigError: there is no such project.
+    """
+    platform.project_config(project)
+    releases = find_releases(platform.database, project)
+    latest = releases[-1] if releases else None
+    with platform.database.reading() as session:
+        return cost_of(session, project, latest.num_images if latest else 0, latest.num_boxes if latest else 0)

@@ -1,0 +1,154 @@
+"""What a dataset cost: what its stages spent, for each image and box, and how near each stage came to its floor.
+
+Pure. Does not belong here: measuring (domain/meters.py), the rows (catalog/measurements.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from data_miner_dagster.domain.measurements import AMOUNTS, FLOORS, Measured
+from data_miner_dagster.domain.sizes import size_text
+from data_miner_dagster.domain.work import WorkStage
+
+_RATES: Final = ("num_requests", "bytes_received", "cpu_seconds", "gpu_seconds")
+"""The amounts that are told for each image and each box."""
+_DIGITS: Final = 3
+"""Decimals of seconds and of rates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a project has cost until now.
+
+    A video's download, frames and embeddings count in full for each project that has the video. `num_shared_videos` of
+    them are also in others, `num_sharing_projects` projects in all.
+    """
+
+    by_stage: Mapping[WorkStage, Measured]
+    num_images: int = 0
+    num_boxes: int = 0
+    num_shared_videos: int = 0
+    num_sharing_projects: int = 0
+
+    @property
+    def total(self) -> Measured:
+        """What all stages spent."""
+        return sum(self.by_stage.values(), Measured())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the cost as plain numbers; seconds are rounded to milliseconds."""
+        total = self.total
+        return {
+            "num_images": self.num_images,
+            "num_boxes": self.num_boxes,
+            "total": _plain(total),
+            "per_image": _rates(total, self.num_images),
+            "per_box": _rates(total, self.num_boxes),
+            "stages": [
+                {
+                    "stage": stage.value.lower(),
+                    **_plain(spent),
+                    "floor": FLOORS.get(stage),
+                    "achieved": _of(stage, spent),
+                }
+                for stage, spent in self.by_stage.items()
+            ],
+            "num_shared_videos": self.num_shared_videos,
+            "num_sharing_projects": self.num_sharing_projects,
+        }
+
+
+def achieved(stage: WorkStage, spent: Measured) -> float | None:
+    """Return the share of a stage's time in which it did what it cannot do without. None where that is not measured."""
+    if stage not in FLOORS or not spent.floor_seconds or not spent.wall_seconds:
+        return None
+    return min(1.0, spent.floor_seconds / spent.wall_seconds)
+
+
+def cost_line(cost: Mapping[str, Any]) -> str:
+    """Return a cost (`Cost.as_json`) in one line for people."""
+    told = [f"{_rates_text(cost['total'])} in all"]
+    told += [
+        f"{_rates_text(cost[key])} per {word}"
+        for key, word in (("per_image", "image"), ("per_box", "box"))
+        if cost[key]
+    ]
+    return "; ".join(told)
+
+
+def sharing_line(cost: Mapping[str, Any]) -> str:
+    """Return what a reader must know of videos that other projects have too; "" where there are none."""
+    number, projects = cost["num_shared_videos"], cost["num_sharing_projects"]
+    if not number:
+        return ""
+    videos, others = ("video is", "") if number == 1 else ("videos are", "")
+    return (
+        f"{number:,} {videos} shared with {projects:,} other project{'s' if projects != 1 else others}: what "
+        f"{'its' if number == 1 else 'their'} download, frames and embeddings cost counts in full here and there."
+    )
+
+
+def cost_rows(cost: Mapping[str, Any]) -> list[list[str]]:
+    """Return a cost (`Cost.as_json`) as rows of text: `COST_COLUMNS`, a row a stage, and the sum."""
+    rows = [_row(row["stage"], row, row) for row in cost["stages"]]
+    return [*rows, _row("all", cost["total"], None)] if rows else []
+
+
+COST_COLUMNS: Final = ("stage", "items", "failed", "requests", "received", "written", "CPU", "GPU", "wall", "achieved")
+
+
+def _row(name: str, spent: Mapping[str, Any], floor: Mapping[str, Any] | None) -> list[str]:
+    share = floor["achieved"] if floor is not None else None
+    return [
+        name,
+        f"{spent['num_items']:,}",
+        f"{spent['num_failed']:,}",
+        f"{spent['num_requests']:,}",
+        size_text(spent["bytes_received"]),
+        size_text(spent["bytes_written"]),
+        _seconds(spent["cpu_seconds"]),
+        _seconds(spent["gpu_seconds"]),
+        _seconds(spent["wall_seconds"]),
+        f"{100 * share:.0f} % {floor['floor']}" if share is not None and floor is not None else "",
+    ]
+
+
+def _plain(spent: Measured) -> dict[str, int | float]:
+    return {name: _rounded(getattr(spent, name)) for name in AMOUNTS}
+
+
+def _rates(total: Measured, number: int) -> dict[str, int | float] | None:
+    if not number:
+        return None
+    return {name: _rounded(getattr(total, name) / number) for name in _RATES}
+
+
+def _rounded(value: int | float) -> int | float:
+    return value if isinstance(value, int) else round(value, _DIGITS)
+
+
+def _of(stage: WorkStage, spent: Measured) -> float | None:
+    share = achieved(stage, spent)
+    return None if share is None else round(share, _DIGITS)
+
+
+def _rates_text(rates: Mapping[str, int | float]) -> str:
+    parts = [
+        f"{rates['num_requests']:,.3g} requests"
+        if rates["num_requests"] < 1000
+        else f"{rates['num_requests']:,.0f} requests"
+    ]
+    parts += [f"{size_text(round(rates['bytes_received']))} received", f"{_seconds(rates['cpu_seconds'])} CPU"]
+    if rates["gpu_seconds"]:
+        parts.append(f"{_seconds(rates['gpu_seconds'])} GPU")
+    return ", ".join(parts)
+
+
+def _seconds(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    if not seconds:
+        return "0 s"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.1f} h"
