@@ -41,6 +41,18 @@ class VerdictsByFrame:
         stop = bisect_left(of_video, place.pts_seconds + SAME_FRAME_SECONDS, key=_seconds)
         return of_video[start:stop]
 
+    @property
+    def video_keys(self) -> list[str]:
+        """The videos that something was said of."""
+        return sorted(self._by_video)
+
+    def among(self, places: Iterable[FramePlace]) -> "VerdictsByFrame":
+        """Return the verdicts on some frames."""
+        found = {verdict.answer_id: verdict for place in places for verdict in self.of(place)}
+        return VerdictsByFrame(
+            verdict for of_video in self._by_video.values() for verdict in of_video if verdict.answer_id in found
+        )
+
     def __len__(self) -> int:
         """Return the number of verdicts on boxes."""
         return sum(map(len, self._by_video.values()))
@@ -73,10 +85,15 @@ class Labelling:
     ) -> None:
         self.verdicts = verdicts
         self.calibration = calibration
+        self._config = config
         self._shown = config.shown
         self._rules = ReleaseRules.of(config)
         self._classes = FrameClasses.of(config)
         self._class_indices = {name: index for index, name in enumerate(self._classes.names)}
+
+    def among(self, places: Iterable[FramePlace]) -> "Labelling":
+        """Return the labelling of some frames, which follows from the verdicts on them alone."""
+        return Labelling(self._config, self.verdicts.among(places), self.calibration)
 
     @property
     def settings(self) -> dict[str, object]:

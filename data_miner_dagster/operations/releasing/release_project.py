@@ -71,8 +71,9 @@ def release_project(
         releases = platform.layout.releases_folder(project)
         sweep_partials(releases)
         verdicts = VerdictsByFrame(verdicts_in_force(platform.database, project, words=WORDS_ON_BOXES))
-        labelling = Labelling(config, verdicts, box_probabilities(platform, project))
-        source = ReleaseSource(platform, project, config, labelling)
+        source = ReleaseSource(
+            platform, project, config, Labelling(config, verdicts, box_probabilities(platform, project))
+        )
         standing = _standing(platform, config, selection)
 
         def publish(left_out: Mapping[str, str]) -> tuple[str, OutcomeStatus]:

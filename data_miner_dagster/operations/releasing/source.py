@@ -131,15 +131,16 @@ class ReleaseSource:
         self._project = project
         self._config = config
         self._shown = config.shown
-        self.labelling = labelling
-        """Decides on the boxes of each frame."""
         self._paths = {PROJECT_WAY[stage].asset: platform.layout.table_of(project, stage) for stage in TABLE_STAGES}
         self._paths["detected frames"] = platform.layout.detected_frames_table(project)
         for name, path in self._paths.items():
             if not path.is_file():
                 raise not_ready(project, name)
         self.fingerprints = {name: read_fingerprint(path) or "" for name, path in self._paths.items()}
-        self.unseen = self._check_current(self._unique_frame_ids())
+        unique = self._unique_frame_ids()
+        self.unseen = self._check_current(unique)
+        self.labelling = labelling.among(self._places_of(unique, labelling.verdicts.video_keys))
+        """Decides on the boxes of each frame. What was said of frames that no release looks at makes no other one."""
         self._unique = TableByVideo(self._paths["deduplicated_frames"], ["frame_index", "is_representative"])
         self._filtered = TableByVideo(
             self._paths["filtered_frames"], ["frame_index", "positive_similarity", "positive_prompt"]
@@ -283,6 +284,17 @@ class ReleaseSource:
     def _unique_frame_ids(self) -> pa.ChunkedArray:
         table = read_table(self._paths["deduplicated_frames"], ["frame_id", "is_representative"])
         return table.filter(table["is_representative"])["frame_id"]
+
+    def _places_of(self, unique: pa.ChunkedArray, video_keys: Collection[str]) -> Iterator[FramePlace]:
+        """Yield the unique frames of some videos."""
+        if not video_keys:
+            return
+        wanted = pa.array(sorted(video_keys), pa.string())
+        for batch in read_batches(self._paths["filtered_frames"], ["frame_id", "video_key", "pts_seconds"]):
+            rows = batch.filter(pc.is_in(batch["video_key"], value_set=wanted))
+            rows = rows.filter(pc.is_in(rows["frame_id"], value_set=unique))
+            for row in rows.select(["video_key", "pts_seconds"]).to_pylist():
+                yield FramePlace(row["video_key"], row["pts_seconds"])
 
     def _check_current(self, unique: pa.ChunkedArray) -> set[str]:
         """See that each table was made from the one before; return the frames that turned out to be unreadable."""

@@ -219,7 +219,7 @@ def _write_images(
                 if guard.attempt(video_key, write, partial(faults.__setitem__, image.frame_id)):
                     tally.add(image)
                     num_without_detections += not frame.has_detections and not image.boxes
-                    if (image.video_key, image.pts_seconds) in source.kept_by_hand:
+                    if source.kept_by_hand.holds(image.video_key, image.pts_seconds):
                         kept.append(image.frame_id)
     if faults:
         raise VideosLeftOutError(faults)

@@ -195,6 +195,19 @@ def test_verdicts__undone_gives_the_release_from_before(tmp_path: Path) -> None:
     assert (outcome.metadata["version"], outcome.counts["boxes"]) == ("v001", 5)
 
 
+def test_verdicts__on_frames_that_no_release_looks_at_make_no_version(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    dropped, duplicate = "files-aaa/000004", "files-aaa/000002"
+    for frame, word in ((dropped, "missing"), (duplicate, "missing"), ("files-zzz/000001", "wrong")):
+        add_verdicts(platform.database, "cyclists", [said(word, BICYCLE, "bicycle", frame=frame)])
+        assert release_project(platform, "cyclists").status is OutcomeStatus.REUSED
+    add_verdicts(platform.database, "cyclists", [said("missing", UNSURE_BOX, "bicycle", frame="files-aaa/000003")])
+    outcome = release_project(platform, "cyclists")
+    assert (outcome.metadata["version"], outcome.counts["boxes"]) == ("v002", 6)
+    assert manifest_of(platform)["verdicts"]["in_force"] == 1
+
+
 def test_frame_outcomes__are_stored_by_these_words() -> None:
     assert [outcome.value for outcome in FrameOutcome] == [
         "released",
