@@ -24,6 +24,8 @@ from data_miner_dagster.domain.verdicts import FramePlace, RelativeBox, ShownBox
 
 _VERDICTS: Final = cast("Table", VerdictRow.__table__)
 _ROWS_AT_A_TIME: Final = 1000
+_SAME_SHARE: Final = 1e-6
+"""Boxes whose edges differ by less are the same, as shares of the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ def verdicts_in_force(
             some = (query.where(_VERDICTS.c.video_key.in_(keys)) for keys in portions(video_keys))
             found = [(_stored(row).verdict, row.subject) for part in some for row in session.execute(part)]
             found.sort(key=lambda one: one[0].given_at)  # stable: within a video they come in order
-    replaced = {verdict.replaces for verdict, _ in found}
+    by_id = {verdict.answer_id: verdict for verdict, _ in found}
+    replaced = {verdict.replaces for verdict, _ in found if not _is_on_what_it_made(verdict, by_id)}
     last = {subject: verdict.answer_id for verdict, subject in found}
     return [
         verdict
@@ -98,6 +101,20 @@ def verdicts_in_force(
         and last[subject] == verdict.answer_id
         and (words is None or verdict.word in words)
     ]
+
+
+def _is_on_what_it_made(verdict: Verdict, by_id: Mapping[str, Verdict]) -> bool:
+    """Return whether a verdict corrects a box where another person's answer had put it, and not where it was found.
+
+    The other answer then stays in force: it alone says which detected box that is (stages/reviewing/judging.py lets
+    only the later one state anything).
+    """
+    earlier = by_id.get(verdict.replaces or "")
+    if earlier is None or earlier.final_box is None or verdict.shown is None or earlier.subject == verdict.subject:
+        return False
+    return verdict.shown.class_name == earlier.final_class_name and all(
+        abs(one - other) < _SAME_SHARE for one, other in zip(verdict.shown.box, earlier.final_box, strict=True)
+    )
 
 
 def all_verdicts(database: Database, project: str) -> Iterator[StoredVerdict]:
@@ -125,6 +142,14 @@ def verdicts_version(database: Database, project: str) -> tuple[int, int]:
     with database.reading() as session:
         last, num_undone = session.execute(query.where(_VERDICTS.c.project_name == project)).one()
         return int(last), int(num_undone)
+
+
+def last_said_at(database: Database, project: str) -> datetime | None:
+    """Return when somebody last gave or undid a verdict; None where nobody has."""
+    query = select(func.max(_VERDICTS.c.given_at), func.max(_VERDICTS.c.undone_at))
+    with database.reading() as session:
+        times = session.execute(query.where(_VERDICTS.c.project_name == project)).one()
+    return max((time for time in times if time is not None), default=None)
 
 
 def delete_verdicts_of_videos(session: Session, video_keys: Collection[str]) -> None:

@@ -125,10 +125,10 @@ def _print_obstacles(content: "dict[str, list[dict[str, object]]]") -> None:
         echo("")
         rows = [list((row | {"message": shortened(str(row["message"]), 100)}).values()) for row in content["failures"]]
         print_table(["failed at", "reason", "count", "next try", "last message"], rows, numbers=["count"])
-    if content["holds"]:
+    if waiting := [*content["holds"], *content["reviews"]]:
         echo("")
-        for held in content["holds"]:
-            echo(str(held["message"]))
+        for one in waiting:
+            echo(str(one["message"]))
     for warning in content["warnings"]:
         echo(f"warning: {warning['message']}", err=True)
     if content["working"]:
@@ -144,6 +144,7 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
     from data_miner_dagster.catalog.listings import remarkable_listings
     from data_miner_dagster.catalog.politeness import EVERY_SITE, closed_gates
     from data_miner_dagster.catalog.videos import find_videos
+    from data_miner_dagster.operations.builds import lines_of_reviews
     from data_miner_dagster.operations.naming import name_of_video
 
     database = platform.database
@@ -188,6 +189,7 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
         "stages": _closed_stages(platform),
         "failures": _failures(platform, project),
         "holds": [{"message": line} for line in lines_of_holds(database, project)],
+        "reviews": [{"message": line} for line in lines_of_reviews(platform, project)],
         "warnings": [{"message": warning} for warning in platform_warnings()],
         "working": [_working(claim, names.get(claim.resource.removeprefix("video/"), "")) for claim in claims],
     }

@@ -80,6 +80,9 @@ class RefreshConfig(ConfigModel):
     """Build when every video is finished or has failed. False: also build while videos are in progress."""
     min_new_videos: int = Field(default=50, ge=1)
     """Without `wait_for_all`: build when this many more videos are ready than at the last release."""
+    after_review_minutes: float = Field(default=5.0, ge=0, le=1440)
+    """Begin no build by itself while people review: wait until nobody has answered for this long. `data-miner run` and
+    materializing an asset do not wait."""
 
 
 class PlatformConfig(ConfigModel):

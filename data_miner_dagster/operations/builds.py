@@ -4,9 +4,14 @@ A build begins with the first stage of `PROJECT_WAY` and ends with the last. A p
 be made from differs from what the last build began with.
 """
 
+from datetime import datetime, timedelta
+
+from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.pending import project_basis
-from data_miner_dagster.catalog.projects import find_project, update_project
-from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.catalog.projects import find_project, find_projects, update_project
+from data_miner_dagster.catalog.schema import ProjectRow, utc_now
+from data_miner_dagster.catalog.verdicts import last_said_at
+from data_miner_dagster.config.settings import RefreshConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
 from data_miner_dagster.operations.platform import Platform
@@ -29,3 +34,33 @@ def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:
     row = find_project(platform.database, project)
     if row is not None and (basis := present_basis(platform, row)) != row.building_basis:
         update_project(platform.database, project, building_basis=basis)
+
+
+def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: datetime) -> str | None:
+    """Return why a build does not begin by itself: people are reviewing the project. None where it may begin.
+
+    Every answer changes what a release is made from; a release in the middle of a review would be replaced at once.
+    """
+    last = last_said_at(database, project) if refresh.after_review_minutes else None
+    if last is None:
+        return None
+    begins_at = last + timedelta(minutes=refresh.after_review_minutes)
+    if begins_at <= now:
+        return None
+    return (
+        f"people are reviewing it; it is built from {begins_at:%H:%M:%S} UTC, after {refresh.after_review_minutes:g} "
+        "minutes without an answer, or at once by `data-miner run`"
+    )
+
+
+def lines_of_reviews(platform: Platform, project: str | None = None) -> list[str]:
+    """Return a line for each project whose next build waits for the end of a review; of one project if it is named."""
+    lines = []
+    for row in find_projects(platform.database):
+        if project not in (None, row.name) or row.built_basis is None:
+            continue
+        refresh = platform.project_config(row.name).refresh
+        why = why_reviewed(platform.database, row.name, refresh, utc_now())
+        if why is not None and row.built_basis != present_basis(platform, row):
+            lines.append(f"{row.name}: {why}")
+    return lines

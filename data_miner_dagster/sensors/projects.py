@@ -19,6 +19,7 @@ from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.config.settings import RefreshConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.builds import why_reviewed
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sensors.planning import (
@@ -105,11 +106,13 @@ def _failures_by_project(platform: Platform, states: list[ProjectState]) -> dict
 
 
 def _why_not_built(platform: Platform, project: ProjectState, now: datetime) -> str | None:
-    """Return why no build begins now: it has no videos, or waits for some."""
+    """Return why no build begins now: people are reviewing it, it has no videos, or waits for some."""
+    refresh = _refresh_of(platform, project.name, project.config_hash)
+    if (why := why_reviewed(platform.database, project.name, refresh, now)) is not None:
+        return why
     with platform.database.reading() as session:
         if is_project_settled(session, project.name, now):
             return None if has_members(session, project.name) else "it has no videos"
-    refresh = _refresh_of(platform, project.name, project.config_hash)
     if refresh.wait_for_all:
         return "videos are on their way"
     num_new = _count_new(platform, project.name)

@@ -51,6 +51,7 @@ def test_status__empty_catalog(run_command: RunCommand, tmp_path: Path) -> None:
         "stages",
         "failures",
         "holds",
+        "reviews",
         "working",
         "room",
     ]

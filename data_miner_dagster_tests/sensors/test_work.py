@@ -1,6 +1,8 @@
 """The sensor, evaluated on a real instance and a real catalog."""
 
 import errno
+from dataclasses import replace
+from datetime import timedelta
 
 import dagster as dg
 import pytest
@@ -16,11 +18,14 @@ from data_miner_dagster.catalog.holds import hold_items, release_holds
 from data_miner_dagster.catalog.projects import date_next_look, find_project, update_project
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.transitions import move_project, move_video
+from data_miner_dagster.catalog.verdicts import add_verdicts, undo_verdict
+from data_miner_dagster.config.settings import RefreshConfig
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
+from data_miner_dagster.domain.verdicts import VerdictWord
 from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
 from data_miner_dagster.jobs import config_of
-from data_miner_dagster.operations.builds import begin_build, present_basis
+from data_miner_dagster.operations.builds import begin_build, lines_of_reviews, present_basis, why_reviewed
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster_tests.sensors.ticks import (
     add_members,
@@ -33,6 +38,7 @@ from data_miner_dagster_tests.sensors.ticks import (
     tick,
 )
 from data_miner_dagster_tests.support.catalog import last_attempt
+from data_miner_dagster_tests.support.verdicts import frame_verdict
 
 KEYS = [f"generic-{index:04d}" for index in range(60)]
 
@@ -262,6 +268,44 @@ def test_wanted_work__a_project_looks_again_at_what_its_build_left_out(
     assert row is not None
     assert row.look_again_at is None
     assert row.built_basis != present_basis(platform, row)  # until the build ends, so that each stage is asked for
+
+
+def test_wanted_work__no_build_begins_in_the_middle_of_a_review(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform, refresh={"after_review_minutes": 5})
+    list_projects(instance, platform, "street")
+    add_members(platform, ["generic-a"])
+    _settle(platform, "generic-a")
+    row = find_project(platform.database, "street")
+    assert row is not None
+    update_project(platform.database, "street", stage=ProjectStage.COMPLETE, built_basis=present_basis(platform, row))
+    said = frame_verdict("generic-a/000000", 0.0, VerdictWord.KEEP)
+    add_verdicts(platform.database, "street", [replace(said, given_at=utc_now() - timedelta(minutes=4))])
+    assert "street: people are reviewing it; it is built from " in reason_of(tick(instance))
+    assert [line[:33] for line in lines_of_reviews(platform)] == ["street: people are reviewing it; "]
+    assert lines_of_reviews(platform, "other") == []
+    quiet = replace(said, answer_id="another", given_at=utc_now() - timedelta(minutes=6))
+    undone_now = undo_verdict(platform.database, "street", said.answer_id, who="Ada")
+    assert undone_now
+    add_verdicts(platform.database, "street", [quiet])
+    assert "people are reviewing it" in reason_of(tick(instance))  # undoing an answer is an answer
+    drop_project(platform, refresh={"after_review_minutes": 0})
+    list_projects(instance, platform, "street")
+    (request,) = requests_of(tick(instance))
+    assert request.job_name == "filter_frames"
+
+
+def test_why_reviewed__until_it_has_been_quiet(platform: Platform) -> None:
+    drop_project(platform)
+    tick_time = utc_now()
+    said = frame_verdict("generic-a/000000", 0.0, VerdictWord.KEEP)
+    assert why_reviewed(platform.database, "street", RefreshConfig(), tick_time) is None  # nobody has said anything
+    add_verdicts(platform.database, "street", [replace(said, given_at=tick_time - timedelta(seconds=299))])
+    assert "5 minutes without an answer" in (
+        why_reviewed(platform.database, "street", RefreshConfig(), tick_time) or ""
+    )
+    assert why_reviewed(platform.database, "street", RefreshConfig(), tick_time + timedelta(seconds=1)) is None
 
 
 def test_wanted_work__a_project_that_cannot_be_planned_holds_up_no_other(
