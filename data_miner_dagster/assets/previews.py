@@ -93,9 +93,9 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
     """Return a preview of kept and dropped frames, and how to check the threshold."""
     from data_miner_dagster.operations.reporting.previews import filtering_preview
 
-    then = "`data-miner review {project}` asks near the threshold"
+    then = "`data-miner review {project}` finds the right threshold, from your answers"
     return (
-        _ways_on(platform, project, f"/queues/{ReviewQueue.FILTER}", then)
+        _ways_on(platform, project, f"/queues/{ReviewQueue.CALIBRATION}", then)
         | _stage_pictures(platform, project, "filtered_frames", lambda: filtering_preview(platform, project))
         | _path("dagster/uri", platform.layout.filtered_table(project))
     )

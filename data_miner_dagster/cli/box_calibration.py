@@ -2,20 +2,25 @@
 
 from typing import TYPE_CHECKING, Final
 
-from data_miner_dagster.cli.output import echo, one_line_yaml, print_json, print_table
+from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.settings_to_write import settings_json, show_settings
 
 if TYPE_CHECKING:
     from data_miner_dagster.domain.quality import ClassCalibration, Estimate, ThresholdPrecision
     from data_miner_dagster.operations.evaluation.calibration import CalibratedBoxes
+    from data_miner_dagster.operations.platform import Platform
     from data_miner_dagster.stages.evaluation.missing import MissedShare
 
 DEFAULT_PRECISION: Final = 0.9
 
 
-def show_box_calibration(found: "CalibratedBoxes", project: str, *, as_json: bool) -> None:
+def show_box_calibration(
+    platform: "Platform", found: "CalibratedBoxes", project: str, *, is_to_be_written: bool, as_json: bool
+) -> None:
     """Print thresholds, precision and missed objects, then what to put into the project file and what to do next."""
     if as_json:
-        print_json(_content(found))
+        settings = settings_json(platform, project, "releasing", found.settings, is_to_be_written=is_to_be_written)
+        print_json(_content(found) | settings)
         return
     calibration = found.calibration
     print_table(
@@ -56,10 +61,7 @@ def show_box_calibration(found: "CalibratedBoxes", project: str, *, as_json: boo
     if found.num_unjudged:
         echo(f"boxes on complete frames that nobody judged, and that count as wrong: {found.num_unjudged}")
     echo(f"kept in {found.file}")
-    if found.settings:
-        echo("put under `releasing:` in the project file:")
-        for name, value in found.settings.items():
-            echo(f"  {name}: {one_line_yaml(value)}")
+    show_settings(platform, project, "releasing", found.settings, is_to_be_written=is_to_be_written)
     if found.num_more or found.missed is None:
         wanted = ", ".join(f"{number} of {name}" for name, number in found.num_more.items())
         what = f"more verdicts are wanted ({wanted})" if wanted else "frames of the random sample are wanted"
@@ -109,7 +111,6 @@ def _content(found: "CalibratedBoxes") -> dict[str, object]:
         "missed": _missed_content(found.missed),
         "missed_at_chosen": _missed_content(found.missed_at_chosen),
         "file": str(found.file),
-        "settings": dict(found.settings),
     }
 
 

@@ -14,12 +14,14 @@ from data_miner_dagster.cli.options import (
     RootOption,
     opened_existing,
 )
-from data_miner_dagster.cli.output import echo, one_line_yaml, print_json, print_table
+from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.settings_to_write import settings_json, show_settings
 from data_miner_dagster.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from data_miner_dagster.domain.quality import Estimate
     from data_miner_dagster.operations.filtering.calibration import CalibratedThreshold, CalibrationSheet
+    from data_miner_dagster.operations.platform import Platform
     from data_miner_dagster.stages.filtering.calibration import ThresholdQuality
 
 
@@ -33,19 +35,24 @@ def calibrate(
     ] = None,
     answers: Annotated[Path | None, typer.Option(help="CSV with frame_id and answer (keep or drop).")] = None,
     frames: Annotated[int, typer.Option(min=20, max=5000, help="How many frames to ask about.")] = 120,
-    restart: Annotated[bool, typer.Option("--restart", help="Forget earlier questions and answers.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Draw new questions, and forget answers from files.")
+    ] = False,
     boxes: Annotated[
         bool,
         typer.Option("--boxes", help="Compute thresholds of classes from verdicts on boxes."),
     ] = False,
+    write: Annotated[bool, typer.Option("--write", help="Put the threshold into the project file.")] = False,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask about frames near the threshold; with --precision or --recall, turn the answers into a threshold.
+    """Turn answers about frames near the threshold into a threshold: --precision or --recall is the goal.
 
-    With --boxes: thresholds of classes, and the share of missed objects, from what people said of boxes.
+    Answers are given with `data-miner review`, under *Filter threshold*; without a goal, the same questions are
+    written as a CSV. With --boxes: thresholds of classes, and the share of missed objects, from what people said of
+    boxes.
     """
     from data_miner_dagster.operations.evaluation.calibration import calibrate_boxes
     from data_miner_dagster.operations.filtering.calibration import find_threshold, write_questions
@@ -54,15 +61,14 @@ def calibrate(
         raise ConfigError("--precision and --recall are two goals: aim at one, and read what it does to the other")
     if answers is not None and precision is None and recall is None:
         raise ConfigError("--answers without a goal: add --precision 0.9 or --recall 0.9")
+    if write and not boxes and precision is None and recall is None:
+        raise ConfigError("--write without a goal: add --precision 0.9 or --recall 0.9")
     platform = opened_existing(root, config, profile)
     if boxes:
         if recall is not None or answers is not None or restart:
             raise ConfigError("--boxes goes with --precision alone: what people said of boxes is in the catalog")
-        show_box_calibration(
-            calibrate_boxes(platform, project, wanted=DEFAULT_PRECISION if precision is None else precision),
-            project,
-            as_json=as_json,
-        )
+        found_boxes = calibrate_boxes(platform, project, wanted=DEFAULT_PRECISION if precision is None else precision)
+        show_box_calibration(platform, found_boxes, project, is_to_be_written=write, as_json=as_json)
         return
     if precision is None and recall is None:
         sheet = write_questions(platform, project, num_questions=frames, restart=restart)
@@ -75,14 +81,13 @@ def calibrate(
         wanted=precision if precision is not None else recall or 0.0,
         answers_file=answers,
     )
-    _show_threshold(found, as_json=as_json)
+    _show_threshold(platform, project, found, is_to_be_written=write, as_json=as_json)
 
 
 def _show_sheet(sheet: "CalibrationSheet", arguments: str, *, as_json: bool) -> None:
     if as_json:
         print_json(
             {
-                "page": str(sheet.page),
                 "table": str(sheet.table),
                 "num_frames": sheet.num_frames,
                 "num_questions": sheet.num_questions,
@@ -90,15 +95,19 @@ def _show_sheet(sheet: "CalibrationSheet", arguments: str, *, as_json: bool) -> 
             }
         )
         return
+    is_done = sheet.num_answered == sheet.num_questions
     echo(
         f"{sheet.num_questions} of {sheet.num_frames} frames to decide on, {sheet.num_answered} answered so far:\n"
-        f"  {sheet.page}  keep or drop in the browser, then export answers.csv\n"
-        f"  {sheet.table}  or fill in the column `answer` with keep or drop\n"
-        f"next: data-miner calibrate {arguments} --answers answers.csv --precision 0.9"
+        f"  data-miner review {arguments}  asks about them, under *Filter threshold*\n"
+        f"  {sheet.table}  the same questions: fill in the column `answer` with keep or drop\n"
+        f"{'next' if is_done else 'then'}: data-miner calibrate {arguments} --precision 0.9"
+        f"{'' if is_done else ' (with --answers FILE, if you filled in the table)'}"
     )
 
 
-def _show_threshold(found: "CalibratedThreshold", *, as_json: bool) -> None:
+def _show_threshold(
+    platform: "Platform", project: str, found: "CalibratedThreshold", *, is_to_be_written: bool, as_json: bool
+) -> None:
     result = found.result
     if as_json:
         print_json(
@@ -107,13 +116,16 @@ def _show_threshold(found: "CalibratedThreshold", *, as_json: bool) -> None:
                 "goal": result.goal,
                 "wanted": result.wanted,
                 "num_answers": result.num_answers,
+                "num_questions": found.num_questions,
+                "num_answered": found.num_answered,
+                "num_not_sampled": found.num_not_sampled,
                 "num_unknown": found.num_unknown,
                 "threshold": found.threshold,
                 "is_assured": result.is_assured,
                 "remark": result.remark,
                 "in_force": _quality(result.in_force, found.threshold_in_force),
                 "chosen": _quality(result.chosen, found.threshold),
-                "settings": dict(found.settings),
+                **settings_json(platform, project, "filtering", found.settings, is_to_be_written=is_to_be_written),
             }
         )
         return
@@ -129,12 +141,13 @@ def _show_threshold(found: "CalibratedThreshold", *, as_json: bool) -> None:
         columns = ("threshold", found.encoder, "precision (95% interval)", "recall (95% interval)", "frames kept")
         print_table(columns, rows, numbers=("frames kept",))
     echo(f"{result.num_answers} answers; {result.remark}")
+    if found.num_not_sampled:
+        echo(f"{found.num_not_sampled} answers of other queues are no random sample, and were left out")
     if found.num_unknown:
         echo(f"{found.num_unknown} answers are about frames that are not open to question, and were left out")
-    if found.settings:
-        echo("put under `filtering:` in the project file:")
-        for name, value in found.settings.items():
-            echo(f"  {name}: {one_line_yaml(value)}")
+    if not result.is_assured and found.num_answered < found.num_questions:
+        echo(f"{found.num_questions - found.num_answered} questions are open; `data-miner review {project}` asks them")
+    show_settings(platform, project, "filtering", found.settings, is_to_be_written=is_to_be_written)
 
 
 def _text(estimate: "Estimate") -> str:

@@ -53,14 +53,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, num
     console.print(table)
 
 
-def one_line_yaml(value: object) -> str:
-    """Return a setting's value as one line of YAML."""
-    # Imported here because few commands need it.
-    import yaml
-
-    return yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False).strip()
-
-
 def shortened(text: str | None, length: int) -> str:
     """Return the first line, cut to `length` characters."""
     first = (text or "").split("\n", 1)[0]

@@ -59,6 +59,7 @@ class ReviewQueue(StrEnum):
     DISAGREEMENT = "disagreement"
     NEAR_THRESHOLD = "near_threshold"
     RANDOM = "random"
+    CALIBRATION = "calibration"  # a random sample of frames, from strata of similarity
     FILTER = "filter"
     DUPLICATES = "duplicates"
     BROWSING = "browsing"  # opened by the person: a class or a video by name

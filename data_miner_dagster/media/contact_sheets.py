@@ -15,7 +15,6 @@ import numpy as np
 from anyascii import anyascii
 from PIL import Image, ImageDraw, ImageFont
 
-from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import PictureFile, RgbImage, SeenPicture
 from data_miner_dagster.protocols.pictures import PictureReader
 
@@ -30,7 +29,6 @@ _CAPTION_COLOUR: Final = (236, 238, 242)
 _EMPTY_TILE: Final = (58, 62, 70)
 _QUALITIES: Final = (82, 70, 58, 46, 34, 24, 14)
 _SHRINK: Final = 0.8
-_THUMBNAIL_QUALITY: Final = 70
 _NO_CHARACTER: Final = "\U0010fffe"
 """No font has this character, so it is drawn like every character that a font lacks."""
 
@@ -136,18 +134,6 @@ def drawn_tile(
     image = _fitted(seen, tile_wh)
     _draw_boxes(image, tile, seen, (0, 0), image.size)
     return _encode_within(image, max_bytes)
-
-
-def thumbnail_uri(pictures: PictureReader, file: PictureFile, *, within_wh: tuple[int, int] = (320, 240)) -> str | None:
-    """Return a small plain WebP of a picture as a `data:` URI, or None if the picture cannot be read."""
-    buffer = io.BytesIO()
-    try:
-        small = Image.fromarray(pictures.see(file, within_wh).rgb)
-    except UnreadableImageError:
-        return None
-    small.thumbnail(within_wh)
-    small.save(buffer, "WEBP", quality=_THUMBNAIL_QUALITY)
-    return data_uri(buffer.getvalue())
 
 
 def data_uri(webp: bytes) -> str:

@@ -3,6 +3,7 @@
     unsure           frames that one answer frees first, then those with the rarest class, then nearest to a threshold
     disagreement     the most confident box that not all detectors of an ensemble found, first
     near_threshold   boxes drawn at random from strata of confidence, all classes in turn
+    calibration      frames drawn at random from strata of similarity, so that their answers measure a threshold
     random           frames in a fixed pseudo-random order, so that the sample only grows
     filter           nearest to the filter's threshold first
     duplicates       group by group, the one with the least similar pair first, and so within a group
@@ -20,8 +21,7 @@ import numpy.typing as npt
 
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.records import Float32Array
-from data_miner_dagster.stages.estimates import stratum_of
-from data_miner_dagster.stages.filtering.calibration import questions_per_stratum, stratum_edges
+from data_miner_dagster.stages.filtering.calibration import draw_in_strata, stratum_edges
 from data_miner_dagster.stages.reviewing.states import SETTLING_DETECTORS, FrameClasses
 
 Float64Array = npt.NDArray[np.float64]
@@ -30,7 +30,6 @@ UInt64Array = npt.NDArray[np.uint64]
 
 BOXES_PER_CLASS: Final = 150
 """This many answers near its threshold are enough for a class."""
-_MOST_PER_CLASS: Final = 4 * BOXES_PER_CLASS
 NO_OBJECT, UNSURE, OBJECT = 0, 1, 2
 """Codes of what a release takes a box for."""
 
@@ -155,6 +154,11 @@ def rank_random(numbers: UInt64Array, rows: Int64Array) -> Ranking:
     return Ranking(rows, ((numbers >> np.uint64(11)).astype(np.float64),))  # what a float64 holds exactly
 
 
+def rank_calibration(rows: Int64Array, turns: Float64Array) -> Ranking:
+    """Rank the frames of a calibration by when each is asked."""
+    return Ranking(rows, (turns,))
+
+
 def rank_duplicates(rows: Int64Array, representatives: Int64Array, similarities: Float64Array) -> Ranking:
     """Rank pairs of a frame and what stands for it; those of one representative come together.
 
@@ -182,19 +186,7 @@ def draw_near_threshold(
         strata as the whole is. Those from 1 on are for whoever goes on.
     """
     headroom = confidences.astype(np.float64) - threshold
-    edges = stratum_edges(headroom)
-    strata = stratum_of(headroom, edges)
-    sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
-    wanted = questions_per_stratum(edges, sizes, BOXES_PER_CLASS)
-    chosen, turns = [np.zeros(0, np.int64)], [np.zeros(0)]
-    for stratum in range(len(sizes)):
-        if wanted[stratum]:
-            boxes = np.flatnonzero(strata == stratum)
-            most = wanted[stratum] * _MOST_PER_CLASS // BOXES_PER_CLASS
-            boxes = boxes[np.argsort(numbers[boxes], kind="stable")[:most]]
-            chosen.append(boxes)
-            turns.append((np.arange(len(boxes)) + 0.5) / wanted[stratum])
-    return np.concatenate(chosen), np.concatenate(turns)
+    return draw_in_strata(headroom, stratum_edges(headroom), numbers, BOXES_PER_CLASS)
 
 
 class NearestToZero:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_miner_dagster.domain.errors import PermanentError
+from data_miner_dagster.domain.verdicts import SAME_FRAME_SECONDS
 
 
 def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray, *, table: str, remedy: str) -> npt.NDArray[np.int64]:
@@ -62,3 +63,11 @@ def rows_of_indices(
     if not is_there.all():
         raise PermanentError(f"{table} lacks frame {int(wanted[~is_there][0])}; {remedy}")
     return np.asarray(rows, np.int64)
+
+
+def position_at(pts_seconds: npt.NDArray[np.float64], seconds: float) -> int | None:
+    """Return which of a video's frames is the one at a time, as people's verdicts name it; None if there is none."""
+    if not len(pts_seconds):
+        return None
+    nearest = int(np.argmin(np.abs(pts_seconds - seconds)))
+    return nearest if abs(pts_seconds[nearest] - seconds) < SAME_FRAME_SECONDS else None

@@ -228,12 +228,8 @@ class StorageLayout:
         """The questions as CSV."""
         return self.calibration_folder(project) / "questions.csv"
 
-    def questions_page(self, project: str) -> Path:
-        """The questions as a page with pictures and buttons."""
-        return self.calibration_folder(project) / "questions.html"
-
     def answers_file(self, project: str) -> Path:
-        """The answers of all rounds so far."""
+        """The answers that `data-miner calibrate --answers` has read so far."""
         return self.calibration_folder(project) / "answers.csv"
 
     def reference_file(self, project: str) -> Path:

@@ -4,30 +4,42 @@ They lie in a temporary file without a name, which vanishes with the process, an
 """
 
 import tempfile
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 
-class SpilledColumn:
-    """A column of one type, collected part by part."""
+class SpilledColumns:
+    """Columns of given types, collected part by part, in a block that closes their files. What is mapped stays."""
 
-    def __init__(self, dtype: npt.DTypeLike) -> None:
-        self._dtype = np.dtype(dtype)
-        self._file = tempfile.TemporaryFile(prefix="data_miner-")  # noqa: SIM115 - the mapping outlives this object
-        self._length = 0
+    def __init__(self, *dtypes: npt.DTypeLike) -> None:
+        self._dtypes = [np.dtype(dtype) for dtype in dtypes]
+        self._lengths = [0] * len(dtypes)
+        self._opened = ExitStack()
+        self._files = [self._opened.enter_context(tempfile.TemporaryFile(prefix="data_miner-")) for _ in dtypes]  # noqa: SIM115
 
-    def add(self, values: npt.NDArray[Any]) -> None:
-        """Append values."""
-        self._file.write(np.ascontiguousarray(values, self._dtype).tobytes())
-        self._length += len(values)
+    def __enter__(self) -> Self:
+        """Return the columns themselves."""
+        return self
 
-    def mapped(self) -> npt.NDArray[Any]:
-        """Return all values, read-only. Nothing can be added after that."""
-        self._file.flush()
-        if not self._length:
-            return np.zeros(0, self._dtype)  # an empty file cannot be mapped
-        values = np.memmap(self._file, self._dtype, mode="r", shape=(self._length,))
-        self._file.close()
-        return values
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        self._opened.close()
+
+    def add(self, *parts: npt.NDArray[Any]) -> None:
+        """Append values to each column, in the order of their types."""
+        for index, values in enumerate(parts):
+            self._files[index].write(np.ascontiguousarray(values, self._dtypes[index]).tobytes())
+            self._lengths[index] += len(values)
+
+    def mapped(self) -> list[npt.NDArray[Any]]:
+        """Return all values of each column, read-only."""
+        return [self._mapped(index) for index in range(len(self._files))]
+
+    def _mapped(self, index: int) -> npt.NDArray[Any]:
+        self._files[index].flush()
+        if not self._lengths[index]:
+            return np.zeros(0, self._dtypes[index])  # an empty file cannot be mapped
+        return np.memmap(self._files[index], self._dtypes[index], mode="r", shape=(self._lengths[index],))

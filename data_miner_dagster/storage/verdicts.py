@@ -5,7 +5,8 @@ Verdicts themselves are rows of the catalog (catalog/verdicts.py).
 
 import csv
 import json
-from collections.abc import Collection, Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import split_frame_id
-from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, Verdict, VerdictWord
+from data_miner_dagster.domain.verdicts import SAME_FRAME_SECONDS, FramePlace, ReviewQueue, Verdict, VerdictWord
 
 _METADATA_KEY: Final = "data_miner.verdicts"
 _WORDS: Final = {"keep": VerdictWord.KEEP, "drop": VerdictWord.DROP}
@@ -82,8 +83,22 @@ def as_table_metadata(said: Mapping[tuple[str, float], bool]) -> dict[str, str]:
     return {_METADATA_KEY: json.dumps(rows)} if rows else {}
 
 
-def kept_by_hand(metadata: Mapping[str, str]) -> frozenset[tuple[str, float]]:
-    """Return the frames kept by people, by video and time, according to a table's metadata."""
-    return frozenset(
-        (key, pts_seconds) for key, pts_seconds, kept in json.loads(metadata.get(_METADATA_KEY, "[]")) if kept
-    )
+class KeptPlaces:
+    """Frames that people kept, to be found by video and time."""
+
+    def __init__(self, places: Iterable[tuple[str, float]]) -> None:
+        self._by_video: dict[str, list[float]] = {}
+        for video_key, pts_seconds in sorted(places):
+            self._by_video.setdefault(video_key, []).append(pts_seconds)
+
+    def holds(self, video_key: str, pts_seconds: float) -> bool:
+        """Return whether a frame is one of them. People's answers may name a time that another tool has rounded."""
+        times = self._by_video.get(video_key, [])
+        at = bisect_left(times, pts_seconds)
+        return any(abs(time - pts_seconds) < SAME_FRAME_SECONDS for time in times[max(0, at - 1) : at + 1])
+
+
+def kept_by_hand(metadata: Mapping[str, str]) -> KeptPlaces:
+    """Return the frames kept by people, according to a table's metadata."""
+    said = json.loads(metadata.get(_METADATA_KEY, "[]"))
+    return KeptPlaces((key, pts_seconds) for key, pts_seconds, kept in said if kept)

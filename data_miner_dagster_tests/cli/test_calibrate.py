@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from data_miner_dagster.catalog.projects import update_project
 from data_miner_dagster.cli import calibrate as calibrate_module
 from data_miner_dagster.cli.main import app
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.filtering.filter_project import filter_project
+from data_miner_dagster.operations.filtering.questions import open_calibration
 from data_miner_dagster_tests.support.axis_project import (
     PlantedPlatform,
     plant_frames,
@@ -42,6 +44,7 @@ def test_calibrate__questions_then_a_threshold(platform: PlantedPlatform, tmp_pa
     asked = invoke("--frames", "150")
     assert asked.exit_code == 0
     assert "150 of 400 frames to decide on, 0 answered so far" in asked.stdout
+    assert "data-miner review pets  asks about them, under *Filter threshold*" in asked.stdout
     table = platform.layout.calibration_folder("pets") / "questions.csv"
     answers = tmp_path / "answers.csv"
     with table.open(newline="") as source, answers.open("w", newline="") as target:
@@ -59,6 +62,36 @@ def test_calibrate__questions_then_a_threshold(platform: PlantedPlatform, tmp_pa
     assert content["settings"] == {"positive_threshold": {"axis": content["threshold"]}}
 
 
+def test_calibrate__writes_the_threshold_into_the_project_file(platform: PlantedPlatform, tmp_path: Path) -> None:
+    file = tmp_path / "pets.yaml"
+    file.write_text("name: pets  # mine\nfiltering:\n  positive: [cat]\n")
+    file.chmod(0o640)
+    update_project(platform.database, "pets", config_file=str(file))
+    calibration = open_calibration(platform, "pets")
+    answers = tmp_path / "answers.csv"
+    with answers.open("w", newline="") as target:
+        writer = csv.writer(target)
+        writer.writerow(["frame_id", "answer"])
+        for position in calibration.planned.tolist():
+            is_good = calibration.frames.similarities[position] >= 0.75
+            writer.writerow([calibration.frames.frame_id(position), "keep" if is_good else "drop"])
+    shown = invoke("--answers", str(answers), "--precision", "0.9")
+    assert f"put under `filtering:` in {file} (--write does it):" in shown.stdout
+    assert f"next: data-miner run --config {file} --root {platform.root} (nothing before filtering" in shown.stdout
+    assert file.read_text() == "name: pets  # mine\nfiltering:\n  positive: [cat]\n"
+    found = json.loads(invoke("--precision", "0.9", "--write", "--json").stdout)
+    assert (found["project_file"], found["is_written"]) == (str(file), True)
+    threshold = found["threshold"]
+    assert file.read_text() == (
+        f"name: pets  # mine\nfiltering:\n  positive_threshold: {{axis: {threshold}}}\n  positive: [cat]\n"
+    )
+    assert file.stat().st_mode & 0o777 == 0o640
+    update_project(platform.database, "pets", config_file=None)
+    result = invoke("--precision", "0.9", "--write")
+    assert isinstance(result.exception, ConfigError)
+    assert "has no file to write to" in str(result.exception)
+
+
 @pytest.mark.usefixtures("platform")
 def test_calibrate__too_few_answers(tmp_path: Path) -> None:
     invoke()
@@ -74,6 +107,7 @@ def test_calibrate__too_few_answers(tmp_path: Path) -> None:
     [
         (["--precision", "0.9", "--recall", "0.9"], "are two goals"),
         (["--answers", "a.csv"], "--answers without a goal"),
+        (["--write"], "--write without a goal"),
         (["--precision", "0.9", "--answers", "missing.csv"], "missing.csv: no such file"),
         (["--precision", "90"], "between 0 and 1"),
     ],

@@ -1,4 +1,3 @@
-import base64
 import io
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from data_miner_dagster.media.contact_sheets import (
     class_colour,
     contact_sheet,
     drawn_tile,
-    thumbnail_uri,
 )
 from data_miner_dagster.media.foreign_pictures import small_picture
 
@@ -125,21 +123,3 @@ def test_drawn_tile__keeps_proportions_and_draws_boxes() -> None:
 def test_drawn_tile__one_without_an_image() -> None:
     with pytest.raises(ValueError, match="needs an image"):
         drawn_tile(Tile(None), _Files())
-
-
-def test_thumbnail_uri__small_and_never_enlarged(tmp_path: Path) -> None:
-    for name, wh, expected in (("large", (640, 480), (320, 240)), ("small", (20, 10), (20, 10))):
-        path = tmp_path / f"{name}.png"
-        Image.new("RGB", wh, (200, 30, 30)).save(path)
-        uri = thumbnail_uri(_Files(), PictureFile(path, is_foreign=False))
-        assert uri is not None
-        kind, _, content = uri.partition(",")
-        assert kind == "data:image/webp;base64"
-        height, width, _ = _opened(base64.b64decode(content)).shape
-        assert (width, height) == expected
-
-
-def test_thumbnail_uri__none_for_what_is_no_picture(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"no picture")
-    for name in ("a.jpg", "missing.jpg"):
-        assert thumbnail_uri(_Files(), PictureFile(tmp_path / name, is_foreign=False)) is None

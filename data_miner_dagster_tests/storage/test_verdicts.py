@@ -62,5 +62,7 @@ def test_verdicts_fingerprint__who_and_when_change_nothing() -> None:
 
 def test_as_table_metadata__there_and_back() -> None:
     assert as_table_metadata({}) == {}
-    assert kept_by_hand({}) == frozenset()
-    assert kept_by_hand(as_table_metadata(verdicts_on(BOTH, ["local-a", "local-b"]))) == {("local-a", 1001 / 30000)}
+    assert not kept_by_hand({}).holds("local-a", 1001 / 30000)
+    kept = kept_by_hand(as_table_metadata(verdicts_on(BOTH, ["local-a", "local-b"])))
+    assert kept.holds("local-a", 1001 / 30000)
+    assert not kept.holds("local-b", 0.0)

@@ -291,7 +291,7 @@ def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -
     if drift.is_drifted:
         logger.warning(
             "project %s: %d frames of videos newer than its calibration score differently (PSI %.2f, KS %.2f): "
-            "`data-miner calibrate %s` asks about them",
+            "`data-miner review %s` asks about them, under *Filter threshold*",
             project,
             drift.num_frames,
             drift.psi,

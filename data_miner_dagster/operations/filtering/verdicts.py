@@ -14,11 +14,19 @@ from data_miner_dagster.catalog.verdicts import add_verdicts, verdicts_in_force
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import split_frame_id
 from data_miner_dagster.domain.statuses import ProjectStage
-from data_miner_dagster.domain.verdicts import FRAME_WORDS, FramePlace, ReviewQueue, Verdict, VerdictWord
+from data_miner_dagster.domain.verdicts import (
+    FRAME_WORDS,
+    SAME_FRAME_SECONDS,
+    FramePlace,
+    ReviewQueue,
+    Verdict,
+    VerdictWord,
+)
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import require_table
 from data_miner_dagster.operations.verdict_files import adopt_verdict_file
 from data_miner_dagster.stages.filtering.decisions import DROP_BY_HAND, KEEP_BY_HAND, NO_VERDICT
+from data_miner_dagster.storage.alignment import position_at
 from data_miner_dagster.storage.answers import read_answers
 from data_miner_dagster.storage.similarities import SimilaritiesPart
 from data_miner_dagster.storage.tables import read_table
@@ -40,10 +48,17 @@ def frame_verdicts(platform: Platform, project: str) -> dict[tuple[str, float], 
         ConfigError: there is a file of an earlier version that cannot be read.
     """
     adopt_verdict_file(platform.database, platform.layout, project)
-    return {
-        (verdict.place.video_key, verdict.place.pts_seconds): verdict.word is VerdictWord.KEEP
-        for verdict in verdicts_in_force(platform.database, project, words=FRAME_WORDS)
-    }
+    given: dict[tuple[str, float], bool] = {}
+    times: dict[tuple[str, int], float] = {}  # of the last verdict within each half millisecond
+    for verdict in verdicts_in_force(platform.database, project, words=FRAME_WORDS):
+        key, seconds = verdict.place.video_key, verdict.place.pts_seconds
+        moment = round(seconds / SAME_FRAME_SECONDS)
+        for near in (moment - 1, moment, moment + 1):  # of several on one frame, the last one counts
+            earlier = times.get((key, near))
+            if earlier is not None and abs(earlier - seconds) < SAME_FRAME_SECONDS:
+                del given[key, earlier], times[key, near]
+        given[key, seconds], times[key, moment] = verdict.word is VerdictWord.KEEP, seconds
+    return given
 
 
 def count_frame_verdicts(platform: Platform, project: str) -> VerdictCounts:
@@ -86,14 +101,21 @@ def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who
 
 
 def verdict_codes(part: SimilaritiesPart, said: Mapping[tuple[str, float], bool]) -> npt.NDArray[np.int8]:
-    """Return (N,) what was said of each frame of a part, NO_VERDICT where nothing was."""
+    """Return (N,) what was said of each frame of a part, NO_VERDICT where nothing was.
+
+    A verdict is on the frame nearest to its time, less than half a millisecond away, as wherever people's answers meet
+    frames: other tools round times.
+    """
     codes = np.full(part.rows.num_rows, NO_VERDICT, np.int8)
-    judged = {video_key for video_key, _ in said}
+    by_video: dict[str, list[tuple[float, bool]]] = {}
+    for (video_key, seconds), is_kept in said.items():
+        by_video.setdefault(video_key, []).append((seconds, is_kept))
     pts_seconds = part.rows.column("pts_seconds")
     bounds = zip(part.video_offsets[:-1].tolist(), part.video_offsets[1:].tolist(), strict=True)
     for video, (start, stop) in zip(part.videos, bounds, strict=True):
-        if video.video_key in judged:
-            for position, seconds in enumerate(pts_seconds.slice(start, stop - start).to_pylist(), start):
-                if (is_kept := said.get((video.video_key, seconds))) is not None:
-                    codes[position] = KEEP_BY_HAND if is_kept else DROP_BY_HAND
+        if video.video_key in by_video:
+            of_video = pts_seconds.slice(start, stop - start).to_numpy()
+            for seconds, is_kept in by_video[video.video_key]:
+                if (position := position_at(of_video, seconds)) is not None:
+                    codes[start + position] = KEEP_BY_HAND if is_kept else DROP_BY_HAND
     return codes

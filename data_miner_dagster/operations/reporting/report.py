@@ -161,9 +161,9 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
             "threshold",
             "Near the threshold",
             "The frames that were kept and dropped most narrowly: if these are wrong, the threshold is. Say keep or "
-            "drop to more of them on a page of its own, and get the threshold for the precision or recall you want:",
+            "drop to more of them, under Filter threshold, and get the threshold for the precision or recall you want:",
             _report_tiles(pictures, narrow_tiles(platform, config, TILES_PER_GALLERY)),
-            command=f"data-miner calibrate {project}",
+            command=f"data-miner review {project}",
         ),
         lambda: Gallery(
             "dropped",

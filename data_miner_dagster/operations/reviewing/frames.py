@@ -17,7 +17,7 @@ from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.reviewing_queues import BoxArrays, Float64Array, Int64Array
-from data_miner_dagster.storage.spilled_columns import SpilledColumn
+from data_miner_dagster.storage.spilled_columns import SpilledColumns
 from data_miner_dagster.storage.tables import read_batches, read_table
 
 _INDEX_BITS: Final = 24
@@ -136,30 +136,31 @@ def read_examined_frames(
     platform: Platform, project: str, codes: FrameCodes, unique: Int64Array, classes: Sequence[str]
 ) -> ExaminedFrames:
     """Read `detections.parquet`, one batch at a time, and the times of its frames."""
-    frames, class_indices = SpilledColumn(np.int32), SpilledColumn(np.int16)
-    confidences, agreeing, corners = SpilledColumn(np.float32), SpilledColumn(np.uint8), SpilledColumn(np.float32)
     first_boxes, num_boxes = np.zeros(len(unique), np.uint32), np.zeros(len(unique), np.uint16)
     num_read, detector = 0, None
-    for batch in _of_known(platform.layout.detections_table(project), codes, unique, classes):
-        positions = positions_among(unique, codes.of_batch(batch))
-        places, first, counts = np.unique(positions, return_index=True, return_counts=True)
-        is_new = num_boxes[places] == 0  # a frame's boxes lie together, but perhaps in two batches
-        first_boxes[places[is_new]] = num_read + first[is_new]
-        num_boxes[places] += counts.astype(np.uint16)
-        frames.add(positions)
-        class_indices.add(pc.index_in(batch["class_name"], value_set=pa.array(classes, pa.string())).to_numpy())
-        confidences.add(batch["confidence"].to_numpy())
-        agreeing.add(np.minimum(batch["num_agreeing_detectors"].to_numpy(), 255))
-        corners.add(np.stack([batch[name].to_numpy() for name in _CORNERS], axis=1).reshape(-1))
-        num_read += batch.num_rows
-        detector = detector or (batch["detector"][0].as_py() if batch.num_rows else None)
-    arrays = BoxArrays(frames.mapped(), class_indices.mapped(), confidences.mapped(), agreeing.mapped())
+    with SpilledColumns(np.int32, np.int16, np.float32, np.uint8, np.float32) as columns:
+        for batch in _of_known(platform.layout.detections_table(project), codes, unique, classes):
+            positions = positions_among(unique, codes.of_batch(batch))
+            places, first, counts = np.unique(positions, return_index=True, return_counts=True)
+            is_new = num_boxes[places] == 0  # a frame's boxes lie together, but perhaps in two batches
+            first_boxes[places[is_new]] = num_read + first[is_new]
+            num_boxes[places] += counts.astype(np.uint16)
+            columns.add(
+                positions,
+                pc.index_in(batch["class_name"], value_set=pa.array(classes, pa.string())).to_numpy(),
+                batch["confidence"].to_numpy(),
+                np.minimum(batch["num_agreeing_detectors"].to_numpy(), 255),
+                np.stack([batch[name].to_numpy() for name in _CORNERS], axis=1).reshape(-1),
+            )
+            num_read += batch.num_rows
+            detector = detector or (batch["detector"][0].as_py() if batch.num_rows else None)
+        *of_boxes, corners = columns.mapped()
     return ExaminedFrames(
         codes=unique,
         pts_seconds=_times(platform.layout.filtered_table(project), codes, unique),
         first_boxes=first_boxes,
         num_boxes=num_boxes,
-        boxes=FoundBoxes(arrays, corners.mapped().reshape(-1, 4)),
+        boxes=FoundBoxes(BoxArrays(*of_boxes), corners.reshape(-1, 4)),
         detector=detector,
         revision=_revision(platform.layout.detected_frames_table(project)),
     )

@@ -85,7 +85,7 @@ class ReviewIndex:
 
 def table_marks(platform: Platform, project: str) -> tuple[object, ...]:
     """Return what changes whenever a table of a project is made again."""
-    return tuple(_mark(path) for path in _tables(platform, project))
+    return tuple(mark_of(path) for path in _tables(platform, project))
 
 
 def _tables(platform: Platform, project: str) -> tuple[Path, ...]:
@@ -98,7 +98,8 @@ def _tables(platform: Platform, project: str) -> tuple[Path, ...]:
     )
 
 
-def _mark(path: Path) -> tuple[int, int, int] | None:
+def mark_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes whenever a file is written again; None where there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:

@@ -65,6 +65,8 @@ class ItemMaker:
                 is_asked = lambda _position, one: _is_disputed(one, num_detectors)  # noqa: E731
             case ReviewQueue.NEAR_THRESHOLD:
                 is_asked = lambda position, one: position == box and one.verdict is None  # noqa: E731
+            case ReviewQueue.CALIBRATION:
+                why = ""  # whatever it said would be a hint
             case ReviewQueue.FILTER:
                 why = self._near_filter(code)
             case ReviewQueue.BROWSING:
@@ -97,9 +99,12 @@ class ItemMaker:
         examined = self._index.examined
         if examined is not None and examined.position_of(code) is not None:
             return "part of the next release"
-        if self._filtered is None:
-            self._filtered = TableByVideo(self._filtered_table, ["frame_id", "drop_reason"])
-        rows = self._filtered.rows_of(self._index.codes.video_key(code)).to_pylist()
+        try:
+            if self._filtered is None:
+                self._filtered = TableByVideo(self._filtered_table, ["frame_id", "drop_reason"])
+            rows = self._filtered.rows_of(self._index.codes.video_key(code)).to_pylist()
+        except FileNotFoundError:  # removed since the index was read
+            return "not filtered yet"
         reasons = {row["frame_id"]: row["drop_reason"] for row in rows}
         if frame_id not in reasons:
             return "not filtered yet"

@@ -26,14 +26,16 @@ QUEUES: Final = (
     ReviewQueue.DISAGREEMENT,
     ReviewQueue.NEAR_THRESHOLD,
     ReviewQueue.RANDOM,
+    ReviewQueue.CALIBRATION,
     ReviewQueue.FILTER,
     ReviewQueue.DUPLICATES,
 )
 """The queues that ask by themselves, in the order in which they help most."""
 RANDOM_FRAMES: Final = 200
 """This many frames of the random sample are enough: a share of 5 % then has a 95 % interval of 6 points."""
-FILTER_FRAMES: Final = 120
-"""This many frames near the filter's threshold are enough, as for `data-miner calibrate`."""
+
+
+NOTHING: Final = Ranking(np.zeros(0, np.int64), (np.zeros(0),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ra
             ranking = index.near_threshold
         case ReviewQueue.RANDOM:
             ranking = rank_random(index.numbers, index.rows)
+        case ReviewQueue.CALIBRATION:
+            ranking = NOTHING if standing.calibration is None else standing.calibration.ranking
         case ReviewQueue.FILTER:
             ranking = index.filter
         case ReviewQueue.DUPLICATES:
@@ -78,7 +82,7 @@ def count_questions(index: ReviewIndex, standing: Standing, queue: ReviewQueue) 
     goal = {
         ReviewQueue.NEAR_THRESHOLD: _goal_near_threshold(index),
         ReviewQueue.RANDOM: min(RANDOM_FRAMES, len(index.rows)),
-        ReviewQueue.FILTER: min(FILTER_FRAMES, index.num_filter),
+        ReviewQueue.CALIBRATION: 0 if standing.calibration is None else len(standing.calibration.planned),
     }.get(queue)
     return QueueCount(queue, num_open, standing.num_answered.get(queue, 0), goal)
 

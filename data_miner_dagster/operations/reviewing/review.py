@@ -9,11 +9,14 @@ from typing import Final
 
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.verdicts import undo_verdict, verdicts_in_force, verdicts_version
-from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.domain.verdicts import ReviewQueue, Verdict
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import ConfigError, TransientError
+from data_miner_dagster.domain.verdicts import FRAME_WORDS, ReviewQueue, Verdict
+from data_miner_dagster.operations.filtering.calibration import CalibratedThreshold
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reviewing.answers import AnswerReader, store_answer
 from data_miner_dagster.operations.reviewing.browsing import browsed_classes, browsed_videos, rank_browsed
+from data_miner_dagster.operations.reviewing.calibrating import CalibrationKeeper
 from data_miner_dagster.operations.reviewing.cursors import Cursor
 from data_miner_dagster.operations.reviewing.frames import code_and_box
 from data_miner_dagster.operations.reviewing.index import ReviewIndex, build_index, table_marks
@@ -31,9 +34,12 @@ from data_miner_dagster.operations.reviewing.records import Answer, BrowsedName,
 from data_miner_dagster.operations.reviewing.shown_frames import ShownFrames
 from data_miner_dagster.operations.reviewing.standing import Standing, StandingKeeper
 from data_miner_dagster.operations.reviewing.unmet import UnmetVerdict, unmet_verdicts
+from data_miner_dagster.stages.filtering.calibration import Goal
 from data_miner_dagster.stages.reviewing_queues import Int64Array, Ranking
 
 MAX_PAGE_SIZE: Final = 1000
+_MOST_READS: Final = 3
+"""Tables that vanish while they are read are read again this often."""
 
 
 def open_review(platform: Platform, project: str) -> "Review":
@@ -44,6 +50,15 @@ def open_review(platform: Platform, project: str) -> "Review":
     """
     platform.project_config(project)
     return Review(platform, project)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationState:
+    """What the calibration of a project's filter has found, or why it asks nothing."""
+
+    config: ProjectConfig
+    found: CalibratedThreshold | None
+    why_none: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +80,7 @@ class Review:
         self._lock = threading.RLock()
         self._marks: tuple[object, ...] | None = None
         self._tables: _Tables | None = None
+        self._calibration = CalibrationKeeper(platform, project)
         self._standing: tuple[object, Standing] | None = None
         self._ranked: tuple[object, Ranking, Int64Array] | None = None
 
@@ -132,12 +148,29 @@ class Review:
         """
         with self._lock:
             tables = self._read_tables()
+            if answer.queue is ReviewQueue.CALIBRATION:
+                self._calibration.begin(tables.index.config, tables.index.codes)
             reader = AnswerReader(self._project, tables.index, tables.frames)
             return store_answer(self._platform, self._project, reader, answer, who=who)
 
     def undo(self, answer_id: str, *, who: str) -> bool:
         """Take an answer back; what was said before counts again. Return False if there is none to take back."""
         return undo_verdict(self._platform.database, self._project, answer_id, who=who)
+
+    def calibration(self, *, goal: Goal, wanted: float) -> CalibrationState:
+        """Return how far the calibration of the filter's threshold is, and what its answers call for.
+
+        Raises:
+            ConfigError: no threshold can reach the goal.
+        """
+        with self._lock:
+            tables, standing = self._current()
+            questions = standing.calibration
+            if questions is None:
+                return CalibrationState(tables.index.config, None, self._calibration.why_none)
+            verdicts = verdicts_in_force(self._platform.database, self._project, words=FRAME_WORDS)
+            found = self._calibration.threshold(questions, verdicts, goal=goal, wanted=wanted)
+            return CalibrationState(tables.index.config, found, "")
 
     def unmet(self) -> tuple[UnmetVerdict, ...]:
         """Return the verdicts in force that concern nothing as the project stands, and why."""
@@ -148,24 +181,31 @@ class Review:
 
     def _read_tables(self) -> _Tables:
         """Return what can be asked, read again if a table or a setting has changed."""
-        project = find_project(self._platform.database, self._project)
-        marks = (*table_marks(self._platform, self._project), project.config_hash if project is not None else None)
-        if self._tables is None or marks != self._marks:
+        for _ in range(_MOST_READS):
+            project = find_project(self._platform.database, self._project)
+            marks = (*table_marks(self._platform, self._project), project.config_hash if project is not None else None)
+            if self._tables is not None and marks == self._marks:
+                return self._tables
             config = self._platform.project_config(self._project)
-            index = build_index(self._platform, self._project, config)
+            try:
+                index = build_index(self._platform, self._project, config)
+            except FileNotFoundError:  # a stage, or a repair, has removed a table meanwhile
+                continue
             frames = ShownFrames(self._platform, config.shown)
             items = ItemMaker(self._platform, self._project, index, frames)
             self._tables, self._marks = _Tables(index, frames, items, StandingKeeper(index, frames)), marks
             self._standing = self._ranked = None
-        return self._tables
+            return self._tables
+        raise TransientError(f"the tables of project {self._project!r} are being removed; load the page again")
 
     def _current(self) -> tuple[_Tables, Standing]:
         """Return what can be asked, and what has been answered; read again what has changed."""
         tables = self._read_tables()
-        version = verdicts_version(self._platform.database, self._project)
+        version = verdicts_version(self._platform.database, self._project), self._calibration.mark
         if self._standing is None or self._standing[0] != version:
             verdicts = verdicts_in_force(self._platform.database, self._project)
-            self._standing = version, tables.keeper.standing(verdicts)
+            calibration = self._calibration.questions(tables.index.config, tables.index.codes)
+            self._standing = version, tables.keeper.standing(verdicts, calibration)
             self._ranked = None
         return tables, self._standing[1]
 

@@ -15,10 +15,11 @@ from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.config.interpolation import ShownSettings
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
-from data_miner_dagster.domain.verdicts import SAME_FRAME_SECONDS, FramePlace, VerdictWord
+from data_miner_dagster.domain.verdicts import FramePlace, VerdictWord
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reviewing.records import ReviewBox, ReviewFrame
 from data_miner_dagster.stages.releasing import public_reference
+from data_miner_dagster.storage.alignment import position_at
 from data_miner_dagster.storage.frames import frames_table_of, read_frames
 
 _MOST_AT_HAND: Final = 500_000
@@ -99,12 +100,10 @@ class ShownFrames:
     def frame_at(self, place: FramePlace) -> str | None:
         """Return the frame at a time in a video, whatever its id was when a person saw it; None if there is none."""
         frames = self._frames_of(place.video_key)
-        if frames is None or not len(frames.indices):
+        position = None if frames is None else position_at(frames.pts_seconds, place.pts_seconds)
+        if frames is None or position is None:
             return None
-        nearest = int(np.argmin(np.abs(frames.pts_seconds - place.pts_seconds)))
-        if abs(frames.pts_seconds[nearest] - place.pts_seconds) >= SAME_FRAME_SECONDS:
-            return None
-        return make_frame_id(place.video_key, int(frames.indices[nearest]))
+        return make_frame_id(place.video_key, int(frames.indices[position]))
 
     def ids_of(self, video_key: str) -> list[str]:
         """Return the frames of a video, in order of time."""

@@ -19,6 +19,7 @@ from data_miner_dagster.domain.verdicts import (
     Verdict,
     VerdictWord,
 )
+from data_miner_dagster.operations.reviewing.calibrating import CalibrationQuestions
 from data_miner_dagster.operations.reviewing.frames import rows_of_codes
 from data_miner_dagster.operations.reviewing.index import ReviewIndex
 from data_miner_dagster.operations.reviewing.judged_frames import JudgedFrame, judge_frame
@@ -38,6 +39,7 @@ class Standing:
     facts: FrameFacts
     settled: Mapping[ReviewQueue, Int64Array]  # rows
     num_answered: Mapping[ReviewQueue, int]
+    calibration: CalibrationQuestions | None
 
 
 class StandingKeeper:
@@ -48,7 +50,7 @@ class StandingKeeper:
         self._frames = frames
         self._judged: dict[int, JudgedFrame] = {}
 
-    def standing(self, verdicts: Sequence[Verdict]) -> Standing:
+    def standing(self, verdicts: Sequence[Verdict], calibration: CalibrationQuestions | None) -> Standing:
         """Return what follows from the verdicts in force."""
         by_code: dict[int, list[Verdict]] = {}
         frame_at = cache(self._frames.frame_at)
@@ -58,10 +60,14 @@ class StandingKeeper:
             if code is not None:
                 by_code.setdefault(code, []).append(verdict)
         self._judge(by_code)
-        said = {
-            code: {one.word: one.answer_id for one in given if one.word in FRAME_WORDS | {VerdictWord.COMPLETE}}
-            for code, given in by_code.items()
-        }
+        said = {code: _words_on(given) for code, given in by_code.items()}
+        by_hand = rows_of_codes(_codes(code for code, words in said.items() if FRAME_WORDS & words.keys()))
+        if calibration is not None:  # files move no frame, but somebody has answered, and is not asked again
+            by_hand = np.union1d(by_hand, calibration.answered_by_files)
+        num_answered = Counter(verdict.queue for verdict in verdicts)
+        num_answered[ReviewQueue.CALIBRATION] = (
+            0 if calibration is None else int(np.isin(calibration.planned, by_hand).sum())
+        )
         complete = _codes(code for code, words in said.items() if VerdictWord.COMPLETE in words)
         return Standing(
             judged=dict(self._judged),
@@ -70,12 +76,12 @@ class StandingKeeper:
             settled={
                 ReviewQueue.NEAR_THRESHOLD: self._met_boxes(),
                 ReviewQueue.RANDOM: rows_of_codes(complete),
-                ReviewQueue.FILTER: rows_of_codes(
-                    _codes(code for code, words in said.items() if FRAME_WORDS & words.keys())
-                ),
+                ReviewQueue.CALIBRATION: by_hand,
+                ReviewQueue.FILTER: by_hand,
                 ReviewQueue.DUPLICATES: self._settled_pairs(verdicts),
             },
-            num_answered=Counter(verdict.queue for verdict in verdicts),
+            num_answered=num_answered,
+            calibration=calibration,
         )
 
     def _judge(self, by_code: Mapping[int, Sequence[Verdict]]) -> None:
@@ -132,6 +138,17 @@ class StandingKeeper:
             if frozenset((pair.frame_id, pair.representative_frame_id)) in said
         ]
         return np.array(sorted(rows), np.int64)
+
+
+def _words_on(given: Iterable[Verdict]) -> dict[VerdictWord, str]:
+    """Return what was said of a frame as a whole, with the ids of the answers: of keep and drop the last one."""
+    said: dict[VerdictWord, str] = {}
+    for one in given:
+        if one.word in FRAME_WORDS:
+            said = {word: answer_id for word, answer_id in said.items() if word not in FRAME_WORDS}
+        if one.word in FRAME_WORDS | {VerdictWord.COMPLETE}:
+            said[one.word] = one.answer_id
+    return said
 
 
 def _codes(codes: Iterable[int]) -> Int64Array:

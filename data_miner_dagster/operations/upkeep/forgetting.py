@@ -268,7 +268,7 @@ def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) ->
     if answers.is_file():
         given = read_answers(answers)
         write_answers(answers, {frame: word for frame, word in given.items() if split_frame_id(frame)[0] not in keys})
-    reference, questions = layout.reference_file(project), layout.questions_page(project).stem
+    reference, questions = layout.reference_file(project), layout.questions_table(project).stem
     for path in sorted(calibration.iterdir()):
         names_it = path == reference and any(f'"{key}"' in path.read_text(encoding="utf-8") for key in keys)
         if names_it or path.name.startswith(f"{questions}."):

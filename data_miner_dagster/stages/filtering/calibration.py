@@ -18,6 +18,7 @@ from data_miner_dagster.domain.quality import Estimate
 from data_miner_dagster.stages.estimates import (
     FEWEST_ANSWERS,
     Float64Array,
+    Int64Array,
     draw_numbers,
     estimate_of,
     stratum_of,
@@ -74,6 +75,77 @@ def questions_per_stratum(edges: Float64Array, sizes: Sequence[int], num_questio
         spend(side, budget)
     spend(np.argsort(np.abs(np.where(np.isfinite(lower), lower, np.inf)), kind="stable").tolist(), num_questions)
     return wanted
+
+
+MOST_ROUNDS: Final = 4
+"""This many times the wanted questions are drawn, for whoever goes on after the wanted ones."""
+
+
+def draw_in_strata(
+    headroom: Float64Array, edges: Float64Array, numbers: npt.NDArray[np.uint64], num_questions: int
+) -> tuple[Int64Array, Float64Array]:
+    """Choose which of N items to ask about, at random within strata.
+
+    Args:
+        headroom: (N,) scores of the items, less the threshold.
+        edges: (S+1,) edges of the strata.
+        numbers: (N,) sampling numbers. Within a stratum, the items with the lowest come first.
+        num_questions: how many questions are wanted.
+
+    Returns:
+        The chosen items, and when each is asked, as a share of the wanted questions: any first part is spread over the
+        strata as the whole is. Those from 1 on are for whoever goes on.
+    """
+    strata = stratum_of(headroom, edges)
+    sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
+    wanted = questions_per_stratum(edges, sizes, num_questions)
+    chosen, turns = [np.zeros(0, np.int64)], [np.zeros(0)]
+    for stratum, num_wanted in enumerate(wanted):
+        if num_wanted:
+            items = np.flatnonzero(strata == stratum)
+            items = items[np.argsort(numbers[items], kind="stable")[: num_wanted * MOST_ROUNDS]]
+            chosen.append(items)
+            turns.append((np.arange(len(items)) + 0.5) / num_wanted)
+    return np.concatenate(chosen), np.concatenate(turns)
+
+
+@dataclass(frozen=True, slots=True)
+class SampledAnswers:
+    """Answers about items of strata: (A,) each. `is_asked`: by the calibration, and not for another reason."""
+
+    strata: Int64Array
+    numbers: npt.NDArray[np.uint64]  # sampling numbers
+    is_asked: npt.NDArray[np.bool_]
+
+
+def answers_that_count(
+    answers: SampledAnswers, planned_strata: Int64Array, planned_numbers: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.bool_]:
+    """Return which answers are a random sample of their stratum, whoever asked for them.
+
+    A person who is shown the frames nearest to the threshold first answers for those alone, and these are not like the
+    rest of their stratum. But such answers must not be left out either: nobody is asked the same twice, so what the
+    calibration asks later would lack just these. So in each stratum every answer counts up to the highest sampling
+    number that the calibration has asked about: up to there, it asked whatever had no answer. Where all planned
+    questions of a stratum have an answer, those count.
+
+    Args:
+        answers: everything that was answered.
+        planned_strata: (P,) the strata of the planned questions.
+        planned_numbers: (P,) their sampling numbers.
+    """
+    counts = answers.is_asked.copy()
+    for stratum in np.unique(answers.strata).tolist():
+        is_here = answers.strata == stratum
+        known = answers.numbers[is_here]
+        asked = known[answers.is_asked[is_here]]
+        planned = planned_numbers[planned_strata == stratum]
+        bounds = [asked.max()] if len(asked) else []
+        if len(planned) and bool(np.isin(planned, known).all()):
+            bounds.append(planned.max())
+        if bounds:
+            counts[is_here] |= known <= max(bounds)
+    return counts
 
 
 def sampling_order(video_key: str, frame_indices: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:

@@ -18,6 +18,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.web.guard import App, Guard
 from data_miner_dagster.web.review.access import Access
 from data_miner_dagster.web.review.answers import AnswerEndpoints
+from data_miner_dagster.web.review.calibrating import CalibrationEndpoint
 from data_miner_dagster.web.review.desk import OpenDesk
 from data_miner_dagster.web.review.gate import IDENTITY, LOGIN_API, LOGIN_PAGE, Gate
 from data_miner_dagster.web.review.logins import LoginEndpoints
@@ -51,6 +52,7 @@ def review_application(platform: Platform, access: Access, open_desk: OpenDesk, 
         Route("/pictures/{video_key}/{frame_index:int}", pages.picture),
         Route("/api/projects/{project}/queues/{queue}", answers.queue),
         Route("/api/projects/{project}/queues/{queue}/item", answers.item),
+        Route("/api/projects/{project}/calibration", CalibrationEndpoint(platform, open_desk).state),
         Route("/api/projects/{project}/answers", answers.answer, methods=["POST"]),
         Route("/api/projects/{project}/undo", answers.undo, methods=["POST"]),
         Route(LOGIN_PAGE, logins.login_page),

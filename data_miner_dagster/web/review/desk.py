@@ -9,7 +9,8 @@ from data_miner_dagster.catalog.verdicts import count_verdicts
 from data_miner_dagster.domain.verdicts import ReviewQueue, VerdictWord
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reviewing.records import Answer, BrowsedName, Page, QueueCount, ReviewItem
-from data_miner_dagster.operations.reviewing.review import open_review
+from data_miner_dagster.operations.reviewing.review import CalibrationState, open_review
+from data_miner_dagster.stages.filtering.calibration import Goal
 
 OpenDesk = Callable[[str], "Desk"]
 """Returns the desk of a project by its name. Raises ConfigError if there is no such project."""
@@ -66,6 +67,10 @@ class Desk:
     def undo(self, answer_id: str, who: str) -> bool:
         """Undo an answer; return whether it was in force."""
         return self._review.undo(answer_id, who=who)
+
+    def calibration(self, *, goal: Goal, wanted: float) -> CalibrationState:
+        """Return how far the calibration of the filter's threshold is, and what its answers call for."""
+        return self._review.calibration(goal=goal, wanted=wanted)
 
     def verdict_counts(self) -> Mapping[VerdictWord, int]:
         """Return how many verdicts of each kind are in force."""

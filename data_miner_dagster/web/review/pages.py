@@ -17,6 +17,7 @@ from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reviewing.records import BrowsedName, QueueCount
+from data_miner_dagster.web.review.calibrating import question_of
 from data_miner_dagster.web.review.desk import OpenDesk
 from data_miner_dagster.web.review.pictures import FramePictures
 from data_miner_dagster.web.review.requests import project_of, word_of
@@ -33,6 +34,7 @@ class Form(StrEnum):
 
     BOXES = "boxes"  # one frame at a time
     GRID = "grid"  # many frames to keep or drop
+    CALIBRATION = "calibration"  # such a grid, with what the answers call for
     GROUPS = "groups"  # a representative and the frames that it stands for
 
 
@@ -59,6 +61,11 @@ QUEUE_TEXTS: Final = {
     ReviewQueue.RANDOM: QueueText(
         "Random sample",
         "Frames drawn at random. Label everything on them: only these answers measure how many objects are missed.",
+    ),
+    ReviewQueue.CALIBRATION: QueueText(
+        "Filter threshold",
+        "A random sample of frames on both sides of the text filter's threshold: the answers say where it should be.",
+        Form.CALIBRATION,
     ),
     ReviewQueue.FILTER: QueueText(
         "Kept or dropped?", "Frames near the threshold of the text filter, on either side of it.", Form.GRID
@@ -162,6 +169,7 @@ class Pages:
             text=text,
             chosen=chosen,
             classes=class_choices(self._open_desk(project).class_names),
+            question=question_of(self._platform.project_config(project)),
         )
 
     def gallery(self, request: Request) -> Response:

@@ -1,23 +1,31 @@
-"""Questions on disk, answers as a person or the page gives them, and the threshold they call for."""
+"""Questions, answers as a table or the review pages give them, and the threshold they call for."""
 
 import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.verdicts import add_verdicts
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.verdicts import ReviewQueue, VerdictWord
 from data_miner_dagster.operations.filtering.calibration import CalibrationSheet, find_threshold, write_questions
 from data_miner_dagster.operations.filtering.drift import read_drift
 from data_miner_dagster.operations.filtering.filter_project import filter_project
+from data_miner_dagster.operations.filtering.questions import open_calibration
+from data_miner_dagster.stages.estimates import stratum_of
 from data_miner_dagster_tests.support.axis_project import (
     PlantedPlatform,
     plant_frames,
     save_project,
 )
 from data_miner_dagster_tests.support.catalog import add_video
+from data_miner_dagster_tests.support.verdicts import frame_verdict
 
 TRUTH = 0.75
 """The frames worth keeping are those with a similarity of at least this; the threshold in force is .5."""
@@ -35,8 +43,6 @@ def platform(tmp_path: Path) -> PlantedPlatform:
     generator = np.random.default_rng(0)
     for key in ("local-a", "local-b"):
         plant_scores(platform, key, generator.uniform(0, 1, 400))
-    for index in range(3):  # pictures of the first three frames exist
-        Image.new("RGB", (64, 48), (255, 0, 0)).save(platform.layout.frames_folder("local-a") / f"{index:06d}.jpg")
     filter_project(platform, "pets")
     return platform
 
@@ -105,20 +111,6 @@ def test_write_questions__frames_dropped_for_other_reasons_are_not_asked_about(t
     assert {row["frame_id"] for row in questions(sheet)} == {"local-a/000000", "local-a/000002"}
 
 
-def test_write_questions__page_shows_pictures_and_escapes(platform: PlantedPlatform) -> None:
-    save_project(platform, positive=["cat <script>"])
-    filter_project(platform, "pets")
-    sheet = write_questions(platform, "pets", num_questions=800)
-    page = sheet.page.read_text(encoding="utf-8")
-    assert page.count("<figure") == sheet.num_questions
-    assert page.count("data:image/webp;base64,") == sum(
-        row["frame_id"] in {f"local-a/{index:06d}" for index in range(3)} for row in questions(sheet)
-    )
-    assert "cat &lt;script&gt;" in page
-    assert "cat <script>" not in page
-    assert "http" not in page
-
-
 def test_find_threshold__from_a_table(platform: PlantedPlatform, tmp_path: Path) -> None:
     sheet = write_questions(platform, "pets", num_questions=200)
     found = find_threshold(
@@ -169,9 +161,78 @@ def test_find_threshold__too_few_answers(platform: PlantedPlatform, tmp_path: Pa
     assert "too few answers: 1" in found.result.remark
 
 
-def test_find_threshold__without_questions(platform: PlantedPlatform) -> None:
-    with pytest.raises(DataMinerError, match="has no questions for its present prompts"):
-        find_threshold(platform, "pets", goal="precision", wanted=0.9)
+def test_find_threshold__nobody_has_answered(platform: PlantedPlatform) -> None:
+    found = find_threshold(platform, "pets", goal="precision", wanted=0.9)
+    assert (found.threshold, found.num_questions, found.num_answered) == (None, 120, 0)
+    assert "too few answers: 0" in found.result.remark
+
+
+def say(platform: PlantedPlatform, positions: Sequence[int], queue: ReviewQueue, *, at: datetime | None = None) -> None:
+    """Answer as the truth has it, on the review pages, about open frames by their position."""
+    frames = open_calibration(platform, "pets").frames
+    verdicts = []
+    for position in positions:
+        frame_id = frames.frame_id(position)
+        word = VerdictWord.KEEP if frames.similarities[position] >= TRUTH else VerdictWord.DROP
+        given = frame_verdict(frame_id, float(frames.pts_seconds[position]), word)
+        verdicts.append(replace(given, queue=queue, given_at=at or utc_now()))
+    add_verdicts(platform.database, "pets", verdicts)
+
+
+def test_find_threshold__from_verdicts(platform: PlantedPlatform) -> None:
+    write_questions(platform, "pets")
+    planned = open_calibration(platform, "pets").planned.tolist()
+    say(platform, planned, ReviewQueue.CALIBRATION)
+    found = find_threshold(platform, "pets", goal="precision", wanted=0.95)
+    assert (found.result.num_answers, found.num_answered, found.num_questions) == (120, 120, 120)
+    assert found.threshold == pytest.approx(TRUTH, abs=0.08)
+    sheet = write_questions(platform, "pets")
+    assert sheet.num_answered == 120
+    assert {row["answer"] for row in questions(sheet)} == {"keep", "drop"}
+
+
+def test_find_threshold__answers_of_the_filter_queue_are_no_random_sample(platform: PlantedPlatform) -> None:
+    write_questions(platform, "pets")
+    calibration = open_calibration(platform, "pets")
+    headroom = calibration.frames.headroom
+    nearest = np.argsort(np.abs(headroom))[:100].tolist()
+    say(platform, nearest, ReviewQueue.FILTER)
+    found = find_threshold(platform, "pets", goal="precision", wanted=0.95)
+    # Of the strata next to the threshold, every planned question has an answer; those of the others count for nothing.
+    innermost = stratum_of(headroom[nearest], calibration.plan.edges)
+    assert 0 < found.result.num_answers < 100
+    assert found.num_not_sampled == 100 - found.result.num_answers
+    assert set(np.bincount(innermost).nonzero()[0]) >= {3, 4}
+    rest = np.setdiff1d(calibration.planned, nearest).tolist()
+    say(platform, rest, ReviewQueue.CALIBRATION)
+    whole = find_threshold(platform, "pets", goal="precision", wanted=0.95)
+    assert whole.num_answered == 120
+    assert whole.result.num_answers >= 120
+    assert whole.threshold == pytest.approx(TRUTH, abs=0.08)
+
+
+def test_find_threshold__answers_from_before_a_restart_fix_no_sample(platform: PlantedPlatform) -> None:
+    write_questions(platform, "pets")
+    some = open_calibration(platform, "pets").planned.tolist()[:30]
+    say(platform, some, ReviewQueue.CALIBRATION)
+    assert find_threshold(platform, "pets", goal="precision", wanted=0.9).result.num_answers == 30
+    write_questions(platform, "pets", restart=True)
+    assert find_threshold(platform, "pets", goal="precision", wanted=0.9).result.num_answers == 0
+
+
+def test_find_threshold__a_verdict_goes_before_a_line_of_a_file(platform: PlantedPlatform, tmp_path: Path) -> None:
+    sheet = write_questions(platform, "pets")
+    first = questions(sheet)[0]["frame_id"]
+    answers = tmp_path / "answers.csv"
+    answers.write_text(f"frame_id,answer\n{first},keep\n")
+    find_threshold(platform, "pets", goal="recall", wanted=0.9, answers_file=answers)
+    assert questions(write_questions(platform, "pets"))[0]["answer"] == "keep"
+    frames = open_calibration(platform, "pets").frames
+    position = frames.position_of(first)
+    assert position is not None
+    seconds = float(frames.pts_seconds[position]) + 0.0004  # as another tool has rounded it
+    add_verdicts(platform.database, "pets", [frame_verdict(first, seconds, VerdictWord.DROP)])
+    assert questions(write_questions(platform, "pets"))[0]["answer"] == "drop"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from data_miner_dagster.domain.verdicts import FramePlace, VerdictWord
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.filtering.verdicts import VerdictCounts, count_frame_verdicts, import_verdicts
 from data_miner_dagster.operations.verdict_files import adopt_verdict_files
-from data_miner_dagster.storage.tables import read_fingerprint, read_table
+from data_miner_dagster.storage.tables import read_fingerprint, read_metadata, read_table
+from data_miner_dagster.storage.verdicts import kept_by_hand
 from data_miner_dagster_tests.support.axis_project import PlantedPlatform, plant_frames, save_project
 from data_miner_dagster_tests.support.catalog import add_video
 from data_miner_dagster_tests.support.verdicts import frame_verdict
@@ -139,3 +140,25 @@ def test_filter_project__a_file_that_cannot_be_read_stops_its_project_alone(
     with pytest.raises(ConfigError, match="line 2 is not a verdict"):
         filter_project(platform, "pets")
     assert file.exists()
+
+
+def test_filter_project__a_verdict_whose_time_another_tool_has_rounded(platform: PlantedPlatform) -> None:
+    filter_project(platform, "pets")
+    said = [
+        frame_verdict("local-a/000001", 1.0004, VerdictWord.KEEP),
+        frame_verdict("local-a/000000", 0.0005, VerdictWord.DROP),  # half a millisecond: another time
+        frame_verdict("local-a/000002", 2.0, VerdictWord.KEEP),
+        frame_verdict("local-a/000002", 2.0003, VerdictWord.DROP),  # on the same frame, and later
+    ]
+    for verdict in said:
+        add_verdicts(platform.database, "pets", [verdict])
+    filter_project(platform, "pets")
+    found = decisions(platform)
+    assert found["local-a/000001"] is None
+    assert found["local-a/000000"] is None
+    assert found["local-a/000002"] == "by_hand"
+    kept = kept_by_hand(read_metadata(platform.layout.filtered_table("pets")))
+    assert kept.holds("local-a", 1.0)
+    assert not kept.holds("local-a", 1.001)
+    assert not kept.holds("local-a", 2.0)
+    assert not kept.holds("local-b", 1.0)

@@ -33,7 +33,6 @@ from data_miner_dagster.operations.detection.trial import try_detect
 from data_miner_dagster.operations.downloading.download_videos import download_videos
 from data_miner_dagster.operations.embedding.embed_frames import embed_frames
 from data_miner_dagster.operations.extraction.extract_frames import extract_frames
-from data_miner_dagster.operations.filtering.calibration import write_questions
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.filtering.trial import try_filter
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
@@ -115,7 +114,6 @@ def test_run__no_foreign_picture_is_decoded_in_its_process(tmp_path: Path, decod
         assert min(brightness_of_tiles(preview.sheet)) > BRIGHT
     report = (platform.layout.report_folder(PROJECT) / "index.html").read_text()
     assert report.count("data:image/webp") >= 3 * NUM_PICTURES
-    assert write_questions(platform, PROJECT).page.read_text().count("data:image/webp") == NUM_PICTURES
     exported = export_release(platform, PROJECT, format="crops", to=tmp_path / "crops")
     assert exported.num_images == NUM_PICTURES
     crops = list(exported.folder.rglob("*.jpg"))

@@ -88,7 +88,7 @@ def test_write_report__shows_counts_reasons_and_provenance(platform: Platform) -
         "lite-conse",
         "Apache-2.0",
         "“a bicycle”",
-        "data-miner calibrate cyclists",
+        "data-miner review cyclists",
     ):
         assert phrase in text, phrase
 

@@ -94,6 +94,7 @@ def test_give__settles_a_question_of_every_queue(tmp_path: Path) -> None:
         ReviewQueue.DISAGREEMENT: (0, 0),
         ReviewQueue.NEAR_THRESHOLD: (6, 0),
         ReviewQueue.RANDOM: (6, 1),
+        ReviewQueue.CALIBRATION: (0, 0),  # nothing was scored
         ReviewQueue.FILTER: (9, 1),
         ReviewQueue.DUPLICATES: (0, 2),
     }
@@ -146,3 +147,37 @@ def test_unmet__says_why(tmp_path: Path) -> None:
         ("duplicate", "NO_CLASS"),
         ("chosen", "NOT_EXAMINED"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("word", "new_box", "expected"),
+    [
+        (VerdictWord.RIGHT, None, [((0.6, 0.5, 0.8, 0.9), BoxState.OBJECT)]),
+        (VerdictWord.SHIFTED, (0.7, 0.5, 0.9, 0.9), [((0.7, 0.5, 0.9, 0.9), BoxState.OBJECT)]),
+        (VerdictWord.WRONG, None, [((0.6, 0.5, 0.8, 0.9), BoxState.NONE)]),
+    ],
+)
+def test_give__who_corrects_a_shifted_box_does_not_bring_the_detected_one_back(
+    tmp_path: Path,
+    word: VerdictWord,
+    new_box: tuple[float, float, float, float] | None,
+    expected: list[tuple[tuple[float, float, float, float], BoxState]],
+) -> None:
+    """The second answer is about the box where the first one had put it, far from where the detector found it."""
+    platform = build_project(tmp_path)
+    review = open_review(platform, "cyclists")
+    (item,) = review.page(ReviewQueue.UNSURE).items
+    first = answer_to(item, VerdictWord.SHIFTED, ReviewQueue.UNSURE, "first")
+    review.give(replace(first, new_box=(0.6, 0.5, 0.8, 0.9)), who="Ada")
+    moved = ShownBox("person", (0.6, 0.5, 0.8, 0.9))
+    second = replace(first, answer_id="second", word=word, shown=moved, new_box=new_box, replaces="first")
+    review.give(second, who="Ben")
+    now = review.item(ReviewQueue.BROWSING, item.key)
+    assert now is not None
+    persons = [(box.box, box.state) for box in now.frame.boxes if box.class_name == "person"]
+    assert persons == expected
+    assert keys_of(review, ReviewQueue.UNSURE) == []  # the detected box is met, and not unsure again
+    assert review.undo("second", who="Ben")
+    now = review.item(ReviewQueue.BROWSING, item.key)
+    assert now is not None
+    assert [box.box for box in now.frame.boxes if box.class_name == "person"] == [(0.6, 0.5, 0.8, 0.9)]

@@ -1,11 +1,14 @@
 """Pages of questions about the small project of support/sample_project.py."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, ShownBox
+from data_miner_dagster.operations.reviewing import index
+from data_miner_dagster.operations.reviewing.frames import ExaminedFrames, read_examined_frames
 from data_miner_dagster.operations.reviewing.review import open_review
 from data_miner_dagster.operations.reviewing.shown_frames import ShownFrames
 from data_miner_dagster.stages.reviewing.states import BoxState
@@ -104,7 +107,7 @@ def test_page__browsing_by_name(tmp_path: Path) -> None:
 
 def test_page__follows_the_settings_and_the_tables(tmp_path: Path) -> None:
     review = open_review(build_project(tmp_path, through="sourcing"), "cyclists")
-    assert [count.num_open for count in review.queues()] == [0, 0, 0, 0, 0, 0]
+    assert [count.num_open for count in review.queues()] == [0] * 7
     build_project(tmp_path)
     assert [item.key for item in review.page(ReviewQueue.UNSURE).items] == ["files-aaa/000001"]
     build_project(tmp_path, releasing={"confidence_threshold": 0.65})
@@ -112,3 +115,23 @@ def test_page__follows_the_settings_and_the_tables(tmp_path: Path) -> None:
     # The boxes are of .6, .5, .3 and .2.
     keys = [item.key for item in review.page(ReviewQueue.UNSURE).items]
     assert keys == ["files-ccc/000000", "files-aaa/000003", "files-bbb/000001", "files-aaa/000001"]
+
+
+def test_page__a_table_that_vanishes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = build_project(tmp_path)
+    review = open_review(platform, "cyclists")
+    detections = platform.layout.detections_table("cyclists")
+
+    def read_too_late(*arguments: Any) -> ExaminedFrames:
+        detections.unlink(missing_ok=True)  # as a repair does, between a look at the folder and the reading
+        return read_examined_frames(*arguments)
+
+    monkeypatch.setattr(index, "read_examined_frames", read_too_late)
+    assert review.page(ReviewQueue.UNSURE).items == ()  # as before detection
+    assert len(review.page(ReviewQueue.DUPLICATES).items) == 2
+    gone = build_project(tmp_path / "other")
+    review = open_review(gone, "cyclists")
+    review.queues()
+    gone.layout.filtered_table("cyclists").unlink()
+    item = review.item(ReviewQueue.BROWSING, "files-aaa/000004")
+    assert item is None or item.why == "not filtered yet"

@@ -6,7 +6,10 @@ import pytest
 from data_miner_dagster.domain.quality import Estimate
 from data_miner_dagster.stages.estimates import stratum_of
 from data_miner_dagster.stages.filtering.calibration import (
+    SampledAnswers,
+    answers_that_count,
     calibrate,
+    draw_in_strata,
     questions_per_stratum,
     sampling_order,
     stratum_edges,
@@ -151,3 +154,63 @@ def test_calibrate__same_answers_same_result() -> None:
     headroom, _, edges, answered, answers = simulated(3, 160)
     first = calibrate(headroom, edges, answered, answers, goal="recall", wanted=0.9)
     assert calibrate(headroom, edges, answered, answers, goal="recall", wanted=0.9) == first
+
+
+def test_draw_in_strata__any_first_part_is_spread_as_the_whole() -> None:
+    headroom = np.arange(-400, 400) / 1000 + 0.0005
+    numbers = np.arange(800, dtype=np.uint64)[::-1].copy()  # the last ones come first
+    edges = np.array([-np.inf, -0.1, 0.0, 0.1, np.inf])
+    chosen, turns = draw_in_strata(headroom, edges, numbers, 40)
+    strata = stratum_of(headroom[chosen], edges)
+    wanted = [12, 8, 8, 12]
+    assert np.bincount(strata).tolist() == [4 * number for number in wanted]  # for whoever goes on
+    assert np.bincount(strata[turns < 1]).tolist() == wanted
+    assert np.bincount(strata[turns < 0.5]).tolist() == [6, 4, 4, 6]
+    first = [int(chosen[(strata == stratum) & (turns < 1)].max()) for stratum in range(4)]
+    assert first == [299, 399, 499, 799]  # the lowest sampling numbers of each stratum
+
+
+def test_answers_that_count__up_to_the_last_question_of_the_calibration() -> None:
+    numbers = np.array([1, 2, 3, 4, 5], np.uint64)
+    planned = np.array([0, 0, 0, 0]), np.array([1, 2, 3, 4], np.uint64)
+
+    def counted(answered: list[int], asked: list[int]) -> list[int]:
+        found = np.array(answered, np.uint64)
+        answers = SampledAnswers(np.zeros(len(found), np.int64), found, np.isin(found, asked))
+        counts: list[int] = found[answers_that_count(answers, *planned)].tolist()
+        return counts
+
+    assert counted([], []) == []
+    assert counted([1, 2, 5], asked=[]) == []  # another queue's, which come nearest to the threshold first
+    assert counted([1, 2, 4], asked=[2]) == [1, 2]
+    assert counted([1, 3, 5], asked=[3]) == [1, 3]
+    assert counted([1, 2, 3, 4, 5], asked=[]) == [1, 2, 3, 4]  # every planned question has an answer
+    assert counted([1, 2, 3, 4, 5], asked=[5]) == numbers.tolist()
+    apart = SampledAnswers(np.array([0, 1]), np.array([1, 1], np.uint64), np.array([True, False]))
+    assert answers_that_count(apart, *planned).tolist() == [True, False]  # each stratum by itself
+
+
+def test_answers_that_count__people_who_were_asked_near_the_threshold_first() -> None:
+    """One wide stratum on each side; good frames are those above -.05; people have answered the nearest 300 before."""
+    right, naive = 0, 0
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        headroom = np.sort(generator.uniform(-0.5, 0.5, 4000))
+        truth = generator.random(4000) < np.where(headroom < 0, 0.1 + 0.8 * (headroom > -0.08), 0.95)
+        edges = np.array([-np.inf, 0.0, np.inf])
+        numbers = generator.permutation(4000).astype(np.uint64)
+        chosen, turns = draw_in_strata(headroom, edges, numbers, 120)
+        planned = chosen[turns < 1]
+        before = np.argsort(np.abs(headroom))[:300]
+        asked = np.setdiff1d(chosen[turns < 0.7], before)  # who stopped early
+        answered = np.union1d(before, asked)
+        answers = SampledAnswers(stratum_of(headroom[answered], edges), numbers[answered], np.isin(answered, asked))
+        counts = answers_that_count(answers, stratum_of(headroom[planned], edges), numbers[planned])
+        true_recall = truth[headroom >= 0].sum() / truth.sum()
+        for some, is_ours in ((answered[counts], True), (answered, False)):
+            quality = threshold_quality(headroom, edges, headroom[some], truth[some], shift=0.0)
+            holds = quality.recall.low <= true_recall <= quality.recall.high
+            right += holds and is_ours
+            naive += holds and not is_ours
+    assert right >= 53
+    assert naive <= 10  # what leaving the rule out would do

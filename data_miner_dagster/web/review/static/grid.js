@@ -19,7 +19,7 @@ function caption(item, index) {
     pushButton(isOut ? "Back in" : "Keep", said === "keep", () => { tiles.go(index); answer("keep"); }),
     pushButton("Drop", isOut, () => { tiles.go(index); answer("drop"); }),
   );
-  return [text("span", "", item.why), text("span", "note", `${item.frame.title} · ${item.frame.pts_seconds.toFixed(1)} s`), buttons];
+  return [...(item.why ? [text("span", "", item.why)] : []), text("span", "note", `${item.frame.title} · ${item.frame.pts_seconds.toFixed(1)} s`), buttons];
 }
 
 const wordOf = (item) => ("keep" in item.frame.verdicts ? "keep" : "drop" in item.frame.verdicts ? "drop" : "");
@@ -34,7 +34,7 @@ async function go(to) {
   if (mine !== turn) return;
   const items = questions.items.slice(start, start + PAGE);
   for (const item of items) item.said ??= wordOf(item);
-  tiles.show(items);
+  tiles.show(items, Math.max(0, items.findIndex((item) => !item.said)));
   scrollTo(0, 0);
   byId("empty").hidden = items.length > 0;
   if (!items.length) sayEmpty(byId("empty"), "That was the last page. Nothing is left to ask in this queue.");
@@ -45,6 +45,7 @@ async function go(to) {
 function count() {
   const answered = questions.items.filter((item) => item.said).length;
   byId("count").textContent = `${Math.max(0, questions.numOpen - answered).toLocaleString("en")} left in this queue`;
+  dispatchEvent(new Event("answered"));
 }
 
 function answer(word) {
@@ -65,8 +66,12 @@ function answer(word) {
   item.said = word;
   item.frame.verdicts = { [word]: id };
   tiles.refresh(tiles.current);
-  tiles.go(tiles.current + 1);
   count();
+  const isOpen = (one) => !one.said;
+  const after = tiles.items.findIndex((one, index) => index > tiles.current && isOpen(one));
+  const next = after < 0 ? tiles.items.findIndex(isOpen) : after;
+  if (next < 0) go(start + PAGE); // everything on this page is answered
+  else tiles.go(next);
 }
 
 const ACTIONS = { next: () => tiles.items.length && go(start + PAGE), back: () => go(start - PAGE), undo, help: toggleHelp };

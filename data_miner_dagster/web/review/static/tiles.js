@@ -107,11 +107,12 @@ export function enlarge(frame) {
 export function onKeys(isElsewhere, undo, take) {
   addEventListener("keydown", (event) => {
     if (isElsewhere(event)) return;
-    const isUndo = event.key === "u" || (event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey));
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // caps lock is no other key
+    const isUndo = key === "u" || (key === "z" && (event.ctrlKey || event.metaKey));
     if (!isUndo && (event.ctrlKey || event.metaKey || event.altKey)) return;
     if (["Enter", " "].includes(event.key) && event.target.closest("button, a")) return;
     if (isUndo) undo();
-    else if (!take(event.key)) return;
+    else if (!take(key)) return;
     event.preventDefault();
   });
 }

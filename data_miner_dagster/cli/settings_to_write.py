@@ -1,0 +1,54 @@
+"""What a calibration found, as settings: shown with the file they belong in, or written there."""
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from data_miner_dagster.cli.output import echo
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.platform import Platform
+
+
+def show_settings(
+    platform: "Platform", project: str, section: str, settings: Mapping[str, object], *, is_to_be_written: bool
+) -> None:
+    """Print settings and the file they belong in, or write them there; then what to do next, and what that costs."""
+    from data_miner_dagster.config.editing import one_line_yaml
+    from data_miner_dagster.operations.project_file_settings import project_file_of, write_settings
+
+    if not settings:
+        if is_to_be_written:
+            echo("nothing was written")
+        return
+    file = project_file_of(platform, project)
+    if is_to_be_written:
+        file = write_settings(platform, project, section, settings)
+        echo(f"written under `{section}:` in {file}:")
+    else:
+        echo(f"put under `{section}:` in {file or 'the project file'} (--write does it):")
+    for name, value in settings.items():
+        echo(f"  {name}: {one_line_yaml(value)}")
+    what = "nothing before filtering is made again" if section == "filtering" else "only the release is made again"
+    echo(f"next: {next_command(platform, str(file) if file else 'FILE')} ({what}); `data-miner up` does it by itself")
+
+
+def next_command(platform: "Platform", file: str) -> str:
+    """Return the command that builds a project with its new settings."""
+    return shlex.join(["data-miner", "run", "--config", file, "--root", str(platform.root)])
+
+
+def settings_json(
+    platform: "Platform", project: str, section: str, settings: Mapping[str, object], *, is_to_be_written: bool
+) -> dict[str, object]:
+    """Return settings, the file they belong in, and whether they were written there."""
+    from data_miner_dagster.operations.project_file_settings import project_file_of, write_settings
+
+    is_written = is_to_be_written and bool(settings)
+    if is_written:
+        write_settings(platform, project, section, settings)
+    return {
+        "settings": dict(settings),
+        "project_file": None if (file := project_file_of(platform, project)) is None else str(file),
+        "is_written": is_written,
+    }

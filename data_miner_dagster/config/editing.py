@@ -1,0 +1,64 @@
+"""Changing single settings of a project file: everything else in it, comments included, stays as it is."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import yaml
+
+from data_miner_dagster.domain.errors import ConfigError
+
+_BY_HAND: Final = "put it there by hand"
+
+
+def one_line_yaml(value: object) -> str:
+    """Return a setting's value as one line of YAML."""
+    dumped: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False)
+    return dumped.removesuffix("...\n").strip()
+
+
+def with_settings(text: str, section: str, settings: Mapping[str, object]) -> str:
+    """Return the text of a project file with other settings in one of its sections.
+
+    Raises:
+        ConfigError: the file has no such section, or is written in a way that cannot be changed safely.
+    """
+    try:
+        before = yaml.safe_load(text)
+        for name, value in settings.items():
+            text = _with_setting(text, section, name, value)
+        after = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the file cannot be changed ({error}); {_BY_HAND}") from error
+    if after != {**before, section: {**before[section], **settings}}:  # an anchor, say, whose value is used elsewhere
+        raise ConfigError(f"`{section}` of the file cannot be changed safely; {_BY_HAND}")
+    return text
+
+
+def _with_setting(text: str, section: str, name: str, value: object) -> str:
+    found = _section_of(yaml.compose(text, yaml.SafeLoader), section)
+    for key, node in found.value:
+        if key.value == name:
+            return text[: node.start_mark.index] + one_line_yaml(value) + text[_end_of(node) :]
+    if not found.value:
+        raise ConfigError(f"the file has an empty section `{section}`; {_BY_HAND}")
+    first, _ = found.value[0]
+    start = first.start_mark.index
+    setting = f"{name}: {one_line_yaml(value)}"
+    between = ", " if found.flow_style else "\n" + " " * first.start_mark.column
+    return text[:start] + setting + between + text[start:]
+
+
+def _section_of(root: yaml.Node | None, section: str) -> yaml.MappingNode:
+    for key, node in root.value if isinstance(root, yaml.MappingNode) else ():
+        if key.value == section and isinstance(node, yaml.MappingNode):
+            return node
+    raise ConfigError(f"the file has no section `{section}`; {_BY_HAND}")
+
+
+def _end_of(node: yaml.Node) -> int:
+    """Return where a value ends. What YAML calls the end of a block is the beginning of what follows it."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end_of(last[1] if isinstance(last, tuple) else last)
+    end: int = node.end_mark.index
+    return end

@@ -1,0 +1,77 @@
+"""What people answered about the frames of a calibration: verdicts in the catalog, and answers of files.
+
+Files are those of `data-miner calibrate --answers`, of this version and of earlier ones. They move no frame, as
+verdicts do, but people have given them, and are not asked again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.catalog.verdicts import verdicts_in_force
+from data_miner_dagster.domain.verdicts import FRAME_WORDS, ReviewQueue, Verdict, VerdictWord
+from data_miner_dagster.operations.filtering.questions import Calibration
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.estimates import Float64Array, Int64Array, stratum_of
+from data_miner_dagster.stages.filtering.calibration import SampledAnswers, answers_that_count
+from data_miner_dagster.storage.answers import read_answers
+
+
+@dataclass(frozen=True, slots=True)
+class GivenAnswers:
+    """The answers about A open frames."""
+
+    positions: Int64Array  # (A,) ascending
+    is_kept: npt.NDArray[np.bool_]
+    is_counted: npt.NDArray[np.bool_]  # part of the random sample of its stratum
+    num_unknown: int  # lines of files about frames that are not, or no longer, open to question
+
+    def counted(self, calibration: Calibration) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
+        """Return the headroom of the frames whose answers count, and which of them are to be kept."""
+        return calibration.frames.headroom[self.positions[self.is_counted]], self.is_kept[self.is_counted]
+
+
+def answers_of_files(platform: Platform, project: str) -> dict[str, bool]:
+    """Return what `calibrate --answers` has read so far: True for keep, by frame id; none where there is no such file.
+
+    Raises:
+        ConfigError: the file of earlier answers cannot be read.
+    """
+    path = platform.layout.answers_file(project)
+    return read_answers(path) if path.is_file() else {}
+
+
+def answers_so_far(platform: Platform, calibration: Calibration) -> GivenAnswers:
+    """Return what has been answered about the frames of a calibration, and which of it counts."""
+    project = calibration.config.name
+    verdicts = verdicts_in_force(platform.database, project, words=FRAME_WORDS)
+    of_files = answers_of_files(platform, project) if calibration.plan.is_stored else {}
+    return match_answers(calibration, verdicts, of_files)
+
+
+def match_answers(calibration: Calibration, verdicts: Iterable[Verdict], of_files: Mapping[str, bool]) -> GivenAnswers:
+    """Bring answers and frames together. A verdict goes before a line of a file, a later one before an earlier one."""
+    frames = calibration.frames
+    known = [(frames.position_of(frame_id), kept) for frame_id, kept in of_files.items()]
+    is_kept = {position: kept for position, kept in known if position is not None}
+    num_unknown = len(known) - len(is_kept)
+    asked = set(is_kept)
+    for verdict in verdicts:
+        if verdict.word not in FRAME_WORDS or (position := frames.position_at(verdict.place)) is None:
+            continue
+        is_kept[position] = verdict.word is VerdictWord.KEEP
+        if verdict.queue is ReviewQueue.CALIBRATION and verdict.given_at >= calibration.plan.made_at:
+            asked.add(position)
+    positions = np.array(sorted(is_kept), np.int64)
+    edges, planned = calibration.plan.edges, calibration.planned
+    sampled = SampledAnswers(
+        stratum_of(frames.headroom[positions], edges), frames.numbers[positions], np.isin(positions, sorted(asked))
+    )
+    return GivenAnswers(
+        positions=positions,
+        is_kept=np.array([is_kept[position] for position in positions.tolist()], np.bool_),
+        is_counted=answers_that_count(sampled, stratum_of(frames.headroom[planned], edges), frames.numbers[planned]),
+        num_unknown=num_unknown,
+    )

@@ -1,0 +1,40 @@
+"""Writing what a calibration found into the project file that a project was registered from."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from data_miner_dagster.catalog.projects import find_project
+from data_miner_dagster.config.editing import with_settings
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.atomic import atomic_path
+
+
+def project_file_of(platform: Platform, project: str) -> Path | None:
+    """Return the file that a project was registered from; None where it is gone, or there was none."""
+    row = find_project(platform.database, project)
+    path = None if row is None or row.config_file is None else Path(row.config_file)
+    return path if path is not None and path.is_file() else None
+
+
+def write_settings(platform: Platform, project: str, section: str, settings: Mapping[str, object]) -> Path:
+    """Put settings into one section of a project's file, and return the file. The project learns of it as of any edit.
+
+    Raises:
+        ConfigError: there is no file, or it is written in a way that cannot be changed safely. It stays as it is.
+    """
+    path = project_file_of(platform, project)
+    if path is None:
+        raise ConfigError(f"project {project!r} has no file to write to any more; put the settings where they belong")
+    path = path.resolve()  # not the link to it
+    try:
+        text = with_settings(path.read_text(encoding="utf-8"), section, settings)
+        with atomic_path(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+            shutil.copymode(path, partial)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be changed ({error}); put the settings there by hand") from error
+    return path

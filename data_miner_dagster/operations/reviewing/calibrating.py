@@ -1,0 +1,106 @@
+"""The questions of the filter's calibration among those of a review, and what their answers call for.
+
+The questions and the arithmetic are those of `data-miner calibrate` (operations/filtering/).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.verdicts import Verdict
+from data_miner_dagster.operations.filtering.calibration import CalibratedThreshold, begin_round, threshold_for
+from data_miner_dagster.operations.filtering.given_answers import answers_of_files, match_answers
+from data_miner_dagster.operations.filtering.open_frames import OpenFrames, read_open_frames
+from data_miner_dagster.operations.filtering.questions import Calibration, plan_calibration
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reviewing.frames import FrameCodes, rows_of_codes
+from data_miner_dagster.operations.reviewing.index import mark_of
+from data_miner_dagster.stages.filtering.calibration import Goal
+from data_miner_dagster.stages.reviewing_queues import Int64Array, Ranking, rank_calibration
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationQuestions:
+    """The questions as a project stands."""
+
+    calibration: Calibration
+    of_files: Mapping[str, bool]  # what files have answered: True for keep, by frame id
+    ranking: Ranking  # answered ones included
+    planned: Int64Array  # rows of the questions whose answers are enough
+    answered_by_files: Int64Array  # rows
+
+
+class CalibrationKeeper:
+    """Keeps the questions of one project, and reads again what has changed."""
+
+    def __init__(self, platform: Platform, project: str) -> None:
+        self._platform = platform
+        self._project = project
+        self._frames: tuple[object, OpenFrames] | None = None
+        self._questions: tuple[object, CalibrationQuestions | None] | None = None
+        self.why_none = ""
+        """Why there are no questions, in one line."""
+
+    @property
+    def mark(self) -> object:
+        """What changes whenever the questions do, for one state of the index."""
+        layout = self._platform.layout
+        paths = (layout.similarities_table, layout.calibration_plan, layout.answers_file)
+        return tuple(mark_of(path(self._project)) for path in paths)
+
+    def questions(self, config: ProjectConfig, codes: FrameCodes) -> CalibrationQuestions | None:
+        """Return the questions, None where there is nothing to ask."""
+        key = (self.mark, config, codes)
+        if self._questions is None or self._questions[0] != key:
+            try:
+                self._questions = key, self._read(config, codes)
+            except DataMinerError as error:
+                self._questions, self.why_none = (key, None), str(error)
+        return self._questions[1]
+
+    def _read(self, config: ProjectConfig, codes: FrameCodes) -> CalibrationQuestions:
+        key = (mark_of(self._platform.layout.similarities_table(self._project)), config)
+        if self._frames is None or self._frames[0] != key:
+            self._frames = key, read_open_frames(self._platform, self._project, config.filtering)
+        frames = self._frames[1]
+        calibration = plan_calibration(self._platform, config, frames)
+        of_files = answers_of_files(self._platform, self._project) if calibration.plan.is_stored else {}
+        rows = _rows_of(frames, codes, calibration.asked)
+        answered = [position for frame_id in of_files if (position := frames.position_of(frame_id)) is not None]
+        known = rows >= 0
+        return CalibrationQuestions(
+            calibration=calibration,
+            of_files=of_files,
+            ranking=rank_calibration(rows[known], calibration.turns[known]),
+            planned=rows[known & (calibration.turns < 1)],
+            answered_by_files=np.sort(_rows_of(frames, codes, np.array(answered, np.int64))),
+        )
+
+    def begin(self, config: ProjectConfig, codes: FrameCodes) -> None:
+        """Keep the strata of the questions, before the first of them is answered."""
+        questions = self.questions(config, codes)
+        if questions is not None:
+            begin_round(self._platform, questions.calibration)
+
+    def threshold(
+        self, questions: CalibrationQuestions, verdicts: Sequence[Verdict], *, goal: Goal, wanted: float
+    ) -> CalibratedThreshold:
+        """Return the threshold that the answers so far call for.
+
+        Raises:
+            ConfigError: no threshold can reach the goal.
+        """
+        given = match_answers(questions.calibration, verdicts, questions.of_files)
+        return threshold_for(self._platform, questions.calibration, given, goal=goal, wanted=wanted)
+
+
+def _rows_of(frames: OpenFrames, codes: FrameCodes, positions: Int64Array) -> Int64Array:
+    """Return the rows of open frames; -1 where the tables that a review reads do not know the video."""
+    bounds = [codes.of_video(video_key) for video_key in frames.video_keys]
+    firsts = np.array([first if end > first else -1 for first, end in bounds], np.int64)
+    videos = np.searchsorted(frames.offsets, positions, side="right") - 1
+    of_frames = firsts[videos] if len(positions) else np.zeros(0, np.int64)
+    return np.where(of_frames < 0, -1, rows_of_codes(of_frames | frames.frame_indices[positions].astype(np.int64)))

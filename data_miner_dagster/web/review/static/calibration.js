@@ -1,0 +1,62 @@
+// How far the calibration is, and the threshold that the answers so far call for.
+import { delivered } from "./questions.js";
+
+const DELAY = 500;
+const byId = (id) => document.getElementById(id);
+const address = `/api/projects/${encodeURIComponent(document.body.dataset.project)}/calibration`;
+let turn = 0;
+
+const percent = (share) => `${Math.round(100 * share)} %`;
+const withInterval = ([value, low, high]) => `${percent(value)} (${percent(low)} to ${percent(high)})`;
+
+function row(name, quality) {
+  const made = document.createElement("tr");
+  const cells = [quality.threshold.toFixed(4), withInterval(quality.precision), withInterval(quality.recall), quality.num_kept.toLocaleString("en")];
+  for (const [tag, text] of [["th", name], ...cells.map((cell) => ["td", cell])]) {
+    const cell = document.createElement(tag);
+    cell.textContent = text;
+    made.append(cell);
+  }
+  return made;
+}
+
+function show(found) {
+  byId("result").hidden = false;
+  if (found.why_none !== undefined) {
+    byId("answered").textContent = found.why_none;
+    byId("result").hidden = true;
+    return;
+  }
+  byId("progress").max = Math.max(1, found.num_questions);
+  byId("progress").value = found.num_answered;
+  const others = found.num_not_sampled;
+  byId("answered").textContent = `${found.num_answered} of ${found.num_questions} answered, which is enough as a rule`
+    + (others ? `; ${others} ${others === 1 ? "answer" : "answers"} of other queues ${others === 1 ? "is" : "are"} no random sample and left out` : "");
+  const rows = [["in force", found.in_force], ["for the goal", found.chosen]].filter(([, quality]) => quality);
+  byId("qualities").replaceChildren(...rows.map(([name, quality]) => row(name, quality)));
+  byId("qualities").closest("table").hidden = !rows.length;
+  byId("remark").textContent = `${found.num_answers} answers count; ${found.remark}.`;
+  byId("steps").hidden = !found.settings.length;
+  byId("settings").textContent = found.settings.join("\n");
+  byId("file").textContent = found.file ?? "the project file";
+  byId("write").textContent = found.write;
+  byId("write").previousElementSibling.hidden = byId("write").hidden = !found.file;
+  byId("run").textContent = found.run;
+}
+
+async function look() {
+  const mine = ++turn;
+  await new Promise((resolve) => setTimeout(resolve, DELAY)); // several answers in a row are one look
+  if (mine !== turn) return;
+  await delivered();
+  const query = new URLSearchParams({ goal: byId("goal").value, wanted: byId("wanted").value });
+  const answer = await fetch(`${address}?${query}`).catch(() => null); // away: the next answer looks again
+  if (!answer || mine !== turn) return;
+  const found = await answer.json().catch(() => ({}));
+  if (answer.ok) show(found);
+  else byId("remark").textContent = found.error ?? answer.statusText;
+}
+
+addEventListener("answered", look);
+for (const id of ["goal", "wanted"]) byId(id).addEventListener("change", look);
+look();
